@@ -1,0 +1,186 @@
+# The table of actions: what each one is called, where it goes, and what it needs.
+#
+# Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name.
+# Not here: how a command is read (commands.py), what an answer means (codes.py).
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.domain.commands import MemberInfo
+
+USER_ID_BYTES: Final = 32
+TARGET_BYTES: Final = 48
+REASON_BYTES: Final = 1000
+NAME_CARD_BYTES: Final = 32
+CUSTOM_INFO_BYTES: Final = 60
+
+
+class Target(StrEnum):
+    """
+    The field of a command that names the group or room.
+    """
+
+    GROUP = "group_id"
+    ROOM = "room_id"
+
+
+class Kind(StrEnum):
+    """
+    Whether repeating an action changes anything.
+
+    A STATE (ban, unban, update) repeated leaves the same state. An EVENT (kick) happens anew each time.
+    """
+
+    STATE = "state"
+    EVENT = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """
+    One row of the table.
+
+    Attributes:
+        name: What a command calls it.
+        endpoint: ``<service>/<command>`` in Tencent's URL; the quota is counted per endpoint and app.
+        target: The field of a command that names the target.
+        target_key: The same in Tencent's body.
+        members_key: Where the members stand in Tencent's body.
+        members_per_call: The most that one call may carry (the endpoint's page).
+        kind: State or event.
+        undone_by: The actions that undo this one and that it undoes.
+        takes: The parameters that a command of this action may have.
+        needs: Those of them that it must have; of a nested tuple, exactly one.
+        reason_key: Where ``reason`` stands in Tencent's body.
+        returns_request_id: Whether Tencent answers with a RequestId (the group service does not).
+        source: The title of Tencent's page.
+
+    """
+
+    name: str
+    endpoint: str
+    target: Target
+    target_key: str
+    members_key: str
+    members_per_call: int
+    kind: Kind
+    takes: tuple[str, ...]
+    needs: tuple[str | tuple[str, ...], ...]
+    source: str
+    undone_by: tuple[str, ...] = ()
+    reason_key: str = "Reason"
+    returns_request_id: bool = True
+
+    def body(
+        self,
+        target: str,
+        users: "Sequence[str]",
+        *,
+        duration: int | None = None,
+        reason: str | None = None,
+        member_info: "MemberInfo | None" = None,
+    ) -> bytes:
+        """
+        The JSON body of one call. It is never empty, as Tencent demands.
+        """
+        fields: dict[str, Any] = {self.target_key: target}
+        if member_info is None:
+            fields[self.members_key] = users
+        else:
+            fields[self.members_key] = _member_info(users[0], member_info)
+        if duration is not None:
+            fields["Duration"] = duration
+        if reason is not None:
+            fields[self.reason_key] = reason
+        return msgspec.json.encode(fields)
+
+
+def _member_info(user: str, info: "MemberInfo") -> dict[str, str]:
+    fields = {"Member_Account": user}
+    if info.name_card is not None:
+        fields["NameCard"] = info.name_card
+    if info.role is not None:
+        fields["Role"] = info.role
+    if info.custom_info is not None:
+        fields["CustomInfo"] = info.custom_info
+    return fields
+
+
+ACTIONS: Final[dict[str, Action]] = {
+    row.name: row
+    for row in (
+        Action(
+            name="group.ban_group_member",
+            endpoint="group_open_http_svc/ban_group_member",
+            target=Target.GROUP,
+            target_key="GroupId",
+            members_key="Members_Account",
+            members_per_call=20,
+            kind=Kind.STATE,
+            undone_by=("group.unban_group_member",),
+            takes=("duration", "banned_until", "reason"),
+            needs=(("duration", "banned_until"),),
+            reason_key="Description",
+            returns_request_id=False,
+            source="Banning Group Members",
+        ),
+        Action(
+            name="group.unban_group_member",
+            endpoint="group_open_http_svc/unban_group_member",
+            target=Target.GROUP,
+            target_key="GroupId",
+            members_key="Members_Account",
+            members_per_call=20,
+            kind=Kind.STATE,
+            undone_by=("group.ban_group_member",),
+            takes=(),
+            needs=(),
+            returns_request_id=False,
+            source="Unbanning Group Members",
+        ),
+        Action(
+            name="live.unban_member",
+            endpoint="live_engine_http_srv/unban_member",
+            target=Target.ROOM,
+            target_key="RoomId",
+            members_key="MemberList_Account",
+            members_per_call=20,
+            kind=Kind.STATE,
+            takes=(),
+            needs=(),
+            source="Lifting a Member's Ban",
+        ),
+        Action(
+            name="room.kick_user_out",
+            endpoint="room_engine_http_srv/kick_user_out",
+            target=Target.ROOM,
+            target_key="RoomId",
+            members_key="MemberList_Account",
+            members_per_call=20,
+            kind=Kind.EVENT,
+            takes=("reason",),
+            needs=("reason",),
+            source="Remove Room Member",
+        ),
+        Action(
+            name="room.update_room_member_info",
+            endpoint="room_engine_http_srv/update_room_member_info",
+            target=Target.ROOM,
+            target_key="RoomId",
+            members_key="MemberInfo",
+            members_per_call=1,
+            kind=Kind.STATE,
+            takes=("member_info",),
+            needs=("member_info",),
+            source="Update the Room Member Information",
+        ),
+    )
+}
+
+ENDPOINTS: Final = tuple(dict.fromkeys(action.endpoint for action in ACTIONS.values()))

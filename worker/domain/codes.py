@@ -1,0 +1,154 @@
+# What an answer means: Tencent's error codes and what HTTP and the transport can do, each with one verdict.
+#
+# One table. Who acts on a verdict is told by its own words (Verdict); how is the engine's business.
+# Sources: the error-code tables of the five endpoints' pages and Tencent's "Error Codes" page.
+
+from enum import StrEnum
+from typing import Final
+
+
+class Verdict(StrEnum):
+    """
+    What one answer means for the call that got it.
+    """
+
+    DONE = "done"
+    """The call took effect."""
+    RETRY = "retry"
+    """Transient: the same again, after a backoff."""
+    TRANSPORT = "transport"
+    """No usable answer (connect error, reset, timeout, 5xx, not JSON): as RETRY, but the endpoint may be down."""
+    THROTTLE = "throttle"
+    """Too many requests: slow down, then again. Never counts as an attempt."""
+    THROTTLE_APP = "throttle_app"
+    """The same for every endpoint of the app."""
+    RESIGN = "resign"
+    """The signature is not accepted: sign anew, then again."""
+    LOCKED = "locked"
+    """Too many bad signatures: nothing of the app goes for a minute, then as RESIGN."""
+    FATAL = "fatal"
+    """The configuration, the account or the plan is wrong: halt the app, fail nothing."""
+    FORBIDDEN = "forbidden"
+    """No permission: the target's fault or the configuration's. Hold the members until it is known which."""
+    REFUSED = "refused"
+    """This request will never be accepted."""
+    MEMBER = "member"
+    """One member is at fault: search for it. For a member alone: refused."""
+    AMBIGUOUS = "ambiguous"
+    """As MEMBER, but it may be the target's fault: two members alone with the same code make it so."""
+    UNKNOWN = "unknown"
+    """A code that is in no table: a small budget of retries, then refused."""
+
+    UNSENT = "unsent"
+    """It was not sent: at the last moment this process could not prove that it still owns its partitions."""
+
+    @property
+    def again(self) -> bool:
+        """
+        Whether the same call shall be tried again.
+        """
+        return self in _AGAIN
+
+    @property
+    def answered(self) -> bool:
+        """
+        Whether the endpoint did its work: a proof that it lives.
+        """
+        return self in _ANSWERED
+
+
+_AGAIN: Final = frozenset({
+    Verdict.RETRY, Verdict.TRANSPORT, Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN, Verdict.UNKNOWN, Verdict.UNSENT,
+})  # fmt: skip
+_ANSWERED: Final = frozenset({Verdict.DONE, Verdict.REFUSED, Verdict.MEMBER, Verdict.AMBIGUOUS})
+
+_TABLE: Final[dict[Verdict, tuple[int, ...]]] = {
+    Verdict.DONE: (0,),
+    Verdict.RETRY: (
+        10002, 100001, 60008, 60013, 60014, 70169, 70202, 70500, 20004, 20005, 90992, 90994, 90995, 91000, 100102, 80003, 10056,
+    ),
+    Verdict.THROTTLE: (60007, 60018, 60019, 10006, 100012, 10023, 22006, 90057),
+    Verdict.THROTTLE_APP: (60011,),
+    Verdict.RESIGN: (70001, 70003, 70005, 70052, 60004, 60005, 60025, 10008, 20002),
+    Verdict.LOCKED: (70050,),
+    Verdict.FATAL: (
+        60002, 60006, 60009, 60010, 60012, 60016, 60017, 60020, 60021, 60026, 60027, 70002, 70009, 70013, 70014, 70016, 70020,
+        70051, 70403, 72001, 80005, 90009, 100007, 100013, 10003, 10012, 10026, 10058, 10059, 11000,
+        60028,  # the trial plan's volume of 24 hours: a halt, which probes and resumes by itself, is what waiting that long needs
+    ),
+    Verdict.FORBIDDEN: (10007, 100006),
+    Verdict.REFUSED: (60003, 60015, 70206, 70402, 10005, 10010, 10011, 10015, 10016, 100004, 100015, 100020, 90001),
+    Verdict.MEMBER: (10019, 70107, 100005, 20003, 90048, 90012),
+    Verdict.AMBIGUOUS: (10004, 100002),
+}  # fmt: skip
+
+VERDICTS: Final[dict[int, Verdict]] = {code: verdict for verdict, codes in _TABLE.items() for code in codes}
+
+ALREADY: Final[dict[tuple[str, int], str]] = {
+    ("room.kick_user_out", 100005): "the user is not in the room",
+}
+"""Codes that say, of a member alone, that the wished state already holds: (action, code) -> why."""
+
+MENDS: Final[dict[int, str]] = {
+    10007: "enable banning of group members in the console, use an app administrator, and check the group's type",
+    100006: "make the configured identifier an app administrator",
+    60002: "the request's URL is malformed: check base_url",
+    60006: "check sdk_app_id",
+    60009: "check sdk_app_id and the app's status in the console",
+    60010: "the identifier must be an app administrator",
+    60012: "check sdk_app_id",
+    60017: "check sdk_app_id",
+    60020: "buy or renew the Chat plan that this API needs",
+    60021: "allow this address in the console's list of server addresses",
+    60026: "check sdk_app_id and region: the app is not in this data centre",
+    60028: "the trial plan's volume of 24 hours is used up: upgrade the plan or wait",
+    70002: "check the secret key and sdk_app_id",
+    70003: "check the secret key: the signature is not accepted",
+    70009: "check the secret key: it does not belong to this app",
+    70013: "the signature was made for another identifier: check identifier",
+    70014: "the signature was made for another app: check sdk_app_id",
+    70016: "check region: the app's key is not in this data centre",
+    70020: "check sdk_app_id and region: the app does not exist in this data centre",
+    70051: "the identifier is blocked: use another app administrator",
+    70403: "the identifier must be an app administrator",
+    72001: "buy or renew the Chat plan that this API needs",
+    80005: "check the identifier's rights",
+    10003: "the endpoint does not exist here: check base_url",
+}
+"""What an operator should do about a code that halts; ``mend`` speaks for all others."""
+
+
+def judge(http_status: int | None, error_code: int | None) -> Verdict:
+    """
+    The verdict on one try.
+
+    ``http_status`` is None when there was no answer at all; ``error_code`` is None when the body held none that could be read.
+    Tencent answers 200 for everything but network errors, so any other status comes from something in between.
+    """
+    if http_status is None:
+        return Verdict.TRANSPORT
+    if http_status == 429:
+        return Verdict.THROTTLE
+    if http_status in (400, 413):
+        return Verdict.REFUSED
+    if 400 <= http_status < 500:
+        return Verdict.FORBIDDEN  # a wrong address or a proxy, unless another target passes
+    if error_code is None or http_status >= 500 or not 200 <= http_status < 300:
+        return Verdict.TRANSPORT
+    return VERDICTS.get(error_code, Verdict.UNKNOWN)
+
+
+def is_platform(error_code: int) -> bool:
+    """
+    Whether an unknown code is of the platform's own ranges (60xxx access, 70xxx account), which speak of the app.
+    """
+    return 60000 <= error_code < 80000
+
+
+def mend(error_code: int | None, http_status: int | None = None) -> str:
+    """
+    What an operator should do about a code that halts.
+    """
+    if error_code is None:
+        return f"HTTP status {http_status}: check base_url, and any proxy on the way"
+    return MENDS.get(error_code, f"look up error code {error_code} in Tencent's error-code table, and mend what it names")

@@ -1,0 +1,204 @@
+# What goes in and out of the engine: the values that it is told, and the effects that it asks for.
+#
+# No behaviour lives here. Times are float seconds of a monotonic clock unless a name says otherwise.
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from worker.domain.codes import Verdict
+    from worker.domain.dedupe import Known
+    from worker.domain.outcomes import Outcome
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class Record(Protocol):
+    """
+    One record of the command topic, as the consumer has it: it is never copied.
+    """
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> "Sequence[tuple[str, bytes | None]]": ...
+
+
+class Restored(Struct, frozen=True):
+    """
+    What a new owner of a partition must know before it begins.
+
+    Attributes:
+        position: The offset to begin at; everything below is done.
+        metadata: The bitmap of what is done at and above ``position``, as ``offsets.Commit.metadata`` wrote it.
+        known: What the outcome topic tells of command ids, oldest first.
+
+    """
+
+    position: int
+    metadata: str = ""
+    known: "Sequence[Known]" = ()
+
+
+class Try(Struct, frozen=True):
+    """
+    What became of one HTTP request.
+
+    Attributes:
+        sent_at: When it was handed to the connection.
+        ended_at: When its answer, or the failure, was here.
+        error: What kept an answer away, or None.
+        end_unknown: The request may have reached the server and may still take effect, though no answer says so.
+        retry_after: Seconds that the answer asked to wait, or None.
+
+    """
+
+    sent_at: float
+    ended_at: float
+    verdict: "Verdict"
+    http_status: int | None = None
+    error_code: int | None = None
+    error_info: str = ""
+    request_id: str | None = None
+    error: str | None = None
+    end_unknown: bool = False
+    retry_after: float | None = None
+
+
+class Send(Struct, frozen=True):
+    """
+    One request that may be sent now: a permit for it is taken.
+
+    Attributes:
+        number: Which try of the call this is, from 1.
+        probe: The app is halted and this is its probe: the key is to be read again and the signature made anew.
+
+    """
+
+    call_id: str
+    number: int
+    app: str
+    endpoint: str
+    body: bytes
+    members: int
+    probe: bool = False
+
+
+class Call(Struct, frozen=True):
+    """
+    Start this call, with its first try.
+    """
+
+    send: Send
+
+
+class Permit(Struct, frozen=True):
+    """
+    The call that asked for a further try may send it.
+    """
+
+    send: Send
+
+
+class Recall(Struct, frozen=True):
+    """
+    The call waits (for its backoff or a permit) and shall end at once: the engine has taken its members back.
+    """
+
+    call_id: str
+
+
+class Pause(Struct, frozen=True):
+    """
+    Fetch no more of this partition.
+    """
+
+    partition: int
+
+
+class Resume(Struct, frozen=True):
+    """
+    Fetch this partition again.
+    """
+
+    partition: int
+
+
+class Notice(Struct, frozen=True):
+    """
+    Something an operator may want to know: an event name of the log catalogue, and its fields.
+    """
+
+    event: str
+    level: str
+    fields: "Mapping[str, object]"
+
+
+Effect = Call | Permit | Recall | Pause | Resume | Notice
+
+
+class Halt(Struct, frozen=True):
+    """
+    Why an app, or one endpoint of it, is halted, and what to do about it. It makes the worker not ready.
+    """
+
+    app: str
+    endpoint: str | None
+    error_code: int | None
+    reason: str
+    mend: str
+    since: float
+
+
+class Commit(Struct, frozen=True):
+    """
+    What one partition's offset becomes: ``metadata`` is the bitmap of what is done above it.
+    """
+
+    offset: int
+    metadata: str
+
+
+class Outgoing(Struct, frozen=True):
+    """
+    One outcome on its way: to the same partition number, under the same key, as its command.
+    """
+
+    partition: int
+    key: bytes | None
+    outcome: "Outcome"
+    traceparent: str | None = None
+
+
+class DeadLetter(Struct, frozen=True):
+    """
+    A record that could not be carried out, and why.
+    """
+
+    record: Record
+    topic: str
+    outcome_id: str
+    error_code: str
+    error_message: str
+
+
+class Transaction(Struct, frozen=True):
+    """
+    One Kafka transaction: everything in it becomes visible together, or nothing does.
+
+    ``commits`` names every partition of which an outcome or dead letter is inside, even when its offset does not move:
+    only then does the broker check that this process still owns it.
+    """
+
+    outcomes: list[Outgoing]
+    dead_letters: list[DeadLetter]
+    commits: dict[int, Commit]

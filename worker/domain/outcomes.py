@@ -1,0 +1,218 @@
+# The nouns of what became of a command: Outcome, its Results and Calls, and what of an outcome must be known
+# to recognise its command again. The status of a command follows from its results by one rule, here.
+#
+# These types are the wire format: config/outcome.schema.json is generated from them.
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.domain.commands import MemberInfo
+
+TEXT_BYTES: Final = 512
+"""The most of a text that came from Tencent or the transport; what the command brought is never cut."""
+CALLS_AT_EITHER_END: Final = 50
+"""Of a command with more than twice as many tries, only the first and last so many are listed."""
+
+
+class Status(StrEnum):
+    """
+    What became of a command.
+    """
+
+    SUCCEEDED = "succeeded"
+    PARTIALLY_SUCCEEDED = "partially_succeeded"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+
+
+class ResultStatus(StrEnum):
+    """
+    What became of one member of a command.
+    """
+
+    APPLIED = "applied"
+    ALREADY_APPLIED = "already_applied"
+    FAILED = "failed"
+    DUPLICATE = "duplicate"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+
+
+HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE})
+"""The results after which the commanded effect is in place, so that the same command does not execute it again."""
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """
+    What became of one member.
+
+    Attributes:
+        request_id: Tencent's, of the call that decided; live and room services only.
+        inferred: The member was never refused alone; it is what remained when all others of its batch had passed.
+        duplicate_of: The outcome_id whose call did this.
+        superseded_by: The outcome_id of the later command that made this one needless.
+
+    """
+
+    user_id: str
+    status: ResultStatus
+    request_id: str | None = None
+    error_code: int | None = None
+    error_info: str | None = None
+    inferred: bool = False
+    duplicate_of: str | None = None
+    superseded_by: str | None = None
+
+
+class CallTry(Struct, frozen=True, omit_defaults=True):
+    """
+    One HTTP request that carried the command.
+
+    Attributes:
+        call_id: Ours; tries of one call share it.
+        error: What kept an answer away (``timeout``, ``connect``, ``reset``, ``cut``, ``not_json`` …).
+        sent_at: RFC 3339.
+        members: How many members the request carried, of all commands.
+
+    """
+
+    call_id: str
+    endpoint: str
+    sent_at: str
+    elapsed_ms: float
+    members: int
+    request_id: str | None = None
+    http_status: int | None = None
+    error_code: int | None = None
+    error_info: str | None = None
+    error: str | None = None
+
+
+class Fault(Struct, frozen=True, omit_defaults=True):
+    """
+    Why a command was rejected or failed.
+    """
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class Parameters(Struct, frozen=True, omit_defaults=True):
+    """
+    The command's parameters, as commanded.
+    """
+
+    duration: int | None = None
+    banned_until: str | None = None
+    reason: str | None = None
+    member_info: "MemberInfo | None" = None
+
+
+class Source(Struct, frozen=True):
+    """
+    Where the command stood.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def outcome_id(self) -> str:
+        """
+        The same record always has the same outcome_id.
+        """
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+class Worker(Struct, frozen=True):
+    """
+    Who carried the command out.
+    """
+
+    name: str
+    version: str
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True):
+    """
+    What became of one command: exactly one for each record with a readable ``command_id``.
+
+    Fields without a value are left out. Times are RFC 3339 in UTC, milliseconds exact.
+
+    Attributes:
+        calling_ms: From the first try to the last answer; absent when nothing was sent.
+        queued_ms: From the receipt to the first try, or to the end when nothing was sent.
+        calls_omitted: How many tries between the first and last 50 are not listed.
+
+    """
+
+    outcome_id: str
+    command_id: str
+    status: Status
+    source: Source
+    worker: Worker
+    received_at: str
+    finished_at: str
+    queued_ms: float
+    attempts: int
+    action: str | None = None
+    app: str | None = None
+    group_id: str | None = None
+    room_id: str | None = None
+    issuer: str | None = None
+    issued_at: str | None = None
+    metadata: dict[str, Any] | None = None
+    parameters: Parameters | None = None
+    results: list[Result] = []
+    request_ids: list[str] = []
+    calls: list[CallTry] = []
+    calls_omitted: int = 0
+    calling_ms: float | None = None
+    duplicate_of: str | None = None
+    superseded_by: str | None = None
+    error: Fault | None = None
+
+
+def status_of(results: "Iterable[Result]") -> Status:
+    """
+    The status of a command whose members ended like this.
+
+    All alike: that. Any failed or expired beside any that holds or was superseded: partially succeeded.
+    Failed with expired: failed. Else: succeeded.
+    """
+    kinds = {_AS_STATUS[result.status] for result in results}
+    if len(kinds) == 1:
+        return kinds.pop()
+    bad = kinds & {Status.FAILED, Status.EXPIRED}
+    if not bad:
+        return Status.SUCCEEDED
+    return Status.FAILED if kinds == bad else Status.PARTIALLY_SUCCEEDED
+
+
+_AS_STATUS: Final = {
+    ResultStatus.APPLIED: Status.SUCCEEDED,
+    ResultStatus.ALREADY_APPLIED: Status.SUCCEEDED,
+    ResultStatus.FAILED: Status.FAILED,
+    ResultStatus.DUPLICATE: Status.DUPLICATE,
+    ResultStatus.SUPERSEDED: Status.SUPERSEDED,
+    ResultStatus.EXPIRED: Status.EXPIRED,
+}
+
+
+def cut(text: str) -> str:
+    """
+    A text from outside, at most ``TEXT_BYTES`` bytes of UTF-8, never cut inside a character.
+    """
+    if len(text) * 4 <= TEXT_BYTES:
+        return text
+    return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")

@@ -1,0 +1,44 @@
+# What the engine is told once, at start: the part of the settings that decides, already validated.
+#
+# Durations are float seconds. The names follow the settings; what each default is, and why, stands in settings.py.
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from worker.domain.outcomes import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """
+    Attributes:
+        partitions: How many partitions the command topic has; the quota is sliced by it.
+        apps: The configured apps: name -> the admin's identifier, which is never acted on.
+        calls_per_second: The quota of each endpoint that differs from ``default_calls_per_second``.
+        window: How long a permit stays taken: one second, plus the margin when it counts from sending.
+        window_from_send: Whether that second counts from the sending (distant regions) and not from the answer.
+        reasons_matter: Whether commands with different reasons must not share a call.
+        give_up_after: How long a member may be tried before it fails, outages not counted; None: only ``max_attempts`` ends it.
+
+    """
+
+    topic: str
+    partitions: int
+    apps: Mapping[str, str]
+    default_app: str | None
+    worker: Worker
+    protected_users: frozenset[str] = frozenset()
+    default_calls_per_second: int = 200
+    calls_per_second: Mapping[str, int] = field(default_factory=dict)
+    window: float = 1.0
+    window_from_send: bool = False
+    max_wait: float = 1.0
+    reasons_matter: bool = True
+    dedupe_window: float = 3600.0
+    restore_records: int = 5000
+    effect_window: float = 60.0
+    supersede: bool = True
+    max_attempts: int = 8
+    give_up_after: float | None = 600.0
+    max_gap: int = 20_000
+    max_open_bytes: int = 256 * 1024 * 1024
