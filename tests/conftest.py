@@ -1,0 +1,92 @@
+# What every test may ask for: a real Kafka, and topics of its own on it.
+#
+# Kafka is started once for the whole run, and only when a test asks. Where it cannot be had, those tests are skipped
+# with the reason; under CI=true they fail. TEST_KAFKA_BOOTSTRAP_SERVERS lets them use another cluster.
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from kafka import KafkaAdminClient
+
+from worker.demo.jars import FetchError
+from worker.demo.kafka import EmbeddedKafka
+from worker.demo.processes import ProcessFailedError
+
+CLUSTER_VARIABLE: Final = "TEST_KAFKA_BOOTSTRAP_SERVERS"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """
+    A running Kafka that all tests share: nobody may stop or pause it.
+    """
+
+    bootstrap_servers: str
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    other = os.environ.get(CLUSTER_VARIABLE)
+    if other:
+        yield Cluster(other)
+        return
+    broker = _started_broker()
+    yield Cluster(broker.bootstrap_servers)
+    broker.stop()
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[EmbeddedKafka]:
+    """
+    A broker for one test alone, which may kill, pause and stop it.
+    """
+    broker = _started_broker()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def fresh_name() -> Callable[[str], str]:
+    """
+    Names that no other test uses: ``fresh_name("commands")`` for a topic, a group, an id.
+    """
+    return _fresh_name
+
+
+@pytest.fixture
+def make_topic(kafka: Cluster) -> Callable[..., str]:
+    """
+    Creates a topic with a fresh name on the shared cluster: ``make_topic("commands", partitions=6, configs={…})``.
+    """
+
+    def make(stem: str, *, partitions: int = 6, configs: Mapping[str, str] | None = None) -> str:
+        name = _fresh_name(stem)
+        admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+        try:
+            spec = {"num_partitions": partitions, "replication_factor": 1, "configs": dict(configs or {})}
+            admin.create_topics({name: spec}, wait_for_metadata=True)
+        finally:
+            admin.close()
+        return name
+
+    return make
+
+
+def _fresh_name(stem: str) -> str:
+    return f"{stem}-{uuid.uuid4().hex[:12]}"
+
+
+def _started_broker() -> EmbeddedKafka:
+    broker = EmbeddedKafka()
+    try:
+        broker.start()
+    except (FetchError, ProcessFailedError, OSError) as exc:
+        broker.stop()
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"Kafka cannot be had: {exc}", pytrace=False)
+        pytest.skip(f"Kafka cannot be had: {exc}")
+    return broker

@@ -1,0 +1,131 @@
+# The embedded broker: fetched and verified, started, and back after what tests do to it.
+
+import hashlib
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+from kafka import KafkaAdminClient
+
+from worker.demo.jars import FetchError, Jar, fetch
+from worker.demo.kafka import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.conftest import Cluster
+    from worker.demo.kafka import EmbeddedKafka
+
+
+@pytest.fixture
+def repository(tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch") -> "Iterator[Path]":
+    """
+    A Maven repository of our own: the folder that it serves.
+    """
+    root = tmp_path / "repository"
+    root.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(root))  # type: ignore[arg-type]
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MODERATION_WORKER_MAVEN_REPOSITORY", f"http://127.0.0.1:{server.server_port}")
+        yield root
+        server.shutdown()
+
+
+def test_what_is_missing_or_damaged_is_fetched_and_the_rest_is_left_alone(
+    tmp_path: "Path", repository: "Path"
+) -> None:
+    whole, damaged, missing = (
+        _published(repository, name, name.encode() * 1000) for name in ("whole", "damaged", "missing")
+    )
+    cache = tmp_path / "cache" / "kafka-jars"
+    cache.mkdir(parents=True)
+    (cache / whole.filename).write_bytes(b"whole" * 1000)
+    (cache / damaged.filename).write_bytes(b"dam")
+    seen: list[tuple[int, int]] = []
+
+    paths = fetch(
+        (whole, damaged, missing), tmp_path / "cache", lambda done, total: seen.append((done, total))
+    )
+
+    assert [path.read_bytes()[:5] for path in paths] == [b"whole", b"damag", b"missi"]
+    assert seen[-1] == (damaged.size + missing.size,) * 2
+
+
+def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(
+    tmp_path: "Path", repository: "Path"
+) -> None:
+    real = _published(repository, "thing", b"altered on the way")
+    locked = Jar(real.group, real.artifact, real.version, real.size, "0" * 64)
+
+    with pytest.raises(FetchError, match="not what the lock file names"):
+        fetch((locked,), tmp_path / "cache")
+
+    assert [path.name for path in (tmp_path / "cache" / "kafka-jars").iterdir()] == [".lock"]
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_jar_that_the_repository_does_not_have_is_named(tmp_path: "Path") -> None:
+    with pytest.raises(FetchError, match=r"thing-1\.0\.jar could not be fetched"):
+        fetch((Jar("a.group", "thing", "1.0", 1, "0" * 64),), tmp_path / "cache")
+
+
+@pytest.mark.kafka
+def test_topics_can_be_made_on_the_shared_broker(kafka: "Cluster", make_topic: "Callable[..., str]") -> None:
+    name = make_topic("x", partitions=3, configs={"retention.ms": "1000"})
+
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    described = admin.describe_topics([name])
+    admin.close()
+
+    assert len(described[0]["partitions"]) == 3
+
+
+@pytest.mark.kafka
+def test_a_killed_broker_comes_back_at_its_address_with_its_topics(own_kafka: "EmbeddedKafka") -> None:
+    admin = KafkaAdminClient(bootstrap_servers=own_kafka.bootstrap_servers)
+    admin.create_topics({"kept": {"num_partitions": 1, "replication_factor": 1}})
+    admin.close()
+
+    own_kafka.kill()
+    assert not own_kafka.running
+    own_kafka.start()
+
+    admin = KafkaAdminClient(bootstrap_servers=own_kafka.bootstrap_servers)
+    topics = admin.list_topics()
+    admin.close()
+    assert "kept" in topics
+
+
+@pytest.mark.kafka
+def test_a_paused_broker_does_not_answer_until_it_is_resumed(own_kafka: "EmbeddedKafka") -> None:
+    own_kafka.pause()
+    assert not answers(own_kafka.bootstrap_servers)
+
+    own_kafka.resume()
+    assert answers(own_kafka.bootstrap_servers)
+
+
+@pytest.mark.kafka
+def test_a_stopped_broker_leaves_nothing_behind(own_kafka: "EmbeddedKafka") -> None:
+    own_kafka.stop()
+
+    assert not own_kafka.running
+    assert not own_kafka.folder.exists()
+
+
+def _published(repository: "Path", artifact: str, content: bytes) -> Jar:
+    jar = Jar("a.group", artifact, "1.0", len(content), hashlib.sha256(content).hexdigest())
+    folder = repository / "a" / "group" / artifact / "1.0"
+    folder.mkdir(parents=True)
+    (folder / jar.filename).write_bytes(content)
+    return jar

@@ -1,0 +1,63 @@
+# The jars: complete in the lock file, verified whenever they are used, fetched again when damaged.
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker.demo import jars
+from worker.demo.jars import Jar, cache_folder, fetch, locked_jars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_lock_file_names_each_jar_once_with_its_checksum_and_no_address() -> None:
+    found = locked_jars()
+
+    assert len({jar.filename for jar in found}) == len(found) == 46
+    assert all(len(jar.sha256) == 64 and jar.size > 0 for jar in found)
+    assert "://" not in jars.LOCK.read_text("utf-8")
+
+
+def test_a_cache_that_is_complete_is_used_without_any_download(
+    tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch"
+) -> None:
+    jar = _cached(tmp_path, b"whole", b"whole")
+    monkeypatch.setattr(jars, "_download", _no_download)
+
+    assert [path.read_bytes() for path in fetch((jar,), tmp_path)] == [b"whole"]
+
+
+@pytest.mark.parametrize("damaged", [b"who", b"WHOLE", b""], ids=["cut", "altered", "empty"])
+def test_a_damaged_jar_is_fetched_again(
+    tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch", damaged: bytes
+) -> None:
+    jar = _cached(tmp_path, b"whole", damaged)
+    fetched: list[Jar] = []
+    monkeypatch.setattr(jars, "_download", lambda missing, _folder, _progress: fetched.extend(missing))
+
+    fetch((jar,), tmp_path)
+
+    assert fetched == [jar]
+
+
+def test_the_cache_folder_can_be_chosen(tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch") -> None:
+    monkeypatch.delenv("MODERATION_WORKER_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "moderation-worker"
+
+    monkeypatch.setenv("MODERATION_WORKER_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+
+
+def _cached(cache: "Path", wanted: bytes, present: bytes) -> Jar:
+    jar = Jar("a.group", "thing", "1.0", len(wanted), hashlib.sha256(wanted).hexdigest())
+    folder = cache / "kafka-jars"
+    folder.mkdir()
+    (folder / jar.filename).write_bytes(present)
+    return jar
+
+
+def _no_download(*_args: object) -> None:
+    pytest.fail("nothing had to be fetched")

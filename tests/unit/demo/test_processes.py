@@ -1,0 +1,82 @@
+# Child processes: reported when they fail to start, ended when they should, never left behind.
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from worker.demo.kafka import free_ports
+from worker.demo.processes import Process, ProcessFailedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_program_that_ends_too_early_is_reported_with_the_last_lines_of_its_log(tmp_path: "Path") -> None:
+    script = "print('the disk is full', flush=True); raise SystemExit(3)"
+    process = Process("the broker", [sys.executable, "-c", script], tmp_path / "log")
+    process.start()
+
+    with pytest.raises(
+        ProcessFailedError, match=r"the broker ended with 3 before ready(?s:.)*the disk is full"
+    ):
+        process.wait_until(lambda: False, 30, "ready")
+
+
+def test_a_program_that_is_never_ready_is_reported_when_the_deadline_passes(tmp_path: "Path") -> None:
+    process = Process("the broker", ["sleep", "60"], tmp_path / "log")
+    process.start()
+
+    with pytest.raises(ProcessFailedError, match=r"not ready within 0\.2 s"):
+        process.wait_until(lambda: False, 0.2, "ready")
+    assert process.stop() == -signal.SIGTERM
+
+
+def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: "Path") -> None:
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    process = Process("deaf", [sys.executable, "-c", script], tmp_path / "log")
+    process.start()
+    process.wait_until(lambda: "deaf" in (tmp_path / "log").read_text(), 30, "deaf")
+
+    assert process.stop(deadline=0.2) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can tie a process to its parent")
+def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: "Path") -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from worker.demo.processes import Process\n"
+        "child = Process('child', ['sleep', '60'], pathlib.Path(sys.argv[1]))\n"
+        "child.start()\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "log")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+
+    end = time.monotonic() + 10
+    while _lives(child):
+        assert time.monotonic() < end, "the child outlived its parent"
+
+
+def test_free_ports_differ_from_each_other() -> None:
+    assert len(set(free_ports(5))) == 5
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = (
+        subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], check=False, capture_output=True, text=True)
+    ).stdout
+    return bool(state) and not state.startswith("Z")
