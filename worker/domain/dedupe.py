@@ -1,0 +1,232 @@
+# What was carried out already: command ids (kept per partition, restored from the outcome topic) and effects (the last
+# one of each member, for a minute). Both are bounded by count and by age.
+#
+# Ids and their restoration go through one door, `Ids.remember`, so memory and restoration cannot disagree.
+# What the engine does about a repeat is decided in engine.py; here is only what is known.
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.domain.outcomes import HOLDS, Outcome, Parameters, Status
+from worker.domain.times import instant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.domain.commands import Command, MemberInfo
+
+MAX_EFFECTS: Final = 250_000
+"""More than the quota of one endpoint (200 calls a second of 20 members) can apply in the default window of a minute."""
+
+
+class Known(Struct, frozen=True):
+    """
+    What is known of one command id.
+
+    Attributes:
+        fingerprint: Of what the id stands for; another one is a misuse of the id.
+        outcome_id: Of the command that was carried out.
+        done: The users for whom the effect is in place; None means all of them.
+        at: When it finished, in seconds since 1970.
+
+    """
+
+    command_id: str
+    fingerprint: int
+    outcome_id: str
+    done: frozenset[str] | None
+    at: float
+
+
+def fingerprint(
+    action: str,
+    app: str,
+    target: str,
+    users: "Iterable[str]",
+    duration: int | None,
+    banned_until: float | None,
+    reason: str | None,
+    member_info: "MemberInfo | None",
+) -> int:
+    """
+    What a command id stands for, as a number that is only compared within this process.
+    """
+    info = None if member_info is None else (member_info.name_card, member_info.role, member_info.custom_info)
+    return hash((action, app, target, frozenset(users), duration, banned_until, reason, info))
+
+
+def fingerprint_of(command: "Command") -> int:
+    """
+    The same, of a command.
+    """
+    return fingerprint(
+        command.action.name,
+        command.app,
+        command.target,
+        command.users,
+        command.duration,
+        command.banned_until,
+        command.reason,
+        command.member_info,
+    )
+
+
+def known_of(value: bytes) -> Known | None:
+    """
+    What one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours).
+    """
+    try:
+        return remembered(_decoder.decode(value))
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def remembered(outcome: Outcome) -> Known | None:
+    """
+    What an outcome tells of its command id; None for a rejected one: its id stands for nothing.
+    """
+    if outcome.status is Status.REJECTED:
+        return None
+    parameters = outcome.parameters or NO_PARAMETERS
+    results = outcome.results
+    holds = [result.user_id for result in results if result.status in HOLDS]
+    return Known(
+        command_id=outcome.command_id,
+        fingerprint=fingerprint(
+            outcome.action or "",
+            outcome.app or "",
+            outcome.group_id or outcome.room_id or "",
+            [result.user_id for result in results],
+            parameters.duration,
+            None if parameters.banned_until is None else instant_of(parameters.banned_until),
+            parameters.reason,
+            parameters.member_info,
+        ),
+        outcome_id=outcome.duplicate_of or outcome.outcome_id,
+        done=None if len(holds) == len(results) else frozenset(holds),
+        at=instant_of(outcome.finished_at),
+    )
+
+
+NO_PARAMETERS: Final = Parameters()
+_decoder: Final = msgspec.json.Decoder(Outcome)
+
+
+class Ids:
+    """
+    The command ids of one partition, newest last, bounded by the number of outcomes and by their age.
+    """
+
+    __slots__ = ("_by_id", "_max_records", "_order", "_window")
+
+    def __init__(self, window: float, max_records: int) -> None:
+        self._window = window
+        self._max_records = max_records
+        self._by_id: dict[str, Known] = {}
+        self._order: deque[Known | None] = deque()
+
+    def remember(self, known: Known | None) -> None:
+        """
+        One outcome record more. None stands for one that tells nothing: it takes a place all the same, because the
+        restoration counts records.
+        """
+        self._order.append(known)
+        if known is not None:
+            self._by_id[known.command_id] = known
+        if len(self._order) > self._max_records:
+            self._forget()
+
+    def find(self, command_id: str, wall: float) -> Known | None:
+        """
+        What is known of the id at ``wall`` (seconds since 1970).
+        """
+        known = self._by_id.get(command_id)
+        if known is None or known.at < wall - self._window:
+            return None
+        return known
+
+    def expire(self, wall: float) -> None:
+        """
+        Forgets what is older than the window.
+        """
+        oldest = wall - self._window
+        while self._order and ((known := self._order[0]) is None or known.at < oldest):
+            self._forget()
+
+    def _forget(self) -> None:
+        known = self._order.popleft()
+        if known is not None and self._by_id.get(known.command_id) is known:
+            del self._by_id[known.command_id]
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+
+class Effect(Struct, frozen=True, gc=False):
+    """
+    The last effect that was applied to a member.
+
+    Attributes:
+        what: Compared for equality: the action and what of its parameters makes the state.
+        at: Monotonic seconds of the call's answer.
+        keep: For how long a repeat of it needs no call.
+
+    """
+
+    what: object
+    at: float
+    keep: float
+    outcome_id: str
+    request_id: str | None
+
+
+class Effects:
+    """
+    The last effect of each member, for as long as a repeat of it needs no call; bounded by count.
+    """
+
+    __slots__ = ("_by_member", "_max")
+
+    def __init__(self, max_effects: int = MAX_EFFECTS) -> None:
+        self._by_member: OrderedDict[object, Effect] = OrderedDict()
+        self._max = max_effects
+
+    def applied(self, member: object, effect: Effect) -> None:
+        """
+        The member's state is this one now.
+        """
+        self._by_member.pop(member, None)
+        self._by_member[member] = effect
+        if len(self._by_member) > self._max:
+            self._by_member.popitem(last=False)
+
+    def sent(self, member: object) -> None:
+        """
+        Something is on its way to the member: what was known of its state may hold no longer.
+        """
+        self._by_member.pop(member, None)
+
+    def find(self, member: object, what: object, now: float) -> Effect | None:
+        """
+        The effect that makes a command with this effect needless now.
+        """
+        effect = self._by_member.get(member)
+        if effect is None or effect.what != what or now >= effect.at + effect.keep:
+            return None
+        return effect
+
+    def expire(self, now: float, longest: float) -> None:
+        """
+        Forgets effects older than ``longest``, the longest that any is kept.
+        """
+        while self._by_member:
+            member, effect = next(iter(self._by_member.items()))
+            if effect.at > now - longest:
+                return
+            del self._by_member[member]
+
+    def __len__(self) -> int:
+        return len(self._by_member)

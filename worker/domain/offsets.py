@@ -1,0 +1,138 @@
+# The offsets of one partition during one assignment: what is open, what is done above the gap, what may be committed.
+#
+# Work finishes out of order, commits are in order. What is done above the committable offset stands in the commit's
+# metadata as a bitmap, so that a restart redoes nothing that is done. Offsets have gaps (transaction markers,
+# compaction): offsets are tracked, never ranges. `finish` is the one place where an offset is finished.
+
+import base64
+import binascii
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.effects import Commit
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+METADATA_BYTES: Final = 4096
+"""What a broker allows by default in a commit's metadata (``offset.metadata.max.bytes``)."""
+MAX_SPAN: Final = METADATA_BYTES // 4 * 3 * 8
+"""How many offsets a bitmap of that size can tell of, in base64."""
+
+
+class Offsets:
+    """
+    One partition's offsets, from its assignment to its revocation.
+
+    A record is *open* from its admission until ``finish``. The committable offset is that of the oldest open record
+    or, when none is open, that of the next record to be received.
+
+    Attributes:
+        span: A record is admitted only while it is less than this above the committable offset. It is halved when
+            the broker refuses the metadata as too large.
+
+    """
+
+    __slots__ = ("_base", "_bits", "_next", "_open", "_order", "span")
+
+    def __init__(self, position: int, metadata: str, span: int) -> None:
+        self.span = min(span, MAX_SPAN)
+        self._base = position
+        self._bits = _decode(metadata)
+        self._next = position
+        self._open: set[int] = set()
+        self._order: deque[int] = deque()
+
+    def is_done(self, offset: int) -> bool:
+        """
+        Whether the record needs nothing any more: it was finished by an earlier owner, or is being handed in again.
+        """
+        return offset < self._next or bool(self._bits >> (offset - self._base) & 1)
+
+    def passed(self, offset: int) -> None:
+        """
+        The record was received and is done already.
+        """
+        self._next = max(self._next, offset + 1)
+
+    def fits(self, offset: int) -> bool:
+        """
+        Whether the record may be admitted now.
+        """
+        return offset - self.committable < self.span
+
+    def admit(self, offset: int) -> None:
+        """
+        The record is open from now on. It must fit, and not be done.
+        """
+        self._open.add(offset)
+        self._order.append(offset)
+        self._next = offset + 1
+
+    @property
+    def committable(self) -> int:
+        """
+        Every record below is finished.
+        """
+        while self._order and self._order[0] not in self._open:
+            self._order.popleft()
+        return self._order[0] if self._order else self._next
+
+    @property
+    def open(self) -> int:
+        """
+        How many records are open.
+        """
+        return len(self._open)
+
+    @property
+    def gap(self) -> int:
+        """
+        How far the newest received record is ahead of the committable offset.
+        """
+        return self._next - self.committable
+
+    def propose(self, finishing: "Collection[int]") -> Commit:
+        """
+        What may be committed together with the results of these open records.
+        """
+        committable = self._next
+        for offset in self._order:
+            if offset in self._open and offset not in finishing:
+                committable = offset
+                break
+        bits = self._bits
+        for offset in finishing:
+            bits |= 1 << (offset - self._base)
+        bits >>= committable - self._base
+        return Commit(committable, _encode(bits))
+
+    def finish(self, finished: "Iterable[int]") -> None:
+        """
+        The transaction with these records' results is committed: they are done, for every owner to come.
+        """
+        bits = self._bits
+        base = self._base
+        for offset in finished:
+            self._open.remove(offset)
+            bits |= 1 << (offset - base)
+        committable = self.committable
+        self._bits = bits >> (committable - base)
+        self._base = committable
+
+    def __repr__(self) -> str:
+        return f"<Offsets {self.committable}+{self.gap}, {self.open} open>"
+
+
+def _encode(bits: int) -> str:
+    if not bits:
+        return ""
+    return base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
+
+
+def _decode(metadata: str) -> int:
+    # Metadata that is not ours (another program committed for this group) says nothing about what is done.
+    try:
+        return int.from_bytes(base64.b64decode(metadata, validate=True), "little")
+    except (binascii.Error, ValueError):
+        return 0

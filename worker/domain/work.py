@@ -1,0 +1,207 @@
+# The nouns of work in progress: a Work is one open command, a Member one (target, user) that it names, a Line the
+# members of all commands for the same (app, target, user), in the order of the commands.
+#
+# They are mutable and belong to the engine alone. They hold state and answer questions about themselves; what shall
+# happen next is decided in lines.py, dispatch.py, answers.py and ledger.py.
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from worker.domain.actions import Kind
+from worker.domain.outcomes import CALLS_AT_EITHER_END
+
+if TYPE_CHECKING:
+    from worker.domain.commands import Command, Rejected
+    from worker.domain.dedupe import Known
+    from worker.domain.effects import Record
+    from worker.domain.outcomes import CallTry, Outcome, Result
+    from worker.domain.partitions import Partition
+    from worker.domain.queues import Group
+
+MemberKey = tuple[str, str, str]
+"""(app, target, user): what order is kept for, across actions and services."""
+
+What = tuple[object, ...]
+"""The action and those of its parameters that must be equal for two members to share a call, or to have one effect."""
+
+
+class State(Enum):
+    """
+    Where a member is.
+    """
+
+    BEHIND = "behind"
+    """In its line, behind an earlier command's member, or delayed by an earlier try of unknown end."""
+    WAITING = "waiting"
+    """In its queue, for a permit."""
+    CALLED = "called"
+    """In a call that is not over."""
+    RIDING = "riding"
+    """On another member's call, which has the same effect."""
+    SETTLED = "settled"
+    """It has its result."""
+
+
+class Member:
+    """
+    One user of one command.
+
+    Attributes:
+        since: Since when it waits in its queue (monotonic).
+        attempts: Tries that count.
+        was_sent: A try has carried it: it may have taken effect, so it can no longer be superseded.
+        unknown_end: A try that carried it ended without an answer, so it may have taken effect.
+        started_at: When its first try was sent, on the clock of its lane that stands still in an outage.
+        family: Shared by the members of one refused batch.
+
+    """
+
+    __slots__ = (
+        "attempts", "family", "group", "line", "result", "riders", "since", "started_at", "state", "unknown_end", "user",
+        "was_sent", "work",
+    )  # fmt: skip
+
+    def __init__(self, work: "Work", user: str, line: "Line") -> None:
+        self.work = work
+        self.user = user
+        self.line = line
+        self.state = State.BEHIND
+        self.group: Group | None = None
+        self.since = 0.0
+        self.attempts = 0
+        self.was_sent = False
+        self.unknown_end = False
+        self.started_at: float | None = None
+        self.riders: list[Member] | None = None
+        self.family: object | None = None
+        self.result: Result | None = None
+
+    def __repr__(self) -> str:
+        return f"<Member {self.user} of {self.work.outcome_id}, {self.state.value}>"
+
+
+class Line:
+    """
+    The members of all open commands for one (app, target, user), oldest first.
+
+    Only the first one may be in a queue or a call.
+
+    Attributes:
+        unknown_until: A try of unknown end may take effect until then: a different effect must wait.
+        unknown_what: Its effect.
+        last: The last command that touches this member, for the order of finishing.
+
+    """
+
+    __slots__ = ("key", "last", "members", "unknown_until", "unknown_what")
+
+    def __init__(self, key: MemberKey) -> None:
+        self.key = key
+        self.members: deque[Member] = deque()
+        self.unknown_until = 0.0
+        self.unknown_what: What | None = None
+        self.last: Work | None = None
+
+
+class Work:
+    """
+    One open command: from the admission of its record until its outcome is published.
+
+    Attributes:
+        command: None for a record that was rejected.
+        what: See ``What``.
+        repeats: An earlier command with the same id: open, or known from before.
+        left: How many of its members have no result yet.
+        waits: How many earlier commands, sharing a member with it, must be emitted before it.
+        followers: The later commands for which it is such an earlier one.
+        started: A try carried one of its members, or a started command waits for it.
+        emitted: Its outcome is made and handed on to be published.
+        dropped: It is no longer this process's business: its partition went, or the worker stops.
+
+    """
+
+    __slots__ = (
+        "attempts", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
+        "followers", "last_answer_at", "left", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
+        "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
+    )  # fmt: skip
+
+    def __init__(self, record: "Record", partition: "Partition", outcome_id: str, received_at: float, size: int) -> None:
+        self.record = record
+        self.partition = partition
+        self.offset = record.offset
+        self.outcome_id = outcome_id
+        self.received_at = received_at
+        self.size = size
+        self.command: Command | None = None
+        self.rejected: Rejected | None = None
+        self.what: What = ()
+        self.fingerprint = 0
+        self.repeats: Work | Known | None = None
+        self.members: list[Member] = []
+        self.left = 0
+        self.waits = 0
+        self.followers: list[Work] | None = None
+        self.started = False
+        self.emitted = False
+        self.dropped = False
+        self.attempts = 0
+        self.call_tries: list[CallTry] = []
+        self.calls_omitted = 0
+        self.request_ids: list[str] = []
+        self.first_sent_at: float | None = None
+        self.last_answer_at: float | None = None
+        self.outcome: Outcome | None = None
+
+    def tried(self, call_try: "CallTry", sent_at: float, ended_at: float) -> None:
+        """
+        A request that carried the command has ended. Called once for each of its members in it: counted once.
+        """
+        tries = self.call_tries
+        if tries and tries[-1] is call_try:
+            return
+        self.attempts += 1
+        if self.first_sent_at is None:
+            self.first_sent_at = sent_at
+        self.last_answer_at = ended_at
+        tries.append(call_try)
+        if len(tries) > 2 * CALLS_AT_EITHER_END:
+            del tries[CALLS_AT_EITHER_END]
+            self.calls_omitted += 1
+        if call_try.request_id is not None:
+            self.request_ids.append(call_try.request_id)
+            if len(self.request_ids) > 2 * CALLS_AT_EITHER_END:
+                del self.request_ids[CALLS_AT_EITHER_END]
+
+    def __repr__(self) -> str:
+        return f"<Work {self.outcome_id}, {self.left} left, {self.waits} before it>"
+
+
+def may_share_result(command: "Command") -> bool:
+    """
+    Whether a command may get the result of another one with the same effect.
+
+    A duration of 0 is passed through without knowing what it means, so it is never taken for the same effect.
+    """
+    return command.duration != 0
+
+
+def overwrites(later: "Command", earlier: "Command") -> bool:
+    """
+    Whether carrying out ``later`` alone leaves the member as carrying out ``earlier`` and then ``later`` would.
+
+    A command that may expire overwrites nothing: it may never be sent.
+    """
+    if later.not_after is not None or later.banned_until is not None or later.duration == 0:
+        return False
+    action = later.action
+    if action.kind is not Kind.STATE or earlier.action.kind is not Kind.STATE:
+        return False
+    if action.name in earlier.action.undone_by:
+        return True
+    if action is not earlier.action:
+        return False
+    info = later.member_info
+    return info is None or None not in (info.name_card, info.role, info.custom_info)
+
