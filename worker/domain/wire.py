@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from worker.domain.actions import CUSTOM_INFO_BYTES, NAME_CARD_BYTES, REASON_BYTES, TARGET_BYTES, USER_ID_BYTES
+from worker.domain.actions import (
+    CUSTOM_INFO_BYTES,
+    NAME_CARD_BYTES,
+    REASON_BYTES,
+    TARGET_BYTES,
+    USER_ID_BYTES,
+)
 from worker.domain.outcomes import Fault
 
 if TYPE_CHECKING:
@@ -125,7 +131,9 @@ def _read(text: str) -> Reading:
     if not isinstance(fields, dict):
         return Reading({}, Fault("not_an_object", f"the record must be a JSON object, not {_kind(fields)}"))
     if constants:
-        fault: Fault | None = Fault("not_json", f"the record is not JSON: {constants[0]} is no JSON value; leave the field out")
+        fault: Fault | None = Fault(
+            "not_json", f"the record is not JSON: {constants[0]} is no JSON value; leave the field out"
+        )
     else:
         looked_into = (fields, fields.get("member_info"))
         twice = [name for made, name in repeated if any(made is one for one in looked_into)]
@@ -172,15 +180,26 @@ def _read_shallow(text: str) -> Reading:
     reading = _read("".join(kept))
     if not reading.fields:
         return reading
-    return Reading(reading.fields, Fault("too_deep", f"the record is nested too deep: {METADATA_DEPTH} levels are allowed in metadata"))
+    return Reading(
+        reading.fields,
+        Fault("too_deep", f"the record is nested too deep: {METADATA_DEPTH} levels are allowed in metadata"),
+    )
 
 
 def _object(checks: "Mapping[str, Check]", fields: "Mapping[str, Any]", path: str) -> Fault | None:
     for name in fields:
         if name not in checks:
             near = get_close_matches(name[:64].lower(), checks, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else "; free-form data goes into metadata" if not path else ""
-            return Fault("unknown_field", f"there is no field {shown(name)}{hint}", path + shown(name, quoted=False))
+            hint = (
+                f": did you mean {near[0]!r}?"
+                if near
+                else "; free-form data goes into metadata"
+                if not path
+                else ""
+            )
+            return Fault(
+                "unknown_field", f"there is no field {shown(name)}{hint}", path + shown(name, quoted=False)
+            )
     for name, check in checks.items():
         if name in fields:
             fault = check(fields[name], path + name)
@@ -197,7 +216,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
-def _text(most: int | None = None, *, empty: bool = True, free: bool = False) -> "Check":
+def text_of(most: int | None = None, *, empty: bool = True, free: bool = False) -> "Check":
     """
     A string of at most ``most`` bytes. Unless it is ``free`` text, it is a name: without control characters and line ends.
     """
@@ -208,7 +227,9 @@ def _text(most: int | None = None, *, empty: bool = True, free: bool = False) ->
         if not value and not empty:
             return Fault("empty", f"{path} must not be empty", path)
         if _SURROGATE.search(value):
-            return Fault("bad_character", f"{path} holds half of a surrogate pair, which is no character", path)
+            return Fault(
+                "bad_character", f"{path} holds half of a surrogate pair, which is no character", path
+            )
         if not free and (found := _UNPRINTABLE.search(value)):
             what = f"{path} holds the control character U+{ord(found[0]):04X} at character {found.start()}"
             return Fault("bad_character", what, path)
@@ -226,7 +247,11 @@ def _users(value: object, path: str) -> Fault | None:
     if not value:
         return Fault("empty", f"{path} must name at least one user", path)
     if len(value) > USERS:
-        return Fault("too_many", f"{path} names {len(value)} users, and {USERS} are allowed: send several commands", path)
+        return Fault(
+            "too_many",
+            f"{path} names {len(value)} users, and {USERS} are allowed: send several commands",
+            path,
+        )
     faults = (_user(user, f"{path}[{place}]") for place, user in enumerate(value))
     return next((fault for fault in faults if fault is not None), None)
 
@@ -282,28 +307,28 @@ def _inside(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-_user: Final = _text(USER_ID_BYTES, empty=False)
+_user: Final = text_of(USER_ID_BYTES, empty=False)
 
 MEMBER_INFO: Final[dict[str, "Check"]] = {
-    "name_card": _text(NAME_CARD_BYTES, free=True),
+    "name_card": text_of(NAME_CARD_BYTES, free=True),
     "role": _role,
-    "custom_info": _text(CUSTOM_INFO_BYTES, free=True),
+    "custom_info": text_of(CUSTOM_INFO_BYTES, free=True),
 }
 
 FIELDS: Final[dict[str, "Check"]] = {
-    "command_id": _text(COMMAND_ID_BYTES, empty=False),
-    "action": _text(),
-    "group_id": _text(TARGET_BYTES, empty=False),
-    "room_id": _text(TARGET_BYTES, empty=False),
+    "command_id": text_of(COMMAND_ID_BYTES, empty=False),
+    "action": text_of(),
+    "group_id": text_of(TARGET_BYTES, empty=False),
+    "room_id": text_of(TARGET_BYTES, empty=False),
     "user_ids": _users,
     "duration": _duration,
-    "banned_until": _text(TIME_BYTES),
-    "reason": _text(REASON_BYTES, free=True),
+    "banned_until": text_of(TIME_BYTES),
+    "reason": text_of(REASON_BYTES, free=True),
     "member_info": _member_info,
-    "app": _text(),
-    "not_after": _text(TIME_BYTES),
-    "issued_at": _text(TIME_BYTES),
-    "issuer": _text(ISSUER_BYTES),
+    "app": text_of(),
+    "not_after": text_of(TIME_BYTES),
+    "issued_at": text_of(TIME_BYTES),
+    "issuer": text_of(ISSUER_BYTES),
     "metadata": _metadata,
 }
 """Every field of a command, and the check that tells what is wrong with its value."""
