@@ -1,0 +1,111 @@
+# The settings of section `kafka`: each with its default, and why. See table.py.
+
+import os
+from typing import Annotated, Any, Final
+
+from pydantic import Field, SecretStr
+
+from worker.domain.offsets import MAX_SPAN
+from worker.settings import kinds
+from worker.settings.section import Section
+
+CONSUMER_TIMEOUTS_MS: Final = {
+    "session_timeout_ms": 45_000,
+    "heartbeat_interval_ms": 3_000,
+    "max_poll_interval_ms": 300_000,
+}
+"""What kafka-python does when ``kafka.consumer`` does not say (a test compares)."""
+
+
+class Kafka(Section):
+    """
+    Where commands come from and outcomes go.
+    """
+
+    bootstrap_servers: kinds.Servers = Field(
+        description="Kafka's brokers to begin with; two or three are enough."
+    )
+    group_id: kinds.Text = Field(
+        default="moderation-worker",
+        description="The consumer group. All replicas of one release share it; two releases never do.",
+    )
+    command_topics: kinds.Topics = Field(
+        default=("moderation.commands",),
+        description="The topic that commands are read from. Exactly one, for now.",
+    )
+    outcome_topic: kinds.Topic = Field(
+        default="moderation.outcomes",
+        description="Where the outcome of each command goes, to the partition of the same number. "
+        "It needs at least as many partitions as the command topic.",
+    )
+    dead_letter_topic: kinds.Topic = Field(
+        default="moderation.dead-letters",
+        description="Where records go that could not be carried out, whole, with the reason.",
+    )
+    instance_id: kinds.Topic | None = Field(
+        default=None,
+        description="A name that this replica keeps over a restart and that no other live process has (a StatefulSet's pod "
+        "name). With it a restart is no rebalance. Without it the membership is dynamic.",
+    )
+    start: kinds.Start = Field(
+        default="earliest",
+        description="Where to begin in a partition that the group has never committed. A moderation command that nobody "
+        "carried out is a loss, so the default is the earliest.",
+    )
+    max_gap: Annotated[kinds.Whole, Field(ge=100, le=MAX_SPAN)] = Field(
+        default=20_000,
+        description="How many offsets a partition may go on beyond its oldest open command. What is done above that command "
+        f"is kept as a bitmap in the commit, which {MAX_SPAN} offsets would fill to the 4,096 bytes that a broker allows.",
+    )
+    handover_seconds: Annotated[kinds.Number, Field(ge=0, le=60)] = Field(
+        default=5.0,
+        description="Seconds that calls in flight have to end when a partition moves to another replica. The group waits for "
+        "it, so it is short: enough for an answer, not for a long backoff.",
+    )
+    cloudevents_headers: bool = Field(
+        default=False,
+        description="Whether outcomes carry the ce_* headers of CloudEvents too. Off: each header costs CPU at each outcome.",
+    )
+    common: kinds.Options = Field(
+        default_factory=dict,
+        description="Options of kafka-python for every client: TLS and SASL (security_protocol, ssl_cafile, sasl_mechanism, "
+        "sasl_plain_username …). sasl_plain_password and ssl_password may be given as sasl_plain_password_file and "
+        "ssl_password_file.",
+    )
+    consumer: kinds.Options = Field(
+        default_factory=dict,
+        description="Options of kafka-python for the consumer (session_timeout_ms, fetch_max_wait_ms, max_poll_records …). What "
+        "the promises rest on is refused here.",
+    )
+    producer: kinds.Options = Field(
+        default_factory=dict,
+        description="Options of kafka-python for the producer (compression_type, linger_ms, max_request_size …). What the "
+        "promises rest on is refused here.",
+    )
+
+    def options(self, part: str = "common") -> dict[str, Any]:
+        """
+        The options of one part (``common``, ``consumer`` or ``producer``) as kafka-python takes them, **secrets bare**.
+
+        Secrets given as files are read now. Raises OSError if one cannot be read.
+        """
+        options: dict[str, Any] = {}
+        for name, value in getattr(self, part).items():
+            if name.removesuffix("_file") in kinds.SECRET_OPTIONS and name.endswith("_file"):
+                options[name.removesuffix("_file")] = _first_line(os.fspath(value))
+            else:
+                options[name] = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return options
+
+    def consumer_seconds(self, option: str) -> float:
+        """
+        One of ``CONSUMER_TIMEOUTS_MS`` as it is in force.
+        """
+        default = CONSUMER_TIMEOUTS_MS[option]
+        value = self.consumer.get(option, default)
+        return (value if isinstance(value, int) else default) / 1000
+
+
+def _first_line(path: str) -> str:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the option is a text, not a Path
+        return file.readline().rstrip("\r\n")

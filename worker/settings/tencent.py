@@ -1,0 +1,89 @@
+# The settings of section `tencent`: each with its default, and why. See table.py.
+
+from typing import Annotated
+
+from pydantic import Field
+
+from worker.errors import SignatureError
+from worker.settings import kinds
+from worker.settings.section import Section
+
+
+class App(Section):
+    """
+    One Tencent app (SDKAppID) with its admin, key and region.
+    """
+
+    sdk_app_id: Annotated[kinds.Whole, Field(ge=1, le=4_294_967_295)] = Field(
+        description="The app's SDKAppID."
+    )
+    identifier: kinds.User = Field(
+        description="The app administrator in whose name calls are made. It is never acted on."
+    )
+    secret_key: kinds.Key | None = Field(
+        default=None,
+        description="The key that signs. Better give secret_key_file: an environment or a file of settings is read by more eyes.",
+    )
+    secret_key_file: kinds.File | None = Field(
+        default=None,
+        description="A file with nothing but the key. It is read again when Tencent refuses the signature.",
+    )
+    region: kinds.Region | None = Field(default=None, description="Where the app lives. This, or base_url.")
+    base_url: kinds.Url | None = Field(
+        default=None,
+        description="The API's address, for a backup domain, a gateway or the local simulator. This, or region.",
+    )
+
+    @property
+    def url(self) -> str:
+        """
+        The API's address, without a slash at its end.
+        """
+        if self.base_url is not None:
+            return self.base_url
+        if self.region is None:
+            raise SignatureError("neither region nor base_url is set")
+        return f"https://{kinds.DOMAINS[self.region]}"
+
+    def key(self) -> str:
+        """
+        The secret key, **bare**; a file is read anew. Raises SignatureError if there is none or it cannot be a key.
+        """
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value()
+        if self.secret_key_file is None:
+            raise SignatureError("neither secret_key nor secret_key_file is set")
+        try:
+            key = self.secret_key_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise SignatureError(f"secret_key_file cannot be read: {reason}") from None
+        if not kinds.usable(key):
+            raise SignatureError("secret_key_file is empty, or its key has blanks in it")
+        return key
+
+
+class Tencent(Section):
+    """
+    The apps that commands act on.
+    """
+
+    apps: dict[str, App] = Field(
+        description="The apps by name. A command names one in its field `app`. Apps of one release share partitions, so a "
+        "halted app holds up the others in the end: one release per app isolates them."
+    )
+    default_app: str | None = Field(
+        default=None,
+        description="The app of commands that name none. With one app it is that one, without being named here.",
+    )
+    protected_users: kinds.Users = Field(
+        default=(),
+        description="Users that are never acted on: commands that name one are rejected. Each app's identifier is one anyway.",
+    )
+
+    @property
+    def app_by_default(self) -> str | None:
+        """
+        The app of commands that name none, or None if they must.
+        """
+        return next(iter(self.apps)) if self.default_app is None and len(self.apps) == 1 else self.default_app
