@@ -1,0 +1,74 @@
+{{/* Names and labels of every object. What goes into the worker's settings stands in _settings.tpl, the container in _pod.tpl. */}}
+
+{{- define "moderation-worker.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* At most 52 bytes: a StatefulSet's pods append "-0", and its revision hash must still fit into a label of 63. */}}
+{{- define "moderation-worker.fullname" -}}
+{{- $name := include "moderation-worker.name" . -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- end -}}
+{{- $full | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "moderation-worker.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "moderation-worker.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* What the worker's own pods carry beyond the selector's labels of old: the pod of `helm test` is none of them. */}}
+{{- define "moderation-worker.workerLabels" -}}
+{{ include "moderation-worker.selectorLabels" . }}
+app.kubernetes.io/component: worker
+{{- end -}}
+
+{{- define "moderation-worker.labels" -}}
+{{ include "moderation-worker.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* An object's metadata; called with (dict "root" $ "name" … "labels" … "annotations" …), all but the root optional. */}}
+{{- define "moderation-worker.metadata" -}}
+{{- $root := .root -}}
+name: {{ .name | default (include "moderation-worker.fullname" $root) }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "moderation-worker.labels" $root | nindent 2 }}
+  {{- with .component }}
+  app.kubernetes.io/component: {{ . }}
+  {{- end }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- $annotations := merge (dict) (.annotations | default dict) $root.Values.commonAnnotations -}}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "moderation-worker.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "moderation-worker.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "moderation-worker.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,138 @@
+{{/* What the worker's pods and those that run other commands of its image share: the container's surroundings. */}}
+
+{{/* The fields of a pod's spec that do not depend on what it runs. */}}
+{{- define "moderation-worker.podSurroundings" -}}
+serviceAccountName: {{ include "moderation-worker.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Image, security, environment and mounts: the same for every command. */}}
+{{- define "moderation-worker.containerSurroundings" -}}
+image: {{ include "moderation-worker.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+env:
+  - name: POD_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
+  - name: POD_NAMESPACE
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.namespace
+  - name: WORKER_CONFIG
+    value: {{ include "moderation-worker.directory" . }}/config/worker.yaml
+  # Static member and transactional id: the pod's name is stable, so a restart fences its own past and moves no partition.
+  - name: WORKER_KAFKA__INSTANCE_ID
+    value: $(POD_NAMESPACE).$(POD_NAME)
+  {{- with .Values.kafka.sasl }}
+  {{- if .mechanism }}
+  # A name is no secret; KEDA reads it from here too.
+  - name: WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME
+    {{- if .username }}
+    value: {{ .username | quote }}
+    {{- else }}
+    valueFrom:
+      secretKeyRef:
+        name: {{ .existingSecret }}
+        key: {{ .usernameKey }}
+    {{- end }}
+  {{- end }}
+  {{- end }}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  - name: config
+    mountPath: {{ include "moderation-worker.directory" . }}/config
+    readOnly: true
+  - name: secrets
+    mountPath: {{ include "moderation-worker.secretsDirectory" . }}
+    readOnly: true
+  - name: tmp
+    mountPath: /tmp
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Called with (dict "root" $ "config" <name of the ConfigMap>). Whole folders are mounted, so a changed key arrives. */}}
+{{- define "moderation-worker.volumes" -}}
+{{- $root := .root -}}
+- name: config
+  configMap:
+    name: {{ .config }}
+    defaultMode: 0444
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $name, $app := $root.Values.apps }}
+      - secret:
+          name: {{ $app.existingSecret.name }}
+          items:
+            - key: {{ $app.existingSecret.key }}
+              path: apps/{{ $name }}/secret-key
+      {{- end }}
+      {{- with $root.Values.kafka.tls }}
+      {{- if and .enabled .ca.existingSecret }}
+      - secret:
+          name: {{ .ca.existingSecret }}
+          items:
+            - key: {{ .ca.key }}
+              path: kafka/ca.crt
+      {{- end }}
+      {{- if and .enabled .client.existingSecret }}
+      - secret:
+          name: {{ .client.existingSecret }}
+          items:
+            - key: {{ .client.certKey }}
+              path: kafka/tls.crt
+            - key: {{ .client.keyKey }}
+              path: kafka/tls.key
+            {{- with .client.keyPasswordKey }}
+            - key: {{ . }}
+              path: kafka/tls.key.password
+            {{- end }}
+      {{- end }}
+      {{- end }}
+      {{- with $root.Values.kafka.sasl }}
+      {{- if .mechanism }}
+      - secret:
+          name: {{ .existingSecret }}
+          items:
+            - key: {{ .passwordKey }}
+              path: kafka/sasl-password
+      {{- end }}
+      {{- end }}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{- with $root.Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

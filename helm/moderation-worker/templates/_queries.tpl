@@ -1,0 +1,3 @@
+{{- define "moderation-worker.heldQuery" -}}
+x
+{{- end -}}

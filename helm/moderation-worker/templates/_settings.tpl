@@ -1,0 +1,87 @@
+{{/*
+The worker's settings file, and the refusals that a schema cannot express. The chart decides what depends on the pod (paths of
+secrets, TLS, SASL); everything else is passed through under the worker's own names.
+*/}}
+
+{{- define "moderation-worker.directory" -}}/etc/moderation-worker{{- end -}}
+{{- define "moderation-worker.secretsDirectory" -}}{{ include "moderation-worker.directory" . }}/secrets{{- end -}}
+
+{{/* Refuses what would install and then not work. */}}
+{{- define "moderation-worker.validate" -}}
+{{- $settings := .Values.settings -}}
+{{- if not $settings.kafka.bootstrap_servers -}}
+{{- fail "settings.kafka.bootstrap_servers is empty: name the brokers, for example --set 'settings.kafka.bootstrap_servers={broker:9092}'" -}}
+{{- end -}}
+{{- if not .Values.apps -}}
+{{- fail "apps is empty: name at least one Tencent app with sdk_app_id, identifier, region (or base_url) and existingSecret" -}}
+{{- end -}}
+{{- $default := $settings.tencent.default_app -}}
+{{- if and $default (not (hasKey .Values.apps $default)) -}}
+{{- fail (printf "settings.tencent.default_app is %q, but apps has no such name" $default) -}}
+{{- end -}}
+{{- $needed := addf $settings.drain_seconds .Values.terminationMarginSeconds -}}
+{{- if lt (float64 .Values.terminationGracePeriodSeconds) (float64 $needed) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %v, but settings.drain_seconds + terminationMarginSeconds is %v: a drain would be killed" .Values.terminationGracePeriodSeconds $needed) -}}
+{{- end -}}
+{{- if and .Values.kafka.sasl.mechanism (not .Values.kafka.sasl.existingSecret) -}}
+{{- fail "kafka.sasl.existingSecret is empty: name the Secret with the password" -}}
+{{- end -}}
+{{- if and .Values.kafka.tls.client.existingSecret (not .Values.kafka.tls.enabled) -}}
+{{- fail "kafka.tls.client is set, but kafka.tls.enabled is false" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
+{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "moderation-worker.kafkaCommon" -}}
+{{- $tls := .Values.kafka.tls -}}
+{{- $sasl := .Values.kafka.sasl -}}
+{{- $secrets := include "moderation-worker.secretsDirectory" . -}}
+{{- $common := dict -}}
+{{- if or $tls.enabled $sasl.mechanism -}}
+{{- $_ := set $common "security_protocol" (printf "%s%s" (ternary "SASL_" "" (not (empty $sasl.mechanism))) (ternary "SSL" "PLAINTEXT" $tls.enabled)) -}}
+{{- end -}}
+{{- if and $tls.enabled $tls.ca.existingSecret -}}
+{{- $_ := set $common "ssl_cafile" (printf "%s/kafka/ca.crt" $secrets) -}}
+{{- end -}}
+{{- if and $tls.enabled $tls.client.existingSecret -}}
+{{- $_ := set $common "ssl_certfile" (printf "%s/kafka/tls.crt" $secrets) -}}
+{{- $_ := set $common "ssl_keyfile" (printf "%s/kafka/tls.key" $secrets) -}}
+{{- if $tls.client.keyPasswordKey -}}
+{{- $_ := set $common "ssl_password_file" (printf "%s/kafka/tls.key.password" $secrets) -}}
+{{- end -}}
+{{- end -}}
+{{- with $sasl.mechanism -}}
+{{- $_ := set $common "sasl_mechanism" . -}}
+{{- end -}}
+{{- if $sasl.mechanism -}}
+{{- $_ := set $common "sasl_plain_password_file" (printf "%s/kafka/sasl-password" $secrets) -}}
+{{- end -}}
+{{- toYaml (merge $common .Values.settings.kafka.common) -}}
+{{- end -}}
+
+{{- define "moderation-worker.tencentApps" -}}
+{{- $apps := dict -}}
+{{- range $name, $app := .Values.apps -}}
+{{- $path := printf "%s/apps/%s/secret-key" (include "moderation-worker.secretsDirectory" $) $name -}}
+{{- $_ := set $apps $name (merge (dict "secret_key_file" $path) (omit $app "existingSecret")) -}}
+{{- end -}}
+{{- toYaml $apps -}}
+{{- end -}}
+
+{{- define "moderation-worker.settings" -}}
+{{- $settings := deepCopy .Values.settings -}}
+{{- $_ := set $settings.kafka "common" (include "moderation-worker.kafkaCommon" . | fromYaml) -}}
+{{- $_ := set $settings.tencent "apps" (include "moderation-worker.tencentApps" . | fromYaml) -}}
+{{- if not $settings.tencent.default_app -}}
+{{- $_ := unset $settings.tencent "default_app" -}}
+{{- end -}}
+{{/* An empty room means the worker's own defaults. */}}
+{{- range $room, $knobs := .Values.settings -}}
+{{- if and (kindIs "map" $knobs) (empty $knobs) -}}
+{{- $_ := unset $settings $room -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $settings -}}
+{{- end -}}

@@ -1,0 +1,141 @@
+# The chart as helm renders it, as values that tests can ask. What is right is said in the tests, not here.
+#
+# The chart under test is the repository's, or the copy that CHART_UNDER_TEST names: so a fault can be put into a copy.
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.chart import toolchain
+
+REPOSITORY: Final = Path(__file__).parents[2]
+RELEASE: Final = "trust"
+NAMESPACE: Final = "moderation"
+FULL_NAME: Final = f"{RELEASE}-moderation-worker"
+
+Object = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """
+    Helm refused; the text is what it printed.
+    """
+
+
+def folder() -> Path:
+    """
+    The chart under test.
+    """
+    return Path(os.environ.get("CHART_UNDER_TEST", REPOSITORY / "helm" / "moderation-worker"))
+
+
+def uses() -> list[Path]:
+    """
+    The values file of each use that the chart ships.
+    """
+    return sorted((folder() / "ci").glob("*-values.yaml"))
+
+
+def use(name: str) -> Path:
+    """
+    One of them.
+    """
+    return folder() / "ci" / f"{name}-values.yaml"
+
+
+def helm(*arguments: str, **environment: str) -> str:
+    """
+    What helm prints. Raises RefusedError.
+    """
+    command = [str(toolchain.program("helm")), *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    if done.returncode:
+        raise RefusedError(done.stderr + done.stdout)
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """
+    The objects of one release, as `helm template` gives them.
+    """
+
+    objects: tuple[Object, ...]
+
+    def all(self, kind: str) -> list[Object]:
+        """
+        All objects of a kind.
+        """
+        return [item for item in self.objects if item["kind"] == kind]
+
+    def one(self, kind: str) -> Object:
+        """
+        The only object of a kind; an assertion when there are none or more.
+        """
+        found = self.all(kind)
+        assert len(found) == 1, f"{len(found)} objects of kind {kind}"
+        return found[0]
+
+    def pod(self) -> Object:
+        """
+        The spec of the worker's pods.
+        """
+        return dict(self.one("StatefulSet")["spec"]["template"]["spec"])
+
+    def container(self) -> Object:
+        """
+        The worker's container.
+        """
+        return next(item for item in self.pod()["containers"] if item["name"] == "worker")
+
+    def settings(self) -> Object:
+        """
+        The settings file that the worker reads.
+        """
+        name = next(v["configMap"]["name"] for v in self.pod()["volumes"] if v["name"] == "config")
+        held = next(item for item in self.all("ConfigMap") if item["metadata"]["name"] == name)
+        return dict(yaml.safe_load(held["data"]["worker.yaml"]))
+
+    def pod_specs(self) -> Iterator[Object]:
+        """
+        Every pod's spec: the workers' and those of hooks.
+        """
+        yield self.pod()
+        for item in self.all("Pod"):
+            yield item["spec"]
+
+
+def render(
+    values: Mapping[str, Any] | None = None, *, base: str = "minimal", kubernetes: str = ""
+) -> Rendered:
+    """
+    The chart rendered with the values of a use and further values over them. Raises RefusedError.
+    """
+    arguments = ["template", RELEASE, str(folder()), "--namespace", NAMESPACE]
+    if base:
+        arguments += ["--values", str(use(base))]
+    for name, value in (values or {}).items():
+        arguments += ["--set-json", f"{name}={json.dumps(value)}"]
+    if kubernetes:
+        arguments += ["--kube-version", kubernetes]
+    text = helm(*arguments)
+    return Rendered(tuple(item for item in yaml.load_all(text, Loader=_StrictLoader) if item))
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """
+    Refuses a key that a mapping has twice: YAML keeps the last, and an operator's value could be lost so.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key twice at {node.start_mark}: {keys}"
+        return super().construct_mapping(node, deep=deep)

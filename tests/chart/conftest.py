@@ -1,0 +1,99 @@
+# What the chart tests share: tools that are missing skip a test here and fail it under CI=true, and one API server for all.
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.chart import cluster, toolchain
+
+
+def _give_up(missing: toolchain.MissingError) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(str(missing))
+    pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """
+    Helm is there.
+    """
+    try:
+        return toolchain.program("helm")
+    except toolchain.MissingError as missing:
+        _give_up(missing)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """
+    The program promtool.
+    """
+    try:
+        return toolchain.program("promtool")
+    except toolchain.MissingError as missing:
+        _give_up(missing)
+
+
+@pytest.fixture(scope="session")
+def helm_docs() -> Path:
+    """
+    The program helm-docs.
+    """
+    try:
+        return toolchain.program("helm-docs")
+    except toolchain.MissingError as missing:
+        _give_up(missing)
+
+
+@pytest.fixture(scope="session")
+def actionlint() -> Path:
+    """
+    The program actionlint.
+    """
+    try:
+        return toolchain.program("actionlint")
+    except toolchain.MissingError as missing:
+        _give_up(missing)
+
+
+@pytest.fixture(scope="session")
+def keda() -> Path:
+    """
+    KEDA's own files: its CRDs and its list of triggers.
+    """
+    try:
+        return toolchain.folder("keda")
+    except toolchain.MissingError as missing:
+        _give_up(missing)
+
+
+@pytest.fixture(scope="session")
+def prometheus_operator() -> Path:
+    """
+    The Prometheus Operator's own files: its CRDs.
+    """
+    try:
+        return toolchain.folder("prometheus-operator")
+    except toolchain.MissingError as missing:
+        _give_up(missing)
+
+
+@pytest.fixture(scope="session")
+def api(helm: Path) -> Iterator[cluster.Cluster]:  # noqa: ARG001 - without helm nothing could be installed into it
+    """
+    A real API server: a new one, or that of the run which started this one.
+    """
+    if running := os.environ.get("CHART_CLUSTER"):
+        yield cluster.Cluster.at(Path(running))
+        return
+    try:
+        for name in ("etcd", "kube-apiserver"):
+            toolchain.program(name)
+    except toolchain.MissingError as missing:
+        _give_up(missing)
+    with cluster.running() as made:
+        yield made

@@ -1,0 +1,180 @@
+# The chart on a real API server: installed, upgraded, rolled back and removed by helm, its pods judged by the server's own
+# admission under PodSecurity `restricted`. No kubelet runs here: what a pod then does is the image tests' to show.
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart import chart
+from tests.chart.cluster import Answer, Cluster
+
+USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
+
+
+@pytest.fixture(scope="session")
+def operators(api: Cluster, keda: Path, prometheus_operator: Path) -> Cluster:
+    """
+    The server with the kinds of KEDA and of the Prometheus Operator.
+    """
+    crds = sorted((keda / "config" / "crd" / "bases").glob("keda.sh_*.yaml"))
+    samples = prometheus_operator / "example" / "prometheus-operator-crd"
+    crds += [samples / f"monitoring.coreos.com_{name}.yaml" for name in ("podmonitors", "prometheusrules")]
+    for path in crds:
+        made = yaml.safe_load(path.read_text())
+        answer = api.ask("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", made)
+        assert answer.status in {201, 409}, answer.reason
+        spec = made["spec"]
+        served = next(version["name"] for version in spec["versions"] if version["served"])
+        api.await_path(f"/apis/{spec['group']}/{served}/{spec['names']['plural']}")
+    return api
+
+
+@pytest.fixture
+def namespace(api: Cluster) -> str:
+    """
+    A new namespace that admits only pods of the restricted kind.
+    """
+    name = f"moderation-{secrets.token_hex(4)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    assert api.ask("/api/v1/namespaces", made).status == 201
+    return name
+
+
+def _helm(api: Cluster, namespace: str, *arguments: str) -> str:
+    return chart.helm(*arguments, "--namespace", namespace, **api.environment())
+
+
+def _install(api: Cluster, namespace: str, use: str, *more: str) -> str:
+    return _helm(api, namespace, "install", chart.RELEASE, str(chart.folder()), "--values", str(chart.use(use)), *more)
+
+
+def _stored(api: Cluster, namespace: str) -> dict[str, Any]:
+    (found,) = api.ask(f"/apis/apps/v1/namespaces/{namespace}/statefulsets").body["items"]
+    return dict(found)
+
+
+def _judged(api: Cluster, namespace: str, metadata: dict[str, Any], spec: dict[str, Any]) -> Answer:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "name": "judged"}, "spec": spec}
+    return api.ask(f"/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldValidation=Strict", pod)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_every_use_installs_and_the_server_admits_its_pods(operators: Cluster, namespace: str, use: str) -> None:
+    """
+    PodSecurity judges pods, not StatefulSets: so the stored template is asked for as a pod.
+    """
+    _install(operators, namespace, use)
+
+    template = _stored(operators, namespace)["spec"]["template"]
+    answer = _judged(operators, namespace, {"labels": template["metadata"]["labels"]}, template["spec"])
+    assert answer.status == 201, answer.reason
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_server_admits_the_pod_of_helm_test(operators: Cluster, namespace: str, use: str) -> None:
+    _install(operators, namespace, use)
+
+    (hook,) = yaml.safe_load_all(_helm(operators, namespace, "get", "hooks", chart.RELEASE))
+
+    assert hook["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    answer = _judged(operators, namespace, {"labels": hook["metadata"]["labels"]}, hook["spec"])
+    assert answer.status == 201, answer.reason
+
+
+def test_a_pod_that_may_write_its_root_as_root_would_not_be_admitted(operators: Cluster, namespace: str) -> None:
+    """
+    The judge judges: else every pod would pass.
+    """
+    _install(operators, namespace, "minimal", "--set-json", 'podSecurityContext={"runAsNonRoot":false,"runAsUser":0}')
+
+    template = _stored(operators, namespace)["spec"]["template"]
+
+    answer = _judged(operators, namespace, {"labels": template["metadata"]["labels"]}, template["spec"])
+    assert answer.status == 403
+    assert "violates PodSecurity" in answer.reason
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_release_is_upgraded_rolled_back_and_removed(operators: Cluster, namespace: str, use: str) -> None:
+    _install(operators, namespace, use)
+    first = _stored(operators, namespace)
+
+    chart_and_values = [str(chart.folder()), "--values", str(chart.use(use))]
+    _helm(operators, namespace, "upgrade", chart.RELEASE, *chart_and_values, "--set", "settings.drain_seconds=11")
+    second = _stored(operators, namespace)
+    _helm(operators, namespace, "rollback", chart.RELEASE, "1")
+    third = _stored(operators, namespace)
+    _helm(operators, namespace, "uninstall", chart.RELEASE)
+
+    def checksum(item: dict[str, Any]) -> str:
+        return str(item["spec"]["template"]["metadata"]["annotations"]["checksum/settings"])
+
+    assert checksum(first) != checksum(second)
+    assert checksum(first) == checksum(third)
+    assert first["metadata"]["uid"] == third["metadata"]["uid"], "it was replaced instead of changed"
+    assert operators.ask(f"/apis/apps/v1/namespaces/{namespace}/statefulsets").body["items"] == []
+
+
+def test_switching_to_keda_leaves_the_count_of_pods_to_it(operators: Cluster, namespace: str) -> None:
+    """
+    Helm applies on the server's side: did it still own the field, each upgrade would undo what KEDA scaled.
+    """
+    _install(operators, namespace, "minimal", "--set", "replicas=4")
+
+    chart_and_values = [str(chart.folder()), "--values", str(chart.use("minimal"))]
+    _helm(operators, namespace, "upgrade", chart.RELEASE, *chart_and_values, "--set", "autoscaling.enabled=true")
+
+    owners = [
+        item["manager"]
+        for item in _stored(operators, namespace)["metadata"]["managedFields"]
+        if "f:replicas" in item.get("fieldsV1", {}).get("f:spec", {})
+    ]
+    assert "helm" not in owners
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ('podLabels={"not a label!":"x"}', "not a label!"),
+        ('resources={"requests":{"memory":"2Gi"},"limits":{"memory":"1Gi"}}', "must be less than or equal to memory limit"),
+        ('extraVolumeMounts=[{"name":"nowhere","mountPath":"/x"}]', "nowhere"),
+        ('extraEnv=[{"name":"A","valu":"x"}]', "valu"),
+        ('tolerations=[{"operator":"Sometimes"}]', "Sometimes"),
+        ('networkPolicy.kafkaTo=[{"ipBlock":{"cidr":"10.0.0.0/99"}}]', "10.0.0.0/99"),
+        ('updateStrategy={"type":"Recreate"}', "Recreate"),
+    ],
+)
+def test_the_server_refuses_what_the_chart_cannot_know(api: Cluster, namespace: str, values: str, named: str) -> None:
+    with pytest.raises(chart.RefusedError) as refusal:
+        _install(api, namespace, "minimal", "--set-json", values)
+
+    assert named in str(refusal.value)
+
+
+def test_two_releases_share_a_namespace(api: Cluster, namespace: str) -> None:
+    """
+    One release per app isolates apps: their objects must not meet.
+    """
+    _install(api, namespace, "minimal")
+
+    chart_and_values = [str(chart.folder()), "--values", str(chart.use("minimal"))]
+    _helm(api, namespace, "install", "other", *chart_and_values)
+
+    listed = api.ask(f"/apis/apps/v1/namespaces/{namespace}/statefulsets").body["items"]
+    selectors = [item["spec"]["selector"]["matchLabels"] for item in listed]
+    assert len(selectors) == 2
+    assert selectors[0] != selectors[1]
+
+
+@pytest.fixture(autouse=True)
+def _removed(api: Cluster, namespace: str) -> Iterator[None]:
+    """
+    Objects that have no namespace of their own to vanish with would meet in the next test.
+    """
+    yield
+    _helm(api, namespace, "uninstall", chart.RELEASE, "--ignore-not-found")

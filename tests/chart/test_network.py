@@ -1,0 +1,83 @@
+# What may come in and go out: metrics in; DNS, brokers and HTTPS out.
+
+import pytest
+
+from tests.chart import chart
+
+pytestmark = pytest.mark.usefixtures("helm")
+
+
+def _policy(base: str = "minimal", **values: object) -> chart.Object:
+    rendered = chart.render({f"networkPolicy.{name}": value for name, value in values.items()}, base=base)
+    return dict(rendered.one("NetworkPolicy")["spec"])
+
+
+def _ports(rules: list[chart.Object]) -> set[tuple[int, str]]:
+    return {(port["port"], port["protocol"]) for rule in rules for port in rule["ports"]}
+
+
+def test_only_the_metrics_port_is_open_and_only_known_ports_are_reached() -> None:
+    spec = _policy()
+
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert _ports(spec["ingress"]) == {(9000, "TCP")}
+    assert _ports(spec["egress"]) == {(53, "UDP"), (53, "TCP"), (9092, "TCP"), (443, "TCP")}
+
+
+@pytest.mark.parametrize(
+    ("servers", "ports"),
+    [
+        (["a:9092", "b:9092"], [9092]),
+        (["a:9092", "b:19092"], [9092, 19092]),
+        (["[fd00::1]:9094"], [9094]),
+    ],
+)
+def test_the_brokers_ports_are_those_of_the_bootstrap_servers(servers: list[str], ports: list[int]) -> None:
+    rendered = chart.render({"settings.kafka.bootstrap_servers": servers})
+
+    _, kafka, _ = rendered.one("NetworkPolicy")["spec"]["egress"]
+
+    assert [port["port"] for port in kafka["ports"]] == ports
+
+
+def test_named_broker_ports_win() -> None:
+    _, kafka, _ = _policy(kafkaPorts=[9095])["egress"]
+
+    assert kafka["ports"] == [{"port": 9095, "protocol": "TCP"}]
+
+
+def test_peers_narrow_each_rule_on_its_own() -> None:
+    spec = _policy(base="mtls-two-apps")
+    dns, kafka, tencent = spec["egress"]
+
+    assert spec["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": "monitoring"
+    }
+    assert "to" not in dns
+    assert kafka["to"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kafka"}
+    assert tencent["to"] == [{"ipBlock": {"cidr": "203.0.113.0/24"}}]
+    assert _ports([tencent]) == {(443, "TCP"), (8443, "TCP")}
+
+
+def test_further_rules_are_added() -> None:
+    spec = _policy(base="everything")
+
+    assert spec["ingress"][-1] == {"from": [{"podSelector": {}}]}
+    assert spec["egress"][-1] == {"ports": [{"port": 4317, "protocol": "TCP"}]}
+
+
+def test_the_policy_covers_the_workers_and_the_test_pod() -> None:
+    rendered = chart.render()
+    selector = rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+
+    for labels in (
+        rendered.one("StatefulSet")["spec"]["template"]["metadata"]["labels"],
+        rendered.one("Pod")["metadata"]["labels"],
+    ):
+        assert selector.items() <= labels.items()
+
+
+def test_the_open_port_follows_the_settings() -> None:
+    rendered = chart.render({"settings.server.port": 9100})
+
+    assert _ports(rendered.one("NetworkPolicy")["spec"]["ingress"]) == {(9100, "TCP")}

@@ -1,0 +1,166 @@
+# What the pods are allowed, where they run, how they stop, and what is mounted into them.
+
+import pytest
+
+from tests.chart import chart
+
+USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
+
+pytestmark = pytest.mark.usefixtures("helm")
+
+
+def test_a_pod_keeps_its_name_so_a_restart_is_no_rebalance() -> None:
+    """
+    The name is the static member id and the transactional id: it fences the pod's own past.
+    """
+    rendered = chart.render()
+    env = {item["name"]: item for item in rendered.container()["env"]}
+
+    assert env["POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    assert env["POD_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+    assert env["WORKER_KAFKA__INSTANCE_ID"]["value"] == "$(POD_NAMESPACE).$(POD_NAME)"
+    assert list(env).index("POD_NAME") < list(env).index("WORKER_KAFKA__INSTANCE_ID"), (
+        "only earlier ones are expanded"
+    )
+
+
+def test_pods_start_together_and_are_replaced_one_by_one() -> None:
+    spec = chart.render().one("StatefulSet")["spec"]
+
+    assert spec["podManagementPolicy"] == "Parallel"
+    assert spec["updateStrategy"] == {"type": "RollingUpdate"}
+    assert spec["minReadySeconds"] > 0
+    assert spec["replicas"] == 2
+
+
+def test_the_stateful_set_names_its_headless_service_and_both_select_the_pods() -> None:
+    rendered = chart.render()
+    stateful_set, service = rendered.one("StatefulSet"), rendered.one("Service")
+    labels = stateful_set["spec"]["template"]["metadata"]["labels"]
+
+    assert stateful_set["spec"]["serviceName"] == service["metadata"]["name"]
+    assert service["spec"]["clusterIP"] == "None"
+    for selector in (service["spec"]["selector"], stateful_set["spec"]["selector"]["matchLabels"]):
+        assert selector.items() <= labels.items()
+
+
+def test_the_test_pod_is_not_selected_as_a_worker() -> None:
+    rendered = chart.render()
+
+    selector = rendered.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+
+    assert not selector.items() <= rendered.one("Pod")["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("use", USES)
+def test_every_pod_may_do_nothing_that_it_does_not_need(use: str) -> None:
+    for spec in chart.render(base=use).pod_specs():
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 10001
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        own = [item for item in spec["containers"] if item["name"] in {"worker", "check"}]
+        assert own
+        for container in own:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_memory_is_reserved_whole_and_processors_are_not_limited() -> None:
+    """
+    A CPU limit throttles in slices, and heartbeats stall; memory beyond the request would be someone else's.
+    """
+    resources = chart.render().container()["resources"]
+
+    assert resources["limits"] == {"memory": resources["requests"]["memory"]}
+    assert "cpu" in resources["requests"]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_grace_is_longer_than_the_drain_and_its_margin(use: str) -> None:
+    rendered = chart.render(base=use)
+
+    assert rendered.pod()["terminationGracePeriodSeconds"] >= rendered.settings()["drain_seconds"] + 10
+
+
+@pytest.mark.parametrize("use", USES)
+def test_every_mount_has_its_volume_and_only_tmp_can_be_written(use: str) -> None:
+    for spec in chart.render(base=use).pod_specs():
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        for container in spec["containers"]:
+            for mount in container.get("volumeMounts", []):
+                assert mount["name"] in volumes
+                if mount["name"] in {"config", "secrets"}:
+                    assert mount["readOnly"] is True
+                assert "subPath" not in mount, "a changed Secret would never arrive"
+        assert "emptyDir" in volumes["tmp"]
+
+
+def test_changed_settings_replace_the_pods_and_the_same_settings_do_not() -> None:
+    def checksum(**values: object) -> str:
+        template = chart.render(values).one("StatefulSet")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/settings"])
+
+    assert checksum() == checksum()
+    assert checksum() != checksum(**{"settings.drain_seconds": 20})
+    assert checksum() != checksum(**{"apps.main.identifier": "root"})
+
+
+def test_a_new_chart_version_alone_replaces_no_pod() -> None:
+    labels = chart.render().one("StatefulSet")["spec"]["template"]["metadata"]["labels"]
+
+    assert "helm.sh/chart" not in labels
+
+
+def test_pods_spread_over_zones_and_hosts_by_their_own_labels() -> None:
+    rendered = chart.render()
+    labels = rendered.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+
+    spread = rendered.pod()["topologySpreadConstraints"]
+
+    assert [item["topologyKey"] for item in spread] == [
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    ]
+    assert all(item["labelSelector"] == {"matchLabels": labels} for item in spread)
+
+
+def test_a_spread_with_its_own_selector_keeps_it() -> None:
+    (spread,) = chart.render(base="everything").pod()["topologySpreadConstraints"]
+
+    assert spread["labelSelector"] == {"matchLabels": {"example.com/tier": "backend"}}
+
+
+def test_what_an_operator_adds_to_a_pod_arrives() -> None:
+    rendered = chart.render(base="everything")
+    pod, container = rendered.pod(), rendered.container()
+
+    assert {"name": "WORKER_RETRY__MAX_ATTEMPTS", "value": "4"} in container["env"]
+    assert container["envFrom"] == [{"configMapRef": {"name": "proxy", "optional": True}}]
+    assert {"name": "spare", "mountPath": "/var/spare"} in container["volumeMounts"]
+    assert [item["name"] for item in pod["containers"]] == ["worker", "sidecar"]
+    assert [item["name"] for item in pod["initContainers"]] == ["wait"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert pod["tolerations"][0]["key"] == "dedicated"
+    assert pod["priorityClassName"] == "system-cluster-critical"
+    assert "podAntiAffinity" in pod["affinity"]
+    assert pod["dnsConfig"]["options"] == [{"name": "ndots", "value": "1"}]
+    assert pod["serviceAccountName"] == "existing"
+    assert not rendered.all("ServiceAccount")
+    template = rendered.one("StatefulSet")["spec"]["template"]["metadata"]
+    assert template["annotations"]["example.com/owner"] == "trust"
+    assert template["labels"]["example.com/tier"] == "backend"
+
+
+def test_the_release_has_an_account_without_a_token() -> None:
+    rendered = chart.render()
+
+    account = rendered.one("ServiceAccount")
+
+    assert account["automountServiceAccountToken"] is False
+    assert rendered.pod()["serviceAccountName"] == account["metadata"]["name"]
