@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 SESSION_TIMEOUT_MS: Final = (6_000, 1_800_000)
 """What brokers allow by default (``group.min.session.timeout.ms``, ``group.max.session.timeout.ms``)."""
-TRANSACTION_TIMEOUT_MS: Final = (1_000, 900_000)
-"""900,000 is what brokers allow by default (``transaction.max.timeout.ms``)."""
 
 _THE_WORKERS: Final = "leave it out: the worker's promises rest on its own value"
 _NO_TEXT: Final = "leave it out: it is an object of Python, which no file can hold"
@@ -38,7 +36,7 @@ _OWNED: Final[dict[str, str]] = {
     "allow_auto_create_topics": "leave it out: topics are created by `moderation-worker topics create`",
     **dict.fromkeys(
         (
-            "isolation_level", "partition_assignment_strategy", "consumer_timeout_ms", "exclude_internal_topics", "enable_idempotence",
+            "isolation_level", "partition_assignment_strategy", "consumer_timeout_ms", "exclude_internal_topics", "enable_idempotence", "transaction_timeout_ms",
             "acks", "retries", "max_in_flight_requests_per_connection", "check_crcs",
         ),
         _THE_WORKERS,
@@ -87,6 +85,13 @@ def _timing(settings: "Settings") -> "Iterator[Problem]":
         kafka.consumer_seconds(option)
         for option in ("session_timeout_ms", "heartbeat_interval_ms", "max_poll_interval_ms")
     )
+    low, high = SESSION_TIMEOUT_MS
+    if not low <= session * 1000 <= high:
+        yield Problem(
+            "kafka.consumer.session_timeout_ms",
+            f"give a whole number from {low} to {high}, as brokers demand by default",
+            round(session * 1000),
+        )
     if drain >= poll:
         yield Problem(
             "drain_seconds",
@@ -109,20 +114,6 @@ def _timing(settings: "Settings") -> "Iterator[Problem]":
             f"make it at most a third of the session timeout ({session:g} s), or one lost heartbeat ends the membership",
             round(heartbeat * 1000),
         )
-
-
-def _bounded_options(settings: "Settings") -> "Iterator[Problem]":
-    for part, option, (low, high) in (
-        ("consumer", "session_timeout_ms", SESSION_TIMEOUT_MS),
-        ("producer", "transaction_timeout_ms", TRANSACTION_TIMEOUT_MS),
-    ):
-        value = getattr(settings.kafka, part).get(option, low)
-        if isinstance(value, int) and not low <= value <= high:
-            yield Problem(
-                f"kafka.{part}.{option}",
-                f"give a whole number from {low} to {high}, as brokers demand by default",
-                value,
-            )
 
 
 def _options(settings: "Settings") -> "Iterator[Problem]":
@@ -267,7 +258,7 @@ def _retries(settings: "Settings") -> "Iterator[Problem]":
 
 
 _SUBJECTS: "Final[tuple[Callable[[Settings], Iterator[Problem]], ...]]" = (
-    _topics, _timing, _bounded_options, _options, _security, _apps, _limits, _retries,
+    _topics, _timing, _options, _security, _apps, _limits, _retries,
 )  # fmt: skip
 
 

@@ -43,18 +43,6 @@ class Region(StrEnum):
     JAKARTA = "jakarta"
 
 
-DOMAINS: Final[dict[Region, str]] = {
-    Region.CHINA: "console.tim.qq.com",
-    Region.SINGAPORE: "adminapisgp.im.qcloud.com",
-    Region.SEOUL: "adminapikr.im.qcloud.com",
-    Region.TOKYO: "adminapijpn.im.qcloud.com",
-    Region.FRANKFURT: "adminapiger.im.qcloud.com",
-    Region.USA: "adminapiusa.im.qcloud.com",
-    Region.JAKARTA: "adminapiidn.im.qcloud.com",
-}
-"""The domain of each region's REST API (Tencent's "RESTful API Overview")."""
-
-
 def _number(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic collects ValueErrors only
@@ -116,7 +104,13 @@ def is_app_name(word: str) -> bool:
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment:
+    if (
+        parts.scheme not in {"https", "http"}
+        or not parts.hostname
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
         raise ValueError("it is no such URL")
     if parts.username is not None or parts.password is not None:
         raise ValueError("it carries credentials")
@@ -164,7 +158,7 @@ Key = Annotated[SecretStr, AfterValidator(_key), Rule("the key from the console,
 Url = Annotated[str, AfterValidator(_url), Rule("https://host[:port] (http:// only for this machine itself)")]
 File = Annotated[Path, Rule("the path of a file that can be read")]
 Options = Annotated[
-    dict[str, SecretStr | bool | int | float | str | None],
+    dict[str, bool | int | float | str | SecretStr | None],
     BeforeValidator(_hidden),
     Rule("a mapping of kafka-python's own option names to values"),
 ]

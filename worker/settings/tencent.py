@@ -34,17 +34,6 @@ class App(Section):
         description="The API's address, for a backup domain, a gateway or the local simulator. This, or region.",
     )
 
-    @property
-    def url(self) -> str:
-        """
-        The API's address, without a slash at its end.
-        """
-        if self.base_url is not None:
-            return self.base_url
-        if self.region is None:
-            raise SignatureError("neither region nor base_url is set")
-        return f"https://{kinds.DOMAINS[self.region]}"
-
     def key(self) -> str:
         """
         The secret key, **bare**; a file is read anew. Raises SignatureError if there is none or it cannot be a key.

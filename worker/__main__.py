@@ -1,0 +1,6 @@
+# `python -m worker` is the same as `moderation-worker`.
+
+from worker.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+# The commands: run, check, topics, simulate, demo. Each module has one, and says what its exit codes mean.
+#
+# Here: how they are named, and how a failure is told. What a command needs is imported inside it, so that --help
+# is quick and the simulator never loads Kafka. Exit codes: 0 clean, 1 failed, 2 wrong settings or arguments.
+
+import sys
+import traceback
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker import __version__
+from worker.cli.run import run
+from worker.cli.simulate import simulate
+from worker.errors import SettingsError, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAILED = 1
+WRONG_SETTINGS = 2
+
+app = typer.Typer(
+    name="moderation-worker",
+    help="Executes moderation commands from Kafka on Tencent Cloud Chat, with one outcome for each command.",
+    epilog="Begin with `moderation-worker demo`: a real Kafka, a local Tencent API and 10,000 commands, with nothing installed.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: it is read in logs and containers as well
+    pretty_exceptions_enable=False,  # their frames would show variables, and so secrets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(simulate)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"moderation-worker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(command: "Callable[[], object]" = app) -> None:
+    """
+    Runs the command line and ends the process with the exit code that it earned.
+    """
+    try:
+        command()
+    except SettingsError as error:
+        sys.stderr.write(told(error))
+        sys.exit(WRONG_SETTINGS)
+    except WorkerError as error:
+        sys.stderr.write(_redacted(f"moderation-worker failed: {error}\n"))
+        sys.exit(FAILED)
+    except Exception:  # noqa: BLE001 - the last stop: what is shown of it must be redacted
+        sys.stderr.write(_redacted(traceback.format_exc()))
+        sys.exit(FAILED)
+
+
+def told(error: SettingsError) -> str:
+    """
+    Every problem of the settings, for a person: its name, its value, and how to mend it.
+    """
+    count = len(error.problems)
+    lines = [
+        f"moderation-worker cannot start: {count} {'problem' if count == 1 else 'problems'} in its settings",
+        "",
+    ]
+    for problem in error.problems:
+        shown = "" if problem.value is None else f" = {problem.value!r}"
+        lines += [f"  {problem.name}{shown}", f"      {problem.mend}"]
+    return _redacted("\n".join(lines) + "\n")
+
+
+def _redacted(text: str) -> str:
+    from worker.runtime.redaction import Redaction  # noqa: PLC0415 - only when something went wrong
+
+    return Redaction().clean(text)
