@@ -57,15 +57,15 @@ class Cluster:
     _token: str
     folder: Path
 
-    def ask(
-        self, path: str, body: object = None, *, method: str = "", kind: str = "application/json"
-    ) -> Answer:
+    def ask(self, path: str, body: object = None) -> Answer:
         """
         One request as administrator: GET without a body, POST with one.
         """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310 - the address is our own
-            self.url + path, data, {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+            self.url + path,
+            data,
+            {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
         trust = ssl.create_default_context(cafile=str(self.folder / "pki" / "apiserver.crt"))
         trust.check_hostname = False

@@ -50,7 +50,9 @@ def _helm(api: Cluster, namespace: str, *arguments: str) -> str:
 
 
 def _install(api: Cluster, namespace: str, use: str, *more: str) -> str:
-    return _helm(api, namespace, "install", chart.RELEASE, str(chart.folder()), "--values", str(chart.use(use)), *more)
+    return _helm(
+        api, namespace, "install", chart.RELEASE, str(chart.folder()), "--values", str(chart.use(use)), *more
+    )
 
 
 def _stored(api: Cluster, namespace: str) -> dict[str, Any]:
@@ -64,7 +66,9 @@ def _judged(api: Cluster, namespace: str, metadata: dict[str, Any], spec: dict[s
 
 
 @pytest.mark.parametrize("use", USES)
-def test_every_use_installs_and_the_server_admits_its_pods(operators: Cluster, namespace: str, use: str) -> None:
+def test_every_use_installs_and_the_server_admits_its_pods(
+    operators: Cluster, namespace: str, use: str
+) -> None:
     """
     PodSecurity judges pods, not StatefulSets: so the stored template is asked for as a pod.
     """
@@ -86,11 +90,19 @@ def test_the_server_admits_the_pod_of_helm_test(operators: Cluster, namespace: s
     assert answer.status == 201, answer.reason
 
 
-def test_a_pod_that_may_write_its_root_as_root_would_not_be_admitted(operators: Cluster, namespace: str) -> None:
+def test_a_pod_that_may_write_its_root_as_root_would_not_be_admitted(
+    operators: Cluster, namespace: str
+) -> None:
     """
     The judge judges: else every pod would pass.
     """
-    _install(operators, namespace, "minimal", "--set-json", 'podSecurityContext={"runAsNonRoot":false,"runAsUser":0}')
+    _install(
+        operators,
+        namespace,
+        "minimal",
+        "--set-json",
+        'podSecurityContext={"runAsNonRoot":false,"runAsUser":0}',
+    )
 
     template = _stored(operators, namespace)["spec"]["template"]
 
@@ -105,7 +117,15 @@ def test_a_release_is_upgraded_rolled_back_and_removed(operators: Cluster, names
     first = _stored(operators, namespace)
 
     chart_and_values = [str(chart.folder()), "--values", str(chart.use(use))]
-    _helm(operators, namespace, "upgrade", chart.RELEASE, *chart_and_values, "--set", "settings.drain_seconds=11")
+    _helm(
+        operators,
+        namespace,
+        "upgrade",
+        chart.RELEASE,
+        *chart_and_values,
+        "--set",
+        "settings.drain_seconds=11",
+    )
     second = _stored(operators, namespace)
     _helm(operators, namespace, "rollback", chart.RELEASE, "1")
     third = _stored(operators, namespace)
@@ -127,7 +147,9 @@ def test_switching_to_keda_leaves_the_count_of_pods_to_it(operators: Cluster, na
     _install(operators, namespace, "minimal", "--set", "replicas=4")
 
     chart_and_values = [str(chart.folder()), "--values", str(chart.use("minimal"))]
-    _helm(operators, namespace, "upgrade", chart.RELEASE, *chart_and_values, "--set", "autoscaling.enabled=true")
+    _helm(
+        operators, namespace, "upgrade", chart.RELEASE, *chart_and_values, "--set", "autoscaling.enabled=true"
+    )
 
     owners = [
         item["manager"]
@@ -141,7 +163,10 @@ def test_switching_to_keda_leaves_the_count_of_pods_to_it(operators: Cluster, na
     ("values", "named"),
     [
         ('podLabels={"not a label!":"x"}', "not a label!"),
-        ('resources={"requests":{"memory":"2Gi"},"limits":{"memory":"1Gi"}}', "must be less than or equal to memory limit"),
+        (
+            'resources={"requests":{"memory":"2Gi"},"limits":{"memory":"1Gi"}}',
+            "must be less than or equal to memory limit",
+        ),
         ('extraVolumeMounts=[{"name":"nowhere","mountPath":"/x"}]', "nowhere"),
         ('extraEnv=[{"name":"A","valu":"x"}]', "valu"),
         ('tolerations=[{"operator":"Sometimes"}]', "Sometimes"),
@@ -149,7 +174,9 @@ def test_switching_to_keda_leaves_the_count_of_pods_to_it(operators: Cluster, na
         ('updateStrategy={"type":"Recreate"}', "Recreate"),
     ],
 )
-def test_the_server_refuses_what_the_chart_cannot_know(api: Cluster, namespace: str, values: str, named: str) -> None:
+def test_the_server_refuses_what_the_chart_cannot_know(
+    api: Cluster, namespace: str, values: str, named: str
+) -> None:
     with pytest.raises(chart.RefusedError) as refusal:
         _install(api, namespace, "minimal", "--set-json", values)
 

@@ -1,0 +1,188 @@
+# Where the chart and the program meet: what the chart writes, the program's own loader reads; what the program needs, the
+# chart can set; ports and paths are those of the code.
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart import chart
+from worker.settings import Settings
+
+USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
+
+pytestmark = pytest.mark.usefixtures("helm")
+
+THE_CHARTS = {
+    "kafka": {"instance_id"},  # the pod's name
+    "tencent": {"apps"},  # under `apps`, with their Secrets
+    "apps": {"secret_key", "secret_key_file"},  # by existingSecret
+}
+"""What the chart decides itself, so that a value must not."""
+
+NARROWER = {
+    ("server", "port"),  # below 1024 needs a capability
+    ("tencent", "protected_users"),
+}
+"""Bounds that the chart draws closer on purpose."""
+
+
+def _mounted(rendered: chart.Rendered, folder: Path) -> tuple[Path, dict[str, str]]:
+    """
+    The files and the environment that the worker would find in its pod, below a folder.
+    """
+    pod, container = rendered.pod(), rendered.container()
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    secrets = next(volume for volume in pod["volumes"] if volume["name"] == "secrets")
+    for source in secrets["projected"]["sources"]:
+        for item in source["secret"]["items"]:
+            path = folder / mounts["secrets"].lstrip("/") / item["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("a-key-from-a-secret\n")
+    settings = yaml.safe_dump(rendered.settings()).replace(mounts["secrets"], str(folder) + mounts["secrets"])
+    environment: dict[str, str] = {}
+    for item in container["env"]:
+        value = item.get("value", f"the-{item['name'].lower().replace('_', '-')}")
+        for name, known in environment.items():
+            value = value.replace(f"$({name})", known)
+        environment[item["name"]] = value
+    config = folder / environment["WORKER_CONFIG"].lstrip("/")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(settings)
+    return config, environment
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_worker_accepts_the_settings_of_every_use(use: str, tmp_path: Path) -> None:
+    """
+    Its own loader reads file and environment as in the pod: unknown names, wrong values and contradictions would be refused.
+    """
+    rendered = chart.render(base=use)
+    config, environment = _mounted(rendered, tmp_path)
+
+    settings = Settings.load(config, environment)
+
+    assert settings.kafka.instance_id == "the-pod-namespace.the-pod-name"
+    assert settings.server.port == rendered.container()["ports"][0]["containerPort"]
+    for app in settings.tencent.apps.values():
+        assert app.key() == "a-key-from-a-secret"
+
+
+@pytest.mark.parametrize("use", ["scram-keda", "everything"])
+def test_the_worker_finds_the_sasl_password_in_its_file_and_the_name_in_its_variable(
+    use: str, tmp_path: Path
+) -> None:
+    config, environment = _mounted(chart.render(base=use), tmp_path)
+
+    options = Settings.load(config, environment).kafka.options()
+
+    assert options["sasl_plain_password"] == "a-key-from-a-secret"  # noqa: S105 - written by this test
+    assert options["sasl_plain_username"] == environment["WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME"]
+
+
+def test_the_file_that_the_variable_names_is_the_mounted_one() -> None:
+    rendered = chart.render()
+    env = {item["name"]: item.get("value") for item in rendered.container()["env"]}
+    mount = next(m["mountPath"] for m in rendered.container()["volumeMounts"] if m["name"] == "config")
+
+    held = rendered.one("ConfigMap")["data"]
+
+    assert env["WORKER_CONFIG"] == f"{mount}/{next(iter(held))}"
+
+
+def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tmp_path: Path) -> None:
+    """
+    Two places that default differently would make the reference page a lie.
+    """
+    config, _ = _mounted(chart.render(), tmp_path)
+    least = {
+        "kafka": {"bootstrap_servers": ["kafka.kafka.svc:9092"]},
+        "tencent": {"apps": yaml.safe_load(config.read_text())["tencent"]["apps"]},
+    }
+    (tmp_path / "least.yaml").write_text(yaml.safe_dump(least))
+
+    ours = Settings.load(config, {}).model_dump(mode="json")
+    workers = Settings.load(tmp_path / "least.yaml", {}).model_dump(mode="json")
+
+    assert ours["kafka"].pop("consumer") == {"session_timeout_ms": 15000}
+    assert workers["kafka"].pop("consumer") == {}
+    assert ours == workers
+
+
+def _model() -> dict[str, Any]:
+    return Settings.model_json_schema()
+
+
+def _chart_schema() -> dict[str, Any]:
+    return dict(json.loads((chart.folder() / "values.schema.json").read_text()))
+
+
+def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def _sections() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """
+    Each section as the program and as the chart describe it.
+    """
+    model, schema = _model(), _chart_schema()
+    settings = schema["properties"]["settings"]["properties"]
+    sections = {
+        name: (_resolved(part, model)["properties"], settings[name]["properties"])
+        for name, part in model["properties"].items()
+        if "properties" in _resolved(part, model)
+    }
+    return {**sections, "apps": (model["$defs"]["App"]["properties"], schema["$defs"]["app"]["properties"])}
+
+
+def test_every_setting_of_the_worker_can_be_set_by_the_chart_and_no_other() -> None:
+    model, schema = _model(), _chart_schema()
+
+    assert set(model["properties"]) == set(schema["properties"]["settings"]["properties"])
+    for name, (theirs, ours) in _sections().items():
+        assert set(theirs) - THE_CHARTS.get(name, set()) == set(ours) - {"existingSecret"}, name
+
+
+def _limits(part: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """
+    The bounds and choices of a value, from either schema.
+    """
+    found: dict[str, Any] = {}
+    for branch in [part, *part.get("anyOf", [])]:
+        here = _resolved(branch, root)
+        for name, synonyms in {
+            "from": ("minimum", "ge"),
+            "above": ("exclusiveMinimum", "gt"),
+            "to": ("maximum", "le"),
+            "choices": ("enum",),
+        }.items():
+            for synonym in synonyms:
+                if synonym in here:
+                    found[name] = here[synonym]
+    return found
+
+
+def test_the_chart_draws_the_workers_bounds() -> None:
+    model, schema = _model(), _chart_schema()
+
+    compared = 0
+    for section, (theirs, ours) in _sections().items():
+        for name in theirs.keys() & ours.keys():
+            if (section, name) not in NARROWER:
+                expected = _limits(theirs[name], model)
+                assert _limits(ours[name], schema) == expected, f"{section}.{name}"
+                compared += bool(expected)
+
+    assert compared >= 15, "the comparison found almost nothing to compare"
+
+
+def test_probes_name_the_port_that_the_container_opens() -> None:
+    container = chart.render({"settings.server.port": 9100}).container()
+    opened = {port["name"]: port["containerPort"] for port in container["ports"]}
+
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert opened[container[probe]["httpGet"]["port"]] == 9100
