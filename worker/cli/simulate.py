@@ -1,0 +1,225 @@
+# `moderation-worker simulate`: the local Tencent API as a process. Exit codes: 0 after SIGINT or SIGTERM, 1 when it
+# cannot listen or write its log, 2 for wrong options.
+#
+# Its flags for faults are made from the simulator's own table, so none can be missing here. What a fault does is not known here.
+
+import asyncio
+import gc
+import inspect
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+import uvloop
+
+from worker.simulator.faults import ROWS, Faults, Kind, Row, read
+from worker.simulator.reference import reference
+from worker.simulator.server import Simulator, SimulatorConfig
+from worker.simulator.signature import App
+
+FAILED: Final = 1
+WRONG_OPTIONS: Final = 2
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+_FLAG_TYPES: Final[dict[Kind, tuple[Any, str | None]]] = {
+    Kind.SHARE: (float, "SHARE"),
+    Kind.SECONDS: (float, "SECONDS"),
+    Kind.COUNT: (int, "NUMBER"),
+    Kind.SWITCH: (bool, None),
+    Kind.CHOICE: (str, "WORD"),
+    Kind.NAMES: (list[str], "ID"),
+    Kind.CODES: (list[int], "CODE"),
+}
+"""How a flag of each kind is read, and what its value is called in the help."""
+
+
+def simulate(
+    *,
+    host: Annotated[
+        str, typer.Option(help="Where to listen. The control has no password: stay on the loopback.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 takes a free one; the address is printed.")
+    ] = 0,
+    sdk_app_id: Annotated[int, typer.Option(min=1, help="The app that it knows.")] = 1400000000,
+    identifier: Annotated[
+        list[str] | None, typer.Option(help="An administrator of the app; may be repeated.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file that holds the app's secret key.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MODERATION_SIMULATOR_KEY",
+            help="The app's secret key itself. A command line is visible to others: rather use the file or the variable.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every choice: the same seed chooses the same bad users.")] = 0,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="One JSON line for each request; the file is written anew."),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="JSON",
+            help="Faults for one endpoint or target, as the control takes them; may be repeated.",
+        ),
+    ] = None,
+    show_reference: Annotated[
+        bool,
+        typer.Option("--reference", help="Print the reference page (endpoints, faults, control) and exit."),
+    ] = False,
+    **faults: Any,
+) -> None:
+    """
+    A local Tencent Chat REST API with five endpoints, state, signatures, the quota, and every fault on demand.
+
+    Prints `listening on http://127.0.0.1:PORT`, and a short summary when SIGINT or SIGTERM ends it.
+
+    \b
+    moderation-worker simulate --port 8080 --key-file key.txt --latency 0.03
+    moderation-worker simulate --key test --bad-users 0.02 --log calls.jsonl
+    moderation-worker simulate --key test \\
+      --rule '{"target": "room7", "outage": "hang"}'
+
+    \b
+    While it runs:
+    curl -X PATCH localhost:8080/__control/faults \\
+      -d '{"outage": "502", "for_seconds": 60}'
+    curl 'localhost:8080/__control/state?target=room7'
+    curl localhost:8080/__control/stats
+    """  # noqa: D301 - the escape keeps the examples from being wrapped
+    if show_reference:
+        print(reference())
+        return
+    config = SimulatorConfig(
+        apps=(App(sdk_app_id, (_key(key, key_file),), tuple(identifier or ("administrator",))),),
+        faults=_faults(faults),
+        host=host,
+        port=port,
+        seed=seed,
+        log=log,
+        keep_lines=0,
+    )
+    rules = [_rule(text) for text in rule or []]
+    if host not in _LOOPBACK:
+        sys.stderr.write(f"warning: anybody who can reach {host} can change faults and read the state\n")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, rules))
+
+
+async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        simulator = Simulator(config)
+        for rule in rules:
+            simulator.faults.put(**rule)
+        async with simulator:
+            print(f"listening on {simulator.url}", flush=True)
+            # What exists by now lives as long as the process, and a full collection over a grown state is a stall.
+            gc.collect()
+            gc.freeze()
+            await stopped.wait()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)  # a second signal ends it at once
+            stats = simulator.stats
+    except ValueError as error:
+        _fail(str(error), WRONG_OPTIONS)
+    except OSError as error:
+        _fail(str(error), FAILED)
+    else:
+        print(_summary(stats), flush=True)
+
+
+def _summary(stats: dict[str, Any]) -> str:
+    lines = []
+    for endpoint, codes in stats["requests"].items():
+        told = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()))
+        highest = max(
+            (app["requests"] for app in stats["highest_second"].get(endpoint, {}).values()), default=0
+        )
+        applied = stats["members_applied"].get(endpoint, 0)
+        lines.append(
+            f"{endpoint}  {sum(codes.values())} requests ({told}), {applied} members applied, {highest} in the highest second"
+        )
+    lines.append(f"longest stall {stats['longest_stall_seconds'] * 1000:.1f} ms")
+    return "\n".join(lines)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"moderation-worker simulate: {message}\n")
+    raise typer.Exit(code)
+
+
+def _key(key: str | None, key_file: Path | None) -> str:
+    if (key is None) == (key_file is None):
+        raise typer.BadParameter(
+            "give the secret key by --key-file or by --key (or $MODERATION_SIMULATOR_KEY), one of them"
+        )
+    if key_file is not None:
+        try:
+            key = key_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(
+                f"cannot read {key_file}: {type(error).__name__}", param_hint="--key-file"
+            ) from error
+    if not key:
+        raise typer.BadParameter("the secret key is empty")
+    return key
+
+
+def _faults(given: dict[str, Any]) -> Faults:
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        values[name], problem = read(name, value)
+        if problem:
+            raise typer.BadParameter(problem.mend, param_hint=_flag(name))
+    return Faults(**values)
+
+
+def _rule(text: str) -> dict[str, Any]:
+    try:
+        rule = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"no JSON: {error}", param_hint="--rule") from error
+    if not isinstance(rule, dict):
+        raise typer.BadParameter("must be a JSON object", param_hint="--rule")
+    return rule
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parameter(row: Row) -> inspect.Parameter:
+    kind, metavar = _FLAG_TYPES[row.kind]
+    shown = {Kind.NAMES: "may be repeated", Kind.CODES: "may be repeated", Kind.SWITCH: "off"}.get(
+        row.kind, row.default
+    )
+    choices = f" One of {', '.join(row.choices)}." if row.choices else ""
+    option = typer.Option(
+        _flag(row.name), metavar=metavar, help=f"{row.meaning}{choices} [{shown}]", show_default=False
+    )
+    return inspect.Parameter(
+        row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _with_faults(signature: inspect.Signature) -> inspect.Signature:
+    fixed = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return signature.replace(parameters=[*fixed, *map(_parameter, ROWS.values())])
+
+
+# Typer reads a command's options from its signature.
+simulate.__signature__ = _with_faults(inspect.signature(simulate))  # type: ignore[attr-defined]

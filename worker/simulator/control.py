@@ -1,0 +1,235 @@
+# The run-time control under /__control: faults, state, figures. JSON in, JSON out; every refusal names field and mend.
+#
+# No socket here, and nothing of how a fault works. Keys can be set, and are never shown.
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from worker.simulator.faults import ROWS, Faults, Problem
+from worker.simulator.http1 import query_of
+from worker.simulator.reference import ROUTES
+from worker.simulator.signature import App
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.simulator.board import Board
+    from worker.simulator.desk import Desk
+    from worker.simulator.door import Door
+    from worker.simulator.pulse import Pulse
+    from worker.simulator.state import World
+
+Answer = tuple[int, Any]
+"""An HTTP status and what is to be written as JSON."""
+
+_LIMITS_OF_A_FAULT: Final = ("endpoint", "target", "for_seconds")
+
+
+def _wrong(*problems: Problem) -> Answer:
+    return 400, {"errors": [{"field": problem.field, "mend": problem.mend} for problem in problems]}
+
+
+class Control:
+    """
+    Answers the control's requests.
+    """
+
+    def __init__(
+        self,
+        apps: tuple[App, ...],
+        board: "Board",
+        world: "World",
+        door: "Door",
+        desk: "Desk",
+        *,
+        pulse: "Pulse",
+        clock: "Callable[[], float]",
+        epoch: float,
+        changed: "Callable[[], None]",
+    ) -> None:
+        self._board = board
+        self._world = world
+        self._door = door
+        self._desk = desk
+        self._pulse = pulse
+        self._apps = {app.sdk_app_id: app for app in apps}
+        self._clock = clock
+        self._epoch = epoch
+        self._changed = changed
+        self._routes: dict[tuple[str, str], Callable[[str, bytes], Answer]] = {
+            ("GET", "/__control/healthz"): lambda _query, _body: (200, {"status": "ok"}),
+            ("GET", "/__control/faults"): self._show_faults,
+            ("PATCH", "/__control/faults"): self._set_faults,
+            ("POST", "/__control/faults"): self._set_faults,
+            ("DELETE", "/__control/faults"): self._clear_faults,
+            ("GET", "/__control/state"): self._show_state,
+            ("POST", "/__control/state"): self._seed_state,
+            ("GET", "/__control/stats"): lambda _query, _body: (200, desk.stats(pulse)),
+            ("DELETE", "/__control/stats"): self._forget_stats,
+            ("POST", "/__control/keys"): self._set_keys,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Control {len(self._routes)} routes>"
+
+    def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
+        """
+        The HTTP status and the JSON body for one request.
+        """
+        route = self._routes.get((method, path.rstrip("/")))
+        if route is None:
+            status: int = 405 if any(path == known for _, known in self._routes) else 404
+            shown: Any = {
+                "errors": [
+                    {"field": "path", "mend": "there are: " + "; ".join(f"{m} {p}" for m, p, _ in ROUTES)}
+                ]
+            }
+        else:
+            status, shown = route(query, body)
+        return status, msgspec.json.encode(shown) + b"\n"
+
+    def _show_faults(self, _query: str, _body: bytes) -> Answer:
+        now = self._clock()
+        everywhere = self._board.at(None, None, now)
+        table = [
+            {
+                "name": row.name,
+                "type": row.type_text,
+                "default": row.default,
+                "unit": row.unit,
+                "meaning": row.meaning,
+                "value": getattr(everywhere, row.name),
+            }
+            for row in ROWS.values()
+        ]
+        return 200, {"faults": table, "set": self._board.rules(now)}
+
+    def _set_faults(self, _query: str, body: bytes) -> Answer:
+        given, problem = _object(body)
+        if problem:
+            return _wrong(problem)
+        values = {name: value for name, value in given.items() if name not in _LIMITS_OF_A_FAULT}
+        problems = _limits_of_a_fault(given)
+        if not values:
+            problems.append(Problem("faults", f"name at least one fault; there are: {', '.join(ROWS)}"))
+        if values.get("outage") == "refuse" and not any(
+            given.get(limit) is not None for limit in _LIMITS_OF_A_FAULT
+        ):
+            problems.append(
+                Problem(
+                    "for_seconds", "say for how long: nobody can reach this control while nothing listens"
+                )
+            )
+        if problems:
+            return _wrong(*problems)
+        now = self._clock()
+        problems = self._board.put(
+            values,
+            now,
+            endpoint=given.get("endpoint"),
+            target=given.get("target"),
+            for_seconds=given.get("for_seconds"),
+        )
+        if problems:
+            return _wrong(*problems)
+        self._changed()
+        return 200, {"set": self._board.rules(now)}
+
+    def _clear_faults(self, _query: str, _body: bytes) -> Answer:
+        self._board.clear()
+        self._changed()
+        return 200, {"set": []}
+
+    def _app(self, given: object) -> App | Problem:
+        if given is None:
+            return next(iter(self._apps.values()))
+        try:
+            app = self._apps.get(int(str(given)))
+        except ValueError:
+            app = None
+        return app or Problem("sdkappid", f"there are: {', '.join(map(str, self._apps))}")
+
+    def _show_state(self, query: str, _body: bytes) -> Answer:
+        asked = query_of(query)
+        app = self._app(asked.get("sdkappid"))
+        if isinstance(app, Problem):
+            return _wrong(app)
+        if "target" not in asked:
+            return 200, self._world.targets(app.sdk_app_id)
+        return 200, self._world.shown(app.sdk_app_id, asked["target"], self._clock(), self._epoch)
+
+    def _seed_state(self, _query: str, body: bytes) -> Answer:
+        given, problem = _object(body)
+        if problem:
+            return _wrong(problem)
+        app = self._app(given.get("sdkappid"))
+        if isinstance(app, Problem):
+            return _wrong(app)
+        target, live_bans, rejoin = given.get("target"), given.get("live_bans", {}), given.get("rejoin", [])
+        if not isinstance(target, str):
+            return _wrong(Problem("target", "name the room"))
+        if not isinstance(live_bans, dict) or not all(_is_number(seconds) for seconds in live_bans.values()):
+            return _wrong(Problem("live_bans", "must be an object: user id -> seconds"))
+        if not isinstance(rejoin, list) or not all(isinstance(user, str) for user in rejoin):
+            return _wrong(Problem("rejoin", "must be a list of user ids"))
+        now = self._clock()
+        for user, seconds in live_bans.items():
+            self._world.ban_live(app.sdk_app_id, target, (user,), now + seconds)
+        self._world.rejoin(app.sdk_app_id, target, rejoin)
+        return 200, self._world.shown(app.sdk_app_id, target, now, self._epoch)
+
+    def _forget_stats(self, _query: str, _body: bytes) -> Answer:
+        self._desk.forget(self._pulse)
+        return 200, {}
+
+    def _set_keys(self, _query: str, body: bytes) -> Answer:
+        given, problem = _object(body)
+        if problem:
+            return _wrong(problem)
+        app = self._app(given.get("sdkappid"))
+        if isinstance(app, Problem):
+            return _wrong(app)
+        keys = given.get("keys")
+        if not isinstance(keys, list) or not keys or not all(isinstance(key, str) and key for key in keys):
+            return _wrong(
+                Problem("keys", "must be a list of one or more secret keys, all of which are accepted")
+            )
+        changed = App(app.sdk_app_id, tuple(keys), app.identifiers)
+        self._apps[app.sdk_app_id] = changed
+        self._door.know(changed)
+        return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
+
+
+def _object(body: bytes) -> tuple[dict[str, Any], Problem | None]:
+    try:
+        given = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}, Problem("body", "must be JSON")
+    return (given, None) if isinstance(given, dict) else ({}, Problem("body", "must be a JSON object"))
+
+
+def _limits_of_a_fault(given: dict[str, Any]) -> list[Problem]:
+    problems = [
+        Problem(name, "must be a string")
+        for name in ("endpoint", "target")
+        if given.get(name) is not None and not isinstance(given[name], str)
+    ]
+    if given.get("for_seconds") is not None and not _is_number(given["for_seconds"]):
+        problems.append(Problem("for_seconds", "must be a number of seconds"))
+    return problems
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_start(faults: Faults) -> Problem | None:
+    """
+    Whether a simulator can start with these faults.
+    """
+    if faults.outage == "refuse":
+        return Problem(
+            "outage", "refuse cannot be set at the start, for nobody could end it: set it with for_seconds"
+        )
+    return None
