@@ -1,66 +1,35 @@
 # Bytes of a record -> Command, or Rejected with the field and the reason.
 #
-# What the contract of a command is (what each action takes, which fields exclude each other, who is protected) is decided
-# here, from the table in actions.py; what a field must look like by itself stands in wire.py.
+# What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table
+# in actions.py; what a field must look like by itself stands in fields.py.
 # Nothing here knows what was seen before: repeats and order are the engine's.
 
-import re
-from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Struct
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict
 
 from worker.domain.actions import ACTIONS, Action, Target
+from worker.domain.envelope import NO_ENVELOPE, Envelope, envelope_of
+from worker.domain.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, shown, text_of
+from worker.domain.fields import REJECTIONS as REJECTIONS
 from worker.domain.outcomes import Fault, cut
-from worker.domain.wire import (
-    DURATION_SECONDS,
-    FIELDS,
-    MEMBER_INFO,
-    METADATA_DEPTH,
-    WireCommand,
-    WireMemberInfo,
-    read,
-    shown,
-    text_of,
-)
+from worker.domain.reading import read
+from worker.domain.times import instant_of, rfc3339
+from worker.domain.wire import WireCommand, WireMemberInfo, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from worker.domain.effects import Record
     from worker.domain.rules import Rules
 
-REJECTIONS: Final = {
-    "no_value": "The record has no value, or an empty one.",
-    "not_utf8": "The record is not valid UTF-8.",
-    "not_json": "The record is not JSON.",
-    "not_an_object": "The record is JSON, but not an object.",
-    "too_deep": "Objects and lists are nested too deep.",
-    "duplicate_field": "A field is given twice, so it is not clear which one is meant.",
-    "unknown_field": "There is no such field; the nearest known one is named.",
-    "missing_field": "A field that the action needs is missing.",
-    "wrong_type": "A field is null or of the wrong JSON type.",
-    "empty": "A text, list or object that must hold something is empty.",
-    "too_long": "A field has more bytes than allowed.",
-    "too_many": "The command names too many users.",
-    "bad_character": "A name holds a control character, or a text holds half of a surrogate pair.",
-    "out_of_range": "A value is not one of those allowed.",
-    "bad_time": "A time is not RFC 3339 with a time zone.",
-    "unknown_action": "There is no such action.",
-    "wrong_target": "The target's field is that of another kind of action, or both are given.",
-    "wrong_parameter": "The action does not take this parameter, or takes only one of two that are given.",
-    "unknown_app": "No such app is configured, or none is named and there is no default.",
-    "protected_user": "The user must never be acted on: an app's administrator, or one of protected_users.",
-    "command_id_reused": "The same command_id came before with another action, target, users or parameters.",
-}
-"""Every code that a rejected outcome can carry, and what it means. The last is found by the engine, not by the decoder."""
-
 CARRIED_BYTES: Final = 512
 """The longest text of a refused record that its outcome repeats."""
-PLAIN_METADATA_BYTES: Final = 800
-"""So short that it stays below ``METADATA_BYTES`` however its numbers are written anew."""
+LATEST_BAN_END: Final = float(DURATION_SECONDS)
+"""Seconds since 1970, in 2106. A ban that ends by then never needs more seconds than Tencent's 32 bits can count."""
 
 
 class MemberInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -100,6 +69,21 @@ class Command(Struct, frozen=True):
     metadata: dict[str, Any] | None = None
     traceparent: str | None = None
 
+    @property
+    def last_moment(self) -> float | None:
+        """
+        The last instant at which a try may be sent, in seconds since 1970; None: there is none.
+
+        A ban of less than a second is none any more.
+        """
+        if self.banned_until is None:
+            return self.not_after
+        return (
+            self.banned_until - 1.0
+            if self.not_after is None
+            else min(self.not_after, self.banned_until - 1.0)
+        )
+
 
 class Rejected(Struct, frozen=True):
     """
@@ -126,23 +110,6 @@ class Rejected(Struct, frozen=True):
     metadata: dict[str, Any] | None = None
     traceparent: str | None = None
 
-
-class _Envelope(Struct, frozen=True):
-    """
-    What a record's headers say: CloudEvents' binary mode, and the trace.
-    """
-
-    command_id: str | None = None
-    issued_at: str | None = None
-    traceparent: str | None = None
-
-
-_NO_ENVELOPE: Final = _Envelope()
-_HEADERS: Final = {
-    "ce_id": ("command_id", FIELDS["command_id"]),
-    "ce_time": ("issued_at", FIELDS["issued_at"]),
-    "traceparent": ("traceparent", text_of(128)),
-}
 
 _PARAMETERS: Final = ("duration", "banned_until", "reason", "member_info")
 _DURATION, _BANNED_UNTIL, _REASON, _MEMBER_INFO = 1, 2, 4, 8
@@ -209,7 +176,7 @@ class Decoder:
         ``issued_at``. Of a repeated header the last counts; one that is not usable is as good as absent.
         """
         value = record.value
-        envelope = _envelope(record.headers) if record.headers else _NO_ENVELOPE
+        envelope = envelope_of(record.headers) if record.headers else NO_ENVELOPE
         if not value:
             what = "null" if value is None else "empty"
             return _rejected(
@@ -223,7 +190,7 @@ class Decoder:
         except (ValueError, RecursionError) as error:
             reading = read(value)
             return _rejected(reading.fields, reading.fault or Fault("not_json", str(error)), envelope)
-        if not _is_plain(value, wire):
+        if not is_plain(value, wire):
             reading = read(value)
             if reading.fault is not None:
                 return _rejected(reading.fields, reading.fault, envelope)
@@ -234,97 +201,74 @@ class Decoder:
         return _rejected(fields | {"metadata": metadata}, judged, envelope)
 
     def _judge(
-        self, wire: WireCommand, metadata: dict[str, Any] | None, envelope: _Envelope
+        self, wire: WireCommand, metadata: dict[str, Any] | None, envelope: Envelope
     ) -> Command | Fault:
         """
         Whether fields that are right by themselves are right together.
         """
         command_id = wire.command_id or envelope.command_id
         if command_id is None:
-            return Fault(
-                "missing_field",
-                "command_id is missing, and no usable header ce_id stands in for it",
-                "command_id",
-            )
-
+            what = "command_id is missing, and no usable header ce_id stands in for it"
+            return Fault("missing_field", what, "command_id")
         plan = self._plans.get(wire.action)
         if plan is None:
             what = f"there is no action {shown(wire.action)}; there are {', '.join(self._plans)}"
             return Fault("unknown_action", what, "action")
-        action = plan.action
-
         target, other = wire.group_id, wire.room_id
-        if action.target is Target.ROOM:
+        if plan.action.target is Target.ROOM:
             target, other = other, target
         if not target or other:
-            return _target_fault(action, wire)
-
-        duration, banned_until, reason, member_info = (
-            wire.duration,
-            wire.banned_until,
-            wire.reason,
-            wire.member_info,
-        )
-        mix = 0 if duration is UNSET else _DURATION
-        if banned_until is not UNSET:
-            mix |= _BANNED_UNTIL
-        if reason is not UNSET:
-            mix |= _REASON
-        if member_info is not UNSET:
-            mix |= _MEMBER_INFO
-        fault = plan.mixes[mix]
+            return _target_fault(plan.action, wire)
+        fault = _parameters_fault(plan, wire)
         if fault is not None:
             return fault
-        if reason == "" and "reason" in action.needs:
-            return Fault("empty", f"{action.name} needs a reason that is not empty", "reason")
-        if member_info == _NO_MEMBER_INFO:
-            return Fault(
-                "empty", f"member_info must set at least one of {', '.join(MEMBER_INFO)}", "member_info"
-            )
-
-        until = deadline = None
-        if banned_until is not UNSET:
-            until = _epoch(banned_until)
-            if until is None:
-                return _time_fault("banned_until", banned_until)
-            if until > DURATION_SECONDS:
-                what = "banned_until must be before 2106-02-07T06:28:16Z: Tencent counts a ban in 32 bits of seconds"
-                return Fault("out_of_range", what, "banned_until")
-        if wire.not_after is not UNSET:
-            deadline = _epoch(wire.not_after)
-            if deadline is None:
-                return _time_fault("not_after", wire.not_after)
-
         app = self._default_app if wire.app is UNSET else wire.app
         if app is None:
             return Fault("unknown_app", "app is missing, and the worker has no default_app", "app")
+        fault = self._users_fault(app, wire.user_ids)
+        if fault is not None:
+            return fault
+        until = (
+            None
+            if wire.banned_until is UNSET
+            else _instant("banned_until", wire.banned_until, LATEST_BAN_END)
+        )
+        if isinstance(until, Fault):
+            return until
+        not_after = None if wire.not_after is UNSET else _instant("not_after", wire.not_after)
+        if isinstance(not_after, Fault):
+            return not_after
+        return Command(
+            command_id,
+            plan.action,
+            app,
+            target,
+            wire.user_ids if len(wire.user_ids) == 1 else tuple(dict.fromkeys(wire.user_ids)),
+            None if wire.duration is UNSET else wire.duration,
+            until,
+            None if wire.banned_until is UNSET else wire.banned_until,
+            None if wire.reason is UNSET else wire.reason,
+            None if wire.member_info is UNSET else _member_info(wire.member_info),
+            not_after,
+            envelope.issued_at if wire.issued_at is UNSET else wire.issued_at,
+            None if wire.issuer is UNSET else wire.issuer,
+            metadata,
+            envelope.traceparent,
+        )
+
+    def _users_fault(self, app: str, users: tuple[str, ...]) -> Fault | None:
         protected = self._protected.get(app)
         if protected is None:
             return Fault(
                 "unknown_app", f"there is no app {shown(app)}; there are {', '.join(self._protected)}", "app"
             )
-        users = wire.user_ids
-        if not protected.isdisjoint(users):
-            place = next(place for place, user in enumerate(users) if user in protected)
-            what = f"{shown(users[place])} is protected: it is never acted on"
-            return Fault("protected_user", what, f"user_ids[{place}]")
-
-        return Command(
-            command_id,
-            action,
-            app,
-            target,
-            users if len(users) == 1 else tuple(dict.fromkeys(users)),
-            None if duration is UNSET else duration,
-            until,
-            None if banned_until is UNSET else banned_until,
-            None if reason is UNSET else reason,
-            None if member_info is UNSET else _member_info(member_info),
-            deadline,
-            envelope.issued_at if wire.issued_at is UNSET else wire.issued_at,
-            None if wire.issuer is UNSET else wire.issuer,
-            metadata,
-            envelope.traceparent,
+        if protected.isdisjoint(users):
+            return None
+        place = next(place for place, user in enumerate(users) if user in protected)
+        return Fault(
+            "protected_user",
+            f"{shown(users[place])} is protected: it is never acted on",
+            f"user_ids[{place}]",
         )
 
 
@@ -337,93 +281,39 @@ def _target_fault(action: Action, wire: WireCommand) -> Fault:
     return Fault("wrong_target", f"{action.name} takes {takes}, {what}", other)
 
 
-def _time_fault(name: str, text: str) -> Fault:
-    return Fault(
-        "bad_time",
-        f"{name} must be RFC 3339 with a time zone, as 2030-01-31T12:00:00Z, not {shown(text)}",
-        name,
-    )
+def _parameters_fault(plan: _Plan, wire: WireCommand) -> Fault | None:
+    mix = 0 if wire.duration is UNSET else _DURATION
+    if wire.banned_until is not UNSET:
+        mix |= _BANNED_UNTIL
+    if wire.reason is not UNSET:
+        mix |= _REASON
+    if wire.member_info is not UNSET:
+        mix |= _MEMBER_INFO
+    fault = plan.mixes[mix]
+    if fault is not None:
+        return fault
+    if wire.reason == "" and "reason" in plan.action.needs:
+        return Fault("empty", f"{wire.action} needs a reason that is not empty", "reason")
+    if wire.member_info == _NO_MEMBER_INFO:
+        return Fault("empty", f"member_info must set at least one of {', '.join(MEMBER_INFO)}", "member_info")
+    return None
+
+
+def _instant(name: str, text: str, latest: float = inf) -> float | Fault:
+    try:
+        instant = instant_of(text)
+    except ValueError as error:
+        return Fault("bad_time", f"{name} is {shown(text)}: {error}", name)
+    if instant > latest:
+        return Fault("out_of_range", f"{name} must not be later than {rfc3339(latest)}", name)
+    return instant
 
 
 def _member_info(wire: WireMemberInfo) -> MemberInfo:
     return MemberInfo(**{name: field for name, field in asdict(wire).items() if field is not UNSET})
 
 
-_RFC3339: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]:)([0-5][0-9]|60)((?:\.[0-9]+)?)"
-    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-)
-
-
-def _epoch(text: str) -> float | None:
-    """
-    Seconds since 1970 of an RFC 3339 time, or None when it is none. A leap second is the last of its minute.
-    """
-    found = _RFC3339.fullmatch(text)
-    if found is None:
-        return None
-    day, minute, second, fraction, zone = found.groups()
-    leap = second == "60"
-    try:
-        moment = datetime.fromisoformat(f"{day}T{minute}{'59' if leap else second}{fraction}{zone.upper()}")
-    except ValueError:  # a day that is in no calendar
-        return None
-    return moment.timestamp()
-
-
-def _is_plain(value: bytes, wire: WireCommand) -> bool:
-    """
-    Whether what the typed decoder checked is all that there is to check of each field by itself.
-
-    In ASCII without escapes a character is a byte, and none is half a pair or (but for DEL) a control character. A field
-    given twice leaves a colon over. Metadata that is short and flat needs no closer look.
-    """
-    if not value.isascii() or b"\\" in value or b"\x7f" in value:
-        return False
-    parts = astuple(wire)
-    colons = len(parts) - parts.count(UNSET)
-    if wire.metadata is not UNSET:
-        metadata = bytes(wire.metadata)
-        if (
-            len(metadata) > PLAIN_METADATA_BYTES
-            or metadata.count(b"{") + metadata.count(b"[") > METADATA_DEPTH
-        ):
-            return False
-        colons += metadata.count(b":")
-    return value.count(b":") == colons + _colons(parts)
-
-
-def _colons(parts: "Iterable[object]") -> int:
-    """
-    The colons inside the texts, and one for each field of ``member_info``.
-    """
-    colons = 0
-    for part in parts:
-        if isinstance(part, str):
-            colons += part.count(":")
-        elif isinstance(part, tuple):
-            colons += _colons(part)
-        elif isinstance(part, WireMemberInfo):
-            inner = astuple(part)
-            colons += len(inner) - inner.count(UNSET) + _colons(inner)
-    return colons
-
-
-def _envelope(headers: "Sequence[tuple[str, bytes | None]]") -> _Envelope:
-    found: dict[str, str] = {}
-    for header, value in headers:
-        if header in _HEADERS and value is not None:
-            name, check = _HEADERS[header]
-            try:
-                text = value.decode()
-            except UnicodeDecodeError:
-                continue
-            if check(text, name) is None:
-                found[name] = text
-    return _Envelope(**found)
-
-
-def _rejected(fields: "Mapping[str, Any]", fault: Fault, envelope: _Envelope) -> Rejected:
+def _rejected(fields: "Mapping[str, Any]", fault: Fault, envelope: Envelope) -> Rejected:
     command_id = fields.get("command_id", envelope.command_id)
     carried: dict[str, Any] = {
         name: fields[name]

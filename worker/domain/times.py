@@ -1,6 +1,13 @@
 # Instants as texts and as numbers. Seconds since 1970 are floats; texts are RFC 3339.
 
+import re
 from datetime import UTC, datetime
+from typing import Final
+
+_RFC3339: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]:)([0-5][0-9]|60)((?:\.[0-9]+)?)"
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 
 def rfc3339(instant: float) -> str:
@@ -13,8 +20,13 @@ def rfc3339(instant: float) -> str:
 def instant_of(text: str) -> float:
     """
     RFC 3339 as seconds since 1970. Raises ValueError if it is none, or names no offset from UTC.
+
+    A leap second counts as the second before it: seconds since 1970 have none.
     """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("an offset from UTC is missing")
-    return moment.timestamp()
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        raise ValueError("it is not RFC 3339 with an offset from UTC, as in 2030-01-31T12:00:00Z")
+    day, minute, second, fraction, zone = found.groups()
+    if second == "60":
+        second = "59"
+    return datetime.fromisoformat(f"{day}T{minute}{second}{fraction}{zone.upper()}").timestamp()
