@@ -1,0 +1,88 @@
+# The client over real sockets and over the fake wire, on both event loops: one suite for all.
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.contract.tencent.journey import Naps
+from tests.contract.tencent.scripted import ScriptedServer, closed_port
+from tests.fakes.tencent import NO_CONNECTION, FakeWire, Reply, Seen, an_app, in_turn
+from worker.tencent.client import Client
+from worker.tencent.options import HttpOptions
+
+if TYPE_CHECKING:
+    from worker.domain.effects import Notice
+
+SHORT = HttpOptions(timeout=0.25)
+"""For the tests in which the other end never answers."""
+
+
+@pytest.fixture(
+    params=[("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> object:
+    return request.param
+
+
+@dataclass(slots=True)
+class Rig:
+    """
+    A client and what stands at the other end of it.
+    """
+
+    client: Client
+    naps: Naps
+    seen: list[Seen]
+    notices: "list[Notice]" = field(default_factory=list)
+    server: ScriptedServer | None = None
+
+
+Build = Callable[..., Awaitable[Rig]]
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+async def over_sockets(stack: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None) -> Rig:
+    """
+    A client that speaks to a ScriptedServer.
+    """
+    server = await stack.enter_async_context(ScriptedServer(in_turn(*replies)))
+    address = closed_port() if replies == (NO_CONNECTION,) else server.base_url
+    naps, notices = Naps(), list["Notice"]()
+    client = Client([an_app(address)], options or HttpOptions(), notices.append, sleep=naps)
+    stack.push_async_callback(client.aclose)
+    return Rig(client, naps, server.seen, notices, server)
+
+
+async def over_nothing(_: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None) -> Rig:
+    """
+    A client on a FakeWire.
+    """
+    options = options or HttpOptions()
+    naps, notices = Naps(), list["Notice"]()
+    wire = FakeWire(in_turn(*replies), options)
+    return Rig(Client([an_app()], options, notices.append, wire=wire, sleep=naps), naps, wire.seen, notices)
+
+
+@pytest.fixture(params=[over_sockets, over_nothing], ids=["sockets", "fake"])
+def build(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Build:
+    async def built(*replies: Reply, options: HttpOptions | None = None) -> Rig:
+        rig: Rig = await request.param(stack, *replies, options=options)
+        return rig
+
+    return built
+
+
+@pytest.fixture
+def real(stack: AsyncExitStack) -> Build:
+    async def built(*replies: Reply, options: HttpOptions | None = None) -> Rig:
+        return await over_sockets(stack, *replies, options=options)
+
+    return built

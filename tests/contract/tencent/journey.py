@@ -1,0 +1,80 @@
+# A Flight for the tests: it decides what it was told to decide, and keeps what it was told.
+
+import asyncio
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from worker.domain.effects import Send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.domain.effects import Try
+
+ENDPOINT: Final = "group_open_http_svc/ban_group_member"
+FIRST: Final = Send(
+    call_id="c1", number=1, app="main", endpoint=ENDPOINT, body=b'{"GroupId":"g","n":1}', members=1
+)
+PROBE: Final = msgspec.structs.replace(FIRST, probe=True)
+
+
+@dataclass(slots=True)
+class Journey:
+    """
+    Lets a call be tried ``retries`` more times; each further try has a body of its own.
+
+    Attributes:
+        may: The fence: what ``may_send`` answers.
+        permits: Cleared, the next try waits.
+
+    """
+
+    retries: int = 0
+    may: "Callable[[], bool]" = lambda: True
+    permits: asyncio.Event = field(default_factory=asyncio.Event)
+    tries: "list[Try]" = field(default_factory=list)
+    told: "list[str]" = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.permits.set()
+
+    def may_send(self) -> bool:
+        return self.may()
+
+    def tried(self, try_: "Try") -> None:
+        self.tries.append(try_)
+        self.told.append("tried")
+
+    def may_retry(self) -> bool:
+        self.told.append("may_retry")
+        return len(self.tries) <= self.retries
+
+    async def permit(self) -> Send:
+        self.told.append("permit")
+        await self.permits.wait()
+        number = len(self.tries) + 1
+        return msgspec.structs.replace(FIRST, number=number, body=b'{"GroupId":"g","n":%d}' % number)
+
+
+@dataclass(slots=True)
+class Naps:
+    """
+    A sleep that takes no time and remembers how long it was to be.
+    """
+
+    lengths: list[float] = dataclasses.field(default_factory=list)
+
+    async def __call__(self, seconds: float) -> None:
+        self.lengths.append(seconds)
+
+
+async def until(condition: "Callable[[], bool]") -> None:
+    """
+    Let everything else run until ``condition`` holds; a bound makes sure that a test can fail.
+    """
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event: it is what the code under test does
+            await asyncio.sleep(0)

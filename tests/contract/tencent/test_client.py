@@ -1,0 +1,288 @@
+# What the client promises whatever is at the other end: real sockets and the fake wire must both keep it.
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.contract.tencent.conftest import SHORT
+from tests.contract.tencent.journey import ENDPOINT, FIRST, PROBE, Journey, until
+from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
+from worker.domain.codes import Verdict
+from worker.tencent.options import HttpOptions
+
+if TYPE_CHECKING:
+    from tests.contract.tencent.conftest import Build
+    from worker.domain.effects import Try
+
+pytestmark = pytest.mark.anyio
+
+BUSY = answer(10002, "server internal error")
+BAD_SIGNATURE = answer(70003, "signature check failed")
+
+
+async def test_a_call_that_takes_effect_is_done_in_one_try(build: "Build") -> None:
+    rig = await build(answer(0, request_id="r-1"))
+    journey = Journey()
+
+    before = time.monotonic()
+    last = await rig.client.call(FIRST, journey)
+
+    assert (last.verdict, last.http_status, last.error_code, last.error) == (Verdict.DONE, 200, 0, None)
+    assert (last.request_id, last.end_unknown) == ("r-1", False)
+    assert before <= last.sent_at <= last.ended_at <= time.monotonic()
+    assert journey.tries == [last]
+    assert journey.told == ["tried"]
+
+
+async def test_the_request_carries_the_body_and_who_asks(build: "Build") -> None:
+    rig = await build(OK)
+
+    await rig.client.call(FIRST, Journey())
+
+    (seen,) = rig.seen
+    assert (seen.endpoint, seen.body) == (ENDPOINT, FIRST.body)
+    assert set(seen.query) == {"sdkappid", "identifier", "usersig", "random", "contenttype"}
+    assert (seen.query["sdkappid"], seen.query["identifier"]) == ("1400000001", "administrator")
+    assert seen.query["contenttype"] == "json"
+    assert 0 <= int(seen.query["random"]) < 2**32
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "error", "end_unknown"),
+    [
+        (answer(10004), Verdict.AMBIGUOUS, None, False),
+        (answer(60002), Verdict.FATAL, None, False),
+        (answer(4242), Verdict.UNKNOWN, None, False),
+        (Reply(b"<html>Bad Gateway</html>", 502), Verdict.TRANSPORT, "http", True),
+        (Reply(OK.body, 503), Verdict.TRANSPORT, "http", True),
+        (Reply(b"Bad Request", 400), Verdict.REFUSED, "http", False),
+        (Reply(b"", 413), Verdict.REFUSED, "http", False),
+        (Reply(b"no", 403), Verdict.FORBIDDEN, "http", False),
+        (Reply(b"gone", 408), Verdict.FORBIDDEN, "http", True),
+        (Reply(b"moved", 301, (("Location", "http://127.0.0.1:9/"),)), Verdict.TRANSPORT, "http", True),
+        (Reply(b"<html>hello</html>"), Verdict.TRANSPORT, "not_json", True),
+        (Reply(b""), Verdict.TRANSPORT, "not_json", True),
+        (Reply(b'{"ErrorCode":"0"}'), Verdict.TRANSPORT, "not_json", True),
+        (Reply(b'{"ActionStatus":"OK"}'), Verdict.TRANSPORT, "not_json", True),
+        (Reply(b"[" * 60_000), Verdict.TRANSPORT, "not_json", True),
+        (Reply(b'{"ErrorCode":0,"pad":"%s"}' % (b"x" * 70_000)), Verdict.TRANSPORT, "too_long", True),
+        (RESET, Verdict.TRANSPORT, "reset", True),
+        (CUT, Verdict.TRANSPORT, "cut", True),
+        (NO_CONNECTION, Verdict.TRANSPORT, "connect", False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_every_end_of_a_request_has_one_meaning(
+    build: "Build", reply: Reply, verdict: Verdict, error: str | None, end_unknown: bool
+) -> None:
+    rig = await build(reply)
+    journey = Journey()
+
+    last = await rig.client.call(FIRST, journey)
+
+    assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
+    assert journey.tries == [last]
+    assert rig.notices == []
+
+
+async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: "Build") -> None:
+    rig = await build(HANG, options=SHORT)
+
+    last = await rig.client.call(FIRST, Journey())
+
+    assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "timeout", True)
+    assert last.ended_at - last.sent_at == pytest.approx(SHORT.timeout, abs=0.2)
+
+
+async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_permit(build: "Build") -> None:
+    rig = await build(BUSY, RESET, OK)
+    journey = Journey(retries=5)
+
+    last = await rig.client.call(FIRST, journey)
+
+    assert last.verdict is Verdict.DONE
+    assert [try_.verdict for try_ in journey.tries] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
+    assert [seen.body for seen in rig.seen] == [b'{"GroupId":"g","n":%d}' % number for number in (1, 2, 3)]
+    assert len({seen.query["random"] for seen in rig.seen}) == 3
+
+
+async def test_every_try_is_told_before_anything_else_is_decided(build: "Build") -> None:
+    rig = await build(BUSY, OK)
+    journey = Journey(retries=1)
+
+    await rig.client.call(FIRST, journey)
+
+    assert journey.told == ["tried", "may_retry", "permit", "tried"]
+
+
+async def test_when_the_engine_allows_no_more_tries_the_last_one_is_the_answer(build: "Build") -> None:
+    rig = await build(BUSY)
+    journey = Journey(retries=2)
+
+    last = await rig.client.call(FIRST, journey)
+
+    assert last.verdict is Verdict.RETRY
+    assert len(rig.seen) == len(journey.tries) == 3
+    assert last is journey.tries[-1]
+
+
+async def test_the_backoff_is_jittered_grows_and_is_capped(build: "Build") -> None:
+    rig = await build(BUSY, options=HttpOptions(first_wait=0.5, max_wait=4.0))
+
+    for _ in range(30):
+        await rig.client.call(FIRST, Journey(retries=7))
+
+    by_number = [rig.naps.lengths[number::7] for number in range(7)]
+    for number, waits in enumerate(by_number):
+        assert 0 <= min(waits) < max(waits) <= min(0.5 * 2**number, 4.0)
+    assert max(by_number[0]) < max(by_number[3])
+
+
+async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: "Build") -> None:
+    rig = await build(Reply(b"", 429, (("Retry-After", "7"),)), OK)
+
+    last = await rig.client.call(FIRST, journey := Journey(retries=1))
+
+    assert last.verdict is Verdict.DONE
+    assert (journey.tries[0].verdict, journey.tries[0].retry_after) == (Verdict.THROTTLE, 7.0)
+    assert journey.tries[0].end_unknown is False
+    (wait,) = rig.naps.lengths
+    assert 7.0 <= wait <= 7.0 + HttpOptions().first_wait
+
+
+async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: "Build") -> None:
+    rig = await build(Reply(b"", 429, (("Retry-After", "36000"),)), OK)
+
+    await rig.client.call(FIRST, Journey(retries=1))
+
+    assert rig.naps.lengths[0] <= HttpOptions().max_retry_after + HttpOptions().first_wait
+
+
+async def test_a_fenced_try_sends_nothing_and_says_so(build: "Build") -> None:
+    rig = await build(OK)
+    journey = Journey(may=lambda: False)
+
+    last = await rig.client.call(FIRST, journey)
+
+    assert (last.verdict, last.error, last.end_unknown) == (Verdict.UNSENT, "fenced", False)
+    assert journey.tries == [last]
+    assert rig.seen == []
+
+
+async def test_a_call_that_may_send_again_later_goes_on(build: "Build") -> None:
+    rig = await build(OK)
+    chances = iter([False, True])
+
+    last = await rig.client.call(FIRST, journey := Journey(retries=1, may=lambda: next(chances)))
+
+    assert last.verdict is Verdict.DONE
+    assert [try_.verdict for try_ in journey.tries] == [Verdict.UNSENT, Verdict.DONE]
+    assert len(rig.seen) == 1
+
+
+async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(build: "Build") -> None:
+    rig = await build(BUSY)
+    journey = Journey(retries=3)
+    journey.permits.clear()
+
+    call = asyncio.create_task(rig.client.call(FIRST, journey))
+    await until(lambda: "permit" in journey.told)
+    call.cancel()
+    (ended,) = await asyncio.gather(call, return_exceptions=True)
+
+    assert isinstance(ended, asyncio.CancelledError)
+    assert len(journey.tries) == len(rig.seen) == 1
+
+
+async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_effect(build: "Build") -> None:
+    rig = await build(HANG)
+    journey = Journey(retries=3)
+
+    call = asyncio.create_task(rig.client.call(FIRST, journey))
+    await until(lambda: bool(rig.seen))
+    call.cancel()
+    (ended,) = await asyncio.gather(call, return_exceptions=True)
+
+    assert isinstance(ended, asyncio.CancelledError)
+    (try_,) = journey.tries
+    assert (try_.error, try_.end_unknown, try_.verdict) == ("cancelled", True, Verdict.TRANSPORT)
+
+
+async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_a_pause(
+    build: "Build",
+) -> None:
+    rig = await build(BAD_SIGNATURE, OK)
+
+    last = await rig.client.call(FIRST, journey := Journey(retries=1))
+
+    assert last.verdict is Verdict.DONE
+    assert [try_.verdict for try_ in journey.tries] == [Verdict.RESIGN, Verdict.DONE]
+    assert rig.naps.lengths in ([], [0.0])
+    assert [notice.event for notice in rig.notices] == ["signature.renewed"]
+
+
+async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(build: "Build") -> None:
+    rig = await build(BAD_SIGNATURE)
+
+    last = await rig.client.call(FIRST, journey := Journey(retries=9))
+
+    assert last.verdict is Verdict.FATAL
+    assert [try_.verdict for try_ in journey.tries] == [Verdict.RESIGN, Verdict.FATAL]
+
+
+async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: "Build") -> None:
+    rig = await build(*[BAD_SIGNATURE] * 20, OK)
+    journeys = [Journey(retries=1) for _ in range(20)]
+    ready = asyncio.Event()
+    for journey in journeys:
+        journey.permits = ready  # no second try leaves before all first ones were refused
+
+    calls = asyncio.gather(*(rig.client.call(FIRST, journey) for journey in journeys))
+    await until(lambda: all("permit" in journey.told for journey in journeys))
+    ready.set()
+
+    assert {last.verdict for last in await calls} == {Verdict.DONE}
+    assert [notice.event for notice in rig.notices] == ["signature.renewed"]
+
+
+async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: "Build") -> None:
+    rig = await build(answer(70050), BAD_SIGNATURE)
+
+    locked = await rig.client.call(FIRST, Journey(retries=9))
+    refused = await rig.client.call(FIRST, Journey())
+    await rig.client.call(PROBE, Journey())
+
+    assert (locked.verdict, refused.verdict) == (Verdict.LOCKED, Verdict.RESIGN)
+    assert rig.notices == []
+
+
+async def test_a_probe_is_signed_anew(build: "Build") -> None:
+    rig = await build(OK)
+
+    await rig.client.call(FIRST, Journey())
+    await rig.client.call(PROBE, Journey())
+
+    assert [notice.event for notice in rig.notices] == ["signature.renewed"]
+
+
+async def test_texts_are_cut_and_freed_of_signatures(build: "Build") -> None:
+    rig = await build(OK)
+    await rig.client.call(FIRST, Journey())
+    usersig = rig.seen[0].query["usersig"]
+
+    tries: list[Try] = []
+    for info in (
+        f"bad usersig={usersig}&random=1",
+        f"{usersig} is not valid",
+        f"{'x' * 500}{usersig}",
+        "é" * 2000,
+    ):
+        rig = await build(answer(60002, info))
+        tries.append(await rig.client.call(FIRST, Journey()))
+
+    assert tries[0].error_info == "bad usersig=[redacted]&random=1"
+    assert tries[1].error_info == "[redacted] is not valid"
+    assert usersig[:20] not in tries[2].error_info
+    assert len(tries[3].error_info.encode()) == 512

@@ -1,0 +1,358 @@
+# What only real sockets can show: connections, headers, TLS, and answers that are no HTTP.
+
+import asyncio
+import logging
+import ssl
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import aiohttp
+import httpx
+import msgspec
+import pytest
+
+from tests.contract.tencent.journey import ENDPOINT, FIRST, Journey, until
+from tests.contract.tencent.scripted import ScriptedServer
+from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
+from worker.domain.codes import Verdict
+from worker.tencent.client import Client
+from worker.tencent.options import HttpOptions
+from worker.tencent.wire import ERRORS, HttpWire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AsyncExitStack
+    from pathlib import Path
+
+    from tests.contract.tencent.conftest import Build
+    from worker.domain.effects import Send
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_connection_is_kept_and_used_again(real: "Build") -> None:
+    rig = await real(OK)
+
+    for _ in range(5):
+        await rig.client.call(FIRST, Journey())
+
+    assert {seen.connection for seen in rig.seen} == {1}
+
+
+async def test_the_request_carries_no_header_that_it_does_not_need(real: "Build") -> None:
+    rig = await real(Reply(OK.body, headers=(("Set-Cookie", "balancer=7; Path=/"),)))
+
+    await rig.client.call(FIRST, Journey())
+    await rig.client.call(FIRST, Journey())
+
+    for seen in rig.seen:
+        assert {name.lower() for name, _ in seen.headers} == {
+            "host", "content-type", "content-length", "accept-encoding", "user-agent",
+        }  # fmt: skip
+        assert {name.lower(): value for name, value in seen.headers}["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("identifier", ["admin+1@example.com", "a b&c=d%41#?/", "管理员", "x*y~z"])
+async def test_any_identifier_arrives_as_it_is(stack: "AsyncExitStack", identifier: str) -> None:
+    server = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
+    client = Client([replace(an_app(server.base_url), identifier=identifier)], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    last = await client.call(FIRST, Journey())
+
+    assert last.verdict is Verdict.DONE
+    assert server.seen[0].query["identifier"] == identifier
+    assert server.seen[0].query["usersig"].startswith("eJ")
+
+
+async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: "Build") -> None:
+    rig = await real(OK)
+    assert rig.server is not None
+    await rig.client.call(FIRST, Journey())
+
+    rig.server.close_connections()
+    await _until_no_connection_is_kept(rig.client)
+    last = await rig.client.call(FIRST, journey := Journey())
+
+    assert last.verdict is Verdict.DONE
+    assert len(journey.tries) == 1
+    assert {seen.connection for seen in rig.seen} == {1, 2}
+
+
+async def test_a_connection_that_closes_just_before_the_write_is_replaced_and_counts_as_nothing(
+    real: "Build",
+) -> None:
+    rig = await real(OK)
+    await rig.client.call(FIRST, Journey())
+
+    last = await rig.client.call(FIRST, journey := Journey(may=_closing_connections(rig.client, times=1)))
+
+    assert (last.verdict, last.end_unknown) == (Verdict.DONE, False)
+    assert len(journey.tries) == 1
+    assert [seen.connection for seen in rig.seen] == [1, 2]
+
+
+async def test_connections_that_always_close_before_the_write_end_as_a_reset_that_sent_nothing(
+    real: "Build",
+) -> None:
+    rig = await real(OK)
+
+    last = await rig.client.call(FIRST, journey := Journey(may=_closing_connections(rig.client, times=99)))
+
+    assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "reset", False)
+    assert journey.tries == [last]
+    assert rig.seen == []
+
+
+async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknown(real: "Build") -> None:
+    rig = await real(OK, RESET)
+    await rig.client.call(FIRST, Journey())
+
+    last = await rig.client.call(FIRST, Journey())
+
+    assert (last.error, last.end_unknown) == ("reset", True)
+    assert [seen.connection for seen in rig.seen] == [1, 1]
+
+
+async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(real: "Build") -> None:
+    rig = await real(OK, answer(60002))
+    assert rig.server is not None
+    await rig.client.call(FIRST, Journey())
+
+    stray = answer(0, request_id="stray").body
+    rig.server.push(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(stray), stray))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    last = await rig.client.call(FIRST, Journey(retries=1))
+
+    assert last.request_id != "stray"
+    assert last.error_code == 60002
+
+
+async def test_a_redirect_is_not_followed(stack: "AsyncExitStack") -> None:
+    elsewhere = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
+    moved = Reply(b"", 307, (("Location", f"{elsewhere.base_url}/v4/{ENDPOINT}"),))
+    server = await stack.enter_async_context(ScriptedServer(in_turn(moved)))
+    client = Client([an_app(server.base_url)], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    last = await client.call(FIRST, Journey())
+
+    assert (last.http_status, last.error, last.verdict) == (307, "http", Verdict.TRANSPORT)
+    assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(b"zz\r\nnot a chunk", headers=(("Transfer-Encoding", "chunked"),)),
+        Reply(b"", 301, (("Location", "http://[broken/"),)),
+        Reply(b"\x1f\x8b\x08\x00 not gzip", headers=(("Content-Encoding", "gzip"),)),
+        Reply(OK.body, headers=(("X-Long", "x" * 100_000),)),
+    ],
+    ids=["chunks", "location", "gzip", "header"],
+)
+async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: "Build", reply: Reply) -> None:
+    rig = await real(reply)
+
+    last = await rig.client.call(FIRST, Journey())
+
+    assert last.verdict is Verdict.TRANSPORT
+    assert last.error in ERRORS
+    assert last.end_unknown
+    assert rig.notices == []
+
+
+async def test_what_is_no_http_is_a_failure_with_a_name(stack: "AsyncExitStack") -> None:
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    stack.callback(server.close)
+    client = Client([an_app(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    last = await client.call(FIRST, Journey())
+
+    assert last.verdict is Verdict.TRANSPORT
+    assert last.error in {"http", "reset"}
+
+
+async def test_a_name_that_nobody_knows_is_a_connect_error(stack: "AsyncExitStack") -> None:
+    client = Client([an_app("http://nowhere.invalid")], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    last = await client.call(FIRST, Journey())
+
+    assert (last.error, last.end_unknown, last.verdict) == ("connect", False, Verdict.TRANSPORT)
+
+
+async def test_a_server_that_accepts_no_connection_is_given_up_within_the_connect_timeout(
+    stack: "AsyncExitStack",
+) -> None:
+    """A TLS server that never shakes hands looks just like one that is overloaded."""
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silence, "127.0.0.1", 0)
+    stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    client = Client([an_app(f"https://127.0.0.1:{port}")], HttpOptions(connect_timeout=0.1))
+    stack.push_async_callback(client.aclose)
+
+    last = await client.call(FIRST, Journey())
+
+    assert (last.error, last.end_unknown) == ("connect", False)
+    assert last.ended_at - last.sent_at < HttpOptions().timeout / 2
+
+
+async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
+    stack: "AsyncExitStack", tmp_path: "Path", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = _certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    server = await stack.enter_async_context(ScriptedServer(in_turn(OK), tls))
+
+    wary = Client([an_app(server.base_url)], HttpOptions())
+    stack.push_async_callback(wary.aclose)
+    refused = await wary.call(FIRST, Journey())
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    told = Client([an_app(server.base_url)], HttpOptions())
+    stack.push_async_callback(told.aclose)
+    accepted = await told.call(FIRST, Journey())
+
+    assert (refused.error, refused.end_unknown, refused.verdict) == ("tls", False, Verdict.TRANSPORT)
+    assert accepted.verdict is Verdict.DONE
+    assert len(server.seen) == 1
+
+
+async def test_a_hanging_endpoint_takes_no_connection_from_another(real: "Build") -> None:
+    rig = await real(HANG, OK, options=HttpOptions(max_connections=1))
+    hanging = asyncio.create_task(rig.client.call(FIRST, Journey()))
+    assert rig.server is not None
+    await rig.server.requests(1)
+
+    other = await rig.client.call(_at("group_open_http_svc/unban_group_member"), Journey())
+
+    assert other.verdict is Verdict.DONE
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+
+
+async def test_two_hundred_requests_at_once_have_a_connection_each(real: "Build") -> None:
+    rig = await real(OK)
+
+    tries = await asyncio.gather(*(rig.client.call(FIRST, Journey()) for _ in range(200)))
+
+    assert {try_.verdict for try_ in tries} == {Verdict.DONE}
+    assert len(rig.seen) == 200
+
+
+async def test_a_cancelled_request_does_not_spoil_the_next(real: "Build") -> None:
+    rig = await real(HANG, OK)
+    assert rig.server is not None
+    call = asyncio.create_task(rig.client.call(FIRST, Journey()))
+    await rig.server.requests(1)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+    last = await rig.client.call(FIRST, Journey())
+
+    assert last.verdict is Verdict.DONE
+    assert [seen.connection for seen in rig.seen] == [1, 2]
+
+
+async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key(
+    real: "Build", caplog: pytest.LogCaptureFixture
+) -> None:
+    """httpx logs the URL of every request: it must not know the signature at all."""
+    caplog.set_level(logging.DEBUG)
+    rig = await real(OK, RESET, Reply(b"", 301, (("Location", "http://[broken/"),)), OK)
+
+    for _ in range(4):
+        await rig.client.call(FIRST, Journey())
+    call = asyncio.create_task(rig.client.call(FIRST, Journey()))
+    call.cancel()
+    (cancelled,) = await asyncio.gather(call, return_exceptions=True)
+
+    secrets = {seen.query["usersig"] for seen in rig.seen} | {"5bd2850f5bd2850f", "usersig"}
+    texts = [caplog.text, repr(rig.client), repr(rig.client.signers), repr(cancelled), repr(an_app())]
+    assert "HTTP Request" in caplog.text
+    assert [secret for secret in secrets for text in texts if secret in text] == []
+
+
+async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
+    real: "Build", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await real(OK)
+
+    async def broken(*_: object, **__: object) -> httpx.Response:
+        raise AssertionError("secret https://example.invalid/?usersig=eJx")
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", broken)
+    last = await rig.client.call(FIRST, journey := Journey())
+
+    assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "http", False)
+    assert journey.tries == [last]
+    (notice,) = rig.notices
+    assert notice.event == "request.failed_strangely"
+    assert "AssertionError" in str(notice.fields["what"])
+    assert "usersig" not in str(notice.fields)
+
+
+def _at(endpoint: str) -> "Send":
+    return msgspec.structs.replace(FIRST, endpoint=endpoint)
+
+
+def _connector(client: Client) -> aiohttp.TCPConnector:
+    wire = client._wire
+    assert isinstance(wire, HttpWire)
+    ((pool, _),) = wire._pools.values()
+    session = pool._transport.client  # type: ignore[attr-defined]
+    assert isinstance(session.connector, aiohttp.TCPConnector)
+    return session.connector
+
+
+async def _until_no_connection_is_kept(client: Client) -> None:
+    connector = _connector(client)
+    await until(
+        lambda: not any(proto.is_connected() for kept in connector._conns.values() for proto, _ in kept)
+    )
+
+
+def _closing_connections(client: Client, *, times: int) -> "Callable[[], bool]":
+    """
+    A fence that lets everything pass, and closes the connection that is about to be written to.
+    """
+    left = times
+
+    def may_send() -> bool:
+        nonlocal left
+        if left > 0:
+            left -= 1
+            for proto in _connector(client)._acquired:
+                assert proto.transport is not None
+                proto.transport.close()
+        return True
+
+    return may_send
+
+
+def _certificate(folder: "Path") -> "Path":
+    """
+    A key and a certificate for 127.0.0.1 that it has signed itself, in one file.
+    """
+    key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    both.write_text(key.read_text() + certificate.read_text())
+    return both

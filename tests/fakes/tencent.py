@@ -1,0 +1,170 @@
+# Tencent's side of a call, told in advance: replies, and a wire without a network that gives them.
+#
+# FakeWire stands below the real Client, so what is faked is the network alone: signatures, verdicts, retries and the
+# fence are the product's. The same replies are spoken over real sockets by tests/contract/tencent/scripted.py, and one
+# suite runs against both.
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from worker.tencent.client import Client
+from worker.tencent.options import App, HttpOptions
+from worker.tencent.wire import Exchange, Outbound
+
+if TYPE_CHECKING:
+    from worker.domain.effects import Notice
+
+SECRET_KEY: Final = "5bd2850f" * 8
+"""The key of the tests' apps. It belongs to nobody."""
+
+End = Literal["answer", "hang", "reset", "cut", "no_connection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    What the other end does with one request.
+
+    ``hang`` answers nothing; ``reset`` breaks the connection before an answer; ``cut`` inside it; ``no_connection``
+    lets no connection come about.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    end: End = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """
+    One request as the other end saw it.
+    """
+
+    endpoint: str
+    query: dict[str, str]
+    body: bytes
+    app: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    connection: int = 0
+
+
+Script = Callable[[Seen], Reply]
+
+
+def answer(code: int, info: str = "", *, request_id: str | None = None) -> Reply:
+    """
+    One of Tencent's answers.
+    """
+    fields: dict[str, object] = {
+        "ActionStatus": "FAIL" if code else "OK",
+        "ErrorCode": code,
+        "ErrorInfo": info,
+    }
+    if request_id is not None:
+        fields["RequestId"] = request_id
+    return Reply(msgspec.json.encode(fields))
+
+
+OK: Final = answer(0)
+HANG: Final = Reply(end="hang")
+RESET: Final = Reply(end="reset")
+CUT: Final = Reply(OK.body, end="cut")
+NO_CONNECTION: Final = Reply(end="no_connection")
+
+
+def in_turn(*replies: Reply) -> Script:
+    """
+    These replies one after the other; the last one for ever.
+    """
+    left = list(replies)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+class FakeWire:
+    """
+    A Wire on which ``script`` answers. Keeps every promise of the protocol; ``latency`` seconds pass before an answer.
+    """
+
+    def __init__(self, script: Script, options: HttpOptions, *, latency: float = 0.0) -> None:
+        self.seen: list[Seen] = []
+        self.script = script
+        self._options = options
+        self._latency = latency
+
+    async def post(self, app: App, endpoint: str, outbound: Outbound) -> Exchange:
+        began = time.monotonic()
+        seen = Seen(
+            endpoint, dict(parse_qsl(outbound.query, keep_blank_values=True)), outbound.body, app.name
+        )
+        reply = self.script(seen)
+        if reply.end == "no_connection":
+            return Exchange(sent_at=began, ended_at=time.monotonic(), left=False, error="connect")
+        sent_at = await self._send(outbound)
+        if sent_at is None:
+            return Exchange(sent_at=began, ended_at=time.monotonic(), left=False, error="fenced")
+        self.seen.append(seen)
+        error: str | None = None if reply.end == "answer" else reply.end
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                await asyncio.sleep(self._latency)
+                if reply.end == "hang":
+                    await asyncio.Event().wait()
+        except TimeoutError:
+            error = "timeout"
+        if error is None and len(reply.body) > self._options.answer_bytes:
+            error = "too_long"
+        return Exchange(
+            sent_at=sent_at,
+            ended_at=time.monotonic(),
+            left=True,
+            error=error,
+            status=reply.status if error in (None, "too_long") else None,
+            body=reply.body if error is None else b"",
+            retry_after=dict(reply.headers).get("Retry-After") if reply.status == 429 else None,
+        )
+
+    async def aclose(self) -> None:
+        pass
+
+    async def _send(self, outbound: Outbound) -> float | None:
+        # As aiohttp does it: ask for the bytes, write them, ask for more. A fence ends it with an exception.
+        try:
+            await anext(outbound)
+            await anext(outbound)
+        except StopAsyncIteration:
+            return outbound.sent_at
+        except Exception:
+            if outbound.fenced:
+                return None
+            raise
+        return outbound.sent_at
+
+
+def an_app(base_url: str = "http://127.0.0.1:9", *, name: str = "main", secret_key: str = SECRET_KEY) -> App:
+    """
+    An app that a signature can be made for.
+    """
+    return App(name, 1400000001, "administrator", base_url, secret_key=secret_key)
+
+
+def fake_client(
+    script: Script,
+    apps: tuple[App, ...] = (),
+    options: HttpOptions | None = None,
+    *,
+    latency: float = 0.0,
+    on_event: "Callable[[Notice], None] | None" = None,
+) -> tuple[Client, FakeWire]:
+    """
+    The product's client on a FakeWire, and that wire: what it was asked for stands in ``wire.seen``.
+    """
+    options = options or HttpOptions()
+    wire = FakeWire(script, options, latency=latency)
+    return Client(apps or (an_app(),), options, on_event, wire=wire), wire

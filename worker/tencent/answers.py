@@ -1,0 +1,99 @@
+# What the text of an answer says: its code, its RequestId, its words, and how long to wait.
+#
+# Tolerant of everything but the one thing that matters: an integer ErrorCode. Texts that go on into outcomes and logs
+# are scrubbed of signatures and cut here. Not here: what a code means (domain/codes.py), how bytes arrive (wire.py).
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from worker.domain.outcomes import cut
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """
+    One readable answer.
+    """
+
+    error_code: int
+    error_info: str
+    request_id: str | None
+
+
+class _Body(msgspec.Struct, rename="pascal"):
+    # ActionStatus is not here: it may be missing, and says nothing that ErrorCode does not. The texts are Any, because
+    # a success must not become a failure for a text of an unexpected type.
+    error_code: int
+    error_info: Any = ""
+    request_id: Any = None
+    response: Any = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Body)
+_PARAMETER: Final = re.compile(r"(usersig(?:=|%3D))[^&\s\"'<>]+", re.IGNORECASE)
+_SIGNATURE: Final = re.compile(r"eJ[A-Za-z0-9*_%-]{40,}")
+"""A UserSig, whole or cut: compressed and in base64, so it always begins like this (tencent: TLSSigAPIv2)."""
+_HIDDEN: Final = "[redacted]"
+
+
+def read(body: bytes) -> Answer | None:
+    """
+    The answer that ``body`` is, or None when it is none: not JSON, or without an integer ``ErrorCode``.
+    """
+    found: _Body | None
+    try:
+        found = _DECODER.decode(body)
+    except msgspec.MsgspecError:
+        found = _read_broken_text(body)
+    except RecursionError:
+        return None
+    if found is None:
+        return None
+    return Answer(found.error_code, _text(found.error_info), _request_id(found))
+
+
+def _read_broken_text(body: bytes) -> _Body | None:
+    # A text that was cut inside a character makes the whole body unreadable for a strict decoder.
+    try:
+        return _DECODER.decode(body.decode("utf-8", "replace"))
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _request_id(body: _Body) -> str | None:
+    found = body.request_id
+    if found is None and isinstance(body.response, dict):
+        found = body.response.get("RequestId")
+    return (_text(found) or None) if isinstance(found, str) else None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        return ""
+    return cut(scrub(value))
+
+
+def scrub(text: str) -> str:
+    """
+    ``text`` without any UserSig in it.
+    """
+    return _SIGNATURE.sub(_HIDDEN, _PARAMETER.sub(rf"\1{_HIDDEN}", text))
+
+
+def retry_after(header: str | None, now: float, most: float) -> float | None:
+    """
+    The seconds that a ``Retry-After`` asks to wait, from 0 to ``most``, or None when it is missing or unreadable.
+
+    ``now`` is in seconds since 1970: the header may name a date.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), most)
+    try:
+        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), most)
+    except (ValueError, TypeError, OverflowError):
+        return None

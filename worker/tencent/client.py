@@ -1,0 +1,239 @@
+# One call with all its tries: sign, send, judge, and try again while the engine allows it.
+#
+# tenacity owns whether there is another try and how long to wait for it; the engine owns the permits, the bodies and
+# the fence, and is asked for them through a Flight. Not here: connections (wire.py), signatures (usersig.py).
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import quote
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
+
+from worker.domain.codes import Verdict, judge
+from worker.domain.effects import Notice, Send, Try
+from worker.tencent import answers
+from worker.tencent.usersig import Signer
+from worker.tencent.wire import RESENDS, Exchange, HttpWire, Outbound, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from worker.tencent.options import App, HttpOptions
+    from worker.tencent.usersig import Signed
+
+KEY_CODES: Final = frozenset({70002, 70009})
+"""Fatal codes that speak of the key alone: they say nothing against a key that was changed in the meantime."""
+
+
+class Flight(Protocol):
+    """
+    What the engine decides about a call that is under way.
+    """
+
+    def may_send(self) -> bool:
+        """
+        Whether a request may still leave: asked in the very moment before it is written.
+        """
+
+    def tried(self, try_: Try) -> None:
+        """
+        One HTTP request came to its end. Told for every one, before anything else is decided.
+        """
+
+    def may_retry(self) -> bool:
+        """
+        Whether the call may be tried again.
+        """
+
+    async def permit(self) -> Send:
+        """
+        Wait until the next try may go, and get its body. Cancelled when the engine takes the call back.
+        """
+
+
+class Client:
+    """
+    Tencent's REST API for all configured apps.
+
+    Promises: ``call`` ends with a Try whatever the network does; every HTTP request is told to the Flight, also a
+    cancelled one; nothing is sent that ``may_send`` did not allow in that moment. Raises SignatureError when an app can
+    have no valid signature (at the start only).
+    """
+
+    def __init__(
+        self,
+        apps: "Iterable[App]",
+        options: "HttpOptions",
+        on_event: "Callable[[Notice], None] | None" = None,
+        *,
+        wire: Wire | None = None,
+        sleep: "Callable[[float], Awaitable[None]]" = asyncio.sleep,
+        bits: "Callable[[int], int]" = random.getrandbits,
+    ) -> None:
+        self._apps = {app.name: app for app in apps}
+        self._options = options
+        self._on_event = on_event
+        self._sleep = sleep
+        self._bits = bits
+        self._signers = {name: Signer(app, on_event=on_event) for name, app in self._apps.items()}
+        self._wire = wire or HttpWire(options)
+        self._queries: dict[str, tuple[int, str]] = {}
+        self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.max_wait)
+
+    @property
+    def signers(self) -> "Mapping[str, Signer]":
+        """
+        The signer of each app, for the metrics.
+        """
+        return self._signers
+
+    async def call(self, send: Send, flight: Flight) -> Try:
+        """
+        Make one call, its first try with ``send``, and answer with its last try.
+        """
+        following: Send | None = send
+
+        async def attempt() -> Try:
+            nonlocal following
+            now, following = following or await flight.permit(), None
+            return await self._try(now, flight)
+
+        tries = AsyncRetrying(
+            retry=retry_if_result(_again),
+            stop=lambda _: not flight.may_retry(),
+            wait=self._wait,
+            sleep=self._sleep,
+            retry_error_callback=_last,
+        )
+        last: Try = await tries(attempt)
+        return last
+
+    async def aclose(self) -> None:
+        """
+        Close every connection. No call may be under way.
+        """
+        await self._wire.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Client of {', '.join(self._apps)}>"
+
+    async def _try(self, send: Send, flight: Flight) -> Try:
+        signer = self._signers[send.app]
+        if send.probe:
+            signer.probe()
+        signed = signer.signature()
+        exchange = await self._exchange(send, flight, signed)
+        if exchange.stray is not None:
+            self._tell("request.failed_strangely", endpoint=send.endpoint, what=exchange.stray)
+        try_ = self._judged(exchange, signer, signed)
+        flight.tried(try_)
+        return try_
+
+    async def _exchange(self, send: Send, flight: Flight, signed: "Signed") -> Exchange:
+        app = self._apps[send.app]
+        for _ in range(RESENDS):
+            query = self._query(app, signed)
+            outbound = Outbound(query, send.body, flight.may_send)
+            began = time.monotonic()
+            try:
+                exchange = await self._wire.post(app, send.endpoint, outbound)
+            except asyncio.CancelledError:
+                flight.tried(_cancelled(outbound, began))
+                raise
+            if not outbound.stale:
+                break
+        return exchange
+
+    def _query(self, app: "App", signed: "Signed") -> str:
+        serial, start = self._queries.get(app.name, (0, ""))
+        if serial != signed.serial:
+            start = (
+                f"sdkappid={app.sdk_app_id}&identifier={quote(app.identifier, safe='')}"
+                f"&usersig={signed.value}&contenttype=json&random="
+            )
+            self._queries[app.name] = (signed.serial, start)
+        return f"{start}{self._bits(32)}"
+
+    def _judged(self, exchange: Exchange, signer: Signer, signed: "Signed") -> Try:
+        if exchange.status is None or exchange.error is not None:
+            return _unanswered(exchange)
+        answer = answers.read(exchange.body)
+        code = None if answer is None else answer.error_code
+        error = None
+        if answer is None or not 200 <= exchange.status < 300:
+            error = "not_json" if 200 <= exchange.status < 300 else "http"
+        return Try(
+            sent_at=exchange.sent_at,
+            ended_at=exchange.ended_at,
+            verdict=_with_signature(judge(exchange.status, code), code, signer, signed.serial),
+            http_status=exchange.status,
+            error_code=code,
+            error_info="" if answer is None else answer.error_info,
+            request_id=None if answer is None else answer.request_id,
+            error=error,
+            end_unknown=error is not None and not _turned_away(exchange.status),
+            retry_after=answers.retry_after(exchange.retry_after, time.time(), self._options.max_retry_after),
+        )
+
+    def _wait(self, state: RetryCallState) -> float:
+        last = _last(state)
+        if last.verdict is Verdict.RESIGN:
+            return 0.0  # the signature was at fault, and there is a new one
+        return self._backoff(state) + (last.retry_after or 0.0)
+
+    def _tell(self, event: str, **fields: object) -> None:
+        if self._on_event is not None:
+            self._on_event(Notice(event=event, level="error", fields=fields))
+
+
+def _again(last: Try) -> bool:
+    return last.verdict.again
+
+
+def _last(state: RetryCallState) -> Try:
+    assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt only
+    last: Try = state.outcome.result()
+    return last
+
+
+def _with_signature(verdict: Verdict, code: int | None, signer: Signer, serial: int) -> Verdict:
+    """
+    The verdict, with what the signer knows: whether a refused signature can be mended by another.
+    """
+    if verdict is Verdict.DONE:
+        signer.accepted(serial)
+    elif verdict is Verdict.RESIGN:
+        return verdict if signer.refused(serial) else Verdict.FATAL
+    elif verdict is Verdict.LOCKED:
+        signer.lock()
+    elif code in KEY_CODES and signer.outdated(serial):
+        return Verdict.RESIGN
+    return verdict
+
+
+def _turned_away(status: int) -> bool:
+    # What answers 4xx has not passed the request on; 408 may be said of a connection and not of the request.
+    return 400 <= status < 500 and status != 408
+
+
+def _unanswered(exchange: Exchange) -> Try:
+    return Try(
+        sent_at=exchange.sent_at,
+        ended_at=exchange.ended_at,
+        verdict=Verdict.UNSENT if exchange.error == "fenced" else judge(None, None),
+        http_status=exchange.status,
+        error=exchange.error,
+        end_unknown=exchange.left,
+    )
+
+
+def _cancelled(outbound: Outbound, began: float) -> Try:
+    return Try(
+        sent_at=began if outbound.sent_at is None else outbound.sent_at,
+        ended_at=time.monotonic(),
+        verdict=judge(None, None),
+        error="cancelled",
+        end_unknown=outbound.left,
+    )

@@ -1,0 +1,101 @@
+# What the client is told once, at start: the apps, the regions, and how to speak HTTP.
+#
+# Values only, already validated by whoever read the settings. Durations are float seconds.
+# Not here: what a signature needs of an app (usersig.py checks it), which settings exist (settings.py).
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """
+    One of Tencent's data centres.
+
+    Attributes:
+        domain: Where its REST API is.
+        backup: A second domain of the same data centre.
+        source: The page that names the domain.
+
+    """
+
+    domain: str
+    backup: str
+    source: str = "RESTful API Overview"
+
+
+REGIONS: Final[dict[str, Region]] = {
+    "china": Region("console.tim.qq.com", "adminapi.my-imcloud.com"),
+    "singapore": Region("adminapisgp.im.qcloud.com", "adminapisgp.my-imcloud.com"),
+    "seoul": Region("adminapikr.im.qcloud.com", "adminapikr.my-imcloud.com"),
+    "tokyo": Region("adminapijpn.im.qcloud.com", "adminapijpn.my-imcloud.com"),
+    "frankfurt": Region("adminapiger.im.qcloud.com", "adminapiger.my-imcloud.com"),
+    "usa": Region("adminapiusa.im.qcloud.com", "adminapiusa.my-imcloud.com"),
+    "jakarta": Region("adminapiidn.im.qcloud.com", "adminapiidn.my-imcloud.com"),
+}
+
+
+def base_url(region: str, *, backup: bool = False) -> str:
+    """
+    Where an app of ``region`` is served. Raises KeyError for a region that is not in the table.
+    """
+    row = REGIONS[region]
+    return f"https://{row.backup if backup else row.domain}"
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """
+    One SDKAppID, with its administrator and its key. Exactly one of the two ways to give the key is used.
+
+    Attributes:
+        name: What commands call it.
+        identifier: The administrator in whose name calls are made; any characters, it is percent-encoded.
+        base_url: Scheme and authority, without a path (``https://console.tim.qq.com``).
+        secret_key: The key itself. Never shown.
+        secret_key_file: A file that holds the key; it is read again when a signature is refused.
+        lifetime: Seconds for which a signature is valid. Half of two days leaves the 24 hours that Tencent recommends.
+
+    """
+
+    name: str
+    sdk_app_id: int
+    identifier: str
+    base_url: str
+    secret_key: str | None = field(default=None, repr=False)
+    secret_key_file: "Path | None" = None
+    lifetime: float = 2 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """
+    How one call and its tries behave.
+
+    Attributes:
+        timeout: One try, from asking for a connection to the last byte of the answer. Tencent's own budget for a
+            request is 3 s, so it must be longer than that.
+        connect_timeout: The part of it that getting a connection (a free place, name, TCP, TLS) may take.
+        max_connections: Of one endpoint of one app. At least as many as permits, or tries wait for a connection.
+        keepalive: How long an idle connection is kept. Shorter than what servers and load balancers keep theirs (60 s and
+            more), so that a request is not written into a connection that the other end has just closed.
+        answer_bytes: The longest answer that is read; Tencent's are below 1 KiB.
+        first_wait: The mean backoff after the first try is half of this; it doubles with each try.
+        max_wait: The longest backoff.
+        max_retry_after: The longest that an answer's ``Retry-After`` is honoured.
+
+    """
+
+    timeout: float = 10.0
+    connect_timeout: float = 3.0
+    max_connections: int = 200
+    keepalive: float = 15.0
+    answer_bytes: int = 64 * 1024
+    first_wait: float = 0.2
+    max_wait: float = 10.0
+    max_retry_after: float = 60.0

@@ -1,0 +1,246 @@
+# UserSigs: made from an app's key, cached, renewed at half of their life, and renewed by force when one is refused.
+#
+# tls-sig-api-v2 validates nothing and answers bad input with a signature that is silently wrong, so everything is
+# checked here before. No I/O but reading the key's file: it is tiny and local, so it is read where it is needed.
+# Not here: what a refusal is (domain/codes.py), and who asks again (client.py).
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from TLSSigAPIv2 import TLSSigAPIv2
+
+from worker.domain.effects import Notice
+from worker.errors import SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.tencent.options import App
+
+FORCED_EVERY: Final = 5.0
+"""Seconds between two forced renewals with one key: bad signatures must not come in a hot loop (70050 locks the app)."""
+LOCK: Final = 60.0
+"""Seconds that Tencent locks an app after too many bad signatures (70050)."""
+SHORTEST_LIFE: Final = 60.0
+LONGEST_LIFE: Final = 50 * 365 * 86_400.0
+"""Tencent's own limit."""
+IDENTIFIER_BYTES: Final = 32
+KEY_BYTES: Final = 4096
+"""More than this is not a key but the wrong file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """
+    One signature.
+
+    Attributes:
+        value: The UserSig: an administrator's credential.
+        serial: From 1; a later signature has a higher one.
+
+    """
+
+    value: str = field(repr=False)
+    serial: int
+
+
+class Signer:
+    """
+    The signatures of one app.
+
+    Promises: ``signature()`` is always one that is not past half of its life; a refusal leads to at most one forced
+    renewal every ``FORCED_EVERY`` seconds (a changed key file: at once), and to none while Tencent's lock of 70050 stands.
+    Raises SignatureError when it is built from values that no valid signature can come from; never afterwards.
+
+    Two clocks: ``clock`` is wall time, because Tencent judges a signature's age by it; ``timer`` is monotonic, for the
+    pauses between renewals.
+    """
+
+    def __init__(
+        self,
+        app: "App",
+        clock: "Callable[[], float]" = time.time,
+        *,
+        timer: "Callable[[], float]" = time.monotonic,
+        on_event: "Callable[[Notice], None] | None" = None,
+    ) -> None:
+        _validate(app)
+        self._app = app
+        self._clock = clock
+        self._timer = timer
+        self._on_event = on_event
+        self._key = _inline(app) if app.secret_key_file is None else self._read()
+        self._forced_at: float | None = None
+        self._locked_at: float | None = None
+        self._unproven = False
+        self._current = self._sign(0)
+
+    def signature(self) -> Signed:
+        """
+        The signature to use now.
+        """
+        if self._locked_at is not None and not self._locked():
+            self._locked_at = None
+            self.reload()
+            self._renew(forced=True)
+        elif (
+            not 0.0 <= self.age() < self._app.lifetime / 2
+        ):  # below 0: the clock was set back, and Tencent's is not ours
+            self.reload()
+            self._renew(forced=False)
+        return self._current
+
+    def refused(self, serial: int) -> bool:
+        """
+        Tencent did not accept the signature ``serial``: True means "go again", False that no signature will do.
+
+        It is False only when the refused one was made by the last forced renewal, was never accepted since, and the
+        key's file still holds the same key.
+        """
+        if serial < self._current.serial:
+            return True  # there is a newer one, which has not been refused
+        if self._locked():
+            return True  # nothing may be signed now; what goes after the lock is signed anew
+        if self.reload():
+            self._renew(forced=True)
+            return True
+        if self._unproven:
+            return False
+        if self._may_force():
+            self._renew(forced=True)
+        return True
+
+    def outdated(self, serial: int) -> bool:
+        """
+        Whether a verdict on the key, spoken on the signature ``serial``, says nothing of the key in use now.
+        """
+        if serial == self._current.serial and self.reload():
+            self._renew(forced=True)
+        return serial < self._current.serial
+
+    def accepted(self, serial: int) -> None:
+        """
+        Tencent did what a request with the signature ``serial`` asked for.
+        """
+        if self._unproven and serial == self._current.serial:
+            self._unproven = False
+
+    def lock(self) -> None:
+        """
+        Tencent answered 70050: no forced renewal for ``LOCK`` seconds, then one at once.
+        """
+        self._locked_at = self._timer()
+
+    def probe(self) -> None:
+        """
+        The app is halted and one request goes to see whether it was mended: read the key again and sign anew.
+        """
+        changed = self.reload()
+        if not self._locked() and (changed or self._may_force()):
+            self._locked_at = None
+            self._renew(forced=True)
+
+    def reload(self) -> bool:
+        """
+        Read the key's file again; True when it holds another key, which counts from the next renewal on.
+
+        A file that cannot be read, or holds no key, changes nothing and is told as ``signature.key_unreadable``.
+        """
+        if self._app.secret_key_file is None:
+            return False
+        try:
+            key = self._read()
+        except SignatureError as error:
+            self._tell("signature.key_unreadable", "warning", reason=str(error))
+            return False
+        if key == self._key:
+            return False
+        self._key = key
+        self._tell("signature.key_changed", "info")
+        return True
+
+    def age(self) -> float:
+        """
+        Seconds since the signature in use was made.
+        """
+        return self._clock() - self._made_at
+
+    def expires_in(self) -> float:
+        """
+        Seconds until the signature in use would expire.
+        """
+        return self._app.lifetime - self.age()
+
+    def __repr__(self) -> str:
+        return f"<Signer of {self._app.name}: signature {self._current.serial}, {self.age():.0f} s old>"
+
+    def _locked(self) -> bool:
+        return self._locked_at is not None and self._timer() - self._locked_at < LOCK
+
+    def _may_force(self) -> bool:
+        return self._forced_at is None or self._timer() - self._forced_at >= FORCED_EVERY
+
+    def _renew(self, *, forced: bool) -> None:
+        self._unproven = forced
+        if forced:
+            self._forced_at = self._timer()
+        self._current = self._sign(self._current.serial)
+        self._tell("signature.renewed", "info", serial=self._current.serial, forced=forced)
+
+    def _sign(self, serial: int) -> Signed:
+        self._made_at = self._clock()
+        value = TLSSigAPIv2(self._app.sdk_app_id, self._key).gen_sig(
+            self._app.identifier, int(self._app.lifetime)
+        )
+        return Signed(value, serial + 1)
+
+    def _read(self) -> str:
+        path = self._app.secret_key_file
+        assert path is not None  # noqa: S101 - only asked of an app that has one
+        try:
+            with path.open("rb") as file:
+                raw = file.read(KEY_BYTES + 1)
+        except OSError as error:
+            raise SignatureError(f"{path} cannot be read: {error.strerror}") from None
+        return _checked_key(raw.decode("utf-8", "replace").strip(), str(path))
+
+    def _tell(self, event: str, level: str, **fields: object) -> None:
+        if self._on_event is not None:
+            self._on_event(Notice(event=event, level=level, fields={"app": self._app.name, **fields}))
+
+
+def _validate(app: "App") -> None:
+    """
+    Refuse what tls-sig-api-v2 would turn into a signature that is silently wrong. The messages name no secret.
+    """
+    where = f"tencent.apps.{app.name}"
+    if type(app.sdk_app_id) is not int or not 0 < app.sdk_app_id < 2**32:
+        raise SignatureError(f"{where}.sdk_app_id must be a positive 32-bit integer")
+    if not app.identifier or len(app.identifier.encode("utf-8", "replace")) > IDENTIFIER_BYTES:
+        raise SignatureError(f"{where}.identifier must be 1 to {IDENTIFIER_BYTES} bytes long")
+    if not app.identifier.isprintable() or app.identifier != app.identifier.strip():
+        raise SignatureError(
+            f"{where}.identifier must not hold line breaks or control characters, nor begin or end with a space"
+        )
+    if not SHORTEST_LIFE <= app.lifetime <= LONGEST_LIFE or app.lifetime != int(app.lifetime):
+        raise SignatureError(
+            f"{where}: a signature's lifetime must be whole seconds, from {SHORTEST_LIFE:.0f} to fifty years"
+        )
+    if (app.secret_key is None) == (app.secret_key_file is None):
+        raise SignatureError(f"{where} needs exactly one of secret_key and secret_key_file")
+
+
+def _inline(app: "App") -> str:
+    assert app.secret_key is not None  # noqa: S101 - _validate() has seen that there is one
+    return _checked_key(app.secret_key, f"tencent.apps.{app.name}.secret_key")
+
+
+def _checked_key(key: str, where: str) -> str:
+    if not key:
+        raise SignatureError(f"{where} is empty")
+    if len(key) > KEY_BYTES or not key.isascii() or not key.isprintable() or " " in key:
+        raise SignatureError(
+            f"{where} is not a secret key: it holds spaces, line breaks or other characters that no key has"
+        )
+    return key

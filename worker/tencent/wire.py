@@ -1,0 +1,319 @@
+# One HTTP request: its connection, the last check before it is written, its answer in bytes, and every way to fail.
+#
+# httpx speaks over aiohttp's connections (httpx-aiohttp), one pool for each endpoint of each app. Foreign exceptions
+# end here: they become an error of ERRORS, and none leaves, because their texts carry the URL with the signature in it.
+# Not here: what the bytes mean (answers.py), what is done about it (client.py).
+
+import asyncio
+import ssl
+import time
+from contextvars import ContextVar
+from http.cookiejar import CookieJar
+from typing import TYPE_CHECKING, Final, Protocol
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from msgspec import Struct
+from yarl import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp.connector import Connection
+
+    from worker.tencent.options import App, HttpOptions
+
+ERRORS: Final = frozenset({
+    "connect",  # no connection: nothing was sent
+    "tls",  # the other end could not prove who it is: nothing was sent
+    "timeout",  # no answer in time
+    "reset",  # the connection ended before an answer began
+    "cut",  # it ended inside the answer
+    "not_json",  # an answer that is no answer of Tencent's API
+    "too_long",  # an answer longer than HttpOptions.answer_bytes
+    "http",  # what came is not HTTP, or has another status than 2xx
+    "cancelled",  # the one who waited for it went away
+    "fenced",  # not sent: this process may no longer act
+})  # fmt: skip
+
+_CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientConnectorCertificateError, "tls"),
+    (aiohttp.ClientConnectorSSLError, "tls"),
+    (aiohttp.ServerFingerprintMismatch, "tls"),
+    (aiohttp.ClientConnectorError, "connect"),
+    (aiohttp.ConnectionTimeoutError, "connect"),
+    (aiohttp.ServerTimeoutError, "timeout"),
+    (TimeoutError, "timeout"),
+    (aiohttp.ClientPayloadError, "cut"),
+    (aiohttp.ClientResponseError, "http"),
+    (aiohttp.ServerDisconnectedError, "reset"),
+    (aiohttp.ClientOSError, "reset"),
+    (aiohttp.ClientConnectionError, "reset"),
+    (ssl.SSLError, "reset"),
+    (OSError, "reset"),
+    (httpx.HTTPError, "http"),
+    (httpx.InvalidURL, "http"),
+    (aiohttp.ClientError, "http"),
+    (aiohttp.http_exceptions.HttpProcessingError, "http"),
+)
+"""The first row that fits names the error. aiohttp's own exceptions come first: httpx-aiohttp calls every lost
+connection a ConnectTimeout, so the exception behind the one it raises is the one to ask."""
+
+RESENDS: Final = 3
+"""How often a request is given to another connection when the first was found closed before a byte was written."""
+
+
+AT_ONCE: Final = 0xFFFF
+"""The longest body, in bytes, that aiohttp writes in one step; a command's is far shorter."""
+LONGEST_CHAIN: Final = 10
+"""How many causes of an exception are looked at."""
+
+_HEADERS: Final = (
+    (b"Content-Type", b"application/json"),
+    (b"Accept-Encoding", b"identity"),
+    (b"User-Agent", b"moderation-worker"),
+)
+
+
+class Exchange(Struct, frozen=True):
+    """
+    What became of one HTTP request. Times are seconds of the monotonic clock.
+
+    Attributes:
+        sent_at: When it was handed to the connection; when it was begun, if it never was.
+        left: Whether the other end may have got it.
+        error: One of ``ERRORS``, or None: then ``status`` and ``body`` are here.
+        stray: What an unforeseen failure was and where, without its text; None otherwise.
+
+    """
+
+    sent_at: float
+    ended_at: float
+    left: bool
+    error: str | None = None
+    status: int | None = None
+    body: bytes = b""
+    retry_after: str | None = None
+    stray: str | None = None
+
+
+class _NotSent(Exception):  # noqa: N818 - not an error: the way to end a write that must not happen
+    pass
+
+
+class Outbound(httpx.AsyncByteStream):
+    """
+    One request: its query and its body, which is asked for its bytes at the very moment they are written.
+
+    aiohttp keeps the head of the request back until the body's first bytes are there, and writes both at once, in the
+    same step of the event loop in which it has asked for them. So refusing them is a last check after which nothing can
+    come between, and what this object has seen tells exactly whether anything was sent.
+
+    Attributes:
+        query: Percent-encoded. It holds the signature, so it goes beside httpx and not through it.
+        sent_at: When the bytes were handed to the connection, on the monotonic clock; None before.
+        fenced: Whether ``may_send`` said no.
+        spoilt: Whether it was given a connection that must not be used again; nothing of it was sent.
+
+    """
+
+    def __init__(self, query: str, body: bytes, may_send: "Callable[[], bool]") -> None:
+        self.query = query
+        self.body = body
+        self.sent_at: float | None = None
+        self.fenced = False
+        self.spoilt = False
+        self._written = False
+        self._may_send = may_send
+
+    def __aiter__(self) -> "Outbound":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.sent_at is not None:
+            self._written = True  # the next bytes are only asked for when the first could be written
+            raise StopAsyncIteration
+        if not self._may_send():
+            self.fenced = True
+            raise _NotSent
+        self.sent_at = time.monotonic()
+        return self.body
+
+    @property
+    def left(self) -> bool:
+        """
+        Whether the other end may have got the request: then nobody knows what became of it until an answer says so.
+        """
+        return self._written or (self.sent_at is not None and len(self.body) > AT_ONCE)
+
+    @property
+    def stale(self) -> bool:
+        """
+        Whether its connection turned out to be at its end, so that nothing was sent and another one may do.
+        """
+        return self.spoilt or (self.sent_at is not None and not self.left)
+
+
+class Wire(Protocol):
+    """
+    The way that requests take. The tests have one without a network.
+
+    Promises: ``post`` sends at most one request, asks ``outbound`` for its bytes in the moment of sending, and answers with
+    an Exchange whatever happens; only a cancellation goes through it.
+    """
+
+    async def post(self, app: "App", endpoint: str, outbound: Outbound) -> Exchange:
+        """
+        Send ``outbound`` to this endpoint of this app, and read the answer.
+        """
+
+    async def aclose(self) -> None:
+        """
+        Close every connection; then nothing may be posted.
+        """
+
+
+class HttpWire:
+    """
+    The connections of all apps: one pool for each endpoint of each.
+    """
+
+    def __init__(self, options: "HttpOptions") -> None:
+        self._options = options
+        self._timeout = httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout)
+        self._tls = httpx.create_ssl_context()  # verifies; SSL_CERT_FILE adds a company's own authority
+        self._pools: dict[tuple[str, str], tuple[httpx.AsyncClient, httpx.URL]] = {}
+
+    async def post(self, app: "App", endpoint: str, outbound: Outbound) -> Exchange:
+        """
+        Send ``outbound`` to this endpoint of this app, and read the answer.
+        """
+        began = time.monotonic()
+        client, url = self._pools.get((app.name, endpoint)) or self._pool(app, endpoint)
+        _OUTBOUND.set(outbound)
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                request = httpx.Request("POST", url, headers=_headers(len(outbound.body)), stream=outbound)
+                response = await client.send(request, stream=True)
+                try:
+                    body = await _read(response, self._options.answer_bytes)
+                finally:
+                    await response.aclose()
+        except Exception as error:  # noqa: BLE001 - whatever the network or its libraries do, the call must get an end
+            return _failed(error, began, outbound)
+        return Exchange(
+            sent_at=began if outbound.sent_at is None else outbound.sent_at,
+            ended_at=time.monotonic(),
+            left=True,
+            error="too_long" if body is None else None,
+            status=response.status_code,
+            body=body or b"",
+            retry_after=response.headers.get("retry-after") if response.status_code == 429 else None,
+        )
+
+    async def aclose(self) -> None:
+        """
+        Close every connection.
+        """
+        pools = list(self._pools.values())
+        self._pools.clear()
+        for client, _ in pools:
+            await client.aclose()
+
+    def _pool(self, app: "App", endpoint: str) -> tuple[httpx.AsyncClient, httpx.URL]:
+        client = httpx.AsyncClient(
+            transport=AiohttpTransport(verify=self._tls, client=self._session),
+            timeout=self._timeout,
+            cookies=_NoCookies(),
+            trust_env=False,  # a proxy of the environment would see an administrator's credential
+        )
+        url = httpx.URL(f"{app.base_url}/v4/{endpoint}")
+        self._pools[app.name, endpoint] = client, url
+        return client, url
+
+    def _session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=self._options.max_connections, keepalive_timeout=self._options.keepalive, ssl=self._tls
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            request_class=_Request,
+        )
+
+
+_OUTBOUND: Final[ContextVar[Outbound]] = ContextVar("outbound")
+"""What the current task is sending."""
+
+
+class _Request(aiohttp.ClientRequest):
+    # aiohttp's way to have a say between getting a connection and writing to it.
+
+    async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
+        outbound = _OUTBOUND.get()
+        if conn.protocol is None or conn.protocol.should_close:
+            # Closed, or with bytes that nobody asked for: aiohttp would take them for the answer to this request.
+            outbound.spoilt = True
+            raise _NotSent
+        # Only here, so that the signature stands in no URL that httpx logs or hangs on its exceptions.
+        self.url = URL(f"{self.url}?{outbound.query}", encoded=True)
+        return await super().send(conn)
+
+
+class _NoCookies(CookieJar):
+    # Tencent sets none; one from a balancer on the way must not come back with every request, nor cost time.
+    def extract_cookies(self, response: object, request: object) -> None:
+        pass
+
+
+def _headers(length: int) -> list[tuple[bytes, bytes]]:
+    return [*_HEADERS, (b"Content-Length", str(length).encode())]
+
+
+async def _read(response: httpx.Response, most: int) -> bytes | None:
+    # The bytes as they come: no encoding was accepted, and unpacking one would have no bound.
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > most:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _failed(error: Exception, began: float, outbound: Outbound) -> Exchange:
+    known = "fenced" if outbound.fenced else "reset" if outbound.spoilt else _named(error)
+    if known == "timeout" and outbound.sent_at is None:
+        known = "connect"  # the time was used up before there was a connection
+    return Exchange(
+        sent_at=began if outbound.sent_at is None else outbound.sent_at,
+        ended_at=time.monotonic(),
+        left=outbound.left,
+        error=known or "http",
+        stray=_where(error) if known is None else None,
+    )
+
+
+def _named(error: BaseException) -> str | None:
+    """
+    The error of ``ERRORS`` that the first foreign exception behind ``error`` stands for; None for one that nobody foresaw.
+    """
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and len(causes) < LONGEST_CHAIN:
+        causes.append(cause)
+    for kind, name in _CAUSES:
+        if any(isinstance(cause, kind) for cause in causes):
+            return name
+    return None
+
+
+def _where(error: BaseException) -> str:
+    # Its type and its place, never its text: that may hold the URL.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" in {trace.tb_frame.f_code.co_qualname}, line {trace.tb_lineno}"
+    return f"{type(error).__name__}{place}"
