@@ -1,0 +1,121 @@
+# The record of a dead letter: the original, untouched, and beside it the reason; cut down only when it would not fit.
+#
+# Sizes are counted as Kafka's record format counts them, always rounded up. Sending it is the publisher's business.
+
+import hashlib
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from worker.domain.outcomes import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.domain.effects import DeadLetter
+
+SMALLEST_LIMIT: Final = 4096
+"""Bytes. What a dead letter of ours needs when all that was its record's is left out, topics with long names included."""
+
+BATCH_BYTES: Final = 61
+"""The header of a record batch."""
+RECORD_BYTES: Final = 21
+"""Of one record: attributes, the largest length, time and offset differences, as the format allows them."""
+LENGTH_BYTES: Final = 5
+"""The longest form of one length or count."""
+COMPRESSION_SHARE: Final = 256
+"""A compressor makes bytes that it cannot compress longer by less than one in so many."""
+
+
+class Fitted(Struct, frozen=True):
+    """
+    A dead letter's record as it can be sent: no header is null, and key and value are not both null.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+def fit(letter: "DeadLetter", limit_bytes: int) -> Fitted:
+    """
+    The record to send for a dead letter, at most ``limit_bytes`` long (the smaller of broker's and producer's limit).
+
+    Key, value and headers are the original's, repeated header names included; ours come after them:
+
+    - ``x-error-code``, ``x-error-message``, ``x-source-topic``, ``x-source-partition``, ``x-source-offset``,
+      ``x-outcome-id``;
+    - ``x-null-headers``: the names of the headers that were null and are written empty, in order, with commas between;
+    - ``x-value-null: 1``: value and key were null, which cannot be sent, so the value is written empty.
+
+    When that is too long, as few parts as possible are left out, rather the value than the headers than the key: each is told
+    by ``x-<part>-omitted``, its size in bytes, and ``x-<part>-sha256``, in hexadecimal (``headers``: of each name and value
+    in order, each preceded by its length in four bytes, big-endian; a null value is the length 0xffffffff alone).
+
+    ``limit_bytes`` must be at least ``SMALLEST_LIMIT``: with less, the record may be longer than that.
+    """
+    for omitted in _OMISSIONS:
+        fitted = _without(letter, omitted)
+        if size_of(fitted) <= limit_bytes:
+            break
+    return fitted
+
+
+_PARTS: Final = ("value", "headers", "key")
+_OMISSIONS: Final = tuple(
+    frozenset(parts) for count in range(len(_PARTS) + 1) for parts in combinations(_PARTS, count)
+)
+"""What may be left out, in the order in which it is tried."""
+
+
+def size_of(fitted: Fitted) -> int:
+    """
+    The most bytes that a batch of this one record can take, compressed or not.
+    """
+    size = BATCH_BYTES + RECORD_BYTES + 3 * LENGTH_BYTES + len(fitted.key or b"") + len(fitted.value or b"")
+    size += sum(2 * LENGTH_BYTES + len(name.encode()) + len(value) for name, value in fitted.headers)
+    return size + size // COMPRESSION_SHARE + 64
+
+
+def _without(letter: "DeadLetter", omitted: frozenset[str]) -> Fitted:
+    record = letter.record
+    key, value, headers = record.key, record.value, record.headers
+    told: list[tuple[str, bytes]] = [
+        ("x-error-code", letter.error_code.encode()),
+        ("x-error-message", cut(letter.error_message).encode("utf-8", "replace")),
+        ("x-source-topic", letter.topic.encode()),
+        ("x-source-partition", b"%d" % record.partition),
+        ("x-source-offset", b"%d" % record.offset),
+        ("x-outcome-id", letter.outcome_id.encode()),
+    ]
+    if "value" in omitted and value is not None:
+        told += _omission("value", value, len(value))
+        value = b""
+    if "key" in omitted and key is not None:
+        told += _omission("key", key, len(key))
+        key = None
+    if "headers" in omitted and headers:
+        size = sum(len(name.encode()) + len(content or b"") for name, content in headers)
+        told += _omission("headers", _canonical(headers), size)
+        headers = ()
+    if key is None and value is None:
+        told.append(("x-value-null", b"1"))
+        value = b""
+    nulls = [name for name, content in headers if content is None]
+    if nulls:
+        told.append(("x-null-headers", ",".join(nulls).encode()))
+    return Fitted(key, value, [(name, content or b"") for name, content in headers] + told)
+
+
+def _omission(part: str, content: bytes, size: int) -> list[tuple[str, bytes]]:
+    digest = hashlib.sha256(content).hexdigest()
+    return [(f"x-{part}-omitted", b"%d" % size), (f"x-{part}-sha256", digest.encode())]
+
+
+def _canonical(headers: "Sequence[tuple[str, bytes | None]]") -> bytes:
+    return b"".join(_counted(name.encode()) + _counted(content) for name, content in headers)
+
+
+def _counted(content: bytes | None) -> bytes:
+    return b"\xff\xff\xff\xff" if content is None else len(content).to_bytes(4, "big") + content
