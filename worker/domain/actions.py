@@ -5,14 +5,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from worker.domain.commands import MemberInfo
 
 USER_ID_BYTES: Final = 32
 TARGET_BYTES: Final = 48
@@ -39,6 +38,16 @@ class Kind(StrEnum):
 
     STATE = "state"
     EVENT = "event"
+
+
+class MemberInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """
+    What ``room.update_room_member_info`` sets; at least one of the three.
+    """
+
+    name_card: str | None = None
+    role: Literal["Admin", "Member"] | None = None
+    custom_info: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

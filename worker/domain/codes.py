@@ -151,4 +151,6 @@ def mend(error_code: int | None, http_status: int | None = None) -> str:
     """
     if error_code is None:
         return f"HTTP status {http_status}: check base_url, and any proxy on the way"
-    return MENDS.get(error_code, f"look up error code {error_code} in Tencent's error-code table, and mend what it names")
+    return MENDS.get(
+        error_code, f"look up error code {error_code} in Tencent's error-code table, and mend what it names"
+    )

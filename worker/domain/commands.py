@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
-from worker.domain.actions import ACTIONS, Action, Target
+from worker.domain.actions import ACTIONS, Action, MemberInfo, Target
 from worker.domain.envelope import NO_ENVELOPE, Envelope, envelope_of
 from worker.domain.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, shown, text_of
 from worker.domain.fields import REJECTIONS as REJECTIONS
@@ -30,16 +30,6 @@ CARRIED_BYTES: Final = 512
 """The longest text of a refused record that its outcome repeats."""
 LATEST_BAN_END: Final = float(DURATION_SECONDS)
 """Seconds since 1970, in 2106. A ban that ends by then never needs more seconds than Tencent's 32 bits can count."""
-
-
-class MemberInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """
-    What ``room.update_room_member_info`` sets; at least one of the three.
-    """
-
-    name_card: str | None = None
-    role: Literal["Admin", "Member"] | None = None
-    custom_info: str | None = None
 
 
 class Command(Struct, frozen=True):

@@ -16,7 +16,8 @@ from worker.domain.times import instant_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.commands import Command, MemberInfo
+    from worker.domain.actions import MemberInfo
+    from worker.domain.commands import Command
 
 MAX_EFFECTS: Final = 250_000
 """More than the quota of one endpoint (200 calls a second of 20 members) can apply in the default window of a minute."""

@@ -41,12 +41,15 @@ class Restored(Struct, frozen=True):
         position: The offset to begin at; everything below is done.
         metadata: The bitmap of what is done at and above ``position``, as ``offsets.Commit.metadata`` wrote it.
         known: What the outcome topic tells of command ids, oldest first.
+        fresh: Nothing was ever committed for the partition: ``position`` comes from the settings. Commit it soon, or the next
+            owner, too, begins where its settings say, and with ``latest`` the records in between are lost.
 
     """
 
     position: int
     metadata: str = ""
     known: "Sequence[Known]" = ()
+    fresh: bool = False
 
 
 class Try(Struct, frozen=True):

@@ -16,7 +16,7 @@ FAILURES_TO_OPEN: Final = 5
 """So many failures in a row, with no success between, are an outage."""
 TARGETS_TO_OPEN: Final = 2
 """Retry codes from so many targets, with no success between, are an outage: of one target alone they are its own."""
-FIRST_PROBE: Final = 0.5
+FIRST_PROBE: Final = 0.2
 SLOWEST_PROBE: Final = 5.0
 """Seconds between the probes of an open breaker: doubling from the first to the slowest."""
 MAX_UNCOUNTED: Final = 1000
@@ -28,10 +28,19 @@ class Breaker:
     The breaker of one (app, endpoint).
 
     Closed, everything may go. It opens on an outage; then one probe at a time goes, and the first answer closes it.
-    While it is open, attempts are not counted and ``clock`` stands still.
+    While it is open, attempts are not counted and the time to give up stands still.
     """
 
-    __slots__ = ("_failures", "_interval", "_open_since", "_retry_targets", "_stood_still", "_uncounted", "opened", "probe_at")
+    __slots__ = (
+        "_failures",
+        "_interval",
+        "_open_since",
+        "_retry_targets",
+        "_stood_still",
+        "_uncounted",
+        "opened",
+        "probe_at",
+    )
 
     def __init__(self) -> None:
         self.probe_at = 0.0
@@ -50,11 +59,11 @@ class Breaker:
         """
         return self._open_since is not None
 
-    def clock(self, now: float) -> float:
+    def stood_still(self, now: float) -> float:
         """
-        Seconds that pass only while the breaker is closed.
+        For how many seconds it has been open, all told.
         """
-        return (self._open_since if self._open_since is not None else now) - self._stood_still
+        return self._stood_still + (0.0 if self._open_since is None else now - self._open_since)
 
     def failed(self, try_: "Try", target: str, members: "list[Member]", now: float) -> None:
         """
@@ -124,12 +133,14 @@ class Halts:
 
     """
 
-    __slots__ = ("_probes", "current", "probe_at")
+    __slots__ = ("_probes", "_since", "_stood_still", "current", "probe_at")
 
     def __init__(self) -> None:
         self.current: Halt | None = None
         self.probe_at = 0.0
         self._probes = 0
+        self._since = 0.0
+        self._stood_still = 0.0
 
     def halt(self, why: "Halt", now: float) -> bool:
         """
@@ -138,6 +149,7 @@ class Halts:
         is_new = self.current is None
         if is_new:
             self._probes = 0
+            self._since = now
             self.probe_at = now + QUICK_INTERVAL
         self.current = why
         return is_new
@@ -149,9 +161,18 @@ class Halts:
         self._probes += 1
         self.probe_at = now + (QUICK_INTERVAL if self._probes < QUICK_PROBES else SLOW_INTERVAL)
 
-    def resume(self) -> bool:
+    def resume(self, now: float) -> bool:
         """
         It is mended. Returns whether it was halted.
         """
-        was, self.current = self.current, None
-        return was is not None
+        if self.current is None:
+            return False
+        self._stood_still += now - self._since
+        self.current = None
+        return True
+
+    def stood_still(self, now: float) -> float:
+        """
+        For how many seconds it has been halted, all told.
+        """
+        return self._stood_still + (0.0 if self.current is None else now - self._since)

@@ -52,11 +52,12 @@ class Ledger:
         """
         return self.unpublished >= self.max_unpublished
 
-    def emit(self, works: "Iterable[Work]", now: float, wall: float) -> None:
+    def emit(self, works: "Iterable[Work]", now: float, wall: float) -> "list[Work]":
         """
         The commands have all their results. Each is emitted once every earlier command that shares a member with it is;
-        with it, those are emitted that only waited for it.
+        with it, those are emitted that only waited for it. Returns those emitted.
         """
+        emitted = []
         ready = list(works)
         while ready:
             work = ready.pop()
@@ -65,7 +66,9 @@ class Ledger:
             work.emitted = True
             work.outcome = outcome_of(work, self._rules, now, wall)
             self._emitted.append(work)
+            emitted.append(work)
             ready.extend(self.release(work))
+        return emitted
 
     def release(self, work: "Work") -> "list[Work]":
         """
@@ -93,7 +96,9 @@ class Ledger:
             for work in works
             if work.outcome is not None
         ]
-        dead_letters = [letter for work in works if (letter := dead_letter_of(work, self._rules.topic)) is not None]
+        dead_letters = [
+            letter for work in works if (letter := dead_letter_of(work, self._rules.topic)) is not None
+        ]
         self._taken = works
         return Transaction(outcomes, dead_letters, _commits(works))
 
@@ -115,9 +120,8 @@ class Ledger:
             del partition.works[work.offset]
             if work.outcome is not None:
                 partition.ids.remember(known_of(work, wall))
-            command = work.command
-            if command is not None and partition.by_id.get(command.command_id) is work:
-                del partition.by_id[command.command_id]
+            if work.rejected is None and partition.by_id.get(work.command.command_id) is work:
+                del partition.by_id[work.command.command_id]
         return works
 
     def aborted(self) -> None:
@@ -127,7 +131,19 @@ class Ledger:
         works, self._taken = self._taken, []
         self._emitted.extendleft(work for work in reversed(works) if not work.dropped)
 
-    def drop(self) -> None:
+    def metadata_refused(self) -> None:
+        """
+        As ``aborted``; and the partition with the longest bitmap may not run so far ahead any more.
+        """
+        partitions = {work.partition for work in self._taken}
+        if partitions:
+            widest = max(
+                partitions, key=lambda each: len(each.offsets.propose(()).metadata) + each.offsets.gap
+            )
+            widest.offsets.halve()
+        self.aborted()
+
+    def forget_dropped(self) -> None:
         """
         Forgets the results of dropped commands.
         """

@@ -31,7 +31,17 @@ class Permits:
 
     """
 
-    __slots__ = ("_accepted", "_ceiling", "_ceiling_at", "_lowered_at", "_returns", "_window", "_window_from_send", "out", "owned")
+    __slots__ = (
+        "_accepted",
+        "_ceiling",
+        "_ceiling_at",
+        "_lowered_at",
+        "_returns",
+        "_window",
+        "_window_from_send",
+        "out",
+        "owned",
+    )
 
     def __init__(self, window: float, *, window_from_send: bool) -> None:
         self.owned = 0
@@ -39,7 +49,9 @@ class Permits:
         self._window = window
         self._window_from_send = window_from_send
         self._returns: deque[tuple[float, bool]] = deque()
-        self._accepted = 0  # of those in `_returns`: answered within the last window, and not refused for their number
+        self._accepted = (
+            0  # of those in `_returns`: answered within the last window, and not refused for their number
+        )
         self._ceiling: float | None = None  # None: never throttled, or recovered
         self._ceiling_at = 0.0
         self._lowered_at = float("-inf")

@@ -120,6 +120,12 @@ class Offsets:
         self._bits = bits >> (committable - base)
         self._base = committable
 
+    def halve(self) -> None:
+        """
+        The broker takes less metadata: stay closer to the committable offset from now on.
+        """
+        self.span = max(1, self.span // 2)
+
     def __repr__(self) -> str:
         return f"<Offsets {self.committable}+{self.gap}, {self.open} open>"
 

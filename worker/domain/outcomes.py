@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from worker.domain.actions import MemberInfo
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from worker.domain.commands import MemberInfo
 
 TEXT_BYTES: Final = 512
 """The most of a text that came from Tencent or the transport; what the command brought is never cut."""
@@ -114,7 +114,7 @@ class Parameters(Struct, frozen=True, omit_defaults=True):
     duration: int | None = None
     banned_until: str | None = None
     reason: str | None = None
-    member_info: "MemberInfo | None" = None
+    member_info: MemberInfo | None = None
 
 
 class Source(Struct, frozen=True):

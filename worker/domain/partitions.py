@@ -33,7 +33,18 @@ class Partition:
 
     """
 
-    __slots__ = ("active", "active_at", "backlog", "by_id", "closing", "ids", "number", "offsets", "paused", "works")
+    __slots__ = (
+        "active",
+        "active_at",
+        "backlog",
+        "by_id",
+        "closing",
+        "ids",
+        "number",
+        "offsets",
+        "paused",
+        "works",
+    )
 
     def __init__(self, number: int, restored: "Restored", rules: "Rules", now: float) -> None:
         self.number = number

@@ -25,13 +25,25 @@ class Target:
         calls: Calls that are not over, retries included.
         suspect: Its last try had no answer or a retry code.
         held_at: When it was refused for want of permission; until it is known whose fault that is, nothing is sent. None: not held.
-        at_fault: A success of another target has shown that the refusal was this target's own fault.
+        at_fault_since: When a success of another target showed that the refusal was this target's own fault.
         alone: The code that a member alone got, and how many did, with none of the target passed since.
         blocked: None of its groups may be taken now.
 
     """
 
-    __slots__ = ("alone", "at_fault", "blocked", "calls", "groups", "held_at", "held_code", "name", "out", "suspect")
+    __slots__ = (
+        "alone",
+        "at_fault_since",
+        "blocked",
+        "calls",
+        "groups",
+        "held_at",
+        "held_code",
+        "name",
+        "out",
+        "probed_at",
+        "suspect",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,16 +53,17 @@ class Target:
         self.suspect = False
         self.held_at: float | None = None
         self.held_code: int | None = None
-        self.at_fault = False
+        self.at_fault_since: float | None = None
         self.alone: tuple[int, int] | None = None
         self.blocked = False
+        self.probed_at = 0.0
 
     @property
     def idle(self) -> bool:
         """
         Whether nothing of it is left here.
         """
-        return not self.groups and not self.calls
+        return not self.groups and not self.calls and self.held_at is None
 
     def __repr__(self) -> str:
         return f"<Target {self.name}, {self.out} out, {self.calls} calls>"
@@ -109,12 +122,12 @@ class Queue:
             target = self.targets[name] = Target(name)
         return target
 
-    def forget_if_idle(self, target: Target) -> None:
+    def sweep(self) -> None:
         """
-        Nothing needs to be known of a target without work.
+        Nothing needs to be known of targets without work.
         """
-        if target.idle:
-            self.targets.pop(target.name, None)
+        for name in [name for name, target in self.targets.items() if target.idle]:
+            del self.targets[name]
 
     def put(self, member: Member, now: float) -> None:
         """
@@ -193,7 +206,11 @@ class Queue:
         """
         A batch of this target, blocked or not: for probes.
         """
-        group = max((group for group in target.groups if group.members), key=lambda group: len(group.members), default=None)
+        group = max(
+            (group for group in target.groups if group.members),
+            key=lambda group: len(group.members),
+            default=None,
+        )
         return self._take(group) if group is not None else []
 
     def block(self, target: Target, *, blocked: bool) -> None:
@@ -213,7 +230,6 @@ class Queue:
 
     def _group_of(self, member: Member) -> Group:
         command = member.work.command
-        assert command is not None
         key = (command.target, member.work.what)
         group = self._groups.get(key)
         if group is None:
@@ -243,7 +259,8 @@ class Queue:
             heapq.heappop(ages)
             if group.age == since:
                 group.age = None
-                self._index(group)
+                if group.level:
+                    self._index(group)
         return None
 
     def _fullest(self) -> Group | None:
@@ -275,7 +292,6 @@ class Queue:
         elif not size and not group.resting:
             del self._groups[group.key]
             del group.target.groups[group]
-            self.forget_if_idle(group.target)
 
     def __repr__(self) -> str:
         return f"<Queue {self.waiting} waiting in {len(self._groups)} groups>"

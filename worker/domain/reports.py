@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.actions import Target
 from worker.domain.dedupe import NO_PARAMETERS, Known
 from worker.domain.effects import DeadLetter
-from worker.domain.outcomes import HOLDS, Fault, Outcome, Parameters, Result, ResultStatus, Source, Status, status_of
+from worker.domain.outcomes import (
+    HOLDS,
+    Fault,
+    Outcome,
+    Parameters,
+    Result,
+    ResultStatus,
+    Source,
+    Status,
+    status_of,
+)
 from worker.domain.times import rfc3339
 
 if TYPE_CHECKING:
@@ -54,7 +64,6 @@ def outcome_of(work: "Work", rules: "Rules", now: float, wall: float) -> Outcome
             error=Fault(rejected.code, rejected.message, rejected.field),
         )
     command = work.command
-    assert command is not None
     results: list[Result] = [member.result for member in work.members if member.result is not None]
     overall = status_of(results)
     is_group = command.action.target is Target.GROUP
@@ -92,12 +101,12 @@ def known_of(work: "Work", wall: float) -> Known | None:
     """
     What is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome.
     """
-    outcome, command = work.outcome, work.command
-    if outcome is None or command is None or outcome.status is Status.REJECTED:
+    outcome = work.outcome
+    if outcome is None or work.rejected is not None:
         return None
     holds = [result.user_id for result in outcome.results if result.status in HOLDS]
     return Known(
-        command_id=command.command_id,
+        command_id=outcome.command_id,
         fingerprint=work.fingerprint,
         outcome_id=outcome.duplicate_of or work.outcome_id,
         done=None if len(holds) == len(outcome.results) else frozenset(holds),
@@ -121,8 +130,7 @@ def traceparent_of(work: "Work") -> str | None:
     """
     The trace that the command belongs to.
     """
-    told = work.command or work.rejected
-    return told.traceparent if told is not None else None
+    return (work.rejected or work.command).traceparent
 
 
 def _ms(seconds: float) -> float:

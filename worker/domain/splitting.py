@@ -7,7 +7,10 @@
 #
 # Only the search's own state lives here; the engine sends what it asks for.
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from worker.domain.effects import Try
 
 T = TypeVar("T")
 
@@ -17,12 +20,19 @@ class Search(Generic[T]):
     The search in one refused batch. ``suspects`` holds at least one bad member.
 
     Ask ``half`` and send it; tell ``passed`` or ``failed``. When ``found`` is not None, the search is over.
+
+    Attributes:
+        refusal: The last answer that refused the suspects.
+        untested: What went back to its queue, since the search began.
+
     """
 
-    __slots__ = ("suspects",)
+    __slots__ = ("refusal", "suspects", "untested")
 
-    def __init__(self, suspects: list[T]) -> None:
+    def __init__(self, suspects: list[T], refusal: "Try") -> None:
         self.suspects = suspects
+        self.refusal = refusal
+        self.untested: list[T] = []
 
     @property
     def found(self) -> T | None:
@@ -43,11 +53,13 @@ class Search(Generic[T]):
         """
         self.suspects = self.suspects[len(self.suspects) // 2 :]
 
-    def failed(self) -> list[T]:
+    def failed(self, refusal: "Try") -> list[T]:
         """
         The half was refused. Returns its sibling, which is untested and goes back to its queue.
         """
         middle = len(self.suspects) // 2
         untested = self.suspects[middle:]
         self.suspects = self.suspects[:middle]
+        self.untested += untested
+        self.refusal = refusal
         return untested

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from worker.domain.commands import Command, Rejected
     from worker.domain.dedupe import Known
     from worker.domain.effects import Record
+    from worker.domain.lanes import Lane
     from worker.domain.outcomes import CallTry, Outcome, Result
     from worker.domain.partitions import Partition
     from worker.domain.queues import Group
@@ -109,12 +110,14 @@ class Work:
     One open command: from the admission of its record until its outcome is published.
 
     Attributes:
-        command: None for a record that was rejected.
+        rejected: Why the record is no command; then it has neither ``command`` nor ``lane``.
         what: See ``What``.
         repeats: An earlier command with the same id: open, or known from before.
         left: How many of its members have no result yet.
         waits: How many earlier commands, sharing a member with it, must be emitted before it.
+        before: Those earlier commands.
         followers: The later commands for which it is such an earlier one.
+        lane: The (app, endpoint) it goes to.
         started: A try carried one of its members, or a started command waits for it.
         emitted: Its outcome is made and handed on to be published.
         dropped: It is no longer this process's business: its partition went, or the worker stops.
@@ -122,19 +125,20 @@ class Work:
     """
 
     __slots__ = (
-        "attempts", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
-        "followers", "last_answer_at", "left", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
+        "attempts", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
+        "followers", "lane", "last_answer_at", "left", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
         "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
     )  # fmt: skip
 
-    def __init__(self, record: "Record", partition: "Partition", outcome_id: str, received_at: float, size: int) -> None:
+    def __init__(
+        self, record: "Record", partition: "Partition", outcome_id: str, received_at: float, size: int
+    ) -> None:
         self.record = record
         self.partition = partition
         self.offset = record.offset
         self.outcome_id = outcome_id
         self.received_at = received_at
         self.size = size
-        self.command: Command | None = None
         self.rejected: Rejected | None = None
         self.what: What = ()
         self.fingerprint = 0
@@ -142,6 +146,7 @@ class Work:
         self.members: list[Member] = []
         self.left = 0
         self.waits = 0
+        self.before: list[Work] | None = None
         self.followers: list[Work] | None = None
         self.started = False
         self.emitted = False
@@ -153,6 +158,23 @@ class Work:
         self.first_sent_at: float | None = None
         self.last_answer_at: float | None = None
         self.outcome: Outcome | None = None
+        self.command: Command
+        self.lane: Lane
+
+    def wait_for(self, earlier: "Work") -> None:
+        """
+        The command may not be finished before this earlier one, with which it shares a member: else a crash would redo
+        the earlier and skip the later.
+        """
+        if earlier.emitted or earlier.dropped:
+            return
+        self.waits += 1
+        if self.before is None:
+            self.before = []
+        self.before.append(earlier)
+        if earlier.followers is None:
+            earlier.followers = []
+        earlier.followers.append(self)
 
     def tried(self, call_try: "CallTry", sent_at: float, ended_at: float) -> None:
         """
@@ -204,4 +226,3 @@ def overwrites(later: "Command", earlier: "Command") -> bool:
         return False
     info = later.member_info
     return info is None or None not in (info.name_card, info.role, info.custom_info)
-

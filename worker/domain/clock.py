@@ -1,0 +1,32 @@
+# The relation between the monotonic clock, which all rules go by, and seconds since 1970, which commands and outcomes tell.
+#
+# The core reads no clock: whoever runs it says now and then what time it is.
+
+
+class Clock:
+    """
+    Translates instants. ``set`` it at least every second, so that a stepped system clock is followed.
+    """
+
+    __slots__ = ("_epoch",)
+
+    def __init__(self, now: float, wall: float) -> None:
+        self._epoch = wall - now
+
+    def set(self, now: float, wall: float) -> None:
+        """
+        It is ``now`` on the monotonic clock and ``wall`` seconds since 1970.
+        """
+        self._epoch = wall - now
+
+    def wall(self, now: float) -> float:
+        """
+        A monotonic instant in seconds since 1970.
+        """
+        return now + self._epoch
+
+    def monotonic(self, wall: float) -> float:
+        """
+        The reverse.
+        """
+        return wall - self._epoch

@@ -1,0 +1,338 @@
+# What leaves next: at a free permit a retry or a half of a search, else the next batch; while an endpoint is down or
+# halted, one probe at a time.
+#
+# Here permits are taken and bodies are built, at each try anew: members whose time is over leave the call, durations
+# are computed. What an answer means is decided in answers.py.
+
+from itertools import count
+from math import ceil
+from typing import TYPE_CHECKING
+
+from worker.domain.actions import ACTIONS
+from worker.domain.effects import Call, Permit, Recall, Send
+from worker.domain.lanes import NEVER, AppState, Flight, Lane, Phase
+from worker.domain.limits import Permits, slice_of
+from worker.domain.lines import expired
+from worker.domain.work import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.domain.actions import Action
+    from worker.domain.clock import Clock
+    from worker.domain.effects import Effect
+    from worker.domain.ledger import Ledger
+    from worker.domain.lines import Lines
+    from worker.domain.queues import Target
+    from worker.domain.rules import Rules
+    from worker.domain.snapshots import Counts
+    from worker.domain.splitting import Search
+    from worker.domain.work import Member
+
+
+class Dispatch:
+    """
+    All lanes, and the calls that are not over.
+
+    Attributes:
+        effects: What shall happen in the world, since the engine last looked.
+
+    """
+
+    __slots__ = (
+        "_call_prefix",
+        "_clock",
+        "_counts",
+        "_ledger",
+        "_lines",
+        "_numbers",
+        "_rules",
+        "apps",
+        "effects",
+        "flights",
+    )
+
+    def __init__(
+        self,
+        rules: "Rules",
+        clock: "Clock",
+        lines: "Lines",
+        ledger: "Ledger",
+        counts: "Counts",
+        call_prefix: str,
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._lines = lines
+        self._ledger = ledger
+        self._counts = counts
+        self._call_prefix = call_prefix
+        self._numbers = count(1)
+        self.effects: list[Effect] = []
+        self.flights: dict[str, Flight] = {}
+        self.apps = {name: self._app(name) for name in rules.apps}
+
+    def _app(self, name: str) -> AppState:
+        app = AppState(name)
+        per_call = {action.endpoint: action.members_per_call for action in ACTIONS.values()}
+        for endpoint, members in per_call.items():
+            permits = Permits(self._rules.window, window_from_send=self._rules.window_from_send)
+            app.lanes.append(Lane(app, endpoint, permits, members))
+        return app
+
+    @property
+    def lanes(self) -> "Iterable[Lane]":
+        """
+        Every (app, endpoint).
+        """
+        return (lane for app in self.apps.values() for lane in app.lanes)
+
+    def lane(self, app: str, action: "Action") -> Lane:
+        """
+        Where a command goes.
+        """
+        return next(lane for lane in self.apps[app].lanes if lane.endpoint == action.endpoint)
+
+    def own(self, partitions: "Iterable[int]") -> None:
+        """
+        The partitions that this replica works on have changed, and with them its slices of the quota.
+        """
+        rules = self._rules
+        numbers = list(partitions)
+        for lane in self.lanes:
+            limit = rules.calls_per_second.get(lane.endpoint, rules.default_calls_per_second)
+            lane.permits.own(sum(slice_of(limit, number, rules.partitions) for number in numbers))
+
+    def pump(self, now: float) -> None:
+        """
+        Lets everything go that may go now.
+        """
+        for app in self.apps.values():
+            for lane in app.lanes:
+                lane.wake_at = NEVER
+                if lane.queue.waiting or lane.asking:
+                    self._pump(lane, now)
+
+    def asked(self, flight: Flight) -> None:
+        """
+        The call waits for a permit.
+        """
+        flight.phase = Phase.ASKING
+        flight.lane.asking.append(flight)
+
+    def open(
+        self, lane: Lane, target: "Target", members: "list[Member]", search: "Search[Member] | None" = None
+    ) -> Flight:
+        """
+        A new call with these members. It has no permit yet.
+        """
+        flight = Flight(f"{self._call_prefix}-{next(self._numbers)}", lane, target, members)
+        flight.search = search
+        for member in members:
+            member.state = State.CALLED
+        target.calls += 1
+        lane.flights[flight.call_id] = self.flights[flight.call_id] = flight
+        return flight
+
+    def close(self, flight: Flight, now: float) -> None:
+        """
+        The call is over.
+        """
+        lane, target = flight.lane, flight.target
+        del self.flights[flight.call_id]
+        del lane.flights[flight.call_id]
+        if lane.probe is flight:
+            lane.probe = None
+        if lane.app.probe is flight:
+            lane.app.probe = None
+        target.calls -= 1
+        lane.rebound(target, now)
+
+    def requeue(self, lane: Lane, members: "Iterable[Member]", now: float) -> None:
+        """
+        The members go back to their queue, as they are.
+        """
+        for member in members:
+            work = member.work
+            if work.dropped:
+                self._lines.abandon(member, now)
+            elif self._lines.is_over(member, now):
+                self._lines.settle(member, expired(member), now)
+            else:
+                lane.queue.put(member, now)
+
+    def recall(self, lane: Lane, now: float) -> None:
+        """
+        Calls that wait hold no permit and no connection: their members go back to their queue at once.
+        """
+        for flight in list(lane.flights.values()):
+            if flight.phase is not Phase.OUT:
+                self._take_back(flight, now)
+
+    def recall_target(self, lane: Lane, target: "Target", now: float) -> None:
+        """
+        The same for the calls of one target.
+        """
+        for flight in list(lane.flights.values()):
+            if flight.phase is not Phase.OUT and flight.target is target:
+                self._take_back(flight, now)
+
+    def end_search(self, flight: Flight) -> "list[Member]":
+        """
+        The search that the call is a half of goes no further. Returns all its suspects; those that rested may go again.
+        """
+        search = flight.search
+        assert search is not None
+        flight.search = None
+        flight.lane.queue.wake(search.untested)
+        return search.suspects
+
+    def _take_back(self, flight: Flight, now: float) -> None:
+        self._counts.recalled += 1
+        if flight.phase is Phase.ASKING:
+            flight.lane.asking.remove(flight)
+        if flight.number:
+            self.effects.append(Recall(flight.call_id))
+        members = flight.members if flight.search is None else self.end_search(flight)
+        self.close(flight, now)
+        self.requeue(flight.lane, members, now)
+
+    def _pump(self, lane: Lane, now: float) -> None:
+        paused_until = max(lane.paused_until, lane.app.locked_until)
+        if now < paused_until:
+            lane.wake_at = paused_until
+            return
+        if self._ledger.is_full:
+            return  # what is published wakes it
+        if lane.is_blocked:
+            self._probe(lane, now)
+            return
+        free = lane.permits.free(now)
+        while free > 0:
+            flight = self._next_asking(lane, now)
+            if flight is None:
+                batch = lane.queue.take(now, self._rules.max_wait)
+                if not batch:
+                    break
+                command = batch[0].work.command
+                flight = self.open(lane, lane.queue.target(command.target), batch)
+            free -= self._send(flight, now)
+        if free <= 0:
+            lane.wake_at = lane.permits.next_return() or NEVER
+
+    def _next_asking(self, lane: Lane, now: float) -> Flight | None:
+        bound = lane.bound(now)
+        for flight in lane.asking:
+            target = flight.target
+            if target.out < (1 if target.suspect else bound) and target.held_at is None:
+                lane.asking.remove(flight)
+                return flight
+        return None
+
+    def _probe(self, lane: Lane, now: float) -> None:
+        """
+        Sends the one probe that may go, if it is due: to the target that was probed longest ago, those not refused yet first.
+        """
+        app = lane.app
+        if app.halts.current is not None:
+            due, busy = app.halts.probe_at, app.probe
+            waiting = [other for other in app.lanes if other.queue.waiting]
+            if min(waiting, key=lambda other: other.probed_at, default=lane) is not lane:
+                return  # it is another endpoint's turn
+        elif lane.halts.current is not None:
+            due, busy = lane.halts.probe_at, lane.probe
+        else:
+            due, busy = lane.breaker.probe_at, lane.probe
+        if busy is not None:
+            return
+        if now < due:
+            lane.wake_at = due
+            return
+        if lane.permits.free(now) <= 0:
+            lane.wake_at = lane.permits.next_return() or NEVER
+            return
+        candidates = [
+            target for target in lane.queue.targets.values() if any(group.members for group in target.groups)
+        ]
+        if not candidates:
+            return
+        target = min(candidates, key=lambda each: (each.held_at is not None, each.probed_at))
+        target.probed_at = lane.probed_at = now
+        flight = self.open(lane, target, lane.queue.take_of(target))
+        flight.probe = True
+        if app.halts.current is not None:
+            app.probe = flight
+            app.halts.probed(now)
+        else:
+            lane.probe = flight
+            if lane.halts.current is not None:
+                lane.halts.probed(now)
+        if not self._send(flight, now):
+            lane.wake_at = now
+
+    def _send(self, flight: Flight, now: float) -> bool:
+        """
+        Takes a permit and lets the call's next try go, with those of its members whose time is not over.
+
+        Returns False if none is left: then the call is over.
+        """
+        lane = flight.lane
+        if any(member.work.dropped or self._lines.is_over(member, now) for member in flight.members):
+            if not self._leave_those_over(flight, now):
+                return False
+        flight.number += 1
+        flight.phase = Phase.OUT
+        lane.permits.take(now)
+        flight.target.out += 1
+        lane.rebound(flight.target, now)
+        for member in flight.members:
+            if member.started_at is None:
+                member.started_at = lane.clock(now)
+            self._lines.sent(member)
+        send = Send(
+            flight.call_id,
+            flight.number,
+            lane.app.name,
+            lane.endpoint,
+            self._body(flight, now),
+            len(flight.members),
+            flight.probe and lane.app.halts.current is not None,
+        )
+        self.effects.append(Call(send) if flight.number == 1 else Permit(send))
+        return True
+
+    def _leave_those_over(self, flight: Flight, now: float) -> bool:
+        """
+        Members that are dropped or whose time is over leave the call. Returns whether any is left.
+        """
+        lane = flight.lane
+        if flight.search is not None:
+            suspects = self.end_search(flight)
+            self.requeue(lane, [suspect for suspect in suspects if suspect not in flight.members], now)
+        left = []
+        for member in flight.members:
+            if member.work.dropped:
+                self._lines.abandon(member, now)
+            elif self._lines.is_over(member, now):
+                self._lines.settle(member, expired(member), now)
+            else:
+                left.append(member)
+        flight.members = left
+        if not left:
+            if flight.number:
+                self.effects.append(Recall(flight.call_id))
+            self.close(flight, now)
+        return bool(left)
+
+    def _body(self, flight: Flight, now: float) -> bytes:
+        command = flight.members[0].work.command
+        duration = command.duration
+        if command.banned_until is not None:
+            duration = ceil(command.banned_until - self._clock.wall(now))
+        return command.action.body(
+            command.target,
+            [member.user for member in flight.members],
+            duration=duration,
+            reason=command.reason,
+            member_info=command.member_info,
+        )

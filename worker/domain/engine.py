@@ -1,0 +1,337 @@
+# The engine: the stages in order. It is told what happened and answers with what shall happen; everything that changes
+# state goes through it.
+#
+#   records -> intake -> lines -> dispatch -> (a call) -> answers -> lines -> ledger -> (a transaction) -> finished
+#
+# No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never goes back. One thread owns it.
+
+from typing import TYPE_CHECKING
+
+from worker.domain.answers import Answers
+from worker.domain.clock import Clock
+from worker.domain.dispatch import Dispatch
+from worker.domain.intake import Intake
+from worker.domain.ledger import Ledger
+from worker.domain.lines import Lines
+from worker.domain.partitions import Partition
+from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from worker.domain.effects import Effect, Halt, Record, Restored, Transaction, Try
+    from worker.domain.rules import Rules
+    from worker.domain.work import Work
+
+HOUSEKEEPING = 1.0
+"""Seconds between two looks at what has become too old."""
+
+
+class Engine:
+    """
+    Decides everything about commands, and does nothing.
+
+    Every method that is told of an event returns the effects that follow from it, in order. Between two events, call
+    ``tick`` no later than ``wake_at``. When the publisher is free, take ``transaction``, and answer for it with
+    ``published``, ``aborted`` or ``metadata_refused``.
+    """
+
+    def __init__(self, rules: "Rules", now: float, wall: float, call_prefix: str) -> None:
+        self._rules = rules
+        self._clock = Clock(now, wall)
+        self._counts = Counts()
+        self._lines = Lines(rules, self._clock, self._counts)
+        self._ledger = Ledger(rules)
+        self._dispatch = Dispatch(rules, self._clock, self._lines, self._ledger, self._counts, call_prefix)
+        self._answers = Answers(rules, self._clock, self._lines, self._dispatch, self._counts)
+        self._intake = Intake(rules, self._clock, self._lines, self._dispatch, self._counts)
+        self._partitions: dict[int, Partition] = {}
+        self._stopping = False
+        self._housekeeping_at = now
+
+    # What happens to partitions
+
+    def assigned(self, number: int, restored: "Restored", now: float) -> "list[Effect]":
+        """
+        The partition is ours and what was done before is known. Its commands are called from three seconds on.
+        """
+        assert number not in self._partitions
+        partition = self._partitions[number] = Partition(number, restored, self._rules, now)
+        partition.closing = self._stopping
+        return self._flush(now)
+
+    def revoking(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
+        """
+        The partitions are about to go: starts nothing new of them, finishes what is started (see ``quiet``).
+        """
+        for number in numbers:
+            if number in self._partitions:
+                self._close(self._partitions[number], now)
+        return self._flush(now)
+
+    def revoked(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
+        """
+        The partitions are gone: what of them is open is the next owner's.
+        """
+        for number in numbers:
+            partition = self._partitions.pop(number, None)
+            if partition is not None:
+                partition.closing = True
+                for work in list(partition.works.values()):
+                    self._drop(work, now)
+        self._ledger.forget_dropped()
+        self._own()
+        return self._flush(now)
+
+    def stopping(self, now: float) -> "list[Effect]":
+        """
+        The worker is asked to stop: as ``revoking`` of everything.
+        """
+        self._stopping = True
+        return self.revoking(list(self._partitions), now)
+
+    def quiet(self, numbers: "Iterable[int]") -> bool:
+        """
+        Whether nothing of the partitions is in progress or unpublished.
+        """
+        return all(number not in self._partitions or self._partitions[number].quiet for number in numbers)
+
+    @property
+    def idle(self) -> bool:
+        """
+        Whether nothing at all is in progress or unpublished.
+        """
+        return self.quiet(self._partitions)
+
+    # What happens to commands
+
+    def received(self, records: "Sequence[Record]", now: float) -> "list[Effect]":
+        """
+        Records were fetched. Those of a partition that is not ours (any more) are ignored.
+        """
+        for record in records:
+            partition = self._partitions.get(record.partition)
+            if partition is not None:
+                self._intake.received(partition, record, now)
+        return self._flush(now)
+
+    def asked(self, call_id: str, now: float) -> "list[Effect]":
+        """
+        The call's backoff is over and it wants a permit for another try: ``Permit`` or ``Recall`` will follow.
+        """
+        flight = self._dispatch.flights.get(call_id)
+        if flight is not None:
+            self._dispatch.asked(flight)
+        return self._flush(now)
+
+    def tried(self, call_id: str, try_: "Try", now: float) -> "list[Effect]":
+        """
+        A request of the call has ended.
+        """
+        flight = self._dispatch.flights.get(call_id)
+        if flight is not None:
+            self._answers.tried(flight, try_, now)
+        return self._flush(now)
+
+    def may_retry(self, call_id: str, now: float) -> bool:
+        """
+        Whether the call may be tried again; its last try's verdict allows it.
+        """
+        flight = self._dispatch.flights.get(call_id)
+        return flight is not None and self._answers.may_retry(flight, now)
+
+    def answered(self, call_id: str, now: float) -> "list[Effect]":
+        """
+        The call is over, with the last try that was told of.
+        """
+        flight = self._dispatch.flights.get(call_id)
+        if flight is not None:
+            self._answers.answered(flight, now)
+        return self._flush(now)
+
+    # What happens to results
+
+    def transaction(self, now: float) -> "Transaction | None":
+        """
+        What shall be published next, in one transaction; None if there is nothing, or one is under way.
+        """
+        return self._ledger.transaction()
+
+    def published(self, now: float) -> "list[Effect]":
+        """
+        The transaction is committed.
+        """
+        finished = self._ledger.committed(self._clock.wall(now))
+        self._intake.finished(work for work in finished if not work.dropped)
+        self._intake.catch_up(self._partitions.values(), now)
+        return self._flush(now)
+
+    def aborted(self, now: float) -> "list[Effect]":
+        """
+        The transaction was not committed: its results are kept and go again.
+        """
+        self._ledger.aborted()
+        return self._flush(now)
+
+    def metadata_refused(self, now: float) -> "list[Effect]":
+        """
+        The broker takes less metadata in a commit than we sent: as ``aborted``, with a smaller span from now on.
+        """
+        self._ledger.metadata_refused()
+        return self._flush(now)
+
+    # Time
+
+    def tick(self, now: float, wall: float) -> "list[Effect]":
+        """
+        Time has passed. ``wall`` is now in seconds since 1970.
+        """
+        self._clock.set(now, wall)
+        active = False
+        for partition in self._partitions.values():
+            if not partition.active and now >= partition.active_at:
+                partition.active = active = True
+        if active:
+            self._own()
+            self._intake.catch_up(self._partitions.values(), now)
+        self._lines.due(now)
+        for lane in self._dispatch.lanes:
+            if lane.held:
+                self._answers.check_held(lane, now)
+        if now >= self._housekeeping_at:
+            self._housekeeping_at = now + HOUSEKEEPING
+            self._forget_old(now, wall)
+        return self._flush(now)
+
+    def wake_at(self) -> float:
+        """
+        When to ``tick`` next, if nothing happens before.
+        """
+        times = [self._housekeeping_at]
+        times += [lane.wake_at for lane in self._dispatch.lanes]
+        times += [partition.active_at for partition in self._partitions.values() if not partition.active]
+        if self._lines.wake_at is not None:
+            times.append(self._lines.wake_at)
+        return min(times)
+
+    # What it tells of itself
+
+    @property
+    def halts(self) -> "list[Halt]":
+        """
+        What is halted, and why: with any, the worker is not ready.
+        """
+        found = [app.halts.current for app in self._dispatch.apps.values()]
+        found += [lane.halts.current for lane in self._dispatch.lanes]
+        return [halt for halt in found if halt is not None]
+
+    @property
+    def open(self) -> int:
+        """
+        How many commands are open.
+        """
+        return sum(len(partition.works) for partition in self._partitions.values())
+
+    def snapshot(self, now: float) -> Snapshot:
+        """
+        A picture of now, for metrics.
+        """
+        lanes = []
+        for lane in self._dispatch.lanes:
+            oldest = lane.queue.oldest()
+            lanes.append(
+                LaneSnapshot(
+                    app=lane.app.name,
+                    endpoint=lane.endpoint,
+                    waiting=lane.queue.waiting,
+                    calls=len(lane.flights),
+                    oldest_age=0.0 if oldest is None else now - oldest,
+                    permits_used=lane.permits.used(now),
+                    permits_granted=lane.permits.granted(now),
+                    permits_owned=lane.permits.owned,
+                    throttle_factor=lane.permits.factor(now),
+                    limited_by="publishing" if self._ledger.is_full else lane.limited_by(now),
+                    breaker_open=lane.breaker.is_open,
+                    breaker_openings=lane.breaker.opened,
+                )
+            )
+        return Snapshot(
+            lanes=tuple(lanes),
+            partitions=tuple(
+                PartitionSnapshot(
+                    each.number, each.offsets.open, each.offsets.gap, len(each.backlog), len(each.ids)
+                )
+                for each in self._partitions.values()
+            ),
+            halts=tuple(self.halts),
+            known_effects=len(self._lines.effects),
+            unpublished=self._ledger.unpublished,
+            open_bytes=self._intake.open_bytes,
+            counts=self._counts,
+        )
+
+    # Inside
+
+    def _flush(self, now: float) -> "list[Effect]":
+        """
+        Lets everything follow that follows from the event.
+        """
+        self._give_up(now)
+        self._dispatch.pump(now)
+        while self._lines.complete:
+            works, self._lines.complete = self._lines.complete, []
+            for work in self._ledger.emit(works, now, self._clock.wall(now)):
+                self._lines.emitted(work, now)
+            self._dispatch.pump(now)
+        effects, self._dispatch.effects = self._dispatch.effects, []
+        return effects
+
+    def _close(self, partition: Partition, now: float) -> None:
+        partition.closing = True
+        partition.backlog.clear()
+        for work in list(partition.works.values()):
+            if not work.started and not work.emitted and work.left:
+                self._drop(work, now)
+
+    def _give_up(self, now: float) -> None:
+        """
+        What is started and cannot go on now, because its endpoint is down or halted, holds up no drain and no handover.
+        """
+        for partition in self._partitions.values():
+            if not partition.closing:
+                continue
+            for work in list(partition.works.values()):
+                if work.left and not work.dropped and work.lane.is_blocked:
+                    self._counts.given_up += 1
+                    self._drop(work, now)
+
+    def _drop(self, work: "Work", now: float) -> None:
+        """
+        The command is left to the next owner, and with it, of the partitions that go as well, all that must come after it.
+        """
+        dropping = [work]
+        while dropping:
+            work = dropping.pop()
+            if work.dropped:
+                continue
+            followers = list(work.followers or ())
+            freed = self._ledger.release(work)
+            dropping += [each for each in followers if each.partition.closing and not each.emitted]
+            self._lines.complete += [each for each in freed if not each.partition.closing]
+            self._lines.drop(work, now)
+            self._intake.finished([work])
+            partition = work.partition
+            partition.works.pop(work.offset, None)
+
+    def _own(self) -> None:
+        self._dispatch.own(number for number, partition in self._partitions.items() if partition.active)
+
+    def _forget_old(self, now: float, wall: float) -> None:
+        for partition in self._partitions.values():
+            partition.ids.expire(wall)
+        self._lines.effects.expire(now, self._rules.effect_window)
+        for lane in self._dispatch.lanes:
+            lane.queue.sweep()
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.open} open, {len(self._dispatch.flights)} in flight, {self._ledger.unpublished} unpublished>"

@@ -1,0 +1,332 @@
+# Order per member, and what needs no call: the members of one (app, target, user) stand in a line, and only the first
+# one of a line may be in a queue or a call. A member that repeats what is known or waiting gets its result from there.
+#
+# Here a member enters, is passed on to its queue when its turn comes, and gets its result. Who sends, and what an answer
+# means, is decided elsewhere.
+
+import heapq
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.dedupe import Effect, Effects, Known
+from worker.domain.outcomes import HOLDS, Result, ResultStatus
+from worker.domain.work import Line, Member, State, Work, may_share_result, overwrites
+
+if TYPE_CHECKING:
+    from worker.domain.clock import Clock
+    from worker.domain.commands import Command
+    from worker.domain.rules import Rules
+    from worker.domain.snapshots import Counts
+    from worker.domain.work import MemberKey
+
+UNKNOWN_FOR: Final = 3.0
+"""A request of unknown end may still take effect for so many seconds: Tencent's own budget for a request."""
+
+
+class Lines:
+    """
+    All lines of this replica.
+
+    Attributes:
+        complete: The commands that have all their results since the engine last looked.
+
+    """
+
+    __slots__ = (
+        "_by_key",
+        "_clock",
+        "_counts",
+        "_delays",
+        "_expiries",
+        "_order",
+        "_rules",
+        "complete",
+        "effects",
+    )
+
+    def __init__(self, rules: "Rules", clock: "Clock", counts: "Counts") -> None:
+        self._rules = rules
+        self._clock = clock
+        self._counts = counts
+        self._by_key: dict[MemberKey, Line] = {}
+        self._delays: list[tuple[float, int, Line]] = []
+        self._expiries: list[tuple[float, int, Work]] = []
+        self._order = count()
+        self.effects = Effects()
+        self.complete: list[Work] = []
+
+    def enter(self, work: "Work", command: "Command", now: float) -> None:
+        """
+        A new command: each of its members takes its place.
+        """
+        app, target = command.app, command.target
+        for user in command.users:
+            key = (app, target, user)
+            line = self._by_key.get(key)
+            if line is None:
+                line = self._by_key[key] = Line(key)
+            work.members.append(Member(work, user, line))
+            if line.last is not None:
+                work.wait_for(line.last)
+            line.last = work
+        work.left = len(work.members)
+        last_moment = command.last_moment
+        if last_moment is not None:
+            heapq.heappush(self._expiries, (self._clock.monotonic(last_moment), next(self._order), work))
+        for member in work.members:
+            self._join(member, now)
+
+    def settle(self, member: Member, result: Result, now: float) -> None:
+        """
+        The member has its result, and so have those that ride with it. The next one of its line comes forward.
+        """
+        self._settle(member, result)
+        self._advance(member.line, now)
+
+    def applied(self, member: Member, request_id: str | None, keep: float, now: float) -> None:
+        """
+        The member's effect is in place. For ``keep`` seconds a repeat of it needs no call.
+        """
+        work = member.work
+        if keep > 0:
+            effect = Effect(work.what, now, keep, work.outcome_id, request_id)
+            self.effects.applied(member.line.key, effect)
+        self.settle(member, Result(member.user, ResultStatus.APPLIED, request_id), now)
+
+    def sent(self, member: Member) -> None:
+        """
+        A request that carries the member leaves now.
+        """
+        self.effects.sent(member.line.key)
+        member.was_sent = True
+        self.start(member.work)
+        for rider in member.riders or ():
+            self.start(rider.work)
+
+    def ended_unknown(self, member: Member, ended_at: float) -> None:
+        """
+        A request that carried the member ended without an answer: a different effect must wait until it cannot act any more.
+        """
+        line = member.line
+        member.unknown_end = True
+        line.unknown_until = ended_at + UNKNOWN_FOR
+        line.unknown_what = member.work.what
+        heapq.heappush(self._delays, (line.unknown_until, next(self._order), line))
+
+    def start(self, work: "Work") -> None:
+        """
+        The command is started, and with it those that it waits for.
+        """
+        starting = [work]
+        while starting:
+            work = starting.pop()
+            if work.started or work.emitted or work.dropped:
+                continue
+            for member in work.members:
+                if member.state is State.WAITING:
+                    work.lane.queue.starting(member)
+            work.started = True
+            starting.extend(work.before or ())
+
+    def is_over(self, member: Member, now: float) -> bool:
+        """
+        Whether no try may carry the member any more.
+        """
+        command = member.work.command
+        last_moment = command.last_moment
+        return last_moment is not None and self._clock.wall(now) > last_moment
+
+    def _expire(self, work: "Work", now: float) -> None:
+        """
+        The command's time is over: its members that are not on their way right now are not sent any more.
+        """
+        for member in work.members:
+            if member.state is State.WAITING:
+                work.lane.queue.remove(member)
+                self.settle(member, expired(member), now)
+            elif member.state is State.BEHIND:
+                self.settle(member, expired(member), now)
+
+    def due(self, now: float) -> None:
+        """
+        Lets those come forward whose delay is over, and settles those whose time is.
+        """
+        while self._expiries and self._expiries[0][0] < now:
+            self._expire(heapq.heappop(self._expiries)[2], now)
+        while self._delays and self._delays[0][0] <= now:
+            self._advance(heapq.heappop(self._delays)[2], now)
+
+    @property
+    def wake_at(self) -> float | None:
+        """
+        When ``due`` has something to do next.
+        """
+        delay = self._delays[0][0] if self._delays else None
+        expiry = self._expiries[0][0] if self._expiries else None
+        return min((each for each in (delay, expiry) if each is not None), default=None)
+
+    def emitted(self, work: "Work", now: float) -> None:
+        """
+        Nothing has to wait any more for this command's being finished.
+        """
+        work.before = None
+        for member in work.members:
+            if member.line.last is work:
+                member.line.last = None
+                self._forget_if_idle(member.line, now)
+
+    def drop(self, work: "Work", now: float) -> None:
+        """
+        The command is not this process's business any more: it leaves its lines. What of it is on its way stays there
+        until it ends.
+        """
+        work.dropped = True
+        work.before = None
+        for member in work.members:
+            if member.line.last is work:
+                member.line.last = None
+            if member.state is State.RIDING:
+                for leader in member.line.members:
+                    if leader.riders is not None and member in leader.riders:
+                        leader.riders.remove(member)
+            elif member.state in (State.WAITING, State.BEHIND):
+                self.abandon(member, now)
+
+    def abandon(self, member: Member, now: float) -> None:
+        """
+        A dropped command's member that is not on its way leaves its line. One that rode with it takes its place.
+        """
+        if member.state is State.WAITING:
+            member.work.lane.queue.remove(member)
+        riders = [rider for rider in member.riders or () if not rider.work.dropped]
+        line = member.line
+        if riders:
+            heir, *others = riders
+            heir.riders = others
+            heir.state = State.BEHIND
+            line.members[line.members.index(member)] = heir
+        else:
+            self._leave(member)
+        member.state = State.SETTLED
+        self._advance(line, now)
+
+    def _join(self, member: Member, now: float) -> None:
+        """
+        The member goes to the end of its line, unless the one that waits there makes it needless, or is made needless by it.
+        """
+        line, work = member.line, member.work
+        while line.members and work.repeats is None:
+            last = line.members[-1]
+            if last.state is State.CALLED or last.work.repeats is not None:
+                break  # on its way, or not known yet whether it will be sent: decided when this one's turn comes
+            if self._may_ride(member, last):
+                member.state = State.RIDING
+                last.riders = [*(last.riders or ()), member]
+                self._counts.coalesced += 1
+                return
+            if not self._may_supersede(member, last):
+                break
+            if last.state is State.WAITING:
+                last.work.lane.queue.remove(last)
+            self._counts.superseded += 1
+            self._settle(last, Result(last.user, ResultStatus.SUPERSEDED, superseded_by=work.outcome_id))
+        line.members.append(member)
+        if line.members[0] is member:
+            self._advance(line, now)
+
+    def _may_ride(self, member: Member, last: Member) -> bool:
+        command, waiting = member.work.command, last.work.command
+        return (
+            member.work.what == last.work.what
+            and command.not_after is None
+            and waiting.not_after is None
+            and may_share_result(command)
+        )
+
+    def _may_supersede(self, member: Member, last: Member) -> bool:
+        command, waiting = member.work.command, last.work.command
+        return self._rules.supersede and not last.was_sent and overwrites(command, waiting)
+
+    def _advance(self, line: Line, now: float) -> None:
+        """
+        The first of the line goes on: to its result if it is known already, else to its queue.
+        """
+        while line.members:
+            member = line.members[0]
+            if member.state is not State.BEHIND:
+                return
+            work = member.work
+            known = self._known_result(member, now)
+            if known is not None:
+                self._settle(member, known)
+                continue
+            if now < line.unknown_until and work.what != line.unknown_what:
+                return  # `due` lets it go on
+            work.lane.queue.put(member, now)
+            return
+        self._forget_if_idle(line, now)
+
+    def _known_result(self, member: Member, now: float) -> Result | None:
+        """
+        The result of a member that needs no call, because its command, or its effect, was carried out already.
+        """
+        work = member.work
+        if work.repeats is not None:
+            done_by = _done_by(work.repeats, member.user)
+            if done_by is not None:
+                self._counts.repeated_ids += 1
+                return Result(member.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
+        effect = self.effects.find(member.line.key, work.what, now)
+        if effect is None:
+            return None
+        self._counts.repeated_effects += 1
+        return Result(member.user, ResultStatus.DUPLICATE, effect.request_id, duplicate_of=effect.outcome_id)
+
+    def _settle(self, member: Member, result: Result) -> None:
+        self._leave(member)
+        for settled in (member, *(member.riders or ())):
+            settled.state = State.SETTLED
+            settled.result = result
+            work = settled.work
+            work.left -= 1
+            if not work.left:
+                self.complete.append(work)
+
+    def _leave(self, member: Member) -> None:
+        members = member.line.members
+        if members[0] is member:
+            members.popleft()
+        else:
+            members.remove(member)
+
+    def _forget_if_idle(self, line: Line, now: float) -> None:
+        if not line.members and line.last is None and line.unknown_until <= now:
+            self._by_key.pop(line.key, None)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+
+def _done_by(repeats: "Work | Known", user: str) -> str | None:
+    """
+    The outcome_id of the command that has put the effect for this user in place under the same command id.
+    """
+    if isinstance(repeats, Known):
+        return repeats.outcome_id if repeats.done is None or user in repeats.done else None
+    for member in repeats.members:
+        if member.user == user:
+            result = member.result
+            if result is not None and result.status in HOLDS:
+                return result.duplicate_of or repeats.outcome_id
+    return None
+
+
+def expired(member: Member) -> Result:
+    """
+    The result of a member whose time is over. One that a request of unknown end has carried may have been applied, so it
+    has not expired: it has failed, and says why.
+    """
+    if member.unknown_end:
+        text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
+        return Result(member.user, ResultStatus.FAILED, error_info=text)
+    return Result(member.user, ResultStatus.EXPIRED)

@@ -1,0 +1,66 @@
+# What became of one Kafka transaction: a closed union of frozen values, which the publisher tells and the loop acts on.
+#
+# No behaviour lives here.
+
+from msgspec import Struct
+
+
+class Published(Struct, frozen=True):
+    """
+    It is committed: outcomes, dead letters and offsets are visible together.
+
+    Attributes:
+        seconds: From its begin to the answer to its commit.
+        records: Outcomes and dead letters.
+        bytes: Their keys and values, before compression.
+
+    """
+
+    seconds: float
+    records: int
+    bytes: int
+
+
+class Aborted(Struct, frozen=True):
+    """
+    It is not committed, and never will be. The results of partitions that are still owned must be sent again.
+
+    Attributes:
+        reason: For the log.
+        generation: The group was rebalancing, or a partition inside has gone: no fault of the broker.
+
+    """
+
+    reason: str
+    generation: bool = False
+
+
+class MetadataRefused(Struct, frozen=True):
+    """
+    It is not committed: the broker allows less metadata than this partition's commit has. Shorten it and send all again.
+    """
+
+    partition: int
+    metadata_bytes: int
+
+
+class RecordTooLarge(Struct, frozen=True):
+    """
+    It is not committed: this record does not fit. All others must be sent again without it, or with a smaller one.
+    """
+
+    outcome_id: str
+    is_dead_letter: bool
+
+
+class Fenced(Struct, frozen=True):
+    """
+    Another process has taken this worker's transactional id or static member id: this one must stop at once.
+
+    Whether the transaction is committed is not known, and is no longer this process's business.
+    """
+
+    reason: str
+
+
+PublishResult = Published | Aborted | MetadataRefused | RecordTooLarge | Fenced

@@ -1,0 +1,92 @@
+# What the engine can tell of itself, for metrics and readiness: counters that only rise, and a picture of now.
+#
+# Nothing decides by these values.
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from worker.domain.effects import Halt
+
+
+class Counts(Struct):
+    """
+    Events since the start.
+
+    Attributes:
+        repeated_records: Records that were done already and came again (a redelivery).
+        repeated_ids: Members that were carried out before under the same command id.
+        repeated_effects: Members whose effect had just been applied.
+        coalesced: Members that ride on another's call.
+        superseded: Members that a later command made needless.
+        splits: Searches for a bad member that were begun.
+        inferred: Members that were refused by inference.
+        recalled: Calls that were taken back while they waited.
+        without_key: Records without a key: their order is not promised.
+        given_up: Started commands that a drain or handover left to the next owner.
+
+    """
+
+    repeated_records: int = 0
+    repeated_ids: int = 0
+    repeated_effects: int = 0
+    coalesced: int = 0
+    superseded: int = 0
+    splits: int = 0
+    inferred: int = 0
+    recalled: int = 0
+    without_key: int = 0
+    given_up: int = 0
+
+
+class LaneSnapshot(Struct, frozen=True):
+    """
+    One (app, endpoint) now.
+
+    Attributes:
+        limited_by: What keeps waiting members from going: ``nothing``, ``quota``, ``throttle``, ``breaker``, ``halt``,
+            ``target`` (the bound of a single group or room) or ``publishing``.
+        oldest_age: Seconds that the longest waiting member has waited; 0 if none waits.
+        breaker_openings: How often the breaker has opened since the start.
+
+    """
+
+    app: str
+    endpoint: str
+    waiting: int
+    calls: int
+    oldest_age: float
+    permits_used: int
+    permits_granted: int
+    permits_owned: int
+    throttle_factor: float
+    limited_by: str
+    breaker_open: bool
+    breaker_openings: int
+
+
+class PartitionSnapshot(Struct, frozen=True):
+    """
+    One partition now.
+    """
+
+    partition: int
+    open: int
+    gap: int
+    backlog: int
+    known_ids: int
+
+
+class Snapshot(Struct, frozen=True):
+    """
+    The engine now.
+    """
+
+    lanes: tuple[LaneSnapshot, ...]
+    partitions: tuple[PartitionSnapshot, ...]
+    halts: "tuple[Halt, ...]"
+    known_effects: int
+    unpublished: int
+    open_bytes: int
+    counts: Counts
