@@ -1,0 +1,314 @@
+# The checker finds what is put in on purpose: an honest run is clean, and each kind of fault is told by its name.
+#
+# The runs come from a worker that is too simple to be wrong (stand_in.py). Each test breaks the evidence in one place.
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from tests.unit.demo.stand_in import StandIn, honest_run
+from worker.demo.check import check
+from worker.demo.contract import BAN, KICK, UNBAN, Effect
+from worker.demo.contract import Fault as ErrorOfOutcome
+from worker.demo.evidence import Evidence, Fault, Letter, Published, Request
+from worker.demo.raid import DURATIONS, Fate, Planned, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOAD = plan(600, seed=5)
+HONEST = honest_run(LOAD)
+LAST_ID = [one.request_id for one in HONEST.requests if one.request_id][-1]
+
+
+def found(evidence: Evidence) -> set[Fault]:
+    return {fault for fault, count in check(evidence).counts.items() if count}
+
+
+def with_outcome(
+    change: "Callable[[Published], Published]", choose: "Callable[[Published], bool]"
+) -> Evidence:
+    """
+    The honest run with the first outcome that ``choose`` likes changed.
+    """
+    index = next(number for number, one in enumerate(HONEST.outcomes) if choose(one))
+    outcomes = (*HONEST.outcomes[:index], change(HONEST.outcomes[index]), *HONEST.outcomes[index + 1 :])
+    return replace(HONEST, outcomes=outcomes)
+
+
+def body_with(**fields: object) -> "Callable[[Published], Published]":
+    return lambda one: replace(one, body=msgspec.structs.replace(one.body, **fields))
+
+
+def result_with(**fields: object) -> "Callable[[Published], Published]":
+    def change(one: Published) -> Published:
+        first = msgspec.structs.replace(one.body.results[0], **fields)
+        return body_with(results=[first, *one.body.results[1:]])(one)
+
+    return change
+
+
+def is_applied_kick(one: Published) -> bool:
+    return one.body.action == KICK and one.body.status == "succeeded"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_in_which_everything_went_as_it_must_is_clean(seed: int) -> None:
+    load = plan(2000, seed)
+
+    report = check(honest_run(load))
+
+    assert report.clean, report.examples
+    assert max(report.highest_second.values()) > 1
+
+
+def test_an_outcome_that_is_missing_is_a_lost_command() -> None:
+    evidence = replace(HONEST, outcomes=HONEST.outcomes[:300] + HONEST.outcomes[301:])
+
+    assert Fault.LOST in found(evidence)
+
+
+def test_a_second_outcome_of_one_record_is_found() -> None:
+    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, HONEST.outcomes[17]))) == {Fault.DOUBLED}
+
+
+def test_an_outcome_of_no_command_is_found() -> None:
+    stray = body_with(outcome_id="commands-0-999999")(HONEST.outcomes[0])
+
+    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, stray))) == {Fault.STRAY}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: replace(one, partition=(one.partition + 1) % 6),
+        lambda one: replace(one, key=b"another"),
+        body_with(command_id="x"),
+    ],
+    ids=["partition", "key", "command_id"],
+)
+def test_an_outcome_in_the_wrong_place_or_with_the_wrong_name_is_found(
+    change: "Callable[[Published], Published]",
+) -> None:
+    assert Fault.STRAY in found(with_outcome(change, is_applied_kick))
+
+
+def test_a_bad_record_that_is_accepted_is_found() -> None:
+    evidence = with_outcome(body_with(status="succeeded"), lambda one: one.body.status == "rejected")
+
+    assert Fault.WRONG_STATUS in found(evidence)
+
+
+def test_a_rejection_that_names_another_field_is_found() -> None:
+    change = body_with(error=ErrorOfOutcome("x", "x", "elsewhere"))
+    evidence = with_outcome(change, lambda one: one.body.status == "rejected")
+
+    assert Fault.WRONG_STATUS in found(evidence)
+
+
+def test_a_good_command_that_is_rejected_is_found() -> None:
+    assert Fault.WRONG_STATUS in found(with_outcome(body_with(status="rejected"), is_applied_kick))
+
+
+def test_a_user_that_exists_and_is_said_to_have_failed_is_found() -> None:
+    evidence = with_outcome(result_with(status="failed", error_code=10002), is_applied_kick)
+
+    assert Fault.WRONG_STATUS in found(evidence)
+
+
+def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None:
+    evidence = with_outcome(
+        result_with(status="applied", error_code=None), lambda one: one.body.status == "failed"
+    )
+
+    assert Fault.WRONG_STATUS in found(evidence)
+
+
+def test_a_late_command_that_is_carried_out_is_found() -> None:
+    evidence = with_outcome(body_with(status="succeeded"), lambda one: one.body.status == "expired")
+
+    assert Fault.WRONG_STATUS in found(evidence)
+
+
+def test_results_that_leave_a_user_out_are_found() -> None:
+    assert Fault.WRONG_STATUS in found(with_outcome(body_with(results=[]), is_applied_kick))
+
+
+def test_a_duplicate_of_an_outcome_that_does_not_exist_is_found() -> None:
+    evidence = with_outcome(
+        result_with(duplicate_of="commands-0-777777"), lambda one: one.body.status == "duplicate"
+    )
+
+    assert Fault.WRONG_STATUS in found(evidence)
+
+
+def test_a_repeated_id_that_is_executed_is_found() -> None:
+    change = result_with(status="applied", duplicate_of=None)
+    evidence = with_outcome(change, lambda one: one.body.status == "duplicate")
+
+    assert Fault.EXECUTED_AGAIN in found(evidence)
+
+
+def test_an_effect_that_happened_twice_is_found() -> None:
+    again = _shifted(_applied_requests()[0], 1000)
+
+    assert found(replace(HONEST, requests=(*HONEST.requests, again))) == {Fault.EXECUTED_AGAIN}
+
+
+def test_an_effect_that_never_happened_is_found() -> None:
+    chosen = _applied_requests()[3]
+    requests = tuple(replace(one, applied={}) if one is chosen else one for one in HONEST.requests)
+
+    assert Fault.NOT_EXECUTED in found(replace(HONEST, requests=requests))
+
+
+def test_an_effect_that_nobody_commanded_is_found() -> None:
+    chosen = _applied_requests()[0]
+    stranger = replace(
+        chosen, users=("a stranger",), applied={"a stranger": (chosen.read_at, 9)}, request_id="Id-x"
+    )
+
+    assert found(replace(HONEST, requests=(*HONEST.requests, stranger))) == {Fault.UNASKED, Fault.WRONG_STATE}
+
+
+def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order_and_leaves_the_wrong_state() -> None:
+    worker = StandIn()
+    worker.carry_out(_ban("one"))
+    worker.carry_out(_unban("two"))
+    first, second = worker.evidence.requests
+
+    evidence = replace(worker.evidence, requests=(_shifted(first, 10), second))
+
+    assert found(worker.evidence) == set()
+    assert found(evidence) == {Fault.OUT_OF_ORDER, Fault.WRONG_STATE}
+
+
+def test_201_requests_in_a_rolling_second_are_found_even_across_full_seconds() -> None:
+    one = _applied_requests()[0]
+    burst = tuple(
+        replace(one, read_at=1000.5 + number / 201, applied={}, code=10002) for number in range(201)
+    )
+
+    report = check(replace(HONEST, requests=HONEST.requests + burst))
+
+    assert report.counts[Fault.OVER_QUOTA] == 1
+    assert report.highest_second[one.endpoint] == 201
+
+
+def test_a_request_exactly_one_second_after_another_is_in_another_second() -> None:
+    one = _applied_requests()[0]
+    burst = tuple(
+        replace(one, read_at=1000.0 + number / 200, applied={}, code=10002) for number in range(400)
+    )
+
+    assert check(replace(HONEST, requests=HONEST.requests + burst)).counts[Fault.OVER_QUOTA] == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [result_with(request_id="Id-invented"), result_with(request_id=None), result_with(request_id=LAST_ID)],
+    ids=["invented", "missing", "of another call"],
+)
+def test_a_request_id_that_the_api_did_not_give_for_this_user_is_found(
+    change: "Callable[[Published], Published]",
+) -> None:
+    assert Fault.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"error_code": 100001},
+        {"request_id": "Id-invented"},
+        {"request_id": None},
+        {"members": 7},
+        {"endpoint": "x/y"},
+    ],
+    ids=str,
+)
+def test_a_call_that_is_told_otherwise_than_it_was_is_found(fields: dict[str, object]) -> None:
+    def change(one: Published) -> Published:
+        return body_with(calls=[msgspec.structs.replace(one.body.calls[0], **fields), *one.body.calls[1:]])(
+            one
+        )
+
+    assert Fault.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
+
+
+def test_a_code_that_the_api_never_said_is_found() -> None:
+    evidence = with_outcome(result_with(error_code=20003), lambda one: one.body.status == "failed")
+
+    assert Fault.UNKNOWN_ANSWER in found(evidence)
+
+
+def test_a_dead_letter_that_is_missing_is_found() -> None:
+    assert found(replace(HONEST, letters=HONEST.letters[1:])) == {Fault.LETTER_MISSING}
+
+
+@pytest.mark.parametrize(
+    "letter", [HONEST.letters[0], Letter("commands-0-0", "x")], ids=["twice", "of a good command"]
+)
+def test_a_dead_letter_too_many_is_found(letter: Letter) -> None:
+    assert Fault.LETTER_EXTRA in found(replace(HONEST, letters=(*HONEST.letters, letter)))
+
+
+@pytest.mark.parametrize("fields", [{"value": b"changed"}, {"key": b"changed"}, {"error_code": ""}], ids=str)
+def test_a_dead_letter_that_was_altered_is_found(fields: "dict[str, bytes]") -> None:
+    altered = replace(HONEST.letters[0], **fields)  # type: ignore[arg-type]  # each of its own type
+
+    assert found(replace(HONEST, letters=(altered, *HONEST.letters[1:]))) == {Fault.LETTER_EXTRA}
+
+
+def test_a_dead_letter_may_leave_out_a_value_that_did_not_fit() -> None:
+    omitted = replace(HONEST.letters[0], value=None, value_omitted=True)
+
+    assert found(replace(HONEST, letters=(omitted, *HONEST.letters[1:]))) == set()
+
+
+def test_all_findings_are_counted_and_the_first_few_are_told() -> None:
+    report = check(replace(HONEST, outcomes=()))
+
+    assert report.counts[Fault.LOST] > 500
+    assert 0 < len([finding for finding in report.examples if finding.fault is Fault.LOST]) < 10
+
+
+def test_results_of_the_stand_in_are_of_every_kind() -> None:
+    """
+    Else the clean run above would say little.
+    """
+    statuses = {result.status for one in HONEST.outcomes for result in one.body.results}
+    fates = {one.planned.fate for one in HONEST.sent}
+
+    assert statuses == {"applied", "failed", "duplicate", "expired"}
+    assert fates == set(Fate)
+
+
+def _applied_requests() -> list[Request]:
+    return [
+        one
+        for one in HONEST.requests
+        if one.applied and one.effect.action == BAN and one.effect.duration in DURATIONS
+    ]
+
+
+def _shifted(request: Request, seconds: float) -> Request:
+    applied = {user: (at + seconds, number) for user, (at, number) in request.applied.items()}
+    return replace(request, read_at=request.read_at + seconds, applied=applied)
+
+
+def _ban(command_id: str) -> Planned:
+    return Planned(
+        b"live-001",
+        b"{}",
+        Fate.CARRIED_OUT,
+        command_id,
+        "live-001",
+        ("someone",),
+        Effect(BAN, 60, reason="spam"),
+    )
+
+
+def _unban(command_id: str) -> Planned:
+    return Planned(b"live-001", b"{}", Fate.CARRIED_OUT, command_id, "live-001", ("someone",), Effect(UNBAN))

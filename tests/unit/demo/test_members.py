@@ -1,0 +1,156 @@
+# One user's history against what the API did: what may happen more than once, what must not, and what a crash excuses.
+
+import pytest
+
+from worker.demo.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, Effect, MemberInfo
+from worker.demo.evidence import Fault
+from worker.demo.members import Applied, Wish, judge
+
+HOUR = Effect(BAN, 3600, reason="spam")
+DAY = Effect(BAN, 86_400, reason="spam")
+FREE = Effect(UNBAN)
+OUT = Effect(KICK, reason="spam")
+CARD = Effect(UPDATE, info=MemberInfo(name_card="a"))
+ROLE = Effect(UPDATE, info=MemberInfo(role="Member"))
+
+
+def applied(effect: Effect, *tries: str, published: float = 1000.0) -> Wish:
+    return Wish(effect, "applied", frozenset((one, one) for one in tries), published)
+
+
+def ended(effect: Effect, status: str, *tries: str, published: float = 1000.0, repeats: bool = False) -> Wish:
+    return Wish(effect, status, frozenset((one, one) for one in tries), published, repeats)
+
+
+def done(*effects: Effect, begin: float = 100.0) -> list[Applied]:
+    return [Applied(effect, begin + number) for number, effect in enumerate(effects)]
+
+
+def found(wishes: list[Wish], effects: list[Applied], *crashes: float) -> set[Fault]:
+    return {fault for fault, _ in judge(wishes, effects, crashes)}
+
+
+def test_commands_applied_once_each_and_in_order_are_fine() -> None:
+    assert found([applied(HOUR, "1"), applied(FREE, "2"), applied(DAY, "3")], done(HOUR, FREE, DAY)) == set()
+
+
+def test_swapped_effects_are_out_of_order() -> None:
+    assert Fault.OUT_OF_ORDER in found([applied(HOUR, "1"), applied(FREE, "2")], done(FREE, HOUR))
+
+
+def test_an_earlier_effect_that_comes_back_after_a_later_one_is_out_of_order() -> None:
+    wishes = [applied(HOUR, "1", "1b"), applied(FREE, "2")]
+
+    assert found(wishes, done(HOUR, FREE, HOUR)) == {Fault.OUT_OF_ORDER, Fault.WRONG_STATE}
+
+
+def test_order_holds_across_actions() -> None:
+    assert Fault.OUT_OF_ORDER in found(
+        [applied(OUT, "1"), applied(Effect(LIVE_UNBAN), "2")], done(Effect(LIVE_UNBAN), OUT)
+    )
+
+
+def test_a_retry_that_the_outcome_lists_may_have_applied_it_twice() -> None:
+    assert found([applied(HOUR, "1", "2")], done(HOUR, HOUR)) == set()
+
+
+def test_an_effect_more_than_there_were_tries_was_executed_again() -> None:
+    assert found([applied(HOUR, "1")], done(HOUR, HOUR)) == {Fault.EXECUTED_AGAIN}
+
+
+def test_commands_that_shared_a_call_need_one_effect_together() -> None:
+    assert found([applied(HOUR, "1"), applied(HOUR, "1")], done(HOUR)) == set()
+
+
+def test_commands_with_calls_of_their_own_need_one_effect_each() -> None:
+    wishes = [applied(OUT, "1"), applied(OUT, "2")]
+
+    assert found(wishes, done(OUT, OUT)) == set()
+    assert found(wishes, done(OUT)) == {Fault.NOT_EXECUTED}
+
+
+@pytest.mark.parametrize("status", ["superseded", "duplicate"])
+def test_a_command_that_ended_without_a_call_has_no_effect_of_its_own(status: str) -> None:
+    wishes = [applied(HOUR, "1"), ended(OUT, status, repeats=True), applied(FREE, "3")]
+
+    assert found(wishes, done(HOUR, FREE)) == set()
+    assert found(wishes, done(HOUR, OUT, FREE)) == {Fault.EXECUTED_AGAIN}
+
+
+def test_a_failed_command_may_have_taken_effect_in_a_try_whose_answer_was_lost() -> None:
+    wishes = [applied(HOUR, "1"), ended(FREE, "failed", "2")]
+
+    assert found(wishes, done(HOUR, FREE)) == set()
+    assert found(wishes, done(HOUR)) == set()
+
+
+def test_a_command_that_expired_unsent_must_not_take_effect() -> None:
+    assert Fault.EXECUTED_AGAIN in found([ended(HOUR, "expired")], done(HOUR))
+
+
+def test_the_last_command_that_was_carried_out_decides_the_state() -> None:
+    wishes = [applied(HOUR, "1"), applied(FREE, "2")]
+
+    assert Fault.WRONG_STATE in found(wishes, done(HOUR))
+
+
+def test_a_duplicate_by_effect_that_was_none_leaves_the_wrong_state() -> None:
+    wishes = [applied(HOUR, "1"), applied(FREE, "2"), ended(HOUR, "duplicate")]
+
+    assert found(wishes, done(HOUR, FREE)) == {Fault.WRONG_STATE}
+
+
+def test_a_repeated_id_does_not_bring_its_old_effect_back() -> None:
+    wishes = [applied(HOUR, "1"), applied(FREE, "2"), ended(HOUR, "duplicate", repeats=True)]
+
+    assert found(wishes, done(HOUR, FREE)) == set()
+
+
+def test_updates_of_different_fields_both_hold() -> None:
+    assert found([applied(CARD, "1"), applied(ROLE, "2")], done(CARD, ROLE)) == set()
+
+
+def test_a_ban_until_a_time_is_recognised_by_its_end() -> None:
+    until = applied(Effect(BAN, until=4000.0, reason="spam"), "1")
+
+    assert found([until], [Applied(Effect(BAN, 3900, reason="spam"), 100.5)]) == set()
+    assert Fault.UNASKED in found([until], [Applied(Effect(BAN, 4000, reason="spam"), 100.5)])
+
+
+def test_what_was_in_flight_at_a_crash_may_be_done_again() -> None:
+    wishes = [applied(HOUR, "1", published=110)]
+
+    assert found(wishes, done(HOUR, HOUR)) == {Fault.EXECUTED_AGAIN}
+    assert found(wishes, done(HOUR, HOUR), 100.5) == set()
+
+
+def test_all_that_was_unpublished_at_a_crash_may_be_done_again_in_order() -> None:
+    wishes = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
+
+    assert found(wishes, done(HOUR, FREE, HOUR, FREE), 101.5) == set()
+    assert found(wishes, done(HOUR, FREE, HOUR), 101.5) == {Fault.WRONG_STATE}
+
+
+def test_a_crash_does_not_excuse_what_was_published_before_it() -> None:
+    wishes = [applied(HOUR, "1", published=100.2), applied(FREE, "2", published=110)]
+
+    assert found(wishes, done(HOUR, FREE, HOUR, FREE), 101.5) == {Fault.OUT_OF_ORDER}
+
+
+def test_a_crash_does_not_excuse_what_happened_long_after_it() -> None:
+    wishes = [applied(HOUR, "1", published=200), applied(FREE, "2", published=210)]
+
+    assert Fault.OUT_OF_ORDER in found(wishes, done(FREE, HOUR, begin=120.0), 101.5)
+
+
+def test_a_command_superseded_after_a_crash_may_have_been_applied_by_the_dead_process() -> None:
+    wishes = [ended(HOUR, "superseded", published=110), applied(FREE, "2", published=110)]
+
+    assert found(wishes, done(HOUR, FREE)) == {Fault.EXECUTED_AGAIN}
+    assert found(wishes, done(HOUR, FREE), 100.5) == set()
+
+
+def test_a_command_without_an_outcome_excuses_no_other() -> None:
+    wishes = [Wish(HOUR, "", None), applied(FREE, "2")]
+
+    assert found(wishes, done(FREE, HOUR)) >= {Fault.OUT_OF_ORDER}
