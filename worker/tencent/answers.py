@@ -5,7 +5,7 @@
 
 import re
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Answer(msgspec.Struct, frozen=True):
 class _Body(msgspec.Struct, rename="pascal"):
     # ActionStatus is not here: it may be missing, and says nothing that ErrorCode does not. The texts are Any, because
     # a success must not become a failure for a text of an unexpected type.
-    error_code: int
+    error_code: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
     error_info: Any = ""
     request_id: Any = None
     response: Any = None
@@ -45,7 +45,7 @@ def read(body: bytes) -> Answer | None:
     found: _Body | None
     try:
         found = _DECODER.decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         found = _read_broken_text(body)
     except RecursionError:
         return None

@@ -193,7 +193,7 @@ def _again(last: Try) -> bool:
 
 
 def _last(state: RetryCallState) -> Try:
-    assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt only
+    assert state.outcome is not None
     last: Try = state.outcome.result()
     return last
 

@@ -115,7 +115,7 @@ class Signer:
         """
         Whether a verdict on the key, spoken on the signature ``serial``, says nothing of the key in use now.
         """
-        if serial == self._current.serial and self.reload():
+        if serial == self._current.serial and not self._locked() and self.reload():
             self._renew(forced=True)
         return serial < self._current.serial
 
@@ -197,7 +197,7 @@ class Signer:
 
     def _read(self) -> str:
         path = self._app.secret_key_file
-        assert path is not None  # noqa: S101 - only asked of an app that has one
+        assert path is not None
         try:
             with path.open("rb") as file:
                 raw = file.read(KEY_BYTES + 1)
@@ -232,7 +232,7 @@ def _validate(app: "App") -> None:
 
 
 def _inline(app: "App") -> str:
-    assert app.secret_key is not None  # noqa: S101 - _validate() has seen that there is one
+    assert app.secret_key is not None
     return _checked_key(app.secret_key, f"tencent.apps.{app.name}.secret_key")
 
 

@@ -228,7 +228,7 @@ class HttpWire:
             cookies=_NoCookies(),
             trust_env=False,  # a proxy of the environment would see an administrator's credential
         )
-        url = httpx.URL(f"{app.base_url}/v4/{endpoint}")
+        url = httpx.URL(f"{app.base_url.rstrip('/')}/v4/{endpoint}")
         self._pools[app.name, endpoint] = client, url
         return client, url
 

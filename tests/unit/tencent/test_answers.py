@@ -1,0 +1,146 @@
+# Reading an answer: everything about it may be odd but its ErrorCode.
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.outcomes import TEXT_BYTES
+from worker.tencent import answers
+from worker.tencent.answers import Answer
+from worker.tencent.options import REGIONS, App, base_url
+from worker.tencent.usersig import Signer
+
+APP = App("main", 1400000001, "administrator", "https://console.tim.qq.com", secret_key="0123abcd" * 8)
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ('{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}', Answer(0, "", None)),
+        ('{"ErrorCode":0}', Answer(0, "", None)),
+        (' \r\n{"ErrorCode":10002,"ErrorInfo":"busy","RequestId":"a-1"}\n', Answer(10002, "busy", "a-1")),
+        ('{"ErrorCode":0,"Response":{"RequestId":"inside"}}', Answer(0, "", "inside")),
+        ('{"ErrorCode":0,"RequestId":"out","Response":{"RequestId":"inside"}}', Answer(0, "", "out")),
+        ('{"ErrorCode":0,"Response":[1]}', Answer(0, "", None)),
+        ('{"ErrorCode":0,"RequestId":7,"ErrorInfo":null}', Answer(0, "", None)),
+        ('{"ErrorCode":0,"RequestId":""}', Answer(0, "", None)),
+        ('{"ErrorCode":5,"ErrorInfo":{"why":"x"}}', Answer(5, "", None)),
+        ('{"ErrorCode":-1,"Unknown":[[[]]]}', Answer(-1, "", None)),
+    ],
+)
+def test_what_an_answer_says_is_read(body: str, answer: Answer) -> None:
+    assert answers.read(body.encode()) == answer
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"0",
+        b"{}",
+        b'{"ErrorCode":null}',
+        b'{"ErrorCode":"0"}',
+        b'{"ErrorCode":true}',
+        b'{"ErrorCode":0.5}',
+        b'{"ErrorCode":1e99}',
+        b'{"ErrorCode":123456789012345678901234567890}',
+        b'{"errorcode":0}',
+        b'{"ErrorCode":0',
+        b'{"ErrorCode":0}{"ErrorCode":1}',
+        b"<html>OK</html>",
+        gzip.compress(b'{"ErrorCode":0}'),
+        b"[" * 60_000,
+        b'{"ErrorCode":0,"a":' + b"[" * 60_000,
+    ],
+)
+def test_what_has_no_integer_code_is_no_answer(body: bytes) -> None:
+    assert answers.read(body) is None
+
+
+def test_a_text_that_was_cut_inside_a_character_costs_no_success() -> None:
+    body = '{"ErrorCode":0,"ErrorInfo":"ok é"}'.encode().replace("é".encode(), b"\xc3")
+
+    assert answers.read(body) == Answer(0, "ok �", None)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_too_strange_to_be_read(body: bytes) -> None:
+    found = answers.read(body)
+
+    assert found is None or isinstance(found.error_code, int)
+
+
+@given(st.text(max_size=900), st.text(max_size=900))
+def test_texts_are_never_longer_than_an_outcome_may_hold(info: str, request_id: str) -> None:
+    found = answers.read(json.dumps({"ErrorCode": 1, "ErrorInfo": info, "RequestId": request_id}).encode())
+
+    assert found is not None
+    assert len(found.error_info.encode()) <= TEXT_BYTES
+    assert len((found.request_id or "").encode()) <= TEXT_BYTES
+
+
+@given(st.text(max_size=700), st.text(max_size=50))
+def test_no_signature_passes_wherever_it_stands(before: str, after: str) -> None:
+    usersig = Signer(APP).signature().value
+    text = json.dumps({"ErrorCode": 1, "ErrorInfo": f"{before}{usersig}{after}", "RequestId": usersig})
+
+    found = answers.read(text.encode())
+
+    assert found is not None
+    assert usersig[10:60] not in found.error_info
+    assert found.request_id == "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("group not found", "group not found"),
+        ("/v4/x?usersig=short&random=1", "/v4/x?usersig=[redacted]&random=1"),
+        ("UserSig%3Dabc", "UserSig%3D[redacted]"),
+        ('{"usersig=abc"}', '{"usersig=[redacted]"}'),
+        ("the usersig is expired", "the usersig is expired"),
+    ],
+)
+def test_only_signatures_are_scrubbed(text: str, scrubbed: str) -> None:
+    assert answers.scrub(text) == scrubbed
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("0", 0.0),
+        (" 7 ", 7.0),
+        ("9" * 400, 60.0),
+        ("Sun, 15 Jun 2025 15:07:00 GMT", 20.0),
+        ("Sun, 15 Jun 2025 15:06:00 GMT", 0.0),
+        ("Sun, 15 Jun 2099 15:06:00 GMT", 60.0),
+        ("Sun, 99 Jun 2025 15:06:00 GMT", None),
+    ],
+)
+def test_a_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+    assert answers.retry_after(header, now=1_750_000_000.0, most=60.0) == seconds
+
+
+def test_every_region_has_an_address_and_another_for_when_it_fails() -> None:
+    addresses = [base_url(name, backup=backup) for name in REGIONS for backup in (False, True)]
+
+    assert len(set(addresses)) == 2 * 7
+    assert all(address.startswith("https://") and not address.endswith("/") for address in addresses)
+    assert base_url("china") == "https://console.tim.qq.com"
+    assert base_url("tokyo") == "https://adminapijpn.im.qcloud.com"
+
+
+def test_a_region_that_does_not_exist_is_no_address() -> None:
+    with pytest.raises(KeyError):
+        base_url("mars")
