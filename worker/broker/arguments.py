@@ -1,0 +1,193 @@
+# From our options to kafka-python's arguments: one table for each kind of client.
+#
+# The order is: what we think is good, then the operator's `common`, then the operator's own for that client, then what
+# the promises rest on, which nobody may change. Nothing is opened here.
+
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from worker.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.broker.options import KafkaOptions
+
+MEGABYTE: Final = 1024 * 1024
+REQUEST_TIMEOUT_MS: Final = 15_000
+"""A broker that hangs is noticed within this, and not after kafka-python's 30 s."""
+BOOTSTRAP_TIMEOUT_MS: Final = 10_000
+"""How long one attempt to reach the cluster takes; whoever makes it tries again."""
+
+FIXED: Final[dict[str, tuple[str, ...]]] = {
+    "consumer": (
+        "auto_offset_reset",
+        "enable_auto_commit",
+        "group_id",
+        "group_instance_id",
+        "isolation_level",
+        "key_deserializer",
+        "partition_assignment_strategy",
+        "value_deserializer",
+    ),
+    "producer": (
+        "acks",
+        "enable_idempotence",
+        "key_serializer",
+        "retries",
+        "transaction_timeout_ms",
+        "transactional_id",
+        "value_serializer",
+    ),
+}
+"""Arguments that the promises rest on: giving them is a mistake."""
+
+
+def consumer_arguments(options: "KafkaOptions") -> dict[str, Any]:
+    """
+    The arguments of the consumer of commands.
+    """
+    return _arguments(
+        KafkaConsumer.DEFAULT_CONFIG,
+        options,
+        ours={
+            "client_id": f"{options.client_name}-commands",
+            "session_timeout_ms": _ms(options.session_timeout),
+            "heartbeat_interval_ms": _ms(options.heartbeat_interval),
+            "max_poll_interval_ms": _ms(options.max_poll_interval),
+            "max_poll_records": options.batch_records,
+            "fetch_max_bytes": 16 * MEGABYTE,
+            "max_partition_fetch_bytes": MEGABYTE,
+            "metadata_max_age_ms": 60_000,  # so that added partitions are seen within a minute
+            "metrics_enabled": False,  # they cost CPU at each record, and nobody reads them
+        },
+        own=options.consumer,
+        fixed={
+            "group_id": options.group_id,
+            "group_instance_id": options.instance_id,
+            "partition_assignment_strategy": (CooperativeStickyAssignor,),
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",  # an offset out of range is told, not skipped in silence
+            "isolation_level": "read_committed",  # else OffsetFetch would not wait for a dead owner's transaction
+            "allow_auto_create_topics": False,
+        },
+    )
+
+
+def producer_arguments(options: "KafkaOptions") -> dict[str, Any]:
+    """
+    The arguments of the transactional producer.
+    """
+    return _arguments(
+        KafkaProducer.DEFAULT_CONFIG,
+        options,
+        ours={
+            "client_id": f"{options.client_name}-outcomes",
+            "compression_type": "lz4",
+            "batch_size": 256 * 1024,
+            "linger_ms": 5,  # a flush ends it, so it only keeps batches whole while they are filled
+            "retry_backoff_ms": 5,  # waited at nearly each transaction, while the last one's markers are written
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "delivery_timeout_ms": 4 * REQUEST_TIMEOUT_MS,
+            "max_block_ms": _ms(options.publish_timeout),
+            "max_request_size": options.record_bytes,
+            "metrics_enabled": False,
+        },
+        own=options.producer,
+        fixed={
+            "transactional_id": options.transactional_id,
+            "transaction_timeout_ms": _ms(options.transaction_timeout),
+            "enable_idempotence": True,
+            "acks": "all",
+            "allow_auto_create_topics": False,
+        },
+    )
+
+
+def reader_arguments(options: "KafkaOptions") -> dict[str, Any]:
+    """
+    The arguments of a consumer of the same group that never joins it: it looks up offsets and reads outcomes back.
+    """
+    return _arguments(
+        KafkaConsumer.DEFAULT_CONFIG,
+        options,
+        ours={
+            "client_id": f"{options.client_name}-restore",
+            "fetch_max_bytes": 16 * MEGABYTE,
+            "max_partition_fetch_bytes": 8 * MEGABYTE,
+            "retry_backoff_ms": 50,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "metrics_enabled": False,
+        },
+        own={},
+        fixed={
+            "group_id": options.group_id,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "isolation_level": "read_committed",
+            "allow_auto_create_topics": False,
+        },
+    )
+
+
+def admin_arguments(options: "KafkaOptions") -> dict[str, Any]:
+    """
+    The arguments of a client that looks at topics and makes them.
+    """
+    return _arguments(
+        KafkaAdminClient.DEFAULT_CONFIG,
+        options,
+        ours={"client_id": f"{options.client_name}-admin", "request_timeout_ms": REQUEST_TIMEOUT_MS},
+        own={},
+        fixed={},
+    )
+
+
+def argument_problems(options: "KafkaOptions") -> list[Problem]:
+    """
+    What is wrong with ``common``, ``consumer`` and ``producer``: names that kafka-python does not have, or that are ours.
+    """
+    known: dict[str, set[str]] = {
+        "consumer": set(KafkaConsumer.DEFAULT_CONFIG),
+        "producer": set(KafkaProducer.DEFAULT_CONFIG),
+    }
+    known["common"] = known["consumer"] | known["producer"] | set(KafkaAdminClient.DEFAULT_CONFIG)
+    ours = {**FIXED, "common": tuple({*FIXED["consumer"], *FIXED["producer"]})}
+    given = {"common": options.common, "consumer": options.consumer, "producer": options.producer}
+    problems = []
+    for section, arguments in given.items():
+        for name in sorted(arguments):
+            if name not in known[section]:
+                problems.append(
+                    Problem(f"kafka.{section}.{name}", "kafka-python has no such option: remove it")
+                )
+            elif name in ours[section]:
+                problems.append(
+                    Problem(f"kafka.{section}.{name}", "the worker's promises rest on it: remove it")
+                )
+    return problems
+
+
+def _arguments(
+    known: "Mapping[str, Any]",
+    options: "KafkaOptions",
+    *,
+    ours: "Mapping[str, Any]",
+    own: "Mapping[str, Any]",
+    fixed: "Mapping[str, Any]",
+) -> dict[str, Any]:
+    shared = {name: value for name, value in options.common.items() if name in known}
+    return {
+        "bootstrap_servers": options.bootstrap_servers,
+        "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+        **ours,
+        **shared,
+        **own,
+        **fixed,
+    }
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,209 @@
+# Every place where we reach behind kafka-python's public face, each in one function, with the reason.
+#
+# Written against kafka-python 3.0.12. tests/contract/broker/test_internals.py holds each function to what it says, so that
+# an upgrade that changes one of them fails there, and not at night. Nothing else in the project touches a private name.
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kafka import errors
+from kafka.future import Future as KafkaFuture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+
+Client = TypeVar("Client", "KafkaConsumer", "KafkaProducer", "KafkaAdminClient")
+
+
+def opened(kind: "type[Client]", arguments: "dict[str, Any]") -> "Client":
+    """
+    A client of kafka-python of that kind. Raises its error when Kafka cannot be reached.
+
+    A constructor that fails leaves its I/O thread and its sockets behind. The argument ``kafka_client`` is there to change
+    how they are made; here it only remembers them, so that they can be closed.
+    """
+    made: list[Any] = []
+    original: Any = kind.DEFAULT_CONFIG["kafka_client"]
+
+    def remembered(**config: Any) -> Any:
+        made.append(original(**config))
+        return made[-1]
+
+    try:
+        return kind(**{**arguments, "kafka_client": remembered})
+    except BaseException:
+        for client in made:
+            client.close()
+        raise
+
+
+def known_partitions(consumer: "KafkaConsumer", topic: str) -> int | None:
+    """
+    How many partitions the topic has, as of the last metadata. The public method asks the cluster when it does not know.
+    """
+    cluster: Any = consumer._cluster  # noqa: SLF001
+    partitions = cluster.partitions_for_topic(topic)
+    return len(partitions) if partitions else None
+
+
+OUT: tuple[type[errors.KafkaError], ...] = (
+    errors.UnknownMemberIdError,
+    errors.IllegalGenerationError,
+    errors.FencedInstanceIdError,
+)
+"""Answers that say: you are no member any more."""
+
+
+def witness_membership(
+    consumer: "KafkaConsumer", proven: "Callable[[float], None]", out: "Callable[[Exception], None]"
+) -> None:
+    """
+    Tells of each proof of membership, and of each answer that says that it has ended.
+
+    ``proven(sent_at)`` is called when a heartbeat or a SyncGroup was answered without error, with the monotonic time at
+    which it was *sent*: the broker has counted the session from there at the earliest. ``out(error)`` is called for the
+    answers in ``OUT``. Both are called on kafka-python's I/O thread and must not block.
+
+    kafka-python's own ``heartbeat.last_send`` counts heartbeats that are never answered, and a fenced static member is
+    not told of it by ``poll()``: its heartbeats just end.
+    """
+    coordinator: Any = consumer._coordinator  # noqa: SLF001
+    for name in ("_handle_heartbeat_response", "_process_sync_group_response"):
+        setattr(coordinator, name, _witnessed(getattr(coordinator, name), proven, out))
+    join = "_process_join_group_response"  # it waits for all others, so when it was sent proves nothing
+    setattr(coordinator, join, _witnessed(getattr(coordinator, join), _ignore, out))
+
+
+def _ignore(_: float) -> None:
+    pass
+
+
+def _witnessed(
+    handle: "Callable[[Any, float], Any]",
+    proven: "Callable[[float], None]",
+    out: "Callable[[Exception], None]",
+) -> "Callable[[Any, float], Any]":
+    def witnessed(response: Any, send_time: float) -> Any:
+        try:
+            answer = handle(response, send_time)
+        except OUT as exc:
+            out(exc)
+            raise
+        proven(send_time)
+        return answer
+
+    return witnessed
+
+
+async def settled(consumer: "KafkaConsumer", future: "Future[None]", seconds: float) -> bool:
+    """
+    Waits on kafka-python's loop, without blocking it, until ``future`` is done in whatever thread; False after ``seconds``.
+
+    Its loop is not asyncio's and awaits only futures of its own. Completing such a one from another thread wakes the loop
+    only at its next event (up to a heartbeat later), unless it is done through ``call_soon_threadsafe``.
+    """
+    net: Any = consumer._net  # noqa: SLF001
+    manager: Any = consumer._manager  # noqa: SLF001
+    done = KafkaFuture()
+
+    def complete() -> None:
+        if not done.is_done:
+            done.success(None)
+
+    def wake(_: object) -> None:
+        try:
+            net.call_soon_threadsafe(complete)
+        except (AttributeError, RuntimeError):  # renamed, or the loop is closed: the slow way
+            complete()
+
+    future.add_done_callback(wake)
+    try:
+        await manager.wait_for(done, seconds * 1000)
+    except errors.KafkaTimeoutError:
+        return future.done()
+    return True
+
+
+class Pending:
+    """
+    A transactional request on its way.
+
+    kafka-python's public methods wait for the answer without a limit; this one can be left and asked again.
+    """
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def wait(self, timeout: float) -> bool:
+        """
+        Whether it was answered within ``timeout`` seconds. Raises kafka-python's error if it failed.
+        """
+        return bool(self._result.wait(timeout_ms=max(0.0, timeout) * 1000))
+
+
+def begin_offsets(producer: "KafkaProducer", offsets: "dict[Any, Any]", metadata: Any) -> Pending:
+    """
+    ``send_offsets_to_transaction`` without the wait.
+    """
+    transactions: Any = producer._transaction_manager  # noqa: SLF001
+    result = transactions.send_offsets_to_transaction(offsets, metadata)
+    producer._sender.wakeup()  # noqa: SLF001
+    return Pending(result)
+
+
+def begin_commit(producer: "KafkaProducer") -> Pending:
+    """
+    ``commit_transaction`` without the wait. If it raises, nothing was sent.
+    """
+    transactions: Any = producer._transaction_manager  # noqa: SLF001
+    result = transactions.begin_commit()
+    producer._sender.wakeup()  # noqa: SLF001
+    return Pending(result)
+
+
+def begin_abort(producer: "KafkaProducer") -> Pending:
+    """
+    ``abort_transaction`` without the wait.
+    """
+    transactions: Any = producer._transaction_manager  # noqa: SLF001
+    result = transactions.begin_abort()
+    producer._sender.wakeup()  # noqa: SLF001
+    return Pending(result)
+
+
+def is_broken(producer: "KafkaProducer") -> bool:
+    """
+    Whether the producer had a fatal error: nothing can be done with it any more.
+    """
+    transactions: Any = producer._transaction_manager  # noqa: SLF001
+    return bool(transactions.has_fatal_error())
+
+
+def error_of(producer: "KafkaProducer") -> BaseException | None:
+    """
+    The error that brought the producer's transaction down; what a method raises often only says that there was one.
+    """
+    transactions: Any = producer._transaction_manager  # noqa: SLF001
+    error = transactions.last_error
+    return error if isinstance(error, BaseException) else None
+
+
+def discard(producer: "KafkaProducer", timeout: float) -> None:
+    """
+    Closes a producer whose transaction is over or lost, within about ``timeout`` seconds, whatever state it is in.
+
+    Its own ``close()`` first flushes, and raises, with its thread still running, when that takes too long.
+    """
+    sender: Any = producer._sender  # noqa: SLF001
+    sender.force_close()
+    with contextlib.suppress(errors.KafkaError):
+        producer.close(timeout=timeout)
+    deadline = time.monotonic() + timeout
+    sender.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,76 @@
+# What the broker's room is told once, at start: the topics, the group, and how to speak to Kafka.
+#
+# Values only, already validated by whoever read the settings. Durations are float seconds.
+# Not here: how these become kafka-python's arguments (arguments.py).
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Start = Literal["earliest", "latest"] | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """
+    Where the commands are, where outcomes go, and who we are.
+
+    Attributes:
+        client_name: This worker's name. With the group it makes the transactional id, so no two live processes may
+            share it, and a restarted one should keep it: it ends the transaction that its predecessor left open.
+        instance_id: The static member id; None: a dynamic member.
+        start: Where to begin in a partition that has no committed offset.
+        handover: How long a rebalance waits for what is in flight on the partitions that go.
+        handover_margin: Added to it before they are given up without an answer from the listener.
+        session_timeout: A member that the broker has not heard for so long is out.
+        heartbeat_interval: At most a third of it.
+        max_poll_interval: A member that has not polled, or joined a rebalance, for so long is out.
+        fence_margin: What a try's way to the server, and a clock's drift, may take out of a proof of membership.
+        batch_records: The most records that are handed over at once.
+        batches_outstanding: The most batches that are handed over and not yet taken.
+        transaction_timeout: After it the broker ends a dead process's transaction, which holds back readers until then.
+        publish_timeout: The longest that a transaction is tried before it is aborted; its results are sent again.
+        record_bytes: The largest record: key, value and headers. Brokers refuse 1,048,588 bytes by default,
+            batch overhead included.
+        restore_records: How many outcome records of a partition are read back.
+        restore_window: How old, in seconds, they may be.
+        cloudevents_headers: Whether outcomes carry the ``ce_*`` headers.
+        common: Arguments of kafka-python for every client (TLS, SASL). Never shown: it may hold a password.
+        consumer: Arguments of kafka-python for the consumer, over ``common``.
+        producer: Arguments of kafka-python for the producer, over ``common``.
+
+    """
+
+    bootstrap_servers: str
+    group_id: str
+    command_topic: str
+    outcome_topic: str
+    dead_letter_topic: str
+    client_name: str
+    instance_id: str | None = None
+    start: Start = "earliest"
+    handover: float = 5.0
+    handover_margin: float = 2.0
+    session_timeout: float = 45.0
+    heartbeat_interval: float = 3.0
+    max_poll_interval: float = 300.0
+    fence_margin: float = 1.0
+    batch_records: int = 500
+    batches_outstanding: int = 4
+    transaction_timeout: float = 10.0
+    publish_timeout: float = 15.0
+    record_bytes: int = 1_000_000
+    restore_records: int = 5_000
+    restore_window: float = 3_600.0
+    cloudevents_headers: bool = False
+    common: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    consumer: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    producer: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def transactional_id(self) -> str:
+        """
+        The same for every life of this worker, and of no other.
+        """
+        return f"{self.group_id}-{self.client_name}"
