@@ -5,7 +5,7 @@
 # Nothing here knows what was seen before: repeats and order are the engine's.
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 
 from worker.domain.actions import ACTIONS, Action, MemberInfo, Target
 from worker.domain.envelope import NO_ENVELOPE, Envelope, envelope_of
-from worker.domain.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, shown, text_of
+from worker.domain.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, Text, shown
 from worker.domain.fields import REJECTIONS as REJECTIONS
 from worker.domain.outcomes import Fault, cut
 from worker.domain.reading import read
@@ -324,4 +324,4 @@ def _rejected(fields: "Mapping[str, Any]", fault: Fault, envelope: Envelope) -> 
 
 
 _CARRIED: Final = ("action", "app", "group_id", "room_id", "issuer", "issued_at")
-_carried_text: Final = text_of(CARRIED_BYTES, free=True)
+_carried_text: Final = Text(CARRIED_BYTES, free=True)

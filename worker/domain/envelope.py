@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.fields import FIELDS, text_of
+from worker.domain.fields import FIELDS, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from worker.domain.fields import Check
 
 
 class Envelope(Struct, frozen=True):
@@ -24,10 +26,10 @@ class Envelope(Struct, frozen=True):
 
 
 NO_ENVELOPE: Final = Envelope()
-_HEADERS: Final = {
+_HEADERS: Final[dict[str, tuple[str, "Check"]]] = {
     "ce_id": ("command_id", FIELDS["command_id"]),
     "ce_time": ("issued_at", FIELDS["issued_at"]),
-    "traceparent": ("traceparent", text_of(128, empty=False)),
+    "traceparent": ("traceparent", Text(128, empty=False)),
 }
 
 

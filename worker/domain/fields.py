@@ -5,6 +5,7 @@
 # Not here: what the fields mean together or for an action (commands.py).
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -75,7 +76,7 @@ def fault_of(checks: "Mapping[str, Check]", fields: "Mapping[str, Any]", path: s
             fault = check(fields[name], path + name)
             if fault is not None:
                 return fault
-        elif name in _REQUIRED:
+        elif name in REQUIRED:
             return Fault("missing_field", f"{path}{name} is missing", path + name)
     return None
 
@@ -88,35 +89,52 @@ def _unknown(name: str, checks: "Mapping[str, Check]", path: str) -> Fault:
     )
 
 
-_REQUIRED: Final = frozenset({"action", "user_ids"})
-
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+REQUIRED: Final = frozenset({"action", "user_ids"})
 
 
-def text_of(most: int | None = None, *, empty: bool = True, free: bool = False) -> "Check":
+@dataclass(frozen=True, slots=True)
+class Text:
     """
-    A string of at most ``most`` bytes. Unless it is ``free`` text, it is a name: without control characters and line ends.
+    The check of a string.
+
+    Attributes:
+        most: Bytes of UTF-8; None: no limit of its own.
+        empty: It may be empty.
+        free: It is text for people. Otherwise it is a name: without control characters and line ends.
+
     """
 
-    def check(value: object, path: str) -> Fault | None:
+    most: int | None = None
+    empty: bool = True
+    free: bool = False
+
+    def __call__(self, value: object, path: str) -> Fault | None:
+        """
+        What is wrong with the value that stands at ``path``.
+        """
         if not isinstance(value, str):
             return _wrong_type(value, path, "a string")
-        if not value and not empty:
+        if not value and not self.empty:
             return Fault("empty", f"{path} must not be empty", path)
         if _SURROGATE.search(value):
-            return Fault(
-                "bad_character", f"{path} holds half of a surrogate pair, which is no character", path
-            )
-        if not free and (found := _UNPRINTABLE.search(value)):
+            return _half_pair(path)
+        if not self.free and (found := _CONTROL.search(value)):
             what = f"{path} holds the control character U+{ord(found[0]):04X} at character {found.start()}"
             return Fault("bad_character", what, path)
         size = len(value.encode())
-        if most is not None and size > most:
-            return Fault("too_long", f"{path} has {size} bytes in UTF-8, and {most} are allowed", path)
+        if self.most is not None and size > self.most:
+            return Fault("too_long", f"{path} has {size} bytes in UTF-8, and {self.most} are allowed", path)
         return None
 
-    return check
+
+CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Control characters and line ends, as a class of a regular expression."""
+_CONTROL: Final = re.compile(f"[{CONTROLS}]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+
+
+def _half_pair(path: str) -> Fault:
+    return Fault("bad_character", f"{path} holds half of a surrogate pair, which is no character", path)
 
 
 def _users(value: object, path: str) -> Fault | None:
@@ -125,11 +143,8 @@ def _users(value: object, path: str) -> Fault | None:
     if not value:
         return Fault("empty", f"{path} must name at least one user", path)
     if len(value) > USERS:
-        return Fault(
-            "too_many",
-            f"{path} names {len(value)} users, and {USERS} are allowed: send several commands",
-            path,
-        )
+        what = f"{path} names {len(value)} users, and {USERS} are allowed: send several commands"
+        return Fault("too_many", what, path)
     faults = (USER_ID(user, f"{path}[{place}]") for place, user in enumerate(value))
     return next((fault for fault in faults if fault is not None), None)
 
@@ -171,7 +186,7 @@ def _metadata(value: object, path: str) -> Fault | None:
     try:
         size = len(msgspec.json.encode(value))
     except UnicodeEncodeError:
-        return Fault("bad_character", f"{path} holds half of a surrogate pair, which is no character", path)
+        return _half_pair(path)
     if size > METADATA_BYTES:
         return Fault("too_long", f"{path} has {size} bytes as JSON, and {METADATA_BYTES} are allowed", path)
     return None
@@ -183,28 +198,28 @@ def _inside(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-USER_ID: Final = text_of(USER_ID_BYTES, empty=False)
+USER_ID: Final = Text(USER_ID_BYTES, empty=False)
 
 MEMBER_INFO: Final[dict[str, "Check"]] = {
-    "name_card": text_of(NAME_CARD_BYTES, free=True),
+    "name_card": Text(NAME_CARD_BYTES, free=True),
     "role": _role,
-    "custom_info": text_of(CUSTOM_INFO_BYTES, free=True),
+    "custom_info": Text(CUSTOM_INFO_BYTES, free=True),
 }
 
 FIELDS: Final[dict[str, "Check"]] = {
-    "command_id": text_of(COMMAND_ID_BYTES, empty=False),
-    "action": text_of(),
-    "group_id": text_of(TARGET_BYTES, empty=False),
-    "room_id": text_of(TARGET_BYTES, empty=False),
+    "command_id": Text(COMMAND_ID_BYTES, empty=False),
+    "action": Text(),
+    "group_id": Text(TARGET_BYTES, empty=False),
+    "room_id": Text(TARGET_BYTES, empty=False),
     "user_ids": _users,
     "duration": _duration,
-    "banned_until": text_of(TIME_BYTES),
-    "reason": text_of(REASON_BYTES, free=True),
+    "banned_until": Text(TIME_BYTES),
+    "reason": Text(REASON_BYTES, free=True),
     "member_info": _member_info,
-    "app": text_of(),
-    "not_after": text_of(TIME_BYTES),
-    "issued_at": text_of(TIME_BYTES),
-    "issuer": text_of(ISSUER_BYTES),
+    "app": Text(),
+    "not_after": Text(TIME_BYTES),
+    "issued_at": Text(TIME_BYTES),
+    "issuer": Text(ISSUER_BYTES),
     "metadata": _metadata,
 }
 """Every field of a command, and the check that tells what is wrong with its value."""
