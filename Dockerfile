@@ -1,0 +1,53 @@
+# The worker's image. Stage one makes a virtual environment out of hash-locked requirements and nothing else; stage two is the
+# base with that environment, and without what could install more. The commands of the command line are its arguments:
+# `docker run … run`, `… check`, `… topics create`. In a release, name the base by its digest: --build-arg BASE=…@sha256:…
+ARG BASE=docker.io/library/python:3.13-slim-trixie
+
+FROM ${BASE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+# binutils has `strip`: wheels bring debug information, a fifth of the image. It stays in this stage.
+# hadolint ignore=DL3008
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY requirements.txt requirements-build.txt ./
+# One dependency has no wheel: it is built with the locked setuptools, not with what an isolated build would fetch unhashed.
+RUN python3 -m venv /opt/worker \
+    && /opt/worker/bin/pip install --quiet --require-hashes --requirement requirements-build.txt \
+    && /opt/worker/bin/pip install --quiet --require-hashes --no-build-isolation --requirement requirements.txt \
+    && find /opt/worker -name '*.so' -exec strip --strip-unneeded {} +
+COPY pyproject.toml README.md LICENSE ./
+COPY worker ./worker
+RUN /opt/worker/bin/pip install --quiet --no-deps --no-index --no-build-isolation . \
+    && /opt/worker/bin/pip check \
+    && /opt/worker/bin/pip uninstall --quiet --yes setuptools pip
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="moderation-worker" \
+      org.opencontainers.image.description="Executes moderation commands from Kafka on Tencent Cloud Chat" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+# Package managers go (the list of packages stays, for scanners), and the user gets a name for those who look.
+RUN rm -rf /usr/bin/apt* /usr/bin/dpkg* /usr/sbin/dpkg* /usr/lib/apt /etc/apt /var/cache/apt /var/lib/apt \
+        /usr/local/bin/pip* /usr/local/lib/python3.*/site-packages/pip* /usr/local/lib/python3.*/ensurepip \
+        /usr/lib/python3.*/ensurepip /usr/share/python-wheels \
+    && echo 'worker:x:10001:10001::/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
+    && echo 'worker:x:10001:' >> /etc/group
+COPY --from=build /opt/worker /opt/worker
+ENV PATH=/opt/worker/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /
+EXPOSE 9000
+# For plain Docker; Kubernetes has its own probes. Another port is told to it as in the settings.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python3", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ.get('WORKER_SERVER__PORT', '9000') + '/livez', timeout=2)"]
+ENTRYPOINT ["moderation-worker"]
+CMD ["run"]
