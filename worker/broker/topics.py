@@ -1,0 +1,203 @@
+# The three topics: what they are, what is wrong with them, and how they are made.
+#
+# `inspect` asks the cluster, `problems` judges its report and asks nobody, so that all that is wrong is told at once.
+# A count of partitions that changes later is the consumer's to notice (Consumer.partition_count).
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka import KafkaAdminClient, errors
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from worker.broker.arguments import admin_arguments
+from worker.broker.internals import opened
+from worker.errors import BrokerError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.broker.options import KafkaOptions
+
+CREATE: Final = "moderation-worker topics create --config …"
+SMALLEST_RECORD: Final = 256 * 1024
+"""The outcome of a command with 100 users, 100 calls and long error texts takes about half of it."""
+BATCH_BYTES: Final = 1_024
+"""What a batch of one record may take beside the record: its header, and what a compressor adds to what it cannot shrink."""
+COMPACTED: Final = "compact keeps one record a key, which is one a room: set cleanup.policy=delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """
+    One topic, as the cluster has it. What this worker may not read of its configuration is None.
+
+    Attributes:
+        cleanup: ``delete``, ``compact`` or both.
+        retention: Seconds; infinity when nothing is ever too old.
+        message_bytes: The largest batch that the brokers take.
+
+    """
+
+    name: str
+    partitions: int
+    cleanup: frozenset[str] | None = None
+    retention: float | None = None
+    message_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsReport:
+    """
+    The topics of one worker; None for one that does not exist.
+    """
+
+    command: Topic | None
+    outcome: Topic | None
+    dead_letter: Topic | None
+
+    @property
+    def record_bytes(self) -> int | None:
+        """
+        The largest record that both output topics take; None when that is not known.
+        """
+        sizes = [
+            topic.message_bytes - BATCH_BYTES
+            for topic in (self.outcome, self.dead_letter)
+            if topic is not None and topic.message_bytes is not None
+        ]
+        return min(sizes) if sizes else None
+
+
+def inspect(options: "KafkaOptions") -> TopicsReport:
+    """
+    Asks the cluster. Raises BrokerError when it cannot be reached or refuses to tell.
+    """
+    names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
+    admin = _admin(options)
+    try:
+        counts = _partition_counts(admin, names)
+        configs = _configs(admin, [name for name in names if counts.get(name)])
+    except errors.KafkaError as exc:
+        raise BrokerError(f"the topics cannot be looked at: {exc!r}") from exc
+    finally:
+        admin.close()
+    topics = {name: _topic(name, count, configs.get(name, {})) for name, count in counts.items() if count}
+    return TopicsReport(*(topics.get(name) for name in names))
+
+
+def problems(report: TopicsReport, options: "KafkaOptions", *, dedupe_window: float) -> list[Problem]:
+    """
+    What would break a promise. ``dedupe_window`` in seconds: outcomes must stay that long, or a repeat is not recognised.
+    """
+    rows = (
+        ("kafka.command_topics", options.command_topic, report.command),
+        ("kafka.outcome_topic", options.outcome_topic, report.outcome),
+        ("kafka.dead_letter_topic", options.dead_letter_topic, report.dead_letter),
+    )
+    found = []
+    for setting, name, topic in rows:
+        if topic is None:
+            found.append(Problem(setting, f"this topic does not exist: {CREATE} makes it", name))
+        elif topic.cleanup is not None and "compact" in topic.cleanup:
+            found.append(
+                Problem(setting, f"cleanup.policy is {','.join(sorted(topic.cleanup))}: {COMPACTED}", name)
+            )
+    command, outcome = report.command, report.outcome
+    if command is not None and outcome is not None and outcome.partitions < command.partitions:
+        mend = (
+            f"it has {outcome.partitions} partitions and the command topic {command.partitions}; an outcome goes to the "
+            f"partition of its command's number: add partitions (kafka-topics --alter --partitions {command.partitions})"
+        )
+        found.append(Problem("kafka.outcome_topic", mend, outcome.name))
+    if outcome is not None and outcome.retention is not None and outcome.retention < dedupe_window:
+        mend = (
+            f"retention.ms keeps outcomes for {outcome.retention:.0f} s, shorter than dedupe.window_seconds "
+            f"({dedupe_window:.0f}): a repeated command would not be recognised after a restart"
+        )
+        found.append(Problem("kafka.outcome_topic", mend, outcome.name))
+    for setting, _, topic in rows[1:]:
+        if topic is not None and topic.message_bytes is not None and topic.message_bytes < SMALLEST_RECORD:
+            mend = f"max.message.bytes is {topic.message_bytes}: some records would not fit; set {SMALLEST_RECORD} or more"
+            found.append(Problem(setting, mend, topic.name))
+    return found
+
+
+def create_missing(
+    options: "KafkaOptions", *, partitions: int, replication: int, retention: float | None = None
+) -> tuple[str, ...]:
+    """
+    Makes those of the three topics that do not exist, and returns their names.
+
+    The outcome topic gets as many partitions as the command topic has, if that exists. ``retention`` in seconds is for the
+    two that this worker writes; None leaves it to the cluster. Raises BrokerError.
+    """
+    names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
+    admin = _admin(options)
+    try:
+        counts = _partition_counts(admin, names)
+        configs = {"cleanup.policy": "delete"}
+        if retention is not None:
+            configs["retention.ms"] = str(round(retention * 1000))
+        missing = {
+            name: {
+                "num_partitions": max(partitions, counts[options.command_topic])
+                if name == options.outcome_topic
+                else partitions,
+                "replication_factor": replication,
+                "configs": {"cleanup.policy": "delete"} if name == options.command_topic else configs,
+            }
+            for name in dict.fromkeys(names)
+            if not counts[name]
+        }
+        if missing:
+            admin.create_topics(missing, wait_for_metadata=True)
+    except errors.TopicAlreadyExistsError:
+        pass  # another has just made it
+    except errors.KafkaError as exc:
+        raise BrokerError(f"the topics cannot be made: {exc!r}") from exc
+    finally:
+        admin.close()
+    return tuple(missing)
+
+
+def _admin(options: "KafkaOptions") -> KafkaAdminClient:
+    try:
+        return opened(KafkaAdminClient, admin_arguments(options))
+    except errors.KafkaError as exc:
+        raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc!r}") from exc
+
+
+def _partition_counts(admin: KafkaAdminClient, names: "tuple[str, ...]") -> dict[str, int]:
+    counts = dict.fromkeys(names, 0)
+    for topic in admin.describe_topics(list(counts)):
+        error = errors.for_code(topic["error_code"])
+        if error is errors.NoError:
+            counts[topic["name"]] = len(topic["partitions"])
+        elif error not in (errors.UnknownTopicOrPartitionError, errors.InvalidTopicError):
+            raise error(topic["name"])
+    return counts
+
+
+def _configs(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    told: dict[str, dict[str, Any]] = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in told.items()}
+
+
+def _topic(name: str, partitions: int, config: "Mapping[str, str]") -> Topic:
+    cleanup, retention, size = (
+        config.get(key) for key in ("cleanup.policy", "retention.ms", "max.message.bytes")
+    )
+    return Topic(
+        name=name,
+        partitions=partitions,
+        cleanup=None if cleanup is None else frozenset(part.strip() for part in cleanup.split(",")),
+        retention=None
+        if retention is None
+        else float("inf")
+        if int(retention) < 0
+        else int(retention) / 1000,
+        message_bytes=None if size is None else int(size),
+    )
