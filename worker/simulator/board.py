@@ -4,19 +4,19 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from worker.simulator.faults import ROWS, Faults, Problem, read
+from worker.simulator.faults import LONGEST_SECONDS, ROWS, Faults, Problem, is_number, read
 from worker.simulator.pages import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LIMITS: Final = ("endpoint", "target", "for_seconds")
+"""What limits the faults that are set together with it."""
+
 Scope = tuple[str | None, str | None]
 """(endpoint, target); None is every one."""
-
-LONGEST_SECONDS = 86_400.0
-"""The longest `for_seconds`: a day, so that a slip of the keyboard cannot become a forgotten fault."""
 
 
 @dataclass(slots=True)
@@ -60,33 +60,30 @@ class Board:
             faults = self._known[scope] = self._resolve(scope, now)
         return faults
 
-    def put(
-        self,
-        values: "Mapping[str, object]",
-        now: float,
-        *,
-        endpoint: str | None = None,
-        target: str | None = None,
-        for_seconds: float | None = None,
-    ) -> list[Problem]:
+    def put(self, given: "Mapping[str, object]", now: float) -> list[Problem]:
         """
-        Set faults, all or none; None as a value takes back what this scope had set. Returns what is wrong, if anything.
+        Set faults by name, all or none; None as a value takes back what this scope had set.
+
+        ``endpoint`` and ``target`` among them limit the scope, ``for_seconds`` the time. Returns what is wrong, if
+        anything.
         """
-        problems = [] if endpoint is None or endpoint in PAGES else [_unknown_endpoint(endpoint)]
-        if for_seconds is not None and not 0 < for_seconds <= LONGEST_SECONDS:
-            problems.append(
-                Problem("for_seconds", f"must be a number above 0 and up to {LONGEST_SECONDS:.0f}")
-            )
+        problems = _limits_at_fault(given)
         taken: dict[str, object] = {}
-        for name, value in values.items():
+        for name, value in given.items():
+            if name in LIMITS:
+                continue
             if value is None and name in ROWS:
                 taken[name] = None
                 continue
             taken[name], problem = read(name, value)
             if problem:
                 problems.append(problem)
+        if not taken:
+            problems.append(Problem("faults", f"name at least one fault; there are: {', '.join(ROWS)}"))
         if not problems:
-            self._set((endpoint, target), taken, now, for_seconds)
+            endpoint, target, for_seconds = (given.get(name) for name in LIMITS)
+            scope = (str(endpoint) if endpoint else None, str(target) if target else None)
+            self._set(scope, taken, now, for_seconds if isinstance(for_seconds, (int, float)) else None)
         return problems
 
     def clear(self) -> None:
@@ -158,5 +155,22 @@ class Board:
         self._known_until = float("inf") if soonest is None else soonest
 
 
-def _unknown_endpoint(endpoint: str) -> Problem:
-    return Problem("endpoint", f"there is no {endpoint!r}; there are: {', '.join(PAGES)}")
+def _limits_at_fault(given: "Mapping[str, object]") -> list[Problem]:
+    endpoint, target, for_seconds = (given.get(name) for name in LIMITS)
+    problems = []
+    if endpoint is not None and not (isinstance(endpoint, str) and endpoint in PAGES):
+        problems.append(Problem("endpoint", f"there is no {endpoint!r}; there are: {', '.join(PAGES)}"))
+    if target is not None and not (isinstance(target, str) and target):
+        problems.append(Problem("target", "must be the id of a group or room"))
+    if for_seconds is not None and not (is_number(for_seconds) and 0 < for_seconds <= LONGEST_SECONDS):
+        problems.append(Problem("for_seconds", f"must be a number above 0 and up to {LONGEST_SECONDS:.0f}"))
+    return problems
+
+
+def shuts_itself_out(given: "Mapping[str, object]") -> Problem | None:
+    """
+    The problem with faults after which nobody could reach the control to end them, or None.
+    """
+    if given.get("outage") != "refuse" or any(given.get(limit) is not None for limit in LIMITS):
+        return None
+    return Problem("for_seconds", "say for how long: nobody can reach the control while nothing listens")

@@ -107,6 +107,7 @@ class Connection(asyncio.Protocol):
         The caller has gone.
         """
         self.is_gone = True
+        self._transport = None  # else the two hold each other until a garbage collection
         self._all_open.discard(self)
         slots, self._slots = self._slots, deque()
         for slot in slots:

@@ -2,11 +2,12 @@
 #
 # No socket here, and nothing of how a fault works. Keys can be set, and are never shown.
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.simulator.faults import ROWS, Faults, Problem
+from worker.simulator.board import shuts_itself_out
+from worker.simulator.faults import ROWS, Faults, Problem, is_number, problems_of
 from worker.simulator.http1 import query_of
 from worker.simulator.reference import ROUTES
 from worker.simulator.signature import App
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 Answer = tuple[int, Any]
 """An HTTP status and what is to be written as JSON."""
-
-_LIMITS_OF_A_FAULT: Final = ("endpoint", "target", "for_seconds")
 
 
 def _wrong(*problems: Problem) -> Answer:
@@ -109,28 +108,11 @@ class Control:
         given, problem = _object(body)
         if problem:
             return _wrong(problem)
-        values = {name: value for name, value in given.items() if name not in _LIMITS_OF_A_FAULT}
-        problems = _limits_of_a_fault(given)
-        if not values:
-            problems.append(Problem("faults", f"name at least one fault; there are: {', '.join(ROWS)}"))
-        if values.get("outage") == "refuse" and not any(
-            given.get(limit) is not None for limit in _LIMITS_OF_A_FAULT
-        ):
-            problems.append(
-                Problem(
-                    "for_seconds", "say for how long: nobody can reach this control while nothing listens"
-                )
-            )
-        if problems:
-            return _wrong(*problems)
+        problem = shuts_itself_out(given)
+        if problem:
+            return _wrong(problem)
         now = self._clock()
-        problems = self._board.put(
-            values,
-            now,
-            endpoint=given.get("endpoint"),
-            target=given.get("target"),
-            for_seconds=given.get("for_seconds"),
-        )
+        problems = self._board.put(given, now)
         if problems:
             return _wrong(*problems)
         self._changed()
@@ -169,7 +151,7 @@ class Control:
         target, live_bans, rejoin = given.get("target"), given.get("live_bans", {}), given.get("rejoin", [])
         if not isinstance(target, str):
             return _wrong(Problem("target", "name the room"))
-        if not isinstance(live_bans, dict) or not all(_is_number(seconds) for seconds in live_bans.values()):
+        if not isinstance(live_bans, dict) or not all(is_number(seconds) for seconds in live_bans.values()):
             return _wrong(Problem("live_bans", "must be an object: user id -> seconds"))
         if not isinstance(rejoin, list) or not all(isinstance(user, str) for user in rejoin):
             return _wrong(Problem("rejoin", "must be a list of user ids"))
@@ -209,27 +191,11 @@ def _object(body: bytes) -> tuple[dict[str, Any], Problem | None]:
     return (given, None) if isinstance(given, dict) else ({}, Problem("body", "must be a JSON object"))
 
 
-def _limits_of_a_fault(given: dict[str, Any]) -> list[Problem]:
-    problems = [
-        Problem(name, "must be a string")
-        for name in ("endpoint", "target")
-        if given.get(name) is not None and not isinstance(given[name], str)
-    ]
-    if given.get("for_seconds") is not None and not _is_number(given["for_seconds"]):
-        problems.append(Problem("for_seconds", "must be a number of seconds"))
-    return problems
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def check_start(faults: Faults) -> Problem | None:
+def check_start(faults: Faults) -> list[Problem]:
     """
-    Whether a simulator can start with these faults.
+    Why a simulator cannot start with these faults, if it cannot.
     """
     if faults.outage == "refuse":
-        return Problem(
-            "outage", "refuse cannot be set at the start, for nobody could end it: set it with for_seconds"
-        )
-    return None
+        mend = "refuse cannot be set at the start, for nobody could end it: set it with for_seconds while it runs"
+        return [Problem("outage", mend)]
+    return problems_of(faults)

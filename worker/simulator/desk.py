@@ -158,7 +158,7 @@ class Desk:
         exchange.timers.append(self._loop.call_later(delay, then, exchange))
 
     def _take_effect(self, exchange: _Exchange) -> None:
-        if exchange.applied_at is None:
+        if exchange in self._open and exchange.applied_at is None:
             self._apply(exchange, self._clock())
             self._close_if_over(exchange)
 

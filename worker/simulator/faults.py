@@ -7,9 +7,15 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from worker.simulator.pages import U32_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+LONGEST_SECONDS: Final = 86_400.0
+"""A day: no time of a fault is longer, so that a slip of the keyboard cannot become a forgotten fault."""
 
 
 class Kind(StrEnum):
@@ -17,13 +23,13 @@ class Kind(StrEnum):
     The type of a fault's value, as JSON writes it.
     """
 
-    SHARE = "number from 0 to 1"
-    SECONDS = "number of seconds, 0 or more"
-    COUNT = "integer, 0 or more"
+    SHARE = "a number from 0 to 1"
+    SECONDS = "a number of seconds from 0 to 86400"
+    COUNT = "an integer from 0 to 4294967295"
     SWITCH = "true or false"
     CHOICE = "one of the named texts"
-    NAMES = "list of strings"
-    CODES = "list of integers"
+    NAMES = "a list of strings"
+    CODES = "a list of integers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,9 @@ class Faults:
         Kind.SHARE, 0.0, "share",
         "Users without an account, chosen by a hash of the seed and the user id: 10019 in groups, 70107 in rooms.",
     )  # fmt: skip
-    bad_user_list: tuple[str, ...] = _row(Kind.NAMES, (), "user ids", "Users without an account, by name.")
+    bad_user_list: frozenset[str] = _row(
+        Kind.NAMES, frozenset(), "user ids", "Users without an account, by name."
+    )
     bad_user_code: int = _row(
         Kind.COUNT, 0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107).",
     )  # fmt: skip
@@ -116,8 +124,8 @@ class Faults:
         Kind.SHARE, 0.0, "share",
         "Users that are in no room, chosen by a hash: 100005 when they are to be kicked or changed.",
     )  # fmt: skip
-    missing_user_list: tuple[str, ...] = _row(
-        Kind.NAMES, (), "user ids", "Users that are in no room, by name."
+    missing_user_list: frozenset[str] = _row(
+        Kind.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
     )
     refused_applies: str = _row(
         Kind.CHOICE, "none", "members",
@@ -127,8 +135,8 @@ class Faults:
     rejoin_after: float = _row(
         Kind.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: stays out.",
     )  # fmt: skip
-    unknown_targets: tuple[str, ...] = _row(
-        Kind.NAMES, (), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
+    unknown_targets: frozenset[str] = _row(
+        Kind.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
     )  # fmt: skip
 
     transient: float = _row(
@@ -226,43 +234,54 @@ def read(name: str, value: object) -> tuple[object, Problem | None]:
         return None, Problem(name, f"there is no such fault; there are: {', '.join(ROWS)}")
     taken = _take(row, value)
     if taken is None:
-        return None, Problem(
-            name, f"must be a {row.type_text}" if row.kind in _ARTICLE else f"must be {row.type_text}"
-        )
+        return None, Problem(name, f"must be {row.type_text}")
     return taken, None
-
-
-_ARTICLE: Final = frozenset({Kind.SHARE, Kind.SECONDS, Kind.NAMES, Kind.CODES})
 
 
 def _take(row: Row, value: object) -> object:
     # None: not of this type. bool is an int in Python, and is refused wherever a number is asked for.
+    taken: object = None
     match row.kind:
-        case Kind.SWITCH:
-            return value if isinstance(value, bool) else None
-        case Kind.CHOICE:
-            return value if value in row.choices else None
-        case Kind.COUNT:
-            return value if _is_int(value) and 0 <= value <= U32_MAX else None  # type: ignore[operator]  # _is_int says so
-        case Kind.NAMES:
-            return (
-                tuple(value)
-                if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
-                else None
-            )
-        case Kind.CODES:
-            return (
-                tuple(value) if isinstance(value, (list, tuple)) and all(_is_int(v) for v in value) else None
-            )
-        case Kind.SHARE | Kind.SECONDS:
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                return None
-            top = 1.0 if row.kind is Kind.SHARE else 86_400.0
-            return float(value) if 0 <= value <= top else None
+        case Kind.SWITCH if isinstance(value, bool):
+            taken = value
+        case Kind.CHOICE if value in row.choices:
+            taken = value
+        case Kind.COUNT if _is_int(value) and 0 <= value <= U32_MAX:
+            taken = value
+        case Kind.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
+            taken = frozenset(value)
+        case Kind.CODES if _is_list(value) and all(_is_int(code) for code in value):
+            taken = tuple(value)
+        case Kind.SHARE if is_number(value) and 0 <= value <= 1:
+            taken = float(value)
+        case Kind.SECONDS if is_number(value) and 0 <= value <= LONGEST_SECONDS:
+            taken = float(value)
+        case _:
+            pass
+    return taken
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """
+    Whether a JSON value is a number; true and false are none.
+    """
+    return isinstance(value, float) or _is_int(value)
+
+
+def _is_list(value: object) -> "TypeGuard[Collection[object]]":
+    return isinstance(value, (list, tuple, set, frozenset))
+
+
+def problems_of(faults: Faults) -> list[Problem]:
+    """
+    What is wrong with values that a program has set.
+    """
+    read_all = (read(name, getattr(faults, name))[1] for name in ROWS)
+    return [problem for problem in read_all if problem]
 
 
 def is_chosen(user: str, share: float, seed: int, what: str) -> bool:

@@ -39,7 +39,8 @@ class Line(msgspec.Struct, frozen=True, tag_field="kind", tag="request"):
         applied: The users for whom the request had taken effect when this line was written. May be a part of ``users``
             even when error_code is not 0 (fault ``refused_applies``), and all of them when http_status is null.
         applied_at: When, on the clock of ``at``; null when not (yet). Between ``at`` and ``answered_at``.
-        applies_later: True when it takes effect after this line: an AppliedLine with the same ``seq`` follows then.
+        applies_later: True when it takes effect after this line: an AppliedLine with the same ``seq`` follows then
+            (unless the caller never goes, or the simulator is stopped before).
         answered_at: When the exchange ended, on the clock of ``at``; null when it never does (a hang).
         fault: The fault that decided the end (``outage``, ``transient``, ``bad_users``, …), or null.
         ignored: Fields of the body that the endpoint's page does not know.

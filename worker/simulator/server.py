@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import io
 import random
 import socket
 import time
@@ -79,20 +80,13 @@ class FaultsHandle:
     def __repr__(self) -> str:
         return f"<Faults {len(self._board.rules(self._clock()))} set>"
 
-    def put(
-        self,
-        *,
-        endpoint: str | None = None,
-        target: str | None = None,
-        for_seconds: float | None = None,
-        **values: object,
-    ) -> None:
+    def put(self, **given: object) -> None:
         """
-        Set faults by name; None takes one back. Raises ValueError with every problem found, and then sets none.
+        Set faults by name; None takes one back. ``endpoint``, ``target`` and ``for_seconds`` limit them.
+
+        Raises ValueError with every problem found, and then sets none.
         """
-        problems = self._board.put(
-            values, self._clock(), endpoint=endpoint, target=target, for_seconds=for_seconds
-        )
+        problems = self._board.put(given, self._clock())
         if problems:
             raise ValueError("; ".join(map(str, problems)))
         self._changed()
@@ -119,9 +113,9 @@ class Simulator:
     """
 
     def __init__(self, config: SimulatorConfig) -> None:
-        problem = check_start(config.faults)
-        if problem:
-            raise ValueError(str(problem))
+        problems = check_start(config.faults)
+        if problems:
+            raise ValueError("; ".join(map(str, problems)))
         if not config.apps:
             raise ValueError("apps: name at least one")
         self._config = config
@@ -141,7 +135,7 @@ class Simulator:
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._writer = ThreadPoolExecutor(1, "simulator-log")
-        self._file = config.log.open("wb", buffering=0) if config.log else None
+        self._file: io.FileIO | None = None
         self._address = (config.host, config.port)
         self.faults = FaultsHandle(self._board, self._clock, self._changed.set)
 
@@ -190,6 +184,8 @@ class Simulator:
         )  # fmt: skip
         listener = self._bind()
         listener.listen(BACKLOG)
+        if self._config.log:
+            self._file = io.FileIO(self._config.log, "wb")
         self._address = listener.getsockname()[:2]
         self._pulse.start()
         self._tasks = [loop.create_task(self._keep_door(listener)), loop.create_task(self._keep_log())]
@@ -272,8 +268,10 @@ class Simulator:
                 await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with contextlib.suppress(OSError):  # it has gone before it was served
+            try:
                 await loop.connect_accepted_socket(self._connection, sock)
+            except OSError:  # it has gone before it was served
+                sock.close()
 
     def _connection(self) -> Connection:
         return Connection(self._desk, self._control, self._clock, self._connections)
@@ -289,7 +287,7 @@ class Simulator:
             await asyncio.get_running_loop().run_in_executor(self._writer, _write_whole, self._file, lines)
 
 
-def _write_whole(file: Any, lines: bytes) -> None:
+def _write_whole(file: io.FileIO, lines: bytes) -> None:
     rest = memoryview(lines)
     while rest:
         rest = rest[file.write(rest) :]
