@@ -96,7 +96,7 @@ def _outcome(outgoing: "Outgoing", options: "KafkaOptions") -> Sending:
 
 
 def _dead_letter(letter: "DeadLetter", options: "KafkaOptions") -> Sending:
-    fitted = fit(letter, options.record_bytes)
+    fitted = fit(letter, min(options.record_bytes, letter.most_bytes or options.record_bytes))
     return Sending(
         topic=options.dead_letter_topic,
         partition=None,

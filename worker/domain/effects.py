@@ -185,6 +185,10 @@ class Outgoing(Struct, frozen=True):
 class DeadLetter(Struct, frozen=True):
     """
     A record that could not be carried out, and why.
+
+    Attributes:
+        most_bytes: A broker has refused it for its size: it must be no larger than that.
+
     """
 
     record: Record
@@ -192,6 +196,7 @@ class DeadLetter(Struct, frozen=True):
     outcome_id: str
     error_code: str
     error_message: str
+    most_bytes: int | None = None
 
 
 class Transaction(Struct, frozen=True):

@@ -58,6 +58,8 @@ class Engine:
         assert number not in self._partitions
         partition = self._partitions[number] = Partition(number, restored, self._rules, now)
         partition.closing = self._stopping
+        if restored.fresh:
+            self._ledger.anchor(partition)
         return self._flush(now)
 
     def revoking(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
@@ -173,11 +175,22 @@ class Engine:
         self._ledger.aborted()
         return self._flush(now)
 
-    def metadata_refused(self, now: float) -> "list[Effect]":
+    def metadata_refused(self, number: int, now: float) -> "list[Effect]":
         """
-        The broker takes less metadata in a commit than we sent: as ``aborted``, with a smaller span from now on.
+        The broker takes less metadata than the partition's commit had: as ``aborted``, and it stays closer to its oldest
+        open record from now on.
         """
-        self._ledger.metadata_refused()
+        if number in self._partitions:
+            self._partitions[number].offsets.halve()
+        self._ledger.aborted()
+        return self._flush(now)
+
+    def too_large(self, outcome_id: str, now: float, *, is_dead_letter: bool) -> "list[Effect]":
+        """
+        The broker takes no record as large as this command's outcome or dead letter: as ``aborted``, with a smaller one.
+        """
+        self._ledger.shrink(outcome_id, is_dead_letter=is_dead_letter)
+        self._ledger.aborted()
         return self._flush(now)
 
     # Time
@@ -230,7 +243,20 @@ class Engine:
         """
         How many commands are open.
         """
-        return sum(len(partition.works) for partition in self._partitions.values())
+        return self.open_of(self._partitions)
+
+    def open_of(self, numbers: "Iterable[int]") -> int:
+        """
+        How many commands of these partitions are open.
+        """
+        return sum(len(self._partitions[number].works) for number in numbers if number in self._partitions)
+
+    @property
+    def unpublished(self) -> int:
+        """
+        How many commands have an outcome that is not committed.
+        """
+        return self._ledger.unpublished
 
     def snapshot(self, now: float) -> Snapshot:
         """

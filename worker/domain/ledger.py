@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.effects import Commit, Outgoing, Transaction
-from worker.domain.reports import dead_letter_of, known_of, outcome_of, traceparent_of
+from worker.domain.reports import dead_letter_of, known_of, outcome_of, smaller, traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PER_TRANSACTION: Final = 1000
 """The most commands in one transaction: measured, 1,000 records cost 26 ms, and nothing is gained beyond."""
+FIRST_SMALLER_LETTER: Final = 500_000
+"""Bytes of a dead letter whose record was refused for its size; half of it each further time."""
 MAX_UNPUBLISHED: Final = 5_000
 """Above so many results that cannot be published, no further call is made: what is done must be told first."""
 
@@ -30,12 +32,14 @@ class Ledger:
     One transaction at a time: ``transaction`` takes it, then ``committed`` or ``aborted`` answers for it.
     """
 
-    __slots__ = ("_emitted", "_rules", "_taken", "max_unpublished")
+    __slots__ = ("_anchors", "_emitted", "_rules", "_taken", "_under_way", "max_unpublished")
 
     def __init__(self, rules: "Rules") -> None:
         self._rules = rules
         self._emitted: deque[Work] = deque()
         self._taken: list[Work] = []
+        self._under_way = False
+        self._anchors: set[Partition] = set()
         self.max_unpublished = MAX_UNPUBLISHED
 
     @property
@@ -88,9 +92,12 @@ class Ledger:
         """
         What shall be published next, in one transaction; None if there is nothing, or one is under way.
         """
-        if self._taken or not self._emitted:
+        if self._under_way or not (self._emitted or self._anchors):
             return None
         works = self._take()
+        if not works and not self._anchors:
+            return None
+        self._under_way = True
         outcomes = [
             Outgoing(work.partition.number, work.record.key, work.outcome, traceparent_of(work))
             for work in works
@@ -100,13 +107,18 @@ class Ledger:
             letter for work in works if (letter := dead_letter_of(work, self._rules.topic)) is not None
         ]
         self._taken = works
-        return Transaction(outcomes, dead_letters, _commits(works))
+        commits = {partition.number: partition.offsets.propose(()) for partition in self._anchors} | _commits(
+            works
+        )
+        return Transaction(outcomes, dead_letters, commits)
 
     def committed(self, wall: float) -> "list[Work]":
         """
         The transaction is committed: its offsets are finished, its command ids known. Returns its commands.
         """
         works, self._taken = self._taken, []
+        self._under_way = False
+        self._anchors.clear()
         finished: dict[Partition, list[int]] = {}
         for work in works:
             if not work.dropped:
@@ -129,25 +141,33 @@ class Ledger:
         The transaction was not committed: its results go again, first and in the same order.
         """
         works, self._taken = self._taken, []
+        self._under_way = False
         self._emitted.extendleft(work for work in reversed(works) if not work.dropped)
 
-    def metadata_refused(self) -> None:
+    def anchor(self, partition: "Partition") -> None:
         """
-        As ``aborted``; and the partition with the longest bitmap may not run so far ahead any more.
+        Nothing was ever committed for the partition: the next transaction commits where it begins, or a restart before the
+        first outcome would choose another beginning.
         """
-        partitions = {work.partition for work in self._taken}
-        if partitions:
-            widest = max(
-                partitions, key=lambda each: len(each.offsets.propose(()).metadata) + each.offsets.gap
-            )
-            widest.offsets.halve()
-        self.aborted()
+        self._anchors.add(partition)
+
+    def shrink(self, outcome_id: str, *, is_dead_letter: bool) -> None:
+        """
+        The broker takes no record as large as this one: makes it smaller, each time it is refused.
+        """
+        for work in self._taken:
+            if work.outcome_id == outcome_id:
+                if is_dead_letter:
+                    work.letter_bytes = (work.letter_bytes or FIRST_SMALLER_LETTER * 2) // 2
+                elif work.outcome is not None:
+                    work.outcome = smaller(work.outcome)
 
     def forget_dropped(self) -> None:
         """
         Forgets the results of dropped commands.
         """
         self._emitted = deque(work for work in self._emitted if not work.dropped)
+        self._anchors = {partition for partition in self._anchors if not partition.closing}
 
     def _take(self) -> "list[Work]":
         """

@@ -4,6 +4,8 @@
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from worker.domain.actions import Target
 from worker.domain.dedupe import NO_PARAMETERS, Known
 from worker.domain.effects import DeadLetter
@@ -120,10 +122,28 @@ def dead_letter_of(work: "Work", topic: str) -> DeadLetter | None:
     """
     outcome, rejected = work.outcome, work.rejected
     if rejected is not None:
-        return DeadLetter(work.record, topic, work.outcome_id, rejected.code, rejected.message)
+        return DeadLetter(
+            work.record, topic, work.outcome_id, rejected.code, rejected.message, work.letter_bytes
+        )
     if outcome is None or outcome.status not in DEAD or outcome.error is None:
         return None
-    return DeadLetter(work.record, topic, work.outcome_id, outcome.error.code, outcome.error.message)
+    return DeadLetter(
+        work.record, topic, work.outcome_id, outcome.error.code, outcome.error.message, work.letter_bytes
+    )
+
+
+def smaller(outcome: Outcome) -> Outcome:
+    """
+    The same outcome with less of its history, for a broker that takes only small records: first the calls go, then the
+    texts of results, then what the command brought besides its users.
+    """
+    if outcome.calls:
+        return structs.replace(outcome, calls=[], calls_omitted=outcome.calls_omitted + len(outcome.calls))
+    if any(result.error_info for result in outcome.results):
+        return structs.replace(
+            outcome, results=[structs.replace(result, error_info=None) for result in outcome.results]
+        )
+    return structs.replace(outcome, metadata=None, request_ids=[])
 
 
 def traceparent_of(work: "Work") -> str | None:

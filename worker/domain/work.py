@@ -120,13 +120,14 @@ class Work:
         lane: The (app, endpoint) it goes to.
         started: A try carried one of its members, or a started command waits for it.
         emitted: Its outcome is made and handed on to be published.
+        letter_bytes: The most that its dead letter may have, once a broker refused it for its size.
         dropped: It is no longer this process's business: its partition went, or the worker stops.
 
     """
 
     __slots__ = (
         "attempts", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
-        "followers", "lane", "last_answer_at", "left", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
+        "followers", "lane", "last_answer_at", "left", "letter_bytes", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
         "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
     )  # fmt: skip
 
@@ -158,6 +159,7 @@ class Work:
         self.first_sent_at: float | None = None
         self.last_answer_at: float | None = None
         self.outcome: Outcome | None = None
+        self.letter_bytes: int | None = None
         self.command: Command
         self.lane: Lane
 

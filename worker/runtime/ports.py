@@ -146,5 +146,3 @@ class Log(Protocol):
         """
         One line.
         """
-
-
