@@ -30,6 +30,8 @@ REQUEST_ID_ENDPOINTS: Final = frozenset(
 )
 """Endpoints whose answers carry a RequestId."""
 
+ADMINISTRATOR: Final = "administrator"
+"""The admin in whose name the worker calls: never to be acted on."""
 MEMBERS_PER_CALL: Final = 20
 QUOTA: Final = 200
 """Requests in any rolling second, per endpoint and app."""

@@ -8,10 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.demo.contract import BAN, KICK, UNBAN, UPDATE
+from worker.demo.contract import ADMINISTRATOR, BAN, KICK, UNBAN, UPDATE
 
-ADMINISTRATOR: Final = "administrator"
-"""The admin whose signature the worker uses: it is never to be acted on."""
 MEGABYTE: Final = 1_000_000
 """Bytes: as much as the usual broker takes (1,048,588 with everything around it)."""
 

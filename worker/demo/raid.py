@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.demo.contract import BAN, KICK, LIVE_UNBAN, TARGET_FIELDS, UNBAN, UPDATE, Effect, MemberInfo
-from worker.demo.malformed import ADMINISTRATOR, malformed
+from worker.demo.malformed import malformed
 
 ROOMS: Final = 50
 ZIPF: Final = 1.0
@@ -236,6 +236,3 @@ class _Planner:
         )
         key = target.encode() if keyed else None
         return Planned(key, msgspec.json.encode(body), fate, command_id, target, users, effect)
-
-
-__all__ = ["ADMINISTRATOR", "Fate", "Planned", "Raid", "plan"]
