@@ -27,12 +27,14 @@ class Journey:
     Lets a call be tried ``retries`` more times; each further try has a body of its own.
 
     Attributes:
+        send: What further tries send; its ``"n":1`` counts up.
         may: The fence: what ``may_send`` answers.
         permits: Cleared, the next try waits.
 
     """
 
     retries: int = 0
+    send: Send = FIRST
     may: "Callable[[], bool]" = lambda: True
     permits: asyncio.Event = field(default_factory=asyncio.Event)
     tries: "list[Try]" = field(default_factory=list)
@@ -56,7 +58,8 @@ class Journey:
         self.told.append("permit")
         await self.permits.wait()
         number = len(self.tries) + 1
-        return msgspec.structs.replace(FIRST, number=number, body=b'{"GroupId":"g","n":%d}' % number)
+        body = self.send.body.replace(b'"n":1', b'"n":%d' % number)
+        return msgspec.structs.replace(self.send, number=number, probe=False, body=body)
 
 
 @dataclass(slots=True)
