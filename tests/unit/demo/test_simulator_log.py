@@ -1,0 +1,67 @@
+# The simulator's log as evidence: read exactly as the simulator writes it.
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.demo.contract import BAN, ENDPOINTS, UPDATE, Effect, MemberInfo
+from worker.demo.simulator_log import read_log, requests_of
+from worker.simulator.journal import AppliedLine, Line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def line(seq: int, **fields: Any) -> Line:
+    given: dict[str, Any] = {
+        "seq": seq, "at": 10.0 + seq, "wall": 1000.0 + seq, "sdkappid": 1, "endpoint": ENDPOINTS[BAN], "target": "room",
+        "users": ("a", "b"), "parameters": {"Duration": 60, "Description": "spam"}, "http_status": 200, "error_code": 0,
+        "request_id": None, "applied": ("a", "b"), "applied_at": 10.5 + seq, "applies_later": False,
+        "answered_at": 11.0 + seq, "fault": None, "ignored": (),
+    }  # fmt: skip
+    return Line(**(given | fields))
+
+
+def read(*lines: Line | AppliedLine) -> Any:
+    return requests_of([msgspec.json.encode(one) for one in lines])
+
+
+def test_a_request_is_read_with_its_effect_at_the_time_of_the_wall_clock() -> None:
+    (request,) = read(line(1))
+
+    assert request.effect == Effect(BAN, 60, reason="spam")
+    assert (request.read_at, request.code, request.users) == (1001.0, 0, ("a", "b"))
+    assert request.applied == {"a": (1001.5, 1), "b": (1001.5, 1)}
+
+
+def test_an_effect_that_came_after_its_line_is_joined_to_its_request() -> None:
+    lost = line(2, applied=(), applied_at=None, applies_later=True, http_status=None, error_code=None)
+    late = AppliedLine(2, 1, ENDPOINTS[BAN], "room", ("a",), 14.0)
+
+    (request,) = read(late, lost)
+
+    assert request.applied == {"a": (1004.0, 2)}
+    assert request.code is None
+
+
+def test_requests_come_in_the_order_in_which_they_were_read() -> None:
+    assert [request.read_at for request in read(line(3), line(1), line(2))] == [1001.0, 1002.0, 1003.0]
+
+
+def test_an_update_is_read_field_by_field() -> None:
+    info = {"Member_Account": "a", "NameCard": "guest", "Role": "Member"}
+    (request,) = read(
+        line(1, endpoint=ENDPOINTS[UPDATE], users=("a",), parameters={"MemberInfo": info}, request_id="Id")
+    )
+
+    assert request.effect == Effect(UPDATE, info=MemberInfo("guest", "Member"))
+    assert request.request_id == "Id"
+
+
+def test_requests_to_unknown_endpoints_are_left_out(tmp_path: "Path") -> None:
+    log = tmp_path / "calls.jsonl"
+    log.write_bytes(
+        msgspec.json.encode(line(1, endpoint="other/thing")) + b"\n" + msgspec.json.encode(line(2)) + b"\n"
+    )
+
+    assert [request.endpoint for request in read_log(log)] == [ENDPOINTS[BAN]]
