@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import Effect, Halt, Record, Send, Transaction, Try
     from worker.domain.engine import Engine
     from worker.domain.publishing import PublishResult
+    from worker.domain.snapshots import Snapshot
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
@@ -44,7 +45,7 @@ class Service:
     """
     Runs one engine. All methods belong to the loop's thread, but for those of the consumer's Listener.
 
-    ``stopped`` is set with the reason when the worker cannot go on.
+    ``stopped`` is set with the reason when the worker cannot go on, ``drained`` when nothing is left after ``stop``.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Service:
         self._refusal: str | None = None
         self.pulse = time.monotonic()
         self.stopped: Future[WorkerError] = Future()
+        self.drained = asyncio.Event()
 
     def connect(
         self, consumer: "ports.Consumer", publisher: "ports.Publisher", restorer: "ports.Restorer"
@@ -135,7 +137,7 @@ class Service:
 
     def stop(self) -> None:
         """
-        Starts nothing new, finishes what is started. ``idle`` tells when that is done.
+        Starts nothing new, finishes what is started.
         """
         self._stopping = True
         self._settle(self._engine.stopping(time.monotonic()))
@@ -168,6 +170,12 @@ class Service:
         if self._epochs.keys() - self._ready:
             return "partitions are being restored", self._engine.halts
         return None, self._engine.halts
+
+    def snapshot(self) -> "Snapshot":
+        """
+        The engine now.
+        """
+        return self._engine.snapshot(time.monotonic())
 
     async def aclose(self) -> None:
         """
@@ -320,6 +328,8 @@ class Service:
         for handover in self._handovers[:]:
             if not self._publishing and self._engine.quiet(handover.numbers):
                 self._end_handover(handover)
+        if self._stopping and self.idle:
+            self.drained.set()
         self._wind()
 
     def _carry_out(self, effect: "Effect") -> None:
@@ -364,7 +374,9 @@ class Service:
         now = time.monotonic()
         if self._may_wait(now):
             if self._engine.unpublished and self._publish_timer is None:
-                self._publish_timer = self._loop.call_at(self._published_at + PUBLISH_INTERVAL, self._publish_now)
+                self._publish_timer = self._loop.call_at(
+                    self._published_at + PUBLISH_INTERVAL, self._publish_now
+                )
             return
         transaction = self._engine.transaction(now)
         if transaction is None:

@@ -1,0 +1,290 @@
+# Wiring: the one place that knows everybody. Settings become options, options become parts, parts are joined and run.
+#
+# It builds and starts and ends; it decides nothing about commands.
+
+import asyncio
+import gc
+import os
+import secrets
+import socket
+import sys
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from worker import __version__
+from worker.broker.consumer import Consumer
+from worker.broker.options import KafkaOptions, Start
+from worker.broker.publisher import Publisher
+from worker.broker.restore import Restorer
+from worker.broker.topics import inspect, problems
+from worker.domain.dedupe import known_of
+from worker.domain.engine import Engine
+from worker.domain.outcomes import Worker
+from worker.domain.rules import Rules
+from worker.errors import Problem, SettingsError
+from worker.runtime import lifecycle
+from worker.runtime.http import Obstacle, Server
+from worker.runtime.metrics import CONTENT_TYPE, Metrics, Vitals
+from worker.runtime.service import Service
+from worker.runtime.telemetry import configure_logging
+from worker.settings import secrets_of
+from worker.tencent.client import Client
+from worker.tencent.options import App, HttpOptions, base_url
+
+if TYPE_CHECKING:
+    from worker.runtime.telemetry import Log
+    from worker.settings import Settings
+
+OBSERVE_SECONDS: Final = 1.0
+"""How often gauges are set."""
+STALL_SECONDS: Final = 1.0
+"""A loop that did not run for so long is told of."""
+PUBLISHER_CLOSE_SECONDS: Final = 10.0
+CONSUMER_CLOSE_SECONDS: Final = 10.0
+"""What the end of each may take, beyond the drain."""
+SWITCH_INTERVAL: Final = 0.001
+"""
+Seconds until a thread that computes lets another run. At Python's 5 ms, the loop would wait that long for the publisher
+at each answer.
+"""
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Open commands are many small long-lived objects: the default would look through them every few hundred commands."""
+
+
+def run(settings: "Settings") -> int:
+    """
+    Runs the worker until a signal. Returns the exit code: 0 after a clean stop, 1 failed.
+
+    Raises SettingsError when the settings do not fit the cluster, BrokerError when Kafka cannot be reached at the start.
+    """
+    log = configure_logging(settings.log.level, settings.log.format, secrets_of(settings))
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(*GC_THRESHOLDS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, log))
+
+
+async def _run(settings: "Settings", log: "Log") -> int:
+    stop = lifecycle.Stop(log)
+    name = worker_name(settings)
+    options = kafka_options(settings, name)
+    log(
+        "worker.started",
+        version=__version__,
+        name=name,
+        group=options.group_id,
+        apps=sorted(settings.tencent.apps),
+    )
+    partitions = await asyncio.to_thread(_fitting_partitions, settings, options)
+    rules = rules_of(settings, options.command_topic, partitions, Worker(name, __version__))
+    engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
+    client = Client(apps_of(settings), http_options(settings), on_event=log.notice)
+    metrics = Metrics(window=rules.window)
+    service = Service(engine, client, metrics, log, handover=settings.kafka.handover_seconds)
+    consumer = Consumer(options, service, log.notice)
+    publisher = Publisher(options, consumer, log.notice)
+    service.connect(consumer, publisher, Restorer(options, known_of, log.notice))
+    server = Server(
+        settings.server.host,
+        settings.server.port,
+        pulse_age=lambda: time.monotonic() - service.pulse,
+        obstacles=lambda: _obstacles(service),
+        metrics=lambda: (metrics.text(), CONTENT_TYPE),
+    )
+    port = await server.start()
+    log("server.started", host=settings.server.host, port=port)
+    observing = asyncio.create_task(_observe(service, consumer, client, metrics, rules, log))
+    try:
+        await asyncio.to_thread(publisher.start)
+        gc.freeze()
+        consumer.start()
+        why = await lifecycle.until_stopped(service, stop)
+        return await _end(service, consumer, publisher, settings, log, why)
+    finally:
+        observing.cancel()
+        await service.aclose()
+        await server.close()
+
+
+async def _end(
+    service: Service, consumer: Consumer, publisher: Publisher, settings: "Settings", log: "Log", why: object
+) -> int:
+    began = time.monotonic()
+    code = lifecycle.FAILED
+    left = service.open
+    if isinstance(why, str):
+        code = lifecycle.CLEAN
+        log("worker.stopping", signal=why, drain_seconds=settings.drain_seconds)
+        left = await lifecycle.drain(service, settings.drain_seconds)
+    else:
+        log("worker.failed", reason=str(why), exc_info=why)
+    await asyncio.to_thread(consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
+    await asyncio.to_thread(publisher.close, PUBLISHER_CLOSE_SECONDS)
+    if service.stopped.done():
+        code = lifecycle.FAILED
+    log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
+    return code
+
+
+async def _observe(
+    service: Service, consumer: Consumer, client: Client, metrics: Metrics, rules: Rules, log: "Log"
+) -> None:
+    """
+    Once a second: the gauges, the loop's stalls, and whether the topic still has its partitions.
+    """
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(OBSERVE_SECONDS)
+        stalled = time.monotonic() - before - OBSERVE_SECONDS
+        if stalled > STALL_SECONDS:
+            log("loop.stalled", seconds=round(stalled, 3))
+        snapshot = service.snapshot()
+        lags = {
+            each.partition: lag + each.gap
+            for each in snapshot.partitions
+            if (lag := consumer.lag(each.partition)) is not None
+        }
+        signatures = {app: (signer.age(), signer.expires_in()) for app, signer in client.signers.items()}
+        ready = not _obstacles(service)
+        metrics.observe(snapshot, Vitals(time.monotonic() - service.pulse, ready, lags, signatures))
+        count = consumer.partition_count()
+        if count is not None and count != rules.partitions:
+            service.refuse(
+                f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
+                "then start them again"
+            )
+
+
+def _obstacles(service: Service) -> list[Obstacle]:
+    refusal, halts = service.tells
+    found = [] if refusal is None else [Obstacle(refusal)]
+    for halt in halts:
+        where = (
+            f"{halt.app} is halted" if halt.endpoint is None else f"{halt.endpoint} of {halt.app} is halted"
+        )
+        found.append(Obstacle(f"{where}: {halt.reason}", halt.mend))
+    return found
+
+
+def _fitting_partitions(settings: "Settings", options: KafkaOptions) -> int:
+    """
+    How many partitions the command topic has. Raises SettingsError when topics or limits do not fit.
+    """
+    report = inspect(options)
+    found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
+    partitions = 0 if report.command is None else report.command.partitions
+    limits = {"limits.calls_per_second": settings.limits.calls_per_second}
+    limits |= {f"limits.per_endpoint.{name}": value for name, value in settings.limits.per_endpoint.items()}
+    found += [
+        Problem(
+            name,
+            f"raise it to at least {partitions}, the partitions of the command topic: each owns a slice",
+            value=value,
+        )
+        for name, value in limits.items()
+        if value < partitions
+    ]
+    if found:
+        raise SettingsError(found)
+    return partitions
+
+
+def worker_name(settings: "Settings") -> str:
+    """
+    What this replica is called: no two live ones share it, and a restarted container keeps it.
+    """
+    return settings.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def kafka_options(settings: "Settings", name: str) -> KafkaOptions:
+    """
+    The settings as the broker's room takes them.
+    """
+    kafka = settings.kafka
+    return KafkaOptions(
+        bootstrap_servers=",".join(kafka.bootstrap_servers),
+        group_id=kafka.group_id,
+        command_topic=kafka.command_topics[0],
+        outcome_topic=kafka.outcome_topic,
+        dead_letter_topic=kafka.dead_letter_topic,
+        client_name=name,
+        instance_id=kafka.instance_id,
+        start=_start(kafka.start),
+        handover=kafka.handover_seconds,
+        session_timeout=kafka.consumer_seconds("session_timeout_ms"),
+        heartbeat_interval=kafka.consumer_seconds("heartbeat_interval_ms"),
+        max_poll_interval=kafka.consumer_seconds("max_poll_interval_ms"),
+        restore_records=settings.dedupe.restore_records,
+        restore_window=settings.dedupe.window_seconds,
+        cloudevents_headers=kafka.cloudevents_headers,
+        common=kafka.options("common"),
+        consumer=kafka.options("consumer"),
+        producer=kafka.options("producer"),
+    )
+
+
+def _start(text: str) -> Start:
+    named: dict[str, Start] = {"earliest": "earliest", "latest": "latest"}
+    return named.get(text) or datetime.fromisoformat(text)
+
+
+def rules_of(settings: "Settings", topic: str, partitions: int, worker: Worker) -> Rules:
+    """
+    The settings as the engine takes them.
+    """
+    limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
+    from_send = limits.window_from == "send"
+    return Rules(
+        topic=topic,
+        partitions=partitions,
+        apps={name: app.identifier for name, app in settings.tencent.apps.items()},
+        default_app=settings.tencent.app_by_default,
+        worker=worker,
+        protected_users=frozenset(settings.tencent.protected_users),
+        default_calls_per_second=limits.calls_per_second,
+        calls_per_second=limits.per_endpoint,
+        window=1.0 + limits.window_margin_ms / 1000 if from_send else 1.0,
+        window_from_send=from_send,
+        max_wait=settings.batching.max_wait_seconds,
+        reasons_matter=settings.batching.reasons == "exact",
+        dedupe_window=dedupe.window_seconds,
+        restore_records=dedupe.restore_records,
+        effect_window=dedupe.effect_window_seconds,
+        supersede=dedupe.supersede,
+        max_attempts=retry.max_attempts,
+        give_up_after=retry.give_up_after_seconds,
+        max_gap=settings.kafka.max_gap,
+    )
+
+
+def apps_of(settings: "Settings") -> list[App]:
+    """
+    The apps as the client takes them.
+    """
+    return [
+        App(
+            name=name,
+            sdk_app_id=app.sdk_app_id,
+            identifier=app.identifier,
+            base_url=app.base_url if app.base_url is not None else base_url(app.region or ""),
+            secret_key=None if app.secret_key is None else app.secret_key.get_secret_value(),
+            secret_key_file=app.secret_key_file,
+        )
+        for name, app in settings.tencent.apps.items()
+    ]
+
+
+def http_options(settings: "Settings") -> HttpOptions:
+    """
+    How calls are made.
+    """
+    limits = settings.limits
+    most = max([limits.calls_per_second, *limits.per_endpoint.values()])
+    return HttpOptions(
+        timeout=settings.http.timeout_seconds,
+        max_connections=settings.http.max_connections or most,
+        max_wait=settings.retry.max_wait_seconds,
+    )
