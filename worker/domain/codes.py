@@ -78,7 +78,7 @@ _TABLE: Final[dict[Verdict, tuple[int, ...]]] = {
     ),
     Verdict.FORBIDDEN: (10007, 100006),
     Verdict.REFUSED: (60003, 60015, 70206, 70402, 10005, 10010, 10011, 10015, 10016, 100004, 100015, 100020, 90001),
-    Verdict.MEMBER: (10019, 70107, 100005, 20003, 90048, 90012),
+    Verdict.MEMBER: (10019, 70107, 100005, 100016, 100017, 20003, 90048, 90012),
     Verdict.AMBIGUOUS: (10004, 100002),
 }  # fmt: skip
 
@@ -86,6 +86,7 @@ VERDICTS: Final[dict[int, Verdict]] = {code: verdict for verdict, codes in _TABL
 
 ALREADY: Final[dict[tuple[str, int], str]] = {
     ("room.kick_user_out", 100005): "the user is not in the room",
+    ("group.ban_group_member", 100016): "the user is banned already",
 }
 """Codes that say, of a member alone, that the wished state already holds: (action, code) -> why."""
 

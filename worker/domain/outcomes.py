@@ -211,8 +211,8 @@ _AS_STATUS: Final = {
 
 def cut(text: str) -> str:
     """
-    A text from outside, at most ``TEXT_BYTES`` bytes of UTF-8, never cut inside a character.
+    A text from outside, at most ``TEXT_BYTES`` bytes of UTF-8, never cut inside a character, and always encodable.
     """
-    if len(text) * 4 <= TEXT_BYTES:
-        return text
+    if text.isascii():
+        return text[:TEXT_BYTES]
     return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")
