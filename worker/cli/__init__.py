@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker import __version__
+from worker.cli.demo import demo
 from worker.cli.run import run
 from worker.cli.simulate import simulate
 from worker.errors import SettingsError, WorkerError
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(simulate)
+app.command()(demo)
 
 
 def _version(wanted: bool) -> None:
