@@ -78,7 +78,9 @@ def _open(usersig: str) -> _Signed | None:
     """
     try:
         packed = base64.b64decode(usersig.translate(_PLAIN), validate=True)
-        return _DECODER.decode(zlib.decompressobj().decompress(packed, _LONGEST_JSON))
+        stream = zlib.decompressobj()
+        content = stream.decompress(packed, _LONGEST_JSON)
+        return _DECODER.decode(content) if stream.eof else None  # else it was cut, or is too long
     except (binascii.Error, zlib.error, msgspec.DecodeError, ValueError):
         return None
 

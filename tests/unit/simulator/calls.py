@@ -1,0 +1,105 @@
+# Requests as a caller of the five endpoints would make them, and a judge to try them on. No sockets.
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import msgspec
+from TLSSigAPIv2 import TLSSigAPIv2
+
+from worker.simulator.board import Board
+from worker.simulator.door import Door, Request
+from worker.simulator.faults import Faults
+from worker.simulator.judge import Judge, Reaction
+from worker.simulator.signature import App
+from worker.simulator.state import World
+
+APP: Final = 1400000001
+KEY: Final = "5bd2850fff3ecb11d7c805251c51ee46"
+ADMIN: Final = "administrator"
+WALL: Final = 1_800_000_000.0
+
+BAN: Final = "group_open_http_svc/ban_group_member"
+UNBAN: Final = "group_open_http_svc/unban_group_member"
+LIVE_UNBAN: Final = "live_engine_http_srv/unban_member"
+KICK: Final = "room_engine_http_srv/kick_user_out"
+UPDATE: Final = "room_engine_http_srv/update_room_member_info"
+
+SAMPLES: Final[dict[str, dict[str, Any]]] = {
+    BAN: {"GroupId": "t1", "Members_Account": ["u1", "u2"], "Duration": 3600, "Description": "spam"},
+    UNBAN: {"GroupId": "t1", "Members_Account": ["u1", "u2"]},
+    LIVE_UNBAN: {"RoomId": "t1", "MemberList_Account": ["u1", "u2"]},
+    KICK: {"RoomId": "t1", "MemberList_Account": ["u1", "u2"], "Reason": "spam"},
+    UPDATE: {"RoomId": "t1", "MemberInfo": {"Member_Account": "u1", "NameCard": "jack", "Role": "Admin"}},
+}
+"""One good body for each endpoint, like the ones on its page."""
+
+
+def signed(
+    *, key: str = KEY, app: int = APP, identifier: str = ADMIN, expire: int = 10 * 365 * 86_400
+) -> str:
+    """
+    A UserSig as Tencent's own library makes it.
+    """
+    usersig: str = TLSSigAPIv2(app, key).gen_sig(identifier, expire)
+    return usersig
+
+
+def a_query(**changes: str | None) -> dict[str, str]:
+    """
+    The parameters of a good URL, with changes; None leaves one out.
+    """
+    good: dict[str, str | None] = {
+        "sdkappid": str(APP),
+        "identifier": ADMIN,
+        "usersig": signed(),
+        "random": "4294967295",
+        "contenttype": "json",
+    }
+    return {name: value for name, value in {**good, **changes}.items() if value is not None}
+
+
+def a_request(endpoint: str = BAN, body: dict[str, Any] | None = None, **changes: Any) -> Request:
+    """
+    A good request, with changes to its body.
+    """
+    fields = {**(SAMPLES[endpoint] if body is None else body), **changes}
+    return Request("POST", endpoint, a_query(), msgspec.json.encode(fields))
+
+
+@dataclass
+class Bench:
+    """
+    A judge with everything around it, and a clock that stands still until it is told otherwise.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    seed: int = 0
+    now: float = 100.0
+
+    def __post_init__(self) -> None:
+        self.world = World()
+        self.board = Board(self.faults)
+        self.door = Door([App(APP, (KEY,), (ADMIN,))])
+        self.judge = Judge(
+            self.door, self.board, self.world,
+            seed=self.seed, rng=random.Random(self.seed), request_id=lambda seq: f"id-{seq}",
+        )  # fmt: skip
+
+    def hear(self, request: Request | None = None, **changes: Any) -> Reaction:
+        """
+        Let the judge decide, now.
+        """
+        request = request or a_request()
+        if "query" in changes:
+            request = replace(request, query=changes["query"])
+        return self.judge.hear(request, self.now, WALL)
+
+    def carry_out(self, request: Request | None = None) -> Reaction:
+        """
+        Let the judge decide, and the effect take place at once.
+        """
+        reaction = self.hear(request)
+        if reaction.effect:
+            self.world.apply(reaction.effect, self.now)
+        return reaction
