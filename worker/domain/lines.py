@@ -215,6 +215,10 @@ class Lines:
         The member goes to the end of its line, unless the one that waits there makes it needless, or is made needless by it.
         """
         line, work = member.line, member.work
+        if self.is_over(member, now):
+            line.members.append(member)
+            self.settle(member, expired(member), now)
+            return
         while line.members and work.repeats is None:
             last = line.members[-1]
             if last.state is State.CALLED or last.work.repeats is not None:
