@@ -129,5 +129,8 @@ class Pulse:
 
 def _answer(well: bool, body: object) -> web.Response:
     return web.Response(
-        status=200 if well else 503, body=msgspec.json.encode(body), content_type="application/json", charset="utf-8"
+        status=200 if well else 503,
+        body=msgspec.json.encode(body),
+        content_type="application/json",
+        charset="utf-8",
     )

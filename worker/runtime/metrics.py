@@ -211,7 +211,12 @@ class Metrics:
             "kind": _DEDUPE.values(),
         }
         for row in ROWS:
-            if row.type == "counter" and row.labels and all(label in sets for label in row.labels) and row.key != "rebalances":
+            if (
+                row.type == "counter"
+                and row.labels
+                and all(label in sets for label in row.labels)
+                and row.key != "rebalances"
+            ):
                 for labels in product(*(sets[label] for label in row.labels)):
                     self._child(row.key, *labels)
         for kind in get_args(Rebalance):

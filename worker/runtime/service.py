@@ -12,65 +12,52 @@
 import asyncio
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
-from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
-from worker.errors import BrokerError, FencedError, WorkerError
+from worker.errors import BrokerError, WorkerError
+from worker.runtime.flights import Flights
+from worker.runtime.publishing import Publishing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from worker.domain.effects import Effect, Halt, Record, Send, Transaction, Try
+    from worker.domain.effects import Effect, Halt, Record
     from worker.domain.engine import Engine
-    from worker.domain.publishing import PublishResult
     from worker.domain.snapshots import Snapshot
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
-PUBLISH_INTERVAL: Final = 0.05
-"""
-Seconds between the beginnings of two transactions under load. Each costs some 10 ms of round trips and as many requests
-whether it holds one outcome or a hundred; the first after a pause goes at once.
-"""
-FULL_TRANSACTION: Final = 1000
-"""So many unpublished commands are not kept waiting for the interval."""
 RESTORE_BACKOFF: Final = (0.5, 10.0)
 """After a restoration that failed: the first wait, which doubles up to the second."""
 RESTORES_AT_ONCE: Final = 2
+NEVER: Final = float("inf")
 
 
 class Service:
     """
     Runs one engine. All methods belong to the loop's thread, but for those of the consumer's Listener.
 
-    ``stopped`` is set with the reason when the worker cannot go on, ``drained`` when nothing is left after ``stop``.
+    ``handover`` is how long, in seconds, partitions that go may wait for what is in progress. ``stopped`` is set with the
+    reason when the worker cannot go on, ``drained`` when nothing is left after ``stop``.
     """
 
-    def __init__(
-        self, engine: "Engine", client: "ports.Client", metrics: "Metrics", log: "ports.Log", handover: float
-    ) -> None:
+    def __init__(self, engine: "Engine", metrics: "Metrics", log: "ports.Log", handover: float) -> None:
         self._engine = engine
-        self._client = client
         self._metrics = metrics
         self._log = log
         self._handover = handover
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(RESTORES_AT_ONCE, thread_name_prefix="restore")
         self._consumer: ports.Consumer
-        self._publisher: ports.Publisher
         self._restorer: ports.Restorer
+        self._flights: Flights
+        self._publishing: Publishing
         self._epochs: dict[int, int] = {}
-        self._ready: set[int] = set()
+        self._begun: set[int] = set()
         self._handovers: list[_Handover] = []
-        self._flights: dict[str, _Flight] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._publishing = False
-        self._published_at = 0.0
-        self._publish_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._timer_at = NEVER
         self._stopping = False
         self._refusal: str | None = None
         self.pulse = time.monotonic()
@@ -78,15 +65,30 @@ class Service:
         self.drained = asyncio.Event()
 
     def connect(
-        self, consumer: "ports.Consumer", publisher: "ports.Publisher", restorer: "ports.Restorer"
+        self,
+        consumer: "ports.Consumer",
+        publisher: "ports.Publisher",
+        restorer: "ports.Restorer",
+        client: "ports.Client",
     ) -> None:
         """
-        Who consumes, publishes and restores. Called once, before anything happens.
+        Who consumes, publishes, restores and calls. Called once, before anything happens.
         """
         self._consumer = consumer
-        self._publisher = publisher
         self._restorer = restorer
-        self._settle([])
+        self._flights = Flights(
+            self._engine,
+            client,
+            self._metrics,
+            self._log,
+            settle=self._settle,
+            fail=self._fail,
+            fence=consumer.fence,
+        )
+        self._publishing = Publishing(
+            self._engine, publisher, self._metrics, settle=self._settle, fail=self._fail
+        )
+        self._wind()
 
     # Told by other threads: the consumer's Listener.
 
@@ -139,7 +141,7 @@ class Service:
         """
         Starts nothing new, finishes what is started.
         """
-        self._stopping = True
+        self._stopping = self._publishing.hurry = True
         self._settle(self._engine.stopping(time.monotonic()))
 
     @property
@@ -147,7 +149,7 @@ class Service:
         """
         Nothing is in progress or unpublished.
         """
-        return self._engine.idle and not self._publishing
+        return self._engine.idle and not self._publishing.is_busy
 
     @property
     def open(self) -> int:
@@ -167,7 +169,7 @@ class Service:
             return "stopping", self._engine.halts
         if not self._epochs:
             return "no partition is assigned yet", self._engine.halts
-        if self._epochs.keys() - self._ready:
+        if self._epochs.keys() - self._begun:
             return "partitions are being restored", self._engine.halts
         return None, self._engine.halts
 
@@ -181,13 +183,10 @@ class Service:
         """
         Ends the timers, the calls and the connections.
         """
-        for timer in (self._timer, self._publish_timer):
-            if timer is not None:
-                timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.aclose()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._publishing.close()
+        await self._flights.aclose()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     # Partitions.
@@ -197,7 +196,7 @@ class Service:
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
-            self._start(self._restore(number, epoch))
+            self._flights.spawn(self._restore(number, epoch))
 
     async def _restore(self, number: int, epoch: int) -> None:
         """
@@ -218,7 +217,7 @@ class Service:
             if self._epochs.get(number) == epoch:
                 self._metrics.restored(time.monotonic() - began)
                 effects = self._engine.assigned(number, restored, time.monotonic())
-                self._ready.add(number)
+                self._begun.add(number)
                 self._consumer.begin(number, restored.position, epoch)
                 self._settle(effects)
             return
@@ -228,6 +227,7 @@ class Service:
         self._metrics.rebalanced("revoked", len(numbers))
         handover = _Handover(numbers, done, now)
         self._handovers.append(handover)
+        self._publishing.hurry = True
         self._loop.call_later(self._handover, self._end_handover, handover)
         self._settle(self._engine.revoking(numbers, now))
 
@@ -235,6 +235,7 @@ class Service:
         if handover not in self._handovers:
             return
         self._handovers.remove(handover)
+        self._publishing.hurry = self._stopping or bool(self._handovers)
         now = time.monotonic()
         left = self._engine.open_of(handover.numbers)
         effects = self._forget(handover.numbers, now)
@@ -256,7 +257,7 @@ class Service:
     def _forget(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
         for number in numbers:
             self._epochs.pop(number, None)
-            self._ready.discard(number)
+            self._begun.discard(number)
         return self._engine.revoked(numbers, now)
 
     def _out_of_range(self, partition: int, was: int, now: int) -> None:
@@ -270,52 +271,6 @@ class Service:
         self._settle(self._engine.received(records, time.monotonic()))
         self._consumer.taken()
 
-    def asked(self, flight: "_Flight") -> None:
-        """
-        The call wants a permit for another try.
-        """
-        self._settle(self._engine.asked(flight.call_id, time.monotonic()))
-
-    def tried(self, flight: "_Flight", try_: "Try") -> None:
-        """
-        A request of the call has ended.
-        """
-        send = flight.send
-        self._metrics.tried(send, try_)
-        self._log(
-            "batch.answered",
-            call_id=send.call_id,
-            endpoint=send.endpoint,
-            members=send.members,
-            number=send.number,
-            verdict=try_.verdict.value,
-            error_code=try_.error_code,
-            elapsed_ms=round((try_.ended_at - try_.sent_at) * 1000, 1),
-        )
-        self._settle(self._engine.tried(send.call_id, try_, time.monotonic()))
-
-    def may_retry(self, flight: "_Flight") -> bool:
-        """
-        Whether another try is worth asking a permit for.
-        """
-        return self._engine.may_retry(flight.call_id, time.monotonic())
-
-    def may_send(self) -> bool:
-        """
-        Whether this process can prove that its partitions are still its own.
-        """
-        return time.monotonic() < self._consumer.fence()
-
-    async def _call(self, flight: "_Flight") -> None:
-        began = time.monotonic()
-        try:
-            last = await self._client.call(flight.send, flight)
-        finally:
-            self._flights.pop(flight.call_id, None)
-        now = time.monotonic()
-        self._metrics.called(flight.send, last.verdict, now - began)
-        self._settle(self._engine.answered(flight.call_id, now))
-
     # Effects.
 
     def _settle(self, effects: "list[Effect]") -> None:
@@ -324,9 +279,9 @@ class Service:
         """
         for effect in effects:
             self._carry_out(effect)
-        self._publish()
+        self._publishing.go_on()
         for handover in self._handovers[:]:
-            if not self._publishing and self._engine.quiet(handover.numbers):
+            if not self._publishing.is_busy and self._engine.quiet(handover.numbers):
                 self._end_handover(handover)
         if self._stopping and self.idle:
             self.drained.set()
@@ -335,15 +290,11 @@ class Service:
     def _carry_out(self, effect: "Effect") -> None:
         match effect:
             case Call(send):
-                flight = self._flights[send.call_id] = _Flight(self, send)
-                self._metrics.started(send)
-                flight.task = self._start(self._call(flight))
+                self._flights.start(send)
             case Permit(send):
-                if send.call_id in self._flights:
-                    self._flights[send.call_id].let_go(send)
+                self._flights.let_go(send)
             case Recall(call_id):
-                if call_id in self._flights:
-                    self._flights[call_id].task.cancel()
+                self._flights.take_back(call_id)
             case Pause(partition):
                 self._consumer.pause(partition)
             case Resume(partition):
@@ -352,70 +303,6 @@ class Service:
                 self._log(event, **fields)
             case _:
                 assert_never(effect)
-
-    def _start(self, work: Any) -> "asyncio.Task[None]":
-        task: asyncio.Task[None] = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failure = WorkerError("a fault of the code ended a task")
-            failure.__cause__ = error
-            self._fail(failure)
-
-    # Publishing.
-
-    def _publish(self) -> None:
-        if self._publishing:
-            return
-        now = time.monotonic()
-        if self._may_wait(now):
-            if self._engine.unpublished and self._publish_timer is None:
-                self._publish_timer = self._loop.call_at(
-                    self._published_at + PUBLISH_INTERVAL, self._publish_now
-                )
-            return
-        transaction = self._engine.transaction(now)
-        if transaction is None:
-            return
-        self._publishing = True
-        self._published_at = now
-        self._publisher.publish(transaction, partial(self._post, self._answered_for, transaction, now))
-
-    def _may_wait(self, now: float) -> bool:
-        """
-        Whether more results should be gathered before the next transaction.
-        """
-        if self._handovers or self._stopping or self._engine.unpublished >= FULL_TRANSACTION:
-            return False
-        return now < self._published_at + PUBLISH_INTERVAL
-
-    def _publish_now(self) -> None:
-        self._publish_timer = None
-        self._publish()
-
-    def _answered_for(self, transaction: "Transaction", began: float, result: "PublishResult") -> None:
-        self._publishing = False
-        now = time.monotonic()
-        match result:
-            case Published():
-                self._metrics.published(transaction, now - began)
-                self._settle(self._engine.published(now))
-                return
-            case Fenced(reason):
-                self._fail(FencedError(reason))
-            case Aborted():
-                self._settle(self._engine.aborted(now))
-            case MetadataRefused(partition):
-                self._settle(self._engine.metadata_refused(partition, now))
-            case RecordTooLarge(outcome_id, is_dead_letter):
-                self._settle(self._engine.too_large(outcome_id, now, is_dead_letter=is_dead_letter))
-            case _:
-                assert_never(result)
-        self._metrics.aborted(now - began)
 
     # Time.
 
@@ -434,7 +321,7 @@ class Service:
 
     def _tick(self) -> None:
         self._timer = None
-        self._timer_at = float("inf")
+        self._timer_at = NEVER
         now = time.monotonic()
         self.pulse = now
         self._settle(self._engine.tick(now, time.time()))
@@ -452,7 +339,7 @@ class Service:
             self.stopped.set_result(error)
 
     def __repr__(self) -> str:
-        return f"<Service of {self._engine!r}, {len(self._tasks)} tasks>"
+        return f"<Service of {self._engine!r}, {self._flights!r}>"
 
 
 class _Handover:
@@ -466,40 +353,3 @@ class _Handover:
         self.numbers = numbers
         self.done = done
         self.began = began
-
-
-class _Flight:
-    """
-    One call between its client and the engine: see ports.Flight.
-    """
-
-    __slots__ = ("_permit", "_service", "call_id", "send", "task")
-
-    def __init__(self, service: Service, send: "Send") -> None:
-        self._service = service
-        self._permit: asyncio.Future[Send] | None = None
-        self.call_id = send.call_id
-        self.send = send
-        self.task: asyncio.Task[None]
-
-    def may_send(self) -> bool:
-        return self._service.may_send()
-
-    def tried(self, try_: "Try") -> None:
-        self._service.tried(self, try_)
-
-    def may_retry(self) -> bool:
-        return self._service.may_retry(self)
-
-    async def permit(self) -> "Send":
-        self._permit = asyncio.get_running_loop().create_future()
-        self._service.asked(self)
-        self.send = await self._permit
-        return self.send
-
-    def let_go(self, send: "Send") -> None:
-        """
-        The next try may go.
-        """
-        if self._permit is not None and not self._permit.done():
-            self._permit.set_result(send)

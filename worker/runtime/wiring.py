@@ -83,10 +83,10 @@ async def _run(settings: "Settings", log: "Log") -> int:
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
     client = Client(apps_of(settings), http_options(settings), on_event=log.notice)
     metrics = Metrics(window=rules.window)
-    service = Service(engine, client, metrics, log, handover=settings.kafka.handover_seconds)
+    service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
     consumer = Consumer(options, service, log.notice)
     publisher = Publisher(options, consumer, log.notice)
-    service.connect(consumer, publisher, Restorer(options, known_of, log.notice))
+    service.connect(consumer, publisher, Restorer(options, known_of, log.notice), client)
     server = Server(
         settings.server.host,
         settings.server.port,

@@ -1,0 +1,122 @@
+# When the next transaction goes, and what its result means for the engine. One is under way at a time.
+#
+# Not here: what is in a transaction (domain/ledger.py), and how it is carried out (broker/publisher.py).
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final, assert_never
+
+from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+from worker.errors import FencedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.domain.effects import Effect, Transaction
+    from worker.domain.engine import Engine
+    from worker.domain.publishing import PublishResult
+    from worker.errors import WorkerError
+    from worker.runtime import ports
+    from worker.runtime.metrics import Metrics
+
+INTERVAL: Final = 0.05
+"""
+Seconds between the beginnings of two transactions under load. Each costs some 10 ms of round trips and as many requests
+whether it holds one outcome or a hundred; the first after a pause goes at once.
+"""
+FULL: Final = 1000
+"""So many unpublished commands are not kept waiting for the interval."""
+
+
+class Publishing:
+    """
+    Takes the engine's transactions to the publisher, one at a time.
+
+    ``settle`` carries out what the engine answers, ``fail`` is told when another process has taken this one's place.
+
+    Attributes:
+        hurry: Nothing waits for the interval: a handover or a drain waits for it.
+
+    """
+
+    def __init__(
+        self,
+        engine: "Engine",
+        publisher: "ports.Publisher",
+        metrics: "Metrics",
+        *,
+        settle: "Callable[[list[Effect]], None]",
+        fail: "Callable[[WorkerError], None]",
+    ) -> None:
+        self._engine = engine
+        self._publisher = publisher
+        self._metrics = metrics
+        self._settle = settle
+        self._fail = fail
+        self._loop = asyncio.get_running_loop()
+        self._began = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self.hurry = False
+        self.is_busy = False
+
+    def go_on(self) -> None:
+        """
+        Begins the next transaction, if there is one and it is time.
+        """
+        if self.is_busy:
+            return
+        now = time.monotonic()
+        unpublished = self._engine.unpublished
+        if not self.hurry and unpublished < FULL and now < self._began + INTERVAL:
+            if unpublished and self._timer is None:
+                self._timer = self._loop.call_at(self._began + INTERVAL, self._due)
+            return
+        transaction = self._engine.transaction(now)
+        if transaction is not None:
+            self.is_busy = True
+            self._began = now
+            self._publisher.publish(transaction, partial(self._post, transaction))
+
+    def close(self) -> None:
+        """
+        Begins no more.
+        """
+        self.is_busy = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _due(self) -> None:
+        self._timer = None
+        self.go_on()
+
+    def _post(self, transaction: "Transaction", result: "PublishResult") -> None:
+        # In the publisher's thread. A loop that is closed has nobody left to tell: the process is ending.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ended, transaction, result)
+
+    def _ended(self, transaction: "Transaction", result: "PublishResult") -> None:
+        self.is_busy = False
+        now = time.monotonic()
+        match result:
+            case Published():
+                self._metrics.published(transaction, now - self._began)
+                self._settle(self._engine.published(now))
+                return
+            case Aborted():
+                effects = self._engine.aborted(now)
+            case MetadataRefused(partition):
+                effects = self._engine.metadata_refused(partition, now)
+            case RecordTooLarge(outcome_id, is_dead_letter):
+                effects = self._engine.too_large(outcome_id, now, is_dead_letter=is_dead_letter)
+            case Fenced(reason):
+                self.is_busy = True
+                self._fail(FencedError(reason))
+                return
+            case _:
+                assert_never(result)
+        self._metrics.aborted(now - self._began)
+        self._settle(effects)
+
+    def __repr__(self) -> str:
+        return f"<Publishing {'busy' if self.is_busy else 'idle'}, {self._engine.unpublished} unpublished>"
