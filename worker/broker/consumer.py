@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, TopicPartition, errors
 
 from worker.broker.arguments import consumer_arguments
-from worker.broker.internals import known_partitions, opened
+from worker.broker.internals import finish_join, known_partitions, opened
 from worker.broker.membership import Membership
 from worker.broker.rebalances import FENCED, Rebalances
 from worker.domain.effects import Notice
@@ -34,6 +34,8 @@ BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After a poll that failed: the first wait, which doubles up to the second."""
 LOOK_SECONDS: Final = 0.25
 """How often positions, lags and the count of partitions are looked at."""
+METADATA_SECONDS: Final = 1.0
+"""How long the first join waits for the topic's metadata; longer than a broker needs."""
 TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
 """What passes by itself. The last two are not marked as such by kafka-python; they come when brokers are replaced."""
 
@@ -207,8 +209,18 @@ class Consumer:
             rebalances = Rebalances(consumer, self._options, self._membership, self._listener, self._notice)
             consumer.subscribe([self._options.command_topic], listener=rebalances)
             self._consumer = consumer
+            self._wait_for_metadata(consumer)
             return consumer, rebalances
         return None
+
+    def _wait_for_metadata(self, consumer: KafkaConsumer) -> None:
+        """
+        Without it the first to join assigns nothing to anybody, and a second rebalance follows at once.
+        """
+        deadline = time.monotonic() + METADATA_SECONDS
+        while known_partitions(consumer, self._options.command_topic) is None and time.monotonic() < deadline:
+            with self._wake:
+                self._wake.wait_for(lambda: self._stopping, METADATA_SECONDS / 100)
 
     def _poll_until_stopped(self, consumer: KafkaConsumer, rebalances: Rebalances) -> None:
         wait = BACKOFF_SECONDS[0]
@@ -236,6 +248,7 @@ class Consumer:
         self._look(consumer)
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> "dict[Any, list[ConsumerRecord]]":
+        finish_join(consumer)
         self._membership.polled(time.monotonic())
         polled: dict[Any, list[ConsumerRecord]] = consumer.poll(timeout_ms=round(timeout * 1000))
         return polled

@@ -51,6 +51,19 @@ def known_partitions(consumer: "KafkaConsumer", topic: str) -> int | None:
     return len(partitions) if partitions else None
 
 
+def finish_join(consumer: "KafkaConsumer") -> None:
+    """
+    Makes the next poll finish a join that the last one left unfinished. To be called before each poll.
+
+    When it is metadata that makes a consumer join (the first to arrive after it subscribed, or a new partition), and
+    ``poll()`` runs out of time meanwhile, kafka-python forgets the join: it waits for the next one without partitions and
+    without heartbeats, for ever.
+    """
+    coordinator: Any = consumer._coordinator  # noqa: SLF001
+    if coordinator.rejoining and not coordinator.rejoin_needed:
+        coordinator.request_rejoin()
+
+
 OUT: tuple[type[errors.KafkaError], ...] = (
     errors.UnknownMemberIdError,
     errors.IllegalGenerationError,

@@ -6,8 +6,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
-    from kafka.consumer.fetcher import ConsumerRecord
-
+    from worker.domain.effects import Record
     from worker.errors import WorkerError
 
 
@@ -31,7 +30,7 @@ class Listener(Protocol):
         These partitions are gone already: nothing of them can be published any more.
         """
 
-    def received(self, records: "list[ConsumerRecord]") -> None:
+    def received(self, records: "Sequence[Record]") -> None:
         """
         The next records. ``Consumer.taken()`` must be called once for each call.
         """

@@ -37,6 +37,8 @@ START_SECONDS: Final = 60.0
 """How long ``start`` tries to reach Kafka."""
 CLOSE_SECONDS: Final = 1.0
 """How long a producer with which nothing is wrong any more takes to close."""
+ABORT_SECONDS: Final = 5.0
+"""How long an abort is waited for. If it is not answered, the next producer's start ends the transaction."""
 REBALANCE_WAIT: Final = 0.05
 """After an abort because of a rebalance: it lasts some round trips, and each attempt costs the broker one transaction."""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
@@ -249,17 +251,20 @@ class Publisher:
     ) -> PublishResult:
         """
         Nothing of it was committed: says why, and leaves a producer that can begin anew, or none.
+
+        After a rebalance the producer is sound. After any other failure it is not trusted: its count of what the broker has
+        accepted may be off by what was refused.
         """
         cause = internals.error_of(producer) or error
         result = self._verdict(transaction, error, cause, begun)
-        if internals.is_broken(producer):
-            self._drop_producer()
-            return result
-        try:
-            if not internals.begin_abort(producer).wait(self._options.publish_timeout):
-                raise errors.KafkaTimeoutError("the abort was not answered in time")
-        except errors.KafkaError as exc:
-            self._tell("kafka.abort_failed", exc)
+        sound = isinstance(result, Aborted) and result.generation and not internals.is_broken(producer)
+        if not internals.is_broken(producer):
+            try:
+                sound = internals.begin_abort(producer).wait(ABORT_SECONDS) and sound
+            except errors.KafkaError as exc:
+                self._tell("kafka.abort_failed", exc)
+                sound = False
+        if not sound:
             self._drop_producer()
         return result
 

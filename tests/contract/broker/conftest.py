@@ -1,0 +1,71 @@
+# The broker's room on a real Kafka and in memory: one suite for both.
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.contract.broker.rig import Cluster, Member, MemoryCluster, RealCluster, until
+
+if TYPE_CHECKING:
+    from tests.conftest import Cluster as Running
+
+Join = Callable[..., Member]
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """
+    Both kinds. A test that asks for it holds for the fake and for the real one.
+    """
+    if request.param == "memory":
+        made: Cluster = MemoryCluster()
+    else:
+        running: Running = request.getfixturevalue("kafka")
+        made = RealCluster(running.bootstrap_servers)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def real_cluster(kafka: "Running") -> Iterator[RealCluster]:
+    made = RealCluster(kafka.bootstrap_servers)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def members() -> Iterator[list[Member]]:
+    made: list[Member] = []
+    yield made
+    for member in made:
+        member.close()
+
+
+@pytest.fixture
+def join(members: list[Member]) -> Join:
+    """
+    A member that has joined: ``join(cluster, "a", owns=(0, 1), batch_records=10)``.
+    """
+
+    def joined(
+        cluster: Cluster,
+        name: str = "a",
+        *,
+        owns: tuple[int, ...] | None = (0, 1),
+        begins: bool = True,
+        takes: bool = True,
+        **changes: Any,
+    ) -> Member:
+        member = Member(cluster, cluster.options(name, **changes))
+        member.begins = begins
+        member.takes = takes
+        members.append(member)
+        member.start()
+        if owns is not None:
+            until(lambda: member.owns(*owns), f"{name} owns {owns}")
+            if begins:
+                until(lambda: member.consumer.claim(owns) is not None, f"{name} has begun {owns}")
+        return member
+
+    return joined

@@ -1,0 +1,339 @@
+# What the contract of the broker's room is tried on: a cluster (real, or in memory) and members of one group.
+#
+# A Member is a small stand-in for the loop: it hears, begins what it is assigned, takes batches, and answers handovers as
+# the test tells it. Waiting is always for a condition, with a deadline.
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
+from kafka.admin import MemberToRemove
+
+from tests.fakes.broker import FakeConsumer, FakeKafka, FakePublisher, FakeRecord, FakeRestorer
+from worker.broker.consumer import Consumer
+from worker.broker.options import KafkaOptions
+from worker.broker.publisher import Publisher
+from worker.broker.restore import Restorer
+from worker.domain.dedupe import Known
+from worker.domain.effects import Commit, DeadLetter, Notice, Outgoing, Record, Transaction
+from worker.domain.outcomes import Outcome, Source, Status
+from worker.domain.outcomes import Worker as By
+from worker.domain.publishing import PublishResult
+from worker.errors import WorkerError
+
+if TYPE_CHECKING:
+    from worker.domain.effects import Restored
+
+PATIENCE = 30.0
+"""Seconds. Only a failing test waits so long."""
+
+
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """
+    Returns when the condition holds. Fails, saying what it waited for, when it does not in time.
+    """
+    deadline = time.monotonic() + patience
+    pulse = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {patience:.0f} s for: {what}"
+        pulse.wait(0.01)
+
+
+def known_of(value: bytes) -> Known | None:
+    """
+    A decoding that keeps the bytes, so that a test sees which records were read.
+    """
+    return Known(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
+
+
+class Cluster(Protocol):
+    """
+    The topics of one worker, as a test sees them from outside.
+    """
+
+    partitions: int
+
+    def options(self, name: str, **changes: Any) -> KafkaOptions: ...
+    def produce(self, partition: int, *values: bytes, key: bytes | None = None) -> list[int]: ...
+    def outcomes(self, partition: int) -> Sequence[Record]: ...
+    def dead_letters(self) -> Sequence[Record]: ...
+    def committed(self, partition: int) -> tuple[int, str] | None: ...
+    def consumer(self, member: "Member") -> Any: ...
+    def publisher(self, member: "Member", membership: Any) -> Any: ...
+    def restorer(self, member: "Member") -> Any: ...
+    def expel(self, member: "Member") -> None: ...
+    def close(self) -> None: ...
+
+
+class Member:
+    """
+    One process of the group.
+
+    Attributes:
+        handover: Called at a revocation, in a thread of its own; the handover is over when it returns.
+        begins: Whether it begins by itself what it is assigned.
+        takes: Whether it takes each batch at once.
+
+    """
+
+    def __init__(self, cluster: Cluster, options: KafkaOptions) -> None:
+        self.options = options
+        self.events: list[tuple[str, Any]] = []
+        self.records: list[Record] = []
+        self.batches: list[int] = []
+        self.restored: dict[int, Restored] = {}
+        self.epochs: dict[int, int] = {}
+        self.notices: list[Notice] = []
+        self.failure: WorkerError | None = None
+        self.handover: Callable[[Sequence[int]], None] = lambda _: None
+        self.begins = True
+        self.takes = True
+        self._pool = ThreadPoolExecutor(4)
+        self.consumer = cluster.consumer(self)
+        self.publisher = cluster.publisher(self, self.consumer)
+        self.restorer = cluster.restorer(self)
+
+    def start(self) -> "Member":
+        self.publisher.start()
+        self.consumer.start()
+        return self
+
+    def close(self) -> None:
+        self.consumer.close(10.0)
+        self.publisher.close(5.0)
+        self._pool.shutdown()
+
+    def begin(self, partition: int, epoch: int) -> None:
+        restored = self.restorer.restore(partition)
+        self.restored[partition] = restored
+        self.consumer.begin(partition, restored.position, epoch)
+
+    def publish(self, transaction: Transaction) -> PublishResult:
+        return self.publishing(transaction).result(PATIENCE)
+
+    def publishing(self, transaction: Transaction) -> "Future[PublishResult]":
+        future: Future[PublishResult] = Future()
+        self.publisher.publish(transaction, future.set_result)
+        return future
+
+    def publish_for(self, partition: int, offset: int, **changes: Any) -> PublishResult:
+        """
+        One outcome of the record at that offset, and the commit behind it.
+        """
+        return self.publish(
+            transaction_of([outcome_for(partition, offset)], {partition: Commit(offset + 1, "")}, **changes)
+        )
+
+    def values(self, partition: int) -> list[bytes | None]:
+        return [record.value for record in self.records if record.partition == partition]
+
+    def owns(self, *partitions: int) -> bool:
+        return bool(self.consumer.partitions == frozenset(partitions))
+
+    def saw(self, event: str) -> list[Any]:
+        return [told for name, told in self.events if name == event]
+
+    def noticed(self, event: str) -> list[Notice]:
+        return [notice for notice in self.notices if notice.event == event]
+
+    # What the consumer tells.
+
+    def assigned(self, partitions: Mapping[int, int]) -> None:
+        self.events.append(("assigned", tuple(partitions)))
+        self.epochs.update(partitions)
+        if self.begins:
+            for partition, epoch in partitions.items():
+                self._pool.submit(self.begin, partition, epoch)
+
+    def revoked(self, partitions: Sequence[int]) -> "Future[None]":
+        self.events.append(("revoked", tuple(partitions)))
+        return self._pool.submit(self.handover, partitions)
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        self.events.append(("lost", tuple(partitions)))
+
+    def received(self, records: Sequence[Record]) -> None:
+        self.records.extend(records)
+        self.batches.append(len(records))
+        if self.takes:
+            self.consumer.taken()
+
+    def out_of_range(self, partition: int, was: int, now: int) -> None:
+        self.events.append(("out_of_range", (partition, was, now)))
+
+    def failed(self, error: WorkerError) -> None:
+        self.failure = error
+
+
+def outcome_for(partition: int, offset: int, key: bytes | None = b"room", **changes: Any) -> Outgoing:
+    traceparent = changes.pop("traceparent", None)
+    outcome = Outcome(
+        outcome_id=f"commands-{partition}-{offset}",
+        command_id=changes.pop("command_id", f"id-{partition}-{offset}"),
+        status=Status.SUCCEEDED,
+        source=Source("commands", partition, offset),
+        worker=By("tester", "0"),
+        received_at="2025-01-01T00:00:00.000Z",
+        finished_at="2025-01-01T00:00:00.000Z",
+        queued_ms=0.0,
+        attempts=1,
+        **changes,
+    )
+    return Outgoing(partition=partition, key=key, outcome=outcome, traceparent=traceparent)
+
+
+def transaction_of(
+    outcomes: Iterable[Outgoing], commits: Mapping[int, Commit], dead_letters: Iterable[DeadLetter] = ()
+) -> Transaction:
+    return Transaction(outcomes=list(outcomes), dead_letters=list(dead_letters), commits=dict(commits))
+
+
+def record(partition: int, offset: int, value: bytes | None, **changes: Any) -> FakeRecord:
+    return FakeRecord(
+        "commands", partition, offset, changes.get("key"), value, list(changes.get("headers", []))
+    )
+
+
+class MemoryCluster:
+    """
+    The fake.
+    """
+
+    def __init__(self, partitions: int = 2) -> None:
+        self.partitions = partitions
+        self.kafka = FakeKafka(partitions)
+
+    def options(self, name: str, **changes: Any) -> KafkaOptions:
+        return _options("memory", "", name, changes)
+
+    def produce(self, partition: int, *values: bytes, key: bytes | None = None) -> list[int]:
+        return [self.kafka.produce(partition, value, key).offset for value in values]
+
+    def outcomes(self, partition: int) -> Sequence[Record]:
+        return list(self.kafka.outcomes[partition])
+
+    def dead_letters(self) -> Sequence[Record]:
+        return list(self.kafka.dead_letters)
+
+    def committed(self, partition: int) -> tuple[int, str] | None:
+        commit = self.kafka.committed.get(partition)
+        return None if commit is None else (commit.offset, commit.metadata)
+
+    def consumer(self, member: Member) -> FakeConsumer:
+        return FakeConsumer(self.kafka, member.options, member, member.notices.append)
+
+    def publisher(self, member: Member, membership: Any) -> FakePublisher:
+        return FakePublisher(self.kafka, member.options, membership, member.notices.append)
+
+    def restorer(self, member: Member) -> FakeRestorer:
+        return FakeRestorer(self.kafka, member.options, known_of, member.notices.append)
+
+    def expel(self, member: Member) -> None:
+        self.kafka.expel(member.consumer)
+
+    def close(self) -> None:
+        self.kafka.close()
+
+
+class RealCluster:
+    """
+    Topics of its own, and a group, on a real Kafka.
+    """
+
+    def __init__(
+        self, bootstrap_servers: str, partitions: int = 2, configs: Mapping[str, str] | None = None
+    ) -> None:
+        self.partitions = partitions
+        self.bootstrap_servers = bootstrap_servers
+        self.tag = f"-{uuid.uuid4().hex[:12]}"
+        self.admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
+        spec = {"num_partitions": partitions, "replication_factor": 1, "configs": dict(configs or {})}
+        names = [f"{stem}{self.tag}" for stem in ("commands", "outcomes", "dead-letters")]
+        self.admin.create_topics(dict.fromkeys(names, spec), wait_for_metadata=True)
+        self.producer = KafkaProducer(bootstrap_servers=bootstrap_servers)
+
+    def options(self, name: str, **changes: Any) -> KafkaOptions:
+        return _options(self.bootstrap_servers, self.tag, name, changes)
+
+    def produce(self, partition: int, *values: bytes, key: bytes | None = None) -> list[int]:
+        topic = f"commands{self.tag}"
+        sent = [self.producer.send(topic, value=value, key=key, partition=partition) for value in values]
+        self.producer.flush(PATIENCE)
+        return [future.get(PATIENCE).offset for future in sent]
+
+    def outcomes(self, partition: int) -> Sequence[Record]:
+        return self._read(f"outcomes{self.tag}", [partition])
+
+    def dead_letters(self) -> Sequence[Record]:
+        return self._read(f"dead-letters{self.tag}", range(self.partitions))
+
+    def committed(self, partition: int) -> tuple[int, str] | None:
+        place = TopicPartition(f"commands{self.tag}", partition)
+        group = f"workers{self.tag}"
+        told = self.admin.list_group_offsets({group: [place]})[group].get(place)
+        return None if told is None or told.offset < 0 else (told.offset, told.metadata)
+
+    def consumer(self, member: Member) -> Consumer:
+        return Consumer(member.options, member, member.notices.append)
+
+    def publisher(self, member: Member, membership: Any) -> Publisher:
+        return Publisher(member.options, membership, member.notices.append)
+
+    def restorer(self, member: Member) -> Restorer:
+        return Restorer(member.options, known_of, member.notices.append)
+
+    def expel(self, member: Member) -> None:
+        group = f"workers{self.tag}"
+        client = f"{member.options.client_name}-commands"
+        told = self.admin.describe_groups([group])[group]["members"]
+        member_id = next(each["member_id"] for each in told if each["client_id"] == client)
+        self.admin.remove_group_members(group, [MemberToRemove(member_id=member_id)])
+
+    def high_watermark(self, stem: str, partition: int) -> int:
+        place = TopicPartition(f"{stem}{self.tag}", partition)
+        told = self.admin.list_partition_offsets({place: OffsetSpec.LATEST}, IsolationLevel.READ_UNCOMMITTED)
+        return int(told[place].offset)
+
+    def close(self) -> None:
+        self.producer.close(timeout=5)
+        self.admin.close()
+
+    def _read(self, topic: str, partitions: Iterable[int]) -> list[Record]:
+        reader = KafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        places = [TopicPartition(topic, partition) for partition in partitions]
+        reader.assign(places)
+        reader.seek_to_beginning(*places)
+        ends = reader.end_offsets(places)
+        found: list[Record] = []
+        deadline = time.monotonic() + PATIENCE
+        while any(reader.position(place) < end for place, end in ends.items()):
+            assert time.monotonic() < deadline, f"{topic} gives nothing"
+            for batch in reader.poll(timeout_ms=200).values():
+                found.extend(batch)
+        reader.close(autocommit=False)
+        return found
+
+
+def _options(bootstrap_servers: str, tag: str, name: str, changes: dict[str, Any]) -> KafkaOptions:
+    values: dict[str, Any] = {
+        "bootstrap_servers": bootstrap_servers,
+        "group_id": f"workers{tag}",
+        "command_topic": f"commands{tag}",
+        "outcome_topic": f"outcomes{tag}",
+        "dead_letter_topic": f"dead-letters{tag}",
+        "client_name": name,
+        "session_timeout": 6.0,
+        "heartbeat_interval": 0.3,
+        "max_poll_interval": 30.0,
+        "transaction_timeout": 4.0,
+    }
+    return KafkaOptions(**{**values, **changes})

@@ -1,0 +1,251 @@
+# A transaction holds outcomes, dead letters and offsets together, or nothing of it is ever seen.
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from tests.contract.broker.rig import Cluster, Member, RealCluster, outcome_for, record, transaction_of, until
+from worker.domain.effects import Commit, DeadLetter
+from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+
+if TYPE_CHECKING:
+    from tests.conftest import Cluster as Running
+    from tests.contract.broker.conftest import Join
+
+
+def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(
+    cluster: Cluster, join: "Join"
+) -> None:
+    member = join(cluster)
+    letter = DeadLetter(record(0, 6, b"{", key=b"room"), "commands", "commands-0-6", "bad_json", "no JSON")
+
+    result = member.publish(
+        transaction_of(
+            [outcome_for(0, 5), outcome_for(1, 9)], {0: Commit(7, "AbC="), 1: Commit(8, "")}, [letter]
+        )
+    )
+
+    assert isinstance(result, Published)
+    assert result.records == 3
+    assert [each.key for each in cluster.outcomes(0)] == [b"room"]
+    assert len(cluster.outcomes(1)) == 1
+    assert [each.value for each in cluster.dead_letters()] == [b"{"]
+    assert (cluster.committed(0), cluster.committed(1)) == ((7, "AbC="), (8, ""))
+
+
+def test_an_outcome_keeps_the_partition_and_the_key_of_its_command_and_carries_its_headers(
+    cluster: Cluster, join: "Join"
+) -> None:
+    member = join(cluster)
+
+    member.publish(
+        transaction_of(
+            [outcome_for(1, 3, key=None), outcome_for(1, 4, command_id="ü", traceparent="00-1-2-01")],
+            {1: Commit(5, "")},
+        )
+    )
+
+    bare, traced = cluster.outcomes(1)
+    assert bare.key is None
+    assert list(bare.headers) == [("command_id", b"id-1-3"), ("status", b"succeeded")]
+    assert dict(traced.headers)["command_id"] == "ü".encode()
+    assert dict(traced.headers)["traceparent"] == b"00-1-2-01"
+    assert msgspec.json.decode(traced.value or b"")["outcome_id"] == "commands-1-4"
+
+
+def test_cloudevents_headers_are_there_only_by_the_setting(cluster: Cluster, join: "Join") -> None:
+    member = join(cluster, cloudevents_headers=True)
+
+    member.publish_for(0, 1)
+
+    headers = dict(cluster.outcomes(0)[0].headers)
+    assert headers["ce_specversion"] == b"1.0"
+    assert headers["ce_id"] == b"commands-0-1"
+    assert headers["ce_type"] == b"moderation.command.succeeded"
+
+
+def test_offsets_alone_can_be_committed(cluster: Cluster, join: "Join") -> None:
+    member = join(cluster)
+
+    result = member.publish(transaction_of([], {0: Commit(4, "Zg==")}))
+
+    assert isinstance(result, Published)
+    assert cluster.committed(0) == (4, "Zg==")
+
+
+def test_nothing_is_published_for_a_partition_that_is_not_owned(cluster: Cluster, join: "Join") -> None:
+    join(cluster, "a")
+    other = Member(cluster, cluster.options("b"))
+    other.publisher.start()
+
+    result = other.publish_for(0, 1)
+
+    other.close()
+    assert isinstance(result, Aborted)
+    assert result.generation
+    assert not cluster.outcomes(0)
+
+
+def test_a_result_from_an_earlier_ownership_is_not_published_in_the_next(
+    cluster: Cluster, join: "Join"
+) -> None:
+    """
+    In between another process may have redone it. The broker would not notice: the member's generation is a valid one.
+    """
+    member = join(cluster, begins=False)
+    epochs = dict(member.epochs)
+    cluster.expel(member)
+    until(lambda: member.saw("lost"), "the loss")
+    until(lambda: member.owns(0, 1) and member.epochs != epochs, "the next ownership")
+
+    too_early = member.publish_for(0, 1)
+    member.consumer.begin(0, 0, epochs[0])
+    begun_for_the_old = member.publish_for(0, 1)
+    member.consumer.begin(0, 0, member.epochs[0])
+    begun = member.publish_for(0, 1)
+
+    assert isinstance(too_early, Aborted)
+    assert isinstance(begun_for_the_old, Aborted)
+    assert isinstance(begun, Published)
+    assert len(cluster.outcomes(0)) == 1
+
+
+def test_results_of_an_aborted_transaction_can_be_sent_again_for_what_is_still_owned(
+    cluster: Cluster, join: "Join"
+) -> None:
+    first = join(cluster, "a")
+    join(cluster, "b", owns=None)
+    until(lambda: len(first.consumer.partitions) == 1, "the rebalance")
+    (kept,) = first.consumer.partitions
+    both = transaction_of([outcome_for(0, 1), outcome_for(1, 1)], {0: Commit(2, ""), 1: Commit(2, "")})
+
+    aborted = first.publish(both)
+    again = first.publish_for(kept, 1)
+
+    assert isinstance(aborted, Aborted)
+    assert aborted.generation
+    assert isinstance(again, Published)
+    assert [len(cluster.outcomes(partition)) for partition in (kept, 1 - kept)] == [1, 0]
+
+
+def test_metadata_that_the_broker_refuses_aborts_and_the_next_transaction_passes(
+    cluster: Cluster, join: "Join"
+) -> None:
+    member = join(cluster)
+    outcomes = [outcome_for(0, 1), outcome_for(1, 1)]
+
+    refused = member.publish(transaction_of(outcomes, {0: Commit(2, "x"), 1: Commit(2, "x" * 5000)}))
+    passed = member.publish(transaction_of(outcomes, {0: Commit(2, "x"), 1: Commit(2, "x" * 4096)}))
+
+    assert refused == MetadataRefused(1, 5000)
+    assert isinstance(passed, Published)
+    assert (len(cluster.outcomes(0)), len(cluster.outcomes(1))) == (1, 1)
+
+
+def test_a_record_that_is_too_large_is_named_and_the_others_can_go(cluster: Cluster, join: "Join") -> None:
+    member = join(cluster, record_bytes=20_000)
+    large = outcome_for(0, 2, metadata={"x": "y" * 30_000})
+
+    named = member.publish(transaction_of([outcome_for(0, 1), large], {0: Commit(3, "")}))
+    others = member.publish(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+
+    assert named == RecordTooLarge("commands-0-2", is_dead_letter=False)
+    assert isinstance(others, Published)
+    assert len(cluster.outcomes(0)) == 1
+
+
+def test_a_dead_letter_that_is_too_large_is_cut_down_and_goes(cluster: Cluster, join: "Join") -> None:
+    member = join(cluster, record_bytes=20_000)
+    huge = DeadLetter(
+        record(0, 1, b"z" * 30_000, key=b"room"), "commands", "commands-0-1", "too_large", "too large"
+    )
+
+    result = member.publish(transaction_of([], {0: Commit(2, "")}, [huge]))
+
+    assert isinstance(result, Published)
+    (letter,) = cluster.dead_letters()
+    assert letter.key == b"room"
+    assert dict(letter.headers)["x-value-omitted"] == b"30000"
+
+
+def test_a_second_process_of_the_same_name_fences_the_first(cluster: Cluster, join: "Join") -> None:
+    first = join(cluster, "same")
+    second = Member(cluster, cluster.options("same"))
+    second.publisher.start()
+
+    result = first.publish_for(0, 1)
+
+    second.close()
+    assert isinstance(result, Fenced)
+    assert not cluster.outcomes(0)
+
+
+def test_only_one_transaction_at_a_time(cluster: Cluster, join: "Join") -> None:
+    member = join(cluster)
+
+    first = member.publishing(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+    with pytest.raises(RuntimeError, match="already"):
+        member.publish_for(0, 2)
+
+    assert isinstance(first.result(30), Published)
+
+
+@pytest.mark.kafka
+def test_a_record_that_only_the_broker_refuses_is_named_too(kafka: "Running", join: "Join") -> None:
+    cluster = RealCluster(
+        kafka.bootstrap_servers, configs={"max.message.bytes": "10000", "compression.type": "producer"}
+    )
+    member = join(cluster, producer={"compression_type": None})
+    large = outcome_for(0, 2, metadata={"x": "y" * 30_000})
+
+    named = member.publish(
+        transaction_of([outcome_for(0, 1), large, outcome_for(1, 1)], {0: Commit(3, ""), 1: Commit(2, "")})
+    )
+    others = member.publish(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+
+    cluster.close()
+    assert named == RecordTooLarge("commands-0-2", is_dead_letter=False)
+    assert isinstance(others, Published)
+    assert len(cluster.outcomes(0)) == 1
+
+
+@pytest.mark.kafka
+def test_a_zombie_with_the_identity_of_an_older_generation_publishes_nothing(
+    real_cluster: RealCluster, join: "Join", members: list[Member]
+) -> None:
+    """
+    The broker's own check: even when the process has not noticed anything.
+    """
+    first = join(real_cluster, "a")
+    claim = first.consumer.claim([0, 1])
+    stale = first.consumer.group_metadata(claim)
+    join(real_cluster, "b", owns=None)
+    until(lambda: len(first.consumer.partitions) == 1, "the rebalance")
+    zombie = Member(real_cluster, real_cluster.options("zombie"))
+    members.append(zombie)
+    zombie.publisher = real_cluster.publisher(zombie, _Frozen(claim, stale))
+    zombie.publisher.start()
+
+    result = zombie.publish(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+
+    assert isinstance(result, Aborted)
+    assert result.generation
+    assert not real_cluster.outcomes(0)
+    assert real_cluster.committed(0) is None
+
+
+class _Frozen:
+    """
+    What a process believes that was stopped, and goes on.
+    """
+
+    def __init__(self, claim: object, metadata: object) -> None:
+        self._claim = claim
+        self._metadata = metadata
+
+    def claim(self, _: object) -> object:
+        return self._claim
+
+    def group_metadata(self, _: object) -> object:
+        return self._metadata
