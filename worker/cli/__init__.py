@@ -11,6 +11,7 @@ import typer
 
 from worker import __version__
 from worker.cli.demo import demo
+from worker.cli.demo import demo
 from worker.cli.run import run
 from worker.cli.simulate import simulate
 from worker.errors import SettingsError, WorkerError
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(simulate)
+app.command()(demo)
 app.command()(demo)
 
 

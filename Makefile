@@ -1,0 +1,71 @@
+# The commands of this repository. All of them need Python >= 3.11, make and git; what else they need they put into .venv,
+# locked by hash. What is installed once is not asked for again: a second run needs no network.
+
+VENV := .venv
+BIN := $(VENV)/bin
+FAST := tests/unit tests/property tests/simulation tests/docs
+
+# The first Python that is new enough. Another one: make PYTHON=/path/to/python …
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check docs lock clean chart-tools chart-test image-test
+
+help:  ## What there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(VENV)/dev.installed  ## The virtual environment, with everything that checks and tests need
+
+demo: $(VENV)/demo.installed  ## The product in a minute: a real Kafka, a local Tencent API, a raid (DEMO="--commands 2000")
+	@$(BIN)/moderation-worker demo $(DEMO)
+
+check: $(VENV)/dev.installed  ## Style, types, who imports whom, fast tests, the coverage of the core
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(FAST) -q --cov=worker.domain --cov-report=term --cov-fail-under=100
+
+test: $(VENV)/dev.installed  ## All tests, with a real Kafka (TESTS="tests/process -k kill")
+	$(BIN)/pytest $(or $(TESTS),tests --ignore=tests/chart --ignore=tests/image --ignore=tests/benchmarks)
+
+docs: $(VENV)/dev.installed  ## Makes anew what is made from the code: schemas, example settings, reference pages
+	$(BIN)/python -m tests.docs.pages
+
+chart-tools: $(VENV)/dev.installed  ## What chart-test needs (as root on Debian, and Go)
+	$(BIN)/python -m tests.chart.toolchain
+
+chart-test: $(VENV)/dev.installed  ## The chart, on a real API server
+	$(BIN)/pytest tests/chart
+
+image-test: $(VENV)/dev.installed  ## The image, built and run (as root on Debian)
+	$(BIN)/pytest tests/image
+
+# Each lock holds the one before it, so that they can share one environment.
+LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options $(UPGRADE)
+
+lock: $(VENV)/dev.installed  ## The locks of all requirements (UPGRADE=--upgrade for newer versions)
+	$(LOCK) --only-build-deps --build-deps-for wheel --output-file requirements-build.txt pyproject.toml
+	$(LOCK) --constraint requirements-build.txt --output-file requirements.txt pyproject.toml
+	$(LOCK) --constraint requirements-build.txt --constraint requirements.txt --extra demo \
+		--output-file requirements-demo.txt pyproject.toml
+	$(LOCK) --constraint requirements-build.txt --constraint requirements-demo.txt --extra demo \
+		--output-file requirements-dev.txt pyproject.toml requirements-dev.in
+
+clean:  ## Removes what make and the tools made here (what was fetched for Kafka stays in ~/.cache/moderation-worker)
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One dependency has no wheel: it is built with the locked setuptools, not with what an isolated build would fetch unhashed.
+# pip tells what it fetches to a person, and nothing to a log.
+$(VENV)/%.installed: requirements-build.txt requirements-%.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make needs Python >= 3.11: install it, or make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing: on Debian, apt install python3-venv"; exit 1; }
+	@echo "Installing requirements-$*.txt into $(VENV) (once)"
+	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; export PYTHONWARNINGS=ignore; pip="$(BIN)/python -m pip install --disable-pip-version-check $$quiet"; \
+	$$pip --require-hashes --requirement requirements-build.txt && \
+	$$pip --require-hashes --no-build-isolation --use-pep517 --requirement requirements-$*.txt && \
+	$$pip --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
