@@ -84,9 +84,7 @@ class Signer:
             self._locked_at = None
             self.reload()
             self._renew(forced=True)
-        elif (
-            not 0.0 <= self.age() < self._app.lifetime / 2
-        ):  # below 0: the clock was set back, and Tencent's is not ours
+        elif self._is_old():
             self.reload()
             self._renew(forced=False)
         return self._current
@@ -174,6 +172,10 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"<Signer of {self._app.name}: signature {self._current.serial}, {self.age():.0f} s old>"
+
+    def _is_old(self) -> bool:
+        # Below 0: our clock was set back, and for Tencent's the signature would come from the future.
+        return not 0.0 <= self.age() < self._app.lifetime / 2
 
     def _locked(self) -> bool:
         return self._locked_at is not None and self._timer() - self._locked_at < LOCK

@@ -263,7 +263,7 @@ class _Request(aiohttp.ClientRequest):
 
 
 class _NoCookies(CookieJar):
-    # Tencent sets none; one from a balancer on the way must not come back with every request, nor cost time.
+    # Tencent sets none. httpx would keep those of a balancer on the way, for nothing: no request takes any along.
     def extract_cookies(self, response: object, request: object) -> None:
         pass
 

@@ -98,7 +98,7 @@ async def test_every_fault_has_one_meaning(
     end_unknown: bool,
 ) -> None:
     await _healthy_once(client)
-    tencent.faults.put(**faults)  # type: ignore[arg-type]
+    tencent.faults.put(**faults)
 
     last = await client.call(a_call(), Journey())
 

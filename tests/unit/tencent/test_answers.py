@@ -96,6 +96,17 @@ def test_no_signature_passes_wherever_it_stands(before: str, after: str) -> None
     assert found.request_id == "[redacted]"
 
 
+@pytest.mark.parametrize("before", range(TEXT_BYTES - 60, TEXT_BYTES))
+def test_a_text_is_not_cut_inside_a_signature(before: int) -> None:
+    """Half of a signature would no longer look like one, and pass."""
+    text = json.dumps({"ErrorCode": 1, "ErrorInfo": "x" * before + Signer(APP).signature().value})
+
+    found = answers.read(text.encode())
+
+    assert found is not None
+    assert "eJ" not in found.error_info
+
+
 @pytest.mark.parametrize(
     ("text", "scrubbed"),
     [

@@ -429,6 +429,14 @@ def test_a_new_key_waits_for_the_end_of_a_lock(filed: Bench) -> None:
     assert made_with(filed.signer.signature().value, OTHER_KEY)
 
 
+def test_what_is_signed_after_a_lock_is_signed_with_the_key_of_then(filed: Bench) -> None:
+    filed.signer.lock()
+    _write(filed, OTHER_KEY)
+    filed.clock.passes(LOCK)
+
+    assert made_with(filed.signer.signature().value, OTHER_KEY)
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"not a key", None])
 def test_a_key_file_that_becomes_unusable_changes_nothing_and_is_told(
     filed: Bench, content: bytes | None
