@@ -79,6 +79,122 @@ _ROWS: Final[tuple[Event, ...]] = (
         ("name",),
         "A log event that is not in the catalogue: a fault of the code.",
     ),
+    # partitions
+    Event(
+        "partitions.assigned", "info", ("partitions",), "A rebalance gave these partitions to this replica."
+    ),
+    Event(
+        "partitions.revoked",
+        "info",
+        ("partitions", "left_open", "seconds"),
+        "A rebalance took them, after a handover of so many seconds. What was left open is the next owner's.",
+    ),
+    Event(
+        "partitions.lost",
+        "warning",
+        ("partitions", "left_open"),
+        "They went without a handover: this replica was not heard in time. The next owner redoes what was open.",
+    ),
+    Event(
+        "partition.restore_failed",
+        "warning",
+        ("partition", "reason", "next_try_seconds"),
+        "What is known of the partition could not be read back. Its commands wait; it is tried again.",
+    ),
+    Event(
+        "offset.out_of_range",
+        "error",
+        ("partition", "was", "now", "lost"),
+        "Kafka has deleted commands that were never read (retention, or a topic made anew): they are lost.",
+    ),
+    Event(
+        "record.key_missed",
+        "warning",
+        ("issuer",),
+        "This issuer sends records without a key: their order is not promised. Told once for each issuer.",
+    ),
+    # endpoints and apps
+    Event(
+        "breaker.opened",
+        "warning",
+        ("app", "endpoint", "error_code", "error"),
+        "The endpoint does not answer: only probes go until it does. Nothing is failed for it.",
+    ),
+    Event("breaker.closed", "info", ("app", "endpoint"), "The endpoint answers again."),
+    Event(
+        "app.halted",
+        "error",
+        ("app", "endpoint", "error_code", "reason", "mend"),
+        "The app's configuration is refused: its commands wait until it is mended.",
+    ),
+    Event("app.resumed", "info", ("app", "endpoint"), "The app's configuration is accepted again."),
+    Event(
+        "app.locked",
+        "error",
+        ("app", "endpoint", "error_code", "seconds"),
+        "Too many bad signatures: Tencent takes nothing of the app for so long.",
+    ),
+    Event(
+        "endpoint.halted",
+        "error",
+        ("app", "endpoint", "error_code", "reason", "mend"),
+        "The endpoint is not permitted to this app: its commands wait until that is mended.",
+    ),
+    Event("endpoint.resumed", "info", ("app", "endpoint"), "The endpoint is permitted again."),
+    # Kafka
+    Event(
+        "kafka.connect_failed",
+        "warning",
+        ("error", "next_try_seconds"),
+        "No broker could be reached. It is tried again without end.",
+    ),
+    Event("kafka.poll_failed", "warning", ("error", "next_try_seconds"), "A poll failed; it is tried again."),
+    Event(
+        "kafka.leave_failed",
+        "warning",
+        ("error", "next_try_seconds"),
+        "The group could not be left in order.",
+    ),
+    Event(
+        "kafka.publish_failed",
+        "warning",
+        ("error",),
+        "A transaction could not be carried out. Its results are kept and go again.",
+    ),
+    Event(
+        "kafka.abort_failed",
+        "warning",
+        ("error",),
+        "A transaction could not be aborted; the producer is made anew.",
+    ),
+    Event("kafka.commit_unanswered", "warning", ("error",), "A commit has no answer yet."),
+    Event(
+        "kafka.commit_unknown",
+        "warning",
+        ("error", "next_try_seconds"),
+        "A commit got no answer: it is found out from the committed offsets.",
+    ),
+    Event(
+        "kafka.handover_timed_out",
+        "warning",
+        ("partitions", "seconds"),
+        "The loop did not answer a revocation in time.",
+    ),
+    Event(
+        "kafka.handover_failed", "error", ("partitions", "error"), "A handover failed: a fault of the code."
+    ),
+    Event(
+        "kafka.partition_restored",
+        "info",
+        ("partition", "position", "known", "seconds"),
+        "What was done before on this partition is known again.",
+    ),
+    Event(
+        "kafka.no_committed_offset",
+        "warning",
+        ("partition", "start", "position", "records", "oldest_age_seconds"),
+        "The group has committed nothing here: it begins where kafka.start says, with so many records before it.",
+    ),
     # calls
     Event("batch.sent", "debug", ("call_id", "endpoint", "members", "number"), "A request left."),
     Event(

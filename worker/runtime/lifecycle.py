@@ -56,11 +56,11 @@ async def until_stopped(service: "Service", stop: Stop) -> "str | WorkerError":
     Waits for a signal or for the end of what the worker needs; returns the signal's name or the error.
     """
     asked = asyncio.ensure_future(stop.wait())
-    failed = asyncio.wrap_future(service.stopped)
-    await asyncio.wait((asked, failed), return_when=asyncio.FIRST_COMPLETED)
-    for waiting in (asked, failed):
-        waiting.cancel()
-    return service.stopped.result() if service.stopped.done() else asked.result()
+    await asyncio.wait((asked, service.stopped), return_when=asyncio.FIRST_COMPLETED)
+    if service.stopped.done():
+        asked.cancel()
+        return service.stopped.result()
+    return asked.result()
 
 
 async def drain(service: "Service", seconds: float) -> int:
@@ -68,9 +68,7 @@ async def drain(service: "Service", seconds: float) -> int:
     Finishes what is started, at most so many seconds long. Returns how many commands are left open, for the next owner.
     """
     service.stop()
-    failed = asyncio.wrap_future(service.stopped)
     drained = asyncio.ensure_future(service.drained.wait())
-    await asyncio.wait((drained, failed), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for waiting in (drained, failed):
-        waiting.cancel()
+    await asyncio.wait((drained, service.stopped), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    drained.cancel()
     return service.open

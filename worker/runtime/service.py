@@ -61,7 +61,7 @@ class Service:
         self._stopping = False
         self._refusal: str | None = None
         self.pulse = time.monotonic()
-        self.stopped: Future[WorkerError] = Future()
+        self.stopped: asyncio.Future[WorkerError] = self._loop.create_future()
         self.drained = asyncio.Event()
 
     def connect(
