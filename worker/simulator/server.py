@@ -134,6 +134,7 @@ class Simulator:
         self._connections: set[Connection] = set()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._welcomes: set[asyncio.Task[None]] = set()
         self._writer = ThreadPoolExecutor(1, "simulator-log")
         self._file: io.FileIO | None = None
         self._address = (config.host, config.port)
@@ -196,7 +197,7 @@ class Simulator:
         """
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._welcomes, return_exceptions=True)
         self._pulse.stop()
         self._desk.stop()
         for connection in tuple(self._connections):
@@ -231,15 +232,15 @@ class Simulator:
     async def _keep_door(self, listener: socket.socket) -> None:
         # Open, but for an outage of the kind "refuse". While it lasts the port is held by a socket that does not
         # listen: connections are refused, and nobody else can take the port.
+        loop = asyncio.get_running_loop()
         while True:
-            accepting = asyncio.get_running_loop().create_task(self._accept(listener))
+            loop.add_reader(listener.fileno(), self._accept, listener)
             try:
                 while self._board.at(None, None, self._clock()).outage != "refuse":
                     self._changed.clear()
                     await self._changed.wait()
             finally:
-                accepting.cancel()
-                await asyncio.gather(accepting, return_exceptions=True)
+                loop.remove_reader(listener.fileno())
                 listener.close()
             listener = self._bind()
             for connection in tuple(self._connections):
@@ -259,19 +260,31 @@ class Simulator:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), None if until is None else until - now)
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(listener)
-            except OSError:
-                await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
-                continue
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                await loop.connect_accepted_socket(self._connection, sock)
-            except OSError:  # it has gone before it was served
-                sock.close()
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it has gone again
+            return
+        except OSError:  # no file descriptors are left: the callers wait in the backlog
+            loop.remove_reader(listener.fileno())
+            loop.call_later(ACCEPT_AGAIN_SECONDS, self._accept_again, listener)
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        welcome = loop.create_task(self._welcome(sock))
+        self._welcomes.add(welcome)
+        welcome.add_done_callback(self._welcomes.discard)
+
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+
+    async def _welcome(self, sock: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._connection, sock)
+        except OSError:  # it has gone before it was served
+            sock.close()
 
     def _connection(self) -> Connection:
         return Connection(self._desk, self._control, self._clock, self._connections)
