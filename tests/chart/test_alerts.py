@@ -1,0 +1,124 @@
+# Alerts: each is valid, has fired in a test, says how bad it is, and leads to a paragraph that says what to do.
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart import chart, metric_names
+
+TESTS = Path(__file__).with_name("alerts_test.yaml")
+
+
+def _file() -> Path:
+    return chart.folder() / "files" / "alerts.yaml"
+
+
+def _alerts() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(_file().read_text())["groups"] for rule in group["rules"]]
+
+
+def _promtool(promtool: Path, *arguments: str) -> None:
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_finds_no_fault_in_the_alerts(promtool: Path) -> None:
+    _promtool(promtool, "check", "rules", "--lint=all", "--lint-fatal", str(_file()))
+
+
+def test_every_alert_fires_when_it_must_and_only_then(promtool: Path, tmp_path: Path) -> None:
+    rules = f"rule_files: [{_file()}]\n"  # as text: YAML 1.1 would read promtool's 0x60 as a number
+    (tmp_path / "tests.yaml").write_text(rules + TESTS.read_text())
+
+    _promtool(promtool, "test", "rules", str(tmp_path / "tests.yaml"))
+
+
+def test_every_alert_has_a_moment_where_it_fires_and_one_where_it_is_silent() -> None:
+    moments = [
+        moment for case in yaml.safe_load(TESTS.read_text())["tests"] for moment in case["alert_rule_test"]
+    ]
+    names = {alert["alert"] for alert in _alerts()}
+
+    assert {moment["alertname"] for moment in moments if moment["exp_alerts"]} == names
+    assert {moment["alertname"] for moment in moments if not moment["exp_alerts"]} == names
+
+
+@pytest.mark.parametrize("alert", _alerts(), ids=lambda alert: str(alert["alert"]))
+def test_an_alert_names_only_what_the_worker_exposes(alert: dict[str, Any]) -> None:
+    assert metric_names.series_in(alert["expr"]), "it asks for no metric of ours"
+    assert not list(metric_names.wrong_in(alert["expr"]))
+
+
+@pytest.mark.parametrize("alert", _alerts(), ids=lambda alert: str(alert["alert"]))
+def test_an_alert_is_complete_and_keeps_releases_apart(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}
+    assert alert["annotations"]["runbook_url"] == f"RUNBOOK.md#{alert['alert'].lower()}"
+    grouped = re.findall(r"\bby \(([^)]*)\)", alert["expr"])
+    assert grouped or alert["alert"] == "ModerationNoWorker"
+    assert all(labels.startswith("namespace, job") for labels in grouped), "two releases would be summed up"
+
+
+@pytest.mark.parametrize("alert", _alerts(), ids=lambda alert: str(alert["alert"]))
+def test_every_alert_has_its_paragraph_in_the_runbook(alert: dict[str, Any]) -> None:
+    runbook = (chart.folder() / "RUNBOOK.md").read_text()
+
+    found = re.search(rf"^## {alert['alert']}\n(.*?)(?=^## |\Z)", runbook, re.MULTILINE | re.DOTALL)
+
+    assert found, "no paragraph"
+    paragraph = found.group(1)
+    for part in ("**Symptom.**", "**Meaning.**", "**First.**", "**Mend.**", "**Call.**"):
+        assert part in paragraph, part
+    commands = re.search(r"```sh\n(.*?)```", paragraph, re.DOTALL)
+    assert commands
+    assert len(commands.group(1).strip().splitlines()) == 3, "three commands, no more and no less"
+
+
+def test_the_runbook_has_no_paragraph_of_an_alert_that_is_gone() -> None:
+    runbook = (chart.folder() / "RUNBOOK.md").read_text()
+
+    headings = set(re.findall(r"^## (Moderation\w+)$", runbook, re.MULTILINE))
+
+    assert headings == {alert["alert"] for alert in _alerts()}
+
+
+def test_the_runbook_names_only_metrics_that_exist() -> None:
+    named = set(re.findall(r"\bmoderation_worker_[a-z_]+", (chart.folder() / "RUNBOOK.md").read_text()))
+
+    assert named
+    assert named <= set(metric_names.exposed())
+
+
+@pytest.mark.usefixtures("helm")
+def test_the_rule_object_carries_the_files_alerts_with_the_operators_labels_and_links() -> None:
+    rule = chart.render(base="scram-keda").one("PrometheusRule")
+    (group,) = rule["spec"]["groups"]
+
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert [item["alert"] for item in group["rules"]] == [item["alert"] for item in _alerts()]
+    for made, written in zip(group["rules"], _alerts(), strict=True):
+        assert made["expr"] == written["expr"]
+        assert made.get("for") == written.get("for")
+        assert made["labels"] == {**written["labels"], "team": "trust-and-safety"}
+        base = "https://docs.example.com/moderation-worker/RUNBOOK.md"
+        assert made["annotations"]["runbook_url"] == f"{base}#{written['alert'].lower()}"
+        assert made["annotations"]["description"] == written["annotations"]["description"]
+
+
+@pytest.mark.usefixtures("helm")
+def test_an_alert_can_be_left_out_and_relabelled() -> None:
+    rule = chart.render(
+        {
+            "alerts.enabled": True,
+            "alerts.disabled": ["ModerationOrderNotPromised"],
+            "alerts.extraLabels": {"severity": "info"},
+        }
+    ).one("PrometheusRule")
+    (group,) = rule["spec"]["groups"]
+
+    assert len(group["rules"]) == len(_alerts()) - 1
+    assert {item["labels"]["severity"] for item in group["rules"]} == {"info"}

@@ -1,0 +1,47 @@
+# How the metrics get to Prometheus with their names and labels unharmed.
+
+import pytest
+
+from tests.chart import chart, metric_names
+
+pytestmark = pytest.mark.usefixtures("helm")
+
+OPERATORS_LABELS = {"namespace", "pod", "container", "endpoint", "job", "instance"}
+"""What the Prometheus Operator puts on every target of a PodMonitor."""
+
+
+def _endpoint(base: str) -> chart.Object:
+    (endpoint,) = chart.render(base=base).one("PodMonitor")["spec"]["podMetricsEndpoints"]
+    return dict(endpoint)
+
+
+def test_the_pod_monitor_scrapes_the_workers_own_path_and_port() -> None:
+    rendered = chart.render(base="scram-keda")
+    endpoint = _endpoint("scram-keda")
+
+    assert endpoint["path"] == "/metrics"
+    assert endpoint["port"] in {port["name"] for port in rendered.container()["ports"]}
+    assert rendered.one("PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_pod_monitor_selects_the_workers() -> None:
+    rendered = chart.render(base="scram-keda")
+
+    assert rendered.one("PodMonitor")["spec"]["selector"] == rendered.one("StatefulSet")["spec"]["selector"]
+
+
+def test_no_label_of_the_worker_is_renamed_by_the_scraping() -> None:
+    """
+    The operator's label for the port's name is called `endpoint`, as is one of ours: it would become exported_endpoint.
+    """
+    ours = set().union(*metric_names.exposed().values())
+
+    assert ours & OPERATORS_LABELS == {"endpoint"}
+    assert _endpoint("scram-keda")["honorLabels"] is True
+
+
+def test_relabelings_of_the_operator_are_passed_on() -> None:
+    endpoint = _endpoint("everything")
+
+    assert endpoint["relabelings"][0]["targetLabel"] == "cluster"
+    assert endpoint["metricRelabelings"][0]["action"] == "drop"
