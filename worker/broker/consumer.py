@@ -237,37 +237,37 @@ class Consumer:
                 wait = self._back_off(wait)
 
     def _step(self, consumer: KafkaConsumer, rebalances: Rebalances) -> None:
-        rebalances.raise_if_fenced()
         while self._orders:
             self._orders.popleft()(consumer)
-        if self._has_room():
+        joining = finish_join(consumer)
+        if self._has_room(0.0 if joining else POLL_SECONDS):
             self._deliver(self._poll(consumer, POLL_SECONDS), rebalances)
         else:
-            self._poll_without_fetching(consumer)
+            self._poll_without_fetching(consumer, POLL_SECONDS if joining else 0.0)
+        rebalances.raise_if_fenced()
         rebalances.readopt()
         self._look(consumer)
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> "dict[Any, list[ConsumerRecord]]":
-        finish_join(consumer)
         self._membership.polled(time.monotonic())
         polled: dict[Any, list[ConsumerRecord]] = consumer.poll(timeout_ms=round(timeout * 1000))
         return polled
 
-    def _poll_without_fetching(self, consumer: KafkaConsumer) -> None:
+    def _poll_without_fetching(self, consumer: KafkaConsumer, timeout: float) -> None:
         """
         Keeps the membership, and takes part in rebalances, while the listener has enough to do.
         """
         held = consumer.assignment() - consumer.paused()
         consumer.pause(*held)
-        self._poll(consumer, 0)
+        self._poll(consumer, timeout)
         consumer.resume(
             *(where for where in held & consumer.assignment() if self._membership.begun(where.partition))
         )
 
-    def _has_room(self) -> bool:
+    def _has_room(self, timeout: float) -> bool:
         with self._wake:
             self._wake.wait_for(
-                lambda: self._stopping or self._outstanding < self._options.batches_outstanding, POLL_SECONDS
+                lambda: self._stopping or self._outstanding < self._options.batches_outstanding, timeout
             )
             return self._outstanding < self._options.batches_outstanding
 

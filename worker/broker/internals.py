@@ -51,17 +51,18 @@ def known_partitions(consumer: "KafkaConsumer", topic: str) -> int | None:
     return len(partitions) if partitions else None
 
 
-def finish_join(consumer: "KafkaConsumer") -> None:
+def finish_join(consumer: "KafkaConsumer") -> bool:
     """
-    Makes the next poll finish a join that the last one left unfinished. To be called before each poll.
+    Whether the last poll left a join unfinished: then the next one must follow at once. To be called before each poll.
 
-    When it is metadata that makes a consumer join (the first to arrive after it subscribed, or a new partition), and
-    ``poll()`` runs out of time meanwhile, kafka-python forgets the join: it waits for the next one without partitions and
-    without heartbeats, for ever.
+    A join that ends between two polls is thrown away by kafka-python, and begun again. And when it was metadata that made it
+    join (the first to arrive after it subscribed, or a new partition), it is even forgotten: the consumer then stays without
+    partitions and heartbeats for ever, unless it is told to join.
     """
     coordinator: Any = consumer._coordinator  # noqa: SLF001
     if coordinator.rejoining and not coordinator.rejoin_needed:
         coordinator.request_rejoin()
+    return bool(coordinator.rejoining)
 
 
 OUT: tuple[type[errors.KafkaError], ...] = (

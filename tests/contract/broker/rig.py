@@ -75,6 +75,7 @@ class Member:
 
     Attributes:
         handover: Called at a revocation, in a thread of its own; the handover is over when it returns.
+        at_loss: Called when partitions are lost, by the thread that tells of it.
         begins: Whether it begins by itself what it is assigned.
         takes: Whether it takes each batch at once.
 
@@ -90,6 +91,7 @@ class Member:
         self.notices: list[Notice] = []
         self.failure: WorkerError | None = None
         self.handover: Callable[[Sequence[int]], None] = lambda _: None
+        self.at_loss: Callable[[], None] = lambda: None
         self.begins = True
         self.takes = True
         self._pool = ThreadPoolExecutor(4)
@@ -155,6 +157,7 @@ class Member:
 
     def lost(self, partitions: Sequence[int]) -> None:
         self.events.append(("lost", tuple(partitions)))
+        self.at_loss()
 
     def received(self, records: Sequence[Record]) -> None:
         self.records.extend(records)
@@ -292,6 +295,12 @@ class RealCluster:
         told = self.admin.describe_groups([group])[group]["members"]
         member_id = next(each["member_id"] for each in told if each["client_id"] == client)
         self.admin.remove_group_members(group, [MemberToRemove(member_id=member_id)])
+
+    def delete_before(self, partition: int, offset: int) -> None:
+        self.admin.delete_records({TopicPartition(f"commands{self.tag}", partition): offset})
+
+    def add_partitions(self, total: int) -> None:
+        self.admin.create_partitions({f"commands{self.tag}": total})
 
     def high_watermark(self, stem: str, partition: int) -> int:
         place = TopicPartition(f"{stem}{self.tag}", partition)
