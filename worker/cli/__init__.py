@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker import __version__
-from worker.cli.demo import demo
+from worker.cli.check import check
 from worker.cli.demo import demo
 from worker.cli.run import run
 from worker.cli.simulate import simulate
+from worker.cli.topics import topics
 from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # plain help: it is read in logs and containers as well
     pretty_exceptions_enable=False,  # their frames would show variables, and so secrets
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command()(run)
+app.command()(check)
+app.add_typer(topics, name="topics")
 app.command()(simulate)
 app.command()(demo)
 app.command()(demo)

@@ -19,7 +19,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions, Start
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
-from worker.broker.topics import inspect, problems
+from worker.broker.topics import TopicsReport, inspect, problems
 from worker.domain.dedupe import known_of
 from worker.domain.engine import Engine
 from worker.domain.outcomes import Worker
@@ -82,7 +82,7 @@ async def _run(settings: "Settings", log: "Log") -> int:
     rules = rules_of(settings, options.command_topic, partitions, Worker(name, __version__))
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
     client = Client(apps_of(settings), http_options(settings), on_event=log.notice)
-    metrics = Metrics(window=rules.window)
+    metrics = Metrics(settings.tencent.apps, window=rules.window)
     service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
     consumer = Consumer(options, service, log.notice)
     publisher = Publisher(options, consumer, log.notice)
@@ -174,6 +174,16 @@ def _fitting_partitions(settings: "Settings", options: KafkaOptions) -> int:
     How many partitions the command topic has. Raises SettingsError when topics or limits do not fit.
     """
     report = inspect(options)
+    found = misfits(settings, options, report)
+    if found or report.command is None:
+        raise SettingsError(found)
+    return report.command.partitions
+
+
+def misfits(settings: "Settings", options: KafkaOptions, report: TopicsReport) -> list[Problem]:
+    """
+    What of the settings does not fit the topics that there are.
+    """
     found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
     partitions = 0 if report.command is None else report.command.partitions
     limits = {"limits.calls_per_second": settings.limits.calls_per_second}
@@ -187,9 +197,7 @@ def _fitting_partitions(settings: "Settings", options: KafkaOptions) -> int:
         for name, value in limits.items()
         if value < partitions
     ]
-    if found:
-        raise SettingsError(found)
-    return partitions
+    return found
 
 
 def worker_name(settings: "Settings") -> str:

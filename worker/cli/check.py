@@ -1,0 +1,140 @@
+# `moderation-worker check`: would the worker start? Exit codes: 0 yes, 1 Kafka cannot be reached, 2 something must be mended.
+#
+# It looks and changes nothing: no group is joined, no topic is made, no call goes to Tencent.
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from worker.cli.run import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from worker.broker.topics import Topic, TopicsReport
+    from worker.errors import Problem
+    from worker.settings import Settings
+
+FAILED = 1
+WRONG_SETTINGS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that was looked at.
+
+    Attributes:
+        exit_code: What the command ends with because of it; 0 if all is well.
+        saw: What there is, or how to mend it.
+
+    """
+
+    what: str
+    exit_code: int
+    saw: str
+
+
+def check(config: Config = None) -> None:
+    """
+    Check settings, keys, Kafka and topics, and say what is there.
+
+    Example:  moderation-worker check --config worker.yaml
+    """
+    from worker.settings import Settings  # noqa: PLC0415 - what is imported here --help need not load
+
+    settings = Settings.load(config, os.environ)
+    findings = [
+        Finding("settings", 0, "complete, and without contradictions"),
+        *_keys(settings),
+        *_cluster(settings),
+    ]
+    _print(findings)
+    raise typer.Exit(max(finding.exit_code for finding in findings))
+
+
+def _keys(settings: "Settings") -> "Iterator[Finding]":
+    from worker.errors import SignatureError  # noqa: PLC0415
+    from worker.runtime.wiring import apps_of  # noqa: PLC0415 - loads Kafka and HTTP
+    from worker.tencent.usersig import Signer  # noqa: PLC0415
+
+    for app in apps_of(settings):
+        what = f"app {app.name}"
+        try:
+            Signer(app).signature()
+        except SignatureError as error:
+            yield Finding(what, WRONG_SETTINGS, str(error))
+        else:
+            yield Finding(what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}")
+
+
+def _cluster(settings: "Settings") -> "Iterator[Finding]":
+    from worker.broker.topics import inspect  # noqa: PLC0415
+    from worker.errors import BrokerError  # noqa: PLC0415
+    from worker.runtime.wiring import kafka_options, misfits, worker_name  # noqa: PLC0415
+
+    quiet_libraries(settings)
+    options = kafka_options(settings, worker_name(settings))
+    try:
+        report = inspect(options)
+    except BrokerError as error:
+        yield Finding("kafka", FAILED, str(error))
+        return
+    yield Finding("kafka", 0, f"answers at {options.bootstrap_servers}")
+    yield from topics_seen(report, misfits(settings, options, report))
+
+
+def topics_seen(report: "TopicsReport", problems: "Iterable[Problem]") -> "Iterator[Finding]":
+    """
+    The topics that there are, and all that does not fit them.
+    """
+    for topic in (report.command, report.outcome, report.dead_letter):
+        if topic is not None:
+            yield Finding(f"topic {topic.name}", 0, _told(topic))
+    for problem in problems:
+        value = "" if problem.value is None else f" = {problem.value}"
+        yield Finding(f"{problem.name}{value}", WRONG_SETTINGS, problem.mend)
+
+
+def quiet_libraries(settings: "Settings") -> None:
+    """
+    Nothing but what this command prints: the lines of kafka-python say no more than its errors do.
+    """
+    from worker.runtime.telemetry import LIBRARIES, configure_logging  # noqa: PLC0415
+    from worker.settings import secrets_of  # noqa: PLC0415
+
+    configure_logging("error", "console", secrets_of(settings), sys.stderr)
+    for library in LIBRARIES:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def _told(topic: "Topic") -> str:
+    parts = [f"{topic.partitions} partitions"]
+    if topic.cleanup is not None:
+        parts.append(f"cleanup {','.join(sorted(topic.cleanup))}")
+    if topic.retention is not None:
+        parts.append(
+            "kept for ever" if topic.retention == float("inf") else f"kept {topic.retention / 3600:g} h"
+        )
+    if topic.message_bytes is not None:
+        parts.append(f"batches up to {topic.message_bytes} bytes")
+    return ", ".join(parts)
+
+
+def _print(findings: "list[Finding]") -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a log wraps nothing
+    table = Table("", "what", "saw", box=None, pad_edge=False)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]mend[/]"
+        table.add_row(mark, Text(finding.what), Text(finding.saw))
+    console.print(table)

@@ -1,0 +1,73 @@
+# `moderation-worker topics create`: makes the topics that are missing, and touches no other.
+# Exit codes: 0 all are there and fit, 1 Kafka cannot be reached or refuses, 2 something must be mended.
+
+import os
+from typing import Annotated, Final
+
+import typer
+
+from worker.cli.run import Config
+
+PARTITIONS: Final = 12
+"""Room for up to twelve replicas, which no quota of 200 needs. Adding partitions later means stopping all replicas."""
+BROKERS_CHOICE: Final = -1
+"""Kafka's own word for the cluster's default replication factor."""
+
+topics = typer.Typer(help="Make the topics that the worker needs.", no_args_is_help=True)
+
+
+@topics.callback()
+def _topics() -> None:
+    pass
+
+
+@topics.command()
+def create(
+    config: Config = None,
+    partitions: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Of each topic that is made; also the most replicas that can share the work.",
+        ),
+    ] = PARTITIONS,
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(min=1, max=10, help="Copies of each partition.", show_default="the cluster's default"),
+    ] = None,
+) -> None:
+    """
+    Create the command, outcome and dead-letter topics that do not exist yet.
+
+    Example:  moderation-worker topics create --config worker.yaml --partitions 12 --replication-factor 3
+    """
+    from worker.broker.topics import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.check import quiet_libraries, topics_seen  # noqa: PLC0415
+    from worker.errors import Problem, SettingsError  # noqa: PLC0415
+    from worker.runtime.wiring import kafka_options, misfits, worker_name  # noqa: PLC0415
+    from worker.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.load(config, os.environ)
+    least = min([settings.limits.calls_per_second, *settings.limits.per_endpoint.values()])
+    if partitions > least:
+        raise SettingsError(
+            [
+                Problem(
+                    "--partitions",
+                    f"take at most {least}, the lowest of the limits: each partition owns a slice of it",
+                    partitions,
+                )
+            ]
+        )
+    quiet_libraries(settings)
+    options = kafka_options(settings, worker_name(settings))
+    made = create_missing(options, partitions=partitions, replication=replication_factor or BROKERS_CHOICE)
+    report = inspect(options)
+    problems = misfits(settings, options, report)
+    for finding in topics_seen(report, ()):
+        print(
+            f"{'made' if finding.what.removeprefix('topic ') in made else 'is there'}: {finding.what}, {finding.saw}"
+        )
+    if problems:
+        raise SettingsError(problems)
