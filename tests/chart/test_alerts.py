@@ -86,13 +86,6 @@ def test_the_runbook_has_no_paragraph_of_an_alert_that_is_gone() -> None:
     assert headings == {alert["alert"] for alert in _alerts()}
 
 
-def test_the_runbook_names_only_metrics_that_exist() -> None:
-    named = set(re.findall(r"\bmoderation_worker_[a-z_]+", (chart.folder() / "RUNBOOK.md").read_text()))
-
-    assert named
-    assert named <= set(metric_names.exposed())
-
-
 @pytest.mark.usefixtures("helm")
 def test_the_rule_object_carries_the_files_alerts_with_the_operators_labels_and_links() -> None:
     rule = chart.render(base="scram-keda").one("PrometheusRule")

@@ -84,7 +84,7 @@ def test_memory_is_reserved_whole_and_processors_are_not_limited() -> None:
 def test_the_grace_is_longer_than_the_drain_and_its_margin(use: str) -> None:
     rendered = chart.render(base=use)
 
-    assert rendered.pod()["terminationGracePeriodSeconds"] >= rendered.settings()["drain_seconds"] + 10
+    assert rendered.pod()["terminationGracePeriodSeconds"] >= rendered.settings()["drain_seconds"] + 30
 
 
 @pytest.mark.parametrize("use", USES)

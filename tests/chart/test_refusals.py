@@ -43,7 +43,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kafka.sasl.mechanism": "PLAIN"}, "kafka.sasl.existingSecret is empty"),
     ({"kafka.tls.client.existingSecret": "client"}, "kafka.tls.enabled is false"),
     ({"settings.drain_seconds": 40}, "a drain would be killed"),
-    ({"terminationGracePeriodSeconds": 30}, "a drain would be killed"),
+    ({"terminationGracePeriodSeconds": 54}, "a drain would be killed"),
     ({"terminationMarginSeconds": 0}, "terminationMarginSeconds"),
     ({"replicas": -1}, "replicas"),
     ({"image.tag": "latest"}, "tag"),
@@ -78,6 +78,6 @@ def test_a_parent_chart_may_pass_its_globals() -> None:
 
 
 def test_room_is_left_for_the_longest_drain_that_the_grace_allows() -> None:
-    rendered = chart.render({"settings.drain_seconds": 35, "terminationGracePeriodSeconds": 45})
+    rendered = chart.render({"settings.drain_seconds": 45, "terminationGracePeriodSeconds": 75})
 
-    assert rendered.pod()["terminationGracePeriodSeconds"] == 45
+    assert rendered.pod()["terminationGracePeriodSeconds"] == 75

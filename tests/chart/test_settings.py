@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.chart import chart
+from worker.runtime import wiring
 from worker.settings import Settings
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
@@ -109,6 +110,20 @@ def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tm
     assert ours["kafka"].pop("consumer") == {"session_timeout_ms": 15000}
     assert workers["kafka"].pop("consumer") == {}
     assert ours == workers
+
+
+def test_the_margin_beyond_the_drain_is_what_the_worker_may_take_to_close(tmp_path: Path) -> None:
+    """
+    After the drain it hands over, closes the consumer and closes the publisher; killed in the middle it would leave a
+    transaction open, which holds back every reader.
+    """
+    config, _ = _mounted(chart.render(), tmp_path)
+    defaults = yaml.safe_load((chart.folder() / "values.yaml").read_text())
+
+    handover = Settings.load(config, {}).kafka.handover_seconds
+
+    closing = handover + wiring.CONSUMER_CLOSE_SECONDS + wiring.PUBLISHER_CLOSE_SECONDS
+    assert defaults["terminationMarginSeconds"] >= closing
 
 
 def _model() -> dict[str, Any]:
