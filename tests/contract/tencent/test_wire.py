@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import shutil
 import ssl
 import subprocess
 from dataclasses import replace
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AsyncExitStack
     from pathlib import Path
+
+    from aiohttp.client_proto import ResponseHandler
 
     from tests.contract.tencent.conftest import Build
     from worker.domain.effects import Send
@@ -72,7 +76,7 @@ async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: "Bu
     await rig.client.call(FIRST, Journey())
 
     rig.server.close_connections()
-    await _until_no_connection_is_kept(rig.client)
+    await until(lambda: not any(proto.is_connected() for proto in _kept(rig.client)))
     last = await rig.client.call(FIRST, journey := Journey())
 
     assert last.verdict is Verdict.DONE
@@ -122,8 +126,7 @@ async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(r
 
     stray = answer(0, request_id="stray").body
     rig.server.push(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(stray), stray))
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await until(lambda: any(proto.should_close for proto in _kept(rig.client)))
     last = await rig.client.call(FIRST, Journey(retries=1))
 
     assert last.request_id != "stray"
@@ -197,15 +200,7 @@ async def test_a_server_that_accepts_no_connection_is_given_up_in_time_and_was_s
     stack: "AsyncExitStack", options: HttpOptions
 ) -> None:
     """A TLS server that never shakes hands looks just like one that is overloaded."""
-
-    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(silence, "127.0.0.1", 0)
-    stack.callback(server.close)
-    port = server.sockets[0].getsockname()[1]
-    client = Client([an_app(f"https://127.0.0.1:{port}")], options)
+    client = Client([an_app(await _silent(stack))], options)
     stack.push_async_callback(client.aclose)
 
     last = await client.call(FIRST, Journey())
@@ -248,13 +243,68 @@ async def test_a_hanging_endpoint_takes_no_connection_from_another(real: "Build"
     await asyncio.gather(hanging, return_exceptions=True)
 
 
-async def test_two_hundred_requests_at_once_have_a_connection_each(real: "Build") -> None:
-    rig = await real(OK)
+async def test_two_hundred_requests_are_under_way_at_once_and_none_waits_for_a_connection(
+    real: "Build",
+) -> None:
+    rig = await real(HANG)
+    assert rig.server is not None
 
-    tries = await asyncio.gather(*(rig.client.call(FIRST, Journey()) for _ in range(200)))
+    calls = [asyncio.create_task(rig.client.call(FIRST, Journey())) for _ in range(200)]
+    async with asyncio.timeout(10):
+        await rig.server.requests(200)
 
-    assert {try_.verdict for try_ in tries} == {Verdict.DONE}
-    assert len(rig.seen) == 200
+    assert len({seen.connection for seen in rig.seen}) == 200
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_proxy_of_the_environment_never_sees_a_signature(
+    stack: "AsyncExitStack", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.base_url)
+    server = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
+    client = Client([an_app(server.base_url)], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    last = await client.call(FIRST, Journey())
+
+    assert last.verdict is Verdict.DONE
+    assert (len(server.seen), proxy.connections) == (1, 0)
+
+
+async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to_nobody(
+    stack: "AsyncExitStack",
+) -> None:
+    client = Client([an_app(await _silent(stack))], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    call = asyncio.create_task(client.call(FIRST, journey := Journey()))
+    await until(lambda: client._wire._pools != {})  # type: ignore[attr-defined]
+    call.cancel()
+    (ended,) = await asyncio.gather(call, return_exceptions=True)
+
+    assert isinstance(ended, asyncio.CancelledError)
+    assert [(try_.error, try_.end_unknown) for try_ in journey.tries] == [("cancelled", False)]
+
+
+async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: "AsyncExitStack") -> None:
+    throttled = Reply(b"", 429, (("Retry-After", "30"),))
+    server = await stack.enter_async_context(ScriptedServer(in_turn(throttled)))
+    client = Client([an_app(server.base_url)], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    call = asyncio.create_task(client.call(FIRST, journey := Journey(retries=3)))
+    await until(lambda: "may_retry" in journey.told)
+    call.cancel()
+    async with asyncio.timeout(1):
+        (ended,) = await asyncio.gather(call, return_exceptions=True)
+
+    assert isinstance(ended, asyncio.CancelledError)
+    assert len(journey.tries) == len(server.seen) == 1
+    assert "permit" not in journey.told
 
 
 async def test_a_cancelled_request_does_not_spoil_the_next(real: "Build") -> None:
@@ -309,6 +359,20 @@ async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
     assert "usersig" not in str(notice.fields)
 
 
+async def _silent(stack: "AsyncExitStack") -> str:
+    """
+    The https address of a server that accepts connections and never says a word.
+    """
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silence, "127.0.0.1", 0)
+    stack.callback(server.close)
+    return f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 def _at(endpoint: str) -> "Send":
     return msgspec.structs.replace(FIRST, endpoint=endpoint)
 
@@ -322,11 +386,8 @@ def _connector(client: Client) -> aiohttp.TCPConnector:
     return session.connector
 
 
-async def _until_no_connection_is_kept(client: Client) -> None:
-    connector = _connector(client)
-    await until(
-        lambda: not any(proto.is_connected() for kept in connector._conns.values() for proto, _ in kept)
-    )
+def _kept(client: Client) -> "list[ResponseHandler]":
+    return [proto for kept in _connector(client)._conns.values() for proto, _ in kept]
 
 
 def _closing_connections(client: Client, *, times: int) -> "Callable[[], bool]":
@@ -351,6 +412,8 @@ def _certificate(folder: "Path") -> "Path":
     """
     A key and a certificate for 127.0.0.1 that it has signed itself, in one file.
     """
+    if shutil.which("openssl") is None and os.environ.get("CI") != "true":
+        pytest.skip("openssl cannot be had")
     key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
