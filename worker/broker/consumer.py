@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, TopicPartition, errors
 
 from worker.broker.arguments import consumer_arguments
-from worker.broker.internals import finish_join, known_partitions, opened
+from worker.broker.internals import finish_join, known_partitions, opened, release_parked
 from worker.broker.membership import Membership
 from worker.broker.rebalances import FENCED, Rebalances
 from worker.domain.effects import Notice
@@ -63,7 +63,6 @@ class Consumer:
         )
         self._consumer: KafkaConsumer | None = None
         self._orders: deque[Callable[[KafkaConsumer], None]] = deque()
-        self._paused: set[int] = set()
         self._wake = threading.Condition()
         self._outstanding = 0
         self._stopping = False
@@ -250,6 +249,7 @@ class Consumer:
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> "dict[Any, list[ConsumerRecord]]":
         self._membership.polled(time.monotonic())
+        release_parked(consumer)
         polled: dict[Any, list[ConsumerRecord]] = consumer.poll(timeout_ms=round(timeout * 1000))
         return polled
 

@@ -65,6 +65,19 @@ def finish_join(consumer: "KafkaConsumer") -> bool:
     return bool(coordinator.rejoining)
 
 
+def release_parked(consumer: "KafkaConsumer") -> None:
+    """
+    Lets records that were parked when their partition was paused come out again. To be called before each poll.
+
+    What a poll had left over of a partition that is paused then is parked, and put back after a resume only when the place
+    for the partition in work is empty. kafka-python never empties it: an exhausted partition stays there, and the parked one
+    is neither returned nor fetched again, for ever.
+    """
+    fetcher: Any = consumer._fetcher  # noqa: SLF001
+    if fetcher._next_partition_records is not None and not fetcher._next_partition_records:  # noqa: SLF001
+        fetcher._next_partition_records = None  # noqa: SLF001
+
+
 OUT: tuple[type[errors.KafkaError], ...] = (
     errors.UnknownMemberIdError,
     errors.IllegalGenerationError,

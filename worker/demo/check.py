@@ -176,7 +176,7 @@ def _problems(
     if tuple(result.user_id for result in body.results) != planned.users:
         yield "its results do not name its users, each once and in order"
         return
-    if planned.fate is Fate.EXPIRED and body.status not in {"expired", "duplicate"}:
+    if planned.fate is Fate.EXPIRED and body.status not in {"expired", "duplicate", "superseded"}:
         yield "its not_after had passed before it was sent"
     for result in body.results:
         problem = _wrong_result(
