@@ -95,8 +95,11 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
     if wire.member_info is not UNSET:
         inner = astuple(wire.member_info)
         spare -= len(inner) - inner.count(UNSET)
+    for part in parts if spare else ():
+        if type(part) is str:
+            spare -= part.count(":")
     if spare:
-        spare -= sum(text.count(":") for text, _ in _texts(wire))
+        spare -= sum(text.count(":") for text, _ in _inner_texts(wire))
     return not spare
 
 
@@ -105,9 +108,12 @@ def _texts(wire: WireCommand) -> "list[tuple[str, Check]]":
     Every text of the command but those inside its metadata, and what checks it.
     """
     parts = zip(WireCommand.__struct_fields__, astuple(wire), strict=True)
-    found = [(part, FIELDS[name]) for name, part in parts if isinstance(part, str)]
-    found += [(user, USER_ID) for user in wire.user_ids]
+    return [(part, FIELDS[name]) for name, part in parts if isinstance(part, str)] + _inner_texts(wire)
+
+
+def _inner_texts(wire: WireCommand) -> "list[tuple[str, Check]]":
+    found: list[tuple[str, Check]] = [(user, USER_ID) for user in wire.user_ids]
     if wire.member_info is not UNSET:
-        inner = zip(WireMemberInfo.__struct_fields__, astuple(wire.member_info), strict=True)
-        found += [(part, MEMBER_INFO[name]) for name, part in inner if isinstance(part, str)]
+        parts = zip(WireMemberInfo.__struct_fields__, astuple(wire.member_info), strict=True)
+        found += [(part, MEMBER_INFO[name]) for name, part in parts if isinstance(part, str)]
     return found

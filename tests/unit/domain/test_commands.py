@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from tests.unit.domain.samples import (
@@ -382,10 +383,24 @@ def test_blanks_in_metadata_do_not_count() -> None:
     assert command(encoded(BAN)[:-1] + b',"metadata":' + metadata + b"}").metadata == {"a": 1}
 
 
-def test_a_field_given_twice_inside_metadata_is_nobodys_business() -> None:
-    value = encoded(BAN)[:-1] + b',"metadata":{"a":{"b":1,"b":2}}}'
+@pytest.mark.parametrize("size", [1, 2000])
+def test_a_field_given_twice_inside_metadata_is_nobodys_business(size: int) -> None:
+    value = encoded(BAN)[:-1] + b',"metadata":{"a":{"b":1,"b":"%b"}}}' % (b"x" * size)
 
-    assert command(value).metadata == {"a": {"b": 2}}
+    assert command(value).metadata == {"a": {"b": "x" * size}}
+
+
+def test_of_a_record_too_deep_to_be_parsed_all_that_is_not_deep_is_kept() -> None:
+    deep = b"[" * 5000 + b'{"a":"]\\"]"}' + b"]" * 5000
+    value = b'{"a":{"b":[]},"x":%b,"command_id":"c-1","y":[%b,[]],"issuer":"i"}' % (deep, deep)
+
+    refused = rejected(value)
+
+    assert (refused.code, refused.command_id, refused.issuer) == ("too_deep", "c-1", "i")
+
+
+def test_a_list_too_deep_to_be_parsed_is_no_object() -> None:
+    assert rejected(b"[" * 5000 + b"]" * 5000).code == "not_an_object"
 
 
 def test_metadata_may_be_as_deep_as_allowed() -> None:
@@ -592,6 +607,18 @@ def test_the_trace_is_carried_on(value: dict[str, Any] | None) -> None:
     trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
     assert decode(value, (("traceparent", trace),)).traceparent == trace.decode()
+
+
+@pytest.mark.parametrize(
+    ("banned_until", "not_after", "last"),
+    [(None, None, None), (None, 50.0, 50.0), (100.0, None, 99.0), (100.0, 50.0, 50.0), (100.0, 200.0, 99.0)],
+)
+def test_a_try_must_leave_before_its_deadline_and_a_second_before_a_bans_end(
+    banned_until: float | None, not_after: float | None, last: float | None
+) -> None:
+    read = msgspec.structs.replace(command(BAN), banned_until=banned_until, not_after=not_after)
+
+    assert read.last_moment == last
 
 
 def test_a_decoder_tells_what_it_knows() -> None:
