@@ -144,7 +144,11 @@ Servers = Annotated[
     Rule("a list of host:port, or one text with commas between"),
 ]
 Topic = Annotated[str, AfterValidator(_topic), Rule("1 to 249 of the characters a-z A-Z 0-9 . _ -")]
-Topics = Annotated[tuple[Topic, ...], BeforeValidator(_listed), Rule("a list of exactly one topic")]
+Topics = Annotated[
+    tuple[Topic, ...],
+    BeforeValidator(_listed),
+    Rule("a list of exactly one topic, of the characters a-z A-Z 0-9 . _ -"),
+]
 Start = Annotated[
     str, AfterValidator(_start), Rule("earliest, latest, or an RFC 3339 time with its offset from UTC")
 ]

@@ -1,0 +1,231 @@
+# Settings from a file and an environment: what goes over what, and what a value may be.
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kafka import KafkaConsumer
+
+from tests.unit.settings.writing import KEY, load, minimal
+from worker.errors import SettingsError, SignatureError
+from worker.settings import Settings, secrets_of
+from worker.settings.kafka import CONSUMER_TIMEOUTS_MS
+from worker.settings.kinds import Region
+from worker.tencent.options import REGIONS
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(data: Any) -> Path:
+        path = tmp_path / "worker.yaml"
+        path.write_text(data if isinstance(data, str) else yaml.safe_dump(data))
+        return path
+
+    return written
+
+
+def test_the_least_that_must_be_said_is_the_brokers_and_one_app(write: Write) -> None:
+    settings = Settings.load(write(minimal()), {})
+
+    assert settings.kafka.bootstrap_servers == ("kafka:9092",)
+    assert settings.kafka.command_topics == ("moderation.commands",)
+    assert settings.tencent.app_by_default == "main"
+    assert settings.limits.calls_per_second == 200
+    assert settings.drain_seconds == 25
+
+
+def test_the_file_may_be_named_by_a_variable(write: Write) -> None:
+    assert Settings.load(None, {"WORKER_CONFIG": str(write(minimal()))}).server.port == 9000
+
+
+def test_no_file_is_needed_at_all() -> None:
+    settings = Settings.load(
+        None,
+        {
+            "WORKER_KAFKA__BOOTSTRAP_SERVERS": "a:1,b:2",
+            "WORKER_TENCENT__APPS__MAIN__SDK_APP_ID": "1400000001",
+            "WORKER_TENCENT__APPS__MAIN__IDENTIFIER": "admin",
+            "WORKER_TENCENT__APPS__MAIN__SECRET_KEY": KEY,
+            "WORKER_TENCENT__APPS__MAIN__REGION": "singapore",
+        },
+    )
+
+    assert settings.kafka.bootstrap_servers == ("a:1", "b:2")
+    assert settings.tencent.apps["main"].key() == KEY
+
+
+def test_a_variable_goes_over_the_file_and_leaves_the_rest_of_its_section(write: Write) -> None:
+    data = minimal(kafka={"group_id": "mine", "max_gap": 500})
+
+    settings = Settings.load(write(data), {"WORKER_KAFKA__MAX_GAP": "600"})
+
+    assert settings.kafka.max_gap == 600
+    assert settings.kafka.group_id == "mine"
+
+
+@pytest.mark.parametrize("spelled", ["MY_APP", "my_app", "My_App", "MY-APP"])
+def test_a_variable_finds_the_app_that_the_file_names_differently(write: Write, spelled: str) -> None:
+    data = minimal()
+    data["tencent"]["apps"] = {"my-app": data["tencent"]["apps"]["main"]}
+
+    settings = Settings.load(write(data), {f"WORKER_TENCENT__APPS__{spelled}__IDENTIFIER": "other"})
+
+    assert list(settings.tencent.apps) == ["my-app"]
+    assert settings.tencent.apps["my-app"].identifier == "other"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "read"),
+    [
+        ("DRAIN_SECONDS", "12.5", lambda s: s.drain_seconds == 12.5),
+        ("DEDUPE__SUPERSEDE", "false", lambda s: s.dedupe.supersede is False),
+        ("RETRY__GIVE_UP_AFTER_SECONDS", "null", lambda s: s.retry.give_up_after_seconds is None),
+        ("HTTP__MAX_CONNECTIONS", "250", lambda s: s.http.max_connections == 250),
+        ("KAFKA__COMMAND_TOPICS", '["one"]', lambda s: s.kafka.command_topics == ("one",)),
+        ("KAFKA__COMMAND_TOPICS", "one", lambda s: s.kafka.command_topics == ("one",)),
+        ("KAFKA__INSTANCE_ID", "", lambda s: s.kafka.instance_id is None),
+        ("KAFKA__INSTANCE_ID", "123", lambda s: s.kafka.instance_id == "123"),
+        ("KAFKA__GROUP_ID", "true", lambda s: s.kafka.group_id == "true"),
+        ("KAFKA__START", "2026-01-01T00:00:00Z", lambda s: s.kafka.start == "2026-01-01T00:00:00Z"),
+        ("TENCENT__PROTECTED_USERS", '["a,b", "c"]', lambda s: s.tencent.protected_users == ("a,b", "c")),
+        ("TENCENT__PROTECTED_USERS", "a, b", lambda s: s.tencent.protected_users == ("a", "b")),
+        ("KAFKA__CONSUMER__FETCH_MIN_BYTES", "10", lambda s: s.kafka.consumer["fetch_min_bytes"] == 10),
+        ("KAFKA__CONSUMER", '{"fetch_min_bytes": 10}', lambda s: s.kafka.consumer["fetch_min_bytes"] == 10),
+        (
+            "KAFKA__PRODUCER__COMPRESSION_TYPE",
+            "zstd",
+            lambda s: s.kafka.producer["compression_type"] == "zstd",
+        ),
+        (
+            "LIMITS__PER_ENDPOINT",
+            '{"live_engine_http_srv/unban_member": 400}',
+            lambda s: s.limits.per_endpoint == {"live_engine_http_srv/unban_member": 400},
+        ),
+        ("LOG__LEVEL", "debug", lambda s: s.log.level == "debug"),
+    ],
+)
+def test_a_variable_is_read_as_its_setting_wants_it(
+    write: Write, variable: str, text: str, read: Callable[[Settings], bool]
+) -> None:
+    assert read(Settings.load(write(minimal()), {f"WORKER_{variable}": text}))
+
+
+@pytest.mark.parametrize("variable", ["WORKER_PORT", "WORKER_SERVICE_HOST", "WORKER_API_PORT_80_TCP_ADDR"])
+def test_variables_that_kubernetes_makes_for_a_service_called_worker_are_no_settings(
+    write: Write, variable: str
+) -> None:
+    assert Settings.load(write(minimal()), {variable: "tcp://10.0.0.1:80"}) == Settings.load(
+        write(minimal()), {}
+    )
+
+
+def test_a_password_of_digits_stays_a_text() -> None:
+    common = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "u"}
+    data = minimal(kafka={"common": common})
+
+    settings = load(data, {"WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD": "0123"})
+
+    assert settings.kafka.options()["sasl_plain_password"] == "0123"
+
+
+def test_secrets_are_read_from_files_too(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    (tmp_path / "password").write_text("hunter2-hunter2\n")
+    data = minimal(
+        kafka={
+            "common": {
+                "security_protocol": "SASL_SSL",
+                "sasl_mechanism": "PLAIN",
+                "sasl_plain_username": "u",
+                "sasl_plain_password_file": str(tmp_path / "password"),
+            }
+        },
+        app={"secret_key": None, "secret_key_file": str(tmp_path / "key")},
+    )
+
+    settings = load(data)
+
+    assert settings.tencent.apps["main"].key() == KEY
+    assert settings.kafka.options()["sasl_plain_password"] == "hunter2-hunter2"
+    assert "sasl_plain_password_file" not in settings.kafka.options()
+    assert set(secrets_of(settings)) == {KEY, "hunter2-hunter2"}
+
+
+def test_a_key_file_is_read_anew_at_each_asking(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    app = load(minimal(app={"secret_key": None, "secret_key_file": str(path)})).tencent.apps["main"]
+
+    path.write_text("another")
+    assert app.key() == "another"
+
+    path.unlink()
+    with pytest.raises(SignatureError, match="cannot be read"):
+        app.key()
+
+
+def test_no_repr_and_no_dump_shows_a_secret() -> None:
+    common = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_password": "hunter2-hunter2",
+    }
+    settings = load(minimal(kafka={"common": common}))
+
+    shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()} {settings.kafka!r}"
+
+    assert KEY not in shown
+    assert "hunter2" not in shown
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load(minimal())
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.server.port = 1
+
+
+def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
+    path = write("kafka: {bootstrap_servers: a:1}\nlog: {level: info}\nkafka: {bootstrap_servers: b:1}\n")
+
+    with pytest.raises(SettingsError, match="a key is repeated at line 3"):
+        Settings.load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kafka: [", "not valid YAML"),
+        (f"tencent: *{KEY}", "not valid YAML at line 1"),
+        ("- kafka", "must hold a mapping"),
+        ("a: !!python/object:os.system {}", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told) as refused:
+        Settings.load(write(text), {})
+
+    assert KEY not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"/no/such\.yaml.*cannot be read") as refused:
+        Settings.load("/no/such.yaml", {})
+
+    assert refused.value.problems[0].name == "/no/such.yaml"
+
+
+def test_timeouts_that_are_not_set_are_those_of_kafka_python() -> None:
+    settings = load(minimal(kafka={"consumer": {"session_timeout_ms": 12_000}}))
+
+    assert {name: KafkaConsumer.DEFAULT_CONFIG[name] for name in CONSUMER_TIMEOUTS_MS} == CONSUMER_TIMEOUTS_MS
+    assert settings.kafka.consumer_seconds("session_timeout_ms") == 12
+    assert settings.kafka.consumer_seconds("max_poll_interval_ms") == 300
+
+
+def test_the_regions_are_those_that_the_client_knows() -> None:
+    assert {region.value for region in Region} == set(REGIONS)

@@ -1,0 +1,349 @@
+# Unsafe, contradictory or misspelt settings are refused, all at once, each with its name and the mend, never with a secret.
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.settings.writing import KEY, load, minimal, problems
+from worker.errors import SettingsError
+from worker.settings.rows import NAME, rows, table_of_rows
+from worker.settings.sources import merged
+
+APP = "tencent.apps.main"
+
+
+def at(name: str, value: object) -> dict[str, Any]:
+    """
+    The least that is well, with one setting changed.
+    """
+    data: Any = value
+    for word in reversed(name.split(".")):
+        data = {word: data}
+    result: dict[str, Any] = merged(minimal(), data)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "mend"),
+    [
+        ("kafka.bootstrap_servers", [], "host:port"),
+        ("kafka.bootstrap_servers", ["kafka"], "host:port"),
+        ("kafka.bootstrap_servers", ["kafka:99999"], "host:port"),
+        ("kafka.command_topics", ["a", "b"], "exactly one topic"),
+        ("kafka.command_topics", [], "exactly one topic"),
+        ("kafka.command_topics", ["a b"], "a-z A-Z"),
+        ("kafka.outcome_topic", "moderation.commands", "kafka.command_topics is the same"),
+        ("kafka.dead_letter_topic", "moderation.outcomes", "kafka.outcome_topic is the same"),
+        ("kafka.group_id", "", "not empty"),
+        ("kafka.start", "yesterday", "RFC 3339"),
+        ("kafka.start", "2026-01-01T00:00:00", "offset from UTC"),
+        ("kafka.max_gap", 24_577, "from 100 to 24576"),
+        ("kafka.max_gap", 99, "from 100"),
+        ("kafka.max_gap", True, "whole number"),
+        ("kafka.handover_seconds", 25, "shorter than drain_seconds"),
+        ("kafka.common.enable_auto_commit", True, "leave it out"),
+        ("kafka.common.bootstrap_servers", "a:1", "kafka.bootstrap_servers"),
+        ("kafka.common.ssl_cafil", "/x", "did you mean ssl_cafile"),
+        ("kafka.common.linger_ms", 5, "belongs to kafka.producer"),
+        ("kafka.common.ssl_check_hostname", "no", "true or false"),
+        ("kafka.common.security_protocol", "TLS", "SASL_SSL"),
+        ("kafka.common.sasl_mechanism", "PLAIN", None),
+        ("kafka.consumer.auto_offset_reset", "latest", "kafka.start"),
+        ("kafka.consumer.enable_auto_commit", False, "leave it out"),
+        ("kafka.consumer.isolation_level", "read_uncommitted", "promises"),
+        ("kafka.consumer.group_id", "x", "kafka.group_id"),
+        ("kafka.consumer.value_deserializer", "json", "object of Python"),
+        ("kafka.consumer.session_timeout_ms", 5000, "from 6000"),
+        ("kafka.consumer.heartbeat_interval_ms", 20_000, "third of the session timeout"),
+        ("kafka.consumer.fetch_min_bytes", "many", "whole number"),
+        ("kafka.consumer.max_poll_interval_ms", 20_000, None),
+        ("kafka.producer.transactional_id", "x", "fence each other"),
+        ("kafka.producer.enable_idempotence", False, "promises"),
+        ("kafka.producer.acks", 1, "promises"),
+        ("kafka.producer.transaction_timeout_ms", 1, "promises"),
+        ("limits.calls_per_second", 0, "from 1"),
+        ("limits.calls_per_second", 1.5, "whole number"),
+        ("limits.per_endpoint", {"live_engine_http_srv/unban_member": 0}, "from 1"),
+        ("limits.window_from", "both", "answer or send"),
+        ("limits.window_margin_ms", -1, "from 0"),
+        ("batching.max_wait_seconds", 0, "above 0"),
+        ("batching.max_wait_seconds", float("nan"), "number"),
+        ("batching.reasons", "some", "exact or any"),
+        ("dedupe.window_seconds", -1, "above 0"),
+        ("dedupe.restore_records", 0, "from 1"),
+        ("http.timeout_seconds", 3, "above 3"),
+        ("http.max_connections", 100, "at least 200"),
+        ("retry.max_attempts", 0, "from 1"),
+        ("retry.give_up_after_seconds", 5, "http.timeout_seconds"),
+        ("server.port", 65_536, "to 65535"),
+        ("drain_seconds", 300, "max_poll_interval_ms"),
+        ("drain_seconds", 0, "above 0"),
+        ("log.level", "loud", "debug, info, warning or error"),
+        ("tencent.apps", {}, "at least one app"),
+        ("tencent.default_app", "other", "name one of these: main"),
+        ("tencent.protected_users", ["x" * 33], "1 to 32 bytes"),
+        (f"{APP}.sdk_app_id", 0, "from 1"),
+        (f"{APP}.sdk_app_id", True, "whole number"),
+        (f"{APP}.identifier", "", "1 to 32 bytes"),
+        (f"{APP}.identifier", "admin\n", "1 to 32 bytes"),
+        (f"{APP}.secret_key", "", "the key"),
+        (f"{APP}.secret_key", "two words", "the key"),
+        (f"{APP}.region", "mars", "china, singapore"),
+        (f"{APP}.region", None, "give this or base_url"),
+    ],
+)
+def test_one_wrong_value_is_refused_with_its_name_and_its_mend(
+    name: str, value: object, mend: str | None
+) -> None:
+    data = at(name, value)
+    if name == "tencent.apps":
+        data["tencent"]["apps"] = value
+
+    found = problems(data)
+
+    if mend is None:  # told at the setting that must change with it
+        assert found
+        return
+    assert any(problem == name or problem.startswith(f"{name}.") for problem in found), found
+    assert mend in " ".join(problem.mend for problem in found.values())
+
+
+@pytest.mark.parametrize(
+    ("url", "well"),
+    [
+        ("https://adminapisgp.my-imcloud.com", True),
+        ("https://gateway.example:8443/", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost", True),
+        ("http://[::1]:80", True),
+        ("http://127.0.0.1.example.com", False),
+        ("http://gateway.example", False),
+        ("https://user:password@gateway.example", False),
+        ("https://gateway.example/v4", False),
+        ("https://gateway.example?x=1", False),
+        ("https://gateway.example:port", False),
+        ("ftp://gateway.example", False),
+        ("gateway.example", False),
+        ("https://", False),
+    ],
+)
+def test_a_signature_never_leaves_this_machine_unencrypted(url: str, well: bool) -> None:
+    found = problems(minimal(app={"region": None, "base_url": url}))
+
+    assert (found == {}) == well
+    assert "password" not in str(found)
+
+
+def test_both_and_neither_are_refused_for_the_key_and_for_the_address(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+
+    both = problems(minimal(app={"secret_key_file": str(tmp_path / "key"), "base_url": "https://a.example"}))
+    neither = problems(minimal(app={"secret_key": None, "region": None}))
+
+    assert set(both) == set(neither) == {f"{APP}.secret_key_file", f"{APP}.region"}
+    assert "not both" in both[f"{APP}.region"].mend
+
+
+@pytest.mark.parametrize("content", ["", "  \n", "two words", "a\nb"])
+def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+
+    found = problems(minimal(app={"secret_key": None, "secret_key_file": str(tmp_path / "key")}))
+
+    assert "secret_key_file is empty" in found[f"{APP}.secret_key_file"].mend
+
+
+def test_a_key_in_the_place_of_its_file_is_not_shown() -> None:
+    """
+    A slip that happens: the path is shown in all other problems of this setting.
+    """
+    found = problems(minimal(app={"secret_key": None, "secret_key_file": KEY}))
+
+    assert f"{APP}.secret_key_file" in found
+    assert KEY not in str(found)
+
+
+def test_two_apps_of_one_sdk_app_id_would_exceed_its_quota_together() -> None:
+    data = minimal()
+    data["tencent"]["apps"]["twin"] = data["tencent"]["apps"]["main"]
+    data["tencent"]["default_app"] = "main"
+
+    assert set(problems(data)) == {f"{APP}.sdk_app_id", "tencent.apps.twin.sdk_app_id"}
+
+
+def test_an_action_in_the_place_of_its_endpoint_is_told_the_endpoint() -> None:
+    found = problems(
+        at("limits.per_endpoint", {"room.kick_user_out": 10, "room_engine_http_srv/kick_user": 10})
+    )
+
+    mends = " ".join(problem.mend for problem in found.values())
+    assert mends.count("room_engine_http_srv/kick_user_out") == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("kafka.bootstrap_server", "kafka.bootstrap_servers"),
+        ("kafka.drain_seconds", "drain_seconds"),
+        ("group_id", "kafka.group_id"),
+        ("tencent.apps.main.secretkey", "tencent.apps.main.secret_key"),
+        ("limit", "limits"),
+        ("log.lvl", "log.level"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(written: str, meant: str) -> None:
+    by_file = problems(at(written, KEY))
+    by_variable = problems(minimal(), {f"WORKER_{written.upper().replace('.', '__')}": KEY})
+
+    assert f"did you mean {meant}?" in by_file[written].mend
+    assert f"did you mean {meant}?" in by_variable[written].mend
+    assert KEY not in str(by_file) + str(by_variable), "a misspelt name may hold a secret"
+
+
+def test_a_misspelt_option_of_kafka_shows_no_value() -> None:
+    found = problems(at("kafka.common.sasl_plain_pasword", "hunter2-hunter2"))
+
+    assert "did you mean sasl_plain_password?" in found["kafka.common.sasl_plain_pasword"].mend
+    assert "hunter2" not in str(found)
+
+
+def test_a_password_that_yaml_reads_as_a_number_is_refused_and_not_shown() -> None:
+    common = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_password": 8472}
+
+    found = problems(minimal(kafka={"common": common}))
+
+    assert set(found) == {"kafka.common.sasl_plain_password"}
+    assert "8472" not in str(found)
+
+
+def test_sasl_without_its_protocol_has_no_effect_and_is_refused() -> None:
+    found = problems(at("kafka.common.sasl_mechanism", "PLAIN"))
+
+    assert "without it sasl_mechanism has no effect" in found["kafka.common.security_protocol"].mend
+
+
+def test_all_problems_are_told_at_once_though_they_are_found_in_different_ways() -> None:
+    """
+    A value of a wrong kind, an unknown name, a missing setting, a contradiction, an option of Kafka, a variable.
+    """
+    data = minimal(
+        kafka={"max_gap": "wide", "consumer": {"enable_auto_commit": True}, "handover_seconds": 30},
+        app={"sdk_app_id": None, "secret_key_file": "/no/such/key"},
+        limits={"calls_per_secnd": 100},
+    )
+
+    found = problems(data, {"WORKER_LOG__FORMAT": "xml"})
+
+    assert set(found) == {
+        "kafka.max_gap",
+        "kafka.consumer.enable_auto_commit",
+        "kafka.handover_seconds",
+        f"{APP}.sdk_app_id",
+        f"{APP}.secret_key_file",
+        "limits.calls_per_secnd",
+        "log.format",
+    }
+
+
+def test_nothing_at_all_names_what_must_be_said() -> None:
+    assert set(problems({})) == {"kafka", "tencent"}
+    assert set(problems({"kafka": {}, "tencent": {}})) == {"kafka.bootstrap_servers", "tencent.apps"}
+
+
+def test_what_was_refused_is_not_blamed_a_second_time() -> None:
+    """
+    A key that cannot be one is told as that, not as missing too.
+    """
+    assert set(problems(minimal(app={"secret_key": "", "region": "mars"}))) == {
+        f"{APP}.secret_key",
+        f"{APP}.region",
+    }
+
+
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from([KEY, "a:1", "info"]),
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
+    ),
+)
+_NAMES = st.sampled_from([row.name.replace(NAME, "main") for row in rows()])
+
+
+@given(st.dictionaries(_NAMES, _VALUES, max_size=5))
+def test_whatever_a_file_holds_it_is_loaded_or_refused_with_names_of_settings_and_without_the_key(
+    changes: dict[str, Any],
+) -> None:
+    data = minimal()
+    for name, value in changes.items():
+        *above, last = name.split(".")
+        holder: Any = data
+        for word in above:
+            holder = holder.setdefault(word, {}) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            holder[last] = value
+    before = copy.deepcopy(data)
+
+    found = problems(data)
+
+    assert data == before or data != data  # noqa: PLR0124 - NaN is in it
+    assert KEY not in "".join(problem.mend for problem in found.values())
+    secret_places = [
+        problem for name, problem in found.items() if "secret_key" in name or "apps" in name.split(".")[-1:]
+    ]
+    assert all(KEY not in str(problem.value) for problem in secret_places)
+
+
+@given(
+    st.dictionaries(
+        _NAMES,
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
+        | st.sampled_from([KEY, "{", "[1]", "null"]),
+        max_size=5,
+    )
+)
+def test_whatever_the_environment_holds_it_is_read_or_refused(changes: dict[str, str]) -> None:
+    environ = {f"WORKER_{name.upper().replace('.', '__')}": text for name, text in changes.items()}
+
+    problems(minimal(), environ)
+
+
+def test_every_setting_has_a_description_and_a_rule() -> None:
+    for row in table_of_rows().values():
+        assert row.about, row.name
+        assert row.rule, row.name
+
+
+def test_every_default_is_well_by_the_rules_of_its_own_setting() -> None:
+    """
+    pydantic does not check defaults by itself.
+    """
+    data = minimal()
+    for row in rows():
+        if row.section is None and not row.required and NAME not in row.path and row.kind is not dict:
+            holder = data
+            for word in row.path[:-1]:
+                holder = holder.setdefault(word, {})
+            holder.setdefault(
+                row.path[-1], list(row.default) if isinstance(row.default, tuple) else row.default
+            )
+
+    assert load(data).model_dump() == load(minimal()).model_dump()
+
+
+def test_the_error_itself_tells_every_problem() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load({})
+
+    assert str(refused.value).count("is missing") == 2
