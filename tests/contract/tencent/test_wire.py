@@ -1,4 +1,4 @@
-# What only real sockets can show: connections, headers, TLS, and answers that are no HTTP.
+# What only real sockets can show of a request: headers, TLS, proxies, redirects, answers that are no HTTP, and secrets.
 
 import asyncio
 import logging
@@ -9,39 +9,24 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import aiohttp
 import httpx
-import msgspec
 import pytest
 
-from tests.contract.tencent.journey import ENDPOINT, FIRST, Journey, until
+from tests.contract.tencent.journey import ENDPOINT, FIRST, Journey
 from tests.contract.tencent.scripted import ScriptedServer
-from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
+from tests.fakes.tencent import OK, RESET, Reply, an_app, in_turn
 from worker.domain.codes import Verdict
 from worker.tencent.client import Client
 from worker.tencent.options import HttpOptions
-from worker.tencent.wire import ERRORS, HttpWire
+from worker.tencent.wire import ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AsyncExitStack
     from pathlib import Path
 
-    from aiohttp.client_proto import ResponseHandler
-
     from tests.contract.tencent.conftest import Build
-    from worker.domain.effects import Send
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_a_connection_is_kept_and_used_again(real: "Build") -> None:
-    rig = await real(OK)
-
-    for _ in range(5):
-        await rig.client.call(FIRST, Journey())
-
-    assert {seen.connection for seen in rig.seen} == {1}
 
 
 async def test_the_request_carries_no_header_that_it_does_not_need(real: "Build") -> None:
@@ -68,69 +53,6 @@ async def test_any_identifier_arrives_as_it_is(stack: "AsyncExitStack", identifi
     assert last.verdict is Verdict.DONE
     assert server.seen[0].query["identifier"] == identifier
     assert server.seen[0].query["usersig"].startswith("eJ")
-
-
-async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: "Build") -> None:
-    rig = await real(OK)
-    assert rig.server is not None
-    await rig.client.call(FIRST, Journey())
-
-    rig.server.close_connections()
-    await until(lambda: not any(proto.is_connected() for proto in _kept(rig.client)))
-    last = await rig.client.call(FIRST, journey := Journey())
-
-    assert last.verdict is Verdict.DONE
-    assert len(journey.tries) == 1
-    assert {seen.connection for seen in rig.seen} == {1, 2}
-
-
-async def test_a_connection_that_closes_just_before_the_write_is_replaced_and_counts_as_nothing(
-    real: "Build",
-) -> None:
-    rig = await real(OK)
-    await rig.client.call(FIRST, Journey())
-
-    last = await rig.client.call(FIRST, journey := Journey(may=_closing_connections(rig.client, times=1)))
-
-    assert (last.verdict, last.end_unknown) == (Verdict.DONE, False)
-    assert len(journey.tries) == 1
-    assert [seen.connection for seen in rig.seen] == [1, 2]
-
-
-async def test_connections_that_always_close_before_the_write_end_as_a_reset_that_sent_nothing(
-    real: "Build",
-) -> None:
-    rig = await real(OK)
-
-    last = await rig.client.call(FIRST, journey := Journey(may=_closing_connections(rig.client, times=99)))
-
-    assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "reset", False)
-    assert journey.tries == [last]
-    assert rig.seen == []
-
-
-async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknown(real: "Build") -> None:
-    rig = await real(OK, RESET)
-    await rig.client.call(FIRST, Journey())
-
-    last = await rig.client.call(FIRST, Journey())
-
-    assert (last.error, last.end_unknown) == ("reset", True)
-    assert [seen.connection for seen in rig.seen] == [1, 1]
-
-
-async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(real: "Build") -> None:
-    rig = await real(OK, answer(60002))
-    assert rig.server is not None
-    await rig.client.call(FIRST, Journey())
-
-    stray = answer(0, request_id="stray").body
-    rig.server.push(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(stray), stray))
-    await until(lambda: any(proto.should_close for proto in _kept(rig.client)))
-    last = await rig.client.call(FIRST, Journey(retries=1))
-
-    assert last.request_id != "stray"
-    assert last.error_code == 60002
 
 
 async def test_a_redirect_is_not_followed(stack: "AsyncExitStack") -> None:
@@ -184,31 +106,6 @@ async def test_what_is_no_http_is_a_failure_with_a_name(stack: "AsyncExitStack")
     assert last.error in {"http", "reset"}
 
 
-async def test_a_name_that_nobody_knows_is_a_connect_error(stack: "AsyncExitStack") -> None:
-    client = Client([an_app("http://nowhere.invalid")], HttpOptions())
-    stack.push_async_callback(client.aclose)
-
-    last = await client.call(FIRST, Journey())
-
-    assert (last.error, last.end_unknown, last.verdict) == ("connect", False, Verdict.TRANSPORT)
-
-
-@pytest.mark.parametrize(
-    "options", [HttpOptions(connect_timeout=0.1), HttpOptions(timeout=0.1)], ids=["connect", "all"]
-)
-async def test_a_server_that_accepts_no_connection_is_given_up_in_time_and_was_sent_nothing(
-    stack: "AsyncExitStack", options: HttpOptions
-) -> None:
-    """A TLS server that never shakes hands looks just like one that is overloaded."""
-    client = Client([an_app(await _silent(stack))], options)
-    stack.push_async_callback(client.aclose)
-
-    last = await client.call(FIRST, Journey())
-
-    assert (last.error, last.end_unknown) == ("connect", False)
-    assert last.ended_at - last.sent_at < 1.0
-
-
 async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
     stack: "AsyncExitStack", tmp_path: "Path", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,35 +127,6 @@ async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
     assert len(server.seen) == 1
 
 
-async def test_a_hanging_endpoint_takes_no_connection_from_another(real: "Build") -> None:
-    rig = await real(HANG, OK, options=HttpOptions(max_connections=1))
-    hanging = asyncio.create_task(rig.client.call(FIRST, Journey()))
-    assert rig.server is not None
-    await rig.server.requests(1)
-
-    other = await rig.client.call(_at("group_open_http_svc/unban_group_member"), Journey())
-
-    assert other.verdict is Verdict.DONE
-    hanging.cancel()
-    await asyncio.gather(hanging, return_exceptions=True)
-
-
-async def test_two_hundred_requests_are_under_way_at_once_and_none_waits_for_a_connection(
-    real: "Build",
-) -> None:
-    rig = await real(HANG)
-    assert rig.server is not None
-
-    calls = [asyncio.create_task(rig.client.call(FIRST, Journey())) for _ in range(200)]
-    async with asyncio.timeout(10):
-        await rig.server.requests(200)
-
-    assert len({seen.connection for seen in rig.seen}) == 200
-    for call in calls:
-        call.cancel()
-    await asyncio.gather(*calls, return_exceptions=True)
-
-
 async def test_a_proxy_of_the_environment_never_sees_a_signature(
     stack: "AsyncExitStack", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,52 +141,6 @@ async def test_a_proxy_of_the_environment_never_sees_a_signature(
 
     assert last.verdict is Verdict.DONE
     assert (len(server.seen), proxy.connections) == (1, 0)
-
-
-async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to_nobody(
-    stack: "AsyncExitStack",
-) -> None:
-    client = Client([an_app(await _silent(stack))], HttpOptions())
-    stack.push_async_callback(client.aclose)
-
-    call = asyncio.create_task(client.call(FIRST, journey := Journey()))
-    await until(lambda: client._wire._pools != {})  # type: ignore[attr-defined]
-    call.cancel()
-    (ended,) = await asyncio.gather(call, return_exceptions=True)
-
-    assert isinstance(ended, asyncio.CancelledError)
-    assert [(try_.error, try_.end_unknown) for try_ in journey.tries] == [("cancelled", False)]
-
-
-async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: "AsyncExitStack") -> None:
-    throttled = Reply(b"", 429, (("Retry-After", "30"),))
-    server = await stack.enter_async_context(ScriptedServer(in_turn(throttled)))
-    client = Client([an_app(server.base_url)], HttpOptions())
-    stack.push_async_callback(client.aclose)
-
-    call = asyncio.create_task(client.call(FIRST, journey := Journey(retries=3)))
-    await until(lambda: "may_retry" in journey.told)
-    call.cancel()
-    async with asyncio.timeout(1):
-        (ended,) = await asyncio.gather(call, return_exceptions=True)
-
-    assert isinstance(ended, asyncio.CancelledError)
-    assert len(journey.tries) == len(server.seen) == 1
-    assert "permit" not in journey.told
-
-
-async def test_a_cancelled_request_does_not_spoil_the_next(real: "Build") -> None:
-    rig = await real(HANG, OK)
-    assert rig.server is not None
-    call = asyncio.create_task(rig.client.call(FIRST, Journey()))
-    await rig.server.requests(1)
-    call.cancel()
-    await asyncio.gather(call, return_exceptions=True)
-
-    last = await rig.client.call(FIRST, Journey())
-
-    assert last.verdict is Verdict.DONE
-    assert [seen.connection for seen in rig.seen] == [1, 2]
 
 
 async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key(
@@ -357,55 +179,6 @@ async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
     assert notice.event == "request.failed_strangely"
     assert "AssertionError" in str(notice.fields["what"])
     assert "usersig" not in str(notice.fields)
-
-
-async def _silent(stack: "AsyncExitStack") -> str:
-    """
-    The https address of a server that accepts connections and never says a word.
-    """
-
-    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(silence, "127.0.0.1", 0)
-    stack.callback(server.close)
-    return f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-def _at(endpoint: str) -> "Send":
-    return msgspec.structs.replace(FIRST, endpoint=endpoint)
-
-
-def _connector(client: Client) -> aiohttp.TCPConnector:
-    wire = client._wire
-    assert isinstance(wire, HttpWire)
-    ((pool, _),) = wire._pools.values()
-    session = pool._transport.client  # type: ignore[attr-defined]
-    assert isinstance(session.connector, aiohttp.TCPConnector)
-    return session.connector
-
-
-def _kept(client: Client) -> "list[ResponseHandler]":
-    return [proto for kept in _connector(client)._conns.values() for proto, _ in kept]
-
-
-def _closing_connections(client: Client, *, times: int) -> "Callable[[], bool]":
-    """
-    A fence that lets everything pass, and closes the connection that is about to be written to.
-    """
-    left = times
-
-    def may_send() -> bool:
-        nonlocal left
-        if left > 0:
-            left -= 1
-            for proto in _connector(client)._acquired:
-                assert proto.transport is not None
-                proto.transport.close()
-        return True
-
-    return may_send
 
 
 def _certificate(folder: "Path") -> "Path":

@@ -1,0 +1,20 @@
+# The signers that the tests of signatures ask for.
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.tencent.bench import APP, KEY, Bench
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def filed(tmp_path: Path) -> Bench:
+    path = tmp_path / "key"
+    path.write_text(f"{KEY}\n")
+    return Bench(replace(APP, secret_key=None, secret_key_file=path))
