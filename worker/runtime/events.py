@@ -196,7 +196,6 @@ _ROWS: Final[tuple[Event, ...]] = (
         "The group has committed nothing here: it begins where kafka.start says, with so many records before it.",
     ),
     # calls
-    Event("batch.sent", "debug", ("call_id", "endpoint", "members", "number"), "A request left."),
     Event(
         "batch.answered",
         "info",
@@ -223,3 +222,24 @@ _ROWS: Final[tuple[Event, ...]] = (
 )
 
 EVENTS: Final[dict[str, Event]] = {row.name: row for row in _ROWS}
+
+
+def page() -> str:
+    """
+    The text of config/events.md.
+    """
+    lines = [
+        "# Log events",
+        "",
+        "Made from `worker/runtime/events.py`; change that, then `make docs`.",
+        "",
+        "One JSON object a line (`log.format: json`): `time`, `level`, `event`, and the fields below; with an exception also",
+        "`exception`. No field holds a payload, a key or a signature. Fields that are not known at the time are left out or null.",
+        "",
+        "| event | level | fields | what it tells |",
+        "|---|---|---|---|",
+    ]
+    for row in EVENTS.values():
+        fields = ", ".join(f"`{field}`" for field in row.fields) or "none"
+        lines.append(f"| `{row.name}` | {row.level} | {fields} | {row.meaning} |")
+    return "\n".join(lines) + "\n"

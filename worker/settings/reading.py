@@ -36,6 +36,7 @@ def load(config: "Path | str | None", environ: "Mapping[str, str]") -> Settings:
     path = config or environ.get(CONFIG)
     written, problems = from_file(Path(path)) if path else ({}, [])
     data = merged(written, from_environment(environ, table, written))
+    data = {word: {} if value is None and _is_section(word, table) else value for word, value in data.items()}
     if problems:
         raise SettingsError(problems)
     settings, problems = _validated(data, table)
@@ -111,6 +112,14 @@ def _take_out(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
             break
         holder, word, here = here, part, here[part]
     holder.pop(word, None)
+
+
+def _is_section(word: str, table: "dict[Words, Row]") -> bool:
+    """
+    Such a word without a value is a section in which everything is commented out.
+    """
+    row = table.get((word,))
+    return row is not None and row.section is not None
 
 
 def _touches(name: str, wrong: set[str]) -> bool:

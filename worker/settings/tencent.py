@@ -57,10 +57,6 @@ class Tencent(Section):
     The apps that commands act on.
     """
 
-    apps: dict[str, App] = Field(
-        description="The apps by name. A command names one in its field `app`. Apps of one release share partitions, so a "
-        "halted app holds up the others in the end: one release per app isolates them."
-    )
     default_app: str | None = Field(
         default=None,
         description="The app of commands that name none. With one app it is that one, without being named here.",
@@ -68,6 +64,10 @@ class Tencent(Section):
     protected_users: kinds.Users = Field(
         default=(),
         description="Users that are never acted on: commands that name one are rejected. Each app's identifier is one anyway.",
+    )
+    apps: dict[str, App] = Field(
+        description="The apps by name. A command names one in its field `app`. Apps of one release share partitions, so a "
+        "halted app holds up the others in the end: one release per app isolates them."
     )
 
     @property

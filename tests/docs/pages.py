@@ -1,0 +1,29 @@
+# Every file that is made from the code: its path and what makes it. `make docs` writes them all. No test is here.
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from worker.domain import schemas
+from worker.runtime import events, metric_table
+from worker.settings import reference
+
+ROOT: Final = Path(__file__).parents[2]
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "config/worker.example.yaml": reference.example,
+    "config/settings.md": reference.page,
+    "config/metrics.md": metric_table.page,
+    "config/events.md": events.page,
+    **{f"config/{name}": partial(str, text) for name, text in schemas.documents().items()},
+}
+
+
+def write() -> None:
+    for name, make in PAGES.items():
+        (ROOT / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

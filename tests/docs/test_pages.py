@@ -1,0 +1,74 @@
+# What is made from the code is what the code makes today, and says what the code does.
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docs.pages import PAGES, ROOT
+from worker.settings import Settings
+from worker.settings.reference import example
+from worker.settings.rows import NAME, rows
+
+KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_file_is_fresh(name: str) -> None:
+    """
+    If it is not: ``make docs``.
+    """
+    assert (ROOT / name).read_text(encoding="utf-8") == PAGES[name]()
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    return path
+
+
+def test_the_example_is_a_file_that_the_worker_accepts_and_means_the_defaults(
+    key_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "worker.yaml"
+    path.write_text(example())
+
+    settings = Settings.load(path, {"WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE": str(key_file)})
+
+    for row in rows():
+        if row.section is None and not row.required and NAME not in row.path:
+            value = settings
+            for word in row.path:
+                value = getattr(value, word)
+            assert value == row.default, row.name
+
+
+def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp_path: Path) -> None:
+    """
+    But for the other halves of what is given already, and files that exist on a real machine only.
+    """
+    uncommented = re.sub(r"^( *)# ((?:  )*[a-z_/]+:( .*)?)$", r"\1\2", example(), flags=re.MULTILINE)
+    data = yaml.safe_load(uncommented)
+    app = data["tencent"]["apps"]["main"]
+    del app["secret_key"], app["base_url"]
+    app["secret_key_file"] = data["kafka"]["common"]["ssl_cafile"] = str(key_file)
+    data["kafka"]["common"]["sasl_plain_password_file"] = str(key_file)
+    path = tmp_path / "worker.yaml"
+    path.write_text(yaml.safe_dump(data))
+
+    settings = Settings.load(path, {})
+
+    assert settings.kafka.instance_id == "moderation-worker-0"
+    assert settings.limits.per_endpoint == {"group_open_http_svc/ban_group_member": 400}
+
+
+def test_every_setting_stands_in_the_example_with_its_description() -> None:
+    text = example()
+
+    for row in rows():
+        word = "main" if row.path[-1] == NAME else row.path[-1]
+        assert re.search(rf"^ *(# )?{re.escape(word)}:", text, re.MULTILINE), row.name
+        words = re.sub(r"[\s#]+", " ", text)
+        assert re.sub(r"[\s#]+", " ", row.about) in words, row.name
