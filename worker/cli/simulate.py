@@ -97,7 +97,7 @@ def simulate(
     curl localhost:8080/__control/stats
     """  # noqa: D301 - the escape keeps the examples from being wrapped
     if show_reference:
-        print(reference())
+        print(reference(), end="")
         return
     config = SimulatorConfig(
         apps=(App(sdk_app_id, (_key(key, key_file),), tuple(identifier or ("administrator",))),),

@@ -3,10 +3,13 @@
 # Nothing here is told a second time: what a fault does stands in faults.py, what a line holds in journal.py.
 
 import dataclasses
+import inspect
 from typing import TYPE_CHECKING, Final
 
 from worker.simulator.faults import ROWS
-from worker.simulator.pages import MEMBERS_PER_CALL, PAGES
+from worker.simulator.journal import AppliedLine, Line
+from worker.simulator.pages import MEMBER_FIELDS, MEMBERS_PER_CALL, PAGES, SERVICES, USER_BYTES, Codes, Field
+from worker.simulator.verdicts import INFO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,60 +58,76 @@ def reference() -> str:
     """
     The reference page, in Markdown.
     """
-    return "\n".join(
+    sections = (
+        ("# The local Tencent API: reference", _INTRODUCTION, ""),
+        ("## Endpoints", _ENDPOINTS, _endpoints()),
+        ("## Codes", "What each service answers; the door's own codes are the same for all.", _codes()),
+        ("## Faults", _FAULTS, _faults()),
         (
-            "# The local Tencent API: reference",
-            "",
-            "Made from the simulator's own tables. `moderation-worker simulate --help` says how to start it.",
-            "",
-            "## Endpoints",
-            "",
-            *_endpoints(),
-            "",
-            "## Faults",
-            "",
-            'Each one is a flag (`--refused-applies all`) and a field of the control (`{"refused_applies": "all"}`).',
-            "",
-            *_faults(),
-            "",
             "## Control",
-            "",
-            "The narrowest limit wins: endpoint and target, then target, then endpoint, then everything.",
-            "A refusal is a 400 with `errors`, each with `field` and `mend`.",
-            "",
-            *_table(("request", "what it does"), [(f"`{method} {path}`", text) for method, path, text in ROUTES]),
-            "",
-        )
-    )  # fmt: skip
+            _CONTROL,
+            _table(("request", "what it does"), [(f"`{m} {path}`", text) for m, path, text in ROUTES]),
+        ),
+        (
+            "## Log",
+            _LOG,
+            "\n\n".join(f"```text\n{inspect.getdoc(line)}\n```" for line in (Line, AppliedLine)),
+        ),
+    )
+    return "\n\n".join(part for section in sections for part in section if part) + "\n"
 
 
-def _endpoints() -> list[str]:
+_INTRODUCTION: Final = (
+    "Made from the simulator's own tables. `moderation-worker simulate --help` says how to start it.\n"
+    "Every group, room and user exists, and every user is in every room, unless a fault says otherwise."
+)
+_ENDPOINTS: Final = (
+    f"`POST /v4/<endpoint>?sdkappid=…&identifier=…&usersig=…&random=…&contenttype=json`. A call names at most"
+    f" {MEMBERS_PER_CALL} members of at most {USER_BYTES} bytes each. Sizes are bytes of UTF-8."
+)
+_FAULTS: Final = (
+    'Each one is a flag (`--refused-applies all`) and a field of the control (`{"refused_applies": "all"}`).'
+)
+_CONTROL: Final = (
+    "The narrowest limit wins: endpoint and target, then target, then endpoint, then everything.\n"
+    "A refusal is a 400 with `errors`, each with `field` and `mend`."
+)
+_LOG: Final = "`--log FILE` writes one JSON line for each request, and one for each effect that came after its request's line."
+
+
+def _endpoints() -> str:
     rows = [
         (
             f"`{page.endpoint}`",
             page.title,
-            ", ".join(f"`{rule.name}`" + ("" if rule.mandatory else " (optional)") for rule in page.fields),
-            ", ".join(
-                str(code)
-                for code in dict.fromkeys(
-                    code for code in dataclasses.astuple(page.codes) if code is not None
-                )
-            ),
+            "; ".join(_field(rule) for rule in page.fields),
             "yes" if page.has_request_id else "no",
         )
         for page in PAGES.values()
     ]
-    head = (
-        "endpoint",
-        "Tencent's page",
-        f"body (at most {MEMBERS_PER_CALL} members)",
-        "codes of its own",
-        "RequestId",
-    )
-    return _table(head, rows)
+    member = ("inside `MemberInfo`", "", "; ".join(_field(rule) for rule in MEMBER_FIELDS), "")
+    return _table(("endpoint", "Tencent's page", "body", "RequestId"), [*rows, member])
 
 
-def _faults() -> list[str]:
+def _field(rule: Field) -> str:
+    limits = [
+        "" if rule.mandatory else "optional",
+        "" if rule.max_bytes is None else f"at most {rule.max_bytes} bytes",
+        " or ".join(rule.choices),
+    ]
+    told = ", ".join(limit for limit in limits if limit)
+    return f"`{rule.name}`" + (f" ({told})" if told else "")
+
+
+def _codes() -> str:
+    names = [(field.name, field.name.replace("_", " ")) for field in dataclasses.fields(Codes)]
+    rows = [(told, *(str(getattr(codes, name) or "") for codes in SERVICES.values())) for name, told in names]
+    own = {code for codes in SERVICES.values() for code in dataclasses.astuple(codes)}
+    door = [(str(code), text) for code, text in sorted(INFO.items()) if code not in own]
+    return _table(("what", *SERVICES), rows) + "\n\n" + _table(("code of the door", "what"), door)
+
+
+def _faults() -> str:
     return _table(
         ("fault", "type", "default", "unit", "meaning"),
         [
@@ -119,11 +138,11 @@ def _faults() -> list[str]:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, frozenset)):
         return str(list(value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _table(head: tuple[str, ...], rows: "Sequence[tuple[str, ...]]") -> list[str]:
+def _table(head: tuple[str, ...], rows: "Sequence[tuple[str, ...]]") -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -184,9 +184,13 @@ class Simulator:
             clock=self._clock, epoch=self._epoch, changed=self._changed.set,
         )  # fmt: skip
         listener = self._bind()
-        listener.listen(BACKLOG)
-        if self._config.log:
-            self._file = io.FileIO(self._config.log, "wb")
+        try:
+            listener.listen(BACKLOG)
+            if self._config.log:
+                self._file = io.FileIO(str(self._config.log), "wb")
+        except OSError:
+            listener.close()
+            raise
         self._address = listener.getsockname()[:2]
         self._pulse.start()
         self._tasks = [loop.create_task(self._keep_door(listener)), loop.create_task(self._keep_log())]

@@ -1,0 +1,109 @@
+# `moderation-worker simulate` as a process of its own: it says where it listens, and ends cleanly when it is told to.
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from subprocess import DEVNULL, PIPE, Popen
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.unit.simulator.calls import APP, KEY, LIVE_UNBAN, SAMPLES, a_query
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "worker", "simulate"]
+PATIENCE = 20.0
+"""Seconds to start or to end, on a machine that is busy with other tests."""
+
+Start = Callable[..., tuple["Popen[str]", str]]
+
+
+@pytest.fixture
+def start(tmp_path: "Path") -> Iterator[Start]:
+    """
+    Starts the simulator; returns the process and its address.
+    """
+    started: list[Popen[str]] = []
+    key_file = tmp_path / "key"
+    key_file.write_text(f"{KEY}\n")
+
+    def begin(*options: str) -> tuple["Popen[str]", str]:
+        command = [*COMMAND, "--sdk-app-id", str(APP), "--key-file", str(key_file), *options]
+        process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, text=True)
+        started.append(process)
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line.startswith("listening on http://127.0.0.1:"), process.communicate(timeout=PATIENCE)
+        return process, line.split()[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_a_summary_and_a_whole_log(
+    start: Start, tmp_path: "Path", number: signal.Signals
+) -> None:
+    log = tmp_path / "requests.jsonl"
+    process, url = start("--log", str(log), "--limit", "1")
+    for _ in range(2):
+        httpx.post(f"{url}/v4/{LIVE_UNBAN}", params=a_query(), json=SAMPLES[LIVE_UNBAN])
+
+    process.send_signal(number)
+    told, errors = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, errors) == (0, "")
+    assert f"{LIVE_UNBAN}  2 requests (0: 1, 60007: 1), 2 members applied, 2 in the highest second" in told
+    assert "longest stall" in told
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    assert [line["error_code"] for line in lines] == [0, 60007]
+
+
+def test_faults_are_set_by_flags_and_rules(start: Start) -> None:
+    _, url = start(
+        "--answer-code", "60014", "--bad-user-list", "u1", "--rule", '{"target": "t1", "outage": "502"}'
+    )
+
+    def status_and_code(room: str) -> tuple[int, int | None]:
+        answer = httpx.post(
+            f"{url}/v4/{LIVE_UNBAN}", params=a_query(), json={**SAMPLES[LIVE_UNBAN], "RoomId": room}
+        )
+        return answer.status_code, answer.json()["ErrorCode"] if answer.status_code == 200 else None
+
+    assert [status_and_code("t1"), status_and_code("t2")] == [(502, None), (200, 60014)]
+
+
+def test_its_stamps_are_on_the_clock_of_every_process_of_the_machine(start: Start, tmp_path: "Path") -> None:
+    log = tmp_path / "requests.jsonl"
+    process, url = start("--log", str(log))
+
+    before = time.monotonic()
+    httpx.post(f"{url}/v4/{LIVE_UNBAN}", params=a_query(), json=SAMPLES[LIVE_UNBAN])
+    after = time.monotonic()
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+
+    (line,) = (json.loads(line) for line in log.read_text("utf-8").splitlines())
+    assert before < line["at"] <= line["answered_at"] < after
+
+
+def test_a_port_that_is_taken_is_a_failure_with_a_sentence(start: Start, tmp_path: "Path") -> None:
+    _, url = start()
+
+    second = Popen(
+        [*COMMAND, "--key", "k", "--port", url.rpartition(":")[2]], stdout=PIPE, stderr=PIPE, text=True
+    )
+    told, errors = second.communicate(timeout=PATIENCE)
+
+    assert (second.returncode, told) == (1, "")
+    assert "in use" in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "requests.jsonl").exists()

@@ -1,0 +1,86 @@
+# The command's flags and the reference page: both are made from the tables, and nothing may be missing in either.
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from worker.cli.simulate import simulate
+from worker.simulator.faults import ROWS, Kind
+from worker.simulator.journal import AppliedLine, Line
+from worker.simulator.pages import PAGES
+from worker.simulator.reference import ROUTES, reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*arguments: str) -> Any:
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(simulate)
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "MODERATION_SIMULATOR_KEY": ""})
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_fault_is_a_flag_and_stands_in_the_help(name: str) -> None:
+    flag = "--" + name.replace("_", "-")
+
+    assert f"{flag} " in run("--help").output
+
+
+@pytest.mark.parametrize("name", [*ROWS, *PAGES, *(path for _, path, _ in ROUTES)])
+def test_every_fault_endpoint_and_route_stands_in_the_reference(name: str) -> None:
+    assert name in reference()
+
+
+@pytest.mark.parametrize("field", [*Line.__struct_fields__, *AppliedLine.__struct_fields__])
+def test_every_field_of_the_log_is_told_in_the_reference(field: str) -> None:
+    assert field in reference().partition("## Log")[2]
+
+
+def test_the_reference_is_printed_without_a_key() -> None:
+    result = run("--reference")
+
+    assert result.exit_code == 0
+    assert result.output == reference()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "--key-file"),
+        (("--key", ""), "empty"),
+        (("--key", "k", "--key-file", "f"), "one of them"),
+        (("--key-file", "/does/not/exist"), "cannot read /does/not/exist"),
+        (("--key", "k", "--transient", "2"), "a number from 0 to 1"),
+        (("--key", "k", "--outage", "503"), "one of none, 502, refuse, hang"),
+        (("--key", "k", "--limit", "-1"), "an integer from 0"),
+        (("--key", "k", "--limit", "x"), "--limit"),
+        (("--key", "k", "--rule", "{"), "no JSON"),
+        (("--key", "k", "--rule", "[]"), "JSON object"),
+        (("--key", "k", "--rule", '{"outge": 1}'), "outge: there is no such fault"),
+        (("--key", "k", "--rule", '{"outage": "refuse"}'), "for_seconds"),
+        (("--key", "k", "--outage", "refuse"), "for_seconds"),
+        (("--key", "k", "--port", "99999"), "--port"),
+    ],
+)
+def test_wrong_options_are_refused_with_a_sentence(arguments: tuple[str, ...], told: str) -> None:
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_a_log_that_cannot_be_written_is_a_failure(tmp_path: "Path") -> None:
+    result = run("--key", "k", "--log", str(tmp_path))
+
+    assert result.exit_code == 1
+    assert "irectory" in result.output
+
+
+def test_flags_have_the_types_of_their_rows() -> None:
+    lists = [row.name for row in ROWS.values() if row.kind in (Kind.NAMES, Kind.CODES)]
+    arguments = [part for name in lists for part in (f"--{name.replace('_', '-')}", "1") * 2]
+
+    assert "no such fault" in run("--key", "k", *arguments, "--switch-off", "--rule", '{"x": 1}').output
