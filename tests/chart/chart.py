@@ -18,6 +18,8 @@ REPOSITORY: Final = Path(__file__).parents[2]
 RELEASE: Final = "trust"
 NAMESPACE: Final = "moderation"
 FULL_NAME: Final = f"{RELEASE}-moderation-worker"
+HELM_SECONDS: Final = 60.0
+"""Longer than anything that helm does here on a busy machine."""
 
 Object = dict[str, Any]
 
@@ -55,7 +57,12 @@ def helm(*arguments: str, **environment: str) -> str:
     """
     command = [str(toolchain.program("helm")), *arguments]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        timeout=HELM_SECONDS,
     )
     if done.returncode:
         raise RefusedError(done.stderr + done.stdout)
@@ -111,6 +118,8 @@ class Rendered:
         yield self.pod()
         for item in self.all("Pod"):
             yield item["spec"]
+        for item in self.all("Job"):
+            yield item["spec"]["template"]["spec"]
 
 
 def render(

@@ -1,8 +1,11 @@
 # What the pods are allowed, where they run, how they stop, and what is mounted into them.
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from tests.chart import chart
+from worker.cli import app
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -60,7 +63,7 @@ def test_every_pod_may_do_nothing_that_it_does_not_need(use: str) -> None:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["runAsUser"] == 10001
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        own = [item for item in spec["containers"] if item["name"] in {"worker", "check"}]
+        own = [item for item in spec["containers"] if item["name"] in {"worker", "check", "topics"}]
         assert own
         for container in own:
             assert container["securityContext"] == {
@@ -155,6 +158,36 @@ def test_what_an_operator_adds_to_a_pod_arrives() -> None:
     template = rendered.one("StatefulSet")["spec"]["template"]["metadata"]
     assert template["annotations"]["example.com/owner"] == "trust"
     assert template["labels"]["example.com/tier"] == "backend"
+
+
+def test_topics_are_made_before_anything_of_the_release_is_there() -> None:
+    """
+    A hook before the install finds neither the release's ConfigMap nor its account.
+    """
+    rendered = chart.render(base="mtls-two-apps")
+    job = rendered.one("Job")
+    pod = job["spec"]["template"]["spec"]
+    config = next(volume["configMap"]["name"] for volume in pod["volumes"] if volume["name"] == "config")
+    held = next(item for item in rendered.all("ConfigMap") if item["metadata"]["name"] == config)
+
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert held["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert int(held["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0
+    assert yaml.safe_load(held["data"]["worker.yaml"]) == rendered.settings()
+    assert pod["serviceAccountName"] == "default"
+    assert pod["containers"][0]["args"] == ["topics", "create", "--partitions=24", "--replication-factor=3"]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_every_command_that_a_pod_runs_is_one_of_the_programs(use: str) -> None:
+    for spec in chart.render(base=use).pod_specs():
+        for container in spec["containers"]:
+            if "args" in container:
+                words = [word for word in container["args"] if not word.startswith("-")]
+                flags = [word.partition("=")[0] for word in container["args"] if word.startswith("-")]
+                told = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
+                assert told.exit_code == 0, told.output
+                assert all(flag in told.output for flag in flags)
 
 
 def test_the_release_has_an_account_without_a_token() -> None:

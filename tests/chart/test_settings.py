@@ -79,7 +79,7 @@ def test_the_worker_finds_the_sasl_password_in_its_file_and_the_name_in_its_vari
 
     options = Settings.load(config, environment).kafka.options()
 
-    assert options["sasl_plain_password"] == "a-key-from-a-secret"  # noqa: S105 - written by this test
+    assert options["sasl_plain_password"] == "a-key-from-a-secret"
     assert options["sasl_plain_username"] == environment["WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME"]
 
 

@@ -2,7 +2,6 @@
 
 {{/* The fields of a pod's spec that do not depend on what it runs. */}}
 {{- define "moderation-worker.podSurroundings" -}}
-serviceAccountName: {{ include "moderation-worker.serviceAccountName" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
