@@ -24,8 +24,6 @@ RECORD_BYTES: Final = 21
 """Of one record: attributes, the largest length, time and offset differences, as the format allows them."""
 LENGTH_BYTES: Final = 5
 """The longest form of one length or count."""
-COMPRESSION_SHARE: Final = 256
-"""A compressor makes bytes that it cannot compress longer by less than one in so many."""
 
 
 class Fitted(Struct, frozen=True):
@@ -71,11 +69,10 @@ _OMISSIONS: Final = tuple(
 
 def size_of(fitted: Fitted) -> int:
     """
-    The most bytes that a batch of this one record can take, compressed or not.
+    The most bytes that a batch of this one record can take. Compression only shortens it: else it is sent as it is.
     """
     size = BATCH_BYTES + RECORD_BYTES + 3 * LENGTH_BYTES + len(fitted.key or b"") + len(fitted.value or b"")
-    size += sum(2 * LENGTH_BYTES + len(name.encode()) + len(value) for name, value in fitted.headers)
-    return size + size // COMPRESSION_SHARE + 64
+    return size + sum(2 * LENGTH_BYTES + len(name.encode()) + len(value) for name, value in fitted.headers)
 
 
 def _without(letter: "DeadLetter", omitted: frozenset[str]) -> Fitted:

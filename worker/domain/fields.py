@@ -181,7 +181,7 @@ def _metadata(value: object, path: str) -> Fault | None:
         level = [inner for outer in level for inner in _inside(outer)]
         if any(isinstance(inner, float) and not -inf < inner < inf for inner in level):
             return Fault("out_of_range", f"{path} holds a number that is too large to be passed on", path)
-    if level:
+    if any(isinstance(inner, dict | list) for inner in level):
         return Fault("too_deep", f"{path} is nested more than {METADATA_DEPTH} levels deep", path)
     try:
         size = len(msgspec.json.encode(value))

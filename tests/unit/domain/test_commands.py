@@ -79,6 +79,12 @@ REFUSED: list[tuple[str, object, str, str | None]] = [
         "duration",
     ),
     (
+        "a field given twice, behind an escaped colon",
+        encoded(BAN).replace(b"you are", b"you\\u003Aare")[:-1] + b',"duration":3600}',
+        "duplicate_field",
+        "duration",
+    ),
+    (
         "a field of member_info given twice",
         encoded(UPDATE).replace(b'"role"', b'"name_card": "x", "role"'),
         "duplicate_field",
@@ -403,10 +409,18 @@ def test_a_list_too_deep_to_be_parsed_is_no_object() -> None:
     assert rejected(b"[" * 5000 + b"]" * 5000).code == "not_an_object"
 
 
-def test_metadata_may_be_as_deep_as_allowed() -> None:
-    value = encoded(BAN)[:-1] + b',"metadata":' + b'{"a":' * 31 + b"{}" + b"}" * 32
+@pytest.mark.parametrize("leaf", [b"1", b'"%b"' % (b"x" * 2000), b'["a",{"b":[]}]'])
+def test_metadata_may_be_as_deep_as_allowed_and_no_deeper(leaf: bytes) -> None:
+    """
+    The depth is that of objects and lists; what stands in the innermost one is no level of its own.
+    """
+    levels = 32 - leaf.count(b"[") - leaf.count(b"{")
 
-    assert command(value).metadata is not None
+    def nested(depth: int) -> bytes:
+        return encoded(BAN)[:-1] + b',"metadata":' + b'{"a":' * depth + leaf + b"}" * (depth + 1)
+
+    assert command(nested(levels)).metadata is not None
+    assert rejected(nested(levels + 1)).code == "too_deep"
 
 
 @pytest.mark.parametrize(
@@ -472,7 +486,7 @@ def test_issued_at_is_passed_through_whatever_it_says() -> None:
     [
         ("resaon", "reason"),
         ("userIds", "user_ids"),
-        ("Room_Id", "room_id"),
+        ("USER_IDS", "user_ids"),
         ("command-id", "command_id"),
         ("meta", "metadata"),
     ],
@@ -485,6 +499,22 @@ def test_a_field_that_resembles_none_is_answered_with_all() -> None:
     message = rejected({**BAN, "zzz": 1}).message
 
     assert all(name in message for name in FIELDS)
+
+
+def test_a_message_shows_only_the_beginning_of_a_long_text() -> None:
+    message = rejected({**BAN, "action": "x" * 2**20}).message
+
+    assert message.startswith(f"there is no action '{'x' * 32}'…; there are group.ban_group_member")
+
+
+def test_a_message_stays_short_however_many_apps_there_are() -> None:
+    apps = {f"application-{number}": "administrator" for number in range(100)}
+    decoder = Decoder(Rules(RULES.topic, 8, apps, None, RULES.worker))
+
+    refused = decoder.decode(Record(encoded({**BAN, "app": "main"})))
+
+    assert isinstance(refused, Rejected)
+    assert len(refused.message) == 512
 
 
 def test_an_unknown_app_is_answered_with_those_that_are_configured() -> None:

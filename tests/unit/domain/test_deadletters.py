@@ -214,3 +214,9 @@ def test_the_size_is_never_underrated_for_bytes_that_no_compressor_can_shorten(c
     fitted = Fitted(b"k", noise, [("h", b"v")])
 
     assert built_bytes(fitted, compression) <= size_of(fitted)
+
+
+def test_many_small_headers_are_not_underrated() -> None:
+    fitted = Fitted(b"k", b"v", [("h" * 64, b"v" * 64)] * 1000)
+
+    assert built_bytes(fitted, 0) <= size_of(fitted)
