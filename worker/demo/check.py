@@ -260,6 +260,7 @@ def _wishes(evidence: Evidence, first: "Mapping[str, Published]") -> dict[Line, 
                     tries,
                     published.at if published else float("inf"),
                     repeats=_repeats(result, planned.command_id, first),
+                    request_id=result.request_id if result else None,
                     name=_name(evidence, sent),
                 )
             )

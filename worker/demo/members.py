@@ -29,6 +29,7 @@ class Wish:
         status: Of this user's result; "" when there is no outcome.
         tries: The requests that the outcome lists; None when it does not list all.
         published: When its outcome was published, seconds since 1970.
+        request_id: Of the request that decided, where the API gives one.
         repeats: It is a duplicate of a record with the same command_id (and not of another command's effect).
         name: For the message.
 
@@ -39,6 +40,7 @@ class Wish:
     tries: frozenset[tuple[str, str]] | None = frozenset()
     published: float = inf
     repeats: bool = False
+    request_id: str | None = None
     name: str = ""
 
 
@@ -105,8 +107,11 @@ class _Slot:
         self.at_most = max(self.at_most, len(self.tries))
         if wish.status != "applied":
             return
-        touching = [group for group in self.groups if group & tries]
-        self.groups = [group for group in self.groups if not group & tries] + [tries.union(*touching)]
+        own = tries if wish.request_id is None else tries | {("RequestId", wish.request_id)}
+        if not own and self.groups:
+            return  # which of its requests decided is not told: it may have been any that is counted
+        touching = [group for group in self.groups if group & own]
+        self.groups = [group for group in self.groups if not group & own] + [own.union(*touching)]
         self.at_least = len(self.groups)
 
 

@@ -43,8 +43,6 @@ LOG_FLUSH: Final = 0.5
 """The simulator writes its log at least so often, in seconds (with room to spare)."""
 LATENCY: Final = 0.03
 LATENCY_JITTER: Final = 0.5
-REJOIN_AFTER: Final = 0.2
-"""Kicked users come back, as raiders do: else every further kick would be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +161,8 @@ def _set(stage: Stage, options: Options, raid: "Raid", console: "Console") -> No
     )
     begin = time.monotonic()
     stage.start_simulator(
-        "--latency", str(LATENCY), "--latency-jitter", str(LATENCY_JITTER), "--rejoin-after", str(REJOIN_AFTER),
-        "--refused-applies", "part", "--apply-point", "random", seed=options.seed,
+        "--latency", str(LATENCY), "--latency-jitter", str(LATENCY_JITTER),
+        "--apply-point", "random", seed=options.seed,
     )  # fmt: skip
     stage.control("faults", {"bad_user_list": raid.bad_users})
     _told(console, "the local Tencent API", stage.api, begin)

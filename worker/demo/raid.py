@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -31,14 +31,18 @@ BANNED_UNTIL: Final = 0.02
 WITHOUT_KEY: Final = 0.001
 REPEAT_WITHIN: Final = 400
 """A repeated id comes at most so many commands after the first: within the worker's dedupe window."""
-MIX: Final = ((BAN, 48), (UNBAN, 14), (KICK, 22), (LIVE_UNBAN, 10), (UPDATE, 6))
+MIX: Final = {BAN: 48, UNBAN: 14, KICK: 22, LIVE_UNBAN: 10, UPDATE: 6}
 """Actions and their weights. One update is one call, so more of them would make the raid a test of that endpoint alone."""
-DURATIONS: Final = (3600, 86_400)
-REASONS: Final = ("spam links", "hate speech", "raid bot", "刷屏")
+DURATIONS: Final = {3600: 85, 86_400: 15}
+REASONS: Final = {"raid bot": 75, "spam links": 15, "hate speech": 7, "刷屏": 3}
+"""Values and their weights: a raid is many users doing the same, and commands with equal parameters share calls."""
 ISSUERS: Final = ("link-detector", "raid-detector", "toxicity-model")
 LONG_AGO: Final = "2020-01-01T00:00:00Z"
 FAR_END: Final = "2040-01-01T00:00:00Z"
 FAR_END_SECONDS: Final = 2_208_988_800.0
+
+
+Choice = TypeVar("Choice")
 
 
 class Fate(StrEnum):
@@ -153,7 +157,7 @@ class _Planner:
     def _fresh(self) -> Planned:
         draw = self._random
         target = draw.choices(self._rooms, cum_weights=self._popularity)[0]
-        action = draw.choices([name for name, _ in MIX], [weight for _, weight in MIX])[0]
+        action = self._weighted(MIX)
         if draw.random() < WITHOUT_KEY:
             return self._command(
                 action, target, (f"keyless-{self._count:06}",), self._parameters(action), keyed=False
@@ -185,17 +189,20 @@ class _Planner:
                 self._bad_users.add(user)
         return user
 
+    def _weighted(self, choices: dict[Choice, int]) -> Choice:
+        return self._random.choices(tuple(choices), tuple(choices.values()))[0]
+
     def _parameters(self, action: str) -> dict[str, Any]:
         draw = self._random
         if action == BAN:
             when = (
                 {"banned_until": FAR_END}
                 if draw.random() < BANNED_UNTIL
-                else {"duration": draw.choice(DURATIONS)}
+                else {"duration": self._weighted(DURATIONS)}
             )
-            return {**when, "reason": draw.choice(REASONS)}
+            return {**when, "reason": self._weighted(REASONS)}
         if action == KICK:
-            return {"reason": draw.choice(REASONS)}
+            return {"reason": self._weighted(REASONS)}
         if action == UPDATE:
             card = f"guest {draw.randrange(1000)}"
             return {

@@ -12,7 +12,7 @@ from worker.demo.figures import figures, percentile
 from worker.demo.raid import plan
 from worker.demo.summary import as_json, choose_example, show
 
-EVIDENCE = honest_run(plan(600, seed=5))
+EVIDENCE = honest_run(plan(2000, seed=5))
 
 
 def test_every_outcome_and_every_request_is_counted() -> None:

@@ -69,6 +69,16 @@ def test_commands_with_calls_of_their_own_need_one_effect_each() -> None:
     assert found(wishes, done(OUT)) == {Fault.NOT_EXECUTED}
 
 
+def test_commands_whose_requests_are_too_many_to_be_listed_are_joined_by_the_request_id() -> None:
+    first = Wish(OUT, "applied", frozenset({("1", "1")}), request_id="Id-1")
+    riding = Wish(OUT, "applied", None, request_id="Id-1")
+    own = Wish(OUT, "applied", None, request_id="Id-2")
+
+    assert found([first, riding], done(OUT)) == set()
+    assert found([first, own], done(OUT)) == {Fault.NOT_EXECUTED}
+    assert found([first, own], done(OUT, OUT)) == set()
+
+
 @pytest.mark.parametrize("status", ["superseded", "duplicate"])
 def test_a_command_that_ended_without_a_call_has_no_effect_of_its_own(status: str) -> None:
     wishes = [applied(HOUR, "1"), ended(OUT, status, repeats=True), applied(FREE, "3")]
