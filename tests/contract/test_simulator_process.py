@@ -95,6 +95,17 @@ def test_its_stamps_are_on_the_clock_of_every_process_of_the_machine(start: Star
     assert before < line["at"] <= line["answered_at"] < after
 
 
+def test_a_log_that_cannot_be_written_any_more_ends_it_for_a_referee_must_not_forget(start: Start) -> None:
+    process, url = start("--log", "/dev/full")
+
+    httpx.post(f"{url}/v4/{LIVE_UNBAN}", params=a_query(), json=SAMPLES[LIVE_UNBAN])
+    _, errors = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 1
+    assert "No space left" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_port_that_is_taken_is_a_failure_with_a_sentence(start: Start, tmp_path: "Path") -> None:
     _, url = start()
 

@@ -9,6 +9,7 @@ import inspect
 import json
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -130,7 +131,7 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
             # no cycles, and a connection breaks its own.
             gc.freeze()
             gc.set_threshold(10_000, 20, 1_000)
-            await stopped.wait()
+            await _until_either(stopped.wait(), simulator.broken())
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)  # a second signal ends it at once
             stats = simulator.stats
@@ -140,6 +141,15 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
         _fail(str(error), FAILED)
     else:
         print(_summary(stats), flush=True)
+
+
+async def _until_either(*waits: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    for task in done:
+        task.result()
 
 
 def _summary(stats: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ class Desk:
     Carries out what the judge decides.
 
     Attributes:
-        endpoints: What was answered, counted: endpoint -> ErrorCode, ``http 502`` or ``no answer`` -> requests.
+        endpoints: What was answered, counted: endpoint -> ErrorCode, ``http 502``, ``cut`` or ``no answer`` -> requests.
         members: Members to whom something was applied, by endpoint.
 
     """
@@ -193,7 +193,8 @@ class Desk:
         if not sent or reaction.http_status is None:
             told = _NO_ANSWER
         else:
-            told = f"http {reaction.http_status}" if reaction.code is None else str(reaction.code)
+            unread = "cut" if reaction.way is Way.CUT else f"http {reaction.http_status}"
+            told = unread if reaction.code is None else str(reaction.code)
         self.endpoints[reaction.endpoint if reaction.known else "unknown"][told] += 1
 
     def _close_if_over(self, exchange: _Exchange) -> None:

@@ -34,8 +34,8 @@ class Line(msgspec.Struct, frozen=True, tag_field="kind", tag="request"):
         users: The members named, in order, without repeats.
         parameters: ``Duration``, ``Description``, ``Reason``, ``MemberInfo`` as they were given.
         http_status: Null when no answer was sent (a fault, or the caller had gone).
-        error_code: The answer's ErrorCode; null without an answer, and for a 502.
-        request_id: The answer's RequestId; null without an answer, and from the group service.
+        error_code: The answer's ErrorCode; null without an answer, for a 502, and for an answer that was cut.
+        request_id: The answer's RequestId; null likewise, and from the group service.
         applied: The users for whom the request had taken effect when this line was written. May be a part of ``users``
             even when error_code is not 0 (fault ``refused_applies``), and all of them when http_status is null.
         applied_at: When, on the clock of ``at``; null when not (yet). Between ``at`` and ``answered_at``.
@@ -68,7 +68,15 @@ class Line(msgspec.Struct, frozen=True, tag_field="kind", tag="request"):
 
 class AppliedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="applied"):
     """
-    A request took effect after its own line was written. ``kind`` is ``"applied"``; ``seq`` is that of its request.
+    A request took effect after its own line was written.
+
+    Attributes:
+        kind: ``"applied"``.
+        seq: That of its request.
+        sdkappid, endpoint, target: As in the request's line.
+        applied: The users for whom it took effect: all that it will.
+        applied_at: When, on the clock of ``at``.
+
     """
 
     seq: int

@@ -59,8 +59,8 @@ class Reaction:
         reading: What its body says.
         way: How the exchange ends.
         http_status: Of the answer; None when there is none.
-        code: The ErrorCode of the answer; None when it has none.
-        request_id: Of the answer; None where there is none.
+        code: The ErrorCode of the answer; None when it has none, or was cut.
+        request_id: Of the answer; None where there is none, or it was cut.
         payload: The answer's body.
         fault: The fault that had a part in it, by name.
         answer_after: Seconds from reading to the end of the exchange.
@@ -191,6 +191,7 @@ class Judge:
 
         effect = self._effect(page, reading, verdict, app)
         answers = verdict if ending.http_status == 200 else None
+        is_whole = ending.way is not Way.CUT
         request_id = self._request_id(self._seq) if answers and page and page.has_request_id else None
         return Reaction(
             seq=self._seq,
@@ -201,8 +202,8 @@ class Judge:
             reading=reading,
             way=ending.way,
             http_status=ending.http_status,
-            code=answers.code if answers else None,
-            request_id=request_id,
+            code=answers.code if answers and is_whole else None,
+            request_id=request_id if is_whole else None,
             payload=_payload(answers, request_id) if answers else BAD_GATEWAY,
             fault=ending.fault,
             answer_after=latency,

@@ -133,6 +133,7 @@ class Simulator:
         )  # fmt: skip
         self._connections: set[Connection] = set()
         self._changed = asyncio.Event()
+        self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._welcomes: set[asyncio.Task[None]] = set()
         self._writer = ThreadPoolExecutor(1, "simulator-log")
@@ -197,20 +198,32 @@ class Simulator:
 
     async def stop(self) -> None:
         """
-        Close the door and every connection, and write the log to its end.
+        Close the door and every connection, and write the log to its end. Raises OSError when that cannot be done.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._welcomes, return_exceptions=True)
+        door, log = self._tasks
+        door.cancel()
+        await asyncio.gather(door, *self._welcomes, return_exceptions=True)
         self._pulse.stop()
         self._desk.stop()
         for connection in tuple(self._connections):
             connection.reset()
-        await asyncio.sleep(0)
-        await self._write_log()
-        self._writer.shutdown()
-        if self._file:
-            self._file.close()
+        self._closing.set()
+        try:
+            await log  # never cancelled: lines that the thread has not begun to write would be lost
+        finally:
+            self._writer.shutdown()
+            if self._file:
+                self._file.close()
+
+    async def broken(self) -> None:
+        """
+        Waits for as long as the simulator is well.
+
+        Raises OSError when its log cannot be written, or when another process has taken its port in a refusal.
+        """
+        ended, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ended:
+            task.result()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -294,14 +307,14 @@ class Simulator:
         return Connection(self._desk, self._control, self._clock, self._connections)
 
     async def _keep_log(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS / 2)
-            await self._write_log()
-
-    async def _write_log(self) -> None:
-        lines = self._journal.take()
-        if lines and self._file:
-            await asyncio.get_running_loop().run_in_executor(self._writer, _write_whole, self._file, lines)
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), FLUSH_SECONDS / 2)
+            lines = self._journal.take()
+            if lines and self._file:
+                await asyncio.get_running_loop().run_in_executor(
+                    self._writer, _write_whole, self._file, lines
+                )
 
 
 def _write_whole(file: io.FileIO, lines: bytes) -> None:
