@@ -3,7 +3,6 @@
 # It runs on the worker's loop, so a loop that stands still answers nothing, which is the truth. /livez never asks for
 # Kafka's or Tencent's health: a restart mends neither. Nothing here decides; it serves what it is given.
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -99,32 +98,6 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server on {self._host}:{self._port}{'' if self._runner else ', closed'}>"
-
-
-class Pulse:
-    """
-    The loop's own sign of life: ``beat`` is called at each of its turns, ``age`` tells how long ago that was.
-    """
-
-    __slots__ = ("_at", "_clock")
-
-    def __init__(self, clock: "Callable[[], float]" = time.monotonic) -> None:
-        self._clock = clock
-        self._at = clock()
-
-    def beat(self) -> float:
-        """
-        The loop goes round; returns how long the last turn took, in seconds.
-        """
-        now = self._clock()
-        took, self._at = now - self._at, now
-        return took
-
-    def age(self) -> float:
-        """
-        Seconds since the last beat.
-        """
-        return self._clock() - self._at
 
 
 def _answer(well: bool, body: object) -> web.Response:

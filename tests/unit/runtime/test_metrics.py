@@ -1,0 +1,325 @@
+# Metrics: what is in the table is registered, moves when its cause is produced, and names no user and no room.
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from worker.domain.actions import ENDPOINTS
+from worker.domain.codes import Verdict
+from worker.domain.effects import Commit, DeadLetter, Halt, Outgoing, Send, Transaction, Try
+from worker.domain.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
+from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
+from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Row
+from worker.runtime.metrics import WHOLE_APP, Metrics, Vitals
+
+BAN = "group_open_http_svc/ban_group_member"
+SEND = Send("call-1", 1, "main", BAN, b"{}", 19)
+LANE = {"app": "main", "endpoint": BAN}
+
+
+def outcome(
+    status: Status = Status.SUCCEEDED, *results: Result, action: str | None = "group.ban_group_member"
+) -> Outgoing:
+    told = Outcome(
+        outcome_id="commands-0-1",
+        command_id="c1",
+        status=status,
+        source=Source("commands", 0, 1),
+        worker=Worker("w", "0"),
+        received_at="",
+        finished_at="",
+        queued_ms=250.0,
+        attempts=1,
+        action=action,
+        group_id="@TGS#room",
+        calling_ms=50.0,
+        results=list(results) or [Result("user-17", ResultStatus.APPLIED)],
+    )
+    return Outgoing(0, b"@TGS#room", told)
+
+
+def transaction(*outcomes: Outgoing, letters: tuple[str, ...] = ()) -> Transaction:
+    record: Any = None
+    dead = [DeadLetter(record, "commands", "commands-0-1", code, "why") for code in letters]
+    return Transaction(list(outcomes), dead, {0: Commit(2, "")})
+
+
+def lane(**changes: Any) -> LaneSnapshot:
+    values: dict[str, Any] = {
+        "app": "main",
+        "endpoint": BAN,
+        "waiting": 0,
+        "calls": 0,
+        "oldest_age": 0.0,
+        "permits_used": 0,
+        "permits_granted": 200,
+        "permits_owned": 200,
+        "throttle_factor": 1.0,
+        "limited_by": "nothing",
+        "breaker_open": False,
+        "breaker_openings": 0,
+        **changes,
+    }
+    return LaneSnapshot(**values)
+
+
+def snapshot(
+    *lanes: LaneSnapshot,
+    partitions: tuple[PartitionSnapshot, ...] = (),
+    halts: tuple[Halt, ...] = (),
+    counts: Counts | None = None,
+    **values: int,
+) -> Snapshot:
+    return Snapshot(
+        lanes=lanes,
+        partitions=partitions,
+        halts=halts,
+        known_effects=values.get("known_effects", 0),
+        unpublished=values.get("unpublished", 0),
+        open_bytes=values.get("open_bytes", 0),
+        counts=counts or Counts(),
+    )
+
+
+VITALS = Vitals(pulse_age=0.5, ready=True, lags={3: 77}, signatures={"main": (60.0, 3600.0)})
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(["main"])
+
+
+def families(metrics: Metrics) -> list[Any]:
+    return list(text_string_to_metric_families(metrics.text().decode()))  # type: ignore[no-untyped-call]
+
+
+def values(metrics: Metrics, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    return {
+        tuple(sorted(sample.labels.items())): sample.value
+        for family in families(metrics)
+        for sample in family.samples
+        if sample.name == f"{PREFIX}{name}"
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return values(metrics, name).get(tuple(sorted(labels.items())))
+
+
+def look(item: Snapshot) -> Callable[[Metrics], None]:
+    return lambda metrics: metrics.observe(item, VITALS)
+
+
+CAUSES: dict[str, Callable[[Metrics], None]] = {
+    "records": lambda m: m.received(5),
+    "records_without_key": look(snapshot(counts=Counts(without_key=1))),
+    "commands": lambda m: m.published(transaction(outcome()), 0.1),
+    "members": lambda m: m.published(transaction(outcome()), 0.1),
+    "command_seconds": lambda m: m.published(transaction(outcome()), 0.1),
+    "dead_letters": lambda m: m.published(transaction(letters=("no_answer",)), 0.1),
+    "calls": lambda m: m.called(SEND, Verdict.DONE, 0.2),
+    "call_seconds": lambda m: m.called(SEND, Verdict.DONE, 0.2),
+    "batch_members": lambda m: m.started(SEND),
+    "tries": lambda m: m.tried(SEND, Try(1.0, 1.03, Verdict.DONE)),
+    "try_seconds": lambda m: m.tried(SEND, Try(1.0, 1.03, Verdict.DONE)),
+    "retries": lambda m: m.tried(Send("call-1", 2, "main", BAN, b"", 1), Try(1.0, 1.1, Verdict.RETRY)),
+    "splits": look(snapshot(counts=Counts(splits=1))),
+    "inferred": look(snapshot(counts=Counts(inferred=1))),
+    "recalled": look(snapshot(counts=Counts(recalled=1))),
+    "given_up": look(snapshot(counts=Counts(given_up=1))),
+    "waiting_members": look(snapshot(lane(waiting=40))),
+    "oldest_waiting_seconds": look(snapshot(lane(waiting=40, oldest_age=3.0))),
+    "open_calls": look(snapshot(lane(calls=4))),
+    "permits_used": look(snapshot(lane(permits_used=9))),
+    "permits_granted": look(snapshot(lane())),
+    "permits_owned": look(snapshot(lane())),
+    "throttle_factor": look(snapshot(lane(throttle_factor=0.95))),
+    "limited_by": look(snapshot(lane(waiting=1, limited_by="quota"))),
+    "work_seconds": look(snapshot(lane(waiting=4000))),
+    "breaker_open": look(snapshot(lane(breaker_open=True, breaker_openings=1))),
+    "breaker_openings": look(snapshot(lane(breaker_open=True, breaker_openings=1))),
+    "halted": look(snapshot(halts=(Halt("main", None, 70009, "wrong key", "mend it", 1.0),))),
+    "signature_age_seconds": look(snapshot()),
+    "signature_expires_seconds": look(snapshot()),
+    "dedupe_hits": look(snapshot(counts=Counts(repeated_ids=1))),
+    "known_ids": look(snapshot(partitions=(PartitionSnapshot(3, 1, 1, 1, 9),))),
+    "known_effects": look(snapshot(known_effects=8)),
+    "open_commands": look(snapshot(partitions=(PartitionSnapshot(3, 7, 1, 1, 9),))),
+    "gap_offsets": look(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 1, 9),))),
+    "backlog_records": look(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),))),
+    "lag_records": look(snapshot()),
+    "open_bytes": look(snapshot(open_bytes=1000)),
+    "rebalances": lambda m: m.rebalanced("assigned", 6),
+    "handover_seconds": lambda m: m.handed_over(0.3),
+    "restore_seconds": lambda m: m.restored(0.3),
+    "offsets_out_of_range": lambda m: m.out_of_range(),
+    "transactions": lambda m: m.aborted(0.1),
+    "transaction_seconds": lambda m: m.aborted(0.1),
+    "transaction_records": lambda m: m.published(transaction(outcome()), 0.1),
+    "unpublished_commands": look(snapshot(unpublished=6)),
+    "ready": look(snapshot()),
+    "pulse_age_seconds": look(snapshot()),
+}
+
+
+def moved(metrics: Metrics, row: Row) -> float:
+    name = f"{row.key}{'_total' if row.type == 'counter' else '_count' if row.type == 'histogram' else ''}"
+    return sum(values(metrics, name).values())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_each_metric_of_the_table_is_served_and_moves_when_its_cause_is_produced(
+    metrics: Metrics, row: Row
+) -> None:
+    if row.key == "build_info":
+        assert moved(metrics, row) == 1
+        return
+    before = moved(metrics, row)
+
+    CAUSES[row.key](metrics)
+
+    assert moved(metrics, row) > before
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_what_is_served_has_the_type_the_labels_and_the_meaning_of_the_table(
+    metrics: Metrics, row: Row
+) -> None:
+    CAUSES.get(row.key, lambda _: None)(metrics)
+    text = metrics.text().decode()
+
+    (labels,) = {
+        frozenset(name for name, _ in labels) - {"le"}
+        for suffix in ("", "_total", "_count")
+        for labels in values(metrics, f"{row.key}{suffix}")
+    }
+    assert labels == set(row.labels)
+    assert f"# TYPE {row.name} {row.type}" in text
+    assert f"# HELP {row.name} {row.meaning}" in text.replace("\\\\", "\\")
+
+
+def test_nothing_is_served_beside_the_table_but_the_process_and_python(metrics: Metrics) -> None:
+    served = {family.name for family in families(metrics)}
+
+    ours = {name for name in served if name.startswith(PREFIX)}
+    assert {f"{PREFIX}{row.key}" for row in ROWS} >= ours - {f"{PREFIX}{row.key}_created" for row in ROWS}
+    assert all(name.startswith(("process_", "python_")) for name in served - ours)
+
+
+def test_names_end_with_their_unit_and_begin_with_the_prefix() -> None:
+    for row in ROWS:
+        assert re.fullmatch(r"moderation_worker_[a-z_]+", row.name)
+        assert row.unit != "seconds" or "seconds" in row.name
+        assert row.type != "counter" or row.name.endswith("_total")
+        assert bool(row.buckets) == (row.type == "histogram")
+
+
+def test_counters_begin_at_zero_so_that_a_first_event_is_an_increase(metrics: Metrics) -> None:
+    assert value(metrics, "tries_total", **LANE, verdict="throttle") == 0
+    assert value(metrics, "commands_total", action="room.kick_user_out", status="failed") == 0
+    assert value(metrics, "transactions_total", result="aborted") == 0
+    assert value(metrics, "rebalances_total", kind="lost") == 0
+    assert value(metrics, "breaker_openings_total", app="main", endpoint=ENDPOINTS[-1]) == 0
+
+
+def test_no_label_names_a_user_or_a_room_and_unknown_codes_and_actions_are_folded(metrics: Metrics) -> None:
+    metrics.published(
+        transaction(
+            outcome(Status.FAILED, Result("user-17", ResultStatus.FAILED, error_code=424242)),
+            outcome(Status.FAILED, Result("user-17", ResultStatus.FAILED, error_code=10019)),
+            outcome(Status.REJECTED, action="group.ban_grup_member"),
+            outcome(Status.REJECTED, action=None),
+            letters=("424242", "unknown_field_of_a_user", "10019"),
+        ),
+        0.1,
+    )
+    text = metrics.text().decode()
+
+    assert not re.search(r"user-17|TGS|call-1|grup|424242|of_a_user", text)
+    members = {dict(labels)["code"] for labels in values(metrics, "members_total")}
+    assert members == {"0", "10019", "other"}
+    assert value(metrics, "commands_total", action="none", status="rejected") == 2
+    assert value(metrics, "dead_letters_total", code="other") == 2
+
+
+def test_seconds_of_work_are_told_at_the_permitted_rate_and_the_present_batch_size(metrics: Metrics) -> None:
+    metrics.observe(snapshot(lane(waiting=4000)), VITALS)
+    assert value(metrics, "work_seconds", **LANE) == pytest.approx(
+        1.0
+    )  # 200 calls of 20: nothing was measured yet
+
+    for members in (1, 3):
+        metrics.started(Send("c", 1, "main", BAN, b"", members))
+    metrics.observe(snapshot(lane(waiting=4000)), VITALS)
+    assert value(metrics, "work_seconds", **LANE) == pytest.approx(10.0)  # 200 calls of 2
+
+    metrics.observe(snapshot(lane(waiting=4000, permits_granted=100)), VITALS)
+    assert value(metrics, "work_seconds", **LANE) == pytest.approx(20.0)
+
+    metrics.observe(snapshot(lane(waiting=1, permits_granted=0, permits_owned=0)), VITALS)
+    assert value(metrics, "work_seconds", **LANE) == float("inf")
+
+    metrics.observe(snapshot(lane()), VITALS)
+    assert value(metrics, "work_seconds", **LANE) == 0
+
+
+def test_exactly_one_limit_is_shown(metrics: Metrics) -> None:
+    for reason in LIMITED_BY:
+        metrics.observe(snapshot(lane(waiting=1, limited_by=reason)), VITALS)
+
+        shown = values(metrics, "limited_by")
+        assert sum(shown.values()) == 1
+        assert value(metrics, "limited_by", **LANE, by=reason) == 1
+
+
+def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
+    """
+    A partition that moved to another replica would be counted twice, and a mended halt would alert for ever.
+    """
+    halt = Halt("main", BAN, 10007, "no", "mend", 1.0)
+    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),), halts=(halt,)), VITALS)
+    assert value(metrics, "halted", **LANE) == 1
+
+    metrics.observe(snapshot(), Vitals(0.1, ready=True))
+
+    for name in (
+        "open_commands",
+        "gap_offsets",
+        "backlog_records",
+        "known_ids",
+        "lag_records",
+        "halted",
+        "signature_age_seconds",
+    ):
+        assert values(metrics, name) == {}
+
+    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 8, 11, 5, 9),)), VITALS)
+    assert value(metrics, "open_commands", partition="3") == 8
+
+
+def test_a_halt_of_a_whole_app_is_shown_as_that(metrics: Metrics) -> None:
+    metrics.observe(snapshot(halts=(Halt("main", None, 70009, "wrong key", "mend it", 1.0),)), VITALS)
+
+    assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 1
+
+
+def test_counts_of_the_engine_are_added_once_however_often_they_are_observed(metrics: Metrics) -> None:
+    for splits in (2, 2, 5):
+        metrics.observe(
+            snapshot(lane(breaker_openings=splits), counts=Counts(splits=splits, coalesced=splits)), VITALS
+        )
+
+    assert value(metrics, "splits_total") == 5
+    assert value(metrics, "dedupe_hits_total", kind="coalesced") == 5
+    assert value(metrics, "breaker_openings_total", **LANE) == 5
+
+
+def test_the_time_of_a_command_is_what_it_waited_and_what_its_calls_took(metrics: Metrics) -> None:
+    metrics.published(transaction(outcome()), 0.1)
+
+    assert value(metrics, "command_seconds_sum", action="group.ban_group_member") == pytest.approx(0.3)
+    assert value(metrics, "transaction_records_sum") == 1
+    assert value(metrics, "commands_total", action="group.ban_group_member", status="succeeded") == 1
