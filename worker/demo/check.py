@@ -238,7 +238,7 @@ def _members(evidence: Evidence, first: "Mapping[str, Published]") -> "Iterator[
     wishes = _wishes(evidence, first)
     effects = _effects(evidence.requests)
     for line in wishes.keys() | effects.keys():
-        for fault, what in judge(wishes.get(line, ()), effects.get(line, ()), evidence.crashes):
+        for fault, what in judge(wishes.get(line, ()), effects.get(line, ()), evidence.breaks):
             yield Finding(fault, f"{line[1]} in {line[0]}: {what}")
 
 

@@ -86,6 +86,24 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Break:
+    """
+    A time in which partitions may have got a new owner before the old one had published what it had done.
+
+    What was not published when it began may have been done once more, in order, by the new owner: the worker promises
+    otherwise only for a handover that has the time to finish. A crash begins and ends at once.
+
+    Attributes:
+        begin: Seconds since 1970.
+        end: Seconds since 1970.
+
+    """
+
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """
     Everything about one run.
@@ -93,7 +111,7 @@ class Evidence:
     Attributes:
         topic: The command topic: outcome ids begin with it.
         bad_users: The users that the API was told not to know.
-        crashes: When a replica was killed, seconds since 1970: what was in flight then may have been done again.
+        breaks: When replicas were killed, or came while there was trouble.
 
     """
 
@@ -103,7 +121,7 @@ class Evidence:
     letters: "tuple[Letter, ...]"
     requests: "tuple[Request, ...]"
     bad_users: frozenset[str] = frozenset()
-    crashes: tuple[float, ...] = ()
+    breaks: tuple[Break, ...] = ()
 
 
 class Fault(StrEnum):

@@ -13,6 +13,8 @@ from worker.demo.evidence import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from worker.demo.evidence import Break
+
 LATE_EFFECT: Final = 3.0
 """So long after a crash the dead process's last requests may still take effect: the API's own budget, in seconds."""
 ROUNDING: Final = 15.0
@@ -66,7 +68,7 @@ def matches(wish: Effect, did: Effect, at: float) -> bool:
 
 
 def judge(
-    wishes: "Sequence[Wish]", effects: "Sequence[Applied]", crashes: "Sequence[float]" = ()
+    wishes: "Sequence[Wish]", effects: "Sequence[Applied]", breaks: "Sequence[Break]" = ()
 ) -> "Iterator[tuple[Fault, str]]":
     """
     What is wrong with this user's history. ``wishes`` and ``effects`` are each in their order.
@@ -76,8 +78,8 @@ def judge(
         strange = next(did for did in effects if did not in asked)
         yield Fault.UNASKED, f"{strange.effect} at {strange.at:.3f}"
     slots = _slots(wishes)
-    if not _explains(slots, asked, crashes):
-        yield _what_fails(slots, asked, crashes), _told(wishes, effects)
+    if not _explains(slots, asked, breaks):
+        yield _what_fails(slots, asked, breaks), _told(wishes, effects)
     if not _end_is_right(wishes, effects):
         yield Fault.WRONG_STATE, _told(wishes, effects)
 
@@ -138,50 +140,61 @@ def _slots(wishes: "Sequence[Wish]") -> list[_Slot]:
 def _explains(
     slots: "Sequence[_Slot]",
     effects: "Sequence[Applied]",
-    crashes: "Sequence[float]",
+    breaks: "Sequence[Break]",
     *,
     any_number: bool = False,
     may_miss: bool = False,
 ) -> bool:
-    # Plays the effects through the slots and keeps every place where the play may stand: (slot, effects in it, the
-    # furthest slot so far). What was in flight at a crash and not yet published may be done once more, from there on.
-    def missed(after: int, before: int) -> bool:
-        return not may_miss and any(slot.at_least for slot in slots[after + 1 : before])
-
-    states = {(-1, 0, -1)}
-    moments = [None, *(did.at for did in effects)]
-    for did, previous in zip(effects, moments, strict=False):
+    # Plays the effects through the slots and keeps every place where the play may stand: the slot, the effects in it, and
+    # (as bits) which slots have had what they must have.
+    states = {(-1, 0, 0)}
+    previous: float | None = None
+    for did in effects:
         reached = set()
         for index, slot in enumerate(slots):
             if not matches(slot.effect, did.effect, did.at):
                 continue
-            excused = any(did.at < crash + LATE_EFFECT and slot.published > crash for crash in crashes)
-            redone = previous is not None and any(
-                previous < crash + LATE_EFFECT and crash < did.at and slot.published > crash
-                for crash in crashes
-            )
-            for at, count, furthest in states:
-                enough = at < 0 or at < furthest or may_miss or count >= slots[at].at_least
+            unheard = _may_be_undone(slot, did.at, breaks)
+            redone = previous is not None and _may_come_again(slot, previous, did.at, breaks)
+            for at, count, full in states:
                 number = count + 1 if index == at else 1
-                forward = index == at or (index > at and enough and not missed(max(at, furthest), index))
-                if not (forward or (redone and index <= at)):
+                if not (any_number or number <= slot.at_most or unheard):
+                    if not redone:
+                        continue
+                    number = 1
+                if index < at and not redone:
                     continue
-                if any_number or number <= slot.at_most or excused:
-                    reached.add((index, min(number, len(effects)), max(furthest, index)))
-                elif redone:
-                    reached.add((index, 1, max(furthest, index)))
+                passed = slots[max(at, 0) : index]
+                missed = [
+                    one
+                    for place, one in enumerate(passed, max(at, 0))
+                    if one.at_least and not full >> place & 1
+                ]
+                if not (may_miss or all(_may_be_undone(one, did.at, breaks) for one in missed)):
+                    continue
+                reached.add((index, min(number, len(effects)), full | (number >= slot.at_least) << index))
         states = reached
+        previous = did.at
+    wanted = sum(1 << place for place, slot in enumerate(slots) if slot.at_least)
+    return any(may_miss or full & wanted == wanted for _, _, full in states)
+
+
+def _may_be_undone(slot: _Slot, at: float, breaks: "Sequence[Break]") -> bool:
+    # Its outcome tells of a second life: what there was, or was not, in the first one nobody has told.
+    return any(at < one.end + LATE_EFFECT and slot.published > one.begin for one in breaks)
+
+
+def _may_come_again(slot: _Slot, previous: float, at: float, breaks: "Sequence[Break]") -> bool:
+    # Between these two effects its partition may have got a new owner, who begins with what was not published.
     return any(
-        (at < 0 or at < furthest or may_miss or count >= slots[at].at_least)
-        and not missed(furthest, len(slots))
-        for at, count, furthest in states
+        previous < one.end + LATE_EFFECT and one.begin < at and slot.published > one.begin for one in breaks
     )
 
 
-def _what_fails(slots: "Sequence[_Slot]", effects: "Sequence[Applied]", crashes: "Sequence[float]") -> Fault:
-    if _explains(slots, effects, crashes, any_number=True):
+def _what_fails(slots: "Sequence[_Slot]", effects: "Sequence[Applied]", breaks: "Sequence[Break]") -> Fault:
+    if _explains(slots, effects, breaks, any_number=True):
         return Fault.EXECUTED_AGAIN
-    if _explains(slots, effects, crashes, may_miss=True):
+    if _explains(slots, effects, breaks, may_miss=True):
         return Fault.NOT_EXECUTED
     return Fault.OUT_OF_ORDER
 

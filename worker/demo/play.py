@@ -114,7 +114,7 @@ def run(stage: Stage, options: Options, raid: "Raid", console: "Console") -> See
         tuple(reader.read.letters),
         read_log(stage.simulator_log),
         frozenset(raid.bad_users),
-        tuple(trouble.crashes if trouble else ()),
+        tuple(trouble.breaks if trouble else ()),
     )
     return Seen(evidence, tuple(reader.read.raw), stall)
 

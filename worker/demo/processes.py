@@ -113,20 +113,24 @@ class Process:
         """
         if self._child is None:
             return None
-        if self._child.poll() is None:
-            self._signal(signal.SIGCONT)
-            self._signal(signal.SIGTERM)
-            try:
-                return self._child.wait(deadline)
-            except subprocess.TimeoutExpired:
-                return self.kill()
-        return self._child.returncode
+        self.terminate()
+        return self.wait(deadline)
 
     def terminate(self) -> None:
         """
-        SIGTERM, without waiting for the end.
+        SIGTERM, without waiting for the end. A paused program goes on to hear it.
         """
         self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
+
+    def wait(self, deadline: float) -> int:
+        """
+        The exit code, once it has ended; SIGKILL if it still runs after ``deadline`` seconds.
+        """
+        try:
+            return self._started().wait(deadline)
+        except subprocess.TimeoutExpired:
+            return self.kill()
 
     def kill(self) -> int:
         """

@@ -22,7 +22,7 @@ from worker.demo.kafka import EmbeddedKafka, free_ports
 from worker.demo.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
@@ -35,6 +35,8 @@ START_DEADLINE: Final = 30.0
 WORKER_DEADLINE: Final = 60.0
 """A replica must join the group and wait until what a predecessor sent has arrived."""
 DRAIN_SECONDS: Final = 10.0
+CLOSING: Final = 10.0
+"""What a replica may need after its drain to publish and to close, in seconds."""
 ANSWER_TIMEOUT: Final = 5.0
 KEY_BYTES: Final = 32
 WORKER: Final = (sys.executable, "-m", "worker")
@@ -151,17 +153,22 @@ class Stage:
         config.write_bytes(msgspec.json.format(msgspec.json.encode(sections)))
         command = [*WORKER, "run", "--config", str(config)]
         replica = Process(f"worker {number}", command, self.folder / f"worker-{number}.log")
+        replica.start()
         self._ports.append(port)
         self.replicas.append(replica)
-        replica.start()
         return replica
 
     def wait_until_ready(self, replica: Process) -> None:
         """
         Returns when a replica says that it is ready.
         """
-        port = self._ports[self.replicas.index(replica)]
-        replica.wait_until(lambda: answers_ok(f"http://127.0.0.1:{port}/readyz"), WORKER_DEADLINE, "ready")
+        replica.wait_until(lambda: self.is_ready(replica), WORKER_DEADLINE, "ready")
+
+    def is_ready(self, replica: Process) -> bool:
+        """
+        Whether a replica has its partitions and works.
+        """
+        return answers_ok(f"{self.worker_addresses()[self.replicas.index(replica)]}/readyz")
 
     def worker_addresses(self) -> list[str]:
         """
@@ -181,14 +188,13 @@ class Stage:
         with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
             return msgspec.json.decode(answer.read())
 
-    def stop_workers(self) -> "Sequence[tuple[str, int | None]]":
+    def stop_workers(self) -> list[tuple[str, int]]:
         """
         SIGTERM for all replicas at once, and their exit codes when all have ended.
         """
         for replica in self.replicas:
-            if replica.running:
-                replica.terminate()
-        return [(replica.name, replica.stop(DRAIN_SECONDS + WORKER_DEADLINE)) for replica in self.replicas]
+            replica.terminate()
+        return [(replica.name, replica.wait(DRAIN_SECONDS + CLOSING)) for replica in self.replicas]
 
     def stop_simulator(self) -> None:
         """
@@ -201,11 +207,7 @@ class Stage:
         """
         Ends everything that was started here, and removes its traces. It may be called twice.
         """
-        for replica in self.replicas:
-            if replica.running:
-                replica.terminate()
-        for replica in self.replicas:
-            replica.stop(DRAIN_SECONDS)
+        self.stop_workers()
         self.stop_simulator()
         if self._kafka is not None:
             self._kafka.stop()

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 MEANINGS = {
     "succeeded": "every member applied",
     "partially_succeeded": "some members applied, some refused",
-    "failed": "refused by Tencent; also dead-lettered",
-    "rejected": "bad input, never sent; also dead-lettered",
-    "duplicate": "done before: a repeated id, or the same effect",
-    "superseded": "undone by a later command before it was sent",
+    "failed": "refused by the API; dead-lettered too",
+    "rejected": "bad input, unsent; dead-lettered too",
+    "duplicate": "done before: same id, or same effect",
+    "superseded": "undone by a later command, unsent",
     "expired": "its not_after had passed",
 }
 STALL = 0.2
@@ -92,9 +92,14 @@ def _outcomes(figures: "Figures") -> Table:
 
 
 def _calls(figures: "Figures") -> Table:
-    table = Table(title="Calls to the API", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.add_column("action")
-    for name in ("calls", "not accepted", "members applied", "members per call", "highest second"):
+    table = Table(
+        title="Calls to the API, and members applied",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("action", no_wrap=True)
+    for name in ("calls", "refused", "applied", "per call", "top second"):
         table.add_column(name, justify="right")
     for one in figures.endpoints:
         table.add_row(
@@ -110,7 +115,7 @@ def _calls(figures: "Figures") -> Table:
 
 def _check(report: "Report") -> Table:
     table = Table(
-        title="The promises, checked from the commands, the topics and the API's log alone",
+        title="The promises, judged by the commands, the topics and the API's log alone",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="bold",

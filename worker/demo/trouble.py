@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.demo.contract import BAN, ENDPOINTS
+from worker.demo.evidence import Break
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,12 +42,13 @@ class Trouble:
     The steps of a troubled raid, taken one by one as time goes by.
 
     Attributes:
-        crashes: When a replica was killed, in seconds since 1970.
+        breaks: When partitions may have moved before all was published, for the checker.
 
     """
 
     def __init__(self, stage: "Stage") -> None:
-        self.crashes: list[float] = []
+        self.breaks: list[Break] = []
+        self._back_since: float | None = None
         self._stage = stage
         self._begin: float | None = None
         self._steps = sorted(self._plan(), key=lambda step: step.at)
@@ -57,9 +59,9 @@ class Trouble:
     @property
     def over(self) -> bool:
         """
-        Whether all steps were taken.
+        Whether all steps were taken, and whoever came back is ready.
         """
-        return not self._steps
+        return not self._steps and self._back_since is None
 
     def look(self, now: float) -> list[str]:
         """
@@ -68,6 +70,7 @@ class Trouble:
         if self._begin is None:
             self._begin = now
         told = []
+        self._look_for_the_one_that_came_back()
         while self._steps and now - self._begin >= self._steps[0].at:
             step = self._steps.pop(0)
             step.do()
@@ -90,13 +93,20 @@ class Trouble:
             lambda: control("faults", limit),
         )
         if len(self._stage.replicas) > 1:
-            yield Step(KILL_AT, f"{self._stage.replicas[0].name} is killed", self._kill)
-            yield Step(
-                KILL_AT + BACK_AFTER,
-                f"{self._stage.replicas[0].name} comes back",
-                self._stage.replicas[0].start,
-            )
+            name = self._stage.replicas[0].name
+            yield Step(KILL_AT, f"{name} is killed", self._kill)
+            yield Step(KILL_AT + BACK_AFTER, f"{name} comes back", self._bring_back)
 
     def _kill(self) -> None:
         self._stage.replicas[0].kill()
-        self.crashes.append(time.time())
+        self.breaks.append(Break(time.time(), time.time()))
+
+    def _bring_back(self) -> None:
+        self._stage.replicas[0].start()
+        self._back_since = time.time()
+
+    def _look_for_the_one_that_came_back(self) -> None:
+        # It is ready when it has its partitions: then the handover by the others is over.
+        if self._back_since is not None and self._stage.is_ready(self._stage.replicas[0]):
+            self.breaks.append(Break(self._back_since, time.time()))
+            self._back_since = None

@@ -3,7 +3,7 @@
 import pytest
 
 from worker.demo.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, Effect, MemberInfo
-from worker.demo.evidence import Fault
+from worker.demo.evidence import Break, Fault
 from worker.demo.members import Applied, Wish, judge
 
 HOUR = Effect(BAN, 3600, reason="spam")
@@ -27,7 +27,7 @@ def done(*effects: Effect, begin: float = 100.0) -> list[Applied]:
 
 
 def found(wishes: list[Wish], effects: list[Applied], *crashes: float) -> set[Fault]:
-    return {fault for fault, _ in judge(wishes, effects, crashes)}
+    return {fault for fault, _ in judge(wishes, effects, [Break(crash, crash) for crash in crashes])}
 
 
 def test_commands_applied_once_each_and_in_order_are_fine() -> None:
@@ -164,3 +164,27 @@ def test_a_command_without_an_outcome_excuses_no_other() -> None:
     wishes = [Wish(HOUR, "", None), applied(FREE, "2")]
 
     assert found(wishes, done(FREE, HOUR)) >= {Fault.OUT_OF_ORDER}
+
+
+def test_a_command_superseded_in_its_first_life_may_be_applied_in_its_second() -> None:
+    """
+    The ban waits and is superseded, the unban is applied; the crash comes before either is published; both are redone.
+    """
+    wishes = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
+
+    assert found(wishes, done(FREE, HOUR, FREE), 100.5) == set()
+    assert found(wishes, done(FREE, HOUR, FREE)) == {Fault.OUT_OF_ORDER}
+
+
+def test_a_second_life_must_be_whole() -> None:
+    wishes = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
+
+    assert found(wishes, done(FREE), 100.5) == {Fault.NOT_EXECUTED}
+
+
+def test_a_handover_that_takes_its_time_excuses_what_was_unpublished_when_it_began() -> None:
+    wishes = [applied(HOUR, "1", published=120), applied(FREE, "2", published=120)]
+    redone = [*done(HOUR, FREE), *done(HOUR, FREE, begin=115.0)]
+
+    assert {fault for fault, _ in judge(wishes, redone, [Break(101.5, 110)])} == set()
+    assert {fault for fault, _ in judge(wishes, redone, [Break(121, 130)])} == {Fault.OUT_OF_ORDER}

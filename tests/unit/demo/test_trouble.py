@@ -15,6 +15,7 @@ class Replica:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.ready = False
 
     def kill(self) -> None:
         self.told.append("killed")
@@ -27,6 +28,9 @@ class FakeStage:
     def __init__(self, replicas: int) -> None:
         self.replicas = [Replica() for _ in range(replicas)]
         self.asked: list[dict[str, Any]] = []
+
+    def is_ready(self, replica: Replica) -> bool:
+        return replica.ready
 
     def control(self, path: str, body: dict[str, Any]) -> None:
         assert path == "faults"
@@ -54,10 +58,24 @@ def test_a_replica_is_killed_and_comes_back(stage: FakeStage) -> None:
     trouble.look(0.0)
     trouble.look(KILL_AT)
     assert stage.replicas[0].told == ["killed"]
-    assert len(trouble.crashes) == 1
 
     trouble.look(KILL_AT + BACK_AFTER)
     assert stage.replicas[0].told == ["killed", "started"]
+
+
+def test_it_is_not_over_until_the_one_that_came_back_has_its_partitions(stage: FakeStage) -> None:
+    trouble = Trouble(cast("Stage", stage))
+    trouble.look(0.0)
+    trouble.look(1000.0)
+
+    trouble.look(1001.0)
+    before = trouble.over
+    stage.replicas[0].ready = True
+    trouble.look(1002.0)
+
+    assert (before, trouble.over) == (False, True)
+    crash, back = trouble.breaks
+    assert crash.begin <= back.begin <= back.end
 
 
 def test_the_only_replica_is_not_killed() -> None:
@@ -68,7 +86,7 @@ def test_the_only_replica_is_not_killed() -> None:
     trouble.look(1000.0)
 
     assert trouble.over
-    assert trouble.crashes == []
+    assert trouble.breaks == []
     assert stage.replicas[0].told == []
     assert [step.get("limit") for step in stage.asked if "limit" in step] == [120]
     assert THROTTLE_AT > OUTAGE_AT
