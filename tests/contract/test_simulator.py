@@ -194,6 +194,18 @@ async def test_a_thousand_requests_at_once_on_one_connection_are_all_answered(si
     assert len(lines_of(sim)) == 1000
 
 
+async def test_requests_that_waited_for_a_slow_one_are_answered_without_end_of_stack(sim: Simulator) -> None:
+    sim.faults.put(latency=0.05)
+    reader, writer = await connect(sim)
+    short = b"GET /__control/healthz HTTP/1.1\r\n\r\n"
+
+    writer.write(raw() * MAX_PIPELINED + short * 4000)
+    answers = [await read_answer(reader) for _ in range(MAX_PIPELINED + 4000)]
+    writer.close()
+
+    assert {status for status, _ in answers} == {200}
+
+
 async def test_a_request_in_pieces_is_one_request_stamped_at_its_last_byte(sim: Simulator) -> None:
     reader, writer = await connect(sim)
     whole = raw()
@@ -296,6 +308,19 @@ async def test_while_connections_are_refused_nothing_listens_and_then_the_same_p
 
     assert refused > 1
     assert answer["ErrorCode"] == 0
+
+
+async def test_open_connections_are_cut_when_connections_begin_to_be_refused(sim: Simulator) -> None:
+    reader, writer = await connect(sim)
+    writer.write(raw())
+    await read_answer(reader)
+
+    sim.faults.put(outage="refuse")
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+    writer.close()
 
 
 async def test_a_control_connection_that_is_open_outlasts_a_refusal_and_can_end_it(sim: Simulator) -> None:

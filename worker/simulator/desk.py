@@ -105,7 +105,9 @@ class Desk:
         self._open.add(exchange)
         if reaction.apply_once_gone:
             slot.when_gone(lambda: self._later(exchange, reaction.apply_after, self._take_effect))
-        elif exchange.applied_at is None and reaction.effect:
+        elif (
+            exchange.applied_at is None and reaction.effect and reaction.apply_after != reaction.answer_after
+        ):
             self._later(exchange, reaction.apply_after, self._take_effect)
         if not exchange.written:
             self._later(exchange, reaction.answer_after, self._end)
@@ -175,13 +177,8 @@ class Desk:
     def _end(self, exchange: _Exchange) -> None:
         reaction = exchange.reaction
         now = self._clock()
-        due = (
-            reaction.effect and not reaction.apply_once_gone and reaction.apply_after <= reaction.answer_after
-        )
-        if (
-            due and exchange.applied_at is None
-        ):  # two timers of the same moment: the effect comes before its answer
-            self._apply(exchange, now)
+        if exchange.applied_at is None and reaction.applies_first:
+            self._apply(exchange, now)  # also when both are due in the same turn of the loop
         sent = exchange.slot.end(reaction.way, reaction.http_status, reaction.payload)
         self._write(exchange, sent=sent, ended_at=now)
         self._close_if_over(exchange)

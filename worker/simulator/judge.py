@@ -88,6 +88,13 @@ class Reaction:
     apply_once_gone: bool = False
 
     @property
+    def applies_first(self) -> bool:
+        """
+        Whether the effect comes no later than the end of the exchange.
+        """
+        return not self.apply_once_gone and self.apply_after <= self.answer_after
+
+    @property
     def known(self) -> bool:
         """
         Whether the endpoint is one of the five.

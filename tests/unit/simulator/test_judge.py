@@ -209,6 +209,12 @@ def test_a_fault_of_the_line_ends_the_exchange_its_own_way(
         assert reaction.payload.startswith(b"<html>")
 
 
+def test_a_refused_connection_is_reset_at_once_and_every_other_failure_takes_its_time() -> None:
+    waits = [Bench(Faults(outage=way, latency=0.5)).hear().answer_after for way in ("refuse", "502")]
+
+    assert waits == [0.0, 0.5]
+
+
 def test_a_fault_limited_to_a_target_hits_no_other() -> None:
     bench = Bench()
     bench.board.put({"outage": "hang", "target": "t1", "endpoint": BAN}, 0.0)
