@@ -1,4 +1,4 @@
-# The commands: run, check, topics, simulate, demo. Each module has one, and says what its exit codes mean.
+# The commands: run, check, outcomes, topics, simulate, demo. Each module has one, and says what its exit codes mean.
 #
 # Here: how they are named, and how a failure is told. What a command needs is imported inside it, so that --help
 # is quick and the simulator never loads Kafka. Exit codes: 0 clean, 1 failed, 2 wrong settings or arguments.
@@ -12,6 +12,7 @@ import typer
 from worker import __version__
 from worker.cli.check import check
 from worker.cli.demo import demo
+from worker.cli.outcomes import outcomes
 from worker.cli.run import run
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
@@ -35,9 +36,9 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(check)
+app.command()(outcomes)
 app.add_typer(topics, name="topics")
 app.command()(simulate)
-app.command()(demo)
 app.command()(demo)
 
 
