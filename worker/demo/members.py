@@ -145,9 +145,10 @@ def _explains(
     any_number: bool = False,
     may_miss: bool = False,
 ) -> bool:
-    # Plays the effects through the slots and keeps every place where the play may stand: the slot, the effects in it, and
-    # (as bits) which slots have had what they must have.
-    states = {(-1, 0, 0)}
+    # Plays the effects through the slots and keeps every place where the play may stand: the slot, the effects in it since
+    # it was entered, and how many each slot had of those that it must have.
+    wanted = tuple(0 if may_miss else slot.at_least for slot in slots)
+    states = {(-1, 0, (0,) * len(slots))}
     previous: float | None = None
     for did in effects:
         reached = set()
@@ -156,7 +157,7 @@ def _explains(
                 continue
             unheard = _may_be_undone(slot, did.at, breaks)
             redone = previous is not None and _may_come_again(slot, previous, did.at, breaks)
-            for at, count, full in states:
+            for at, count, had in states:
                 number = count + 1 if index == at else 1
                 if not (any_number or number <= slot.at_most or unheard):
                     if not redone:
@@ -164,19 +165,15 @@ def _explains(
                     number = 1
                 if index < at and not redone:
                     continue
-                passed = slots[max(at, 0) : index]
-                missed = [
-                    one
-                    for place, one in enumerate(passed, max(at, 0))
-                    if one.at_least and not full >> place & 1
-                ]
-                if not (may_miss or all(_may_be_undone(one, did.at, breaks) for one in missed)):
-                    continue
-                reached.add((index, min(number, len(effects)), full | (number >= slot.at_least) << index))
+                passed = range(max(at, 0), index)
+                if all(
+                    had[one] >= wanted[one] or _may_be_undone(slots[one], did.at, breaks) for one in passed
+                ):
+                    more = (*had[:index], min(had[index] + 1, wanted[index]), *had[index + 1 :])
+                    reached.add((index, min(number, len(effects)), more))
         states = reached
         previous = did.at
-    wanted = sum(1 << place for place, slot in enumerate(slots) if slot.at_least)
-    return any(may_miss or full & wanted == wanted for _, _, full in states)
+    return any(had == wanted for _, _, had in states)
 
 
 def _may_be_undone(slot: _Slot, at: float, breaks: "Sequence[Break]") -> bool:

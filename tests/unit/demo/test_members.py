@@ -188,3 +188,16 @@ def test_a_handover_that_takes_its_time_excuses_what_was_unpublished_when_it_beg
 
     assert {fault for fault, _ in judge(wishes, redone, [Break(101.5, 110)])} == set()
     assert {fault for fault, _ in judge(wishes, redone, [Break(121, 130)])} == {Fault.OUT_OF_ORDER}
+
+
+def test_a_rider_whose_command_was_not_published_is_done_again_by_itself() -> None:
+    """
+    Two commands shared a call; one of them was published before the crash, the other and a later one were not.
+    """
+    wishes = [
+        applied(HOUR, "1", published=100.2),
+        applied(HOUR, "2", published=110),
+        applied(OUT, "3", published=110),
+    ]
+
+    assert found(wishes, [*done(HOUR, OUT), *done(HOUR, OUT, begin=105.0)], 101.5) == set()
