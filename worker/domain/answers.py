@@ -31,6 +31,8 @@ LONGEST_PAUSE: Final = 60.0
 """A Retry-After of more is taken for a mistake."""
 HELD_FOR: Final = 5.0
 """A single target without permission, and no success of another one for so long: then it is the configuration."""
+PROOF_FOR: Final = 5.0
+"""For so long the proof that a target itself is at fault is good: after that the configuration may have changed."""
 HELD_TARGETS: Final = 2
 """So many targets without permission, with no success between, are the configuration's fault."""
 UNKNOWN_TRIES: Final = 3
@@ -82,7 +84,7 @@ class Answers:
             lane.permits.untake()
         else:
             self._ended(flight, try_, now)
-        flight.phase = Phase.BACKING_OFF
+        flight.phase = Phase.BACKING_OFF if try_.verdict.again else Phase.ENDING
         lane.rebound(target, now)
 
     def may_retry(self, flight: Flight, now: float) -> bool:
@@ -112,18 +114,19 @@ class Answers:
             self._probed(flight, try_, now, was_probe_of_app)
         self._by_verdict[try_.verdict](flight, try_, now)
 
-    def check_held(self, lane: Lane, now: float) -> float | None:
+    def check_held(self, lane: Lane, now: float) -> None:
         """
-        Halts the endpoint when it has become clear that no permission is its own fault. Returns when to look again.
+        Halts the endpoint when it has become clear that the lack of permission is not its targets' fault. Targets that were
+        shown to be at fault before are no witnesses against it.
         """
+        lane.forget_idle(now)
         if lane.halts.current is not None or not lane.held:
-            return None
-        oldest = min(target.held_at for target in lane.held.values() if target.held_at is not None)
-        if len(lane.held) < HELD_TARGETS and now < oldest + HELD_FOR:
-            return oldest + HELD_FOR
-        target = next(iter(lane.held.values()))
-        self._halt_lane(lane, target, now)
-        return None
+            return
+        held = lane.held.values()
+        oldest = min(target.held_at for target in held if target.held_at is not None)
+        witnesses = sum(target.at_fault_since is None for target in held)
+        if witnesses >= HELD_TARGETS or now >= oldest + HELD_FOR:
+            self._halt_lane(lane, next(iter(held)), now)
 
     def _ended(self, flight: Flight, try_: "Try", now: float) -> None:
         lane, target = flight.lane, flight.target
@@ -192,35 +195,29 @@ class Answers:
 
     def _show_fault(self, lane: Lane, target: "Target", try_: "Try", now: float) -> None:
         """
-        A success of one target: those that were refused before it was sent were refused by their own fault. After a halt
-        nothing is sure, and they are only tried again.
+        A success of one target: those that were refused before it was sent were refused by their own fault. Their members
+        are tried once more, and refused if that is refused: what was mended in the meantime costs nobody.
         """
-        was_halted = lane.halts.current is not None
         for held in list(lane.held.values()):
             if held is target or (held.held_at is not None and try_.sent_at > held.held_at):
-                if held is not target and not was_halted:
+                if held is not target:
                     held.at_fault_since = now
-                self._release(lane, held, now)
+                lane.release(held, now)
         if not lane.held and lane.halts.resume(now):
             self._notice("endpoint.resumed", "info", lane)
 
-    def _release(self, lane: Lane, held: "Target", now: float) -> None:
-        held.held_at = None
-        del lane.held[held.name]
-        lane.rebound(held, now)
-
     def _probed(self, flight: Flight, try_: "Try", now: float, was_probe_of_app: bool) -> None:
         """
-        A probe has ended: does what it tested go on?
+        A probe has ended: what it has shown to work goes on.
         """
         lane, app = flight.lane, flight.lane.app
         verdict = try_.verdict
-        if was_probe_of_app and verdict not in _STILL_HALTED and app.halts.resume(now):
+        if was_probe_of_app and (verdict.answered or verdict is Verdict.FORBIDDEN) and app.halts.resume(now):
             self._notice("app.resumed", "info", lane)
-        if not was_probe_of_app and verdict not in _STILL_FORBIDDEN and lane.halts.resume(now):
+        if not was_probe_of_app and verdict.answered and lane.halts.resume(now):
             self._notice("endpoint.resumed", "info", lane)
             for held in list(lane.held.values()):
-                self._release(lane, held, now)
+                lane.release(held, now)
         if lane.breaker.is_open:
             if verdict in _STILL_DOWN:
                 lane.breaker.probe_failed(now)
@@ -297,13 +294,12 @@ class Answers:
         No permission: hold the target until it is known whose fault it is, refuse if it is its own.
         """
         lane, target = flight.lane, flight.target
-        if target.at_fault_since is not None and lane.halted_by is None:
-            if try_.sent_at >= target.at_fault_since:
+        shown_at = target.at_fault_since
+        if shown_at is not None and now <= shown_at + PROOF_FOR and lane.halted_by is None:
+            if try_.sent_at >= shown_at:
                 self._refused(flight, try_, now)
-            else:
-                self._back(
-                    flight, now
-                )  # it was on its way when the fault was shown: once more, like the others
+            else:  # it was on its way when the fault was shown: once more, like the others
+                self._back(flight, now)
             return
         target.held_code = try_.error_code
         if target.held_at is None:
@@ -348,8 +344,9 @@ class Answers:
         if search is None:
             search = Search(flight.members, try_)
             self._counts.splits += 1
+            family = object()
             for member in flight.members:
-                member.family = search
+                member.family = family
         else:
             untested = search.failed(try_)
             lane.queue.rest(untested)
@@ -453,7 +450,3 @@ def _reason(try_: "Try") -> str:
 
 _NEVER_COUNTS: Final = frozenset({Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN, Verdict.UNSENT})
 _STILL_DOWN: Final = frozenset({Verdict.TRANSPORT, Verdict.RETRY, Verdict.UNSENT})
-_STILL_HALTED: Final = frozenset(
-    {Verdict.FATAL, Verdict.LOCKED, Verdict.RESIGN, Verdict.TRANSPORT, Verdict.UNSENT, Verdict.UNKNOWN}
-)
-_STILL_FORBIDDEN: Final = _STILL_HALTED | {Verdict.FORBIDDEN}

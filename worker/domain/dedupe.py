@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from worker.domain.actions import MemberInfo
     from worker.domain.commands import Command
+    from worker.domain.partitions import Partition
 
 MAX_EFFECTS: Final = 250_000
 """More than the quota of one endpoint (200 calls a second of 20 members) can apply in the default window of a minute."""
@@ -29,7 +30,7 @@ class Known(Struct, frozen=True):
 
     Attributes:
         fingerprint: Of what the id stands for; another one is a misuse of the id.
-        outcome_id: Of the command that was carried out.
+        outcome_id: Of the command that was carried out, or whose outcome names those that were.
         done: The users for whom the effect is in place; None means all of them.
         at: When it finished, in seconds since 1970.
 
@@ -92,23 +93,34 @@ def remembered(outcome: Outcome) -> Known | None:
     if outcome.status is Status.REJECTED:
         return None
     parameters = outcome.parameters or NO_PARAMETERS
+    stands_for = fingerprint(
+        outcome.action or "",
+        outcome.app or "",
+        outcome.group_id or outcome.room_id or "",
+        [result.user_id for result in outcome.results],
+        parameters.duration,
+        None if parameters.banned_until is None else instant_of(parameters.banned_until),
+        parameters.reason,
+        parameters.member_info,
+    )
+    return known(outcome, stands_for, instant_of(outcome.finished_at))
+
+
+def known(outcome: Outcome, stands_for: int, at: float) -> Known:
+    """
+    What an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
+    when it finished, in seconds since 1970.
+    """
     results = outcome.results
     holds = [result.user_id for result in results if result.status in HOLDS]
+    by_others = {result.duplicate_of for result in results}
+    of_one = by_others.pop() if len(by_others) == 1 else None
     return Known(
         command_id=outcome.command_id,
-        fingerprint=fingerprint(
-            outcome.action or "",
-            outcome.app or "",
-            outcome.group_id or outcome.room_id or "",
-            [result.user_id for result in results],
-            parameters.duration,
-            None if parameters.banned_until is None else instant_of(parameters.banned_until),
-            parameters.reason,
-            parameters.member_info,
-        ),
-        outcome_id=outcome.duplicate_of or outcome.outcome_id,
+        fingerprint=stands_for,
+        outcome_id=of_one or outcome.outcome_id,
         done=None if len(holds) == len(results) else frozenset(holds),
-        at=instant_of(outcome.finished_at),
+        at=at,
     )
 
 
@@ -174,6 +186,7 @@ class Effect(Struct, frozen=True, gc=False):
         what: Compared for equality: the action and what of its parameters makes the state.
         at: Monotonic seconds of the call's answer.
         keep: For how long a repeat of it needs no call.
+        partition: Of the command, in the assignment in which it was carried out. Once that is over, nothing is known.
 
     """
 
@@ -182,6 +195,7 @@ class Effect(Struct, frozen=True, gc=False):
     keep: float
     outcome_id: str
     request_id: str | None
+    partition: "Partition"
 
 
 class Effects:

@@ -166,7 +166,7 @@ class Dispatch:
         Calls that wait hold no permit and no connection: their members go back to their queue at once.
         """
         for flight in list(lane.flights.values()):
-            if flight.phase is not Phase.OUT:
+            if flight.phase in _WAITS:
                 self._take_back(flight, now)
 
     def recall_target(self, lane: Lane, target: "Target", now: float) -> None:
@@ -174,7 +174,7 @@ class Dispatch:
         The same for the calls of one target.
         """
         for flight in list(lane.flights.values()):
-            if flight.phase is not Phase.OUT and flight.target is target:
+            if flight.phase in _WAITS and flight.target is target:
                 self._take_back(flight, now)
 
     def end_search(self, flight: Flight) -> "list[Member]":
@@ -240,7 +240,7 @@ class Dispatch:
             if min(waiting, key=lambda other: other.probed_at, default=lane) is not lane:
                 return  # it is another endpoint's turn
         elif lane.halts.current is not None:
-            due, busy = lane.halts.probe_at, lane.probe
+            due, busy = lane.halts.fresh_probe_at, lane.probe
         else:
             due, busy = lane.breaker.probe_at, lane.probe
         if busy is not None:
@@ -256,7 +256,10 @@ class Dispatch:
         ]
         if not candidates:
             return
-        target = min(candidates, key=lambda each: (each.held_at is not None, each.probed_at))
+        target = min(candidates, key=_reluctance)
+        if app.halts.current is None and not target.is_fresh and now < lane.halts.probe_at:
+            lane.wake_at = lane.halts.probe_at
+            return
         target.probed_at = lane.probed_at = now
         flight = self.open(lane, target, lane.queue.take_of(target))
         flight.probe = True
@@ -277,9 +280,10 @@ class Dispatch:
         Returns False if none is left: then the call is over.
         """
         lane = flight.lane
-        if any(member.work.dropped or self._lines.is_over(member, now) for member in flight.members):
-            if not self._leave_those_over(flight, now):
-                return False
+        if any(
+            member.work.dropped or self._lines.is_over(member, now) for member in flight.members
+        ) and not self._leave_those_over(flight, now):
+            return False
         flight.number += 1
         flight.phase = Phase.OUT
         lane.permits.take(now)
@@ -336,3 +340,13 @@ class Dispatch:
             reason=command.reason,
             member_info=command.member_info,
         )
+
+
+_WAITS = frozenset({Phase.ASKING, Phase.BACKING_OFF})
+
+
+def _reluctance(target: "Target") -> tuple[bool, bool, float]:
+    """
+    How little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least.
+    """
+    return (target.held_at is not None, target.at_fault_since is not None, target.probed_at)

@@ -22,15 +22,34 @@ class Record(Protocol):
     """
 
     @property
-    def partition(self) -> int: ...
+    def partition(self) -> int:
+        """
+        Of the command topic.
+        """
+
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """
+        Within the partition; offsets have gaps.
+        """
+
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """
+        The target's id, or whatever always sends one member to one partition.
+        """
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """
+        The command, as JSON.
+        """
+
     @property
-    def headers(self) -> "Sequence[tuple[str, bytes | None]]": ...
+    def headers(self) -> "Sequence[tuple[str, bytes | None]]":
+        """
+        In order, repeated names included.
+        """
 
 
 class Restored(Struct, frozen=True):

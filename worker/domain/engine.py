@@ -78,11 +78,12 @@ class Engine:
         for number in numbers:
             partition = self._partitions.pop(number, None)
             if partition is not None:
-                partition.closing = True
+                partition.closing = partition.gone = True
                 for work in list(partition.works.values()):
                     self._drop(work, now)
         self._ledger.forget_dropped()
         self._own()
+        self._intake.catch_up(self._partitions.values(), now)
         return self._flush(now)
 
     def stopping(self, now: float) -> "list[Effect]":
@@ -153,7 +154,7 @@ class Engine:
 
     # What happens to results
 
-    def transaction(self, now: float) -> "Transaction | None":
+    def transaction(self, now: float) -> "Transaction | None":  # noqa: ARG002 - every event tells its time
         """
         What shall be published next, in one transaction; None if there is nothing, or one is under way.
         """

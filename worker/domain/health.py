@@ -130,14 +130,17 @@ class Halts:
     Attributes:
         current: Why it is halted; None when it is not.
         probe_at: When the next probe may go.
+        fresh_probe_at: When it may go with a target that was not refused yet: sooner, so that those that are refused by
+            their own fault do not hold up the others.
 
     """
 
-    __slots__ = ("_probes", "_since", "_stood_still", "current", "probe_at")
+    __slots__ = ("_probes", "_since", "_stood_still", "current", "fresh_probe_at", "probe_at")
 
     def __init__(self) -> None:
         self.current: Halt | None = None
         self.probe_at = 0.0
+        self.fresh_probe_at = 0.0
         self._probes = 0
         self._since = 0.0
         self._stood_still = 0.0
@@ -151,6 +154,7 @@ class Halts:
             self._probes = 0
             self._since = now
             self.probe_at = now + QUICK_INTERVAL
+            self.fresh_probe_at = now
         self.current = why
         return is_new
 
@@ -160,6 +164,7 @@ class Halts:
         """
         self._probes += 1
         self.probe_at = now + (QUICK_INTERVAL if self._probes < QUICK_PROBES else SLOW_INTERVAL)
+        self.fresh_probe_at = now + QUICK_INTERVAL
 
     def resume(self, now: float) -> bool:
         """

@@ -30,7 +30,9 @@ class Phase(Enum):
     OUT = "out"
     """A request of it is on its way."""
     BACKING_OFF = "backing off"
-    """Its last try has ended; it waits to ask again, or is about to end."""
+    """Its last try has ended; it waits to ask again, or gives up."""
+    ENDING = "ending"
+    """Its last try has ended, and there is no other: it is about to be answered."""
 
 
 class Flight:
@@ -171,6 +173,21 @@ class Lane:
             or (target.suspect and target.calls > 0)
         )  # fmt: skip
         self.queue.block(target, blocked=blocked)
+
+    def forget_idle(self, now: float) -> None:
+        """
+        Forgets the held targets that have nothing left to send: they expired, or a later command made them needless.
+        """
+        for target in [target for target in self.held.values() if not target.groups and not target.calls]:
+            self.release(target, now)
+
+    def release(self, held: Target, now: float) -> None:
+        """
+        The target is held no longer.
+        """
+        held.held_at = None
+        del self.held[held.name]
+        self.rebound(held, now)
 
     def limited_by(self, now: float) -> str:
         """

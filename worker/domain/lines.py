@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.dedupe import Effect, Effects, Known
 from worker.domain.outcomes import HOLDS, Result, ResultStatus
-from worker.domain.work import Line, Member, State, Work, may_share_result, overwrites
+from worker.domain.work import Line, Member, State, may_share_result, overwrites
 
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
     from worker.domain.commands import Command
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
-    from worker.domain.work import MemberKey
+    from worker.domain.work import MemberKey, Work
 
 UNKNOWN_FOR: Final = 3.0
 """A request of unknown end may still take effect for so many seconds: Tencent's own budget for a request."""
+FEW: Final = 64
+"""So little is not worth tidying up."""
 
 
 class Lines:
@@ -38,6 +40,7 @@ class Lines:
         "_counts",
         "_delays",
         "_expiries",
+        "_needless_expiries",
         "_order",
         "_rules",
         "complete",
@@ -50,7 +53,8 @@ class Lines:
         self._counts = counts
         self._by_key: dict[MemberKey, Line] = {}
         self._delays: list[tuple[float, int, Line]] = []
-        self._expiries: list[tuple[float, int, Work]] = []
+        self._expiries: list[tuple[float, int, Work]] = []  # by seconds since 1970
+        self._needless_expiries = 0  # about so many of them are of commands that are done
         self._order = count()
         self.effects = Effects()
         self.complete: list[Work] = []
@@ -72,7 +76,7 @@ class Lines:
         work.left = len(work.members)
         last_moment = command.last_moment
         if last_moment is not None:
-            heapq.heappush(self._expiries, (self._clock.monotonic(last_moment), next(self._order), work))
+            heapq.heappush(self._expiries, (last_moment, next(self._order), work))
         for member in work.members:
             self._join(member, now)
 
@@ -89,7 +93,7 @@ class Lines:
         """
         work = member.work
         if keep > 0:
-            effect = Effect(work.what, now, keep, work.outcome_id, request_id)
+            effect = Effect(work.what, now, keep, work.outcome_id, request_id, work.partition)
             self.effects.applied(member.line.key, effect)
         self.settle(member, Result(member.user, ResultStatus.APPLIED, request_id), now)
 
@@ -151,7 +155,8 @@ class Lines:
         """
         Lets those come forward whose delay is over, and settles those whose time is.
         """
-        while self._expiries and self._expiries[0][0] < now:
+        wall = self._clock.wall(now)
+        while self._expiries and self._expiries[0][0] < wall:
             self._expire(heapq.heappop(self._expiries)[2], now)
         while self._delays and self._delays[0][0] <= now:
             self._advance(heapq.heappop(self._delays)[2], now)
@@ -162,7 +167,7 @@ class Lines:
         When ``due`` has something to do next.
         """
         delay = self._delays[0][0] if self._delays else None
-        expiry = self._expiries[0][0] if self._expiries else None
+        expiry = self._clock.monotonic(self._expiries[0][0]) if self._expiries else None
         return min((each for each in (delay, expiry) if each is not None), default=None)
 
     def emitted(self, work: "Work", now: float) -> None:
@@ -170,6 +175,8 @@ class Lines:
         Nothing has to wait any more for this command's being finished.
         """
         work.before = None
+        work.repeats = None
+        self._finished(work)
         for member in work.members:
             if member.line.last is work:
                 member.line.last = None
@@ -182,15 +189,30 @@ class Lines:
         """
         work.dropped = True
         work.before = None
+        self._finished(work)
         for member in work.members:
             if member.line.last is work:
                 member.line.last = None
+                self._forget_if_idle(member.line, now)
             if member.state is State.RIDING:
                 for leader in member.line.members:
                     if leader.riders is not None and member in leader.riders:
                         leader.riders.remove(member)
             elif member.state in (State.WAITING, State.BEHIND):
                 self.abandon(member, now)
+
+    def _finished(self, work: "Work") -> None:
+        """
+        The command cannot expire any more. Those whose last moment is far away are not kept until then.
+        """
+        if work.rejected is None and work.command.last_moment is not None:
+            self._needless_expiries += 1
+            if self._needless_expiries > len(self._expiries) // 2 + FEW:
+                self._needless_expiries = 0
+                self._expiries = [
+                    each for each in self._expiries if not each[2].emitted and not each[2].dropped
+                ]
+                heapq.heapify(self._expiries)
 
     def abandon(self, member: Member, now: float) -> None:
         """
@@ -281,8 +303,8 @@ class Lines:
                 self._counts.repeated_ids += 1
                 return Result(member.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
         effect = self.effects.find(member.line.key, work.what, now)
-        if effect is None:
-            return None
+        if effect is None or effect.partition.gone:
+            return None  # of an earlier assignment: another owner may have changed the state since
         self._counts.repeated_effects += 1
         return Result(member.user, ResultStatus.DUPLICATE, effect.request_id, duplicate_of=effect.outcome_id)
 
@@ -291,6 +313,7 @@ class Lines:
         for settled in (member, *(member.riders or ())):
             settled.state = State.SETTLED
             settled.result = result
+            settled.family = None
             work = settled.work
             work.left -= 1
             if not work.left:
@@ -304,8 +327,9 @@ class Lines:
             members.remove(member)
 
     def _forget_if_idle(self, line: Line, now: float) -> None:
-        if not line.members and line.last is None and line.unknown_until <= now:
-            self._by_key.pop(line.key, None)
+        idle = not line.members and line.last is None and line.unknown_until <= now
+        if idle and self._by_key.get(line.key) is line:
+            del self._by_key[line.key]
 
     def __len__(self) -> int:
         return len(self._by_key)

@@ -57,14 +57,17 @@ class Offsets:
 
     def fits(self, offset: int) -> bool:
         """
-        Whether the record may be admitted now.
+        Whether the record may be admitted, or finished, now. The next one to be received always may when none is open,
+        however many offsets were skipped before it.
         """
-        return offset - self.committable < self.span
+        return not self._open or offset - self.committable < self.span
 
     def admit(self, offset: int) -> None:
         """
         The record is open from now on. It must fit, and not be done.
         """
+        if not self._open:
+            self._rebase(offset)
         self._open.add(offset)
         self._order.append(offset)
         self._next = offset + 1
@@ -116,9 +119,15 @@ class Offsets:
         for offset in finished:
             self._open.remove(offset)
             bits |= 1 << (offset - base)
-        committable = self.committable
-        self._bits = bits >> (committable - base)
-        self._base = committable
+        self._bits = bits
+        self._rebase(self.committable)
+
+    def _rebase(self, base: int) -> None:
+        """
+        Everything below is done: the bitmap needs to tell only of what is above.
+        """
+        self._bits >>= base - self._base
+        self._base = base
 
     def halve(self) -> None:
         """

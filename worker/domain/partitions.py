@@ -27,6 +27,7 @@ class Partition:
         active_at: From then on its commands are called and its slice of the quota is used.
         active: That time has come.
         closing: It starts nothing new: a handover or a drain.
+        gone: It is not ours any more.
         works: The open commands, by offset.
         by_id: The newest open command of each id.
         backlog: Records that were fetched and do not fit yet, oldest first.
@@ -39,6 +40,7 @@ class Partition:
         "backlog",
         "by_id",
         "closing",
+        "gone",
         "ids",
         "number",
         "offsets",
@@ -51,6 +53,7 @@ class Partition:
         self.active_at = now + SETTLING
         self.active = False
         self.closing = False
+        self.gone = False
         self.paused = False
         self.offsets = Offsets(restored.position, restored.metadata, rules.max_gap)
         self.ids = Ids(rules.dedupe_window, rules.restore_records)

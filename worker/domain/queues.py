@@ -25,7 +25,10 @@ class Target:
         calls: Calls that are not over, retries included.
         suspect: Its last try had no answer or a retry code.
         held_at: When it was refused for want of permission; until it is known whose fault that is, nothing is sent. None: not held.
-        at_fault_since: When a success of another target showed that the refusal was this target's own fault.
+        held_code: The code that it was refused with.
+        at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
+            was, or something of it has passed since.
+        probed_at: When it was last a probe, for taking turns.
         alone: The code that a member alone got, and how many did, with none of the target passed since.
         blocked: None of its groups may be taken now.
 
@@ -57,6 +60,13 @@ class Target:
         self.alone: tuple[int, int] | None = None
         self.blocked = False
         self.probed_at = 0.0
+
+    @property
+    def is_fresh(self) -> bool:
+        """
+        Whether it was never refused for want of permission, as far as is known.
+        """
+        return self.held_at is None and self.at_fault_since is None
 
     @property
     def idle(self) -> bool:
@@ -140,6 +150,8 @@ class Queue:
         group.members[member] = None
         group.started += member.work.started
         self.waiting += 1
+        if group.resting and self._fills_a_batch(group):
+            self.wake(list(group.resting))
         self._index(group)
 
     def rest(self, members: "Iterable[Member]") -> None:
@@ -153,7 +165,7 @@ class Queue:
             member.group = group
             group.resting[member] = None
             self.waiting += 1
-        if group is not None and len(group.members) + len(group.resting) >= self.per_call:
+        if group is not None and self._fills_a_batch(group):
             self.wake(list(group.resting))
 
     def wake(self, members: "Iterable[Member]") -> None:
@@ -227,6 +239,9 @@ class Queue:
         Since when the member waits that has waited longest; None if none waits.
         """
         return min((group.oldest for group in self._groups.values() if group.members), default=None)
+
+    def _fills_a_batch(self, group: Group) -> bool:
+        return len(group.members) + len(group.resting) >= self.per_call
 
     def _group_of(self, member: Member) -> Group:
         command = member.work.command

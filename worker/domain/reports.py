@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from worker.domain.actions import Target
-from worker.domain.dedupe import NO_PARAMETERS, Known
+from worker.domain.dedupe import NO_PARAMETERS, known
 from worker.domain.effects import DeadLetter
 from worker.domain.outcomes import (
-    HOLDS,
     Fault,
     Outcome,
     Parameters,
@@ -24,6 +23,7 @@ from worker.domain.times import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.commands import Command
+    from worker.domain.dedupe import Known
     from worker.domain.rules import Rules
     from worker.domain.work import Work
 
@@ -99,21 +99,14 @@ def outcome_of(work: "Work", rules: "Rules", now: float, wall: float) -> Outcome
     )
 
 
-def known_of(work: "Work", wall: float) -> Known | None:
+def known_of(work: "Work", wall: float) -> "Known | None":
     """
     What is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome.
     """
     outcome = work.outcome
     if outcome is None or work.rejected is not None:
         return None
-    holds = [result.user_id for result in outcome.results if result.status in HOLDS]
-    return Known(
-        command_id=outcome.command_id,
-        fingerprint=work.fingerprint,
-        outcome_id=outcome.duplicate_of or work.outcome_id,
-        done=None if len(holds) == len(outcome.results) else frozenset(holds),
-        at=wall,
-    )
+    return known(outcome, work.fingerprint, wall)
 
 
 def dead_letter_of(work: "Work", topic: str) -> DeadLetter | None:

@@ -1,0 +1,171 @@
+# A model of Kafka: partitions whose offsets have gaps, a group that moves them, transactions that commit or do not.
+#
+# It knows records, offsets and metadata as bytes and numbers; what they mean is the replicas' business.
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from worker.domain.dedupe import known_of
+from worker.domain.effects import Commit, Restored
+
+if TYPE_CHECKING:
+    from tests.simulation.clockwork import Clockwork
+    from tests.simulation.replica import Replica
+    from worker.domain.effects import Transaction
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    A record of the command topic.
+    """
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """
+    An outcome or a dead letter, as a read_committed reader sees it.
+    """
+
+    at: float
+    outcome_id: str
+    value: bytes
+    owner: str
+
+
+@dataclass(slots=True)
+class Partition:
+    """
+    Attributes:
+        owner: Whose commits the broker accepts.
+        generation: It rises with each assignment: a transaction of an earlier one is not accepted.
+        handovers: Who got it, and when.
+        outcomes: The outcome topic's partition of the same number.
+
+    """
+
+    number: int
+    records: list[Record] = field(default_factory=list)
+    next_offset: int = 0
+    committed: Commit | None = None
+    outcomes: list[Told] = field(default_factory=list)
+    dead_letters: list[Told] = field(default_factory=list)
+    owner: "Replica | None" = None
+    generation: int = 0
+    handovers: list[tuple[float, str]] = field(default_factory=list)
+
+
+class Kafka:
+    """
+    One cluster.
+
+    Attributes:
+        metadata_bytes: The broker's ``offset.metadata.max.bytes``.
+        aborts: The share of transactions that fail for no fault of the worker.
+
+    """
+
+    def __init__(
+        self, clockwork: "Clockwork", partitions: int, *, metadata_bytes: int = 4096, aborts: float = 0.0
+    ) -> None:
+        self._clockwork = clockwork
+        self.partitions = [Partition(number) for number in range(partitions)]
+        self.metadata_bytes = metadata_bytes
+        self.aborts = aborts
+        self.commits = 0
+
+    def append(self, number: int, key: bytes | None, value: bytes | None) -> Record:
+        """
+        A producer writes a record. Now and then offsets are skipped, as transaction markers and compaction do.
+        """
+        partition = self.partitions[number]
+        chance = self._clockwork.chance
+        if chance.random() < 0.1:
+            partition.next_offset += chance.choice((1, 1, 1, 2, 7, 300))
+        record = Record(number, partition.next_offset, key, value)
+        partition.next_offset += 1
+        partition.records.append(record)
+        if partition.owner is not None:
+            partition.owner.fetch_soon()
+        return record
+
+    def restore(self, number: int, *, restore_records: int, window: float) -> Restored:
+        """
+        What a new owner reads: the committed offset, and the end of the outcome topic.
+        """
+        partition = self.partitions[number]
+        known = []
+        for told in partition.outcomes[-restore_records:]:
+            found = known_of(told.value)
+            if found is not None and found.at >= self._clockwork.wall - window:
+                known.append(found)
+        commit = partition.committed
+        if commit is None:
+            return Restored(0, known=known, fresh=True)
+        return Restored(commit.offset, commit.metadata, known)
+
+    def assign(self, number: int, replica: "Replica") -> None:
+        """
+        The partition has a new owner.
+        """
+        partition = self.partitions[number]
+        assert partition.owner is None
+        partition.owner = replica
+        partition.generation += 1
+        partition.handovers.append((self._clockwork.now, replica.name))
+
+    def claim(self, transaction: "Transaction") -> dict[int, int]:
+        """
+        The generations that a transaction speaks for.
+        """
+        return {number: self.partitions[number].generation for number in transaction.commits}
+
+    def owns(self, replica: "Replica", claim: "dict[int, int]") -> bool:
+        """
+        Whether the broker accepts offsets of these generations from this replica.
+        """
+        return all(
+            self.partitions[number].owner is replica and self.partitions[number].generation == generation
+            for number, generation in claim.items()
+        )
+
+    def refuses_metadata(self, transaction: "Transaction") -> int | None:
+        """
+        The partition whose metadata is too long for this broker; None if none is.
+        """
+        for number, commit in transaction.commits.items():
+            if len(commit.metadata) > self.metadata_bytes:
+                return number
+        return None
+
+    def commit(self, replica: "Replica", transaction: "Transaction") -> None:
+        """
+        The transaction is committed: everything in it is visible from now on.
+        """
+        self.commits += 1
+        told_of = {outgoing.partition for outgoing in transaction.outcomes}
+        told_of |= {letter.record.partition for letter in transaction.dead_letters}
+        assert told_of <= set(transaction.commits), (
+            "without its offset, the broker would not check who owns a partition"
+        )
+        for outgoing in transaction.outcomes:
+            outcome = outgoing.outcome
+            told = Told(self._clockwork.now, outcome.outcome_id, _encoder.encode(outcome), replica.name)
+            self.partitions[outgoing.partition].outcomes.append(told)
+        for letter in transaction.dead_letters:
+            told = Told(self._clockwork.now, letter.outcome_id, letter.error_code.encode(), replica.name)
+            self.partitions[letter.record.partition].dead_letters.append(told)
+        for number, commit in transaction.commits.items():
+            before = self.partitions[number].committed
+            assert before is None or commit.offset >= before.offset, "a committed offset never goes back"
+            self.partitions[number].committed = commit

@@ -1,0 +1,247 @@
+# One replica: an engine, and around it the client, the publisher and the poll loop as the runtime has them, in virtual time.
+#
+# It carries out effects and tells of events. It decides nothing that the engine should decide.
+
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
+from worker.domain.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.simulation.clockwork import Clockwork, Event
+    from tests.simulation.kafka import Kafka, Record
+    from tests.simulation.tencent import Tencent
+    from worker.domain.effects import Effect, Send, Transaction, Try
+    from worker.domain.rules import Rules
+
+BACKOFF: Final = (0.05, 2.0)
+"""Full jitter: at most the first after the first try, doubling up to the second."""
+MOST_RECORDS: Final = 40
+"""How many records one poll brings."""
+
+
+class Replica:
+    """
+    One process, from its start to its end.
+    """
+
+    def __init__(
+        self, name: str, clockwork: "Clockwork", kafka: "Kafka", tencent: "Tencent", rules: "Rules"
+    ) -> None:
+        self.name = name
+        self.engine = Engine(rules, clockwork.now, clockwork.wall, name)
+        self.alive = True
+        self.stopped = False
+        self.notices: list[tuple[float, Notice]] = []
+        self.most_open = 0
+        self._rules = rules
+        self._clockwork = clockwork
+        self._kafka = kafka
+        self._tencent = tencent
+        self._positions: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._poll: Event | None = None
+        self._tick: Event | None = None
+        self._publishing = False
+        self._tries: dict[str, int] = {}
+        self._backoffs: dict[str, Event] = {}
+
+    # What the group does with it
+
+    def assigned(self, number: int) -> None:
+        """
+        The partition is this replica's, and restored.
+        """
+        self._kafka.assign(number, self)
+        restored = self._kafka.restore(
+            number, restore_records=self._rules.restore_records, window=self._rules.dedupe_window
+        )
+        self._positions[number] = restored.position
+        self._paused.discard(number)
+        self._settle(self.engine.assigned(number, restored, self._clockwork.now))
+        self.fetch_soon()
+
+    def hand_over(self, numbers: "list[int]", deadline: float, done: "Callable[[], None]") -> None:
+        """
+        The partitions shall go: waits until they are quiet, or until the deadline.
+        """
+        numbers = [number for number in numbers if number in self._positions]
+        self._settle(self.engine.revoking(numbers, self._clockwork.now))
+        self._wait_quiet(numbers, deadline, done)
+
+    def stop(self, deadline: float, done: "Callable[[], None]") -> None:
+        """
+        SIGTERM: as a handover of everything, then the end.
+        """
+        self.stopped = True
+        self._settle(self.engine.stopping(self._clockwork.now))
+        self._wait_quiet(list(self._positions), deadline, lambda: self._leave(done))
+
+    def _leave(self, done: "Callable[[], None]") -> None:
+        self.die()
+        done()
+
+    def _wait_quiet(self, numbers: "list[int]", deadline: float, done: "Callable[[], None]") -> None:
+        if not self.alive:
+            done()
+            return
+        if self.engine.quiet(numbers) or self._clockwork.now >= deadline:
+            self._lose(numbers)
+            done()
+            return
+        self._clockwork.after(0.02, lambda: self._wait_quiet(numbers, deadline, done))
+
+    def _lose(self, numbers: "Iterable[int]") -> None:
+        targets = set()
+        for number in numbers:
+            partition = self._kafka.partitions[number]
+            if partition.owner is self:
+                partition.owner = None
+            self._positions.pop(number, None)
+            targets |= {record.key.decode() for record in partition.records if record.key is not None}
+        self._tencent.gone(self.name, frozenset(targets))
+        self._settle(self.engine.revoked(list(numbers), self._clockwork.now))
+
+    def die(self) -> None:
+        """
+        kill -9: nothing of it happens any more, but for what is on its way.
+        """
+        self.alive = False
+        self._tencent.gone(self.name, None)
+        for partition in self._kafka.partitions:
+            if partition.owner is self:
+                partition.owner = None
+
+    # The poll loop
+
+    def fetch_soon(self) -> None:
+        """
+        There may be records to fetch.
+        """
+        if self._poll is None and self.alive:
+            self._poll = self._clockwork.after(self._clockwork.jitter(0.001, 0.03), self._fetch)
+
+    def _fetch(self) -> None:
+        self._poll = None
+        if not self.alive:
+            return
+        records: list[Record] = []
+        more = False
+        for number, position in self._positions.items():
+            if number in self._paused or self._kafka.partitions[number].owner is not self:
+                continue
+            new = [record for record in self._kafka.partitions[number].records if record.offset >= position]
+            taken = new[: self._clockwork.chance.randint(1, MOST_RECORDS)]
+            more = more or len(taken) < len(new)
+            records += taken
+        for record in records:
+            self._positions[record.partition] = record.offset + 1
+        if records:
+            self._settle(self.engine.received(records, self._clockwork.now))
+        if more:
+            self.fetch_soon()
+
+    # The client
+
+    def _send(self, send: "Send") -> None:
+        if send.number == 1:
+            assert send.call_id not in self._tries
+        else:
+            assert send.number == self._tries[send.call_id] + 1
+        self._tries[send.call_id] = send.number
+        self._tencent.send(send, self.name, lambda try_: self._tried(send, try_))
+
+    def _tried(self, send: "Send", try_: "Try") -> None:
+        if not self.alive:
+            return
+        now = self._clockwork.now
+        self._settle(self.engine.tried(send.call_id, try_, now))
+        if try_.verdict.again and self.engine.may_retry(send.call_id, now):
+            first, most = BACKOFF
+            wait = self._clockwork.chance.uniform(0.0, min(most, first * 2**send.number))
+            self._backoffs[send.call_id] = self._clockwork.after(wait, lambda: self._ask(send.call_id))
+        else:
+            del self._tries[send.call_id]
+            self._settle(self.engine.answered(send.call_id, now))
+
+    def _ask(self, call_id: str) -> None:
+        self._backoffs.pop(call_id, None)
+        if self.alive and call_id in self._tries:
+            self._settle(self.engine.asked(call_id, self._clockwork.now))
+
+    def _recall(self, call_id: str) -> None:
+        del self._tries[call_id]
+        backoff = self._backoffs.pop(call_id, None)
+        if backoff is not None:
+            backoff.cancel()
+
+    # The publisher
+
+    def _publish(self) -> None:
+        if self._publishing or not self.alive:
+            return
+        transaction = self.engine.transaction(self._clockwork.now)
+        if transaction is None:
+            return
+        self._publishing = True
+        claim = self._kafka.claim(transaction)
+        self._clockwork.after(self._clockwork.jitter(0.005, 0.03), lambda: self._commit(transaction, claim))
+
+    def _commit(self, transaction: "Transaction", claim: "dict[int, int]") -> None:
+        chance = self._clockwork.chance
+        if not self.alive and chance.random() < 0.5:
+            return  # the process died with its transaction open: it is aborted
+        engine, back = self.engine, self._clockwork.jitter(0.001, 0.02)
+        refused = self._kafka.refuses_metadata(transaction)
+        if refused is not None:
+            self._clockwork.after(back, lambda: self._published(engine.metadata_refused, refused))
+        elif not self._kafka.owns(self, claim) or chance.random() < self._kafka.aborts:
+            self._clockwork.after(back, lambda: self._published(engine.aborted))
+        else:
+            self._kafka.commit(self, transaction)
+            self._clockwork.after(back, lambda: self._published(engine.published))
+
+    def _published(self, tell: "Callable[..., list[Effect]]", *what: int) -> None:
+        if self.alive:
+            self._publishing = False
+            self._settle(tell(*what, self._clockwork.now))
+
+    # The loop
+
+    def _settle(self, effects: "list[Effect]") -> None:
+        if not self.alive:
+            return
+        for effect in effects:
+            match effect:
+                case Call(send) | Permit(send):
+                    self._send(send)
+                case Recall(call_id):
+                    self._recall(call_id)
+                case Pause(number):
+                    self._paused.add(number)
+                case Resume(number):
+                    self._paused.discard(number)
+                    self.fetch_soon()
+                case Notice():
+                    self.notices.append((self._clockwork.now, effect))
+        self.most_open = max(self.most_open, self.engine.open)
+        self._publish()
+        self._plan_tick()
+
+    def _plan_tick(self) -> None:
+        at = max(self.engine.wake_at(), self._clockwork.now + 0.001)
+        if self._tick is not None and not self._tick.cancelled:
+            if self._tick.at <= at:
+                return
+            self._tick.cancel()
+        self._tick = self._clockwork.at(at, self._ticked)
+
+    def _ticked(self) -> None:
+        self._tick = None
+        if self.alive:
+            self._settle(self.engine.tick(self._clockwork.now, self._clockwork.wall))
+
+    def __repr__(self) -> str:
+        return f"<Replica {self.name} {'alive' if self.alive else 'dead'} {self.engine!r}>"

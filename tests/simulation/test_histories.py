@@ -1,0 +1,142 @@
+# Hundreds of histories, each from a seed: what goes wrong is drawn, what must hold is not.
+#
+# A failing history names its seed: `tell(<plan>(seed))` tells it again.
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import pytest
+
+from tests.simulation.clockwork import START
+from tests.simulation.oracles import Verdicts
+from tests.simulation.story import Plan, Story
+from tests.simulation.tencent import BAN, UNBAN, Weather, Window
+
+
+def tell(plan: Plan) -> Story:
+    """
+    Tells the history and judges it.
+    """
+    story = Story(plan).tell()
+    complaints = Verdicts(story).judge()
+    assert not complaints, f"seed {plan.seed}: " + "; ".join(complaints[:5])
+    return story
+
+
+def quiet(seed: int) -> Plan:
+    return Plan(seed)
+
+
+def bad_users(seed: int) -> Plan:
+    chance = Random(seed)
+    weather = Weather(
+        transient=chance.choice((0.0, 0.05)),
+        bad_users=frozenset(f"u{number}" for number in range(0, 30, chance.choice((5, 10, 15)))),
+        absent=frozenset((f"t{chance.randrange(6)}", f"u{number}") for number in range(15)),
+        no_such=frozenset({"t3"}),
+        doubtful=frozenset({"t4"}),
+        partial=chance.choice(("none", "some", "good")),
+    )
+    return Plan(seed, weather=weather, reasons_matter=False, many=0.3, kinds=(6, 2, 1, 3, 1))
+
+
+def lost_answers(seed: int) -> Plan:
+    return Plan(seed, weather=Weather(lost=0.1, transient=0.05), expiring=0.1)
+
+
+def crashes(seed: int) -> Plan:
+    return Plan(seed, replicas=3, kills=3, aborts=0.1, weather=Weather(lost=0.03), commands=120)
+
+
+def moves(seed: int) -> Plan:
+    return Plan(
+        seed, replicas=3, moves=6, joins=1, stops=2, aborts=0.1, weather=Weather(lost=0.05), max_gap=60
+    )
+
+
+def outages(seed: int) -> Plan:
+    chance = Random(seed)
+    weather = Weather()
+    for windows in (weather.refusing, weather.gateway, weather.hanging):
+        begin = START + chance.uniform(0.0, 12.0)
+        endpoint = chance.choice((BAN, UNBAN, None))
+        windows.append(Window(begin, begin + chance.uniform(0.5, 6.0), endpoint))
+    return Plan(seed, weather=weather, moves=2, kills=chance.choice((0, 1)), max_gap=80)
+
+
+def hanging_rooms(seed: int) -> Plan:
+    weather = Weather(hanging=[Window(START + 3.0, START + 14.0, target="t1")], transient=0.03)
+    return Plan(seed, weather=weather, max_gap=80, moves=1)
+
+
+def halts(seed: int) -> Plan:
+    chance = Random(seed)
+    begin = START + chance.uniform(2.0, 10.0)
+    window = Window(begin, begin + chance.uniform(0.5, 8.0), code=chance.choice((70009, 60020, 60009)))
+    weather = Weather(own_fault=frozenset({"t2"}) if chance.random() < 0.5 else frozenset())
+    (weather.fatal if chance.random() < 0.5 else weather.forbidden).append(window)
+    return Plan(seed, weather=weather, moves=chance.choice((0, 2)))
+
+
+def throttled(seed: int) -> Plan:
+    weather = Weather(limits=[(Window(START + 2.0, START + 400.0), 10)], transient=0.02)
+    return Plan(seed, weather=weather, commands=250, targets=12)
+
+
+def tight(seed: int) -> Plan:
+    chance = Random(seed)
+    return Plan(
+        seed,
+        max_gap=chance.choice((1, 2, 5, 20)),
+        max_open_bytes=chance.choice((1_000, 10_000, 1_000_000)),
+        metadata_bytes=chance.choice((4, 8, 4096)),
+        max_unpublished=chance.choice((None, 3)),
+        aborts=0.2,
+        weather=Weather(transient=0.1),
+        moves=2,
+        kills=1,
+    )
+
+
+def everything(seed: int) -> Plan:
+    chance = Random(seed)
+    weather = Weather(
+        transient=0.03,
+        lost=0.03,
+        bad_users=frozenset({"u3", "u17"}),
+        absent=frozenset({("t1", "u1")}),
+        own_fault=frozenset({"t5"}),
+        partial=chance.choice(("none", "some", "good")),
+        hanging=[Window(START + 5.0, START + 9.0, target="t1")],
+        gateway=[Window(START + 8.0, START + 10.0, BAN)],
+        fatal=[Window(START + 11.0, START + 12.0)],
+        limits=[(Window(START + 6.0, START + 12.0), 12)],
+    )
+    return Plan(
+        seed, replicas=3, kills=1, moves=2, stops=1, aborts=0.1, expiring=0.05, weather=weather,
+        reasons_matter=chance.random() < 0.5,
+    )  # fmt: skip
+
+
+PLANS: Final[dict[Callable[[int], Plan], int]] = {
+    quiet: 20,
+    bad_users: 30,
+    lost_answers: 30,
+    crashes: 30,
+    moves: 30,
+    outages: 30,
+    hanging_rooms: 20,
+    halts: 30,
+    throttled: 10,
+    tight: 30,
+    everything: 40,
+}
+"""Each kind of history, and how many of it the default run tells."""
+
+
+@pytest.mark.parametrize(
+    ("plan", "seed"), [(plan, seed) for plan, seeds in PLANS.items() for seed in range(seeds)]
+)
+def test_every_promise_holds_in_every_history(plan: Callable[[int], Plan], seed: int) -> None:
+    tell(plan(seed))
