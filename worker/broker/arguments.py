@@ -92,7 +92,7 @@ def producer_arguments(options: "KafkaOptions") -> dict[str, Any]:
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "delivery_timeout_ms": 4 * REQUEST_TIMEOUT_MS,
             "max_block_ms": _ms(options.publish_timeout),
-            "max_request_size": options.record_bytes,
+            "max_request_size": options.record_limit,
             "metrics_enabled": False,
         },
         own=options.producer,

@@ -31,8 +31,8 @@ class KafkaOptions:
         batches_outstanding: The most batches that are handed over and not yet taken.
         transaction_timeout: After it the broker ends a dead process's transaction, which holds back readers until then.
         publish_timeout: The longest that a transaction is tried before it is aborted; its results are sent again.
-        record_bytes: The largest record: key, value and headers. Brokers refuse 1,048,588 bytes by default,
-            batch overhead included.
+        record_bytes: The largest record that is sent, unless ``producer`` says otherwise by ``max_request_size``. Brokers
+            refuse 1,048,588 bytes by default, batch overhead included.
         restore_records: How many outcome records of a partition are read back.
         restore_window: How old, in seconds, they may be.
         cloudevents_headers: Whether outcomes carry the ``ce_*`` headers.
@@ -67,6 +67,13 @@ class KafkaOptions:
     common: Mapping[str, Any] = field(default_factory=dict, repr=False)
     consumer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     producer: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def record_limit(self) -> int:
+        """
+        The largest record that is sent, in bytes: key, value, headers and what the record format adds.
+        """
+        return int(self.producer.get("max_request_size", self.record_bytes))
 
     @property
     def transactional_id(self) -> str:

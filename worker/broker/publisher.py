@@ -14,15 +14,9 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from worker.broker import internals
 from worker.broker.arguments import producer_arguments, reader_arguments
 from worker.broker.records import fits, sendings
+from worker.broker.verdicts import FENCED, TOO_LARGE, TooLargeError, verdict
 from worker.domain.effects import Notice
-from worker.domain.publishing import (
-    Aborted,
-    Fenced,
-    MetadataRefused,
-    Published,
-    PublishResult,
-    RecordTooLarge,
-)
+from worker.domain.publishing import Aborted, Fenced, Published, PublishResult, RecordTooLarge
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -45,14 +39,6 @@ BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After any other failure: the first wait, which doubles up to the second."""
 STALL_SECONDS: Final = 5.0
 """How often an unanswered commit is told of."""
-FENCED: Final = (errors.ProducerFencedError, errors.InvalidProducerEpochError)
-TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
-REBALANCING: Final = (
-    "CommitFailedError",
-    "RebalanceInProgressError",
-    "IllegalGenerationError",
-    "UnknownMemberIdError",
-)
 
 
 class Membership(Protocol):
@@ -201,7 +187,7 @@ class Publisher:
         try:
             answered = self._await(commit)
         except errors.KafkaError as exc:
-            if _is_fenced(exc) and not self._timed_out(begun):
+            if isinstance(exc, FENCED) and not self._timed_out(begun):
                 return Fenced(repr(exc))
             answered = self._find_out(transaction, claim, exc)
         if not answered:
@@ -225,26 +211,14 @@ class Publisher:
             for partition, commit in transaction.commits.items()
         }
         accepted = internals.begin_offsets(producer, offsets, metadata)
-        sent = [
-            (
-                record,
-                producer.send(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=record.headers,
-                    partition=record.partition,
-                ),
-            )
-            for record in records
-        ]
+        sent = [(record, _send(producer, record)) for record in records]
         if not accepted.wait(deadline - time.monotonic()):
             raise errors.KafkaTimeoutError("the offsets were not answered in time")
         for record, future in sent:
             try:
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
             except TOO_LARGE as exc:
-                raise _TooLargeError(record) from exc
+                raise TooLargeError(record) from exc
 
     def _abort(
         self, producer: KafkaProducer, transaction: "Transaction", error: errors.KafkaError, begun: float
@@ -256,7 +230,7 @@ class Publisher:
         accepted may be off by what was refused.
         """
         cause = internals.error_of(producer) or error
-        result = self._verdict(transaction, error, cause, begun)
+        result = verdict(transaction, error, cause, timed_out=self._timed_out(begun))
         sound = isinstance(result, Aborted) and result.generation and not internals.is_broken(producer)
         if not internals.is_broken(producer):
             try:
@@ -267,22 +241,6 @@ class Publisher:
         if not sound:
             self._drop_producer()
         return result
-
-    def _verdict(
-        self, transaction: "Transaction", error: BaseException, cause: BaseException, begun: float
-    ) -> PublishResult:
-        if isinstance(error, _TooLargeError):
-            return RecordTooLarge(error.record.outcome_id, error.record.is_dead_letter)
-        if isinstance(cause, errors.FencedInstanceIdError) or (
-            _is_fenced(cause) and not self._timed_out(begun)
-        ):
-            return Fenced(repr(cause))
-        text = f"{error!r} {cause!r}"
-        if "OffsetMetadataTooLargeError" in text:  # kafka-python wraps it into a plain KafkaError
-            sizes = {partition: len(commit.metadata) for partition, commit in transaction.commits.items()}
-            largest = max(sizes, key=lambda partition: sizes[partition])
-            return MetadataRefused(largest, sizes[largest])
-        return Aborted(text, generation=any(name in text for name in REBALANCING))
 
     def _await(self, commit: internals.Pending) -> bool:
         """
@@ -301,9 +259,9 @@ class Publisher:
         A new producer of the same id ends what the old one left, one way or the other. Then the committed offset and
         metadata tell: nobody else commits for a partition that is still ours, and no two transactions commit the same.
         """
-        self._tell("kafka.commit_unknown", error)
-        self._drop_producer()
         wait = BACKOFF_SECONDS[0]
+        self._tell("kafka.commit_unknown", error, next_try_seconds=0.0)
+        self._drop_producer()
         while not self._is_over():
             held = [each for each in claim if self._membership.claim([each[0]]) == (each,)]
             if not held:
@@ -336,6 +294,8 @@ class Publisher:
             producer = internals.opened(KafkaProducer, producer_arguments(self._options))
             try:
                 producer.init_transactions()
+                for topic in (self._options.outcome_topic, self._options.dead_letter_topic):
+                    producer.partitions_for(topic)  # else the first record of a transaction waits for it
             except BaseException:
                 internals.discard(producer, CLOSE_SECONDS)
                 raise
@@ -378,15 +338,14 @@ class Publisher:
         self._notice(Notice(event, "warning", {"error": None if error is None else repr(error), **fields}))
 
 
-class _TooLargeError(errors.KafkaError):
-    """
-    The broker refused this record.
-    """
-
-    def __init__(self, record: "Sending") -> None:
-        super().__init__(record.outcome_id)
-        self.record = record
-
-
-def _is_fenced(error: BaseException) -> bool:
-    return isinstance(error, FENCED)
+def _send(producer: KafkaProducer, record: "Sending") -> Any:
+    try:
+        return producer.send(
+            record.topic,
+            value=record.value,
+            key=record.key,
+            headers=record.headers,
+            partition=record.partition,
+        )
+    except TOO_LARGE as exc:
+        raise TooLargeError(record) from exc

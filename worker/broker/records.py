@@ -64,7 +64,7 @@ def fits(sending: Sending, options: "KafkaOptions") -> bool:
     Whether the record is small enough to be sent.
     """
     overhead = RECORD_BYTES + HEADER_BYTES * len(sending.headers)
-    return sending.is_dead_letter or sending.size + overhead <= options.record_bytes
+    return sending.is_dead_letter or sending.size + overhead <= options.record_limit
 
 
 def _outcome(outgoing: "Outgoing", options: "KafkaOptions") -> Sending:
@@ -96,7 +96,7 @@ def _outcome(outgoing: "Outgoing", options: "KafkaOptions") -> Sending:
 
 
 def _dead_letter(letter: "DeadLetter", options: "KafkaOptions") -> Sending:
-    fitted = fit(letter, min(options.record_bytes, letter.most_bytes or options.record_bytes))
+    fitted = fit(letter, min(options.record_limit, letter.most_bytes or options.record_limit))
     return Sending(
         topic=options.dead_letter_topic,
         partition=None,

@@ -55,18 +55,6 @@ class TopicsReport:
     outcome: Topic | None
     dead_letter: Topic | None
 
-    @property
-    def record_bytes(self) -> int | None:
-        """
-        The largest record that both output topics take; None when that is not known.
-        """
-        sizes = [
-            topic.message_bytes - BATCH_BYTES
-            for topic in (self.outcome, self.dead_letter)
-            if topic is not None and topic.message_bytes is not None
-        ]
-        return min(sizes) if sizes else None
-
 
 def inspect(options: "KafkaOptions") -> TopicsReport:
     """
@@ -115,9 +103,20 @@ def problems(report: TopicsReport, options: "KafkaOptions", *, dedupe_window: fl
             f"({dedupe_window:.0f}): a repeated command would not be recognised after a restart"
         )
         found.append(Problem("kafka.outcome_topic", mend, outcome.name))
+    limit = options.record_limit
+    if limit < SMALLEST_RECORD:
+        mend = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
+        found.append(Problem("kafka.producer.max_request_size", mend, limit))
     for setting, _, topic in rows[1:]:
-        if topic is not None and topic.message_bytes is not None and topic.message_bytes < SMALLEST_RECORD:
-            mend = f"max.message.bytes is {topic.message_bytes}: some records would not fit; set {SMALLEST_RECORD} or more"
+        if (
+            topic is not None
+            and topic.message_bytes is not None
+            and topic.message_bytes < limit + BATCH_BYTES
+        ):
+            mend = (
+                f"max.message.bytes is {topic.message_bytes}, too small for the records of up to {limit} bytes that are sent: "
+                f"set {limit + BATCH_BYTES} or more, or a smaller kafka.producer.max_request_size"
+            )
             found.append(Problem(setting, mend, topic.name))
     return found
 

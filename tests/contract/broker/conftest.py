@@ -1,5 +1,7 @@
 # The broker's room on a real Kafka and in memory: one suite for both.
 
+import gc
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,20 @@ def real_cluster(kafka: "Running") -> Iterator[RealCluster]:
     made = RealCluster(kafka.bootstrap_servers)
     yield made
     made.close()
+
+
+@pytest.fixture
+def collected_sockets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """
+    Collects what failed connections have left, within the test that allows it (rig.KAFKA_AWAY). Log records keep it alive.
+    """
+    yield
+    caplog.clear()
+    for phase in ("setup", "call"):
+        caplog.get_records(phase).clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

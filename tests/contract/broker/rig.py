@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pytest
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
 from kafka.admin import MemberToRemove
 
@@ -28,6 +29,8 @@ from worker.errors import WorkerError
 if TYPE_CHECKING:
     from worker.domain.effects import Restored
 
+KAFKA_AWAY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""For tests in which connections fail: kafka-python leaves the socket of such a one to the garbage collector."""
 PATIENCE = 30.0
 """Seconds. Only a failing test waits so long."""
 
@@ -295,6 +298,9 @@ class RealCluster:
         told = self.admin.describe_groups([group])[group]["members"]
         member_id = next(each["member_id"] for each in told if each["client_id"] == client)
         self.admin.remove_group_members(group, [MemberToRemove(member_id=member_id)])
+
+    def outcomes_written(self, partition: int, value: bytes) -> None:
+        self.producer.send(f"outcomes{self.tag}", value=value, partition=partition).get(PATIENCE)
 
     def delete_before(self, partition: int, offset: int) -> None:
         self.admin.delete_records({TopicPartition(f"commands{self.tag}", partition): offset})

@@ -103,6 +103,27 @@ def test_a_pause_holds_one_partition_back_and_nothing_is_skipped_or_repeated(
     assert member.values(0) == [b"a", b"b", b"c"]
 
 
+def test_what_was_fetched_already_when_a_partition_was_paused_comes_out_after_the_resume(
+    cluster: Cluster, join: "Join"
+) -> None:
+    """
+    kafka-python parks it, and forgets it when other partitions are exhausted meanwhile.
+    """
+    member = join(cluster, batch_records=5, batches_outstanding=1, takes=False)
+    cluster.produce(0, *(b"%d" % number for number in range(20)))
+    until(lambda: member.values(0), "the first of what one fetch brought")
+    member.consumer.pause(0)
+    member.takes = True
+    member.consumer.taken()
+    cluster.produce(1, b"x", b"y")
+    until(lambda: len(member.values(1)) == 2, "another partition, until it is exhausted")
+
+    member.consumer.resume(0)
+
+    until(lambda: len(member.values(0)) == 20, "the rest", 10)
+    assert member.values(0) == [b"%d" % number for number in range(20)]
+
+
 def test_the_position_and_the_lag_are_known(cluster: Cluster, join: "Join") -> None:
     cluster.produce(0, *(b"%d" % number for number in range(7)))
     member = join(cluster, batch_records=5, batches_outstanding=1, takes=False)
