@@ -191,7 +191,7 @@ class EmbeddedKafka:
         properties.write_text(PROPERTIES.format(broker=broker, controller=controller, data=data), "utf-8")
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatted = subprocess.run(
-            [*command, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties)],
+            [*command, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(properties)],
             check=False, capture_output=True, text=True, timeout=START_DEADLINE,
         )  # fmt: skip
         if formatted.returncode != 0:
