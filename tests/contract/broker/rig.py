@@ -11,7 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
+from kafka import (
+    IsolationLevel,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    OffsetSpec,
+    TopicPartition,
+    errors,
+)
 from kafka.admin import MemberToRemove
 
 from tests.fakes.broker import FakeConsumer, FakeKafka, FakePublisher, FakeRecord, FakeRestorer
@@ -245,6 +253,23 @@ class MemoryCluster:
         self.kafka.close()
 
 
+def _asked(question: Callable[[], Any]) -> Any:
+    """
+    The answer of a client that may have to connect again first.
+    """
+    answers: list[Any] = []
+
+    def answered() -> bool:
+        try:
+            answers.append(question())
+        except errors.RetriableError:
+            return False
+        return True
+
+    until(answered, "an answer")
+    return answers[0]
+
+
 class RealCluster:
     """
     Topics of its own, and a group, on a real Kafka.
@@ -280,7 +305,7 @@ class RealCluster:
     def committed(self, partition: int) -> tuple[int, str] | None:
         place = TopicPartition(f"commands{self.tag}", partition)
         group = f"workers{self.tag}"
-        told = self.admin.list_group_offsets({group: [place]})[group].get(place)
+        told = _asked(lambda: self.admin.list_group_offsets({group: [place]}))[group].get(place)
         return None if told is None or told.offset < 0 else (told.offset, told.metadata)
 
     def consumer(self, member: Member) -> Consumer:

@@ -1,0 +1,103 @@
+# What kafka-python is told: ours, then the operator's, then what the promises rest on.
+
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+from worker.broker.arguments import (
+    FIXED,
+    admin_arguments,
+    argument_problems,
+    consumer_arguments,
+    producer_arguments,
+    reader_arguments,
+)
+from worker.broker.options import KafkaOptions
+
+
+def options(**changes: Any) -> KafkaOptions:
+    values: dict[str, Any] = {
+        "bootstrap_servers": "kafka:9092",
+        "group_id": "workers",
+        "command_topic": "commands",
+        "outcome_topic": "outcomes",
+        "dead_letter_topic": "dead-letters",
+        "client_name": "pod-0",
+    }
+    return KafkaOptions(**{**values, **changes})
+
+
+def test_every_argument_is_one_that_kafka_python_has() -> None:
+    assert set(consumer_arguments(options())) <= set(KafkaConsumer.DEFAULT_CONFIG)
+    assert set(reader_arguments(options())) <= set(KafkaConsumer.DEFAULT_CONFIG)
+    assert set(producer_arguments(options())) <= set(KafkaProducer.DEFAULT_CONFIG)
+    assert set(admin_arguments(options())) <= set(KafkaAdminClient.DEFAULT_CONFIG)
+
+
+def test_the_operators_arguments_win_over_ours_and_the_special_ones_over_the_common() -> None:
+    given = options(
+        common={"request_timeout_ms": 7000, "security_protocol": "SSL"}, consumer={"request_timeout_ms": 8000}
+    )
+
+    assert consumer_arguments(given)["request_timeout_ms"] == 8000
+    assert producer_arguments(given)["request_timeout_ms"] == 7000
+    assert {
+        each(given)["security_protocol"] for each in (consumer_arguments, producer_arguments, admin_arguments)
+    } == {"SSL"}
+
+
+def test_a_common_argument_that_one_client_does_not_have_is_left_out_there() -> None:
+    given = options(common={"fetch_max_bytes": 1000})
+
+    assert consumer_arguments(given)["fetch_max_bytes"] == 1000
+    assert "fetch_max_bytes" not in producer_arguments(given)
+
+
+def test_what_the_promises_rest_on_cannot_be_changed() -> None:
+    given = options(
+        common={"isolation_level": "read_uncommitted"},
+        consumer={"enable_auto_commit": True, "auto_offset_reset": "latest", "group_id": "other"},
+        producer={"acks": 1, "transactional_id": "other"},
+    )
+
+    consumer, producer = consumer_arguments(given), producer_arguments(given)
+
+    assert consumer["isolation_level"] == reader_arguments(given)["isolation_level"] == "read_committed"
+    assert (consumer["enable_auto_commit"], consumer["auto_offset_reset"]) == (False, "none")
+    assert (consumer["group_id"], producer["transactional_id"]) == ("workers", "workers-pod-0")
+    assert producer["acks"] == "all"
+
+
+def test_giving_it_is_a_problem_and_so_is_a_name_that_kafka_python_does_not_have() -> None:
+    given = options(
+        common={"isolation_level": "read_uncommitted", "sasl_mechanism": "PLAIN"},
+        consumer={"enable_auto_commit": True, "fetch_max_byte": 1},
+        producer={"acks": 1, "linger_ms": 1},
+    )
+
+    assert {problem.name for problem in argument_problems(given)} == {
+        "kafka.common.isolation_level",
+        "kafka.consumer.enable_auto_commit",
+        "kafka.consumer.fetch_max_byte",
+        "kafka.producer.acks",
+    }
+
+
+@pytest.mark.parametrize("client", ["consumer", "producer"])
+def test_every_fixed_name_is_one_that_kafka_python_has(client: str) -> None:
+    known = KafkaConsumer.DEFAULT_CONFIG if client == "consumer" else KafkaProducer.DEFAULT_CONFIG
+
+    assert set(FIXED[client]) <= set(known)
+
+
+def test_the_record_limit_is_the_operators_if_given() -> None:
+    assert options().record_limit == 1_000_000
+    assert producer_arguments(options())["max_request_size"] == 1_000_000
+    assert options(producer={"max_request_size": 2_000_000}).record_limit == 2_000_000
+
+
+def test_passwords_are_not_shown() -> None:
+    given = options(common={"sasl_plain_password": "hunter2"})
+
+    assert "hunter2" not in repr(given)

@@ -1,0 +1,79 @@
+# What is wrong with the topics is told at once, each with the setting and the mend.
+
+from dataclasses import replace
+from typing import Any
+
+from tests.unit.broker.test_arguments import options
+from worker.broker.topics import Topic, TopicsReport, problems
+
+GOOD = TopicsReport(
+    Topic("commands", 6, frozenset({"delete"}), 604_800.0, 1_048_588),
+    Topic("outcomes", 6, frozenset({"delete"}), 604_800.0, 1_048_588),
+    Topic("dead-letters", 1, frozenset({"delete"}), float("inf"), 1_048_588),
+)
+
+
+def told(report: TopicsReport, **changes: Any) -> list[tuple[str, str]]:
+    found = problems(report, options(**changes), dedupe_window=3600.0)
+    return [(problem.name, problem.mend) for problem in found]
+
+
+def with_outcome(**changes: Any) -> TopicsReport:
+    assert GOOD.outcome is not None
+    return replace(GOOD, outcome=replace(GOOD.outcome, **changes))
+
+
+def test_good_topics_have_no_problem() -> None:
+    assert told(GOOD) == []
+
+
+def test_a_topic_that_does_not_exist_is_named_with_the_command_that_makes_it() -> None:
+    found = problems(TopicsReport(None, None, None), options(), dedupe_window=3600.0)
+
+    assert [(problem.name, problem.value) for problem in found] == [
+        ("kafka.command_topics", "commands"),
+        ("kafka.outcome_topic", "outcomes"),
+        ("kafka.dead_letter_topic", "dead-letters"),
+    ]
+    assert all("topics create --config" in problem.mend for problem in found)
+
+
+def test_fewer_partitions_for_outcomes_than_for_commands_is_a_problem() -> None:
+    ((name, mend),) = told(with_outcome(partitions=5))
+
+    assert name == "kafka.outcome_topic"
+    assert "5 partitions and the command topic 6" in mend
+    assert told(with_outcome(partitions=7)) == []
+
+
+def test_compaction_is_a_problem_even_beside_deletion() -> None:
+    ((name, mend),) = told(with_outcome(cleanup=frozenset({"compact", "delete"})))
+
+    assert name == "kafka.outcome_topic"
+    assert "compact,delete" in mend
+
+
+def test_outcomes_that_go_before_the_dedupe_window_ends_are_a_problem() -> None:
+    ((name, mend),) = told(with_outcome(retention=3599.0))
+
+    assert name == "kafka.outcome_topic"
+    assert "3599 s" in mend
+    assert told(with_outcome(retention=3600.0)) == []
+
+
+def test_records_that_the_topic_would_refuse_are_a_problem() -> None:
+    ((name, mend),) = told(with_outcome(message_bytes=500_000))
+
+    assert name == "kafka.outcome_topic"
+    assert "max.message.bytes is 500000" in mend
+    assert told(with_outcome(message_bytes=500_000), producer={"max_request_size": 400_000}) == []
+
+
+def test_a_limit_below_what_a_large_outcome_takes_is_a_problem() -> None:
+    ((name, _),) = told(GOOD, producer={"max_request_size": 100_000})
+
+    assert name == "kafka.producer.max_request_size"
+
+
+def test_what_may_not_be_read_is_not_held_against_a_topic() -> None:
+    assert told(with_outcome(cleanup=None, retention=None, message_bytes=None)) == []

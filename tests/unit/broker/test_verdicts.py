@@ -1,0 +1,69 @@
+# What a failed transaction was, from the errors of kafka-python.
+
+import pytest
+from kafka import errors
+
+from worker.broker.records import Sending
+from worker.broker.verdicts import TooLargeError, verdict
+from worker.domain.effects import Commit, Transaction
+from worker.domain.publishing import Aborted, Fenced, MetadataRefused, PublishResult, RecordTooLarge
+
+TRANSACTION = Transaction(
+    outcomes=[], dead_letters=[], commits={0: Commit(1, "xx"), 1: Commit(1, "xxx"), 2: Commit(1, "")}
+)
+
+
+def judged(error: Exception, cause: Exception | None = None, *, timed_out: bool = False) -> PublishResult:
+    return verdict(TRANSACTION, error, cause or error, timed_out=timed_out)
+
+
+@pytest.mark.parametrize("error", [errors.ProducerFencedError(), errors.InvalidProducerEpochError()])
+def test_another_producer_of_the_same_id_is_told_from_a_transaction_that_was_too_old(
+    error: Exception,
+) -> None:
+    assert isinstance(judged(error), Fenced)
+    assert isinstance(judged(error, timed_out=True), Aborted)
+
+
+def test_another_process_with_the_static_member_id_fences_at_any_age() -> None:
+    assert isinstance(judged(errors.FencedInstanceIdError(), timed_out=True), Fenced)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.CommitFailedError("IllegalGenerationError"),
+        errors.KafkaError("Unexpected error in TxnOffsetCommitResponse: [Error 27] RebalanceInProgressError"),
+    ],
+)
+def test_a_rebalance_is_no_fault(error: Exception) -> None:
+    hidden = errors.KafkaError("Cannot execute transactional method because we are in an error state")
+
+    result = judged(hidden, error)
+
+    assert isinstance(result, Aborted)
+    assert result.generation
+
+
+def test_refused_metadata_names_the_partition_with_the_most() -> None:
+    wrapped = errors.KafkaError(
+        "Unexpected error in TxnOffsetCommitResponse: [Error 12] OffsetMetadataTooLargeError"
+    )
+
+    assert judged(wrapped) == MetadataRefused(1, 3)
+
+
+def test_a_record_that_is_too_large_is_named_whatever_came_of_the_others() -> None:
+    letter = Sending("dead-letters", None, None, b"", [], "commands-0-7", is_dead_letter=True)
+
+    assert judged(TooLargeError(letter), errors.TransactionAbortedError()) == RecordTooLarge(
+        "commands-0-7", is_dead_letter=True
+    )
+
+
+def test_everything_else_is_tried_again() -> None:
+    result = judged(errors.KafkaTimeoutError("slow"))
+
+    assert isinstance(result, Aborted)
+    assert not result.generation
+    assert "slow" in result.reason
