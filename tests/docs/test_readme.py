@@ -1,0 +1,217 @@
+# The README says what the program does: each command line can be parsed by the program, each file is there, each example
+# is one that the program takes or makes. That the outcomes are real is seen in tests/process/test_readme.py.
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer.main
+import yaml
+
+from tests.docs.markdown import ROOT, blocks, command_lines, prose, rows, text
+from worker.cli import app
+from worker.demo.evidence import Fault
+from worker.demo.summary import MEANINGS
+from worker.domain.actions import ACTIONS
+from worker.domain.commands import Command, Decoder
+from worker.domain.deadletters import fit
+from worker.domain.effects import DeadLetter
+from worker.domain.fields import FIELDS, REJECTIONS
+from worker.domain.outcomes import Outcome, Status, Worker
+from worker.domain.rules import Rules
+from worker.settings import Settings
+from worker.settings.rows import rows as settings
+
+README = "README.md"
+KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
+JSON = [json.loads(block) for block in blocks(README, "json")]
+COMMANDS = [each for each in JSON if "user_ids" in each]
+OUTCOMES = [each for each in JSON if "status" in each]
+
+
+def parsed_by_the_program(words: list[str]) -> None:
+    """
+    Whether the program takes these words. It is not run: a wrong name or value raises here.
+    """
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("moderation-worker", list(words), resilient_parsing=True)
+    while hasattr(command, "commands"):
+        name, command, words = command.resolve_command(context, list(words))
+        context = command.make_context(name, list(words), parent=context)
+
+
+def ours(words: list[str]) -> list[str] | None:
+    """
+    The words after the program's name, also in a line of Docker.
+    """
+    return words[words.index("moderation-worker") + 1 :] if "moderation-worker" in words else None
+
+
+PROGRAM = [line for words in command_lines(README) if (line := ours(words)) is not None and line != ["."]]
+
+
+@pytest.mark.parametrize("words", PROGRAM, ids=" ".join)
+def test_every_command_line_is_one_that_the_program_takes(words: list[str]) -> None:
+    parsed_by_the_program(words)
+
+
+def test_every_command_of_the_program_is_shown() -> None:
+    command: Any = typer.main.get_command(app)
+
+    assert {words[0] for words in PROGRAM} | {"demo"} == set(command.commands)
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in command_lines(README) if words[0] == "make"], ids=" ".join
+)
+def test_every_make_target_is_there_and_takes_what_it_is_given(words: list[str]) -> None:
+    target, *variables = words[1:]
+
+    assert re.search(rf"^{target}:", text("Makefile"), re.MULTILINE)
+    for variable in variables:
+        name, _, value = variable.partition("=")
+        assert f"$({name})" in text("Makefile") or f"$(or $({name})" in text("Makefile")
+        if name == "DEMO":
+            parsed_by_the_program(["demo", *value.split()])
+        else:
+            assert (ROOT / value.split()[0]).exists()
+
+
+@pytest.mark.parametrize("words", [words for words in command_lines(README) if "-m" in words], ids=" ".join)
+def test_every_module_is_there_with_its_options(words: list[str]) -> None:
+    module, *options = words[words.index("-m") + 1 :]
+    found = importlib.util.find_spec(module)
+
+    assert found is not None
+    assert found.origin is not None
+    source = Path(found.origin).read_text(encoding="utf-8")
+    assert all(f'"{option}"' in source for option in options if option.startswith("-"))
+
+
+@pytest.mark.parametrize("block", blocks(README, "yaml"))
+def test_every_settings_file_is_accepted(block: str, tmp_path: Path) -> None:
+    """
+    But for files that exist on a real machine only. What shows one section alone is completed.
+    """
+    file = tmp_path / "file"
+    file.write_text(KEY)
+    block = re.sub(r"(_file|_cafile): /\S+", rf"\1: {file}", block)
+    apps = {"main": {"sdk_app_id": 1, "identifier": "a", "secret_key": KEY, "region": "seoul"}}
+    data = {"tencent": {"apps": apps}} | yaml.safe_load(block)
+    path = tmp_path / "worker.yaml"
+    path.write_text(yaml.safe_dump(data))
+
+    Settings.load(path, {})
+
+
+def test_each_action_is_shown_by_a_command_and_its_outcome() -> None:
+    assert [command["action"] for command in COMMANDS] == list(ACTIONS)
+    assert [outcome["command_id"] for outcome in OUTCOMES[: len(ACTIONS)]] == [
+        command["command_id"] for command in COMMANDS
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command["action"])
+def test_every_command_shown_is_one_that_the_worker_takes(command: dict[str, Any]) -> None:
+    decoder = Decoder(Rules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+
+    decoded = decoder.decode(Shown(json.dumps(command).encode()))
+
+    assert isinstance(decoded, Command)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome["outcome_id"])
+def test_every_outcome_shown_has_the_fields_and_values_of_one(outcome: dict[str, Any]) -> None:
+    """
+    What is left out of a shortened one is taken from the one that is whole.
+    """
+    whole = {name: OUTCOMES[0][name] for name in OUTCOMES[0] if name not in ("metadata", "calls")} | outcome
+
+    read = msgspec.convert(whole, Outcome)
+
+    assert msgspec.to_builtins(read) == whole
+
+
+def test_a_rejection_that_is_shown_has_a_code_that_there_is() -> None:
+    codes = [outcome["error"]["code"] for outcome in OUTCOMES if "error" in outcome]
+
+    assert codes
+    assert set(codes) <= set(REJECTIONS)
+
+
+def test_every_field_of_a_command_is_in_the_table_and_no_other() -> None:
+    named = " ".join(cells[0] for cells in rows(README, "### Fields of a command"))
+
+    assert re.findall(r"`(\w+)`", named) == list(FIELDS)
+
+
+def test_every_status_is_in_the_table_and_no_other() -> None:
+    named = [cells[0].strip("`") for cells in rows(README, "### What a status means")]
+
+    assert sorted(named) == sorted(Status)
+
+
+def test_every_header_of_a_dead_letter_is_one_that_is_written() -> None:
+    record = Shown(b"x" * 5000)
+    letter = DeadLetter(
+        record, "moderation.commands", "moderation.commands-3-3", "unknown_field", "why", 4096
+    )
+    written = {name for name, _ in fit(letter, 4096).headers}
+
+    named = re.findall(r"`(x-[a-z0-9-]+)`", text(README))
+
+    assert set(named) <= written
+    assert len(named) == 8
+
+
+def test_every_promise_is_there_in_order() -> None:
+    assert [cells[0] for cells in rows(README, "## The promises")] == [
+        f"P{number}" for number in range(1, 13)
+    ]
+
+
+def test_the_settings_to_decide_first_have_the_defaults_that_are_told() -> None:
+    defaults = {row.name: row.default for row in settings()}
+
+    for name, told, _ in rows(README, "## Settings"):
+        default = defaults[name.strip("`")]
+        shown = "none" if default == [] or default == () else str(default)  # noqa: PLR1714 - whichever kind it is
+        assert told.strip("`") in (shown, shown.removesuffix(".0")), name
+
+
+def test_what_the_demo_prints_is_what_it_prints() -> None:
+    """
+    The figures are of one run; the words are the program's.
+    """
+    printed = blocks(README, "")[1]
+    faults = {fault.value for fault in Fault}
+
+    statuses = re.findall(r"^  ([a-z_]+) +[\d,]+   (.+)$", printed, re.MULTILINE)
+    promises = re.findall(r"^  (.+?) +0 ✓$", printed, re.MULTILINE)
+    actions = re.findall(r"^  ([a-z]+\.[a-z_]+) ", printed, re.MULTILINE)
+
+    assert len(statuses) >= 5
+    assert all(MEANINGS[status] == meaning for status, meaning in statuses)
+    assert len(promises) >= 5
+    assert set(promises) <= faults
+    assert set(actions) <= set(ACTIONS)
+
+
+def test_no_word_of_it_is_left_to_be_written() -> None:
+    assert not re.search(r"\b(TODO|TBD|FIXME|XXX)\b", prose(README))
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """
+    A record with nothing but a value.
+    """
+
+    value: bytes
+    key: bytes | None = None
+    partition: int = 3
+    offset: int = 3
+    headers: tuple[tuple[str, bytes | None], ...] = ()
