@@ -17,8 +17,8 @@ from worker.domain.times import instant_of
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
-SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password"})
-"""Options of the Kafka client that hold a secret. Each can also be given as ``<option>_file``."""
+SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
+"""Options of the Kafka client that hold a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
 
 
 class Rule(str):
