@@ -167,8 +167,11 @@ class Service:
             return self._refusal, self._engine.halts
         if self._stopping:
             return "stopping", self._engine.halts
-        if not self._epochs:
-            return "no partition is assigned yet", self._engine.halts
+        if time.monotonic() >= self._consumer.fence():
+            return (
+                "not a member of the consumer group: it has not joined yet, or Kafka is away",
+                self._engine.halts,
+            )
         if self._epochs.keys() - self._begun:
             return "partitions are being restored", self._engine.halts
         return None, self._engine.halts

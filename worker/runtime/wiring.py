@@ -35,9 +35,13 @@ from worker.tencent.client import Client
 from worker.tencent.options import App, HttpOptions, base_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.domain.effects import Notice
     from worker.runtime.telemetry import Log
     from worker.settings import Settings
 
+KEY_CHANGED: Final = "signature.key_changed"
 OBSERVE_SECONDS: Final = 1.0
 """How often gauges are set."""
 STALL_SECONDS: Final = 1.0
@@ -81,7 +85,7 @@ async def _run(settings: "Settings", log: "Log") -> int:
     partitions = await asyncio.to_thread(_fitting_partitions, settings, options)
     rules = rules_of(settings, options.command_topic, partitions, Worker(name, __version__))
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
-    client = Client(apps_of(settings), http_options(settings), on_event=log.notice)
+    client = Client(apps_of(settings), http_options(settings), on_event=_hiding_new_keys(settings, log))
     metrics = Metrics(settings.tencent.apps, window=rules.window)
     service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
     consumer = Consumer(options, service, log.notice)
@@ -156,6 +160,20 @@ async def _observe(
                 f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
                 "then start them again"
             )
+
+
+def _hiding_new_keys(settings: "Settings", log: "Log") -> "Callable[[Notice], None]":
+    """
+    Tells what the client notices. A key that its file holds now, and did not at the start, is hidden from then on too.
+    """
+
+    def tell(notice: "Notice") -> None:
+        if notice.event == KEY_CHANGED:
+            for secret in secrets_of(settings):
+                log.hide(secret)
+        log.notice(notice)
+
+    return tell
 
 
 def _obstacles(service: Service) -> list[Obstacle]:
