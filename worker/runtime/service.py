@@ -12,6 +12,7 @@
 import asyncio
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
@@ -345,14 +346,12 @@ class Service:
         return f"<Service of {self._engine!r}, {self._flights!r}>"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Handover:
     """
     Partitions that are about to go, and whom to tell when they may.
     """
 
-    __slots__ = ("began", "done", "numbers")
-
-    def __init__(self, numbers: list[int], done: "Future[None]", began: float) -> None:
-        self.numbers = numbers
-        self.done = done
-        self.began = began
+    numbers: list[int]
+    done: Future[None]
+    began: float
