@@ -99,6 +99,19 @@ def tight(seed: int) -> Plan:
     )
 
 
+def small_metadata(seed: int) -> Plan:
+    """
+    A broker that takes hardly any metadata, and a room that hangs: what is done above the gap cannot be told.
+    """
+    chance = Random(seed)
+    weather = Weather(
+        hanging=[Window(START + 3.0, START + 14.0, target="t1")], transient=0.1, bad_users=frozenset({"u3"})
+    )
+    return Plan(
+        seed, metadata_bytes=chance.choice((1, 4, 8)), max_unpublished=chance.choice((3, 10)), moves=1, weather=weather
+    )
+
+
 def everything(seed: int) -> Plan:
     chance = Random(seed)
     weather = Weather(
@@ -130,6 +143,7 @@ PLANS: Final[dict[Callable[[int], Plan], int]] = {
     halts: 30,
     throttled: 10,
     tight: 30,
+    small_metadata: 20,
     everything: 40,
 }
 """Each kind of history, and how many of it the default run tells."""

@@ -9,10 +9,11 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from worker.domain.actions import ACTIONS
-from worker.domain.effects import Call, Permit, Recall, Send
+from worker.domain.effects import Call, Notice, Permit, Recall, Send
 from worker.domain.lanes import NEVER, AppState, Flight, Lane, Phase
 from worker.domain.limits import Permits, slice_of
 from worker.domain.lines import expired
+from worker.domain.probing import next_probe
 from worker.domain.work import State
 
 if TYPE_CHECKING:
@@ -153,13 +154,42 @@ class Dispatch:
         The members go back to their queue, as they are.
         """
         for member in members:
-            work = member.work
-            if work.dropped:
-                self._lines.abandon(member, now)
-            elif self._lines.is_over(member, now):
-                self._lines.settle(member, expired(member), now)
-            else:
+            if self._is_wanted(member, now):
                 lane.queue.put(member, now)
+
+    def rest(self, lane: Lane, members: "Iterable[Member]", now: float) -> None:
+        """
+        The same for members that a search has left untested: they wait until it ends.
+        """
+        lane.queue.rest([member for member in members if self._is_wanted(member, now)])
+
+    def back(self, flight: Flight, now: float, all_but: "Iterable[Member]" = ()) -> None:
+        """
+        The call is over without a verdict on its members, but for some of them: the others go back to their queue, and
+        so do all suspects of its search.
+        """
+        members = flight.members if flight.search is None else self.end_search(flight)
+        kept = set(all_but)
+        self.requeue(flight.lane, [member for member in members if member not in kept], now)
+
+    def notice(self, event: str, level: str, lane: Lane, **fields: object) -> None:
+        """
+        Something about an endpoint that an operator may want to know.
+        """
+        where = {"app": lane.app.name, "endpoint": lane.endpoint}
+        self.effects.append(Notice(event, level, where | fields))
+
+    def _is_wanted(self, member: "Member", now: float) -> bool:
+        """
+        Whether the member, which was in a call, is still to be sent. If not, it leaves its line here.
+        """
+        if member.work.dropped:
+            self._lines.abandon(member, now)
+        elif self._lines.is_over(member, now):
+            self._lines.settle(member, expired(member), now)
+        else:
+            return True
+        return False
 
     def recall(self, lane: Lane, now: float) -> None:
         """
@@ -193,9 +223,8 @@ class Dispatch:
             flight.lane.asking.remove(flight)
         if flight.number:
             self.effects.append(Recall(flight.call_id))
-        members = flight.members if flight.search is None else self.end_search(flight)
         self.close(flight, now)
-        self.requeue(flight.lane, members, now)
+        self.back(flight, now)
 
     def _pump(self, lane: Lane, now: float) -> None:
         paused_until = max(lane.paused_until, lane.app.locked_until)
@@ -231,41 +260,17 @@ class Dispatch:
 
     def _probe(self, lane: Lane, now: float) -> None:
         """
-        Sends the one probe that may go, if it is due: to the target that was probed longest ago, those not refused yet first.
+        Sends the one probe that may go, if it is due.
         """
-        app = lane.app
-        if app.halts.current is not None:
-            due, busy = app.halts.probe_at, app.probe
-            waiting = [other for other in app.lanes if other.queue.waiting]
-            if min(waiting, key=lambda other: other.probed_at, default=lane) is not lane:
-                return  # it is another endpoint's turn
-        elif lane.halts.current is not None:
-            due, busy = lane.halts.fresh_probe_at, lane.probe
-        else:
-            due, busy = lane.breaker.probe_at, lane.probe
-        if busy is not None:
-            return
-        if now < due:
-            lane.wake_at = due
-            return
-        if lane.permits.free(now) <= 0:
-            lane.wake_at = lane.permits.next_return() or NEVER
-            return
-        candidates = [
-            target for target in lane.queue.targets.values() if any(group.members for group in target.groups)
-        ]
-        if not candidates:
-            return
-        target = min(candidates, key=_reluctance)
-        if app.halts.current is None and not target.is_fresh and now < lane.halts.probe_at:
-            lane.wake_at = lane.halts.probe_at
+        target = next_probe(lane, now)
+        if target is None:
             return
         target.probed_at = lane.probed_at = now
         flight = self.open(lane, target, lane.queue.take_of(target))
         flight.probe = True
-        if app.halts.current is not None:
-            app.probe = flight
-            app.halts.probed(now)
+        if lane.app.halts.current is not None:
+            lane.app.probe = flight
+            lane.app.halts.probed(now)
         else:
             lane.probe = flight
             if lane.halts.current is not None:
@@ -309,24 +314,14 @@ class Dispatch:
         """
         Members that are dropped or whose time is over leave the call. Returns whether any is left.
         """
-        lane = flight.lane
         if flight.search is not None:
-            suspects = self.end_search(flight)
-            self.requeue(lane, [suspect for suspect in suspects if suspect not in flight.members], now)
-        left = []
-        for member in flight.members:
-            if member.work.dropped:
-                self._lines.abandon(member, now)
-            elif self._lines.is_over(member, now):
-                self._lines.settle(member, expired(member), now)
-            else:
-                left.append(member)
-        flight.members = left
-        if not left:
+            self.back(flight, now, all_but=flight.members)
+        flight.members = [member for member in flight.members if self._is_wanted(member, now)]
+        if not flight.members:
             if flight.number:
                 self.effects.append(Recall(flight.call_id))
             self.close(flight, now)
-        return bool(left)
+        return bool(flight.members)
 
     def _body(self, flight: Flight, now: float) -> bytes:
         command = flight.members[0].work.command
@@ -343,10 +338,3 @@ class Dispatch:
 
 
 _WAITS = frozenset({Phase.ASKING, Phase.BACKING_OFF})
-
-
-def _reluctance(target: "Target") -> tuple[bool, bool, float]:
-    """
-    How little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least.
-    """
-    return (target.held_at is not None, target.at_fault_since is not None, target.probed_at)

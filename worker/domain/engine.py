@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from worker.domain.answers import Answers
 from worker.domain.clock import Clock
+from worker.domain.departures import Departures
 from worker.domain.dispatch import Dispatch
 from worker.domain.intake import Intake
 from worker.domain.ledger import Ledger
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from worker.domain.effects import Effect, Halt, Record, Restored, Transaction, Try
     from worker.domain.rules import Rules
-    from worker.domain.work import Work
 
 HOUSEKEEPING = 1.0
 """Seconds between two looks at what has become too old."""
@@ -45,6 +45,7 @@ class Engine:
         self._dispatch = Dispatch(rules, self._clock, self._lines, self._ledger, self._counts, call_prefix)
         self._answers = Answers(rules, self._clock, self._lines, self._dispatch, self._counts)
         self._intake = Intake(rules, self._clock, self._lines, self._dispatch, self._counts)
+        self._departures = Departures(self._lines, self._ledger, self._intake, self._counts)
         self._partitions: dict[int, Partition] = {}
         self._stopping = False
         self._housekeeping_at = now
@@ -68,7 +69,7 @@ class Engine:
         """
         for number in numbers:
             if number in self._partitions:
-                self._close(self._partitions[number], now)
+                self._departures.close(self._partitions[number], now)
         return self._flush(now)
 
     def revoked(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
@@ -78,9 +79,7 @@ class Engine:
         for number in numbers:
             partition = self._partitions.pop(number, None)
             if partition is not None:
-                partition.closing = partition.gone = True
-                for work in list(partition.works.values()):
-                    self._drop(work, now)
+                self._departures.leave(partition, now)
         self._ledger.forget_dropped()
         self._own()
         self._intake.catch_up(self._partitions.values(), now)
@@ -209,9 +208,7 @@ class Engine:
             self._own()
             self._intake.catch_up(self._partitions.values(), now)
         self._lines.due(now)
-        for lane in self._dispatch.lanes:
-            if lane.held:
-                self._answers.check_held(lane, now)
+        self._answers.check_held(now)
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
             self._forget_old(now, wall)
@@ -303,7 +300,7 @@ class Engine:
         """
         Lets everything follow that follows from the event.
         """
-        self._give_up(now)
+        self._departures.give_up(self._partitions.values(), now)
         self._dispatch.pump(now)
         while self._lines.complete:
             works, self._lines.complete = self._lines.complete, []
@@ -312,43 +309,6 @@ class Engine:
             self._dispatch.pump(now)
         effects, self._dispatch.effects = self._dispatch.effects, []
         return effects
-
-    def _close(self, partition: Partition, now: float) -> None:
-        partition.closing = True
-        partition.backlog.clear()
-        for work in list(partition.works.values()):
-            if not work.started and not work.emitted and work.left:
-                self._drop(work, now)
-
-    def _give_up(self, now: float) -> None:
-        """
-        What is started and cannot go on now, because its endpoint is down or halted, holds up no drain and no handover.
-        """
-        for partition in self._partitions.values():
-            if not partition.closing:
-                continue
-            for work in list(partition.works.values()):
-                if work.left and not work.dropped and work.lane.is_blocked:
-                    self._counts.given_up += 1
-                    self._drop(work, now)
-
-    def _drop(self, work: "Work", now: float) -> None:
-        """
-        The command is left to the next owner, and with it, of the partitions that go as well, all that must come after it.
-        """
-        dropping = [work]
-        while dropping:
-            work = dropping.pop()
-            if work.dropped:
-                continue
-            followers = list(work.followers or ())
-            freed = self._ledger.release(work)
-            dropping += [each for each in followers if each.partition.closing and not each.emitted]
-            self._lines.complete += [each for each in freed if not each.partition.closing]
-            self._lines.drop(work, now)
-            self._intake.finished([work])
-            partition = work.partition
-            partition.works.pop(work.offset, None)
 
     def _own(self) -> None:
         self._dispatch.own(number for number, partition in self._partitions.items() if partition.active)

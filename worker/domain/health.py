@@ -132,15 +132,17 @@ class Halts:
         probe_at: When the next probe may go.
         fresh_probe_at: When it may go with a target that was not refused yet: sooner, so that those that are refused by
             their own fault do not hold up the others.
+        resumed_at: When it last was mended: answers to what was sent before say nothing any more.
 
     """
 
-    __slots__ = ("_probes", "_since", "_stood_still", "current", "fresh_probe_at", "probe_at")
+    __slots__ = ("_probes", "_since", "_stood_still", "current", "fresh_probe_at", "probe_at", "resumed_at")
 
     def __init__(self) -> None:
         self.current: Halt | None = None
         self.probe_at = 0.0
         self.fresh_probe_at = 0.0
+        self.resumed_at = float("-inf")
         self._probes = 0
         self._since = 0.0
         self._stood_still = 0.0
@@ -174,6 +176,7 @@ class Halts:
             return False
         self._stood_still += now - self._since
         self.current = None
+        self.resumed_at = now
         return True
 
     def stood_still(self, now: float) -> float:

@@ -4,7 +4,6 @@
 # An offset is finished in exactly one place: `committed`. What a result is, is decided elsewhere.
 
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.effects import Commit, Outgoing, Transaction
@@ -32,14 +31,25 @@ class Ledger:
     One transaction at a time: ``transaction`` takes it, then ``committed`` or ``aborted`` answers for it.
     """
 
-    __slots__ = ("_anchors", "_emitted", "_rules", "_taken", "_under_way", "max_unpublished")
+    __slots__ = (
+        "_anchoring",
+        "_anchors",
+        "_emitted",
+        "_far",
+        "_rules",
+        "_taken",
+        "_under_way",
+        "max_unpublished",
+    )
 
     def __init__(self, rules: "Rules") -> None:
         self._rules = rules
         self._emitted: deque[Work] = deque()
+        self._far: list[Work] = []
         self._taken: list[Work] = []
         self._under_way = False
         self._anchors: set[Partition] = set()
+        self._anchoring: set[Partition] = set()
         self.max_unpublished = MAX_UNPUBLISHED
 
     @property
@@ -47,14 +57,16 @@ class Ledger:
         """
         How many commands have an outcome that is not committed.
         """
-        return len(self._emitted) + len(self._taken)
+        return len(self._emitted) + len(self._far) + len(self._taken)
 
     @property
     def is_full(self) -> bool:
         """
-        Whether so much is unpublished that nothing new should be done.
+        Whether so much could be published and is not that nothing new should be done.
+
+        What only waits for the gap below it to close does not count: closing it may need a call.
         """
-        return self.unpublished >= self.max_unpublished
+        return len(self._emitted) + len(self._taken) >= self.max_unpublished
 
     def emit(self, works: "Iterable[Work]", now: float, wall: float) -> "list[Work]":
         """
@@ -62,9 +74,9 @@ class Ledger:
         with it, those are emitted that only waited for it. Returns those emitted.
         """
         emitted = []
-        ready = list(works)
+        ready = deque(works)
         while ready:
-            work = ready.pop()
+            work = ready.popleft()
             if work.left or work.waits or work.emitted or work.dropped:
                 continue
             work.emitted = True
@@ -107,10 +119,9 @@ class Ledger:
             letter for work in works if (letter := dead_letter_of(work, self._rules.topic)) is not None
         ]
         self._taken = works
-        commits = {partition.number: partition.offsets.propose(()) for partition in self._anchors} | _commits(
-            works
-        )
-        return Transaction(outcomes, dead_letters, commits)
+        self._anchoring, self._anchors = self._anchors, set()
+        anchors = {partition.number: partition.offsets.propose(()) for partition in self._anchoring}
+        return Transaction(outcomes, dead_letters, anchors | _commits(works))
 
     def committed(self, wall: float) -> "list[Work]":
         """
@@ -118,13 +129,14 @@ class Ledger:
         """
         works, self._taken = self._taken, []
         self._under_way = False
-        self._anchors.clear()
+        self._anchoring.clear()
         finished: dict[Partition, list[int]] = {}
         for work in works:
             if not work.dropped:
                 finished.setdefault(work.partition, []).append(work.offset)
         for partition, offsets in finished.items():
             partition.offsets.finish(offsets)
+        self._approach()
         for work in works:
             if work.dropped:
                 continue
@@ -142,6 +154,8 @@ class Ledger:
         """
         works, self._taken = self._taken, []
         self._under_way = False
+        self._anchors |= {partition for partition in self._anchoring if not partition.gone}
+        self._anchoring.clear()
         self._emitted.extendleft(work for work in reversed(works) if not work.dropped)
 
     def anchor(self, partition: "Partition") -> None:
@@ -167,26 +181,30 @@ class Ledger:
         Forgets the results of dropped commands.
         """
         self._emitted = deque(work for work in self._emitted if not work.dropped)
-        self._anchors = {partition for partition in self._anchors if not partition.closing}
+        self._far = [work for work in self._far if not work.dropped]
+        self._anchors = {partition for partition in self._anchors if not partition.gone}
 
     def _take(self) -> "list[Work]":
         """
-        The next commands, but for those whose offset is so far above the gap that the bitmap could not tell of it.
+        The next commands. Those whose offset is so far above the gap that the bitmap could not tell of it are put aside.
         """
-        emitted = self._emitted
-        works = list(islice(emitted, PER_TRANSACTION))
-        fitting = [work for work in works if work.partition.offsets.fits(work.offset)]
-        if len(fitting) == len(works):
-            for _ in works:
-                emitted.popleft()
-            return works
-        fitting = [work for work in emitted if work.partition.offsets.fits(work.offset)][:PER_TRANSACTION]
-        taken = set(fitting)
-        self._emitted = deque(work for work in emitted if work not in taken)
-        return fitting
+        works: list[Work] = []
+        while self._emitted and len(works) < PER_TRANSACTION:
+            work = self._emitted.popleft()
+            (works if work.partition.offsets.fits(work.offset) else self._far).append(work)
+        return works
+
+    def _approach(self) -> None:
+        """
+        A gap may have closed: what was put aside because of it goes before all others.
+        """
+        if self._far:
+            near = [work for work in self._far if work.partition.offsets.fits(work.offset)]
+            self._far = [work for work in self._far if not work.partition.offsets.fits(work.offset)]
+            self._emitted.extendleft(reversed(near))
 
     def __repr__(self) -> str:
-        return f"<Ledger {len(self._emitted)} emitted, {len(self._taken)} in a transaction>"
+        return f"<Ledger {len(self._emitted)} emitted, {len(self._far)} far ahead, {len(self._taken)} in a transaction>"
 
 
 def _commits(works: "list[Work]") -> dict[int, Commit]:

@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.dedupe import Effect, Effects, Known
+from worker.domain.expiries import Expiries
 from worker.domain.outcomes import HOLDS, Result, ResultStatus
 from worker.domain.work import Line, Member, State, may_share_result, overwrites
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_FOR: Final = 3.0
 """A request of unknown end may still take effect for so many seconds: Tencent's own budget for a request."""
-FEW: Final = 64
-"""So little is not worth tidying up."""
 
 
 class Lines:
@@ -40,7 +39,6 @@ class Lines:
         "_counts",
         "_delays",
         "_expiries",
-        "_needless_expiries",
         "_order",
         "_rules",
         "complete",
@@ -53,8 +51,7 @@ class Lines:
         self._counts = counts
         self._by_key: dict[MemberKey, Line] = {}
         self._delays: list[tuple[float, int, Line]] = []
-        self._expiries: list[tuple[float, int, Work]] = []  # by seconds since 1970
-        self._needless_expiries = 0  # about so many of them are of commands that are done
+        self._expiries = Expiries()
         self._order = count()
         self.effects = Effects()
         self.complete: list[Work] = []
@@ -76,7 +73,7 @@ class Lines:
         work.left = len(work.members)
         last_moment = command.last_moment
         if last_moment is not None:
-            heapq.heappush(self._expiries, (last_moment, next(self._order), work))
+            self._expiries.add(work, last_moment)
         for member in work.members:
             self._join(member, now)
 
@@ -155,9 +152,8 @@ class Lines:
         """
         Lets those come forward whose delay is over, and settles those whose time is.
         """
-        wall = self._clock.wall(now)
-        while self._expiries and self._expiries[0][0] < wall:
-            self._expire(heapq.heappop(self._expiries)[2], now)
+        for work in self._expiries.due(self._clock.wall(now)):
+            self._expire(work, now)
         while self._delays and self._delays[0][0] <= now:
             self._advance(heapq.heappop(self._delays)[2], now)
 
@@ -167,7 +163,8 @@ class Lines:
         When ``due`` has something to do next.
         """
         delay = self._delays[0][0] if self._delays else None
-        expiry = self._clock.monotonic(self._expiries[0][0]) if self._expiries else None
+        last_moment = self._expiries.next
+        expiry = None if last_moment is None else self._clock.monotonic(last_moment)
         return min((each for each in (delay, expiry) if each is not None), default=None)
 
     def emitted(self, work: "Work", now: float) -> None:
@@ -202,17 +199,8 @@ class Lines:
                 self.abandon(member, now)
 
     def _finished(self, work: "Work") -> None:
-        """
-        The command cannot expire any more. Those whose last moment is far away are not kept until then.
-        """
         if work.rejected is None and work.command.last_moment is not None:
-            self._needless_expiries += 1
-            if self._needless_expiries > len(self._expiries) // 2 + FEW:
-                self._needless_expiries = 0
-                self._expiries = [
-                    each for each in self._expiries if not each[2].emitted and not each[2].dropped
-                ]
-                heapq.heapify(self._expiries)
+            self._expiries.finished()
 
     def abandon(self, member: Member, now: float) -> None:
         """

@@ -225,6 +225,13 @@ class Queue:
         )
         return self._take(group) if group is not None else []
 
+    @property
+    def sendable(self) -> "Iterable[Target]":
+        """
+        The targets that have members to send, blocked or not: for probes.
+        """
+        return (target for target in self.targets.values() if any(group.members for group in target.groups))
+
     def block(self, target: Target, *, blocked: bool) -> None:
         """
         Whether the target's groups may be taken.

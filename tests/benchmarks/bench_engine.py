@@ -1,0 +1,203 @@
+# What deciding costs: `python tests/benchmarks/bench_engine.py [--commands N] [--profile]`.
+#
+# A backlog of single-member group bans over 50 rooms of Zipf popularity goes through one engine in virtual time: fetched in
+# polls, called by twenties, answered after 30 ms, published every 50 ms. What is told is CPU time a command, beside that of
+# reading alone, and what an open command holds in memory. No test: it asserts nothing.
+
+import argparse
+import cProfile
+import gc
+import heapq
+import json
+import pstats
+import random
+import sys
+import time
+import tracemalloc
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from worker.domain.codes import Verdict
+from worker.domain.commands import Decoder
+from worker.domain.effects import Call, Pause, Permit, Restored, Resume, Try
+from worker.domain.engine import Engine
+from worker.domain.outcomes import Worker
+from worker.domain.rules import Rules
+from worker.runtime.wiring import GC_THRESHOLDS
+
+ROOMS: Final = 50
+PARTITIONS: Final = 6
+POLL: Final = 500
+LATENCY: Final = 0.03
+PUBLISH_EVERY: Final = 0.05
+RULES: Final = Rules(
+    topic="moderation.commands",
+    partitions=PARTITIONS,
+    apps={"main": "administrator"},
+    default_app="main",
+    worker=Worker("bench", "1"),
+    default_calls_per_second=200,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    A record of the backlog.
+    """
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+def backlog(commands: int) -> list[Record]:
+    """
+    The records, in the order in which they were produced.
+    """
+    chance = random.Random(7)
+    weights = [1 / rank for rank in range(1, ROOMS + 1)]
+    offsets = [count() for _ in range(PARTITIONS)]
+    records = []
+    for number, room in enumerate(chance.choices(range(ROOMS), weights, k=commands)):
+        fields = {
+            "command_id": f"command-{number:08d}",
+            "action": "group.ban_group_member",
+            "group_id": f"@TGS#room-{room:03d}",
+            "user_ids": [f"user-{number:08d}"],
+            "duration": 3600,
+            "reason": "spam",
+        }
+        partition = room % PARTITIONS
+        key = f"@TGS#room-{room:03d}".encode()
+        records.append(Record(partition, next(offsets[partition]), key, json.dumps(fields).encode()))
+    return records
+
+
+class Bench:
+    """
+    One engine, and a world around it that costs as little as it can.
+    """
+
+    def __init__(self, records: list[Record]) -> None:
+        self.now = 100.0
+        self.engine = Engine(RULES, self.now, self.now + 1e9, "bench")
+        self.records = records
+        self.calls = 0
+        self.members = 0
+        self.finished = 0
+        self.most_open = 0
+        self._queues: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        for record in reversed(records):
+            self._queues[record.partition].append(record)
+        self._paused: set[int] = set()
+        self._answers: list[tuple[float, int, str, float]] = []
+        self._order = count()
+
+    def run(self) -> None:
+        """
+        Until the backlog is finished.
+        """
+        engine = self.engine
+        for number in range(PARTITIONS):
+            self._settle(engine.assigned(number, Restored(0), self.now))
+        self.now += 3.0
+        self._settle(engine.tick(self.now, self.now + 1e9))
+        publish_at = self.now
+        while self.finished < len(self.records):
+            self._poll()
+            if self.now >= publish_at:
+                self._publish()
+                publish_at = self.now + PUBLISH_EVERY
+            wake = min(engine.wake_at(), publish_at)
+            if self._answers and self._answers[0][0] <= wake:
+                self.now, _, call_id, sent_at = heapq.heappop(self._answers)
+                answer = Try(sent_at, self.now, Verdict.DONE, 200, 0, request_id="r")
+                self._settle(engine.tried(call_id, answer, self.now))
+                self._settle(engine.answered(call_id, self.now))
+            else:
+                self.now = max(self.now, wake) + 1e-6
+                self._settle(engine.tick(self.now, self.now + 1e9))
+
+    def _poll(self) -> None:
+        for number, queue in enumerate(self._queues):
+            if queue and number not in self._paused:
+                taken, queue[-POLL:] = queue[-POLL:], []
+                self._settle(self.engine.received(taken[::-1], self.now))
+                self.most_open = max(self.most_open, self.engine.open)
+
+    def _publish(self) -> None:
+        while (transaction := self.engine.transaction(self.now)) is not None:
+            self.finished += len(transaction.outcomes)
+            self._settle(self.engine.published(self.now))
+
+    def _settle(self, effects: list[object]) -> None:  # type: ignore[type-arg,unused-ignore]
+        for effect in effects:
+            if isinstance(effect, Call | Permit):
+                send = effect.send
+                self.calls += 1
+                self.members += send.members
+                answer_at = self.now + LATENCY
+                heapq.heappush(self._answers, (answer_at, next(self._order), send.call_id, self.now))
+            elif isinstance(effect, Pause):
+                self._paused.add(effect.partition)
+            elif isinstance(effect, Resume):
+                self._paused.discard(effect.partition)
+
+
+def memory(records: list[Record]) -> float:
+    """
+    Bytes that an open command holds, besides its record.
+    """
+    some = records[:20_000]
+    engine = Engine(RULES, 0.0, 1e9, "memory")
+    for number in range(PARTITIONS):
+        engine.assigned(number, Restored(0), 0.0)
+    engine.tick(3.0, 1e9 + 3.0)
+    engine._dispatch.own(())  # nothing is called: all stay open
+    tracemalloc.start()
+    engine.received(some, 3.0)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return held / max(1, engine.open)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--commands", type=int, default=60_000)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    gc.set_threshold(*GC_THRESHOLDS)
+    records = backlog(options.commands)
+    gc.freeze()
+
+    decoder = Decoder(RULES)
+    began = time.process_time()
+    for record in records:
+        decoder.decode(record)
+    reading = (time.process_time() - began) / len(records) * 1e6
+
+    bench = Bench(records)
+    profile = cProfile.Profile()
+    if options.profile:
+        profile.enable()
+    began = time.process_time()
+    bench.run()
+    spent = (time.process_time() - began) / len(records) * 1e6
+    profile.disable()
+    virtual = bench.now - 103.0
+    print(f"{spent:.1f} µs a command, {reading:.1f} µs of it for reading")
+    print(f"{bench.members / bench.calls:.1f} members a call, {len(records) / virtual:.0f} commands/s of virtual time")
+    print(f"{bench.most_open} open at most, {memory(records):.0f} bytes for an open command")
+    if options.profile:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+
+
+if __name__ == "__main__":
+    main()

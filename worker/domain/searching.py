@@ -1,0 +1,121 @@
+# Searches in progress: which half goes next, whose code it was in the end, and when it was the target's after all.
+#
+# How halves are chosen stands in splitting.py; here the members get their results. What leaves is dispatch.py's business.
+
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.codes import ALREADY, Verdict
+from worker.domain.outcomes import Result, ResultStatus, cut
+from worker.domain.splitting import Search
+from worker.domain.work import State
+
+if TYPE_CHECKING:
+    from worker.domain.dispatch import Dispatch
+    from worker.domain.effects import Try
+    from worker.domain.lanes import Flight
+    from worker.domain.lines import Lines
+    from worker.domain.snapshots import Counts
+    from worker.domain.work import Member
+
+ALONE_TARGETS_FAULT: Final = 2
+"""So many members alone with the same ambiguous code, and none of the target passed: it is the target's fault."""
+
+
+class Searching:
+    """
+    Finds whose fault a refused call was.
+    """
+
+    __slots__ = ("_counts", "_dispatch", "_lines")
+
+    def __init__(self, lines: "Lines", dispatch: "Dispatch", counts: "Counts") -> None:
+        self._lines = lines
+        self._dispatch = dispatch
+        self._counts = counts
+
+    def refused(self, flight: "Flight", try_: "Try", now: float) -> None:
+        """
+        One member of the call is at fault: for a member alone that is its result, else it is searched for.
+        """
+        lane, search = flight.lane, flight.search
+        if search is None and len(flight.members) == 1:
+            self._alone(flight, flight.members[0], try_, now)
+            return
+        if search is None:
+            search = Search(flight.members, try_)
+            self._counts.splits += 1
+            family = object()
+            for member in flight.members:
+                member.family = family
+        else:
+            self._dispatch.rest(lane, search.failed(try_), now)
+        found = search.found
+        if found is None:
+            self._search_on(flight, search)
+        else:
+            self._alone(flight, found, try_, now)
+            lane.queue.wake(search.untested)
+
+    def passed(self, flight: "Flight", now: float) -> None:
+        """
+        The call was applied. If it was a half, the one at fault is in the other.
+        """
+        search = flight.search
+        if search is None:
+            return
+        search.passed()
+        found = search.found
+        if found is None:
+            self._search_on(flight, search)
+        else:
+            self._counts.inferred += 1
+            self._alone(flight, found, search.refusal, now, inferred=True)
+            flight.lane.queue.wake(search.untested)
+
+    def fail(self, member: "Member", try_: "Try", now: float, *, inferred: bool = False) -> None:
+        """
+        The member has failed, for good.
+        """
+        info = cut(try_.error_info) or try_.error or "refused without a text"
+        failed = ResultStatus.FAILED
+        result = Result(member.user, failed, try_.request_id, try_.error_code, info, inferred=inferred)
+        self._lines.settle(member, result, now)
+
+    def _search_on(self, flight: "Flight", search: "Search[Member]") -> None:
+        half = self._dispatch.open(flight.lane, flight.target, search.half(), search)
+        self._dispatch.asked(half)
+
+    def _alone(
+        self, flight: "Flight", member: "Member", try_: "Try", now: float, *, inferred: bool = False
+    ) -> None:
+        """
+        The code belongs to this member alone.
+        """
+        code = try_.error_code
+        if code is not None and (member.work.command.action.name, code) in ALREADY:
+            info = cut(try_.error_info) or None
+            already = ResultStatus.ALREADY_APPLIED
+            result = Result(member.user, already, try_.request_id, code, info, inferred=inferred)
+            self._lines.settle(member, result, now)
+            return
+        family = member.family
+        self.fail(member, try_, now, inferred=inferred)
+        if not inferred and try_.verdict is not Verdict.MEMBER and code is not None:
+            self._blame_target(flight, family, code, try_, now)
+
+    def _blame_target(
+        self, flight: "Flight", family: object | None, code: int, try_: "Try", now: float
+    ) -> None:
+        """
+        An ambiguous code, and a member alone: the second time in a row it is the target's, and refuses the rest of its batch.
+        """
+        lane, target = flight.lane, flight.target
+        before = target.alone[1] if target.alone is not None and target.alone[0] == code else 0
+        target.alone = (code, before + 1)
+        if before + 1 < ALONE_TARGETS_FAULT or family is None:
+            return
+        for group in list(target.groups):
+            for each in [*group.members, *group.resting]:
+                if each.family is family and each.state is State.WAITING:
+                    lane.queue.remove(each)
+                    self.fail(each, try_, now, inferred=True)
