@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MEGABYTE: Final = 1024 * 1024
 REQUEST_TIMEOUT_MS: Final = 15_000
 """A broker that hangs is noticed within this, and not after kafka-python's 30 s."""
+RECONNECT_MAX_MS: Final = 2_000
+"""kafka-python's 30 s would be added to each outage of a broker."""
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster takes; whoever makes it tries again."""
 
@@ -182,6 +184,7 @@ def _arguments(
     return {
         "bootstrap_servers": options.bootstrap_servers,
         "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+        "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
         **ours,
         **shared,
         **own,

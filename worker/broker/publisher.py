@@ -100,7 +100,7 @@ class Publisher:
 
     def publish(self, transaction: "Transaction", done: "Callable[[PublishResult], None]") -> None:
         """
-        Publishes it; ``done`` is called with the result, from the publisher's thread, exactly once.
+        Publishes it; ``done`` is called with the result, from the publisher's thread, exactly once (at once when it is closed).
 
         One at a time: the next may be given when ``done`` was called. Call it from the thread that begins partitions
         (``Consumer.begin``): what is owned is noted now, so nothing can be published for an ownership that ended since.
@@ -109,8 +109,12 @@ class Publisher:
         with self._wake:
             if self._job is not None:
                 raise RuntimeError("a transaction is being published already")
-            self._job = (transaction, claim, done)
-            self._wake.notify_all()
+            is_open = self._closing_at is None
+            if is_open:
+                self._job = (transaction, claim, done)
+                self._wake.notify_all()
+        if not is_open:
+            done(Aborted("the publisher is closed"))
 
     def close(self, timeout: float) -> bool:
         """

@@ -86,6 +86,7 @@ class Member:
 
     Attributes:
         handover: Called at a revocation, in a thread of its own; the handover is over when it returns.
+        at_records: Called when records are handed over, by the poll thread.
         at_loss: Called when partitions are lost, by the thread that tells of it.
         begins: Whether it begins by itself what it is assigned.
         takes: Whether it takes each batch at once.
@@ -103,6 +104,7 @@ class Member:
         self.failure: WorkerError | None = None
         self.handover: Callable[[Sequence[int]], None] = lambda _: None
         self.at_loss: Callable[[], None] = lambda: None
+        self.at_records: Callable[[], None] = lambda: None
         self.begins = True
         self.takes = True
         self._pool = ThreadPoolExecutor(4)
@@ -171,6 +173,7 @@ class Member:
         self.at_loss()
 
     def received(self, records: Sequence[Record]) -> None:
+        self.at_records()
         self.records.extend(records)
         self.batches.append(len(records))
         if self.takes:
@@ -303,10 +306,13 @@ class RealCluster:
         return self._read(f"dead-letters{self.tag}", range(self.partitions))
 
     def committed(self, partition: int) -> tuple[int, str] | None:
-        place = TopicPartition(f"commands{self.tag}", partition)
-        group = f"workers{self.tag}"
-        told = _asked(lambda: self.admin.list_group_offsets({group: [place]}))[group].get(place)
-        return None if told is None or told.offset < 0 else (told.offset, told.metadata)
+        """
+        Stable: a commit is answered a moment before its markers are written.
+        """
+        reader = self._reader(group_id=f"workers{self.tag}")
+        told = reader.committed(TopicPartition(f"commands{self.tag}", partition), metadata=True)
+        reader.close(autocommit=False)
+        return None if told is None else (told.offset, told.metadata)
 
     def consumer(self, member: Member) -> Consumer:
         return Consumer(member.options, member, member.notices.append)
@@ -334,24 +340,33 @@ class RealCluster:
         self.admin.create_partitions({f"commands{self.tag}": total})
 
     def high_watermark(self, stem: str, partition: int) -> int:
-        place = TopicPartition(f"{stem}{self.tag}", partition)
-        told = self.admin.list_partition_offsets({place: OffsetSpec.LATEST}, IsolationLevel.READ_UNCOMMITTED)
-        return int(told[place].offset)
+        return self._mark(TopicPartition(f"{stem}{self.tag}", partition))
 
     def close(self) -> None:
         self.producer.close(timeout=5)
         self.admin.close()
 
-    def _read(self, topic: str, partitions: Iterable[int]) -> list[Record]:
-        reader = KafkaConsumer(
+    def _reader(self, **changes: Any) -> KafkaConsumer:
+        return KafkaConsumer(
             bootstrap_servers=self.bootstrap_servers,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            **changes,
         )
+
+    def _read(self, topic: str, partitions: Iterable[int]) -> list[Record]:
+        """
+        What is committed up to the last stable offset; what was answered as committed is below it after a moment.
+        """
+        reader = self._reader()
         places = [TopicPartition(topic, partition) for partition in partitions]
         reader.assign(places)
         reader.seek_to_beginning(*places)
+        marks = {place: self._mark(place) for place in places}
+        settled = time.monotonic() + 1.0
+        while time.monotonic() < settled and reader.end_offsets(places) != marks:
+            pass
         ends = reader.end_offsets(places)
         found: list[Record] = []
         deadline = time.monotonic() + PATIENCE
@@ -361,6 +376,14 @@ class RealCluster:
                 found.extend(batch)
         reader.close(autocommit=False)
         return found
+
+    def _mark(self, place: Any) -> int:
+        told = _asked(
+            lambda: self.admin.list_partition_offsets(
+                {place: OffsetSpec.LATEST}, IsolationLevel.READ_UNCOMMITTED
+            )
+        )
+        return int(told[place].offset)
 
 
 def _options(bootstrap_servers: str, tag: str, name: str, changes: dict[str, Any]) -> KafkaOptions:

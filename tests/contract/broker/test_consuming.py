@@ -248,6 +248,44 @@ def test_a_static_member_id_that_another_process_takes_ends_this_one(cluster: Cl
 
 
 @pytest.mark.kafka
+def test_a_membership_that_ends_within_a_rebalance_is_a_loss_though_kafka_python_tells_of_none(
+    real_cluster: RealCluster, join: "Join"
+) -> None:
+    """
+    The member joins again with what it believes to own, and may be given it: to kafka-python nothing has changed.
+    """
+    first = join(real_cluster, "a")
+    slow = join(real_cluster, "b", owns=None)
+    until(
+        lambda: len(first.consumer.partitions) == len(slow.consumer.partitions) == 1, "a fair share for both"
+    )
+    (kept,) = first.consumer.partitions
+    until(lambda: slow.consumer.claim(slow.consumer.partitions), "the second to have begun")
+    until(lambda: first.consumer.claim([kept]), "the first to have begun")
+    claim = first.consumer.claim([kept])
+    assert claim is not None
+    goes_on = threading.Event()
+
+    def hold_up() -> None:
+        goes_on.wait(20)
+
+    slow.at_records = hold_up
+    real_cluster.produce(1 - kept, b"holds up the poll thread, and so the rebalance")
+    third = join(real_cluster, "c", owns=None)
+    coordinator = first.consumer._consumer._coordinator
+    until(lambda: coordinator.rejoining, "the first to wait for the join to end")
+
+    real_cluster.expel(first)
+    until(lambda: first.saw("lost"), "the loss")
+    goes_on.set()
+    everyone = (first, slow, third)
+    until(lambda: sum(len(each.consumer.partitions) for each in everyone) == 2, "all partitions to be owned")
+
+    assert first.saw("lost") == [(kept,)]
+    assert first.consumer.group_metadata(claim) is None
+
+
+@pytest.mark.kafka
 def test_an_offset_out_of_range_is_told_and_goes_on_from_the_earliest(
     real_cluster: RealCluster, join: "Join"
 ) -> None:
