@@ -2,16 +2,20 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from kafka import KafkaProducer
 
 from tests.contract.broker.conftest import Join
 from tests.contract.broker.rig import KAFKA_AWAY, RealCluster, outcome_for, transaction_of, until
-from worker.broker.history import FIRST_STEP, Found, History
+from worker.broker.history import FIRST_STEP, History
 from worker.domain.effects import Commit
 from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from worker.broker.history import Found
 
 pytestmark = pytest.mark.kafka
 
@@ -43,7 +47,7 @@ def everything(_: bytes) -> bool:
     return True
 
 
-def values(found: "Iterator[Found] | list[Found]") -> list[bytes]:
+def values(found: "Iterable[Found]") -> list[bytes]:
     return [each.value for each in found]
 
 
@@ -107,10 +111,12 @@ def test_what_was_not_committed_never_happened(
     )
     producer.init_transactions()
     topic = f"outcomes{real_cluster.tag}"
-    for value, end in ((b"aborted", producer.abort_transaction), (b"committed", producer.commit_transaction)):
-        producer.begin_transaction()
-        producer.send(topic, value=value, partition=0).get(30)
-        end()
+    producer.begin_transaction()
+    producer.send(topic, value=b"aborted", partition=0).get(30)
+    producer.abort_transaction()
+    producer.begin_transaction()
+    producer.send(topic, value=b"committed", partition=0).get(30)
+    producer.commit_transaction()
     producer.begin_transaction()
     producer.send(topic, value=b"still open", partition=0).get(30)
     write(1, b"another")
@@ -198,9 +204,8 @@ def test_a_topic_that_is_not_there_is_named(real_cluster: RealCluster) -> None:
 
 
 @KAFKA_AWAY
-def test_a_kafka_that_is_away_is_an_error_that_can_be_tried_again(
-    real_cluster: RealCluster, collected_sockets: None
-) -> None:
+@pytest.mark.usefixtures("collected_sockets")
+def test_a_kafka_that_is_away_is_an_error_that_can_be_tried_again(real_cluster: RealCluster) -> None:
     options = real_cluster.options(
         "asker", bootstrap_servers="127.0.0.1:1", common={"bootstrap_timeout_ms": 500}
     )

@@ -1,0 +1,118 @@
+# What `outcomes` is asked: which outcomes and which waiting commands are meant, and since when.
+
+import json
+from typing import Any
+
+import pytest
+
+from worker.cli.questions import Question, plain, since
+
+NOW = 1_800_000_000.0
+
+
+def outcome(**changes: Any) -> bytes:
+    told = {
+        "outcome_id": "moderation.commands-3-7",
+        "command_id": "ban-1",
+        "status": "succeeded",
+        "group_id": "group-42",
+        "results": [{"user_id": "user-1", "status": "applied"}, {"user_id": "üser-2", "status": "applied"}],
+        "request_ids": ["Id-1", "Id-2"],
+    }
+    return json.dumps(told | changes, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"command_id": "ban-1"},
+        {"user": "user-1"},
+        {"user": "üser-2"},
+        {"target": "group-42"},
+        {"request_id": "Id-2"},
+        {"outcome_id": "moderation.commands-3-7"},
+        {"user": "user-1", "target": "group-42"},
+    ],
+    ids=str,
+)
+def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) -> None:
+    assert Question(**asked).asks_for_outcome(outcome())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"command_id": "ban-10"},
+        {"command_id": "an-1"},
+        {"command_id": "user-1"},
+        {"user": "ban-1"},
+        {"user": "group-42"},
+        {"target": "user-1"},
+        {"request_id": "Id-3"},
+        {"outcome_id": "moderation.commands-3"},
+        {"user": "user-1", "target": "group-43"},
+    ],
+    ids=str,
+)
+def test_a_text_that_stands_somewhere_else_or_is_a_part_of_one_means_nothing(asked: dict[str, str]) -> None:
+    assert not Question(**asked).asks_for_outcome(outcome())
+
+
+def test_a_room_is_a_target_as_well() -> None:
+    assert Question(target="room-7").asks_for_outcome(outcome(group_id=None, room_id="room-7"))
+
+
+def test_an_id_with_quotes_is_found_as_it_is_written() -> None:
+    assert Question(command_id='a"b').asks_for_outcome(outcome(command_id='a"b'))
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"[]", b'"ban-1"', b"\xff", b"[" * 100_000])
+def test_what_is_no_outcome_is_not_meant_and_not_an_error(value: bytes) -> None:
+    asked = Question(command_id="ban-1")
+
+    assert not asked.asks_for_outcome(value)
+    assert not asked.asks_for_command(value)
+
+
+def test_a_command_is_found_in_whatever_way_it_is_written() -> None:
+    escaped = b'{ "command_id" :"\\u0062an-1", "user_ids": ["user-1"] , "room_id":"room-7"}'
+
+    assert Question(command_id="ban-1").asks_for_command(escaped)
+    assert Question(user="user-1", target="room-7").asks_for_command(escaped)
+    assert not Question(user="user-2").asks_for_command(escaped)
+
+
+def test_users_that_are_no_list_are_nobody() -> None:
+    assert not Question(user="user-1").asks_for_command(b'{"command_id":"a","user_ids":7}')
+
+
+@pytest.mark.parametrize("trait", ["request_id", "outcome_id"])
+def test_a_command_that_waits_has_no_request_yet(trait: str) -> None:
+    assert not Question(**{trait: "x"}).asks_for_command(b'{"command_id":"x","request_ids":["x"]}')
+
+
+def test_a_question_says_what_was_asked() -> None:
+    assert str(Question(command_id="a\x1b", user="u")) == "command id a� and user u"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800), ("0s", 0)]
+)
+def test_a_span_is_counted_back_from_now(text: str, seconds: int) -> None:
+    assert since(text, NOW) == NOW - seconds
+
+
+def test_a_time_is_that_time() -> None:
+    assert since("2027-01-15T09:00:00+01:00", NOW) == NOW
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "24", "h", "-1h", "1.5h", "2027-01-15", "2027-01-15T08:00:00"]
+)
+def test_any_other_text_is_refused_with_what_to_give(text: str) -> None:
+    with pytest.raises(ValueError, match="give 90s, 30m, 24h or 7d"):
+        since(text, NOW)
+
+
+def test_what_would_move_a_cursor_is_replaced() -> None:
+    assert plain("a\x1b[31m\nb\u202e") == "a�[31m�b�"

@@ -1,0 +1,164 @@
+# How one outcome, or one command that waits, is told to a person.
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.cli.telling import CALLS_SHOWN, USERS_SHOWN, outcome_told, waiting_told
+from worker.domain.outcomes import CallTry, Fault, Outcome, Result, ResultStatus, Source, Status, Worker
+
+
+def outcome(*results: Result, **changes: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = {
+        "outcome_id": "commands-3-7",
+        "command_id": "kick-1",
+        "status": Status.SUCCEEDED,
+        "source": Source("commands", 3, 7),
+        "worker": Worker("w", "1"),
+        "received_at": "2027-01-15T08:00:00.000Z",
+        "finished_at": "2027-01-15T08:00:01.500Z",
+        "queued_ms": 1_234.4,
+        "attempts": 1,
+        "action": "room.kick_user_out",
+        "room_id": "room-7",
+        "results": list(results),
+    }
+    told: dict[str, Any] = msgspec.to_builtins(Outcome(**(whole | changes)))
+    return told
+
+
+def call(number: int, **changes: Any) -> CallTry:
+    whole: dict[str, Any] = {
+        "call_id": f"c-{number}",
+        "endpoint": "room_engine_http_srv/kick_user_out",
+        "sent_at": "2027-01-15T08:00:01.000Z",
+        "elapsed_ms": 31.6,
+        "members": 2,
+        "http_status": 200,
+        "error_code": 0,
+    }
+    return CallTry(**(whole | changes))
+
+
+def applied(user: str, request_id: str | None = None) -> Result:
+    return Result(user, ResultStatus.APPLIED, request_id)
+
+
+def test_the_first_line_says_when_what_and_where() -> None:
+    first, *_ = outcome_told(outcome(applied("u"))).splitlines()
+
+    assert first == "2027-01-15T08:00:01.500Z  succeeded  room.kick_user_out  room room-7"
+
+
+def test_users_that_fared_alike_stand_together_with_their_request_id() -> None:
+    told = outcome_told(outcome(applied("a", "Id-1"), applied("b", "Id-2"), applied("c", "Id-1")))
+
+    assert "users       a, c: applied by RequestId Id-1\n" in told
+    assert "users       b: applied by RequestId Id-2" in told
+
+
+def test_of_many_users_the_first_are_named_and_the_rest_is_counted() -> None:
+    told = outcome_told(outcome(*(applied(f"u{number}") for number in range(USERS_SHOWN + 3))))
+
+    assert f"u{USERS_SHOWN - 1} and 3 more: applied" in told
+    assert f"u{USERS_SHOWN}," not in told
+
+
+def test_asked_for_one_user_only_that_one_is_told() -> None:
+    told = outcome_told(outcome(applied("a"), applied("b")), user="b")
+
+    assert "users       b: applied" in told
+    assert "a:" not in told
+
+
+def test_a_failure_says_code_text_and_that_it_was_inferred() -> None:
+    failed = Result("u", ResultStatus.FAILED, "Id-1", 70107, "not imported", inferred=True)
+
+    told = outcome_told(outcome(failed))
+
+    assert "u: failed by RequestId Id-1 (70107 not imported), inferred" in told
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (Result("u", ResultStatus.DUPLICATE, duplicate_of="commands-3-1"), "duplicate (duplicate of commands-3-1)"),
+        (
+            Result("u", ResultStatus.SUPERSEDED, superseded_by="commands-3-9"),
+            "superseded (superseded by commands-3-9)",
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_another_command_that_explains_a_result_is_named(result: Result, text: str) -> None:
+    assert f"u: {text}" in outcome_told(outcome(result))
+
+
+def test_a_rejection_says_field_and_mend() -> None:
+    fault = Fault("unknown_field", "did you mean 'reason'?", "raeson")
+
+    told = outcome_told(outcome(status=Status.REJECTED, error=fault))
+
+    assert "error       unknown_field in raeson: did you mean 'reason'?" in told
+
+
+def test_each_call_is_told_by_time_endpoint_id_and_answer() -> None:
+    calls = [
+        call(1, request_id="Id-1", members=1),
+        call(2, http_status=None, error_code=None, error="timeout"),
+    ]
+
+    told = outcome_told(outcome(applied("u"), calls=calls, calling_ms=70.0))
+
+    assert "room_engine_http_srv/kick_user_out  Id-1  with 1 member, 32 ms: HTTP 200, code 0\n" in told
+    assert "room_engine_http_srv/kick_user_out  c-2  with 2 members, 32 ms: timeout" in told
+    assert "queued 1,234 ms, calls took 70 ms" in told
+
+
+def test_of_many_calls_the_first_are_told_and_the_rest_is_counted() -> None:
+    calls = [call(number) for number in range(CALLS_SHOWN + 2)]
+
+    told = outcome_told(outcome(applied("u"), calls=calls, calls_omitted=40))
+
+    assert told.count("    call  ") == CALLS_SHOWN
+    assert "calls       and 42 more" in told
+
+
+def test_no_text_from_outside_can_move_the_cursor() -> None:
+    nasty = "\x1b[2J\r\n"
+    fault = Fault(nasty, nasty, nasty)
+    results = (Result(nasty, ResultStatus.FAILED, nasty, 1, nasty),)
+
+    told = outcome_told(
+        outcome(
+            *results, command_id=nasty, room_id=nasty, issuer=nasty, calls=[call(1, error=nasty)], error=fault
+        )
+    )
+
+    assert "\x1b" not in told
+    assert "\r" not in told
+    assert all(line.startswith("    ") for line in told.splitlines()[1:])
+
+
+def test_an_outcome_of_another_version_is_told_as_far_as_it_goes() -> None:
+    assert "command     old-1" in outcome_told({"command_id": "old-1", "status": "forgotten", "new": [1]})
+
+
+@pytest.mark.parametrize(
+    ("ahead", "text"),
+    [
+        (0, "it is the oldest open one of its partition"),
+        (1_234, "the oldest open one of its partition is 1,234 before it"),
+    ],
+)
+def test_a_command_that_waits_says_since_when_and_behind_what(ahead: int, text: str) -> None:
+    command = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g"}
+
+    told = waiting_told(command, "commands-3-7", 1_800_000_000.25, ahead)
+
+    assert told.splitlines() == [
+        "no outcome yet  group.unban_group_member  group g",
+        "    command     late-1 (commands-3-7)",
+        f"    since       2027-01-15T08:00:00.250Z; {text}",
+    ]
