@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,8 @@ from worker.domain.effects import Commit
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from worker.broker.history import Found
 
 pytestmark = pytest.mark.kafka
