@@ -19,28 +19,21 @@ from rich.progress import (
 
 from worker import __version__
 from worker.demo import summary
-from worker.demo.check import Report, check
-from worker.demo.evidence import Evidence
+from worker.demo.check import check
 from worker.demo.figures import figures
-from worker.demo.raid import Fate, plan
-from worker.demo.simulator_log import read_log
-from worker.demo.stage import PARTITIONS, Stage
-from worker.demo.topics import Load, Reader
+from worker.demo.raid import plan
+from worker.demo.raiding import STALLED, Seen, carry_out, wanted_outcomes
+from worker.demo.stage import Stage
 from worker.demo.trouble import RAID_SECONDS, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
     from worker.demo.raid import Raid
 
-STALLED: Final = 60.0
-"""So long may nothing at all come out, in seconds, before the demo gives up waiting."""
-READ_DEADLINE: Final = 30.0
-LOG_FLUSH: Final = 0.5
-"""The simulator writes its log at least so often, in seconds (with room to spare)."""
 LATENCY: Final = 0.03
 LATENCY_JITTER: Final = 0.5
 
@@ -60,17 +53,6 @@ class Options:
     json_file: "Path | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """
-    What came of a run.
-    """
-
-    evidence: Evidence
-    raw: tuple[bytes, ...]
-    longest_stall: float
-
-
 def play(options: Options, console: "Console") -> bool:
     """
     Plays the demo and tells whether every promise held.
@@ -84,44 +66,16 @@ def play(options: Options, console: "Console") -> bool:
     raid = plan(options.commands, options.seed)
     with Stage(options.bootstrap_servers) as stage:
         _set(stage, options, raid, console)
-        seen = run(stage, options, raid, console)
-        report = tell(seen, options, console)
+        seen = _watched(stage, options, raid, console)
+        held = tell(seen, options, console)
         if options.keep:
             _keep(stage, console)
-    return report.clean
+    return held
 
 
-def run(stage: Stage, options: Options, raid: "Raid", console: "Console") -> Seen:
+def tell(seen: Seen, options: Options, console: "Console") -> bool:
     """
-    Lets the raid run on a stage that is set, and gathers the evidence when every command has its outcome.
-    """
-    trouble = Trouble(stage) if options.trouble else None
-    rate = len(raid.records) / RAID_SECONDS if options.trouble else None
-    load = Load(stage.bootstrap_servers, stage.topics.commands, raid.records, rate)
-    reader = Reader(stage.bootstrap_servers, stage.topics, PARTITIONS)
-    with contextlib.closing(reader):
-        _watch(load, reader, raid, trouble, console)
-        stall = stage.control("stats")["longest_stall_seconds"]
-        if options.keep:
-            time.sleep(LOG_FLUSH)
-        else:
-            _stop(stage, console)
-        reader.read_to_the_end(READ_DEADLINE)
-    evidence = Evidence(
-        stage.topics.commands,
-        tuple(load.sent),
-        tuple(reader.read.outcomes),
-        tuple(reader.read.letters),
-        read_log(stage.simulator_log),
-        frozenset(raid.bad_users),
-        tuple(trouble.breaks if trouble else ()),
-    )
-    return Seen(evidence, tuple(reader.read.raw), stall)
-
-
-def tell(seen: Seen, options: Options, console: "Console") -> Report:
-    """
-    Judges what was seen, prints the summary, and writes the file that was asked for.
+    Judges what was seen, prints the summary, and writes the file that was asked for. Whether every promise held.
     """
     report = check(seen.evidence)
     counted = figures(seen.evidence)
@@ -142,11 +96,19 @@ def tell(seen: Seen, options: Options, console: "Console") -> Report:
             "longest_stall_seconds": seen.longest_stall,
         }
         options.json_file.write_bytes(summary.as_json(counted, report, about))
-    if report.clean:
+    if seen.gave_up:
+        console.print(f"  [red]Nothing came out for {STALLED:g} s, so nobody waited any more.[/]")
+    failed = {name: code for name, code in seen.exit_codes.items() if code != 0}
+    for name, code in failed.items():
+        console.print(f"  [red]{name} did not end cleanly: its exit code is {code}.[/]")
+    held = report.clean and not failed
+    if held:
         console.print("[bold green]Every promise held.[/]\n")
     else:
-        console.print(f"[bold red]{sum(report.counts.values()):,} findings: a promise was broken.[/]\n")
-    return report
+        console.print(
+            f"[bold red]{sum(report.counts.values()) + len(failed):,} findings: a promise was broken.[/]\n"
+        )
+    return held
 
 
 def _set(stage: Stage, options: Options, raid: "Raid", console: "Console") -> None:
@@ -188,7 +150,7 @@ def _fetching(console: "Console") -> "Iterator[Any]":
         yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
 
-def _watch(load: Load, reader: Reader, raid: "Raid", trouble: Trouble | None, console: "Console") -> None:
+def _watched(stage: Stage, options: Options, raid: "Raid", console: "Console") -> Seen:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -196,36 +158,24 @@ def _watch(load: Load, reader: Reader, raid: "Raid", trouble: Trouble | None, co
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    wanted = sum(record.fate is not Fate.UNREADABLE for record in raid.records)
     with Progress(*columns, console=console) as bars:
-        sent = bars.add_task("commands sent", total=len(raid.records))
-        ended = bars.add_task("outcomes read", total=wanted)
-        load.start()
-        moved = time.monotonic()
-        while not (load.done and len(reader.read.outcomes) >= wanted and (trouble is None or trouble.over)):
-            before = len(load.sent)
-            if reader.poll() or len(load.sent) > before:
-                moved = time.monotonic()
-            bars.update(sent, completed=len(load.sent))
-            bars.update(ended, completed=len(reader.read.outcomes))
-            for step in trouble.look(time.monotonic()) if trouble else ():
+        commands = bars.add_task("commands sent", total=len(raid.records))
+        outcomes = bars.add_task("outcomes read", total=wanted_outcomes(raid))
+
+        def show(sent: int, ended: int, steps: "Sequence[str]") -> None:
+            bars.update(commands, completed=sent)
+            bars.update(outcomes, completed=ended)
+            for step in steps:
                 console.print(f"  [yellow]trouble:[/] {step}", highlight=False)
-            if time.monotonic() - moved > STALLED:
-                console.print(f"  [red]nothing came out for {STALLED:g} s: judging what is there[/]")
-                return
 
-
-def _stop(stage: Stage, console: "Console") -> None:
-    for name, code in stage.stop_workers():
-        if code != 0:
-            console.print(
-                f"  [red]{name} ended with {code}[/] (its log ends:\n{_tail(stage, name)})", highlight=False
-            )
-    stage.stop_simulator()
-
-
-def _tail(stage: Stage, name: str) -> str:
-    return next(replica.tail() for replica in stage.replicas if replica.name == name)
+        return carry_out(
+            stage,
+            raid,
+            rate=len(raid.records) / RAID_SECONDS if options.trouble else None,
+            troubles=Trouble(stage) if options.trouble else None,
+            keep=options.keep,
+            show=show,
+        )
 
 
 def _keep(stage: Stage, console: "Console") -> None:

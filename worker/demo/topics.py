@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LARGEST_REQUEST: Final = 4 * 1024 * 1024
 SEND_DEADLINE: Final = 60.0
+CLOSE_DEADLINE: Final = 5.0
 PACE: Final = 0.01
 """How often a paced load catches up, in seconds."""
 POLL_MS: Final = 100
@@ -80,6 +81,13 @@ class Load:
             batch_size=128 * 1024,
             max_request_size=LARGEST_REQUEST,
         )
+        try:
+            self._send_all(producer)
+            producer.flush(SEND_DEADLINE)
+        finally:
+            producer.close(CLOSE_DEADLINE)
+
+    def _send_all(self, producer: KafkaProducer) -> None:
         begin = time.monotonic()
         for number, planned in enumerate(self._records):
             while self._rate is not None and number > (time.monotonic() - begin) * self._rate:
@@ -87,8 +95,6 @@ class Load:
             future = producer.send(self._topic, key=planned.key, value=planned.value)
             future.add_callback(self._taken, planned)
             future.add_errback(self._refused)
-        producer.flush(SEND_DEADLINE)
-        producer.close(SEND_DEADLINE)
 
     def _taken(self, planned: "Planned", metadata: Any) -> None:
         self.sent.append(Sent(planned, metadata.partition, metadata.offset, metadata.timestamp / 1000))

@@ -1,0 +1,117 @@
+# `moderation-worker demo` as a new user meets it: a process, its exit code, its summary, and nothing left behind.
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from kafka import KafkaAdminClient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Cluster
+
+DEMO: Final = (sys.executable, "-m", "worker", "demo")
+DEADLINE: Final = 120.0
+
+pytestmark = pytest.mark.kafka
+
+
+class Demo:
+    """
+    A demo that runs, with what it has printed so far.
+    """
+
+    def __init__(self, folder: "Path", *options: str) -> None:
+        self._output = folder / "output"
+        self._folder = folder
+        with self._output.open("wb") as output:
+            environment = {**os.environ, "TMPDIR": str(folder), "COLUMNS": "100"}
+            self.process = subprocess.Popen(
+                [*DEMO, *options], stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text("utf-8")
+
+    def wait_for(self, text: str) -> None:
+        end = time.monotonic() + DEADLINE
+        while text not in self.output:
+            assert self.process.poll() is None, f"it ended before it printed {text!r}:\n{self.output}"
+            assert time.monotonic() < end, f"it never printed {text!r}:\n{self.output}"
+            time.sleep(0.05)
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(DEADLINE)
+
+    @property
+    def left(self) -> list[str]:
+        """
+        The processes that still use this demo's temporary folder, and the folders that are still there.
+        """
+        told = subprocess.run(["ps", "-eww", "-o", "args"], check=True, capture_output=True, text=True).stdout
+        running = [line for line in told.splitlines() if str(self._folder) in line]
+        return running + [path.name for path in self._folder.iterdir() if path.is_dir()]
+
+
+def test_a_demo_on_ones_own_kafka_keeps_its_promises_and_leaves_no_topic(
+    kafka: "Cluster", tmp_path: "Path"
+) -> None:
+    summary = tmp_path / "summary.json"
+    options = ("--commands", "500", "--seed", "4", "--no-trouble", "--json", str(summary))
+    demo = Demo(tmp_path, *options, "--bootstrap-servers", kafka.bootstrap_servers)
+
+    assert demo.process.wait(DEADLINE) == 0, demo.output
+
+    told = json.loads(summary.read_text())
+    assert told["clean"]
+    assert set(told["findings"].values()) == {0}
+    assert told["records"] == 510
+    assert "Every promise held." in demo.output
+    assert demo.left == []
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    assert not [topic for topic in admin.list_topics() if topic.startswith("demo-")]
+    admin.close()
+
+
+def test_ctrl_c_in_the_middle_ends_everything_that_was_started(tmp_path: "Path") -> None:
+    demo = Demo(tmp_path, "--commands", "20000", "--no-trouble")
+    demo.wait_for("1 worker")
+
+    assert demo.interrupt() == 130
+
+    assert demo.left == []
+
+
+def test_keep_leaves_everything_running_until_ctrl_c(kafka: "Cluster", tmp_path: "Path") -> None:
+    demo = Demo(
+        tmp_path,
+        "--commands",
+        "100",
+        "--no-trouble",
+        "--keep",
+        "--bootstrap-servers",
+        kafka.bootstrap_servers,
+    )
+    demo.wait_for("until Ctrl-C")
+    running = demo.left
+
+    assert demo.interrupt() == 0
+    assert any("simulate" in line for line in running)
+    assert any("run --config" in line for line in running)
+    assert demo.left == []
+
+
+def test_a_kafka_that_is_not_there_is_told_in_one_line(tmp_path: "Path") -> None:
+    demo = Demo(tmp_path, "--commands", "100", "--bootstrap-servers", "127.0.0.1:1")
+
+    assert demo.process.wait(DEADLINE) == 1
+    assert "the demo could not be played" in demo.output
+    assert "Traceback" not in demo.output

@@ -1,0 +1,114 @@
+# The main job, end to end: the real processes on a real Kafka, judged by the demo's checker from outside.
+#
+# A raid goes in, replicas die or go, and in the end every command has one outcome, every user the right state.
+# TEST_TURNOVER_SECONDS makes the turnovers longer (a minute, say) than the default run has time for.
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.process.troubles import Turnover
+from worker.demo.check import Report, check
+from worker.demo.evidence import Fault
+from worker.demo.raid import Raid, plan
+from worker.demo.raiding import Seen, carry_out, wanted_outcomes
+from worker.demo.stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Cluster
+
+TURNOVER_SECONDS: Final = float(os.environ.get("TEST_TURNOVER_SECONDS", "20"))
+COMMANDS_PER_SECOND: Final = 300
+STALL: Final = 0.2
+"""A run in which the simulator stalled for longer says nothing about the quota: its stamps were late."""
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240 + 3 * TURNOVER_SECONDS)]
+
+
+@pytest.fixture
+def stage(kafka: "Cluster") -> "Iterator[Stage]":
+    with Stage(kafka.bootstrap_servers) as stage:
+        stage.start_kafka()
+        yield stage
+
+
+def begin(stage: Stage, raid: Raid, *flags: str, replicas: int = 1) -> None:
+    """
+    Starts the simulator, which knows the raid's bad users, and that many workers.
+    """
+    stage.start_simulator("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random", *flags)
+    stage.control("faults", {"bad_user_list": raid.bad_users})
+    for replica in [stage.start_worker() for _ in range(replicas)]:
+        stage.wait_until_ready(replica)
+
+
+def judged(seen: Seen) -> Report:
+    """
+    The checker's report, without what it says of the quota when the simulator's stamps were late.
+    """
+    report = check(seen.evidence)
+    if seen.longest_stall > STALL:
+        report.counts[Fault.OVER_QUOTA] = 0
+    return report
+
+
+def test_10_000_commands_of_all_actions_and_200_bad_records_each_end_as_they_must(stage: Stage) -> None:
+    raid = plan(10_000, seed=11)
+    begin(stage, raid)
+
+    seen = carry_out(stage, raid)
+
+    report = judged(seen)
+    assert report.clean, report.examples
+    assert len(seen.evidence.outcomes) == wanted_outcomes(raid)
+    assert seen.exit_codes == {"worker 1": 0}
+
+
+def test_replicas_that_are_killed_lose_nothing_double_nothing_and_keep_the_order(stage: Stage) -> None:
+    raid = plan(round(COMMANDS_PER_SECOND * TURNOVER_SECONDS), seed=12)
+    begin(stage, raid, "--transient", "0.01", replicas=3)
+    turnover = Turnover(stage, TURNOVER_SECONDS, every=4.0, kill=True)
+
+    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, troubles=turnover)
+
+    report = judged(seen)
+    assert report.clean, report.examples
+    assert turnover.goings >= TURNOVER_SECONDS / 4 - 2
+    assert set(seen.exit_codes.values()) == {0}
+
+
+def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice(stage: Stage) -> None:
+    """
+    No break is told to the checker: a clean stop is no excuse for a repeat.
+    """
+    raid = plan(round(COMMANDS_PER_SECOND * TURNOVER_SECONDS), seed=13)
+    begin(stage, raid, replicas=3)
+    turnover = Turnover(stage, TURNOVER_SECONDS, every=5.0, kill=False)
+
+    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, troubles=turnover)
+
+    report = judged(_without_breaks(seen))
+    assert report.clean, report.examples
+    assert turnover.goings >= TURNOVER_SECONDS / 5 - 2
+
+
+def test_a_stop_in_the_middle_of_a_backlog_finishes_what_is_started_and_the_next_start_goes_on(
+    stage: Stage,
+) -> None:
+    raid = plan(6_000, seed=14)
+    begin(stage, raid)
+    stop = Turnover(stage, seconds=0.0, every=1.0, kill=False, back_after=0.1)
+
+    seen = carry_out(stage, raid, troubles=stop)
+
+    report = judged(_without_breaks(seen))
+    assert report.clean, report.examples
+    assert stop.goings == 1
+
+
+def _without_breaks(seen: Seen) -> Seen:
+    return replace(seen, evidence=replace(seen.evidence, breaks=()))

@@ -1,0 +1,73 @@
+# What the process tests do to replicas while a raid runs: kill them, or ask them to stop, and bring them back.
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from worker.demo.evidence import Break
+from worker.demo.stage import Stage
+
+
+@dataclass
+class Turnover:
+    """
+    Every few seconds one of the replicas goes, and comes back a little later; for so many seconds.
+
+    Attributes:
+        kill: SIGKILL; else SIGTERM, which lets it hand over what it has.
+        breaks: What the checker must know: when partitions may have moved before all was published.
+        goings: How many went.
+
+    """
+
+    stage: Stage
+    seconds: float
+    every: float
+    kill: bool
+    back_after: float = 1.0
+    seed: int = 0
+    goings: int = 0
+    breaks: list[Break] = field(default_factory=list)
+    _due: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
+    _end: float | None = None
+    _coming: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None and not self._due and not self._coming
+
+    def look(self, now: float) -> Sequence[str]:
+        if self._end is None:
+            self._end = now + self.seconds
+            self._due.append((now + self.every, self._go))
+        for number, since in list(self._coming.items()):
+            if self.stage.is_ready(self.stage.replicas[number]):
+                self.breaks.append(Break(since, time.time()))
+                del self._coming[number]
+        for step in [one for one in self._due if one[0] <= now]:
+            self._due.remove(step)
+            step[1]()
+        return ()
+
+    def _go(self) -> None:
+        number = self._random.randrange(len(self.stage.replicas))
+        replica = self.stage.replicas[number]
+        begin = time.time()
+        if self.kill:
+            replica.kill()
+        else:
+            assert replica.stop(30.0) == 0
+        self.goings += 1
+        self.breaks.append(Break(begin, time.time()))
+        now = time.monotonic()
+        self._due.append((now + self.back_after, lambda: self._come(number)))
+        if self._end is not None and now + self.every < self._end:
+            self._due.append((now + self.every, self._go))
+
+    def _come(self, number: int) -> None:
+        self.stage.replicas[number].start()
+        self._coming[number] = time.time()
