@@ -39,17 +39,6 @@ def promtool() -> Path:
 
 
 @pytest.fixture(scope="session")
-def helm_docs() -> Path:
-    """
-    The program helm-docs.
-    """
-    try:
-        return toolchain.program("helm-docs")
-    except toolchain.MissingError as missing:
-        _give_up(missing)
-
-
-@pytest.fixture(scope="session")
 def actionlint() -> Path:
     """
     The program actionlint.

@@ -1,15 +1,18 @@
 # Where the chart and the program meet: what the chart writes, the program's own loader reads; what the program needs, the
 # chart can set; ports and paths are those of the code.
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from tests.chart import chart
 from worker.runtime import wiring
+from worker.runtime.http import Server
 from worker.settings import Settings
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
@@ -193,6 +196,48 @@ def test_the_chart_draws_the_workers_bounds() -> None:
                 compared += bool(expected)
 
     assert compared >= 15, "the comparison found almost nothing to compare"
+
+
+def test_every_probe_and_scrape_is_answered_by_the_workers_own_server() -> None:
+    """
+    The server of the code is asked for the paths of the chart.
+    """
+    rendered = chart.render(base="scram-keda")
+    container = rendered.container()
+    paths = [
+        container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    ]
+    paths += [item["path"] for item in rendered.one("PodMonitor")["spec"]["podMetricsEndpoints"]]
+
+    answered = asyncio.run(_statuses(paths))
+
+    assert answered == dict.fromkeys(paths, 200)
+
+
+async def _statuses(paths: list[str]) -> dict[str, int]:
+    server = Server(
+        "127.0.0.1",
+        0,
+        pulse_age=lambda: 0.0,
+        obstacles=list,
+        metrics=lambda: (b"", "text/plain; version=0.0.4"),
+    )
+    port = await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        found = {path: (await client.get(path)).status_code for path in paths}
+    await server.close()
+    return found
+
+
+def test_liveness_asks_only_for_the_loops_pulse_and_readiness_gates_the_rollout() -> None:
+    """
+    A restart mends neither Kafka nor Tencent: what depends on them must never end a pod.
+    """
+    container = chart.render().container()
+
+    assert container["startupProbe"]["httpGet"]["path"] == "/livez"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
 def test_probes_name_the_port_that_the_container_opens() -> None:

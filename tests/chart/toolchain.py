@@ -38,7 +38,6 @@ _BUILT: Final = {
 """Programs built from the module beside this file: the package and further linker flags."""
 
 _INSTALLED: Final = {
-    "helm-docs": ("github.com/norwoodj/helm-docs/cmd/helm-docs", "v1.14.2"),
     "actionlint": ("github.com/rhysd/actionlint/cmd/actionlint", "v1.7.12"),
 }
 """Programs that are a Go module of their own."""
