@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
-from tests.contract.broker.rig import KAFKA_AWAY, RealCluster, until
+from tests.contract.broker.rig import RealCluster, until
 from worker.broker import internals
 from worker.broker.arguments import consumer_arguments, producer_arguments
 
@@ -61,8 +61,6 @@ def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(
     assert [sent_at for sent_at, _ in proofs] == sorted(sent_at for sent_at, _ in proofs)
 
 
-@KAFKA_AWAY
-@pytest.mark.usefixtures("collected_sockets")
 def test_heartbeats_that_nobody_answers_shut_the_fence_though_kafka_python_goes_on_counting_them(
     own_kafka: "EmbeddedKafka", join: "Join"
 ) -> None:
@@ -171,8 +169,6 @@ def test_the_count_of_partitions_is_known_without_asking(
     assert before is None
 
 
-@KAFKA_AWAY
-@pytest.mark.usefixtures("collected_sockets")
 def test_a_client_that_cannot_be_made_leaves_no_thread_behind(
     real_cluster: RealCluster,
 ) -> None:
@@ -213,8 +209,6 @@ def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(
     assert "OffsetMetadataTooLargeError" in repr(internals.error_of(producer))
 
 
-@KAFKA_AWAY
-@pytest.mark.usefixtures("collected_sockets")
 def test_a_producer_can_be_discarded_in_the_middle_of_a_transaction_while_the_broker_hangs(
     own_kafka: "EmbeddedKafka",
 ) -> None:

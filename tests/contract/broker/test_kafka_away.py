@@ -6,7 +6,7 @@ import pytest
 from kafka import errors
 
 from tests.conftest import _started_broker
-from tests.contract.broker.rig import KAFKA_AWAY, Member, RealCluster, outcome_for, transaction_of, until
+from tests.contract.broker.rig import Member, RealCluster, outcome_for, transaction_of, until
 from worker.broker import internals
 from worker.broker.publisher import Publisher
 from worker.domain.effects import Commit, Transaction
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.contract.broker.conftest import Join
     from worker.demo.kafka import EmbeddedKafka
 
-pytestmark = [pytest.mark.kafka, KAFKA_AWAY, pytest.mark.usefixtures("collected_sockets")]
+pytestmark = pytest.mark.kafka
 
 SHORT = {"request_timeout_ms": 1500, "delivery_timeout_ms": 3000, "max_block_ms": 3000}
 """So that a broker that hangs is noticed within the patience of a test."""

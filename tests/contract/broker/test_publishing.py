@@ -204,10 +204,10 @@ def test_a_record_that_only_the_broker_refuses_is_named_too(kafka: "Running", jo
     )
     others = member.publish(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
 
-    cluster.close()
     assert named == RecordTooLarge("commands-0-2", is_dead_letter=False)
     assert isinstance(others, Published)
     assert len(cluster.outcomes(0)) == 1
+    cluster.close()
 
 
 @pytest.mark.kafka

@@ -11,7 +11,6 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.contract.broker.rig import (
-    KAFKA_AWAY,
     Cluster,
     Member,
     RealCluster,
@@ -200,8 +199,6 @@ def test_an_aborted_tail_does_not_keep_a_restoration_waiting(real_cluster: RealC
     assert ids(member, 0) == ["id-0-1"]
 
 
-@KAFKA_AWAY
-@pytest.mark.usefixtures("collected_sockets")
 def test_when_kafka_cannot_be_reached_that_is_an_error_that_can_be_tried_again(
     cluster: Cluster, join: "Join"
 ) -> None:

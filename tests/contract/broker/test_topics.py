@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaAdminClient
 
-from tests.contract.broker.rig import KAFKA_AWAY
 from tests.unit.broker.test_arguments import options
 from worker.broker.topics import create_missing, inspect, problems
 from worker.errors import BrokerError
@@ -98,8 +97,6 @@ def test_what_is_wrong_with_real_topics_is_seen(fresh: "KafkaOptions", admin: Ka
     assert report.dead_letter.retention == float("inf")
 
 
-@KAFKA_AWAY
-@pytest.mark.usefixtures("collected_sockets")
 def test_a_kafka_that_is_not_there_is_an_error_that_says_so() -> None:
     nowhere = options(bootstrap_servers="127.0.0.1:1", common={"bootstrap_timeout_ms": 200})
 
