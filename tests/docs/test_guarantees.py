@@ -1,0 +1,94 @@
+# The failure matrix is whole, agrees with its paragraphs, and names tests that there are.
+
+import ast
+import re
+from functools import cache
+from typing import Final
+
+import pytest
+
+from tests.docs.markdown import ROOT, prose, rows
+from worker.settings.rows import rows as settings
+
+PAGE: Final = "GUARANTEES.md"
+PROMISES: Final = [f"P{number}" for number in range(1, 13)]
+MATRIX: Final = {re.findall(r"\[(.+)\]", cells[0])[0]: cells[1:] for cells in rows(PAGE, "## The matrix")}
+SECTIONS: Final = {
+    part.partition("\n")[0]: part.partition("\n")[2] for part in prose(PAGE).split("\n## ")[2:]
+}
+NAMED: Final = [
+    (failure, path, name)
+    for failure, body in SECTIONS.items()
+    for path, names in re.findall(r"^- `(tests/\S+\.py)`: (.+)$", body, re.MULTILINE)
+    for name in re.findall(r"`(\w+)`", names)
+]
+
+failures = pytest.mark.parametrize("failure", SECTIONS)
+
+
+@cache
+def functions(path: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return frozenset(
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+@pytest.mark.parametrize(("failure", "path", "name"), NAMED)
+def test_every_test_that_is_named_exists(failure: str, path: str, name: str) -> None:
+    """
+    In the simulation's module, the name of a kind of history.
+    """
+    assert name in functions(path), f"{failure}: {path} has no {name}"
+    assert name.startswith("test_") or path == "tests/simulation/test_histories.py"
+
+
+def test_every_failure_of_the_matrix_has_its_paragraph_and_the_other_way_round() -> None:
+    assert list(MATRIX) == list(SECTIONS)
+
+
+@failures
+def test_every_failure_is_shown_by_tests(failure: str) -> None:
+    assert any(shown == failure for shown, _, _ in NAMED)
+
+
+@failures
+def test_a_row_has_one_cell_for_each_promise_and_touches_at_least_one(failure: str) -> None:
+    cells = MATRIX[failure]
+
+    assert len(cells) == len(PROMISES)
+    assert set(cells) <= {"✓", "◐", ""}
+    assert set(cells) != {""}
+
+
+@failures
+def test_what_a_paragraph_says_of_a_promise_is_marked_in_the_matrix(failure: str) -> None:
+    marks = dict(zip(PROMISES, MATRIX[failure], strict=True))
+
+    for promises, limited in re.findall(r"^- \*\*([P\d, ]+)\*\*( ◐)?", SECTIONS[failure], re.MULTILINE):
+        for promise in promises.split(", "):
+            assert marks[promise] == ("◐" if limited else "✓"), promise
+
+
+@failures
+def test_every_limit_in_the_matrix_is_stated(failure: str) -> None:
+    marks = dict(zip(PROMISES, MATRIX[failure], strict=True))
+    stated = re.findall(r"^- \*\*([P\d, ]+)\*\* ◐", SECTIONS[failure], re.MULTILINE)
+
+    limited = {promise for promise, mark in marks.items() if mark == "◐"}
+
+    assert limited == {promise for promises in stated for promise in promises.split(", ")}
+
+
+def test_every_promise_is_put_to_the_test() -> None:
+    for place, promise in enumerate(PROMISES):
+        assert any(cells[place] for cells in MATRIX.values()), promise
+
+
+def test_a_default_that_is_told_beside_its_setting_is_its_default() -> None:
+    defaults = {row.name: row.default for row in settings()}
+    told = re.findall(r"`([a-z_.]+)` \(([\d,]+)\)", prose(PAGE).replace("\n", " "))
+
+    assert len(told) >= 3
+    for name, value in told:
+        assert float(value.replace(",", "")) == defaults[name], name
