@@ -1,0 +1,103 @@
+# CONTRIBUTING and CHANGELOG speak of files, commands and numbers that there are, and the row that is shown is one that works.
+
+import re
+import tomllib
+from typing import Any, Final
+
+import pytest
+
+from tests.docs.markdown import ROOT, blocks, code, command_lines, rows, text
+from tests.docs.test_readme import Shown
+from worker import __version__
+from worker.domain import actions
+from worker.domain.actions import Action
+from worker.domain.commands import Command, Decoder
+from worker.domain.outcomes import Worker
+from worker.domain.rules import Rules
+
+PAGE: Final = "CONTRIBUTING.md"
+PLACES: Final = sorted({
+    place for page in ("CONTRIBUTING.md", "GUARANTEES.md", "ARCHITECTURE.md", "README.md") for place in code(page)
+    if re.fullmatch(r"\.?(worker|tests|config|helm)(/[\w.-]+)+/?|[A-Z]\w+(\.md)?|[\w.-]+\.(toml|txt|yaml)", place)
+    and (ROOT / place.split("/")[0]).exists()
+})  # fmt: skip
+"""Everything between backticks that looks like a file of the repository."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_file_that_is_named_is_there(place: str) -> None:
+    assert (ROOT / place).exists()
+
+
+def test_there_are_files_to_look_for() -> None:
+    assert len(PLACES) > 50
+
+
+def test_every_folder_of_tests_is_in_the_table() -> None:
+    told = set(re.findall(r"`tests/(\w+)`", " ".join(cells[0] for cells in rows(PAGE, "## Tests"))))
+    there = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name[0] not in "._"}
+
+    assert there <= told
+
+
+def test_every_wish_leads_somewhere() -> None:
+    for _, where in rows(PAGE, "## I want to …"):
+        assert re.search(r"`[\w./-]+`", where)
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in command_lines(PAGE) if any("pytest" in word for word in words)], ids=" ".join
+)
+def test_every_test_that_is_run_is_there(words: list[str]) -> None:
+    assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
+
+
+def test_the_row_that_is_shown_makes_a_new_action_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Through the decoder and into Tencent's body, with nothing else changed.
+    """
+    (shown,) = blocks(PAGE, "python")
+    row: Any = eval(shown, vars(actions))  # noqa: S307 - our own page
+    assert isinstance(row, Action)
+    assert row.name not in actions.ACTIONS, "it is there now: show another one"
+    monkeypatch.setitem(actions.ACTIONS, row.name, row)
+    decoder = Decoder(Rules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+    command = decoder.decode(
+        Shown(b'{"command_id":"1","action":"live.ban_member","room_id":"r","user_ids":["u"],"duration":60}')
+    )
+
+    assert isinstance(command, Command)
+    body = command.action.body(command.target, command.users, duration=command.duration)
+    assert body == b'{"RoomId":"r","MemberList_Account":["u"],"Duration":60}'
+
+
+def test_the_version_is_one_number_and_the_changelog_knows_it() -> None:
+    project = tomllib.loads(text("pyproject.toml"))["project"]["version"]
+
+    assert project == __version__
+    assert re.search(
+        rf"^## \[{re.escape(__version__)}\]|^To be {re.escape(__version__)}\b",
+        text("CHANGELOG.md"),
+        re.MULTILINE,
+    )
+
+
+def test_the_changelog_keeps_its_format() -> None:
+    headings = re.findall(r"^#+ .+$", text("CHANGELOG.md"), re.MULTILINE)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+    assert headings[0] == "# Changelog"
+    for heading in headings[1:]:
+        release = re.fullmatch(
+            r"## \[(Unreleased|\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d|\d+\.\d+\.\d+)\]?.*", heading
+        )
+        assert release or heading.removeprefix("### ") in kinds, heading
+
+
+def test_the_license_is_the_whole_apache_license() -> None:
+    licence = text("LICENSE")
+
+    assert licence.lstrip().startswith("Apache License\n                           Version 2.0, January 2004")
+    assert "9. Accepting Warranty or Additional Liability" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
+    assert len(licence) == 11_358
