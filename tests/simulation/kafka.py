@@ -3,7 +3,7 @@
 # It knows records, offsets and metadata as bytes and numbers; what they mean is the replicas' business.
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -12,7 +12,6 @@ from worker.domain.effects import Commit, Restored
 
 if TYPE_CHECKING:
     from tests.simulation.clockwork import Clockwork
-    from tests.simulation.replica import Replica
     from worker.domain.effects import Transaction
 
 _encoder = msgspec.json.Encoder()
@@ -29,6 +28,19 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Owner(Protocol):
+    """
+    A process of the group.
+    """
+
+    name: str
+
+    def fetch_soon(self) -> None:
+        """
+        There is a new record.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,7 @@ class Partition:
     committed: Commit | None = None
     outcomes: list[Told] = field(default_factory=list)
     dead_letters: list[Told] = field(default_factory=list)
-    owner: "Replica | None" = None
+    owner: "Owner | None" = None
     generation: int = 0
     handovers: list[tuple[float, str]] = field(default_factory=list)
 
@@ -114,7 +126,7 @@ class Kafka:
             return Restored(0, known=known, fresh=True)
         return Restored(commit.offset, commit.metadata, known)
 
-    def assign(self, number: int, replica: "Replica") -> None:
+    def assign(self, number: int, replica: "Owner") -> None:
         """
         The partition has a new owner.
         """
@@ -130,7 +142,7 @@ class Kafka:
         """
         return {number: self.partitions[number].generation for number in transaction.commits}
 
-    def owns(self, replica: "Replica", claim: "dict[int, int]") -> bool:
+    def owns(self, replica: "Owner", claim: "dict[int, int]") -> bool:
         """
         Whether the broker accepts offsets of these generations from this replica.
         """
@@ -148,7 +160,7 @@ class Kafka:
                 return number
         return None
 
-    def commit(self, replica: "Replica", transaction: "Transaction") -> None:
+    def commit(self, replica: "Owner", transaction: "Transaction") -> None:
         """
         The transaction is committed: everything in it is visible from now on.
         """

@@ -282,6 +282,7 @@ class Verdicts:
                     10007: target in weather.own_fault,
                     10010: target in weather.no_such,
                     10004: target in weather.doubtful,
+                    12345: True,
                     None: "time was over" in (result.error_info or ""),
                 }
                 if not why.get(result.error_code, False):

@@ -4,7 +4,8 @@
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
+from worker.domain.codes import Verdict
+from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume, Try
 from worker.domain.engine import Engine
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tests.simulation.clockwork import Clockwork, Event
     from tests.simulation.kafka import Kafka, Record
     from tests.simulation.tencent import Tencent
-    from worker.domain.effects import Effect, Send, Transaction, Try
+    from worker.domain.effects import Effect, Send, Transaction
     from worker.domain.rules import Rules
 
 BACKOFF: Final = (0.05, 2.0)
@@ -28,7 +29,13 @@ class Replica:
     """
 
     def __init__(
-        self, name: str, clockwork: "Clockwork", kafka: "Kafka", tencent: "Tencent", rules: "Rules"
+        self,
+        name: str,
+        clockwork: "Clockwork",
+        kafka: "Kafka",
+        tencent: "Tencent",
+        rules: "Rules",
+        unsent: float = 0.0,
     ) -> None:
         self.name = name
         self.engine = Engine(rules, clockwork.now, clockwork.wall, name)
@@ -37,6 +44,7 @@ class Replica:
         self.notices: list[tuple[float, Notice]] = []
         self.most_open = 0
         self._rules = rules
+        self._unsent = unsent
         self._clockwork = clockwork
         self._kafka = kafka
         self._tencent = tencent
@@ -151,6 +159,10 @@ class Replica:
         else:
             assert send.number == self._tries[send.call_id] + 1
         self._tries[send.call_id] = send.number
+        if self._clockwork.chance.random() < self._unsent:
+            fenced = Try(self._clockwork.now, self._clockwork.now, Verdict.UNSENT, error="fenced")
+            self._clockwork.after(0.0, lambda: self._tried(send, fenced))
+            return
         self._tencent.send(send, self.name, lambda try_: self._tried(send, try_))
 
     def _tried(self, send: "Send", try_: "Try") -> None:

@@ -38,6 +38,7 @@ class Plan:
         garbage: The share of records that are no commands.
         kills, moves, stops, joins: How often, all told.
         hot: The share of commands that go to one single member.
+        unsent: The share of requests that the fence keeps back at the last moment.
 
     """
 
@@ -61,6 +62,8 @@ class Plan:
     stops: int = 0
     joins: int = 0
     aborts: float = 0.0
+    unsent: float = 0.0
+    window_from_send: bool = False
     metadata_bytes: int = 4096
     max_gap: int = 20_000
     max_open_bytes: int = 256 * 1024 * 1024
@@ -143,6 +146,8 @@ class Story:
             give_up_after=plan.give_up_after,
             max_gap=plan.max_gap,
             max_open_bytes=plan.max_open_bytes,
+            window=1.3 if plan.window_from_send else 1.0,
+            window_from_send=plan.window_from_send,
         )
 
     def tell(self) -> "Story":
@@ -199,7 +204,7 @@ class Story:
         """
         self._names += 1
         name = f"w{self._names}"
-        replica = Replica(name, self.clockwork, self.kafka, self.tencent, self.rules(name))
+        replica = Replica(name, self.clockwork, self.kafka, self.tencent, self.rules(name), self.plan.unsent)
         if self.plan.max_unpublished is not None:
             replica.engine._ledger.max_unpublished = self.plan.max_unpublished
         self.replicas.append(replica)

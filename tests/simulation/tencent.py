@@ -40,6 +40,8 @@ class Window:
     endpoint: str | None = None
     target: str | None = None
     code: int | None = None
+    status: int = 200
+    retry_after: float | None = None
 
     def covers(self, now: float, endpoint: str, target: str) -> bool:
         """
@@ -67,6 +69,7 @@ class Weather:
         doubtful: Targets that are refused with a code that may mean a member.
         refusing, gateway, hanging: Connection refused; 502; no answer.
         fatal, forbidden: An app or an endpoint is not configured rightly.
+        strange: Whatever else an answer may say, by its window's status and code.
         limits: The true quota, where it is lower than the documented one.
         partial: How much of a refused batch is applied all the same: "none", "some", "good".
 
@@ -84,6 +87,7 @@ class Weather:
     hanging: list[Window] = field(default_factory=list)
     fatal: list[Window] = field(default_factory=list)
     forbidden: list[Window] = field(default_factory=list)
+    strange: list[Window] = field(default_factory=list)
     limits: list[tuple[Window, int]] = field(default_factory=list)
     partial: str = "none"
     slow: float = 0.0
@@ -206,8 +210,19 @@ class Tencent:
     def _read(self, request: Request, done: "Callable[[Try], None]") -> None:
         now, chance, weather = self._clockwork.now, self._clockwork.chance, self.weather
         self.reads[request.endpoint].append(now)
-        code = self._throttles(request, now) or self._refusal(request, now)
         lasts = self._clockwork.jitter(0.005, 0.04) + weather.slow
+        for window in weather.strange:
+            if window.covers(now, request.endpoint, request.target):
+                self._end(
+                    request,
+                    lasts,
+                    done,
+                    status=window.status,
+                    code=window.code,
+                    retry_after=window.retry_after,
+                )
+                return
+        code = self._throttles(request, now) or self._refusal(request, now)
         if code is None and chance.random() < weather.transient:
             code = chance.choice((10002, 60008, 100001))
             if chance.random() < 0.3:
@@ -299,6 +314,7 @@ class Tencent:
         code: int | None = None,
         error: str | None = None,
         end_unknown: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         def end() -> None:
             try_ = Try(
@@ -311,6 +327,7 @@ class Tencent:
                 request_id=f"r{request.number}" if code == 0 else None,
                 error=error,
                 end_unknown=end_unknown,
+                retry_after=retry_after,
             )
             done(try_)
 

@@ -99,6 +99,26 @@ def tight(seed: int) -> Plan:
     )
 
 
+def strange_answers(seed: int) -> Plan:
+    chance = Random(seed)
+    weather = Weather(partial=chance.choice(("none", "some")))
+    kinds = ((200, 70001), (200, 70050), (200, 60011), (404, None), (429, None), (500, None), (200, 20002))
+    for status, code in chance.sample(kinds, 3):
+        begin = START + chance.uniform(2.0, 14.0)
+        lasts = chance.uniform(0.2, 2.0)
+        after = chance.choice((None, 1.5))
+        weather.strange.append(Window(begin, begin + lasts, code=code, status=status, retry_after=after))
+    weather.strange.append(Window(START, START + 1e6, target="t4", code=12345))
+    return Plan(
+        seed,
+        weather=weather,
+        unsent=0.05,
+        moves=1,
+        window_from_send=chance.random() < 0.3,
+        reasons_matter=False,
+    )
+
+
 def small_metadata(seed: int) -> Plan:
     """
     A broker that takes hardly any metadata, and a room that hangs: what is done above the gap cannot be told.
@@ -108,7 +128,11 @@ def small_metadata(seed: int) -> Plan:
         hanging=[Window(START + 3.0, START + 14.0, target="t1")], transient=0.1, bad_users=frozenset({"u3"})
     )
     return Plan(
-        seed, metadata_bytes=chance.choice((1, 4, 8)), max_unpublished=chance.choice((3, 10)), moves=1, weather=weather
+        seed,
+        metadata_bytes=chance.choice((1, 4, 8)),
+        max_unpublished=chance.choice((3, 10)),
+        moves=1,
+        weather=weather,
     )
 
 
@@ -143,6 +167,7 @@ PLANS: Final[dict[Callable[[int], Plan], int]] = {
     halts: 30,
     throttled: 10,
     tight: 30,
+    strange_answers: 30,
     small_metadata: 20,
     everything: 40,
 }

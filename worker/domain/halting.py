@@ -4,7 +4,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.codes import Verdict, mend
+from worker.domain.codes import Verdict, is_platform, mend
 from worker.domain.effects import Halt
 from worker.domain.outcomes import cut
 
@@ -77,7 +77,7 @@ class Halting:
         if try_.sent_at < lane.halts.resumed_at:
             self._dispatch.back(flight, now)
             return False
-        target.held_code = try_.error_code
+        target.refusal = try_
         if target.held_at is None:
             target.held_at = try_.ended_at
         lane.held[target.name] = target
@@ -122,11 +122,12 @@ class Halting:
         """
         A probe has ended: what it has shown to work goes on.
         """
-        lane, verdict = flight.lane, try_.verdict
+        lane = flight.lane
+        works = try_.verdict.answered or _is_of_the_service(try_)
         if of_app:
-            if (verdict.answered or verdict is Verdict.FORBIDDEN) and lane.app.halts.resume(now):
+            if (works or try_.verdict is Verdict.FORBIDDEN) and lane.app.halts.resume(now):
                 self._dispatch.notice("app.resumed", "info", lane)
-        elif verdict.answered:
+        elif works:
             self._resume(lane, now)
             for held in list(lane.held.values()):
                 lane.release(held, now)
@@ -136,9 +137,11 @@ class Halting:
             self._dispatch.notice("endpoint.resumed", "info", lane)
 
     def _halt(self, lane: "Lane", target: "Target", now: float) -> None:
-        code = target.held_code
-        reason = f"no permission on {len(lane.held)} targets"
-        halt = Halt(lane.app.name, lane.endpoint, code, reason, mend(code), now)
+        refusal = target.refusal
+        assert refusal is not None
+        reason = f"no permission on {len(lane.held)} targets ({_reason(refusal)})"
+        what_to_do = mend(refusal.error_code, refusal.http_status)
+        halt = Halt(lane.app.name, lane.endpoint, refusal.error_code, reason, what_to_do, now)
         if lane.halts.halt(halt, now):
             self._tell("endpoint.halted", lane, halt)
             self._dispatch.recall(lane, now)
@@ -147,6 +150,14 @@ class Halting:
         self._dispatch.notice(
             event, "error", lane, error_code=halt.error_code, reason=halt.reason, mend=halt.mend
         )
+
+
+def _is_of_the_service(try_: "Try") -> bool:
+    """
+    A code of no table that does not come from the platform: the service has looked at the request, so it was let in.
+    """
+    code = try_.error_code
+    return try_.verdict is Verdict.UNKNOWN and code is not None and not is_platform(code)
 
 
 def _reason(try_: "Try") -> str:

@@ -13,6 +13,7 @@ from worker.domain.work import Member, State
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from worker.domain.effects import Try
     from worker.domain.work import What
 
 
@@ -25,7 +26,7 @@ class Target:
         calls: Calls that are not over, retries included.
         suspect: Its last try had no answer or a retry code.
         held_at: When it was refused for want of permission; until it is known whose fault that is, nothing is sent. None: not held.
-        held_code: The code that it was refused with.
+        refusal: The answer for which it is held.
         at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
             was, or something of it has passed since.
         probed_at: When it was last a probe, for taking turns.
@@ -41,10 +42,10 @@ class Target:
         "calls",
         "groups",
         "held_at",
-        "held_code",
         "name",
         "out",
         "probed_at",
+        "refusal",
         "suspect",
     )
 
@@ -55,7 +56,7 @@ class Target:
         self.calls = 0
         self.suspect = False
         self.held_at: float | None = None
-        self.held_code: int | None = None
+        self.refusal: Try | None = None
         self.at_fault_since: float | None = None
         self.alone: tuple[int, int] | None = None
         self.blocked = False

@@ -51,7 +51,7 @@ class Searching:
             self._dispatch.rest(lane, search.failed(try_), now)
         found = search.found
         if found is None:
-            self._search_on(flight, search)
+            self._search_on(flight, search, now)
         else:
             self._alone(flight, found, try_, now)
             lane.queue.wake(search.untested)
@@ -66,7 +66,7 @@ class Searching:
         search.passed()
         found = search.found
         if found is None:
-            self._search_on(flight, search)
+            self._search_on(flight, search, now)
         else:
             self._counts.inferred += 1
             self._alone(flight, found, search.refusal, now, inferred=True)
@@ -81,9 +81,15 @@ class Searching:
         result = Result(member.user, failed, try_.request_id, try_.error_code, info, inferred=inferred)
         self._lines.settle(member, result, now)
 
-    def _search_on(self, flight: "Flight", search: "Search[Member]") -> None:
-        half = self._dispatch.open(flight.lane, flight.target, search.half(), search)
-        self._dispatch.asked(half)
+    def _search_on(self, flight: "Flight", search: "Search[Member]", now: float) -> None:
+        lane, target = flight.lane, flight.target
+        if lane.is_blocked or target.held_at is not None:
+            flight.search = (
+                search  # no call may wait for a permit now: those still suspected go back, as after a recall
+            )
+            self._dispatch.back(flight, now)
+        else:
+            self._dispatch.asked(self._dispatch.open(lane, target, search.half(), search))
 
     def _alone(
         self, flight: "Flight", member: "Member", try_: "Try", now: float, *, inferred: bool = False

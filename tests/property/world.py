@@ -1,0 +1,430 @@
+# The world around one engine: the poll loop, the client, the publisher and the clock, as the runtime has them, but with
+# nobody's order: whatever may happen next is for the machine to choose. When the process dies, another engine begins.
+#
+# It carries out effects and tells of events. What must hold at each of them is judged here and in requests.py, topic.py.
+
+from dataclasses import dataclass
+from enum import Enum
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+from tests.property.requests import Assignment, Request, Requests, effect_of, judge_body, read_body
+from tests.property.topic import Record, Topic
+from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
+from worker.domain.engine import Engine
+from worker.domain.lanes import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.domain.effects import Effect, Send, Transaction, Try
+    from worker.domain.rules import Rules
+
+GRAIN: Final = 1 / 1024
+"""Instants are whole multiples of it, so that sums of floats are exact."""
+START: Final = 1000.0
+WALL: Final = 1_900_000_000.0
+"""Seconds since 1970 at the start."""
+
+
+class Doing(Enum):
+    """
+    What a call is doing, as its client sees it.
+    """
+
+    OUT = "a request of it is out"
+    ENDED = "its last try has ended"
+    WAITING = "it waits for its backoff"
+    ASKING = "it has asked for a permit"
+
+
+@dataclass(slots=True, eq=False)
+class Flying:
+    """
+    One call that is not over.
+    """
+
+    request: Request
+    doing: Doing = Doing.OUT
+
+    @property
+    def call_id(self) -> str:
+        """
+        The engine's name for it.
+        """
+        return self.request.send.call_id
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """
+    A transaction that is not answered for.
+
+    Attributes:
+        claim: The generations of the partitions it speaks for, as they were when it began.
+        committed: What the broker has decided, or None while it has not.
+
+    """
+
+    transaction: "Transaction"
+    claim: dict[int, int]
+    committed: bool | None = None
+
+
+class World:
+    """
+    One history.
+    """
+
+    def __init__(self, rules: "Rules", metadata_bytes: int, max_unpublished: int) -> None:
+        self.rules = rules
+        self.metadata_bytes = metadata_bytes
+        self._max_unpublished = max_unpublished
+        self.topic = Topic(rules.partitions)
+        self.requests = Requests(rules, self.topic)
+        self.now = START
+        self.wall = WALL
+        self.lives = 0
+        self.ids = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """
+        A process starts.
+        """
+        self.lives += 1
+        self.owned: dict[int, Assignment] = {}
+        self.calls: dict[str, Flying] = {}
+        self.publication: Publication | None = None
+        self.is_stopping = False
+        self._told_epoch = self.wall - self.now
+        self.requests.latest = max(self.requests.latest, self.wall)
+        self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
+        self.engine._ledger.max_unpublished = self._max_unpublished
+
+    # Time
+
+    @property
+    def told_wall(self) -> float:
+        """
+        What the engine holds for the time since 1970.
+        """
+        return self.now + self._told_epoch
+
+    def pass_time(self, seconds: float) -> None:
+        """
+        Time goes on, and the engine is not told.
+        """
+        self.now += seconds
+        self.wall += seconds
+
+    def tick(self) -> None:
+        """
+        The engine is told what time it is.
+        """
+        self._told_epoch = self.wall - self.now
+        self.requests.latest = max(self.requests.latest, self.wall)
+        effects = self.engine.tick(self.now, self.wall)
+        known = {
+            ((lane.app.name, lane.endpoint), name)
+            for lane in self.engine._dispatch.lanes
+            for name in lane.queue.targets
+        }
+        self.requests.forgotten(known)
+        self.settle(effects)
+
+    def wake(self) -> None:
+        """
+        The timer that the engine has asked for goes off.
+        """
+        wake_at = ceil(self.engine.wake_at() / GRAIN) * GRAIN
+        self.pass_time(max(0.0, wake_at - self.now))
+        self.tick()
+
+    # Partitions
+
+    def assign(self, number: int) -> None:
+        """
+        The partition is this process's, and restored.
+        """
+        partition = self.topic.partitions[number]
+        restored = self.topic.restored(number, self.rules.restore_records)
+        assignment = Assignment(number, self.now, partition.generation, restored.position, restored.position)
+        if self.is_stopping:
+            assignment.may_end = frozenset()
+        self.owned[number] = assignment
+        self.settle(self.engine.assigned(number, restored, self.now))
+
+    def begin_to_revoke(self, numbers: "Sequence[int]") -> None:
+        """
+        The partitions are about to go.
+        """
+        self._close(numbers)
+        self.settle(self.engine.revoking(numbers, self.now))
+
+    def stop(self) -> None:
+        """
+        SIGTERM.
+        """
+        self.is_stopping = True
+        self._close(list(self.owned))
+        self.settle(self.engine.stopping(self.now))
+
+    def _close(self, numbers: "Sequence[int]") -> None:
+        for number in numbers:
+            assignment = self.owned[number]
+            works = self.engine._partitions[number].works.values()
+            started = frozenset(work.offset for work in works if work.started)
+            if assignment.may_end is None:
+                assignment.may_end = started
+
+    def take_away(self, number: int) -> None:
+        """
+        Another owner has the partition; this process does not know yet.
+        """
+        self.topic.partitions[number].generation += 1
+
+    def revoke(self, numbers: "Sequence[int]") -> None:
+        """
+        The partitions are gone.
+        """
+        for number in numbers:
+            del self.owned[number]
+            self.take_away(number)
+        self.settle(self.engine.revoked(numbers, self.now))
+
+    def is_own(self, number: int) -> bool:
+        """
+        Whether the broker holds this process for the owner of the partition.
+        """
+        assignment = self.owned.get(number)
+        return assignment is not None and assignment.generation == self.topic.partitions[number].generation
+
+    def crash(self) -> None:
+        """
+        The process dies, and another one begins. A transaction that the broker has not decided on is aborted.
+        """
+        for number in self.owned:
+            self.take_away(number)
+        self.requests.crashed()
+        self._begin()
+
+    # The poll loop
+
+    def fetch(self, number: int, most: int) -> None:
+        """
+        Records are fetched: in the order of their offsets, and after a pause at most once more.
+        """
+        assignment = self.owned[number]
+        if assignment.paused and assignment.refetched:
+            return
+        assignment.refetched = assignment.paused
+        records = [
+            record for record in self.topic.partitions[number].records if record.offset >= assignment.position
+        ]
+        if records:
+            assignment.position = records[:most][-1].offset + 1
+            self.settle(self.engine.received(records[:most], self.now))
+
+    # The client
+
+    def _send(self, send: "Send") -> None:
+        flight = self.engine._dispatch.flights[send.call_id]
+        carried = []
+        for member in flight.members:
+            work = member.work
+            assignment = self.owned.get(work.partition.number)
+            assert assignment is not None, f"{work!r} of a partition that is gone was sent"
+            assert self.engine._partitions[assignment.number] is work.partition
+            carried.append((assignment, self.topic.find(assignment.number, work.offset), member.user))
+        users = [user for _, _, user in carried]
+        records = [record for _, record, _ in carried]
+        action, target, _, _ = read_body(send)
+        assert target == judge_body(send, records, users, self.told_wall)
+        assert all(record.fields is not None and record.fields["action"] == action.name for record in records)
+        effect = effect_of(records[0], reasons_matter=self.rules.reasons_matter)
+        if flight.lane.is_blocked or flight.target.held_at is not None:
+            assert send.probe, (
+                "P7, P8: nothing but a probe goes while the endpoint is down, halted or its target held"
+            )
+        request = Request(send, target, effect, carried, self.now, half=flight.search is not None)
+        self.requests.left(request, self.owned, self.told_wall)
+        flying = self.calls.get(send.call_id)
+        if send.number == 1:
+            assert flying is None
+            self.calls[send.call_id] = Flying(request)
+        else:
+            assert flying is not None
+            assert flying.doing is Doing.ASKING, f"a permit for a call of which {flying.doing.value}"
+            assert send.number == flying.request.send.number + 1
+            flying.request, flying.doing = request, Doing.OUT
+
+    def end_try(self, flying: Flying, try_: "Try") -> None:
+        """
+        The request of the call has ended.
+        """
+        self.requests.ended(flying.request, try_, self.now)
+        flying.doing = Doing.ENDED
+        self.settle(self.engine.tried(flying.call_id, try_, self.now))
+
+    def decide(self, flying: Flying, *, patient: bool) -> None:
+        """
+        After its last try the client waits for another one, if that may help; or it ends.
+        """
+        try_ = flying.request.try_
+        assert try_ is not None
+        if patient and try_.verdict.again and self.engine.may_retry(flying.call_id, self.now):
+            flying.doing = Doing.WAITING
+            return
+        del self.calls[flying.call_id]
+        self.requests.over(flying.call_id)
+        self.settle(self.engine.answered(flying.call_id, self.now))
+
+    def ask(self, flying: Flying) -> None:
+        """
+        Its backoff is over.
+        """
+        flying.doing = Doing.ASKING
+        self.settle(self.engine.asked(flying.call_id, self.now))
+
+    def _recall(self, call_id: str) -> None:
+        flying = self.calls.pop(call_id)
+        assert flying.doing is not Doing.OUT, "a call was taken back whose request is out"
+        self.requests.over(call_id)
+
+    # The publisher
+
+    def begin_transaction(self) -> None:
+        """
+        The publisher is free, and asks what there is to publish.
+        """
+        transaction = self.engine.transaction(self.now)
+        if transaction is not None:
+            assert self.engine.transaction(self.now) is None, "two transactions at a time"
+            assert transaction.commits
+            for number in transaction.commits:
+                assert number in self.owned
+            claim = {number: self.owned[number].generation for number in transaction.commits}
+            self.publication = Publication(transaction, claim)
+
+    def refused_metadata(self) -> int | None:
+        """
+        A partition whose metadata the broker does not take.
+        """
+        assert self.publication is not None
+        commits = self.publication.transaction.commits.items()
+        return next((n for n, commit in commits if len(commit.metadata) > self.metadata_bytes), None)
+
+    def end_transaction(self, *, commit: bool) -> None:
+        """
+        The broker decides. It commits only what speaks for present owners, with metadata that it takes.
+        """
+        publication = self.publication
+        assert publication is not None
+        valid = all(
+            self.topic.partitions[number].generation == generation
+            for number, generation in publication.claim.items()
+        )
+        publication.committed = commit and valid and self.refused_metadata() is None
+        if publication.committed:
+            self.topic.publish(publication.transaction)
+            for outgoing in publication.transaction.outcomes:
+                source = outgoing.outcome.source
+                record = self.topic.find(source.partition, source.offset)
+                self.requests.judge_outcome(outgoing.outcome, record, self.owned[source.partition])
+
+    def tell_of_transaction(self, *, too_large: bool = False) -> None:
+        """
+        The engine hears what the broker has decided; of a refusal, also why.
+        """
+        publication, self.publication = self.publication, None
+        assert publication is not None
+        assert publication.committed is not None
+        if publication.committed:
+            self.settle(self.engine.published(self.now))
+            return
+        transaction = publication.transaction
+        self.publication = publication
+        refused = self.refused_metadata()
+        self.publication = None
+        if refused is not None:
+            self.settle(self.engine.metadata_refused(refused, self.now))
+        elif too_large and transaction.dead_letters:
+            letter = transaction.dead_letters[0].outcome_id
+            self.settle(self.engine.too_large(letter, self.now, is_dead_letter=True))
+        elif too_large and transaction.outcomes:
+            outcome = transaction.outcomes[-1].outcome.outcome_id
+            self.settle(self.engine.too_large(outcome, self.now, is_dead_letter=False))
+        else:
+            self.settle(self.engine.aborted(self.now))
+
+    def publish(self) -> None:
+        """
+        A transaction that goes well, if there is one to begin.
+        """
+        if self.publication is None:
+            self.begin_transaction()
+        if self.publication is not None:
+            if self.publication.committed is None:
+                self.end_transaction(commit=True)
+            self.tell_of_transaction()
+
+    # Effects
+
+    def settle(self, effects: "list[Effect]") -> None:
+        """
+        Carries out what the engine asks for.
+        """
+        for effect in effects:
+            match effect:
+                case Call(send) | Permit(send):
+                    self._send(send)
+                case Recall(call_id):
+                    self._recall(call_id)
+                case Pause(number):
+                    assert not self.owned[number].paused
+                    self.owned[number].paused = True
+                case Resume(number):
+                    assert self.owned[number].paused
+                    self.owned[number].paused = self.owned[number].refetched = False
+                case Notice():
+                    assert effect.level in ("info", "warning", "error")
+
+    # What must hold at any time
+
+    def judge(self) -> None:
+        """
+        P1: every fetched record is told, open, or waits to be admitted. P10: what is held is what is open.
+        """
+        engine = self.engine
+        held_bytes = 0
+        assert set(engine._partitions) == set(self.owned)
+        for number, partition in engine._partitions.items():
+            assignment, kept = self.owned[number], self.topic.partitions[number]
+            waiting = {record.offset for record in partition.backlog}
+            for record in kept.records:
+                if assignment.first <= record.offset < assignment.position and not partition.closing:
+                    known = kept.is_settled(record.offset) or record.offset in waiting
+                    assert known or record.offset in partition.works, f"P1: {record.outcome_id} is forgotten"
+            if partition.works:
+                gap = max(partition.works) - min(partition.works)
+                assert gap < self.rules.max_gap, f"P10: {gap} offsets are held up"
+            assert partition.offsets.open >= len(partition.works)
+            for offset in partition.works:
+                record = self.topic.find(number, offset)
+                held_bytes += 200 + len(record.value or b"") + len(record.key or b"")
+        snapshot = engine.snapshot(self.now)
+        assert snapshot.open_bytes == held_bytes
+        assert snapshot.unpublished <= engine.open or self.publication is not None
+        assert set(engine._dispatch.flights) >= {
+            call for call, flying in self.calls.items() if flying.doing is not Doing.ENDED
+        }
+        for call_id, flight in engine._dispatch.flights.items():
+            assert (call_id in self.calls) or (flight.number == 0 and flight.phase is Phase.ASKING)
+
+    def find_unfetched(self, number: int) -> list[Record]:
+        """
+        The records that were never fetched in this assignment.
+        """
+        position = self.owned[number].position
+        return [record for record in self.topic.partitions[number].records if record.offset >= position]
