@@ -1,0 +1,156 @@
+# The story of a configuration that Tencent refuses: switched on under load, noticed, mended while the load goes on.
+#
+# It plays and counts; what the counts must be stands in the tests and the benchmark.
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from tests.process.scene import Scene, command
+from worker.demo.contract import BAN, KICK
+from worker.demo.raid import Planned
+
+ROOMS = 10
+RATE = 60.0
+LOAD = 4.0
+"""Seconds of load around each halt."""
+UNDISTURBED = 0.5
+NOTICED_WITHIN = 10.0
+RESUMED_WITHIN = 40.0
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """
+    One thing that can be wrong with the configuration.
+
+    Attributes:
+        spoil: Makes it so.
+        mend: Makes it right.
+        code: What Tencent answers meanwhile.
+        word: What the mend that the worker tells must speak of.
+        event: What it logs, once.
+        goes_on: The actions that it does not concern.
+
+    """
+
+    name: str
+    spoil: Callable[[Scene], None]
+    mend: Callable[[Scene], None]
+    code: int
+    word: str
+    event: str = "app.halted"
+    goes_on: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def another_key(scene: Scene) -> None:
+    """
+    Tencent knows another key from now on, and the worker does not.
+    """
+    scene.control("POST", "keys", {"keys": [secrets.token_hex(KEY_BYTES)]})
+
+
+def new_key_in_the_file(scene: Scene) -> None:
+    """
+    A key that Tencent knows is put where the worker reads it.
+    """
+    key = secrets.token_hex(KEY_BYTES)
+    scene.control("POST", "keys", {"keys": [key]})
+    scene.stage.key_file.write_text(key, "utf-8")
+
+
+def _switched(name: str) -> tuple[Callable[[Scene], None], Callable[[Scene], None]]:
+    return lambda scene: scene.fault(**{name: True}), lambda scene: scene.fault(**{name: False})
+
+
+WRONGS = (
+    Wrong("a wrong key", another_key, new_key_in_the_file, 70009, "secret key"),
+    Wrong("a wrong region", *_switched("wrong_region"), 60026, "region"),
+    Wrong("no administrator", *_switched("not_admin"), 60010, "administrator"),
+    Wrong("a plan that has run out", *_switched("plan_expired"), 60020, "plan"),
+    Wrong(
+        "the console's switch for banning off", *_switched("switch_off"), 10007, "console",
+        event="endpoint.halted", goes_on=frozenset({KICK}),
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """
+    What came of one halt.
+
+    Attributes:
+        told: What /readyz said was in the way: the reason and the mend of each obstacle.
+        noticed: Seconds from the first refusal that was possible to a /readyz that says so.
+        resumed: Seconds from the mend to a /readyz that is ready.
+        refused: Requests that were answered with the code, after it was noticed and until it was mended.
+        refused_for: The seconds in which they were.
+        carried_on: Outcomes in that time of actions that it does not concern.
+        loud_lines: How often the worker logged the halt.
+        statuses: Of all outcomes of the load.
+
+    """
+
+    told: list[dict[str, str]]
+    noticed: float
+    resumed: float
+    refused: int
+    refused_for: float
+    carried_on: int
+    loud_lines: int
+    statuses: Counter[str]
+    letters: int
+
+
+_NUMBERS = count(1)
+
+
+def play(scene: Scene, wrong: Wrong, *, load: float = LOAD, halted_for: float = 1.5) -> Story:
+    """
+    Plays one halt on a scene with one worker that is ready, and mends it ``halted_for`` seconds after it was noticed.
+    """
+    lines = len(scene.events(wrong.event))
+    letters = len(scene.reader.read.letters)
+    load_ = scene.send(commands(round(RATE * load)), RATE)
+    scene.play(UNDISTURBED)
+    wrong.spoil(scene)
+    noticed = scene.play_until(lambda: bool(scene.obstacles()), NOTICED_WITHIN, f"halted for {wrong}")
+    told = scene.obstacles()
+    begin = time.time()
+    scene.play(halted_for)
+    end = time.time()
+    wrong.mend(scene)
+    resumed = scene.play_until(lambda: not scene.obstacles(), RESUMED_WITHIN, f"resumed after {wrong}")
+    scene.play_to_the_end()
+    return Story(
+        told,
+        noticed,
+        resumed,
+        refused=sum(one.code == wrong.code and begin < one.read_at < end for one in scene.requests()),
+        refused_for=end - begin,
+        carried_on=sum(one.body.action in wrong.goes_on and begin < one.at < end for one in scene.outcomes),
+        loud_lines=len(scene.events(wrong.event)) - lines,
+        statuses=Counter(one.body.status for one in scene.outcomes_of(load_)),
+        letters=len(scene.reader.read.letters) - letters,
+    )
+
+
+def commands(number: int) -> list[Planned]:
+    """
+    Bans and kicks by turns, each of a new user.
+    """
+    made = []
+    for _ in range(number // 2):
+        user = f"user-{next(_NUMBERS)}"
+        room = sum(map(ord, user)) % ROOMS
+        made.append(command(BAN, f"group-{room}", user, f"ban-{user}", duration=3600, reason="raid"))
+        made.append(command(KICK, f"room-{room}", user, f"kick-{user}", reason="raid"))
+    return made

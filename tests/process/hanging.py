@@ -1,0 +1,88 @@
+# The story of one room that gives no answer: the busiest of fifty hangs for a while, under a load that needs most of a
+# small quota, so that a worker which let it take permits would starve the others.
+#
+# It plays and counts; what the counts must be stands in the test and the benchmark.
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from tests.process.rates import kept
+from tests.process.scene import LATENCY, Scene, command
+from worker.demo.check import Report
+from worker.demo.contract import BAN
+from worker.demo.raid import Planned
+
+ROOMS = 50
+HANGING = "group-00"
+BEFORE = 3.0
+AFTER = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """
+    What came of it.
+
+    Attributes:
+        hung_requests: Those that the hanging room got while it hung.
+        kept_elsewhere: The share of their rate that the other rooms kept meanwhile.
+        recovery: Seconds from the end of the hang to the last outcome.
+
+    """
+
+    commands: int
+    statuses: dict[str, int]
+    letters: int
+    report: Report
+    hung_requests: int
+    kept_elsewhere: float
+    recovery: float
+
+
+def play(servers: str, *, rate: float, limit: int, hang: float, timeout: float) -> Story:
+    """
+    Plays it: ``rate`` commands a second, a quota of ``limit`` calls a second, a room that hangs for ``hang`` seconds.
+    """
+    records = list(commands(round(rate * (BEFORE + hang + AFTER)), seed=1))
+    with Scene(servers, *LATENCY) as scene:
+        worker = scene.stage.start_worker(
+            {"limits": {"calls_per_second": limit}, "http": {"timeout_seconds": timeout}}
+        )
+        scene.stage.wait_until_ready(worker)
+        scene.send([command(BAN, "warm-up", "user", "warm-up", duration=3600, reason="raid")])
+        scene.play_to_the_end()
+        scene.send(records, rate)
+        scene.play(BEFORE)
+        begin = time.time()
+        scene.fault(target=HANGING, hang=1.0)
+        scene.play(hang)
+        scene.fault(target=HANGING, hang=0.0)
+        end = time.time()
+        scene.play_to_the_end()
+        recovery = time.time() - end
+        report = scene.judged()
+        requests = scene.requests()
+        return Story(
+            commands=len(records) + 1,
+            statuses=dict(scene.statuses()),
+            letters=len(scene.reader.read.letters),
+            report=report,
+            hung_requests=sum(one.target == HANGING and begin < one.read_at < end for one in requests),
+            kept_elsewhere=kept(scene.sent, requests, lambda _, target: target != HANGING, begin, end),
+            recovery=recovery,
+        )
+
+
+def commands(count: int, seed: int) -> Iterator[Planned]:
+    """
+    Bans of ever new users in fifty rooms, the first of which has the most.
+    """
+    chance = random.Random(seed)
+    rooms = [f"group-{number:02}" for number in range(ROOMS)]
+    popularity = list(accumulate(1 / rank for rank in range(1, ROOMS + 1)))
+    for number in range(count):
+        (room,) = chance.choices(rooms, cum_weights=popularity)
+        yield command(BAN, room, f"user-{number}", f"ban-{number}", duration=3600, reason="raid")

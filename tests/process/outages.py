@@ -1,0 +1,114 @@
+# The story of an outage: bans (and what follows them for the same users) on an endpoint that goes down in several ways,
+# kicks on one that does not. Played for seconds by a test and for a minute by a benchmark.
+#
+# It plays and counts; what the counts must be stands in the test and the benchmark.
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.process.rates import kept
+from tests.process.scene import LATENCY, Scene, command
+from worker.demo.check import Report
+from worker.demo.contract import BAN, ENDPOINTS, KICK, UNBAN
+from worker.demo.raid import Planned
+
+ROOMS = 50
+BEFORE = 3.0
+"""Seconds of load before the outage, as the rate that is to be kept."""
+AFTER = 1.0
+SEQUENCE_EVERY = 10
+"""One ban in so many is followed by an unban and another ban of the same user."""
+CALM = 0.5
+"""Seconds into the outage until requests count as sent while it was known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """
+    What came of it.
+
+    Attributes:
+        commands: All that were produced.
+        kept_elsewhere: The share of its rate that the other endpoint kept during the outage.
+        failures: How tries failed, as the outcomes tell it.
+        openings: How often the breaker opened.
+        requests_while_down: What the dead endpoint still got, but for the first moment.
+        recovery: Seconds from the end of the outage to the last outcome.
+
+    """
+
+    commands: int
+    statuses: dict[str, int]
+    letters: int
+    report: Report
+    kept_elsewhere: float
+    failures: frozenset[str]
+    openings: float
+    requests_while_down: int
+    recovery: float
+
+
+def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float) -> Story:
+    """
+    Plays it: ``rate`` commands a second, the outage in these ways for so many seconds each.
+    """
+    down = sum(ways.values())
+    records = list(commands(round(rate * (BEFORE + down + AFTER))))
+    with Scene(servers, *LATENCY) as scene:
+        # Nothing is made needless, so that every command must really be carried out, and in order.
+        worker = scene.stage.start_worker(
+            {"dedupe": {"supersede": False, "effect_window_seconds": 0}, "http": {"timeout_seconds": timeout}}
+        )
+        scene.stage.wait_until_ready(worker)
+        scene.send([command(KICK, "warm-up", "user", "warm-up", reason="raid")])
+        scene.play_to_the_end()
+        scene.send(records, rate)
+        scene.play(BEFORE)
+        begin = time.time()
+        for way, seconds in ways.items():
+            scene.fault(outage=way, endpoint=ENDPOINTS[BAN])
+            scene.play(seconds)
+        scene.fault(outage="none", endpoint=ENDPOINTS[BAN])
+        end = time.time()
+        scene.play_to_the_end()
+        recovery = time.time() - end
+        openings = scene.metric("moderation_worker_breaker_openings_total")
+        report = scene.judged()
+        requests = scene.requests()
+        return Story(
+            commands=len(records) + 1,
+            statuses=dict(scene.statuses()),
+            letters=len(scene.reader.read.letters),
+            report=report,
+            kept_elsewhere=kept(scene.sent, requests, lambda action, _: action == KICK, begin, end),
+            failures=frozenset(
+                f"http {each.http_status}" if each.error == "http" else str(each.error)
+                for one in scene.outcomes
+                for each in one.body.calls
+                if each.error is not None
+            ),
+            openings=openings,
+            requests_while_down=sum(
+                one.endpoint == ENDPOINTS[BAN] and begin + CALM < one.read_at < end for one in requests
+            ),
+            recovery=recovery,
+        )
+
+
+def commands(count: int) -> Iterator[Planned]:
+    """
+    Bans and kicks by turns, over fifty groups and as many rooms; some bans go on to an unban and a ban.
+    """
+    number = 0
+    made = 0
+    while made < count:
+        number += 1
+        group, room, user = f"group-{number % ROOMS}", f"room-{number % ROOMS}", f"user-{number}"
+        story = [command(BAN, group, user, f"ban-{number}", duration=3600, reason="raid")]
+        if number % SEQUENCE_EVERY == 0:
+            story.append(command(UNBAN, group, user, f"unban-{number}"))
+            story.append(command(BAN, group, user, f"ban-again-{number}", duration=7200, reason="raid"))
+        story.append(command(KICK, room, user, f"kick-{number}", reason="raid"))
+        yield from story[: count - made]
+        made += len(story)

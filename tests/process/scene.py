@@ -1,0 +1,318 @@
+# A scene: a stage with its simulator and workers, loads that are put into the command topic, and what comes out of it.
+#
+# It starts, plays, waits and gathers; what is claimed of a run stands in the tests, and worker/demo/check.py judges it.
+# The benchmarks play the same scenes for longer.
+
+import contextlib
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+from kafka import KafkaAdminClient, TopicPartition
+
+from worker.demo.check import Report, check
+from worker.demo.contract import TARGET_FIELDS, Effect, MemberInfo, outcome_id
+from worker.demo.evidence import Evidence, Published, Request, Sent
+from worker.demo.processes import Process
+from worker.demo.raid import Fate, Planned
+from worker.demo.simulator_log import requests_of
+from worker.demo.stage import PARTITIONS, Stage
+from worker.demo.topics import Load, Reader
+
+if TYPE_CHECKING:
+    from worker.demo.evidence import Break
+
+LATENCY: Final = ("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random")
+ANSWER_TIMEOUT: Final = 10.0
+QUIET: Final = 60.0
+"""So long may nothing at all come out of the topics, in seconds, before a wait for outcomes is given up."""
+
+
+def command(
+    action: str,
+    target: str,
+    users: str | Sequence[str],
+    command_id: str,
+    *,
+    duration: int | None = None,
+    reason: str | None = None,
+    info: MemberInfo | None = None,
+) -> Planned:
+    """
+    A well-formed command under its target's key.
+    """
+    named = (users,) if isinstance(users, str) else tuple(users)
+    body = {
+        "command_id": command_id,
+        "action": action,
+        TARGET_FIELDS[action]: target,
+        "user_ids": named,
+        "duration": duration,
+        "reason": reason,
+        "member_info": info,
+    }
+    value = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
+    effect = Effect(action, duration=duration, reason=reason, info=info)
+    return Planned(target.encode(), value, Fate.CARRIED_OUT, command_id, target, named, effect)
+
+
+class Scene:
+    """
+    One run on a stage whose Kafka is there already. A context manager: leaving it ends all that was started.
+
+    Attributes:
+        stage: The processes.
+        reader: Outcomes and dead letters as far as they were read.
+        loads: What was produced, load by load.
+        breaks: When replicas were killed, for the checker.
+
+    """
+
+    def __init__(self, bootstrap_servers: str, *simulator: str, seed: int = 0) -> None:
+        self.stage = Stage(bootstrap_servers)
+        self.loads: list[Load] = []
+        self.breaks: list[Break] = []
+        self._simulator = simulator
+        self._seed = seed
+        self._ends = contextlib.ExitStack()
+        self.reader: Reader
+
+    def __repr__(self) -> str:
+        return f"<Scene on {self.stage!r}, {self.reader!r}>"
+
+    def __enter__(self) -> Self:
+        self._ends.callback(self.stage.close)
+        try:
+            self.stage.start_kafka()
+            self.stage.start_simulator(*self._simulator, seed=self._seed)
+            self.reader = Reader(self.stage.bootstrap_servers, self.stage.topics, PARTITIONS)
+        except BaseException:
+            self._ends.close()
+            raise
+        self._ends.callback(self.reader.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    # Producing and reading
+
+    def send(self, records: Sequence[Planned], rate: float | None = None) -> Load:
+        """
+        Begins to produce the records, so many a second or as fast as it can.
+        """
+        load = Load(self.stage.bootstrap_servers, self.stage.topics.commands, records, rate)
+        self.loads.append(load)
+        load.start()
+        return load
+
+    def play(self, seconds: float) -> None:
+        """
+        Lets the run go on for so many seconds, reading what comes out.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.reader.poll()
+            self.look_at_workers()
+
+    def play_until(self, come: Callable[[], bool], deadline: float, what: str) -> float:
+        """
+        Lets the run go on until ``come()``; returns how many seconds that took. Fails after ``deadline`` seconds.
+        """
+        begin = time.monotonic()
+        while not come():
+            if time.monotonic() - begin > deadline:
+                raise AssertionError(f"not {what} within {deadline:g} s\n{self.tails()}")
+            self.reader.poll()
+            self.look_at_workers()
+        return time.monotonic() - begin
+
+    def play_to_the_end(self, deadline: float = QUIET) -> None:
+        """
+        Until every load is produced and each of its records has its outcome. Fails when nothing comes for ``deadline`` seconds.
+        """
+        moved = time.monotonic()
+        while self.missing:
+            if self.reader.poll():
+                moved = time.monotonic()
+            self.look_at_workers()
+            if time.monotonic() - moved > deadline:
+                raise AssertionError(
+                    f"{self.missing} outcomes missing, none came for {deadline:g} s\n{self.tails()}"
+                )
+
+    @property
+    def missing(self) -> int:
+        """
+        How many outcomes are still to come (or to be produced for).
+        """
+        wanted = sum(len(load.sent) if load.done else len(load.sent) + 1 for load in self.loads)
+        return max(0, wanted - len(self.reader.read.outcomes))
+
+    def look_at_workers(self) -> None:
+        """
+        Fails when a worker has ended by itself.
+        """
+        for replica in self.stage.replicas:
+            assert replica.running or replica.exit_code in {0, -9}, f"{replica!r}\n{replica.tail()}"
+
+    def tails(self) -> str:
+        """
+        The ends of the workers' logs, for a message.
+        """
+        return "\n".join(f"{replica.name}:\n{replica.tail()}" for replica in self.stage.replicas)
+
+    # What was seen
+
+    @property
+    def sent(self) -> list[Sent]:
+        """
+        All records that Kafka took.
+        """
+        return [sent for load in self.loads for sent in load.sent]
+
+    @property
+    def outcomes(self) -> list[Published]:
+        """
+        What was read of the outcomes.
+        """
+        return self.reader.read.outcomes
+
+    def outcomes_of(self, load: Load) -> list[Published]:
+        """
+        What was read of the outcomes of one load, in the order of its records.
+        """
+        by_id = {one.body.outcome_id: one for one in self.outcomes}
+        names = (outcome_id(self.stage.topics.commands, one.partition, one.offset) for one in load.sent)
+        return [by_id[name] for name in names if name in by_id]
+
+    def statuses(self) -> Counter[str]:
+        """
+        Outcomes by status.
+        """
+        return Counter(one.body.status for one in self.outcomes)
+
+    def requests(self) -> list[Request]:
+        """
+        What the API has logged so far.
+        """
+        # A line that is being written is left for the next look.
+        whole, _, _ = self.stage.simulator_log.read_bytes().rpartition(b"\n")
+        return list(requests_of(whole.splitlines()))
+
+    def end(self) -> None:
+        """
+        Stops the workers, each of which must end well, and the simulator, and reads all topics to their ends.
+        """
+        for name, code in self.stage.stop_workers():
+            assert code in {0, -9}, f"{name} ended with {code}\n{self.tails()}"
+        self.stage.stop_simulator()
+        self.reader.read_to_the_end(QUIET)
+
+    def evidence(self, bad_users: frozenset[str] = frozenset()) -> Evidence:
+        """
+        Everything about the run, which must have ended.
+        """
+        read = self.reader.read
+        return Evidence(
+            self.stage.topics.commands,
+            tuple(self.sent),
+            tuple(read.outcomes),
+            tuple(read.letters),
+            tuple(self.requests()),
+            bad_users,
+            tuple(self.breaks),
+        )
+
+    def judged(self, bad_users: frozenset[str] = frozenset()) -> Report:
+        """
+        Ends the run and has it judged by the demo's checker.
+        """
+        self.end()
+        return check(self.evidence(bad_users))
+
+    # Asking processes
+
+    def control(self, method: str, path: str, body: object = None) -> Any:
+        """
+        Asks the simulator's control.
+        """
+        request = urllib.request.Request(  # noqa: S310 - an http address of this machine, which we have made
+            f"{self.stage.api}/__control/{path}",
+            method=method,
+            data=None if body is None else msgspec.json.encode(body),
+        )
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
+            return msgspec.json.decode(answer.read())
+
+    def fault(self, **faults: object) -> None:
+        """
+        Sets faults: ``fault(outage="502", endpoint=…)``.
+        """
+        self.control("PATCH", "faults", faults)
+
+    def ask(self, path: str, replica: int = 0) -> tuple[int, bytes]:
+        """
+        Status and body of a path of a worker's own HTTP; status 0 while it does not listen.
+        """
+        address = self.stage.worker_addresses()[replica]
+        try:
+            with urllib.request.urlopen(f"{address}{path}", timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read()
+        except OSError:
+            return 0, b""
+
+    def obstacles(self, replica: int = 0) -> list[dict[str, str]]:
+        """
+        What a worker's /readyz says to be in the way; empty when it is ready. A 503 without an obstacle fails.
+        """
+        status, body = self.ask("/readyz", replica)
+        told: list[dict[str, str]] = msgspec.json.decode(body)["obstacles"]
+        assert (status == 200) == (not told), (status, body)
+        return told
+
+    def metric(self, name: str, replica: int = 0) -> float:
+        """
+        The sum of a metric's samples over its labels.
+        """
+        text = self.ask("/metrics", replica)[1].decode()
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return sum(float(value) for sample, _, value in lines if sample.partition("{")[0] == name)
+
+    def events(self, name: str, replica: int = 0) -> list[dict[str, Any]]:
+        """
+        The lines that a worker has logged of one event, in order.
+        """
+        return [line for line in _lines(self.stage.replicas[replica]) if line.get("event") == name]
+
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[KafkaAdminClient]:
+        """
+        An administrator of the cluster.
+        """
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.stage.bootstrap_servers)) as admin:
+            yield admin
+
+    def places(self) -> list[TopicPartition]:
+        """
+        The partitions of the command topic.
+        """
+        return [TopicPartition(self.stage.topics.commands, number) for number in range(PARTITIONS)]
+
+
+def _lines(replica: Process) -> Iterator[dict[str, Any]]:
+    for line in replica.log.read_bytes().splitlines():
+        with contextlib.suppress(msgspec.DecodeError):  # what Python itself prints is no JSON
+            told = msgspec.json.decode(line)
+            if isinstance(told, dict):
+                yield told
+
+
+__all__ = ["LATENCY", "Scene", "command"]

@@ -1,0 +1,109 @@
+# One user in twenty does not exist, and the worker knows neither its place nor its id: what that costs, and whom.
+#
+# Twenty commands of one user each wait for each room when the worker begins, so that they leave in one call.
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import Cluster
+from tests.process.scene import LATENCY, Scene, command
+from worker.demo.contract import BAN, ENDPOINTS, KICK, LIVE_UNBAN, UNBAN
+from worker.demo.evidence import Published, Request
+from worker.demo.raid import Planned
+
+pytestmark = pytest.mark.kafka
+
+USERS = 20
+EVERY_PLACE = tuple(range(USERS))
+SOME_PLACES = (0, 9, 19)
+PLACES = {BAN: EVERY_PLACE, UNBAN: EVERY_PLACE, LIVE_UNBAN: SOME_PLACES, KICK: SOME_PLACES}
+CODES = {BAN: 10019, UNBAN: 10019, LIVE_UNBAN: 70107, KICK: 70107}
+MOST_CALLS = 7
+ROOMS = [(action, place) for action, places in PLACES.items() for place in places]
+
+
+def room(action: str, place: int) -> str:
+    return f"{action.partition('.')[2]}-{place}"
+
+
+def bad_user(action: str, place: int) -> str:
+    return f"{room(action, place)}-user-{place}"
+
+
+@pytest.fixture(scope="module")
+def scene(kafka: Cluster) -> Iterator[Scene]:
+    bad = frozenset(bad_user(action, place) for action, place in ROOMS)
+    with Scene(kafka.bootstrap_servers, *LATENCY) as scene:
+        scene.fault(bad_user_list=sorted(bad))
+        # A refused call may have applied nothing, as the bans', or everything but the bad one, as the unbans'.
+        scene.fault(refused_applies="all", endpoint=ENDPOINTS[UNBAN])
+        load = scene.send([one for action, place in ROOMS for one in commands(action, place)])
+        scene.play_until(lambda: load.done, 10.0, "produced")
+        scene.stage.start_worker({"dedupe": {"effect_window_seconds": 0}})
+        scene.play_to_the_end()
+        report = scene.judged(bad)
+        assert report.clean, report.examples
+        yield scene
+
+
+def commands(action: str, place: int) -> Iterator[Planned]:
+    name = room(action, place)
+    for number in range(USERS):
+        yield command(
+            action,
+            name,
+            f"{name}-user-{number}",
+            f"{name}-{number}",
+            duration=3600 if action == BAN else None,
+            reason="raid" if action in {BAN, KICK} else None,
+        )
+
+
+def requests_to(scene: Scene, action: str, place: int) -> list[Request]:
+    return [one for one in scene.requests() if one.target == room(action, place)]
+
+
+def outcome_of(scene: Scene, command_id: str) -> Published:
+    (found,) = (one for one in scene.outcomes if one.body.command_id == command_id)
+    return found
+
+
+@pytest.mark.parametrize("action", PLACES)
+def test_one_bad_user_of_twenty_costs_at_most_seven_calls_wherever_it_stands(
+    scene: Scene, action: str
+) -> None:
+    calls = {place: requests_to(scene, action, place) for place in PLACES[action]}
+
+    assert all(len(requests[0].users) == USERS for requests in calls.values()), "they did not share a call"
+    assert max(len(requests) for requests in calls.values()) <= MOST_CALLS
+    assert all(requests[0].code == CODES[action] for requests in calls.values())
+
+
+@pytest.mark.parametrize("action", PLACES)
+def test_the_nineteen_others_are_applied(scene: Scene, action: str) -> None:
+    for place in PLACES[action]:
+        others = [number for number in range(USERS) if number != place]
+        outcomes = [outcome_of(scene, f"{room(action, place)}-{number}").body for number in others]
+
+        assert {one.status for one in outcomes} == {"succeeded"}
+        applied = {user for request in requests_to(scene, action, place) for user in request.applied}
+        assert applied == {f"{room(action, place)}-user-{number}" for number in others}
+
+
+@pytest.mark.parametrize("action", PLACES)
+def test_the_bad_ones_outcome_names_the_code_and_is_dead_lettered(scene: Scene, action: str) -> None:
+    for place in PLACES[action]:
+        body = outcome_of(scene, f"{room(action, place)}-{place}").body
+        (result,) = body.results
+
+        assert (body.status, result.user_id) == ("failed", bad_user(action, place))
+        assert result.error_code == CODES[action]
+        assert body.error is not None
+        assert str(CODES[action]) in f"{body.error.code} {body.error.message}"
+        letters = [one for one in scene.reader.read.letters if one.outcome_id == body.outcome_id]
+        assert len(letters) == 1
+
+
+def test_nobody_else_is_dead_lettered(scene: Scene) -> None:
+    assert len(scene.reader.read.letters) == len(ROOMS)

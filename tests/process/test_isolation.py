@@ -1,0 +1,26 @@
+# One room that hangs among fifty under load: the others must not feel it.
+#
+# The long form, with Tencent's own timeout, is tests/benchmarks/bench_outage.py.
+
+import pytest
+
+from tests.conftest import Cluster
+from tests.process.hanging import Story, play
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(scope="module")
+def story(kafka: Cluster) -> Story:
+    return play(kafka.bootstrap_servers, rate=300, limit=48, hang=6.0, timeout=4.0)
+
+
+def test_while_the_busiest_room_hangs_the_others_keep_their_rate(story: Story) -> None:
+    assert story.hung_requests > 0
+    assert story.kept_elsewhere >= 0.95
+
+
+def test_what_hung_is_carried_out_afterwards_and_nothing_has_failed(story: Story) -> None:
+    assert story.statuses == {"succeeded": story.commands}
+    assert story.letters == 0
+    assert story.report.clean, story.report.examples

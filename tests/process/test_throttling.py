@@ -1,0 +1,33 @@
+# Tencent takes fewer calls than its documentation says: the worker finds the true limit by itself, and uses it.
+#
+# The long form, with figures, is tests/benchmarks/bench_throttling.py.
+
+import pytest
+
+from tests.conftest import Cluster
+from tests.process.throttled import Story, play
+
+pytestmark = pytest.mark.kafka
+
+TRUE_LIMIT = 120
+
+
+@pytest.fixture(scope="module")
+def story(kafka: Cluster) -> Story:
+    return play(kafka.bootstrap_servers, limit=TRUE_LIMIT, after=8.0, look=5)
+
+
+def test_ten_seconds_after_the_limit_fell_hardly_a_request_is_throttled(story: Story) -> None:
+    assert story.storm > 0, "the limit was never felt"
+    assert story.throttled < 0.02
+
+
+def test_and_the_true_limit_is_used(story: Story) -> None:
+    # The benchmark asks for 90 %. Here the machine is shared, and halving at each refusal would use 78 %.
+    assert story.usually_used >= 0.85
+
+
+def test_being_throttled_fails_nothing(story: Story) -> None:
+    assert story.statuses == {"succeeded": story.statuses["succeeded"]}
+    assert story.letters == 0
+    assert story.report.clean, story.report.examples
