@@ -244,6 +244,7 @@ def _members(evidence: Evidence, first: "Mapping[str, Published]") -> "Iterator[
 
 def _wishes(evidence: Evidence, first: "Mapping[str, Published]") -> dict[Line, list[Wish]]:
     lines: dict[Line, list[Wish]] = defaultdict(list)
+    held: set[tuple[int, str | None, str]] = set()
     for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
         planned = sent.planned
         if planned.effect is None:
@@ -253,29 +254,25 @@ def _wishes(evidence: Evidence, first: "Mapping[str, Published]") -> dict[Line, 
         tries = _tries(published.body) if published else None
         for user in planned.users:
             result = results.get(user)
+            record = (sent.partition, planned.command_id, user)
             lines[planned.target, user].append(
                 Wish(
                     planned.effect,
                     result.status if result else "",
                     tries,
                     published.at if published else float("inf"),
-                    repeats=_repeats(result, planned.command_id, first),
+                    repeats=record in held,
                     request_id=result.request_id if result else None,
                     name=_name(evidence, sent),
                 )
             )
+            if result is not None and result.status in {*IN_PLACE, "duplicate"}:
+                held.add(record)
     return lines
 
 
 def _tries(body: Body) -> frozenset[tuple[str, str]] | None:
     return None if body.calls_omitted else frozenset((one.call_id, one.sent_at) for one in body.calls)
-
-
-def _repeats(result: Result | None, command_id: str | None, first: "Mapping[str, Published]") -> bool:
-    if result is None or result.duplicate_of is None:
-        return False
-    other = first.get(result.duplicate_of)
-    return other is not None and other.body.command_id == command_id
 
 
 def _effects(requests: "Iterable[Request]") -> dict[Line, list[Applied]]:

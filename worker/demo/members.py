@@ -32,7 +32,7 @@ class Wish:
         tries: The requests that the outcome lists; None when it does not list all.
         published: When its outcome was published, seconds since 1970.
         request_id: Of the request that decided, where the API gives one.
-        repeats: It is a duplicate of a record with the same command_id (and not of another command's effect).
+        repeats: A record with the same command_id was carried out before, so that this one asks for nothing.
         name: For the message.
 
     """

@@ -37,6 +37,7 @@ WORKER_DEADLINE: Final = 60.0
 DRAIN_SECONDS: Final = 10.0
 CLOSING: Final = 10.0
 """What a replica may need after its drain to publish and to close, in seconds."""
+BOOTSTRAP_MS: Final = 10_000
 ANSWER_TIMEOUT: Final = 5.0
 KEY_BYTES: Final = 32
 WORKER: Final = (sys.executable, "-m", "worker")
@@ -219,7 +220,7 @@ class Stage:
 
     @contextlib.contextmanager
     def _admin(self) -> Any:
-        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
         try:
             yield admin
         finally:

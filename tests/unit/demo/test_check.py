@@ -185,6 +185,22 @@ def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order_and_leav
     assert found(evidence) == {Fault.OUT_OF_ORDER, Fault.WRONG_STATE}
 
 
+def test_a_repeat_of_a_duplicate_asks_for_nothing_even_after_something_else_came() -> None:
+    """
+    unban, unban under another id (a duplicate by its effect), ban, and the second unban's record again.
+    """
+    worker = StandIn()
+    for planned in (_unban("one"), _unban("two"), _ban("three"), _unban("two")):
+        worker.carry_out(planned)
+    evidence = worker.evidence
+    first, second, third, fourth = evidence.outcomes
+    duplicate = result_with(status="duplicate", duplicate_of=first.body.outcome_id)
+    second, fourth = (body_with(status="duplicate", calls=[])(duplicate(one)) for one in (second, fourth))
+    requests = tuple(one for number, one in enumerate(evidence.requests) if number in {0, 2})
+
+    assert found(replace(evidence, outcomes=(first, second, third, fourth), requests=requests)) == set()
+
+
 def test_201_requests_in_a_rolling_second_are_found_even_across_full_seconds() -> None:
     one = _applied_requests()[0]
     burst = tuple(
