@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.chart import chart
+from tests.chart.mounts import SECRET, mounted
 from worker.runtime import wiring
 from worker.runtime.http import Server
 from worker.settings import Settings
@@ -33,56 +34,31 @@ NARROWER = {
 """Bounds that the chart draws closer on purpose."""
 
 
-def _mounted(rendered: chart.Rendered, folder: Path) -> tuple[Path, dict[str, str]]:
-    """
-    The files and the environment that the worker would find in its pod, below a folder.
-    """
-    pod, container = rendered.pod(), rendered.container()
-    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    secrets = next(volume for volume in pod["volumes"] if volume["name"] == "secrets")
-    for source in secrets["projected"]["sources"]:
-        for item in source["secret"]["items"]:
-            path = folder / mounts["secrets"].lstrip("/") / item["path"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("a-key-from-a-secret\n")
-    settings = yaml.safe_dump(rendered.settings()).replace(mounts["secrets"], str(folder) + mounts["secrets"])
-    environment: dict[str, str] = {}
-    for item in container["env"]:
-        value = item.get("value", f"the-{item['name'].lower().replace('_', '-')}")
-        for name, known in environment.items():
-            value = value.replace(f"$({name})", known)
-        environment[item["name"]] = value
-    config = folder / environment["WORKER_CONFIG"].lstrip("/")
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(settings)
-    return config, environment
-
-
 @pytest.mark.parametrize("use", USES)
 def test_the_worker_accepts_the_settings_of_every_use(use: str, tmp_path: Path) -> None:
     """
     Its own loader reads file and environment as in the pod: unknown names, wrong values and contradictions would be refused.
     """
     rendered = chart.render(base=use)
-    config, environment = _mounted(rendered, tmp_path)
+    config, environment = mounted(rendered, tmp_path)
 
     settings = Settings.load(config, environment)
 
-    assert settings.kafka.instance_id == "the-pod-namespace.the-pod-name"
+    assert settings.kafka.instance_id == f"{chart.NAMESPACE}.the-pod-name"
     assert settings.server.port == rendered.container()["ports"][0]["containerPort"]
     for app in settings.tencent.apps.values():
-        assert app.key() == "a-key-from-a-secret"
+        assert app.key() == SECRET
 
 
 @pytest.mark.parametrize("use", ["scram-keda", "everything"])
 def test_the_worker_finds_the_sasl_password_in_its_file_and_the_name_in_its_variable(
     use: str, tmp_path: Path
 ) -> None:
-    config, environment = _mounted(chart.render(base=use), tmp_path)
+    config, environment = mounted(chart.render(base=use), tmp_path)
 
     options = Settings.load(config, environment).kafka.options()
 
-    assert options["sasl_plain_password"] == "a-key-from-a-secret"
+    assert options["sasl_plain_password"] == SECRET
     assert options["sasl_plain_username"] == environment["WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME"]
 
 
@@ -100,7 +76,7 @@ def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tm
     """
     Two places that default differently would make the reference page a lie.
     """
-    config, _ = _mounted(chart.render(), tmp_path)
+    config, _ = mounted(chart.render(), tmp_path)
     least = {
         "kafka": {"bootstrap_servers": ["kafka.kafka.svc:9092"]},
         "tencent": {"apps": yaml.safe_load(config.read_text())["tencent"]["apps"]},
@@ -120,7 +96,7 @@ def test_the_margin_beyond_the_drain_is_what_the_worker_may_take_to_close(tmp_pa
     After the drain it hands over, closes the consumer and closes the publisher; killed in the middle it would leave a
     transaction open, which holds back every reader.
     """
-    config, _ = _mounted(chart.render(), tmp_path)
+    config, _ = mounted(chart.render(), tmp_path)
     defaults = yaml.safe_load((chart.folder() / "values.yaml").read_text())
 
     handover = Settings.load(config, {}).kafka.handover_seconds
