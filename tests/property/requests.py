@@ -138,6 +138,7 @@ class Requests:
         self._open_calls: dict[str, Request] = {}
         self.by_id: dict[str, Request] = {}
         self.latest = 0.0
+        self.counted = 0
 
     def left(self, request: Request, owned: "dict[int, Assignment]", wall: float) -> None:
         """

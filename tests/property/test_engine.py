@@ -1,14 +1,346 @@
-# The promises as invariants of the engine, under every order of events that an adversary finds.
+# The engine against everything that may happen to it, in any order that may be: the promises are the invariants.
+#
+# Hypothesis plays, and shrinks what it finds to the shortest history. The default profile always plays the same histories,
+# in seconds; TEST_PROPERTY_PROFILE=thorough plays new ones for minutes.
 
-from hypothesis import HealthCheck, settings
+import os
+import sys
+from typing import Any, Final
 
-from tests.property.machine import EngineMachine
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-EngineMachine.TestCase.settings = settings(
-    max_examples=150,
-    stateful_step_count=60,
-    deadline=None,
-    derandomize=True,  # the default run goes red for a change of the code, not by chance
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+from tests.property import settling
+from tests.property.answers import ANSWERS, DONE, OUTAGE, Answer
+from tests.property.topic import NAME
+from tests.property.world import GRAIN, Doing, Flying, World
+from worker.domain.outcomes import Worker
+from worker.domain.rules import Rules
+from worker.domain.times import rfc3339
+
+PARTITIONS: Final = 2
+TARGETS: Final = ("a", "b", "c", "d", "e")
+"""The target's place in this row, modulo the number of partitions, is its partition."""
+FEW_USERS: Final = st.sampled_from([["u1"], ["u2"], ["u1", "u2"], ["u2", "u3", "u1"]])
+CROWD: Final = [f"u{number}" for number in range(1, 26)]
+SHAPES: Final[tuple[dict[str, Any], ...]] = (
+    {"action": "group.ban_group_member", "duration": 3600},
+    {"action": "group.unban_group_member"},
+    {"action": "group.ban_group_member", "duration": 60, "reason": "spam"},
+    {"action": "group.ban_group_member", "duration": 60, "reason": "scam"},
+    {"action": "group.ban_group_member", "duration": 0},
+    {"action": "room.kick_user_out", "reason": "spam"},
+    {"action": "room.update_room_member_info", "member_info": {"name_card": "x"}},
+    {
+        "action": "room.update_room_member_info",
+        "member_info": {"name_card": "y", "role": "Member", "custom_info": "z"},
+    },
+    {"action": "live.unban_member"},
 )
-test_every_promise_holds_whatever_the_order_of_events = EngineMachine.TestCase
+GARBAGE: Final = (b"{", None, b'{"command_id": "bad", "action": "group.ban_group_member"}')
+PICK: Final = st.integers(0, 7)
+SECONDS: Final = st.sampled_from([0.0, GRAIN, 0.0625, 0.25, 1.0, 3.0, 6.0, 31.0, 61.0, 700.0])
+STEPS: Final = st.sampled_from([-3600.0, -5.0, 0.5, 30.0, 4000.0])
+
+
+class Play(RuleBasedStateMachine):
+    """
+    One engine after another, on one topic.
+    """
+
+    world: World
+
+    @initialize(
+        quota=st.sampled_from([2, 5, 40]),
+        max_gap=st.sampled_from([20_000, 6, 2]),
+        max_open_bytes=st.sampled_from([1 << 28, 900]),
+        reasons_matter=st.booleans(),
+        supersede=st.booleans(),
+        max_attempts=st.sampled_from([8, 1, 2]),
+        give_up_after=st.sampled_from([600.0, None, 5.0]),
+        effect_window=st.sampled_from([60.0, 0.0]),
+        restore_records=st.sampled_from([5000, 2]),
+        window_from_send=st.booleans(),
+        metadata_bytes=st.sampled_from([4096, 8, 4]),
+        max_unpublished=st.sampled_from([5000, 2]),
+    )
+    def begun(self, metadata_bytes: int, max_unpublished: int, quota: int, **chosen: Any) -> None:
+        rules = Rules(
+            topic=NAME,
+            partitions=PARTITIONS,
+            apps={"main": "administrator", "second": "root"},
+            default_app="main",
+            worker=Worker("worker", "1"),
+            default_calls_per_second=quota,
+            window=1.0625 if chosen["window_from_send"] else 1.0,
+            dedupe_window=3600.0,
+            **chosen,
+        )
+        self.world = World(rules, metadata_bytes, max_unpublished)
+        self.world.assign(0)
+        self.world.pass_time(3.0)
+        self.world.tick()
+
+    # Commands
+
+    @rule(
+        shapes=st.lists(
+            st.tuples(st.sampled_from(SHAPES), st.sampled_from(TARGETS), FEW_USERS), min_size=1, max_size=6
+        ),
+        skip=st.sampled_from([0, 0, 0, 1, 5]),
+    )
+    def commanded(self, shapes: list[tuple[dict[str, Any], str, list[str]]], skip: int) -> None:
+        for shape, target, users in shapes:
+            self._command(shape, target, users, skip=skip)
+        self._fetch_all()
+
+    @rule(shape=st.sampled_from(SHAPES), room=st.sampled_from(TARGETS), size=st.sampled_from([25, 20, 7, 3]))
+    def crowd_commanded(self, shape: dict[str, Any], room: str, size: int) -> None:
+        self._command(shape, room, CROWD[:size])
+        self._fetch_all()
+
+    @rule(
+        shape=st.sampled_from(SHAPES),
+        room=st.sampled_from(TARGETS),
+        users=FEW_USERS,
+        ends_in=st.sampled_from([-1, 1, 4, 30, 5000]),
+        of_ban=st.booleans(),
+        app=st.sampled_from(["main", "second"]),
+    )
+    def expiring_commanded(
+        self, shape: dict[str, Any], room: str, users: list[str], ends_in: int, of_ban: bool, app: str
+    ) -> None:
+        until = rfc3339(float(int(self.world.wall)) + ends_in)
+        if of_ban and "duration" in shape:
+            fields = {**shape, "banned_until": until, "app": app}
+            del fields["duration"]
+        else:
+            fields = {**shape, "not_after": until, "app": app}
+        self._command(fields, room, users)
+        self._fetch_all()
+
+    @rule(pick=PICK, change=st.sampled_from([{}, {}, {}, {"user_ids": ["u9"]}, {"metadata": {"a": 1}}]))
+    def repeated(self, pick: int, change: dict[str, Any]) -> None:
+        records = [each for one in self.world.topic.partitions for each in one.records if each.fields]
+        if records:
+            record = records[-1 - pick % len(records)]
+            assert record.fields is not None
+            self.world.topic.append(record.partition, record.key, {**record.fields, **change}, 0)
+            self._fetch_all()
+
+    @rule(
+        value=st.sampled_from(GARBAGE),
+        number=st.integers(0, PARTITIONS - 1),
+        key=st.sampled_from([None, b"k"]),
+    )
+    def garbage_came(self, value: bytes | None, number: int, key: bytes | None) -> None:
+        self.world.topic.append(number, key, value, 0)
+        self._fetch_all()
+
+    @rule(number=st.integers(0, PARTITIONS - 1), back=st.integers(1, 9))
+    def fetched_again(self, number: int, back: int) -> None:
+        assignment = self.world.owned.get(number)
+        if assignment is not None:
+            before = assignment.position
+            assignment.position = max(assignment.first, before - back)
+            self.world.fetch(number, back)
+            assignment.position = max(assignment.position, before)
+
+    def _command(self, shape: dict[str, Any], target: str, users: list[str], skip: int = 0) -> None:
+        world = self.world
+        world.ids += 1
+        kind = "group_id" if shape["action"].startswith("group") else "room_id"
+        fields = {"command_id": f"c{world.ids}", kind: target, "user_ids": users, **shape}
+        world.topic.append(TARGETS.index(target) % PARTITIONS, target.encode(), fields, skip)
+
+    def _fetch_all(self) -> None:
+        for number in self.world.owned:
+            self.world.fetch(number, 10)
+
+    # Calls
+
+    @rule(
+        pick=PICK,
+        answer=st.sampled_from(ANSWERS),
+        late=st.sampled_from([0.0, 0.0, 0.125]),
+        over=st.booleans(),
+    )
+    @precondition(lambda self: self._doing(Doing.OUT))
+    def answered(self, pick: int, answer: Answer, late: float, over: bool) -> None:
+        flying = self._pick(Doing.OUT, pick)
+        self._answer(flying, answer, late)
+        if over and flying.doing is Doing.ENDED and flying.call_id in self.world.calls:
+            self.world.decide(flying, patient=True)
+
+    @rule(good=st.integers(1, 6))
+    @precondition(lambda self: self._doing(Doing.OUT))
+    def answered_well(self, good: int) -> None:
+        for flying in self._doing(Doing.OUT)[:good]:
+            self._answer(flying, DONE, 0.0)
+            if flying.call_id in self.world.calls:
+                self.world.decide(flying, patient=True)
+
+    @rule(answer=st.sampled_from(OUTAGE))
+    @precondition(lambda self: self._doing(Doing.OUT))
+    def all_failed(self, answer: Answer) -> None:
+        for flying in self._doing(Doing.OUT):
+            self._answer(flying, answer, 0.0)
+
+    @rule(pick=PICK, patient=st.sampled_from([True, True, False]))
+    @precondition(lambda self: self._doing(Doing.ENDED))
+    def decided(self, pick: int, patient: bool) -> None:
+        self.world.decide(self._pick(Doing.ENDED, pick), patient=patient)
+
+    @rule(pick=PICK)
+    @precondition(lambda self: self._doing(Doing.WAITING))
+    def asked(self, pick: int) -> None:
+        self.world.ask(self._pick(Doing.WAITING, pick))
+
+    @rule()
+    def strangers_spoke(self) -> None:
+        engine, now = self.world.engine, self.world.now
+        self.world.settle(engine.asked("nobody", now))
+        self.world.settle(engine.answered("nobody", now))
+        assert not engine.may_retry("nobody", now)
+
+    def _answer(self, flying: Flying, answer: Answer, late: float) -> None:
+        world = self.world
+        world.requests.counted += 1
+        request_id = f"r{world.requests.counted}"
+        world.end_try(flying, answer.as_try(flying.request, request_id, world.now - late))
+
+    def _doing(self, doing: Doing) -> list[Flying]:
+        return [flying for flying in self.world.calls.values() if flying.doing is doing]
+
+    def _pick(self, doing: Doing, pick: int) -> Flying:
+        found = self._doing(doing)
+        return found[pick % len(found)]
+
+    # Transactions
+
+    @rule()
+    def published(self) -> None:
+        self.world.publish()
+
+    @rule()
+    @precondition(lambda self: self.world.publication is None)
+    def transaction_begun(self) -> None:
+        self.world.begin_transaction()
+
+    @rule(commit=st.booleans())
+    @precondition(
+        lambda self: self.world.publication is not None and self.world.publication.committed is None
+    )
+    def transaction_ended(self, commit: bool) -> None:
+        self.world.end_transaction(commit=commit)
+
+    @rule(too_large=st.booleans())
+    @precondition(
+        lambda self: self.world.publication is not None and self.world.publication.committed is not None
+    )
+    def transaction_told(self, too_large: bool) -> None:
+        self.world.tell_of_transaction(too_large=too_large)
+
+    # Partitions
+
+    @rule(number=st.integers(0, PARTITIONS - 1), settled=st.booleans())
+    def assigned(self, number: int, settled: bool) -> None:
+        world = self.world
+        publication = world.publication
+        in_doubt = publication is not None and publication.committed is None and number in publication.claim
+        if number not in world.owned and not in_doubt:
+            world.assign(number)
+            world.fetch(number, 3)
+            if settled:
+                world.pass_time(3.0)
+                world.tick()
+
+    @rule(number=st.integers(0, PARTITIONS - 1))
+    @precondition(lambda self: self.world.owned)
+    def revoking(self, number: int) -> None:
+        if number in self.world.owned:
+            self.world.begin_to_revoke([number])
+
+    @rule(both=st.booleans(), number=st.integers(0, PARTITIONS - 1))
+    @precondition(lambda self: self.world.owned)
+    def revoked(self, both: bool, number: int) -> None:
+        numbers = [each for each in self.world.owned if both or each == number]
+        self.world.revoke(numbers)
+
+    @rule(number=st.integers(0, PARTITIONS - 1))
+    @precondition(lambda self: self.world.owned)
+    def taken_away(self, number: int) -> None:
+        if number in self.world.owned:
+            self.world.take_away(number)
+
+    @rule()
+    def stopping(self) -> None:
+        self.world.stop()
+
+    @rule()
+    def drained(self) -> None:
+        settling.drain(self.world)
+
+    @rule()
+    def crashed(self) -> None:
+        self.world.crash()
+
+    # Time
+
+    @rule(seconds=SECONDS)
+    def ticked(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+        self.world.tick()
+
+    @rule()
+    def woken(self) -> None:
+        self.world.wake()
+
+    @rule(seconds=st.sampled_from([GRAIN, 0.25, 1.0]))
+    def time_passed(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule(seconds=STEPS)
+    def clock_stepped(self, seconds: float) -> None:
+        self.world.wall += seconds
+        self.world.tick()
+
+    # Promises
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        if hasattr(self, "world"):
+            self.world.judge()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world") and not self.has_failed:
+            settling.settle_everything(self.world)
+
+    @property
+    def has_failed(self) -> bool:
+        """
+        Whether the history is being given up.
+        """
+        return sys.exception() is not None
+
+
+PROFILES: Final = {
+    "default": settings(
+        max_examples=100,
+        stateful_step_count=50,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    ),
+    "thorough": settings(
+        max_examples=3000,
+        stateful_step_count=120,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    ),
+}
+TestEngine = Play.TestCase
+TestEngine.settings = PROFILES[os.environ.get("TEST_PROPERTY_PROFILE", "default")]

@@ -135,10 +135,10 @@ class World:
 
     def wake(self) -> None:
         """
-        The timer that the engine has asked for goes off.
+        The timer that the engine has asked for goes off: never before its time, and no clock stands still.
         """
         wake_at = ceil(self.engine.wake_at() / GRAIN) * GRAIN
-        self.pass_time(max(0.0, wake_at - self.now))
+        self.pass_time(max(GRAIN, wake_at - self.now))
         self.tick()
 
     # Partitions

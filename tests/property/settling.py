@@ -1,0 +1,142 @@
+# The end of a history: nothing goes wrong any more, everything is answered, and then all must be told and nothing held.
+#
+# A history that cannot be brought to its end by good answers alone has hung: P1 and P10.
+
+from typing import TYPE_CHECKING, Final
+
+from tests.property.answers import DONE
+from tests.property.world import Doing
+
+if TYPE_CHECKING:
+    from tests.property.world import World
+
+MOST_ROUNDS: Final = 400
+"""Each lets the engine's timer go off once, so at most a second passes; locks last a minute, probes of halts wait half of one."""
+LULL: Final = 80
+"""Seconds after which no effect, delay or expiry may be held any more."""
+FEW: Final = 130
+"""So many commands that are done may be among those that could expire: less is not worth tidying up."""
+
+
+def answer_all(world: "World") -> None:
+    """
+    Every request is answered well, and every call goes on.
+    """
+    for flying in list(world.calls.values()):
+        if world.calls.get(flying.call_id) is not flying:
+            continue
+        if flying.doing is Doing.OUT:
+            world.end_try(flying, DONE.as_try(flying.request, f"end {id(flying.request)}", world.now))
+        if flying.doing is Doing.ENDED and world.calls.get(flying.call_id) is flying:
+            world.decide(flying, patient=True)
+        if flying.doing is Doing.WAITING and world.calls.get(flying.call_id) is flying:
+            world.ask(flying)
+
+
+def settle_everything(world: "World") -> None:
+    """
+    A process that is not stopping gets all partitions, good answers and time. Then every record must be told.
+    """
+    if world.publication is not None:
+        world.publish()
+    if world.is_stopping or not all(world.is_own(number) for number in world.owned):
+        world.crash()
+    closing = [number for number, each in world.owned.items() if each.may_end is not None]
+    world.revoke(closing)
+    for number in range(len(world.topic.partitions)):
+        if number not in world.owned:
+            world.assign(number)
+    for _ in range(MOST_ROUNDS):
+        for number in world.owned:
+            world.fetch(number, 20)
+        answer_all(world)
+        world.publish()
+        world.judge()
+        if is_over(world):
+            break
+        world.wake()
+    for partition in world.topic.partitions:
+        for record in partition.records:
+            assert partition.is_settled(record.offset), (
+                f"P1: nobody was told of {record.outcome_id}: {world.engine!r}"
+            )
+        world.topic.judge(partition)
+    for _ in range(LULL):
+        answer_all(world)
+        world.wake()
+    judge_memory(world)
+
+
+def is_over(world: "World") -> bool:
+    """
+    Whether everything is told, and nothing is on its way.
+    """
+    return not world.calls and all(
+        partition.is_settled(record.offset)
+        for partition in world.topic.partitions
+        for record in partition.records
+    )
+
+
+def judge_memory(world: "World") -> None:
+    """
+    Once there is nothing to do, nothing is held but what is known of the past.
+    """
+    engine = world.engine
+    dispatch, lines, ledger = engine._dispatch, engine._lines, engine._ledger
+    held = {
+        "commands": engine.open,
+        "bytes": engine._intake.open_bytes,
+        "calls": len(dispatch.flights),
+        "lines": len(lines),
+        "delays": len(lines._delays),
+        "complete": len(lines.complete),
+        "results": ledger.unpublished,
+        "anchors": len(ledger._anchors) + len(ledger._anchoring),
+        "effects": len(lines.effects),
+    }
+    for lane in dispatch.lanes:
+        held |= {
+            f"{lane!r} waiting": lane.queue.waiting,
+            f"{lane!r} asking": len(lane.asking),
+            f"{lane!r} calls": len(lane.flights),
+            f"{lane!r} targets": len(lane.queue.targets),
+            f"{lane!r} groups": len(lane.queue._groups),
+            f"{lane!r} started": len(lane.queue._started),
+            f"{lane!r} levels": sum(len(level) for level in lane.queue._levels),
+            f"{lane!r} held": len(lane.held),
+            f"{lane!r} requests out": lane.permits.out,
+            f"{lane!r} permits": lane.permits.used(world.now),
+            f"{lane!r} probe": int(lane.probe is not None or lane.app.probe is not None),
+        }
+    for partition in engine._partitions.values():
+        held |= {f"{partition!r} backlog": len(partition.backlog), f"{partition!r} ids": len(partition.by_id)}
+        assert not partition.paused, f"{partition!r} is never fetched again"
+    left = {name: count for name, count in held.items() if count}
+    assert not left, f"P10: {left} with nothing to do"
+    assert len(lines._expiries) <= FEW
+    assert engine.halts == [], "P8: good answers, and halted"
+
+
+def drain(world: "World") -> None:
+    """
+    SIGTERM, and good answers: what was started is finished and told, nothing else is started, and nothing will be repeated.
+    """
+    if world.publication is not None:
+        world.publish()
+    before = world.engine.snapshot(world.now).counts.given_up
+    world.stop()
+    for _ in range(MOST_ROUNDS):
+        answer_all(world)
+        world.publish()
+        if world.engine.idle and world.publication is None:
+            break
+        world.wake()
+    is_own = all(world.is_own(number) for number in world.owned)
+    assert world.engine.idle or not is_own, f"P12: {world.engine!r} is never drained"
+    if is_own and world.engine.snapshot(world.now).counts.given_up == before:
+        for number, assignment in world.owned.items():
+            for offset, user in assignment.carried:
+                told = world.topic.partitions[number].is_settled(offset)
+                assert told, f"P12: {user} of {number}-{offset} was begun, and is left to be done again"
+    world.crash()
