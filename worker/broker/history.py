@@ -30,6 +30,8 @@ FIRST_STEP: Final = 60.0
 """Seconds. The first look back; each further one goes back twice as far as the one before."""
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 5_000
+FETCH_BYTES: Final = 1024 * 1024
+"""It may run beside a worker, within the memory of its pod; compressed, a megabyte holds thousands of outcomes."""
 READ_SECONDS: Final = 30.0
 """The longest that a broker may give nothing while there is something to read."""
 
@@ -88,7 +90,12 @@ class History:
         self._options = options
         self._progress = progress
         self._read = 0
-        arguments = {**reader_arguments(options), "client_id": f"{options.client_name}-history"}
+        arguments = {
+            **reader_arguments(options),
+            "client_id": f"{options.client_name}-history",
+            "fetch_max_bytes": FETCH_BYTES,
+            "max_partition_fetch_bytes": FETCH_BYTES,
+        }
         try:
             self._reader = opened(KafkaConsumer, arguments)
         except errors.KafkaError as exc:
