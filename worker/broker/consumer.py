@@ -15,9 +15,10 @@ from kafka import KafkaConsumer, TopicPartition, errors
 from worker.broker.arguments import consumer_arguments
 from worker.broker.internals import finish_join, known_partitions, opened, release_parked
 from worker.broker.membership import Membership
-from worker.broker.rebalances import FENCED, Rebalances
+from worker.broker.rebalances import Rebalances
+from worker.broker.verdicts import TRANSIENT, ending
 from worker.domain.effects import Notice
-from worker.errors import BrokerError, FencedError, WorkerError
+from worker.errors import WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,8 +37,6 @@ LOOK_SECONDS: Final = 0.25
 """How often positions, lags and the count of partitions are looked at."""
 METADATA_SECONDS: Final = 1.0
 """How long the first join waits for the topic's metadata; longer than a broker needs."""
-TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
-"""What passes by itself. The last two are not marked as such by kafka-python; they come when brokers are replaced."""
 
 
 class Consumer:
@@ -194,7 +193,7 @@ class Consumer:
         except WorkerError as exc:
             self._listener.failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever it was, the thread is over and must not be so in silence
-            self._listener.failed(_translated(exc))
+            self._listener.failed(ending(exc))
 
     def _connected(self) -> tuple[KafkaConsumer, Rebalances] | None:
         wait = BACKOFF_SECONDS[0]
@@ -341,14 +340,3 @@ class Consumer:
 
     def _tell_failure(self, event: str, error: Exception, wait: float) -> None:
         self._notice(Notice(event, "warning", {"error": repr(error), "next_try_seconds": wait}))
-
-
-def _translated(error: Exception) -> WorkerError:
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    worker_error: WorkerError = (
-        FencedError(FENCED)
-        if isinstance(error, errors.FencedInstanceIdError)
-        else BrokerError(f"the consumer has ended: {cause!r}")
-    )
-    worker_error.__cause__ = error
-    return worker_error

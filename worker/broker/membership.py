@@ -6,7 +6,7 @@
 import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -144,3 +144,19 @@ class Membership:
         with self._lock:
             session = self._proven + self._session_timeout
         return min(session, self._polled + self._max_poll_interval) - self._margin
+
+
+class Owner(Protocol):
+    """
+    What the publisher asks the consumer: Consumer is one.
+    """
+
+    def claim(self, partitions: "Iterable[int]") -> "Claim | None":
+        """
+        What is owned now of these partitions; None if one of them is not.
+        """
+
+    def group_metadata(self, claim: "Claim") -> Any:
+        """
+        The member's identity, if every ownership of the claim still lasts; else None.
+        """

@@ -7,22 +7,22 @@
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
 from worker.broker import internals
 from worker.broker.arguments import producer_arguments, reader_arguments
 from worker.broker.records import fits, sendings
-from worker.broker.verdicts import FENCED, TOO_LARGE, TooLargeError, verdict
+from worker.broker.verdicts import FENCED, TOO_LARGE, TRANSIENT, TooLargeError, verdict
 from worker.domain.effects import Notice
 from worker.domain.publishing import Aborted, Fenced, Published, PublishResult, RecordTooLarge
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from worker.broker.membership import Claim
+    from worker.broker.membership import Claim, Owner
     from worker.broker.options import KafkaOptions
     from worker.broker.records import Sending
     from worker.domain.effects import Transaction
@@ -41,22 +41,6 @@ STALL_SECONDS: Final = 5.0
 """How often an unanswered commit is told of."""
 
 
-class Membership(Protocol):
-    """
-    What the publisher asks the consumer.
-    """
-
-    def claim(self, partitions: "Iterable[int]") -> "Claim | None":
-        """
-        What is owned now of these partitions; None if one of them is not.
-        """
-
-    def group_metadata(self, claim: "Claim") -> Any:
-        """
-        The member's identity, if every ownership of the claim still lasts; else None.
-        """
-
-
 class Publisher:
     """
     Publishes transactions. ``start()`` ends what a predecessor of the same name left open, and fences it.
@@ -65,7 +49,7 @@ class Publisher:
     """
 
     def __init__(
-        self, options: "KafkaOptions", membership: Membership, notice: "Callable[[Notice], None]"
+        self, options: "KafkaOptions", membership: "Owner", notice: "Callable[[Notice], None]"
     ) -> None:
         self._options = options
         self._membership = membership
@@ -152,7 +136,7 @@ class Publisher:
             try:
                 self._ready()
                 started = True
-            except errors.RetriableError as exc:
+            except TRANSIENT as exc:
                 self._tell("kafka.connect_failed", exc, next_try_seconds=wait)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
@@ -190,7 +174,7 @@ class Publisher:
             return self._abort(producer, transaction, exc, begun)
         try:
             answered = self._await(commit)
-        except errors.KafkaError as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever went wrong, the commit may have taken effect
             if isinstance(exc, FENCED) and not self._timed_out(begun):
                 return Fenced(repr(exc))
             answered = self._find_out(transaction, claim, exc)
@@ -256,7 +240,7 @@ class Publisher:
             self._tell("kafka.commit_unanswered", None)
         return True
 
-    def _find_out(self, transaction: "Transaction", claim: "Claim", error: errors.KafkaError) -> bool:
+    def _find_out(self, transaction: "Transaction", claim: "Claim", error: Exception) -> bool:
         """
         Whether a commit took effect whose answer is unknown.
 
@@ -274,7 +258,7 @@ class Publisher:
             try:
                 self._ready()
                 committed = self._committed(partition)
-            except errors.KafkaError as exc:
+            except Exception as exc:  # noqa: BLE001 - not before it is known may anything else be said
                 self._tell("kafka.commit_unknown", exc, next_try_seconds=wait)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])

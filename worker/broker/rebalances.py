@@ -4,12 +4,13 @@
 # it can rely on. A rebalance waits for the handover without blocking that thread: heartbeats go on.
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from kafka import TopicPartition, errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
 from worker.broker.internals import settled, witness_membership
+from worker.broker.verdicts import ID_TAKEN
 from worker.domain.effects import Notice
 from worker.errors import FencedError
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from worker.broker.listener import Listener
     from worker.broker.membership import Membership
     from worker.broker.options import KafkaOptions
-
-FENCED: Final = "another process has joined the group with this worker's instance_id"
 
 
 class Rebalances(AsyncConsumerRebalanceListener):
@@ -57,7 +56,7 @@ class Rebalances(AsyncConsumerRebalanceListener):
         Raises FencedError when another process has taken the static member id. ``poll()`` would not tell.
         """
         if self._fenced is not None:
-            raise FencedError(FENCED) from self._fenced
+            raise FencedError(ID_TAKEN) from self._fenced
 
     def readopt(self) -> None:
         """

@@ -1,15 +1,20 @@
-# What a failed transaction was: from kafka-python's errors to a PublishResult. Nothing is done about it here.
+# What kafka-python's errors mean: which pass by themselves, and what a failed transaction was (a PublishResult).
+# Nothing is done about it here.
 
 from typing import TYPE_CHECKING, Final
 
 from kafka import errors
 
 from worker.domain.publishing import Aborted, Fenced, MetadataRefused, PublishResult, RecordTooLarge
+from worker.errors import BrokerError, FencedError, WorkerError
 
 if TYPE_CHECKING:
     from worker.broker.records import Sending
     from worker.domain.effects import Transaction
 
+ID_TAKEN: Final = "another process has joined the group with this worker's instance_id"
+TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
+"""What passes by itself. The last two are not marked as such by kafka-python; they come when brokers are replaced."""
 FENCED: Final = (errors.ProducerFencedError, errors.InvalidProducerEpochError)
 """Another producer has begun with our transactional id, or the broker has ended our transaction for its age."""
 TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
@@ -51,3 +56,17 @@ def verdict(
         largest = max(sizes, key=lambda partition: sizes[partition])
         return MetadataRefused(largest, sizes[largest])
     return Aborted(text, generation=any(name in text for name in REBALANCING))
+
+
+def ending(error: Exception) -> WorkerError:
+    """
+    What to tell of an error that ended the consumer.
+    """
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    worker_error: WorkerError = (
+        FencedError(ID_TAKEN)
+        if isinstance(error, errors.FencedInstanceIdError)
+        else BrokerError(f"the consumer has ended: {cause!r}")
+    )
+    worker_error.__cause__ = error
+    return worker_error

@@ -138,9 +138,15 @@ def test_a_kafka_that_hangs_before_the_commit_leaves_one_outcome(
     assert len(own_cluster.outcomes(0)) == 2
 
 
+@pytest.mark.parametrize("error", [errors.RequestTimedOutError, RuntimeError])
 @pytest.mark.parametrize("arrives", [True, False], ids=["committed", "not committed"])
 def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
-    own_cluster: RealCluster, join: "Join", monkeypatch: pytest.MonkeyPatch, *, arrives: bool
+    own_cluster: RealCluster,
+    join: "Join",
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+    *,
+    arrives: bool,
 ) -> None:
     """
     If it were called aborted, a committed outcome would be published twice; if published, a lost one never.
@@ -155,7 +161,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
         monkeypatch.setattr(internals, "begin_commit", begin_commit)
         if arrives:
             assert begin_commit(producer).wait(10.0)
-        return _LostAnswer()
+        return _LostAnswer(error)
 
     monkeypatch.setattr(internals, "begin_commit", answer_lost)
     transaction = transaction_of([outcome_for(0, 1)], {0: Commit(2, "x")})
@@ -176,11 +182,12 @@ class _LostAnswer(internals.Pending):
     A commit whose connection broke before the answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, error: type[Exception]) -> None:
         super().__init__(None)
+        self._error = error
 
     def wait(self, timeout: float) -> bool:
-        raise errors.KafkaError(f"no answer within {timeout} s")
+        raise self._error(f"no answer within {timeout} s")
 
 
 def test_a_transaction_that_the_broker_ended_for_its_age_is_no_other_process(
