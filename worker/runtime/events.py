@@ -62,6 +62,12 @@ _ROWS: Final[tuple[Event, ...]] = (
         "worker.failed", "error", ("reason",), "The process ends with exit code 1. The traceback says where."
     ),
     Event(
+        "worker.refused",
+        "error",
+        ("reason",),
+        "It must not go on as it is: it starts nothing new and is not ready, until all replicas were stopped and started.",
+    ),
+    Event(
         "worker.killed", "warning", ("signal",), "A second signal came: the process ends without draining."
     ),
     Event(

@@ -336,6 +336,7 @@ class Service:
         """
         if self._refusal is None:
             self._refusal = reason
+            self._log("worker.refused", reason=reason)
             self._settle(self._engine.stopping(time.monotonic()))
 
     def _fail(self, error: WorkerError) -> None:
