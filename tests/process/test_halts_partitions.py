@@ -1,0 +1,55 @@
+# Partitions that are added while replicas run: keys move, so order and dedupe would not hold. The replicas halt and say so.
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import Cluster
+from tests.process.scene import Scene, command
+from worker.demo.contract import BAN
+from worker.demo.raid import Planned
+from worker.demo.stage import PARTITIONS
+
+pytestmark = pytest.mark.kafka
+
+COUNT = 60
+NOTICED_WITHIN = 20.0
+QUIET = 1.5
+"""So long is it watched that nothing is carried out any more, in seconds."""
+
+
+@pytest.fixture
+def scene(kafka: Cluster) -> Iterator[Scene]:
+    with Scene(kafka.bootstrap_servers) as scene:
+        # It looks at the topic each second instead of each minute.
+        worker = scene.stage.start_worker({"kafka": {"consumer": {"metadata_max_age_ms": 1000}}})
+        scene.stage.wait_until_ready(worker)
+        yield scene
+
+
+def test_a_replica_that_sees_another_count_of_partitions_halts_and_says_so(scene: Scene) -> None:
+    scene.send(bans("before"))
+    scene.play_to_the_end()
+
+    with scene.admin() as admin:
+        admin.create_partitions({scene.stage.topics.commands: PARTITIONS + 2})
+    scene.play_until(lambda: bool(scene.events("worker.refused")), NOTICED_WITHIN, "halted")
+    (told,) = scene.obstacles()
+    after = scene.send(bans("after"))
+    scene.play(QUIET)
+
+    assert f"has {PARTITIONS + 2} partitions now, and had {PARTITIONS} at the start" in told["reason"]
+    assert "stop all replicas, then start them again" in told["reason"]
+    (logged,) = scene.events("worker.refused")
+    assert (logged["level"], logged["reason"]) == ("error", told["reason"])
+    assert after.done
+    assert scene.outcomes_of(after) == []
+    assert not any("after" in user for one in scene.requests() for user in one.users)
+    assert scene.ask("/livez")[0] == 200
+    scene.end()
+
+
+def bans(stem: str) -> list[Planned]:
+    return [
+        command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60) for each in range(COUNT)
+    ]

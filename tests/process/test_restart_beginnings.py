@@ -1,0 +1,162 @@
+# Where a worker begins: in a topic that its group has never read, and at an offset that Kafka no longer has.
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from tests.conftest import Cluster
+from tests.process.scene import Scene, command
+from worker.demo.contract import BAN
+from worker.demo.raid import Planned
+from worker.demo.stage import PARTITIONS
+from worker.demo.topics import Load
+
+if TYPE_CHECKING:
+    from worker.demo.processes import Process
+
+pytestmark = pytest.mark.kafka
+
+COUNT = 30
+"""Commands of one load: enough that each partition gets some."""
+STOP_WITHIN = 20.0
+READY_WITHIN = 30.0
+
+
+@pytest.fixture
+def scene(kafka: Cluster) -> Iterator[Scene]:
+    with Scene(kafka.bootstrap_servers) as scene:
+        yield scene
+
+
+def bans(stem: str) -> list[Planned]:
+    return [
+        command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60) for each in range(COUNT)
+    ]
+
+
+def produced(scene: Scene, stem: str) -> Load:
+    load = scene.send(bans(stem))
+    scene.play_until(lambda: load.done, READY_WITHIN, "produced")
+    return load
+
+
+def started(scene: Scene, start: str) -> "Process":
+    worker = scene.stage.start_worker({"kafka": {"start": start}})
+    scene.play_until(lambda: scene.stage.is_ready(worker), READY_WITHIN, "ready")
+    return worker
+
+
+def outcomes_of(scene: Scene, load: Load) -> list[str]:
+    return [one.body.status for one in scene.outcomes_of(load)]
+
+
+def all_succeeded(scene: Scene, load: Load) -> bool:
+    return outcomes_of(scene, load) == ["succeeded"] * COUNT
+
+
+def test_a_worker_that_starts_at_the_latest_leaves_what_was_there_and_misses_nothing_after_it(
+    scene: Scene,
+) -> None:
+    before = produced(scene, "before")
+
+    worker = started(scene, "latest")
+    worker.stop(STOP_WITHIN)
+    while_away = produced(scene, "while-away")
+    started(scene, "latest")
+    after = produced(scene, "after")
+    scene.play_until(lambda: all_succeeded(scene, after), READY_WITHIN, "carried out")
+    scene.end()
+
+    told = scene.events("kafka.no_committed_offset")
+    assert {line["start"] for line in told} == {"latest"}
+    assert sum(line["records"] for line in told) == 0
+    assert scene.events("kafka.no_committed_offset", replica=1) == []
+    assert outcomes_of(scene, before) == []
+    assert all_succeeded(scene, while_away)
+    assert {user.partition("-")[0] for one in scene.requests() for user in one.users} == {"while", "after"}
+
+
+def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since_and_tells_how_old_that_is(
+    scene: Scene,
+) -> None:
+    before = produced(scene, "before")
+    scene.play(0.1)
+    moment = time.time()
+    scene.play(0.1)
+    since = produced(scene, "since")
+
+    written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f"{moment % 1:.3f}"[1:] + "+00:00"
+    started(scene, written)
+    scene.play_until(lambda: all_succeeded(scene, since), READY_WITHIN, "carried out")
+    scene.end()
+
+    told = scene.events("kafka.no_committed_offset")
+    assert sum(line["records"] for line in told) == COUNT
+    assert all(0 < line["oldest_age_seconds"] < READY_WITHIN for line in told if line["records"])
+    assert outcomes_of(scene, before) == []
+
+
+def test_commands_that_kafka_has_deleted_unread_are_told_and_counted_and_the_rest_is_carried_out(
+    scene: Scene,
+) -> None:
+    worker = started(scene, "earliest")
+    first = produced(scene, "first")
+    scene.play_until(lambda: all_succeeded(scene, first), READY_WITHIN, "carried out")
+    worker.stop(STOP_WITHIN)
+    deleted = produced(scene, "deleted")
+    with scene.admin() as admin:
+        admin.delete_records(dict.fromkeys(scene.places(), -1))
+    kept = produced(scene, "kept")
+
+    started(scene, "latest")
+    scene.play_until(lambda: all_succeeded(scene, kept), READY_WITHIN, "carried out")
+    told = scene.events("offset.out_of_range", replica=1)
+    counted = scene.metric("moderation_worker_offsets_out_of_range_total", replica=1)
+    scene.end()
+
+    assert {line["partition"] for line in told} == set(range(PARTITIONS))
+    assert {line["level"] for line in told} == {"error"}
+    assert sum(line["lost"] for line in told) == COUNT
+    assert all(line["was"] + line["lost"] == line["now"] for line in told)
+    assert counted == PARTITIONS
+    assert outcomes_of(scene, deleted) == []
+
+
+def test_without_its_topics_a_worker_exits_2_and_the_command_that_it_prints_makes_them(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    config = tmp_path / "worker.yaml"
+    names = [f"missing-{time.time_ns()}-{which}" for which in ("commands", "outcomes", "dead-letters")]
+    topics = {"command_topics": [names[0]], "outcome_topic": names[1], "dead_letter_topic": names[2]}
+    app = {"sdk_app_id": 1400000001, "identifier": "admin", "secret_key": "k" * 64, "region": "singapore"}
+    settings = {
+        "kafka": {"bootstrap_servers": kafka.bootstrap_servers, **topics},
+        "tencent": {"apps": {"main": app}},
+    }
+    config.write_bytes(msgspec.json.encode(settings))
+
+    refused = ran("run", "--config", str(config))
+    (printed,) = set(re.findall(r"moderation-worker (topics create [^:\n]*?) makes it", refused.stderr))
+    made = ran(*(str(config) if word == "…" else word for word in shlex.split(printed)))
+    checked = ran("check", "--config", str(config))
+
+    assert refused.returncode == 2
+    assert all(name in refused.stderr for name in names)
+    assert made.returncode == 0, made.stderr
+    assert all(f"made: topic {name}" in made.stdout for name in names)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        capture_output=True, text=True, timeout=READY_WITHIN, check=False,
+    )  # fmt: skip
