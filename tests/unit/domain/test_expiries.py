@@ -1,0 +1,67 @@
+# When commands expire, and that those which are done are not kept for it.
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from worker.domain.expiries import FEW, Expiries
+
+if TYPE_CHECKING:
+    from worker.domain.work import Work
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """
+    As much of a Work as is looked at.
+    """
+
+    emitted: bool = False
+    dropped: bool = False
+
+
+def add(expiries: Expiries, last_moment: float) -> "Work":
+    command = cast("Work", Command())
+    expiries.add(command, last_moment)
+    return command
+
+
+def test_commands_come_out_in_the_order_of_their_last_moments() -> None:
+    expiries = Expiries()
+    later, sooner, never = add(expiries, 30.0), add(expiries, 20.0), add(expiries, 99.0)
+
+    assert list(expiries.due(40.0)) == [sooner, later]
+    assert expiries.next == 99.0
+    assert list(expiries.due(99.0)) == []  # its last moment is not over
+    assert list(expiries.due(99.1)) == [never]
+    assert expiries.next is None
+
+
+def test_finished_commands_with_a_far_last_moment_are_not_kept_until_then() -> None:
+    """
+    A ban until next year would hold its command, and its record, in memory for a year.
+    """
+    expiries = Expiries()
+    for _ in range(10_000):
+        command = add(expiries, 1e9)
+        command.emitted = True
+        expiries.finished()
+
+    assert len(expiries) <= 2 * FEW + 2
+
+
+def test_open_commands_stay_when_finished_ones_are_forgotten() -> None:
+    expiries = Expiries()
+    still_open = [add(expiries, 1e9 + place) for place in range(5)]
+    for _ in range(500):
+        command = add(expiries, 1e9)
+        command.dropped = True
+        expiries.finished()
+
+    assert [command for command in expiries.due(2e9) if not command.dropped] == still_open
+
+
+def test_expiries_tell_themselves_in_a_line() -> None:
+    expiries = Expiries()
+    add(expiries, 20.0)
+
+    assert repr(expiries) == "<Expiries 1, next at 20.0>"
