@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from worker.demo.evidence import Break
-from worker.demo.stage import Stage
+from worker.demo.stage import SETTLING, Stage
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Turnover:
             self._due.append((now + self.every, self._go))
         for number, since in list(self._coming.items()):
             if self.stage.is_ready(self.stage.replicas[number]):
-                self.breaks.append(Break(since, time.time()))
+                self.breaks.append(Break(since, time.time() + SETTLING))
                 del self._coming[number]
         for step in [one for one in self._due if one[0] <= now]:
             self._due.remove(step)

@@ -10,22 +10,25 @@ import typer
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
-COMMANDS: Final = 10_000
+CALM: Final = (10_000, 1)
+TROUBLED: Final = (20_000, 2)
+"""Commands and replicas, when they are not given: trouble needs more of both, and a replica that can be killed."""
 
 
 def demo(
     *,
     commands: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
             max=1_000_000,
-            help="How many commands the raid has; two bad records for each hundred come on top.",
+            help="How many commands the raid has (10,000, with trouble 20,000); two bad records a hundred come on top.",
         ),
-    ] = COMMANDS,
+    ] = None,
     replicas: Annotated[
-        int, typer.Option(min=1, max=6, help="How many workers share the six partitions.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, max=6, help="How many workers share the six partitions (1, with trouble 2)."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same raid.")] = 1,
     trouble: Annotated[
         bool,
@@ -52,7 +55,7 @@ def demo(
 
     Needs no Docker and no installed Java; the first start fetches 44 MB of Kafka, and later ones reuse them.
 
-    Example:  moderation-worker demo --commands 20000 --replicas 2 --trouble
+    Example:  moderation-worker demo --trouble --replicas 3
     """
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415
@@ -63,7 +66,10 @@ def demo(
 
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)
-    options = Options(commands, replicas, seed, trouble, bootstrap_servers, keep, json_file)
+    usual = TROUBLED if trouble else CALM
+    options = Options(
+        commands or usual[0], replicas or usual[1], seed, trouble, bootstrap_servers, keep, json_file
+    )
     try:
         held = play(options, console)
     except KeyboardInterrupt:

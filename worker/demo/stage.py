@@ -34,6 +34,9 @@ APP: Final = "main"
 START_DEADLINE: Final = 30.0
 WORKER_DEADLINE: Final = 60.0
 """A replica must join the group and wait until what a predecessor sent has arrived."""
+SETTLING: Final = 8.0
+"""So long after a replica is ready with its first partitions others may still come to it, in seconds: the other replicas
+have 5 (handover_seconds) to hand them over, and what they could not finish by then is done again."""
 DRAIN_SECONDS: Final = 10.0
 CLOSING: Final = 10.0
 """What a replica may need after its drain to publish and to close, in seconds."""

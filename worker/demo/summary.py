@@ -108,7 +108,7 @@ def _calls(figures: "Figures") -> Table:
             f"{one.refused:,}",
             f"{one.members:,}",
             f"{one.members_per_call:.1f}",
-            f"{one.highest_second} of {QUOTA}",
+            f"{one.highest_second}/{QUOTA}",
         )
     return table
 

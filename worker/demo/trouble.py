@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.demo.contract import BAN, ENDPOINTS
 from worker.demo.evidence import Break
+from worker.demo.stage import SETTLING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,7 +107,6 @@ class Trouble:
         self._back_since = time.time()
 
     def _look_for_the_one_that_came_back(self) -> None:
-        # It is ready when it has its partitions: then the handover by the others is over.
         if self._back_since is not None and self._stage.is_ready(self._stage.replicas[0]):
-            self.breaks.append(Break(self._back_since, time.time()))
+            self.breaks.append(Break(self._back_since, time.time() + SETTLING))
             self._back_since = None
