@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
+from worker.domain.actions import MemberInfo
 from worker.domain.dedupe import Effect, Effects, Ids, Known, fingerprint, known, known_of, remembered
 from worker.domain.outcomes import Outcome, Parameters, Result, ResultStatus, Source, Status, Worker
 from worker.domain.times import instant_of
@@ -119,20 +120,18 @@ def test_a_duplicate_of_several_commands_leads_to_itself_which_names_them() -> N
 
 
 def test_the_order_of_users_does_not_make_another_command_but_everything_else_does() -> None:
-    same: tuple[Any, ...] = ("ban", "main", "room", ["u1", "u2"], 60, None, "spam", None)
-    variants = [
-        ("kick", *same[1:]),
-        (same[0], "second", *same[2:]),
-        (*same[:2], "hall", *same[3:]),
-        (*same[:3], ["u1"], *same[4:]),
-        (*same[:4], 61, *same[5:]),
-        (*same[:5], 1.0, *same[6:]),
-        (*same[:6], "abuse", None),
-    ]
+    same: dict[str, Any] = {
+        "action": "ban", "app": "main", "target": "room", "users": ["u1", "u2"], "duration": 60, "banned_until": None,
+        "reason": "spam", "member_info": None,
+    }  # fmt: skip
+    others: dict[str, Any] = {
+        "action": "kick", "app": "second", "target": "hall", "users": ["u1"], "duration": 61, "banned_until": 1.0,
+        "reason": "abuse", "member_info": MemberInfo(role="Admin"),
+    }  # fmt: skip
 
-    assert fingerprint(*same) == fingerprint(*same[:3], ["u2", "u1"], *same[4:])
-    for variant in variants:
-        assert fingerprint(*variant) != fingerprint(*same), variant
+    assert fingerprint(**same) == fingerprint(**same | {"users": ["u2", "u1"]})
+    for name, other in others.items():
+        assert fingerprint(**same | {name: other}) != fingerprint(**same), name
 
 
 def test_ids_are_known_within_the_window_and_not_beyond() -> None:
