@@ -27,10 +27,15 @@ failures = pytest.mark.parametrize("failure", SECTIONS)
 
 
 @cache
-def functions(path: str) -> frozenset[str]:
+def names(path: str) -> frozenset[str]:
+    """
+    What a module defines: functions, and classes that Hypothesis has made.
+    """
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     return frozenset(
-        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        + [target.id for target in targets if isinstance(target, ast.Name)]
     )
 
 
@@ -39,8 +44,8 @@ def test_every_test_that_is_named_exists(failure: str, path: str, name: str) -> 
     """
     In the simulation's module, the name of a kind of history.
     """
-    assert name in functions(path), f"{failure}: {path} has no {name}"
-    assert name.startswith("test_") or path == "tests/simulation/test_histories.py"
+    assert name in names(path), f"{failure}: {path} has no {name}"
+    assert name.startswith(("test_", "Test")) or path == "tests/simulation/test_histories.py"
 
 
 def test_every_failure_of_the_matrix_has_its_paragraph_and_the_other_way_round() -> None:

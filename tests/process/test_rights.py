@@ -1,0 +1,123 @@
+# On a cluster that asks for a password and allows nothing by itself, the rights that the README lists are enough.
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
+
+from tests.docs.markdown import rows
+from tests.process.test_readme import worker
+from worker.demo import kafka as broker
+from worker.demo.kafka import EmbeddedKafka, free_ports
+from worker.demo.stage import Stage
+
+pytestmark = pytest.mark.kafka
+
+USER: Final = "moderation-worker"
+PASSWORD: Final = "correct horse battery staple"
+LOCKED: Final = """
+listeners=PLAINTEXT://127.0.0.1:{{broker}},SASL_PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{{controller}}
+advertised.listeners=PLAINTEXT://127.0.0.1:{{broker}},SASL_PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{{controller}}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
+"""Whoever comes by the other listener, without a name, may do everything: the test itself."""
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """
+    A broker of its own: the address for everybody, and the one that asks for a password.
+    """
+    (port,) = free_ports(1)
+    more = LOCKED.format(port=port, user=USER, password=PASSWORD)
+    kept = [line for line in broker.PROPERTIES.splitlines() if not re.match(r"(advertised\.)?listener", line)]
+    named = re.findall(r"^controller\.listener\.names=.*$", broker.PROPERTIES, re.MULTILINE)
+    monkeypatch.setattr(broker, "PROPERTIES", "\n".join([*kept, *(set(named) - set(kept))]) + more)
+    with EmbeddedKafka() as kafka:
+        yield kafka.bootstrap_servers, f"127.0.0.1:{port}"
+
+
+def rights(stage: Stage, group: str) -> list[ACL]:
+    """
+    The README's table, for one stage.
+    """
+    topics = stage.topics
+    resources = {
+        "the command topic": (ResourceType.TOPIC, topics.commands, ACLResourcePatternType.LITERAL),
+        "the outcome topic": (ResourceType.TOPIC, topics.outcomes, ACLResourcePatternType.LITERAL),
+        "the dead-letter topic": (ResourceType.TOPIC, topics.dead_letters, ACLResourcePatternType.LITERAL),
+        "the group": (ResourceType.GROUP, group, ACLResourcePatternType.LITERAL),
+        "transactional ids": (ResourceType.TRANSACTIONAL_ID, group, ACLResourcePatternType.PREFIXED),
+    }
+    made = []
+    for on, may in rows("README.md", "### What its Kafka user may do"):
+        (kind, name, pattern) = next(value for start, value in resources.items() if on.startswith(start))
+        for operation in may.split(", "):
+            word = re.sub(r"(?<!^)([A-Z])", r"_\1", operation).upper()
+            made.append(
+                ACL(
+                    f"User:{USER}", "*", ACLOperation[word], ACLPermissionType.ALLOW, ResourcePattern(kind, name, pattern)
+                )
+            )  # fmt: skip
+    return made
+
+
+def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
+    locked: tuple[str, str], tmp_path: Path
+) -> None:
+    open_to_all, guarded = locked
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    with Stage(open_to_all) as stage:
+        stage.start_kafka()
+        stage.start_simulator()
+        group = stage.topics.commands.removesuffix(".commands")
+        admin = KafkaAdminClient(bootstrap_servers=open_to_all)
+        admin.create_acls(rights(stage, group))
+        admin.close()
+
+        replica = stage.start_worker(
+            {
+                "kafka": {
+                    "bootstrap_servers": guarded,
+                    "common": {
+                        "security_protocol": "SASL_PLAINTEXT",
+                        "sasl_mechanism": "PLAIN",
+                        "sasl_plain_username": USER,
+                        "sasl_plain_password_file": str(password),
+                    },
+                }
+            }
+        )
+        stage.wait_until_ready(replica)
+        producer = KafkaProducer(bootstrap_servers=open_to_all)
+        ban = b'{"command_id":"ban","action":"group.ban_group_member","group_id":"g","user_ids":["u"],"duration":60}'
+        for value in (ban, b"{"):
+            producer.send(stage.topics.commands, key=b"g", value=value).get(30)
+        producer.close(timeout=5)
+        config = str(stage.folder / "worker-1.yaml")
+        checked = worker("check", "--config", config)
+        replica.wait_until(
+            lambda: "succeeded" in worker("outcomes", "--config", config, "--user", "u").stdout, 60, "done"
+        )
+        ((_, code),) = stage.stop_workers()
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.count("cleanup delete") == 3
+    assert code == 0
+    assert PASSWORD not in checked.stdout + checked.stderr + replica.tail()
