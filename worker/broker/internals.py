@@ -177,9 +177,13 @@ class Pending:
 
 def begin_offsets(producer: "KafkaProducer", offsets: "dict[Any, Any]", metadata: Any) -> Pending:
     """
-    ``send_offsets_to_transaction`` without the wait.
+    ``send_offsets_to_transaction`` without the wait, and with these offsets alone.
+
+    kafka-python keeps the offsets of a transaction that was aborted, and sends them with the next one. Partitions that have
+    moved to another process since would be set back, with the broker's consent: it checks the member, not what it owns.
     """
     transactions: Any = producer._transaction_manager  # noqa: SLF001
+    transactions._pending_txn_offset_commits.clear()  # noqa: SLF001
     result = transactions.send_offsets_to_transaction(offsets, metadata)
     producer._sender.wakeup()  # noqa: SLF001
     return Pending(result)

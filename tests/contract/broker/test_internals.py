@@ -209,6 +209,29 @@ def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(
     assert "OffsetMetadataTooLargeError" in repr(internals.error_of(producer))
 
 
+def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
+    real_cluster: RealCluster, producer: KafkaProducer, consumer: KafkaConsumer
+) -> None:
+    """
+    They would set back a partition that has moved to another process in between.
+    """
+    first, second = (TopicPartition(f"commands{real_cluster.tag}", partition) for partition in (0, 1))
+    nobody = consumer.group_metadata()
+    producer.begin_transaction()
+    zombie = nobody._replace(generation_id=7, member_id="zombie")
+    refused = internals.begin_offsets(producer, {first: _offset("old"), second: _offset("old")}, zombie)
+    with pytest.raises(errors.CommitFailedError):
+        refused.wait(10.0)
+    internals.begin_abort(producer).wait(10.0)
+
+    producer.begin_transaction()
+    internals.begin_offsets(producer, {second: _offset("new")}, nobody).wait(10.0)
+    internals.begin_commit(producer).wait(10.0)
+
+    assert real_cluster.committed(1) == (1, "new")
+    assert real_cluster.committed(0) is None
+
+
 def test_a_producer_can_be_discarded_in_the_middle_of_a_transaction_while_the_broker_hangs(
     own_kafka: "EmbeddedKafka",
 ) -> None:
