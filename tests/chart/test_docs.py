@@ -1,6 +1,7 @@
 # The chart's README: its table is fresh, every value has a word, and the way to a running release works as far as it can be
 # walked here: on the real API server, without a kubelet.
 
+import os
 import re
 import secrets
 import shlex
@@ -134,7 +135,7 @@ def _kubectl(api: Cluster, command: list[str], namespace: str) -> None:
     if shutil.which("kubectl"):
         subprocess.run(
             command,
-            env={"PATH": "/usr/bin:/bin:/usr/local/bin", **api.environment()},
+            env={"PATH": os.environ["PATH"], "HOME": str(api.folder), **api.environment()},
             check=True,
             capture_output=True,
         )

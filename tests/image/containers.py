@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,5 +174,9 @@ class Container:
 
 
 def _ended(command: list[str], seconds: float) -> Ended:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    # conmon leaves a file "oom" in its folder when a container exceeds its memory.
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds
+        )
     return Ended(done.returncode, done.stdout, done.stderr)
