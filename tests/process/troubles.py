@@ -54,19 +54,28 @@ class Turnover:
         return ()
 
     def _go(self) -> None:
-        number = self._random.randrange(len(self.stage.replicas))
-        replica = self.stage.replicas[number]
-        begin = time.time()
-        if self.kill:
-            replica.kill()
-        else:
-            assert replica.stop(30.0) == 0
-        self.goings += 1
-        self.breaks.append(Break(begin, time.time()))
+        # Only one that works: what is still starting has nothing to hand over, and no ear for SIGTERM yet.
+        there = [
+            number
+            for number, one in enumerate(self.stage.replicas)
+            if one.running and number not in self._coming
+        ]
         now = time.monotonic()
-        self._due.append((now + self.back_after, lambda: self._come(number)))
+        if there:
+            number = self._random.choice(there)
+            self._send_away(number)
+            self._due.append((now + self.back_after, lambda: self._come(number)))
         if self._end is not None and now + self.every < self._end:
             self._due.append((now + self.every, self._go))
+
+    def _send_away(self, number: int) -> None:
+        begin = time.time()
+        if self.kill:
+            self.stage.replicas[number].kill()
+        else:
+            assert self.stage.replicas[number].stop(30.0) == 0
+        self.goings += 1
+        self.breaks.append(Break(begin, time.time()))
 
     def _come(self, number: int) -> None:
         self.stage.replicas[number].start()

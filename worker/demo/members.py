@@ -251,6 +251,3 @@ def _short(effect: Effect) -> str:
     return effect.action.partition(".")[2] + (
         f" for {effect.duration} s" if effect.duration is not None else ""
     )
-
-
-__all__ = ["Applied", "Wish", "judge", "matches"]

@@ -87,7 +87,7 @@ def carry_out(
     """
     load = Load(stage.bootstrap_servers, stage.topics.commands, raid.records, rate)
     reader = Reader(stage.bootstrap_servers, stage.topics, PARTITIONS)
-    with contextlib.closing(reader):
+    with contextlib.closing(reader), contextlib.closing(load):
         load.start()
         gave_up = not _watch(load, reader, wanted_outcomes(raid), troubles, show)
         stall = stage.control("stats")["longest_stall_seconds"]

@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 
 from worker.demo.contract import ADMINISTRATOR
 from worker.demo.kafka import EmbeddedKafka, free_ports
-from worker.demo.processes import Process, ProcessFailedError
+from worker.demo.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -273,6 +273,3 @@ def answers_ok(url: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-__all__ = ["PARTITIONS", "ProcessFailedError", "Stage", "Topics", "answers_ok"]

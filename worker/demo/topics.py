@@ -47,6 +47,7 @@ class Load:
         self._rate = rate
         self._bootstrap_servers = bootstrap_servers
         self._error: BaseException | None = None
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def __repr__(self) -> str:
@@ -57,6 +58,14 @@ class Load:
         Begins to produce: as fast as it can, or ``rate`` records a second.
         """
         self._thread.start()
+
+    def close(self) -> None:
+        """
+        Produces no more, and leaves Kafka.
+        """
+        self._stopping = True
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_DEADLINE)
 
     @property
     def done(self) -> bool:
@@ -83,15 +92,22 @@ class Load:
         )
         try:
             self._send_all(producer)
-            producer.flush(SEND_DEADLINE)
+            if not self._stopping:
+                producer.flush(SEND_DEADLINE)
         finally:
             producer.close(CLOSE_DEADLINE)
 
     def _send_all(self, producer: KafkaProducer) -> None:
         begin = time.monotonic()
         for number, planned in enumerate(self._records):
-            while self._rate is not None and number > (time.monotonic() - begin) * self._rate:
+            while (
+                self._rate is not None
+                and number > (time.monotonic() - begin) * self._rate
+                and not self._stopping
+            ):
                 time.sleep(PACE)
+            if self._stopping:
+                return
             future = producer.send(self._topic, key=planned.key, value=planned.value)
             future.add_callback(self._taken, planned)
             future.add_errback(self._refused)
