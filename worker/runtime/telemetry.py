@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from worker.domain.effects import Notice
 
 LIBRARIES: Final = ("httpx", "httpcore", "aiohttp", "kafka", "asyncio")
-"""Told from warnings on, and in full at debug: at info httpx writes a line for each request, kafka-python for each poll error."""
+"""Told from warnings on, and more at debug: at info httpx writes a line for each request, kafka-python for each poll error."""
+WORDY: Final = frozenset({"kafka"})
+"""At debug they write every record whole, and no payload may be in a log: told from info on."""
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -221,5 +223,5 @@ def _route_libraries(log: _EventLog, level: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
-        logger.setLevel(level)
+        logger.setLevel(max(level, logging.INFO) if name in WORDY else level)
     logging.captureWarnings(capture=True)
