@@ -51,5 +51,6 @@ def test_a_replica_that_sees_another_count_of_partitions_halts_and_says_so(scene
 
 def bans(stem: str) -> list[Planned]:
     return [
-        command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60) for each in range(COUNT)
+        command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60)
+        for each in range(COUNT)
     ]

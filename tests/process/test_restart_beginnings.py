@@ -38,7 +38,8 @@ def scene(kafka: Cluster) -> Iterator[Scene]:
 
 def bans(stem: str) -> list[Planned]:
     return [
-        command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60) for each in range(COUNT)
+        command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60)
+        for each in range(COUNT)
     ]
 
 

@@ -1,0 +1,146 @@
+# P11 when everything goes wrong: halts, a wrong key, a rotated one, 502s, cut answers, resets and timeouts, at debug level.
+#
+# Errors are where URLs like to come out. What is looked for is proven to be found first, in the same texts.
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+from TLSSigAPIv2 import TLSSigAPIv2
+
+from tests.conftest import Cluster
+from tests.process.halting import another_key, new_key_in_the_file
+from tests.process.leaks import leaks
+from tests.process.scene import LATENCY, Scene, command
+from worker.demo.contract import ADMINISTRATOR, BAN
+from worker.demo.raid import Fate, Planned
+from worker.demo.stage import PARTITIONS, SDK_APP_ID
+
+REASON = "payload-of-a-command"
+COUNT = 240
+RATE = 80.0
+NOTICED_WITHIN = 20.0
+KEY = "3f9a5c0d1b7e48266a0cf2d98e4b71535d27c1e80fa6b394862de0475c1b9fa8"
+OTHER_KEY = KEY[::-1]
+SIGNATURE = TLSSigAPIv2(SDK_APP_ID, KEY).gen_sig(ADMINISTRATOR, 86_400)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    {
+        "a key": KEY,
+        "the middle of a key": KEY[20:40],
+        "a key in capitals": KEY.upper(),
+        "a key as bytes": repr(KEY.encode()),
+        "a signature": SIGNATURE,
+        "a signature in a URL": f"/v4/x?usersig={quote(SIGNATURE, safe='')}&random=1",
+        "a signature in a URL in a URL": quote(quote(SIGNATURE, safe=""), safe=""),
+        "a signature that was cut": SIGNATURE[: len(SIGNATURE) // 2],
+    }.items(),
+    ids=lambda item: str(item[0]),
+)
+def test_what_is_looked_for_would_be_found(secret: tuple[str, str]) -> None:
+    around = b'{"event":"batch.answered","text":"%s and more"}\n'
+
+    assert leaks(around % secret[1].encode(), [KEY])
+    assert not leaks(around % b"eJustATextThatLooksLikeOneButIsNone0000", [KEY])
+    assert not leaks(around % OTHER_KEY.encode(), [KEY])
+
+
+@pytest.fixture(scope="module")
+def texts(kafka: Cluster) -> Iterator[tuple[dict[str, bytes], list[str]]]:
+    """
+    Everything that the run has written, and the keys that were used in it.
+    """
+    with Scene(kafka.bootstrap_servers, *LATENCY) as scene:
+        worker = scene.stage.start_worker({"log": {"level": "debug"}, "http": {"timeout_seconds": 3.1}})
+        scene.fault(bad_user_list=["user-7", "user-77"])
+        scene.stage.wait_until_ready(worker)
+        scene.send([command(BAN, "warm-up", "user", "warm-up", duration=60)])
+        scene.play_to_the_end()
+        keys = [scene.stage.key_file.read_text("utf-8")]
+        served = trouble(scene, keys)
+        name = scene.stage.topics
+        scene.end()
+        yield (
+            {
+                "the worker's log": worker.log.read_bytes(),
+                "the simulator's log": scene.stage.simulator_log.read_bytes(),
+                "what the simulator printed": (scene.stage.folder / "simulator.log").read_bytes(),
+                "outcomes": records(scene, name.outcomes),
+                "dead letters": records(scene, name.dead_letters),
+                **served,
+            },
+            keys,
+        )
+
+
+def trouble(scene: Scene, keys: list[str]) -> dict[str, bytes]:
+    """
+    Lets everything go wrong, and returns what the worker's own HTTP said meanwhile.
+    """
+    faults = ("bad_gateway", "drop_before", "drop_after", "cut_body", "transient")
+    scene.fault(**dict.fromkeys(faults, 0.06), hang=0.02)
+    scene.send([*commands(), Planned(b"x", b"no JSON", Fate.UNREADABLE)], RATE)
+    scene.play(1.0)
+    scene.fault(**dict.fromkeys(faults, 0.0), hang=0.0)
+    scene.fault(outage="refuse", for_seconds=0.7)
+    scene.play(0.8)
+    another_key(scene)
+    scene.play_until(lambda: bool(scene.obstacles()), NOTICED_WITHIN, "halted")
+    served = {"/readyz": scene.ask("/readyz")[1]}
+    new_key_in_the_file(scene)
+    keys.append(scene.stage.key_file.read_text("utf-8"))
+    scene.play_until(lambda: not scene.obstacles(), NOTICED_WITHIN, "resumed")
+    scene.fault(signature_expired=True, for_seconds=1.0)
+    scene.play_until(
+        lambda: scene.missing <= 1, NOTICED_WITHIN, "carried out"
+    )  # the record that is no JSON has no outcome
+    served["/metrics"] = scene.ask("/metrics")[1]
+    return served
+
+
+def commands() -> list[Planned]:
+    return [
+        command(BAN, f"group-{each % 20}", f"user-{each}", f"ban-{each}", duration=3600, reason=REASON)
+        for each in range(COUNT)
+    ]
+
+
+def records(scene: Scene, topic: str) -> bytes:
+    consumer = KafkaConsumer(bootstrap_servers=scene.stage.bootstrap_servers, auto_offset_reset="earliest")
+    places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    consumer.assign(places)
+    ends = consumer.end_offsets(places)
+    text = b""
+    while any(consumer.position(place) < end for place, end in ends.items()):
+        for polled in consumer.poll(timeout_ms=500).values():
+            text += b"\n".join(repr((one.key, one.value, one.headers)).encode() for one in polled)
+    consumer.close(autocommit=False)
+    return text
+
+
+@pytest.mark.kafka
+def test_no_key_and_no_signature_comes_out_of_a_run_in_which_everything_goes_wrong(
+    texts: tuple[dict[str, bytes], list[str]],
+) -> None:
+    written, keys = texts
+
+    assert len(set(keys)) == 2
+    assert {name for name, text in written.items() if len(text) < 50} == set()
+    assert {name: found for name, text in written.items() if (found := leaks(text, keys))} == {}
+
+
+@pytest.mark.kafka
+def test_a_log_at_debug_level_tells_of_all_that_trouble_and_of_no_payload(
+    texts: tuple[dict[str, bytes], list[str]],
+) -> None:
+    log = texts[0]["the worker's log"]
+
+    for event in (b"app.halted", b"app.resumed", b"breaker.opened", b"signature.key_changed"):
+        assert b'"event":"%s"' % event in log, event
+    assert b'"level":"debug"' in log or b'"logger":"httpx"' in log
+    assert REASON.encode() in texts[0]["outcomes"]
+    assert REASON.encode() not in log
+    assert b"user-77" not in log
