@@ -1,0 +1,68 @@
+# A restart with many outcomes in the topic: what a new owner restores, how long that takes, and that nothing is repeated.
+#
+#   python -m tests.benchmarks.bench_restore [--commands 100000]
+#
+# Twice: with a window that holds every id, and with the default of 5,000 outcomes a partition (then only as many as are
+# known come once more). A real Kafka, real processes. The exit code is 1 when a repeated id was executed.
+
+import argparse
+import sys
+
+from tests.process.restarts import NEW, Story, play
+from worker.demo.kafka import EmbeddedKafka
+from worker.demo.stage import PARTITIONS
+
+DEFAULT = 5000
+"""dedupe.restore_records, as it is when nobody sets it."""
+SHARE = 0.6
+"""Rooms do not fall evenly on partitions: of what all partitions together know, so much is surely the newest."""
+MEGABYTE = 2**20
+
+
+def show(story: Story, repeated: int) -> bool:
+    """
+    Prints one run. Whether its claims hold.
+    """
+    holds = (
+        story.executed_again == 0
+        and story.repeated == {"duplicate": repeated}
+        and story.fresh == {"succeeded": NEW}
+        and story.report.clean
+    )
+    sys.stdout.write(
+        f"  commands carried out before the restart: {story.commands}\n"
+        f"  ids known again: {story.known}, the slowest of {PARTITIONS} partitions after {story.restore_seconds:.2f} s\n"
+        f"  from the start of the process to ready: {story.start_seconds:.2f} s\n"
+        f"  repeated ids: {dict(story.repeated)}, executed again: {story.executed_again}\n"
+        f"  new ids: {dict(story.fresh)}\n"
+        f"  memory of the new process: {story.memory / MEGABYTE:.0f} MiB\n"
+        f"  findings of the checker: {sum(story.report.counts.values())}\n"
+        f"  {'holds' if holds else 'DOES NOT HOLD'}\n"
+    )
+    sys.stdout.flush()
+    return holds
+
+
+def main() -> None:
+    """
+    Both runs.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--commands", type=int, default=100_000)
+    options = parser.parse_args()
+    largest = min(100_000, options.commands)
+    newest = min(options.commands, round(SHARE * DEFAULT * PARTITIONS))
+    with EmbeddedKafka() as kafka:
+        sys.stdout.write(f"restore_records {largest}: all ids come once more\n")
+        every = play(kafka.bootstrap_servers, count=options.commands, restore_records=largest)
+        holds = show(every, options.commands)
+        sys.stdout.write(f"restore_records {DEFAULT}, the default: the newest {newest} ids come once more\n")
+        few = play(
+            kafka.bootstrap_servers, count=options.commands, restore_records=DEFAULT, repeat_last=newest
+        )
+        holds &= show(few, newest)
+    sys.exit(not holds)
+
+
+if __name__ == "__main__":
+    main()

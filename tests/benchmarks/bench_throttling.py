@@ -1,0 +1,42 @@
+# The true limit is lower than the documented one: how soon, and how well, the worker lives with it.
+#
+#   python -m tests.benchmarks.bench_throttling [--limit 120] [--look 30]
+#
+# A real Kafka, real processes; the figures come from the simulator's log. Ten seconds after the limit fell, fewer than
+# 2 % of the requests may be throttled, and 90 % of the limit must be used. The exit code is 1 when that is not so.
+
+import argparse
+import sys
+
+from tests.process.throttled import DOCUMENTED, play
+from worker.demo.kafka import EmbeddedKafka
+
+SETTLED = 10.0
+MOST_THROTTLED = 0.02
+LEAST_USED = 0.90
+
+
+def main() -> None:
+    """
+    One run.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--limit", type=int, default=120)
+    parser.add_argument("--look", type=int, default=30)
+    options = parser.parse_args()
+    with EmbeddedKafka() as kafka:
+        story = play(kafka.bootstrap_servers, limit=options.limit, after=SETTLED, look=options.look)
+    sys.stdout.write(
+        f"limit: {options.limit} of {DOCUMENTED} requests a second\n"
+        f"throttled in the first {SETTLED:g} s: {story.storm:.2%}\n"
+        f"throttled afterwards: {story.throttled:.2%} (less than {MOST_THROTTLED:.0%})\n"
+        f"used of the limit: {story.used:.1%} ({LEAST_USED:.0%} or more), in the second in the middle {story.usually_used:.1%}\n"
+        f"accepted in each second: {story.accepted}\n"
+        f"outcomes: {story.statuses}, {story.letters} dead letters, {sum(story.report.counts.values())} findings\n"
+    )
+    holds = story.throttled < MOST_THROTTLED and story.used >= LEAST_USED and story.report.clean
+    sys.exit(not holds)
+
+
+if __name__ == "__main__":
+    main()
