@@ -25,6 +25,8 @@ WALL: Final = 1_900_000_000.0
 """2030-03-17T17:46:40Z, when a desk is opened."""
 SETTLING: Final = 3.0
 TOPIC: Final = "commands"
+GRAIN: Final = 1 / 1024
+"""How late a timer is that asks to go off now."""
 
 ENDPOINTS: Final = {
     "group_open_http_svc/ban_group_member": "ban",
@@ -149,7 +151,7 @@ class Desk:
         """
         end = self.now + seconds
         while (wake_at := self.engine.wake_at()) < end:
-            self._tick(max(wake_at, self.now))
+            self._tick(min(end, wake_at if wake_at > self.now else self.now + GRAIN))
         self._tick(end)
 
     def _tick(self, now: float) -> None:
