@@ -70,4 +70,5 @@ ANSWERS: Final = (
     Answer("unheard of, of the platform", 60999),
     Answer("not sent", status=None, error="fenced", verdict=Verdict.UNSENT),
 )
-OUTAGE: Final = tuple(each for each in ANSWERS if each.name in ("timed out", "gateway", "busy"))
+REFUSALS: Final = tuple(each for each in ANSWERS if each.code in (10019, 100005, 10004, 10007, 31337, 60999))
+"""Those that speak of a member or a target, or may."""

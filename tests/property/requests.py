@@ -65,6 +65,7 @@ class Request:
         carried: The commands, by assignment and record, and the users that the request stands for.
         left_at: When the engine let it go.
         half: It belongs to a search.
+        probe: It tests whether an endpoint works again.
         ended_at: When its answer, or the failure, was there; None: it is out.
 
     """
@@ -75,6 +76,7 @@ class Request:
     carried: list[tuple[Assignment, Record, str]]
     left_at: float
     half: bool
+    probe: bool
     ended_at: float | None = None
     try_: "Try | None" = None
 
@@ -249,7 +251,7 @@ class Requests:
         """
         A target has its share of the permits, and no more; one that does not answer has one call at a time.
         """
-        if request.send.probe:
+        if request.probe:
             return
         mine = (request.lane, request.target)
         out = [

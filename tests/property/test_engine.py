@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.property import settling
-from tests.property.answers import ANSWERS, DONE, OUTAGE, Answer
+from tests.property.answers import ANSWERS, DONE, REFUSALS, Answer
 from tests.property.topic import NAME
 from tests.property.world import GRAIN, Doing, Flying, World
 from worker.domain.outcomes import Worker
@@ -41,7 +41,6 @@ SHAPES: Final[tuple[dict[str, Any], ...]] = (
 GARBAGE: Final = (b"{", None, b'{"command_id": "bad", "action": "group.ban_group_member"}')
 PICK: Final = st.integers(0, 7)
 SECONDS: Final = st.sampled_from([0.0, GRAIN, 0.0625, 0.25, 1.0, 3.0, 6.0, 31.0, 61.0, 700.0])
-STEPS: Final = st.sampled_from([-3600.0, -5.0, 0.5, 30.0, 4000.0])
 
 
 class Play(RuleBasedStateMachine):
@@ -64,8 +63,11 @@ class Play(RuleBasedStateMachine):
         window_from_send=st.booleans(),
         metadata_bytes=st.sampled_from([4096, 8, 4]),
         max_unpublished=st.sampled_from([5000, 2]),
+        all_assigned=st.booleans(),
     )
-    def begun(self, metadata_bytes: int, max_unpublished: int, quota: int, **chosen: Any) -> None:
+    def begun(
+        self, metadata_bytes: int, max_unpublished: int, quota: int, all_assigned: bool, **chosen: Any
+    ) -> None:
         rules = Rules(
             topic=NAME,
             partitions=PARTITIONS,
@@ -78,7 +80,8 @@ class Play(RuleBasedStateMachine):
             **chosen,
         )
         self.world = World(rules, metadata_bytes, max_unpublished)
-        self.world.assign(0)
+        for number in range(PARTITIONS if all_assigned else 1):
+            self.world.assign(number)
         self.world.pass_time(3.0)
         self.world.tick()
 
@@ -160,42 +163,52 @@ class Play(RuleBasedStateMachine):
 
     # Calls
 
-    @rule(
-        pick=PICK,
-        answer=st.sampled_from(ANSWERS),
-        late=st.sampled_from([0.0, 0.0, 0.125]),
-        over=st.booleans(),
-    )
+    @rule(pick=PICK, answer=st.sampled_from(ANSWERS), late=st.sampled_from([0.0, 0.125]), over=st.booleans())
     @precondition(lambda self: self._doing(Doing.OUT))
     def answered(self, pick: int, answer: Answer, late: float, over: bool) -> None:
-        flying = self._pick(Doing.OUT, pick)
-        self._answer(flying, answer, late)
-        if over and flying.doing is Doing.ENDED and flying.call_id in self.world.calls:
-            self.world.decide(flying, patient=True)
+        self._answer(self._pick(Doing.OUT, pick), answer, late=late, over=over)
 
-    @rule(good=st.integers(1, 6))
+    @rule(answer=st.sampled_from(ANSWERS), most=st.integers(2, 6), over=st.booleans())
     @precondition(lambda self: self._doing(Doing.OUT))
-    def answered_well(self, good: int) -> None:
-        for flying in self._doing(Doing.OUT)[:good]:
-            self._answer(flying, DONE, 0.0)
-            if flying.call_id in self.world.calls:
-                self.world.decide(flying, patient=True)
+    def answered_alike(self, answer: Answer, most: int, over: bool) -> None:
+        for flying in self._doing(Doing.OUT)[:most]:
+            self._answer(flying, answer, over=over)
 
-    @rule(answer=st.sampled_from(OUTAGE))
+    @rule(most=st.integers(1, 6))
     @precondition(lambda self: self._doing(Doing.OUT))
-    def all_failed(self, answer: Answer) -> None:
-        for flying in self._doing(Doing.OUT):
-            self._answer(flying, answer, 0.0)
+    def answered_well(self, most: int) -> None:
+        for flying in self._doing(Doing.OUT)[:most]:
+            self._answer(flying, DONE, over=True)
+
+    @rule(
+        answer=st.sampled_from(REFUSALS),
+        bad=st.sampled_from([["u1"], ["u3"], ["u2", "u20"], CROWD]),
+        rooms=st.sampled_from(["a", "ab", "abcde"]),
+        rounds=st.integers(1, 8),
+    )
+    @precondition(lambda self: self._doing(Doing.OUT))
+    def answered_truly(self, answer: Answer, bad: list[str], rooms: str, rounds: int) -> None:
+        """
+        As an endpoint would that refuses these users of these targets, in company and alone.
+        """
+        for _ in range(rounds):
+            for flying in self._doing(Doing.OUT):
+                request = flying.request
+                refused = request.target in rooms and not set(bad).isdisjoint(request.users)
+                self._answer(flying, answer if refused else DONE, over=True)
+            self.world.wake()
 
     @rule(pick=PICK, patient=st.sampled_from([True, True, False]))
     @precondition(lambda self: self._doing(Doing.ENDED))
     def decided(self, pick: int, patient: bool) -> None:
         self.world.decide(self._pick(Doing.ENDED, pick), patient=patient)
 
-    @rule(pick=PICK)
+    @rule(most=st.integers(1, 4))
     @precondition(lambda self: self._doing(Doing.WAITING))
-    def asked(self, pick: int) -> None:
-        self.world.ask(self._pick(Doing.WAITING, pick))
+    def asked(self, most: int) -> None:
+        for flying in self._doing(Doing.WAITING)[:most]:
+            if flying.call_id in self.world.calls:
+                self.world.ask(flying)
 
     @rule()
     def strangers_spoke(self) -> None:
@@ -204,11 +217,15 @@ class Play(RuleBasedStateMachine):
         self.world.settle(engine.answered("nobody", now))
         assert not engine.may_retry("nobody", now)
 
-    def _answer(self, flying: Flying, answer: Answer, late: float) -> None:
+    def _answer(self, flying: Flying, answer: Answer, *, late: float = 0.0, over: bool) -> None:
         world = self.world
+        if world.calls.get(flying.call_id) is not flying or flying.doing is not Doing.OUT:
+            return
         world.requests.counted += 1
         request_id = f"r{world.requests.counted}"
         world.end_try(flying, answer.as_try(flying.request, request_id, world.now - late))
+        if over and world.calls.get(flying.call_id) is flying:
+            world.decide(flying, patient=True)
 
     def _doing(self, doing: Doing) -> list[Flying]:
         return [flying for flying in self.world.calls.values() if flying.doing is doing]
@@ -262,29 +279,24 @@ class Play(RuleBasedStateMachine):
         if number in self.world.owned:
             self.world.begin_to_revoke([number])
 
-    @rule(both=st.booleans(), number=st.integers(0, PARTITIONS - 1))
+    @rule(numbers=st.sampled_from([[0], [1], [0, 1]]))
     @precondition(lambda self: self.world.owned)
-    def revoked(self, both: bool, number: int) -> None:
-        numbers = [each for each in self.world.owned if both or each == number]
-        self.world.revoke(numbers)
+    def revoked(self, numbers: list[int]) -> None:
+        self.world.revoke([number for number in numbers if number in self.world.owned])
 
-    @rule(number=st.integers(0, PARTITIONS - 1))
+    @rule(what=st.sampled_from(["taken away", "taken away", "stopping", "drained", "crashed"]))
     @precondition(lambda self: self.world.owned)
-    def taken_away(self, number: int) -> None:
-        if number in self.world.owned:
-            self.world.take_away(number)
-
-    @rule()
-    def stopping(self) -> None:
-        self.world.stop()
-
-    @rule()
-    def drained(self) -> None:
-        settling.drain(self.world)
-
-    @rule()
-    def crashed(self) -> None:
-        self.world.crash()
+    def left(self, what: str) -> None:
+        world = self.world
+        match what:
+            case "taken away":
+                world.take_away(next(iter(world.owned)))
+            case "stopping":
+                world.stop()
+            case "drained":
+                settling.drain(world)
+            case _:
+                world.crash()
 
     # Time
 
@@ -293,18 +305,20 @@ class Play(RuleBasedStateMachine):
         self.world.pass_time(seconds)
         self.world.tick()
 
-    @rule()
-    def woken(self) -> None:
-        self.world.wake()
+    @rule(times=st.integers(1, 4))
+    def woken(self, times: int) -> None:
+        for _ in range(times):
+            self.world.wake()
 
-    @rule(seconds=st.sampled_from([GRAIN, 0.25, 1.0]))
-    def time_passed(self, seconds: float) -> None:
+    @rule(
+        seconds=st.sampled_from([GRAIN, 0.25, 1.0]),
+        step=st.sampled_from([0.0, 0.0, 0.0, -3600.0, -5.0, 30.0, 4000.0]),
+    )
+    def time_passed(self, seconds: float, step: float) -> None:
         self.world.pass_time(seconds)
-
-    @rule(seconds=STEPS)
-    def clock_stepped(self, seconds: float) -> None:
-        self.world.wall += seconds
-        self.world.tick()
+        if step:
+            self.world.wall += step
+            self.world.tick()
 
     # Promises
 

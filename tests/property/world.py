@@ -244,10 +244,10 @@ class World:
         assert all(record.fields is not None and record.fields["action"] == action.name for record in records)
         effect = effect_of(records[0], reasons_matter=self.rules.reasons_matter)
         if flight.lane.is_blocked or flight.target.held_at is not None:
-            assert send.probe, (
+            assert flight.probe, (
                 "P7, P8: nothing but a probe goes while the endpoint is down, halted or its target held"
             )
-        request = Request(send, target, effect, carried, self.now, half=flight.search is not None)
+        request = Request(send, target, effect, carried, self.now, flight.search is not None, flight.probe)
         self.requests.left(request, self.owned, self.told_wall)
         flying = self.calls.get(send.call_id)
         if send.number == 1:

@@ -108,11 +108,9 @@ class Permits:
         """
         The request that a permit was taken for did not leave this process after all.
         """
-        if self._window_from_send:
-            _, accepted = self._returns.pop()
-            self._accepted -= accepted
-        else:
+        if not self._window_from_send:
             self.out -= 1
+        # Else the permit comes back by itself, if it has not yet: the refusal may be older than the window.
 
     def answered(self, now: float, *, accepted: bool) -> None:
         """

@@ -1,238 +1,268 @@
-# Breaker and halts: whether and when something may go.
-
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+# When an endpoint is taken for dead, when a halt is probed, and what of an outage counts against a member.
 
 import pytest
 
-from worker.domain.codes import Verdict
-from worker.domain.effects import Halt, Try
+from tests.unit.domain.pieces import ended, members
+from worker.domain.effects import Halt
 from worker.domain.health import (
     FAILURES_TO_OPEN,
     FIRST_PROBE,
     MAX_UNCOUNTED,
-    QUICK_INTERVAL,
     QUICK_PROBES,
-    SLOW_INTERVAL,
     SLOWEST_PROBE,
     Breaker,
     Halts,
 )
 
-if TYPE_CHECKING:
-    from worker.domain.work import Member
+BUSY = 10002
+NO_ANSWER = ended(None, status=None)
+WHY = Halt("main", None, 70009, "70009: wrong key", "check the secret key", 10.0)
 
 
-def member() -> "Member":
-    return cast("Member", SimpleNamespace(attempts=0))
+def fail(breaker: Breaker, times: int, target: str = "a", now: float = 10.0) -> None:
+    """
+    So many tries without an answer.
+    """
+    for _ in range(times):
+        breaker.failed(ended(None, status=None, ended_at=now), target, members("u1"), now)
 
 
-def failure(at: float) -> Try:
-    return Try(at - 0.1, at, Verdict.TRANSPORT, error="timeout")
-
-
-def retry_code(at: float) -> Try:
-    return Try(at - 0.1, at, Verdict.RETRY, 200, 10002)
-
-
-def success(sent_at: float) -> Try:
-    return Try(sent_at, sent_at + 0.1, Verdict.DONE, 200, 0)
-
-
-def broken() -> Breaker:
+def opened(now: float = 10.0) -> Breaker:
+    """
+    A breaker that opened then.
+    """
     breaker = Breaker()
-    for number in range(FAILURES_TO_OPEN):
-        breaker.failed(failure(float(number)), "room", [], float(number))
-    assert breaker.is_open
+    fail(breaker, FAILURES_TO_OPEN, now=now)
     return breaker
 
 
-def test_five_failures_in_a_row_open_the_breaker() -> None:
+# Breaker
+
+
+def test_a_new_endpoint_is_taken_for_alive() -> None:
     breaker = Breaker()
 
+    assert not breaker.is_open
+    assert repr(breaker) == "<Breaker closed, 0 failures>"
+
+
+def test_five_failures_in_a_row_are_an_outage() -> None:
+    breaker = Breaker()
     states = []
-    for number in range(FAILURES_TO_OPEN):
-        breaker.failed(failure(number), "room", [], number)
+
+    for _ in range(5):
+        fail(breaker, 1)
         states.append(breaker.is_open)
 
-    assert states == [False] * (FAILURES_TO_OPEN - 1) + [True]
+    assert states == [False, False, False, False, True]
     assert breaker.opened == 1
+    assert repr(breaker) == "<Breaker open, 5 failures>"
 
 
-def test_a_success_between_starts_the_row_anew() -> None:
+def test_a_success_between_failures_shows_that_the_endpoint_lives() -> None:
     breaker = Breaker()
+    fail(breaker, 4)
 
-    for number in range(20):
-        breaker.failed(failure(number), "room", [], number)
-        if number % 4 == 3:
-            breaker.succeeded(success(number), number)
+    assert not breaker.succeeded(ended(0, sent_at=9.0), now=11.0)
+    fail(breaker, 4)
 
     assert not breaker.is_open
 
 
-def test_retry_codes_of_two_targets_open_the_breaker_and_of_one_never_do() -> None:
-    """
-    A room that answers "try again" is that room's matter; two rooms that do are the endpoint's.
-    """
+def test_retry_codes_of_a_single_target_are_its_own_fault() -> None:
     breaker = Breaker()
 
-    for number in range(50):
-        breaker.failed(retry_code(number), "room", [], number)
+    for _ in range(100):
+        breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+
     assert not breaker.is_open
-    breaker.failed(retry_code(51.0), "another room", [], 51.0)
+
+
+def test_retry_codes_of_two_targets_are_an_outage() -> None:
+    breaker = Breaker()
+
+    breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+    breaker.failed(ended(BUSY), "b", members("u2"), 10.0)
 
     assert breaker.is_open
 
 
-def test_a_failure_counts_as_an_attempt_only_once_a_later_call_has_succeeded() -> None:
-    """
-    Else a short outage would use up the attempts of whoever was under way.
-    """
-    breaker, hit = Breaker(), member()
+def test_retry_codes_of_two_targets_with_a_success_between_are_none() -> None:
+    breaker = Breaker()
 
-    breaker.failed(failure(10.0), "room", [hit], 10.0)
-    breaker.succeeded(
-        success(sent_at=9.9), 10.1
-    )  # was on its way already: says nothing about what came after
-    assert hit.attempts == 0
-    breaker.succeeded(success(sent_at=10.0), 10.2)
+    breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+    breaker.succeeded(ended(0, sent_at=11.0), now=11.5)
+    breaker.failed(ended(BUSY), "b", members("u2"), 12.0)
 
-    assert hit.attempts == 1
+    assert not breaker.is_open
 
 
-def test_failures_of_an_outage_never_count() -> None:
-    hit, breaker = member(), Breaker()
-    for number in range(FAILURES_TO_OPEN + 3):
-        breaker.failed(failure(number), "room", [hit], number)
+def test_a_retry_code_counts_as_an_attempt_at_once() -> None:
+    some = members("u1", "u2")
 
-    breaker.succeeded(success(100.0), 100.0)
+    Breaker().failed(ended(BUSY), "a", some, 10.0)
 
-    assert hit.attempts == 0
+    assert [member.attempts for member in some] == [1, 1]
 
 
-def test_a_retry_code_always_counts_as_an_attempt() -> None:
-    hit, breaker = member(), Breaker()
+def test_a_missing_answer_counts_only_once_something_sent_after_it_has_succeeded() -> None:
+    breaker, some = Breaker(), members("u1")
+    breaker.failed(ended(None, status=None, sent_at=10.0, ended_at=20.0), "a", some, 20.0)
+    assert some[0].attempts == 0
 
-    breaker.failed(retry_code(1.0), "room", [hit], 1.0)
+    breaker.succeeded(ended(0, sent_at=19.999), now=20.5)
+    assert some[0].attempts == 0, "it was sent while the other still waited: perhaps into the same outage"
 
-    assert hit.attempts == 1
+    breaker.succeeded(ended(0, sent_at=20.0), now=21.0)
+    assert some[0].attempts == 1
+
+    breaker.succeeded(ended(0, sent_at=22.0), now=23.0)
+    assert some[0].attempts == 1, "it counts once"
 
 
-def test_probes_become_rarer_up_to_a_bound() -> None:
-    breaker = broken()
-    opened_at = FAILURES_TO_OPEN - 1.0
-    assert breaker.probe_at == opened_at + FIRST_PROBE
+def test_what_failed_in_an_outage_never_counts() -> None:
+    breaker, some = Breaker(), members("u1")
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(NO_ANSWER, "a", some, 10.5)
 
-    waits = []
-    for number in range(10):
-        now = 100.0 + number
+    breaker.failed(NO_ANSWER, "a", some, 11.0)
+    breaker.failed(ended(BUSY), "a", some, 11.0)
+    breaker.succeeded(ended(0, sent_at=60.0), now=60.5)
+
+    assert some[0].attempts == 0
+    assert breaker.opened == 1
+
+
+def test_the_first_success_closes_it() -> None:
+    breaker = opened()
+
+    assert breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
+
+    assert not breaker.is_open
+    assert not breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
+
+
+def test_probes_come_ever_more_slowly_up_to_a_bound() -> None:
+    breaker, now, waits = opened(now=10.0), 10.0, []
+
+    for _ in range(8):
+        waits.append(round(breaker.probe_at - now, 3))
+        now = breaker.probe_at
         breaker.probe_failed(now)
-        waits.append(breaker.probe_at - now)
 
-    assert waits[0] == pytest.approx(2 * FIRST_PROBE)
-    assert waits == sorted(waits)
-    assert waits[-1] == pytest.approx(SLOWEST_PROBE)
+    assert waits == [FIRST_PROBE, 0.4, 0.8, 1.6, 3.2, SLOWEST_PROBE, SLOWEST_PROBE, SLOWEST_PROBE]
 
 
-def test_after_a_success_the_next_outage_is_probed_quickly_again() -> None:
-    breaker = broken()
-    for _ in range(10):
+def test_the_next_outage_is_probed_quickly_again() -> None:
+    breaker = opened(now=10.0)
+    for _ in range(8):
         breaker.probe_failed(50.0)
-    assert breaker.succeeded(success(60.0), 60.0)
+    breaker.succeeded(ended(0, sent_at=60.0), now=60.0)
 
-    for number in range(FAILURES_TO_OPEN):
-        breaker.failed(failure(70.0 + number), "room", [], 74.0)
+    fail(breaker, FAILURES_TO_OPEN, now=100.0)
 
-    assert breaker.probe_at == 74.0 + FIRST_PROBE
+    assert breaker.probe_at == pytest.approx(100.0 + FIRST_PROBE)
     assert breaker.opened == 2
 
 
-def test_the_time_of_an_outage_stands_still() -> None:
-    breaker = broken()
-    opened_at = FAILURES_TO_OPEN - 1.0
+def test_time_stands_still_while_it_is_open() -> None:
+    breaker = opened(now=10.0)
+    assert breaker.stood_still(10.0) == 0.0
+    assert breaker.stood_still(15.0) == 5.0
 
-    assert breaker.stood_still(opened_at + 30.0) == 30.0
-    breaker.succeeded(success(opened_at + 60.0), opened_at + 60.0)
+    breaker.succeeded(ended(0, sent_at=16.0), now=17.0)
+    assert breaker.stood_still(100.0) == 7.0
 
-    assert breaker.stood_still(opened_at + 1000.0) == 60.0
-
-
-def test_what_is_remembered_of_failures_is_bounded() -> None:
-    breaker = Breaker()
-    hits = [member() for _ in range(MAX_UNCOUNTED + 10)]
-    for place, hit in enumerate(hits):
-        breaker.failed(failure(place), "room", [hit], place)
-        breaker.succeeded(success(-1.0), place)  # a late answer: keeps the breaker closed, and counts nothing
-
-    breaker.succeeded(success(1e6), 1e6)
-
-    assert sum(hit.attempts for hit in hits) == MAX_UNCOUNTED
+    fail(breaker, FAILURES_TO_OPEN, now=200.0)
+    assert breaker.stood_still(201.0) == 8.0
 
 
-def test_a_breaker_tells_itself_in_a_line() -> None:
-    assert repr(Breaker()) == "<Breaker closed, 0 failures>"
-    assert repr(broken()) == "<Breaker open, 5 failures>"
+def test_of_failures_that_nothing_has_shown_to_count_only_so_many_are_remembered() -> None:
+    breaker, first, last = Breaker(), members("u1"), members("u2")
+
+    for place in range(MAX_UNCOUNTED + 1):
+        breaker.failed(ended(None, status=None, ended_at=10.0), "a", first if place == 0 else last, 10.0)
+        breaker.succeeded(
+            ended(0, sent_at=9.0), now=10.0
+        )  # sent before: it keeps the breaker closed, and counts nothing
+    breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
+
+    assert first[0].attempts == 0
+    assert last[0].attempts == MAX_UNCOUNTED
 
 
-def halt(since: float, **changes: Any) -> Halt:
-    fields: dict[str, Any] = {
-        "app": "main",
-        "endpoint": None,
-        "error_code": 70009,
-        "reason": "why",
-        "mend": "what",
-    }
-    return Halt(**(fields | changes), since=since)
+# Halts
+
+
+def test_nothing_is_halted_at_first() -> None:
+    halts = Halts()
+
+    assert halts.current is None
+    assert not halts.resume(10.0)
+    assert halts.stood_still(10.0) == 0.0
+
+
+def test_a_halt_is_news_once() -> None:
+    halts = Halts()
+
+    assert halts.halt(WHY, 10.0)
+    assert not halts.halt(WHY, 11.0)
+
+
+def test_a_refused_probe_tells_the_newest_reason() -> None:
+    halts, other = Halts(), Halt("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
+    halts.halt(WHY, 10.0)
+
+    halts.halt(other, 12.0)
+
+    assert halts.current is other
 
 
 def test_a_halt_is_probed_every_second_at_first_and_then_every_half_minute() -> None:
-    halts, now, waits = Halts(), 100.0, []
-    assert halts.halt(halt(now), now)
-    waits.append(halts.probe_at - now)
+    halts, waits, now = Halts(), [], 10.0
+    halts.halt(WHY, now)
+
     for _ in range(QUICK_PROBES + 2):
+        waits.append(halts.probe_at - now)
         now = halts.probe_at
         halts.probed(now)
-        assert not halts.halt(halt(now), now), "the same halt goes on"
-        waits.append(halts.probe_at - now)
 
-    assert waits == [QUICK_INTERVAL] * QUICK_PROBES + [SLOW_INTERVAL] * 3
+    assert waits == [1.0, 1.0, 1.0, 1.0, 1.0, 30.0, 30.0]
 
 
-def test_a_target_that_was_not_refused_yet_is_a_probe_at_once_and_then_every_second() -> None:
+def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_second() -> None:
     """
-    Two rooms that are refused by their own fault halt the endpoint of all others for no longer than one call takes.
+    Those that are refused by their own fault must not hold up the others for half a minute.
     """
     halts = Halts()
-    halts.halt(halt(100.0), 100.0)
-    assert halts.fresh_probe_at == 100.0
+    halts.halt(WHY, 10.0)
+    assert halts.fresh_probe_at == 10.0
 
-    for _ in range(QUICK_PROBES + 2):
-        halts.probed(200.0)
+    for probe in range(QUICK_PROBES + 5):
+        halts.probed(10.0 + probe)
+        assert halts.fresh_probe_at == 11.0 + probe
 
-    assert halts.fresh_probe_at == 200.0 + QUICK_INTERVAL
 
-
-def test_the_next_halt_is_probed_quickly_again() -> None:
+def test_what_is_mended_goes_on_and_the_next_halt_begins_anew() -> None:
     halts = Halts()
-    halts.halt(halt(100.0), 100.0)
-    for _ in range(10):
-        halts.probed(200.0)
-    assert halts.resume(300.0)
+    halts.halt(WHY, 10.0)
+    for _ in range(QUICK_PROBES):
+        halts.probed(10.0)
 
-    assert halts.halt(halt(400.0), 400.0)
-    halts.probed(401.0)
+    assert halts.resume(40.0)
+    assert halts.current is None
+    assert halts.resumed_at == 40.0
 
-    assert halts.probe_at == 401.0 + QUICK_INTERVAL
+    assert halts.halt(WHY, 50.0)
+    assert halts.probe_at == 51.0
 
 
-def test_the_time_of_a_halt_stands_still_and_its_end_is_remembered() -> None:
+def test_time_stands_still_while_it_is_halted() -> None:
     halts = Halts()
-    assert not halts.resume(50.0)
-    assert halts.stood_still(50.0) == 0.0
+    halts.halt(WHY, 10.0)
+    assert halts.stood_still(12.0) == 2.0
 
-    halts.halt(halt(100.0), 100.0)
-    assert halts.stood_still(130.0) == 30.0
-    halts.resume(160.0)
+    halts.resume(15.0)
+    halts.halt(WHY, 100.0)
 
-    assert halts.stood_still(1000.0) == 60.0
-    assert halts.resumed_at == 160.0
+    assert halts.stood_still(101.0) == 6.0

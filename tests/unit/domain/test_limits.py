@@ -1,210 +1,225 @@
-# Permits: the quota over all replicas, without a store and without an assumption about the network.
+# Permits: the slices add up to the quota, a permit comes back a window after its answer, throttling takes and gives back.
 
-from itertools import pairwise
+from collections import deque
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.domain.limits import Permits, slice_of
 
 
-def owning(permits: int, *, window: float = 1.0, from_send: bool = False) -> Permits:
-    made = Permits(window, window_from_send=from_send)
-    made.own(permits)
+def permits(owned: int, *, from_send: bool = False) -> Permits:
+    """
+    This many permits, for a second.
+    """
+    made = Permits(1.0, window_from_send=from_send)
+    made.own(owned)
     return made
 
 
-@pytest.mark.parametrize("partitions", [1, 3, 6, 7, 64, 199, 200])
-def test_the_slices_of_all_partitions_add_up_to_the_limit(partitions: int) -> None:
-    slices = [slice_of(200, partition, partitions) for partition in range(partitions)]
-
-    assert sum(slices) == 200
-    assert max(slices) - min(slices) <= 1
-    assert min(slices) >= 1
-
-
-def test_a_permit_comes_back_one_second_after_the_answer() -> None:
+def use(some: Permits, count: int, sent_at: float, answered_at: float, *, accepted: bool = True) -> None:
     """
-    The server reads a request before it answers: from then on a second must pass, however long the way back was.
+    So many requests are sent and answered.
     """
-    permits = owning(1)
-
-    permits.take(0.0)
-    assert permits.free(5.0) == 0  # still out
-    permits.answered(5.0, accepted=True)
-
-    assert permits.next_return() == 6.0
-    assert permits.free(5.999) == 0
-    assert permits.free(6.0) == 1
-
-
-def test_no_rolling_second_on_the_server_holds_more_than_the_permits_whatever_the_delays() -> None:
-    """
-    A window that begins at the sending lets a slow request and a fast one of the next window arrive together.
-    """
-    for seed in range(50):
-        chance, now, permits, reads = Random(seed), 0.0, owning(5), list[float]()
-        out: list[float] = []
-        while len(reads) < 200:
-            if permits.free(now):
-                permits.take(now)
-                read = now + chance.choice((0.001, 0.2, 0.9))
-                reads.append(read)
-                out.append(read + chance.choice((0.001, 0.3)))
-            now += 0.01
-            for answer in [answer for answer in out if answer <= now]:
-                out.remove(answer)
-                permits.answered(now, accepted=True)
-        reads.sort()
-        assert all(late - early >= 1.0 for early, late in zip(reads, reads[5:], strict=False)), seed
-
-
-def test_counting_from_the_sending_frees_a_permit_one_window_after_it() -> None:
-    permits = owning(1, window=1.05, from_send=True)
-
-    permits.take(0.0)
-    permits.answered(0.8, accepted=True)
-
-    assert permits.used(1.04) == 1
-    assert permits.free(1.05) == 1
-    assert permits.next_return() is None
-
-
-def test_a_request_that_was_not_sent_gives_its_permit_back_at_once() -> None:
-    for from_send in (False, True):
-        permits = owning(1, from_send=from_send)
-
-        permits.take(0.0)
-        permits.untake()
-
-        assert permits.free(0.0) == 1
-
-
-def test_losing_a_partition_never_frees_a_negative_number() -> None:
-    permits = owning(2)
-    permits.take(0.0)
-    permits.take(0.0)
-
-    permits.own(1)
-
-    assert permits.free(0.0) == 0
-    permits.answered(0.0, accepted=True)
-    permits.answered(0.0, accepted=True)
-    assert permits.free(0.5) == 0
-    assert permits.free(1.0) == 1
-
-
-def accept(permits: Permits, count: int, now: float) -> None:
     for _ in range(count):
-        permits.take(now)
-        permits.answered(now, accepted=True)
+        some.take(sent_at)
+    for _ in range(count):
+        some.answered(answered_at, accepted=accepted)
 
 
-def test_throttling_lowers_the_ceiling_below_what_was_accepted_in_the_last_second() -> None:
-    permits = owning(200)
-    accept(permits, 120, 0.5)
+@given(limit=st.integers(1, 1000), partitions=st.integers(1, 300))
+def test_over_all_partitions_the_slices_add_up_to_the_limit(limit: int, partitions: int) -> None:
+    slices = [slice_of(limit, number, partitions) for number in range(partitions)]
 
-    permits.throttled(1.0)
-
-    assert permits.granted(1.0) == 114  # 0.95 * 120
-    assert permits.factor(1.0) == pytest.approx(0.57)
+    assert sum(slices) == limit
+    assert max(slices) - min(slices) <= 1
 
 
-def test_refused_requests_do_not_count_as_accepted() -> None:
-    permits = owning(200)
-    accept(permits, 100, 0.5)
-    for _ in range(50):
-        permits.take(0.6)
-        permits.answered(0.6, accepted=False)
-
-    permits.throttled(0.7)
-
-    assert permits.granted(0.7) == 95
+@given(partitions=st.integers(1, 200))
+def test_with_a_limit_of_no_less_than_the_partitions_each_has_a_permit(partitions: int) -> None:
+    assert all(slice_of(200, number, partitions) for number in range(partitions))
 
 
-def test_many_throttle_codes_of_one_second_lower_the_ceiling_once() -> None:
-    permits = owning(200)
-    accept(permits, 100, 0.5)
+def test_a_permit_is_taken_until_a_second_after_the_answer() -> None:
+    some = permits(2)
 
-    for _ in range(20):
-        permits.throttled(1.0)
+    use(some, 1, sent_at=10.0, answered_at=15.0)
 
-    assert permits.granted(1.0) == 95
-
-
-def test_the_ceiling_recovers_by_a_hundredth_of_the_limit_a_second_and_then_is_gone() -> None:
-    permits = owning(200)
-    accept(permits, 100, 0.5)
-    permits.throttled(1.0)
-
-    granted = [permits.granted(1.0 + seconds) for seconds in (0, 1, 2, 60)]
-
-    assert granted == [95, 97, 99, 200]
-    assert permits.factor(61.0) == 1.0
+    assert some.free(15.0) == 1
+    assert some.free(15.999) == 1
+    assert some.free(16.0) == 2
 
 
-def test_throttling_leaves_at_least_one_permit() -> None:
-    permits = owning(3)
+def test_what_is_not_answered_keeps_its_permit() -> None:
+    some = permits(1)
 
-    permits.throttled(1.0)
+    some.take(10.0)
 
-    assert permits.granted(1.0) == 1
-
-
-def test_a_replica_without_partitions_has_no_permit_and_no_factor() -> None:
-    permits = owning(0)
-
-    assert permits.free(0.0) == 0
-    assert permits.factor(0.0) == 1.0
+    assert some.free(10_000.0) == 0
+    assert some.next_return() is None
+    assert repr(some) == "<Permits 1 out, 0 returning, 1 owned>"
 
 
-def simulated(true_limit: int, seconds: int) -> tuple[float, float]:
+def test_the_next_permit_to_come_back_by_itself_is_that_of_the_oldest_answer() -> None:
+    some = permits(2)
+    use(some, 1, sent_at=10.0, answered_at=10.5)
+    use(some, 1, sent_at=10.0, answered_at=10.75)
+
+    assert some.next_return() == 11.5
+
+
+def test_a_request_that_did_not_leave_gives_its_permit_back_at_once() -> None:
+    some = permits(1)
+    some.take(10.0)
+
+    some.untake()
+
+    assert some.free(10.0) == 1
+
+
+def test_counted_from_the_sending_a_permit_comes_back_whatever_the_answer_does() -> None:
+    some = permits(1, from_send=True)
+
+    some.take(10.0)
+    some.answered(10.5, accepted=True)
+
+    assert some.free(10.999) == 0
+    assert some.free(11.0) == 1
+
+
+def test_counted_from_the_sending_a_request_that_did_not_leave_holds_its_permit_no_longer_than_others() -> (
+    None
+):
     """
-    The share of throttled requests, and how much of the true limit was used, from the tenth second on.
+    Even when that it did not leave becomes known only after its second: it waited for a connection.
     """
-    permits, now, accepted = owning(200), 0.0, list[float]()
-    out: list[tuple[float, bool]] = []
-    sent = throttled = used = 0
-    while now < seconds:
-        now += 0.005
-        for answer in [each for each in out if each[0] <= now]:
-            out.remove(answer)
-            permits.answered(now, accepted=answer[1])
-            if not answer[1]:
-                permits.throttled(now)
-        for _ in range(permits.free(now)):
-            permits.take(now)
-            accepted = [at for at in accepted if at > now - 1.0]
-            passes = len(accepted) < true_limit
-            accepted += [now] * passes
-            out.append((now + 0.03, passes))
-            if now > 10:
-                sent += 1
-                throttled += not passes
-                used += passes
-    return throttled / sent, used / ((seconds - 10) * true_limit)
+    some = permits(2, from_send=True)
+    some.take(10.0)
+    some.take(10.5)
+
+    some.untake()
+    assert some.used(10.5) == 2
+
+    assert some.used(11.5) == 0
+    some.untake()
+    assert some.free(11.5) == 2
 
 
-def test_at_a_true_limit_of_120_of_200_hardly_anything_is_throttled_and_hardly_anything_unused() -> None:
+def test_when_partitions_go_there_is_less_than_nothing_free_and_none_is_given() -> None:
+    some = permits(4)
+    use(some, 3, sent_at=10.0, answered_at=10.0)
+
+    some.own(1)
+
+    assert some.free(10.5) == 0
+    assert some.used(10.5) == 3
+
+
+def test_a_throttled_replica_uses_a_little_less_than_what_was_accepted() -> None:
+    some = permits(200)
+    use(some, 100, sent_at=10.0, answered_at=10.0)
+    use(some, 20, sent_at=10.0, answered_at=10.0, accepted=False)
+
+    some.throttled(10.5)
+
+    assert some.granted(10.5) == 95
+    assert some.factor(10.5) == 0.475
+
+
+def test_what_was_accepted_more_than_a_second_ago_says_nothing_about_the_limit() -> None:
+    some = permits(200)
+    use(some, 100, sent_at=10.0, answered_at=10.0)
+    use(some, 40, sent_at=11.5, answered_at=11.5)
+
+    some.throttled(11.75)
+
+    assert some.granted(11.75) == 38
+
+
+def test_the_ceiling_is_lowered_at_most_once_a_second() -> None:
+    some = permits(200)
+    use(some, 100, sent_at=10.0, answered_at=10.0)
+
+    some.throttled(10.0)
+    some.throttled(10.9)
+
+    assert some.granted(10.0) == 95
+
+    some.throttled(11.5)
+
+    assert some.granted(11.5) == 1, "nothing was accepted in the last second"
+
+
+def test_the_ceiling_recovers_by_a_hundredth_of_the_limit_a_second() -> None:
+    some = permits(200)
+    use(some, 100, sent_at=10.0, answered_at=10.0)
+    some.throttled(10.0)
+
+    assert some.granted(11.0) == 97
+    assert some.granted(20.0) == 115
+    assert some.granted(62.0) == 199
+    assert some.granted(62.5) == 200
+    assert some.granted(10_000.0) == 200
+
+
+def test_a_recovered_replica_forgets_that_it_was_throttled() -> None:
+    some = permits(200)
+    use(some, 100, sent_at=10.0, answered_at=10.0)
+    some.throttled(10.0)
+    some.granted(63.0)
+
+    some.own(400)
+
+    assert some.granted(63.0) == 400
+
+
+def test_throttling_leaves_one_permit_to_go_on_with() -> None:
+    some = permits(3)
+
+    some.throttled(10.0)
+
+    assert some.granted(10.0) == 1
+    assert some.free(10.0) == 1
+
+
+def test_a_throttled_replica_that_loses_partitions_has_no_more_than_it_owns() -> None:
+    some = permits(200)
+    use(some, 100, sent_at=10.0, answered_at=10.0)
+    some.throttled(10.0)
+
+    some.own(0)
+
+    assert some.granted(10.0) == 0
+    assert some.factor(10.0) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_server_that_counts_any_rolling_second_never_sees_more_than_the_permits(seed: int) -> None:
     """
-    Halving with additive recovery used 78 % of it.
+    Whatever the way there and back takes: the server reads a request between its sending and its answer.
     """
-    throttled, used = simulated(120, 30)
+    chance, now = Random(seed), 100.0
+    owned = chance.randint(1, 10)
+    some = permits(owned)
+    out: list[tuple[float, float]] = []
+    read: list[float] = []
 
-    assert throttled < 0.02
-    assert used > 0.9
+    for _ in range(400):
+        now += chance.choice((0.0, 0.01, 0.1, 0.5))
+        if some.free(now) and chance.random() < 0.9:
+            some.take(now)
+            out.append((now, now))
+        elif out:
+            sent_at, _ = out.pop(chance.randrange(len(out)))
+            read.append(chance.uniform(sent_at, now))
+            some.answered(now, accepted=chance.random() < 0.9)
+    read += [chance.uniform(sent_at, now) for sent_at, _ in out]
 
-
-def test_permits_tell_themselves_in_a_line() -> None:
-    permits = owning(4)
-    permits.take(0.0)
-
-    assert repr(permits) == "<Permits 1 out, 0 returning, 4 owned>"
-
-
-def test_slices_are_fixed_so_that_no_two_partitions_share_a_permit() -> None:
-    ends = [200 * (partition + 1) // 7 for partition in range(7)]
-
-    assert [later - earlier for earlier, later in pairwise([0, *ends])] == [
-        slice_of(200, p, 7) for p in range(7)
-    ]
+    window: deque[float] = deque()
+    for instant in sorted(read):
+        window.append(instant)
+        while window[0] <= instant - 1.0:
+            window.popleft()
+        assert len(window) <= owned

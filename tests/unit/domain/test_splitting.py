@@ -1,7 +1,7 @@
-# The search for one bad member of a refused batch.
+# The search for a bad member: it finds one, loses nobody, and asks no more often than halving needs.
 
-from itertools import combinations
 from math import ceil, log2
+from random import Random
 
 import pytest
 
@@ -9,57 +9,81 @@ from worker.domain.codes import Verdict
 from worker.domain.effects import Try
 from worker.domain.splitting import Search
 
-REFUSAL = Try(0.0, 0.1, Verdict.MEMBER, 200, 10019)
-OTHER = Try(0.2, 0.3, Verdict.MEMBER, 200, 70107)
+REFUSAL = Try(sent_at=1.0, ended_at=2.0, verdict=Verdict.MEMBER, error_code=10019)
+LATER = Try(sent_at=3.0, ended_at=4.0, verdict=Verdict.MEMBER, error_code=20003)
 
 
-def searched(batch: list[int], bad: set[int]) -> tuple[int, list[int], Search[int]]:
+class Searched:
     """
-    Plays a search to its end: how many calls, what went back untested, and the search.
+    A search that was played to its end, against an endpoint that refuses every call with a bad member in it.
     """
-    search = Search(batch, REFUSAL)
-    calls = 0
-    while search.found is None:
-        calls += 1
-        if bad & set(search.half()):
-            search.failed(OTHER)
-        else:
-            search.passed()
-    return calls, search.untested, search
+
+    def __init__(self, members: list[int], bad: set[int]) -> None:
+        self.applied: list[int] = []
+        self.calls = 0
+        search = Search(members, REFUSAL)
+        while search.found is None:
+            half = search.half()
+            self.calls += 1
+            if bad.isdisjoint(half):
+                self.applied += half
+                search.passed()
+            else:
+                search.failed(LATER)
+        self.found = search.found
+        self.untested = search.untested
 
 
 @pytest.mark.parametrize("size", range(2, 21))
-def test_one_bad_member_is_found_in_at_most_the_logarithm_of_the_batch_in_calls(size: int) -> None:
-    for bad in range(size):
-        calls, _, search = searched(list(range(size)), {bad})
+def test_a_single_bad_member_is_found_wherever_it_stands(size: int) -> None:
+    members = list(range(size))
 
-        assert search.found == bad
-        assert calls <= ceil(log2(size))
+    for bad in members:
+        searched = Searched(members, {bad})
 
-
-def test_with_several_bad_members_one_of_them_is_found_and_nobody_is_both_tested_and_untested() -> None:
-    for bad in combinations(range(12), 2):
-        _, untested, search = searched(list(range(12)), set(bad))
-
-        assert search.found in bad
-        assert search.found not in untested
-        assert len(untested) == len(set(untested))
-        other = (set(bad) - {search.found}).pop()
-        assert other in untested, "the other bad member cannot have passed"
+        assert searched.found == bad
+        assert searched.calls <= ceil(log2(size))
+        assert sorted([*searched.applied, *searched.untested, bad]) == members
 
 
-def test_a_half_that_passes_is_never_sent_again_and_its_sibling_not_whole() -> None:
-    search = Search([1, 2, 3, 4], REFUSAL)
+def test_of_twenty_one_bad_member_costs_five_calls_at_most_after_the_refused_one() -> None:
+    assert max(Searched(list(range(20)), {bad}).calls for bad in range(20)) == 5
 
+
+@pytest.mark.parametrize("seed", range(50))
+def test_of_several_bad_members_one_is_found_and_the_others_go_back_untested(seed: int) -> None:
+    chance = Random(seed)
+    members = list(range(chance.randint(2, 20)))
+    bad = set(chance.sample(members, chance.randint(1, len(members))))
+
+    searched = Searched(members, bad)
+
+    assert searched.found in bad
+    assert bad - {searched.found} <= set(searched.untested)
+    assert sorted([*searched.applied, *searched.untested, searched.found]) == members
+
+
+def test_a_half_that_passed_leaves_its_sibling_under_suspicion() -> None:
+    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
+
+    assert search.half() == ["a", "b"]
     search.passed()
 
-    assert search.suspects == [3, 4]
-    assert search.half() == [3]
+    assert search.suspects == ["c", "d", "e"]
+    assert search.untested == []
+    assert search.refusal is REFUSAL
 
 
-def test_the_sibling_of_a_half_that_fails_goes_back_untested() -> None:
-    search = Search([1, 2, 3, 4], REFUSAL)
+def test_a_half_that_failed_sends_its_sibling_back_untested() -> None:
+    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
 
-    assert search.failed(OTHER) == [3, 4]
-    assert search.untested == [3, 4]
-    assert search.refusal is OTHER
+    assert search.failed(LATER) == ["c", "d", "e"]
+
+    assert search.suspects == ["a", "b"]
+    assert search.untested == ["c", "d", "e"]
+    assert search.refusal is LATER
+
+
+def test_one_that_stands_alone_is_found() -> None:
+    assert Search(["a"], REFUSAL).found == "a"
+    assert Search(["a", "b"], REFUSAL).found is None

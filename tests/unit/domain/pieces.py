@@ -1,0 +1,84 @@
+# Open commands as the engine's stages have them, made by hand: for tests of one stage alone.
+#
+# No test stands here, and nothing that decides.
+
+from typing import Any, Final
+
+from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, rejected
+from worker.domain.codes import Verdict, judge
+from worker.domain.dedupe import fingerprint_of
+from worker.domain.effects import Restored, Try
+from worker.domain.outcomes import CallTry, Result, ResultStatus
+from worker.domain.partitions import Partition
+from worker.domain.work import Line, Member, Work
+
+RECEIVED_AT: Final = 100.0
+
+
+def partition(**changes: Any) -> Partition:
+    """
+    A partition that begins at offset 0, with nothing known.
+    """
+    return Partition(3, Restored(**{"position": 0, **changes}), RULES, now=RECEIVED_AT)
+
+
+def open_work(
+    fields: "dict[str, Any] | bytes" = BAN, *, offset: int = 42, of: Partition | None = None
+) -> Work:
+    """
+    The open command of a record with these fields, its members in lines of their own; of bytes, a rejected one.
+    """
+    value = fields if isinstance(fields, bytes) else encoded(fields)
+    record = Record(value, offset=offset)
+    work = Work(record, of or partition(), f"moderation.commands-3-{offset}", RECEIVED_AT, len(value))
+    if isinstance(fields, bytes):
+        work.rejected = rejected(fields)
+        return work
+    work.command = made = command(fields)
+    work.fingerprint = fingerprint_of(made)
+    work.what = (made.action.name, made.duration, made.reason)
+    work.members = [Member(work, user, Line((made.app, made.target, user))) for user in made.users]
+    work.left = len(work.members)
+    return work
+
+
+def members(*users: str, **changes: Any) -> list[Member]:
+    """
+    The members of one command that names these users.
+    """
+    return open_work({**BAN, "user_ids": list(users), **changes}).members
+
+
+def give(work: Work, *results: ResultStatus, **details: Any) -> Work:
+    """
+    The members have these results.
+    """
+    for member, status in zip(work.members, results, strict=True):
+        member.result = Result(member.user, status, **details)
+    work.left = 0
+    return work
+
+
+def call_try(number: int = 1, **changes: Any) -> CallTry:
+    """
+    A try as the outcome lists it.
+    """
+    fields: dict[str, Any] = {
+        "call_id": f"call-{number}",
+        "endpoint": "group_open_http_svc/ban_group_member",
+        "sent_at": "2030-01-01T00:00:00.000Z",
+        "elapsed_ms": 31.0,
+        "members": 1,
+        "request_id": f"request-{number}",
+    }
+    return CallTry(**{**fields, **changes})
+
+
+def ended(
+    code: int | None, *, sent_at: float = 10.0, ended_at: float = 10.5, status: int | None = 200
+) -> Try:
+    """
+    A request that ended like this; without a status there was no answer.
+    """
+    verdict = Verdict.TRANSPORT if status is None else judge(status, code)
+    return Try(sent_at=sent_at, ended_at=ended_at, verdict=verdict, http_status=status, error_code=code)

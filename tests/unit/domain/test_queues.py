@@ -1,0 +1,445 @@
+# Which waiting members share a call, and which batch is next.
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.unit.domain.pieces import members, open_work
+from tests.unit.domain.samples import BAN
+from worker.domain.queues import Queue
+from worker.domain.work import Member, State, Work
+
+PATIENT = 1e9
+"""A max_wait that nothing reaches."""
+
+
+def command_to(target: str, *users: str, duration: int = 60) -> Work:
+    """
+    An open ban of these users.
+    """
+    return open_work({**BAN, "group_id": target, "user_ids": list(users), "duration": duration})
+
+
+def put(queue: Queue, target: str, *users: str, now: float = 10.0, duration: int = 60) -> list[Member]:
+    """
+    These users of one command wait, from now on.
+    """
+    some = command_to(target, *users, duration=duration).members
+    for member in some:
+        queue.put(member, now)
+    return some
+
+
+def taken(queue: Queue, now: float = 10.0, max_wait: float = PATIENT) -> list[str]:
+    """
+    The users of the next batch.
+    """
+    return [member.user for member in queue.take(now, max_wait)]
+
+
+def target_of(batch: list[Member]) -> str:
+    """
+    Whose members they are.
+    """
+    return batch[0].work.command.target
+
+
+# What shares a call
+
+
+def test_an_empty_queue_has_nothing_to_take() -> None:
+    queue = Queue(20)
+
+    assert taken(queue) == []
+    assert queue.oldest() is None
+    assert repr(queue) == "<Queue 0 waiting in 0 groups>"
+
+
+def test_a_single_member_leaves_at_once_and_alone() -> None:
+    queue = Queue(20)
+
+    put(queue, "a", "u1")
+
+    assert taken(queue) == ["u1"]
+    assert queue.waiting == 0
+
+
+def test_members_of_several_commands_with_the_same_effect_share_a_call() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", "u2")
+    put(queue, "a", "u3")
+
+    assert repr(queue) == "<Queue 3 waiting in 1 groups>"
+    assert taken(queue) == ["u1", "u2", "u3"]
+
+
+@pytest.mark.parametrize("other", [{"target": "b"}, {"duration": 61}])
+def test_other_targets_and_other_parameters_need_a_call_of_their_own(other: dict[str, Any]) -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1")
+    put(queue, other.get("target", "a"), "u2", duration=other.get("duration", 60))
+
+    assert [taken(queue), taken(queue), taken(queue)] == [["u1"], ["u2"], []]
+
+
+def test_a_batch_is_never_larger_than_a_call_may_carry() -> None:
+    queue = Queue(3)
+    put(queue, "a", *(f"u{number}" for number in range(7)))
+
+    assert [taken(queue), taken(queue), taken(queue)] == [["u0", "u1", "u2"], ["u3", "u4", "u5"], ["u6"]]
+
+
+def test_one_action_carries_a_single_member_a_call() -> None:
+    queue = Queue(1)
+    put(queue, "a", "u1", "u2")
+
+    assert [taken(queue), taken(queue)] == [["u1"], ["u2"]]
+
+
+# Which is next
+
+
+def test_the_fullest_group_goes_first() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1")
+    put(queue, "b", "u1", "u2", "u3")
+    put(queue, "c", "u1", "u2")
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "bca"] == ["b", "c", "a"]
+
+
+def test_full_groups_take_turns() -> None:
+    queue = Queue(2)
+    put(queue, "a", *(f"u{number}" for number in range(6)))
+    put(queue, "b", *(f"u{number}" for number in range(6)))
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in range(6)] == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_who_has_waited_too_long_goes_before_the_fullest() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "b", "u1", "u2", now=10.5)
+
+    assert target_of(queue.take(10.9, 1.0)) == "b"
+    put(queue, "b", "u1", "u2", now=10.5)
+    assert target_of(queue.take(11.0, 1.0)) == "a"
+
+
+def test_of_those_who_have_waited_too_long_the_oldest_goes_first() -> None:
+    queue = Queue(20)
+    put(queue, "b", "u1", now=10.5)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "c", "u1", "u2", now=11.0)
+
+    assert [target_of(queue.take(20.0, 1.0)) for _ in "abc"] == ["a", "b", "c"]
+
+
+def test_a_group_is_as_old_as_the_oldest_member_that_still_waits() -> None:
+    queue = Queue(1)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "a", "u2", now=12.0)
+    put(queue, "b", "u1", now=11.0)
+
+    assert queue.oldest() == 10.0
+    assert [target_of(queue.take(20.0, 1.0)) for _ in "aba"] == ["a", "b", "a"]
+
+
+def test_a_member_that_comes_back_has_waited_since_it_first_came() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", now=10.0)
+    batch = queue.take(10.0, PATIENT)
+    put(queue, "b", "u1", "u2", now=11.0)
+
+    queue.put(batch[0], 15.0)
+
+    assert queue.oldest() == 10.0
+    assert target_of(queue.take(15.0, 4.5)) == "a"
+
+
+def test_what_is_started_goes_before_the_fullest() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", "u2", "u3")
+    started = put(queue, "b", "u1")[0]
+
+    queue.starting(started)
+    started.work.started = True
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "ba"] == ["b", "a"]
+
+
+def test_a_member_of_a_started_command_goes_first_from_the_start() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", "u2", "u3")
+    work = command_to("b", "u1")
+    work.started = True
+
+    queue.put(work.members[0], 10.0)
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "ba"] == ["b", "a"]
+
+
+def test_once_the_started_members_have_left_their_group_has_no_precedence() -> None:
+    queue = Queue(2)
+    work = command_to("a", "u1", "u2")
+    work.started = True
+    for member in work.members:
+        queue.put(member, 10.0)
+    put(queue, "a", "u3")
+    put(queue, "b", "u1", "u2")
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "aba"] == ["a", "b", "a"]
+
+
+def test_what_is_not_waiting_cannot_be_brought_forward() -> None:
+    queue = Queue(20)
+    member = members("u1")[0]
+
+    queue.starting(member)
+
+    assert taken(queue) == []
+
+
+# What may not go
+
+
+def test_a_blocked_target_waits_and_the_others_go() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", "u2")
+    put(queue, "b", "u1")
+
+    queue.block(queue.target("a"), blocked=True)
+
+    assert target_of(queue.take(100.0, 1.0)) == "b"
+    assert taken(queue, now=100.0, max_wait=1.0) == []
+    assert queue.waiting == 2
+
+
+def test_what_comes_for_a_blocked_target_waits_too() -> None:
+    queue = Queue(20)
+    queue.block(queue.target("a"), blocked=True)
+
+    put(queue, "a", "u1")
+
+    assert taken(queue, now=100.0, max_wait=1.0) == []
+
+
+def test_a_target_that_is_free_again_has_kept_its_place() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "b", "u1", now=11.0)
+    target = queue.target("a")
+    queue.block(target, blocked=True)
+    queue.take(10.0, 100.0)
+    put(queue, "b", "u1", now=11.0)
+
+    queue.block(target, blocked=False)
+    queue.block(target, blocked=False)
+
+    assert target_of(queue.take(20.0, 1.0)) == "a"
+
+
+def test_a_probe_may_go_to_a_blocked_target_with_its_fullest_group() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", duration=60)
+    put(queue, "a", "u2", "u3", duration=61)
+    target = queue.target("a")
+    queue.block(target, blocked=True)
+
+    assert list(queue.sendable) == [target]
+    assert [member.user for member in queue.take_of(target)] == ["u2", "u3"]
+    assert [member.user for member in queue.take_of(target)] == ["u1"]
+    assert queue.take_of(target) == []
+    assert list(queue.sendable) == []
+
+
+# Members that leave, and come back
+
+
+def test_a_member_that_needs_no_call_any_more_leaves_the_others_waiting() -> None:
+    queue = Queue(20)
+    some = put(queue, "a", "u1", "u2")
+
+    queue.remove(some[0])
+
+    assert some[0].group is None
+    assert queue.waiting == 1
+    assert taken(queue) == ["u2"]
+
+
+def test_what_came_back_from_a_search_rests_until_it_is_woken() -> None:
+    queue = Queue(20)
+    some = members("u1", "u2")
+
+    queue.rest(some)
+
+    assert [member.state for member in some] == [State.WAITING, State.WAITING]
+    assert queue.waiting == 2
+    assert taken(queue, now=100.0, max_wait=1.0) == []
+    assert list(queue.sendable) == []
+
+    queue.wake(some)
+    assert taken(queue) == ["u1", "u2"]
+
+
+def test_those_who_rest_go_on_when_others_fill_a_batch_with_them() -> None:
+    queue = Queue(3)
+    work = command_to("a", "u1", "u2")
+    queue.rest(work.members)
+
+    put(queue, "a", "u3")
+
+    assert taken(queue) == ["u3", "u1", "u2"]
+
+
+def test_those_who_rest_go_on_when_by_themselves_they_fill_a_batch() -> None:
+    queue = Queue(2)
+
+    queue.rest(command_to("a", "u1", "u2").members)
+
+    assert taken(queue) == ["u1", "u2"]
+
+
+def test_nobody_may_be_left_to_rest() -> None:
+    queue = Queue(2)
+
+    queue.rest([])
+
+    assert queue.waiting == 0
+
+
+def test_a_started_member_that_rests_goes_first_once_it_is_woken() -> None:
+    queue = Queue(20)
+    put(queue, "b", "u1", "u2")
+    work = command_to("a", "u3")
+    queue.rest(work.members)
+    queue.starting(work.members[0])
+    work.started = True
+
+    assert target_of(queue.take(10.0, PATIENT)) == "b"
+
+    put(queue, "b", "u1", "u2")
+    queue.wake(work.members)
+    assert target_of(queue.take(10.0, PATIENT)) == "a"
+
+
+def test_a_member_may_leave_while_it_rests_and_is_not_woken_any_more() -> None:
+    queue = Queue(20)
+    some = command_to("a", "u1", "u2").members
+    queue.rest(some)
+
+    queue.remove(some[0])
+    queue.wake(some)
+
+    assert taken(queue) == ["u2"]
+    assert queue.waiting == 0
+
+
+# What is kept of a target
+
+
+def test_a_target_without_work_is_forgotten() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1")
+    queue.sweep()
+    assert set(queue.targets) == {"a"}
+
+    queue.take(10.0, PATIENT)
+    queue.sweep()
+
+    assert queue.targets == {}
+
+
+@pytest.mark.parametrize(("calls", "held_at"), [(1, None), (0, 10.0)])
+def test_a_target_that_is_called_or_held_is_not_forgotten(calls: int, held_at: float | None) -> None:
+    queue = Queue(20)
+    target = queue.target("a")
+    target.calls, target.held_at = calls, held_at
+
+    queue.sweep()
+
+    assert queue.target("a") is target
+
+
+def test_a_target_is_fresh_until_it_was_refused() -> None:
+    target = Queue(20).target("a")
+    fresh = [target.is_fresh]
+
+    target.held_at = 10.0
+    fresh.append(target.is_fresh)
+    target.held_at, target.at_fault_since = None, 12.0
+    fresh.append(target.is_fresh)
+
+    assert fresh == [True, False, False]
+
+
+def test_what_waits_can_be_read_from_its_text() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", "u2")
+    target = queue.target("a")
+    target.out = target.calls = 1
+
+    assert repr(target) == "<Target a, 1 out, 1 calls>"
+    assert [repr(group) for group in target.groups] == ["<Group a, 2 waiting, 0 resting>"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: int) -> None:
+    chance, queue, now = Random(seed), Queue(4), 0.0
+    waiting: set[Member] = set()
+    resting: list[Member] = []
+    gone: set[Member] = set()
+
+    for _ in range(300):
+        now += chance.random()
+        match chance.choice(
+            ["put", "put", "put", "take", "take", "remove", "rest", "wake", "start", "block", "sweep"]
+        ):
+            case "put":
+                target, duration = chance.choice("abc"), chance.choice((60, 61))
+                users = [f"u{number}" for number in range(chance.randint(1, 5))]
+                waiting |= set(put(queue, target, *users, now=now, duration=duration))
+            case "take":
+                batch = queue.take(now, chance.choice((0.5, PATIENT)))
+                assert len({(member.work.command.target, member.work.what) for member in batch}) <= 1
+                assert len(batch) <= 4
+                assert set(batch) <= waiting
+                assert not any(queue.target(target_of([member])).blocked for member in batch)
+                waiting -= set(batch)
+                gone |= set(batch)
+            case "remove" if waiting:
+                member = chance.choice(sorted(waiting, key=id))
+                queue.remove(member)
+                waiting.discard(member)
+            case "rest" if gone:
+                some = chance.sample(sorted(gone, key=id), 1)
+                gone -= set(some)
+                waiting |= set(some)
+                resting += some
+                queue.rest(some)
+            case "wake":
+                queue.wake([member for member in resting if member in waiting])
+                resting = []
+            case "start" if waiting:
+                member = chance.choice(sorted(waiting, key=id))
+                if not member.work.started:
+                    for each in member.work.members:
+                        queue.starting(each)
+                    member.work.started = True
+            case "block":
+                queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
+            case _:
+                queue.sweep()
+        assert queue.waiting == len(waiting)
+
+    queue.wake(resting)
+    for name in "abc":
+        queue.block(queue.target(name), blocked=False)
+    while batch := queue.take(now, 1.0):
+        waiting -= set(batch)
+    queue.sweep()
+    assert waiting == set()
+    assert queue.waiting == 0
+    assert queue.targets == {}
+    assert repr(queue) == "<Queue 0 waiting in 0 groups>"
