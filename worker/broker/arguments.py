@@ -6,7 +6,6 @@
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from worker.errors import Problem
 
@@ -49,7 +48,7 @@ FIXED: Final[dict[str, tuple[str, ...]]] = {
 
 def consumer_arguments(options: "KafkaOptions") -> dict[str, Any]:
     """
-    The arguments of the consumer of commands.
+    The arguments of the consumer of commands, without the assignor, which is one consumer's own (assignor.py).
     """
     return _arguments(
         KafkaConsumer.DEFAULT_CONFIG,
@@ -69,7 +68,6 @@ def consumer_arguments(options: "KafkaOptions") -> dict[str, Any]:
         fixed={
             "group_id": options.group_id,
             "group_instance_id": options.instance_id,
-            "partition_assignment_strategy": (CooperativeStickyAssignor,),
             "enable_auto_commit": False,
             "auto_offset_reset": "none",  # an offset out of range is told, not skipped in silence
             "isolation_level": "read_committed",  # else OffsetFetch would not wait for a dead owner's transaction

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, TopicPartition, errors
 
 from worker.broker.arguments import consumer_arguments
+from worker.broker.assignor import Assignor
 from worker.broker.internals import finish_join, known_partitions, opened, release_parked
 from worker.broker.membership import Membership
 from worker.broker.rebalances import Rebalances
@@ -52,7 +53,6 @@ class Consumer:
     ) -> None:
         arguments = consumer_arguments(options)
         self._options = options
-        self._arguments = arguments
         self._listener = listener
         self._notice = notice
         self._membership = Membership(
@@ -60,6 +60,8 @@ class Consumer:
             max_poll_interval=arguments["max_poll_interval_ms"] / 1000,
             margin=options.fence_margin,
         )
+        assignor = Assignor(lambda: self._membership.partitions)
+        self._arguments = {**arguments, "partition_assignment_strategy": (assignor,)}
         self._consumer: KafkaConsumer | None = None
         self._orders: deque[Callable[[KafkaConsumer], None]] = deque()
         self._wake = threading.Condition()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from tests.contract.broker.rig import RealCluster, until
 from worker.broker import internals
@@ -23,7 +24,13 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def consumer(real_cluster: RealCluster) -> "Iterator[KafkaConsumer]":
-    made = KafkaConsumer(**{**consumer_arguments(real_cluster.options("a")), "auto_offset_reset": "earliest"})
+    made = KafkaConsumer(
+        **{
+            **consumer_arguments(real_cluster.options("a")),
+            "auto_offset_reset": "earliest",
+            "partition_assignment_strategy": (CooperativeStickyAssignor,),
+        }
+    )
     yield made
     made.close(autocommit=False)
 
