@@ -250,13 +250,17 @@ class Answers:
         A code of no table, again and again. Of the platform's own ranges it is the configuration's fault once several
         targets got it; any other is searched for like a member's.
         """
-        code = try_.error_code
-        if code is None or not is_platform(code):
-            self._searching.refused(flight, try_, now)
-        elif len(flight.lane.app.unknown_codes.get(code, ())) > 1 or flight.lane.halted_by is not None:
+        code, lane = try_.error_code, flight.lane
+        of_platform = code is not None and is_platform(code)
+        targets = lane.app.unknown_codes.get(code, ()) if code is not None else ()
+        if of_platform and (len(targets) > 1 or lane.halted_by is not None):
             self._halting.fatal(flight, try_, now)
-        else:
+        elif flight.probe:
+            self._dispatch.back(flight, now)  # it was tried once: the other tries are yet to come
+        elif of_platform:
             self._refused(flight, try_, now)
+        else:
+            self._searching.refused(flight, try_, now)
 
 
 _THROTTLES: Final = frozenset({Verdict.THROTTLE, Verdict.THROTTLE_APP})
