@@ -1,227 +1,321 @@
-# What is known of the past: command ids, restored through the same door through which they are remembered, and effects.
+# What is known of command ids and effects: from outcomes made and outcomes read the same, and never more than is allowed.
 
-from typing import TYPE_CHECKING, Any, cast
+import json
+from typing import Any
 
 import msgspec
 import pytest
 
-from worker.domain.actions import MemberInfo
-from worker.domain.dedupe import Effect, Effects, Ids, Known, fingerprint, known, known_of, remembered
-from worker.domain.outcomes import Outcome, Parameters, Result, ResultStatus, Source, Status, Worker
-from worker.domain.times import instant_of
+from tests.unit.domain.pieces import give, open_work, partition
+from tests.unit.domain.samples import (
+    BAN,
+    EVERYTHING,
+    KICK,
+    LIVE_UNBAN,
+    ONE_OF_EACH,
+    RULES,
+    UNBAN,
+    UPDATE,
+    command,
+)
+from worker.domain.dedupe import Effect, Effects, Ids, Known, fingerprint_of, known_of, remembered
+from worker.domain.outcomes import Outcome, ResultStatus
+from worker.domain.reports import known_of as known_of_work
+from worker.domain.reports import outcome_of
 
-if TYPE_CHECKING:
-    from worker.domain.partitions import Partition
-
-FINISHED: str = "2030-01-01T00:00:00.000Z"
-AT = instant_of(FINISHED)
-NOBODY = cast("Partition", None)
-
-
-def outcome(*results: Result, **changes: Any) -> Outcome:
-    fields: dict[str, Any] = {
-        "outcome_id": "commands-0-7",
-        "command_id": "c-1",
-        "status": Status.SUCCEEDED,
-        "source": Source("commands", 0, 7),
-        "worker": Worker("worker-0", "1"),
-        "received_at": FINISHED,
-        "finished_at": FINISHED,
-        "queued_ms": 0.0,
-        "attempts": 1,
-        "action": "group.ban_group_member",
-        "app": "main",
-        "group_id": "room",
-        "parameters": Parameters(duration=60),
-        "results": list(results),
-    }
-    return Outcome(**(fields | changes))
+WALL = 1_900_000_000.0
+APPLIED, FAILED = ResultStatus.APPLIED, ResultStatus.FAILED
+DUPLICATE, SUPERSEDED = ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED
 
 
-def result(user: str, status: ResultStatus = ResultStatus.APPLIED, **changes: Any) -> Result:
-    return Result(user, status, **changes)
-
-
-def a_known(command_id: str, at: float = AT) -> Known:
-    return Known(command_id, 1, f"o-{command_id}", None, at)
-
-
-def test_an_outcome_that_is_read_tells_the_same_as_one_that_was_made() -> None:
+def outcome(fields: dict[str, Any] | bytes, *results: ResultStatus, **details: Any) -> Outcome:
     """
-    Memory and restoration must not disagree, or a restart would change what is a repeat.
+    The outcome of a command whose members ended like this.
     """
-    made = outcome(
-        result("u1"),
-        result("u2", ResultStatus.FAILED),
-        parameters=Parameters(banned_until=FINISHED, reason="spam"),
-    )
-    stands_for = fingerprint("group.ban_group_member", "main", "room", ["u2", "u1"], None, AT, "spam", None)
+    work = open_work(fields)
+    if results:
+        give(work, *results, **details)
+    made = outcome_of(work, RULES, 100.0, WALL)
+    assert made is not None
+    return made
 
-    assert known_of(msgspec.json.encode(made)) == known(made, stands_for, AT)
+
+def known(command_id: str, at: float = WALL, done: frozenset[str] | None = None) -> Known:
+    """
+    What is known of an id.
+    """
+    return Known(command_id, 1, f"outcome of {command_id}", done, at)
+
+
+# Fingerprints
+
+BANNED_UNTIL = {
+    **{name: value for name, value in BAN.items() if name != "duration"},
+    "banned_until": "2030-06-01T00:00:00Z",
+}
+FULL_UPDATE = {**UPDATE, "member_info": {"name_card": "jack", "role": "Admin", "custom_info": "custom info"}}
+CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (BAN, {"user_ids": ["brennanli3"]}),
+    (BAN, {"user_ids": ["brennanli3", "other"]}),
+    (BAN, {"group_id": "other"}),
+    (BAN, {"duration": 3601}),
+    (BAN, {"reason": "another"}),
+    (BAN, {"app": "second"}),
+    (BANNED_UNTIL, {"banned_until": "2030-06-01T00:00:01Z"}),
+    (KICK, {"reason": "another"}),
+    (FULL_UPDATE, {"member_info": {"name_card": "jack", "role": "Admin"}}),
+    (FULL_UPDATE, {"member_info": {"name_card": "jill", "role": "Admin", "custom_info": "custom info"}}),
+    (FULL_UPDATE, {"member_info": {"name_card": "jack", "role": "Member", "custom_info": "custom info"}}),
+]
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (BAN, {"user_ids": ["brennanli12", "brennanli3"]}),
+    (BAN, {"user_ids": ["brennanli3", "brennanli12", "brennanli3"]}),
+    (BAN, {"app": "main"}),
+    (BAN, {"metadata": {"score": 1}}),
+    (BAN, {"issuer": "another", "issued_at": "2030-01-01T00:00:00Z"}),
+    (BAN, {"not_after": "2030-01-01T00:00:00Z"}),
+    (BANNED_UNTIL, {"banned_until": "2030-06-01T02:00:00+02:00"}),
+]
+
+
+@pytest.mark.parametrize(("fields", "change"), CHANGES, ids="+".join)
+def test_an_id_stands_for_what_is_done_to_whom(fields: dict[str, Any], change: dict[str, Any]) -> None:
+    assert fingerprint_of(command({**fields, **change})) != fingerprint_of(command(fields))
+
+
+@pytest.mark.parametrize(("fields", "change"), SAME, ids="+".join)
+def test_what_changes_nothing_about_it_is_no_other_command(
+    fields: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert fingerprint_of(command({**fields, **change})) == fingerprint_of(command(fields))
+
+
+def test_two_actions_with_the_same_parameters_are_not_the_same() -> None:
+    assert fingerprint_of(
+        command({**LIVE_UNBAN, "room_id": UNBAN["group_id"], "user_ids": UNBAN["user_ids"]})
+    ) != (fingerprint_of(command(UNBAN)))
+
+
+# What an outcome tells
 
 
 @pytest.mark.parametrize(
-    ("status", "holds"),
-    [
-        (ResultStatus.APPLIED, True),
-        (ResultStatus.ALREADY_APPLIED, True),
-        (ResultStatus.DUPLICATE, True),
-        (ResultStatus.FAILED, False),
-        (ResultStatus.EXPIRED, False),
-        (ResultStatus.SUPERSEDED, False),
-    ],
+    "fields", [*ONE_OF_EACH, EVERYTHING, BANNED_UNTIL], ids=lambda each: str(each["action"])
 )
-def test_only_a_member_whose_effect_is_in_place_is_not_done_again(
-    status: ResultStatus, *, holds: bool
-) -> None:
-    found = remembered(outcome(result("u1"), result("u2", status)))
+def test_a_restored_id_is_known_like_one_that_was_never_forgotten(fields: dict[str, Any]) -> None:
+    """
+    A restart must not change what is a repeat, or a misuse, of an id.
+    """
+    work = give(open_work(fields), *[APPLIED for _ in fields["user_ids"]])
+    work.outcome = outcome_of(work, RULES, 100.0, WALL)
+
+    in_memory = known_of_work(work, WALL)
+    restored = known_of(msgspec.json.encode(work.outcome))
+
+    assert in_memory is not None
+    assert restored == in_memory
+    assert restored.fingerprint == fingerprint_of(command(fields))
+
+
+def test_after_success_all_of_the_users_are_done() -> None:
+    found = remembered(outcome(BAN, APPLIED, ResultStatus.ALREADY_APPLIED))
 
     assert found is not None
-    assert found.done == (None if holds else frozenset({"u1"}))
+    assert found.done is None
+    assert found.outcome_id == "moderation.commands-3-42"
+    assert found.at == WALL
 
 
-def test_a_rejected_outcome_and_what_is_no_outcome_tell_nothing() -> None:
-    rejected = outcome(status=Status.REJECTED)
+def test_after_a_partial_success_those_are_done_for_whom_it_holds() -> None:
+    found = remembered(outcome(BAN, FAILED, APPLIED))
 
-    assert remembered(rejected) is None
-    assert known_of(msgspec.json.encode(rejected)) is None
-    assert known_of(b"not json") is None
-    assert known_of(b"{}") is None
-    assert known_of(msgspec.json.encode(outcome(result("u"), finished_at="yesterday"))) is None
+    assert found is not None
+    assert found.done == frozenset({"brennanli12"})
 
 
-def test_a_duplicate_leads_to_the_command_that_was_carried_out() -> None:
-    found = remembered(
-        outcome(
-            result("u1", ResultStatus.DUPLICATE, duplicate_of="commands-0-3"),
-            result("u2", ResultStatus.DUPLICATE, duplicate_of="commands-0-3"),
-            status=Status.DUPLICATE,
-        )
+@pytest.mark.parametrize("status", [FAILED, SUPERSEDED, ResultStatus.EXPIRED])
+def test_what_did_not_take_place_is_done_for_nobody(status: ResultStatus) -> None:
+    found = remembered(outcome(BAN, status, status))
+
+    assert found is not None
+    assert found.done == frozenset()
+
+
+def test_a_duplicate_points_to_the_command_that_did_it() -> None:
+    found = remembered(outcome(BAN, DUPLICATE, DUPLICATE, duplicate_of="moderation.commands-3-7"))
+
+    assert found is not None
+    assert found.done is None
+    assert found.outcome_id == "moderation.commands-3-7"
+
+
+def test_of_a_duplicate_of_several_commands_its_own_outcome_names_them() -> None:
+    work = give(open_work(BAN), DUPLICATE, DUPLICATE)
+    for place, member in enumerate(work.members):
+        assert member.result is not None
+        member.result = msgspec.structs.replace(member.result, duplicate_of=f"moderation.commands-3-{place}")
+    made = outcome_of(work, RULES, 100.0, WALL)
+    assert made is not None
+
+    found = remembered(made)
+
+    assert found is not None
+    assert found.outcome_id == "moderation.commands-3-42"
+
+
+def test_the_id_of_a_rejected_command_stands_for_nothing() -> None:
+    rejected = json.dumps({**BAN, "duration": -1}).encode()
+
+    assert remembered(outcome(rejected)) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"null", b"{}", b'{"outcome_id": "x"}', b"\xff", b"[" * 2000])
+def test_a_record_that_is_no_outcome_of_ours_tells_nothing(value: bytes) -> None:
+    assert known_of(value) is None
+
+
+def test_an_outcome_with_an_impossible_time_tells_nothing() -> None:
+    value = msgspec.json.encode(
+        msgspec.structs.replace(outcome(BAN, APPLIED, APPLIED), finished_at="yesterday")
     )
 
+    assert known_of(value) is None
+
+
+# Ids
+
+
+def test_an_id_is_known_for_the_window_and_not_longer() -> None:
+    ids = Ids(window=3600.0, max_records=10)
+    ids.remember(known("c-1", at=WALL))
+
+    assert ids.find("c-1", WALL + 3600.0) is not None
+    assert ids.find("c-1", WALL + 3600.5) is None
+    assert ids.find("c-2", WALL) is None
+
+
+def test_the_newest_outcome_of_an_id_counts() -> None:
+    ids = Ids(window=3600.0, max_records=10)
+    ids.remember(known("c-1", done=frozenset()))
+    ids.remember(known("c-1", done=frozenset({"u1"})))
+
+    found = ids.find("c-1", WALL)
+
     assert found is not None
-    assert found.outcome_id == "commands-0-3"
-
-
-def test_a_duplicate_of_several_commands_leads_to_itself_which_names_them() -> None:
-    """
-    One of them alone would be named for users that it never had.
-    """
-    found = remembered(
-        outcome(
-            result("u1", ResultStatus.DUPLICATE, duplicate_of="commands-0-3"),
-            result("u2", ResultStatus.DUPLICATE, duplicate_of="commands-0-4"),
-            status=Status.DUPLICATE,
-        )
-    )
-
-    assert found is not None
-    assert found.outcome_id == "commands-0-7"
-
-
-def test_the_order_of_users_does_not_make_another_command_but_everything_else_does() -> None:
-    same: dict[str, Any] = {
-        "action": "ban", "app": "main", "target": "room", "users": ["u1", "u2"], "duration": 60, "banned_until": None,
-        "reason": "spam", "member_info": None,
-    }  # fmt: skip
-    others: dict[str, Any] = {
-        "action": "kick", "app": "second", "target": "hall", "users": ["u1"], "duration": 61, "banned_until": 1.0,
-        "reason": "abuse", "member_info": MemberInfo(role="Admin"),
-    }  # fmt: skip
-
-    assert fingerprint(**same) == fingerprint(**same | {"users": ["u2", "u1"]})
-    for name, other in others.items():
-        assert fingerprint(**same | {name: other}) != fingerprint(**same), name
-
-
-def test_ids_are_known_within_the_window_and_not_beyond() -> None:
-    ids = Ids(window=10.0, max_records=100)
-    ids.remember(a_known("c", at=100.0))
-
-    assert ids.find("c", 110.0) is not None
-    assert ids.find("c", 110.1) is None
-    assert ids.find("other", 100.0) is None
-
-
-def test_ids_are_bounded_by_the_number_of_outcome_records_those_that_tell_nothing_included() -> None:
-    """
-    The restoration reads so many records, whatever they are: memory keeps by the same count.
-    """
-    ids = Ids(window=1e9, max_records=3)
-    ids.remember(a_known("a"))
-    ids.remember(None)
-    ids.remember(a_known("b"))
-    assert ids.find("a", AT) is not None
-
-    ids.remember(None)
-
-    assert ids.find("a", AT) is None
+    assert found.done == frozenset({"u1"})
     assert len(ids) == 1
 
 
-def test_the_newest_outcome_of_an_id_counts_even_when_an_older_one_is_forgotten() -> None:
-    ids = Ids(window=1e9, max_records=2)
-    newest = Known("a", 1, "newest", None, AT)
-    ids.remember(a_known("a"))
-    ids.remember(newest)
-
-    ids.remember(a_known("b"))
-
-    assert ids.find("a", AT) is newest
-
-
-def test_old_ids_are_forgotten_though_nothing_new_comes() -> None:
-    ids = Ids(window=10.0, max_records=100)
-    ids.remember(a_known("a", at=100.0))
+def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
+    """
+    A restoration reads so many records: memory must not know more than the next owner will.
+    """
+    ids = Ids(window=3600.0, max_records=3)
+    ids.remember(known("c-1"))
     ids.remember(None)
-    ids.remember(a_known("b", at=105.0))
+    ids.remember(None)
+    assert ids.find("c-1", WALL) is not None
 
-    ids.expire(112.0)
+    ids.remember(None)
 
-    assert len(ids) == 1
-    assert ids.find("b", 112.0) is not None
-
-
-def effect(what: object = "ban", at: float = 0.0, keep: float = 60.0) -> Effect:
-    return Effect(what, at, keep, "o-1", "r-1", NOBODY)
+    assert ids.find("c-1", WALL) is None
+    assert len(ids) == 0
 
 
-def test_a_repeat_of_the_last_effect_needs_no_call_for_a_while() -> None:
+def test_forgetting_an_old_outcome_leaves_a_newer_one_of_the_same_id() -> None:
+    ids = Ids(window=3600.0, max_records=2)
+    ids.remember(known("c-1"))
+    ids.remember(known("c-2"))
+
+    ids.remember(known("c-1"))
+
+    assert ids.find("c-1", WALL) is not None
+    assert ids.find("c-2", WALL) is not None
+
+
+def test_what_is_older_than_the_window_is_forgotten() -> None:
+    ids = Ids(window=3600.0, max_records=10)
+    for number in range(5):
+        ids.remember(known(f"c-{number}", at=WALL + number))
+        ids.remember(None)
+
+    ids.expire(WALL + 3602.0)
+    assert len(ids) == 3
+
+    ids.expire(WALL + 9999.0)
+    assert len(ids) == 0
+
+    ids.expire(WALL + 9999.0)
+    assert len(ids) == 0
+
+
+# Effects
+
+
+def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> Effect:
+    """
+    An effect that was applied then.
+    """
+    return Effect(what, at, keep, "moderation.commands-3-42", "request-1", partition())
+
+
+def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -> None:
     effects = Effects()
-    effects.applied("u", effect())
+    made = effect(at=10.0, keep=60.0)
+    effects.applied("u1", made)
 
-    assert effects.find("u", "ban", 59.9) is not None
-    assert effects.find("u", "ban", 60.0) is None
-    assert effects.find("u", "unban", 1.0) is None
-    assert effects.find("v", "ban", 1.0) is None
+    assert effects.find("u1", "ban", 69.9) is made
+    assert effects.find("u1", "ban", 70.0) is None
 
 
-def test_what_is_on_its_way_makes_the_last_effect_unsure() -> None:
+def test_another_effect_or_another_member_is_no_repeat() -> None:
     effects = Effects()
-    effects.applied("u", effect())
+    effects.applied("u1", effect(what="ban"))
 
-    effects.sent("u")
-
-    assert effects.find("u", "ban", 1.0) is None
-
-
-def test_effects_are_bounded_and_the_oldest_goes_first() -> None:
-    effects = Effects(max_effects=2)
-    for user in ("a", "b", "a", "c"):
-        effects.applied(user, effect())
-
-    assert len(effects) == 2
-    assert effects.find("b", "ban", 0.0) is None
-    assert effects.find("a", "ban", 0.0) is not None
+    assert effects.find("u1", "unban", 11.0) is None
+    assert effects.find("u2", "ban", 11.0) is None
 
 
-def test_effects_that_are_too_old_for_anybody_are_forgotten() -> None:
+def test_only_the_last_effect_of_a_member_counts() -> None:
     effects = Effects()
-    effects.applied("a", effect(at=0.0))
-    effects.applied("b", effect(at=30.0))
+    effects.applied("u1", effect(what="ban"))
+    effects.applied("u1", effect(what="unban"))
 
-    effects.expire(70.0, longest=60.0)
+    assert effects.find("u1", "ban", 11.0) is None
+    assert effects.find("u1", "unban", 11.0) is not None
     assert len(effects) == 1
-    effects.expire(100.0, longest=60.0)
 
+
+def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state() -> None:
+    effects = Effects()
+    effects.applied("u1", effect())
+
+    effects.sent("u1")
+    effects.sent("u2")
+
+    assert effects.find("u1", "ban", 11.0) is None
+
+
+def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
+    effects = Effects(max_effects=2)
+    effects.applied("u1", effect())
+    effects.applied("u2", effect())
+    effects.applied("u1", effect())
+
+    effects.applied("u3", effect())
+
+    assert effects.find("u2", "ban", 11.0) is None
+    assert effects.find("u1", "ban", 11.0) is not None
+    assert effects.find("u3", "ban", 11.0) is not None
+
+
+def test_effects_older_than_any_is_kept_are_forgotten() -> None:
+    effects = Effects()
+    for number in range(5):
+        effects.applied(f"u{number}", effect(at=10.0 + number))
+
+    effects.expire(72.0, longest=60.0)
+    assert len(effects) == 2
+
+    effects.expire(1000.0, longest=60.0)
     assert len(effects) == 0
