@@ -281,9 +281,7 @@ class Queue:
                 return group if since <= now - max_wait else None
             heapq.heappop(ages)
             if group.age == since:
-                group.age = None
-                if group.level:
-                    self._index(group)
+                group.age = None  # it is blocked or empty: `_index` gives it a new entry when it is neither
         return None
 
     def _fullest(self) -> Group | None:
