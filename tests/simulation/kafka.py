@@ -85,15 +85,24 @@ class Kafka:
         metadata_bytes: The broker's ``offset.metadata.max.bytes``.
         aborts: The share of transactions that fail for no fault of the worker.
 
+    ``holes`` is the share of records before which offsets are skipped.
+
     """
 
     def __init__(
-        self, clockwork: "Clockwork", partitions: int, *, metadata_bytes: int = 4096, aborts: float = 0.0
+        self,
+        clockwork: "Clockwork",
+        partitions: int,
+        *,
+        metadata_bytes: int = 4096,
+        aborts: float = 0.0,
+        holes: float = 0.1,
     ) -> None:
         self._clockwork = clockwork
         self.partitions = [Partition(number) for number in range(partitions)]
         self.metadata_bytes = metadata_bytes
         self.aborts = aborts
+        self._holes = holes
         self.commits = 0
 
     def append(self, number: int, key: bytes | None, value: bytes | None) -> Record:
@@ -102,7 +111,7 @@ class Kafka:
         """
         partition = self.partitions[number]
         chance = self._clockwork.chance
-        if chance.random() < 0.1:
+        if chance.random() < self._holes:
             partition.next_offset += chance.choice((1, 1, 1, 2, 7, 300))
         record = Record(number, partition.next_offset, key, value)
         partition.next_offset += 1

@@ -2,6 +2,7 @@
 #
 # It carries out effects and tells of events. It decides nothing that the engine should decide.
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.codes import Verdict
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 BACKOFF: Final = (0.05, 2.0)
 """Full jitter: at most the first after the first try, doubling up to the second."""
-MOST_RECORDS: Final = 40
-"""How many records one poll brings."""
 
 
 class Replica:
     """
     One process, from its start to its end.
+
+    ``unsent`` is the share of requests that the fence keeps back; one poll brings at most ``most_records`` a partition.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Replica:
         tencent: "Tencent",
         rules: "Rules",
         unsent: float = 0.0,
+        most_records: int = 40,
     ) -> None:
         self.name = name
         self.engine = Engine(rules, clockwork.now, clockwork.wall, name)
@@ -45,6 +47,7 @@ class Replica:
         self.most_open = 0
         self._rules = rules
         self._unsent = unsent
+        self._most_records = most_records
         self._clockwork = clockwork
         self._kafka = kafka
         self._tencent = tencent
@@ -140,10 +143,11 @@ class Replica:
         for number, position in self._positions.items():
             if number in self._paused or self._kafka.partitions[number].owner is not self:
                 continue
-            new = [record for record in self._kafka.partitions[number].records if record.offset >= position]
-            taken = new[: self._clockwork.chance.randint(1, MOST_RECORDS)]
-            more = more or len(taken) < len(new)
-            records += taken
+            log = self._kafka.partitions[number].records
+            begin = bisect_left(log, position, key=lambda record: record.offset)
+            end = begin + self._clockwork.chance.randint(1, self._most_records)
+            more = more or end < len(log)
+            records += log[begin:end]
         for record in records:
             self._positions[record.partition] = record.offset + 1
         if records:

@@ -74,6 +74,8 @@ class Plan:
     max_attempts: int = 8
     give_up_after: float | None = 600.0
     max_unpublished: int | None = None
+    most_records: int = 40
+    holes: float = 0.1
     weather: Weather = field(default_factory=Weather)
 
 
@@ -115,7 +117,11 @@ class Story:
         self.plan = plan
         self.clockwork = Clockwork(plan.seed)
         self.kafka = Kafka(
-            self.clockwork, plan.partitions, metadata_bytes=plan.metadata_bytes, aborts=plan.aborts
+            self.clockwork,
+            plan.partitions,
+            metadata_bytes=plan.metadata_bytes,
+            aborts=plan.aborts,
+            holes=plan.holes,
         )
         self.tencent = Tencent(self.clockwork, plan.weather, plan.quota)
         self.commanded: list[Commanded] = []
@@ -204,7 +210,15 @@ class Story:
         """
         self._names += 1
         name = f"w{self._names}"
-        replica = Replica(name, self.clockwork, self.kafka, self.tencent, self.rules(name), self.plan.unsent)
+        replica = Replica(
+            name,
+            self.clockwork,
+            self.kafka,
+            self.tencent,
+            self.rules(name),
+            self.plan.unsent,
+            self.plan.most_records,
+        )
         if self.plan.max_unpublished is not None:
             replica.engine._ledger.max_unpublished = self.plan.max_unpublished
         self.replicas.append(replica)

@@ -121,6 +121,8 @@ class Permits:
         self.out -= 1
         self._returns.append((now + self._window, accepted))
         self._accepted += accepted
+        if accepted and self._ceiling is not None and now - self._lowered_at < 1.0:
+            self._see_accepted(now)
 
     def throttled(self, now: float) -> None:
         """
@@ -131,6 +133,15 @@ class Permits:
             return
         self._ceiling = max(1.0, THROTTLED_SHARE * min(self._accepted, self.granted(now)))
         self._ceiling_at = self._lowered_at = now
+
+    def _see_accepted(self, now: float) -> None:
+        """
+        The first refusal of a burst may come before many acceptances: until the second is over they count as well.
+        """
+        self._expire(now)
+        seen = THROTTLED_SHARE * min(self._accepted, self.owned)
+        if self._ceiling is not None and seen > self._ceiling:
+            self._ceiling, self._ceiling_at = seen, now
 
     def next_return(self) -> float | None:
         """
