@@ -17,7 +17,7 @@ import tracemalloc
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -28,6 +28,11 @@ from worker.domain.engine import Engine
 from worker.domain.outcomes import Worker
 from worker.domain.rules import Rules
 from worker.runtime.wiring import GC_THRESHOLDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.domain.effects import Effect
 
 ROOMS: Final = 50
 PARTITIONS: Final = 6
@@ -137,7 +142,7 @@ class Bench:
             self.finished += len(transaction.outcomes)
             self._settle(self.engine.published(self.now))
 
-    def _settle(self, effects: list[object]) -> None:  # type: ignore[type-arg,unused-ignore]
+    def _settle(self, effects: "Sequence[Effect]") -> None:
         for effect in effects:
             if isinstance(effect, Call | Permit):
                 send = effect.send
@@ -193,7 +198,9 @@ def main() -> None:
     profile.disable()
     virtual = bench.now - 103.0
     print(f"{spent:.1f} µs a command, {reading:.1f} µs of it for reading")
-    print(f"{bench.members / bench.calls:.1f} members a call, {len(records) / virtual:.0f} commands/s of virtual time")
+    print(
+        f"{bench.members / bench.calls:.1f} members a call, {len(records) / virtual:.0f} commands/s of virtual time"
+    )
     print(f"{bench.most_open} open at most, {memory(records):.0f} bytes for an open command")
     if options.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(30)
