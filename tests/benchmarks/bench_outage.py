@@ -21,6 +21,9 @@ MAX_GAP = 20_000
 MOST_LOAD = PARTITIONS * MAX_GAP / 80
 """Commands a second: after 80 seconds without one endpoint, the partitions wait for it."""
 TIMEOUT = 10.0
+FIRST_PROBES = 8
+SLOWEST_PROBE = 5.0
+"""An open breaker is probed after a fifth of a second, then less and less often, at last every five seconds."""
 LONG_HALT = 8.0
 """Seconds: longer than the quick probes, so that the next one comes half a minute later."""
 
@@ -62,11 +65,12 @@ def outage(servers: str, verdict: Verdict, options: argparse.Namespace) -> None:
         holds=story.kept_elsewhere >= 0.95,
     )
     say("how tries failed", ", ".join(sorted(story.failures)), "", holds=True)
+    most = FIRST_PROBES + options.seconds / SLOWEST_PROBE
     say(
-        "requests to the dead endpoint",
-        story.requests_while_down,
-        "probes only",
-        holds=story.requests_while_down <= 60,
+        "requests while it was known to be down",
+        story.probes,
+        f"at most {most:.0f}",
+        holds=story.probes <= most,
     )
     say("from the end to the last outcome, s", f"{story.recovery:.1f}", "", holds=True)
 

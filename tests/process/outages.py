@@ -6,6 +6,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from tests.process.rates import kept
 from tests.process.scene import LATENCY, Scene, command
@@ -19,8 +20,8 @@ BEFORE = 3.0
 AFTER = 1.0
 SEQUENCE_EVERY = 10
 """One ban in so many is followed by an unban and another ban of the same user."""
-CALM = 0.5
-"""Seconds into the outage until requests count as sent while it was known."""
+GRACE = 0.5
+"""Seconds in which calls that had been let go when the worker found out may still leave, on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Story:
         kept_elsewhere: The share of its rate that the other endpoint kept during the outage.
         failures: How tries failed, as the outcomes tell it.
         openings: How often the breaker opened.
-        requests_while_down: What the dead endpoint still got, but for the first moment.
+        probes: Requests that the worker sent to the dead endpoint after it had found out.
         recovery: Seconds from the end of the outage to the last outcome.
 
     """
@@ -45,7 +46,7 @@ class Story:
     kept_elsewhere: float
     failures: frozenset[str]
     openings: float
-    requests_while_down: int
+    probes: int
     recovery: float
 
 
@@ -74,6 +75,7 @@ def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float
         scene.play_to_the_end()
         recovery = time.time() - end
         openings = scene.metric("moderation_worker_breaker_openings_total")
+        found_out = datetime.fromisoformat(scene.events("breaker.opened")[0]["time"]).timestamp()
         report = scene.judged()
         requests = scene.requests()
         return Story(
@@ -89,11 +91,21 @@ def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float
                 if each.error is not None
             ),
             openings=openings,
-            requests_while_down=sum(
-                one.endpoint == ENDPOINTS[BAN] and begin + CALM < one.read_at < end for one in requests
-            ),
+            probes=len(_sent_between(scene, found_out + GRACE, end)),
             recovery=recovery,
         )
+
+
+def _sent_between(scene: Scene, begin: float, end: float) -> set[tuple[str, str]]:
+    """
+    The tries on the dead endpoint, as the outcomes tell of them.
+    """
+    return {
+        (each.call_id, each.sent_at)
+        for one in scene.outcomes
+        for each in one.body.calls
+        if each.endpoint == ENDPOINTS[BAN] and begin < datetime.fromisoformat(each.sent_at).timestamp() < end
+    }
 
 
 def commands(count: int) -> Iterator[Planned]:
