@@ -12,7 +12,6 @@ from worker.domain.limits import Permits
 from worker.domain.queues import Queue, Target
 
 if TYPE_CHECKING:
-    from worker.domain.actions import Action
     from worker.domain.effects import Halt, Try
     from worker.domain.splitting import Search
     from worker.domain.work import Member
@@ -58,14 +57,6 @@ class Flight:
         self.phase = Phase.ASKING
         self.probe = False
         self.last: Try | None = None
-
-    @property
-    def action(self) -> "Action":
-        """
-        What it does.
-        """
-        command = self.members[0].work.command
-        return command.action
 
     def __repr__(self) -> str:
         return (

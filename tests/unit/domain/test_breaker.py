@@ -230,7 +230,7 @@ def test_a_member_is_given_up_after_so_long() -> None:
 def test_without_a_time_to_give_up_only_attempts_end_it() -> None:
     desk = Desk(give_up_after=None)
     desk.receive(ban("u", command_id="c"))
-    desk.wait(100_000.0)
+    desk.wait(2000.0)
     desk.refuse_connection(desk.request())
 
     assert len(desk.waiting) == 1
@@ -307,3 +307,16 @@ def test_an_unsent_probe_of_a_search_goes_back_whole() -> None:
     desk.give_up(desk.waiting[0])
 
     assert desk.request().users == ["a", "b"]
+
+
+def test_a_probe_whose_time_is_over_is_not_sent_and_the_next_one_goes_at_once() -> None:
+    desk = Desk()
+    for number in range(5):
+        desk.receive(ban("u", group=f"g{number}", not_after="2030-03-17T17:46:48Z"))
+        desk.refuse_connection(desk.out[-1])
+    desk.be_busy(20.0)
+    desk.receive(ban("x", group="new"))
+    desk.wait(1.0)
+
+    assert [each.target for each in desk.out] == ["new"]
+    assert [each.status.value for each in desk.publish()] == ["expired"] * 5

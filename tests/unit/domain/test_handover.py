@@ -355,3 +355,26 @@ def test_an_expiring_command_that_has_gone_is_no_business_any_more() -> None:
     desk.wait(10.0)
 
     assert desk.publish() == []
+
+
+def test_a_partition_that_goes_takes_along_what_waits_for_its_commands() -> None:
+    desk = Desk()
+    desk.receive(ban("u", "v"), unban("u"), unban("v"))
+    desk.revoked(0)
+    desk.ok()
+    desk.wait(4.0)
+
+    assert desk.out == []
+    assert desk.publish() == []
+    assert desk.engine.open == 0
+
+
+def test_one_that_rides_on_a_waiting_command_may_go_while_an_earlier_one_is_on_its_way() -> None:
+    desk = Desk(0, 1)
+    desk.receive(kick("u", command_id="first"), kick("u", command_id="second"), partition=0)
+    desk.receive(kick("u"), partition=1)
+    desk.revoked(1)
+    desk.ok()
+    desk.ok()
+
+    assert [each.command_id for each in desk.publish()] == ["first", "second"]

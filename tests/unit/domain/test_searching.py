@@ -222,7 +222,7 @@ def test_two_members_alone_with_an_ambiguous_code_condemn_the_rest_of_their_batc
 
 
 def test_an_ambiguous_code_condemns_no_command_that_was_not_in_the_batch() -> None:
-    desk = Desk(default_calls_per_second=2)
+    desk = Desk(default_calls_per_second=1, max_wait=60.0)
     desk.receive(ban("a", "b", "c", command_id="c"))
     desk.code(desk.request(), AMBIGUOUS)
     desk.receive(ban("x", duration=7, command_id="other"))
