@@ -8,10 +8,10 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.dedupe import Effect, Effects, Known
+from worker.domain.dedupe import Effect, Effects
 from worker.domain.expiries import Expiries
-from worker.domain.outcomes import HOLDS, Result, ResultStatus
-from worker.domain.work import Line, Member, State, may_share_result, overwrites
+from worker.domain.outcomes import Result, ResultStatus
+from worker.domain.work import Line, Member, State, done_for, may_share_result, overwrites
 
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
@@ -146,7 +146,7 @@ class Lines:
                 work.lane.queue.remove(member)
                 self.settle(member, expired(member), now)
             elif member.state is State.BEHIND:
-                self.settle(member, expired(member), now)
+                self._end(member, now)
 
     def due(self, now: float) -> None:
         """
@@ -227,7 +227,7 @@ class Lines:
         line, work = member.line, member.work
         if self.is_over(member, now):
             line.members.append(member)
-            self.settle(member, expired(member), now)
+            self._end(member, now)
             return
         while line.members and work.repeats is None:
             last = line.members[-1]
@@ -247,6 +247,16 @@ class Lines:
         line.members.append(member)
         if line.members[0] is member:
             self._advance(line, now)
+
+    def _end(self, member: Member, now: float) -> None:
+        """
+        The time of a member in its line is over. One that repeats a command_id waits for its turn all the same: if the id
+        was carried out for it, its outcome must say so, or a third command with that id would be carried out again.
+        """
+        if member.work.repeats is None:
+            self.settle(member, expired(member), now)
+        elif member.line.members[0] is member:
+            self._advance(member.line, now)
 
     def _may_ride(self, member: Member, last: Member) -> bool:
         command, waiting = member.work.command, last.work.command
@@ -271,6 +281,8 @@ class Lines:
                 return
             work = member.work
             known = self._known_result(member, now)
+            if known is None and self.is_over(member, now):
+                known = expired(member)
             if known is not None:
                 self._settle(member, known)
                 continue
@@ -286,7 +298,7 @@ class Lines:
         """
         work = member.work
         if work.repeats is not None:
-            done_by = _done_by(work.repeats, member.user)
+            done_by = done_for(work.repeats, member.user)
             if done_by is not None:
                 self._counts.repeated_ids += 1
                 return Result(member.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
@@ -321,20 +333,6 @@ class Lines:
 
     def __len__(self) -> int:
         return len(self._by_key)
-
-
-def _done_by(repeats: "Work | Known", user: str) -> str | None:
-    """
-    The outcome_id of the command that has put the effect for this user in place under the same command id.
-    """
-    if isinstance(repeats, Known):
-        return repeats.outcome_id if repeats.done is None or user in repeats.done else None
-    for member in repeats.members:
-        if member.user == user:
-            result = member.result
-            if result is not None and result.status in HOLDS:
-                return result.duplicate_of or repeats.outcome_id
-    return None
 
 
 def expired(member: Member) -> Result:

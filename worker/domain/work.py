@@ -9,11 +9,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from worker.domain.actions import Kind
-from worker.domain.outcomes import CALLS_AT_EITHER_END
+from worker.domain.dedupe import Known
+from worker.domain.outcomes import CALLS_AT_EITHER_END, HOLDS
 
 if TYPE_CHECKING:
     from worker.domain.commands import Command, Rejected
-    from worker.domain.dedupe import Known
     from worker.domain.effects import Record
     from worker.domain.lanes import Lane
     from worker.domain.outcomes import CallTry, Outcome, Result
@@ -200,6 +200,20 @@ class Work:
 
     def __repr__(self) -> str:
         return f"<Work {self.outcome_id}, {self.left} left, {self.waits} before it>"
+
+
+def done_for(repeats: "Work | Known", user: str) -> str | None:
+    """
+    The outcome_id of the command that has put the effect for this user in place under the same command id.
+    """
+    if isinstance(repeats, Known):
+        return repeats.outcome_id if repeats.done is None or user in repeats.done else None
+    for member in repeats.members:
+        if member.user == user:
+            result = member.result
+            if result is not None and result.status in HOLDS:
+                return result.duplicate_of or repeats.outcome_id
+    return None
 
 
 def may_share_result(command: "Command") -> bool:
