@@ -3,17 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from tests.chart import cluster, toolchain
-
-
-def _give_up(missing: toolchain.MissingError) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(str(missing))
-    pytest.skip(str(missing))
+from tests.chart.missing import give_up
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +18,7 @@ def helm() -> Path:
     try:
         return toolchain.program("helm")
     except toolchain.MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +29,7 @@ def promtool() -> Path:
     try:
         return toolchain.program("promtool")
     except toolchain.MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +40,7 @@ def actionlint() -> Path:
     try:
         return toolchain.program("actionlint")
     except toolchain.MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +51,7 @@ def keda() -> Path:
     try:
         return toolchain.folder("keda")
     except toolchain.MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +62,7 @@ def prometheus_operator() -> Path:
     try:
         return toolchain.folder("prometheus-operator")
     except toolchain.MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +77,6 @@ def api(helm: Path) -> Iterator[cluster.Cluster]:  # noqa: ARG001 - without helm
         for name in ("etcd", "kube-apiserver"):
             toolchain.program(name)
     except toolchain.MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
     with cluster.running() as made:
         yield made

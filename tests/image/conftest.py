@@ -3,19 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
+from tests.chart.missing import give_up
 from tests.chart.toolchain import MissingError
 from tests.image import toolchain
 from tests.image.containers import IMAGE, Engine
-
-
-def _give_up(missing: MissingError) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(str(missing))
-    pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +20,7 @@ def hadolint() -> Path:
     try:
         return toolchain.program("hadolint")
     except MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +31,7 @@ def sbom_maker() -> Path:
     try:
         return toolchain.program("cyclonedx-py")
     except MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +45,7 @@ def engine() -> Engine:
         storage = toolchain.storage()
         toolchain.demand_base()
     except MissingError as missing:
-        _give_up(missing)
+        give_up(missing)
     return Engine(tuple(storage))
 
 

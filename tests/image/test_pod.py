@@ -20,6 +20,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.chart import chart
 from tests.chart import toolchain as chart_tools
+from tests.chart.missing import give_up
 from tests.conftest import Cluster
 from tests.image.containers import Container, Engine
 from tests.image.pods import Pod
@@ -167,7 +168,7 @@ def release(
     try:
         chart_tools.program("helm")
     except chart_tools.MissingError as missing:
-        pytest.skip(str(missing))
+        give_up(missing)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
