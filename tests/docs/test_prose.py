@@ -102,10 +102,13 @@ def test_every_metric_exists(path: Path) -> None:
         assert name in names
 
 
-@documents
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if path.name != "README.md" or path.parent == ROOT], ids=named
+)
 def test_every_setting_exists(path: Path) -> None:
     """
-    A name in backticks whose first word is a section's is a setting's, an option of Kafka, an event, or no name at all.
+    A name in backticks whose first word is a section's is a setting's, an option of Kafka, an event, or no name at all. The
+    chart's README names the chart's values, which the chart's own tests hold.
     """
     table = table_of_rows()
     for text in code(path):
