@@ -16,6 +16,8 @@ from worker.demo.contract import BAN
 from worker.demo.raid import Planned
 
 ROOMS = 50
+SHARE = 0.5
+"""Of the load, for the room that hangs: by the time its first requests have timed out, it could have taken every permit."""
 HANGING = "group-00"
 BEFORE = 3.0
 AFTER = 1.0
@@ -78,11 +80,14 @@ def play(servers: str, *, rate: float, limit: int, hang: float, timeout: float) 
 
 def commands(count: int, seed: int) -> Iterator[Planned]:
     """
-    Bans of ever new users in fifty rooms, the first of which has the most.
+    Bans of ever new users in fifty rooms; one has the half of them.
     """
     chance = random.Random(seed)
-    rooms = [f"group-{number:02}" for number in range(ROOMS)]
-    popularity = list(accumulate(1 / rank for rank in range(1, ROOMS + 1)))
+    others = [f"group-{number:02}" for number in range(1, ROOMS)]
+    popularity = list(accumulate(1 / rank for rank in range(1, ROOMS)))
     for number in range(count):
-        (room,) = chance.choices(rooms, cum_weights=popularity)
+        if chance.random() < SHARE:
+            room = HANGING
+        else:
+            (room,) = chance.choices(others, cum_weights=popularity)
         yield command(BAN, room, f"user-{number}", f"ban-{number}", duration=3600, reason="raid")

@@ -75,7 +75,7 @@ def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float
         scene.play_to_the_end()
         recovery = time.time() - end
         openings = scene.metric("moderation_worker_breaker_openings_total")
-        found_out = datetime.fromisoformat(scene.events("breaker.opened")[0]["time"]).timestamp()
+        opened = [datetime.fromisoformat(line["time"]).timestamp() for line in scene.events("breaker.opened")]
         report = scene.judged()
         requests = scene.requests()
         return Story(
@@ -91,7 +91,7 @@ def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float
                 if each.error is not None
             ),
             openings=openings,
-            probes=len(_sent_between(scene, found_out + GRACE, end)),
+            probes=len(_sent_between(scene, min(opened, default=begin) + GRACE, end)),
             recovery=recovery,
         )
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from worker.demo.evidence import Request, Sent
 
-SECOND = 1.0
+MOMENT = 1.5
+"""Seconds: longer than permits need to come back."""
 
 
 def kept(
@@ -21,8 +22,9 @@ def kept(
     """
     The share of its rate that a part of the load kept between ``begin`` and ``end`` (seconds since 1970).
 
-    ``which(action, target)`` tells that part. It is 1 less the backlog at the end by what was produced. That backlog is
-    taken at its lowest within the last second, so that a pause of the machine is none.
+    ``which(action, target)`` tells that part. It is 1 less the growth of the backlog by what was produced; a backlog is
+    taken at its lowest within the moment before, so that a pause of the machine is none, and batches that leave each second
+    are none.
     """
     made = sorted(
         one.at
@@ -38,11 +40,11 @@ def kept(
     )
     produced = bisect_right(made, end) - bisect_right(made, begin)
     assert produced, "nothing of it was produced in that time"
-    return 1.0 - _backlog(made, done, end) / produced
+    return 1.0 - (_backlog(made, done, end) - _backlog(made, done, begin)) / produced
 
 
 def _backlog(made: Sequence[float], done: Sequence[float], at: float) -> int:
     return min(
         bisect_right(made, moment) - bisect_right(done, moment)
-        for moment in (at, *(stamp for stamp in done if at - SECOND <= stamp <= at))
+        for moment in (at, *(stamp for stamp in done if at - MOMENT <= stamp <= at))
     )
