@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check docs lock clean chart-tools chart-test image-test
+.PHONY: help venv demo test check docs lock clean chart-tools chart-test image-tools image-test
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,14 +32,19 @@ test: $(VENV)/dev.installed  ## All tests, with a real Kafka (TESTS="tests/proce
 
 docs: $(VENV)/dev.installed  ## Makes anew what is made from the code: schemas, example settings, reference pages
 	$(BIN)/python -m tests.docs.pages
+	$(BIN)/python -m config.grafana.make_dashboard
+	$(BIN)/python -m helm.make_readme
 
 chart-tools: $(VENV)/dev.installed  ## What chart-test needs (as root on Debian, and Go)
 	$(BIN)/python -m tests.chart.toolchain
 
-chart-test: $(VENV)/dev.installed  ## The chart, on a real API server
+chart-test: chart-tools  ## The chart, on a real API server
 	$(BIN)/pytest tests/chart
 
-image-test: $(VENV)/dev.installed  ## The image, built and run (as root on Debian)
+image-tools: $(VENV)/dev.installed  ## What image-test needs besides (as root on Debian)
+	$(BIN)/python -m tests.image.toolchain
+
+image-test: chart-tools image-tools  ## The image, built and run (as root on Debian)
 	$(BIN)/pytest tests/image
 
 # Each lock holds the one before it, so that they can share one environment.
