@@ -33,6 +33,8 @@ RESTORE_BACKOFF: Final = (0.5, 10.0)
 """After a restoration that failed: the first wait, which doubles up to the second."""
 RESTORES_AT_ONCE: Final = 2
 NEVER: Final = float("inf")
+TICK: Final = 0.002
+"""The shortest time between two ticks. The loop's timers go by milliseconds: nearer ones would come early, and spin."""
 
 
 class Service:
@@ -95,7 +97,7 @@ class Service:
 
     def assigned(self, partitions: "Mapping[int, int]") -> None:
         """
-        See broker.listener.Listener; so for all of these.
+        These are ours, each with its epoch.
         """
         self._post(self._assigned, dict(partitions))
 
@@ -314,10 +316,10 @@ class Service:
         """
         Sets the timer for the engine's next tick.
         """
-        at = self._engine.wake_at()
-        if at >= self._timer_at and self._timer is not None:
-            return
+        at = max(self._engine.wake_at(), time.monotonic() + TICK)
         if self._timer is not None:
+            if at >= self._timer_at:
+                return
             self._timer.cancel()
         self._timer_at = at
         # asyncio's clock is time.monotonic's, so the engine's instants are the loop's.
