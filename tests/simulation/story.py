@@ -66,7 +66,7 @@ class Plan:
     window_from_send: bool = False
     metadata_bytes: int = 4096
     max_gap: int = 20_000
-    max_open_bytes: int = 256 * 1024 * 1024
+    max_open_bytes: int = 128 * 1024 * 1024
     reasons_matter: bool = True
     supersede: bool = True
     effect_window: float = 60.0

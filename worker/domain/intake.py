@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 MAX_WARNED_ISSUERS: Final = 100
 """An issuer whose records have no key is warned of once; beyond so many issuers they are only counted."""
-RECORD_OVERHEAD: Final = 200
-"""What a record costs in memory besides its bytes."""
+COMMAND_BYTES: Final = 1_200
+MEMBER_BYTES: Final = 550
+"""What an open command, and each of its users, take in memory besides the record's own bytes (measured)."""
 
 
 class Intake:
@@ -95,12 +96,12 @@ class Intake:
 
     def _open(self, partition: "Partition", record: "Record", now: float) -> None:
         offset = record.offset
-        size = RECORD_OVERHEAD + len(record.value or b"") + len(record.key or b"")
+        decoded = self._decoder.decode(record)
+        size = _size_of(record, decoded)
         work = Work(record, partition, f"{self._rules.topic}-{partition.number}-{offset}", now, size)
         partition.offsets.admit(offset)
         partition.works[offset] = work
         self.open_bytes += size
-        decoded = self._decoder.decode(record)
         if record.key is None:
             self._warn_of_missing_key(decoded)
         if isinstance(decoded, Command):
@@ -153,3 +154,11 @@ class Intake:
         if issuer not in self._warned and len(self._warned) < MAX_WARNED_ISSUERS:
             self._warned.add(issuer)
             self._dispatch.effects.append(Notice("record.key_missed", "warning", {"issuer": issuer}))
+
+
+def _size_of(record: "Record", decoded: Command | Rejected) -> int:
+    """
+    About what the command takes in memory: its bytes count twice, as they came and as they were read.
+    """
+    users = len(decoded.users) if isinstance(decoded, Command) else 0
+    return COMMAND_BYTES + MEMBER_BYTES * users + 2 * len(record.value or b"") + len(record.key or b"")

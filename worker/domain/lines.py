@@ -322,7 +322,7 @@ class Lines:
     def _leave(self, member: Member) -> None:
         members = member.line.members
         if members[0] is member:
-            members.popleft()
+            del members[0]
         else:
             members.remove(member)
 

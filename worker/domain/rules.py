@@ -18,6 +18,7 @@ class Rules:
         window: How long a permit stays taken: one second, plus the margin when it counts from sending.
         window_from_send: Whether that second counts from the sending (distant regions) and not from the answer.
         reasons_matter: Whether commands with different reasons must not share a call.
+        max_open_bytes: What all open commands together may take in memory. About 60,000 single-member commands take 128 MiB.
         give_up_after: How long a member may be tried before it fails, outages not counted; None: only ``max_attempts`` ends it.
 
     """
@@ -41,4 +42,4 @@ class Rules:
     max_attempts: int = 8
     give_up_after: float | None = 600.0
     max_gap: int = 20_000
-    max_open_bytes: int = 256 * 1024 * 1024
+    max_open_bytes: int = 128 * 1024 * 1024

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 _RFC3339: Final = re.compile(
@@ -14,7 +15,16 @@ def rfc3339(instant: float) -> str:
     """
     Seconds since 1970 as RFC 3339 in UTC, with milliseconds.
     """
-    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return _rfc3339(round(instant * 1e6) // 1000)
+
+
+@lru_cache(maxsize=1024)
+def _rfc3339(milliseconds: int) -> str:
+    # What is received, called or finished together has its times in common: most of them are asked for many times.
+    instant = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(
+        microsecond=milliseconds % 1000 * 1000
+    )
+    return instant.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def instant_of(text: str) -> float:

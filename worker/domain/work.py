@@ -4,7 +4,6 @@
 # They are mutable and belong to the engine alone. They hold state and answer questions about themselves; what shall
 # happen next is decided in lines.py, dispatch.py, answers.py and ledger.py.
 
-from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -99,7 +98,7 @@ class Line:
 
     def __init__(self, key: MemberKey) -> None:
         self.key = key
-        self.members: deque[Member] = deque()
+        self.members: list[Member] = []
         self.unknown_until = 0.0
         self.unknown_what: What | None = None
         self.last: Work | None = None

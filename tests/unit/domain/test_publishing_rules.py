@@ -301,11 +301,11 @@ def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partiti
 
 
 def test_memory_is_bounded() -> None:
-    desk = Desk(max_open_bytes=1000)
+    desk = Desk(max_open_bytes=8_000)
     desk.receive(*(kick("u", room=f"r{number}") for number in range(20)))
 
-    assert len(desk.out) < 5
-    assert desk.engine.snapshot(desk.now).open_bytes < 1500
+    assert len(desk.out) <= 5
+    assert desk.engine.snapshot(desk.now).open_bytes < 12_000
     while desk.out:
         desk.ok()
         desk.publish()
