@@ -122,12 +122,14 @@ def play(scene: Scene, wrong: Wrong, *, load: float = LOAD, halted_for: float = 
     load_ = scene.send(commands(round(RATE * load)), RATE)
     scene.play(UNDISTURBED)
     wrong.spoil(scene)
-    noticed = scene.play_until(lambda: bool(scene.obstacles()), NOTICED_WITHIN, f"halted for {wrong}")
-    told = scene.obstacles()
-    begin = time.time()
-    scene.play(halted_for)
-    end = time.time()
-    wrong.mend(scene)
+    try:
+        noticed = scene.play_until(lambda: bool(scene.obstacles()), NOTICED_WITHIN, f"halted for {wrong}")
+        told = scene.obstacles()
+        begin = time.time()
+        scene.play(halted_for)
+        end = time.time()
+    finally:
+        wrong.mend(scene)
     resumed = scene.play_until(lambda: not scene.obstacles(), RESUMED_WITHIN, f"resumed after {wrong}")
     scene.play_to_the_end()
     return Story(

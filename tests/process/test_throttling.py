@@ -23,7 +23,7 @@ def test_ten_seconds_after_the_limit_fell_hardly_a_request_is_throttled(story: S
 
 
 def test_and_the_true_limit_is_used(story: Story) -> None:
-    # The benchmark asks for 90 %. Here the machine is shared, and halving at each refusal would use 78 %.
+    # The benchmark looks for longer, and asks for 90 % of every second. Here the machine is shared with other tests.
     assert story.usually_used >= 0.85
 
 
