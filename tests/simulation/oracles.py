@@ -120,10 +120,7 @@ class Verdicts:
             outcome = self.outcomes[each.outcome_id]
             known = done[each.record.partition, outcome.command_id]
             for result in outcome.results:
-                if result.user_id in known and result.status not in (
-                    ResultStatus.DUPLICATE,
-                    ResultStatus.EXPIRED,
-                ):
+                if result.user_id in known and result.status is not ResultStatus.DUPLICATE:
                     self.complain(
                         "P3",
                         f"{each.outcome_id} did {result.user_id} again: {result.status} {outcome.command_id}",

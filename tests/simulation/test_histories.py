@@ -119,6 +119,24 @@ def strange_answers(seed: int) -> Plan:
     )
 
 
+def repeats(seed: int) -> Plan:
+    """
+    Detectors that repeat themselves for long, also after the time of their commands is over.
+    """
+    chance = Random(seed)
+    weather = Weather(transient=0.1, bad_users=frozenset({"u3"}), hanging=[Window(START + 6.0, START + 8.0)])
+    return Plan(
+        seed,
+        repeats=0.5,
+        expiring=0.3,
+        kills=chance.choice((0, 1)),
+        moves=1,
+        weather=weather,
+        targets=3,
+        users=8,
+    )
+
+
 def small_metadata(seed: int) -> Plan:
     """
     A broker that takes hardly any metadata, and a room that hangs: what is done above the gap cannot be told.
@@ -168,6 +186,7 @@ PLANS: Final[dict[Callable[[int], Plan], int]] = {
     throttled: 10,
     tight: 30,
     strange_answers: 30,
+    repeats: 20,
     small_metadata: 20,
     everything: 40,
 }

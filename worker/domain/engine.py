@@ -300,7 +300,8 @@ class Engine:
         """
         Lets everything follow that follows from the event.
         """
-        self._departures.give_up(self._partitions.values(), now)
+        if any(lane.is_blocked for lane in self._dispatch.lanes):
+            self._departures.give_up(self._partitions.values(), now)
         self._dispatch.pump(now)
         while self._lines.complete:
             works, self._lines.complete = self._lines.complete, []
