@@ -15,7 +15,7 @@ from worker.demo.raid import Planned
 
 ROOMS = 10
 RATE = 60.0
-LOAD = 4.0
+LOAD = 3.0
 """Seconds of load around each halt."""
 UNDISTURBED = 0.5
 NOTICED_WITHIN = 10.0
@@ -113,7 +113,7 @@ class Story:
 _NUMBERS = count(1)
 
 
-def play(scene: Scene, wrong: Wrong, *, load: float = LOAD, halted_for: float = 1.5) -> Story:
+def play(scene: Scene, wrong: Wrong, *, load: float = LOAD, halted_for: float = 1.2) -> Story:
     """
     Plays one halt on a scene with one worker that is ready, and mends it ``halted_for`` seconds after it was noticed.
     """

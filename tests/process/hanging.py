@@ -19,7 +19,7 @@ ROOMS = 50
 SHARE = 0.5
 """Of the load, for the room that hangs: by the time its first requests have timed out, it could have taken every permit."""
 HANGING = "group-00"
-BEFORE = 3.0
+BEFORE = 2.5
 AFTER = 1.0
 
 

@@ -15,7 +15,7 @@ from worker.demo.contract import BAN, ENDPOINTS, KICK, UNBAN
 from worker.demo.raid import Planned
 
 ROOMS = 50
-BEFORE = 3.0
+BEFORE = 2.0
 """Seconds of load before the outage, as the rate that is to be kept."""
 AFTER = 1.0
 SEQUENCE_EVERY = 10

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture(scope="module")
 def story(kafka: Cluster) -> Story:
-    return play(kafka.bootstrap_servers, rate=360, limit=36, hang=6.0, timeout=4.0)
+    return play(kafka.bootstrap_servers, rate=360, limit=36, hang=5.5, timeout=4.0)
 
 
 def test_while_the_busiest_room_hangs_the_others_keep_their_rate(story: Story) -> None:

@@ -9,13 +9,15 @@ from tests.process.outages import Story, play
 
 pytestmark = pytest.mark.kafka
 
+WAYS = {"502": 1.0, "refuse": 1.5, "hang": 5.5}
+"""Seconds. The probes of the first three seconds meet all three, and the last one has hung and ended when all is over."""
 MOST_PROBES = 10
 """In eight seconds, when the time between two doubles from a fifth of a second to five."""
 
 
 @pytest.fixture(scope="module")
 def story(kafka: Cluster) -> Story:
-    return play(kafka.bootstrap_servers, rate=240, ways={"502": 2.0, "refuse": 3.0, "hang": 3.0}, timeout=4.0)
+    return play(kafka.bootstrap_servers, rate=240, ways=WAYS, timeout=3.1)
 
 
 def test_an_outage_fails_no_command_and_dead_letters_none(story: Story) -> None:

@@ -14,7 +14,7 @@ TRUE_LIMIT = 120
 
 @pytest.fixture(scope="module")
 def story(kafka: Cluster) -> Story:
-    return play(kafka.bootstrap_servers, limit=TRUE_LIMIT, after=8.0, look=5)
+    return play(kafka.bootstrap_servers, limit=TRUE_LIMIT, after=6.0, look=5)
 
 
 def test_ten_seconds_after_the_limit_fell_hardly_a_request_is_throttled(story: Story) -> None:
