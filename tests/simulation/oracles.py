@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from tests.simulation.story import TOPIC, Commanded, Story
-from tests.simulation.tencent import BAN, KICK, UNBAN, UPDATE, Applied, Request
+from tests.simulation.tencent import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, Applied, Request
 from worker.domain.actions import ACTIONS
 from worker.domain.offsets import Offsets
 from worker.domain.outcomes import Outcome, Result, ResultStatus, Status
@@ -294,7 +294,8 @@ class Verdicts:
             for result in outcome.results:
                 if result.status is ResultStatus.SUPERSEDED:
                     later = self._commanded[str(result.superseded_by)]
-                    if later.record.offset <= each.record.offset or result.user_id not in _users(later):
+                    is_later = later.record.offset > each.record.offset and result.user_id in _users(later)
+                    if not is_later or not _leaves_nothing_of(each, later):
                         self.complain("P4", f"{outcome_id} cannot be superseded by {later.outcome_id}")
                 if result.status is ResultStatus.DUPLICATE:
                     earlier = self._commanded[str(result.duplicate_of)]
@@ -364,6 +365,20 @@ def matches(commanded: Commanded, request: Request) -> bool:
     if request.endpoint == KICK:
         return bool(parameters["Reason"])
     return request.endpoint != UPDATE or bool(parameters == _info(commanded))
+
+
+def _leaves_nothing_of(earlier: Commanded, later: Commanded) -> bool:
+    """
+    Whether the later command alone leaves what both would, whatever becomes of time.
+    """
+    fields = later.fields
+    assert fields is not None
+    if "not_after" in fields or "banned_until" in fields:
+        return False
+    endpoints = {endpoint_of(earlier), endpoint_of(later)}
+    if endpoints == {UPDATE}:
+        return len(_info(later)) == 3
+    return endpoints <= {BAN, UNBAN} or endpoints == {LIVE_UNBAN}
 
 
 def _info(commanded: Commanded) -> dict[str, Any]:
