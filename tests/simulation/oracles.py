@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tests.simulation.story import TOPIC, Commanded, Story
-from tests.simulation.tencent import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, Applied, Request
-from worker.domain.actions import ACTIONS
+from tests.simulation.meanings import (
+    TOPIC,
+    Commanded,
+    endpoint_of,
+    info_of,
+    leaves_nothing_of,
+    matches,
+    users_of,
+)
+from tests.simulation.tencent import BAN, UNBAN, UPDATE, Applied, Request
 from worker.domain.offsets import Offsets
 from worker.domain.outcomes import Outcome, Result, ResultStatus, Status
-from worker.domain.times import instant_of
 
 if TYPE_CHECKING:
     from tests.simulation.kafka import Partition, Told
+    from tests.simulation.story import Story
 
 HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE})
 UNSENT: Final = frozenset({ResultStatus.SUPERSEDED, ResultStatus.DUPLICATE})
@@ -30,7 +37,7 @@ class Verdicts:
     A history that is over, and what may be said against it.
     """
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: "Story") -> None:
         self.story = story
         self.told: dict[str, Told] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -202,7 +209,7 @@ class Verdicts:
         """
         for (target, user), commands in self._by_member.items():
             self._final_ban(target, user, [each for each in commands if endpoint_of(each) in (BAN, UNBAN)])
-            self._final_info(target, user, [each for each in commands if endpoint_of(each) == UPDATE])
+            self._finalinfo_of(target, user, [each for each in commands if endpoint_of(each) == UPDATE])
 
     def _final_ban(self, target: str, user: str, commands: list[Commanded]) -> None:
         possible: list[Commanded] = []
@@ -224,14 +231,14 @@ class Verdicts:
                 f"the final state of {target} {user} is {state.endpoint}{state.parameters}, not {last.outcome_id}",
             )
 
-    def _final_info(self, target: str, user: str, commands: list[Commanded]) -> None:
+    def _finalinfo_of(self, target: str, user: str, commands: list[Commanded]) -> None:
         expected: dict[str, Any] = {}
         for each in commands:
             result = self.result(each, user)
             if result.status in UNSURE:
                 return
             if result.status is ResultStatus.APPLIED or self._repeats_effect(each, result):
-                expected.update(_info(each))
+                expected.update(info_of(each))
         state = self.story.tencent.state.get(("info", target, user), {})
         if state != expected:
             self.complain("P4", f"the info of {target} {user} is {state}, not {expected}")
@@ -294,8 +301,8 @@ class Verdicts:
             for result in outcome.results:
                 if result.status is ResultStatus.SUPERSEDED:
                     later = self._commanded[str(result.superseded_by)]
-                    is_later = later.record.offset > each.record.offset and result.user_id in _users(later)
-                    if not is_later or not _leaves_nothing_of(each, later):
+                    is_later = later.record.offset > each.record.offset and result.user_id in users_of(later)
+                    if not is_later or not leaves_nothing_of(each, later):
                         self.complain("P4", f"{outcome_id} cannot be superseded by {later.outcome_id}")
                 if result.status is ResultStatus.DUPLICATE:
                     earlier = self._commanded[str(result.duplicate_of)]
@@ -338,59 +345,6 @@ class Verdicts:
                 }
                 if any(held.values()):
                     self.complain("P10", f"{replica!r} still holds {held}")
-
-
-def endpoint_of(commanded: Commanded) -> str:
-    """
-    Where the command goes.
-    """
-    assert commanded.fields is not None
-    return ACTIONS[commanded.fields["action"]].endpoint
-
-
-def matches(commanded: Commanded, request: Request) -> bool:
-    """
-    Whether the request may have carried the command's effect.
-    """
-    fields = commanded.fields
-    assert fields is not None
-    if endpoint_of(commanded) != request.endpoint:
-        return False
-    parameters = dict(request.parameters)
-    if request.endpoint == BAN:
-        if "banned_until" in fields:
-            ends_at = request.sent_wall + parameters["Duration"]
-            return bool(-0.01 <= ends_at - instant_of(fields["banned_until"]) < 1.01)
-        return bool(parameters["Duration"] == fields["duration"])
-    if request.endpoint == KICK:
-        return bool(parameters["Reason"])
-    return request.endpoint != UPDATE or bool(parameters == _info(commanded))
-
-
-def _leaves_nothing_of(earlier: Commanded, later: Commanded) -> bool:
-    """
-    Whether the later command alone leaves what both would, whatever becomes of time.
-    """
-    fields = later.fields
-    assert fields is not None
-    if "not_after" in fields or "banned_until" in fields:
-        return False
-    endpoints = {endpoint_of(earlier), endpoint_of(later)}
-    if endpoints == {UPDATE}:
-        return len(_info(later)) == 3
-    return endpoints <= {BAN, UNBAN} or endpoints == {LIVE_UNBAN}
-
-
-def _info(commanded: Commanded) -> dict[str, Any]:
-    assert commanded.fields is not None
-    names = {"name_card": "NameCard", "role": "Role", "custom_info": "CustomInfo"}
-    return {names[name]: value for name, value in commanded.fields["member_info"].items()}
-
-
-def _users(commanded: Commanded) -> list[str]:
-    assert commanded.fields is not None
-    users: list[str] = commanded.fields["user_ids"]
-    return users
 
 
 def _plain(applied: Applied) -> str:

@@ -3,21 +3,21 @@
 # A plan is drawn from a seed; the same seed tells the same story. What must hold of it is judged in oracles.py.
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.clockwork import START, Clockwork
-from tests.simulation.kafka import Kafka, Record
+from tests.simulation.detectors import Detectors
+from tests.simulation.kafka import Kafka
+from tests.simulation.meanings import TOPIC, Commanded
 from tests.simulation.replica import Replica
 from tests.simulation.tencent import Tencent, Weather
 from worker.domain.outcomes import Worker
 from worker.domain.rules import Rules
-from worker.domain.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TOPIC: Final = "moderation.commands"
 HANDOVER: Final = 5.0
 DRAIN: Final = 20.0
 CALM: Final = 240.0
@@ -79,35 +79,6 @@ class Plan:
     weather: Weather = field(default_factory=Weather)
 
 
-@dataclass(frozen=True, slots=True)
-class Commanded:
-    """
-    A record of the command topic, and what it means; ``fields`` is None for garbage.
-    """
-
-    record: Record
-    at: float
-    fields: dict[str, Any] | None
-    readable_id: str | None
-    is_valid: bool
-
-    @property
-    def outcome_id(self) -> str:
-        """
-        The outcome_id that its outcome must have.
-        """
-        return f"{TOPIC}-{self.record.partition}-{self.record.offset}"
-
-    @property
-    def target(self) -> str:
-        """
-        Its group or room.
-        """
-        assert self.fields is not None
-        target: str = self.fields.get("group_id") or self.fields["room_id"]
-        return target
-
-
 class Story:
     """
     A history, told by ``tell``.
@@ -124,6 +95,7 @@ class Story:
             holes=plan.holes,
         )
         self.tencent = Tencent(self.clockwork, plan.weather, plan.quota)
+        self.detectors = Detectors(self)
         self.commanded: list[Commanded] = []
         self.replicas: list[Replica] = []
         self.ends_at = START + plan.lasts
@@ -162,7 +134,7 @@ class Story:
         """
         for _ in range(self.plan.replicas):
             self.join()
-        self.plan_commands()
+        self.detectors.plan_commands()
         self.plan_troubles()
         self.clockwork.run(self.ends_at)
         self.finish()
@@ -197,7 +169,7 @@ class Story:
             return
         for target in ("pulse a", "pulse b", "pulse c", "pulse d"):
             for kind in range(5):
-                self.command(self._of_kind(kind, target, [f"u{self._pulses}.{kind}"]))
+                self.command(self.detectors.of_kind(kind, target, [f"u{self._pulses}.{kind}"]))
         self._pulses -= 1
         if self._pulses > 0:
             self.clockwork.after(4.0, self._pulse)
@@ -346,80 +318,6 @@ class Story:
 
     # What is commanded
 
-    def plan_commands(self) -> None:
-        """
-        Spreads the plan's commands over its time, in bursts.
-        """
-        chance = self.clockwork.chance
-        left = self.plan.commands
-        while left > 0:
-            burst = min(left, chance.choice((1, 1, 2, 5, 20, 40)))
-            left -= burst
-            at = chance.uniform(START, self.ends_at)
-            for _ in range(burst):
-                at += chance.uniform(0.0, 0.02)
-                self.clockwork.at(min(at, self.ends_at), self._command_any)
-
-    def _command_any(self) -> None:
-        chance, plan = self.clockwork.chance, self.plan
-        draw = chance.random()
-        valid = [each for each in self.commanded[-100:] if each.is_valid]
-        if draw < plan.garbage:
-            self._garbage()
-        elif draw < plan.garbage + plan.repeats and valid:
-            again = chance.choice(valid)
-            assert again.fields is not None
-            self.command(again.fields)
-        elif draw < plan.garbage + plan.repeats + plan.reused and valid:
-            other = chance.choice(valid)
-            assert other.fields is not None
-            self.command(other.fields | {"user_ids": [*other.fields["user_ids"], "another"]}, is_valid=False)
-        else:
-            self.command(self._draw())
-
-    def _draw(self) -> dict[str, Any]:
-        chance, plan = self.clockwork.chance, self.plan
-        target = f"t{chance.randrange(plan.targets)}"
-        users = [f"u{chance.randrange(plan.users)}"]
-        if chance.random() < plan.hot:
-            target, users = "t0", ["u0"]
-        elif chance.random() < plan.many:
-            users = [
-                f"u{user}"
-                for user in chance.sample(range(plan.users), chance.randint(2, min(60, plan.users)))
-            ]
-        fields = self._of_kind(chance.choices(range(5), plan.kinds)[0], target, users)
-        if chance.random() < plan.expiring:
-            fields["not_after"] = rfc3339(self.clockwork.wall + chance.uniform(0.2, 12.0))
-        return fields
-
-    def _of_kind(self, kind: int, target: str, users: list[str]) -> dict[str, Any]:
-        chance, number = self.clockwork.chance, len(self.commanded)
-        fields: dict[str, Any] = {"command_id": f"c{number}", "user_ids": users}
-        if kind == 0:
-            fields |= {"action": "group.ban_group_member", "group_id": target}
-            if chance.random() < self.plan.expiring:
-                fields["banned_until"] = rfc3339(self.clockwork.wall + chance.uniform(1.5, 900.0))
-            else:
-                fields["duration"] = 600 + 60 * (number // 20)
-            if chance.random() < 0.3:
-                fields["reason"] = chance.choice(("spam", "abuse"))
-        elif kind == 1:
-            fields |= {"action": "group.unban_group_member", "group_id": target}
-        elif kind == 2:
-            fields |= {"action": "live.unban_member", "room_id": target}
-        elif kind == 3:
-            fields |= {
-                "action": "room.kick_user_out",
-                "room_id": target,
-                "reason": chance.choice(("spam", "abuse")),
-            }
-        else:
-            names = chance.sample(("name_card", "custom_info", "role"), chance.choice((1, 2, 3, 3)))
-            info = {name: "Member" if name == "role" else f"{name} {number}" for name in names}
-            fields |= {"action": "room.update_room_member_info", "room_id": target, "member_info": info}
-        return fields
-
     def command(self, fields: dict[str, Any], *, is_valid: bool = True) -> Commanded:
         """
         A detector commands it now.
@@ -436,20 +334,3 @@ class Story:
         A target stays on one partition.
         """
         return sum(target.encode()) % self.plan.partitions
-
-    def _garbage(self) -> None:
-        number = len(self.commanded)
-        partition = self.clockwork.chance.randrange(self.plan.partitions)
-        readable = self.clockwork.chance.random() < 0.5
-        value = json.dumps({"command_id": f"c{number}", "action": "dance"}).encode() if readable else b"\xff{"
-        record = self.kafka.append(partition, b"key", value)
-        self.commanded.append(
-            Commanded(record, self.clockwork.now, None, f"c{number}" if readable else None, is_valid=False)
-        )
-
-
-def varied(plan: Plan, **changes: Any) -> Plan:
-    """
-    The plan with changes.
-    """
-    return replace(plan, **changes)
