@@ -119,6 +119,16 @@ def strange_answers(seed: int) -> Plan:
     )
 
 
+def full_quota(seed: int) -> Plan:
+    """
+    Every permit is wanted at every moment, while partitions move and processes die.
+    """
+    return Plan(
+        seed, replicas=3, partitions=6, quota=12, commands=300, kinds=(0, 0, 0, 0, 1), targets=24, users=100, hot=0.0,
+        many=0.0, repeats=0.0, kills=3, moves=8, joins=1, lasts=12.0,
+    )  # fmt: skip
+
+
 def repeats(seed: int) -> Plan:
     """
     Detectors that repeat themselves for long, also after the time of their commands is over.
@@ -186,6 +196,7 @@ PLANS: Final[dict[Callable[[int], Plan], int]] = {
     throttled: 10,
     tight: 30,
     strange_answers: 30,
+    full_quota: 20,
     repeats: 20,
     small_metadata: 20,
     everything: 40,
