@@ -198,6 +198,7 @@ class Answers:
     def _done(self, flight: "Flight", try_: "Try", now: float) -> None:
         for member in flight.members:
             self._lines.applied(member, try_.request_id, self._keep(member, now), now)
+        flight.lane.queue.learn(flight.target, good=len(flight.members))
         self._searching.passed(flight, now)
 
     def _keep(self, member: "Member", now: float) -> float:

@@ -8,6 +8,7 @@ import heapq
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
+from worker.domain.sizing import BatchSize
 from worker.domain.work import Member, State
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Target:
             was, or something of it has passed since.
         probed_at: When it was last a probe, for taking turns.
         alone: The code that a member alone got, and how many did, with none of the target passed since.
+        batch: How many members its next batch may hold.
         blocked: None of its groups may be taken now.
 
     """
@@ -38,6 +40,7 @@ class Target:
     __slots__ = (
         "alone",
         "at_fault_since",
+        "batch",
         "blocked",
         "calls",
         "groups",
@@ -49,8 +52,9 @@ class Target:
         "suspect",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, per_call: int) -> None:
         self.name = name
+        self.batch = BatchSize(per_call)
         self.groups: dict[Group, None] = {}
         self.out = 0
         self.calls = 0
@@ -130,7 +134,7 @@ class Queue:
         """
         target = self.targets.get(name)
         if target is None:
-            target = self.targets[name] = Target(name)
+            target = self.targets[name] = Target(name, self.per_call)
         return target
 
     def sweep(self) -> None:
@@ -242,6 +246,14 @@ class Queue:
             for group in target.groups:
                 self._index(group)
 
+    def learn(self, target: Target, *, good: int = 0, bad: int = 0) -> None:
+        """
+        So many members of the target were applied, so many found bad: what a full batch of it is may have changed.
+        """
+        if target.batch.learn(good=good, bad=bad):
+            for group in target.groups:
+                self._index(group)
+
     def oldest(self) -> float | None:
         """
         Since when the member waits that has waited longest; None if none waits.
@@ -249,7 +261,7 @@ class Queue:
         return min((group.oldest for group in self._groups.values() if group.members), default=None)
 
     def _fills_a_batch(self, group: Group) -> bool:
-        return len(group.members) + len(group.resting) >= self.per_call
+        return len(group.members) + len(group.resting) >= group.target.batch.members
 
     def _group_of(self, member: Member) -> Group:
         command = member.work.command
@@ -262,7 +274,7 @@ class Queue:
         return group
 
     def _take(self, group: Group) -> list[Member]:
-        batch = list(islice(group.members, self.per_call))
+        batch = list(islice(group.members, group.target.batch.members))
         for member in batch:
             del group.members[member]
             group.started -= member.work.started
@@ -292,10 +304,10 @@ class Queue:
 
     def _index(self, group: Group) -> None:
         """
-        The group has changed: put it where ``take`` looks. A group's level is its size, up to a whole batch.
+        The group or its target has changed: put it where ``take`` looks. A group's level is its size, up to a whole batch.
         """
         size = len(group.members)
-        level = 0 if group.target.blocked else min(size, self.per_call)
+        level = 0 if group.target.blocked else min(size, group.target.batch.members)
         if level != group.level:
             self._levels[group.level].pop(group, None)
             group.level = level

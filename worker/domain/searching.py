@@ -97,6 +97,7 @@ class Searching:
         """
         The code belongs to this member alone.
         """
+        flight.lane.queue.learn(flight.target, bad=1)
         code = try_.error_code
         if code is not None and (member.work.command.action.name, code) in ALREADY:
             info = cut(try_.error_info) or None
