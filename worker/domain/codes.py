@@ -84,6 +84,14 @@ _TABLE: Final[dict[Verdict, tuple[int, ...]]] = {
 
 VERDICTS: Final[dict[int, Verdict]] = {code: verdict for verdict, codes in _TABLE.items() for code in codes}
 
+_CLIENT_ERRORS: Final[dict[int, Verdict]] = {
+    400: Verdict.REFUSED,
+    408: Verdict.TRANSPORT,
+    413: Verdict.REFUSED,
+    429: Verdict.THROTTLE,
+}
+"""HTTP's own refusals. Any other is a wrong address or a proxy: the configuration's fault, unless another target passes."""
+
 ALREADY: Final[dict[tuple[str, int], str]] = {
     ("room.kick_user_out", 100005): "the user is not in the room",
     ("group.ban_group_member", 100016): "the user is banned already",
@@ -128,12 +136,8 @@ def judge(http_status: int | None, error_code: int | None) -> Verdict:
     """
     if http_status is None:
         return Verdict.TRANSPORT
-    if http_status == 429:
-        return Verdict.THROTTLE
-    if http_status in (400, 413):
-        return Verdict.REFUSED
     if 400 <= http_status < 500:
-        return Verdict.FORBIDDEN  # a wrong address or a proxy, unless another target passes
+        return _CLIENT_ERRORS.get(http_status, Verdict.FORBIDDEN)
     if error_code is None or http_status >= 500 or not 200 <= http_status < 300:
         return Verdict.TRANSPORT
     return VERDICTS.get(error_code, Verdict.UNKNOWN)

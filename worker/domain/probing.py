@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from worker.domain.lanes import NEVER
 
 if TYPE_CHECKING:
-    from worker.domain.lanes import Lane
+    from worker.domain.lanes import AppState, Lane
     from worker.domain.queues import Target
 
 
@@ -16,13 +16,11 @@ def next_probe(lane: "Lane", now: float) -> "Target | None":
     The target that a probe may go to now. None if none may: then ``lane.wake_at`` says when to look again, unless what it
     waits for is an event.
     """
-    if lane.app.halts.current is not None:
-        due, busy = lane.app.halts.probe_at, lane.app.probe
-        waiting = [other for other in lane.app.lanes if other.queue.waiting]
-        if min(waiting, key=lambda other: other.probed_at, default=lane) is not lane:
-            return None  # it is another endpoint's turn
-    elif lane.halts.current is not None:
-        due, busy = lane.halts.fresh_probe_at, lane.probe
+    app, halts = lane.app, lane.halts
+    if app.halts.current is not None:
+        due, busy = app.halts.probe_at, app.probe
+    elif halts.current is not None:
+        due, busy = halts.fresh_probe_at, lane.probe
     else:
         due, busy = lane.breaker.probe_at, lane.probe
     if busy is not None:
@@ -30,14 +28,25 @@ def next_probe(lane: "Lane", now: float) -> "Target | None":
     if now < due:
         lane.wake_at = due
         return None
+    if app.halts.current is not None and _next_in_turn(app) is not lane:
+        return None
     if lane.permits.free(now) <= 0:
         lane.wake_at = lane.permits.next_return() or NEVER
         return None
     target = min(lane.queue.sendable, key=_reluctance, default=None)
-    if target is None or lane.app.halts.current is not None or target.is_fresh or now >= lane.halts.probe_at:
-        return target
-    lane.wake_at = lane.halts.probe_at
-    return None
+    is_tried_slowly = app.halts.current is None and halts.current is not None and now < halts.probe_at
+    if target is not None and is_tried_slowly and not target.is_fresh:
+        lane.wake_at = halts.probe_at
+        return None
+    return target
+
+
+def _next_in_turn(app: "AppState") -> "Lane | None":
+    """
+    A halted app has one probe for all its endpoints: they take turns.
+    """
+    able = (lane for lane in app.lanes if any(lane.queue.sendable))
+    return min(able, key=lambda lane: lane.probed_at, default=None)
 
 
 def _reluctance(target: "Target") -> tuple[bool, bool, float]:

@@ -76,6 +76,7 @@ def test_codes_from_60000_to_79999_speak_of_the_app(code: int, platform: bool) -
         (401, None, Verdict.FORBIDDEN),
         (404, 0, Verdict.FORBIDDEN),
         (499, None, Verdict.FORBIDDEN),
+        (408, None, Verdict.TRANSPORT),
         (429, None, Verdict.THROTTLE),
         (500, 0, Verdict.TRANSPORT),
         (502, None, Verdict.TRANSPORT),

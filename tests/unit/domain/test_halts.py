@@ -129,6 +129,20 @@ def test_the_endpoints_of_a_halted_app_are_its_probes_in_turn() -> None:
     assert probed[3] == probed[0]
 
 
+def test_an_endpoint_whose_members_all_rest_takes_no_turn_among_the_probes() -> None:
+    desk = Desk()
+    desk.receive(ban(*(f"u{number}" for number in range(20))))
+    for _ in range(2):
+        desk.code(desk.request("ban"), 10019)
+    assert len(desk.request("ban").users) == 5, "ten rest until this search ends"
+    desk.receive(kick("v"))
+    desk.code(desk.request("kick"), FATAL)
+
+    desk.wait(1.25)
+
+    assert desk.request("kick").send.probe
+
+
 def test_an_answer_to_what_was_sent_before_the_mend_halts_nothing() -> None:
     desk = Desk()
     desk.receive(ban("u"), kick("v", command_id="late"))
