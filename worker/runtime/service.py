@@ -11,27 +11,25 @@
 
 import asyncio
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
-from worker.errors import BrokerError, WorkerError
+from worker.errors import WorkerError
 from worker.runtime.flights import Flights
 from worker.runtime.publishing import Publishing
+from worker.runtime.restoring import Restoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from worker.domain.effects import Effect, Halt, Record
+    from worker.domain.effects import Effect, Halt, Record, Restored
     from worker.domain.engine import Engine
     from worker.domain.snapshots import Snapshot
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
-RESTORE_BACKOFF: Final = (0.5, 10.0)
-"""After a restoration that failed: the first wait, which doubles up to the second."""
-RESTORES_AT_ONCE: Final = 2
 NEVER: Final = float("inf")
 TICK: Final = 0.002
 """The shortest time between two ticks. The loop's timers go by milliseconds: nearer ones would come early, and spin."""
@@ -51,9 +49,8 @@ class Service:
         self._log = log
         self._handover = handover
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(RESTORES_AT_ONCE, thread_name_prefix="restore")
         self._consumer: ports.Consumer
-        self._restorer: ports.Restorer
+        self._restoring: Restoring
         self._flights: Flights
         self._publishing: Publishing
         self._epochs: dict[int, int] = {}
@@ -78,7 +75,9 @@ class Service:
         Who consumes, publishes, restores and calls. Called once, before anything happens.
         """
         self._consumer = consumer
-        self._restorer = restorer
+        self._restoring = Restoring(
+            restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
+        )
         self._flights = Flights(
             self._engine,
             client,
@@ -193,7 +192,7 @@ class Service:
             self._timer.cancel()
         self._publishing.close()
         await self._flights.aclose()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._restoring.close()
 
     # Partitions.
 
@@ -202,31 +201,16 @@ class Service:
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
-            self._flights.spawn(self._restore(number, epoch))
+            self._flights.spawn(self._restoring.restore(number, epoch))
 
-    async def _restore(self, number: int, epoch: int) -> None:
-        """
-        Reads back what is known of the partition, as often as it takes, then begins it.
-        """
-        wait = RESTORE_BACKOFF[0]
-        began = time.monotonic()
-        while self._epochs.get(number) == epoch:
-            try:
-                restored = await self._loop.run_in_executor(self._executor, self._restorer.restore, number)
-            except BrokerError as error:
-                self._log(
-                    "partition.restore_failed", partition=number, reason=str(error), next_try_seconds=wait
-                )
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, RESTORE_BACKOFF[1])
-                continue
-            if self._epochs.get(number) == epoch:
-                self._metrics.restored(time.monotonic() - began)
-                effects = self._engine.assigned(number, restored, time.monotonic())
-                self._begun.add(number)
-                self._consumer.begin(number, restored.position, epoch)
-                self._settle(effects)
-            return
+    def _is_ours(self, number: int, epoch: int) -> bool:
+        return self._epochs.get(number) == epoch
+
+    def _begin(self, number: int, epoch: int, restored: "Restored") -> None:
+        effects = self._engine.assigned(number, restored, time.monotonic())
+        self._begun.add(number)
+        self._consumer.begin(number, restored.position, epoch)
+        self._settle(effects)
 
     def _revoked(self, numbers: list[int], done: "Future[None]") -> None:
         now = time.monotonic()

@@ -1,0 +1,76 @@
+# What is known of a partition is read back before anything of it begins, as often as it takes.
+#
+# Here are the threads for it and the patience; what is read stands in broker/restore.py.
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.domain.effects import Restored
+    from worker.runtime import ports
+    from worker.runtime.metrics import Metrics
+
+BACKOFF: Final = (0.5, 10.0)
+"""After a restoration that failed: the first wait, which doubles up to the second."""
+AT_ONCE: Final = 2
+
+
+class Restoring:
+    """
+    Restores partitions, a few at a time.
+
+    ``is_ours`` tells whether the partition still belongs to this epoch of ours; ``begin`` is told of what was restored.
+    """
+
+    def __init__(
+        self,
+        restorer: "ports.Restorer",
+        metrics: "Metrics",
+        log: "ports.Log",
+        *,
+        is_ours: "Callable[[int, int], bool]",
+        begin: "Callable[[int, int, Restored], None]",
+    ) -> None:
+        self._restorer = restorer
+        self._metrics = metrics
+        self._log = log
+        self._is_ours = is_ours
+        self._begin = begin
+        self._executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="restore")
+
+    async def restore(self, number: int, epoch: int) -> None:
+        """
+        Reads until it succeeds or the partition is no longer ours.
+        """
+        wait, longest = BACKOFF
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        while self._is_ours(number, epoch):
+            try:
+                restored = await loop.run_in_executor(self._executor, self._restorer.restore, number)
+            except BrokerError as error:
+                self._log(
+                    "partition.restore_failed", partition=number, reason=str(error), next_try_seconds=wait
+                )
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, longest)
+                continue
+            if self._is_ours(number, epoch):
+                self._metrics.restored(time.monotonic() - began)
+                self._begin(number, epoch, restored)
+            return
+
+    def close(self) -> None:
+        """
+        Nothing further is read.
+        """
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def __repr__(self) -> str:
+        return f"<Restoring from {self._restorer!r}>"
