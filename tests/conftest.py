@@ -4,6 +4,7 @@
 # with the reason; under CI=true they fail. TEST_KAFKA_BOOTSTRAP_SERVERS lets them use another cluster.
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from worker.demo.kafka import EmbeddedKafka
 from worker.demo.processes import ProcessFailedError
 
 CLUSTER_VARIABLE: Final = "TEST_KAFKA_BOOTSTRAP_SERVERS"
+
+
+def pytest_configure() -> None:
+    # What runs in the background of a shell ignores Ctrl-C, and hands that on to what it starts: the tests of it would fail.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True, slots=True)
