@@ -17,7 +17,7 @@ help:  ## What there is
 
 venv: $(VENV)/dev.installed  ## The virtual environment, with everything that checks and tests need
 
-demo: $(VENV)/demo.installed  ## The product in a minute: a real Kafka, a local Tencent API, a raid (DEMO="--commands 2000")
+demo: $(VENV)/demo.installed  ## The product in a minute: a real Kafka, a local Tencent API, a raid in trouble (DEMO="--no-trouble")
 	@$(BIN)/moderation-worker demo $(DEMO)
 
 check: $(VENV)/dev.installed  ## Style, types, who imports whom, fast tests, the coverage of the core

@@ -10,8 +10,8 @@ import typer
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
-CALM: Final = (10_000, 1)
 TROUBLED: Final = (20_000, 2)
+CALM: Final = (10_000, 1)
 """Commands and replicas, when they are not given: trouble needs more of both, and a replica that can be killed."""
 
 
@@ -22,12 +22,12 @@ def demo(
         typer.Option(
             min=1,
             max=1_000_000,
-            help="How many commands the raid has (10,000, with trouble 20,000); two bad records a hundred come on top.",
+            help="How many commands the raid has (20,000, without trouble 10,000); two bad records a hundred come on top.",
         ),
     ] = None,
     replicas: Annotated[
         int | None,
-        typer.Option(min=1, max=6, help="How many workers share the six partitions (1, with trouble 2)."),
+        typer.Option(min=1, max=6, help="How many workers share the six partitions (2, without trouble 1)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same raid.")] = 1,
     trouble: Annotated[
@@ -35,7 +35,7 @@ def demo(
         typer.Option(
             help="Let things go wrong meanwhile: transient codes, a 10 s outage, a lower limit, a replica killed and back."
         ),
-    ] = False,
+    ] = True,
     bootstrap_servers: Annotated[
         str | None,
         typer.Option(
@@ -55,7 +55,7 @@ def demo(
 
     Needs no Docker and no installed Java; the first start fetches 44 MB of Kafka, and later ones reuse them.
 
-    Example:  moderation-worker demo --trouble --replicas 3
+    Example:  moderation-worker demo --commands 50000 --replicas 3
     """
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 LATENCY: Final = 0.03
 LATENCY_JITTER: Final = 0.5
+WAITED_FOR: Final = {
+    True: "mostly the outage's end and the quota",
+    False: "mostly the quota: they were all sent at once",
+}
+"""Trouble -> what takes the time from a command to its outcome. One that comes alone takes as long as its call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,10 @@ def play(options: Options, console: "Console") -> bool:
 
     Raises FetchError when Kafka cannot be had, ProcessFailedError when something does not start, KafkaError.
     """
+    trouble = ", while endpoints fail and a worker is killed" if options.trouble else ""
     console.print(
         f"\n[bold]moderation-worker[/] {__version__}: a raid of {options.commands:,} commands on fifty live rooms, "
-        f"carried out on a real Apache Kafka and a local Tencent API.\n"
+        f"carried out on a real Apache Kafka and a local Tencent API{trouble}.\n"
     )
     raid = plan(options.commands, options.seed)
     with Stage(options.bootstrap_servers) as stage:
@@ -79,7 +85,8 @@ def tell(seen: Seen, options: Options, console: "Console") -> bool:
     """
     report = check(seen.evidence)
     counted = figures(seen.evidence)
-    summary.show(console, counted, report, summary.choose_example(seen.evidence.outcomes, seen.raw))
+    example = summary.choose_example(seen.evidence.outcomes, seen.raw)
+    summary.show(console, counted, report, example, WAITED_FOR[options.trouble])
     if seen.longest_stall > summary.STALL:
         console.print(
             f"  [yellow]The simulator itself stalled for {_ms(seen.longest_stall)}: this machine is busy, "

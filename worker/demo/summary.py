@@ -32,16 +32,18 @@ STALL = 0.2
 """Of the simulator, in seconds: beyond it the stamps of its log say little about the quota."""
 
 
-def show(console: "Console", figures: "Figures", report: "Report", example: bytes | None) -> None:
+def show(
+    console: "Console", figures: "Figures", report: "Report", example: bytes | None, waited_for: str
+) -> None:
     """
-    Prints the summary of a run.
+    Prints the summary of a run. ``waited_for`` says what the times from a command to its outcome were spent on.
     """
     console.print()
     console.print(_outcomes(figures))
     console.print(_calls(figures))
     console.print(
         f"  From a command to its outcome: [bold]{_ms(figures.median)}[/] for half of them, "
-        f"[bold]{_ms(figures.slow)}[/] for 95 %. All in [bold]{figures.seconds:.1f} s[/].\n"
+        f"[bold]{_ms(figures.slow)}[/] for 95 %, which is {waited_for}. All in [bold]{figures.seconds:.1f} s[/].\n"
     )
     if example is not None:
         console.print(

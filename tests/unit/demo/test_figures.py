@@ -47,11 +47,12 @@ def test_the_summary_tells_broken_promises_with_examples() -> None:
     )
     console = Console(file=io.StringIO(), width=200)
 
-    show(console, figures(evidence), check(evidence), b'{"an": "outcome"}')
+    show(console, figures(evidence), check(evidence), b'{"an": "outcome"}', "mostly luck")
 
     text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
     assert "✗" in text
     assert EVIDENCE.outcomes[0].body.outcome_id in text
+    assert "mostly luck" in text
 
 
 def test_the_json_names_every_kind_of_finding() -> None:
