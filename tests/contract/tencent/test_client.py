@@ -60,7 +60,7 @@ async def test_the_request_carries_the_body_and_who_asks(build: "Build") -> None
         (Reply(b"Bad Request", 400), Verdict.REFUSED, "http", False),
         (Reply(b"", 413), Verdict.REFUSED, "http", False),
         (Reply(b"no", 403), Verdict.FORBIDDEN, "http", False),
-        (Reply(b"gone", 408), Verdict.FORBIDDEN, "http", True),
+        (Reply(b"gone", 408), Verdict.TRANSPORT, "http", True),
         (Reply(b"moved", 301, (("Location", "http://127.0.0.1:9/"),)), Verdict.TRANSPORT, "http", True),
         (Reply(b"<html>hello</html>"), Verdict.TRANSPORT, "not_json", True),
         (Reply(b""), Verdict.TRANSPORT, "not_json", True),
