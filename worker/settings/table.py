@@ -109,8 +109,8 @@ class Retry(Section):
 
     max_attempts: Annotated[kinds.Whole, Field(ge=1, le=100)] = Field(
         default=8,
-        description="Tries of one call. With waits that double from a fraction of a second to max_wait_seconds, eight outlast the "
-        "transient codes that are seen in practice and end within half a minute.",
+        description="Tries that a member gets before it fails. With waits that double from a fraction of a second to max_wait_seconds, "
+        "eight outlast the transient codes that are seen in practice and end within half a minute.",
     )
     max_wait_seconds: Annotated[kinds.Number, Field(gt=0, le=60)] = Field(
         default=10.0,
@@ -142,7 +142,7 @@ class Log(Section):
     """
 
     level: kinds.Level = Field(
-        default="info", description="One line a batch at info, one a command at debug."
+        default="info", description="One line a request at info; debug adds the lines of the libraries."
     )
     format: kinds.Format = Field(
         default="json", description="`json` is one object a line; `console` is for a person at a terminal."
