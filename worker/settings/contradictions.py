@@ -7,6 +7,7 @@ import difflib
 import os
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from worker.domain.actions import ACTIONS, ENDPOINTS
 from worker.errors import Problem, SignatureError
 from worker.settings import kinds
+from worker.settings.kafka import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 SESSION_TIMEOUT_MS: Final = (6_000, 1_800_000)
 """What brokers allow by default (``group.min.session.timeout.ms``, ``group.max.session.timeout.ms``)."""
 
+_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"})
+_WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_WITHOUT_PASSWORD: Final = ("GSSAPI", "AWS_MSK_IAM")
+"""What kafka-python can do besides: not OAUTHBEARER, for which it wants an object of Python (a test compares)."""
 _THE_WORKERS: Final = "leave it out: the worker's promises rest on its own value"
 _NO_TEXT: Final = "leave it out: it is an object of Python, which no file can hold"
 _OWNED: Final[dict[str, str]] = {
@@ -145,9 +151,7 @@ def _options(settings: "Settings") -> "Iterator[Problem]":
                 yield Problem(name, f"kafka-python knows no such option here{hint}")
             elif not _fits(option, value, defaults[option]):
                 yield Problem(name, f"give {_wanted(option, defaults[option])}", _shown(option, value))
-            elif option in {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"} and not os.access(
-                str(value), os.R_OK
-            ):
+            elif option in _FILES and not (Path(value).is_file() and os.access(value, os.R_OK)):
                 yield Problem(
                     name, "the file cannot be read: check the path and its rights", _shown(option, value)
                 )
@@ -171,10 +175,8 @@ def _security(settings: "Settings") -> "Iterator[Problem]":
             f"set SASL_SSL (or SASL_PLAINTEXT): without it {sasl[0]} has no effect",
             protocol,
         )
-    if str(protocol).startswith("SASL") and "sasl_mechanism" not in options:
-        yield Problem(
-            "kafka.common.sasl_mechanism", f"is missing: {protocol} needs it (SCRAM-SHA-512, PLAIN …)"
-        )
+    if str(protocol).startswith("SASL"):
+        yield from _sasl(options, str(protocol))
     tls = sorted(option for option in options if option.startswith("ssl_"))
     if tls and not str(protocol).endswith("SSL"):
         yield Problem(
@@ -182,6 +184,21 @@ def _security(settings: "Settings") -> "Iterator[Problem]":
             f"set SSL or SASL_SSL: without it {tls[0]} has no effect",
             protocol,
         )
+
+
+def _sasl(options: "dict[str, Any]", protocol: str) -> "Iterator[Problem]":
+    mechanism = options.get("sasl_mechanism")
+    if mechanism is None:
+        yield Problem(
+            "kafka.common.sasl_mechanism", f"is missing: {protocol} needs it (SCRAM-SHA-512, PLAIN …)"
+        )
+    elif mechanism in _WITH_PASSWORD:
+        for option in ("sasl_plain_username", "sasl_plain_password"):
+            if not {option, f"{option}_file"} & options.keys():
+                yield Problem(f"kafka.common.{option}", f"is missing: {mechanism} needs it")
+    elif mechanism not in _WITHOUT_PASSWORD:
+        known = ", ".join((*_WITH_PASSWORD, *_WITHOUT_PASSWORD))
+        yield Problem("kafka.common.sasl_mechanism", f"give one of {known}", mechanism)
 
 
 def _apps(settings: "Settings") -> "Iterator[Problem]":
@@ -212,7 +229,8 @@ def _apps(settings: "Settings") -> "Iterator[Problem]":
             )
         elif app.secret_key is None and app.secret_key_file is None:
             yield Problem(
-                f"{name}.secret_key_file", "give this or secret_key: without a key nothing can be signed"
+                f"{name}.secret_key_file",
+                "give this or secret_key, since without a key nothing can be signed",
             )
         elif app.secret_key_file is not None:
             yield from _key_file(f"{name}.secret_key_file", app.key, _path(app.secret_key_file))
@@ -274,8 +292,14 @@ def _secret_file(name: str, value: Any, *, twice: bool) -> "Iterator[Problem]":
         yield Problem(
             name, f"give this or {name.removesuffix('_file').rpartition('.')[2]}, not both", _path(value)
         )
-    elif not isinstance(value, str) or not os.access(value, os.R_OK):
-        yield Problem(name, "the file cannot be read: check the path and its rights", _path(value))
+        return
+    try:
+        secret = first_line(value)
+    except (OSError, ValueError, TypeError):
+        yield Problem(name, "the file cannot be read as text: check the path and its rights", _path(value))
+    else:
+        if not secret:
+            yield Problem(name, "the first line of the file is empty: put the secret there", _path(value))
 
 
 def _path(value: object) -> str | None:
@@ -309,7 +333,11 @@ def _fits(option: str, value: Any, default: Any) -> bool:
 def _wanted(option: str, default: Any) -> str:
     if isinstance(default, bool):
         return "true or false"
-    return "a whole number of at least 0" if _is_count(option, default) else "a text that is not empty"
+    return (
+        "a whole number of at least 0"
+        if _is_count(option, default)
+        else "a text that is not empty, in quotes if it is digits"
+    )
 
 
 def _is_count(option: str, default: Any) -> bool:

@@ -15,6 +15,8 @@ CONSUMER_TIMEOUTS_MS: Final = {
     "max_poll_interval_ms": 300_000,
 }
 """What kafka-python does when ``kafka.consumer`` does not say (a test compares)."""
+SECRET_BYTES: Final = 65_536
+"""The longest secret that a file may hold; a token of OAuth has some thousand."""
 
 
 class Kafka(Section):
@@ -87,12 +89,12 @@ class Kafka(Section):
         """
         The options of one part (``common``, ``consumer`` or ``producer``) as kafka-python takes them, **secrets bare**.
 
-        Secrets given as files are read now. Raises OSError if one cannot be read.
+        Secrets given as files are read now. Raises what ``first_line`` does.
         """
         options: dict[str, Any] = {}
         for name, value in getattr(self, part).items():
             if name.removesuffix("_file") in kinds.SECRET_OPTIONS and name.endswith("_file"):
-                options[name.removesuffix("_file")] = _first_line(os.fspath(value))
+                options[name.removesuffix("_file")] = first_line(value)
             else:
                 options[name] = value.get_secret_value() if isinstance(value, SecretStr) else value
         return options
@@ -106,6 +108,9 @@ class Kafka(Section):
         return (value if isinstance(value, int) else default) / 1000
 
 
-def _first_line(path: str) -> str:
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the option is a text, not a Path
-        return file.readline().rstrip("\r\n")
+def first_line(path: str) -> str:
+    """
+    The secret that a file holds. Raises OSError or UnicodeDecodeError if it cannot be read, TypeError if that is no path.
+    """
+    with open(os.fspath(path), encoding="utf-8") as file:  # noqa: PTH123 - the option is a text, not a Path
+        return file.readline(SECRET_BYTES).rstrip("\r\n")

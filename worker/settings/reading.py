@@ -77,6 +77,8 @@ def _problem(kind: str, words: "Words", message: str, value: object, table: "dic
     if kind == "missing":
         return Problem(name, f"is missing: give {row.rule}")
     reason = message.removeprefix("Value error, ") if kind == "value_error" else ""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        reason = "put it into quotes: without them YAML does not read a text"
     return Problem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
 
 

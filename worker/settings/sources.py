@@ -43,13 +43,17 @@ def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        what = "a key is repeated" if isinstance(error, _RepeatedKeyError) else "the file is not valid YAML"
+        what = error.problem if isinstance(error, _KeyError) else "the file is not valid YAML"
         return {}, [Problem(name, f"{what}{where}")]
+    except (ValueError, RecursionError):
+        return {}, [
+            Problem(name, "the file is not valid YAML: it is nested too deep, or holds a number that is none")
+        ]
     if data is None:
         return {}, []
     if not isinstance(data, dict):
         return {}, [Problem(name, "the file must hold a mapping of sections (kafka: …, tencent: …)")]
-    return {str(key): value for key, value in data.items()}, []
+    return data, []
 
 
 def from_environment(
@@ -121,22 +125,41 @@ def _is_text(kind: Any) -> bool:
     )
 
 
-class _RepeatedKeyError(yaml.MarkedYAMLError):
+_TEXT: Final = "tag:yaml.org,2002:str"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+
+
+class _KeyError(yaml.MarkedYAMLError):
     pass
 
 
 class _Loader(yaml.SafeLoader):
     """
-    Refuses a mapping that names a key twice: the first would be lost without a word.
+    Takes keys and times as the texts that they are written as, and refuses what no settings file means.
+
+    An app may be called by its SDKAppID, or ``no``. A mapping that names a key twice would lose the first without a word.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """
-        The mapping, or ``_RepeatedKeyError``.
+        The mapping, or ``_KeyError``.
         """
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _KeyError(
+                    problem="a list or mapping is no name of a setting", problem_mark=key.start_mark
+                )
             if key.value in seen:
-                raise _RepeatedKeyError(problem_mark=key.start_mark)
-            seen.add(str(key.value))
+                raise _KeyError(problem="a key is repeated", problem_mark=key.start_mark)
+            seen.add(key.value)
+            if key.tag != _MERGE:
+                key.tag = _TEXT
         return super().construct_mapping(node, deep)
+
+
+def _as_written(loader: _Loader, node: yaml.ScalarNode) -> object:
+    return loader.construct_scalar(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _as_written)

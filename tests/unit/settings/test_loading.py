@@ -172,6 +172,7 @@ def test_no_repr_and_no_dump_shows_a_secret() -> None:
     common = {
         "security_protocol": "SASL_SSL",
         "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "worker",
         "sasl_plain_password": "hunter2-hunter2",
     }
     settings = load(minimal(kafka={"common": common}))
@@ -206,6 +207,10 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
         (f"tencent: *{KEY}", "not valid YAML at line 1"),
         ("- kafka", "must hold a mapping"),
         ("a: !!python/object:os.system {}", "not valid YAML"),
+        ("? [kafka]\n: a", "a list or mapping is no name of a setting at line 1"),
+        ("? {kafka: b}\n: a", "a list or mapping is no name of a setting at line 1"),
+        ("a: " + "[" * 5000, "nested too deep"),
+        ("a: " + "9" * 5000, "a number that is none"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, told: str) -> None:
@@ -213,6 +218,25 @@ def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, tex
         Settings.load(write(text), {})
 
     assert KEY not in str(refused.value)
+
+
+def test_a_time_needs_no_quotes(write: Write) -> None:
+    """
+    YAML makes an object of it, which would be refused with the advice to give a time.
+    """
+    path = write(yaml.safe_dump(minimal()).replace("kafka:\n", "kafka:\n  start: 2026-11-21T04:00:00Z\n"))
+
+    assert Settings.load(path, {}).kafka.start == "2026-11-21T04:00:00Z"
+
+
+@pytest.mark.parametrize("name", ["1400000000", "no", "007"])
+def test_an_app_may_be_called_by_anything_that_is_no_text_for_yaml(write: Write, name: str) -> None:
+    text = yaml.safe_dump(minimal())
+    assert "    main:" in text
+
+    settings = Settings.load(write(text.replace("    main:", f"    {name}:")), {})
+
+    assert list(settings.tencent.apps) == [name]
 
 
 def test_a_file_that_is_not_there_is_named() -> None:

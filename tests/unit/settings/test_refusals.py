@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka.net.sasl import SASL_MECHANISMS
 
 from tests.unit.settings.writing import KEY, load, minimal, problems
 from worker.errors import SettingsError
@@ -52,6 +53,7 @@ def at(name: str, value: object) -> dict[str, Any]:
         ("kafka.common.ssl_check_hostname", "no", "true or false"),
         ("kafka.common.security_protocol", "TLS", "SASL_SSL"),
         ("kafka.common.sasl_mechanism", "PLAIN", None),
+        ("kafka.common.ssl_cafile", "/", "cannot be read"),
         ("kafka.consumer.auto_offset_reset", "latest", "kafka.start"),
         ("kafka.consumer.enable_auto_commit", False, "leave it out"),
         ("kafka.consumer.isolation_level", "read_uncommitted", "promises"),
@@ -88,6 +90,8 @@ def at(name: str, value: object) -> dict[str, Any]:
         ("tencent.protected_users", ["x" * 33], "1 to 32 bytes"),
         (f"{APP}.sdk_app_id", 0, "from 1"),
         (f"{APP}.sdk_app_id", True, "whole number"),
+        ("tencent.protected_users", [10001], "put it into quotes"),
+        (f"{APP}.identifier", 10001, "put it into quotes"),
         (f"{APP}.identifier", "", "1 to 32 bytes"),
         (f"{APP}.identifier", "admin\n", "1 to 32 bytes"),
         (f"{APP}.secret_key", "", "the key"),
@@ -216,8 +220,66 @@ def test_a_password_that_yaml_reads_as_a_number_is_refused_and_not_shown() -> No
 
     found = problems(minimal(kafka={"common": common}))
 
-    assert set(found) == {"kafka.common.sasl_plain_password"}
+    assert set(found) == {"kafka.common.sasl_plain_password", "kafka.common.sasl_plain_username"}
+    assert "in quotes" in found["kafka.common.sasl_plain_password"].mend
     assert "8472" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [
+        (None, "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read as text"),
+        (b"", "is empty"),
+        (b"\nhunter2", "the first line of the file is empty"),
+    ],
+)
+def test_a_password_file_without_a_password_is_refused(
+    tmp_path: Path, content: bytes | None, mend: str
+) -> None:
+    """
+    A folder, or a file of a wrong kind, would end the start with a traceback; an empty one with a wrong password.
+    """
+    path = tmp_path
+    if content is not None:
+        path = tmp_path / "password"
+        path.write_bytes(content)
+    common = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "worker",
+        "sasl_plain_password_file": str(path),
+    }
+
+    found = problems(minimal(kafka={"common": common}))
+
+    assert set(found) == {"kafka.common.sasl_plain_password_file"}
+    assert mend in found["kafka.common.sasl_plain_password_file"].mend
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize("mechanism", sorted(SASL_MECHANISMS))
+def test_a_mechanism_gets_what_it_needs_or_is_refused(mechanism: str) -> None:
+    """
+    kafka-python would only try again and again, and tell that Kafka cannot be reached.
+    """
+    common = {"security_protocol": "SASL_SSL", "sasl_mechanism": mechanism}
+
+    found = problems(minimal(kafka={"common": common}))
+
+    assert set(found) == {
+        "OAUTHBEARER": {"kafka.common.sasl_mechanism"},
+        "GSSAPI": set(),
+        "AWS_MSK_IAM": set(),
+    }.get(mechanism, {"kafka.common.sasl_plain_username", "kafka.common.sasl_plain_password"})
+
+
+def test_a_mechanism_that_does_not_exist_is_told_those_that_do() -> None:
+    common = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM"}
+
+    found = problems(minimal(kafka={"common": common}))
+
+    assert "SCRAM-SHA-512" in found["kafka.common.sasl_mechanism"].mend
 
 
 def test_sasl_without_its_protocol_has_no_effect_and_is_refused() -> None:
