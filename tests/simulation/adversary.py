@@ -87,7 +87,7 @@ class Player:
                     pass
 
 
-class EngineMachine(RuleBasedStateMachine):
+class Adversary(RuleBasedStateMachine):
     """
     One process at a time has both partitions, or one of them, or none.
     """
