@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = ("README.md", "GUARANTEES.md", "CONTRIBUTING.md", "CHANGELOG.md", "ARCHITECTURE.md")
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
@@ -54,6 +53,13 @@ def code(page: str) -> list[str]:
     return _CODE.findall(prose(page))
 
 
+def lines(page: str) -> list[str]:
+    """
+    Every line of every fenced block, those that go on joined.
+    """
+    return [line for _, body in _FENCE.findall(text(page)) for line in body.replace("\\\n", " ").splitlines()]
+
+
 def rows(page: str, heading: str) -> list[list[str]]:
     """
     The cells of the first table below a heading, without its head.
@@ -62,16 +68,16 @@ def rows(page: str, heading: str) -> list[list[str]]:
     assert below, f"{page} has no heading {heading!r}"
     table = re.search(r"(^\|.*\n)+", below, re.MULTILINE)
     assert table is not None, f"{heading} has no table"
-    lines = table[0].splitlines()[2:]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    below_head = table[0].splitlines()[2:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in below_head]
 
 
 def command_lines(page: str) -> list[list[str]]:
     """
     The words of every command line of the page's shell blocks, up to a pipe or a comment.
     """
-    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := _until_pipe(shlex.split(line, comments=True)))]
+    shell = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [words for line in shell if (words := _until_pipe(shlex.split(line, comments=True)))]
 
 
 def _until_pipe(words: list[str]) -> list[str]:
