@@ -245,6 +245,7 @@ def test_warnings_are_told_and_redacted(told: Told) -> None:
         logging.captureWarnings(capture=True)
         warnings.warn(f"deprecated: {URL}", stacklevel=1)
 
+    assert "deprecated: " in told.text
     assert_clean(told.text)
 
 
