@@ -99,7 +99,7 @@ class History:
         try:
             self._reader = opened(KafkaConsumer, arguments)
         except errors.KafkaError as exc:
-            raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc!r}") from exc
+            raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc}") from exc
 
     def __enter__(self) -> "Self":
         return self

@@ -4,11 +4,14 @@
 # an upgrade that changes one of them fails there, and not at night. Nothing else in the project touches a private name.
 
 import contextlib
+import ssl
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kafka import errors
 from kafka.future import Future as KafkaFuture
+from kafka.net import manager
+from kafka.net.transport import KafkaSSLTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,21 +28,63 @@ def opened(kind: "type[Client]", arguments: "dict[str, Any]") -> "Client":
     A client of kafka-python of that kind. Raises its error when Kafka cannot be reached.
 
     A constructor that fails leaves its I/O thread and its sockets behind. The argument ``kafka_client`` is there to change
-    how they are made; here it only remembers them, so that they can be closed.
+    how they are made; here it only remembers them, so that they can be closed. And it fails with "Unable to bootstrap",
+    whatever the reason was (a wrong certificate, a wrong port): here the last one is told with it.
     """
+    connections: Any = manager
+    connections.KafkaSSLTransport = _BoundedTls
     made: list[Any] = []
+    reasons: list[BaseException] = []
     original: Any = kind.DEFAULT_CONFIG["kafka_client"]
 
     def remembered(**config: Any) -> Any:
         made.append(original(**config))
+        connector = made[-1]._manager  # noqa: SLF001
+        connect = connector.get_connection
+
+        def noted(*args: Any, **named: Any) -> Any:
+            connection = connect(*args, **named)
+            connection.init_future.add_errback(reasons.append)
+            return connection
+
+        connector.get_connection = noted
         return made[-1]
 
     try:
-        return kind(**{**arguments, "kafka_client": remembered})
-    except BaseException:
-        for client in made:
-            client.close()
+        client = kind(**{**arguments, "kafka_client": remembered})
+    except BaseException as exc:
+        for each in made:
+            each.close()
+        if isinstance(exc, errors.KafkaTimeoutError) and reasons:
+            raise errors.KafkaTimeoutError(f"{exc.args[0]}: {reasons[-1]}") from exc
         raise
+    for each in made:
+        del each._manager.get_connection  # noqa: SLF001 - once it is connected, a failure has its own tale
+    return client
+
+
+HANDSHAKE_SECONDS: Final = 10.0
+"""As long as kafka-python gives a TCP connection to come about."""
+
+
+class _BoundedTls(KafkaSSLTransport):
+    # kafka-python waits for TLS without a limit: a port that takes connections and says nothing (a frozen broker, a
+    # balancer without one) would be waited for in silence, at the start and at each reconnection, for ever.
+
+    async def handshake(self) -> None:
+        until = time.monotonic() + HANDSHAKE_SECONDS
+        try:
+            while True:
+                try:
+                    self._sock.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    await self._net.wait_read(self._sock, timeout_at=until)
+                except ssl.SSLWantWriteError:
+                    await self._net.wait_write(self._sock, timeout_at=until)
+        except BaseException:
+            self._sock.close()
+            raise
 
 
 def known_partitions(consumer: "KafkaConsumer", topic: str) -> int | None:

@@ -163,7 +163,7 @@ def _admin(options: "KafkaOptions") -> KafkaAdminClient:
     try:
         return opened(KafkaAdminClient, admin_arguments(options))
     except errors.KafkaError as exc:
-        raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc!r}") from exc
+        raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc}") from exc
 
 
 def _partition_counts(admin: KafkaAdminClient, names: "tuple[str, ...]") -> dict[str, int]:

@@ -132,7 +132,7 @@ def _print(findings: "list[Finding]") -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 160  # a log wraps nothing
+        console.width = 10_000  # a log wraps nothing
     table = Table("", "what", "saw", box=None, pad_edge=False)
     for finding in findings:
         mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]mend[/]"
