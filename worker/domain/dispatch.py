@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from worker.domain.effects import Effect
     from worker.domain.ledger import Ledger
     from worker.domain.lines import Lines
-    from worker.domain.queues import Target
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
     from worker.domain.splitting import Search
+    from worker.domain.targets import Target
     from worker.domain.work import Member
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from worker.domain.dispatch import Dispatch
     from worker.domain.effects import Try
     from worker.domain.lanes import Flight, Lane
-    from worker.domain.queues import Target
+    from worker.domain.targets import Target
 
 LOCKED_FOR: Final = 60.0
 """70050: after too many bad signatures nothing of the app is accepted for a minute."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from worker.domain.health import Breaker, Halts
 from worker.domain.limits import Permits
-from worker.domain.queues import Queue, Target
+from worker.domain.queues import Queue
+from worker.domain.targets import Target
 
 if TYPE_CHECKING:
     from worker.domain.effects import Halt, Try
@@ -169,7 +170,7 @@ class Lane:
         """
         Forgets the held targets that have nothing left to send: they expired, or a later command made them needless.
         """
-        for target in [target for target in self.held.values() if not target.groups and not target.calls]:
+        for target in [target for target in self.held.values() if not target.has_work]:
             self.release(target, now)
 
     def release(self, held: Target, now: float) -> None:

@@ -8,7 +8,7 @@ from worker.domain.lanes import NEVER
 
 if TYPE_CHECKING:
     from worker.domain.lanes import AppState, Lane
-    from worker.domain.queues import Target
+    from worker.domain.targets import Target
 
 
 def next_probe(lane: "Lane", now: float) -> "Target | None":

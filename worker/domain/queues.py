@@ -1,114 +1,22 @@
 # The waiting members of one (app, endpoint): which of them may share a call, and which batch is next.
 #
-# A Group holds members whose commands differ in nothing but the user; a Target holds what is known of one group or
-# room. Nothing lingers here to be filled: when a permit is free a batch leaves, so at low load a command goes at once
-# and alone, and under load batches fill by themselves.
+# Nothing lingers here to be filled: when a permit is free a batch leaves, so at low load a command goes at once and
+# alone, and under load batches fill by themselves.
+#
+# A target may have as many groups as members, and is blocked and set free with every call. So the queue looks among
+# targets and each target among its groups (targets.py): neither blocking nor learning touches a group.
 
-import heapq
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-from worker.domain.sizing import BatchSize
+from worker.domain.ages import Ages
+from worker.domain.targets import Group, Target
 from worker.domain.work import Member, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.effects import Try
     from worker.domain.work import What
-
-
-class Target:
-    """
-    One group or room, on one endpoint.
-
-    Attributes:
-        out: Requests sent and not answered.
-        calls: Calls that are not over, retries included.
-        suspect: Its last try had no answer or a retry code.
-        held_at: When it was refused for want of permission; until it is known whose fault that is, nothing is sent. None: not held.
-        refusal: The answer for which it is held.
-        at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
-            was, or something of it has passed since.
-        probed_at: When it was last a probe, for taking turns.
-        alone: The code that a member alone got, and how many did, with none of the target passed since.
-        batch: How many members its next batch may hold.
-        blocked: None of its groups may be taken now.
-
-    """
-
-    __slots__ = (
-        "alone",
-        "at_fault_since",
-        "batch",
-        "blocked",
-        "calls",
-        "groups",
-        "held_at",
-        "name",
-        "out",
-        "probed_at",
-        "refusal",
-        "suspect",
-    )
-
-    def __init__(self, name: str, per_call: int) -> None:
-        self.name = name
-        self.batch = BatchSize(per_call)
-        self.groups: dict[Group, None] = {}
-        self.out = 0
-        self.calls = 0
-        self.suspect = False
-        self.held_at: float | None = None
-        self.refusal: Try | None = None
-        self.at_fault_since: float | None = None
-        self.alone: tuple[int, int] | None = None
-        self.blocked = False
-        self.probed_at = 0.0
-
-    @property
-    def is_fresh(self) -> bool:
-        """
-        Whether it was never refused for want of permission, as far as is known.
-        """
-        return self.held_at is None and self.at_fault_since is None
-
-    @property
-    def idle(self) -> bool:
-        """
-        Whether nothing of it is left here.
-        """
-        return not self.groups and not self.calls and self.held_at is None
-
-    def __repr__(self) -> str:
-        return f"<Target {self.name}, {self.out} out, {self.calls} calls>"
-
-
-class Group:
-    """
-    The waiting members that may share a call. ``resting`` ones came back from a search that is not over.
-    """
-
-    __slots__ = ("age", "key", "level", "members", "resting", "started", "target")
-
-    def __init__(self, key: "tuple[str, What]", target: Target) -> None:
-        self.key = key
-        self.target = target
-        self.members: dict[Member, None] = {}
-        self.resting: dict[Member, None] = {}
-        self.started = 0
-        self.level = 0
-        self.age: float | None = None  # of its valid entry among the queue's ages
-
-    @property
-    def oldest(self) -> float:
-        """
-        Since when its first member waits.
-        """
-        return next(iter(self.members)).since
-
-    def __repr__(self) -> str:
-        return f"<Group {self.key[0]}, {len(self.members)} waiting, {len(self.resting)} resting>"
 
 
 class Queue:
@@ -123,9 +31,9 @@ class Queue:
         self.waiting = 0
         self.targets: dict[str, Target] = {}
         self._groups: dict[tuple[str, What], Group] = {}
-        self._levels: list[dict[Group, None]] = [{} for _ in range(per_call + 1)]
-        self._started: dict[Group, None] = {}
-        self._ages: list[tuple[float, int, Group]] = []
+        self._levels: list[dict[Target, None]] = [{} for _ in range(per_call + 1)]
+        self._started: dict[Target, None] = {}
+        self._ages: Ages[Target] = Ages()
         self._order = count()
 
     def target(self, name: str) -> Target:
@@ -216,18 +124,14 @@ class Queue:
         A group whose oldest member has waited longer than ``max_wait`` first (oldest first), then groups of started
         commands, else the fullest.
         """
-        group = self._overdue(now, max_wait) or next(iter(self._started), None) or self._fullest()
+        group = self._overdue(now, max_wait) or self._next_started() or self._fullest()
         return self._take(group) if group is not None else []
 
     def take_of(self, target: Target) -> list[Member]:
         """
         A batch of this target, blocked or not: for probes.
         """
-        group = max(
-            (group for group in target.groups if group.members),
-            key=lambda group: len(group.members),
-            default=None,
-        )
+        group = target.fullest
         return self._take(group) if group is not None else []
 
     @property
@@ -235,7 +139,7 @@ class Queue:
         """
         The targets that have members to send, blocked or not: for probes.
         """
-        return (target for target in self.targets.values() if any(group.members for group in target.groups))
+        return (target for target in self.targets.values() if any(target.levels))
 
     def block(self, target: Target, *, blocked: bool) -> None:
         """
@@ -243,22 +147,20 @@ class Queue:
         """
         if target.blocked is not blocked:
             target.blocked = blocked
-            for group in target.groups:
-                self._index(group)
+            self._rank(target)
 
     def learn(self, target: Target, *, good: int = 0, bad: int = 0) -> None:
         """
         So many members of the target were applied, so many found bad: what a full batch of it is may have changed.
         """
         if target.batch.learn(good=good, bad=bad):
-            for group in target.groups:
-                self._index(group)
+            self._rank(target)
 
     def oldest(self) -> float | None:
         """
         Since when the member waits that has waited longest; None if none waits.
         """
-        return min((group.oldest for group in self._groups.values() if group.members), default=None)
+        return min((group.age for group in self._groups.values() if group.age is not None), default=None)
 
     def _fills_a_batch(self, group: Group) -> bool:
         return len(group.members) + len(group.resting) >= group.target.batch.members
@@ -270,61 +172,64 @@ class Queue:
         if group is None:
             target = self.target(command.target)
             group = self._groups[key] = Group(key, target)
-            target.groups[group] = None
+            target.add(group, next(self._order))
         return group
 
     def _take(self, group: Group) -> list[Member]:
-        batch = list(islice(group.members, group.target.batch.members))
+        target = group.target
+        batch = list(islice(group.members, target.batch.members))
         for member in batch:
             del group.members[member]
             group.started -= member.work.started
             member.group = None
         self.waiting -= len(batch)
-        self._levels[group.level].pop(group, None)
-        group.level = 0  # to the end of its level: no full group goes twice before another one
+        self._levels[target.rank].pop(target, None)
+        target.rank = 0  # to the end of its level: no target goes twice before another one
+        target.move(group, 0)  # and no group of a target
         self._index(group)
         return batch
 
     def _overdue(self, now: float, max_wait: float) -> Group | None:
-        ages = self._ages
-        while ages:
-            since, _, group = ages[0]
-            if group.level and group.oldest == since:
-                return group if since <= now - max_wait else None
-            heapq.heappop(ages)
-            if group.age == since:
-                group.age = None  # it is blocked or empty: `_index` gives it a new entry when it is neither
-        return None
+        target = self._ages.oldest()
+        if target is None or target.age is None or target.age > now - max_wait:
+            return None
+        return target.oldest
+
+    def _next_started(self) -> Group | None:
+        return next((next(iter(target.started)) for target in self._started), None)
 
     def _fullest(self) -> Group | None:
         for level in range(self.per_call, 0, -1):
             if self._levels[level]:
-                return next(iter(self._levels[level]))
+                return next(iter(self._levels[level])).fullest
         return None
 
     def _index(self, group: Group) -> None:
         """
-        The group or its target has changed: put it where ``take`` looks. A group's level is its size, up to a whole batch.
+        The group has changed.
         """
-        size = len(group.members)
-        level = 0 if group.target.blocked else min(size, group.target.batch.members)
-        if level != group.level:
-            self._levels[group.level].pop(group, None)
-            group.level = level
-            if level:
-                self._levels[level][group] = None
-        if level and group.started:
-            self._started[group] = None
-        else:
-            self._started.pop(group, None)
-        if level:
-            oldest = group.oldest
-            if group.age != oldest:
-                group.age = oldest
-                heapq.heappush(self._ages, (oldest, next(self._order), group))
-        elif not size and not group.resting:
+        target = group.target
+        target.index(group, self.per_call, next(self._order))
+        if group.level is None:
             del self._groups[group.key]
-            del group.target.groups[group]
+        self._rank(target)
+
+    def _rank(self, target: Target) -> None:
+        """
+        The target has changed: put it where ``take`` looks.
+        """
+        rank = 0 if target.blocked else min(max(target.levels, default=0), target.batch.members)
+        if rank != target.rank:
+            self._levels[target.rank].pop(target, None)
+            target.rank = rank
+            if rank:
+                self._levels[rank][target] = None
+        if rank and target.started:
+            self._started[target] = None
+        else:
+            self._started.pop(target, None)
+        oldest = target.oldest if rank else None
+        self._ages.set(target, None if oldest is None else oldest.age, next(self._order))
 
     def __repr__(self) -> str:
         return f"<Queue {self.waiting} waiting in {len(self._groups)} groups>"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from worker.domain.lanes import Lane
     from worker.domain.outcomes import CallTry, Outcome, Result
     from worker.domain.partitions import Partition
-    from worker.domain.queues import Group
+    from worker.domain.targets import Group
 
 MemberKey = tuple[str, str, str]
 """(app, target, user): what order is kept for, across actions and services."""

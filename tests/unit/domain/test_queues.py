@@ -1,7 +1,8 @@
 # Which waiting members share a call, and which batch is next.
 
+import sys
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,6 +10,9 @@ from tests.unit.domain.pieces import members, open_work
 from tests.unit.domain.samples import BAN
 from worker.domain.queues import Queue
 from worker.domain.work import Member, State, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATIENT = 1e9
 """A max_wait that nothing reaches."""
@@ -254,6 +258,90 @@ def test_a_probe_may_go_to_a_blocked_target_with_its_fullest_group() -> None:
     assert list(queue.sendable) == []
 
 
+def test_of_a_target_with_many_groups_the_fullest_goes_first() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", duration=60)
+    put(queue, "a", "u2", "u3", duration=61)
+    put(queue, "a", "u4", duration=62)
+
+    assert [taken(queue) for _ in range(3)] == [["u2", "u3"], ["u1"], ["u4"]]
+
+
+def test_full_groups_of_one_target_take_turns() -> None:
+    queue = Queue(1)
+    put(queue, "a", "u1", "u2", duration=60)
+    put(queue, "a", "v1", "v2", duration=61)
+
+    assert [taken(queue) for _ in range(4)] == [["u1"], ["v1"], ["u2"], ["v2"]]
+
+
+def test_of_a_target_with_many_groups_the_oldest_goes_first_when_it_has_waited_too_long() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", now=12.0, duration=60)
+    put(queue, "a", "u2", now=10.0, duration=61)
+    put(queue, "a", "u3", "u4", now=11.0, duration=62)
+
+    assert [taken(queue, now=20.0, max_wait=1.0) for _ in range(3)] == [["u2"], ["u3", "u4"], ["u1"]]
+
+
+def test_of_a_target_with_many_groups_what_is_started_goes_first() -> None:
+    queue = Queue(20)
+    put(queue, "a", "u1", "u2", duration=60)
+    started = put(queue, "a", "u3", duration=61)[0]
+
+    queue.starting(started)
+    started.work.started = True
+
+    assert [taken(queue) for _ in range(2)] == [["u3"], ["u1", "u2"]]
+
+
+@pytest.mark.parametrize("happens", ["blocked", "learnt"])
+def test_what_concerns_a_target_costs_no_more_when_each_of_its_members_has_a_group_of_its_own(
+    happens: str,
+) -> None:
+    """
+    Kicks of one room, each with a score in its reason: the room is blocked and set free with every call to it.
+    """
+
+    def cost(groups: int) -> int:
+        queue = Queue(20)
+        for number in range(groups):
+            put(queue, "a", f"u{number}", duration=60 + number)
+        target = queue.target("a")
+
+        def change() -> None:
+            if happens == "blocked":
+                queue.block(target, blocked=True)
+                queue.take(100.0, 1.0)
+                queue.block(target, blocked=False)
+            else:
+                queue.learn(target, bad=5)
+                queue.learn(target, good=200)
+
+        return steps(change)
+
+    assert cost(500) == cost(5)
+
+
+def steps(do: "Callable[[], None]") -> int:
+    """
+    How many functions are called by doing it: a cost that does not depend on the machine.
+    """
+    seen = 0
+
+    def see(_frame: object, event: str, _argument: object) -> None:
+        nonlocal seen
+        seen += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(see)
+    try:
+        do()
+    finally:
+        sys.setprofile(before)
+    return seen
+
+
 # Members that leave, and come back
 
 
@@ -334,6 +422,22 @@ def test_a_member_may_leave_while_it_rests_and_is_not_woken_any_more() -> None:
 
     assert taken(queue) == ["u2"]
     assert queue.waiting == 0
+
+
+def test_what_comes_and_is_undone_while_nothing_leaves_does_not_pile_up() -> None:
+    """
+    A night long an app is halted, and bans are undone before they are sent.
+    """
+    queue = Queue(20)
+    put(queue, "a", "u0", now=1.0)
+
+    for number in range(2_000):
+        (member,) = put(queue, "abc"[number % 3], "u1", now=2.0 + number, duration=60 + number)
+        queue.remove(member)
+
+    assert len(queue._ages) < 100
+    assert sum(len(target.ages or ()) for target in queue.targets.values()) < 100
+    assert taken(queue, now=10_000.0, max_wait=1.0) == ["u0"]
 
 
 # What is kept of a target
