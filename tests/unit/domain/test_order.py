@@ -1,6 +1,7 @@
 # Order per member: what waits for what, and in which order commands are finished.
 #
-# How repeats and contradictions are recognised stands in test_dedupe_rules.py; partitions that go, in test_handover.py.
+# How repeats and contradictions are recognised stands in test_repeated_ids.py, test_repeated_effects.py and
+# test_superseding.py; partitions that go, in test_handover.py.
 
 import pytest
 
