@@ -16,10 +16,12 @@ from worker.demo.contract import (
     NOT_IN_ROOM,
     QUOTA,
     TARGET_FIELDS,
+    UNCALLED,
     UPDATE,
     Body,
     Result,
     outcome_id,
+    status_of,
 )
 from worker.demo.evidence import Evidence, Fault, Finding, Letter, Published, Sent
 from worker.demo.members import Applied, Wish, judge
@@ -176,7 +178,10 @@ def _problems(
     if tuple(result.user_id for result in body.results) != planned.users:
         yield "its results do not name its users, each once and in order"
         return
-    if planned.fate is Fate.EXPIRED and body.status not in {"expired", "duplicate", "superseded"}:
+    statuses = [result.status for result in body.results]
+    if body.status != status_of(statuses):
+        yield f"its results make it {status_of(statuses)}"
+    if planned.fate is Fate.EXPIRED and not UNCALLED.issuperset(statuses):
         yield "its not_after had passed before it was sent"
     for result in body.results:
         problem = _wrong_result(

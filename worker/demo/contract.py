@@ -4,9 +4,12 @@
 # No I/O, no load, no verdicts: those are raid.py and check.py.
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BAN: Final = "group.ban_group_member"
 UNBAN: Final = "group.unban_group_member"
@@ -41,6 +44,10 @@ NOT_IN_ROOM: Final = 100005
 
 IN_PLACE: Final = frozenset({"applied", "already_applied"})
 """Results after which the command's own effect holds."""
+UNCALLED: Final = frozenset({"expired", "duplicate", "superseded"})
+"""Results for which no call was made."""
+UNDONE: Final = frozenset({"failed", "expired"})
+"""Results after which what was wished does not hold."""
 
 
 class MemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -135,3 +142,15 @@ def outcome_id(topic: str, partition: int, offset: int) -> str:
     The id that the outcome of this record must have.
     """
     return f"{topic}-{partition}-{offset}"
+
+
+def status_of(results: "Iterable[str]") -> str:
+    """
+    What a command's status must be, by those of its results.
+    """
+    found = {"succeeded" if status in IN_PLACE else status for status in results}
+    if len(found) == 1:
+        return found.pop()
+    if found <= UNDONE:
+        return "failed"
+    return "partially_succeeded" if found & UNDONE else "succeeded"

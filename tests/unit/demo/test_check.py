@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.demo.stand_in import StandIn, honest_run
 from worker.demo.check import check
-from worker.demo.contract import BAN, KICK, UNBAN, Effect
+from worker.demo.contract import BAN, KICK, UNBAN, Effect, status_of
 from worker.demo.contract import Fault as ErrorOfOutcome
 from worker.demo.evidence import Evidence, Fault, Letter, Published, Request
 from worker.demo.raid import DURATIONS, Fate, Planned, plan
@@ -28,14 +28,16 @@ def found(evidence: Evidence) -> set[Fault]:
 
 
 def with_outcome(
-    change: "Callable[[Published], Published]", choose: "Callable[[Published], bool]"
+    change: "Callable[[Published], Published]",
+    choose: "Callable[[Published], bool]",
+    run: Evidence = HONEST,
 ) -> Evidence:
     """
     The honest run with the first outcome that ``choose`` likes changed.
     """
-    index = next(number for number, one in enumerate(HONEST.outcomes) if choose(one))
-    outcomes = (*HONEST.outcomes[:index], change(HONEST.outcomes[index]), *HONEST.outcomes[index + 1 :])
-    return replace(HONEST, outcomes=outcomes)
+    index = next(number for number, one in enumerate(run.outcomes) if choose(one))
+    outcomes = (*run.outcomes[:index], change(run.outcomes[index]), *run.outcomes[index + 1 :])
+    return replace(run, outcomes=outcomes)
 
 
 def body_with(**fields: object) -> "Callable[[Published], Published]":
@@ -127,9 +129,46 @@ def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None
 
 
 def test_a_late_command_that_is_carried_out_is_found() -> None:
-    evidence = with_outcome(body_with(status="succeeded"), lambda one: one.body.status == "expired")
+    change = result_with(status="applied")
+    evidence = with_outcome(
+        lambda one: body_with(status="succeeded")(change(one)), lambda one: one.body.status == "expired"
+    )
 
     assert Fault.WRONG_STATUS in found(evidence)
+
+
+def test_a_late_command_of_which_one_user_was_superseded_is_partially_succeeded() -> None:
+    evidence = with_outcome(
+        lambda one: body_with(status="partially_succeeded")(result_with(status="superseded")(one)),
+        lambda one: one.body.status == "expired" and len(one.body.results) > 1,
+        honest_run(plan(6000, seed=5)),
+    )
+
+    (only,) = check(evidence).examples
+    assert "with superseded of None" in only.what, "nothing else is wrong with it"
+
+
+def test_a_status_that_its_results_do_not_make_is_found() -> None:
+    evidence = with_outcome(body_with(status="partially_succeeded"), is_applied_kick)
+
+    assert [finding.what for finding in check(evidence).examples if "make it succeeded" in finding.what]
+
+
+@pytest.mark.parametrize(
+    ("results", "status"),
+    [
+        (["applied"], "succeeded"),
+        (["applied", "already_applied", "duplicate"], "succeeded"),
+        (["duplicate", "superseded"], "succeeded"),
+        (["superseded", "superseded"], "superseded"),
+        (["failed", "expired"], "failed"),
+        (["applied", "expired"], "partially_succeeded"),
+        (["duplicate", "failed"], "partially_succeeded"),
+        (["expired"], "expired"),
+    ],
+)
+def test_the_status_that_results_make(results: list[str], status: str) -> None:
+    assert status_of(results) == status
 
 
 def test_results_that_leave_a_user_out_are_found() -> None:
