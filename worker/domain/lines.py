@@ -193,8 +193,8 @@ class Lines:
                 self._forget_if_idle(member.line, now)
             if member.state is State.RIDING:
                 for leader in member.line.members:
-                    if leader.riders is not None and member in leader.riders:
-                        leader.riders.remove(member)
+                    if leader.riders is not None:
+                        leader.riders.pop(member, None)
             elif member.state in (State.WAITING, State.BEHIND):
                 self.abandon(member, now)
 
@@ -208,11 +208,11 @@ class Lines:
         """
         if member.state is State.WAITING:
             member.work.lane.queue.remove(member)
-        riders = [rider for rider in member.riders or () if not rider.work.dropped]
-        line = member.line
+        line, riders = member.line, member.riders
         if riders:
-            heir, *others = riders
-            heir.riders = others
+            heir = next(iter(riders))
+            del riders[heir]
+            heir.riders, member.riders = riders, None
             heir.state = State.BEHIND
             line.members[line.members.index(member)] = heir
         else:
@@ -235,7 +235,9 @@ class Lines:
                 break  # on its way, or not known yet whether it will be sent: decided when this one's turn comes
             if self._may_ride(member, last):
                 member.state = State.RIDING
-                last.riders = [*(last.riders or ()), member]
+                if last.riders is None:
+                    last.riders = {}
+                last.riders[member] = None
                 self._counts.coalesced += 1
                 return
             if not self._may_supersede(member, last):

@@ -53,6 +53,7 @@ class Member:
         was_sent: A try has carried it: it may have taken effect, so it can no longer be superseded.
         unknown_end: A try that carried it ended without an answer, so it may have taken effect.
         started_at: When its first try was sent, on the clock of its lane that stands still in an outage.
+        riders: Those that ride with it, oldest first: perhaps thousands, so each comes and goes without a look at the others.
         family: Shared by the members of one refused batch.
 
     """
@@ -73,7 +74,7 @@ class Member:
         self.was_sent = False
         self.unknown_end = False
         self.started_at: float | None = None
-        self.riders: list[Member] | None = None
+        self.riders: dict[Member, None] | None = None
         self.family: object | None = None
         self.result: Result | None = None
 
