@@ -103,8 +103,11 @@ class Publisher:
     def close(self, timeout: float) -> bool:
         """
         Ends the transaction that is on its way, if it can be within ``timeout`` seconds, and the thread. Whether it was over.
+
+        One that has not reached Kafka yet has nothing to end, and takes no time.
         """
         with self._wake:
+            timeout = timeout if self._started is True else 0.0
             self._closing_at = time.monotonic() + timeout
             self._wake.notify_all()
         if self._thread.ident is not None:

@@ -1,9 +1,10 @@
 # `moderation-worker run`: the worker itself. Exit codes: 0 after a clean stop, 1 failed, 2 wrong settings.
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +27,9 @@ def run(config: Config = None) -> None:
 
     Example:  moderation-worker run --config worker.yaml
     """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+
     from worker.settings import Settings  # noqa: PLC0415 - what is imported here --help need not load
 
     settings = Settings.load(config, os.environ)
@@ -33,3 +37,9 @@ def run(config: Config = None) -> None:
     from worker.runtime import wiring  # noqa: PLC0415 - Kafka and HTTP
 
     sys.exit(wiring.run(settings))
+
+
+def _leave(_signal: int, _frame: Any) -> None:
+    # Until the loop hears signals itself, nothing is begun that would have to be ended. Else a pod that is stopped while it
+    # imports would be told as killed; and as a container's first process it would not hear of it at all.
+    os._exit(0)

@@ -7,9 +7,12 @@
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING, Final
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from worker.errors import WorkerError
     from worker.runtime import ports
     from worker.runtime.service import Service
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 CLEAN: Final = 0
 FAILED: Final = 1
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+Result = TypeVar("Result")
 
 
 class Stop:
@@ -35,9 +40,9 @@ class Stop:
 
     async def wait(self) -> str:
         """
-        Until a signal comes; returns its name.
+        Until a signal comes; returns its name. Whoever waits may give up.
         """
-        return await self._asked
+        return await asyncio.shield(self._asked)
 
     def _first(self, number: signal.Signals) -> None:
         for each in SIGNALS:
@@ -49,6 +54,49 @@ class Stop:
     def _second(self, number: signal.Signals) -> None:
         self._log("worker.killed", signal=number.name)
         os._exit(FAILED)
+
+
+class StoppedEarlyError(Exception):
+    """
+    A signal came before the worker had begun. The argument is the signal's name.
+    """
+
+
+async def unless_stopped(stop: Stop, step: "Callable[[], Result]") -> Result:
+    """
+    What a step of the start returns, which may block for long: Kafka may be away.
+
+    Raises StoppedEarlyError when a signal comes first. The step is left behind then, in a thread that does not keep the
+    process: so it may do nothing that would have to be ended.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Result] = loop.create_future()
+
+    def end(result: "Result | None", error: "Exception | None") -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def carry_out() -> None:
+        result, error = None, None
+        try:
+            result = step()
+        except Exception as caught:  # noqa: BLE001 - it is raised again, where it is waited for
+            error = caught
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(end, result, error)
+
+    threading.Thread(target=carry_out, name="start", daemon=True).start()
+    asked = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((asked, done), return_when=asyncio.FIRST_COMPLETED)
+    if not done.done():
+        done.cancel()
+        raise StoppedEarlyError(asked.result())
+    asked.cancel()
+    return done.result()
 
 
 async def until_stopped(service: "Service", stop: Stop) -> "str | WorkerError":

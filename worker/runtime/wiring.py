@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.domain.effects import Notice
+    from worker.errors import WorkerError
     from worker.runtime.telemetry import Log
     from worker.settings import Settings
 
@@ -82,7 +83,12 @@ async def _run(settings: "Settings", log: "Log") -> int:
         group=options.group_id,
         apps=sorted(settings.tencent.apps),
     )
-    partitions = await asyncio.to_thread(_fitting_partitions, settings, options)
+    try:
+        partitions = await lifecycle.unless_stopped(stop, lambda: _fitting_partitions(settings, options))
+    except lifecycle.StoppedEarlyError as early:
+        log("worker.stopping", signal=str(early), drain_seconds=settings.drain_seconds)
+        log("worker.stopped", exit_code=lifecycle.CLEAN, left_open=0, seconds=0.0)
+        return lifecycle.CLEAN
     rules = rules_of(settings, options.command_topic, partitions, Worker(name, __version__))
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
     client = Client(apps_of(settings), http_options(settings), on_event=_hiding_new_keys(settings, log))
@@ -98,19 +104,42 @@ async def _run(settings: "Settings", log: "Log") -> int:
         obstacles=lambda: _obstacles(service),
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
     )
-    port = await server.start()
+    port = await listening(server, settings)
     log("server.started", host=settings.server.host, port=port)
     observing = asyncio.create_task(_observe(service, consumer, client, metrics, rules, log))
     try:
-        await asyncio.to_thread(publisher.start)
-        gc.freeze()
-        consumer.start()
-        why = await lifecycle.until_stopped(service, stop)
+        why = await _work(service, consumer, publisher, stop)
         return await _end(service, consumer, publisher, settings, log, why)
     finally:
         observing.cancel()
         await service.aclose()
         await server.close()
+
+
+async def listening(server: Server, settings: "Settings") -> int:
+    """
+    The port on which the server listens now. Raises SettingsError when it cannot.
+    """
+    try:
+        return await server.start()
+    except OSError as exc:
+        mend = f"give another, or server.host, or end what uses it: {exc.strerror or exc}"
+        raise SettingsError([Problem("server.port", mend, settings.server.port)]) from exc
+
+
+async def _work(
+    service: Service, consumer: Consumer, publisher: Publisher, stop: lifecycle.Stop
+) -> "str | WorkerError":
+    """
+    Until a signal, whose name is returned, or an error. Raises BrokerError when Kafka cannot be reached at the start.
+    """
+    try:
+        await lifecycle.unless_stopped(stop, publisher.start)
+    except lifecycle.StoppedEarlyError as early:
+        return str(early)
+    gc.freeze()
+    consumer.start()
+    return await lifecycle.until_stopped(service, stop)
 
 
 async def _end(

@@ -1,7 +1,14 @@
 # The command line: what it says, how it ends, and what it does not load.
 
+import errno
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -86,3 +93,72 @@ def test_wrong_settings_are_told_one_below_the_other_and_end_with_2() -> None:
     assert "  kafka.max_gap = 1\n      give a whole number from 100 to 24576\n" in done.stderr
     assert "  log.format = 'xml'\n      give json or console\n" in done.stderr
     assert "  kafka.bootstrap_servers\n      is missing: " in done.stderr
+
+
+PATIENCE = 30.0
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", *arguments],
+        env={},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_stopped_before_it_works_ends_quietly_with_0(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """
+    Killed by the signal, a pod that is stopped in its first second would be told as failed.
+    """
+    config = tmp_path / "worker.yaml"
+    os.mkfifo(config)  # whoever reads it waits, so the moment of the signal is known
+    with running("run", "--config", str(config)) as process:
+        writer = _opened_for_its_reader(config)
+        try:
+            process.send_signal(number)
+
+            assert process.communicate(timeout=PATIENCE) == ("", "")
+            assert process.returncode == 0
+        finally:
+            os.close(writer)
+
+
+def test_a_worker_that_is_stopped_while_kafka_is_away_ends_at_once_with_0(tmp_path: Path) -> None:
+    config = tmp_path / "worker.yaml"
+    config.write_text(
+        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
+    )
+    with running("run", "--config", str(config)) as process:
+        assert process.stdout is not None
+        assert '"event":"worker.started"' in process.stdout.readline()
+        began = time.monotonic()
+
+        process.send_signal(signal.SIGTERM)
+
+        told, complaint = process.communicate(timeout=PATIENCE)
+        assert time.monotonic() - began < 5  # kafka-python gives up after ten
+        assert (process.returncode, complaint) == (0, "")
+        assert '"event":"worker.stopped","exit_code":0' in told.splitlines()[-1]
+
+
+def _opened_for_its_reader(fifo: Path) -> int:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

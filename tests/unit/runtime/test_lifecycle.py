@@ -1,0 +1,83 @@
+# The start may be ended at any moment: by a signal, while Kafka is away; and by a port that another has.
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.settings.writing import load, minimal
+from worker.errors import BrokerError, SettingsError
+from worker.runtime.http import Server
+from worker.runtime.lifecycle import Stop, StoppedEarlyError, unless_stopped
+from worker.runtime.wiring import listening
+
+
+def run(step: Callable[[Stop], Any]) -> Any:
+    async def main() -> Any:
+        stop = Stop(lambda *_, **__: None)
+        try:
+            return await step(stop)
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().remove_signal_handler(number)
+
+    return asyncio.run(main())
+
+
+def test_a_step_of_the_start_returns_what_it_made() -> None:
+    assert run(lambda stop: unless_stopped(stop, lambda: 6)) == 6
+
+
+def test_a_step_that_fails_fails_where_it_is_waited_for() -> None:
+    def fail() -> None:
+        raise BrokerError("Kafka is away")
+
+    with pytest.raises(BrokerError, match="Kafka is away"):
+        run(lambda stop: unless_stopped(stop, fail))
+
+
+def test_a_signal_ends_a_step_that_hangs() -> None:
+    """
+    Kafka may take a minute to be given up; a pod that is stopped meanwhile must not wait for it, nor be told as failed.
+    """
+    release = threading.Event()
+
+    def hang() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        release.wait(60)
+
+    try:
+        with pytest.raises(StoppedEarlyError, match="SIGTERM"):
+            run(lambda stop: unless_stopped(stop, hang))
+    finally:
+        release.set()
+
+
+def test_a_signal_after_a_step_is_heard_at_the_next() -> None:
+    release = threading.Event()
+
+    async def two(stop: Stop) -> None:
+        await unless_stopped(stop, lambda: None)
+        os.kill(os.getpid(), signal.SIGINT)
+        await unless_stopped(stop, lambda: release.wait(60))
+
+    try:
+        with pytest.raises(StoppedEarlyError, match="SIGINT"):
+            run(two)
+    finally:
+        release.set()
+
+
+def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = load(minimal(server={"host": "127.0.0.1", "port": port}))
+        server = Server("127.0.0.1", port, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
+
+        with pytest.raises(SettingsError, match=rf"server\.port = {port}: .*in use"):
+            asyncio.run(listening(server, settings))
