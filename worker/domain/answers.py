@@ -29,6 +29,8 @@ LONGEST_PAUSE: Final = 60.0
 """A Retry-After of more is taken for a mistake."""
 UNKNOWN_TRIES: Final = 3
 """How often a code of no table is tried before it is believed."""
+UNKNOWN_TARGETS: Final = 2
+"""Such a code of the platform's own ranges, from so many targets with no success between, is the configuration's fault."""
 
 
 class Answers:
@@ -135,8 +137,10 @@ class Answers:
                     "breaker.opened", "warning", lane, error_code=try_.error_code, error=try_.error
                 )
                 self._dispatch.recall(lane, now)
-        elif try_.verdict is Verdict.UNKNOWN and try_.error_code is not None:
-            lane.app.unknown_codes.setdefault(try_.error_code, set()).add(target.name)
+        elif try_.verdict is Verdict.UNKNOWN and try_.error_code is not None and is_platform(try_.error_code):
+            targets = lane.app.unknown_codes.setdefault(try_.error_code, set())
+            if len(targets) < UNKNOWN_TARGETS:
+                targets.add(target.name)
 
     def _record(self, flight: "Flight", try_: "Try") -> None:
         """
@@ -254,10 +258,12 @@ class Answers:
         code, lane = try_.error_code, flight.lane
         of_platform = code is not None and is_platform(code)
         targets = lane.app.unknown_codes.get(code, ()) if code is not None else ()
-        if of_platform and (len(targets) > 1 or lane.halted_by is not None):
+        if of_platform and (len(targets) >= UNKNOWN_TARGETS or lane.halted_by is not None):
             self._halting.fatal(flight, try_, now)
-        elif flight.probe:
-            self._dispatch.back(flight, now)  # it was tried once: the other tries are yet to come
+        elif flight.number < UNKNOWN_TRIES:
+            self._dispatch.back(
+                flight, now
+            )  # a probe, or an outage or a halt came between: the others are yet to come
         elif of_platform:
             self._refused(flight, try_, now)
         else:

@@ -73,7 +73,8 @@ class AppState:
         halts: The app's halt: a wrong key, plan or region concerns all its endpoints.
         probe: The call that tests whether it is mended.
         locked_until: Too many bad signatures: nothing goes until then.
-        unknown_codes: Codes of no table -> the targets that got them, with no success between.
+        unknown_codes: Codes of no table but of the platform's ranges -> targets that got them, with no success between; as
+            many as are needed to tell whose fault it is.
 
     """
 

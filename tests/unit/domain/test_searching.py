@@ -360,6 +360,44 @@ def test_an_unknown_code_is_tried_three_times_and_then_believed() -> None:
     assert desk.outcome("c").attempts == 3
 
 
+@pytest.mark.parametrize("code", [123456, 70999])
+@pytest.mark.parametrize("happens", ["outage", "halt"])
+def test_an_unknown_code_of_which_tries_are_left_fails_nobody_when_an_outage_or_a_halt_comes_between(
+    code: int, happens: str
+) -> None:
+    desk = Desk()
+    desk.receive(*(ban("u", group=group, command_id=group) for group in "abc"))
+    first, *others = desk.out
+    for other in others:
+        desk.code(other, 10002 if happens == "outage" else 10007)
+    desk.code(first, code)
+
+    assert desk.limited_by("ban") == ("breaker" if happens == "outage" else "halt")
+    assert desk.is_open("a")
+
+    while desk.is_open("a"):
+        desk.wait(0.1)
+        desk.ok()
+    assert desk.status("a") == "succeeded"
+
+
+def test_of_an_unknown_code_that_every_target_gets_no_more_is_kept_than_is_needed() -> None:
+    """
+    Memory: an endpoint with a new code for every call has no success that would clear what is kept.
+    """
+    desk = Desk()
+    for number in range(50):
+        desk.receive(kick("u", room=f"r{number}"))
+        for code in (123456, 123456, 60999):
+            desk.code(desk.out[0], code)
+            if desk.waiting:
+                desk.ask()
+        desk.wait(1.0)
+
+    codes = desk.engine._dispatch.apps["main"].unknown_codes
+    assert {code: len(targets) for code, targets in codes.items()} == {60999: 2}
+
+
 def test_an_unknown_code_is_searched_for_like_a_members() -> None:
     desk = Desk()
     desk.receive(ban("u", "v", command_id="c"))
