@@ -24,7 +24,7 @@ from worker.domain.dedupe import known_of
 from worker.domain.engine import Engine
 from worker.domain.outcomes import Worker
 from worker.domain.rules import Rules
-from worker.errors import Problem, SettingsError
+from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
 from worker.runtime.http import Obstacle, Server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics, Vitals
@@ -68,8 +68,12 @@ def run(settings: "Settings") -> int:
     log = configure_logging(settings.log.level, settings.log.format, secrets_of(settings))
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, log))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(settings, log))
+    except BrokerError as exc:
+        log("worker.failed", reason=str(exc))
+        raise
 
 
 async def _run(settings: "Settings", log: "Log") -> int:
