@@ -374,6 +374,8 @@ async def test_the_table_of_faults_is_shown_with_what_is_set(http: httpx.AsyncCl
     [
         (b"no json", ["body"]),
         (b"[]", ["body"]),
+        (b"[" * 100_000, ["body"]),
+        (b'{"transient_codes": [10002, 4294967296]}', ["transient_codes"]),
         (b"{}", ["faults"]),
         (b'{"outge": "502", "transient": "x"}', ["outge", "transient"]),
         (b'{"outage": "502", "endpoint": "x", "for_seconds": -1}', ["endpoint", "for_seconds"]),
@@ -396,9 +398,13 @@ async def test_a_wrong_fault_is_refused_with_its_field_and_the_mend(
     [
         ("state", {"live_bans": {"u1": 1}}, "target"),
         ("state", {"target": "t1", "live_bans": ["u1"]}, "live_bans"),
+        ("state", {"target": "t1", "live_bans": {"u1": 10**400}}, "live_bans"),
+        ("state", {"target": "t1", "live_bans": {"u1": -1}}, "live_bans"),
+        ("state", {"target": "t1", "live_ban": {"u1": 60}}, "live_ban"),
         ("state", {"target": "t1", "rejoin": "u1"}, "rejoin"),
         ("state", {"target": "t1", "sdkappid": 7}, "sdkappid"),
         ("keys", {"keys": []}, "keys"),
+        ("keys", {"keys": ["k"], "app": 1}, "app"),
         ("keys", {"keys": ["k"], "sdkappid": "x"}, "sdkappid"),
     ],
 )
@@ -409,6 +415,13 @@ async def test_every_refusal_of_the_control_names_the_field(
 
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == field
+
+
+async def test_a_misspelt_question_is_refused(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/__control/state?traget=t1")
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == [{"field": "traget", "mend": "there are: sdkappid, target"}]
 
 
 async def test_an_unknown_path_says_what_there_is(http: httpx.AsyncClient) -> None:

@@ -50,7 +50,7 @@ def read(page: Page, body: bytes) -> Reading:
     """
     try:
         given = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Reading(refusal=Refusal(NOT_JSON, "the body is no JSON"))
     if not isinstance(given, dict):
         return Reading(refusal=Refusal(NOT_JSON, "the body is no JSON object"))

@@ -9,11 +9,12 @@ import msgspec
 from worker.simulator.board import shuts_itself_out
 from worker.simulator.faults import ROWS, Faults, Problem, is_number, problems_of
 from worker.simulator.http1 import query_of
+from worker.simulator.pages import U32_MAX
 from worker.simulator.reference import ROUTES
 from worker.simulator.signature import App
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from worker.simulator.board import Board
     from worker.simulator.desk import Desk
@@ -134,6 +135,9 @@ class Control:
 
     def _show_state(self, query: str, _body: bytes) -> Answer:
         asked = query_of(query)
+        unknown = _unknown(asked, ("sdkappid", "target"))
+        if unknown:
+            return _wrong(unknown)
         app = self._app(asked.get("sdkappid"))
         if isinstance(app, Problem):
             return _wrong(app)
@@ -142,7 +146,7 @@ class Control:
         return 200, self._world.shown(app.sdk_app_id, asked["target"], self._clock(), self._epoch)
 
     def _seed_state(self, _query: str, body: bytes) -> Answer:
-        given, problem = _object(body)
+        given, problem = _object(body, ("sdkappid", "target", "live_bans", "rejoin"))
         if problem:
             return _wrong(problem)
         app = self._app(given.get("sdkappid"))
@@ -151,8 +155,10 @@ class Control:
         target, live_bans, rejoin = given.get("target"), given.get("live_bans", {}), given.get("rejoin", [])
         if not isinstance(target, str):
             return _wrong(Problem("target", "name the room"))
-        if not isinstance(live_bans, dict) or not all(is_number(seconds) for seconds in live_bans.values()):
-            return _wrong(Problem("live_bans", "must be an object: user id -> seconds"))
+        if not isinstance(live_bans, dict) or not all(
+            is_number(seconds) and 0 <= seconds <= U32_MAX for seconds in live_bans.values()
+        ):
+            return _wrong(Problem("live_bans", f"must be an object: user id -> seconds, from 0 to {U32_MAX}"))
         if not isinstance(rejoin, list) or not all(isinstance(user, str) for user in rejoin):
             return _wrong(Problem("rejoin", "must be a list of user ids"))
         now = self._clock()
@@ -166,7 +172,7 @@ class Control:
         return 200, {}
 
     def _set_keys(self, _query: str, body: bytes) -> Answer:
-        given, problem = _object(body)
+        given, problem = _object(body, ("sdkappid", "keys"))
         if problem:
             return _wrong(problem)
         app = self._app(given.get("sdkappid"))
@@ -183,12 +189,26 @@ class Control:
         return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
 
 
-def _object(body: bytes) -> tuple[dict[str, Any], Problem | None]:
+def _unknown(given: "Iterable[str]", known: tuple[str, ...]) -> Problem | None:
+    """
+    The problem with a name that would be ignored: it is misspelt.
+    """
+    return next(
+        (Problem(name, f"there are: {', '.join(known)}") for name in given if name not in known), None
+    )
+
+
+def _object(body: bytes, known: tuple[str, ...] = ()) -> tuple[dict[str, Any], Problem | None]:
+    """
+    What a body holds. With ``known``, no other name may be in it.
+    """
     try:
         given = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}, Problem("body", "must be JSON")
-    return (given, None) if isinstance(given, dict) else ({}, Problem("body", "must be a JSON object"))
+    if not isinstance(given, dict):
+        return {}, Problem("body", "must be a JSON object")
+    return given, _unknown(given, known) if known else None
 
 
 def check_start(faults: Faults) -> list[Problem]:

@@ -29,7 +29,7 @@ class Kind(StrEnum):
     SWITCH = "true or false"
     CHOICE = "one of the named texts"
     NAMES = "a list of strings"
-    CODES = "a list of integers"
+    CODES = "a list of integers from 1 to 4294967295"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ def _take(row: Row, value: object) -> object:
             taken = value
         case Kind.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
             taken = frozenset(value)
-        case Kind.CODES if _is_list(value) and all(_is_int(code) for code in value):
+        case Kind.CODES if _is_list(value) and all(_is_int(code) and 0 < code <= U32_MAX for code in value):
             taken = tuple(value)
         case Kind.SHARE if is_number(value) and 0 <= value <= 1:
             taken = float(value)

@@ -81,7 +81,7 @@ def _open(usersig: str) -> _Signed | None:
         stream = zlib.decompressobj()
         content = stream.decompress(packed, _LONGEST_JSON)
         return _DECODER.decode(content) if stream.eof else None  # else it was cut, or is too long
-    except (binascii.Error, zlib.error, msgspec.DecodeError, ValueError):
+    except (binascii.Error, zlib.error, msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 

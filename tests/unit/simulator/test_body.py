@@ -51,6 +51,13 @@ def test_a_mandatory_field_that_is_missing_is_refused(endpoint: str, name: str) 
     assert code_of(endpoint, body) == BAD_FIELD[endpoint]
 
 
+def test_a_body_that_is_nested_too_deep_is_no_json() -> None:
+    refusal = read(PAGES[BAN], b"[" * 100_000).refusal
+
+    assert refusal is not None
+    assert refusal.code == NOT_JSON
+
+
 def test_a_description_may_be_missing() -> None:
     assert code_of(BAN, {key: value for key, value in SAMPLES[BAN].items() if key != "Description"}) == 0
 
