@@ -181,11 +181,13 @@ class Metrics:
 
     def observe(self, snapshot: "Snapshot", vitals: Vitals) -> None:
         """
-        Once a second: the picture of now. What is gone since the last one (a partition, a halt) disappears.
+        Once a second: the picture of now. What is gone since the last one (a partition, an app's signature) disappears.
         """
         for lane in snapshot.lanes:
             self._lane(lane)
-        self._show("halted", {(halt.app, halt.endpoint or WHOLE_APP): 1.0 for halt in snapshot.halts})
+        running = {(lane.app, part): 0.0 for lane in snapshot.lanes for part in (WHOLE_APP, lane.endpoint)}
+        halted = {(halt.app, halt.endpoint or WHOLE_APP): 1.0 for halt in snapshot.halts}
+        self._show("halted", running | halted)
         self._partitions(snapshot.partitions, vitals.lags)
         self._show("signature_age_seconds", {(app,): age for app, (age, _) in vitals.signatures.items()})
         self._show(

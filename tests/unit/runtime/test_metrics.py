@@ -279,11 +279,9 @@ def test_exactly_one_limit_is_shown(metrics: Metrics) -> None:
 
 def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
     """
-    A partition that moved to another replica would be counted twice, and a mended halt would alert for ever.
+    A partition that moved to another replica would be counted twice.
     """
-    halt = Halt("main", BAN, 10007, "no", "mend", 1.0)
-    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),), halts=(halt,)), VITALS)
-    assert value(metrics, "halted", **LANE) == 1
+    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),)), VITALS)
 
     metrics.observe(snapshot(), Vitals(0.1, ready=True))
 
@@ -293,13 +291,22 @@ def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
         "backlog_records",
         "known_ids",
         "lag_records",
-        "halted",
         "signature_age_seconds",
     ):
         assert values(metrics, name) == {}
 
     metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 8, 11, 5, 9),)), VITALS)
     assert value(metrics, "open_commands", partition="3") == 8
+
+
+def test_a_halt_that_is_mended_is_shown_as_0(metrics: Metrics) -> None:
+    metrics.observe(snapshot(lane(), halts=(Halt("main", BAN, 10007, "no", "mend", 1.0),)), VITALS)
+    assert value(metrics, "halted", **LANE) == 1
+    assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 0
+
+    metrics.observe(snapshot(lane()), VITALS)
+
+    assert value(metrics, "halted", **LANE) == 0
 
 
 def test_a_halt_of_a_whole_app_is_shown_as_that(metrics: Metrics) -> None:
