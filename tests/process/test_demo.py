@@ -12,6 +12,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import Cluster
@@ -51,6 +52,14 @@ class Demo:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(DEADLINE)
 
+    def close(self) -> None:
+        """
+        A test that failed leaves nothing behind either.
+        """
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(DEADLINE)
+
     @property
     def left(self) -> list[str]:
         """
@@ -61,12 +70,28 @@ class Demo:
         return running + [path.name for path in self._folder.iterdir() if path.is_dir()]
 
 
+@pytest.fixture
+def begin(tmp_path: "Path") -> "Iterator[Callable[..., Demo]]":
+    """
+    Starts a demo with these options.
+    """
+    begun: list[Demo] = []
+
+    def start(*options: str) -> Demo:
+        begun.append(Demo(tmp_path, *options))
+        return begun[-1]
+
+    yield start
+    for demo in begun:
+        demo.close()
+
+
 def test_a_demo_on_ones_own_kafka_keeps_its_promises_and_leaves_no_topic(
-    kafka: "Cluster", tmp_path: "Path"
+    kafka: "Cluster", tmp_path: "Path", begin: "Callable[..., Demo]"
 ) -> None:
     summary = tmp_path / "summary.json"
     options = ("--commands", "500", "--seed", "4", "--no-trouble", "--json", str(summary))
-    demo = Demo(tmp_path, *options, "--bootstrap-servers", kafka.bootstrap_servers)
+    demo = begin(*options, "--bootstrap-servers", kafka.bootstrap_servers)
 
     assert demo.process.wait(DEADLINE) == 0, demo.output
 
@@ -81,8 +106,8 @@ def test_a_demo_on_ones_own_kafka_keeps_its_promises_and_leaves_no_topic(
     admin.close()
 
 
-def test_ctrl_c_in_the_middle_ends_everything_that_was_started(tmp_path: "Path") -> None:
-    demo = Demo(tmp_path, "--commands", "20000", "--no-trouble")
+def test_ctrl_c_in_the_middle_ends_everything_that_was_started(begin: "Callable[..., Demo]") -> None:
+    demo = begin("--commands", "20000", "--no-trouble")
     demo.wait_for("1 worker")
 
     assert demo.interrupt() == 130
@@ -90,9 +115,8 @@ def test_ctrl_c_in_the_middle_ends_everything_that_was_started(tmp_path: "Path")
     assert demo.left == []
 
 
-def test_keep_leaves_everything_running_until_ctrl_c(kafka: "Cluster", tmp_path: "Path") -> None:
-    demo = Demo(
-        tmp_path,
+def test_keep_leaves_everything_running_until_ctrl_c(kafka: "Cluster", begin: "Callable[..., Demo]") -> None:
+    demo = begin(
         "--commands",
         "100",
         "--no-trouble",
@@ -109,8 +133,8 @@ def test_keep_leaves_everything_running_until_ctrl_c(kafka: "Cluster", tmp_path:
     assert demo.left == []
 
 
-def test_a_kafka_that_is_not_there_is_told_in_one_line(tmp_path: "Path") -> None:
-    demo = Demo(tmp_path, "--commands", "100", "--bootstrap-servers", "127.0.0.1:1")
+def test_a_kafka_that_is_not_there_is_told_in_one_line(begin: "Callable[..., Demo]") -> None:
+    demo = begin("--commands", "100", "--bootstrap-servers", "127.0.0.1:1")
 
     assert demo.process.wait(DEADLINE) == 1
     assert "the demo could not be played" in demo.output

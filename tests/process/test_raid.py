@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.process.troubles import Turnover
+from tests.process.troubles import Freeze, Turnover
 from worker.demo.check import Report, check
 from worker.demo.evidence import Fault
 from worker.demo.raid import Raid, plan
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TURNOVER_SECONDS: Final = float(os.environ.get("TEST_TURNOVER_SECONDS", "20"))
 COMMANDS_PER_SECOND: Final = 300
+FROZEN_SECONDS: Final = 10.0
+"""The stage's sessions last 6 s."""
 STALL: Final = 0.2
 """A run in which the simulator stalled for longer says nothing about the quota: its stamps were late."""
 
@@ -94,6 +96,20 @@ def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice
     report = judged(_without_breaks(seen))
     assert report.clean, report.examples
     assert turnover.goings >= TURNOVER_SECONDS / 10
+
+
+def test_a_replica_that_stood_still_for_longer_than_its_session_does_no_harm_when_it_goes_on(
+    stage: Stage,
+) -> None:
+    raid = plan(round(COMMANDS_PER_SECOND * (FROZEN_SECONDS + 6.0)), seed=15)
+    begin(stage, raid, replicas=2)
+    freeze = Freeze(stage, after=3.0, seconds=FROZEN_SECONDS)
+
+    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, troubles=freeze)
+
+    report = judged(seen)
+    assert report.clean, report.examples
+    assert seen.exit_codes == {"worker 1": 0, "worker 2": 0}
 
 
 def test_a_stop_in_the_middle_of_a_backlog_finishes_what_is_started_and_the_next_start_goes_on(

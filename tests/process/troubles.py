@@ -80,3 +80,35 @@ class Turnover:
     def _come(self, number: int) -> None:
         self.stage.replicas[number].start()
         self._coming[number] = time.time()
+
+
+@dataclass
+class Freeze:
+    """
+    One replica stands still for longer than its session lasts, and then goes on as if nothing had been: a zombie.
+
+    Attributes:
+        breaks: What the checker must know: its partitions have a new owner, who begins with what was not published.
+
+    """
+
+    stage: Stage
+    after: float
+    seconds: float
+    breaks: list[Break] = field(default_factory=list)
+    _begin: float | None = None
+    _frozen_at: float = 0.0
+    over: bool = False
+
+    def look(self, now: float) -> Sequence[str]:
+        if self._begin is None:
+            self._begin = now
+        victim = self.stage.replicas[0]
+        if not self._frozen_at and now >= self._begin + self.after:
+            victim.pause()
+            self._frozen_at = time.time()
+        elif self._frozen_at and not self.over and now >= self._begin + self.after + self.seconds:
+            victim.resume()
+            self.breaks.append(Break(self._frozen_at, time.time() + SETTLING))
+            self.over = True
+        return ()

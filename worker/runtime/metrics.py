@@ -185,9 +185,11 @@ class Metrics:
         """
         for lane in snapshot.lanes:
             self._lane(lane)
-        running = {(lane.app, part): 0.0 for lane in snapshot.lanes for part in (WHOLE_APP, lane.endpoint)}
-        halted = {(halt.app, halt.endpoint or WHOLE_APP): 1.0 for halt in snapshot.halts}
-        self._show("halted", running | halted)
+        halted: dict[tuple[str, ...], float] = {
+            (lane.app, part): 0.0 for lane in snapshot.lanes for part in (WHOLE_APP, lane.endpoint)
+        }
+        halted |= {(halt.app, halt.endpoint or WHOLE_APP): 1.0 for halt in snapshot.halts}
+        self._show("halted", halted)
         self._partitions(snapshot.partitions, vitals.lags)
         self._show("signature_age_seconds", {(app,): age for app, (age, _) in vitals.signatures.items()})
         self._show(
