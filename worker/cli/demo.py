@@ -20,6 +20,7 @@ def demo(
     commands: Annotated[
         int | None,
         typer.Option(
+            metavar="NUMBER",
             min=1,
             max=1_000_000,
             help="How many commands the raid has (20,000, without trouble 10,000); two bad records a hundred come on top.",
@@ -27,9 +28,14 @@ def demo(
     ] = None,
     replicas: Annotated[
         int | None,
-        typer.Option(min=1, max=6, help="How many workers share the six partitions (2, without trouble 1)."),
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=6,
+            help="How many workers share the six partitions (2, without trouble 1).",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same raid.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="The same seed makes the same raid.")] = 1,
     trouble: Annotated[
         bool,
         typer.Option(

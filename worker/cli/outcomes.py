@@ -23,19 +23,22 @@ LIMIT: Final = 20
 def outcomes(
     config: Config = None,
     *,
-    command_id: Annotated[str | None, typer.Option(help="The command's own id.")] = None,
+    command_id: Annotated[str | None, typer.Option(metavar="ID", help="The command's own id.")] = None,
     user: Annotated[
-        str | None, typer.Option(help="A user that commands name (rejected commands name none).")
+        str | None,
+        typer.Option(metavar="ID", help="A user that commands name (rejected commands name none)."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="A group or room.")] = None,
-    request_id: Annotated[str | None, typer.Option(help="A RequestId of Tencent's.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="ID", help="A group or room.")] = None,
+    request_id: Annotated[str | None, typer.Option(metavar="ID", help="A RequestId of Tencent's.")] = None,
     outcome_id: Annotated[
-        str | None, typer.Option(help="As `duplicate_of` and `superseded_by` name it.")
+        str | None, typer.Option(metavar="ID", help="As `duplicate_of` and `superseded_by` name it.")
     ] = None,
     since: Annotated[
         str, typer.Option(metavar="TIME", help="How far to look back: 30m, 24h, 7d, or an RFC 3339 time.")
     ] = "24h",
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Tell at most so many.")] = LIMIT,
+    limit: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="Tell at most so many.")
+    ] = LIMIT,
     as_json: Annotated[
         bool, typer.Option("--json", help="The outcomes whole, one JSON object a line.")
     ] = False,
@@ -43,8 +46,9 @@ def outcomes(
     """
     What happened to a command or a user: outcomes, the newest first, and what still waits.
 
+    \b
     Example:  moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
-    """
+    """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.history import History  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli import questions  # noqa: PLC0415
     from worker.cli.check import quiet_libraries  # noqa: PLC0415

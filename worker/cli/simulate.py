@@ -42,14 +42,21 @@ _FLAG_TYPES: Final[dict[Kind, tuple[Any, str | None]]] = {
 def simulate(
     *,
     host: Annotated[
-        str, typer.Option(help="Where to listen. The control has no password: stay on the loopback.")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Where to listen. The control has no password: stay on the loopback."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 takes a free one; the address is printed.")
+        int,
+        typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one; the address is printed."),
     ] = 0,
-    sdk_app_id: Annotated[int, typer.Option(min=1, help="The app that it knows.")] = 1400000000,
+    sdk_app_id: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="The SDKAppID that it knows.")
+    ] = 1400000000,
     identifier: Annotated[
-        list[str] | None, typer.Option(help="An administrator of the app; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="ID", help="An administrator of the app; may be repeated. [administrator]"),
     ] = None,
     key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file that holds the app's secret key.")
@@ -57,11 +64,14 @@ def simulate(
     key: Annotated[
         str | None,
         typer.Option(
+            metavar="KEY",
             envvar="MODERATION_SIMULATOR_KEY",
             help="The app's secret key itself. A command line is visible to others: rather use the file or the variable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of every choice: the same seed chooses the same bad users.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Of every choice: the same seed chooses the same bad users.")
+    ] = 0,
     log: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="One JSON line for each request; the file is written anew."),

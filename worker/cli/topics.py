@@ -27,6 +27,7 @@ def create(
     partitions: Annotated[
         int,
         typer.Option(
+            metavar="NUMBER",
             min=1,
             max=1000,
             help="Of each topic that is made; also the most replicas that can share the work.",
@@ -34,14 +35,21 @@ def create(
     ] = PARTITIONS,
     replication_factor: Annotated[
         int | None,
-        typer.Option(min=1, max=10, help="Copies of each partition.", show_default="the cluster's default"),
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=10,
+            help="Copies of each partition.",
+            show_default="the cluster's default",
+        ),
     ] = None,
 ) -> None:
     """
     Create the command, outcome and dead-letter topics that do not exist yet.
 
+    \b
     Example:  moderation-worker topics create --config worker.yaml --partitions 12 --replication-factor 3
-    """
+    """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.topics import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.check import quiet_libraries, topics_seen  # noqa: PLC0415
     from worker.errors import Problem, SettingsError  # noqa: PLC0415

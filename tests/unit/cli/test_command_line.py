@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from worker import __version__
 from worker.cli import app
 
-COMMANDS = ("run", "check", "topics create", "simulate", "demo")
+COMMANDS = ("run", "check", "outcomes", "topics create", "simulate", "demo")
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -48,6 +49,21 @@ def test_each_command_tells_what_it_does_with_an_example(command: str) -> None:
 
     assert code == 0
     assert f"moderation-worker {command}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_says_what_it_wants_and_not_which_type_it_has(command: str) -> None:
+    _, text = invoke(*command.split(), "--help")
+
+    assert re.findall(r"--[a-z-]+ <.*?>", text) == []
+
+
+@pytest.mark.parametrize("command", ["outcomes", "topics create"])
+def test_an_example_is_one_line_that_can_be_copied(command: str) -> None:
+    _, text = invoke(*command.split(), "--help")
+
+    (example,) = (line for line in text.splitlines() if "Example:" in line)
+    assert example.endswith((" --since 2h", " --replication-factor 3"))
 
 
 @pytest.mark.parametrize(
