@@ -270,13 +270,14 @@ class Dispatch:
         flight.probe = True
         if lane.app.halts.current is not None:
             lane.app.probe = flight
-            lane.app.halts.probed(now)
+            halts = lane.app.halts
         else:
             lane.probe = flight
-            if lane.halts.current is not None:
-                lane.halts.probed(now)
+            halts = lane.halts
         if not self._send(flight, now):
             lane.wake_at = now
+        elif halts.current is not None:
+            halts.probed(now)
 
     def _send(self, flight: Flight, now: float) -> bool:
         """

@@ -319,6 +319,7 @@ class Engine:
             partition.ids.expire(wall)
         self._lines.effects.expire(now, self._rules.effect_window)
         for lane in self._dispatch.lanes:
+            lane.forget_idle(now)
             lane.queue.sweep()
 
     def __repr__(self) -> str:

@@ -95,8 +95,10 @@ class Halting:
         Halts the endpoint when it has become clear that the lack of permission is not its targets' fault. Targets that were
         shown to be at fault before are no witnesses against it.
         """
+        if lane.halts.current is not None:
+            return
         lane.forget_idle(now)
-        if lane.halts.current is not None or not lane.held:
+        if not lane.held:
             return
         held = lane.held.values()
         oldest = min(target.held_at for target in held if target.held_at is not None)

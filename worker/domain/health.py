@@ -6,6 +6,8 @@
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from worker.domain.codes import Verdict
 
 if TYPE_CHECKING:
@@ -132,16 +134,27 @@ class Halts:
         probe_at: When the next probe may go.
         fresh_probe_at: When it may go with a target that was not refused yet: sooner, so that those that are refused by
             their own fault do not hold up the others.
+        look_at: When to look for such a target again, if none has come.
         resumed_at: When it last was mended: answers to what was sent before say nothing any more.
 
     """
 
-    __slots__ = ("_probes", "_since", "_stood_still", "current", "fresh_probe_at", "probe_at", "resumed_at")
+    __slots__ = (
+        "_probes",
+        "_since",
+        "_stood_still",
+        "current",
+        "fresh_probe_at",
+        "look_at",
+        "probe_at",
+        "resumed_at",
+    )
 
     def __init__(self) -> None:
         self.current: Halt | None = None
         self.probe_at = 0.0
         self.fresh_probe_at = 0.0
+        self.look_at = 0.0
         self.resumed_at = float("-inf")
         self._probes = 0
         self._since = 0.0
@@ -157,7 +170,7 @@ class Halts:
             self._since = now
             self.probe_at = now + QUICK_INTERVAL
             self.fresh_probe_at = now
-        self.current = why
+        self.current = structs.replace(why, since=self._since)
         return is_new
 
     def probed(self, now: float) -> None:
@@ -167,6 +180,12 @@ class Halts:
         self._probes += 1
         self.probe_at = now + (QUICK_INTERVAL if self._probes < QUICK_PROBES else SLOW_INTERVAL)
         self.fresh_probe_at = now + QUICK_INTERVAL
+
+    def looked(self, now: float) -> None:
+        """
+        There is no target that was not refused yet: looks again in a while.
+        """
+        self.look_at = min(now + QUICK_INTERVAL, self.probe_at)
 
     def resume(self, now: float) -> bool:
         """

@@ -33,10 +33,16 @@ def next_probe(lane: "Lane", now: float) -> "Target | None":
     if lane.permits.free(now) <= 0:
         lane.wake_at = lane.permits.next_return() or NEVER
         return None
-    target = min(lane.queue.sendable, key=_reluctance, default=None)
     is_tried_slowly = app.halts.current is None and halts.current is not None and now < halts.probe_at
-    if target is not None and is_tried_slowly and not target.is_fresh:
-        lane.wake_at = halts.probe_at
+    if is_tried_slowly and now < halts.look_at and not lane.queue.has_news:
+        lane.wake_at = halts.look_at
+        return None
+    target = min(lane.queue.sendable, key=_reluctance, default=None)
+    if is_tried_slowly and (target is None or not target.is_fresh):
+        # Among all there is none to be tried soon. Thousands may be held, and every event comes by here.
+        lane.queue.has_news = False
+        halts.looked(now)
+        lane.wake_at = halts.look_at
         return None
     return target
 

@@ -22,13 +22,28 @@ if TYPE_CHECKING:
 class Queue:
     """
     All waiting members of one (app, endpoint), at most ``per_call`` to a batch.
+
+    Attributes:
+        has_news: Something has come for a target that was not refused yet, since a probe was last looked for in vain.
+
     """
 
-    __slots__ = ("_ages", "_groups", "_levels", "_order", "_started", "per_call", "targets", "waiting")
+    __slots__ = (
+        "_ages",
+        "_groups",
+        "_levels",
+        "_order",
+        "_started",
+        "has_news",
+        "per_call",
+        "targets",
+        "waiting",
+    )
 
     def __init__(self, per_call: int) -> None:
         self.per_call = per_call
         self.waiting = 0
+        self.has_news = False
         self.targets: dict[str, Target] = {}
         self._groups: dict[tuple[str, What], Group] = {}
         self._levels: list[dict[Target, None]] = [{} for _ in range(per_call + 1)]
@@ -172,6 +187,7 @@ class Queue:
         if group is None:
             target = self.target(command.target)
             group = self._groups[key] = Group(key, target)
+            self.has_news = self.has_news or target.is_fresh
             target.add(group, next(self._order))
         return group
 

@@ -5,6 +5,7 @@
 import pytest
 
 from tests.unit.domain.desk import Desk, ban, kick, live_unban
+from worker.domain.times import rfc3339
 
 FATAL = 70013
 FORBIDDEN = 10007
@@ -62,6 +63,36 @@ def test_a_halt_is_probed_each_second_and_then_each_half_minute() -> None:
 
     assert after == [1.0, 1.0, 1.0, 1.0, 1.0, 30.0, 30.0]
     assert desk.events() == ["app.halted"]
+
+
+def test_a_halt_lasts_since_its_beginning_however_often_it_is_probed() -> None:
+    desk = Desk()
+    desk.receive(ban("u"))
+    desk.code(desk.request(), FATAL, "wrong identifier")
+    began = desk.now
+    desk.wait(1.0)
+    desk.code(desk.request(), FATAL, "wrong still")
+
+    (halt,) = desk.engine.halts
+    assert (halt.since, halt.reason) == (began, "70013: wrong still")
+
+
+def test_a_probe_of_a_halt_whose_time_is_over_is_not_sent_and_the_next_one_goes_at_once() -> None:
+    """
+    It would cost half a minute, in which nobody looks whether the key was mended.
+    """
+    desk = Desk()
+    desk.receive(ban("u", group="a"))
+    desk.code(desk.request(), FATAL)
+    desk.wait(1.0)
+    desk.code(desk.request(), FATAL)
+    desk.receive(ban("u", group="b", command_id="b", not_after=rfc3339(desk.wall + 0.5)))
+    desk.be_busy(2.0)
+    desk.receive(ban("v", group="a"))
+    desk.wait(0.1)
+
+    assert [each.target for each in desk.out] == ["a"]
+    assert desk.status("b") == "expired"
 
 
 @pytest.mark.parametrize(

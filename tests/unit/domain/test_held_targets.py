@@ -2,8 +2,8 @@
 #
 # When a probe may go is proven in test_health.py, what stops a whole app in test_halts.py.
 
-
 from tests.unit.domain.desk import Desk, ban, kick, unban
+from tests.unit.domain.pieces import steps
 
 FORBIDDEN = 10007
 
@@ -117,6 +117,38 @@ def test_a_target_that_was_not_refused_yet_is_the_first_probe() -> None:
 
     assert desk.request().target == "new"
     assert not desk.request().send.probe, "the key is right: no new signature"
+
+
+def test_while_thousands_of_targets_are_held_what_happens_elsewhere_costs_no_more() -> None:
+    """
+    An endpoint that was not enabled for a night has held all its groups: looking through them at every event would leave
+    the others no time.
+    """
+
+    def cost(targets: int) -> int:
+        desk = held(*(f"g{number}" for number in range(targets)))
+        for _ in range(5):
+            desk.wait(1.0)
+            desk.code(desk.request("ban"), FORBIDDEN)
+        desk.receive(kick("u", room="r"))
+        desk.wait(1.5)
+        return steps(lambda: desk.ok(desk.request("kick"))) + steps(
+            lambda: desk.engine.tick(desk.now, desk.wall)
+        )
+
+    assert cost(150) < cost(15) + 50
+
+
+def test_a_fresh_target_that_comes_while_all_others_are_held_is_probed_at_once() -> None:
+    desk = held("a", "b")
+    for _ in range(5):
+        desk.wait(1.0)
+        desk.code(desk.request(), FORBIDDEN)
+    desk.wait(2.5)
+    assert desk.out == []
+    desk.receive(ban("v", group="fresh"))
+
+    assert [each.target for each in desk.out] == ["fresh"]
 
 
 def test_a_fresh_target_that_passes_ends_the_halt_and_condemns_the_others() -> None:

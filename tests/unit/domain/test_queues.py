@@ -1,18 +1,14 @@
 # Which waiting members share a call, and which batch is next.
 
-import sys
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.unit.domain.pieces import members, open_work
+from tests.unit.domain.pieces import members, open_work, steps
 from tests.unit.domain.samples import BAN
 from worker.domain.queues import Queue
 from worker.domain.work import Member, State, Work
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PATIENT = 1e9
 """A max_wait that nothing reaches."""
@@ -321,25 +317,6 @@ def test_what_concerns_a_target_costs_no_more_when_each_of_its_members_has_a_gro
         return steps(change)
 
     assert cost(500) == cost(5)
-
-
-def steps(do: "Callable[[], None]") -> int:
-    """
-    How many functions are called by doing it: a cost that does not depend on the machine.
-    """
-    seen = 0
-
-    def see(_frame: object, event: str, _argument: object) -> None:
-        nonlocal seen
-        seen += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(see)
-    try:
-        do()
-    finally:
-        sys.setprofile(before)
-    return seen
 
 
 # Members that leave, and come back
