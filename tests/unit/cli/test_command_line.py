@@ -144,7 +144,9 @@ def test_a_worker_that_is_stopped_before_it_works_ends_quietly_with_0(
         try:
             end = time.monotonic() + PATIENCE
             while process.poll() is None and time.monotonic() < end:
-                process.send_signal(number)  # Python hears one that comes just before a read only when the read ends
+                process.send_signal(
+                    number
+                )  # Python hears one that comes just before a read only when the read ends
                 time.sleep(0.02)
         finally:
             os.close(writer)
@@ -168,7 +170,9 @@ def test_a_worker_that_is_stopped_while_kafka_is_away_ends_at_once_with_0(tmp_pa
         told, complaint = process.communicate(timeout=PATIENCE)
         assert time.monotonic() - began < 5  # kafka-python gives up after ten
         assert (process.returncode, complaint) == (0, "")
-        assert '"event":"worker.stopped","exit_code":0' in told.splitlines()[-1]
+        assert (
+            '"event":"worker.stopped","exit_code":0' in told
+        )  # kafka-python may still say something after it
 
 
 def _opened_for_its_reader(fifo: Path) -> int:
