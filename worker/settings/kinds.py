@@ -21,6 +21,10 @@ SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy
 """Options of the Kafka client that hold a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
 
 
+KEY_BYTES: Final = 4096
+"""More than this is not a key but the wrong file."""
+
+
 class Rule(str):
     """
     What a value must be, as the end of "give …".
@@ -92,7 +96,7 @@ def usable(key: str) -> bool:
     """
     Whether a text can be a secret key. The signing library would sign with any text, silently.
     """
-    return bool(key) and key.isascii() and key.isprintable() and " " not in key
+    return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key
 
 
 def is_app_name(word: str) -> bool:

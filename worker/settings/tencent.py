@@ -43,12 +43,15 @@ class App(Section):
         if self.secret_key_file is None:
             raise SignatureError("neither secret_key nor secret_key_file is set")
         try:
-            key = self.secret_key_file.read_text("utf-8").strip()
+            with self.secret_key_file.open(encoding="utf-8") as file:
+                key = file.read(kinds.KEY_BYTES + 2).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise SignatureError(f"secret_key_file cannot be read: {reason}") from None
         if not kinds.usable(key):
-            raise SignatureError("secret_key_file is empty, or its key has blanks in it")
+            raise SignatureError(
+                "secret_key_file is empty, or holds something else than a key (it has blanks, or is too long)"
+            )
         return key
 
 

@@ -152,7 +152,7 @@ def test_both_and_neither_are_refused_for_the_key_and_for_the_address(tmp_path: 
     assert "not both" in both[f"{APP}.region"].mend
 
 
-@pytest.mark.parametrize("content", ["", "  \n", "two words", "a\nb"])
+@pytest.mark.parametrize("content", ["", "  \n", "two words", "a\nb", "k" * 4097])
 def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "key").write_text(content)
 
