@@ -524,3 +524,53 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
     assert queue.waiting == 0
     assert queue.targets == {}
     assert repr(queue) == "<Queue 0 waiting in 0 groups>"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(seed: int) -> None:
+    chance, queue, now = Random(seed), Queue(4), 0.0
+    waiting: list[Member] = []
+
+    for _ in range(400):
+        now += chance.random()
+        match chance.choice(["put", "put", "put", "take", "remove", "start", "block", "learn"]):
+            case "put":
+                users = [f"u{number}" for number in range(chance.randint(1, 5))]
+                waiting += put(queue, chance.choice("abc"), *users, now=now, duration=chance.randint(1, 9))
+            case "remove" if waiting:
+                queue.remove(waiting.pop(chance.randrange(len(waiting))))
+            case "start" if waiting:
+                work = chance.choice(waiting).work
+                if not work.started:
+                    for each in work.members:
+                        queue.starting(each)
+                    work.started = True
+            case "block":
+                queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
+            case "learn":
+                good, bad = chance.choice(((0, 1), (8, 0)))
+                queue.learn(queue.target(chance.choice("abc")), good=good, bad=bad)
+            case "take":
+                max_wait = chance.choice((0.0, 5.0, PATIENT))
+                groups: dict[Any, list[Member]] = {}
+                for member in waiting:
+                    if not queue.target(target_of([member])).blocked:
+                        groups.setdefault((target_of([member]), member.work.what), []).append(member)
+                sizes = {
+                    key: min(len(some), queue.target(key[0]).batch.members) for key, some in groups.items()
+                }
+                batch = queue.take(now, max_wait)
+                waiting = [member for member in waiting if member not in batch]
+                if not groups:
+                    assert batch == []
+                    continue
+                key = (target_of(batch), batch[0].work.what)
+                oldest = min(some[0].since for some in groups.values())
+                started = {name for name, some in groups.items() if any(each.work.started for each in some)}
+                assert batch == groups[key][: queue.target(key[0]).batch.members]
+                if oldest <= now - max_wait:
+                    assert groups[key][0].since == oldest
+                elif started:
+                    assert key in started
+                else:
+                    assert sizes[key] == max(sizes.values())
