@@ -82,9 +82,12 @@ class Question:
         if not all(needle in value for needle in self._needles):
             return False
         told = _object(value)
-        return told is not None and all(
-            wanted in TRAITS[name].of_outcome(told) for name, wanted in self.traits.items()
-        )
+        if told is None or "outcome_id" not in told:
+            return False
+        try:
+            return all(wanted in TRAITS[name].of_outcome(told) for name, wanted in self.traits.items())
+        except (TypeError, AttributeError):  # another program's record, in which results are no results
+            return False
 
     def asks_for_command(self, value: bytes) -> bool:
         """

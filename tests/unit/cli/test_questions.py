@@ -74,6 +74,20 @@ def test_what_is_no_outcome_is_not_meant_and_not_an_error(value: bytes) -> None:
     assert not asked.asks_for_command(value)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"results": ["user-1"]}, {"results": "user-1"}, {"results": None, "issuer": "user-1"}]
+)
+def test_another_programs_record_ends_no_search(changes: dict[str, Any]) -> None:
+    """
+    It would hide every older outcome behind a traceback.
+    """
+    assert not Question(user="user-1").asks_for_outcome(outcome(**changes))
+
+
+def test_an_outcome_without_its_own_id_is_none() -> None:
+    assert not Question(command_id="ban-1").asks_for_outcome(b'{"command_id":"ban-1"}')
+
+
 def test_a_command_is_found_in_whatever_way_it_is_written() -> None:
     escaped = b'{ "command_id" :"\\u0062an-1", "user_ids": ["user-1"] , "room_id":"room-7"}'
 
