@@ -55,8 +55,9 @@ def _next_in_turn(app: "AppState") -> "Lane | None":
     return min(able, key=lambda lane: lane.probed_at, default=None)
 
 
-def _reluctance(target: "Target") -> tuple[bool, bool, float]:
+def _reluctance(target: "Target") -> tuple[bool, bool, bool, float]:
     """
-    How little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least.
+    How little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least; one that may hang by
+    itself tells little, and late, and until then nothing else goes.
     """
-    return (target.held_at is not None, target.at_fault_since is not None, target.probed_at)
+    return (target.held_at is not None, target.at_fault_since is not None, target.suspect, target.probed_at)

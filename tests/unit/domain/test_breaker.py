@@ -127,6 +127,25 @@ def test_probes_try_the_targets_in_turn() -> None:
     assert probed[5] == probed[0]
 
 
+def test_a_room_that_hangs_is_not_the_probe_when_another_one_waits() -> None:
+    """
+    Its calls have ended together, with no success between: that looks like an outage. As the probe it would hang for ten
+    seconds more, and all others with it.
+    """
+    desk = Desk()
+    desk.receive(*(kick(f"u{number}", room="hangs", reason=str(number)) for number in range(5)))
+    desk.wait(10.0)
+    for request in list(desk.out):
+        desk.timeout(request)
+    assert desk.events() == ["breaker.opened"]
+    desk.receive(kick("x", room="well", command_id="well"))
+    desk.wait(0.25)
+    desk.ok(desk.request())
+
+    assert desk.status("well") == "succeeded"
+    assert desk.events() == ["breaker.closed"]
+
+
 def test_the_first_success_closes_the_breaker_and_all_goes_on() -> None:
     desk = down()
     desk.wait(0.25)
