@@ -63,6 +63,13 @@ def demo(
 
     Example:  moderation-worker demo --commands 50000 --replicas 3
     """
+    if bootstrap_servers is not None and ":" not in bootstrap_servers:
+        raise typer.BadParameter("give HOST:PORT", param_hint="--bootstrap-servers")
+    if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
+        raise typer.BadParameter(
+            f"{json_file} cannot be written: its folder is not there, or it is one", param_hint="--json"
+        )
+
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415
 

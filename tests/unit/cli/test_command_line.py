@@ -67,7 +67,15 @@ def test_an_example_is_one_line_that_can_be_copied(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("walk",), ("run", "--confg", "x"), ("topics", "create", "--partitions", "0")]
+    "arguments",
+    [
+        ("walk",),
+        ("run", "--confg", "x"),
+        ("topics", "create", "--partitions", "0"),
+        ("demo", "--bootstrap-servers", ""),
+        ("demo", "--json", "/no/such/folder/summary.json"),
+        ("demo", "--json", "/"),
+    ],
 )
 def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments)[0] == 2
