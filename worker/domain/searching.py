@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from worker.domain.lanes import Flight
     from worker.domain.lines import Lines
     from worker.domain.snapshots import Counts
+    from worker.domain.targets import Target
     from worker.domain.work import Member
 
 ALONE_TARGETS_FAULT: Final = 2
@@ -89,7 +90,10 @@ class Searching:
             )
             self._dispatch.back(flight, now)
         else:
-            self._dispatch.asked(self._dispatch.open(lane, target, search.half(), search))
+            # Where a member alone had the same code, and nothing has passed since, it may be the target's: a second one tells.
+            is_doubted = target.alone is not None and target.alone[0] == search.refusal.error_code
+            members = search.one() if is_doubted else search.half()
+            self._dispatch.asked(self._dispatch.open(lane, target, members, search))
 
     def _alone(
         self, flight: "Flight", member: "Member", try_: "Try", now: float, *, inferred: bool = False
@@ -97,30 +101,39 @@ class Searching:
         """
         The code belongs to this member alone.
         """
-        flight.lane.queue.learn(flight.target, bad=1)
         code = try_.error_code
         if code is not None and (member.work.command.action.name, code) in ALREADY:
             info = cut(try_.error_info) or None
             already = ResultStatus.ALREADY_APPLIED
             result = Result(member.user, already, try_.request_id, code, info, inferred=inferred)
+            flight.lane.queue.learn(flight.target, bad=1)
             self._lines.settle(member, result, now)
             return
         family = member.family
         self.fail(member, try_, now, inferred=inferred)
-        if not inferred and try_.verdict is not Verdict.MEMBER and code is not None:
-            self._blame_target(flight, family, code, try_, now)
+        if (
+            inferred
+            or try_.verdict is Verdict.MEMBER
+            or code is None
+            or not self._is_targets(flight.target, code)
+        ):
+            flight.lane.queue.learn(flight.target, bad=1)
+        elif family is not None:
+            self._refuse_rest(flight, family, try_, now)
 
-    def _blame_target(
-        self, flight: "Flight", family: object | None, code: int, try_: "Try", now: float
-    ) -> None:
+    def _is_targets(self, target: "Target", code: int) -> bool:
         """
-        An ambiguous code, and a member alone: the second time in a row it is the target's, and refuses the rest of its batch.
+        An ambiguous code, and a member alone: the second time in a row it is the target's. That says nothing about members.
         """
-        lane, target = flight.lane, flight.target
         before = target.alone[1] if target.alone is not None and target.alone[0] == code else 0
         target.alone = (code, before + 1)
-        if before + 1 < ALONE_TARGETS_FAULT or family is None:
-            return
+        return before + 1 >= ALONE_TARGETS_FAULT
+
+    def _refuse_rest(self, flight: "Flight", family: object, try_: "Try", now: float) -> None:
+        """
+        What waits of the batch is refused with the member that was alone.
+        """
+        lane, target = flight.lane, flight.target
         for group in list(target.groups):
             for each in [*group.members, *group.resting]:
                 if each.family is family and each.state is State.WAITING:

@@ -19,7 +19,7 @@ class Search(Generic[T]):
     """
     The search in one refused batch. ``suspects`` holds at least one bad member.
 
-    Ask ``half`` and send it; tell ``passed`` or ``failed``. When ``found`` is not None, the search is over.
+    Ask ``half``, or ``one``, and send it; tell ``passed`` or ``failed``. When ``found`` is not None, the search is over.
 
     Attributes:
         refusal: The last answer that refused the suspects.
@@ -27,12 +27,13 @@ class Search(Generic[T]):
 
     """
 
-    __slots__ = ("refusal", "suspects", "untested")
+    __slots__ = ("_one", "refusal", "suspects", "untested")
 
     def __init__(self, suspects: list[T], refusal: "Try") -> None:
         self.suspects = suspects
         self.refusal = refusal
         self.untested: list[T] = []
+        self._one = False
 
     @property
     def found(self) -> T | None:
@@ -45,21 +46,32 @@ class Search(Generic[T]):
         """
         What to send next: the first half of the suspects.
         """
-        return self.suspects[: len(self.suspects) // 2]
+        self._one = False
+        return self.suspects[: self._cut]
+
+    def one(self) -> list[T]:
+        """
+        Instead of a half, the first of the suspects alone: where each may be refused, this says so at once.
+        """
+        self._one = True
+        return self.suspects[: self._cut]
 
     def passed(self) -> None:
         """
-        The half was applied: the bad member is in the other one.
+        What was sent was applied: the bad member is among the others.
         """
-        self.suspects = self.suspects[len(self.suspects) // 2 :]
+        self.suspects = self.suspects[self._cut :]
 
     def failed(self, refusal: "Try") -> list[T]:
         """
-        The half was refused. Returns its sibling, which is untested and goes back to its queue.
+        What was sent was refused. Returns the others, which are untested and go back to their queue.
         """
-        middle = len(self.suspects) // 2
-        untested = self.suspects[middle:]
-        self.suspects = self.suspects[:middle]
+        untested = self.suspects[self._cut :]
+        self.suspects = self.suspects[: self._cut]
         self.untested += untested
         self.refusal = refusal
         return untested
+
+    @property
+    def _cut(self) -> int:
+        return 1 if self._one else len(self.suspects) // 2

@@ -221,6 +221,38 @@ def test_two_members_alone_with_an_ambiguous_code_condemn_the_rest_of_their_batc
     assert len(desk.sent) <= 2 + 2 * 5
 
 
+def test_a_room_that_does_not_exist_costs_two_calls_a_batch_once_a_member_alone_was_refused() -> None:
+    """
+    Its batches stay whole: that every member is refused says nothing about the members.
+    """
+    desk = Desk(default_calls_per_second=8, max_gap=2_000)  # one or two calls of a room at a time
+    desk.receive(ban("x", command_id="first"))
+    desk.receive_together(*(ban(user) for user in users(400)))
+    for _ in range(400):
+        for request in list(desk.out):
+            desk.code(request, AMBIGUOUS)
+        desk.publish()
+        desk.wait(0.25)
+
+    assert desk.engine.open == 0
+    assert {each.status.value for each in desk.told.outcomes} == {"failed"}
+    assert len(desk.sent) <= 1 + 2 * 400 // 20 + 6
+
+
+def test_a_member_that_passes_alone_shows_that_the_search_must_go_on() -> None:
+    desk = Desk()
+    desk.receive(ban("x", command_id="x"))
+    desk.code(desk.request(), AMBIGUOUS)
+    desk.receive(ban(*users(8), command_id="c"))
+    desk.code(desk.request(), AMBIGUOUS)
+
+    assert desk.request().users == ["u0"]
+    desk.ok()
+    assert desk.request().users == ["u1", "u2", "u3"]
+    drive(desk, {"u6"}, AMBIGUOUS)
+    assert [user for user, status in desk.results("c").items() if status == "failed"] == ["u6"]
+
+
 def test_an_ambiguous_code_condemns_no_command_that_was_not_in_the_batch() -> None:
     desk = Desk(default_calls_per_second=1, max_wait=60.0)
     desk.receive(ban("a", "b", "c", command_id="c"))

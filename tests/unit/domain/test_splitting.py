@@ -84,6 +84,26 @@ def test_a_half_that_failed_sends_its_sibling_back_untested() -> None:
     assert search.refusal is LATER
 
 
+def test_one_that_is_asked_for_alone_and_refused_is_found_at_once() -> None:
+    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
+
+    assert search.one() == ["a"]
+    assert search.failed(LATER) == ["b", "c", "d", "e"]
+    assert search.found == "a"
+
+
+def test_after_one_that_passed_alone_the_search_goes_on_by_halves() -> None:
+    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
+
+    search.one()
+    search.passed()
+
+    assert search.suspects == ["b", "c", "d", "e"]
+    assert search.half() == ["b", "c"]
+    search.passed()
+    assert search.suspects == ["d", "e"]
+
+
 def test_one_that_stands_alone_is_found() -> None:
     assert Search(["a"], REFUSAL).found == "a"
     assert Search(["a", "b"], REFUSAL).found is None
