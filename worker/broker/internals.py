@@ -12,6 +12,9 @@ from kafka import errors
 from kafka.future import Future as KafkaFuture
 from kafka.net import manager
 from kafka.net.transport import KafkaSSLTransport
+from kafka.record import memory_records
+from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.util import decode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +34,7 @@ def opened(kind: "type[Client]", arguments: "dict[str, Any]") -> "Client":
     how they are made; here it only remembers them, so that they can be closed. And it fails with "Unable to bootstrap",
     whatever the reason was (a wrong certificate, a wrong port): here the last one is told with it.
     """
-    connections: Any = manager
-    connections.KafkaSSLTransport = _BoundedTls
+    mend()
     made: list[Any] = []
     reasons: list[BaseException] = []
     original: Any = kind.DEFAULT_CONFIG["kafka_client"]
@@ -63,6 +65,16 @@ def opened(kind: "type[Client]", arguments: "dict[str, Any]") -> "Client":
     return client
 
 
+def mend() -> None:
+    """
+    Puts ours in the place of two classes of kafka-python, for the whole process.
+    """
+    connections: Any = manager
+    connections.KafkaSSLTransport = _BoundedTls
+    batches: Any = memory_records
+    batches.DefaultRecordBatch = _LenientBatch
+
+
 HANDSHAKE_SECONDS: Final = 10.0
 """As long as kafka-python gives a TCP connection to come about."""
 
@@ -85,6 +97,44 @@ class _BoundedTls(KafkaSSLTransport):
         except BaseException:
             self._sock.close()
             raise
+
+
+class _LenientBatch(DefaultRecordBatch):
+    # A header's name that is not UTF-8 (producers in C or Go take any bytes, and so does Kafka) makes kafka-python call
+    # the batch corrupt: its partition could never be read on, by any replica.
+
+    def _read_msg(self, *_: Any) -> Any:
+        theirs: Any = super()
+        try:
+            return theirs._read_msg()  # noqa: SLF001
+        except UnicodeDecodeError:
+            _mend_header_names(self._buffer, self._pos)
+            return theirs._read_msg()  # noqa: SLF001
+
+
+_NO_ASCII: Final = bytes(range(128)) + b"?" * 128
+
+
+def _mend_header_names(buffer: bytearray, pos: int) -> None:
+    """
+    Makes the header names of the record that begins at ``pos`` readable: each byte of a broken one that is no ASCII is a "?".
+    """
+    for _ in ("length", "attributes", "time", "offset"):
+        _, pos = decode_varint(buffer, pos)
+    for _ in ("key", "value"):
+        size, pos = decode_varint(buffer, pos)
+        pos += max(0, size)
+    count, pos = decode_varint(buffer, pos)
+    for _ in range(count):
+        size, pos = decode_varint(buffer, pos)
+        name = bytes(buffer[pos : pos + size])
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            buffer[pos : pos + size] = name.translate(_NO_ASCII)
+        pos += size
+        size, pos = decode_varint(buffer, pos)
+        pos += max(0, size)
 
 
 def known_partitions(consumer: "KafkaConsumer", topic: str) -> int | None:
