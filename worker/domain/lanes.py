@@ -194,7 +194,7 @@ class Lane:
             return "breaker"
         if self.permits.free(now) <= 0:
             return "throttle" if self.permits.factor(now) < 1.0 else "quota"
-        return "throttle" if now < self.paused_until else "target"
+        return "throttle" if now < max(self.paused_until, self.app.locked_until) else "target"
 
     def __repr__(self) -> str:
         return f"<Lane {self.app.name} {self.endpoint}, {self.queue!r}, {len(self.flights)} calls>"

@@ -45,8 +45,8 @@ class Searching:
         if search is None:
             search = Search(flight.members, try_)
             self._counts.splits += 1
-            family = object()
-            for member in flight.members:
+            family = tuple(flight.members)
+            for member in family:
                 member.family = family
         else:
             self._dispatch.rest(lane, search.failed(try_), now)
@@ -129,13 +129,11 @@ class Searching:
         target.alone = (code, before + 1)
         return before + 1 >= ALONE_TARGETS_FAULT
 
-    def _refuse_rest(self, flight: "Flight", family: object, try_: "Try", now: float) -> None:
+    def _refuse_rest(self, flight: "Flight", family: "tuple[Member, ...]", try_: "Try", now: float) -> None:
         """
         What waits of the batch is refused with the member that was alone.
         """
-        lane, target = flight.lane, flight.target
-        for group in list(target.groups):
-            for each in [*group.members, *group.resting]:
-                if each.family is family and each.state is State.WAITING:
-                    lane.queue.remove(each)
-                    self.fail(each, try_, now, inferred=True)
+        for each in family:
+            if each.family is family and each.state is State.WAITING:
+                flight.lane.queue.remove(each)
+                self.fail(each, try_, now, inferred=True)

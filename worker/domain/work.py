@@ -54,7 +54,7 @@ class Member:
         unknown_end: A try that carried it ended without an answer, so it may have taken effect.
         started_at: When its first try was sent, on the clock of its lane that stands still in an outage.
         riders: Those that ride with it, oldest first: perhaps thousands, so each comes and goes without a look at the others.
-        family: Shared by the members of one refused batch.
+        family: The members of the refused batch that it was last in.
 
     """
 
@@ -75,7 +75,7 @@ class Member:
         self.unknown_end = False
         self.started_at: float | None = None
         self.riders: dict[Member, None] | None = None
-        self.family: object | None = None
+        self.family: tuple[Member, ...] | None = None
         self.result: Result | None = None
 
     def __repr__(self) -> str:

@@ -229,6 +229,7 @@ def test_a_locked_app_sends_nothing_for_a_minute() -> None:
     assert desk.events() == ["app.locked"]
     desk.wait(59.75)
     assert [each.send.app for each in desk.out] == ["second"]
+    assert desk.limited_by("ban") == "throttle"
     desk.wait(0.25)
 
     assert sorted(each.action for each in desk.out) == ["ban", "kick", "live_unban"]
