@@ -114,9 +114,8 @@ class Rebalances(AsyncConsumerRebalanceListener):
         places = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
         self._consumer.pause(*places)
         for place in places:
-            self._consumer.seek(
-                place, 0
-            )  # any position keeps kafka-python from looking for one; `begin` sets the right one
+            # Any position keeps kafka-python from looking for one; `begin` sets the right one.
+            self._consumer.seek(place, 0)
         with self.telling:
             self._listener.assigned(self._membership.assigned(place.partition for place in places))
 

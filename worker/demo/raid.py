@@ -135,9 +135,8 @@ class _Planner:
         while self._count < self._commands:
             self._count += 1
             record = self._repeat() or self._follow_up() or self._fresh()
-            if (
-                record.key is not None
-            ):  # without a key the repeat may come to another partition, and be carried out there
+            # Without a key the repeat may come to another partition, and be carried out there.
+            if record.key is not None:
                 self._recent.append(record)
             yield record
 
