@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from kafka import KafkaConsumer, OffsetAndMetadata
 
 from tests.conftest import Cluster
 from tests.process.scene import Scene, command
@@ -126,6 +127,43 @@ def test_commands_that_kafka_has_deleted_unread_are_told_and_counted_and_the_res
     assert all(line["was"] + line["lost"] == line["now"] for line in told)
     assert counted == PARTITIONS
     assert outcomes_of(scene, deleted) == []
+
+
+def test_a_topic_that_ends_before_what_the_group_has_read_is_not_read_as_if_it_were_done(
+    scene: Scene,
+) -> None:
+    """
+    Brokers that lost records, or a group's offsets that came from another cluster. The new records have offsets that were
+    committed already: taken for redeliveries, they would be dropped in silence.
+    """
+    commit(scene, 1000)
+    load = produced(scene, "new")
+
+    worker = scene.stage.start_worker()
+    scene.play_until(lambda: bool(scene.events("worker.refused")), READY_WITHIN, "refused")
+    refused, ready = scene.events("worker.refused"), scene.stage.is_ready(worker)
+    worker.stop(STOP_WITHIN)
+    commit(scene, 0)
+    started(scene, "earliest")
+    scene.play_until(lambda: all_succeeded(scene, load), READY_WITHIN, "carried out")
+    scene.end()
+
+    assert "--reset-offsets" in refused[0]["reason"]
+    assert not ready
+    assert worker.exit_code == 0
+
+
+def commit(scene: Scene, offset: int) -> None:
+    """
+    For the group, in each partition, as a tool would.
+    """
+    tool = KafkaConsumer(
+        bootstrap_servers=scene.stage.bootstrap_servers,
+        group_id=scene.stage.topics.commands.removesuffix(".commands"),
+        enable_auto_commit=False,
+    )
+    tool.commit({place: OffsetAndMetadata(offset, "", -1) for place in scene.places()})
+    tool.close(autocommit=False)
 
 
 def test_without_its_topics_a_worker_exits_2_and_the_command_that_it_prints_makes_them(

@@ -252,7 +252,13 @@ class Service:
 
     def _out_of_range(self, partition: int, was: int, now: int) -> None:
         self._metrics.out_of_range()
-        self._log("offset.out_of_range", partition=partition, was=was, now=now, lost=now - was)
+        self._log("offset.out_of_range", partition=partition, was=was, now=now, lost=max(0, now - was))
+        if now < was:
+            # Else what stands below, which nobody has read, would be taken for done, in silence.
+            self.refuse(
+                f"the group has read partition {partition} up to offset {was}, and it ends before: its topic was made anew, or has "
+                "lost records; stop all replicas, set the group's offsets (kafka-consumer-groups --reset-offsets), start them again"
+            )
 
     # Commands.
 
