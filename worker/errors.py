@@ -2,16 +2,12 @@
 # or the code is broken. Foreign exceptions are translated once, at the edge of their adapter, `from exc`.
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 class WorkerError(Exception):
     """
-    Something is wrong that no command is to blame for.
+    Something is wrong that no command is to blame for. The same again, unchanged, does not help, but for a BrokerError.
     """
-
-    can_retry: ClassVar[bool] = False
-    """Whether doing the same again, unchanged, can help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +43,8 @@ class SettingsError(WorkerError):
 
 class BrokerError(WorkerError):
     """
-    Kafka refused or could not be reached; the same can be tried again.
+    Kafka refused or could not be reached. The same can be tried again, unchanged.
     """
-
-    can_retry = True
 
 
 class FencedError(WorkerError):

@@ -67,7 +67,7 @@ class Consumer:
         self._wake = threading.Condition()
         self._outstanding = 0
         self._stopping = False
-        self._lags: dict[int, tuple[int, int | None]] = {}
+        self._lags: dict[int, int] = {}
         self._partition_count: int | None = None
         self._look_at = 0.0
         self._thread = threading.Thread(target=self._run, name="kafka-poll", daemon=True)
@@ -160,19 +160,11 @@ class Consumer:
         """
         return self._membership.partitions
 
-    def position(self, partition: int) -> int | None:
-        """
-        The next offset to be fetched, as of the last poll.
-        """
-        known = self._lags.get(partition)
-        return None if known is None else known[0]
-
     def lag(self, partition: int) -> int | None:
         """
         How many offsets are not fetched yet, as of the last poll; None while nothing was fetched.
         """
-        position, highwater = self._lags.get(partition, (0, None))
-        return None if highwater is None else max(0, highwater - position)
+        return self._lags.get(partition)
 
     def partition_count(self) -> int | None:
         """
@@ -303,9 +295,9 @@ class Consumer:
         lags = {}
         for where in consumer.assignment():
             if self._membership.begun(where.partition):
-                position = consumer.position(where, timeout_ms=0)
-                if position is not None:
-                    lags[where.partition] = (position, consumer.highwater(where))
+                position, highwater = consumer.position(where, timeout_ms=0), consumer.highwater(where)
+                if position is not None and highwater is not None:
+                    lags[where.partition] = max(0, highwater - position)
         self._lags = lags
         self._partition_count = (
             known_partitions(consumer, self._options.command_topic) or self._partition_count

@@ -27,22 +27,6 @@ class Event:
     meaning: str
 
 
-class UnlistedEventError(LookupError):
-    """
-    An event that is not in the catalogue.
-    """
-
-
-def event_named(name: str) -> Event:
-    """
-    The row of an event. Raises UnlistedEventError for a name that has none.
-    """
-    try:
-        return EVENTS[name]
-    except KeyError:
-        raise UnlistedEventError(name) from None
-
-
 _ROWS: Final[tuple[Event, ...]] = (
     # the process
     Event(

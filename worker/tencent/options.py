@@ -12,40 +12,23 @@ if TYPE_CHECKING:
 DAY: Final = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
-    """
-    One of Tencent's data centres.
-
-    Attributes:
-        domain: Where its REST API is.
-        backup: A second domain of the same data centre.
-        source: The page that names the domain.
-
-    """
-
-    domain: str
-    backup: str
-    source: str = "RESTful API Overview"
-
-
-REGIONS: Final[dict[str, Region]] = {
-    "china": Region("console.tim.qq.com", "adminapi.my-imcloud.com"),
-    "singapore": Region("adminapisgp.im.qcloud.com", "adminapisgp.my-imcloud.com"),
-    "seoul": Region("adminapikr.im.qcloud.com", "adminapikr.my-imcloud.com"),
-    "tokyo": Region("adminapijpn.im.qcloud.com", "adminapijpn.my-imcloud.com"),
-    "frankfurt": Region("adminapiger.im.qcloud.com", "adminapiger.my-imcloud.com"),
-    "usa": Region("adminapiusa.im.qcloud.com", "adminapiusa.my-imcloud.com"),
-    "jakarta": Region("adminapiidn.im.qcloud.com", "adminapiidn.my-imcloud.com"),
+REGIONS: Final[dict[str, str]] = {
+    "china": "console.tim.qq.com",
+    "singapore": "adminapisgp.im.qcloud.com",
+    "seoul": "adminapikr.im.qcloud.com",
+    "tokyo": "adminapijpn.im.qcloud.com",
+    "frankfurt": "adminapiger.im.qcloud.com",
+    "usa": "adminapiusa.im.qcloud.com",
+    "jakarta": "adminapiidn.im.qcloud.com",
 }
+"""Tencent's data centres, and the domain of the REST API of each (tencent: RESTful API Overview)."""
 
 
-def base_url(region: str, *, backup: bool = False) -> str:
+def base_url(region: str) -> str:
     """
     Where an app of ``region`` is served. Raises KeyError for a region that is not in the table.
     """
-    row = REGIONS[region]
-    return f"https://{row.backup if backup else row.domain}"
+    return f"https://{REGIONS[region]}"
 
 
 @dataclass(frozen=True, slots=True)
