@@ -91,6 +91,6 @@ def told(error: SettingsError) -> str:
 
 
 def _redacted(text: str) -> str:
-    from worker.runtime.redaction import Redaction  # noqa: PLC0415 - only when something went wrong
+    from worker.redaction import Redaction  # noqa: PLC0415 - only when something went wrong
 
     return Redaction().clean(text)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 import msgspec
 import structlog
 
+from worker.redaction import Redaction
 from worker.runtime.events import EVENTS
-from worker.runtime.redaction import Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

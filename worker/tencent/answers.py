@@ -1,15 +1,16 @@
 # What the text of an answer says: its code, its RequestId, its words, and how long to wait.
 #
 # Tolerant of everything but the one thing that matters: an integer ErrorCode. Texts that go on into outcomes and logs
-# are scrubbed of signatures and cut here. Not here: what a code means (domain/codes.py), how bytes arrive (wire.py).
+# are scrubbed and cut here. Not here: what a secret looks like (redaction.py), what a code means (domain/codes.py), how
+# bytes arrive (wire.py).
 
-import re
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from worker.domain.outcomes import cut
+from worker.redaction import scrub
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -32,10 +33,6 @@ class _Body(msgspec.Struct, rename="pascal"):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
-_PARAMETER: Final = re.compile(r"(usersig(?:=|%3D))[^&\s\"'<>]+", re.IGNORECASE)
-_SIGNATURE: Final = re.compile(r"eJ[A-Za-z0-9*_%-]{40,}")
-"""A UserSig, whole or cut: compressed and in base64, so it always begins like this (tencent: TLSSigAPIv2)."""
-_HIDDEN: Final = "[redacted]"
 
 
 def read(body: bytes) -> Answer | None:
@@ -73,13 +70,6 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         return ""
     return cut(scrub(value))
-
-
-def scrub(text: str) -> str:
-    """
-    ``text`` without any UserSig in it.
-    """
-    return _SIGNATURE.sub(_HIDDEN, _PARAMETER.sub(rf"\1{_HIDDEN}", text))
 
 
 def retry_after(header: str | None, now: float, most: float) -> float | None:

@@ -23,7 +23,7 @@ from TLSSigAPIv2 import TLSSigAPIv2
 from worker.cli import main
 from worker.domain.effects import Notice
 from worker.errors import Problem, SettingsError
-from worker.runtime.redaction import HIDDEN, Redaction
+from worker.redaction import HIDDEN, Redaction
 from worker.runtime.telemetry import LIBRARIES, Log, configure_logging
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"

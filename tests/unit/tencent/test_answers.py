@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from base64 import b64encode
+from zlib import compress
 
 import pytest
 from hypothesis import given
@@ -118,7 +120,22 @@ def test_a_text_is_not_cut_inside_a_signature(before: int) -> None:
     ],
 )
 def test_only_signatures_are_scrubbed(text: str, scrubbed: str) -> None:
-    assert answers.scrub(text) == scrubbed
+    found = answers.read(json.dumps({"ErrorCode": 1, "ErrorInfo": text}).encode())
+
+    assert found is not None
+    assert found.error_info == scrubbed
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_a_signature_of_any_compression_is_hidden(level: int) -> None:
+    """The signer's level is the library's choice: 0, 1 to 5, 6 and 7 to 9 begin differently."""
+    usersig = b64encode(compress(b'{"TLS.ver":"2.0","TLS.sig":"0123456789"}' * 3, level)).decode()
+    text = json.dumps({"ErrorCode": 1, "ErrorInfo": f"sign {usersig} is wrong"})
+
+    found = answers.read(text.encode())
+
+    assert found is not None
+    assert found.error_info == "sign [redacted] is wrong"
 
 
 @pytest.mark.parametrize(

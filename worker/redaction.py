@@ -1,7 +1,8 @@
-# What must never be read in a log is taken out here: signatures, keys and passwords, wherever they stand in a text.
+# What must never be read in a log or an outcome is taken out here: signatures, keys and passwords, wherever they stand in
+# a text.
 #
 # It works on the finished text, the last thing before it is written: nothing that is nested, raised, quoted or
-# percent-encoded can pass beside it. Nothing here knows what a log is.
+# percent-encoded can pass beside it. Nothing here knows what a log or an outcome is.
 
 import base64
 import json
@@ -13,7 +14,7 @@ from urllib.parse import quote, quote_plus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-HIDDEN: Final = "[hidden]"
+HIDDEN: Final = "[redacted]"
 
 _NAMED: Final = re.compile(
     r"""
@@ -21,7 +22,7 @@ _NAMED: Final = re.compile(
       (?: %(?:25)*3D                                                  # a query inside of another URL
         | [\\"'\s]* [=:] \s* [\\]* b?[\\]*["']?                       # name=value, "name": "value", name=b'value'
         | [\\]*["'] \s* , \s* [\\]* b?[\\]*["'] ) )                   # ('name', 'value')
-    (?! \[hidden\] )
+    (?! \[redacted\] )
     [^&\s"'\\<>,;)}\]]+
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -37,9 +38,25 @@ _BEGINNINGS: Final = ("eJ", "eA", "eN", "eF")
 """What a text must hold for the two patterns to find anything."""
 
 
+def scrub(text: str) -> str:
+    """
+    The text without what looks like a signature or is named like a secret.
+    """
+    return _scrubbed(text, text.lower())
+
+
+def _scrubbed(text: str, lowered: str) -> str:
+    # Looking for plain words first is ten times as fast as the patterns.
+    if any(beginning in text for beginning in _BEGINNINGS):
+        text = _SIGNATURE.sub(HIDDEN, text)
+    if any(name in lowered for name in _NAMES):
+        text = _NAMED.sub(rf"\g<1>{HIDDEN}", text)
+    return text
+
+
 class Redaction:
     """
-    Hides what looks like a signature, what is named like a secret, and every secret that it was told.
+    Hides what ``scrub`` hides, and every secret that it was told.
 
     The same object may be used by several threads; ``learn`` takes effect for texts cleaned after it.
     """
@@ -64,14 +81,10 @@ class Redaction:
         """
         The text without secrets. What is JSON stays JSON.
         """
-        lowered = text.lower()  # looking for plain words first is ten times as fast as the patterns
+        lowered = text.lower()
         if any(spelling in lowered for spelling in self._spelled):
             text = self._told.sub(HIDDEN, text)
-        if any(beginning in text for beginning in _BEGINNINGS):
-            text = _SIGNATURE.sub(HIDDEN, text)
-        if any(name in lowered for name in _NAMES):
-            text = _NAMED.sub(rf"\g<1>{HIDDEN}", text)
-        return text
+        return _scrubbed(text, lowered)
 
     def __repr__(self) -> str:
         return f"<Redaction of {len(self._secrets)} secrets>"
