@@ -26,8 +26,14 @@ Answer = tuple[int, Any]
 """An HTTP status and what is to be written as JSON."""
 
 
-def _wrong(*problems: Problem) -> Answer:
-    return 400, {"errors": [{"field": problem.field, "mend": problem.mend} for problem in problems]}
+class _Refused(Exception):  # noqa: N818 - it is an answer, and never leaves this file
+    """
+    What is asked cannot be done, for these problems.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
 
 
 class Control:
@@ -86,7 +92,13 @@ class Control:
                 ]
             }
         else:
-            status, shown = route(query, body)
+            try:
+                status, shown = route(query, body)
+            except _Refused as refused:
+                status = 400
+                shown = {
+                    "errors": [{"field": problem.field, "mend": problem.mend} for problem in refused.problems]
+                }
         return status, msgspec.json.encode(shown) + b"\n"
 
     def _show_faults(self, _query: str, _body: bytes) -> Answer:
@@ -106,16 +118,14 @@ class Control:
         return 200, {"faults": table, "set": self._board.rules(now)}
 
     def _set_faults(self, _query: str, body: bytes) -> Answer:
-        given, problem = _object(body)
-        if problem:
-            return _wrong(problem)
+        given = _object(body)
         problem = shuts_itself_out(given)
         if problem:
-            return _wrong(problem)
+            raise _Refused(problem)
         now = self._clock()
         problems = self._board.put(given, now)
         if problems:
-            return _wrong(*problems)
+            raise _Refused(*problems)
         self._changed()
         return 200, {"set": self._board.rules(now)}
 
@@ -124,43 +134,39 @@ class Control:
         self._changed()
         return 200, {"set": []}
 
-    def _app(self, given: object) -> App | Problem:
+    def _app(self, given: object) -> App:
         if given is None:
             return next(iter(self._apps.values()))
         try:
             app = self._apps.get(int(str(given)))
         except ValueError:
             app = None
-        return app or Problem("sdkappid", f"there are: {', '.join(map(str, self._apps))}")
+        if app is None:
+            raise _Refused(Problem("sdkappid", f"there are: {', '.join(map(str, self._apps))}"))
+        return app
 
     def _show_state(self, query: str, _body: bytes) -> Answer:
         asked = query_of(query)
-        unknown = _unknown(asked, ("sdkappid", "target"))
-        if unknown:
-            return _wrong(unknown)
+        _refuse_unknown(asked, ("sdkappid", "target"))
         app = self._app(asked.get("sdkappid"))
-        if isinstance(app, Problem):
-            return _wrong(app)
         if "target" not in asked:
             return 200, self._world.targets(app.sdk_app_id)
         return 200, self._world.shown(app.sdk_app_id, asked["target"], self._clock(), self._epoch)
 
     def _seed_state(self, _query: str, body: bytes) -> Answer:
-        given, problem = _object(body, ("sdkappid", "target", "live_bans", "rejoin"))
-        if problem:
-            return _wrong(problem)
+        given = _object(body, ("sdkappid", "target", "live_bans", "rejoin"))
         app = self._app(given.get("sdkappid"))
-        if isinstance(app, Problem):
-            return _wrong(app)
         target, live_bans, rejoin = given.get("target"), given.get("live_bans", {}), given.get("rejoin", [])
         if not isinstance(target, str):
-            return _wrong(Problem("target", "name the room"))
+            raise _Refused(Problem("target", "name the room"))
         if not isinstance(live_bans, dict) or not all(
             is_number(seconds) and 0 <= seconds <= U32_MAX for seconds in live_bans.values()
         ):
-            return _wrong(Problem("live_bans", f"must be an object: user id -> seconds, from 0 to {U32_MAX}"))
+            raise _Refused(
+                Problem("live_bans", f"must be an object: user id -> seconds, from 0 to {U32_MAX}")
+            )
         if not isinstance(rejoin, list) or not all(isinstance(user, str) for user in rejoin):
-            return _wrong(Problem("rejoin", "must be a list of user ids"))
+            raise _Refused(Problem("rejoin", "must be a list of user ids"))
         now = self._clock()
         for user, seconds in live_bans.items():
             self._world.ban_live(app.sdk_app_id, target, (user,), now + seconds)
@@ -172,15 +178,11 @@ class Control:
         return 200, {}
 
     def _set_keys(self, _query: str, body: bytes) -> Answer:
-        given, problem = _object(body, ("sdkappid", "keys"))
-        if problem:
-            return _wrong(problem)
+        given = _object(body, ("sdkappid", "keys"))
         app = self._app(given.get("sdkappid"))
-        if isinstance(app, Problem):
-            return _wrong(app)
         keys = given.get("keys")
         if not isinstance(keys, list) or not keys or not all(isinstance(key, str) and key for key in keys):
-            return _wrong(
+            raise _Refused(
                 Problem("keys", "must be a list of one or more secret keys, all of which are accepted")
             )
         changed = App(app.sdk_app_id, tuple(keys), app.identifiers)
@@ -189,26 +191,28 @@ class Control:
         return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
 
 
-def _unknown(given: "Iterable[str]", known: tuple[str, ...]) -> Problem | None:
+def _refuse_unknown(given: "Iterable[str]", known: tuple[str, ...]) -> None:
     """
-    The problem with a name that would be ignored: it is misspelt.
+    A name that would be ignored is misspelt.
     """
-    return next(
-        (Problem(name, f"there are: {', '.join(known)}") for name in given if name not in known), None
-    )
+    for name in given:
+        if name not in known:
+            raise _Refused(Problem(name, f"there are: {', '.join(known)}"))
 
 
-def _object(body: bytes, known: tuple[str, ...] = ()) -> tuple[dict[str, Any], Problem | None]:
+def _object(body: bytes, known: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     What a body holds. With ``known``, no other name may be in it.
     """
     try:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}, Problem("body", "must be JSON")
+        raise _Refused(Problem("body", "must be JSON")) from None
     if not isinstance(given, dict):
-        return {}, Problem("body", "must be a JSON object")
-    return given, _unknown(given, known) if known else None
+        raise _Refused(Problem("body", "must be a JSON object"))
+    if known:
+        _refuse_unknown(given, known)
+    return given
 
 
 def check_start(faults: Faults) -> list[Problem]:
