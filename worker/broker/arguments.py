@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from worker.errors import Problem
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,29 +19,6 @@ RECONNECT_MAX_MS: Final = 2_000
 """kafka-python's 30 s would be added to each outage of a broker."""
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster takes; whoever makes it tries again."""
-
-FIXED: Final[dict[str, tuple[str, ...]]] = {
-    "consumer": (
-        "auto_offset_reset",
-        "enable_auto_commit",
-        "group_id",
-        "group_instance_id",
-        "isolation_level",
-        "key_deserializer",
-        "partition_assignment_strategy",
-        "value_deserializer",
-    ),
-    "producer": (
-        "acks",
-        "enable_idempotence",
-        "key_serializer",
-        "retries",
-        "transaction_timeout_ms",
-        "transactional_id",
-        "value_serializer",
-    ),
-}
-"""Arguments that the promises rest on: giving them is a mistake."""
 
 
 def consumer_arguments(options: "KafkaOptions") -> dict[str, Any]:
@@ -143,31 +118,6 @@ def admin_arguments(options: "KafkaOptions") -> dict[str, Any]:
         own={},
         fixed={},
     )
-
-
-def argument_problems(options: "KafkaOptions") -> list[Problem]:
-    """
-    What is wrong with ``common``, ``consumer`` and ``producer``: names that kafka-python does not have, or that are ours.
-    """
-    known: dict[str, set[str]] = {
-        "consumer": set(KafkaConsumer.DEFAULT_CONFIG),
-        "producer": set(KafkaProducer.DEFAULT_CONFIG),
-    }
-    known["common"] = known["consumer"] | known["producer"] | set(KafkaAdminClient.DEFAULT_CONFIG)
-    ours = {**FIXED, "common": tuple({*FIXED["consumer"], *FIXED["producer"]})}
-    given = {"common": options.common, "consumer": options.consumer, "producer": options.producer}
-    problems = []
-    for section, arguments in given.items():
-        for name in sorted(arguments):
-            if name not in known[section]:
-                problems.append(
-                    Problem(f"kafka.{section}.{name}", "kafka-python has no such option: remove it")
-                )
-            elif name in ours[section]:
-                problems.append(
-                    Problem(f"kafka.{section}.{name}", "the worker's promises rest on it: remove it")
-                )
-    return problems
 
 
 def _arguments(

@@ -2,13 +2,10 @@
 
 from typing import Any
 
-import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from worker.broker.arguments import (
-    FIXED,
     admin_arguments,
-    argument_problems,
     consumer_arguments,
     producer_arguments,
     reader_arguments,
@@ -67,28 +64,6 @@ def test_what_the_promises_rest_on_cannot_be_changed() -> None:
     assert (consumer["enable_auto_commit"], consumer["auto_offset_reset"]) == (False, "none")
     assert (consumer["group_id"], producer["transactional_id"]) == ("workers", "workers-pod-0")
     assert producer["acks"] == "all"
-
-
-def test_giving_it_is_a_problem_and_so_is_a_name_that_kafka_python_does_not_have() -> None:
-    given = options(
-        common={"isolation_level": "read_uncommitted", "sasl_mechanism": "PLAIN"},
-        consumer={"enable_auto_commit": True, "fetch_max_byte": 1},
-        producer={"acks": 1, "linger_ms": 1},
-    )
-
-    assert {problem.name for problem in argument_problems(given)} == {
-        "kafka.common.isolation_level",
-        "kafka.consumer.enable_auto_commit",
-        "kafka.consumer.fetch_max_byte",
-        "kafka.producer.acks",
-    }
-
-
-@pytest.mark.parametrize("client", ["consumer", "producer"])
-def test_every_fixed_name_is_one_that_kafka_python_has(client: str) -> None:
-    known = KafkaConsumer.DEFAULT_CONFIG if client == "consumer" else KafkaProducer.DEFAULT_CONFIG
-
-    assert set(FIXED[client]) <= set(known)
 
 
 def test_the_record_limit_is_the_operators_if_given() -> None:
