@@ -1,5 +1,5 @@
 # The commands: run, check, outcomes, topics, simulate, demo. Each has a module that says what its exit codes mean;
-# questions.py and telling.py are what `outcomes` asks and how it tells.
+# questions.py and telling.py are what `outcomes` asks and how it tells, shared.py is what several share.
 #
 # Here: how they are named, and how a failure is told. What a command needs is imported inside it, so that --help
 # is quick and the simulator never loads Kafka. Exit codes: 0 clean, 1 failed, 2 wrong settings or arguments.
@@ -15,15 +15,13 @@ from worker.cli.check import check
 from worker.cli.demo import demo
 from worker.cli.outcomes import outcomes
 from worker.cli.run import run
+from worker.cli.shared import FAILED, WRONG
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
 from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-FAILED = 1
-WRONG_SETTINGS = 2
 
 app = typer.Typer(
     name="moderation-worker",
@@ -66,7 +64,7 @@ def main(command: "Callable[[], object]" = app) -> None:
         command()
     except SettingsError as error:
         sys.stderr.write(told(error))
-        sys.exit(WRONG_SETTINGS)
+        sys.exit(WRONG)
     except WorkerError as error:
         sys.stderr.write(_redacted(f"moderation-worker failed: {error}\n"))
         sys.exit(FAILED)

@@ -2,25 +2,18 @@
 #
 # It looks and changes nothing: no group is joined, no topic is made, no call goes to Tencent.
 
-import logging
 import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli.run import Config
+from worker.cli.shared import FAILED, WRONG, Config, quiet_libraries, topics_told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from worker.broker.topics import Topic, TopicsReport
-    from worker.errors import Problem
     from worker.settings import Settings
-
-FAILED = 1
-WRONG_SETTINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,7 @@ def _keys(settings: "Settings") -> "Iterator[Finding]":
         try:
             Signer(app).signature()
         except SignatureError as error:
-            yield Finding(what, WRONG_SETTINGS, str(error))
+            yield Finding(what, WRONG, str(error))
         else:
             yield Finding(what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}")
 
@@ -85,44 +78,11 @@ def _cluster(settings: "Settings") -> "Iterator[Finding]":
         yield Finding("kafka", FAILED, str(error))
         return
     yield Finding("kafka", 0, f"answers at {options.bootstrap_servers}")
-    yield from topics_seen(report, misfits(settings, options, report))
-
-
-def topics_seen(report: "TopicsReport", problems: "Iterable[Problem]") -> "Iterator[Finding]":
-    """
-    The topics that there are, and all that does not fit them.
-    """
-    for topic in (report.command, report.outcome, report.dead_letter):
-        if topic is not None:
-            yield Finding(f"topic {topic.name}", 0, _told(topic))
-    for problem in problems:
+    for name, told in topics_told(report):
+        yield Finding(f"topic {name}", 0, told)
+    for problem in misfits(settings, options, report):
         value = "" if problem.value is None else f" = {problem.value}"
-        yield Finding(f"{problem.name}{value}", WRONG_SETTINGS, problem.mend)
-
-
-def quiet_libraries(settings: "Settings") -> None:
-    """
-    Nothing but what this command prints: the lines of kafka-python say no more than its errors do.
-    """
-    from worker.runtime.telemetry import LIBRARIES, configure_logging  # noqa: PLC0415
-    from worker.settings import secrets_of  # noqa: PLC0415
-
-    configure_logging("error", "console", secrets_of(settings), sys.stderr)
-    for library in LIBRARIES:
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-
-
-def _told(topic: "Topic") -> str:
-    parts = [f"{topic.partitions} partitions"]
-    if topic.cleanup is not None:
-        parts.append(f"cleanup {','.join(sorted(topic.cleanup))}")
-    if topic.retention is not None:
-        parts.append(
-            "kept for ever" if topic.retention == float("inf") else f"kept {topic.retention / 3600:g} h"
-        )
-    if topic.message_bytes is not None:
-        parts.append(f"batches up to {topic.message_bytes} bytes")
-    return ", ".join(parts)
+        yield Finding(f"{problem.name}{value}", WRONG, problem.mend)
 
 
 def _print(findings: "list[Finding]") -> None:

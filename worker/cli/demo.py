@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-FAILED: Final = 1
+from worker.cli.shared import FAILED
+
 INTERRUPTED: Final = 130
 TROUBLED: Final = (20_000, 2)
 CALM: Final = (10_000, 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.run import Config
+from worker.cli.shared import Config, quiet_libraries
 
 if TYPE_CHECKING:
     from worker.broker.history import History
@@ -51,7 +51,6 @@ def outcomes(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.history import History  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli import questions  # noqa: PLC0415
-    from worker.cli.check import quiet_libraries  # noqa: PLC0415
     from worker.runtime.wiring import kafka_options, worker_name  # noqa: PLC0415
     from worker.settings import Settings  # noqa: PLC0415
 

@@ -3,20 +3,9 @@
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        help="The settings (YAML). Else $WORKER_CONFIG; WORKER_… variables go over it.",
-    ),
-]
+from worker.cli.shared import Config
 
 
 def run(config: Config = None) -> None:

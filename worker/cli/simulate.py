@@ -16,14 +16,12 @@ from typing import Annotated, Any, Final
 import typer
 import uvloop
 
+from worker.cli.shared import FAILED, WRONG
 from worker.simulator.board import shuts_itself_out
 from worker.simulator.faults import ROWS, Faults, Kind, Row, read
 from worker.simulator.reference import reference
 from worker.simulator.server import Simulator, SimulatorConfig
 from worker.simulator.signature import App
-
-FAILED: Final = 1
-WRONG_OPTIONS: Final = 2
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -146,7 +144,7 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
                 loop.remove_signal_handler(number)  # a second signal ends it at once
             stats = simulator.stats
     except ValueError as error:
-        _fail(str(error), WRONG_OPTIONS)
+        _fail(str(error), WRONG)
     except OSError as error:
         _fail(str(error), FAILED)
     else:

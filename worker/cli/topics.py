@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from worker.cli.run import Config
+from worker.cli.shared import Config, quiet_libraries, topics_told
 
 PARTITIONS: Final = 12
 """Room for up to twelve replicas, which no quota of 200 needs. Adding partitions later means stopping all replicas."""
@@ -51,7 +51,6 @@ def create(
     Example:  moderation-worker topics create --config worker.yaml --partitions 12 --replication-factor 3
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.topics import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.cli.check import quiet_libraries, topics_seen  # noqa: PLC0415
     from worker.errors import Problem, SettingsError  # noqa: PLC0415
     from worker.runtime.wiring import kafka_options, misfits, worker_name  # noqa: PLC0415
     from worker.settings import Settings  # noqa: PLC0415
@@ -73,9 +72,7 @@ def create(
     made = create_missing(options, partitions=partitions, replication=replication_factor or BROKERS_CHOICE)
     report = inspect(options)
     problems = misfits(settings, options, report)
-    for finding in topics_seen(report, ()):
-        print(
-            f"{'made' if finding.what.removeprefix('topic ') in made else 'is there'}: {finding.what}, {finding.saw}"
-        )
+    for name, told in topics_told(report):
+        print(f"{'made' if name in made else 'is there'}: topic {name}, {told}")
     if problems:
         raise SettingsError(problems)
