@@ -52,7 +52,7 @@ def check(config: Config = None) -> None:
 
 def _keys(settings: "Settings") -> "Iterator[Finding]":
     from worker.errors import SignatureError  # noqa: PLC0415
-    from worker.runtime.wiring import apps_of  # noqa: PLC0415 - loads Kafka and HTTP
+    from worker.runtime.options import apps_of  # noqa: PLC0415 - loads Kafka
     from worker.tencent.usersig import Signer  # noqa: PLC0415
 
     for app in apps_of(settings):
@@ -68,7 +68,7 @@ def _keys(settings: "Settings") -> "Iterator[Finding]":
 def _cluster(settings: "Settings") -> "Iterator[Finding]":
     from worker.broker.topics import inspect  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
-    from worker.runtime.wiring import kafka_options, misfits, worker_name  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, misfits, worker_name  # noqa: PLC0415
 
     quiet_libraries(settings)
     options = kafka_options(settings, worker_name(settings))

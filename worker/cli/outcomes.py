@@ -51,7 +51,7 @@ def outcomes(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.history import History  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli import questions  # noqa: PLC0415
-    from worker.runtime.wiring import kafka_options, worker_name  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
     from worker.settings import Settings  # noqa: PLC0415
 
     question = questions.Question(

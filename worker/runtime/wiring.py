@@ -1,43 +1,40 @@
-# Wiring: the one place that knows everybody. Settings become options, options become parts, parts are joined and run.
+# Wiring: the one place that knows everybody. Options become parts, parts are joined and run.
 #
-# It builds and starts and ends; it decides nothing about commands.
+# It builds and starts and ends; it decides nothing about commands. Not here: what of the settings each part takes (options.py).
 
 import asyncio
 import gc
-import os
 import secrets
-import socket
 import sys
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 
 from worker import __version__
 from worker.broker.consumer import Consumer
-from worker.broker.options import KafkaOptions, Start
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
-from worker.broker.topics import TopicsReport, inspect, problems
+from worker.broker.topics import inspect
 from worker.domain.dedupe import known_of
 from worker.domain.engine import Engine
 from worker.domain.outcomes import Worker
-from worker.domain.rules import Rules
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
 from worker.runtime.http import Obstacle, Server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics, Vitals
+from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
 from worker.runtime.service import Service
 from worker.runtime.telemetry import configure_logging
 from worker.settings import secrets_of
 from worker.tencent.client import Client
-from worker.tencent.options import App, HttpOptions, base_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from worker.broker.options import KafkaOptions
     from worker.domain.effects import Notice
+    from worker.domain.rules import Rules
     from worker.errors import WorkerError
     from worker.runtime.telemetry import Log
     from worker.settings import Settings
@@ -167,7 +164,7 @@ async def _end(
 
 
 async def _observe(
-    service: Service, consumer: Consumer, client: Client, metrics: Metrics, rules: Rules, log: "Log"
+    service: Service, consumer: Consumer, client: Client, metrics: Metrics, rules: "Rules", log: "Log"
 ) -> None:
     """
     Once a second: the gauges, the loop's stalls, and whether the topic still has its partitions.
@@ -220,7 +217,7 @@ def _obstacles(service: Service) -> list[Obstacle]:
     return found
 
 
-def _fitting_partitions(settings: "Settings", options: KafkaOptions) -> int:
+def _fitting_partitions(settings: "Settings", options: "KafkaOptions") -> int:
     """
     How many partitions the command topic has. Raises SettingsError when topics or limits do not fit.
     """
@@ -229,121 +226,3 @@ def _fitting_partitions(settings: "Settings", options: KafkaOptions) -> int:
     if found or report.command is None:
         raise SettingsError(found)
     return report.command.partitions
-
-
-def misfits(settings: "Settings", options: KafkaOptions, report: TopicsReport) -> list[Problem]:
-    """
-    What of the settings does not fit the topics that there are.
-    """
-    found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
-    partitions = 0 if report.command is None else report.command.partitions
-    limits = {"limits.calls_per_second": settings.limits.calls_per_second}
-    limits |= {f"limits.per_endpoint.{name}": value for name, value in settings.limits.per_endpoint.items()}
-    found += [
-        Problem(
-            name,
-            f"raise it to at least {partitions}, the partitions of the command topic: each owns a slice",
-            value=value,
-        )
-        for name, value in limits.items()
-        if value < partitions
-    ]
-    return found
-
-
-def worker_name(settings: "Settings") -> str:
-    """
-    What this replica is called: no two live ones share it, and a restarted container keeps it.
-    """
-    return settings.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}"
-
-
-def kafka_options(settings: "Settings", name: str) -> KafkaOptions:
-    """
-    The settings as the broker's room takes them.
-    """
-    kafka = settings.kafka
-    return KafkaOptions(
-        bootstrap_servers=",".join(kafka.bootstrap_servers),
-        group_id=kafka.group_id,
-        command_topic=kafka.command_topics[0],
-        outcome_topic=kafka.outcome_topic,
-        dead_letter_topic=kafka.dead_letter_topic,
-        client_name=name,
-        instance_id=kafka.instance_id,
-        start=_start(kafka.start),
-        handover=kafka.handover_seconds,
-        session_timeout=kafka.consumer_seconds("session_timeout_ms"),
-        heartbeat_interval=kafka.consumer_seconds("heartbeat_interval_ms"),
-        max_poll_interval=kafka.consumer_seconds("max_poll_interval_ms"),
-        restore_records=settings.dedupe.restore_records,
-        restore_window=settings.dedupe.window_seconds,
-        cloudevents_headers=kafka.cloudevents_headers,
-        common=kafka.options("common"),
-        consumer=kafka.options("consumer"),
-        producer=kafka.options("producer"),
-    )
-
-
-def _start(text: str) -> Start:
-    named: dict[str, Start] = {"earliest": "earliest", "latest": "latest"}
-    return named.get(text) or datetime.fromisoformat(text)
-
-
-def rules_of(settings: "Settings", topic: str, partitions: int, worker: Worker) -> Rules:
-    """
-    The settings as the engine takes them.
-    """
-    limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
-    from_send = limits.window_from == "send"
-    return Rules(
-        topic=topic,
-        partitions=partitions,
-        apps={name: app.identifier for name, app in settings.tencent.apps.items()},
-        default_app=settings.tencent.app_by_default,
-        worker=worker,
-        protected_users=frozenset(settings.tencent.protected_users),
-        default_calls_per_second=limits.calls_per_second,
-        calls_per_second=limits.per_endpoint,
-        window=1.0 + limits.window_margin_ms / 1000 if from_send else 1.0,
-        window_from_send=from_send,
-        max_wait=settings.batching.max_wait_seconds,
-        reasons_matter=settings.batching.reasons == "exact",
-        dedupe_window=dedupe.window_seconds,
-        restore_records=dedupe.restore_records,
-        effect_window=dedupe.effect_window_seconds,
-        supersede=dedupe.supersede,
-        max_attempts=retry.max_attempts,
-        give_up_after=retry.give_up_after_seconds,
-        max_gap=settings.kafka.max_gap,
-    )
-
-
-def apps_of(settings: "Settings") -> list[App]:
-    """
-    The apps as the client takes them.
-    """
-    return [
-        App(
-            name=name,
-            sdk_app_id=app.sdk_app_id,
-            identifier=app.identifier,
-            base_url=app.base_url if app.base_url is not None else base_url(app.region or ""),
-            secret_key=None if app.secret_key is None else app.secret_key.get_secret_value(),
-            secret_key_file=app.secret_key_file,
-        )
-        for name, app in settings.tencent.apps.items()
-    ]
-
-
-def http_options(settings: "Settings") -> HttpOptions:
-    """
-    How calls are made.
-    """
-    limits = settings.limits
-    most = max([limits.calls_per_second, *limits.per_endpoint.values()])
-    return HttpOptions(
-        timeout=settings.http.timeout_seconds,
-        max_connections=settings.http.max_connections or most,
-        max_wait=settings.retry.max_wait_seconds,
-    )

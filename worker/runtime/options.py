@@ -1,0 +1,137 @@
+# From the settings to what each part takes: the broker's options, the client's, the engine's rules, the replica's name.
+#
+# Values in, values out: nothing is built, asked or opened here (wiring.py does). So the commands that only look use it too.
+
+import os
+import socket
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from worker.broker.options import KafkaOptions, Start
+from worker.broker.topics import problems
+from worker.domain.rules import Rules
+from worker.errors import Problem
+from worker.tencent.options import App, HttpOptions, base_url
+
+if TYPE_CHECKING:
+    from worker.broker.topics import TopicsReport
+    from worker.domain.outcomes import Worker
+    from worker.settings import Settings
+
+
+def misfits(settings: "Settings", options: KafkaOptions, report: "TopicsReport") -> list[Problem]:
+    """
+    What of the settings does not fit the topics that there are.
+    """
+    found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
+    partitions = 0 if report.command is None else report.command.partitions
+    limits = {"limits.calls_per_second": settings.limits.calls_per_second}
+    limits |= {f"limits.per_endpoint.{name}": value for name, value in settings.limits.per_endpoint.items()}
+    found += [
+        Problem(
+            name,
+            f"raise it to at least {partitions}, the partitions of the command topic: each owns a slice",
+            value=value,
+        )
+        for name, value in limits.items()
+        if value < partitions
+    ]
+    return found
+
+
+def worker_name(settings: "Settings") -> str:
+    """
+    What this replica is called: no two live ones share it, and a restarted container keeps it.
+    """
+    return settings.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def kafka_options(settings: "Settings", name: str) -> KafkaOptions:
+    """
+    The settings as the broker's room takes them.
+    """
+    kafka = settings.kafka
+    return KafkaOptions(
+        bootstrap_servers=",".join(kafka.bootstrap_servers),
+        group_id=kafka.group_id,
+        command_topic=kafka.command_topics[0],
+        outcome_topic=kafka.outcome_topic,
+        dead_letter_topic=kafka.dead_letter_topic,
+        client_name=name,
+        instance_id=kafka.instance_id,
+        start=_start(kafka.start),
+        handover=kafka.handover_seconds,
+        session_timeout=kafka.consumer_seconds("session_timeout_ms"),
+        heartbeat_interval=kafka.consumer_seconds("heartbeat_interval_ms"),
+        max_poll_interval=kafka.consumer_seconds("max_poll_interval_ms"),
+        restore_records=settings.dedupe.restore_records,
+        restore_window=settings.dedupe.window_seconds,
+        cloudevents_headers=kafka.cloudevents_headers,
+        common=kafka.options("common"),
+        consumer=kafka.options("consumer"),
+        producer=kafka.options("producer"),
+    )
+
+
+def _start(text: str) -> Start:
+    named: dict[str, Start] = {"earliest": "earliest", "latest": "latest"}
+    return named.get(text) or datetime.fromisoformat(text)
+
+
+def rules_of(settings: "Settings", topic: str, partitions: int, worker: "Worker") -> Rules:
+    """
+    The settings as the engine takes them.
+    """
+    limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
+    from_send = limits.window_from == "send"
+    return Rules(
+        topic=topic,
+        partitions=partitions,
+        apps={name: app.identifier for name, app in settings.tencent.apps.items()},
+        default_app=settings.tencent.app_by_default,
+        worker=worker,
+        protected_users=frozenset(settings.tencent.protected_users),
+        default_calls_per_second=limits.calls_per_second,
+        calls_per_second=limits.per_endpoint,
+        window=1.0 + limits.window_margin_ms / 1000 if from_send else 1.0,
+        window_from_send=from_send,
+        max_wait=settings.batching.max_wait_seconds,
+        reasons_matter=settings.batching.reasons == "exact",
+        dedupe_window=dedupe.window_seconds,
+        restore_records=dedupe.restore_records,
+        effect_window=dedupe.effect_window_seconds,
+        supersede=dedupe.supersede,
+        max_attempts=retry.max_attempts,
+        give_up_after=retry.give_up_after_seconds,
+        max_gap=settings.kafka.max_gap,
+    )
+
+
+def apps_of(settings: "Settings") -> list[App]:
+    """
+    The apps as the client takes them.
+    """
+    return [
+        App(
+            name=name,
+            sdk_app_id=app.sdk_app_id,
+            identifier=app.identifier,
+            base_url=app.base_url if app.base_url is not None else base_url(app.region or ""),
+            secret_key=None if app.secret_key is None else app.secret_key.get_secret_value(),
+            secret_key_file=app.secret_key_file,
+        )
+        for name, app in settings.tencent.apps.items()
+    ]
+
+
+def http_options(settings: "Settings") -> HttpOptions:
+    """
+    How calls are made.
+    """
+    limits = settings.limits
+    most = max([limits.calls_per_second, *limits.per_endpoint.values()])
+    return HttpOptions(
+        timeout=settings.http.timeout_seconds,
+        max_connections=settings.http.max_connections or most,
+        max_wait=settings.retry.max_wait_seconds,
+    )
