@@ -132,7 +132,7 @@ class Verdicts:
                         "P3",
                         f"{each.outcome_id} did {result.user_id} again: {result.status} {outcome.command_id}",
                     )
-                if result.status in HOLDS:
+                if result.status in HOLDS or outcome.status is Status.SUCCEEDED:
                     known.add(result.user_id)
             if outcome.status is Status.DUPLICATE and outcome.attempts:
                 self.complain("P3", f"{each.outcome_id} is a duplicate, and was called")
@@ -250,10 +250,17 @@ class Verdicts:
         if result.status is not ResultStatus.DUPLICATE:
             return False
         return not any(
-            earlier.readable_id == each.readable_id and self.result(earlier, result.user_id).status in HOLDS
+            earlier.readable_id == each.readable_id and self._is_settled(earlier, result.user_id)
             for earlier in self._by_member[each.target, result.user_id]
             if earlier.record.offset < each.record.offset
         )
+
+    def _is_settled(self, each: Commanded, user: str) -> bool:
+        """
+        Whether a repeat of its id asks for nothing for this user.
+        """
+        has_succeeded = self.outcomes[each.outcome_id].status is Status.SUCCEEDED
+        return has_succeeded or self.result(each, user).status in HOLDS
 
     # P5
 

@@ -232,7 +232,7 @@ def _repeated_ids(evidence: Evidence, first: "Mapping[str, Published]") -> "Iter
                 if result.user_id in done and result.status != "duplicate":
                     what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
                     yield Finding(Fault.EXECUTED_AGAIN, what)
-                if result.status in IN_PLACE:
+                if result.status in IN_PLACE or (published and published.body.status == "succeeded"):
                     done.setdefault(result.user_id, name)
 
 
@@ -271,9 +271,14 @@ def _wishes(evidence: Evidence, first: "Mapping[str, Published]") -> dict[Line, 
                     name=_name(evidence, sent),
                 )
             )
-            if result is not None and result.status in {*IN_PLACE, "duplicate"}:
+            if result is not None and published is not None and _is_settled(result, published.body):
                 held.add(record)
     return lines
+
+
+def _is_settled(result: Result, body: Body) -> bool:
+    # A repeat of the id asks for nothing then: carried out, it would undo what a later command has made needless.
+    return result.status in {*IN_PLACE, "duplicate"} or body.status == "succeeded"
 
 
 def _tries(body: Body) -> frozenset[tuple[str, str]] | None:

@@ -31,7 +31,8 @@ class Known(Struct, frozen=True):
     Attributes:
         fingerprint: Of what the id stands for; another one is a misuse of the id.
         outcome_id: Of the command that was carried out, or whose outcome names those that were.
-        done: The users for whom the effect is in place; None means all of them.
+        done: The users for whom nothing is left to do; None means all of them. Of a command that has succeeded, those are
+            done as well whom a later command made needless: carried out now, it would undo the later one.
         at: When it finished, in seconds since 1970.
 
     """
@@ -113,13 +114,14 @@ def known(outcome: Outcome, stands_for: int, at: float) -> Known:
     """
     results = outcome.results
     holds = [result.user_id for result in results if result.status in HOLDS]
+    all_done = outcome.status is Status.SUCCEEDED or len(holds) == len(results)
     by_others = {result.duplicate_of for result in results}
     of_one = by_others.pop() if len(by_others) == 1 else None
     return Known(
         command_id=outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
-        done=None if len(holds) == len(results) else frozenset(holds),
+        done=None if all_done else frozenset(holds),
         at=at,
     )
 

@@ -12,9 +12,8 @@ from worker.domain.actions import ACTIONS
 from worker.domain.effects import Call, Notice, Permit, Recall, Send
 from worker.domain.lanes import NEVER, AppState, Flight, Lane, Phase
 from worker.domain.limits import Permits, slice_of
-from worker.domain.lines import expired
 from worker.domain.probing import next_probe
-from worker.domain.work import State
+from worker.domain.work import State, expired
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.dedupe import Effect, Effects
 from worker.domain.expiries import Expiries
 from worker.domain.outcomes import Result, ResultStatus
-from worker.domain.work import Line, Member, State, done_for, may_share_result, overwrites
+from worker.domain.work import Line, Member, State, done_for, expired, may_share_result, overwrites, undecided
 
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_FOR: Final = 3.0
 """A request of unknown end may still take effect for so many seconds: Tencent's own budget for a request."""
+NOW: Final = 0.0
+"""Of a delay: it is over."""
 
 
 class Lines:
@@ -282,6 +284,10 @@ class Lines:
             if member.state is not State.BEHIND:
                 return
             work = member.work
+            first = undecided(work.repeats, member.user)
+            if first is not None:
+                first.awaited_by = [*(first.awaited_by or ()), line]
+                return
             known = self._known_result(member, now)
             if known is None and self.is_over(member, now):
                 known = expired(member)
@@ -319,7 +325,13 @@ class Lines:
             work = settled.work
             work.left -= 1
             if not work.left:
-                self.complete.append(work)
+                self._completed(work)
+
+    def _completed(self, work: "Work") -> None:
+        self.complete.append(work)
+        for line in work.awaited_by or ():
+            heapq.heappush(self._delays, (NOW, next(self._order), line))
+        work.awaited_by = None
 
     def _leave(self, member: Member) -> None:
         members = member.line.members
@@ -335,14 +347,3 @@ class Lines:
 
     def __len__(self) -> int:
         return len(self._by_key)
-
-
-def expired(member: Member) -> Result:
-    """
-    The result of a member whose time is over. One that a request of unknown end has carried may have been applied, so it
-    has not expired: it has failed, and says why.
-    """
-    if member.unknown_end:
-        text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
-        return Result(member.user, ResultStatus.FAILED, error_info=text)
-    return Result(member.user, ResultStatus.EXPIRED)

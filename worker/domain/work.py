@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from worker.domain.actions import Kind
 from worker.domain.dedupe import Known
-from worker.domain.outcomes import CALLS_AT_EITHER_END, HOLDS
+from worker.domain.outcomes import CALLS_AT_EITHER_END, HOLDS, Result, ResultStatus, Status, status_of
 
 if TYPE_CHECKING:
     from worker.domain.commands import Command, Rejected
     from worker.domain.effects import Record
     from worker.domain.lanes import Lane
-    from worker.domain.outcomes import CallTry, Outcome, Result
+    from worker.domain.outcomes import CallTry, Outcome
     from worker.domain.partitions import Partition
     from worker.domain.targets import Group
 
@@ -117,6 +117,7 @@ class Work:
         waits: How many earlier commands, sharing a member with it, must be emitted before it.
         before: Those earlier commands.
         followers: The later commands for which it is such an earlier one.
+        awaited_by: The lines in which a repeat of its id waits until it is known whether this one has succeeded.
         lane: The (app, endpoint) it goes to.
         started: A try carried one of its members, or a started command waits for it.
         emitted: Its outcome is made and handed on to be published.
@@ -126,7 +127,7 @@ class Work:
     """
 
     __slots__ = (
-        "attempts", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
+        "attempts", "awaited_by", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
         "followers", "lane", "last_answer_at", "left", "letter_bytes", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
         "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
     )  # fmt: skip
@@ -149,6 +150,7 @@ class Work:
         self.waits = 0
         self.before: list[Work] | None = None
         self.followers: list[Work] | None = None
+        self.awaited_by: list[Line] | None = None
         self.started = False
         self.emitted = False
         self.dropped = False
@@ -162,6 +164,14 @@ class Work:
         self.letter_bytes: int | None = None
         self.command: Command
         self.lane: Lane
+
+    @property
+    def has_succeeded(self) -> bool:
+        """
+        Whether it has all its results, and succeeded.
+        """
+        results = [member.result for member in self.members if member.result is not None]
+        return not self.left and status_of(results) is Status.SUCCEEDED
 
     def wait_for(self, earlier: "Work") -> None:
         """
@@ -204,16 +214,37 @@ class Work:
 
 def done_for(repeats: "Work | Known", user: str) -> str | None:
     """
-    The outcome_id of the command that has put the effect for this user in place under the same command id.
+    The outcome_id of the command that has put the effect for this user in place under the same command id, or whose success
+    leaves nothing to do for it; None: there is none.
     """
     if isinstance(repeats, Known):
         return repeats.outcome_id if repeats.done is None or user in repeats.done else None
-    for member in repeats.members:
-        if member.user == user:
-            result = member.result
-            if result is not None and result.status in HOLDS:
-                return result.duplicate_of or repeats.outcome_id
+    result = next(member.result for member in repeats.members if member.user == user)
+    if result is not None and (result.status in HOLDS or repeats.has_succeeded):
+        return result.duplicate_of or repeats.outcome_id
     return None
+
+
+def undecided(repeats: "Work | Known | None", user: str) -> "Work | None":
+    """
+    The open command with the same id on whose other members it depends whether anything is left to do for this user: a
+    later command has made it needless there, which counts as done if the rest succeeds.
+    """
+    if not isinstance(repeats, Work) or not repeats.left:
+        return None
+    result = next(member.result for member in repeats.members if member.user == user)
+    return repeats if result is not None and result.status is ResultStatus.SUPERSEDED else None
+
+
+def expired(member: Member) -> Result:
+    """
+    The result of a member whose time is over. One that a request of unknown end has carried may have been applied, so it
+    has not expired: it has failed, and says why.
+    """
+    if member.unknown_end:
+        text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
+        return Result(member.user, ResultStatus.FAILED, error_info=text)
+    return Result(member.user, ResultStatus.EXPIRED)
 
 
 def may_share_result(command: "Command") -> bool:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.unit.domain.desk import WALL, Desk, ban, kick, unban
-from worker.domain.dedupe import known_of
+from tests.unit.domain.desk import SETTLING, WALL, Desk, ban, kick, unban
+from worker.domain.dedupe import known_of, remembered
 from worker.domain.times import rfc3339
 
 if TYPE_CHECKING:
@@ -143,6 +143,58 @@ def test_a_command_id_that_was_superseded_is_carried_out_again() -> None:
     desk.receive(ban("u", command_id="c"))
 
     assert [each.action for each in desk.out] == ["ban"]
+
+
+@pytest.mark.parametrize("known", ["open", "published", "restored"])
+def test_a_command_id_that_has_succeeded_is_not_carried_out_again_for_a_user_whom_a_later_one_made_needless(
+    known: str,
+) -> None:
+    """
+    Carried out now, the ban would undo the unban that came after it.
+    """
+    desk = Desk()
+    desk.receive_together(ban("u", "v", command_id="c"), unban("v", command_id="d"))
+    desk.ok()
+    if known != "open":
+        assert desk.results("c") == {"u": "applied", "v": "superseded"}
+        assert desk.status("c") == "succeeded"
+    if known == "restored":
+        told = [remembered(each) for each in desk.told.outcomes]
+        desk = Desk(settled=False)
+        desk.revoked(0)
+        desk.assign(0, position=2, known=[each for each in told if each is not None])
+        desk.wait(SETTLING)
+    sent = len(desk.sent)
+    desk.receive(ban("u", "v", command_id="c"))
+    again = desk.publish()[-1]
+
+    assert len(desk.sent) == sent
+    assert again.status.value == "duplicate"
+    assert {each.duplicate_of for each in again.results} == {"commands-0-0"}
+
+
+@pytest.mark.parametrize(("code", "repeated"), [(0, []), (10010, ["u00", "v"])])
+def test_a_repeat_waits_until_it_is_known_whether_the_first_one_succeeds_without_the_user_whom_a_later_one_made_needless(
+    code: int, repeated: list[str]
+) -> None:
+    desk = Desk(default_calls_per_second=1)
+    twenty = [f"u{number:02}" for number in range(20)]
+    desk.receive(
+        ban(*twenty, "v", command_id="c"), unban("v", command_id="d"), ban(*twenty, "v", command_id="c")
+    )
+    assert desk.request("ban").users == twenty
+    desk.ok(desk.request("unban"))
+    desk.wait(1.25)
+
+    first = len(desk.sent)
+    assert first == 2, "nothing was repeated so far"
+    desk.code(desk.request("ban"), code)
+    for _ in range(4):
+        desk.ok()
+        desk.wait(1.25)
+
+    again = {user for each in desk.sent[first:] if each.action == "ban" for user in each.users}
+    assert again & {"u00", "v"} == set(repeated)
 
 
 def test_a_command_id_that_was_rejected_is_carried_out_once_it_is_right() -> None:
