@@ -14,7 +14,7 @@ from tests.chart import chart
 from tests.chart.mounts import SECRET, mounted
 from worker.runtime import wiring
 from worker.runtime.http import Server
-from worker.settings import Settings
+from worker.settings import Settings, load
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -42,7 +42,7 @@ def test_the_worker_accepts_the_settings_of_every_use(use: str, tmp_path: Path) 
     rendered = chart.render(base=use)
     config, environment = mounted(rendered, tmp_path)
 
-    settings = Settings.load(config, environment)
+    settings = load(config, environment)
 
     assert settings.kafka.instance_id == f"{chart.NAMESPACE}.the-pod-name"
     assert settings.server.port == rendered.container()["ports"][0]["containerPort"]
@@ -56,7 +56,7 @@ def test_the_worker_finds_the_sasl_password_in_its_file_and_the_name_in_its_vari
 ) -> None:
     config, environment = mounted(chart.render(base=use), tmp_path)
 
-    options = Settings.load(config, environment).kafka.options()
+    options = load(config, environment).kafka.options()
 
     assert options["sasl_plain_password"] == SECRET
     assert options["sasl_plain_username"] == environment["WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME"]
@@ -83,8 +83,8 @@ def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tm
     }
     (tmp_path / "least.yaml").write_text(yaml.safe_dump(least))
 
-    ours = Settings.load(config, {}).model_dump(mode="json")
-    workers = Settings.load(tmp_path / "least.yaml", {}).model_dump(mode="json")
+    ours = load(config, {}).model_dump(mode="json")
+    workers = load(tmp_path / "least.yaml", {}).model_dump(mode="json")
 
     assert ours["kafka"].pop("consumer") == {"session_timeout_ms": 15000}
     assert workers["kafka"].pop("consumer") == {}
@@ -99,7 +99,7 @@ def test_the_margin_beyond_the_drain_is_what_the_worker_may_take_to_close(tmp_pa
     config, _ = mounted(chart.render(), tmp_path)
     defaults = yaml.safe_load((chart.folder() / "values.yaml").read_text())
 
-    handover = Settings.load(config, {}).kafka.handover_seconds
+    handover = load(config, {}).kafka.handover_seconds
 
     closing = handover + wiring.CONSUMER_CLOSE_SECONDS + wiring.PUBLISHER_CLOSE_SECONDS
     assert defaults["terminationMarginSeconds"] >= closing

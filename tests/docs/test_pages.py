@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import PAGES, ROOT
-from worker.settings import Settings
+from worker.settings import load
 from worker.settings.reference import example
 from worker.settings.rows import NAME, rows
 
@@ -35,7 +35,7 @@ def test_the_example_is_a_file_that_the_worker_accepts_and_means_the_defaults(
     path = tmp_path / "worker.yaml"
     path.write_text(example())
 
-    settings = Settings.load(path, {"WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE": str(key_file)})
+    settings = load(path, {"WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE": str(key_file)})
 
     for row in rows():
         if row.section is None and not row.required and NAME not in row.path:
@@ -58,7 +58,7 @@ def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp
     path = tmp_path / "worker.yaml"
     path.write_text(yaml.safe_dump(data))
 
-    settings = Settings.load(path, {})
+    settings = load(path, {})
 
     assert settings.kafka.instance_id == "moderation-worker-0"
     assert settings.limits.per_endpoint == {"group_open_http_svc/ban_group_member": 400}

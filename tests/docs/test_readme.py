@@ -23,7 +23,7 @@ from worker.domain.effects import DeadLetter
 from worker.domain.fields import FIELDS, REJECTIONS
 from worker.domain.outcomes import Outcome, Status, Worker
 from worker.domain.rules import Rules
-from worker.settings import Settings
+from worker.settings import load
 from worker.settings.rows import rows as settings
 
 README = "README.md"
@@ -105,7 +105,7 @@ def test_every_settings_file_is_accepted(block: str, tmp_path: Path) -> None:
     path = tmp_path / "worker.yaml"
     path.write_text(yaml.safe_dump(data))
 
-    Settings.load(path, {})
+    load(path, {})
 
 
 def test_each_action_is_shown_by_a_command_and_its_outcome() -> None:

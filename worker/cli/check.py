@@ -38,9 +38,9 @@ def check(config: Config = None) -> None:
 
     Example:  moderation-worker check --config worker.yaml
     """
-    from worker.settings import Settings  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.settings import load  # noqa: PLC0415 - what is imported here --help need not load
 
-    settings = Settings.load(config, os.environ)
+    settings = load(config, os.environ)
     findings = [
         Finding("settings", 0, "complete, and without contradictions"),
         *_keys(settings),

@@ -52,7 +52,7 @@ def outcomes(
     from worker.broker.history import History  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli import questions  # noqa: PLC0415
     from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
-    from worker.settings import Settings  # noqa: PLC0415
+    from worker.settings import load  # noqa: PLC0415
 
     question = questions.Question(
         command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id
@@ -63,7 +63,7 @@ def outcomes(
         begin = questions.since(since, time.time())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since") from error
-    settings = Settings.load(config, os.environ)
+    settings = load(config, os.environ)
     quiet_libraries(settings)
     with History(kafka_options(settings, worker_name(settings)), _progress) as history:
         told = _tell(history, question, begin, limit, user, as_json=as_json)

@@ -19,9 +19,9 @@ def run(config: Config = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
 
-    from worker.settings import Settings  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.settings import load  # noqa: PLC0415 - what is imported here --help need not load
 
-    settings = Settings.load(config, os.environ)
+    settings = load(config, os.environ)
 
     from worker.runtime import wiring  # noqa: PLC0415 - Kafka and HTTP
 

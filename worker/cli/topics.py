@@ -53,9 +53,9 @@ def create(
     from worker.broker.topics import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
     from worker.errors import Problem, SettingsError  # noqa: PLC0415
     from worker.runtime.options import kafka_options, misfits, worker_name  # noqa: PLC0415
-    from worker.settings import Settings  # noqa: PLC0415
+    from worker.settings import load  # noqa: PLC0415
 
-    settings = Settings.load(config, os.environ)
+    settings = load(config, os.environ)
     least = min([settings.limits.calls_per_second, *settings.limits.per_endpoint.values()])
     if partitions > least:
         raise SettingsError(

@@ -30,7 +30,9 @@ _OTHER_HALF: Final = {"secret_key_file": "secret_key", "region": "base_url"}
 
 def load(config: "Path | str | None", environ: "Mapping[str, str]") -> Settings:
     """
-    What ``Settings.load`` promises.
+    The settings of a YAML file (``config``, else the variable ``WORKER_CONFIG``, else none) and the variables over it.
+
+    Raises SettingsError with every problem that can be found without a connection.
     """
     table = table_of_rows()
     path = config or environ.get(CONFIG)

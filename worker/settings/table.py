@@ -16,7 +16,6 @@ from worker.settings.tencent import Tencent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 class Limits(Section):
@@ -151,7 +150,7 @@ class Log(Section):
 
 class Settings(BaseSettings):
     """
-    All settings, each well and none against another. Only ``load`` makes them.
+    All settings, each well and none against another. Only ``load`` makes them (reading.py).
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -184,17 +183,6 @@ class Settings(BaseSettings):
         Nothing but what it is given: sources.py reads the file and the environment, so that one error hides no other.
         """
         return (init_settings,)
-
-    @classmethod
-    def load(cls, config: "Path | str | None", environ: "Mapping[str, str]") -> "Settings":
-        """
-        The settings of a YAML file (``config``, else the variable ``WORKER_CONFIG``, else none) and the variables over it.
-
-        Raises SettingsError with every problem that can be found without a connection.
-        """
-        from worker.settings.reading import load  # noqa: PLC0415 - it reads this table
-
-        return load(config, environ)
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

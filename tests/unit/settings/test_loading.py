@@ -11,6 +11,7 @@ from kafka import KafkaConsumer
 from tests.unit.settings.writing import KEY, load, minimal
 from worker.errors import SettingsError, SignatureError
 from worker.settings import Settings, secrets_of
+from worker.settings import load as load_from
 from worker.settings.kafka import CONSUMER_TIMEOUTS_MS
 from worker.settings.kinds import Region
 from worker.tencent.options import REGIONS
@@ -29,7 +30,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def test_the_least_that_must_be_said_is_the_brokers_and_one_app(write: Write) -> None:
-    settings = Settings.load(write(minimal()), {})
+    settings = load_from(write(minimal()), {})
 
     assert settings.kafka.bootstrap_servers == ("kafka:9092",)
     assert settings.kafka.command_topics == ("moderation.commands",)
@@ -39,11 +40,11 @@ def test_the_least_that_must_be_said_is_the_brokers_and_one_app(write: Write) ->
 
 
 def test_the_file_may_be_named_by_a_variable(write: Write) -> None:
-    assert Settings.load(None, {"WORKER_CONFIG": str(write(minimal()))}).server.port == 9000
+    assert load_from(None, {"WORKER_CONFIG": str(write(minimal()))}).server.port == 9000
 
 
 def test_no_file_is_needed_at_all() -> None:
-    settings = Settings.load(
+    settings = load_from(
         None,
         {
             "WORKER_KAFKA__BOOTSTRAP_SERVERS": "a:1,b:2",
@@ -61,7 +62,7 @@ def test_no_file_is_needed_at_all() -> None:
 def test_a_variable_goes_over_the_file_and_leaves_the_rest_of_its_section(write: Write) -> None:
     data = minimal(kafka={"group_id": "mine", "max_gap": 500})
 
-    settings = Settings.load(write(data), {"WORKER_KAFKA__MAX_GAP": "600"})
+    settings = load_from(write(data), {"WORKER_KAFKA__MAX_GAP": "600"})
 
     assert settings.kafka.max_gap == 600
     assert settings.kafka.group_id == "mine"
@@ -72,7 +73,7 @@ def test_a_variable_finds_the_app_that_the_file_names_differently(write: Write, 
     data = minimal()
     data["tencent"]["apps"] = {"my-app": data["tencent"]["apps"]["main"]}
 
-    settings = Settings.load(write(data), {f"WORKER_TENCENT__APPS__{spelled}__IDENTIFIER": "other"})
+    settings = load_from(write(data), {f"WORKER_TENCENT__APPS__{spelled}__IDENTIFIER": "other"})
 
     assert list(settings.tencent.apps) == ["my-app"]
     assert settings.tencent.apps["my-app"].identifier == "other"
@@ -111,16 +112,14 @@ def test_a_variable_finds_the_app_that_the_file_names_differently(write: Write, 
 def test_a_variable_is_read_as_its_setting_wants_it(
     write: Write, variable: str, text: str, read: Callable[[Settings], bool]
 ) -> None:
-    assert read(Settings.load(write(minimal()), {f"WORKER_{variable}": text}))
+    assert read(load_from(write(minimal()), {f"WORKER_{variable}": text}))
 
 
 @pytest.mark.parametrize("variable", ["WORKER_PORT", "WORKER_SERVICE_HOST", "WORKER_API_PORT_80_TCP_ADDR"])
 def test_variables_that_kubernetes_makes_for_a_service_called_worker_are_no_settings(
     write: Write, variable: str
 ) -> None:
-    assert Settings.load(write(minimal()), {variable: "tcp://10.0.0.1:80"}) == Settings.load(
-        write(minimal()), {}
-    )
+    assert load_from(write(minimal()), {variable: "tcp://10.0.0.1:80"}) == load_from(write(minimal()), {})
 
 
 def test_a_password_of_digits_stays_a_text() -> None:
@@ -197,7 +196,7 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
     path = write("kafka: {bootstrap_servers: a:1}\nlog: {level: info}\nkafka: {bootstrap_servers: b:1}\n")
 
     with pytest.raises(SettingsError, match="a key is repeated at line 3"):
-        Settings.load(path, {})
+        load_from(path, {})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +214,7 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
 )
 def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, told: str) -> None:
     with pytest.raises(SettingsError, match=told) as refused:
-        Settings.load(write(text), {})
+        load_from(write(text), {})
 
     assert KEY not in str(refused.value)
 
@@ -226,7 +225,7 @@ def test_a_time_needs_no_quotes(write: Write) -> None:
     """
     path = write(yaml.safe_dump(minimal()).replace("kafka:\n", "kafka:\n  start: 2026-11-21T04:00:00Z\n"))
 
-    assert Settings.load(path, {}).kafka.start == "2026-11-21T04:00:00Z"
+    assert load_from(path, {}).kafka.start == "2026-11-21T04:00:00Z"
 
 
 @pytest.mark.parametrize("name", ["1400000000", "no", "007"])
@@ -234,14 +233,14 @@ def test_an_app_may_be_called_by_anything_that_is_no_text_for_yaml(write: Write,
     text = yaml.safe_dump(minimal())
     assert "    main:" in text
 
-    settings = Settings.load(write(text.replace("    main:", f"    {name}:")), {})
+    settings = load_from(write(text.replace("    main:", f"    {name}:")), {})
 
     assert list(settings.tencent.apps) == [name]
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(SettingsError, match=r"/no/such\.yaml.*cannot be read") as refused:
-        Settings.load("/no/such.yaml", {})
+        load_from("/no/such.yaml", {})
 
     assert refused.value.problems[0].name == "/no/such.yaml"
 

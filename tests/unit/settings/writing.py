@@ -8,6 +8,7 @@ import yaml
 
 from worker.errors import Problem, SettingsError
 from worker.settings import Settings
+from worker.settings import load as load_from
 
 KEY: Final = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 
@@ -39,7 +40,7 @@ def load(data: object, environ: Mapping[str, str] | None = None) -> Settings:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(data, file)
         file.flush()
-        return Settings.load(file.name, environ or {})
+        return load_from(file.name, environ or {})
 
 
 def problems(data: object, environ: Mapping[str, str] | None = None) -> dict[str, Problem]:
