@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from worker.broker import internals
@@ -57,3 +58,16 @@ def test_a_header_whose_name_is_not_utf8_does_not_make_its_batch_unreadable(
     assert [value for _, value in strange[1]] == [None, b"1", b"1"][: len(names)]
     assert (before, after) == ((b"v0", [(GOOD, b"0")]), (b"v2", [(GOOD, b"0")]))
     assert strange[0] == b"v1"
+
+
+@pytest.mark.parametrize("codec", ["GZIP", "SNAPPY", "LZ4", "ZSTD"])
+def test_a_batch_in_any_of_kafkas_compressions_can_be_read(codec: str) -> None:
+    """
+    The producers choose it. One that cannot be read would end each replica that gets the partition.
+    """
+    number = getattr(DefaultRecordBatchBuilder, f"CODEC_{codec}")
+    builder = MemoryRecordsBuilder(magic=2, compression_type=number, batch_size=65_536)
+    builder.append(timestamp=1000, key=b"k", value=b"v" * 1000, headers=[])
+    builder.close()
+
+    assert read(bytes(builder.buffer())) == [(b"v" * 1000, [])]
