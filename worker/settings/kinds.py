@@ -99,6 +99,13 @@ def usable(key: str) -> bool:
     return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key
 
 
+def shown_path(value: object) -> str | None:
+    """
+    A path as it may be shown. Without a slash it may be the secret itself, in the wrong place.
+    """
+    return str(value) if "/" in str(value) else None
+
+
 def is_app_name(word: str) -> bool:
     """
     Whether an app may be called so: the name is a label of metrics and a part of names of variables.

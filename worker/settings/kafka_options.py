@@ -1,0 +1,198 @@
+# What of kafka-python's options may be set, to what, and with which others (kafka.common, kafka.consumer, kafka.producer).
+#
+# The one table of the options that are the worker's own business is here. Not here: timings that contradict other settings
+# (contradictions.py), and what is made of the options (broker/arguments.py).
+
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr
+
+from worker.errors import Problem
+from worker.settings import kinds
+from worker.settings.kafka import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.settings.kafka import Kafka
+
+_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"})
+_WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_WITHOUT_PASSWORD: Final = ("GSSAPI", "AWS_MSK_IAM")
+"""What kafka-python can do besides: not OAUTHBEARER, for which it wants an object of Python (a test compares)."""
+_THE_WORKERS: Final = "leave it out: the worker's promises rest on its own value"
+_NO_TEXT: Final = "leave it out: it is an object of Python, which no file can hold"
+_OWNED: Final[dict[str, str]] = {
+    "bootstrap_servers": "set kafka.bootstrap_servers instead",
+    "group_id": "set kafka.group_id instead",
+    "group_instance_id": "set kafka.instance_id instead",
+    "auto_offset_reset": "set kafka.start instead",
+    "enable_auto_commit": "leave it out: offsets are committed in the transaction that publishes the outcomes, and only there",
+    "auto_commit_interval_ms": "leave it out: offsets are committed in the transaction that publishes the outcomes",
+    "transactional_id": "leave it out (it follows from kafka.group_id and kafka.instance_id): two users of one id would fence each other",
+    "allow_auto_create_topics": "leave it out: topics are created by `moderation-worker topics create`",
+    **dict.fromkeys(
+        (
+            "isolation_level", "partition_assignment_strategy", "consumer_timeout_ms", "exclude_internal_topics", "enable_idempotence", "transaction_timeout_ms",
+            "acks", "retries", "max_in_flight_requests_per_connection", "check_crcs",
+        ),
+        _THE_WORKERS,
+    ),
+    **dict.fromkeys(
+        (
+            "key_deserializer", "value_deserializer", "key_serializer", "value_serializer", "partitioner", "selector", "kafka_client",
+            "metric_reporters", "ssl_context", "sasl_oauth_token_provider", "socket_options", "default_offset_commit_callback",
+            "api_version",
+        ),
+        _NO_TEXT,
+    ),
+}  # fmt: skip
+"""Options that nobody else may set, and what to do instead."""
+
+
+def option_problems(kafka: "Kafka") -> "Iterator[Problem]":
+    """
+    Options that kafka-python does not have there, that are the worker's own, or whose value it would not take.
+    """
+    known = _kafka_pythons_own()
+    for part, defaults in known.items():
+        for option, value in getattr(kafka, part).items():
+            name = f"kafka.{part}.{option}"
+            stem = option.removesuffix("_file")
+            if option in _OWNED:
+                yield Problem(
+                    name,
+                    _OWNED[option],
+                    None if option.startswith(("sasl", "ssl")) else _shown(option, value),
+                )
+            elif stem != option and stem in kinds.SECRET_OPTIONS:
+                yield from _secret_file(name, value, twice=stem in getattr(kafka, part))
+            elif option not in defaults:
+                elsewhere = [f"kafka.{other}" for other in known if other != part and option in known[other]]
+                close = difflib.get_close_matches(
+                    option, [item for item in defaults if item not in _OWNED], 1, 0.6
+                )
+                hint = (
+                    f": it belongs to {elsewhere[-1]}"
+                    if elsewhere
+                    else f": did you mean {close[0]}?"
+                    if close
+                    else ""
+                )
+                yield Problem(name, f"kafka-python knows no such option here{hint}")
+            elif not _fits(option, value, defaults[option]):
+                yield Problem(name, f"give {_wanted(option, defaults[option])}", _shown(option, value))
+            elif option in _FILES and not (Path(value).is_file() and os.access(value, os.R_OK)):
+                yield Problem(
+                    name, "the file cannot be read: check the path and its rights", _shown(option, value)
+                )
+
+
+def security_problems(kafka: "Kafka") -> "Iterator[Problem]":
+    """
+    What of TLS and SASL is missing, or would have no effect.
+    """
+    options = kafka.common
+    protocol = options.get("security_protocol", "PLAINTEXT")
+    known = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+    if protocol not in known:
+        yield Problem(
+            "kafka.common.security_protocol",
+            f"give one of {', '.join(known)}",
+            protocol if isinstance(protocol, str) else None,
+        )
+        return
+    sasl = sorted(option for option in options if option.startswith("sasl_"))
+    if sasl and not str(protocol).startswith("SASL"):
+        yield Problem(
+            "kafka.common.security_protocol",
+            f"set SASL_SSL (or SASL_PLAINTEXT): without it {sasl[0]} has no effect",
+            protocol,
+        )
+    if str(protocol).startswith("SASL"):
+        yield from _sasl(options, str(protocol))
+    tls = sorted(option for option in options if option.startswith("ssl_"))
+    if tls and not str(protocol).endswith("SSL"):
+        yield Problem(
+            "kafka.common.security_protocol",
+            f"set SSL or SASL_SSL: without it {tls[0]} has no effect",
+            protocol,
+        )
+
+
+def _sasl(options: "dict[str, Any]", protocol: str) -> "Iterator[Problem]":
+    mechanism = options.get("sasl_mechanism")
+    if mechanism is None:
+        yield Problem(
+            "kafka.common.sasl_mechanism", f"is missing: {protocol} needs it (SCRAM-SHA-512, PLAIN …)"
+        )
+    elif mechanism in _WITH_PASSWORD:
+        for option in ("sasl_plain_username", "sasl_plain_password"):
+            if not {option, f"{option}_file"} & options.keys():
+                yield Problem(f"kafka.common.{option}", f"is missing: {mechanism} needs it")
+    elif mechanism not in _WITHOUT_PASSWORD:
+        known = ", ".join((*_WITH_PASSWORD, *_WITHOUT_PASSWORD))
+        yield Problem("kafka.common.sasl_mechanism", f"give one of {known}", mechanism)
+
+
+def _secret_file(name: str, value: Any, *, twice: bool) -> "Iterator[Problem]":
+    if twice:
+        yield Problem(
+            name,
+            f"give this or {name.removesuffix('_file').rpartition('.')[2]}, not both",
+            kinds.shown_path(value),
+        )
+        return
+    try:
+        secret = first_line(value)
+    except (OSError, ValueError, TypeError):
+        yield Problem(
+            name, "the file cannot be read as text: check the path and its rights", kinds.shown_path(value)
+        )
+    else:
+        if not secret:
+            yield Problem(
+                name, "the first line of the file is empty: put the secret there", kinds.shown_path(value)
+            )
+
+
+def _kafka_pythons_own() -> dict[str, dict[str, Any]]:
+    """
+    The options that kafka-python knows, with their defaults, by the part of the settings that they belong to.
+    """
+    from kafka import KafkaConsumer, KafkaProducer  # noqa: PLC0415 - 0.2 s that `--help` and `simulate` need not pay
+
+    consumer, producer = dict(KafkaConsumer.DEFAULT_CONFIG), dict(KafkaProducer.DEFAULT_CONFIG)
+    both = {option: consumer[option] for option in consumer.keys() & producer.keys()}
+    return {"consumer": consumer, "producer": producer, "common": both}
+
+
+def _fits(option: str, value: Any, default: Any) -> bool:
+    if isinstance(value, SecretStr):
+        return bool(value.get_secret_value())
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if _is_count(option, default):
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, str) and bool(value)
+
+
+def _wanted(option: str, default: Any) -> str:
+    if isinstance(default, bool):
+        return "true or false"
+    return (
+        "a whole number of at least 0"
+        if _is_count(option, default)
+        else "a text that is not empty, in quotes if it is digits"
+    )
+
+
+def _is_count(option: str, default: Any) -> bool:
+    return isinstance(default, int | float) or option.endswith(("_ms", "_bytes"))
+
+
+def _shown(option: str, value: object) -> object:
+    return None if option in kinds.SECRET_OPTIONS or isinstance(value, SecretStr) else value
