@@ -139,10 +139,12 @@ class Restorer(Protocol):
 
 class Log(Protocol):
     """
-    Tells events of the catalogue.
+    Where events are told.
     """
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """
-        One line.
+        Tells an event of the catalogue at its level. ``exc_info`` (an exception) adds a traceback.
+
+        A name that is not in the catalogue is told as ``log.event_unlisted``, at level error: a typo must not end a worker.
         """

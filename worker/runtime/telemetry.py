@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from worker.redaction import Redaction
+from worker.runtime import ports
 from worker.runtime.events import EVENTS
 
 if TYPE_CHECKING:
@@ -34,17 +35,10 @@ _DEPTH: Final = 6
 """Fields are flat; what is deeper is shown as text."""
 
 
-class Log(Protocol):
+class Log(ports.Log, Protocol):
     """
-    Where events are told.
+    Where events are told: what the loop needs of it, and what whoever wires the worker needs besides.
     """
-
-    def __call__(self, event: str, /, **fields: object) -> None:
-        """
-        Tells an event of the catalogue at its level. ``exc_info`` (an exception) adds a traceback.
-
-        A name that is not in the catalogue is told as ``log.event_unlisted``, at level error: a typo must not end a worker.
-        """
 
     def notice(self, notice: "Notice") -> None:
         """
