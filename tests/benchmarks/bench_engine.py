@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from worker.domain.codes import Verdict
-from worker.domain.commands import Decoder
+from worker.domain.contract.codes import Verdict
+from worker.domain.contract.commands import Decoder
+from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import Call, Pause, Permit, Restored, Resume, Try
 from worker.domain.engine import Engine
-from worker.domain.outcomes import Worker
 from worker.domain.rules import Rules
 from worker.runtime.wiring import GC_THRESHOLDS
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from worker.domain.actions import ACTIONS, ENDPOINTS
-from worker.domain.codes import Verdict
-from worker.domain.outcomes import Status
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS
+from worker.domain.contract.codes import Verdict
+from worker.domain.contract.outcomes import Status
 from worker.runtime.metric_table import LIMITED_BY, ROWS
 from worker.runtime.metrics import Metrics
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from worker.domain import schemas
+from worker.domain.contract import schemas
 from worker.runtime import events, metric_table
 from worker.settings import reference
 

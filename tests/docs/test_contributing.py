@@ -9,10 +9,10 @@ import pytest
 from tests.docs.markdown import ROOT, blocks, code, command_lines, rows, text
 from tests.docs.test_readme import Shown
 from worker import __version__
-from worker.domain import actions
-from worker.domain.actions import Action
-from worker.domain.commands import Command, Decoder
-from worker.domain.outcomes import Worker
+from worker.domain.contract import actions
+from worker.domain.contract.actions import Action
+from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.outcomes import Worker
 from worker.domain.rules import Rules
 
 PAGE: Final = "CONTRIBUTING.md"

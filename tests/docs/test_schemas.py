@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from worker.domain.schemas import documents
+from worker.domain.contract.schemas import documents
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.codes import Verdict, judge
+from worker.domain.contract.codes import Verdict, judge
 from worker.domain.effects import Try
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from tests.property.topic import Record, Topic
-from worker.domain.actions import ACTIONS, Action
-from worker.domain.codes import ALREADY, Verdict
-from worker.domain.outcomes import HOLDS, Outcome, Result, ResultStatus, Status
-from worker.domain.times import instant_of
+from worker.domain.contract.actions import ACTIONS, Action
+from worker.domain.contract.codes import ALREADY, Verdict
+from worker.domain.contract.outcomes import HOLDS, Outcome, Result, ResultStatus, Status
+from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
     from worker.domain.effects import Send, Try

@@ -15,9 +15,9 @@ from tests.property import settling
 from tests.property.answers import ANSWERS, DONE, REFUSALS, Answer
 from tests.property.topic import NAME
 from tests.property.world import GRAIN, Doing, Flying, World
-from worker.domain.outcomes import Worker
+from worker.domain.contract.outcomes import Worker
+from worker.domain.contract.times import rfc3339
 from worker.domain.rules import Rules
-from worker.domain.times import rfc3339
 
 PARTITIONS: Final = 2
 TARGETS: Final = ("a", "b", "c", "d", "e")

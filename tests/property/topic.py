@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.domain.dedupe import known_of
+from worker.domain.contract.outcomes import Outcome, Status
 from worker.domain.effects import Commit, Restored
-from worker.domain.outcomes import Outcome, Status
+from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
     from worker.domain.effects import Transaction

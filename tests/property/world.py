@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from tests.property.requests import Assignment, Request, Requests, effect_of, judge_body, read_body
 from tests.property.topic import Record, Topic
+from worker.domain.calls.lanes import Phase
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
 from worker.domain.engine import Engine
-from worker.domain.lanes import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

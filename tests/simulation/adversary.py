@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.simulation.oracles import Verdicts
 from tests.simulation.story import Plan, Story
 from tests.simulation.tencent import Weather
-from worker.domain.codes import Verdict, judge
+from worker.domain.contract.codes import Verdict, judge
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume, Try
 from worker.domain.engine import Engine
 

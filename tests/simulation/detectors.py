@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.clockwork import START
 from tests.simulation.meanings import Commanded
-from worker.domain.times import rfc3339
+from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
     from tests.simulation.story import Story

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from worker.domain.dedupe import known_of
 from worker.domain.effects import Commit, Restored
+from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
     from tests.simulation.clockwork import Clockwork

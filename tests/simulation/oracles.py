@@ -18,8 +18,8 @@ from tests.simulation.meanings import (
     users_of,
 )
 from tests.simulation.tencent import BAN, UNBAN, UPDATE, Applied, Request
-from worker.domain.offsets import Offsets
-from worker.domain.outcomes import Outcome, Result, ResultStatus, Status
+from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Status
+from worker.domain.progress.offsets import Offsets
 
 if TYPE_CHECKING:
     from tests.simulation.kafka import Partition, Told

@@ -5,7 +5,7 @@
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.codes import Verdict
+from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume, Try
 from worker.domain.engine import Engine
 

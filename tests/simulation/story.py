@@ -12,7 +12,7 @@ from tests.simulation.kafka import Kafka
 from tests.simulation.meanings import TOPIC, Commanded
 from tests.simulation.replica import Replica
 from tests.simulation.tencent import Tencent, Weather
-from worker.domain.outcomes import Worker
+from worker.domain.contract.outcomes import Worker
 from worker.domain.rules import Rules
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.domain.codes import judge
+from worker.domain.contract.codes import judge
 from worker.domain.effects import Try
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tests.simulation.clockwork import START
 from tests.simulation.oracles import Verdicts
 from tests.simulation.story import Plan, Story
 from tests.simulation.tencent import BAN, KICK, UNBAN, Weather, Window
-from worker.domain.outcomes import ResultStatus, Status
+from worker.domain.contract.outcomes import ResultStatus, Status
 
 ONE = Plan(0, partitions=1, replicas=1, commands=0, quota=200, lasts=0.0, most_records=500, holes=0.0)
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from worker.broker.arguments import reader_arguments
 from worker.broker.internals import opened
-from worker.domain.offsets import MAX_SPAN, Offsets
+from worker.domain.progress.offsets import MAX_SPAN, Offsets
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:

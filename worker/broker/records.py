@@ -1,13 +1,13 @@
 # From an outcome or a dead letter to the record that Kafka gets: topic, partition, key, value, headers.
 #
-# Values in, values out: nothing is sent here. How a dead letter keeps its original is decided in domain/deadletters.py.
+# Values in, values out: nothing is sent here. How a dead letter keeps its original is decided in domain/contract/deadletters.py.
 
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Struct
 
-from worker.domain.deadletters import fit
+from worker.domain.contract.deadletters import fit
 
 if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.domain.times import instant_of
+from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

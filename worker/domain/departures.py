@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.intake import Intake
-    from worker.domain.ledger import Ledger
-    from worker.domain.lines import Lines
-    from worker.domain.partitions import Partition
+    from worker.domain.progress.ledger import Ledger
+    from worker.domain.progress.lines import Lines
+    from worker.domain.progress.partitions import Partition
+    from worker.domain.progress.work import Work
     from worker.domain.snapshots import Counts
-    from worker.domain.work import Work
 
 
 class Departures:

@@ -9,9 +9,9 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.domain.codes import Verdict
-    from worker.domain.dedupe import Known
-    from worker.domain.outcomes import Outcome
+    from worker.domain.contract.codes import Verdict
+    from worker.domain.contract.outcomes import Outcome
+    from worker.domain.progress.dedupe import Known
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

@@ -7,14 +7,14 @@
 
 from typing import TYPE_CHECKING
 
-from worker.domain.answers import Answers
+from worker.domain.calls.answers import Answers
+from worker.domain.calls.dispatch import Dispatch
 from worker.domain.clock import Clock
 from worker.domain.departures import Departures
-from worker.domain.dispatch import Dispatch
 from worker.domain.intake import Intake
-from worker.domain.ledger import Ledger
-from worker.domain.lines import Lines
-from worker.domain.partitions import Partition
+from worker.domain.progress.ledger import Ledger
+from worker.domain.progress.lines import Lines
+from worker.domain.progress.partitions import Partition
 from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
 
 if TYPE_CHECKING:

@@ -5,22 +5,22 @@
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.commands import Command, Decoder, Rejected
-from worker.domain.dedupe import fingerprint_of
+from worker.domain.contract.commands import Command, Decoder, Rejected
 from worker.domain.effects import Notice, Pause, Resume
-from worker.domain.work import Work
+from worker.domain.progress.dedupe import fingerprint_of
+from worker.domain.progress.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from worker.domain.calls.dispatch import Dispatch
     from worker.domain.clock import Clock
-    from worker.domain.dispatch import Dispatch
     from worker.domain.effects import Record
-    from worker.domain.lines import Lines
-    from worker.domain.partitions import Partition
+    from worker.domain.progress.lines import Lines
+    from worker.domain.progress.partitions import Partition
+    from worker.domain.progress.work import What
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
-    from worker.domain.work import What
 
 MAX_WARNED_ISSUERS: Final = 100
 """An issuer whose records have no key is warned of once; beyond so many issuers they are only counted."""

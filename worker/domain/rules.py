@@ -5,7 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.domain.outcomes import Worker
+from worker.domain.contract.outcomes import Worker
 
 
 @dataclass(frozen=True, slots=True)

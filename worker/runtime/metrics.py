@@ -19,17 +19,17 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from worker import __version__
-from worker.domain.actions import ACTIONS, ENDPOINTS
-from worker.domain.codes import VERDICTS, Verdict
-from worker.domain.commands import REJECTIONS
-from worker.domain.outcomes import Status
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS
+from worker.domain.contract.codes import VERDICTS, Verdict
+from worker.domain.contract.commands import REJECTIONS
+from worker.domain.contract.outcomes import Status
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Rebalance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from worker.domain.contract.outcomes import Outcome
     from worker.domain.effects import Send, Transaction, Try
-    from worker.domain.outcomes import Outcome
     from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST

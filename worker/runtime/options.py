@@ -15,7 +15,7 @@ from worker.tencent.options import App, HttpOptions, base_url
 
 if TYPE_CHECKING:
     from worker.broker.topics import TopicsReport
-    from worker.domain.outcomes import Worker
+    from worker.domain.contract.outcomes import Worker
     from worker.settings import Settings
 
 

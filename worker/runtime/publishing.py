@@ -1,6 +1,6 @@
 # When the next transaction goes, and what its result means for the engine. One is under way at a time.
 #
-# Not here: what is in a transaction (domain/ledger.py), and how it is carried out (broker/publisher.py).
+# Not here: what is in a transaction (domain/progress/ledger.py), and how it is carried out (broker/publisher.py).
 
 import asyncio
 import time

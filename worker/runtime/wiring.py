@@ -16,9 +16,9 @@ from worker.broker.consumer import Consumer
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
 from worker.broker.topics import inspect
-from worker.domain.dedupe import known_of
+from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
-from worker.domain.outcomes import Worker
+from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
 from worker.runtime.http import Obstacle, Server

@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.actions import ACTIONS, ENDPOINTS
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.errors import Problem, SignatureError
 from worker.settings import kinds
 from worker.settings.kafka_options import option_problems, security_problems

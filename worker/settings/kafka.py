@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr
 
-from worker.domain.offsets import MAX_SPAN
+from worker.domain.progress.offsets import MAX_SPAN
 from worker.settings import kinds
 from worker.settings.section import Section
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
-from worker.domain.actions import USER_ID_BYTES
-from worker.domain.times import instant_of
+from worker.domain.contract.actions import USER_ID_BYTES
+from worker.domain.contract.times import instant_of
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 

@@ -1,7 +1,7 @@
 # What the text of an answer says: its code, its RequestId, its words, and how long to wait.
 #
 # Tolerant of everything but the one thing that matters: an integer ErrorCode. Texts that go on into outcomes and logs
-# are scrubbed and cut here. Not here: what a secret looks like (redaction.py), what a code means (domain/codes.py), how
+# are scrubbed and cut here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py), how
 # bytes arrive (wire.py).
 
 from email.utils import parsedate_to_datetime
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from worker.domain.outcomes import cut
+from worker.domain.contract.outcomes import cut
 from worker.redaction import scrub
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
-from worker.domain.codes import Verdict, judge
+from worker.domain.contract.codes import Verdict, judge
 from worker.domain.effects import Notice, Send, Try
 from worker.tencent import answers
 from worker.tencent.usersig import Signer

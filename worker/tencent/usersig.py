@@ -2,7 +2,7 @@
 #
 # tls-sig-api-v2 validates nothing and answers bad input with a signature that is silently wrong, so everything is
 # checked here before. No I/O but reading the key's file: it is tiny and local, so it is read where it is needed.
-# Not here: what a refusal is (domain/codes.py), and who asks again (client.py).
+# Not here: what a refusal is (domain/contract/codes.py), and who asks again (client.py).
 
 import time
 from dataclasses import dataclass, field

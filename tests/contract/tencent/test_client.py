@@ -9,7 +9,7 @@ import pytest
 from tests.contract.tencent.conftest import SHORT
 from tests.contract.tencent.journey import ENDPOINT, FIRST, PROBE, Journey, until
 from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
-from worker.domain.codes import Verdict
+from worker.domain.contract.codes import Verdict
 from worker.tencent.options import HttpOptions
 
 if TYPE_CHECKING:

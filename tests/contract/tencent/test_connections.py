@@ -10,7 +10,7 @@ import pytest
 from tests.contract.tencent.journey import FIRST, Journey, until
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
-from worker.domain.codes import Verdict
+from worker.domain.contract.codes import Verdict
 from worker.tencent.client import Client
 from worker.tencent.options import HttpOptions
 from worker.tencent.wire import HttpWire

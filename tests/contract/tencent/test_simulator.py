@@ -10,8 +10,8 @@ import pytest
 
 from tests.contract.tencent.journey import Journey, Naps, until
 from tests.fakes.tencent import SECRET_KEY, an_app
-from worker.domain.actions import ACTIONS, MemberInfo
-from worker.domain.codes import Verdict
+from worker.domain.contract.actions import ACTIONS, MemberInfo
+from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Send
 from worker.simulator import App, Simulator, SimulatorConfig
 from worker.tencent.client import Client

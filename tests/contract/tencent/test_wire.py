@@ -15,7 +15,7 @@ import pytest
 from tests.contract.tencent.journey import ENDPOINT, FIRST, Journey
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import OK, RESET, Reply, an_app, in_turn
-from worker.domain.codes import Verdict
+from worker.domain.contract.codes import Verdict
 from worker.tencent.client import Client
 from worker.tencent.options import HttpOptions
 from worker.tencent.wire import ERRORS

@@ -6,7 +6,16 @@ import msgspec
 import pytest
 
 from worker.cli.telling import CALLS_SHOWN, USERS_SHOWN, outcome_told, waiting_told
-from worker.domain.outcomes import CallTry, Fault, Outcome, Result, ResultStatus, Source, Status, Worker
+from worker.domain.contract.outcomes import (
+    CallTry,
+    Fault,
+    Outcome,
+    Result,
+    ResultStatus,
+    Source,
+    Status,
+    Worker,
+)
 
 
 def outcome(*results: Result, **changes: Any) -> dict[str, Any]:

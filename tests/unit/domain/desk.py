@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.domain.codes import Verdict, judge
+from worker.domain.contract.codes import Verdict, judge
+from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Restored, Resume, Try
 from worker.domain.engine import Engine
-from worker.domain.outcomes import Worker
 from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from worker.domain.contract.outcomes import Outcome, Result
     from worker.domain.effects import DeadLetter, Effect, Headers, Send, Transaction
-    from worker.domain.outcomes import Outcome, Result
 
 START: Final = 1000.0
 WALL: Final = 1_900_000_000.0

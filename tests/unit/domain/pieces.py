@@ -6,12 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, rejected
-from worker.domain.codes import Verdict, judge
-from worker.domain.dedupe import fingerprint_of
+from worker.domain.contract.codes import Verdict, judge
+from worker.domain.contract.outcomes import CallTry, Result, ResultStatus
 from worker.domain.effects import Restored, Try
-from worker.domain.outcomes import CallTry, Result, ResultStatus
-from worker.domain.partitions import Partition
-from worker.domain.work import Line, Member, Work
+from worker.domain.progress.dedupe import fingerprint_of
+from worker.domain.progress.partitions import Partition
+from worker.domain.progress.work import Line, Member, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.domain.commands import Command, Decoder, Rejected
-from worker.domain.outcomes import Worker
+from worker.domain.contract.commands import Command, Decoder, Rejected
+from worker.domain.contract.outcomes import Worker
 from worker.domain.rules import Rules
 
 Headers = tuple[tuple[str, bytes | None], ...]

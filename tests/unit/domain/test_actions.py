@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, ONE_OF_EACH, UNBAN, UPDATE, command
-from worker.domain.actions import ACTIONS, ENDPOINTS, Kind, MemberInfo, Target
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS, Kind, MemberInfo, Target
 
 # The sample requests of the five pages.
 SAMPLES: dict[str, dict[str, Any]] = {

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from worker.domain.ages import FEW, Ages
+from worker.domain.calls.ages import FEW, Ages
 
 
 class Waiter:

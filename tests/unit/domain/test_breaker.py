@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.desk import Desk, ban, kick, users
-from worker.domain.codes import Verdict
+from worker.domain.contract.codes import Verdict
 
 
 def down(failures: int = 5, **rules: Any) -> Desk:

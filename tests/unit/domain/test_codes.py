@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.domain.actions import ACTIONS
-from worker.domain.codes import _TABLE, ALREADY, MENDS, VERDICTS, Verdict, is_platform, judge, mend
+from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.codes import _TABLE, ALREADY, MENDS, VERDICTS, Verdict, is_platform, judge, mend
 
 # Written down once more from Tencent's error-code tables, so that no code changes its verdict unseen.
 EXPECTED = {

@@ -20,8 +20,8 @@ from tests.unit.domain.samples import (
     rejected,
     without,
 )
-from worker.domain.actions import ACTIONS, MemberInfo
-from worker.domain.commands import Command
+from worker.domain.contract.actions import ACTIONS, MemberInfo
+from worker.domain.contract.commands import Command
 
 
 @pytest.mark.parametrize("value", ONE_OF_EACH, ids=lambda value: value["action"])

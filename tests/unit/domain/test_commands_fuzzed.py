@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from tests.unit.domain.samples import DECODER, EVERYTHING, KICK, ONE_OF_EACH, UPDATE, Headers, Record
-from worker.domain.commands import REJECTIONS, Command, Rejected
-from worker.domain.fields import FIELDS
-from worker.domain.reading import read
-from worker.domain.wire import WireCommand, is_plain
+from worker.domain.contract.commands import REJECTIONS, Command, Rejected
+from worker.domain.contract.fields import FIELDS
+from worker.domain.contract.reading import read
+from worker.domain.contract.wire import WireCommand, is_plain
 
 TYPED = msgspec.json.Decoder(WireCommand)
 METADATA = msgspec.json.Decoder(dict[str, Any])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.unit.domain.samples import Headers, Record
-from worker.domain.deadletters import SMALLEST_LIMIT, Fitted, fit, size_of
+from worker.domain.contract.deadletters import SMALLEST_LIMIT, Fitted, fit, size_of
 from worker.domain.effects import DeadLetter
 
 MEGABYTE = 2**20

@@ -18,10 +18,10 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.dedupe import Effect, Effects, Ids, Known, fingerprint_of, known_of, remembered
-from worker.domain.outcomes import Outcome, ResultStatus
-from worker.domain.reports import known_of as known_of_work
-from worker.domain.reports import outcome_of
+from worker.domain.contract.outcomes import Outcome, ResultStatus
+from worker.domain.progress.dedupe import Effect, Effects, Ids, Known, fingerprint_of, known_of, remembered
+from worker.domain.progress.reports import known_of as known_of_work
+from worker.domain.progress.reports import outcome_of
 
 WALL = 1_900_000_000.0
 APPLIED, FAILED = ResultStatus.APPLIED, ResultStatus.FAILED

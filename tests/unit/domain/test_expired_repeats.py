@@ -4,7 +4,7 @@
 import pytest
 
 from tests.unit.domain.desk import SETTLING, WALL, Desk, kick
-from worker.domain.times import rfc3339
+from worker.domain.contract.times import rfc3339
 
 OVER = rfc3339(WALL)
 SOON = rfc3339(WALL + SETTLING + 5.0)

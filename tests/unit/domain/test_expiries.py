@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from worker.domain.expiries import FEW, Expiries
+from worker.domain.progress.expiries import FEW, Expiries
 
 if TYPE_CHECKING:
-    from worker.domain.work import Work
+    from worker.domain.progress.work import Work
 
 
 @dataclass(slots=True, eq=False)

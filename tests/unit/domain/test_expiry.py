@@ -5,7 +5,7 @@ from math import ceil
 import pytest
 
 from tests.unit.domain.desk import SETTLING, WALL, Desk, ban, kick, unban
-from worker.domain.times import rfc3339
+from worker.domain.contract.times import rfc3339
 
 BEGIN = WALL + SETTLING
 

@@ -5,7 +5,7 @@
 import pytest
 
 from tests.unit.domain.desk import Desk, ban, kick, live_unban
-from worker.domain.times import rfc3339
+from worker.domain.contract.times import rfc3339
 
 FATAL = 70013
 FORBIDDEN = 10007

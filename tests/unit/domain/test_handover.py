@@ -5,8 +5,8 @@ from time import process_time
 import pytest
 
 from tests.unit.domain.desk import WALL, Desk, ban, kick, unban, users
-from worker.domain.codes import Verdict
-from worker.domain.times import rfc3339
+from worker.domain.contract.codes import Verdict
+from worker.domain.contract.times import rfc3339
 
 
 def test_a_handover_starts_nothing_and_finishes_what_is_started() -> None:

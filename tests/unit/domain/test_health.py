@@ -4,8 +4,7 @@ import pytest
 from msgspec import structs
 
 from tests.unit.domain.pieces import ended, members
-from worker.domain.effects import Halt
-from worker.domain.health import (
+from worker.domain.calls.health import (
     FAILURES_TO_OPEN,
     FIRST_PROBE,
     MAX_UNCOUNTED,
@@ -14,6 +13,7 @@ from worker.domain.health import (
     Breaker,
     Halts,
 )
+from worker.domain.effects import Halt
 
 BUSY = 10002
 NO_ANSWER = ended(None, status=None)

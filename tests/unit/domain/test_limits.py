@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.limits import Permits, slice_of
+from worker.domain.calls.limits import Permits, slice_of
 
 
 def permits(owned: int, *, from_send: bool = False) -> Permits:

@@ -1,7 +1,7 @@
 # Lines: when they begin and end. (The order that they keep stands in test_order.py and in tests/simulation.)
 
 from tests.unit.domain.desk import Desk, ban, unban
-from worker.domain.lines import UNKNOWN_FOR
+from worker.domain.progress.lines import UNKNOWN_FOR
 
 
 def test_a_line_that_was_forgotten_does_not_take_its_successor_along() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.domain.effects import Commit
-from worker.domain.offsets import MAX_SPAN, METADATA_BYTES, Offsets
+from worker.domain.progress.offsets import MAX_SPAN, METADATA_BYTES, Offsets
 
 
 def opened(*offsets: int, position: int = 0, span: int = 100) -> Offsets:

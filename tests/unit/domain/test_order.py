@@ -6,7 +6,7 @@
 import pytest
 
 from tests.unit.domain.desk import Desk, ban, kick, live_unban, unban, update
-from worker.domain.codes import Verdict
+from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Try
 
 

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.outcomes import HOLDS, TEXT_BYTES, Result, ResultStatus, Source, Status, cut, status_of
+from worker.domain.contract.outcomes import (
+    HOLDS,
+    TEXT_BYTES,
+    Result,
+    ResultStatus,
+    Source,
+    Status,
+    cut,
+    status_of,
+)
 
 ALONE = {
     "applied": "succeeded",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.desk import Desk, Record, ban, kick
-from worker.domain.ledger import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
+from worker.domain.progress.ledger import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
 from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
 if TYPE_CHECKING:

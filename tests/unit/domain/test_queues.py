@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.domain.pieces import members, open_work, steps
 from tests.unit.domain.samples import BAN
-from worker.domain.queues import Queue
-from worker.domain.work import Member, State, Work
+from worker.domain.calls.queues import Queue
+from worker.domain.progress.work import Member, State, Work
 
 PATIENT = 1e9
 """A max_wait that nothing reaches."""

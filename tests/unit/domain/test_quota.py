@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.domain.desk import ENDPOINT_OF, Desk, ban, kick, unban, users
-from worker.domain.limits import slice_of
+from worker.domain.calls.limits import slice_of
 
 
 def spread(desk: Desk, number: int, name: str = "t") -> None:

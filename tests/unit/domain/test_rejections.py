@@ -18,8 +18,8 @@ from tests.unit.domain.samples import (
     rejected,
     without,
 )
-from worker.domain.commands import REJECTIONS, Command, Decoder, Rejected
-from worker.domain.fields import FIELDS
+from worker.domain.contract.commands import REJECTIONS, Command, Decoder, Rejected
+from worker.domain.contract.fields import FIELDS
 from worker.domain.rules import Rules
 
 # Each line: what is wrong, the record, the code, and the field at fault.

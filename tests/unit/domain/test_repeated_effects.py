@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.desk import WALL, Desk, ban, kick, live_unban, unban, update
-from worker.domain.outcomes import ResultStatus
-from worker.domain.times import rfc3339
+from worker.domain.contract.outcomes import ResultStatus
+from worker.domain.contract.times import rfc3339
 
 # Waiting, with the same effect
 

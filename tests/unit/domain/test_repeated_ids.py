@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from tests.unit.domain.desk import SETTLING, WALL, Desk, ban, kick, unban
-from worker.domain.dedupe import known_of, remembered
-from worker.domain.times import rfc3339
+from worker.domain.contract.times import rfc3339
+from worker.domain.progress.dedupe import known_of, remembered
 
 if TYPE_CHECKING:
-    from worker.domain.outcomes import Outcome
+    from worker.domain.contract.outcomes import Outcome
 
 
 # The same record again

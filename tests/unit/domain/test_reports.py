@@ -8,9 +8,9 @@ import pytest
 
 from tests.unit.domain.pieces import call_try, give, open_work
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
-from worker.domain.outcomes import Outcome, Parameters, Result, ResultStatus, Source, Status, Worker
-from worker.domain.reports import dead_letter_of, known_of, outcome_of, smaller, traceparent_of
-from worker.domain.work import Work
+from worker.domain.contract.outcomes import Outcome, Parameters, Result, ResultStatus, Source, Status, Worker
+from worker.domain.progress.reports import dead_letter_of, known_of, outcome_of, smaller, traceparent_of
+from worker.domain.progress.work import Work
 
 WALL = 1_893_456_000.0
 """2030-01-01T00:00:00Z."""

@@ -23,9 +23,9 @@ from tests.unit.domain.samples import (
     decode,
     without,
 )
-from worker.domain.commands import Command
-from worker.domain.fields import FIELDS, MEMBER_INFO, USER_ID, Text
-from worker.domain.outcomes import (
+from worker.domain.contract.commands import Command
+from worker.domain.contract.fields import FIELDS, MEMBER_INFO, USER_ID, Text
+from worker.domain.contract.outcomes import (
     CallTry,
     Fault,
     Outcome,
@@ -36,8 +36,8 @@ from worker.domain.outcomes import (
     Status,
     Worker,
 )
-from worker.domain.schemas import command_schema, documents, outcome_schema
-from worker.domain.times import instant_of
+from worker.domain.contract.schemas import command_schema, documents, outcome_schema
+from worker.domain.contract.times import instant_of
 
 COMMAND: Final = command_schema()
 OUTCOME: Final = outcome_schema()

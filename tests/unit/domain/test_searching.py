@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.desk import WALL, Desk, ban, kick, live_unban, unban, users
-from worker.domain.codes import Verdict
-from worker.domain.times import rfc3339
+from worker.domain.contract.codes import Verdict
+from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Container

@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from tests.unit.domain.test_queues import PATIENT, put, taken
-from worker.domain.queues import Queue
-from worker.domain.sizing import BatchSize
+from worker.domain.calls.queues import Queue
+from worker.domain.calls.sizing import BatchSize
 
 MOST = 20
 

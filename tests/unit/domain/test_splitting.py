@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from worker.domain.codes import Verdict
+from worker.domain.calls.splitting import Search
+from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Try
-from worker.domain.splitting import Search
 
 REFUSAL = Try(sent_at=1.0, ended_at=2.0, verdict=Verdict.MEMBER, error_code=10019)
 LATER = Try(sent_at=3.0, ended_at=4.0, verdict=Verdict.MEMBER, error_code=20003)

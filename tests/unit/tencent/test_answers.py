@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.outcomes import TEXT_BYTES
+from worker.domain.contract.outcomes import TEXT_BYTES
 from worker.tencent import answers
 from worker.tencent.answers import Answer
 from worker.tencent.options import REGIONS, App, base_url

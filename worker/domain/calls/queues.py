@@ -9,14 +9,14 @@
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-from worker.domain.ages import Ages
-from worker.domain.targets import Group, Target
-from worker.domain.work import Member, State
+from worker.domain.calls.ages import Ages
+from worker.domain.calls.targets import Group, Target
+from worker.domain.progress.work import Member, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.work import What
+    from worker.domain.progress.work import What
 
 
 class Queue:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from worker.domain.outcomes import HOLDS, Outcome, Parameters, Status
-from worker.domain.times import instant_of
+from worker.domain.contract.outcomes import HOLDS, Outcome, Parameters, Status
+from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.actions import MemberInfo
-    from worker.domain.commands import Command
-    from worker.domain.partitions import Partition
+    from worker.domain.contract.actions import MemberInfo
+    from worker.domain.contract.commands import Command
+    from worker.domain.progress.partitions import Partition
 
 MAX_EFFECTS: Final = 250_000
 """More than the quota of one endpoint (200 calls a second of 20 members) can apply in the default window of a minute."""

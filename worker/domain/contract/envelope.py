@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.fields import FIELDS, Text
+from worker.domain.contract.fields import FIELDS, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.domain.fields import Check
+    from worker.domain.contract.fields import Check
 
 
 class Envelope(Struct, frozen=True):

@@ -6,13 +6,13 @@
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.dedupe import Ids
-from worker.domain.offsets import Offsets
+from worker.domain.progress.dedupe import Ids
+from worker.domain.progress.offsets import Offsets
 
 if TYPE_CHECKING:
     from worker.domain.effects import Record, Restored
+    from worker.domain.progress.work import Work
     from worker.domain.rules import Rules
-    from worker.domain.work import Work
 
 SETTLING: Final = 3.0
 """

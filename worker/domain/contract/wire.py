@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
-from worker.domain.actions import (
+from worker.domain.contract.actions import (
     CUSTOM_INFO_BYTES,
     NAME_CARD_BYTES,
     REASON_BYTES,
     TARGET_BYTES,
     USER_ID_BYTES,
 )
-from worker.domain.fields import (
+from worker.domain.contract.fields import (
     COMMAND_ID_BYTES,
     DURATION_SECONDS,
     FIELDS,
@@ -28,7 +28,7 @@ from worker.domain.fields import (
 )
 
 if TYPE_CHECKING:
-    from worker.domain.fields import Check
+    from worker.domain.contract.fields import Check
 
 PLAIN_METADATA_BYTES: Final = 800
 """So short that it stays below ``METADATA_BYTES`` however its numbers are written anew (at most some five times as long)."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from worker.domain.fields import FIELDS, METADATA_DEPTH, fault_of, kind, shown
-from worker.domain.outcomes import Fault
+from worker.domain.contract.fields import FIELDS, METADATA_DEPTH, fault_of, kind, shown
+from worker.domain.contract.outcomes import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,14 +6,14 @@
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from worker.domain.ages import Ages
-from worker.domain.sizing import BatchSize
+from worker.domain.calls.ages import Ages
+from worker.domain.calls.sizing import BatchSize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.effects import Try
-    from worker.domain.work import Member, What
+    from worker.domain.progress.work import Member, What
 
 
 class Target:

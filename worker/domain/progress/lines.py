@@ -8,17 +8,26 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.dedupe import Effect, Effects
-from worker.domain.expiries import Expiries
-from worker.domain.outcomes import Result, ResultStatus
-from worker.domain.work import Line, Member, State, done_for, expired, may_share_result, overwrites, undecided
+from worker.domain.contract.outcomes import Result, ResultStatus
+from worker.domain.progress.dedupe import Effect, Effects
+from worker.domain.progress.expiries import Expiries
+from worker.domain.progress.work import (
+    Line,
+    Member,
+    State,
+    done_for,
+    expired,
+    may_share_result,
+    overwrites,
+    undecided,
+)
 
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
-    from worker.domain.commands import Command
+    from worker.domain.contract.commands import Command
+    from worker.domain.progress.work import MemberKey, Work
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
-    from worker.domain.work import MemberKey, Work
 
 UNKNOWN_FOR: Final = 3.0
 """A request of unknown end may still take effect for so many seconds: Tencent's own budget for a request."""

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.domain.actions import (
+from worker.domain.contract.actions import (
     CUSTOM_INFO_BYTES,
     NAME_CARD_BYTES,
     REASON_BYTES,
     TARGET_BYTES,
     USER_ID_BYTES,
 )
-from worker.domain.outcomes import Fault
+from worker.domain.contract.outcomes import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

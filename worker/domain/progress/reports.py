@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.actions import Target
-from worker.domain.dedupe import NO_PARAMETERS, known
-from worker.domain.effects import DeadLetter
-from worker.domain.outcomes import (
+from worker.domain.contract.actions import Target
+from worker.domain.contract.outcomes import (
     Fault,
     Outcome,
     Parameters,
@@ -19,13 +17,15 @@ from worker.domain.outcomes import (
     Status,
     status_of,
 )
-from worker.domain.times import rfc3339
+from worker.domain.contract.times import rfc3339
+from worker.domain.effects import DeadLetter
+from worker.domain.progress.dedupe import NO_PARAMETERS, known
 
 if TYPE_CHECKING:
-    from worker.domain.commands import Command
-    from worker.domain.dedupe import Known
+    from worker.domain.contract.commands import Command
+    from worker.domain.progress.dedupe import Known
+    from worker.domain.progress.work import Work
     from worker.domain.rules import Rules
-    from worker.domain.work import Work
 
 DEAD: Final = frozenset({Status.REJECTED, Status.FAILED})
 """The commands that are dead-lettered, besides records without a readable id."""

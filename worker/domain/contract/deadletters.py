@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.outcomes import cut
+from worker.domain.contract.outcomes import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

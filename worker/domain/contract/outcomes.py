@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from worker.domain.actions import MemberInfo
+from worker.domain.contract.actions import MemberInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

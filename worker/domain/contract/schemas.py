@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.domain.actions import ACTIONS, Action, Target
-from worker.domain.fields import (
+from worker.domain.contract.actions import ACTIONS, Action, Target
+from worker.domain.contract.fields import (
     CONTROLS,
     FIELDS,
     MEMBER_INFO,
@@ -20,8 +20,8 @@ from worker.domain.fields import (
     USERS,
     Text,
 )
-from worker.domain.outcomes import Outcome, Status
-from worker.domain.wire import WireCommand
+from worker.domain.contract.outcomes import Outcome, Status
+from worker.domain.contract.wire import WireCommand
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

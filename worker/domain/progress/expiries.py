@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.domain.work import Work
+    from worker.domain.progress.work import Work
 
 FEW: Final = 64
 """So little is not worth tidying up."""

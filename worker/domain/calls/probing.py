@@ -4,11 +4,11 @@
 
 from typing import TYPE_CHECKING
 
-from worker.domain.lanes import NEVER
+from worker.domain.calls.lanes import NEVER
 
 if TYPE_CHECKING:
-    from worker.domain.lanes import AppState, Lane
-    from worker.domain.targets import Target
+    from worker.domain.calls.lanes import AppState, Lane
+    from worker.domain.calls.targets import Target
 
 
 def next_probe(lane: "Lane", now: float) -> "Target | None":

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.codes import Verdict
+from worker.domain.contract.codes import Verdict
 
 if TYPE_CHECKING:
     from worker.domain.effects import Halt, Try
-    from worker.domain.work import Member
+    from worker.domain.progress.work import Member
 
 FAILURES_TO_OPEN: Final = 5
 """So many failures in a row, with no success between, are an outage."""

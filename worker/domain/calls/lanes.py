@@ -7,15 +7,15 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from worker.domain.health import Breaker, Halts
-from worker.domain.limits import Permits
-from worker.domain.queues import Queue
-from worker.domain.targets import Target
+from worker.domain.calls.health import Breaker, Halts
+from worker.domain.calls.limits import Permits
+from worker.domain.calls.queues import Queue
+from worker.domain.calls.targets import Target
 
 if TYPE_CHECKING:
+    from worker.domain.calls.splitting import Search
     from worker.domain.effects import Halt, Try
-    from worker.domain.splitting import Search
-    from worker.domain.work import Member
+    from worker.domain.progress.work import Member
 
 NEVER = float("inf")
 

@@ -4,15 +4,15 @@
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.codes import Verdict, is_platform, mend
+from worker.domain.contract.codes import Verdict, is_platform, mend
+from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
-from worker.domain.outcomes import cut
 
 if TYPE_CHECKING:
-    from worker.domain.dispatch import Dispatch
+    from worker.domain.calls.dispatch import Dispatch
+    from worker.domain.calls.lanes import Flight, Lane
+    from worker.domain.calls.targets import Target
     from worker.domain.effects import Try
-    from worker.domain.lanes import Flight, Lane
-    from worker.domain.targets import Target
 
 LOCKED_FOR: Final = 60.0
 """70050: after too many bad signatures nothing of the app is accepted for a minute."""

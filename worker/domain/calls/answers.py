@@ -5,25 +5,25 @@
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.actions import Kind
-from worker.domain.codes import Verdict, is_platform
-from worker.domain.halting import Halting
-from worker.domain.lanes import Phase
-from worker.domain.outcomes import CallTry, cut
-from worker.domain.searching import Searching
-from worker.domain.times import rfc3339
+from worker.domain.calls.halting import Halting
+from worker.domain.calls.lanes import Phase
+from worker.domain.calls.searching import Searching
+from worker.domain.contract.actions import Kind
+from worker.domain.contract.codes import Verdict, is_platform
+from worker.domain.contract.outcomes import CallTry, cut
+from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from worker.domain.calls.dispatch import Dispatch
+    from worker.domain.calls.lanes import Flight, Lane
     from worker.domain.clock import Clock
-    from worker.domain.dispatch import Dispatch
     from worker.domain.effects import Try
-    from worker.domain.lanes import Flight, Lane
-    from worker.domain.lines import Lines
+    from worker.domain.progress.lines import Lines
+    from worker.domain.progress.work import Member
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
-    from worker.domain.work import Member
 
 LONGEST_PAUSE: Final = 60.0
 """A Retry-After of more is taken for a mistake."""

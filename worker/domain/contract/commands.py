@@ -11,14 +11,14 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
-from worker.domain.actions import ACTIONS, Action, MemberInfo, Target
-from worker.domain.envelope import NO_ENVELOPE, Envelope, envelope_of
-from worker.domain.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, Text, shown
-from worker.domain.fields import REJECTIONS as REJECTIONS
-from worker.domain.outcomes import Fault, cut
-from worker.domain.reading import read
-from worker.domain.times import instant_of, rfc3339
-from worker.domain.wire import WireCommand, WireMemberInfo, is_plain
+from worker.domain.contract.actions import ACTIONS, Action, MemberInfo, Target
+from worker.domain.contract.envelope import NO_ENVELOPE, Envelope, envelope_of
+from worker.domain.contract.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, Text, shown
+from worker.domain.contract.fields import REJECTIONS as REJECTIONS
+from worker.domain.contract.outcomes import Fault, cut
+from worker.domain.contract.reading import read
+from worker.domain.contract.times import instant_of, rfc3339
+from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,17 +7,24 @@
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from worker.domain.actions import Kind
-from worker.domain.dedupe import Known
-from worker.domain.outcomes import CALLS_AT_EITHER_END, HOLDS, Result, ResultStatus, Status, status_of
+from worker.domain.contract.actions import Kind
+from worker.domain.contract.outcomes import (
+    CALLS_AT_EITHER_END,
+    HOLDS,
+    Result,
+    ResultStatus,
+    Status,
+    status_of,
+)
+from worker.domain.progress.dedupe import Known
 
 if TYPE_CHECKING:
-    from worker.domain.commands import Command, Rejected
+    from worker.domain.calls.lanes import Lane
+    from worker.domain.calls.targets import Group
+    from worker.domain.contract.commands import Command, Rejected
+    from worker.domain.contract.outcomes import CallTry, Outcome
     from worker.domain.effects import Record
-    from worker.domain.lanes import Lane
-    from worker.domain.outcomes import CallTry, Outcome
-    from worker.domain.partitions import Partition
-    from worker.domain.targets import Group
+    from worker.domain.progress.partitions import Partition
 
 MemberKey = tuple[str, str, str]
 """(app, target, user): what order is kept for, across actions and services."""

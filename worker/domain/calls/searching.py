@@ -4,19 +4,19 @@
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.codes import ALREADY, Verdict
-from worker.domain.outcomes import Result, ResultStatus, cut
-from worker.domain.splitting import Search
-from worker.domain.work import State
+from worker.domain.calls.splitting import Search
+from worker.domain.contract.codes import ALREADY, Verdict
+from worker.domain.contract.outcomes import Result, ResultStatus, cut
+from worker.domain.progress.work import State
 
 if TYPE_CHECKING:
-    from worker.domain.dispatch import Dispatch
+    from worker.domain.calls.dispatch import Dispatch
+    from worker.domain.calls.lanes import Flight
+    from worker.domain.calls.targets import Target
     from worker.domain.effects import Try
-    from worker.domain.lanes import Flight
-    from worker.domain.lines import Lines
+    from worker.domain.progress.lines import Lines
+    from worker.domain.progress.work import Member
     from worker.domain.snapshots import Counts
-    from worker.domain.targets import Target
-    from worker.domain.work import Member
 
 ALONE_TARGETS_FAULT: Final = 2
 """So many members alone with the same ambiguous code, and none of the target passed: it is the target's fault."""

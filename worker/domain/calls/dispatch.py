@@ -8,26 +8,26 @@ from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.domain.actions import ACTIONS
+from worker.domain.calls.lanes import NEVER, AppState, Flight, Lane, Phase
+from worker.domain.calls.limits import Permits, slice_of
+from worker.domain.calls.probing import next_probe
+from worker.domain.contract.actions import ACTIONS
 from worker.domain.effects import Call, Notice, Permit, Recall, Send
-from worker.domain.lanes import NEVER, AppState, Flight, Lane, Phase
-from worker.domain.limits import Permits, slice_of
-from worker.domain.probing import next_probe
-from worker.domain.work import State, expired
+from worker.domain.progress.work import State, expired
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.actions import Action
+    from worker.domain.calls.splitting import Search
+    from worker.domain.calls.targets import Target
     from worker.domain.clock import Clock
+    from worker.domain.contract.actions import Action
     from worker.domain.effects import Effect
-    from worker.domain.ledger import Ledger
-    from worker.domain.lines import Lines
+    from worker.domain.progress.ledger import Ledger
+    from worker.domain.progress.lines import Lines
+    from worker.domain.progress.work import Member
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
-    from worker.domain.splitting import Search
-    from worker.domain.targets import Target
-    from worker.domain.work import Member
 
 
 class Dispatch:
