@@ -7,6 +7,7 @@
 
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
@@ -58,7 +59,7 @@ class Publisher:
         self._wake = threading.Condition()
         self._job: tuple[Transaction, Claim | None, Callable[[PublishResult], None]] | None = None
         self._closing_at: float | None = None
-        self._started: BrokerError | bool = False
+        self._started: Future[None] = Future()
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="kafka-publish", daemon=True)
 
@@ -73,14 +74,11 @@ class Publisher:
         Raises BrokerError if it is not within ``timeout`` seconds, or at once when trying again cannot help.
         """
         self._thread.start()
-        with self._wake:
-            self._wake.wait_for(lambda: self._started is not False, timeout)
-            started = self._started
-        if isinstance(started, BrokerError):
-            raise started
-        if not started:
+        try:
+            self._started.result(timeout)
+        except TimeoutError:
             self.close(0.0)
-            raise BrokerError(f"Kafka could not be reached within {timeout:.0f} s")
+            raise BrokerError(f"Kafka could not be reached within {timeout:.0f} s") from None
 
     def publish(self, transaction: "Transaction", done: "Callable[[PublishResult], None]") -> None:
         """
@@ -107,7 +105,8 @@ class Publisher:
         One that has not reached Kafka yet has nothing to end, and takes no time.
         """
         with self._wake:
-            timeout = timeout if self._started is True else 0.0
+            started = self._started.done() and self._started.exception() is None
+            timeout = timeout if started else 0.0
             self._closing_at = time.monotonic() + timeout
             self._wake.notify_all()
         if self._thread.ident is not None:
@@ -134,21 +133,19 @@ class Publisher:
 
     def _first_producer(self) -> None:
         wait = BACKOFF_SECONDS[0]
-        started: BrokerError | bool = False
-        while started is False and not self._is_over():
+        while not self._started.done() and not self._is_over():
             try:
                 self._ready()
-                started = True
             except TRANSIENT as exc:
                 self._tell("kafka.connect_failed", exc, next_try_seconds=wait)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
             except Exception as exc:  # noqa: BLE001 - whatever it is, start() tells it
-                started = BrokerError(f"the producer cannot be made: {exc!r}")
-                started.__cause__ = exc
-        with self._wake:
-            self._started = started
-            self._wake.notify_all()
+                failure = BrokerError(f"the producer cannot be made: {exc!r}")
+                failure.__cause__ = exc
+                self._started.set_exception(failure)
+            else:
+                self._started.set_result(None)
 
     def _carry_out(self, transaction: "Transaction", claim: "Claim | None") -> PublishResult:
         try:
