@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from worker.broker.listener import Listener
     from worker.broker.options import KafkaOptions
+    from worker.domain.contract.outcomes import Known
     from worker.domain.effects import Commit, Notice, Transaction
-    from worker.domain.progress.dedupe import Known
 
 TICK = 0.01
 """How often the cluster looks around when nobody wakes it."""

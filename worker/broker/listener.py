@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
-    from worker.domain.effects import Record
+    from worker.domain.contract.records import Record
     from worker.errors import WorkerError
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.progress.dedupe import Known
+    from worker.domain.contract.outcomes import Known
 
 CLEANUP_SECONDS: Final = 15.0
 """A broker looks for transactions that are too old every 10 s."""

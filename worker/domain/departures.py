@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from worker.domain.intake import Intake
     from worker.domain.progress.ledger import Ledger
     from worker.domain.progress.lines import Lines
-    from worker.domain.progress.partitions import Partition
-    from worker.domain.progress.work import Work
+    from worker.domain.progress.work import Partition, Work
     from worker.domain.snapshots import Counts
 
 

@@ -2,7 +2,7 @@
 #
 # No behaviour lives here. Times are float seconds of a monotonic clock unless a name says otherwise.
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -10,46 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.codes import Verdict
-    from worker.domain.contract.outcomes import Outcome
-    from worker.domain.progress.dedupe import Known
-
-Headers = tuple[tuple[str, bytes | None], ...]
-
-
-class Record(Protocol):
-    """
-    One record of the command topic, as the consumer has it: it is never copied.
-    """
-
-    @property
-    def partition(self) -> int:
-        """
-        Of the command topic.
-        """
-
-    @property
-    def offset(self) -> int:
-        """
-        Within the partition; offsets have gaps.
-        """
-
-    @property
-    def key(self) -> bytes | None:
-        """
-        The target's id, or whatever always sends one member to one partition.
-        """
-
-    @property
-    def value(self) -> bytes | None:
-        """
-        The command, as JSON.
-        """
-
-    @property
-    def headers(self) -> "Sequence[tuple[str, bytes | None]]":
-        """
-        In order, repeated names included.
-        """
+    from worker.domain.contract.outcomes import Known, Outcome
+    from worker.domain.contract.records import Record
 
 
 class Restored(Struct, frozen=True):
@@ -210,7 +172,7 @@ class DeadLetter(Struct, frozen=True):
 
     """
 
-    record: Record
+    record: "Record"
     topic: str
     outcome_id: str
     error_code: str

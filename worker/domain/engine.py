@@ -14,13 +14,14 @@ from worker.domain.departures import Departures
 from worker.domain.intake import Intake
 from worker.domain.progress.ledger import Ledger
 from worker.domain.progress.lines import Lines
-from worker.domain.progress.partitions import Partition
+from worker.domain.progress.work import Partition
 from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.domain.effects import Effect, Halt, Record, Restored, Transaction, Try
+    from worker.domain.contract.records import Record
+    from worker.domain.effects import Effect, Halt, Restored, Transaction, Try
     from worker.domain.rules import Rules
 
 HOUSEKEEPING = 1.0

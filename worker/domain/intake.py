@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.dispatch import Dispatch
     from worker.domain.clock import Clock
-    from worker.domain.effects import Record
+    from worker.domain.contract.records import Record
     from worker.domain.progress.lines import Lines
-    from worker.domain.progress.partitions import Partition
-    from worker.domain.progress.work import What
+    from worker.domain.progress.work import Partition, What
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
 

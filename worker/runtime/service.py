@@ -24,7 +24,8 @@ from worker.runtime.restoring import Restoring
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from worker.domain.effects import Effect, Halt, Record, Restored
+    from worker.domain.contract.records import Record
+    from worker.domain.effects import Effect, Halt, Restored
     from worker.domain.engine import Engine
     from worker.domain.snapshots import Snapshot
     from worker.runtime import ports

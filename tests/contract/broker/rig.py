@@ -27,10 +27,10 @@ from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
-from worker.domain.contract.outcomes import Outcome, Source, Status
+from worker.domain.contract.outcomes import Known, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
-from worker.domain.effects import Commit, DeadLetter, Notice, Outgoing, Record, Transaction
-from worker.domain.progress.dedupe import Known
+from worker.domain.contract.records import Record
+from worker.domain.effects import Commit, DeadLetter, Notice, Outgoing, Transaction
 from worker.domain.publishing import PublishResult
 from worker.errors import WorkerError
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.outcomes import Outcome, Result
-    from worker.domain.effects import DeadLetter, Effect, Headers, Send, Transaction
+    from worker.domain.effects import DeadLetter, Effect, Send, Transaction
 
 START: Final = 1000.0
 WALL: Final = 1_900_000_000.0
@@ -48,7 +48,7 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: "Headers" = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from worker.domain.contract.codes import Verdict, judge
 from worker.domain.contract.outcomes import CallTry, Result, ResultStatus
 from worker.domain.effects import Restored, Try
 from worker.domain.progress.dedupe import fingerprint_of
-from worker.domain.progress.partitions import Partition
-from worker.domain.progress.work import Line, Member, Work
+from worker.domain.progress.work import Line, Member, Partition, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,8 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.contract.outcomes import Outcome, ResultStatus
-from worker.domain.progress.dedupe import Effect, Effects, Ids, Known, fingerprint_of, known_of, remembered
+from worker.domain.contract.outcomes import Known, Outcome, ResultStatus
+from worker.domain.progress.dedupe import Ids, LastEffect, LastEffects, fingerprint_of, known_of, remembered
 from worker.domain.progress.reports import known_of as known_of_work
 from worker.domain.progress.reports import outcome_of
 
@@ -249,18 +249,18 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
     assert len(ids) == 0
 
 
-# Effects
+# LastEffects
 
 
-def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> Effect:
+def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> LastEffect:
     """
     An effect that was applied then.
     """
-    return Effect(what, at, keep, "moderation.commands-3-42", "request-1", partition())
+    return LastEffect(what, at, keep, "moderation.commands-3-42", "request-1", partition())
 
 
 def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -> None:
-    effects = Effects()
+    effects = LastEffects()
     made = effect(at=10.0, keep=60.0)
     effects.applied("u1", made)
 
@@ -269,7 +269,7 @@ def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -
 
 
 def test_another_effect_or_another_member_is_no_repeat() -> None:
-    effects = Effects()
+    effects = LastEffects()
     effects.applied("u1", effect(what="ban"))
 
     assert effects.find("u1", "unban", 11.0) is None
@@ -277,7 +277,7 @@ def test_another_effect_or_another_member_is_no_repeat() -> None:
 
 
 def test_only_the_last_effect_of_a_member_counts() -> None:
-    effects = Effects()
+    effects = LastEffects()
     effects.applied("u1", effect(what="ban"))
     effects.applied("u1", effect(what="unban"))
 
@@ -287,7 +287,7 @@ def test_only_the_last_effect_of_a_member_counts() -> None:
 
 
 def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state() -> None:
-    effects = Effects()
+    effects = LastEffects()
     effects.applied("u1", effect())
 
     effects.sent("u1")
@@ -297,7 +297,7 @@ def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state
 
 
 def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
-    effects = Effects(max_effects=2)
+    effects = LastEffects(max_effects=2)
     effects.applied("u1", effect())
     effects.applied("u2", effect())
     effects.applied("u1", effect())
@@ -310,7 +310,7 @@ def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
 
 
 def test_effects_older_than_any_is_kept_are_forgotten() -> None:
-    effects = Effects()
+    effects = LastEffects()
     for number in range(5):
         effects.applied(f"u{number}", effect(at=10.0 + number))
 

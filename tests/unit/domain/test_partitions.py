@@ -1,9 +1,9 @@
 # A partition at its assignment: what is restored, and when it begins.
 
 from tests.unit.domain.pieces import open_work, partition
+from worker.domain.contract.outcomes import Known
 from worker.domain.effects import Commit
-from worker.domain.progress.dedupe import Known
-from worker.domain.progress.partitions import SETTLING
+from worker.domain.progress.work import SETTLING
 
 
 def test_it_begins_where_the_last_owner_has_committed() -> None:

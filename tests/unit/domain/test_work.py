@@ -8,7 +8,8 @@ import pytest
 from tests.unit.domain.pieces import call_try, open_work
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, command, without
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
-from worker.domain.progress.work import State, may_share_result, overwrites
+from worker.domain.progress.repeats import may_share_result, overwrites
+from worker.domain.progress.work import State
 
 BANNED_UNTIL = {**without(BAN, "duration"), "banned_until": "2030-06-01T00:00:00Z"}
 PARTIAL_UPDATE = {**UPDATE, "member_info": {"name_card": "jack"}}

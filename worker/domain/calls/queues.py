@@ -102,7 +102,7 @@ class Queue:
         """
         for member in members:
             group = member.group
-            if group is not None and member in group.resting:
+            if isinstance(group, Group) and member in group.resting:
                 del group.resting[member]
                 group.members[member] = None
                 group.started += member.work.started
@@ -113,7 +113,7 @@ class Queue:
         The member needs no call any more.
         """
         group = member.group
-        assert group is not None
+        assert isinstance(group, Group)
         member.group = None
         self.waiting -= 1
         if member in group.resting:
@@ -128,7 +128,7 @@ class Queue:
         The member's command is about to be started: its group goes before others. Call it before ``work.started`` is set.
         """
         group = member.group
-        if group is not None and member in group.members:
+        if isinstance(group, Group) and member in group.members:
             group.started += 1
             self._index(group)
 

@@ -23,7 +23,7 @@ from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.domain.effects import Record
+    from worker.domain.contract.records import Record
     from worker.domain.rules import Rules
 
 CARRIED_BYTES: Final = 512

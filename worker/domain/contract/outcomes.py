@@ -216,3 +216,23 @@ def cut(text: str) -> str:
     if text.isascii():
         return text[:TEXT_BYTES]
     return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")
+
+
+class Known(Struct, frozen=True):
+    """
+    What is known of one command id.
+
+    Attributes:
+        fingerprint: Of what the id stands for; another one is a misuse of the id.
+        outcome_id: Of the command that was carried out, or whose outcome names those that were.
+        done: The users for whom nothing is left to do; None means all of them. Of a command that has succeeded, those are
+            done as well whom a later command made needless: carried out now, it would undo the later one.
+        at: When it finished, in seconds since 1970.
+
+    """
+
+    command_id: str
+    fingerprint: int
+    outcome_id: str
+    done: frozenset[str] | None
+    at: float

@@ -5,12 +5,12 @@
 # What the engine does about a repeat is decided in engine.py; here is only what is known.
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from worker.domain.contract.outcomes import HOLDS, Outcome, Parameters, Status
+from worker.domain.contract.outcomes import HOLDS, Known, Outcome, Parameters, Status
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -18,30 +18,9 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.actions import MemberInfo
     from worker.domain.contract.commands import Command
-    from worker.domain.progress.partitions import Partition
 
 MAX_EFFECTS: Final = 250_000
 """More than the quota of one endpoint (200 calls a second of 20 members) can apply in the default window of a minute."""
-
-
-class Known(Struct, frozen=True):
-    """
-    What is known of one command id.
-
-    Attributes:
-        fingerprint: Of what the id stands for; another one is a misuse of the id.
-        outcome_id: Of the command that was carried out, or whose outcome names those that were.
-        done: The users for whom nothing is left to do; None means all of them. Of a command that has succeeded, those are
-            done as well whom a later command made needless: carried out now, it would undo the later one.
-        at: When it finished, in seconds since 1970.
-
-    """
-
-    command_id: str
-    fingerprint: int
-    outcome_id: str
-    done: frozenset[str] | None
-    at: float
 
 
 def fingerprint(
@@ -180,7 +159,15 @@ class Ids:
         return len(self._by_id)
 
 
-class Effect(Struct, frozen=True, gc=False):
+class Assignment(Protocol):
+    """
+    The time in which a partition is ours.
+    """
+
+    gone: bool
+
+
+class LastEffect(Struct, frozen=True, gc=False):
     """
     The last effect that was applied to a member.
 
@@ -188,7 +175,7 @@ class Effect(Struct, frozen=True, gc=False):
         what: Compared for equality: the action and what of its parameters makes the state.
         at: Monotonic seconds of the call's answer.
         keep: For how long a repeat of it needs no call.
-        partition: Of the command, in the assignment in which it was carried out. Once that is over, nothing is known.
+        during: The assignment in which it was carried out. Once that is over, nothing is known.
 
     """
 
@@ -197,10 +184,10 @@ class Effect(Struct, frozen=True, gc=False):
     keep: float
     outcome_id: str
     request_id: str | None
-    partition: "Partition"
+    during: Assignment
 
 
-class Effects:
+class LastEffects:
     """
     The last effect of each member, for as long as a repeat of it needs no call; bounded by count.
     """
@@ -208,10 +195,10 @@ class Effects:
     __slots__ = ("_by_member", "_max")
 
     def __init__(self, max_effects: int = MAX_EFFECTS) -> None:
-        self._by_member: OrderedDict[object, Effect] = OrderedDict()
+        self._by_member: OrderedDict[object, LastEffect] = OrderedDict()
         self._max = max_effects
 
-    def applied(self, member: object, effect: Effect) -> None:
+    def applied(self, member: object, effect: LastEffect) -> None:
         """
         The member's state is this one now.
         """
@@ -226,7 +213,7 @@ class Effects:
         """
         self._by_member.pop(member, None)
 
-    def find(self, member: object, what: object, now: float) -> Effect | None:
+    def find(self, member: object, what: object, now: float) -> LastEffect | None:
         """
         The effect that makes a command with this effect needless now.
         """

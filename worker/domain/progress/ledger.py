@@ -12,8 +12,7 @@ from worker.domain.progress.reports import dead_letter_of, known_of, outcome_of,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.progress.partitions import Partition
-    from worker.domain.progress.work import Work
+    from worker.domain.progress.work import Partition, Work
     from worker.domain.rules import Rules
 
 PER_TRANSACTION: Final = 1000

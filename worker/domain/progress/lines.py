@@ -9,18 +9,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.outcomes import Result, ResultStatus
-from worker.domain.progress.dedupe import Effect, Effects
+from worker.domain.progress.dedupe import LastEffect, LastEffects
 from worker.domain.progress.expiries import Expiries
-from worker.domain.progress.work import (
-    Line,
-    Member,
-    State,
-    done_for,
-    expired,
-    may_share_result,
-    overwrites,
-    undecided,
-)
+from worker.domain.progress.repeats import done_for, may_ride, overwrites, undecided
+from worker.domain.progress.work import Line, Member, State, expired
 
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
@@ -64,7 +56,7 @@ class Lines:
         self._delays: list[tuple[float, int, Line]] = []
         self._expiries = Expiries()
         self._order = count()
-        self.effects = Effects()
+        self.effects = LastEffects()
         self.complete: list[Work] = []
 
     def enter(self, work: "Work", command: "Command", now: float) -> None:
@@ -101,7 +93,7 @@ class Lines:
         """
         work = member.work
         if keep > 0:
-            effect = Effect(work.what, now, keep, work.outcome_id, request_id, work.partition)
+            effect = LastEffect(work.what, now, keep, work.outcome_id, request_id, work.partition)
             self.effects.applied(member.line.key, effect)
         self.settle(member, Result(member.user, ResultStatus.APPLIED, request_id), now)
 
@@ -244,7 +236,7 @@ class Lines:
             last = line.members[-1]
             if last.state is State.CALLED or last.work.repeats is not None:
                 break  # on its way, or not known yet whether it will be sent: decided when this one's turn comes
-            if self._may_ride(member, last):
+            if may_ride(member, last):
                 member.state = State.RIDING
                 if last.riders is None:
                     last.riders = {}
@@ -270,15 +262,6 @@ class Lines:
             self.settle(member, expired(member), now)
         elif member.line.members[0] is member:
             self._advance(member.line, now)
-
-    def _may_ride(self, member: Member, last: Member) -> bool:
-        command, waiting = member.work.command, last.work.command
-        return (
-            member.work.what == last.work.what
-            and command.not_after is None
-            and waiting.not_after is None
-            and may_share_result(command)
-        )
 
     def _may_supersede(self, member: Member, last: Member) -> bool:
         command, waiting = member.work.command, last.work.command
@@ -320,7 +303,7 @@ class Lines:
                 self._counts.repeated_ids += 1
                 return Result(member.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
         effect = self.effects.find(member.line.key, work.what, now)
-        if effect is None or effect.partition.gone:
+        if effect is None or effect.during.gone:
             return None  # of an earlier assignment: another owner may have changed the state since
         self._counts.repeated_effects += 1
         return Result(member.user, ResultStatus.DUPLICATE, effect.request_id, duplicate_of=effect.outcome_id)

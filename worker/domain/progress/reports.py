@@ -23,7 +23,7 @@ from worker.domain.progress.dedupe import NO_PARAMETERS, known
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
-    from worker.domain.progress.dedupe import Known
+    from worker.domain.contract.outcomes import Known
     from worker.domain.progress.work import Work
     from worker.domain.rules import Rules
 

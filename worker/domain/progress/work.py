@@ -1,30 +1,29 @@
 # The nouns of work in progress: a Work is one open command, a Member one (target, user) that it names, a Line the
-# members of all commands for the same (app, target, user), in the order of the commands.
+# members of all commands for the same (app, target, user), in the order of the commands, a Partition what is ours for now.
 #
 # They are mutable and belong to the engine alone. They hold state and answer questions about themselves; what shall
 # happen next is decided in lines.py, dispatch.py, answers.py and ledger.py.
 
+from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
-from worker.domain.contract.actions import Kind
-from worker.domain.contract.outcomes import (
-    CALLS_AT_EITHER_END,
-    HOLDS,
-    Result,
-    ResultStatus,
-    Status,
-    status_of,
-)
-from worker.domain.progress.dedupe import Known
+from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, Result, ResultStatus, Status, status_of
+from worker.domain.progress.dedupe import Ids
+from worker.domain.progress.offsets import Offsets
 
 if TYPE_CHECKING:
-    from worker.domain.calls.lanes import Lane
-    from worker.domain.calls.targets import Group
     from worker.domain.contract.commands import Command, Rejected
-    from worker.domain.contract.outcomes import CallTry, Outcome
-    from worker.domain.effects import Record
-    from worker.domain.progress.partitions import Partition
+    from worker.domain.contract.outcomes import CallTry, Known, Outcome
+    from worker.domain.contract.records import Record
+    from worker.domain.effects import Restored
+    from worker.domain.rules import Rules
+
+SETTLING: Final = 3.0
+"""
+After an assignment nothing of the partition is called for so many seconds: Tencent's own budget for a request. Until
+then what a dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
+"""
 
 MemberKey = tuple[str, str, str]
 """(app, target, user): what order is kept for, across actions and services."""
@@ -50,12 +49,52 @@ class State(Enum):
     """It has its result."""
 
 
+class Waiting(Protocol):
+    """
+    Where members wait to be sent (calls/queues.py).
+    """
+
+    def put(self, member: "Member", now: float) -> None:
+        """
+        The member may be sent from now on.
+        """
+
+    def remove(self, member: "Member") -> None:
+        """
+        The member needs no call any more.
+        """
+
+    def starting(self, member: "Member") -> None:
+        """
+        The member's command is about to be started.
+        """
+
+
+class Way(Protocol):
+    """
+    The (app, endpoint) that a command goes to, as far as progress is concerned (calls/lanes.py).
+    """
+
+    @property
+    def queue(self) -> Waiting:
+        """
+        Where its members wait.
+        """
+
+    @property
+    def is_blocked(self) -> bool:
+        """
+        Nothing but probes goes there now.
+        """
+
+
 class Member:
     """
     One user of one command.
 
     Attributes:
-        since: Since when it waits in its queue (monotonic).
+        group: Its place in the queue, which alone knows what that is.
+        since: Since when it waits there (monotonic).
         attempts: Tries that count.
         was_sent: A try has carried it: it may have taken effect, so it can no longer be superseded.
         unknown_end: A try that carried it ended without an answer, so it may have taken effect.
@@ -75,7 +114,7 @@ class Member:
         self.user = user
         self.line = line
         self.state = State.BEHIND
-        self.group: Group | None = None
+        self.group: object | None = None
         self.since = 0.0
         self.attempts = 0
         self.was_sent = False
@@ -170,7 +209,7 @@ class Work:
         self.outcome: Outcome | None = None
         self.letter_bytes: int | None = None
         self.command: Command
-        self.lane: Lane
+        self.lane: Way
 
     @property
     def has_succeeded(self) -> bool:
@@ -219,28 +258,60 @@ class Work:
         return f"<Work {self.outcome_id}, {self.left} left, {self.waits} before it>"
 
 
-def done_for(repeats: "Work | Known", user: str) -> str | None:
+class Partition:
     """
-    The outcome_id of the command that has put the effect for this user in place under the same command id, or whose success
-    leaves nothing to do for it; None: there is none.
-    """
-    if isinstance(repeats, Known):
-        return repeats.outcome_id if repeats.done is None or user in repeats.done else None
-    result = next(member.result for member in repeats.members if member.user == user)
-    if result is not None and (result.status in HOLDS or repeats.has_succeeded):
-        return result.duplicate_of or repeats.outcome_id
-    return None
+    One partition of the command topic during one assignment: what belonged to an earlier one is gone.
 
+    Attributes:
+        active_at: From then on its commands are called and its slice of the quota is used.
+        active: That time has come.
+        closing: It starts nothing new: a handover or a drain.
+        gone: It is not ours any more.
+        works: The open commands, by offset.
+        by_id: The newest open command of each id.
+        backlog: Records that were fetched and do not fit yet, oldest first.
 
-def undecided(repeats: "Work | Known | None", user: str) -> "Work | None":
     """
-    The open command with the same id on whose other members it depends whether anything is left to do for this user: a
-    later command has made it needless there, which counts as done if the rest succeeds.
-    """
-    if not isinstance(repeats, Work) or not repeats.left:
-        return None
-    result = next(member.result for member in repeats.members if member.user == user)
-    return repeats if result is not None and result.status is ResultStatus.SUPERSEDED else None
+
+    __slots__ = (
+        "active",
+        "active_at",
+        "backlog",
+        "by_id",
+        "closing",
+        "gone",
+        "ids",
+        "number",
+        "offsets",
+        "paused",
+        "works",
+    )
+
+    def __init__(self, number: int, restored: "Restored", rules: "Rules", now: float) -> None:
+        self.number = number
+        self.active_at = now + SETTLING
+        self.active = False
+        self.closing = False
+        self.gone = False
+        self.paused = False
+        self.offsets = Offsets(restored.position, restored.metadata, rules.max_gap)
+        self.ids = Ids(rules.dedupe_window, rules.restore_records)
+        for known in restored.known:
+            self.ids.remember(known)
+        self.works: dict[int, Work] = {}
+        self.by_id: dict[str, Work] = {}
+        self.backlog: deque[Record] = deque()
+
+    @property
+    def quiet(self) -> bool:
+        """
+        Nothing of it is in progress or unpublished: it may be handed over.
+        """
+        return not self.works
+
+    def __repr__(self) -> str:
+        state = "closing" if self.closing else "active" if self.active else "settling"
+        return f"<Partition {self.number} {state}, {self.offsets!r}, {len(self.backlog)} in the backlog>"
 
 
 def expired(member: Member) -> Result:
@@ -252,31 +323,3 @@ def expired(member: Member) -> Result:
         text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
         return Result(member.user, ResultStatus.FAILED, error_info=text)
     return Result(member.user, ResultStatus.EXPIRED)
-
-
-def may_share_result(command: "Command") -> bool:
-    """
-    Whether a command may get the result of another one with the same effect.
-
-    A duration of 0 is passed through without knowing what it means, so it is never taken for the same effect.
-    """
-    return command.duration != 0
-
-
-def overwrites(later: "Command", earlier: "Command") -> bool:
-    """
-    Whether carrying out ``later`` alone leaves the member as carrying out ``earlier`` and then ``later`` would.
-
-    A command that may expire overwrites nothing: it may never be sent.
-    """
-    if later.not_after is not None or later.banned_until is not None or later.duration == 0:
-        return False
-    action = later.action
-    if action.kind is not Kind.STATE or earlier.action.kind is not Kind.STATE:
-        return False
-    if action.name in earlier.action.undone_by:
-        return True
-    if action is not earlier.action:
-        return False
-    info = later.member_info
-    return info is None or None not in (info.name_card, info.role, info.custom_info)

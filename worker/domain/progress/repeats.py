@@ -1,0 +1,78 @@
+# What an earlier command means for a later one of the same member: its id once more, the same effect, or one that undoes it.
+#
+# Questions about commands and their results; what follows from the answers is done in lines.py.
+
+from typing import TYPE_CHECKING
+
+from worker.domain.contract.actions import Kind
+from worker.domain.contract.outcomes import HOLDS, Known, ResultStatus
+from worker.domain.progress.work import Work
+
+if TYPE_CHECKING:
+    from worker.domain.contract.commands import Command
+    from worker.domain.progress.work import Member
+
+
+def done_for(repeats: "Work | Known", user: str) -> str | None:
+    """
+    The outcome_id of the command that has put the effect for this user in place under the same command id, or whose success
+    leaves nothing to do for it; None: there is none.
+    """
+    if isinstance(repeats, Known):
+        return repeats.outcome_id if repeats.done is None or user in repeats.done else None
+    result = next(member.result for member in repeats.members if member.user == user)
+    if result is not None and (result.status in HOLDS or repeats.has_succeeded):
+        return result.duplicate_of or repeats.outcome_id
+    return None
+
+
+def undecided(repeats: "Work | Known | None", user: str) -> "Work | None":
+    """
+    The open command with the same id on whose other members it depends whether anything is left to do for this user: a
+    later command has made it needless there, which counts as done if the rest succeeds.
+    """
+    if not isinstance(repeats, Work) or not repeats.left:
+        return None
+    result = next(member.result for member in repeats.members if member.user == user)
+    return repeats if result is not None and result.status is ResultStatus.SUPERSEDED else None
+
+
+def may_ride(member: "Member", last: "Member") -> bool:
+    """
+    Whether the member may share the call of the one that waits before it.
+    """
+    command, waiting = member.work.command, last.work.command
+    return (
+        member.work.what == last.work.what
+        and command.not_after is None
+        and waiting.not_after is None
+        and may_share_result(command)
+    )
+
+
+def may_share_result(command: "Command") -> bool:
+    """
+    Whether a command may get the result of another one with the same effect.
+
+    A duration of 0 is passed through without knowing what it means, so it is never taken for the same effect.
+    """
+    return command.duration != 0
+
+
+def overwrites(later: "Command", earlier: "Command") -> bool:
+    """
+    Whether carrying out ``later`` alone leaves the member as carrying out ``earlier`` and then ``later`` would.
+
+    A command that may expire overwrites nothing: it may never be sent.
+    """
+    if later.not_after is not None or later.banned_until is not None or later.duration == 0:
+        return False
+    action = later.action
+    if action.kind is not Kind.STATE or earlier.action.kind is not Kind.STATE:
+        return False
+    if action.name in earlier.action.undone_by:
+        return True
+    if action is not earlier.action:
+        return False
+    info = later.member_info
+    return info is None or None not in (info.name_card, info.role, info.custom_info)
