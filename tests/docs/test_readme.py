@@ -18,10 +18,9 @@ from worker.demo.evidence import Fault
 from worker.demo.summary import MEANINGS
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder
-from worker.domain.contract.deadletters import fit
+from worker.domain.contract.deadletters import DeadLetter, fit
 from worker.domain.contract.fields import FIELDS, REJECTIONS
 from worker.domain.contract.outcomes import Outcome, Status, Worker
-from worker.domain.effects import DeadLetter
 from worker.domain.rules import Rules
 from worker.settings import load
 from worker.settings.rows import rows as settings

@@ -11,7 +11,8 @@ from worker.domain.contract.deadletters import fit
 
 if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
-    from worker.domain.effects import DeadLetter, Outgoing, Transaction
+    from worker.domain.contract.deadletters import DeadLetter
+    from worker.domain.effects import Outgoing, Transaction
 
 RECORD_BYTES: Final = 128
 HEADER_BYTES: Final = 16

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.codes import Verdict
+    from worker.domain.contract.deadletters import DeadLetter
     from worker.domain.contract.outcomes import Known, Outcome
-    from worker.domain.contract.records import Record
 
 
 class Restored(Struct, frozen=True):
@@ -163,23 +163,6 @@ class Outgoing(Struct, frozen=True):
     traceparent: str | None = None
 
 
-class DeadLetter(Struct, frozen=True):
-    """
-    A record that could not be carried out, and why.
-
-    Attributes:
-        most_bytes: A broker has refused it for its size: it must be no larger than that.
-
-    """
-
-    record: "Record"
-    topic: str
-    outcome_id: str
-    error_code: str
-    error_message: str
-    most_bytes: int | None = None
-
-
 class Transaction(Struct, frozen=True):
     """
     One Kafka transaction: everything in it becomes visible together, or nothing does.
@@ -189,5 +172,5 @@ class Transaction(Struct, frozen=True):
     """
 
     outcomes: list[Outgoing]
-    dead_letters: list[DeadLetter]
+    dead_letters: "list[DeadLetter]"
     commits: dict[int, Commit]

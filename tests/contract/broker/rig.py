@@ -27,10 +27,11 @@ from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
+from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Known, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
 from worker.domain.contract.records import Record
-from worker.domain.effects import Commit, DeadLetter, Notice, Outgoing, Transaction
+from worker.domain.effects import Commit, Notice, Outgoing, Transaction
 from worker.domain.publishing import PublishResult
 from worker.errors import WorkerError
 

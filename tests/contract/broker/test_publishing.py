@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from tests.contract.broker.rig import Cluster, Member, RealCluster, outcome_for, record, transaction_of, until
-from worker.domain.effects import Commit, DeadLetter
+from worker.domain.contract.deadletters import DeadLetter
+from worker.domain.effects import Commit
 from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from worker.domain.rules import Rules
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from worker.domain.contract.deadletters import DeadLetter
     from worker.domain.contract.outcomes import Outcome, Result
-    from worker.domain.effects import DeadLetter, Effect, Send, Transaction
+    from worker.domain.effects import Effect, Send, Transaction
 
 START: Final = 1000.0
 WALL: Final = 1_900_000_000.0

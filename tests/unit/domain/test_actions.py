@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, ONE_OF_EACH, UNBAN, UPDATE, command
-from worker.domain.contract.actions import ACTIONS, ENDPOINTS, Kind, MemberInfo, Target
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS, Kind, MemberInfo, TargetField
 
 # The sample requests of the five pages.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -112,8 +112,8 @@ def test_a_row_contradicts_neither_itself_nor_the_others(name: str) -> None:
     assert needed <= set(action.takes)
     assert all(name in ACTIONS[other].undone_by for other in action.undone_by)
     assert all(ACTIONS[other].target is action.target for other in action.undone_by)
-    assert action.target_key == {Target.GROUP: "GroupId", Target.ROOM: "RoomId"}[action.target]
-    assert action.returns_request_id is (action.target is Target.ROOM)
+    assert action.target_key == {TargetField.GROUP: "GroupId", TargetField.ROOM: "RoomId"}[action.target]
+    assert action.returns_request_id is (action.target is TargetField.ROOM)
 
 
 @pytest.mark.parametrize(("name", "members"), [(name, 1 if "update" in name else 20) for name in ACTIONS])

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.unit.domain.samples import Headers, Record
-from worker.domain.contract.deadletters import SMALLEST_LIMIT, Fitted, fit, size_of
-from worker.domain.effects import DeadLetter
+from worker.domain.contract.deadletters import SMALLEST_LIMIT, DeadLetter, Fitted, fit, size_of
 
 MEGABYTE = 2**20
 TOLD = [

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from worker.domain.contract.actions import ENDPOINTS
 from worker.domain.contract.codes import Verdict
+from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
-from worker.domain.effects import Commit, DeadLetter, Halt, Outgoing, Send, Transaction, Try
+from worker.domain.effects import Commit, Halt, Outgoing, Send, Transaction, Try
 from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Row
 from worker.runtime.metrics import WHOLE_APP, Metrics, Vitals

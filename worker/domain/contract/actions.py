@@ -20,7 +20,7 @@ NAME_CARD_BYTES: Final = 32
 CUSTOM_INFO_BYTES: Final = 60
 
 
-class Target(StrEnum):
+class TargetField(StrEnum):
     """
     The field of a command that names the group or room.
     """
@@ -74,7 +74,7 @@ class Action:
 
     name: str
     endpoint: str
-    target: Target
+    target: TargetField
     target_key: str
     members_key: str
     members_per_call: int
@@ -127,7 +127,7 @@ ACTIONS: Final[dict[str, Action]] = {
         Action(
             name="group.ban_group_member",
             endpoint="group_open_http_svc/ban_group_member",
-            target=Target.GROUP,
+            target=TargetField.GROUP,
             target_key="GroupId",
             members_key="Members_Account",
             members_per_call=20,
@@ -142,7 +142,7 @@ ACTIONS: Final[dict[str, Action]] = {
         Action(
             name="group.unban_group_member",
             endpoint="group_open_http_svc/unban_group_member",
-            target=Target.GROUP,
+            target=TargetField.GROUP,
             target_key="GroupId",
             members_key="Members_Account",
             members_per_call=20,
@@ -156,7 +156,7 @@ ACTIONS: Final[dict[str, Action]] = {
         Action(
             name="live.unban_member",
             endpoint="live_engine_http_srv/unban_member",
-            target=Target.ROOM,
+            target=TargetField.ROOM,
             target_key="RoomId",
             members_key="MemberList_Account",
             members_per_call=20,
@@ -168,7 +168,7 @@ ACTIONS: Final[dict[str, Action]] = {
         Action(
             name="room.kick_user_out",
             endpoint="room_engine_http_srv/kick_user_out",
-            target=Target.ROOM,
+            target=TargetField.ROOM,
             target_key="RoomId",
             members_key="MemberList_Account",
             members_per_call=20,
@@ -180,7 +180,7 @@ ACTIONS: Final[dict[str, Action]] = {
         Action(
             name="room.update_room_member_info",
             endpoint="room_engine_http_srv/update_room_member_info",
-            target=Target.ROOM,
+            target=TargetField.ROOM,
             target_key="RoomId",
             members_key="MemberInfo",
             members_per_call=1,

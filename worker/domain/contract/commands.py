@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
-from worker.domain.contract.actions import ACTIONS, Action, MemberInfo, Target
+from worker.domain.contract.actions import ACTIONS, Action, MemberInfo, TargetField
 from worker.domain.contract.envelope import NO_ENVELOPE, Envelope, envelope_of
 from worker.domain.contract.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, Text, shown
 from worker.domain.contract.fields import REJECTIONS as REJECTIONS
@@ -205,7 +205,7 @@ class Decoder:
             what = f"there is no action {shown(wire.action)}; there are {', '.join(self._plans)}"
             return Fault("unknown_action", what, "action")
         target, other = wire.group_id, wire.room_id
-        if plan.action.target is Target.ROOM:
+        if plan.action.target is TargetField.ROOM:
             target, other = other, target
         if not target or other:
             return _target_fault(plan.action, wire)
@@ -264,7 +264,7 @@ class Decoder:
 
 def _target_fault(action: Action, wire: WireCommand) -> Fault:
     takes = action.target.value
-    other = next(target.value for target in Target if target is not action.target)
+    other = next(target.value for target in TargetField if target is not action.target)
     if getattr(wire, other) is UNSET:
         return Fault("missing_field", f"{action.name} needs {takes}", takes)
     what = f"not {other}" if getattr(wire, takes) is UNSET else "and not both"

@@ -13,7 +13,7 @@ from worker.domain.contract.outcomes import cut
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.domain.effects import DeadLetter
+    from worker.domain.contract.records import Record
 
 SMALLEST_LIMIT: Final = 4096
 """Bytes. What a dead letter of ours needs when all that was its record's is left out, topics with long names included."""
@@ -26,6 +26,23 @@ LENGTH_BYTES: Final = 5
 """The longest form of one length or count."""
 
 
+class DeadLetter(Struct, frozen=True):
+    """
+    A record that could not be carried out, and why.
+
+    Attributes:
+        most_bytes: A broker has refused it for its size: it must be no larger than that.
+
+    """
+
+    record: "Record"
+    topic: str
+    outcome_id: str
+    error_code: str
+    error_message: str
+    most_bytes: int | None = None
+
+
 class Fitted(Struct, frozen=True):
     """
     A dead letter's record as it can be sent: no header is null, and key and value are not both null.
@@ -36,7 +53,7 @@ class Fitted(Struct, frozen=True):
     headers: list[tuple[str, bytes]]
 
 
-def fit(letter: "DeadLetter", limit_bytes: int) -> Fitted:
+def fit(letter: DeadLetter, limit_bytes: int) -> Fitted:
     """
     The record to send for a dead letter, at most ``limit_bytes`` long (the smaller of broker's and producer's limit).
 
@@ -75,7 +92,7 @@ def size_of(fitted: Fitted) -> int:
     return size + sum(2 * LENGTH_BYTES + len(name.encode()) + len(value) for name, value in fitted.headers)
 
 
-def _without(letter: "DeadLetter", omitted: frozenset[str]) -> Fitted:
+def _without(letter: DeadLetter, omitted: frozenset[str]) -> Fitted:
     record = letter.record
     key, value, headers = record.key, record.value, record.headers
     told: list[tuple[str, bytes]] = [

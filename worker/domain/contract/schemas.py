@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.domain.contract.actions import ACTIONS, Action, Target
+from worker.domain.contract.actions import ACTIONS, Action, TargetField
 from worker.domain.contract.fields import (
     CONTROLS,
     FIELDS,
@@ -165,7 +165,7 @@ def _conditions(action: Action) -> dict[str, Any]:
     What a command of this action needs, and what it must not have.
     """
     parameters = dict.fromkeys(name for row in ACTIONS.values() for name in row.takes)
-    others = [target.value for target in Target if target is not action.target]
+    others = [target.value for target in TargetField if target is not action.target]
     refused = others + [name for name in parameters if name not in action.takes]
     needed = [need for need in action.needs if isinstance(need, str)]
     choices = [

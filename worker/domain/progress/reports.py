@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.contract.actions import Target
+from worker.domain.contract.actions import TargetField
+from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import (
     Fault,
     Outcome,
@@ -18,7 +19,6 @@ from worker.domain.contract.outcomes import (
     status_of,
 )
 from worker.domain.contract.times import rfc3339
-from worker.domain.effects import DeadLetter
 from worker.domain.progress.dedupe import NO_PARAMETERS, known
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def outcome_of(work: "Work", rules: "Rules", now: float, wall: float) -> Outcome
     command = work.command
     results: list[Result] = [member.result for member in work.members if member.result is not None]
     overall = status_of(results)
-    is_group = command.action.target is Target.GROUP
+    is_group = command.action.target is TargetField.GROUP
     last_answer = work.last_answer_at
     return Outcome(
         outcome_id=work.outcome_id,
