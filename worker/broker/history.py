@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, TopicPartition, errors
 from msgspec import Struct
 
+from worker.broker import spans
 from worker.broker.arguments import reader_arguments
 from worker.broker.internals import opened
 from worker.domain.progress.offsets import MAX_SPAN, Offsets
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
 
 FIRST_STEP: Final = 60.0
 """Seconds. The first look back; each further one goes back twice as far as the one before."""
-POLL_MS: Final = 500
-POLL_RECORDS: Final = 5_000
 FETCH_BYTES: Final = 1024 * 1024
 """It may run beside a worker, within the memory of its pod; compressed, a megabyte holds thousands of outcomes."""
-READ_SECONDS: Final = 30.0
-"""The longest that a broker may give nothing while there is something to read."""
 
 
 class Found(Struct, frozen=True):
@@ -118,7 +115,7 @@ class History:
         """
         try:
             places = self._places(self._options.outcome_topic)
-            ends = self._ends(places)
+            ends = spans.ends(self._reader, places)
             step, now = FIRST_STEP, time.time()
             begin = now
             while limit and begin > since:
@@ -163,7 +160,7 @@ class History:
         begins = {TopicPartition(topic, partition): each.position for partition, each in begun.items()}
         found: list[Waiting] = []
         try:
-            for record in self._records(begins, self._ends(list(begins))):
+            for record in self._records(begins, spans.ends(self._reader, list(begins))):
                 if len(found) == limit:
                     break
                 if wanted(record.value or b"") and not done[record.partition].is_done(record.offset):
@@ -184,19 +181,9 @@ class History:
         for place, begin in begins.items():
             if begin >= ends[place]:
                 continue
-            self._reader.assign([place])
-            self._reader.seek(place, begin)
-            heard = time.monotonic()
-            while (position := self._reader.position(place)) < ends[place]:
-                batch = self._reader.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS).get(place, ())
+            for batch in spans.batches(self._reader, place, begin, ends[place]):
                 self._read += len(batch)
-                yield from (record for record in batch if record.offset < ends[place])
-                if self._reader.position(place) != position:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > READ_SECONDS:
-                    raise BrokerError(
-                        f"{place.topic}[{place.partition}] gives nothing from offset {position}"
-                    )
+                yield from batch
 
     def _places(self, topic: str) -> list[Any]:
         partitions = self._reader.partitions_for_topic(topic)
@@ -204,16 +191,15 @@ class History:
             raise BrokerError(f"there is no topic {topic}, or this user may not read it")
         return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
-    def _ends(self, places: "Sequence[Any]") -> "dict[Any, int]":
-        return {place: int(end) for place, end in self._reader.end_offsets(places).items()}
-
     def _since(self, places: "Sequence[Any]", since: float, ends: "Mapping[Any, int]") -> "dict[Any, int]":
         """
         Where in each partition the records of ``since`` and later begin; nowhere beyond ``ends``.
         """
-        told = self._reader.offsets_for_times({place: max(0, round(since * 1000)) for place in places})
-        begins = {place: ends[place] if (at := told[place]) is None else int(at.offset) for place in places}
-        return {place: min(begin, ends[place]) for place, begin in begins.items()}
+        firsts = spans.first_since(self._reader, places, since)
+        return {
+            place: ends[place] if first is None else min(first, ends[place])
+            for place, first in firsts.items()
+        }
 
 
 def _found(record: Any) -> Found:

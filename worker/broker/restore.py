@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition, errors
 
+from worker.broker import spans
 from worker.broker.arguments import admin_arguments, reader_arguments
 from worker.broker.internals import opened
 from worker.domain.effects import Notice, Restored
@@ -27,8 +28,6 @@ CLEANUP_SECONDS: Final = 15.0
 """A broker looks for transactions that are too old every 10 s."""
 MARK_WAIT: Final = (0.02, 0.5)
 """Between two looks at a transaction that is still open: the first wait, which doubles up to the second."""
-READ_SECONDS: Final = 30.0
-"""The longest that a broker may give nothing while outcomes are read."""
 SPARE: Final = 1.25
 """The first step back, in records wanted: transaction markers take offsets too."""
 
@@ -170,8 +169,8 @@ class _Lookup:
         The offset of ``kafka.start``.
         """
         if isinstance(start, datetime):
-            found = self._reader.offsets_for_times({place: round(start.timestamp() * 1000)})[place]
-            return self._end(place) if found is None else int(found.offset)
+            first = self.first_since(place, start.timestamp())
+            return self._end(place) if first is None else first
         return self._end(place) if start == "latest" else self._beginning(place)
 
     def rest(self, place: Any, position: int) -> tuple[int, float | None]:
@@ -183,7 +182,7 @@ class _Lookup:
             return 0, None
         self._reader.assign([place])
         self._reader.seek(place, position)
-        for batch in self._reader.poll(timeout_ms=round(READ_SECONDS * 1000), max_records=1).values():
+        for batch in self._reader.poll(timeout_ms=round(spans.READ_SECONDS * 1000), max_records=1).values():
             return count, batch[0].timestamp / 1000
         return count, None
 
@@ -216,33 +215,21 @@ class _Lookup:
         """
         The first offset that was written at or after ``since``, in seconds since 1970; None if there is none.
         """
-        found = self._reader.offsets_for_times({place: max(0, round(since * 1000))})[place]
-        return None if found is None else int(found.offset)
+        return spans.first_since(self._reader, [place], since)[place]
 
     def values(self, place: Any, begin: int, end: int) -> list[bytes]:
         """
         The values of the committed records from ``begin`` up to ``end``, oldest first.
         """
-        self._reader.assign([place])
-        self._reader.seek(place, begin)
-        values: list[bytes] = []
-        heard = time.monotonic()
-        while (position := self._reader.position(place)) < end:
-            batches = self._reader.poll(timeout_ms=500, max_records=5000)
-            values.extend(
-                record.value
-                for batch in batches.values()
-                for record in batch
-                if record.offset < end and record.value is not None
-            )
-            if self._reader.position(place) != position:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > READ_SECONDS:
-                raise BrokerError(f"{place.topic}[{place.partition}] gives nothing from offset {position}")
-        return values
+        return [
+            record.value
+            for batch in spans.batches(self._reader, place, begin, end)
+            for record in batch
+            if record.value is not None
+        ]
 
     def _end(self, place: Any) -> int:
-        return int(self._reader.end_offsets([place])[place])
+        return spans.ends(self._reader, [place])[place]
 
     def _beginning(self, place: Any) -> int:
         return int(self._reader.beginning_offsets([place])[place])
