@@ -224,7 +224,7 @@ def test_the_time_to_give_up_stands_still_in_an_outage() -> None:
     desk.wait(100.0)
     desk.ok()
     for request in list(desk.out)[:2]:
-        desk.code(request, 60007)
+        desk.refuse_connection(request)
         assert desk.waiting, "it is not given up"
         desk.ask()
     desk.wait(2.0)

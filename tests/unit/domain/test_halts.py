@@ -237,11 +237,16 @@ def test_a_locked_app_sends_nothing_for_a_minute() -> None:
 
 def test_a_halt_lasts_no_time_of_the_members() -> None:
     desk = Desk(give_up_after=10.0)
-    desk.receive(ban("u", command_id="c"))
-    desk.code(desk.request(), FATAL)
+    desk.receive(ban("u", command_id="c"), kick("v"))
+    for request in list(desk.out):
+        desk.code(request, FATAL)
     desk.wait(600.0)
-    desk.code(desk.request(), 60007)
+    desk.code(desk.request("ban"), FATAL)
     desk.wait(1.0)
+    desk.ok(desk.request("kick"))
+    desk.refuse_connection(desk.request("ban"))
+    assert desk.waiting, "it is not given up"
+    desk.ask()
     desk.ok()
 
     assert desk.status("c") == "succeeded"

@@ -219,6 +219,21 @@ def test_an_endpoints_probe_without_an_answer_keeps_the_halt() -> None:
     assert len(desk.engine.halts) == 1
 
 
+def test_an_endpoints_halt_lasts_no_time_of_the_members() -> None:
+    desk = Desk(give_up_after=10.0)
+    desk.receive(ban("u", group="a"), ban("u", group="b", command_id="b"))
+    for target in "ab":
+        refuse(desk, target)
+    desk.wait(600.0)
+    desk.ok(desk.request(target="a"))
+    desk.refuse_connection(desk.request(target="b"))
+    assert desk.waiting, "it is not given up"
+    desk.ask()
+    desk.ok()
+
+    assert desk.status("b") == "succeeded"
+
+
 def test_a_refusal_of_what_was_sent_before_the_mend_holds_nothing() -> None:
     desk = Desk()
     desk.receive(*(ban("u", group=target, command_id=target) for target in "abc"))

@@ -142,6 +142,17 @@ def test_with_nothing_open_the_next_record_fits_however_many_offsets_were_skippe
     assert offsets.fits(5_000)
 
 
+def test_a_jump_over_any_number_of_offsets_costs_no_memory() -> None:
+    """
+    Kafka may have deleted all that lies between; a bitmap of it would take a hundred gigabytes.
+    """
+    offsets = opened(10**12)
+
+    assert offsets.propose([10**12]) == Commit(10**12 + 1, "")
+    offsets.finish([10**12])
+    assert offsets.committable == 10**12 + 1
+
+
 def test_a_span_beyond_what_the_metadata_can_tell_is_cut() -> None:
     offsets = opened(0, span=10**9)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.domain.desk import Desk, Record, ban, kick
+from tests.unit.domain.desk import Desk, Record, ban, kick, unban
 from worker.domain.progress.ledger import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
 from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
@@ -35,7 +35,7 @@ def test_there_is_nothing_to_publish_at_first() -> None:
     desk = Desk()
     desk.receive(ban("u"))
 
-    assert desk.engine.transaction(desk.now) is None
+    assert desk.engine.transaction() is None
 
 
 def test_an_outcome_goes_with_the_offset_and_the_key_of_its_command() -> None:
@@ -58,7 +58,7 @@ def test_one_transaction_at_a_time() -> None:
     desk.ok(first)
     transaction = desk.take()
     desk.ok(second)
-    assert desk.engine.transaction(desk.now) is None
+    assert desk.engine.transaction() is None
     assert desk.engine.unpublished == 2
     hear(desk, Published(0.1, len(transaction.outcomes), 100))
 
@@ -157,7 +157,7 @@ def test_a_partition_that_was_never_committed_is_committed_where_it_begins() -> 
     hear(desk, Aborted("a broker is away"))
     assert desk.take().commits[0].offset == 17
     hear(desk, Published(0.1, 0, 0))
-    assert desk.engine.transaction(desk.now) is None
+    assert desk.engine.transaction() is None
 
 
 @pytest.mark.parametrize("under_way", [True, False])
@@ -171,7 +171,7 @@ def test_the_beginning_of_a_partition_that_has_gone_is_not_committed(under_way: 
     if under_way:
         hear(desk, Aborted("it is another's", generation=True))
 
-    assert desk.engine.transaction(desk.now) is None
+    assert desk.engine.transaction() is None
 
 
 def test_a_broker_that_takes_less_metadata_is_given_less() -> None:
@@ -182,9 +182,7 @@ def test_a_broker_that_takes_less_metadata_is_given_less() -> None:
     desk.take()
     hear(desk, MetadataRefused(0, 4))
 
-    assert desk.engine.transaction(desk.now) is None, (
-        "it is four above the oldest open one: that must go first"
-    )
+    assert desk.engine.transaction() is None, "it is four above the oldest open one: that must go first"
     assert desk.engine.unpublished == 1
     for number in range(7):
         desk.ok(desk.request(target=f"g{number}"))
@@ -207,6 +205,28 @@ def test_what_is_far_above_the_gap_is_told_once_the_gap_has_moved() -> None:
     desk.ok(desk.request(target="g2"))
     desk.ok(desk.request(target="g3"))
     assert [each.command_id for each in desk.publish()] == ["g2", "g3", "g7"]
+
+
+def test_what_is_far_above_the_gap_is_not_overtaken_by_a_later_command_of_its_member() -> None:
+    """
+    A crash between the two transactions would do the earlier one again, after the later one.
+    """
+    desk = Desk(max_gap=8_000)
+    desk.receive(ban("u", group="oldest", command_id="oldest"))
+    far = [ban("u", command_id="earlier"), unban("u", command_id="later")]
+    far += [ban("v", group="many") for _ in range(PER_TRANSACTION)]
+    desk.fetch(
+        [Record(0, 5_000 + place, b"k", desk.record(command).value) for place, command in enumerate(far)]
+    )
+    desk.ok(desk.request(target="g"))
+    desk.take()
+    hear(desk, MetadataRefused(0, 836))
+    desk.ok(desk.request(target="oldest"))
+    transaction = desk.take()
+    desk.ok()
+    desk.commit(transaction)
+
+    assert [each.outcome.command_id for each in desk.take().outcomes][:2] == ["earlier", "later"]
 
 
 def test_refused_metadata_of_a_partition_that_has_gone_only_aborts() -> None:
@@ -298,6 +318,22 @@ def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partiti
     desk.publish()
 
     assert desk.paused == set()
+
+
+def test_a_record_that_would_fit_now_does_not_overtake_those_that_wait_to_fit() -> None:
+    """
+    What it overtakes would be taken for done.
+    """
+    desk = Desk(0, 1, max_open_bytes=3_000)
+    desk.receive(ban("u"), unban("u"))
+    desk.receive(kick("u", room="first", command_id="first"), partition=1)
+    assert desk.paused == {1}
+    desk.revoking(0)
+    desk.receive(kick("u", room="second", command_id="second"), partition=1)
+    desk.revoked(0)
+    desk.ok()
+
+    assert [desk.status(each) for each in ("first", "second")] == ["succeeded", "succeeded"]
 
 
 def test_memory_is_bounded() -> None:

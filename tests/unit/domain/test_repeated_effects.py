@@ -179,6 +179,19 @@ def test_a_refused_command_between_does_not_make_the_effect_new() -> None:
     assert desk.status("again") == "duplicate"
 
 
+def test_an_effect_counts_for_no_longer_than_the_setting_says() -> None:
+    desk = Desk(effect_window=5.0)
+    desk.receive(unban("u"))
+    desk.ok()
+    desk.wait(4.75)
+    desk.receive(unban("u"))
+    assert desk.out == []
+    desk.wait(0.5)
+    desk.receive(unban("u"))
+
+    assert len(desk.out) == 1
+
+
 def test_of_an_earlier_assignment_nothing_is_known_of_effects() -> None:
     """
     Another owner may have changed the state since.

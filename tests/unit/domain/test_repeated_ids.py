@@ -2,6 +2,7 @@
 #
 # What is known of ids is proven in test_dedupe.py; a repeat that comes too late in test_expired_repeats.py.
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from tests.unit.domain.desk import SETTLING, WALL, Desk, ban, kick, unban
 from worker.domain.contract.times import rfc3339
 from worker.domain.progress.dedupe import known_of, remembered
+from worker.domain.progress.work import Work
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
@@ -337,6 +339,56 @@ def test_an_id_is_forgotten_after_so_many_outcomes_of_its_partition() -> None:
     desk.receive(kick("u", command_id="a"))
 
     assert len(desk.out) == 1
+
+
+def test_a_rejected_command_counts_as_an_outcome_of_its_partition() -> None:
+    """
+    A restoration counts records, and what is remembered must not depend on who remembers it.
+    """
+    desk = Desk(restore_records=2)
+    desk.receive(kick("u", command_id="a"))
+    desk.ok()
+    desk.receive(kick("u", command_id="b", bogus=1), kick("u", command_id="c", bogus=1))
+    desk.publish()
+    desk.receive(kick("u", command_id="a"))
+
+    assert len(desk.out) == 1
+
+
+def test_an_id_that_is_too_old_takes_no_memory() -> None:
+    desk = Desk(dedupe_window=100.0)
+    desk.receive(kick("u"))
+    desk.ok()
+    desk.publish()
+    assert [each.known_ids for each in desk.engine.snapshot(desk.now).partitions] == [1]
+    desk.wait(102.0)
+
+    assert [each.known_ids for each in desk.engine.snapshot(desk.now).partitions] == [0]
+
+
+def works() -> int:
+    """
+    How many commands are in memory.
+    """
+    gc.collect()
+    return sum(isinstance(each, Work) for each in gc.get_objects())
+
+
+def test_of_a_stream_of_repeats_each_keeps_only_the_one_before_it() -> None:
+    """
+    With always one of them open, all of them would be kept for ever.
+    """
+    desk = Desk()
+    desk.receive(kick("u", command_id="c"))
+    desk.ok()
+    before = works()
+    for _ in range(100):
+        transaction = desk.take()
+        desk.receive(kick("u", command_id="c"))
+        desk.commit(transaction)
+
+    assert desk.engine.open == 1
+    assert works() <= before + 1
 
 
 def test_an_id_counts_for_its_own_partition_only() -> None:
