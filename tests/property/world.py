@@ -298,9 +298,9 @@ class World:
         """
         The publisher is free, and asks what there is to publish.
         """
-        transaction = self.engine.transaction(self.now)
+        transaction = self.engine.transaction()
         if transaction is not None:
-            assert self.engine.transaction(self.now) is None, "two transactions at a time"
+            assert self.engine.transaction() is None, "two transactions at a time"
             assert transaction.commits
             for number in transaction.commits:
                 assert number in self.owned

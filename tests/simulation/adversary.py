@@ -230,7 +230,7 @@ class Adversary(RuleBasedStateMachine):
         """
         A transaction begins.
         """
-        transaction = self.player.engine.transaction(self.now)
+        transaction = self.player.engine.transaction()
         if transaction is not None:
             self.player.transaction = (transaction, self.story.kafka.claim(transaction))
 

@@ -198,7 +198,7 @@ class Replica:
     def _publish(self) -> None:
         if self._publishing or not self.alive:
             return
-        transaction = self.engine.transaction(self._clockwork.now)
+        transaction = self.engine.transaction()
         if transaction is None:
             return
         self._publishing = True

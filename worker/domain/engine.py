@@ -154,7 +154,7 @@ class Engine:
 
     # What happens to results
 
-    def transaction(self, now: float) -> "Transaction | None":  # noqa: ARG002 - every event tells its time
+    def transaction(self) -> "Transaction | None":
         """
         What shall be published next, in one transaction; None if there is nothing, or one is under way.
         """

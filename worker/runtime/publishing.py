@@ -72,7 +72,7 @@ class Publishing:
             if unpublished and self._timer is None:
                 self._timer = self._loop.call_at(self._began + INTERVAL, self._due)
             return
-        transaction = self._engine.transaction(now)
+        transaction = self._engine.transaction()
         if transaction is not None:
             self.is_busy = True
             self._began = now

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from TLSSigAPIv2 import TLSSigAPIv2
 
+from worker.domain.contract.codes import LOCK_SECONDS
 from worker.domain.effects import Notice
 from worker.errors import SignatureError
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 FORCED_EVERY: Final = 5.0
 """Seconds between two forced renewals with one key: bad signatures must not come in a hot loop (70050 locks the app)."""
-LOCK: Final = 60.0
-"""Seconds that Tencent locks an app after too many bad signatures (70050)."""
 SHORTEST_LIFE: Final = 60.0
 LONGEST_LIFE: Final = 50 * 365 * 86_400.0
 """Tencent's own limit."""
@@ -126,7 +125,7 @@ class Signer:
 
     def lock(self) -> None:
         """
-        Tencent answered 70050: no forced renewal for ``LOCK`` seconds, then one at once.
+        Tencent answered 70050: no forced renewal for ``LOCK_SECONDS``, then one at once.
         """
         self._locked_at = self._timer()
 
@@ -178,7 +177,7 @@ class Signer:
         return not 0.0 <= self.age() < self._app.lifetime / 2
 
     def _locked(self) -> bool:
-        return self._locked_at is not None and self._timer() - self._locked_at < LOCK
+        return self._locked_at is not None and self._timer() - self._locked_at < LOCK_SECONDS
 
     def _may_force(self) -> bool:
         return self._forced_at is None or self._timer() - self._forced_at >= FORCED_EVERY

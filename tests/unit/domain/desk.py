@@ -309,7 +309,7 @@ class Desk:
         """
         The next transaction, which must have something.
         """
-        transaction = self.engine.transaction(self.now)
+        transaction = self.engine.transaction()
         assert transaction is not None
         return transaction
 
@@ -344,7 +344,7 @@ class Desk:
         Everything that can be published is. Returns the new outcomes.
         """
         before = len(self.told.outcomes)
-        while (transaction := self.engine.transaction(self.now)) is not None:
+        while (transaction := self.engine.transaction()) is not None:
             self.commit(transaction)
         return self.told.outcomes[before:]
 

@@ -323,7 +323,7 @@ def test_a_result_that_waits_to_be_published_is_forgotten_when_its_partition_goe
     desk.revoked(0)
 
     assert desk.engine.unpublished == 0
-    assert desk.engine.transaction(desk.now) is None
+    assert desk.engine.transaction() is None
 
 
 def test_a_paused_partition_is_not_resumed_while_it_goes() -> None:

@@ -4,7 +4,7 @@
 import pytest
 
 from tests.unit.tencent.bench import DAY, KEY, OTHER_KEY, Bench, made_with, renew, write_key
-from worker.tencent.usersig import LOCK
+from worker.domain.contract.codes import LOCK_SECONDS
 
 # The lock of 70050
 
@@ -13,7 +13,7 @@ def test_nothing_is_signed_by_force_while_the_app_is_locked_and_then_at_once(ben
     first = bench.serial
     bench.signer.lock()
 
-    bench.clock.passes(LOCK - 1)
+    bench.clock.passes(LOCK_SECONDS - 1)
     assert bench.signer.refused(first)
     bench.signer.probe()
     assert bench.serial == first
@@ -26,10 +26,10 @@ def test_nothing_is_signed_by_force_while_the_app_is_locked_and_then_at_once(ben
 def test_each_further_lock_starts_the_minute_anew(bench: Bench) -> None:
     first = bench.serial
     bench.signer.lock()
-    bench.clock.passes(LOCK - 1)
+    bench.clock.passes(LOCK_SECONDS - 1)
     bench.signer.lock()
 
-    bench.clock.passes(LOCK - 1)
+    bench.clock.passes(LOCK_SECONDS - 1)
     assert bench.serial == first
     bench.clock.passes(1)
     assert bench.serial == first + 1
@@ -39,7 +39,7 @@ def test_a_wall_clock_that_is_set_does_not_lengthen_the_lock(bench: Bench) -> No
     first = bench.serial
     bench.signer.lock()
 
-    bench.clock.passes(LOCK)
+    bench.clock.passes(LOCK_SECONDS)
     bench.clock.wall -= 10 * DAY
 
     assert bench.serial == first + 1
@@ -132,7 +132,7 @@ def test_a_new_key_waits_for_the_end_of_a_lock(filed: Bench) -> None:
     assert not filed.signer.outdated(first)
     filed.signer.probe()
     assert filed.serial == first
-    filed.clock.passes(LOCK)
+    filed.clock.passes(LOCK_SECONDS)
 
     assert made_with(filed.signer.signature().value, OTHER_KEY)
 
@@ -140,7 +140,7 @@ def test_a_new_key_waits_for_the_end_of_a_lock(filed: Bench) -> None:
 def test_what_is_signed_after_a_lock_is_signed_with_the_key_of_then(filed: Bench) -> None:
     filed.signer.lock()
     write_key(filed, OTHER_KEY)
-    filed.clock.passes(LOCK)
+    filed.clock.passes(LOCK_SECONDS)
 
     assert made_with(filed.signer.signature().value, OTHER_KEY)
 

@@ -261,9 +261,8 @@ class Answers:
         if of_platform and (len(targets) >= UNKNOWN_TARGETS or lane.halted_by is not None):
             self._halting.fatal(flight, try_, now)
         elif flight.number < UNKNOWN_TRIES:
-            self._dispatch.back(
-                flight, now
-            )  # a probe, or an outage or a halt came between: the others are yet to come
+            # A probe, or an outage or a halt came between: the other tries are yet to come.
+            self._dispatch.back(flight, now)
         elif of_platform:
             self._refused(flight, try_, now)
         else:

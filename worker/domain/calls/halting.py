@@ -4,7 +4,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.codes import Verdict, is_platform, mend
+from worker.domain.contract.codes import LOCK_SECONDS, Verdict, is_platform, mend
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from worker.domain.calls.targets import Target
     from worker.domain.effects import Try
 
-LOCKED_FOR: Final = 60.0
-"""70050: after too many bad signatures nothing of the app is accepted for a minute."""
 HELD_FOR: Final = 5.0
 """A single target without permission, and no success of another one for so long: then it is the configuration."""
 HELD_TARGETS: Final = 2
@@ -38,9 +36,9 @@ class Halting:
         """
         Too many bad signatures: nothing of the app goes for a while.
         """
-        flight.lane.app.locked_until = now + LOCKED_FOR
+        flight.lane.app.locked_until = now + LOCK_SECONDS
         self._dispatch.notice(
-            "app.locked", "error", flight.lane, error_code=try_.error_code, seconds=LOCKED_FOR
+            "app.locked", "error", flight.lane, error_code=try_.error_code, seconds=LOCK_SECONDS
         )
         self._dispatch.back(flight, now)
 
@@ -70,9 +68,8 @@ class Halting:
         if shown_at is not None and now <= shown_at + PROOF_FOR and lane.halted_by is None:
             if try_.sent_at >= shown_at:
                 return True
-            self._dispatch.back(
-                flight, now
-            )  # it was under way when the fault was shown: once more, like the others
+            # It was under way when the fault was shown: once more, like the others.
+            self._dispatch.back(flight, now)
             return False
         if try_.sent_at < lane.halts.resumed_at:
             self._dispatch.back(flight, now)

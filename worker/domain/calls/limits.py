@@ -49,10 +49,10 @@ class Permits:
         self._window = window
         self._window_from_send = window_from_send
         self._returns: deque[tuple[float, bool]] = deque()
-        self._accepted = (
-            0  # of those in `_returns`: answered within the last window, and not refused for their number
-        )
-        self._ceiling: float | None = None  # None: never throttled, or recovered
+        # Of those in `_returns`: answered within the last window, and not refused for their number.
+        self._accepted = 0
+        # None: never throttled, or recovered.
+        self._ceiling: float | None = None
         self._ceiling_at = 0.0
         self._lowered_at = float("-inf")
 

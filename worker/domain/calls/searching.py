@@ -85,9 +85,8 @@ class Searching:
     def _search_on(self, flight: "Flight", search: "Search[Member]", now: float) -> None:
         lane, target = flight.lane, flight.target
         if lane.is_blocked or target.held_at is not None:
-            flight.search = (
-                search  # no call may wait for a permit now: those still suspected go back, as after a recall
-            )
+            # No call may wait for a permit now: those still suspected go back, as after a recall.
+            flight.search = search
             self._dispatch.back(flight, now)
         else:
             # Where a member alone had the same code, and nothing has passed since, it may be the target's: a second one tells.

@@ -92,6 +92,9 @@ _CLIENT_ERRORS: Final[dict[int, Verdict]] = {
 }
 """HTTP's own refusals. Any other is a wrong address or a proxy: the configuration's fault, unless another target passes."""
 
+LOCK_SECONDS: Final = 60.0
+"""70050: after too many bad signatures nothing of the app is accepted for so long."""
+
 ALREADY: Final[dict[tuple[str, int], str]] = {
     ("room.kick_user_out", 100005): "the user is not in the room",
     ("group.ban_group_member", 100016): "the user is banned already",

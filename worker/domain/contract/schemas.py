@@ -1,7 +1,7 @@
 # The JSON Schemas (draft 2020-12) of commands and outcomes, made from the types that read and write them, from the table
 # of fields and from the table of actions.
 #
-# Values only: `python -m worker.cli.schemas` writes them to config/, and a test fails when those are stale.
+# Values only: `make docs` writes them to config/, and a test fails when those are stale.
 
 import json
 import re

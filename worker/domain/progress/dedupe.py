@@ -2,7 +2,7 @@
 # one of each member, for a minute). Both are bounded by count and by age.
 #
 # Ids and their restoration go through one door, `Ids.remember`, so memory and restoration cannot disagree.
-# What the engine does about a repeat is decided in engine.py; here is only what is known.
+# What becomes of a repeat is decided in lines.py; here is only what is known.
 
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, Protocol
