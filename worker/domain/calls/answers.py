@@ -82,18 +82,13 @@ class Answers:
 
     def may_retry(self, flight: "Flight", now: float) -> bool:
         """
-        Whether the call may be tried again after its last try, whose verdict allows it.
+        Whether the call may be tried again after its last try, whose verdict allows it. If not, it is ending: what ends by
+        itself is not taken back.
         """
-        lane, try_ = flight.lane, flight.last
-        if flight.probe or lane.is_blocked or flight.target.held_at is not None or try_ is None:
-            return False
-        if all(member.work.dropped for member in flight.members):
-            return False
-        if try_.verdict is Verdict.UNKNOWN:
-            return flight.number < UNKNOWN_TRIES
-        if try_.verdict in _NEVER_COUNTS:
-            return True
-        return not any(self._is_spent(member, lane, now) for member in flight.members)
+        may = self._is_worth_a_try(flight, now)
+        if not may:
+            flight.phase = Phase.ENDING
+        return may
 
     def answered(self, flight: "Flight", now: float) -> None:
         """
@@ -116,6 +111,18 @@ class Answers:
         for lane in self._dispatch.lanes:
             if lane.held:
                 self._halting.check(lane, now)
+
+    def _is_worth_a_try(self, flight: "Flight", now: float) -> bool:
+        lane, try_ = flight.lane, flight.last
+        if flight.probe or lane.is_blocked or flight.target.held_at is not None or try_ is None:
+            return False
+        if all(member.work.dropped for member in flight.members):
+            return False
+        if try_.verdict is Verdict.UNKNOWN:
+            return flight.number < UNKNOWN_TRIES
+        if try_.verdict in _NEVER_COUNTS:
+            return True
+        return not any(self._is_spent(member, lane, now) for member in flight.members)
 
     # Every try
 
