@@ -147,6 +147,26 @@ def test_under_an_open_breaker_what_is_started_is_given_up_at_once() -> None:
     assert desk.engine.idle
 
 
+def test_what_comes_after_one_that_is_given_up_is_left_with_it() -> None:
+    """
+    The next owner bans the user again: an unban that it believes to be done would be undone.
+    """
+    desk = Desk()
+    desk.receive(ban(*users(21), command_id="earlier"))
+    rest, first = sorted(desk.out, key=lambda request: len(request.users))
+    desk.ok(first)
+    desk.receive(unban("u0", command_id="later"), *(ban("x", group=f"g{number}") for number in range(4)))
+    for number in range(4):
+        desk.refuse_connection(desk.request(target=f"g{number}"))
+    desk.revoking(0)
+    desk.refuse_connection(rest)
+    assert "breaker.opened" in desk.events()
+    desk.ok(desk.request("unban"))
+
+    assert desk.publish() == []
+    assert desk.engine.quiet([0])
+
+
 def test_under_a_halt_what_is_started_is_given_up_at_once() -> None:
     desk = Desk()
     desk.receive(ban("u"))

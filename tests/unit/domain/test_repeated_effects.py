@@ -186,7 +186,7 @@ def test_an_effect_counts_for_no_longer_than_the_setting_says() -> None:
     desk.wait(4.75)
     desk.receive(unban("u"))
     assert desk.out == []
-    desk.wait(0.5)
+    desk.be_busy(0.5)
     desk.receive(unban("u"))
 
     assert len(desk.out) == 1

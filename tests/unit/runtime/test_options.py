@@ -1,0 +1,166 @@
+# Every setting reaches the part that it is for, and none reaches another's place: a promise that is proven in a part holds
+# only with the value that the operator wrote.
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.unit.settings.writing import KEY, load, minimal
+from worker.broker.options import KafkaOptions
+from worker.broker.topics import Topic, TopicsReport
+from worker.domain.contract.outcomes import Worker
+from worker.domain.rules import Rules
+from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
+from worker.tencent.options import App, HttpOptions
+
+WORKER: Final = Worker("worker-0", "1.0")
+BAN: Final = "group_open_http_svc/ban_group_member"
+EVERYTHING: Final[dict[str, Any]] = {
+    "kafka": {
+        "bootstrap_servers": ["one:9092", "two:9092"],
+        "group_id": "group",
+        "command_topics": ["commands"],
+        "outcome_topic": "outcomes",
+        "dead_letter_topic": "letters",
+        "instance_id": "replica-3",
+        "start": "2030-01-01T00:00:00Z",
+        "max_gap": 1234,
+        "handover_seconds": 4,
+        "cloudevents_headers": True,
+        "common": {"security_protocol": "PLAINTEXT"},
+        "consumer": {
+            "session_timeout_ms": 20_000,
+            "heartbeat_interval_ms": 2_000,
+            "max_poll_interval_ms": 200_000,
+        },
+        "producer": {"linger_ms": 7},
+    },
+    "tencent": {
+        "apps": {
+            "main": {"sdk_app_id": 1, "identifier": "admin", "secret_key": KEY, "region": "seoul"},
+            "second": {
+                "sdk_app_id": 2,
+                "identifier": "root",
+                "secret_key": KEY,
+                "base_url": "https://second.example",
+            },
+        },
+        "default_app": "second",
+        "protected_users": ["moderator"],
+    },
+    "limits": {"calls_per_second": 150, "per_endpoint": {BAN: 180}},
+    "batching": {"max_wait_seconds": 2.5, "reasons": "any"},
+    "dedupe": {
+        "window_seconds": 1800,
+        "restore_records": 2500,
+        "effect_window_seconds": 30,
+        "supersede": False,
+    },
+    "http": {"timeout_seconds": 8, "max_connections": 190},
+    "retry": {"max_attempts": 6, "max_wait_seconds": 9, "give_up_after_seconds": 300},
+}
+RULES: Final = Rules(
+    topic="commands",
+    partitions=12,
+    apps={"main": "admin", "second": "root"},
+    default_app="second",
+    worker=WORKER,
+    protected_users=frozenset({"moderator"}),
+    default_calls_per_second=150,
+    calls_per_second={BAN: 180},
+    window=1.0,
+    window_from_send=False,
+    max_wait=2.5,
+    reasons_matter=False,
+    dedupe_window=1800.0,
+    restore_records=2500,
+    effect_window=30.0,
+    supersede=False,
+    max_attempts=6,
+    give_up_after=300.0,
+    max_gap=1234,
+)
+
+
+def test_the_engine_works_by_the_settings() -> None:
+    assert rules_of(load(EVERYTHING), "commands", 12, WORKER) == RULES
+
+
+def test_a_window_from_the_sending_has_the_margin_and_one_from_the_answer_needs_none() -> None:
+    limits = {**EVERYTHING["limits"], "window_margin_ms": 250}
+    from_answer = load({**EVERYTHING, "limits": limits})
+    from_send = load({**EVERYTHING, "limits": {**limits, "window_from": "send"}})
+
+    assert rules_of(from_answer, "commands", 12, WORKER) == RULES
+    assert rules_of(from_send, "commands", 12, WORKER) == replace(RULES, window=1.25, window_from_send=True)
+
+
+def test_the_broker_works_by_the_settings() -> None:
+    assert kafka_options(load(EVERYTHING), "name") == KafkaOptions(
+        bootstrap_servers="one:9092,two:9092",
+        group_id="group",
+        command_topic="commands",
+        outcome_topic="outcomes",
+        dead_letter_topic="letters",
+        client_name="name",
+        instance_id="replica-3",
+        start=datetime(2030, 1, 1, tzinfo=UTC),
+        handover=4.0,
+        session_timeout=20.0,
+        heartbeat_interval=2.0,
+        max_poll_interval=200.0,
+        restore_records=2500,
+        restore_window=1800.0,
+        cloudevents_headers=True,
+        common={"security_protocol": "PLAINTEXT"},
+        consumer=EVERYTHING["kafka"]["consumer"],
+        producer={"linger_ms": 7},
+    )
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_beginning_may_be_a_word(start: str) -> None:
+    assert kafka_options(load(minimal(kafka={"start": start})), "name").start == start
+
+
+def test_the_client_works_by_the_settings() -> None:
+    settings = load(EVERYTHING)
+
+    assert http_options(settings) == HttpOptions(timeout=8.0, max_connections=190, max_wait=9.0)
+    assert apps_of(settings) == [
+        App("main", 1, "admin", "https://adminapikr.im.qcloud.com", secret_key=KEY),
+        App("second", 2, "root", "https://second.example", secret_key=KEY),
+    ]
+
+
+def test_a_key_in_a_file_is_left_to_the_client_to_read(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    (app,) = apps_of(load(minimal(app={"secret_key": None, "secret_key_file": str(file)})))
+
+    assert (app.secret_key, app.secret_key_file) == (None, file)
+
+
+def test_there_are_as_many_connections_as_permits_if_nothing_else_is_said() -> None:
+    settings = load(minimal(limits={"calls_per_second": 150, "per_endpoint": {BAN: 180}}))
+
+    assert http_options(settings).max_connections == 180
+
+
+def test_a_replica_is_called_by_its_instance_id() -> None:
+    assert worker_name(load(EVERYTHING)) == "replica-3"
+
+
+def test_a_limit_below_the_partitions_does_not_fit() -> None:
+    """
+    Each partition owns a slice of the quota: one with an empty slice would never be worked on.
+    """
+    settings = load({**EVERYTHING, "limits": {"calls_per_second": 12, "per_endpoint": {BAN: 11}}})
+    topics = [Topic(name, 12) for name in ("commands", "outcomes", "letters")]
+
+    found = misfits(settings, kafka_options(settings, "name"), TopicsReport(*topics))
+
+    assert [(problem.name, problem.value) for problem in found] == [(f"limits.per_endpoint.{BAN}", 11)]
