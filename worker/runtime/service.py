@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from worker.runtime.metrics import Metrics
 
 NEVER: Final = float("inf")
+BEYOND_THE_END: Final = (
+    "the group has read partition {partition} up to offset {offset}, and it ends before: its topic was made anew, or has lost "
+    "records; stop all replicas, set the group's offsets (kafka-consumer-groups --reset-offsets), start them again"
+)
 TICK: Final = 0.002
 """The shortest time between two ticks. The loop's timers go by milliseconds: nearer ones would come early, and spin."""
 
@@ -166,18 +170,7 @@ class Service:
         """
         Why the worker is not ready (None: it is, unless something is halted), and what is halted.
         """
-        if self._refusal is not None:
-            return self._refusal, self._engine.halts
-        if self._stopping:
-            return "stopping", self._engine.halts
-        if time.monotonic() >= self._consumer.fence():
-            return (
-                "not a member of the consumer group: it has not joined yet, or Kafka is away",
-                self._engine.halts,
-            )
-        if self._epochs.keys() - self._begun:
-            return "partitions are being restored", self._engine.halts
-        return None, self._engine.halts
+        return self._unready(), self._engine.halts
 
     def snapshot(self) -> "Snapshot":
         """
@@ -194,6 +187,15 @@ class Service:
         self._publishing.close()
         await self._flights.aclose()
         self._restoring.close()
+
+    def _unready(self) -> str | None:
+        if self._refusal is not None:
+            return self._refusal
+        if self._stopping:
+            return "stopping"
+        if time.monotonic() >= self._consumer.fence():
+            return "not a member of the consumer group: it has not joined yet, or Kafka is away"
+        return "partitions are being restored" if self._epochs.keys() - self._begun else None
 
     # Partitions.
 
@@ -256,10 +258,7 @@ class Service:
         self._log("offset.out_of_range", partition=partition, was=was, now=now, lost=max(0, now - was))
         if now < was:
             # Else what stands below, which nobody has read, would be taken for done, in silence.
-            self.refuse(
-                f"the group has read partition {partition} up to offset {was}, and it ends before: its topic was made anew, or has "
-                "lost records; stop all replicas, set the group's offsets (kafka-consumer-groups --reset-offsets), start them again"
-            )
+            self.refuse(BEYOND_THE_END.format(partition=partition, offset=was))
 
     # Commands.
 
