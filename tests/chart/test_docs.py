@@ -25,7 +25,7 @@ def _quickstart() -> list[str]:
     section = _readme().partition("## From an empty cluster to a running release")[2].partition("\n## ")[0]
     block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert block
-    return block.group(1).strip().splitlines()
+    return block.group(1).strip().replace("\\\n", "").splitlines()
 
 
 def test_the_table_of_values_is_what_values_yaml_makes() -> None:
