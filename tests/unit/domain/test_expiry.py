@@ -4,7 +4,7 @@ from math import ceil
 
 import pytest
 
-from tests.unit.domain.desk import SETTLING, WALL, Desk, ban, kick, unban
+from tests.unit.domain.desk import SETTLING, WALL, Desk, ban, kick, unban, users
 from worker.domain.contract.times import rfc3339
 
 BEGIN = WALL + SETTLING
@@ -58,6 +58,19 @@ def test_a_retry_that_comes_too_late_is_not_sent() -> None:
     assert desk.out == []
     assert desk.recalled == [desk.sent[0].call_id]
     assert desk.status("c") == "expired"
+
+
+def test_a_call_whose_time_is_over_takes_no_permit_from_the_next() -> None:
+    desk = Desk(default_calls_per_second=1)
+    desk.receive(kick("u", room="first"))
+    late = kick(*users(21), room="late", command_id="late", not_after=rfc3339(desk.wall + 1.5))
+    desk.receive(late, kick("u", room="next"))
+    desk.ok()
+    desk.be_busy(2.0)
+    desk.fetch([])
+
+    assert [each.target for each in desk.out] == ["next"]
+    assert desk.status("late") == "expired"
 
 
 def test_only_those_whose_time_is_over_leave_a_call() -> None:

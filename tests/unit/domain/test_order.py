@@ -132,7 +132,7 @@ def test_a_different_effect_waits_three_seconds_after_a_try_of_unknown_end() -> 
     assert desk.status("ban") == "failed"
     desk.wait(2.75)
     assert desk.out == []
-    desk.wait(0.25)
+    desk.wait(0.75)
     assert [(each.action, each.at) for each in desk.out] == [("unban", ended_at + 3.0)]
 
 
