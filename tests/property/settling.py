@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MOST_ROUNDS: Final = 400
 """Each lets the engine's timer go off once, so at most a second passes; locks last a minute, probes of halts wait half of one."""
+ROUNDS_PER_RECORD: Final = 4
+"""Where only one command fits into the memory, and two calls a second may go, each takes so many rounds for itself."""
 LULL: Final = 80
 """Seconds after which no effect, delay or expiry may be held any more."""
 FEW: Final = 130
@@ -46,7 +48,8 @@ def settle_everything(world: "World") -> None:
     for number in range(len(world.topic.partitions)):
         if number not in world.owned:
             world.assign(number)
-    for _ in range(MOST_ROUNDS):
+    records = sum(len(partition.records) for partition in world.topic.partitions)
+    for _ in range(MOST_ROUNDS + ROUNDS_PER_RECORD * records):
         for number in world.owned:
             world.fetch(number, 20)
         answer_all(world)

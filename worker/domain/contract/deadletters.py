@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import cut
+from worker.domain.contract.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.domain.contract.records import Record
 
 SMALLEST_LIMIT: Final = 4096
 """Bytes. What a dead letter of ours needs when all that was its record's is left out, topics with long names included."""
@@ -35,7 +35,7 @@ class DeadLetter(Struct, frozen=True):
 
     """
 
-    record: "Record"
+    record: Record
     topic: str
     outcome_id: str
     error_code: str
