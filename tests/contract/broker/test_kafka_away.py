@@ -163,7 +163,8 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
         return _LostAnswer(error)
 
     monkeypatch.setattr(internals, "begin_commit", answer_lost)
-    transaction = transaction_of([outcome_for(0, 1)], {0: Commit(2, "x")})
+    # The offset stays where it was, as above an open command: the metadata alone tells of the commit.
+    transaction = transaction_of([outcome_for(0, 1)], {0: Commit(1, "x")})
 
     first = member.publish(transaction)
     seen = len(own_cluster.outcomes(0))

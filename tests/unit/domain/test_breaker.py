@@ -219,6 +219,21 @@ def test_an_outage_is_no_attempt_of_anybody() -> None:
     assert {desk.status(f"g{number}") for number in range(5)} == {"succeeded"}
 
 
+def test_whose_last_try_is_the_one_that_shows_the_outage_is_kept() -> None:
+    desk = Desk(max_attempts=1)
+    desk.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
+    first, second = desk.out
+    desk.code(first, 10002)
+    assert desk.status("a") == "failed"
+    desk.code(second, 10002)
+    assert desk.events() == ["breaker.opened"]
+    assert desk.is_open("b")
+    desk.wait(1.0)
+    desk.ok()
+
+    assert desk.status("b") == "succeeded"
+
+
 def test_the_time_to_give_up_stands_still_in_an_outage() -> None:
     desk = down(give_up_after=10.0)
     desk.wait(100.0)

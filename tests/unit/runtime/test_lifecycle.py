@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.unit.runtime.playing import DEADLINE, World, play, settled, until
 from tests.unit.settings.writing import load, minimal
 from worker.errors import BrokerError, SettingsError
 from worker.runtime.http import Server
-from worker.runtime.lifecycle import Stop, StoppedEarlyError, unless_stopped
+from worker.runtime.lifecycle import FAILED, Stop, StoppedEarlyError, drain, unless_stopped
 from worker.runtime.wiring import listening
 
 
@@ -81,3 +82,49 @@ def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
 
         with pytest.raises(SettingsError, match=rf"server\.port = {port}: .*in use"):
             asyncio.run(listening(server, settings))
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    async def two(stop: Stop) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await stop.wait() == "SIGTERM"
+        assert codes == []
+        os.kill(os.getpid(), signal.SIGINT)
+        await until(lambda: bool(codes))
+
+    run(two)
+
+    assert codes == [FAILED]
+
+
+def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:
+    async def scene(world: World) -> None:
+        world.engine.busy, world.engine.open = {3}, 2
+
+        assert await asyncio.wait_for(drain(world.service, 0.01), DEADLINE) == 2
+        assert not world.service.drained.is_set()
+
+    play(scene)
+
+
+def test_a_drain_ends_when_all_is_done_or_the_worker_cannot_go_on() -> None:
+    async def scene(world: World) -> None:
+        world.engine.busy = {3}
+        first = asyncio.ensure_future(drain(world.service, 60.0))
+        await settled()
+        assert not first.done()
+        world.engine.busy = set()
+        world.move()
+        assert await asyncio.wait_for(first, DEADLINE) == 0
+
+    async def fault(world: World) -> None:
+        world.engine.busy = {3}
+        ended = asyncio.ensure_future(drain(world.service, 60.0))
+        world.service.failed(BrokerError("the poll thread has ended"))
+        await asyncio.wait_for(ended, DEADLINE)
+
+    play(scene)
+    play(fault)
