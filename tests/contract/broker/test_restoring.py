@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 
 from tests.contract.broker.rig import (
     Cluster,
@@ -142,6 +142,29 @@ def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
 
     assert told == ["last"]
     assert time.monotonic() - began >= 1.0
+
+
+@pytest.mark.kafka
+def test_what_is_committed_while_a_partition_is_restored_is_below_its_position_only_if_its_id_is_known(
+    real_cluster: RealCluster, join: "Join", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The outcomes are read after the offset: else an offset could stand above an outcome that nobody remembers.
+    """
+    member = join(real_cluster)
+    member.publish_for(0, 0)
+    committed = KafkaConsumer.committed
+
+    def just_before(reader: KafkaConsumer, *arguments: Any, **named: Any) -> Any:
+        monkeypatch.undo()
+        member.publish_for(0, 1)
+        return committed(reader, *arguments, **named)
+
+    monkeypatch.setattr(KafkaConsumer, "committed", just_before)
+    restored = member.restorer.restore(0)
+
+    assert restored.position == 2
+    assert len(restored.known) == 2
 
 
 @pytest.mark.kafka

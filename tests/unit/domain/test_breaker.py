@@ -219,6 +219,22 @@ def test_an_outage_is_no_attempt_of_anybody() -> None:
     assert {desk.status(f"g{number}") for number in range(5)} == {"succeeded"}
 
 
+def test_an_endpoint_that_answers_with_retry_codes_only_is_down_for_as_long_as_it_does() -> None:
+    desk = Desk(max_attempts=2)
+    desk.receive(ban("u", group="a"), ban("u", group="b"))
+    for request in list(desk.out):
+        desk.code(request, 10002)
+    for _ in range(5):
+        desk.wait(6.0)
+        desk.code(desk.request(), 10002)
+        assert desk.limited_by("ban") == "breaker"
+    desk.wait(6.0)
+    desk.ok()
+    desk.ok()
+
+    assert [each.status.value for each in desk.publish()] == ["succeeded", "succeeded"]
+
+
 def test_whose_last_try_is_the_one_that_shows_the_outage_is_kept() -> None:
     desk = Desk(max_attempts=1)
     desk.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
@@ -259,6 +275,20 @@ def test_a_member_is_given_up_after_so_long() -> None:
     assert error is not None
     assert error.code == "no_answer"
     assert desk.result("c", "u").error_info == "connect"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN, Verdict.UNSENT])
+def test_nobody_is_given_up_for_what_is_no_members_fault(verdict: Verdict) -> None:
+    desk = Desk(give_up_after=10.0, max_attempts=1)
+    desk.receive(ban("u", command_id="c"))
+    desk.wait(10.25)
+    desk.end(desk.request(), verdict)
+    assert desk.waiting
+    desk.wait(2.0)
+    desk.ask()
+    desk.ok()
+
+    assert desk.status("c") == "succeeded"
 
 
 def test_without_a_time_to_give_up_only_attempts_end_it() -> None:
