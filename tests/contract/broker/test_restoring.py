@@ -153,7 +153,7 @@ def test_what_is_committed_while_a_partition_is_restored_is_below_its_position_o
     """
     member = join(real_cluster)
     member.publish_for(0, 0)
-    committed = KafkaConsumer.committed
+    committed: Any = KafkaConsumer.committed
 
     def just_before(reader: KafkaConsumer, *arguments: Any, **named: Any) -> Any:
         monkeypatch.undo()
