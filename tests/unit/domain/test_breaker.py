@@ -277,6 +277,19 @@ def test_a_member_is_given_up_after_so_long() -> None:
     assert desk.result("c", "u").error_info == "connect"
 
 
+def test_the_time_to_give_up_runs_from_the_first_try() -> None:
+    desk = Desk(give_up_after=10.0)
+    desk.receive(ban("u", command_id="c"))
+    for _ in range(2):
+        desk.wait(4.0)
+        desk.refuse_connection(desk.request())
+        desk.ask()
+    desk.wait(2.25)
+    desk.refuse_connection(desk.request())
+
+    assert desk.status("c") == "failed"
+
+
 @pytest.mark.parametrize("verdict", [Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN, Verdict.UNSENT])
 def test_nobody_is_given_up_for_what_is_no_members_fault(verdict: Verdict) -> None:
     desk = Desk(give_up_after=10.0, max_attempts=1)

@@ -164,6 +164,8 @@ def test_the_next_outage_is_probed_quickly_again() -> None:
 
     assert breaker.probe_at == pytest.approx(100.0 + FIRST_PROBE)
     assert breaker.opened == 2
+    breaker.probe_failed(101.0)
+    assert breaker.probe_at == pytest.approx(101.0 + 2 * FIRST_PROBE)
 
 
 def test_time_stands_still_while_it_is_open() -> None:
