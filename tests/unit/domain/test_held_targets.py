@@ -277,6 +277,18 @@ def test_the_proof_of_a_targets_fault_is_good_for_five_seconds() -> None:
     assert desk.engine.halts == []
 
 
+def test_what_was_proven_of_a_target_is_good_until_something_of_it_passes() -> None:
+    desk = held("a")
+    desk.wait(0.25)
+    desk.receive(ban("v", group="b"))
+    desk.ok()
+    desk.ok(desk.request(target="a"))
+    desk.receive(ban("w", group="a", command_id="w"))
+    refuse(desk, "a")
+
+    assert desk.is_open("w")
+
+
 def test_targets_that_were_shown_to_be_at_fault_are_no_witnesses_against_the_endpoint() -> None:
     desk = held("a")
     desk.wait(0.25)
