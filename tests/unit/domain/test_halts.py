@@ -179,14 +179,46 @@ def test_a_success_that_was_under_way_does_not_end_an_apps_halt() -> None:
     assert len(desk.engine.halts) == 1
 
 
+def try_thrice(desk: Desk, code: int) -> None:
+    """
+    All calls that are out get this code at each of their three tries.
+    """
+    for _ in range(3):
+        for request in list(desk.out):
+            desk.code(request, code)
+        for call_id in list(desk.waiting):
+            desk.ask(call_id)
+
+
+def test_unknown_codes_of_two_targets_with_a_success_between_are_their_own() -> None:
+    desk = Desk()
+    desk.receive(ban("u", group="a", command_id="a"))
+    try_thrice(desk, 70999)
+    desk.receive(ban("u", group="b"))
+    desk.ok()
+    desk.receive(ban("u", group="c", command_id="c"))
+    try_thrice(desk, 70999)
+
+    assert desk.engine.halts == []
+    assert [desk.status(each) for each in ("a", "c")] == ["failed", "failed"]
+
+
+def test_an_unknown_code_that_comes_in_a_halt_fails_nobody() -> None:
+    desk = Desk()
+    desk.receive(ban("u", command_id="c"), kick("v"))
+    for _ in range(2):
+        desk.code(desk.request("ban"), 70999)
+        desk.ask()
+    desk.code(desk.request("kick"), FATAL)
+    desk.code(desk.request("ban"), 70999)
+
+    assert desk.is_open("c")
+
+
 def test_an_unknown_code_of_the_platform_from_two_targets_halts_the_app() -> None:
     desk = Desk()
     desk.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
-    for _ in range(3):
-        for request in list(desk.out):
-            desk.code(request, 70999)
-        for call_id in list(desk.waiting):
-            desk.ask(call_id)
+    try_thrice(desk, 70999)
 
     assert [halt.error_code for halt in desk.engine.halts] == [70999]
     assert desk.publish() == []

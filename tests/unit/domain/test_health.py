@@ -258,6 +258,8 @@ def test_what_is_mended_goes_on_and_the_next_halt_begins_anew() -> None:
 
     assert halts.halt(WHY, 50.0)
     assert halts.probe_at == 51.0
+    halts.probed(51.0)
+    assert halts.probe_at == 52.0
 
 
 def test_time_stands_still_while_it_is_halted() -> None:

@@ -209,6 +209,8 @@ def test_an_endpoints_halt_is_ended_by_a_members_refusal_too() -> None:
     desk.code(desk.request(), 10019)
 
     assert desk.engine.halts == []
+    desk.ok()
+    assert [desk.status(each) for each in ("a", "b")] == ["failed", "succeeded"]
 
 
 def test_an_endpoints_probe_without_an_answer_keeps_the_halt() -> None:
