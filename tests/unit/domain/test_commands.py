@@ -75,6 +75,16 @@ def test_every_duration_of_32_bits_is_passed_through(duration: int) -> None:
     assert command({**BAN, "duration": duration}).duration == duration
 
 
+@pytest.mark.parametrize("duration", [0, 1, 2**32 - 1])
+def test_a_duration_is_passed_through_by_the_careful_path_too(duration: int) -> None:
+    """
+    A colon that is written as an escape is what the fast path leaves to it.
+    """
+    value = encoded({**BAN, "duration": duration, "issuer": "detector:7"})
+
+    assert command(value.replace(b"detector:7", b"detector\\u003a7")).duration == duration
+
+
 def test_an_empty_reason_of_a_ban_is_passed_through() -> None:
     assert command({**BAN, "reason": ""}).reason == ""
 

@@ -267,6 +267,21 @@ def test_a_locked_app_sends_nothing_for_a_minute() -> None:
     assert sorted(each.action for each in desk.out) == ["ban", "kick", "live_unban"]
 
 
+def test_a_batch_that_is_refused_in_a_halt_may_be_a_probe_like_any_other() -> None:
+    """
+    Its search cannot go on, and nothing else of the endpoint may be there to be tried.
+    """
+    desk = Desk()
+    desk.receive(ban("u", "v", command_id="c"), kick("w"))
+    desk.code(desk.request("kick"), FATAL)
+    desk.code(desk.request("ban"), 10019)
+    desk.wait(1.0)
+
+    assert [each.users for each in desk.out] == [["u", "v"]]
+    desk.ok()
+    assert desk.status("c") == "succeeded"
+
+
 def test_a_halt_lasts_no_time_of_the_members() -> None:
     desk = Desk(give_up_after=10.0)
     desk.receive(ban("u", command_id="c"), kick("v"))
