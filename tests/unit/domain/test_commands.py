@@ -87,7 +87,7 @@ def test_every_duration_of_32_bits_is_passed_through(duration: int) -> None:
         {"reason": ""},
         {"metadata": {"a": "x" * 4088}},
     ],
-    ids=str,
+    ids=["shortest", "longest", "users", "user", "group", "reason", "no-reason", "metadata"],
 )
 def test_what_is_at_its_limit_passes_the_careful_path_too(limit: dict[str, Any]) -> None:
     """

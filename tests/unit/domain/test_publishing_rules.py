@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.desk import Desk, Record, ban, kick, unban
+from worker.domain.intake import MAX_WARNED_ISSUERS
 from worker.domain.progress.ledger import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
 from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
@@ -300,7 +301,10 @@ def test_nothing_new_is_called_while_too_much_waits_to_be_published() -> None:
     desk.fetch([Record(0, MAX_UNPUBLISHED, b"k", desk.record(ban("u")).value)])
     assert desk.out == []
     assert desk.limited_by("ban") == "publishing"
-    desk.commit(desk.take())
+    transaction = desk.take()
+    desk.wait(1.0)
+    assert desk.out == [], "what is under way is not published yet"
+    desk.commit(transaction)
 
     assert len(desk.out) == 1
 
@@ -356,3 +360,12 @@ def test_a_record_without_a_key_is_carried_out_and_warned_of_once_an_issuer() ->
 
     assert desk.events() == ["record.key_missed"] * 2
     assert desk.engine.snapshot(desk.now).counts.without_key == 3
+
+
+def test_however_many_issuers_send_no_keys_so_many_are_warned_of_and_all_are_counted() -> None:
+    desk = Desk()
+    for issuer in range(MAX_WARNED_ISSUERS + 20):
+        desk.receive(kick("u", room=str(issuer), issuer=str(issuer)), keyed=False)
+
+    assert desk.events() == ["record.key_missed"] * MAX_WARNED_ISSUERS
+    assert desk.engine.snapshot(desk.now).counts.without_key == MAX_WARNED_ISSUERS + 20
