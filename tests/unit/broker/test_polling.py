@@ -1,0 +1,48 @@
+# What the poll thread makes of errors: what passes by itself is told and tried again, anything else ends the worker, and says so.
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kafka import errors
+
+from tests.unit.broker.test_arguments import options
+from worker.broker import consumer as module
+from worker.broker.consumer import Consumer
+
+
+def polled(*ends: Exception | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """
+    What is told while one poll after another ends so; after the last one the consumer is asked to stop.
+    """
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", (0.001, 0.002))
+    told: list[str] = []
+    listener: Any = SimpleNamespace()
+    consumer = Consumer(options(), listener, lambda notice: told.append(notice.event))
+    left = list(ends)
+
+    def step(*_: object) -> None:
+        error = left.pop(0)
+        if not left:
+            consumer.stop()
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(consumer, "_step", step)
+    nobody: Any = None
+    consumer._poll_until_stopped(nobody, nobody)
+    assert left == []
+    return told
+
+
+def test_polls_that_fail_while_brokers_are_away_are_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends = (errors.NodeNotReadyError(), errors.BrokerNotAvailableError(), errors.UnknownBrokerIdError(), None)
+
+    assert polled(*ends, monkeypatch=monkeypatch) == ["kafka.poll_failed"] * 3
+
+
+def test_an_error_that_does_not_pass_by_itself_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.TopicAuthorizationFailedError):
+        polled(errors.TopicAuthorizationFailedError(), None, monkeypatch=monkeypatch)
