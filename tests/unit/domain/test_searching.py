@@ -456,3 +456,15 @@ def test_an_unknown_code_of_the_platform_from_one_target_refuses_the_call() -> N
 
     assert desk.results("c") == {"u": "failed", "v": "failed"}
     assert desk.engine.halts == []
+
+
+def test_where_most_members_are_bad_each_is_soon_asked_for_alone() -> None:
+    """
+    Searching whole batches for them would cost almost three calls a member.
+    """
+    desk = Desk()
+    desk.receive_together(*(kick(user) for user in users(100)))
+    drive(desk, {f"u{number}" for number in range(100) if number % 4})
+
+    assert len(desk.publish()) == 100
+    assert len(desk.sent) <= 170
