@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.demo.stand_in import StandIn, honest_run
 from worker.demo.check import check
-from worker.demo.contract import BAN, KICK, UNBAN, Effect, status_of
+from worker.demo.contract import BAN, KICK, UNBAN, Effect, outcome_id, status_of
 from worker.demo.contract import Fault as ErrorOfOutcome
 from worker.demo.evidence import Evidence, Fault, Letter, Published, Request
 from worker.demo.raid import DURATIONS, Fate, Planned, plan
@@ -25,6 +25,13 @@ LAST_ID = [one.request_id for one in HONEST.requests if one.request_id][-1]
 
 def found(evidence: Evidence) -> set[Fault]:
     return {fault for fault, count in check(evidence).counts.items() if count}
+
+
+def told(evidence: Evidence) -> str:
+    """
+    What the report says, in words: of two faults of one kind, which one it is.
+    """
+    return "\n".join(finding.what for finding in check(evidence).examples)
 
 
 def with_outcome(
@@ -54,6 +61,15 @@ def result_with(**fields: object) -> "Callable[[Published], Published]":
 
 def is_applied_kick(one: Published) -> bool:
     return one.body.action == KICK and one.body.status == "succeeded"
+
+
+def letter_of_a_good_command() -> Letter:
+    """
+    Whole and unaltered: there must only be none.
+    """
+    name = next(one.body.outcome_id for one in HONEST.outcomes if is_applied_kick(one))
+    sent = next(one for one in HONEST.sent if outcome_id(HONEST.topic, one.partition, one.offset) == name)
+    return Letter(name, "x", sent.planned.key, sent.planned.value)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -118,6 +134,7 @@ def test_a_user_that_exists_and_is_said_to_have_failed_is_found() -> None:
     evidence = with_outcome(result_with(status="failed", error_code=10002), is_applied_kick)
 
     assert Fault.WRONG_STATUS in found(evidence)
+    assert "exists, and is failed with 10002" in told(evidence)
 
 
 def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None:
@@ -126,6 +143,13 @@ def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None
     )
 
     assert Fault.WRONG_STATUS in found(evidence)
+    assert "does not exist, and is said to be applied" in told(evidence)
+
+
+def test_a_user_that_does_not_exist_and_failed_for_another_reason_is_found() -> None:
+    evidence = with_outcome(result_with(error_code=20003), lambda one: one.body.status == "failed")
+
+    assert "does not exist, and failed with 20003" in told(evidence)
 
 
 def test_a_late_command_that_is_carried_out_is_found() -> None:
@@ -175,6 +199,16 @@ def test_results_that_leave_a_user_out_are_found() -> None:
     assert Fault.WRONG_STATUS in found(with_outcome(body_with(results=[]), is_applied_kick))
 
 
+def test_results_that_name_the_right_users_in_the_wrong_order_are_found() -> None:
+    def turn(one: Published) -> Published:
+        return body_with(results=one.body.results[::-1])(one)
+
+    evidence = with_outcome(turn, lambda one: len(one.body.results) > 1)
+
+    assert found(evidence) == {Fault.WRONG_STATUS}
+    assert "each once and in order" in told(evidence)
+
+
 def test_a_duplicate_of_an_outcome_that_does_not_exist_is_found() -> None:
     evidence = with_outcome(
         result_with(duplicate_of="commands-0-777777"), lambda one: one.body.status == "duplicate"
@@ -183,11 +217,23 @@ def test_a_duplicate_of_an_outcome_that_does_not_exist_is_found() -> None:
     assert Fault.WRONG_STATUS in found(evidence)
 
 
-def test_a_repeated_id_that_is_executed_is_found() -> None:
-    change = result_with(status="applied", duplicate_of=None)
+def test_a_duplicate_of_an_outcome_that_is_about_others_is_found() -> None:
+    change = result_with(
+        duplicate_of=next(one.body.outcome_id for one in HONEST.outcomes if is_applied_kick(one))
+    )
+    evidence = with_outcome(change, lambda one: one.body.status == "duplicate")
+
+    assert "which does not name it" in told(evidence)
+
+
+@pytest.mark.parametrize("status", ["applied", "already_applied", "failed", "expired"])
+def test_a_repeated_id_that_is_executed_is_found(status: str) -> None:
+    change = result_with(status=status, duplicate_of=None)
     evidence = with_outcome(change, lambda one: one.body.status == "duplicate")
 
     assert Fault.EXECUTED_AGAIN in found(evidence)
+    assert f"is {status}" in told(evidence)
+    assert " repeats commands-" in told(evidence)
 
 
 def test_an_effect_that_happened_twice_is_found() -> None:
@@ -292,6 +338,10 @@ def test_a_call_that_is_told_otherwise_than_it_was_is_found(fields: dict[str, ob
     assert Fault.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
 
 
+def test_request_ids_that_are_not_those_of_the_calls_are_found() -> None:
+    assert Fault.UNKNOWN_ANSWER in found(with_outcome(body_with(request_ids=[]), is_applied_kick))
+
+
 def test_a_code_that_the_api_never_said_is_found() -> None:
     evidence = with_outcome(result_with(error_code=20003), lambda one: one.body.status == "failed")
 
@@ -303,7 +353,7 @@ def test_a_dead_letter_that_is_missing_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "letter", [HONEST.letters[0], Letter("commands-0-0", "x")], ids=["twice", "of a good command"]
+    "letter", [HONEST.letters[0], letter_of_a_good_command()], ids=["twice", "of a good command"]
 )
 def test_a_dead_letter_too_many_is_found(letter: Letter) -> None:
     assert Fault.LETTER_EXTRA in found(replace(HONEST, letters=(*HONEST.letters, letter)))

@@ -147,6 +147,12 @@ def test_a_crash_does_not_excuse_what_was_published_before_it() -> None:
     assert found(wishes, done(HOUR, FREE, HOUR, FREE), 101.5) == {Fault.OUT_OF_ORDER}
 
 
+def test_a_crash_does_not_excuse_that_something_was_done_twice_and_published_before_it() -> None:
+    wishes = [applied(HOUR, "1", published=102)]
+
+    assert found(wishes, done(HOUR, HOUR), 110.0) == {Fault.EXECUTED_AGAIN}
+
+
 def test_a_crash_does_not_excuse_what_happened_long_after_it() -> None:
     wishes = [applied(HOUR, "1", published=200), applied(FREE, "2", published=210)]
 

@@ -1,11 +1,15 @@
 # How the parts are joined, where that alone keeps a promise.
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from tests.unit.runtime.playing import DEADLINE, World, play, until
 from tests.unit.settings.writing import KEY, load, minimal
 from worker.domain.effects import Notice
-from worker.runtime.wiring import _hiding_new_keys
+from worker.runtime.lifecycle import CLEAN
+from worker.runtime.wiring import _end, _hiding_new_keys
 
 
 class Told:
@@ -35,3 +39,27 @@ def test_a_key_that_came_into_its_file_is_hidden_before_anything_more_is_told(tm
     tell(Notice("signature.key_changed", "info", {}))
 
     assert told.said == ["tells signature.renewed", "hides the-rotated-key", "tells signature.key_changed"]
+
+
+def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_last() -> None:
+    """
+    A handover has less time than a drain, and publishes through the publisher.
+    """
+
+    async def scene(world: World) -> None:
+        ended: list[str] = []
+        consumer: Any = SimpleNamespace(close=lambda _: ended.append("consumer"))
+        publisher: Any = SimpleNamespace(close=lambda _: ended.append("publisher"))
+        world.engine.busy = {3}
+        settings = load(minimal())
+        log: Any = lambda *_, **__: None  # noqa: E731
+        end = asyncio.ensure_future(_end(world.service, consumer, publisher, settings, log, "SIGTERM"))
+        await until(lambda: bool(ended) or "stopping" in world.engine.events())
+        assert ended == []
+        world.engine.busy = set()
+        world.move()
+
+        assert await asyncio.wait_for(end, DEADLINE) == CLEAN
+        assert ended == ["consumer", "publisher"]
+
+    play(scene)

@@ -47,6 +47,14 @@ def test_a_request_is_let_in_again_a_second_after_the_oldest() -> None:
     ]
 
 
+def test_the_highest_second_is_told_with_the_time_when_it_was_first_that_high() -> None:
+    window = Window()
+    for at in (0.0, 0.5, 5.0, 5.5):
+        window.add(at)
+
+    assert (window.highest, window.highest_at) == (2, 0.5)
+
+
 def test_a_measure_begun_anew_keeps_the_quota() -> None:
     counter = Counter()
     counter.admit(0.0, 1)
