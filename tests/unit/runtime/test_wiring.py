@@ -5,11 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from tests.unit.runtime.playing import DEADLINE, World, play, until
 from tests.unit.settings.writing import KEY, load, minimal
+from worker.broker.topics import Topic, TopicsReport
 from worker.domain.effects import Notice
+from worker.errors import SettingsError
+from worker.runtime import wiring
 from worker.runtime.lifecycle import CLEAN
-from worker.runtime.wiring import _end, _hiding_new_keys
+from worker.runtime.options import kafka_options
+from worker.runtime.wiring import _end, _fitting_partitions, _hiding_new_keys
 
 
 class Told:
@@ -63,3 +69,32 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
         assert ended == ["consumer", "publisher"]
 
     play(scene)
+
+
+def test_every_secret_of_the_settings_is_hidden_from_the_first_line_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    password = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "u"}
+    settings = load(minimal(kafka={"common": {**password, "sasl_plain_password": "the-password"}}))
+    hidden: list[str] = []
+
+    def configure(_: str, __: str, secrets: tuple[str, ...]) -> None:
+        hidden.extend(secrets)
+        raise EOFError
+
+    monkeypatch.setattr(wiring, "configure_logging", configure)
+    with pytest.raises(EOFError):
+        wiring.run(settings)
+
+    assert set(hidden) == {KEY, "the-password"}
+
+
+def test_a_worker_does_not_start_with_a_limit_below_the_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(minimal(limits={"calls_per_second": 11}))
+    kafka = settings.kafka
+    names = (kafka.command_topics[0], kafka.outcome_topic, kafka.dead_letter_topic)
+    report = TopicsReport(*(Topic(name, 12) for name in names))
+    monkeypatch.setattr(wiring, "inspect", lambda _: report)
+
+    with pytest.raises(SettingsError, match="calls_per_second"):
+        _fitting_partitions(settings, kafka_options(settings, "name"))
