@@ -52,7 +52,7 @@ SWITCH_INTERVAL: Final = 0.001
 Seconds until a thread that computes lets another run. At Python's 5 ms, the loop would wait that long for the publisher
 at each answer.
 """
-GC_THRESHOLDS: Final = (50_000, 20, 50)
+GC_THRESHOLDS: Final = (50_000, 4, 250)
 """Open commands are many small long-lived objects: the default would look through them every few hundred commands."""
 
 

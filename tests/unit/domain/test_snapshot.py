@@ -81,7 +81,7 @@ def test_every_part_shows_what_it_is_about() -> None:
     assert repr(lane) == (
         "<Lane main group_open_http_svc/ban_group_member, <Queue 1 waiting in 1 groups>, 1 calls>"
     )
-    assert repr(member) == "<Member u of commands-0-0, called>"
+    assert repr(member) == "<Member main/g/u, called>"
     assert repr(member.work) == "<Work commands-0-0, 1 left, 0 before it>"
     assert repr(waiting) == "<Target h, 0 out, 0 calls>"
     assert repr(group) == "<Group h, 1 waiting, 0 resting>"

@@ -189,4 +189,4 @@ def test_its_state_can_be_read_from_its_text() -> None:
     work.members[0].state = State.CALLED
 
     assert repr(work) == "<Work moderation.commands-3-7, 2 left, 0 before it>"
-    assert repr(work.members[0]) == "<Member brennanli3 of moderation.commands-3-7, called>"
+    assert repr(work.members[0]) == "<Member main/@TGS#aJRGC4MH6/brennanli3, called>"

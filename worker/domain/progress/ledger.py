@@ -145,6 +145,7 @@ class Ledger:
                 partition.ids.remember(known_of(work, wall))
             if work.rejected is None and partition.by_id.get(work.command.command_id) is work:
                 del partition.by_id[work.command.command_id]
+            work.let_go()
         return works
 
     def aborted(self) -> None:

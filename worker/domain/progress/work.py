@@ -125,7 +125,7 @@ class Member:
         self.result: Result | None = None
 
     def __repr__(self) -> str:
-        return f"<Member {self.user} of {self.work.outcome_id}, {self.state.value}>"
+        return f"<Member {'/'.join(self.line.key)}, {self.state.value}>"
 
 
 class Line:
@@ -253,6 +253,16 @@ class Work:
             self.request_ids.append(call_try.request_id)
             if len(self.request_ids) > 2 * CALLS_AT_EITHER_END:
                 del self.request_ids[CALLS_AT_EITHER_END]
+
+    def let_go(self) -> None:
+        """
+        The command is finished: from now on its members are asked for their results alone.
+
+        Without this each command and its members would hold each other, and only the garbage collector would find them:
+        measured, half a second without a call after each 30,000 commands of a backlog.
+        """
+        for member in self.members:
+            del member.work
 
     def __repr__(self) -> str:
         return f"<Work {self.outcome_id}, {self.left} left, {self.waits} before it>"
