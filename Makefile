@@ -3,6 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := tests/unit/domain
 FAST := $(wildcard tests/unit tests/property tests/simulation tests/docs)
 
 # The first Python that is new enough. Another one: make PYTHON=/path/to/python …
@@ -25,7 +26,8 @@ check: $(VENV)/dev.installed  ## Style, types, who imports whom, fast tests, the
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(FAST) -q --cov=worker.domain --cov-report=term --cov-fail-under=100
+	$(BIN)/pytest $(CORE) -q --cov=worker.domain --cov-report=term --cov-fail-under=100
+	$(BIN)/pytest $(FAST) -q --ignore=$(CORE)
 
 test: $(VENV)/dev.installed  ## All tests, with a real Kafka (TESTS="tests/process -k kill")
 	$(BIN)/pytest $(or $(TESTS),tests --ignore=tests/chart --ignore=tests/image --ignore=tests/benchmarks)

@@ -152,6 +152,24 @@ def test_the_ceiling_is_lowered_at_most_once_a_second() -> None:
     assert some.granted(11.5) == 1, "nothing was accepted in the last second"
 
 
+def test_what_is_accepted_within_a_second_after_a_refusal_counts_as_well() -> None:
+    """
+    Of requests that left together, a refused one may be answered before those that were accepted.
+    """
+    some = permits(200)
+    for _ in range(121):
+        some.take(10.0)
+    some.answered(10.0, accepted=False)
+    some.throttled(10.0)
+
+    assert some.granted(10.0) == 1
+
+    for _ in range(120):
+        some.answered(10.1, accepted=True)
+
+    assert some.granted(10.1) == 114
+
+
 def test_the_ceiling_recovers_by_a_hundredth_of_the_limit_a_second() -> None:
     some = permits(200)
     use(some, 100, sent_at=10.0, answered_at=10.0)
