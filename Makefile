@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := tests/unit/domain
 FAST := $(wildcard tests/unit tests/property tests/simulation tests/docs)
+APART := tests/process tests/chart tests/image tests/benchmarks
+# Two at a time, and the tests of one file in one process: many wait, and few need more than a core.
+ABREAST := -n 2 --dist loadfile
 
 # The first Python that is new enough. Another one: make PYTHON=/path/to/python …
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -26,11 +29,16 @@ check: $(VENV)/dev.installed  ## Style, types, who imports whom, fast tests, the
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(CORE) -q --cov=worker.domain --cov-report=term --cov-fail-under=100
-	$(BIN)/pytest $(FAST) -q --ignore=$(CORE)
+	$(BIN)/pytest $(CORE) -q $(ABREAST) --cov=worker.domain --cov-report=term --cov-fail-under=100
+	$(BIN)/pytest $(FAST) -q $(ABREAST) --ignore=$(CORE)
 
 test: $(VENV)/dev.installed  ## All tests, with a real Kafka (TESTS="tests/process -k kill")
-	$(BIN)/pytest $(or $(TESTS),tests --ignore=tests/chart --ignore=tests/image --ignore=tests/benchmarks)
+ifdef TESTS
+	$(BIN)/pytest $(TESTS)
+else
+	$(BIN)/pytest tests -q $(ABREAST) $(APART:%=--ignore=%)
+	$(BIN)/pytest tests/process
+endif
 
 docs: $(VENV)/dev.installed  ## Makes anew what is made from the code: schemas, example settings, reference pages
 	$(BIN)/python -m tests.docs.pages
@@ -41,7 +49,7 @@ chart-tools: $(VENV)/dev.installed  ## What chart-test needs (as root on Debian,
 	$(BIN)/python -m tests.chart.toolchain
 
 chart-test: chart-tools  ## The chart, on a real API server
-	$(BIN)/pytest tests/chart
+	$(BIN)/pytest tests/chart $(ABREAST)
 
 image-tools: $(VENV)/dev.installed  ## What image-test needs besides (as root on Debian)
 	$(BIN)/python -m tests.image.toolchain

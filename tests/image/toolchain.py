@@ -54,9 +54,11 @@ def storage() -> list[str]:
     program("buildah")
     for driver in ("overlay", "vfs"):
         home = cache() / "images" / driver
+        # Podman takes no run root of more than 50 characters.
+        run = f"/run/moderation-worker-{hashlib.sha256(bytes(home)).hexdigest()[:8]}"
         options = [
             f"--root={home}",
-            f"--runroot={home.with_name(f'{driver}-run')}",
+            f"--runroot={run}",
             f"--storage-driver={driver}",
         ]
         done = subprocess.run(["buildah", *options, "images", "-q"], capture_output=True, check=False)
