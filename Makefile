@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := tests/unit/domain
 FAST := $(wildcard tests/unit tests/property tests/simulation tests/docs)
-APART := tests/process tests/chart tests/image tests/benchmarks
+APART := tests/chart tests/image tests/benchmarks
 # Two at a time, and the tests of one file in one process: many wait, and few need more than a core.
 ABREAST := -n 2 --dist loadfile
 
@@ -36,8 +36,8 @@ test: $(VENV)/dev.installed  ## All tests, with a real Kafka (TESTS="tests/proce
 ifdef TESTS
 	$(BIN)/pytest $(TESTS)
 else
-	$(BIN)/pytest tests -q $(ABREAST) $(APART:%=--ignore=%)
-	$(BIN)/pytest tests/process
+	$(BIN)/pytest tests -q $(ABREAST) $(APART:%=--ignore=%) -m "not alone"
+	$(BIN)/pytest tests -q $(APART:%=--ignore=%) -m alone
 endif
 
 docs: $(VENV)/dev.installed  ## Makes anew what is made from the code: schemas, example settings, reference pages

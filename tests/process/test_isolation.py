@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Cluster
 from tests.process.hanging import Story, play
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

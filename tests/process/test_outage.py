@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Cluster
 from tests.process.outages import Story, play
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 
 WAYS = {"502": 1.0, "refuse": 1.5, "hang": 5.5}
 """Seconds. The probes of the first three seconds meet all three, and the last one has hung and ended when all is over."""

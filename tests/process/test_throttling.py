@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Cluster
 from tests.process.throttled import Story, play
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 
 TRUE_LIMIT = 120
 
