@@ -73,7 +73,7 @@ FAULTS: Final = (
 """Applied one at a time."""
 
 
-@pytest.mark.usefixtures("hadolint")
+@pytest.mark.usefixtures("hadolint", "image")  # of a built image, the faults share most layers
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.new.strip()[:60] or "gone")
 def test_a_fault_turns_the_tests_red(fault: Fault, engine: Engine, tmp_path: Path) -> None:
     for name in CONTEXT:
