@@ -1,7 +1,7 @@
 # What every test may ask for: a real Kafka, and topics of its own on it.
 #
-# Kafka is started once for the whole run, and only when a test asks. Where it cannot be had, those tests are skipped
-# with the reason; under CI=true they fail. TEST_KAFKA_BOOTSTRAP_SERVERS lets them use another cluster.
+# Kafka is started once in each process of the run, and only when a test asks. Where it cannot be had, those tests are
+# skipped with the reason; under CI=true they fail. TEST_KAFKA_BOOTSTRAP_SERVERS lets them use another cluster.
 
 import os
 import signal
