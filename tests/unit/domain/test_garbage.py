@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BAD_USER = 10019
 UNKNOWN_FOR = 3.0
+A_PERMIT = 1.0
 
 
 def applied(desk: Desk) -> None:
@@ -26,13 +27,15 @@ def applied(desk: Desk) -> None:
 def ridden_with(desk: Desk) -> None:
     desk.receive(ban("x"), ban("u"), ban("u"))
     desk.ok()
+    desk.wait(A_PERMIT)
     desk.ok()
+    assert desk.engine.snapshot(desk.now).counts.coalesced == 1
 
 
 def superseded(desk: Desk) -> None:
-    desk.receive(ban("x"), ban("u"), unban("u"))
+    desk.receive(unban("x"), unban("u"), ban("u"))
     desk.ok()
-    desk.ok()
+    assert desk.engine.snapshot(desk.now).counts.superseded == 1
 
 
 def repeated(desk: Desk) -> None:
@@ -48,11 +51,13 @@ def searched(desk: Desk) -> None:
             desk.code(request, BAD_USER, "no such user")
         else:
             desk.ok(request)
+        desk.wait(A_PERMIT)
 
 
 def tried_again(desk: Desk) -> None:
     desk.receive(ban("u", "v"))
     desk.timeout(desk.request())
+    desk.wait(A_PERMIT)
     desk.ask()
     desk.ok()
 
@@ -81,7 +86,7 @@ def alive() -> list[object]:
 def test_a_finished_command_leaves_nothing_to_the_garbage_collector(story: "Callable[[Desk], None]") -> None:
     with no_collection():
         before = len(alive())
-        desk = Desk(supersede=True)
+        desk = Desk(default_calls_per_second=1)
         story(desk)
         opened = desk.engine.open
         desk.publish()
