@@ -93,6 +93,7 @@ class Member:
     One user of one command.
 
     Attributes:
+        work: The command; gone when that is finished (``Work.let_go``).
         group: Its place in the queue, which alone knows what that is.
         since: Since when it waits there (monotonic).
         attempts: Tries that count.
@@ -259,7 +260,7 @@ class Work:
         The command is finished: from now on its members are asked for their results alone.
 
         Without this each command and its members would hold each other, and only the garbage collector would find them:
-        measured, half a second without a call after each 30,000 commands of a backlog.
+        measured, half a second without a call in the middle of a backlog of 60,000.
         """
         for member in self.members:
             del member.work
