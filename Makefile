@@ -80,7 +80,8 @@ $(VENV)/%.installed: requirements-build.txt requirements-%.txt pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing: on Debian, apt install python3-venv"; exit 1; }
 	@echo "Installing requirements-$*.txt into $(VENV) (once)"
 	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; export PYTHONWARNINGS=ignore; pip="$(BIN)/python -m pip install --disable-pip-version-check $$quiet"; \
-	$$pip --require-hashes --requirement requirements-build.txt && \
-	$$pip --require-hashes --no-build-isolation --use-pep517 --requirement requirements-$*.txt && \
-	$$pip --no-deps --no-index --no-build-isolation --editable .
+	$$pip --no-deps --require-hashes --requirement requirements-build.txt && \
+	$$pip --no-deps --require-hashes --no-build-isolation --use-pep517 --requirement requirements-$*.txt && \
+	$$pip --no-deps --no-index --no-build-isolation --editable . && \
+	$(BIN)/python -m pip --disable-pip-version-check check
 	@touch $@
