@@ -2,14 +2,18 @@
 # Makes the table of values in the chart's README out of values.yaml: `python -m helm.make_readme`. A comment `# -- …` above a
 # value tells what it is for, and covers what is below it. The rest of the README is written by hand and left alone.
 
+from __future__ import annotations
+
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHART: Final = Path(__file__).parent / "moderation-worker"
 BEGIN: Final = "<!-- made from values.yaml by `python -m helm.make_readme`: change it there -->\n"
@@ -36,9 +40,7 @@ class Value:
 
 
 def values(text: str) -> list[Value]:
-    """
-    Every value in the text of a values.yaml, in its order.
-    """
+    """Every value in the text of a values.yaml, in its order."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
     return list(_below(root, "", text.splitlines(), covered=False))
@@ -56,9 +58,7 @@ def _below(node: yaml.MappingNode, path: str, lines: list[str], *, covered: bool
 
 
 def _comment(lines: list[str], line: int) -> tuple[str, str]:
-    """
-    What the comment above a line tells, and what it gives as the default's text.
-    """
+    """What the comment above a line tells, and what it gives as the default's text."""
     found: list[str] = []
     for above in reversed(lines[:line]):
         if not above.lstrip().startswith("#"):
@@ -76,9 +76,7 @@ def _plain(node: yaml.Node) -> object:
 
 
 def table(text: str) -> str:
-    """
-    The README's table: a row for each value that has a comment.
-    """
+    """The README's table: a row for each value that has a comment."""
     rows = [
         f"| `{value.name}` | {_cell(value.default)} | {_cell(value.about)} |"
         for value in values(text)
@@ -92,9 +90,7 @@ def _cell(text: str) -> str:
 
 
 def readme() -> str:
-    """
-    The README with its table made anew.
-    """
+    """The README with its table made anew."""
     text = (CHART / "README.md").read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

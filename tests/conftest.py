@@ -3,19 +3,23 @@
 # Kafka is started once in each process of the run, and only when a test asks. Where it cannot be had, those tests are
 # skipped with the reason; under CI=true they fail. TEST_KAFKA_BOOTSTRAP_SERVERS lets them use another cluster.
 
+from __future__ import annotations
+
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from kafka import KafkaAdminClient
 
-from worker.demo.jars import FetchError
-from worker.demo.kafka import EmbeddedKafka
-from worker.demo.processes import ProcessFailedError
+from worker.testing.demo.jars import FetchError
+from worker.testing.demo.kafka import EmbeddedKafka
+from worker.testing.demo.processes import ProcessFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 CLUSTER_VARIABLE: Final = "TEST_KAFKA_BOOTSTRAP_SERVERS"
 

@@ -4,6 +4,8 @@
 # It works on the finished text, the last thing before it is written: nothing that is nested, raised, quoted or
 # percent-encoded can pass beside it. Nothing here knows what a log or an outcome is.
 
+from __future__ import annotations
+
 import base64
 import json
 import re
@@ -39,9 +41,7 @@ _BEGINNINGS: Final = ("eJ", "eA", "eN", "eF")
 
 
 def scrub(text: str) -> str:
-    """
-    The text without what looks like a signature or is named like a secret.
-    """
+    """The text without what looks like a signature or is named like a secret."""
     return _scrubbed(text, text.lower())
 
 
@@ -61,16 +61,14 @@ class Redaction:
     The same object may be used by several threads; ``learn`` takes effect for texts cleaned after it.
     """
 
-    def __init__(self, secrets: "Iterable[str]" = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets: frozenset[str] = frozenset()
         self._told = re.compile("")
         self._spelled: tuple[str, ...] = ()
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
-        """
-        Hide these too, in every spelling that a text may have them in.
-        """
+        """Hide these too, in every spelling that a text may have them in."""
         self._secrets |= {secret for secret in secrets if secret}
         spellings = {spelling for secret in self._secrets for spelling in _spellings(secret)}
         longest_first = sorted(spellings, key=len, reverse=True)
@@ -78,9 +76,7 @@ class Redaction:
         self._spelled = tuple({spelling.lower() for spelling in spellings})
 
     def clean(self, text: str) -> str:
-        """
-        The text without secrets. What is JSON stays JSON.
-        """
+        """The text without secrets. What is JSON stays JSON."""
         lowered = text.lower()
         if any(spelling in lowered for spelling in self._spelled):
             text = self._told.sub(HIDDEN, text)
@@ -90,10 +86,8 @@ class Redaction:
         return f"<Redaction of {len(self._secrets)} secrets>"
 
 
-def _spellings(secret: str) -> "Iterable[str]":
-    """
-    A secret as it may stand in a text: as it is, encoded, and escaped up to three times over (JSON in a repr in JSON).
-    """
+def _spellings(secret: str) -> Iterable[str]:
+    """A secret as it may stand in a text: as it is, encoded, and escaped up to three times over (JSON in a repr in JSON)."""
     raw = secret.encode()
     found = {secret, base64.b64encode(raw).decode().rstrip("="), raw.hex()}
     for _ in range(_ESCAPES):
@@ -102,7 +96,7 @@ def _spellings(secret: str) -> "Iterable[str]":
 
 
 _ESCAPES: Final = 3
-_ESCAPINGS: "Final[tuple[Callable[[str], str], ...]]" = (
+_ESCAPINGS: Final[tuple[Callable[[str], str], ...]] = (
     partial(quote, safe=""),
     quote_plus,
     lambda text: json.dumps(text)[1:-1],

@@ -2,12 +2,17 @@
 # Makes the Grafana dashboard out of the table in panels.py: `python -m config.grafana.make_dashboard` writes the JSON that
 # Grafana imports and that the chart ships. Nobody edits that file by hand; a test compares.
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from config.grafana.panels import ROWS, Panel, Row
+from config.grafana.panels import ROWS
+
+if TYPE_CHECKING:
+    from config.grafana.panels import Panel, Row
 
 TARGET: Final = Path(__file__).parents[2] / "helm" / "moderation-worker" / "files" / "dashboard.json"
 PREFIX: Final = "moderation_worker_"
@@ -17,9 +22,7 @@ SOURCE: Final = {"type": "prometheus", "uid": "${source}"}
 
 
 def _expression(text: str) -> str:
-    """
-    An expression with every `@name` (ours) and `@@name` (of the process) written out and narrowed to the release.
-    """
+    """An expression with every `@name` (ours) and `@@name` (of the process) written out and narrowed to the release."""
 
     def written(found: re.Match[str]) -> str:
         ours, name, matchers = found.groups()
@@ -80,9 +83,7 @@ def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
 
 
 def _laid_out(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
-    """
-    Panels from left to right, a new line where one does not fit.
-    """
+    """Panels from left to right, a new line where one does not fit."""
     panels: list[dict[str, Any]] = []
     y = 0
     for row in rows:
@@ -123,9 +124,7 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
 
 
 def dashboard() -> dict[str, Any]:
-    """
-    What Grafana imports.
-    """
+    """What Grafana imports."""
     build = f"{PREFIX}build_info"
     source = {"name": "source", "label": "Data source", "type": "datasource", "query": "prometheus"}
     return {
@@ -150,9 +149,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def text() -> str:
-    """
-    The file's text.
-    """
+    """The file's text."""
     return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -4,6 +4,8 @@
 # `@name{…}` in an expression is the worker's metric of that name, `@@name` one of its process; make_dashboard.py writes them
 # out for the release that the dashboard's variables choose, lays the panels out, and makes the JSON. No layout is here.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,9 +38,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """
-    Panels below one heading.
-    """
+    """Panels below one heading."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -125,7 +125,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Halted",
-                "Does Tencent refuse the configuration of an app? Nothing is lost; /readyz says what to mend.",
+                "Does Tencent refuse the configuration of an app? Nothing is lost; /readyz says what to fix.",
                 (("sum(@halted) or vector(0)", "halted"),),
                 kind="stat",
                 width=3,

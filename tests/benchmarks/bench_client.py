@@ -3,6 +3,8 @@
 # A server in a process of its own answers at once; the client calls it over 50 connections. What is told is calls a
 # second and CPU time of this process a call, the median of some rounds. No test: it asserts nothing.
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import cProfile
@@ -20,12 +22,14 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from worker.domain.effects import Send, Try
+from worker.domain.effects import Send
 from worker.tencent.client import Client
 from worker.tencent.options import App, HttpOptions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+    from worker.domain.effects import Try
 
 ANSWER = b'{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"","RequestId":"Id-8c9858f01e954611ae2d4c1b1ed7d583-O-Seq-52720"}'
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
@@ -55,7 +59,7 @@ class Echo(asyncio.Protocol):
             self.transport.write(REPLY)
 
 
-def serve(port: "Connection") -> None:
+def serve(port: Connection) -> None:
     async def main() -> None:
         server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
         port.send(server.sockets[0].getsockname()[1])

@@ -4,6 +4,8 @@
 # polls, called by twenties, answered after 30 ms, published every 50 ms. What is told is CPU time a command, beside that of
 # reading alone, and what an open command holds in memory. No test: it asserts nothing.
 
+from __future__ import annotations
+
 import argparse
 import cProfile
 import gc
@@ -142,7 +144,7 @@ class Bench:
             self.finished += len(transaction.outcomes)
             self._settle(self.engine.published(self.now))
 
-    def _settle(self, effects: "Sequence[Effect]") -> None:
+    def _settle(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Call | Permit):
                 send = effect.send

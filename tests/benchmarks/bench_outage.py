@@ -4,17 +4,22 @@
 #
 # outage: a minute of 502s, refused connections and hangs on one endpoint, under the most load that kafka.max_gap allows.
 # room:   one room of fifty that gives no answer for a minute, each request timing out after 10 s.
-# halts:  five wrong configurations, each mended when the worker probes every half minute only.
+# halts:  five wrong configurations, each fixed when the worker probes every half minute only.
 # Each line ends with what must be; the exit code is 1 when something is not.
+
+from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tests.process import halting, hanging, outages
 from tests.process.scene import LATENCY, Scene
-from worker.demo.kafka import EmbeddedKafka
-from worker.demo.stage import PARTITIONS
+from worker.testing.demo.kafka import EmbeddedKafka
+from worker.testing.demo.stage import PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_GAP = 20_000
 """The worker's default."""

@@ -5,12 +5,18 @@
 # Twice: with a window that holds every id, and with the default of 5,000 outcomes a partition (then only as many as are
 # known come once more). A real Kafka, real processes. The exit code is 1 when a repeated id was executed.
 
+from __future__ import annotations
+
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from tests.process.restarts import NEW, Story, play
-from worker.demo.kafka import EmbeddedKafka
-from worker.demo.stage import PARTITIONS
+from tests.process.restarts import NEW, play
+from worker.testing.demo.kafka import EmbeddedKafka
+from worker.testing.demo.stage import PARTITIONS
+
+if TYPE_CHECKING:
+    from tests.process.restarts import Story
 
 DEFAULT = 5000
 """dedupe.restore_records, as it is when nobody sets it."""

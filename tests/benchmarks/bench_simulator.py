@@ -3,6 +3,8 @@
 # Figures for a person to read, nothing is asserted. The simulator runs in a process of its own; the load comes from
 # raw sockets in this one, which cost it less than an HTTP client would. The quota is lifted: its count still runs.
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import json
@@ -19,7 +21,7 @@ from subprocess import PIPE, Popen
 import uvloop
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.simulator import App, Faults, Simulator, SimulatorConfig
+from worker.testing.simulator import App, Faults, Simulator, SimulatorConfig
 
 APP = 1400000000
 KEY = "a key for a benchmark"

@@ -5,11 +5,13 @@
 # A real Kafka, real processes; the figures come from the simulator's log. Ten seconds after the limit fell, fewer than
 # 2 % of the requests may be throttled, and 90 % of the limit must be used. The exit code is 1 when that is not so.
 
+from __future__ import annotations
+
 import argparse
 import sys
 
 from tests.process.throttled import DOCUMENTED, play
-from worker.demo.kafka import EmbeddedKafka
+from worker.testing.demo.kafka import EmbeddedKafka
 
 SETTLED = 10.0
 MOST_THROTTLED = 0.02

@@ -7,6 +7,8 @@
 # The figures come from the simulator's log alone, and the demo's checker judges every run. A run in which the simulator
 # stalled for over 200 ms is void.
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import random
@@ -19,18 +21,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from worker.demo.check import check
-from worker.demo.contract import BAN, UNBAN, Effect
-from worker.demo.evidence import Evidence
-from worker.demo.raid import Fate, Planned
-from worker.demo.simulator_log import read_log
-from worker.demo.stage import PARTITIONS, Stage
-from worker.demo.topics import Load, Reader
+from worker.testing.demo.check import check
+from worker.testing.demo.contract import BAN, UNBAN, Effect
+from worker.testing.demo.evidence import Evidence
+from worker.testing.demo.raid import Fate, Planned
+from worker.testing.demo.simulator_log import read_log
+from worker.testing.demo.stage import PARTITIONS, Stage
+from worker.testing.demo.topics import Load, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.demo.evidence import Request, Sent
+    from worker.testing.demo.evidence import Request, Sent
 
 ROOMS: Final = 50
 LATENCY: Final = 0.03
@@ -43,7 +45,7 @@ SEQUENCES: Final = 0.05
 WHOLE_BATCH: Final = 20
 
 
-def commands(count: int, *, dirty: bool, seed: int) -> "Iterator[Planned]":
+def commands(count: int, *, dirty: bool, seed: int) -> Iterator[Planned]:
     """
     The backlog, in order.
     """
@@ -79,7 +81,7 @@ def _command(action: str, room: str, number: int, suffix: str) -> Planned:
     )
 
 
-def produced(stage: Stage, backlog: "Sequence[Planned]") -> "list[Sent]":
+def produced(stage: Stage, backlog: Sequence[Planned]) -> list[Sent]:
     """
     Puts the backlog into the command topic, each target on its partition.
     """
@@ -172,7 +174,7 @@ def tell(evidence: Evidence, stall: float) -> bool:
     return report.clean and stall <= STALL
 
 
-def print_speed(requests: "Sequence[Request]") -> None:
+def print_speed(requests: Sequence[Request]) -> None:
     """
     Members applied a second between 10 % and 90 % of the backlog, and how full the calls were.
     """

@@ -2,17 +2,21 @@
 #
 # The chart under test is the repository's, or the copy that CHART_UNDER_TEST names: so a fault can be put into a copy.
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from tests.chart import toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 REPOSITORY: Final = Path(__file__).parents[2]
 RELEASE: Final = "trust"

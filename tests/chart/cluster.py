@@ -1,6 +1,8 @@
 # A real Kubernetes API server with etcd, on loopback, for as long as a `with` block. It stores and judges objects; nothing
 # runs them (no kubelet, no controllers). No test is here.
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import json
@@ -12,12 +14,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.chart import toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 5.0
@@ -79,7 +83,7 @@ class Cluster:
             return Answer(refusal.code, json.loads(text) if text.startswith("{") else {"text": text})
 
     @classmethod
-    def at(cls, folder: Path) -> "Cluster":
+    def at(cls, folder: Path) -> Cluster:
         """
         A cluster that another process runs, by its folder.
         """

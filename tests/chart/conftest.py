@@ -1,13 +1,18 @@
 # What the chart tests share: tools that are missing skip a test here and fail it under CI=true, and one API server for all.
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.chart import cluster, toolchain
 from tests.chart.missing import give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")

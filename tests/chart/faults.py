@@ -2,6 +2,8 @@
 #
 # A check that cannot fail is a defect: these show that the checks can. How they are applied stands in test_faults.py.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final
 

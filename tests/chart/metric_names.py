@@ -2,16 +2,20 @@
 #
 # The registry is asked, not a copy: a metric that is renamed in the code turns red whatever still names it.
 
+from __future__ import annotations
+
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import Status
 from worker.runtime.metric_table import LIMITED_BY, ROWS
 from worker.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TARGET_LABELS: Final = {"namespace", "job", "pod", "instance", "container"}
 """What the scraping adds to every series of a pod."""

@@ -1,11 +1,14 @@
 # What a test does when a tool is missing: the same for the chart and the image.
 
+from __future__ import annotations
+
 import os
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from tests.chart.toolchain import MissingError
+if TYPE_CHECKING:
+    from tests.chart.toolchain import MissingError
 
 
 def give_up(missing: MissingError) -> NoReturn:

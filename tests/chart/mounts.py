@@ -1,13 +1,17 @@
 # The files and the environment that a worker finds in its pod, laid out in a folder of this machine, so that the program itself
 # can read what the chart wrote. No test is here.
 
+from __future__ import annotations
+
 import re
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from tests.chart import chart
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET: Final = "a-key-from-a-secret"
 """What stands in every Secret."""

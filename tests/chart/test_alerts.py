@@ -1,5 +1,7 @@
 # Alerts: each is valid, has fired in a test, says how bad it is, and leads to a paragraph that says what to do.
 
+from __future__ import annotations
+
 import re
 import subprocess
 from pathlib import Path
@@ -71,7 +73,7 @@ def test_every_alert_has_its_paragraph_in_the_runbook(alert: dict[str, Any]) -> 
 
     assert found, "no paragraph"
     paragraph = found.group(1)
-    for part in ("**Symptom.**", "**Meaning.**", "**First.**", "**Mend.**", "**Call.**"):
+    for part in ("**Symptom.**", "**Meaning.**", "**First.**", "**Remedy.**", "**Call.**"):
         assert part in paragraph, part
     commands = re.search(r"```sh\n(.*?)```", paragraph, re.DOTALL)
     assert commands

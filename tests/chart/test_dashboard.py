@@ -1,10 +1,11 @@
 # The dashboard: made from its table, valid PromQL, and about metrics that exist: all of them.
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -12,6 +13,9 @@ import yaml
 from config.grafana import make_dashboard
 from tests.chart import chart, metric_names
 from worker.runtime.metric_table import ROWS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _file() -> Path:

@@ -1,5 +1,7 @@
 # How many pods an eviction may take.
 
+from __future__ import annotations
+
 import pytest
 
 from tests.chart import chart

@@ -1,6 +1,8 @@
 # The chart's README: its table is fresh, every value has a word, and the way to a running release works as far as it can be
 # walked here: on the real API server, without a kubelet.
 
+from __future__ import annotations
+
 import os
 import re
 import secrets
@@ -8,13 +10,16 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from helm import make_readme
 from tests.chart import chart
-from tests.chart.cluster import Cluster
+
+if TYPE_CHECKING:
+    from tests.chart.cluster import Cluster
 
 
 def _readme() -> str:

@@ -1,16 +1,22 @@
 # Each fault of the list, put into a copy of the chart, turns the tests red that it names; and without a fault they are green.
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.chart import chart
-from tests.chart.cluster import Cluster
-from tests.chart.faults import FAULTS, Fault
+from tests.chart.faults import FAULTS
+
+if TYPE_CHECKING:
+    from tests.chart.cluster import Cluster
+    from tests.chart.faults import Fault
 
 HERE = Path(__file__).parent
 TESTS_FAILED = 1

@@ -1,16 +1,21 @@
 # The chart on a real API server: installed, upgraded, rolled back and removed by helm, its pods judged by the server's own
 # admission under PodSecurity `restricted`. No kubelet runs here: what a pod then does is the image tests' to show.
 
+from __future__ import annotations
+
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from tests.chart import chart
-from tests.chart.cluster import Answer, Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.chart.cluster import Answer, Cluster
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 

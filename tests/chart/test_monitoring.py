@@ -1,5 +1,7 @@
 # How the metrics get to Prometheus with their names and labels unharmed.
 
+from __future__ import annotations
+
 import pytest
 
 from tests.chart import chart, metric_names

@@ -1,5 +1,7 @@
 # What may come in and go out: metrics in; DNS, brokers and HTTPS out.
 
+from __future__ import annotations
+
 import pytest
 
 from tests.chart import chart

@@ -1,5 +1,7 @@
 # What the pods are allowed, where they run, how they stop, and what is mounted into them.
 
+from __future__ import annotations
+
 import pytest
 import yaml
 from typer.testing import CliRunner

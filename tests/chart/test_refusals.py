@@ -1,5 +1,7 @@
 # Values that would install and then not work are refused by helm, with the name of the value.
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

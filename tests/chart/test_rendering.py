@@ -1,5 +1,7 @@
 # Every use that the chart ships renders, on the oldest and the newest Kubernetes that it claims, and lints without a warning.
 
+from __future__ import annotations
+
 import tomllib
 
 import pytest

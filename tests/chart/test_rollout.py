@@ -1,21 +1,26 @@
 # Rollouts and scaling by the chart's own settings: real workers under the names of their pods, a real Kafka, a steady load. What
 # a StatefulSet's controller would do (SIGTERM within the grace, the same name again, the highest number first) is done here.
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.chart import chart
 from tests.chart.mounts import mounted
-from tests.conftest import Cluster
 from tests.process.scene import LATENCY, Scene, command
-from worker.demo.contract import BAN, outcome_id
-from worker.demo.kafka import free_ports
-from worker.demo.processes import Process
-from worker.demo.stage import WORKER, answers_ok
+from worker.testing.demo.contract import BAN, outcome_id
+from worker.testing.demo.kafka import free_ports
+from worker.testing.demo.processes import Process
+from worker.testing.demo.stage import WORKER, answers_ok
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.conftest import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("helm"), pytest.mark.timeout(400)]
 

@@ -1,12 +1,13 @@
 # The runbook, read as the one who is called would: what it names exists, and its commands run.
 
+from __future__ import annotations
+
 import http.server
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -14,6 +15,10 @@ import yaml
 from tests.chart import chart, metric_names
 from worker.runtime.events import EVENTS
 from worker.settings.rows import table_of_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def _text() -> str:

@@ -1,14 +1,18 @@
 # KEDA: the names of its parameters are its own, the numbers make sense, and more pods are asked for only where they help.
 
+from __future__ import annotations
+
 import json
 import subprocess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from tests.chart import chart, metric_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("helm")
 

@@ -1,5 +1,7 @@
 # Secrets come from Secrets that exist, as files, and from nowhere else.
 
+from __future__ import annotations
+
 import pytest
 import yaml
 

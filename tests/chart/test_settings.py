@@ -1,10 +1,11 @@
 # Where the chart and the program meet: what the chart writes, the program's own loader reads; what the program needs, the
 # chart can set; ports and paths are those of the code.
 
+from __future__ import annotations
+
 import asyncio
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -15,6 +16,9 @@ from tests.chart.mounts import SECRET, mounted
 from worker.runtime import wiring
 from worker.runtime.http import Server
 from worker.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -207,7 +211,7 @@ async def _statuses(paths: list[str]) -> dict[str, int]:
 
 def test_liveness_asks_only_for_the_loops_pulse_and_readiness_gates_the_rollout() -> None:
     """
-    A restart mends neither Kafka nor Tencent: what depends on them must never end a pod.
+    A restart fixes neither Kafka nor Tencent: what depends on them must never end a pod.
     """
     container = chart.render().container()
 

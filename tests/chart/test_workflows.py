@@ -1,15 +1,20 @@
 # The workflow for public runners: valid, pinned, without rights that it does not need; and the release that it tries in kind.
 
+from __future__ import annotations
+
 import re
 import subprocess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from tests.chart import chart
-from tests.chart.cluster import Cluster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chart.cluster import Cluster
 
 WORKFLOWS = sorted((chart.REPOSITORY / ".github" / "workflows").glob("*.yaml"))
 KIND = chart.REPOSITORY / "tests" / "kind"

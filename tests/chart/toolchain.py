@@ -3,6 +3,8 @@
 #
 # Run as a program (`python -m tests.chart.toolchain`) it gets all of them; the tests only look. No test is here.
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os

@@ -1,5 +1,7 @@
 # The simulator on real sockets, called through httpx and through raw bytes, on both event loops.
 
+from __future__ import annotations
+
 import asyncio
 import json
 import re
@@ -24,10 +26,10 @@ from tests.unit.simulator.calls import (
     a_query,
     signed,
 )
-from worker.simulator import App, Faults, Simulator, SimulatorConfig
-from worker.simulator.connection import MAX_PIPELINED
-from worker.simulator.faults import ROWS
-from worker.simulator.journal import Line
+from worker.testing.simulator import App, Faults, Simulator, SimulatorConfig
+from worker.testing.simulator.connection import MAX_PIPELINED
+from worker.testing.simulator.faults import ROWS
+from worker.testing.simulator.journal import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,13 +49,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 @pytest.fixture
-async def sim() -> "AsyncIterator[Simulator]":
+async def sim() -> AsyncIterator[Simulator]:
     async with Simulator(SimulatorConfig(apps=(App(APP, (KEY,)),))) as simulator:
         yield simulator
 
 
 @pytest.fixture
-async def http(sim: Simulator) -> "AsyncIterator[httpx.AsyncClient]":
+async def http(sim: Simulator) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=sim.url, timeout=PATIENCE) as client:
         yield client
 
@@ -69,7 +71,7 @@ async def call(
     return answer.json()
 
 
-async def until(holds: "Callable[[], Any]") -> Any:
+async def until(holds: Callable[[], Any]) -> Any:
     """
     Wait until something holds; fails after PATIENCE.
     """
@@ -382,14 +384,14 @@ async def test_the_table_of_faults_is_shown_with_what_is_set(http: httpx.AsyncCl
         (b'{"outage": "refuse"}', ["for_seconds"]),
     ],
 )
-async def test_a_wrong_fault_is_refused_with_its_field_and_the_mend(
+async def test_a_wrong_fault_is_refused_with_its_field_and_the_remedy(
     http: httpx.AsyncClient, body: bytes, fields: list[str]
 ) -> None:
     answer = await http.patch("/__control/faults", content=body)
 
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == fields
-    assert all(error["mend"] for error in answer.json()["errors"])
+    assert all(error["remedy"] for error in answer.json()["errors"])
     assert (await call(http))["ErrorCode"] == 0
 
 
@@ -421,7 +423,7 @@ async def test_a_misspelt_question_is_refused(http: httpx.AsyncClient) -> None:
     answer = await http.get("/__control/state?traget=t1")
 
     assert answer.status_code == 400
-    assert answer.json()["errors"] == [{"field": "traget", "mend": "there are: sdkappid, target"}]
+    assert answer.json()["errors"] == [{"field": "traget", "remedy": "there are: sdkappid, target"}]
 
 
 async def test_an_unknown_path_says_what_there_is(http: httpx.AsyncClient) -> None:
@@ -519,7 +521,7 @@ async def test_a_connection_is_closed_when_its_caller_wishes(sim: Simulator) -> 
 
 
 async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_its_end(
-    tmp_path: "Path",
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "requests.jsonl"
     config = SimulatorConfig(apps=(App(APP, (KEY,), (ADMIN,)),), faults=Faults(latency=0.01), log=path)
@@ -539,7 +541,7 @@ async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_
     assert lines[0]["wall"] == pytest.approx(time.time(), abs=PATIENCE)
 
 
-async def test_neither_key_nor_signature_is_written_or_shown(tmp_path: "Path") -> None:
+async def test_neither_key_nor_signature_is_written_or_shown(tmp_path: Path) -> None:
     path = tmp_path / "requests.jsonl"
     config = SimulatorConfig(apps=(App(APP, (KEY,)),), log=path)
 

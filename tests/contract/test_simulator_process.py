@@ -1,10 +1,12 @@
 # `moderation-worker simulate` as a process of its own: it says where it listens, and ends cleanly when it is told to.
 
+from __future__ import annotations
+
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from subprocess import DEVNULL, PIPE, Popen
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ import pytest
 from tests.unit.simulator.calls import APP, KEY, LIVE_UNBAN, SAMPLES, a_query
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "worker", "simulate"]
@@ -24,7 +27,7 @@ Start = Callable[..., tuple["Popen[str]", str]]
 
 
 @pytest.fixture
-def start(tmp_path: "Path") -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """
     Starts the simulator; returns the process and its address.
     """
@@ -32,7 +35,7 @@ def start(tmp_path: "Path") -> Iterator[Start]:
     key_file = tmp_path / "key"
     key_file.write_text(f"{KEY}\n")
 
-    def begin(*options: str) -> tuple["Popen[str]", str]:
+    def begin(*options: str) -> tuple[Popen[str], str]:
         command = [*COMMAND, "--sdk-app-id", str(APP), "--key-file", str(key_file), *options]
         process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, text=True)
         started.append(process)
@@ -50,7 +53,7 @@ def start(tmp_path: "Path") -> Iterator[Start]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_a_summary_and_a_whole_log(
-    start: Start, tmp_path: "Path", number: signal.Signals
+    start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
     log = tmp_path / "requests.jsonl"
     process, url = start("--log", str(log), "--limit", "1")
@@ -81,7 +84,7 @@ def test_faults_are_set_by_flags_and_rules(start: Start) -> None:
     assert [status_and_code("t1"), status_and_code("t2")] == [(502, None), (200, 60014)]
 
 
-def test_its_stamps_are_on_the_clock_of_every_process_of_the_machine(start: Start, tmp_path: "Path") -> None:
+def test_its_stamps_are_on_the_clock_of_every_process_of_the_machine(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "requests.jsonl"
     process, url = start("--log", str(log))
 
@@ -106,7 +109,7 @@ def test_a_log_that_cannot_be_written_any_more_ends_it_for_a_referee_must_not_fo
     assert "Traceback" not in errors
 
 
-def test_a_port_that_is_taken_is_a_failure_with_a_sentence(start: Start, tmp_path: "Path") -> None:
+def test_a_port_that_is_taken_is_a_failure_with_a_sentence(start: Start, tmp_path: Path) -> None:
     _, url = start()
 
     second = Popen(

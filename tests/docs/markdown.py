@@ -1,5 +1,7 @@
 # The pages of words, taken apart: their fenced blocks, links, tables and command lines. No test is here.
 
+from __future__ import annotations
+
 import re
 import shlex
 from pathlib import Path

@@ -1,13 +1,17 @@
 # Every file that is made from the code: its path and what makes it. `make docs` writes them all. No test is here.
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract import schemas
 from worker.runtime import events, metric_table
 from worker.settings import reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 ROOT: Final = Path(__file__).parents[2]
 

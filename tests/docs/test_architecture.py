@@ -1,5 +1,7 @@
 # ARCHITECTURE.md shows the house as it is: every file of the core stands in its table, and no file that is gone.
 
+from __future__ import annotations
+
 from tests.docs.markdown import ROOT, text
 
 DOMAIN = ROOT / "worker" / "domain"

@@ -1,5 +1,7 @@
 # CONTRIBUTING and CHANGELOG speak of files, commands and numbers that there are, and the row that is shown is one that works.
 
+from __future__ import annotations
+
 import re
 import tomllib
 from typing import Any, Final

@@ -1,5 +1,7 @@
 # The failure matrix is whole, agrees with its paragraphs, and names tests that there are.
 
+from __future__ import annotations
+
 import ast
 import re
 from functools import cache

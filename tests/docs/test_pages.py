@@ -1,7 +1,9 @@
 # What is made from the code is what the code makes today, and says what the code does.
 
+from __future__ import annotations
+
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -10,6 +12,9 @@ from tests.docs.pages import PAGES, ROOT
 from worker.settings import load
 from worker.settings.reference import example
 from worker.settings.rows import NAME, rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 

@@ -1,5 +1,7 @@
 # What the documents say can be done can be done: their commands, targets, links and names are those of the code.
 
+from __future__ import annotations
+
 import re
 import shlex
 from typing import Any, Final

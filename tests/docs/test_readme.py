@@ -1,6 +1,8 @@
 # The README says what the program does: each command line can be parsed by the program, each file is there, each example
 # is one that the program takes or makes. That the outcomes are real is seen in tests/process/test_readme.py.
 
+from __future__ import annotations
+
 import importlib.util
 import json
 import re
@@ -14,8 +16,6 @@ import yaml
 
 from tests.docs.markdown import ROOT, blocks, command_lines, prose, rows, text
 from worker.cli import app
-from worker.demo.evidence import Fault
-from worker.demo.summary import MEANINGS
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.deadletters import DeadLetter, fit
@@ -24,6 +24,8 @@ from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.rules import Rules
 from worker.settings import load
 from worker.settings.rows import rows as settings
+from worker.testing.demo.evidence import Fault
+from worker.testing.demo.summary import MEANINGS
 
 README = "README.md"
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"

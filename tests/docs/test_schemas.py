@@ -1,5 +1,7 @@
 # config/ holds the schemas that the code makes (whether they are fresh: test_pages.py), and no other.
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from worker.domain.contract.schemas import documents

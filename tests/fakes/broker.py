@@ -3,13 +3,15 @@
 #
 # One thread plays the cluster and calls every listener, so what happens is in one order. Faults are put in by hand.
 
+from __future__ import annotations
+
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.broker.membership import Claim, Membership
+from worker.broker.membership import Membership
 from worker.broker.records import fits, sendings
 from worker.domain.effects import Restored
 from worker.domain.publishing import (
@@ -17,7 +19,6 @@ from worker.domain.publishing import (
     Fenced,
     MetadataRefused,
     Published,
-    PublishResult,
     RecordTooLarge,
 )
 from worker.errors import BrokerError, FencedError
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from worker.broker.listener import Listener
+    from worker.broker.membership import Claim
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.outcomes import Known
     from worker.domain.effects import Commit, Notice, Transaction
+    from worker.domain.publishing import (
+        PublishResult,
+    )
 
 TICK = 0.01
 """How often the cluster looks around when nobody wakes it."""
@@ -91,7 +96,7 @@ class FakeKafka:
         partition: int,
         value: bytes | None,
         key: bytes | None = None,
-        headers: "Iterable[tuple[str, bytes | None]]" = (),
+        headers: Iterable[tuple[str, bytes | None]] = (),
         topic: str = "commands",
     ) -> FakeRecord:
         with self.changed:
@@ -123,18 +128,18 @@ class FakeKafka:
     def end_offset(self, partition: int) -> int:
         return self._ends[partition]
 
-    def expel(self, consumer: "FakeConsumer") -> None:
+    def expel(self, consumer: FakeConsumer) -> None:
         """
         What the broker does to a member that it has not heard for too long. The member joins again by itself.
         """
         self.ask(consumer.put_out)
 
-    def ask(self, job: "Callable[[], None]") -> None:
+    def ask(self, job: Callable[[], None]) -> None:
         with self.changed:
             self.jobs.append(job)
             self.changed.notify_all()
 
-    def owner(self, partition: int) -> "FakeConsumer | None":
+    def owner(self, partition: int) -> FakeConsumer | None:
         return next((each for each in self.members if partition in each.partitions), None)
 
     def _run(self) -> None:
@@ -167,8 +172,8 @@ class FakeKafka:
                 target.give(partition)
 
     def _target(
-        self, partition: int, owner: "FakeConsumer | None", staying: "list[FakeConsumer]"
-    ) -> "FakeConsumer | None":
+        self, partition: int, owner: FakeConsumer | None, staying: list[FakeConsumer]
+    ) -> FakeConsumer | None:
         """
         Sticky: a partition moves only from a member that has more than its share.
         """
@@ -190,9 +195,9 @@ class FakeConsumer:
     def __init__(
         self,
         kafka: FakeKafka,
-        options: "KafkaOptions",
-        listener: "Listener",
-        notice: "Callable[[Notice], None]",
+        options: KafkaOptions,
+        listener: Listener,
+        notice: Callable[[Notice], None],
     ) -> None:
         self._kafka = kafka
         self._options = options
@@ -241,7 +246,7 @@ class FakeConsumer:
     def fence(self) -> float:
         return self._membership.fence()
 
-    def claim(self, partitions: "Iterable[int]") -> Claim | None:
+    def claim(self, partitions: Iterable[int]) -> Claim | None:
         return self._membership.claim(partitions)
 
     def group_metadata(self, claim: Claim) -> object:
@@ -340,9 +345,9 @@ class FakePublisher:
     def __init__(
         self,
         kafka: FakeKafka,
-        options: "KafkaOptions",
+        options: KafkaOptions,
         membership: FakeConsumer,
-        notice: "Callable[[Notice], None]",
+        notice: Callable[[Notice], None],
     ) -> None:
         self._kafka = kafka
         self._options = options
@@ -356,7 +361,7 @@ class FakePublisher:
             raise BrokerError(f"Kafka could not be reached within {timeout:.0f} s")
         self._kafka.producers[self._options.transactional_id] = self
 
-    def publish(self, transaction: "Transaction", done: "Callable[[PublishResult], None]") -> None:
+    def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
         if self._busy:
             raise RuntimeError("a transaction is being published already")
         self._busy = True
@@ -369,7 +374,7 @@ class FakePublisher:
             return self._kafka.changed.wait_for(lambda: not self._busy, max(0.0, deadline - time.monotonic()))
 
     def _carry_out(
-        self, transaction: "Transaction", claim: Claim | None, done: "Callable[[PublishResult], None]"
+        self, transaction: Transaction, claim: Claim | None, done: Callable[[PublishResult], None]
     ) -> None:
         result = self._kafka.results.popleft() if self._kafka.results else self._publish(transaction, claim)
         with self._kafka.changed:
@@ -377,7 +382,7 @@ class FakePublisher:
             self._kafka.changed.notify_all()
         done(result)
 
-    def _publish(self, transaction: "Transaction", claim: Claim | None) -> PublishResult:
+    def _publish(self, transaction: Transaction, claim: Claim | None) -> PublishResult:
         if self._kafka.producers.get(self._options.transactional_id) is not self:
             return Fenced("another producer")
         if claim is None or self._membership.group_metadata(claim) is None:
@@ -415,9 +420,9 @@ class FakeRestorer:
     def __init__(
         self,
         kafka: FakeKafka,
-        options: "KafkaOptions",
-        decode: "Callable[[bytes], Known | None]",
-        notice: "Callable[[Notice], None]",
+        options: KafkaOptions,
+        decode: Callable[[bytes], Known | None],
+        notice: Callable[[Notice], None],
     ) -> None:
         self._kafka = kafka
         self._options = options

@@ -4,6 +4,8 @@
 # fence are the product's. The same replies are spoken over real sockets by tests/contract/tencent/scripted.py, and one
 # suite runs against both.
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Callable
@@ -15,10 +17,11 @@ import msgspec
 
 from worker.tencent.client import Client
 from worker.tencent.options import App, HttpOptions
-from worker.tencent.wire import Exchange, Outbound
+from worker.tencent.wire import Exchange
 
 if TYPE_CHECKING:
     from worker.domain.effects import Notice
+    from worker.tencent.wire import Outbound
 
 SECRET_KEY: Final = "5bd2850f" * 8
 """The key of the tests' apps. It belongs to nobody."""
@@ -160,7 +163,7 @@ def fake_client(
     options: HttpOptions | None = None,
     *,
     latency: float = 0.0,
-    on_event: "Callable[[Notice], None] | None" = None,
+    on_event: Callable[[Notice], None] | None = None,
 ) -> tuple[Client, FakeWire]:
     """
     The product's client on a FakeWire, and that wire: what it was asked for stands in ``wire.seen``.

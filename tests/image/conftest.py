@@ -1,8 +1,9 @@
 # What the image tests share: the image, built once. Tools that are missing skip a test here and fail it under CI=true.
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +11,10 @@ from tests.chart.missing import give_up
 from tests.chart.toolchain import MissingError
 from tests.image import toolchain
 from tests.image.containers import IMAGE, Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")

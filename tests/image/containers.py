@@ -1,15 +1,19 @@
 # Images built with buildah and containers run with podman, in a storage of our own. What a test wants of them is said there.
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.image import toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 REPOSITORY: Final = Path(__file__).parents[2]
 IMAGE: Final = "localhost/moderation-worker:test"
@@ -101,9 +105,7 @@ class Engine:
             *self._run_words("--rm", "--network=none", *LOCKED_DOWN, *options), image, *arguments
         )
 
-    def start(
-        self, name: str, *arguments: str, options: Sequence[str] = (), image: str = IMAGE
-    ) -> "Container":
+    def start(self, name: str, *arguments: str, options: Sequence[str] = (), image: str = IMAGE) -> Container:
         """
         A container that goes on. The caller removes it.
         """

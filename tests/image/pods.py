@@ -1,15 +1,21 @@
 # A pod of the rendered chart as a podman container on this machine: its image, command, environment, user, rights, limits and
 # mounts, so that chart and image are tried together. What a kubelet does beyond that (probes, spreading) is not here.
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.chart.chart import NAMESPACE, Object, Rendered
-from tests.image.containers import Container, Ended, Engine
+from tests.chart.chart import NAMESPACE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chart.chart import Object, Rendered
+    from tests.image.containers import Container, Ended, Engine
 
 Secrets = Mapping[str, Mapping[str, str]]
 """Name -> key -> value: what stands in the cluster's Secrets."""

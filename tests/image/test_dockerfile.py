@@ -1,11 +1,16 @@
 # The Dockerfile and what it is given, read without building.
 
+from __future__ import annotations
+
 import re
 import subprocess
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.image.containers import REPOSITORY, context
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _instructions() -> list[tuple[str, str]]:

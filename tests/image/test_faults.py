@@ -1,16 +1,21 @@
 # Each fault put into a copy of the Dockerfile on purpose turns the image's tests red.
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.image.containers import REPOSITORY, Engine, context
+from tests.image.containers import REPOSITORY, context
+
+if TYPE_CHECKING:
+    from tests.image.containers import Engine
 
 HERE: Final = Path(__file__).parent
 TESTS_FAILED: Final = 1

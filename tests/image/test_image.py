@@ -1,14 +1,21 @@
 # The built image: what is in it, what is not, as whom it runs, and what it says on its label.
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.image.containers import REPOSITORY, Engine
+from tests.image.containers import REPOSITORY
 from worker import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.image.containers import Engine
 
 MOST_BYTES = 200_000_000
 

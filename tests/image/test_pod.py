@@ -1,6 +1,8 @@
 # The chart's pods, run from the image against a real Kafka and the simulated Tencent API: as user 10001, with a root that
 # cannot be written, with the chart's settings, memory limit, grace and files.
 
+from __future__ import annotations
+
 import contextlib
 import json
 import secrets
@@ -10,10 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -21,9 +21,14 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from tests.chart import chart
 from tests.chart import toolchain as chart_tools
 from tests.chart.missing import give_up
-from tests.conftest import Cluster
-from tests.image.containers import Container, Engine
 from tests.image.pods import Pod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from tests.conftest import Cluster
+    from tests.image.containers import Container, Engine
 
 KEY = "a-key-that-only-this-test-knows"
 READY_SECONDS = 60.0
@@ -300,11 +305,11 @@ def test_a_stop_in_mid_work_and_a_restart_repeat_no_call_and_no_outcome(
     assert len(applied) == len(set(applied)) == 2000
 
 
-def test_a_wrong_key_makes_the_pod_not_ready_but_alive_and_a_mended_secret_resumes_it(
+def test_a_wrong_key_makes_the_pod_not_ready_but_alive_and_a_fixed_secret_resumes_it(
     release: Release, simulated: Simulated
 ) -> None:
     """
-    The mended key arrives as a changed file of a mounted folder: no restart.
+    The fixed key arrives as a changed file of a mounted folder: no restart.
     """
     simulated.set_faults(wrong_key=True)
     release.produce(_bans(20))
@@ -318,7 +323,7 @@ def test_a_wrong_key_makes_the_pod_not_ready_but_alive_and_a_mended_secret_resum
         _await(lambda: release.get("readinessProbe")[0] == 200, container, READY_SECONDS)
 
     assert "halted" in told["obstacles"][0]["reason"]
-    assert told["obstacles"][0]["mend"]
+    assert told["obstacles"][0]["remedy"]
     assert alive == 200
     assert {item["status"] for item in outcomes} == {"succeeded"}
 

@@ -3,6 +3,8 @@
 #
 # Run as a program (`python -m tests.image.toolchain`) it gets all of it; the tests only look. No test is here.
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil

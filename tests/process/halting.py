@@ -1,17 +1,24 @@
-# The story of a configuration that Tencent refuses: switched on under load, noticed, mended while the load goes on.
+# The story of a configuration that Tencent refuses: switched on under load, noticed, fixed while the load goes on.
 #
 # It plays and counts; what the counts must be stands in the tests and the benchmark.
+
+from __future__ import annotations
 
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
-from tests.process.scene import Scene, command
-from worker.demo.contract import BAN, KICK
-from worker.demo.raid import Planned
+from tests.process.scene import command
+from worker.testing.demo.contract import BAN, KICK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.process.scene import Scene
+    from worker.testing.demo.raid import Planned
 
 ROOMS = 10
 RATE = 60.0
@@ -30,9 +37,9 @@ class Wrong:
 
     Attributes:
         spoil: Makes it so.
-        mend: Makes it right.
+        remedy: Makes it right.
         code: What Tencent answers meanwhile.
-        word: What the mend that the worker tells must speak of.
+        word: What the fix that the worker tells must speak of.
         event: What it logs, once.
         goes_on: The actions that it does not concern.
 
@@ -40,7 +47,7 @@ class Wrong:
 
     name: str
     spoil: Callable[[Scene], None]
-    mend: Callable[[Scene], None]
+    remedy: Callable[[Scene], None]
     code: int
     word: str
     event: str = "app.halted"
@@ -88,10 +95,10 @@ class Story:
     What came of one halt.
 
     Attributes:
-        told: What /readyz said was in the way: the reason and the mend of each obstacle.
+        told: What /readyz said was in the way: the reason and the remedy of each obstacle.
         noticed: Seconds from the first refusal that was possible to a /readyz that says so.
-        resumed: Seconds from the mend to a /readyz that is ready.
-        refused: Requests that were answered with the code, after it was noticed and until it was mended.
+        resumed: Seconds from the remedy to a /readyz that is ready.
+        refused: Requests that were answered with the code, after it was noticed and until it was fixed.
         refused_for: The seconds in which they were.
         carried_on: Outcomes in that time of actions that it does not concern.
         loud_lines: How often the worker logged the halt.
@@ -115,7 +122,7 @@ _NUMBERS = count(1)
 
 def play(scene: Scene, wrong: Wrong, *, load: float = LOAD, halted_for: float = 1.2) -> Story:
     """
-    Plays one halt on a scene with one worker that is ready, and mends it ``halted_for`` seconds after it was noticed.
+    Plays one halt on a scene with one worker that is ready, and fixes it ``halted_for`` seconds after it was noticed.
     """
     lines = len(scene.events(wrong.event))
     letters = len(scene.reader.read.letters)
@@ -129,7 +136,7 @@ def play(scene: Scene, wrong: Wrong, *, load: float = LOAD, halted_for: float = 
         scene.play(halted_for)
         end = time.time()
     finally:
-        wrong.mend(scene)
+        wrong.remedy(scene)
     resumed = scene.play_until(lambda: not scene.obstacles(), RESUMED_WITHIN, f"resumed after {wrong}")
     scene.play_to_the_end()
     return Story(

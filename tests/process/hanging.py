@@ -3,17 +3,23 @@
 #
 # It plays and counts; what the counts must be stands in the test and the benchmark.
 
+from __future__ import annotations
+
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from tests.process.rates import kept
 from tests.process.scene import LATENCY, Scene, command
-from worker.demo.check import Report
-from worker.demo.contract import BAN
-from worker.demo.raid import Planned
+from worker.testing.demo.contract import BAN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.testing.demo.check import Report
+    from worker.testing.demo.raid import Planned
 
 ROOMS = 50
 SHARE = 0.5

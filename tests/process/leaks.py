@@ -2,12 +2,16 @@
 #
 # It knows a UserSig by opening it (base64, zlib, JSON), not by the pattern that the worker hides them with.
 
+from __future__ import annotations
+
 import base64
 import re
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 PIECE: Final = 16
 """So many neighbouring characters of a key are a leak: nobody's hexadecimal has them by chance."""

@@ -3,16 +3,22 @@
 #
 # It plays and counts; what the counts must be stands in the test and the benchmark.
 
+from __future__ import annotations
+
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from tests.process.rates import kept
 from tests.process.scene import LATENCY, Scene, command
-from worker.demo.check import Report
-from worker.demo.contract import BAN, ENDPOINTS, KICK, UNBAN
-from worker.demo.raid import Planned
+from worker.testing.demo.contract import BAN, ENDPOINTS, KICK, UNBAN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from worker.testing.demo.check import Report
+    from worker.testing.demo.raid import Planned
 
 ROOMS = 50
 BEFORE = 2.0

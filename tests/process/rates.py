@@ -3,10 +3,15 @@
 # Pure. A load is paced, so its rate is kept as long as no backlog of it grows: that is measured here, because a busy
 # machine stands still for a moment now and then, which moves single effects out of a window and makes no backlog.
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from __future__ import annotations
 
-from worker.demo.evidence import Request, Sent
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from worker.testing.demo.evidence import Request, Sent
 
 MOMENT = 1.5
 """Seconds: longer than permits need to come back."""

@@ -2,15 +2,20 @@
 #
 # It plays and counts; what the counts must be stands in the test and the benchmark.
 
+from __future__ import annotations
+
 import random
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tests.process.scene import LATENCY, Scene, command
-from worker.demo.check import Report
-from worker.demo.contract import BAN
-from worker.demo.raid import Planned
+from worker.testing.demo.contract import BAN
+
+if TYPE_CHECKING:
+    from worker.testing.demo.check import Report
+    from worker.testing.demo.raid import Planned
 
 ROOMS = 60
 NEW = 200

@@ -1,30 +1,35 @@
 # A scene: a stage with its simulator and workers, loads that are put into the command topic, and what comes out of it.
 #
-# It starts, plays, waits and gathers; what is claimed of a run stands in the tests, and worker/demo/check.py judges it.
+# It starts, plays, waits and gathers; what is claimed of a run stands in the tests, and worker/testing/demo/check.py judges it.
 # The benchmarks play the same scenes for longer.
+
+from __future__ import annotations
 
 import contextlib
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 from kafka import KafkaAdminClient, TopicPartition
 
-from worker.demo.check import Report, check
-from worker.demo.contract import TARGET_FIELDS, Effect, MemberInfo, outcome_id
-from worker.demo.evidence import Evidence, Published, Request, Sent
-from worker.demo.processes import Process
-from worker.demo.raid import Fate, Planned
-from worker.demo.simulator_log import requests_of
-from worker.demo.stage import PARTITIONS, Stage
-from worker.demo.topics import Load, Reader
+from worker.testing.demo.check import check
+from worker.testing.demo.contract import TARGET_FIELDS, Effect, outcome_id
+from worker.testing.demo.evidence import Evidence
+from worker.testing.demo.raid import Fate, Planned
+from worker.testing.demo.simulator_log import requests_of
+from worker.testing.demo.stage import PARTITIONS, Stage
+from worker.testing.demo.topics import Load, Reader
 
 if TYPE_CHECKING:
-    from worker.demo.evidence import Break
+    from collections.abc import Callable, Iterator, Sequence
+
+    from worker.testing.demo.check import Report
+    from worker.testing.demo.contract import MemberInfo
+    from worker.testing.demo.evidence import Break, Published, Request, Sent
+    from worker.testing.demo.processes import Process
 
 LATENCY: Final = ("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random")
 ANSWER_TIMEOUT: Final = 10.0

@@ -2,15 +2,21 @@
 #
 # Twenty commands of one user each wait for each room when the worker begins, so that they leave in one call.
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Cluster
 from tests.process.scene import LATENCY, Scene, command
-from worker.demo.contract import BAN, ENDPOINTS, KICK, LIVE_UNBAN, UNBAN
-from worker.demo.evidence import Published, Request
-from worker.demo.raid import Planned
+from worker.testing.demo.contract import BAN, ENDPOINTS, KICK, LIVE_UNBAN, UNBAN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Cluster
+    from worker.testing.demo.evidence import Published, Request
+    from worker.testing.demo.raid import Planned
 
 pytestmark = pytest.mark.kafka
 

@@ -1,5 +1,7 @@
 # `moderation-worker demo` as a new user meets it: a process, its exit code, its summary, and nothing left behind.
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -28,7 +30,7 @@ class Demo:
     A demo that runs, with what it has printed so far.
     """
 
-    def __init__(self, folder: "Path", *options: str) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._output = folder / "output"
         self._folder = folder
         with self._output.open("wb") as output:
@@ -71,7 +73,7 @@ class Demo:
 
 
 @pytest.fixture
-def begin(tmp_path: "Path") -> "Iterator[Callable[..., Demo]]":
+def begin(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     """
     Starts a demo with these options.
     """
@@ -87,7 +89,7 @@ def begin(tmp_path: "Path") -> "Iterator[Callable[..., Demo]]":
 
 
 def test_a_demo_on_ones_own_kafka_keeps_its_promises_and_leaves_no_topic(
-    kafka: "Cluster", tmp_path: "Path", begin: "Callable[..., Demo]"
+    kafka: Cluster, tmp_path: Path, begin: Callable[..., Demo]
 ) -> None:
     summary = tmp_path / "summary.json"
     options = ("--commands", "500", "--seed", "4", "--no-trouble", "--json", str(summary))
@@ -106,7 +108,7 @@ def test_a_demo_on_ones_own_kafka_keeps_its_promises_and_leaves_no_topic(
     admin.close()
 
 
-def test_ctrl_c_in_the_middle_ends_everything_that_was_started(begin: "Callable[..., Demo]") -> None:
+def test_ctrl_c_in_the_middle_ends_everything_that_was_started(begin: Callable[..., Demo]) -> None:
     demo = begin("--commands", "20000", "--no-trouble")
     demo.wait_for("1 worker")
 
@@ -115,7 +117,7 @@ def test_ctrl_c_in_the_middle_ends_everything_that_was_started(begin: "Callable[
     assert demo.left == []
 
 
-def test_keep_leaves_everything_running_until_ctrl_c(kafka: "Cluster", begin: "Callable[..., Demo]") -> None:
+def test_keep_leaves_everything_running_until_ctrl_c(kafka: Cluster, begin: Callable[..., Demo]) -> None:
     demo = begin(
         "--commands",
         "100",
@@ -133,7 +135,7 @@ def test_keep_leaves_everything_running_until_ctrl_c(kafka: "Cluster", begin: "C
     assert demo.left == []
 
 
-def test_a_kafka_that_is_not_there_is_told_in_one_line(begin: "Callable[..., Demo]") -> None:
+def test_a_kafka_that_is_not_there_is_told_in_one_line(begin: Callable[..., Demo]) -> None:
     demo = begin("--commands", "100", "--bootstrap-servers", "127.0.0.1:1")
 
     assert demo.process.wait(DEADLINE) == 1

@@ -1,5 +1,7 @@
 # The embedded broker: fetched and verified, started, and back after what tests do to it.
 
+from __future__ import annotations
+
 import hashlib
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -8,19 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import KafkaAdminClient
 
-from worker.demo.jars import FetchError, Jar, fetch
-from worker.demo.kafka import answers
+from worker.testing.demo.jars import FetchError, Jar, fetch
+from worker.testing.demo.kafka import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import Cluster
-    from worker.demo.kafka import EmbeddedKafka
+    from worker.testing.demo.kafka import EmbeddedKafka
 
 
 @pytest.fixture
-def repository(tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch") -> "Iterator[Path]":
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """
     A Maven repository of our own: the folder that it serves.
     """
@@ -42,7 +44,7 @@ def repository(tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch") -> "Iterator
 
 
 def test_what_is_missing_or_damaged_is_fetched_and_the_rest_is_left_alone(
-    tmp_path: "Path", repository: "Path"
+    tmp_path: Path, repository: Path
 ) -> None:
     whole, damaged, missing = (
         _published(repository, name, name.encode() * 1000) for name in ("whole", "damaged", "missing")
@@ -61,9 +63,7 @@ def test_what_is_missing_or_damaged_is_fetched_and_the_rest_is_left_alone(
     assert seen[-1] == (damaged.size + missing.size,) * 2
 
 
-def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(
-    tmp_path: "Path", repository: "Path"
-) -> None:
+def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(tmp_path: Path, repository: Path) -> None:
     real = _published(repository, "thing", b"altered on the way")
     locked = Jar(real.group, real.artifact, real.version, real.size, "0" * 64)
 
@@ -74,13 +74,13 @@ def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(
 
 
 @pytest.mark.usefixtures("repository")
-def test_a_jar_that_the_repository_does_not_have_is_named(tmp_path: "Path") -> None:
+def test_a_jar_that_the_repository_does_not_have_is_named(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"thing-1\.0\.jar could not be fetched"):
         fetch((Jar("a.group", "thing", "1.0", 1, "0" * 64),), tmp_path / "cache")
 
 
 @pytest.mark.kafka
-def test_topics_can_be_made_on_the_shared_broker(kafka: "Cluster", make_topic: "Callable[..., str]") -> None:
+def test_topics_can_be_made_on_the_shared_broker(kafka: Cluster, make_topic: Callable[..., str]) -> None:
     name = make_topic("x", partitions=3, configs={"retention.ms": "1000"})
 
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
@@ -91,7 +91,7 @@ def test_topics_can_be_made_on_the_shared_broker(kafka: "Cluster", make_topic: "
 
 
 @pytest.mark.kafka
-def test_a_killed_broker_comes_back_at_its_address_with_its_topics(own_kafka: "EmbeddedKafka") -> None:
+def test_a_killed_broker_comes_back_at_its_address_with_its_topics(own_kafka: EmbeddedKafka) -> None:
     admin = KafkaAdminClient(bootstrap_servers=own_kafka.bootstrap_servers)
     admin.create_topics({"kept": {"num_partitions": 1, "replication_factor": 1}})
     admin.close()
@@ -107,7 +107,7 @@ def test_a_killed_broker_comes_back_at_its_address_with_its_topics(own_kafka: "E
 
 
 @pytest.mark.kafka
-def test_a_paused_broker_does_not_answer_until_it_is_resumed(own_kafka: "EmbeddedKafka") -> None:
+def test_a_paused_broker_does_not_answer_until_it_is_resumed(own_kafka: EmbeddedKafka) -> None:
     own_kafka.pause()
     assert not answers(own_kafka.bootstrap_servers)
 
@@ -116,14 +116,14 @@ def test_a_paused_broker_does_not_answer_until_it_is_resumed(own_kafka: "Embedde
 
 
 @pytest.mark.kafka
-def test_a_stopped_broker_leaves_nothing_behind(own_kafka: "EmbeddedKafka") -> None:
+def test_a_stopped_broker_leaves_nothing_behind(own_kafka: EmbeddedKafka) -> None:
     own_kafka.stop()
 
     assert not own_kafka.running
     assert not own_kafka.folder.exists()
 
 
-def _published(repository: "Path", artifact: str, content: bytes) -> Jar:
+def _published(repository: Path, artifact: str, content: bytes) -> Jar:
     jar = Jar("a.group", artifact, "1.0", len(content), hashlib.sha256(content).hexdigest())
     folder = repository / "a" / "group" / artifact / "1.0"
     folder.mkdir(parents=True)

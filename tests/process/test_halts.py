@@ -1,19 +1,26 @@
 # A configuration that Tencent refuses, under load and with the real process: halted within seconds, loud, nothing lost,
-# and on by itself once it is mended. One worker lives through all of it.
+# and on by itself once it is fixed. One worker lives through all of it.
+
+from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Cluster
-from tests.process.halting import KEY_BYTES, ROOMS, WRONGS, Wrong, commands, play
+from tests.process.halting import KEY_BYTES, ROOMS, WRONGS, commands, play
 from tests.process.scene import LATENCY, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Cluster
+    from tests.process.halting import Wrong
 
 pytestmark = pytest.mark.kafka
 
 QUICK = 4.0
-"""The mend comes while the worker still probes every second; with room for a busy machine."""
+"""The remedy comes while the worker still probes every second; with room for a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +34,14 @@ def scene(kafka: Cluster) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("wrong", WRONGS, ids=str)
-def test_it_halts_within_seconds_says_the_mend_fails_nothing_and_resumes_by_itself(
+def test_it_halts_within_seconds_says_the_remedy_fails_nothing_and_resumes_by_itself(
     scene: Scene, wrong: Wrong
 ) -> None:
     story = play(scene, wrong)
 
     assert story.noticed < 3.0
-    assert any(str(wrong.code) in one["reason"] or wrong.word in one["mend"] for one in story.told)
-    assert all(wrong.word in one["mend"] for one in story.told), story.told
+    assert any(str(wrong.code) in one["reason"] or wrong.word in one["remedy"] for one in story.told)
+    assert all(wrong.word in one["remedy"] for one in story.told), story.told
     assert story.loud_lines == len(story.told)
     assert story.refused <= story.refused_for + 1, "a halted app is probed once a second, and no more"
     assert story.resumed < QUICK

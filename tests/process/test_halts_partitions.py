@@ -1,14 +1,20 @@
 # Partitions that are added while replicas run: keys move, so order and dedupe would not hold. The replicas halt and say so.
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Cluster
 from tests.process.scene import Scene, command
-from worker.demo.contract import BAN
-from worker.demo.raid import Planned
-from worker.demo.stage import PARTITIONS
+from worker.testing.demo.contract import BAN
+from worker.testing.demo.stage import PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Cluster
+    from worker.testing.demo.raid import Planned
 
 pytestmark = pytest.mark.kafka
 

@@ -2,10 +2,17 @@
 #
 # The long form, with Tencent's own timeout, is tests/benchmarks/bench_outage.py.
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.conftest import Cluster
-from tests.process.hanging import Story, play
+from tests.process.hanging import play
+
+if TYPE_CHECKING:
+    from tests.conftest import Cluster
+    from tests.process.hanging import Story
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 

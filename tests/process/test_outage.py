@@ -2,10 +2,17 @@
 #
 # The long form, with figures, is tests/benchmarks/bench_outage.py: it plays the same story for a minute.
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.conftest import Cluster
-from tests.process.outages import Story, play
+from tests.process.outages import play
+
+if TYPE_CHECKING:
+    from tests.conftest import Cluster
+    from tests.process.outages import Story
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 

@@ -3,6 +3,8 @@
 # A raid goes in, replicas die or go, and in the end every command has one outcome, every user the right state.
 # TEST_TURNOVER_SECONDS makes the turnovers longer (a minute, say) than the default run has time for.
 
+from __future__ import annotations
+
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -10,16 +12,19 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.process.troubles import Freeze, Turnover
-from worker.demo.check import Report, check
-from worker.demo.evidence import Fault
-from worker.demo.raid import Raid, plan
-from worker.demo.raiding import Seen, carry_out, wanted_outcomes
-from worker.demo.stage import Stage
+from worker.testing.demo.check import check
+from worker.testing.demo.evidence import Fault
+from worker.testing.demo.raid import plan
+from worker.testing.demo.raiding import carry_out, wanted_outcomes
+from worker.testing.demo.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
+    from worker.testing.demo.check import Report
+    from worker.testing.demo.raid import Raid
+    from worker.testing.demo.raiding import Seen
 
 TURNOVER_SECONDS: Final = float(os.environ.get("TEST_TURNOVER_SECONDS", "20"))
 COMMANDS_PER_SECOND: Final = 300
@@ -32,7 +37,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240 + 3 * TURNOVER_SECONDS)
 
 
 @pytest.fixture
-def stage(kafka: "Cluster") -> "Iterator[Stage]":
+def stage(kafka: Cluster) -> Iterator[Stage]:
     with Stage(kafka.bootstrap_servers) as stage:
         stage.start_kafka()
         yield stage

@@ -1,24 +1,29 @@
 # The README's examples, carried out: its commands get the outcomes that it shows, on a real Kafka and the local Tencent API;
 # its simulators start, and its questions are answered.
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from tests.conftest import Cluster
 from tests.docs.markdown import blocks, command_lines
 from tests.docs.test_readme import COMMANDS, OUTCOMES
-from worker.demo.processes import Process
-from worker.demo.stage import PARTITIONS, Stage
+from worker.testing.demo.processes import Process
+from worker.testing.demo.stage import PARTITIONS, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.conftest import Cluster
 
 README: Final = "README.md"
 PATIENCE: Final = 60.0

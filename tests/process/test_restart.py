@@ -2,12 +2,19 @@
 #
 # The long form, with 100,000 outcomes and the time that it takes, is tests/benchmarks/bench_restore.py.
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Cluster
-from tests.process.restarts import NEW, Story, play
+from tests.process.restarts import NEW, play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Cluster
+    from tests.process.restarts import Story
 
 pytestmark = pytest.mark.kafka
 

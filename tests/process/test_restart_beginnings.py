@@ -1,27 +1,30 @@
 # Where a worker begins: in a topic that its group has never read, and at an offset that Kafka no longer has.
 
+from __future__ import annotations
+
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata
 
-from tests.conftest import Cluster
 from tests.process.scene import Scene, command
-from worker.demo.contract import BAN
-from worker.demo.raid import Planned
-from worker.demo.stage import PARTITIONS
-from worker.demo.topics import Load
+from worker.testing.demo.contract import BAN
+from worker.testing.demo.stage import PARTITIONS
 
 if TYPE_CHECKING:
-    from worker.demo.processes import Process
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Cluster
+    from worker.testing.demo.processes import Process
+    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.topics import Load
 
 pytestmark = pytest.mark.kafka
 
@@ -50,7 +53,7 @@ def produced(scene: Scene, stem: str) -> Load:
     return load
 
 
-def started(scene: Scene, start: str) -> "Process":
+def started(scene: Scene, start: str) -> Process:
     worker = scene.stage.start_worker({"kafka": {"start": start}})
     scene.play_until(lambda: scene.stage.is_ready(worker), READY_WITHIN, "ready")
     return worker

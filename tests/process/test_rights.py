@@ -1,9 +1,9 @@
 # On a cluster that asks for a password and allows nothing by itself, the rights that the README lists are enough.
 
+from __future__ import annotations
+
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -18,9 +18,13 @@ from kafka.admin import (
 
 from tests.docs.markdown import rows
 from tests.process.test_readme import worker
-from worker.demo import kafka as broker
-from worker.demo.kafka import EmbeddedKafka, free_ports
-from worker.demo.stage import Stage
+from worker.testing.demo import kafka as broker
+from worker.testing.demo.kafka import EmbeddedKafka, free_ports
+from worker.testing.demo.stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.kafka
 

@@ -1,5 +1,7 @@
 # P11: the key and the signatures made with it are in no log, no metric, no outcome and no dead letter, even at debug level.
 
+from __future__ import annotations
+
 import re
 import urllib.request
 from typing import TYPE_CHECKING, Final
@@ -8,10 +10,10 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.demo.contract import ADMINISTRATOR
-from worker.demo.raid import plan
-from worker.demo.raiding import carry_out
-from worker.demo.stage import PARTITIONS, SDK_APP_ID, Stage
+from worker.testing.demo.contract import ADMINISTRATOR
+from worker.testing.demo.raid import plan
+from worker.testing.demo.raiding import carry_out
+from worker.testing.demo.stage import PARTITIONS, SDK_APP_ID, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ SIGNATURE: Final = re.compile(rb"eJ[A-Za-z0-9*_-]{60,}")
 
 
 @pytest.fixture
-def stage(kafka: "Cluster") -> "Iterator[Stage]":
+def stage(kafka: Cluster) -> Iterator[Stage]:
     with Stage(kafka.bootstrap_servers) as stage:
         stage.start_kafka()
         yield stage

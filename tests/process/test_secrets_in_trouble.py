@@ -2,20 +2,26 @@
 #
 # Errors are where URLs like to come out. What is looked for is proven to be found first, in the same texts.
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from tests.conftest import Cluster
 from tests.process.halting import another_key, new_key_in_the_file
 from tests.process.leaks import leaks
 from tests.process.scene import LATENCY, Scene, command
-from worker.demo.contract import ADMINISTRATOR, BAN
-from worker.demo.raid import Fate, Planned
-from worker.demo.stage import PARTITIONS, SDK_APP_ID
+from worker.testing.demo.contract import ADMINISTRATOR, BAN
+from worker.testing.demo.raid import Fate, Planned
+from worker.testing.demo.stage import PARTITIONS, SDK_APP_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Cluster
 
 REASON = "payload-of-a-command"
 COUNT = 240

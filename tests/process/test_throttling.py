@@ -2,10 +2,17 @@
 #
 # The long form, with figures, is tests/benchmarks/bench_throttling.py.
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.conftest import Cluster
-from tests.process.throttled import Story, play
+from tests.process.throttled import play
+
+if TYPE_CHECKING:
+    from tests.conftest import Cluster
+    from tests.process.throttled import Story
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 

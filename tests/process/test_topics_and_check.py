@@ -1,14 +1,19 @@
 # `topics create` and `check` on a real Kafka, as a user runs them: processes, exit codes, printed words.
 
+from __future__ import annotations
+
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from kafka import KafkaAdminClient
 
-from tests.conftest import Cluster
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Cluster
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 

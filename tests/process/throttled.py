@@ -3,14 +3,19 @@
 #
 # It plays and counts; what the counts must be stands in the test and the benchmark.
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
 from tests.process.scene import LATENCY, Scene, command
-from worker.demo.check import Report
-from worker.demo.contract import UPDATE, MemberInfo
-from worker.demo.raid import Planned
+from worker.testing.demo.contract import UPDATE, MemberInfo
+
+if TYPE_CHECKING:
+    from worker.testing.demo.check import Report
+    from worker.testing.demo.raid import Planned
 
 DOCUMENTED = 200
 TOO_MANY = 60007

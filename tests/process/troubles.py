@@ -1,12 +1,19 @@
 # What the process tests do to replicas while a raid runs: kill them, or ask them to stop, and bring them back.
 
+from __future__ import annotations
+
 import random
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from worker.demo.evidence import Break
-from worker.demo.stage import SETTLING, Stage
+from worker.testing.demo.evidence import Break
+from worker.testing.demo.stage import SETTLING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from worker.testing.demo.stage import Stage
 
 
 @dataclass

@@ -2,6 +2,8 @@
 #
 # Nothing here knows what an engine makes of it.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -26,7 +28,7 @@ class Answer(Struct, frozen=True):
     retry_after: float | None = None
     verdict: Verdict | None = None
 
-    def as_try(self, request: "Request", request_id: str, ended_at: float) -> Try:
+    def as_try(self, request: Request, request_id: str, ended_at: float) -> Try:
         """
         What the client tells of it.
         """

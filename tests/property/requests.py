@@ -3,6 +3,8 @@
 # The judgement goes by what was commanded and what has happened, not by the engine's own rules. Of the engine it knows
 # only which commands a request stands for: its body does not say.
 
+from __future__ import annotations
+
 from collections import defaultdict
 from dataclasses import dataclass, field
 from math import ceil
@@ -10,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tests.property.topic import Record, Topic
-from worker.domain.contract.actions import ACTIONS, Action
+from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.codes import ALREADY, Verdict
-from worker.domain.contract.outcomes import HOLDS, Outcome, Result, ResultStatus, Status
+from worker.domain.contract.outcomes import HOLDS, ResultStatus, Status
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
+    from tests.property.topic import Record, Topic
+    from worker.domain.contract.actions import Action
+    from worker.domain.contract.outcomes import Outcome, Result
     from worker.domain.effects import Send, Try
     from worker.domain.rules import Rules
 
@@ -70,7 +74,7 @@ class Request:
 
     """
 
-    send: "Send"
+    send: Send
     target: str
     effect: tuple[object, ...]
     carried: list[tuple[Assignment, Record, str]]
@@ -78,7 +82,7 @@ class Request:
     half: bool
     probe: bool
     ended_at: float | None = None
-    try_: "Try | None" = None
+    try_: Try | None = None
 
     @property
     def lane(self) -> tuple[str, str]:
@@ -131,7 +135,7 @@ class Requests:
 
     """
 
-    def __init__(self, rules: "Rules", topic: Topic) -> None:
+    def __init__(self, rules: Rules, topic: Topic) -> None:
         self._rules = rules
         self._topic = topic
         self._by_line: defaultdict[Line, list[Request]] = defaultdict(list)
@@ -142,7 +146,7 @@ class Requests:
         self.latest = 0.0
         self.counted = 0
 
-    def left(self, request: Request, owned: "dict[int, Assignment]", wall: float) -> None:
+    def left(self, request: Request, owned: dict[int, Assignment], wall: float) -> None:
         """
         A request leaves now; ``wall`` is what the engine holds for the time since 1970.
         """
@@ -154,7 +158,7 @@ class Requests:
         self._judge_quota(request, owned)
         self._open_calls[request.send.call_id] = request
 
-    def ended(self, request: Request, try_: "Try", now: float) -> None:
+    def ended(self, request: Request, try_: Try, now: float) -> None:
         """
         Its answer, or the lack of one, is there.
         """
@@ -176,7 +180,7 @@ class Requests:
         """
         self._open_calls.pop(call_id, None)
 
-    def forgotten(self, known: "set[tuple[tuple[str, str], str]]") -> None:
+    def forgotten(self, known: set[tuple[tuple[str, str], str]]) -> None:
         """
         Of targets without any work the engine may forget how they answered. ``known`` are the others, by lane and name.
         """
@@ -200,7 +204,7 @@ class Requests:
         assignment: Assignment,
         record: Record,
         user: str,
-        owned: "dict[int, Assignment]",
+        owned: dict[int, Assignment],
         wall: float,
     ) -> None:
         fields, now = record.fields, request.left_at
@@ -247,7 +251,7 @@ class Requests:
                 assert each.effect == request.effect, f"P4: {line}: {request.effect} during {each.effect}"
             self._by_line[line] = [*earlier, request]
 
-    def _judge_target(self, request: Request, owned: "dict[int, Assignment]") -> None:
+    def _judge_target(self, request: Request, owned: dict[int, Assignment]) -> None:
         """
         A target has its share of the permits, and no more; one that does not answer has one call at a time.
         """
@@ -271,7 +275,7 @@ class Requests:
             is_new = request.send.number == 1 and not request.half
             assert not (is_new and others), f"P6: {request.target} does not answer, and gets another call"
 
-    def _judge_quota(self, request: Request, owned: "dict[int, Assignment]") -> None:
+    def _judge_quota(self, request: Request, owned: dict[int, Assignment]) -> None:
         now, window = request.left_at, self._rules.window
         requests = [each for each in self._by_lane[request.lane] if each.went]
         if self._rules.window_from_send:
@@ -282,7 +286,7 @@ class Requests:
         slices = self._owned(request, owned)
         assert len(counted) <= slices, f"P5: {len(counted)} requests to {request.send.endpoint} of {slices}"
 
-    def _owned(self, request: Request, owned: "dict[int, Assignment]") -> int:
+    def _owned(self, request: Request, owned: dict[int, Assignment]) -> int:
         """
         The permits of the partitions that are this engine's and have settled.
         """
@@ -351,7 +355,7 @@ class Requests:
         return next(record for record in records if record.outcome_id == outcome_id)
 
 
-def read_body(send: "Send") -> tuple[Action, str, list[str], dict[str, Any]]:
+def read_body(send: Send) -> tuple[Action, str, list[str], dict[str, Any]]:
     """
     What a request says: the action, the target, the users, and the rest of its body.
     """
@@ -364,7 +368,7 @@ def read_body(send: "Send") -> tuple[Action, str, list[str], dict[str, Any]]:
     return action, target, members, body
 
 
-def judge_body(send: "Send", records: list[Record], users: list[str], wall: float) -> str:
+def judge_body(send: Send, records: list[Record], users: list[str], wall: float) -> str:
     """
     A request says what its commands say. Returns its target.
     """

@@ -2,6 +2,8 @@
 #
 # A history that cannot be brought to its end by good answers alone has hung: P1 and P10.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from tests.property.answers import DONE
@@ -20,7 +22,7 @@ FEW: Final = 130
 """So many commands that are done may be among those that could expire: less is not worth tidying up."""
 
 
-def answer_all(world: "World") -> None:
+def answer_all(world: World) -> None:
     """
     Every request is answered well, and every call goes on.
     """
@@ -35,7 +37,7 @@ def answer_all(world: "World") -> None:
             world.ask(flying)
 
 
-def settle_everything(world: "World") -> None:
+def settle_everything(world: World) -> None:
     """
     A process that is not stopping gets all partitions, good answers and time. Then every record must be told.
     """
@@ -70,7 +72,7 @@ def settle_everything(world: "World") -> None:
     judge_memory(world)
 
 
-def is_over(world: "World") -> bool:
+def is_over(world: World) -> bool:
     """
     Whether everything is told, and nothing is on its way.
     """
@@ -81,7 +83,7 @@ def is_over(world: "World") -> bool:
     )
 
 
-def judge_memory(world: "World") -> None:
+def judge_memory(world: World) -> None:
     """
     Once there is nothing to do, nothing is held but what is known of the past.
     """
@@ -121,7 +123,7 @@ def judge_memory(world: "World") -> None:
     assert engine.halts == [], "P8: good answers, and halted"
 
 
-def drain(world: "World") -> None:
+def drain(world: World) -> None:
     """
     SIGTERM, and good answers: what was started is finished and told, nothing else is started, and nothing will be repeated.
     """

@@ -3,21 +3,27 @@
 # Hypothesis plays, and shrinks what it finds to the shortest history. The default profile always plays the same histories,
 # in seconds; TEST_PROPERTY_PROFILE=thorough plays new ones for minutes.
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.property import settling
-from tests.property.answers import ANSWERS, DONE, REFUSALS, Answer
+from tests.property.answers import ANSWERS, DONE, REFUSALS
 from tests.property.topic import NAME
-from tests.property.world import GRAIN, Doing, Flying, World
+from tests.property.world import GRAIN, Doing, World
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import rfc3339
 from worker.domain.rules import Rules
+
+if TYPE_CHECKING:
+    from tests.property.answers import Answer
+    from tests.property.world import Flying
 
 PARTITIONS: Final = 2
 TARGETS: Final = ("a", "b", "c", "d", "e")

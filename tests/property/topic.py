@@ -2,6 +2,8 @@
 #
 # Here P1 and P2 are judged, at each commit and from the outside: from offsets, metadata and outcomes alone.
 
+from __future__ import annotations
+
 import base64
 import json
 from dataclasses import dataclass, field
@@ -9,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.domain.contract.outcomes import Outcome, Status
-from worker.domain.effects import Commit, Restored
+from worker.domain.contract.outcomes import Status
+from worker.domain.effects import Restored
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
-    from worker.domain.effects import Transaction
+    from worker.domain.contract.outcomes import Outcome
+    from worker.domain.effects import Commit, Transaction
 
 NAME: Final = "moderation.commands"
 _encoder: Final = msgspec.json.Encoder()
@@ -111,7 +114,7 @@ class Topic:
         self.partitions = [Partition(number) for number in range(partitions)]
 
     def append(
-        self, number: int, key: bytes | None, value: "dict[str, Any] | bytes | None", skip: int
+        self, number: int, key: bytes | None, value: dict[str, Any] | bytes | None, skip: int
     ) -> Record:
         """
         A producer writes a record, ``skip`` offsets above the last one.
@@ -140,7 +143,7 @@ class Topic:
             return Restored(0, known=known, fresh=True)
         return Restored(partition.committed.offset, partition.committed.metadata, known)
 
-    def publish(self, transaction: "Transaction") -> None:
+    def publish(self, transaction: Transaction) -> None:
         """
         The transaction is committed. Nothing may be told twice, and no offset be done that is not told.
         """

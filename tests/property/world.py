@@ -3,13 +3,15 @@
 #
 # It carries out effects and tells of events. What must hold at each of them is judged here and in requests.py, topic.py.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from tests.property.requests import Assignment, Request, Requests, effect_of, judge_body, read_body
-from tests.property.topic import Record, Topic
+from tests.property.topic import Topic
 from worker.domain.calls.lanes import Phase
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
 from worker.domain.engine import Engine
@@ -17,6 +19,7 @@ from worker.domain.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.property.topic import Record
     from worker.domain.effects import Effect, Send, Transaction, Try
     from worker.domain.rules import Rules
 
@@ -66,7 +69,7 @@ class Publication:
 
     """
 
-    transaction: "Transaction"
+    transaction: Transaction
     claim: dict[int, int]
     committed: bool | None = None
 
@@ -76,7 +79,7 @@ class World:
     One history.
     """
 
-    def __init__(self, rules: "Rules", metadata_bytes: int, max_unpublished: int) -> None:
+    def __init__(self, rules: Rules, metadata_bytes: int, max_unpublished: int) -> None:
         self.rules = rules
         self.metadata_bytes = metadata_bytes
         self._max_unpublished = max_unpublished
@@ -155,7 +158,7 @@ class World:
         self.owned[number] = assignment
         self.settle(self.engine.assigned(number, restored, self.now))
 
-    def begin_to_revoke(self, numbers: "Sequence[int]") -> None:
+    def begin_to_revoke(self, numbers: Sequence[int]) -> None:
         """
         The partitions are about to go.
         """
@@ -170,7 +173,7 @@ class World:
         self._close(list(self.owned))
         self.settle(self.engine.stopping(self.now))
 
-    def _close(self, numbers: "Sequence[int]") -> None:
+    def _close(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             assignment = self.owned[number]
             works = self.engine._partitions[number].works.values()
@@ -184,7 +187,7 @@ class World:
         """
         self.topic.partitions[number].generation += 1
 
-    def revoke(self, numbers: "Sequence[int]") -> None:
+    def revoke(self, numbers: Sequence[int]) -> None:
         """
         The partitions are gone.
         """
@@ -228,7 +231,7 @@ class World:
 
     # The client
 
-    def _send(self, send: "Send") -> None:
+    def _send(self, send: Send) -> None:
         flight = self.engine._dispatch.flights[send.call_id]
         carried = []
         for member in flight.members:
@@ -259,7 +262,7 @@ class World:
             assert send.number == flying.request.send.number + 1
             flying.request, flying.doing = request, Doing.OUT
 
-    def end_try(self, flying: Flying, try_: "Try") -> None:
+    def end_try(self, flying: Flying, try_: Try) -> None:
         """
         The request of the call has ended.
         """
@@ -371,7 +374,7 @@ class World:
 
     # Effects
 
-    def settle(self, effects: "list[Effect]") -> None:
+    def settle(self, effects: list[Effect]) -> None:
         """
         Carries out what the engine asks for.
         """

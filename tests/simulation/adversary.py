@@ -4,6 +4,8 @@
 # The world around it is that of the simulation, but nothing happens there by itself. What must hold is judged at the end by
 # the simulation's oracles, and after each step where a promise can be seen at once.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
@@ -63,7 +65,7 @@ class Player:
         Nothing happens by itself here.
         """
 
-    def settle(self, effects: "list[Effect]") -> None:
+    def settle(self, effects: list[Effect]) -> None:
         """
         Carries out what the engine asks for.
         """
@@ -360,7 +362,7 @@ class Adversary(RuleBasedStateMachine):
         """
         return self.story.clockwork.now
 
-    def settle(self, effects: "list[Effect]") -> None:
+    def settle(self, effects: list[Effect]) -> None:
         """
         Carries out what the engine asks for.
         """
@@ -407,7 +409,7 @@ class Adversary(RuleBasedStateMachine):
         """
         latest = self.now + LATE
 
-        def is_of_them(request: "Request") -> bool:
+        def is_of_them(request: Request) -> bool:
             return self.story.partition_of(request.target) in numbers
 
         self.late = [(min(due, latest) if is_of_them(each) else due, each) for due, each in self.late]
@@ -418,8 +420,8 @@ class Adversary(RuleBasedStateMachine):
 
     def tell(
         self,
-        send: "Send",
-        request: "Request",
+        send: Send,
+        request: Request,
         verdict: Verdict,
         status: int | None = None,
         code: int | None = None,

@@ -2,6 +2,8 @@
 #
 # Nothing here knows what the events are about.
 
+from __future__ import annotations
+
 import heapq
 from itertools import count
 from random import Random
@@ -22,7 +24,7 @@ class Event:
 
     __slots__ = ("at", "cancelled", "what")
 
-    def __init__(self, at: float, what: "Callable[[], None]") -> None:
+    def __init__(self, at: float, what: Callable[[], None]) -> None:
         self.at = at
         self.what = what
         self.cancelled = False
@@ -52,7 +54,7 @@ class Clockwork:
         """
         return self.now + WALL
 
-    def at(self, when: float, what: "Callable[[], None]") -> Event:
+    def at(self, when: float, what: Callable[[], None]) -> Event:
         """
         Lets it happen then, after all that was asked for the same instant before.
         """
@@ -60,13 +62,13 @@ class Clockwork:
         heapq.heappush(self._events, (event.at, next(self._order), event))
         return event
 
-    def after(self, delay: float, what: "Callable[[], None]") -> Event:
+    def after(self, delay: float, what: Callable[[], None]) -> Event:
         """
         Lets it happen so many seconds from now.
         """
         return self.at(self.now + delay, what)
 
-    def run(self, until: float, done: "Callable[[], bool] | None" = None) -> bool:
+    def run(self, until: float, done: Callable[[], bool] | None = None) -> bool:
         """
         Lets time pass until then, or until it is done. Returns whether it is done.
         """

@@ -2,6 +2,8 @@
 #
 # They repeat themselves, reuse ids, write garbage, and come in bursts.
 
+from __future__ import annotations
+
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ class Detectors:
     Whoever commands, in one history.
     """
 
-    def __init__(self, story: "Story") -> None:
+    def __init__(self, story: Story) -> None:
         self._story = story
 
     def plan_commands(self) -> None:

@@ -2,17 +2,19 @@
 #
 # It knows records, offsets and metadata as bytes and numbers; what they mean is the replicas' business.
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from worker.domain.effects import Commit, Restored
+from worker.domain.effects import Restored
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
     from tests.simulation.clockwork import Clockwork
-    from worker.domain.effects import Transaction
+    from worker.domain.effects import Commit, Transaction
 
 _encoder = msgspec.json.Encoder()
 
@@ -72,7 +74,7 @@ class Partition:
     committed: Commit | None = None
     outcomes: list[Told] = field(default_factory=list)
     dead_letters: list[Told] = field(default_factory=list)
-    owner: "Owner | None" = None
+    owner: Owner | None = None
     generation: int = 0
     handovers: list[tuple[float, str]] = field(default_factory=list)
 
@@ -91,7 +93,7 @@ class Kafka:
 
     def __init__(
         self,
-        clockwork: "Clockwork",
+        clockwork: Clockwork,
         partitions: int,
         *,
         metadata_bytes: int = 4096,
@@ -135,7 +137,7 @@ class Kafka:
             return Restored(0, known=known, fresh=True)
         return Restored(commit.offset, commit.metadata, known)
 
-    def assign(self, number: int, replica: "Owner") -> None:
+    def assign(self, number: int, replica: Owner) -> None:
         """
         The partition has a new owner.
         """
@@ -145,13 +147,13 @@ class Kafka:
         partition.generation += 1
         partition.handovers.append((self._clockwork.now, replica.name))
 
-    def claim(self, transaction: "Transaction") -> dict[int, int]:
+    def claim(self, transaction: Transaction) -> dict[int, int]:
         """
         The generations that a transaction speaks for.
         """
         return {number: self.partitions[number].generation for number in transaction.commits}
 
-    def owns(self, replica: "Owner", claim: "dict[int, int]") -> bool:
+    def owns(self, replica: Owner, claim: dict[int, int]) -> bool:
         """
         Whether the broker accepts offsets of these generations from this replica.
         """
@@ -160,7 +162,7 @@ class Kafka:
             for number, generation in claim.items()
         )
 
-    def refuses_metadata(self, transaction: "Transaction") -> int | None:
+    def refuses_metadata(self, transaction: Transaction) -> int | None:
         """
         The partition whose metadata is too long for this broker; None if none is.
         """
@@ -169,7 +171,7 @@ class Kafka:
                 return number
         return None
 
-    def commit(self, replica: "Owner", transaction: "Transaction") -> None:
+    def commit(self, replica: Owner, transaction: Transaction) -> None:
         """
         The transaction is committed: everything in it is visible from now on.
         """

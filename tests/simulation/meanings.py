@@ -2,6 +2,8 @@
 #
 # Nothing is asked of the engine here but the table of actions, for where a command goes.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +24,7 @@ class Commanded:
     A record of the command topic, and what it means; ``fields`` is None for garbage.
     """
 
-    record: "Record"
+    record: Record
     at: float
     fields: dict[str, Any] | None
     readable_id: str | None
@@ -53,7 +55,7 @@ def endpoint_of(commanded: Commanded) -> str:
     return ACTIONS[commanded.fields["action"]].endpoint
 
 
-def matches(commanded: Commanded, request: "Request") -> bool:
+def matches(commanded: Commanded, request: Request) -> bool:
     """
     Whether the request may have carried the command's effect.
     """

@@ -3,6 +3,8 @@
 #
 # Nothing of the engine is asked, but for whether its memory is empty once there is nothing left to do.
 
+from __future__ import annotations
+
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,20 +12,24 @@ import msgspec
 
 from tests.simulation.meanings import (
     TOPIC,
-    Commanded,
     endpoint_of,
     info_of,
     leaves_nothing_of,
     matches,
     users_of,
 )
-from tests.simulation.tencent import BAN, UNBAN, UPDATE, Applied, Request
-from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Status
+from tests.simulation.tencent import BAN, UNBAN, UPDATE
+from worker.domain.contract.outcomes import Outcome, ResultStatus, Status
 from worker.domain.progress.offsets import Offsets
 
 if TYPE_CHECKING:
     from tests.simulation.kafka import Partition, Told
+    from tests.simulation.meanings import (
+        Commanded,
+    )
     from tests.simulation.story import Story
+    from tests.simulation.tencent import Applied, Request
+    from worker.domain.contract.outcomes import Result
 
 HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE})
 UNSENT: Final = frozenset({ResultStatus.SUPERSEDED, ResultStatus.DUPLICATE})
@@ -37,7 +43,7 @@ class Verdicts:
     A history that is over, and what may be said against it.
     """
 
-    def __init__(self, story: "Story") -> None:
+    def __init__(self, story: Story) -> None:
         self.story = story
         self.told: dict[str, Told] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -179,7 +185,7 @@ class Verdicts:
                     break
                 at = found
 
-    def _epoch(self, partition: "Partition", request: Request) -> int | None:
+    def _epoch(self, partition: Partition, request: Request) -> int | None:
         found = None
         for place, (since, owner) in enumerate(partition.handovers):
             if since + SETTLING <= request.sent_at + 1e-9 and owner == request.source:

@@ -2,6 +2,8 @@
 #
 # It carries out effects and tells of events. It decides nothing that the engine should decide.
 
+from __future__ import annotations
+
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
@@ -32,10 +34,10 @@ class Replica:
     def __init__(
         self,
         name: str,
-        clockwork: "Clockwork",
-        kafka: "Kafka",
-        tencent: "Tencent",
-        rules: "Rules",
+        clockwork: Clockwork,
+        kafka: Kafka,
+        tencent: Tencent,
+        rules: Rules,
         unsent: float = 0.0,
         most_records: int = 40,
     ) -> None:
@@ -74,7 +76,7 @@ class Replica:
         self._settle(self.engine.assigned(number, restored, self._clockwork.now))
         self.fetch_soon()
 
-    def hand_over(self, numbers: "list[int]", deadline: float, done: "Callable[[], None]") -> None:
+    def hand_over(self, numbers: list[int], deadline: float, done: Callable[[], None]) -> None:
         """
         The partitions shall go: waits until they are quiet, or until the deadline.
         """
@@ -82,7 +84,7 @@ class Replica:
         self._settle(self.engine.revoking(numbers, self._clockwork.now))
         self._wait_quiet(numbers, deadline, done)
 
-    def stop(self, deadline: float, done: "Callable[[], None]") -> None:
+    def stop(self, deadline: float, done: Callable[[], None]) -> None:
         """
         SIGTERM: as a handover of everything, then the end.
         """
@@ -90,11 +92,11 @@ class Replica:
         self._settle(self.engine.stopping(self._clockwork.now))
         self._wait_quiet(list(self._positions), deadline, lambda: self._leave(done))
 
-    def _leave(self, done: "Callable[[], None]") -> None:
+    def _leave(self, done: Callable[[], None]) -> None:
         self.die()
         done()
 
-    def _wait_quiet(self, numbers: "list[int]", deadline: float, done: "Callable[[], None]") -> None:
+    def _wait_quiet(self, numbers: list[int], deadline: float, done: Callable[[], None]) -> None:
         if not self.alive:
             done()
             return
@@ -104,7 +106,7 @@ class Replica:
             return
         self._clockwork.after(0.02, lambda: self._wait_quiet(numbers, deadline, done))
 
-    def _lose(self, numbers: "Iterable[int]") -> None:
+    def _lose(self, numbers: Iterable[int]) -> None:
         targets = set()
         for number in numbers:
             partition = self._kafka.partitions[number]
@@ -157,7 +159,7 @@ class Replica:
 
     # The client
 
-    def _send(self, send: "Send") -> None:
+    def _send(self, send: Send) -> None:
         if send.number == 1:
             assert send.call_id not in self._tries
         else:
@@ -169,7 +171,7 @@ class Replica:
             return
         self._tencent.send(send, self.name, lambda try_: self._tried(send, try_))
 
-    def _tried(self, send: "Send", try_: "Try") -> None:
+    def _tried(self, send: Send, try_: Try) -> None:
         if not self.alive:
             return
         now = self._clockwork.now
@@ -205,7 +207,7 @@ class Replica:
         claim = self._kafka.claim(transaction)
         self._clockwork.after(self._clockwork.jitter(0.005, 0.03), lambda: self._commit(transaction, claim))
 
-    def _commit(self, transaction: "Transaction", claim: "dict[int, int]") -> None:
+    def _commit(self, transaction: Transaction, claim: dict[int, int]) -> None:
         chance = self._clockwork.chance
         if not self.alive and chance.random() < 0.5:
             return  # the process died with its transaction open: it is aborted
@@ -219,14 +221,14 @@ class Replica:
             self._kafka.commit(self, transaction)
             self._clockwork.after(back, lambda: self._published(engine.published))
 
-    def _published(self, tell: "Callable[..., list[Effect]]", *what: int) -> None:
+    def _published(self, tell: Callable[..., list[Effect]], *what: int) -> None:
         if self.alive:
             self._publishing = False
             self._settle(tell(*what, self._clockwork.now))
 
     # The loop
 
-    def _settle(self, effects: "list[Effect]") -> None:
+    def _settle(self, effects: list[Effect]) -> None:
         if not self.alive:
             return
         for effect in effects:

@@ -2,6 +2,8 @@
 #
 # A plan is drawn from a seed; the same seed tells the same story. What must hold of it is judged in oracles.py.
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -128,7 +130,7 @@ class Story:
             window_from_send=plan.window_from_send,
         )
 
-    def tell(self) -> "Story":
+    def tell(self) -> Story:
         """
         Lets it all happen. Returns itself.
         """
@@ -294,7 +296,7 @@ class Story:
         """
         plan, chance = self.plan, self.clockwork.chance
 
-        def whenever(count: int, what: "Callable[[], None]") -> None:
+        def whenever(count: int, what: Callable[[], None]) -> None:
             for _ in range(count):
                 self.clockwork.at(chance.uniform(START + 2.0, self.ends_at), what)
 

@@ -2,6 +2,8 @@
 #
 # It sees requests only, as the real one does. It imports nothing of the engine's rules.
 
+from __future__ import annotations
+
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -132,7 +134,7 @@ class Tencent:
 
     """
 
-    def __init__(self, clockwork: "Clockwork", weather: Weather, quota: int) -> None:
+    def __init__(self, clockwork: Clockwork, weather: Weather, quota: int) -> None:
         self._clockwork = clockwork
         self._accepted: dict[str, deque[float]] = defaultdict(deque)
         self._late: list[tuple[Request, Event, Callable[[], None]]] = []
@@ -144,7 +146,7 @@ class Tencent:
         self.state: dict[tuple[str, str, str], Any] = {}
         self.throttled = 0
 
-    def send(self, send: "Send", source: str, done: "Callable[[Try], None]") -> Request:
+    def send(self, send: Send, source: str, done: Callable[[Try], None]) -> Request:
         """
         A request leaves a replica. ``done`` is told how it ended.
         """
@@ -173,7 +175,7 @@ class Tencent:
             self._clockwork.after(delay, lambda: self._read(request, done))
         return request
 
-    def gone(self, source: str, targets: "frozenset[str] | None") -> None:
+    def gone(self, source: str, targets: frozenset[str] | None) -> None:
         """
         A process died, or lost the partitions of these targets: what it had sent takes effect within the budget from now.
         """
@@ -190,7 +192,7 @@ class Tencent:
                 self._late.remove((request, event, act))
                 self._clockwork.at(self._clockwork.chance.uniform(self._clockwork.now, latest), act)
 
-    def _request(self, send: "Send", source: str) -> Request:
+    def _request(self, send: Send, source: str) -> Request:
         body = msgspec.json.decode(send.body)
         target = body.pop("GroupId", None) or body.pop("RoomId")
         if send.endpoint == UPDATE:
@@ -207,7 +209,7 @@ class Tencent:
             tuple(sorted(body.items())), send.call_id, send.probe,
         )  # fmt: skip
 
-    def _read(self, request: Request, done: "Callable[[Try], None]") -> None:
+    def _read(self, request: Request, done: Callable[[Try], None]) -> None:
         now, chance, weather = self._clockwork.now, self._clockwork.chance, self.weather
         self.reads[request.endpoint].append(now)
         lasts = self._clockwork.jitter(0.005, 0.04) + weather.slow
@@ -308,7 +310,7 @@ class Tencent:
         self,
         request: Request,
         lasts: float,
-        done: "Callable[[Try], None]",
+        done: Callable[[Try], None],
         *,
         status: int | None = None,
         code: int | None = None,

@@ -1,5 +1,7 @@
 # The promises under every order of events that an adversary finds, in the world of the simulation.
 
+from __future__ import annotations
+
 from hypothesis import HealthCheck, settings
 
 from tests.simulation.adversary import Adversary

@@ -2,9 +2,10 @@
 #
 # A failing history names its seed: `tell(<plan>(seed))` tells it again.
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -12,6 +13,9 @@ from tests.simulation.clockwork import START
 from tests.simulation.oracles import Verdicts
 from tests.simulation.story import Plan, Story
 from tests.simulation.tencent import BAN, UNBAN, Weather, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def tell(plan: Plan) -> Story:

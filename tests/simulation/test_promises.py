@@ -1,9 +1,11 @@
 # One history for each promise that has a figure: how many calls, how fast, how soon, how often.
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +14,9 @@ from tests.simulation.oracles import Verdicts
 from tests.simulation.story import Plan, Story
 from tests.simulation.tencent import BAN, KICK, UNBAN, Weather, Window
 from worker.domain.contract.outcomes import ResultStatus, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ONE = Plan(0, partitions=1, replicas=1, commands=0, quota=200, lasts=0.0, most_records=500, holes=0.0)
 
@@ -185,27 +190,27 @@ def test_an_outage_of_one_endpoint_fails_nothing_and_does_not_slow_another() -> 
 
 
 @pytest.mark.parametrize("code", [70009, 60020, 70016, 60010])
-def test_a_wrong_configuration_fails_nothing_and_work_resumes_soon_after_it_is_mended(code: int) -> None:
+def test_a_wrong_configuration_fails_nothing_and_work_resumes_soon_after_it_is_fixed(code: int) -> None:
     """
     P8.
     """
-    mended = START + 60.0
-    story = begun(replace(ONE, quota=40, weather=Weather(fatal=[Window(START + 10.0, mended, code=code)])))
+    fixed = START + 60.0
+    story = begun(replace(ONE, quota=40, weather=Weather(fatal=[Window(START + 10.0, fixed, code=code)])))
     for number in range(400):
         soon(story, START + 5.0 + number * 0.1, number, ban)
     story.clockwork.run(START + 14.0)
     (halt,) = story.replicas[0].engine.halts
     assert halt.error_code == code
-    assert halt.mend
-    refused = [each for each in story.tencent.requests if START + 11.0 < each.sent_at < mended]
+    assert halt.remedy
+    refused = [each for each in story.tencent.requests if START + 11.0 < each.sent_at < fixed]
     assert len(refused) <= 12, "one probe a second at first, then every half minute"
 
     verdicts = judged(story)
 
     assert not story.replicas[0].engine.halts
     assert {outcome.status for outcome in verdicts.outcomes.values()} == {Status.SUCCEEDED}
-    first = min(each.at for each in story.tencent.diary if each.at > mended)
-    assert first <= mended + 35.0
+    first = min(each.at for each in story.tencent.diary if each.at > fixed)
+    assert first <= fixed + 35.0
 
 
 def test_a_console_switch_that_is_off_halts_the_endpoint_and_leaves_the_others() -> None:

@@ -3,6 +3,8 @@
 # The order is: what we think is good, then the operator's `common`, then the operator's own for that client, then what
 # the promises rest on, which nobody may change. Nothing is opened here.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -21,10 +23,8 @@ BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster takes; whoever makes it tries again."""
 
 
-def consumer_arguments(options: "KafkaOptions") -> dict[str, Any]:
-    """
-    The arguments of the consumer of commands, without the assignor, which is one consumer's own (assignor.py).
-    """
+def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """The arguments of the consumer of commands, without the assignor, which is one consumer's own (assignor.py)."""
     return _arguments(
         KafkaConsumer.DEFAULT_CONFIG,
         options,
@@ -51,10 +51,8 @@ def consumer_arguments(options: "KafkaOptions") -> dict[str, Any]:
     )
 
 
-def producer_arguments(options: "KafkaOptions") -> dict[str, Any]:
-    """
-    The arguments of the transactional producer.
-    """
+def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """The arguments of the transactional producer."""
     return _arguments(
         KafkaProducer.DEFAULT_CONFIG,
         options,
@@ -81,10 +79,8 @@ def producer_arguments(options: "KafkaOptions") -> dict[str, Any]:
     )
 
 
-def reader_arguments(options: "KafkaOptions") -> dict[str, Any]:
-    """
-    The arguments of a consumer of the same group that never joins it: it looks up offsets and reads outcomes back.
-    """
+def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """The arguments of a consumer of the same group that never joins it: it looks up offsets and reads outcomes back."""
     return _arguments(
         KafkaConsumer.DEFAULT_CONFIG,
         options,
@@ -107,10 +103,8 @@ def reader_arguments(options: "KafkaOptions") -> dict[str, Any]:
     )
 
 
-def admin_arguments(options: "KafkaOptions") -> dict[str, Any]:
-    """
-    The arguments of a client that looks at topics and makes them.
-    """
+def admin_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """The arguments of a client that looks at topics and makes them."""
     return _arguments(
         KafkaAdminClient.DEFAULT_CONFIG,
         options,
@@ -121,12 +115,12 @@ def admin_arguments(options: "KafkaOptions") -> dict[str, Any]:
 
 
 def _arguments(
-    known: "Mapping[str, Any]",
-    options: "KafkaOptions",
+    known: Mapping[str, Any],
+    options: KafkaOptions,
     *,
-    ours: "Mapping[str, Any]",
-    own: "Mapping[str, Any]",
-    fixed: "Mapping[str, Any]",
+    ours: Mapping[str, Any],
+    own: Mapping[str, Any],
+    fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
     shared = {name: value for name, value in options.common.items() if name in known}
     return {

@@ -1,7 +1,9 @@
-# Who of the group gets which partition: kafka-python's cooperative-sticky assignor, with two faults of it mended.
+# Who of the group gets which partition: kafka-python's cooperative-sticky assignor, with two faults of it fixed.
 #
 # Both give a partition to a member while another one still owns it, without a handover. They show when a process that was
 # stopped for longer than its session goes on (kafka-python 3.0.12).
+
+from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
@@ -29,15 +31,13 @@ class Assignor(CooperativeStickyAssignor):
 
     version = OWNED_WITH_GENERATION
 
-    def __init__(self, owned: "Callable[[], Iterable[int]]") -> None:
+    def __init__(self, owned: Callable[[], Iterable[int]]) -> None:
         theirs: Any = super()
         theirs.__init__()
         self._owned = owned
 
-    def metadata(self, topics: "Iterable[str]") -> Any:
-        """
-        What this member asks for: its topics, and what it owns of them. There is one topic.
-        """
+    def metadata(self, topics: Iterable[str]) -> Any:
+        """What this member asks for: its topics, and what it owns of them. There is one topic."""
         names = sorted(topics)
         owned = sorted(self._owned())
         claim = ConsumerProtocolSubscription.TopicPartition
@@ -49,10 +49,8 @@ class Assignor(CooperativeStickyAssignor):
             generation_id=self.generation,
         )
 
-    def assign(self, cluster: Any, members: "list[Any]") -> Any:
-        """
-        The leader's work. Of a partition that several members claim, only the youngest claim counts.
-        """
+    def assign(self, cluster: Any, members: list[Any]) -> Any:
+        """The leader's work. Of a partition that several members claim, only the youngest claim counts."""
         claims: dict[TopicPartition, list[tuple[int, str]]] = defaultdict(list)
         for member in members:
             for claim in member.metadata.owned_partitions or ():

@@ -5,6 +5,8 @@
 # handover (finish, publish, commit) is done by others, and whoever publishes must outlive `close`.
 # No offset is committed here: publisher.py does it, inside transactions.
 
+from __future__ import annotations
+
 import threading
 import time
 from collections import deque
@@ -48,9 +50,7 @@ class Consumer:
     ``notice``. ``close()`` hands over what is owned (the listener is asked) and leaves the group.
     """
 
-    def __init__(
-        self, options: "KafkaOptions", listener: "Listener", notice: "Callable[[Notice], None]"
-    ) -> None:
+    def __init__(self, options: KafkaOptions, listener: Listener, notice: Callable[[Notice], None]) -> None:
         arguments = consumer_arguments(options)
         self._options = options
         self._listener = listener
@@ -77,68 +77,50 @@ class Consumer:
         return f"<Consumer {self._options.command_topic}{sorted(self.partitions)} {state}, {self._outstanding} batches out>"
 
     def start(self) -> None:
-        """
-        Starts the poll thread.
-        """
+        """Starts the poll thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """
-        Asks the poll thread to hand over, leave the group and end. Returns at once.
-        """
+        """Asks the poll thread to hand over, leave the group and end. Returns at once."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
 
     def close(self, timeout: float) -> bool:
-        """
-        ``stop()``, and waits. Whether it was over within ``timeout`` seconds.
-        """
+        """``stop()``, and waits. Whether it was over within ``timeout`` seconds."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
-        """
-        The partition's past is restored: fetch it from ``position``. Ignored when that ownership is over.
-        """
+        """The partition's past is restored: fetch it from ``position``. Ignored when that ownership is over."""
         if self._membership.begin(partition, epoch):
             self._order(lambda consumer: self._begin(consumer, partition, position, epoch))
 
     def pause(self, partition: int) -> None:
-        """
-        Fetch no more of it. What is on its way may still be handed over.
-        """
+        """Fetch no more of it. What is on its way may still be handed over."""
         self._order(lambda consumer: self._pause(consumer, partition))
 
     def resume(self, partition: int) -> None:
-        """
-        Fetch it again. Nothing is skipped or repeated.
-        """
+        """Fetch it again. Nothing is skipped or repeated."""
         self._order(lambda consumer: self._resume(consumer, partition))
 
     def taken(self) -> None:
-        """
-        One batch that was handed over is taken care of: another may come.
-        """
+        """One batch that was handed over is taken care of: another may come."""
         with self._wake:
             self._outstanding -= 1
             self._wake.notify_all()
 
     def fence(self) -> float:
-        """
-        The monotonic time until which a request may leave; minus infinity when nothing proves the membership.
-        """
+        """The monotonic time until which a request may leave; minus infinity when nothing proves the membership."""
         return self._membership.fence()
 
-    def claim(self, partitions: "Iterable[int]") -> "Claim | None":
-        """
-        For the publisher: what is owned now, to be asked about later. None if one of the partitions is not owned.
-        """
+    def claim(self, partitions: Iterable[int]) -> Claim | None:
+        """For the publisher: what is owned now, to be asked about later. None if one of the partitions is not owned."""
         return self._membership.claim(partitions)
 
-    def group_metadata(self, claim: "Claim") -> Any:
+    def group_metadata(self, claim: Claim) -> Any:
         """
         For the publisher: this member's fresh identity, with which the broker fences; None if the claim no longer holds.
 
@@ -155,21 +137,15 @@ class Consumer:
 
     @property
     def partitions(self) -> frozenset[int]:
-        """
-        Those that are owned now.
-        """
+        """Those that are owned now."""
         return self._membership.partitions
 
     def lag(self, partition: int) -> int | None:
-        """
-        How many offsets are not fetched yet, as of the last poll; None while nothing was fetched.
-        """
+        """How many offsets are not fetched yet, as of the last poll; None while nothing was fetched."""
         return self._lags.get(partition)
 
     def partition_count(self) -> int | None:
-        """
-        How many partitions the command topic has, as of the last metadata (a minute old at most); None before the first.
-        """
+        """How many partitions the command topic has, as of the last metadata (a minute old at most); None before the first."""
         return self._partition_count
 
     # The poll thread.
@@ -206,9 +182,7 @@ class Consumer:
         return None
 
     def _wait_for_metadata(self, consumer: KafkaConsumer) -> None:
-        """
-        Without it the first to join assigns nothing to anybody, and a second rebalance follows at once.
-        """
+        """Without it the first to join assigns nothing to anybody, and a second rebalance follows at once."""
         deadline = time.monotonic() + METADATA_SECONDS
         while known_partitions(consumer, self._options.command_topic) is None and time.monotonic() < deadline:
             with self._wake:
@@ -240,16 +214,14 @@ class Consumer:
         rebalances.readopt()
         self._look(consumer)
 
-    def _poll(self, consumer: KafkaConsumer, timeout: float) -> "dict[Any, list[ConsumerRecord]]":
+    def _poll(self, consumer: KafkaConsumer, timeout: float) -> dict[Any, list[ConsumerRecord]]:
         self._membership.polled(time.monotonic())
         release_parked(consumer)
         polled: dict[Any, list[ConsumerRecord]] = consumer.poll(timeout_ms=round(timeout * 1000))
         return polled
 
     def _poll_without_fetching(self, consumer: KafkaConsumer, timeout: float) -> None:
-        """
-        Keeps the membership, and takes part in rebalances, while the listener has enough to do.
-        """
+        """Keeps the membership, and takes part in rebalances, while the listener has enough to do."""
         held = consumer.assignment() - consumer.paused()
         consumer.pause(*held)
         self._poll(consumer, timeout)
@@ -264,7 +236,7 @@ class Consumer:
             )
             return self._outstanding < self._options.batches_outstanding
 
-    def _deliver(self, polled: "dict[Any, list[ConsumerRecord]]", rebalances: Rebalances) -> None:
+    def _deliver(self, polled: dict[Any, list[ConsumerRecord]], rebalances: Rebalances) -> None:
         with rebalances.telling:
             begun = {where for where in polled if self._membership.begun(where.partition)}
             records = [record for where in begun for record in polled[where]]
@@ -303,7 +275,7 @@ class Consumer:
             known_partitions(consumer, self._options.command_topic) or self._partition_count
         )
 
-    def _skip_to_earliest(self, consumer: KafkaConsumer, places: "Iterable[Any]") -> None:
+    def _skip_to_earliest(self, consumer: KafkaConsumer, places: Iterable[Any]) -> None:
         was = {where: consumer.position(where, timeout_ms=0) or 0 for where in places}
         for where, now in consumer.beginning_offsets(list(was)).items():
             if where in consumer.assignment():
@@ -321,7 +293,7 @@ class Consumer:
 
     # Any thread.
 
-    def _order(self, order: "Callable[[KafkaConsumer], None]") -> None:
+    def _order(self, order: Callable[[KafkaConsumer], None]) -> None:
         self._orders.append(order)
 
     def _at(self, partition: int) -> Any:

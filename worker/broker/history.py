@@ -3,6 +3,8 @@
 # For a person who asks. No group is joined, nothing is written, and no more is kept than is returned. What an outcome or
 # a command must hold to be shown is decided by the caller.
 
+from __future__ import annotations
+
 import heapq
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -50,9 +52,7 @@ class Found(Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """
-        Where it stands; of a command, this is its outcome_id.
-        """
+        """Where it stands; of a command, this is its outcome_id."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
@@ -70,20 +70,16 @@ class Waiting(Struct, frozen=True):
 
 
 class Begun(Struct, frozen=True):
-    """
-    What the group had done with one partition at a moment: everything below ``position``, and what ``metadata`` tells.
-    """
+    """What the group had done with one partition at a moment: everything below ``position``, and what ``metadata`` tells."""
 
     position: int
     metadata: str
 
 
 class History:
-    """
-    One look at the topics, over a connection of its own. A context manager. Raises BrokerError when Kafka refuses.
-    """
+    """One look at the topics, over a connection of its own. A context manager. Raises BrokerError when Kafka refuses."""
 
-    def __init__(self, options: "KafkaOptions", progress: "Progress" = lambda _count, _back_to: None) -> None:
+    def __init__(self, options: KafkaOptions, progress: Progress = lambda _count, _back_to: None) -> None:
         self._options = options
         self._progress = progress
         self._read = 0
@@ -98,7 +94,7 @@ class History:
         except errors.KafkaError as exc:
             raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc}") from exc
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +103,7 @@ class History:
     def __repr__(self) -> str:
         return f"<History of {self._options.outcome_topic}, {self._read} records read>"
 
-    def outcomes(self, wanted: "Wanted", since: float, limit: int) -> "Iterator[Found]":
+    def outcomes(self, wanted: Wanted, since: float, limit: int) -> Iterator[Found]:
         """
         The outcomes that are wanted, the newest first, at most ``limit`` and none written before ``since``.
 
@@ -130,7 +126,7 @@ class History:
         except errors.KafkaError as exc:
             raise BrokerError(f"{self._options.outcome_topic} cannot be read: {exc!r}") from exc
 
-    def begun(self) -> "Mapping[int, Begun]":
+    def begun(self) -> Mapping[int, Begun]:
         """
         What the group has done so far in each partition. Take it before ``outcomes``, and give it to ``waiting``.
 
@@ -149,10 +145,8 @@ class History:
             for place, commit in told.items()
         }
 
-    def waiting(self, begun: "Mapping[int, Begun]", wanted: "Wanted", limit: int) -> "Sequence[Waiting]":
-        """
-        The commands that are wanted and were not done when ``begun`` was asked, oldest first, at most ``limit``.
-        """
+    def waiting(self, begun: Mapping[int, Begun], wanted: Wanted, limit: int) -> Sequence[Waiting]:
+        """The commands that are wanted and were not done when ``begun`` was asked, oldest first, at most ``limit``."""
         done = {
             partition: Offsets(each.position, each.metadata, MAX_SPAN) for partition, each in begun.items()
         }
@@ -170,14 +164,12 @@ class History:
             raise BrokerError(f"{topic} cannot be read: {exc!r}") from exc
         return sorted(found, key=lambda each: each.record.written_at)
 
-    def _newest(self, records: "Iterator[Any]", wanted: "Wanted", limit: int) -> list[Found]:
+    def _newest(self, records: Iterator[Any], wanted: Wanted, limit: int) -> list[Found]:
         found = (_found(record) for record in records if record.value is not None and wanted(record.value))
         return heapq.nlargest(limit, found, key=lambda each: (each.written_at, each.offset))
 
-    def _records(self, begins: "Mapping[Any, int]", ends: "Mapping[Any, int]") -> "Iterator[Any]":
-        """
-        The committed records from ``begins`` up to ``ends``, each partition's in order.
-        """
+    def _records(self, begins: Mapping[Any, int], ends: Mapping[Any, int]) -> Iterator[Any]:
+        """The committed records from ``begins`` up to ``ends``, each partition's in order."""
         for place, begin in begins.items():
             if begin >= ends[place]:
                 continue
@@ -191,10 +183,8 @@ class History:
             raise BrokerError(f"there is no topic {topic}, or this user may not read it")
         return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
-    def _since(self, places: "Sequence[Any]", since: float, ends: "Mapping[Any, int]") -> "dict[Any, int]":
-        """
-        Where in each partition the records of ``since`` and later begin; nowhere beyond ``ends``.
-        """
+    def _since(self, places: Sequence[Any], since: float, ends: Mapping[Any, int]) -> dict[Any, int]:
+        """Where in each partition the records of ``since`` and later begin; nowhere beyond ``ends``."""
         firsts = spans.first_since(self._reader, places, since)
         return {
             place: ends[place] if first is None else min(first, ends[place])

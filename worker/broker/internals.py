@@ -3,6 +3,8 @@
 # Written against kafka-python 3.0.12. tests/contract/broker/test_internals.py holds each function to what it says, so that
 # an upgrade that changes one of them fails there, and not at night. Nothing else in the project touches a private name.
 
+from __future__ import annotations
+
 import contextlib
 import ssl
 import time
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 Client = TypeVar("Client", "KafkaConsumer", "KafkaProducer", "KafkaAdminClient")
 
 
-def opened(kind: "type[Client]", arguments: "dict[str, Any]") -> "Client":
+def opened(kind: type[Client], arguments: dict[str, Any]) -> Client:
     """
     A client of kafka-python of that kind. Raises its error when Kafka cannot be reached.
 
@@ -34,7 +36,7 @@ def opened(kind: "type[Client]", arguments: "dict[str, Any]") -> "Client":
     how they are made; here it only remembers them, so that they can be closed. And it fails with "Unable to bootstrap",
     whatever the reason was (a wrong certificate, a wrong port): here the last one is told with it.
     """
-    mend()
+    patch()
     made: list[Any] = []
     reasons: list[BaseException] = []
     original: Any = kind.DEFAULT_CONFIG["kafka_client"]
@@ -65,10 +67,8 @@ def opened(kind: "type[Client]", arguments: "dict[str, Any]") -> "Client":
     return client
 
 
-def mend() -> None:
-    """
-    Puts ours in the place of two classes of kafka-python, for the whole process.
-    """
+def patch() -> None:
+    """Puts ours in the place of two classes of kafka-python, for the whole process."""
     connections: Any = manager
     connections.KafkaSSLTransport = _BoundedTls
     batches: Any = memory_records
@@ -108,17 +108,15 @@ class _LenientBatch(DefaultRecordBatch):
         try:
             return theirs._read_msg()  # noqa: SLF001
         except UnicodeDecodeError:
-            _mend_header_names(self._buffer, self._pos)
+            _remedy_header_names(self._buffer, self._pos)
             return theirs._read_msg()  # noqa: SLF001
 
 
 _NO_ASCII: Final = bytes(range(128)) + b"?" * 128
 
 
-def _mend_header_names(buffer: bytearray, pos: int) -> None:
-    """
-    Makes the header names of the record that begins at ``pos`` readable: each byte of a broken one that is no ASCII is a "?".
-    """
+def _remedy_header_names(buffer: bytearray, pos: int) -> None:
+    """Makes the header names of the record that begins at ``pos`` readable: each byte of a broken one that is no ASCII is a "?"."""
     for _ in ("length", "attributes", "time", "offset"):
         _, pos = decode_varint(buffer, pos)
     for _ in ("key", "value"):
@@ -137,16 +135,14 @@ def _mend_header_names(buffer: bytearray, pos: int) -> None:
         pos += max(0, size)
 
 
-def known_partitions(consumer: "KafkaConsumer", topic: str) -> int | None:
-    """
-    How many partitions the topic has, as of the last metadata. The public method asks the cluster when it does not know.
-    """
+def known_partitions(consumer: KafkaConsumer, topic: str) -> int | None:
+    """How many partitions the topic has, as of the last metadata. The public method asks the cluster when it does not know."""
     cluster: Any = consumer._cluster  # noqa: SLF001
     partitions = cluster.partitions_for_topic(topic)
     return len(partitions) if partitions else None
 
 
-def finish_join(consumer: "KafkaConsumer") -> bool:
+def finish_join(consumer: KafkaConsumer) -> bool:
     """
     Whether the last poll left a join unfinished: then the next one must follow at once. To be called before each poll.
 
@@ -160,7 +156,7 @@ def finish_join(consumer: "KafkaConsumer") -> bool:
     return bool(coordinator.rejoining)
 
 
-def release_parked(consumer: "KafkaConsumer") -> None:
+def release_parked(consumer: KafkaConsumer) -> None:
     """
     Lets records that were parked when their partition was paused come out again. To be called before each poll.
 
@@ -182,7 +178,7 @@ OUT: tuple[type[errors.KafkaError], ...] = (
 
 
 def witness_membership(
-    consumer: "KafkaConsumer", proven: "Callable[[float], None]", out: "Callable[[Exception], None]"
+    consumer: KafkaConsumer, proven: Callable[[float], None], out: Callable[[Exception], None]
 ) -> None:
     """
     Tells of each proof of membership, and of each answer that says that it has ended.
@@ -206,10 +202,10 @@ def _ignore(_: float) -> None:
 
 
 def _witnessed(
-    handle: "Callable[[Any, float], Any]",
-    proven: "Callable[[float], None]",
-    out: "Callable[[Exception], None]",
-) -> "Callable[[Any, float], Any]":
+    handle: Callable[[Any, float], Any],
+    proven: Callable[[float], None],
+    out: Callable[[Exception], None],
+) -> Callable[[Any, float], Any]:
     def witnessed(response: Any, send_time: float) -> Any:
         try:
             answer = handle(response, send_time)
@@ -222,7 +218,7 @@ def _witnessed(
     return witnessed
 
 
-async def settled(consumer: "KafkaConsumer", future: "Future[None]", seconds: float) -> bool:
+async def settled(consumer: KafkaConsumer, future: Future[None], seconds: float) -> bool:
     """
     Waits on kafka-python's loop, without blocking it, until ``future`` is done in whatever thread; False after ``seconds``.
 
@@ -264,13 +260,11 @@ class Pending:
         self._result = result
 
     def wait(self, timeout: float) -> bool:
-        """
-        Whether it was answered within ``timeout`` seconds. Raises kafka-python's error if it failed.
-        """
+        """Whether it was answered within ``timeout`` seconds. Raises kafka-python's error if it failed."""
         return bool(self._result.wait(timeout_ms=max(0.0, timeout) * 1000))
 
 
-def begin_offsets(producer: "KafkaProducer", offsets: "dict[Any, Any]", metadata: Any) -> Pending:
+def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: Any) -> Pending:
     """
     ``send_offsets_to_transaction`` without the wait, and with these offsets alone.
 
@@ -284,44 +278,36 @@ def begin_offsets(producer: "KafkaProducer", offsets: "dict[Any, Any]", metadata
     return Pending(result)
 
 
-def begin_commit(producer: "KafkaProducer") -> Pending:
-    """
-    ``commit_transaction`` without the wait. If it raises, nothing was sent.
-    """
+def begin_commit(producer: KafkaProducer) -> Pending:
+    """``commit_transaction`` without the wait. If it raises, nothing was sent."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     result = transactions.begin_commit()
     producer._sender.wakeup()  # noqa: SLF001
     return Pending(result)
 
 
-def begin_abort(producer: "KafkaProducer") -> Pending:
-    """
-    ``abort_transaction`` without the wait.
-    """
+def begin_abort(producer: KafkaProducer) -> Pending:
+    """``abort_transaction`` without the wait."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     result = transactions.begin_abort()
     producer._sender.wakeup()  # noqa: SLF001
     return Pending(result)
 
 
-def is_broken(producer: "KafkaProducer") -> bool:
-    """
-    Whether the producer had a fatal error: nothing can be done with it any more.
-    """
+def is_broken(producer: KafkaProducer) -> bool:
+    """Whether the producer had a fatal error: nothing can be done with it any more."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     return bool(transactions.has_fatal_error())
 
 
-def error_of(producer: "KafkaProducer") -> BaseException | None:
-    """
-    The error that brought the producer's transaction down; what a method raises often only says that there was one.
-    """
+def error_of(producer: KafkaProducer) -> BaseException | None:
+    """The error that brought the producer's transaction down; what a method raises often only says that there was one."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     error = transactions.last_error
     return error if isinstance(error, BaseException) else None
 
 
-def discard(producer: "KafkaProducer", timeout: float) -> None:
+def discard(producer: KafkaProducer, timeout: float) -> None:
     """
     Closes a producer whose transaction is over or lost, within about ``timeout`` seconds, whatever state it is in.
 

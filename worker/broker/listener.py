@@ -1,5 +1,7 @@
 # Whoever the consumer tells of what happens: the loop implements this, consumer.py calls it.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -11,36 +13,22 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """
-    Whoever the consumer tells. Every method is called from a thread of the consumer, in order, and must not block.
-    """
+    """Whoever the consumer tells. Every method is called from a thread of the consumer, in order, and must not block."""
 
-    def assigned(self, partitions: "Mapping[int, int]") -> None:
-        """
-        These partitions are ours, each with the epoch of this ownership. Each stays paused until ``begin``.
-        """
+    def assigned(self, partitions: Mapping[int, int]) -> None:
+        """These partitions are ours, each with the epoch of this ownership. Each stays paused until ``begin``."""
 
-    def revoked(self, partitions: "Sequence[int]") -> "Future[None]":
-        """
-        These partitions go. They are ours until the future is done, or the handover's time is over; nothing more is fetched.
-        """
+    def revoked(self, partitions: Sequence[int]) -> Future[None]:
+        """These partitions go. They are ours until the future is done, or the handover's time is over; nothing more is fetched."""
 
-    def lost(self, partitions: "Sequence[int]") -> None:
-        """
-        These partitions are gone already: nothing of them can be published any more.
-        """
+    def lost(self, partitions: Sequence[int]) -> None:
+        """These partitions are gone already: nothing of them can be published any more."""
 
-    def received(self, records: "Sequence[Record]") -> None:
-        """
-        The next records. ``Consumer.taken()`` must be called once for each call.
-        """
+    def received(self, records: Sequence[Record]) -> None:
+        """The next records. ``Consumer.taken()`` must be called once for each call."""
 
     def out_of_range(self, partition: int, was: int, now: int) -> None:
-        """
-        The records from ``was`` up to ``now`` are not there any more: it goes on from ``now``.
-        """
+        """The records from ``was`` up to ``now`` are not there any more: it goes on from ``now``."""
 
-    def failed(self, error: "WorkerError") -> None:
-        """
-        The poll thread has ended and will not come back.
-        """
+    def failed(self, error: WorkerError) -> None:
+        """The poll thread has ended and will not come back."""

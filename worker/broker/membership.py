@@ -3,6 +3,8 @@
 # Pure bookkeeping behind one lock, for four threads: kafka-python's I/O thread (rebalances, heartbeats), the poll thread,
 # the loop (begin, fence) and the publisher (claims). No Kafka in here. Times are monotonic seconds.
 
+from __future__ import annotations
+
 import math
 import threading
 from dataclasses import dataclass
@@ -46,16 +48,12 @@ class Membership:
 
     @property
     def partitions(self) -> frozenset[int]:
-        """
-        Those that are owned, begun or not.
-        """
+        """Those that are owned, begun or not."""
         with self._lock:
             return frozenset(self._owned)
 
-    def assigned(self, partitions: "Iterable[int]") -> dict[int, int]:
-        """
-        New ownerships begin. Returns each partition's epoch; none is ever used twice.
-        """
+    def assigned(self, partitions: Iterable[int]) -> dict[int, int]:
+        """New ownerships begin. Returns each partition's epoch; none is ever used twice."""
         with self._lock:
             fresh = {}
             for partition in partitions:
@@ -65,9 +63,7 @@ class Membership:
             return fresh
 
     def begin(self, partition: int, epoch: int) -> bool:
-        """
-        The partition's past is known: it may be fetched and published. False if that ownership is over.
-        """
+        """The partition's past is known: it may be fetched and published. False if that ownership is over."""
         with self._lock:
             owned = self._owned.get(partition)
             if owned is None or owned.epoch != epoch:
@@ -76,25 +72,19 @@ class Membership:
             return True
 
     def begun(self, partition: int) -> bool:
-        """
-        Whether it is owned, and was begun in this ownership.
-        """
+        """Whether it is owned, and was begun in this ownership."""
         owned = self._owned.get(partition)
         return owned is not None and owned.begun
 
-    def gone(self, partitions: "Iterable[int]") -> tuple[int, ...]:
-        """
-        Ownerships end. Returns those of the partitions that were owned until now.
-        """
+    def gone(self, partitions: Iterable[int]) -> tuple[int, ...]:
+        """Ownerships end. Returns those of the partitions that were owned until now."""
         with self._lock:
             return tuple(
                 partition for partition in partitions if self._owned.pop(partition, None) is not None
             )
 
-    def claim(self, partitions: "Iterable[int]") -> Claim | None:
-        """
-        What is owned now of these partitions; None unless all of them are, and were begun.
-        """
+    def claim(self, partitions: Iterable[int]) -> Claim | None:
+        """What is owned now of these partitions; None unless all of them are, and were begun."""
         with self._lock:
             claim = []
             for partition in partitions:
@@ -105,9 +95,7 @@ class Membership:
             return tuple(claim)
 
     def holds(self, claim: Claim) -> bool:
-        """
-        Whether every ownership of the claim still lasts.
-        """
+        """Whether every ownership of the claim still lasts."""
         with self._lock:
             return all(
                 partition in self._owned and self._owned[partition].epoch == epoch
@@ -115,16 +103,12 @@ class Membership:
             )
 
     def proven(self, sent_at: float) -> None:
-        """
-        The broker has answered, to a request sent then, that this process is a member.
-        """
+        """The broker has answered, to a request sent then, that this process is a member."""
         with self._lock:
             self._proven = max(self._proven, sent_at)
 
     def out(self) -> tuple[int, ...]:
-        """
-        The broker has answered that it is none. All partitions are gone; returns them.
-        """
+        """The broker has answered that it is none. All partitions are gone; returns them."""
         with self._lock:
             self._proven = -math.inf
             gone = tuple(self._owned)
@@ -132,31 +116,21 @@ class Membership:
             return gone
 
     def polled(self, now: float) -> None:
-        """
-        ``poll()`` is being called.
-        """
+        """``poll()`` is being called."""
         self._polled = now
 
     def fence(self) -> float:
-        """
-        Until when a request may leave. Before that time the broker gives none of these partitions to another process.
-        """
+        """Until when a request may leave. Before that time the broker gives none of these partitions to another process."""
         with self._lock:
             session = self._proven + self._session_timeout
         return min(session, self._polled + self._max_poll_interval) - self._margin
 
 
 class Owner(Protocol):
-    """
-    What the publisher asks the consumer: Consumer is one.
-    """
+    """What the publisher asks the consumer: Consumer is one."""
 
-    def claim(self, partitions: "Iterable[int]") -> "Claim | None":
-        """
-        What is owned now of these partitions; None if one of them is not.
-        """
+    def claim(self, partitions: Iterable[int]) -> Claim | None:
+        """What is owned now of these partitions; None if one of them is not."""
 
-    def group_metadata(self, claim: "Claim") -> Any:
-        """
-        The member's identity, if every ownership of the claim still lasts; else None.
-        """
+    def group_metadata(self, claim: Claim) -> Any:
+        """The member's identity, if every ownership of the claim still lasts; else None."""

@@ -3,10 +3,14 @@
 # Values only, already validated by whoever read the settings. Durations are float seconds.
 # Not here: how these become kafka-python's arguments (arguments.py).
 
-from collections.abc import Mapping
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Start = Literal["earliest", "latest"] | datetime
 
@@ -70,14 +74,10 @@ class KafkaOptions:
 
     @property
     def record_limit(self) -> int:
-        """
-        The largest record that is sent, in bytes: key, value, headers and what the record format adds.
-        """
+        """The largest record that is sent, in bytes: key, value, headers and what the record format adds."""
         return int(self.producer.get("max_request_size", self.record_bytes))
 
     @property
     def transactional_id(self) -> str:
-        """
-        The same for every life of this worker, and of no other.
-        """
+        """The same for every life of this worker, and of no other."""
         return f"{self.group_id}-{self.client_name}"

@@ -5,6 +5,8 @@
 # (domain/publishing.py), and "aborted" is only said when it is certain that nothing was committed.
 # What a record looks like is not here (records.py), nor what is published when (the engine).
 
+from __future__ import annotations
+
 import threading
 import time
 from concurrent.futures import Future
@@ -17,7 +19,7 @@ from worker.broker.arguments import producer_arguments, reader_arguments
 from worker.broker.records import fits, sendings
 from worker.broker.verdicts import FENCED, TOO_LARGE, TRANSIENT, TooLargeError, verdict
 from worker.domain.effects import Notice
-from worker.domain.publishing import Aborted, Fenced, Published, PublishResult, RecordTooLarge
+from worker.domain.publishing import Aborted, Fenced, Published, RecordTooLarge
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.broker.records import Sending
     from worker.domain.effects import Transaction
+    from worker.domain.publishing import PublishResult
 
 START_SECONDS: Final = 60.0
 """How long ``start`` tries to reach Kafka."""
@@ -49,9 +52,7 @@ class Publisher:
     It must outlive the consumer's ``close()``, which hands over through it.
     """
 
-    def __init__(
-        self, options: "KafkaOptions", membership: "Owner", notice: "Callable[[Notice], None]"
-    ) -> None:
+    def __init__(self, options: KafkaOptions, membership: Owner, notice: Callable[[Notice], None]) -> None:
         self._options = options
         self._membership = membership
         self._notice = notice
@@ -80,7 +81,7 @@ class Publisher:
             self.close(0.0)
             raise BrokerError(f"Kafka could not be reached within {timeout:.0f} s") from None
 
-    def publish(self, transaction: "Transaction", done: "Callable[[PublishResult], None]") -> None:
+    def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
         """
         Publishes it; ``done`` is called with the result, from the publisher's thread, exactly once (at once when it is closed).
 
@@ -147,7 +148,7 @@ class Publisher:
             else:
                 self._started.set_result(None)
 
-    def _carry_out(self, transaction: "Transaction", claim: "Claim | None") -> PublishResult:
+    def _carry_out(self, transaction: Transaction, claim: Claim | None) -> PublishResult:
         try:
             if claim is None:
                 return Aborted("a partition inside has gone", generation=True)
@@ -157,7 +158,7 @@ class Publisher:
             self._drop_producer()
             return Aborted(repr(exc))
 
-    def _publish(self, transaction: "Transaction", claim: "Claim") -> PublishResult:
+    def _publish(self, transaction: Transaction, claim: Claim) -> PublishResult:
         records = sendings(transaction, self._options)
         for record in records:
             if not fits(record, self._options):
@@ -183,7 +184,7 @@ class Publisher:
         return Published(time.monotonic() - begun, len(records), sum(record.size for record in records))
 
     def _fill(
-        self, producer: KafkaProducer, transaction: "Transaction", records: "list[Sending]", metadata: Any
+        self, producer: KafkaProducer, transaction: Transaction, records: list[Sending], metadata: Any
     ) -> None:
         """
         Everything but the commit. Raises kafka-python's error unless every record and every offset was accepted.
@@ -209,7 +210,7 @@ class Publisher:
                 raise TooLargeError(record) from exc
 
     def _abort(
-        self, producer: KafkaProducer, transaction: "Transaction", error: errors.KafkaError, begun: float
+        self, producer: KafkaProducer, transaction: Transaction, error: errors.KafkaError, begun: float
     ) -> PublishResult:
         """
         Nothing of it was committed: says why, and leaves a producer that can begin anew, or none.
@@ -231,16 +232,14 @@ class Publisher:
         return result
 
     def _await(self, commit: internals.Pending) -> bool:
-        """
-        Whether the commit was answered; False only when the publisher is closed before.
-        """
+        """Whether the commit was answered; False only when the publisher is closed before."""
         while not commit.wait(self._remaining(STALL_SECONDS)):
             if self._is_over():
                 return False
             self._tell("kafka.commit_unanswered", None)
         return True
 
-    def _find_out(self, transaction: "Transaction", claim: "Claim", error: Exception) -> bool:
+    def _find_out(self, transaction: Transaction, claim: Claim, error: Exception) -> bool:
         """
         Whether a commit took effect whose answer is unknown.
 
@@ -296,9 +295,7 @@ class Publisher:
             internals.discard(producer, CLOSE_SECONDS)
 
     def _timed_out(self, begun: float) -> bool:
-        """
-        Whether the broker may have ended the transaction for its age, which looks as if another producer had taken over.
-        """
+        """Whether the broker may have ended the transaction for its age, which looks as if another producer had taken over."""
         return time.monotonic() - begun >= 0.9 * self._options.transaction_timeout
 
     def _pace(self, result: PublishResult) -> None:
@@ -326,7 +323,7 @@ class Publisher:
         self._notice(Notice(event, "warning", {"error": None if error is None else repr(error), **fields}))
 
 
-def _send(producer: KafkaProducer, record: "Sending") -> Any:
+def _send(producer: KafkaProducer, record: Sending) -> Any:
     try:
         return producer.send(
             record.topic,

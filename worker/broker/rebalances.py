@@ -3,6 +3,8 @@
 # The bookkeeping is membership.py's; here kafka-python's events are turned into it, and told to the listener in an order that
 # it can rely on. A rebalance waits for the handover without blocking that thread: heartbeats go on.
 
+from __future__ import annotations
+
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +37,11 @@ class Rebalances(AsyncConsumerRebalanceListener):
 
     def __init__(
         self,
-        consumer: "KafkaConsumer",
-        options: "KafkaOptions",
-        membership: "Membership",
-        listener: "Listener",
-        notice: "Callable[[Notice], None]",
+        consumer: KafkaConsumer,
+        options: KafkaOptions,
+        membership: Membership,
+        listener: Listener,
+        notice: Callable[[Notice], None],
     ) -> None:
         self._consumer = consumer
         self._topic = options.command_topic
@@ -52,9 +54,7 @@ class Rebalances(AsyncConsumerRebalanceListener):
         witness_membership(consumer, membership.proven, self._put_out)
 
     def raise_if_fenced(self) -> None:
-        """
-        Raises FencedError when another process has taken the static member id. ``poll()`` would not tell.
-        """
+        """Raises FencedError when another process has taken the static member id. ``poll()`` would not tell."""
         if self._fenced is not None:
             raise FencedError(ID_TAKEN) from self._fenced
 
@@ -69,10 +69,8 @@ class Rebalances(AsyncConsumerRebalanceListener):
         if unknown and self._consumer.group_metadata().generation_id >= 0:
             self._adopt(unknown)
 
-    async def on_partitions_revoked(self, revoked: "Iterable[Any]") -> None:
-        """
-        They go when the listener's handover is over, or its time.
-        """
+    async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        """They go when the listener's handover is over, or its time."""
         ours = tuple(sorted(self._membership.partitions.intersection(where.partition for where in revoked)))
         if not ours:
             return
@@ -87,16 +85,12 @@ class Rebalances(AsyncConsumerRebalanceListener):
         finally:
             self._membership.gone(ours)
 
-    async def on_partitions_assigned(self, assigned: "Iterable[Any]") -> None:
-        """
-        They stay paused until they are begun.
-        """
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """They stay paused until they are begun."""
         self._adopt(where.partition for where in assigned)
 
-    async def on_partitions_lost(self, lost: "Iterable[Any]") -> None:
-        """
-        They are another's already: there is nothing to hand over. By default this would call ``on_partitions_revoked``.
-        """
+    async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+        """They are another's already: there is nothing to hand over. By default this would call ``on_partitions_revoked``."""
         with self.telling:
             gone = self._membership.gone(sorted(where.partition for where in lost))
             if gone:
@@ -110,7 +104,7 @@ class Rebalances(AsyncConsumerRebalanceListener):
             if gone:
                 self._listener.lost(gone)
 
-    def _adopt(self, partitions: "Iterable[int]") -> None:
+    def _adopt(self, partitions: Iterable[int]) -> None:
         places = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
         self._consumer.pause(*places)
         for place in places:

@@ -2,6 +2,8 @@
 #
 # Values in, values out: nothing is sent here. How a dead letter keeps its original is decided in domain/contract/deadletters.py.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -43,32 +45,26 @@ class Sending(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """
-        Bytes of key, value and headers.
-        """
+        """Bytes of key, value and headers."""
         headers = sum(len(name) + len(value) for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
-def sendings(transaction: "Transaction", options: "KafkaOptions") -> list[Sending]:
-    """
-    All records of one transaction. A dead letter always fits; an outcome may be too large.
-    """
+def sendings(transaction: Transaction, options: KafkaOptions) -> list[Sending]:
+    """All records of one transaction. A dead letter always fits; an outcome may be too large."""
     return [
         *(_outcome(outgoing, options) for outgoing in transaction.outcomes),
         *(_dead_letter(letter, options) for letter in transaction.dead_letters),
     ]
 
 
-def fits(sending: Sending, options: "KafkaOptions") -> bool:
-    """
-    Whether the record is small enough to be sent.
-    """
+def fits(sending: Sending, options: KafkaOptions) -> bool:
+    """Whether the record is small enough to be sent."""
     overhead = RECORD_BYTES + HEADER_BYTES * len(sending.headers)
     return sending.is_dead_letter or sending.size + overhead <= options.record_limit
 
 
-def _outcome(outgoing: "Outgoing", options: "KafkaOptions") -> Sending:
+def _outcome(outgoing: Outgoing, options: KafkaOptions) -> Sending:
     outcome = outgoing.outcome
     headers = [
         ("command_id", outcome.command_id.encode("utf-8", "replace")),
@@ -96,7 +92,7 @@ def _outcome(outgoing: "Outgoing", options: "KafkaOptions") -> Sending:
     )
 
 
-def _dead_letter(letter: "DeadLetter", options: "KafkaOptions") -> Sending:
+def _dead_letter(letter: DeadLetter, options: KafkaOptions) -> Sending:
     fitted = fit(letter, min(options.record_limit, letter.most_bytes or options.record_limit))
     return Sending(
         topic=options.dead_letter_topic,

@@ -4,6 +4,8 @@
 #
 # Nothing is written here, and the group is not joined.
 
+from __future__ import annotations
+
 import time
 from collections import deque
 from datetime import datetime
@@ -41,9 +43,9 @@ class Restorer:
 
     def __init__(
         self,
-        options: "KafkaOptions",
-        decode: "Callable[[bytes], Known | None]",
-        notice: "Callable[[Notice], None]",
+        options: KafkaOptions,
+        decode: Callable[[bytes], Known | None],
+        notice: Callable[[Notice], None],
     ) -> None:
         self._options = options
         self._decode = decode
@@ -80,10 +82,8 @@ class Restorer:
         )
         return Restored(position=position, metadata=metadata, known=known, fresh=fresh)
 
-    def _position(self, lookup: "_Lookup", partition: int) -> tuple[int, str, bool]:
-        """
-        Where to begin, the bitmap, and whether nothing was ever committed.
-        """
+    def _position(self, lookup: _Lookup, partition: int) -> tuple[int, str, bool]:
+        """Where to begin, the bitmap, and whether nothing was ever committed."""
         place = TopicPartition(self._options.command_topic, partition)
         committed = lookup.committed(place, self._open_transaction_seconds())
         if committed is not None:
@@ -106,7 +106,7 @@ class Restorer:
         )
         return position, "", True
 
-    def _known(self, lookup: "_Lookup", partition: int) -> "list[Known]":
+    def _known(self, lookup: _Lookup, partition: int) -> list[Known]:
         place = TopicPartition(self._options.outcome_topic, partition)
         mark = lookup.high_watermark(place)
         lookup.wait_until_stable(place, mark, self._open_transaction_seconds())
@@ -117,7 +117,7 @@ class Restorer:
         decoded = (self._decode(value) for value in values)
         return [known for known in decoded if known is not None]
 
-    def _read_back(self, lookup: "_Lookup", place: Any, floor: int, mark: int) -> list[bytes]:
+    def _read_back(self, lookup: _Lookup, place: Any, floor: int, mark: int) -> list[bytes]:
         """
         At least ``restore_records`` values below ``mark``, oldest first, or all since ``floor``.
 
@@ -139,11 +139,9 @@ class Restorer:
 
 
 class _Lookup:
-    """
-    The questions that a restoration asks, over one consumer that is in no group's membership and one admin client.
-    """
+    """The questions that a restoration asks, over one consumer that is in no group's membership and one admin client."""
 
-    def __init__(self, options: "KafkaOptions") -> None:
+    def __init__(self, options: KafkaOptions) -> None:
         self._reader = opened(KafkaConsumer, reader_arguments(options))
         try:
             self._admin = opened(KafkaAdminClient, admin_arguments(options))
@@ -151,7 +149,7 @@ class _Lookup:
             self._reader.close(autocommit=False)
             raise
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,24 +157,18 @@ class _Lookup:
         self._reader.close(autocommit=False)
 
     def committed(self, place: Any, timeout: float) -> Any:
-        """
-        The committed offset and metadata, after any transaction that is about to move them; None if there is none.
-        """
+        """The committed offset and metadata, after any transaction that is about to move them; None if there is none."""
         return self._reader.committed(place, metadata=True, timeout_ms=round(timeout * 1000))
 
     def start(self, place: Any, start: object) -> int:
-        """
-        The offset of ``kafka.start``.
-        """
+        """The offset of ``kafka.start``."""
         if isinstance(start, datetime):
             first = self.first_since(place, start.timestamp())
             return self._end(place) if first is None else first
         return self._end(place) if start == "latest" else self._beginning(place)
 
     def rest(self, place: Any, position: int) -> tuple[int, float | None]:
-        """
-        How many offsets there are from ``position`` on, and when the first of them was written, in seconds since 1970.
-        """
+        """How many offsets there are from ``position`` on, and when the first of them was written, in seconds since 1970."""
         count = max(0, self._end(place) - position)
         if not count:
             return 0, None
@@ -198,9 +190,7 @@ class _Lookup:
         return int(offsets[place].offset)
 
     def wait_until_stable(self, place: Any, mark: int, timeout: float) -> None:
-        """
-        Waits until no transaction below ``mark`` is open. Raises BrokerError after ``timeout`` seconds.
-        """
+        """Waits until no transaction below ``mark`` is open. Raises BrokerError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         wait = MARK_WAIT[0]
         while self._end(place) < mark:
@@ -212,15 +202,11 @@ class _Lookup:
             wait = min(2 * wait, MARK_WAIT[1])
 
     def first_since(self, place: Any, since: float) -> int | None:
-        """
-        The first offset that was written at or after ``since``, in seconds since 1970; None if there is none.
-        """
+        """The first offset that was written at or after ``since``, in seconds since 1970; None if there is none."""
         return spans.first_since(self._reader, [place], since)[place]
 
     def values(self, place: Any, begin: int, end: int) -> list[bytes]:
-        """
-        The values of the committed records from ``begin`` up to ``end``, oldest first.
-        """
+        """The values of the committed records from ``begin`` up to ``end``, oldest first."""
         return [
             record.value
             for batch in spans.batches(self._reader, place, begin, end)

@@ -2,6 +2,8 @@
 #
 # For those who read back (restore.py, history.py). What a record holds, and how far back to go, is theirs to say.
 
+from __future__ import annotations
+
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,22 +20,18 @@ POLL_MS: Final = 500
 POLL_RECORDS: Final = 5_000
 
 
-def ends(reader: "KafkaConsumer", places: "Sequence[Any]") -> dict[Any, int]:
-    """
-    Where each partition ends: for a reader of committed records, before the first transaction that is open.
-    """
+def ends(reader: KafkaConsumer, places: Sequence[Any]) -> dict[Any, int]:
+    """Where each partition ends: for a reader of committed records, before the first transaction that is open."""
     return {place: int(end) for place, end in reader.end_offsets(places).items()}
 
 
-def first_since(reader: "KafkaConsumer", places: "Sequence[Any]", since: float) -> dict[Any, int | None]:
-    """
-    In each partition the first offset that was written at or after ``since``, in seconds since 1970; None if there is none.
-    """
+def first_since(reader: KafkaConsumer, places: Sequence[Any], since: float) -> dict[Any, int | None]:
+    """In each partition the first offset that was written at or after ``since``, in seconds since 1970; None if there is none."""
     told = reader.offsets_for_times({place: max(0, round(since * 1000)) for place in places})
     return {place: None if (at := told[place]) is None else int(at.offset) for place in places}
 
 
-def batches(reader: "KafkaConsumer", place: Any, begin: int, end: int) -> "Iterator[list[Any]]":
+def batches(reader: KafkaConsumer, place: Any, begin: int, end: int) -> Iterator[list[Any]]:
     """
     The committed records from ``begin`` up to ``end``, in order, as they come. The reader is assigned to nothing else meanwhile.
 

@@ -3,6 +3,8 @@
 # `inspect` asks the cluster, `problems` judges its report and asks nobody, so that all that is wrong is told at once.
 # A count of partitions that changes later is the consumer's to notice (Consumer.partition_count).
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,19 +49,15 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class TopicsReport:
-    """
-    The topics of one worker; None for one that does not exist.
-    """
+    """The topics of one worker; None for one that does not exist."""
 
     command: Topic | None
     outcome: Topic | None
     dead_letter: Topic | None
 
 
-def inspect(options: "KafkaOptions") -> TopicsReport:
-    """
-    Asks the cluster. Raises BrokerError when it cannot be reached or refuses to tell.
-    """
+def inspect(options: KafkaOptions) -> TopicsReport:
+    """Asks the cluster. Raises BrokerError when it cannot be reached or refuses to tell."""
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
     try:
@@ -73,10 +71,8 @@ def inspect(options: "KafkaOptions") -> TopicsReport:
     return TopicsReport(*(topics.get(name) for name in names))
 
 
-def problems(report: TopicsReport, options: "KafkaOptions", *, dedupe_window: float) -> list[Problem]:
-    """
-    What would break a promise. ``dedupe_window`` in seconds: outcomes must stay that long, or a repeat is not recognised.
-    """
+def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: float) -> list[Problem]:
+    """What would break a promise. ``dedupe_window`` in seconds: outcomes must stay that long, or a repeat is not recognised."""
     rows = (
         ("kafka.command_topics", options.command_topic, report.command),
         ("kafka.outcome_topic", options.outcome_topic, report.outcome),
@@ -92,37 +88,37 @@ def problems(report: TopicsReport, options: "KafkaOptions", *, dedupe_window: fl
             )
     command, outcome = report.command, report.outcome
     if command is not None and outcome is not None and outcome.partitions < command.partitions:
-        mend = (
+        remedy = (
             f"it has {outcome.partitions} partitions and the command topic {command.partitions}; an outcome goes to the "
             f"partition of its command's number: add partitions (kafka-topics --alter --partitions {command.partitions})"
         )
-        found.append(Problem("kafka.outcome_topic", mend, outcome.name))
+        found.append(Problem("kafka.outcome_topic", remedy, outcome.name))
     if outcome is not None and outcome.retention is not None and outcome.retention < dedupe_window:
-        mend = (
+        remedy = (
             f"retention.ms keeps outcomes for {outcome.retention:.0f} s, shorter than dedupe.window_seconds "
             f"({dedupe_window:.0f}): a repeated command would not be recognised after a restart"
         )
-        found.append(Problem("kafka.outcome_topic", mend, outcome.name))
+        found.append(Problem("kafka.outcome_topic", remedy, outcome.name))
     limit = options.record_limit
     if limit < SMALLEST_RECORD:
-        mend = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
-        found.append(Problem("kafka.producer.max_request_size", mend, limit))
+        remedy = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
+        found.append(Problem("kafka.producer.max_request_size", remedy, limit))
     for setting, _, topic in rows[1:]:
         if (
             topic is not None
             and topic.message_bytes is not None
             and topic.message_bytes < limit + BATCH_BYTES
         ):
-            mend = (
+            remedy = (
                 f"max.message.bytes is {topic.message_bytes}, too small for the records of up to {limit} bytes that are sent: "
                 f"set {limit + BATCH_BYTES} or more, or a smaller kafka.producer.max_request_size"
             )
-            found.append(Problem(setting, mend, topic.name))
+            found.append(Problem(setting, remedy, topic.name))
     return found
 
 
 def create_missing(
-    options: "KafkaOptions", *, partitions: int, replication: int, retention: float | None = None
+    options: KafkaOptions, *, partitions: int, replication: int, retention: float | None = None
 ) -> tuple[str, ...]:
     """
     Makes those of the three topics that do not exist, and returns their names.
@@ -159,14 +155,14 @@ def create_missing(
     return tuple(missing)
 
 
-def _admin(options: "KafkaOptions") -> KafkaAdminClient:
+def _admin(options: KafkaOptions) -> KafkaAdminClient:
     try:
         return opened(KafkaAdminClient, admin_arguments(options))
     except errors.KafkaError as exc:
         raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc}") from exc
 
 
-def _partition_counts(admin: KafkaAdminClient, names: "tuple[str, ...]") -> dict[str, int]:
+def _partition_counts(admin: KafkaAdminClient, names: tuple[str, ...]) -> dict[str, int]:
     counts = dict.fromkeys(names, 0)
     for topic in admin.describe_topics(list(counts)):
         error = errors.for_code(topic["error_code"])
@@ -185,7 +181,7 @@ def _configs(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, s
     return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in told.items()}
 
 
-def _topic(name: str, partitions: int, config: "Mapping[str, str]") -> Topic:
+def _topic(name: str, partitions: int, config: Mapping[str, str]) -> Topic:
     cleanup, retention, size = (
         config.get(key) for key in ("cleanup.policy", "retention.ms", "max.message.bytes")
     )

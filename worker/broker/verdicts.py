@@ -1,16 +1,20 @@
 # What kafka-python's errors mean: which pass by themselves, and what a failed transaction was (a PublishResult).
 # Nothing is done about it here.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from kafka import errors
 
-from worker.domain.publishing import Aborted, Fenced, MetadataRefused, PublishResult, RecordTooLarge
-from worker.errors import BrokerError, FencedError, WorkerError
+from worker.domain.publishing import Aborted, Fenced, MetadataRefused, RecordTooLarge
+from worker.errors import BrokerError, FencedError
 
 if TYPE_CHECKING:
     from worker.broker.records import Sending
     from worker.domain.effects import Transaction
+    from worker.domain.publishing import PublishResult
+    from worker.errors import WorkerError
 
 ID_TAKEN: Final = "another process has joined the group with this worker's instance_id"
 TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
@@ -28,17 +32,15 @@ REBALANCING: Final = (
 
 
 class TooLargeError(errors.KafkaError):
-    """
-    kafka-python or the broker refused this record for its size.
-    """
+    """kafka-python or the broker refused this record for its size."""
 
-    def __init__(self, record: "Sending") -> None:
+    def __init__(self, record: Sending) -> None:
         super().__init__(record.outcome_id)
         self.record = record
 
 
 def verdict(
-    transaction: "Transaction", error: BaseException, cause: BaseException, *, timed_out: bool
+    transaction: Transaction, error: BaseException, cause: BaseException, *, timed_out: bool
 ) -> PublishResult:
     """
     What to tell of a transaction that is not committed.
@@ -59,9 +61,7 @@ def verdict(
 
 
 def ending(error: Exception) -> WorkerError:
-    """
-    What to tell of an error that ended the consumer.
-    """
+    """What to tell of an error that ended the consumer."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     worker_error: WorkerError = (
         FencedError(ID_TAKEN)

@@ -4,6 +4,8 @@
 # Here: how they are named, and how a failure is told. What a command needs is imported inside it, so that --help
 # is quick and the simulator never loads Kafka. Exit codes: 0 clean, 1 failed, 2 wrong settings or arguments.
 
+from __future__ import annotations
+
 import sys
 import traceback
 from typing import TYPE_CHECKING, Annotated
@@ -56,10 +58,8 @@ def _options(
     pass
 
 
-def main(command: "Callable[[], object]" = app) -> None:
-    """
-    Runs the command line and ends the process with the exit code that it earned.
-    """
+def main(command: Callable[[], object] = app) -> None:
+    """Runs the command line and ends the process with the exit code that it earned."""
     try:
         command()
     except SettingsError as error:
@@ -74,9 +74,7 @@ def main(command: "Callable[[], object]" = app) -> None:
 
 
 def told(error: SettingsError) -> str:
-    """
-    Every problem of the settings, for a person: its name, its value, and how to mend it.
-    """
+    """Every problem of the settings, for a person: its name, its value, and how to fix it."""
     count = len(error.problems)
     lines = [
         f"moderation-worker cannot start: {count} {'problem' if count == 1 else 'problems'} in its settings",
@@ -84,7 +82,7 @@ def told(error: SettingsError) -> str:
     ]
     for problem in error.problems:
         shown = "" if problem.value is None else f" = {problem.value!r}"
-        lines += [f"  {problem.name}{shown}", f"      {problem.mend}"]
+        lines += [f"  {problem.name}{shown}", f"      {problem.remedy}"]
     return _redacted("\n".join(lines) + "\n")
 
 

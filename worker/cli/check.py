@@ -1,6 +1,8 @@
-# `moderation-worker check`: would the worker start? Exit codes: 0 yes, 1 Kafka cannot be reached, 2 something must be mended.
+# `moderation-worker check`: would the worker start? Exit codes: 0 yes, 1 Kafka cannot be reached, 2 something must be fixed.
 #
 # It looks and changes nothing: no group is joined, no topic is made, no call goes to Tencent.
+
+from __future__ import annotations
 
 import os
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ class Finding:
 
     Attributes:
         exit_code: What the command ends with because of it; 0 if all is well.
-        saw: What there is, or how to mend it.
+        saw: What there is, or how to fix it.
 
     """
 
@@ -50,7 +52,7 @@ def check(config: Config = None) -> None:
     raise typer.Exit(max(finding.exit_code for finding in findings))
 
 
-def _keys(settings: "Settings") -> "Iterator[Finding]":
+def _keys(settings: Settings) -> Iterator[Finding]:
     from worker.errors import SignatureError  # noqa: PLC0415
     from worker.runtime.options import apps_of  # noqa: PLC0415 - loads Kafka
     from worker.tencent.usersig import Signer  # noqa: PLC0415
@@ -65,7 +67,7 @@ def _keys(settings: "Settings") -> "Iterator[Finding]":
             yield Finding(what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}")
 
 
-def _cluster(settings: "Settings") -> "Iterator[Finding]":
+def _cluster(settings: Settings) -> Iterator[Finding]:
     from worker.broker.topics import inspect  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
     from worker.runtime.options import kafka_options, misfits, worker_name  # noqa: PLC0415
@@ -82,10 +84,10 @@ def _cluster(settings: "Settings") -> "Iterator[Finding]":
         yield Finding(f"topic {name}", 0, told)
     for problem in misfits(settings, options, report):
         value = "" if problem.value is None else f" = {problem.value}"
-        yield Finding(f"{problem.name}{value}", WRONG, problem.mend)
+        yield Finding(f"{problem.name}{value}", WRONG, problem.remedy)
 
 
-def _print(findings: "list[Finding]") -> None:
+def _print(findings: list[Finding]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -95,6 +97,6 @@ def _print(findings: "list[Finding]") -> None:
         console.width = 10_000  # a log wraps nothing
     table = Table("", "what", "saw", box=None, pad_edge=False)
     for finding in findings:
-        mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]mend[/]"
+        mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]remedy[/]"
         table.add_row(mark, Text(finding.what), Text(finding.saw))
     console.print(table)

@@ -1,6 +1,8 @@
 # `moderation-worker demo`: the product in a minute, judged by a checker of its own. Exit codes: 0 every promise held,
 # 1 one was broken or something could not be started, 2 wrong options, 130 ended by Ctrl-C.
 
+from __future__ import annotations
+
 import signal
 import sys
 from pathlib import Path
@@ -74,9 +76,9 @@ def demo(
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415
 
-    from worker.demo.jars import FetchError  # noqa: PLC0415
-    from worker.demo.play import Options, play  # noqa: PLC0415
-    from worker.demo.processes import ProcessFailedError  # noqa: PLC0415
+    from worker.testing.demo.jars import FetchError  # noqa: PLC0415
+    from worker.testing.demo.play import Options, play  # noqa: PLC0415
+    from worker.testing.demo.processes import ProcessFailedError  # noqa: PLC0415
 
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)

@@ -3,6 +3,8 @@
 #
 # It looks and changes nothing: no group is joined. What can be asked stands in questions.py, how it is told in telling.py.
 
+from __future__ import annotations
+
 import os
 import sys
 import time
@@ -76,11 +78,9 @@ def outcomes(
 
 
 def _tell(
-    history: "History", question: "Question", begin: float, limit: int, user: str | None, *, as_json: bool
+    history: History, question: Question, begin: float, limit: int, user: str | None, *, as_json: bool
 ) -> int:
-    """
-    Prints what there is, as it is found; returns how much.
-    """
+    """Prints what there is, as it is found; returns how much."""
     import msgspec  # noqa: PLC0415
 
     from worker.cli.telling import outcome_told, waiting_told  # noqa: PLC0415

@@ -3,6 +3,8 @@
 # Values in, values out: nothing is read and nothing is printed here. Outcomes are looked at as plain JSON, so that those of an
 # older or newer version are found as well.
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,15 +34,15 @@ class Trait:
 
     """
 
-    of_outcome: "Told"
-    of_command: "Told"
+    of_outcome: Told
+    of_command: Told
 
 
-def _targets(told: "Mapping[str, Any]") -> list[object]:
+def _targets(told: Mapping[str, Any]) -> list[object]:
     return [told.get("group_id"), told.get("room_id")]
 
 
-def _nothing(_: "Mapping[str, Any]") -> tuple[object, ...]:
+def _nothing(_: Mapping[str, Any]) -> tuple[object, ...]:
     return ()
 
 
@@ -58,9 +60,7 @@ TRAITS: Final = {
 
 
 class Question:
-    """
-    Which outcomes and commands are meant: those that have every trait that was given.
-    """
+    """Which outcomes and commands are meant: those that have every trait that was given."""
 
     def __init__(self, **traits: str | None) -> None:
         self.traits = {name: wanted for name, wanted in traits.items() if wanted is not None}
@@ -76,9 +76,7 @@ class Question:
         )
 
     def asks_for_outcome(self, value: bytes) -> bool:
-        """
-        Whether an outcome is one of those that are meant.
-        """
+        """Whether an outcome is one of those that are meant."""
         if not all(needle in value for needle in self._needles):
             return False
         told = _object(value)
@@ -90,9 +88,7 @@ class Question:
             return False
 
     def asks_for_command(self, value: bytes) -> bool:
-        """
-        Whether a record of the command topic is one of those that are meant. Others wrote it, in a spelling of their own.
-        """
+        """Whether a record of the command topic is one of those that are meant. Others wrote it, in a spelling of their own."""
         told = _object(value)
         try:
             return told is not None and all(
@@ -103,9 +99,7 @@ class Question:
 
 
 def since(text: str, now: float) -> float:
-    """
-    ``24h`` (before ``now``) or an RFC 3339 time, as seconds since 1970. Raises ValueError with a sentence.
-    """
+    """``24h`` (before ``now``) or an RFC 3339 time, as seconds since 1970. Raises ValueError with a sentence."""
     found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if found is not None:
         return now - float(found[1]) * SPANS[found[2]]
@@ -118,9 +112,7 @@ def since(text: str, now: float) -> float:
 
 
 def plain(text: object) -> str:
-    """
-    A text from outside as a terminal may show it: what moves the cursor or changes colours is replaced.
-    """
+    """A text from outside as a terminal may show it: what moves the cursor or changes colours is replaced."""
     return "".join(character if character.isprintable() else "�" for character in str(text))
 
 

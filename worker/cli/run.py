@@ -1,5 +1,7 @@
 # `moderation-worker run`: the worker itself. Exit codes: 0 after a clean stop, 1 failed, 2 wrong settings.
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

@@ -2,6 +2,8 @@
 #
 # No command is here, and nothing that a single one needs. Like the commands, it imports what it needs inside of functions.
 
+from __future__ import annotations
+
 import logging
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1
 WRONG: Final = 2
-"""The settings or arguments must be mended. Typer's own errors end with it too."""
+"""The settings or arguments must be fixed. Typer's own errors end with it too."""
 
 Config = Annotated[
     Path | None,
@@ -30,10 +32,8 @@ Config = Annotated[
 ]
 
 
-def quiet_libraries(settings: "Settings") -> None:
-    """
-    Nothing but what the command prints: the lines of kafka-python say no more than its errors do.
-    """
+def quiet_libraries(settings: Settings) -> None:
+    """Nothing but what the command prints: the lines of kafka-python say no more than its errors do."""
     from worker.runtime.telemetry import LIBRARIES, configure_logging  # noqa: PLC0415 - --help need not load it
     from worker.settings import secrets_of  # noqa: PLC0415
 
@@ -42,16 +42,14 @@ def quiet_libraries(settings: "Settings") -> None:
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
-def topics_told(report: "TopicsReport") -> "Iterator[tuple[str, str]]":
-    """
-    The name of each topic that there is, and what it is like.
-    """
+def topics_told(report: TopicsReport) -> Iterator[tuple[str, str]]:
+    """The name of each topic that there is, and what it is like."""
     for topic in (report.command, report.outcome, report.dead_letter):
         if topic is not None:
             yield topic.name, _told(topic)
 
 
-def _told(topic: "Topic") -> str:
+def _told(topic: Topic) -> str:
     parts = [f"{topic.partitions} partitions"]
     if topic.cleanup is not None:
         parts.append(f"cleanup {','.join(sorted(topic.cleanup))}")

@@ -3,6 +3,8 @@
 #
 # Its flags for faults are made from the simulator's own table, so none can be missing here. What a fault does is not known here.
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import inspect
@@ -17,11 +19,11 @@ import typer
 import uvloop
 
 from worker.cli.shared import FAILED, WRONG
-from worker.simulator.board import shuts_itself_out
-from worker.simulator.faults import ROWS, Faults, Kind, Row, read
-from worker.simulator.reference import reference
-from worker.simulator.server import Simulator, SimulatorConfig
-from worker.simulator.signature import App
+from worker.testing.simulator.board import shuts_itself_out
+from worker.testing.simulator.faults import ROWS, Faults, Kind, Row, read
+from worker.testing.simulator.reference import reference
+from worker.testing.simulator.server import Simulator, SimulatorConfig
+from worker.testing.simulator.signature import App
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -204,7 +206,7 @@ def _faults(given: dict[str, Any]) -> Faults:
             continue
         values[name], problem = read(name, value)
         if problem:
-            raise typer.BadParameter(problem.mend, param_hint=_flag(name))
+            raise typer.BadParameter(problem.remedy, param_hint=_flag(name))
     return Faults(**values)
 
 
@@ -245,4 +247,4 @@ def _with_faults(signature: inspect.Signature) -> inspect.Signature:
 
 
 # Typer reads a command's options from its signature.
-simulate.__signature__ = _with_faults(inspect.signature(simulate))  # type: ignore[attr-defined]
+simulate.__signature__ = _with_faults(inspect.signature(simulate, eval_str=True))  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 #
 # Texts only. What an outcome says is never judged or completed here; a field that is not there is not told.
 
+from __future__ import annotations
+
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -16,10 +18,8 @@ CALLS_SHOWN: Final = 5
 INDENT: Final = "    "
 
 
-def outcome_told(outcome: "Mapping[str, Any]", user: str | None = None) -> str:
-    """
-    An outcome in a few lines. With ``user``, of its results only theirs.
-    """
+def outcome_told(outcome: Mapping[str, Any], user: str | None = None) -> str:
+    """An outcome in a few lines. With ``user``, of its results only theirs."""
     lines = [
         "  ".join(
             filter(
@@ -37,10 +37,8 @@ def outcome_told(outcome: "Mapping[str, Any]", user: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def waiting_told(command: "Mapping[str, Any]", place: str, written_at: float, ahead: int) -> str:
-    """
-    A command that had no outcome when it was asked for.
-    """
+def waiting_told(command: Mapping[str, Any], place: str, written_at: float, ahead: int) -> str:
+    """A command that had no outcome when it was asked for."""
     since = datetime.fromtimestamp(written_at, UTC).isoformat(timespec="milliseconds")[:-6]
     behind = (
         "it is the oldest open one of its partition"
@@ -51,14 +49,14 @@ def waiting_told(command: "Mapping[str, Any]", place: str, written_at: float, ah
     return f"no outcome yet  {action}  {_target(command)}\n{INDENT}{'command':<11} {command_id} ({place})\n{INDENT}{'since':<11} {since}Z; {behind}"
 
 
-def _target(told: "Mapping[str, Any]") -> str:
+def _target(told: Mapping[str, Any]) -> str:
     for name in ("group", "room"):
         if f"{name}_id" in told:
             return f"{name} {plain(told[f'{name}_id'])}"
     return ""
 
 
-def _lines(outcome: "Mapping[str, Any]", user: str | None) -> "Iterator[tuple[str, str]]":
+def _lines(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str, str]]:
     issuer = f", of {plain(outcome['issuer'])}" if "issuer" in outcome else ""
     yield (
         "command",
@@ -76,7 +74,7 @@ def _lines(outcome: "Mapping[str, Any]", user: str | None) -> "Iterator[tuple[st
         yield "error", f"{plain(error.get('code', ''))}{where}: {plain(error.get('message', ''))}"
 
 
-def _results(outcome: "Mapping[str, Any]", user: str | None) -> "Iterator[tuple[str, str]]":
+def _results(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str, str]]:
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for result in outcome.get("results", ()):
         if user is None or result.get("user_id") == user:
@@ -86,7 +84,7 @@ def _results(outcome: "Mapping[str, Any]", user: str | None) -> "Iterator[tuple[
         yield "users", f"{', '.join(users[:USERS_SHOWN])}{more}: {fate}"
 
 
-def _fate(result: "Mapping[str, Any]") -> str:
+def _fate(result: Mapping[str, Any]) -> str:
     fate = plain(result.get("status", ""))
     if "request_id" in result:
         fate += f" by RequestId {plain(result['request_id'])}"
@@ -98,7 +96,7 @@ def _fate(result: "Mapping[str, Any]") -> str:
     return fate + (", inferred" if result.get("inferred") else "")
 
 
-def _calls(outcome: "Mapping[str, Any]") -> "Iterator[tuple[str, str]]":
+def _calls(outcome: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     calls = outcome.get("calls", ())
     for call in calls[:CALLS_SHOWN]:
         yield "call", _call(call)
@@ -107,7 +105,7 @@ def _calls(outcome: "Mapping[str, Any]") -> "Iterator[tuple[str, str]]":
         yield "calls", f"and {more} more"
 
 
-def _call(call: "Mapping[str, Any]") -> str:
+def _call(call: Mapping[str, Any]) -> str:
     answer = call.get("error") or f"HTTP {call.get('http_status')}, code {call.get('error_code')}"
     members = call.get("members", 0)
     told = (

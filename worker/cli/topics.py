@@ -1,5 +1,7 @@
 # `moderation-worker topics create`: makes the topics that are missing, and touches no other.
-# Exit codes: 0 all are there and fit, 1 Kafka cannot be reached or refuses, 2 something must be mended.
+# Exit codes: 0 all are there and fit, 1 Kafka cannot be reached or refuses, 2 something must be fixed.
+
+from __future__ import annotations
 
 import os
 from typing import Annotated, Final

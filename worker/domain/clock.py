@@ -3,10 +3,11 @@
 # The core reads no clock: whoever runs it says now and then what time it is.
 
 
+from __future__ import annotations
+
+
 class Clock:
-    """
-    Translates instants. ``set`` it at least every second, so that a stepped system clock is followed.
-    """
+    """Translates instants. ``set`` it at least every second, so that a stepped system clock is followed."""
 
     __slots__ = ("_epoch",)
 
@@ -14,19 +15,13 @@ class Clock:
         self._epoch = wall - now
 
     def set(self, now: float, wall: float) -> None:
-        """
-        It is ``now`` on the monotonic clock and ``wall`` seconds since 1970.
-        """
+        """It is ``now`` on the monotonic clock and ``wall`` seconds since 1970."""
         self._epoch = wall - now
 
     def wall(self, now: float) -> float:
-        """
-        A monotonic instant in seconds since 1970.
-        """
+        """A monotonic instant in seconds since 1970."""
         return now + self._epoch
 
     def monotonic(self, wall: float) -> float:
-        """
-        The reverse.
-        """
+        """The reverse."""
         return wall - self._epoch

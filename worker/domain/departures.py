@@ -3,6 +3,8 @@
 #
 # Leaving one to the next owner means leaving it all that must come after it. An offset is never finished here.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,32 +18,26 @@ if TYPE_CHECKING:
 
 
 class Departures:
-    """
-    Lets partitions go.
-    """
+    """Lets partitions go."""
 
     __slots__ = ("_counts", "_intake", "_ledger", "_lines")
 
-    def __init__(self, lines: "Lines", ledger: "Ledger", intake: "Intake", counts: "Counts") -> None:
+    def __init__(self, lines: Lines, ledger: Ledger, intake: Intake, counts: Counts) -> None:
         self._lines = lines
         self._ledger = ledger
         self._intake = intake
         self._counts = counts
 
-    def close(self, partition: "Partition", now: float) -> None:
-        """
-        It is about to go: nothing new of it is started.
-        """
+    def close(self, partition: Partition, now: float) -> None:
+        """It is about to go: nothing new of it is started."""
         partition.closing = True
         partition.backlog.clear()
         for work in list(partition.works.values()):
             if not work.started and not work.emitted and work.left:
                 self._drop(work, now)
 
-    def give_up(self, partitions: "Iterable[Partition]", now: float) -> None:
-        """
-        What is started and cannot go on now, because its endpoint is down or halted, holds up no drain and no handover.
-        """
+    def give_up(self, partitions: Iterable[Partition], now: float) -> None:
+        """What is started and cannot go on now, because its endpoint is down or halted, holds up no drain and no handover."""
         for partition in partitions:
             if partition.closing:
                 for work in list(partition.works.values()):
@@ -49,18 +45,14 @@ class Departures:
                         self._counts.given_up += 1
                         self._drop(work, now)
 
-    def leave(self, partition: "Partition", now: float) -> None:
-        """
-        It is gone.
-        """
+    def leave(self, partition: Partition, now: float) -> None:
+        """It is gone."""
         partition.closing = partition.gone = True
         for work in list(partition.works.values()):
             self._drop(work, now)
 
-    def _drop(self, work: "Work", now: float) -> None:
-        """
-        The command is left to the next owner, and with it, of the partitions that go as well, all that must come after it.
-        """
+    def _drop(self, work: Work, now: float) -> None:
+        """The command is left to the next owner, and with it, of the partitions that go as well, all that must come after it."""
         dropping = [work]
         while dropping:
             work = dropping.pop()

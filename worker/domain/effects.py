@@ -2,16 +2,15 @@
 #
 # No behaviour lives here. Times are float seconds of a monotonic clock unless a name says otherwise.
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from worker.domain.contract.codes import Verdict
-    from worker.domain.contract.deadletters import DeadLetter
-    from worker.domain.contract.outcomes import Known, Outcome
+from worker.domain.contract.codes import Verdict
+from worker.domain.contract.deadletters import DeadLetter
+from worker.domain.contract.outcomes import Known, Outcome
 
 
 class Restored(Struct, frozen=True):
@@ -29,7 +28,7 @@ class Restored(Struct, frozen=True):
 
     position: int
     metadata: str = ""
-    known: "Sequence[Known]" = ()
+    known: Sequence[Known] = ()
     fresh: bool = False
 
 
@@ -48,7 +47,7 @@ class Try(Struct, frozen=True):
 
     sent_at: float
     ended_at: float
-    verdict: "Verdict"
+    verdict: Verdict
     http_status: int | None = None
     error_code: int | None = None
     error_info: str = ""
@@ -78,88 +77,70 @@ class Send(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """
-    Start this call, with its first try.
-    """
+    """Start this call, with its first try."""
 
     send: Send
 
 
 class Permit(Struct, frozen=True):
-    """
-    The call that asked for a further try may send it.
-    """
+    """The call that asked for a further try may send it."""
 
     send: Send
 
 
 class Recall(Struct, frozen=True):
-    """
-    The call waits (for its backoff or a permit) and shall end at once: the engine has taken its members back.
-    """
+    """The call waits (for its backoff or a permit) and shall end at once: the engine has taken its members back."""
 
     call_id: str
 
 
 class Pause(Struct, frozen=True):
-    """
-    Fetch no more of this partition.
-    """
+    """Fetch no more of this partition."""
 
     partition: int
 
 
 class Resume(Struct, frozen=True):
-    """
-    Fetch this partition again.
-    """
+    """Fetch this partition again."""
 
     partition: int
 
 
 class Notice(Struct, frozen=True):
-    """
-    Something an operator may want to know: an event name of the log catalogue, and its fields.
-    """
+    """Something an operator may want to know: an event name of the log catalogue, and its fields."""
 
     event: str
     level: str
-    fields: "Mapping[str, object]"
+    fields: Mapping[str, object]
 
 
 Effect = Call | Permit | Recall | Pause | Resume | Notice
 
 
 class Halt(Struct, frozen=True):
-    """
-    Why an app, or one endpoint of it, is halted, and what to do about it. It makes the worker not ready.
-    """
+    """Why an app, or one endpoint of it, is halted, and what to do about it. It makes the worker not ready."""
 
     app: str
     endpoint: str | None
     error_code: int | None
     reason: str
-    mend: str
+    remedy: str
     since: float
 
 
 class Commit(Struct, frozen=True):
-    """
-    What one partition's offset becomes: ``metadata`` is the bitmap of what is done above it.
-    """
+    """What one partition's offset becomes: ``metadata`` is the bitmap of what is done above it."""
 
     offset: int
     metadata: str
 
 
 class Outgoing(Struct, frozen=True):
-    """
-    One outcome on its way: to the same partition number, under the same key, as its command.
-    """
+    """One outcome on its way: to the same partition number, under the same key, as its command."""
 
     partition: int
     key: bytes | None
-    outcome: "Outcome"
+    outcome: Outcome
     traceparent: str | None = None
 
 
@@ -172,5 +153,5 @@ class Transaction(Struct, frozen=True):
     """
 
     outcomes: list[Outgoing]
-    dead_letters: "list[DeadLetter]"
+    dead_letters: list[DeadLetter]
     commits: dict[int, Commit]

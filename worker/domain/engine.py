@@ -5,6 +5,8 @@
 #
 # No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never goes back. One thread owns it.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.answers import Answers
@@ -37,7 +39,7 @@ class Engine:
     ``published``, ``aborted`` or ``metadata_refused``.
     """
 
-    def __init__(self, rules: "Rules", now: float, wall: float, call_prefix: str) -> None:
+    def __init__(self, rules: Rules, now: float, wall: float, call_prefix: str) -> None:
         self._rules = rules
         self._clock = Clock(now, wall)
         self._counts = Counts()
@@ -53,10 +55,8 @@ class Engine:
 
     # What happens to partitions
 
-    def assigned(self, number: int, restored: "Restored", now: float) -> "list[Effect]":
-        """
-        The partition is ours and what was done before is known. Its commands are called from three seconds on.
-        """
+    def assigned(self, number: int, restored: Restored, now: float) -> list[Effect]:
+        """The partition is ours and what was done before is known. Its commands are called from three seconds on."""
         assert number not in self._partitions
         partition = self._partitions[number] = Partition(number, restored, self._rules, now)
         partition.closing = self._stopping
@@ -64,19 +64,15 @@ class Engine:
             self._ledger.anchor(partition)
         return self._flush(now)
 
-    def revoking(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
-        """
-        The partitions are about to go: starts nothing new of them, finishes what is started (see ``quiet``).
-        """
+    def revoking(self, numbers: Iterable[int], now: float) -> list[Effect]:
+        """The partitions are about to go: starts nothing new of them, finishes what is started (see ``quiet``)."""
         for number in numbers:
             if number in self._partitions:
                 self._departures.close(self._partitions[number], now)
         return self._flush(now)
 
-    def revoked(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
-        """
-        The partitions are gone: what of them is open is the next owner's.
-        """
+    def revoked(self, numbers: Iterable[int], now: float) -> list[Effect]:
+        """The partitions are gone: what of them is open is the next owner's."""
         for number in numbers:
             partition = self._partitions.pop(number, None)
             if partition is not None:
@@ -86,67 +82,51 @@ class Engine:
         self._intake.catch_up(self._partitions.values(), now)
         return self._flush(now)
 
-    def stopping(self, now: float) -> "list[Effect]":
-        """
-        The worker is asked to stop: as ``revoking`` of everything.
-        """
+    def stopping(self, now: float) -> list[Effect]:
+        """The worker is asked to stop: as ``revoking`` of everything."""
         self._stopping = True
         return self.revoking(list(self._partitions), now)
 
-    def quiet(self, numbers: "Iterable[int]") -> bool:
-        """
-        Whether nothing of the partitions is in progress or unpublished.
-        """
+    def quiet(self, numbers: Iterable[int]) -> bool:
+        """Whether nothing of the partitions is in progress or unpublished."""
         return all(number not in self._partitions or self._partitions[number].quiet for number in numbers)
 
     @property
     def idle(self) -> bool:
-        """
-        Whether nothing at all is in progress or unpublished.
-        """
+        """Whether nothing at all is in progress or unpublished."""
         return self.quiet(self._partitions)
 
     # What happens to commands
 
-    def received(self, records: "Sequence[Record]", now: float) -> "list[Effect]":
-        """
-        Records were fetched. Those of a partition that is not ours (any more) are ignored.
-        """
+    def received(self, records: Sequence[Record], now: float) -> list[Effect]:
+        """Records were fetched. Those of a partition that is not ours (any more) are ignored."""
         for record in records:
             partition = self._partitions.get(record.partition)
             if partition is not None:
                 self._intake.received(partition, record, now)
         return self._flush(now)
 
-    def asked(self, call_id: str, now: float) -> "list[Effect]":
-        """
-        The call's backoff is over and it wants a permit for another try: ``Permit`` or ``Recall`` will follow.
-        """
+    def asked(self, call_id: str, now: float) -> list[Effect]:
+        """The call's backoff is over and it wants a permit for another try: ``Permit`` or ``Recall`` will follow."""
         flight = self._dispatch.flights.get(call_id)
         if flight is not None:
             self._dispatch.asked(flight)
         return self._flush(now)
 
-    def tried(self, call_id: str, try_: "Try", now: float) -> "list[Effect]":
-        """
-        A request of the call has ended.
-        """
+    def tried(self, call_id: str, try_: Try, now: float) -> list[Effect]:
+        """A request of the call has ended."""
         flight = self._dispatch.flights.get(call_id)
         if flight is not None:
             self._answers.tried(flight, try_, now)
         return self._flush(now)
 
     def may_retry(self, call_id: str, now: float) -> bool:
-        """
-        Whether the call may be tried again; its last try's verdict allows it.
-        """
+        """Whether the call may be tried again; its last try's verdict allows it."""
         flight = self._dispatch.flights.get(call_id)
         return flight is not None and self._answers.may_retry(flight, now)
 
-    def answered(self, call_id: str, now: float) -> "list[Effect]":
-        """
-        The call is over, with the last try that was told of.
-        """
+    def answered(self, call_id: str, now: float) -> list[Effect]:
+        """The call is over, with the last try that was told of."""
         flight = self._dispatch.flights.get(call_id)
         if flight is not None:
             self._answers.answered(flight, now)
@@ -154,29 +134,23 @@ class Engine:
 
     # What happens to results
 
-    def transaction(self) -> "Transaction | None":
-        """
-        What shall be published next, in one transaction; None if there is nothing, or one is under way.
-        """
+    def transaction(self) -> Transaction | None:
+        """What shall be published next, in one transaction; None if there is nothing, or one is under way."""
         return self._ledger.transaction()
 
-    def published(self, now: float) -> "list[Effect]":
-        """
-        The transaction is committed.
-        """
+    def published(self, now: float) -> list[Effect]:
+        """The transaction is committed."""
         finished = self._ledger.committed(self._clock.wall(now))
         self._intake.finished(work for work in finished if not work.dropped)
         self._intake.catch_up(self._partitions.values(), now)
         return self._flush(now)
 
-    def aborted(self, now: float) -> "list[Effect]":
-        """
-        The transaction was not committed: its results are kept and go again.
-        """
+    def aborted(self, now: float) -> list[Effect]:
+        """The transaction was not committed: its results are kept and go again."""
         self._ledger.aborted()
         return self._flush(now)
 
-    def metadata_refused(self, number: int, now: float) -> "list[Effect]":
+    def metadata_refused(self, number: int, now: float) -> list[Effect]:
         """
         The broker takes less metadata than the partition's commit had: as ``aborted``, and it stays closer to its oldest
         open record from now on.
@@ -186,20 +160,16 @@ class Engine:
         self._ledger.aborted()
         return self._flush(now)
 
-    def too_large(self, outcome_id: str, now: float, *, is_dead_letter: bool) -> "list[Effect]":
-        """
-        The broker takes no record as large as this command's outcome or dead letter: as ``aborted``, with a smaller one.
-        """
+    def too_large(self, outcome_id: str, now: float, *, is_dead_letter: bool) -> list[Effect]:
+        """The broker takes no record as large as this command's outcome or dead letter: as ``aborted``, with a smaller one."""
         self._ledger.shrink(outcome_id, is_dead_letter=is_dead_letter)
         self._ledger.aborted()
         return self._flush(now)
 
     # Time
 
-    def tick(self, now: float, wall: float) -> "list[Effect]":
-        """
-        Time has passed. ``wall`` is now in seconds since 1970.
-        """
+    def tick(self, now: float, wall: float) -> list[Effect]:
+        """Time has passed. ``wall`` is now in seconds since 1970."""
         self._clock.set(now, wall)
         active = False
         for partition in self._partitions.values():
@@ -216,9 +186,7 @@ class Engine:
         return self._flush(now)
 
     def wake_at(self) -> float:
-        """
-        When to ``tick`` next, if nothing happens before.
-        """
+        """When to ``tick`` next, if nothing happens before."""
         times = [self._housekeeping_at]
         times += [lane.wake_at for lane in self._dispatch.lanes]
         times += [partition.active_at for partition in self._partitions.values() if not partition.active]
@@ -229,38 +197,28 @@ class Engine:
     # What it tells of itself
 
     @property
-    def halts(self) -> "list[Halt]":
-        """
-        What is halted, and why: with any, the worker is not ready.
-        """
+    def halts(self) -> list[Halt]:
+        """What is halted, and why: with any, the worker is not ready."""
         found = [app.halts.current for app in self._dispatch.apps.values()]
         found += [lane.halts.current for lane in self._dispatch.lanes]
         return [halt for halt in found if halt is not None]
 
     @property
     def open(self) -> int:
-        """
-        How many commands are open.
-        """
+        """How many commands are open."""
         return self.open_of(self._partitions)
 
-    def open_of(self, numbers: "Iterable[int]") -> int:
-        """
-        How many commands of these partitions are open.
-        """
+    def open_of(self, numbers: Iterable[int]) -> int:
+        """How many commands of these partitions are open."""
         return sum(len(self._partitions[number].works) for number in numbers if number in self._partitions)
 
     @property
     def unpublished(self) -> int:
-        """
-        How many commands have an outcome that is not committed.
-        """
+        """How many commands have an outcome that is not committed."""
         return self._ledger.unpublished
 
     def snapshot(self, now: float) -> Snapshot:
-        """
-        A picture of now, for metrics.
-        """
+        """A picture of now, for metrics."""
         lanes = []
         for lane in self._dispatch.lanes:
             oldest = lane.queue.oldest()
@@ -297,10 +255,8 @@ class Engine:
 
     # Inside
 
-    def _flush(self, now: float) -> "list[Effect]":
-        """
-        Lets everything follow that follows from the event.
-        """
+    def _flush(self, now: float) -> list[Effect]:
+        """Lets everything follow that follows from the event."""
         if any(lane.is_blocked for lane in self._dispatch.lanes):
             self._departures.give_up(self._partitions.values(), now)
         self._dispatch.pump(now)

@@ -3,6 +3,8 @@
 # A record is admitted when its offset fits into the bitmap and memory allows it; else it waits in its partition's
 # backlog and the partition is paused. Bad input becomes a rejected Work, which goes the same way as any other.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.commands import Command, Decoder, Rejected
@@ -39,9 +41,7 @@ class Intake:
 
     __slots__ = ("_clock", "_counts", "_decoder", "_dispatch", "_lines", "_rules", "_warned", "open_bytes")
 
-    def __init__(
-        self, rules: "Rules", clock: "Clock", lines: "Lines", dispatch: "Dispatch", counts: "Counts"
-    ) -> None:
+    def __init__(self, rules: Rules, clock: Clock, lines: Lines, dispatch: Dispatch, counts: Counts) -> None:
         self._rules = rules
         self._clock = clock
         self._lines = lines
@@ -51,20 +51,16 @@ class Intake:
         self._warned: set[str | None] = set()
         self.open_bytes = 0
 
-    def received(self, partition: "Partition", record: "Record", now: float) -> None:
-        """
-        A record was fetched: it is admitted, or waits in the backlog.
-        """
+    def received(self, partition: Partition, record: Record, now: float) -> None:
+        """A record was fetched: it is admitted, or waits in the backlog."""
         if partition.backlog or not self._admit(partition, record, now):
             partition.backlog.append(record)
             if not partition.paused:
                 partition.paused = True
                 self._dispatch.effects.append(Pause(partition.number))
 
-    def catch_up(self, partitions: "Iterable[Partition]", now: float) -> None:
-        """
-        There may be room again: admits what waits in the backlogs.
-        """
+    def catch_up(self, partitions: Iterable[Partition], now: float) -> None:
+        """There may be room again: admits what waits in the backlogs."""
         for partition in partitions:
             backlog = partition.backlog
             while backlog and self._admit(partition, backlog[0], now):
@@ -73,14 +69,12 @@ class Intake:
                 partition.paused = False
                 self._dispatch.effects.append(Resume(partition.number))
 
-    def finished(self, works: "Iterable[Work]") -> None:
-        """
-        These commands are not open any more.
-        """
+    def finished(self, works: Iterable[Work]) -> None:
+        """These commands are not open any more."""
         for work in works:
             self.open_bytes -= work.size
 
-    def _admit(self, partition: "Partition", record: "Record", now: float) -> bool:
+    def _admit(self, partition: Partition, record: Record, now: float) -> bool:
         offset = record.offset
         if partition.closing or not partition.active:
             return False
@@ -93,7 +87,7 @@ class Intake:
         self._open(partition, record, now)
         return True
 
-    def _open(self, partition: "Partition", record: "Record", now: float) -> None:
+    def _open(self, partition: Partition, record: Record, now: float) -> None:
         offset = record.offset
         decoded = self._decoder.decode(record)
         size = _size_of(record, decoded)
@@ -118,9 +112,7 @@ class Intake:
         self._lines.complete.append(work)
 
     def _recognise(self, work: Work, command: Command, now: float) -> Rejected | None:
-        """
-        Finds an earlier command with the same id. Rejects this one if the two are not the same.
-        """
+        """Finds an earlier command with the same id. Rejects this one if the two are not the same."""
         earlier = work.partition.by_id.get(command.command_id)
         known = earlier or work.partition.ids.find(command.command_id, self._clock.wall(now))
         if known is None:
@@ -143,7 +135,7 @@ class Intake:
             traceparent=command.traceparent,
         )
 
-    def _what(self, command: Command) -> "What":
+    def _what(self, command: Command) -> What:
         reason = command.reason if self._rules.reasons_matter else None
         return (command.action.name, command.duration, command.banned_until, reason, command.member_info)
 
@@ -155,9 +147,7 @@ class Intake:
             self._dispatch.effects.append(Notice("record.key_missed", "warning", {"issuer": issuer}))
 
 
-def _size_of(record: "Record", decoded: Command | Rejected) -> int:
-    """
-    About what the command takes in memory: its bytes count twice, as they came and as they were read.
-    """
+def _size_of(record: Record, decoded: Command | Rejected) -> int:
+    """About what the command takes in memory: its bytes count twice, as they came and as they were read."""
     users = len(decoded.users) if isinstance(decoded, Command) else 0
     return COMMAND_BYTES + MEMBER_BYTES * users + 2 * len(record.value or b"") + len(record.key or b"")

@@ -2,6 +2,8 @@
 #
 # No behaviour lives here.
 
+from __future__ import annotations
+
 from msgspec import Struct
 
 
@@ -36,18 +38,14 @@ class Aborted(Struct, frozen=True):
 
 
 class MetadataRefused(Struct, frozen=True):
-    """
-    It is not committed: the broker allows less metadata than this partition's commit has. Shorten it and send all again.
-    """
+    """It is not committed: the broker allows less metadata than this partition's commit has. Shorten it and send all again."""
 
     partition: int
     metadata_bytes: int
 
 
 class RecordTooLarge(Struct, frozen=True):
-    """
-    It is not committed: this record does not fit. All others must be sent again without it, or with a smaller one.
-    """
+    """It is not committed: this record does not fit. All others must be sent again without it, or with a smaller one."""
 
     outcome_id: str
     is_dead_letter: bool

@@ -2,10 +2,15 @@
 #
 # Durations are float seconds. The names follow the settings; what each default is, and why, stands in settings/table.py.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-from worker.domain.contract.outcomes import Worker
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.domain.contract.outcomes import Worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,11 @@
 #
 # Nothing decides by these values.
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from worker.domain.effects import Halt
+from worker.domain.effects import Halt
 
 
 class Counts(Struct):
@@ -67,9 +66,7 @@ class LaneSnapshot(Struct, frozen=True):
 
 
 class PartitionSnapshot(Struct, frozen=True):
-    """
-    One partition now.
-    """
+    """One partition now."""
 
     partition: int
     open: int
@@ -79,13 +76,11 @@ class PartitionSnapshot(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """
-    The engine now.
-    """
+    """The engine now."""
 
     lanes: tuple[LaneSnapshot, ...]
     partitions: tuple[PartitionSnapshot, ...]
-    halts: "tuple[Halt, ...]"
+    halts: tuple[Halt, ...]
     known_effects: int
     unpublished: int
     open_bytes: int

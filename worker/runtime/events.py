@@ -3,6 +3,8 @@
 # A name is noun.verb_past. Nothing is logged that is not in here; tests compare the rows with the code.
 # Fields hold no payload and no secret. Durations are seconds, and say so in their names.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -114,8 +116,8 @@ _ROWS: Final[tuple[Event, ...]] = (
     Event(
         "app.halted",
         "error",
-        ("app", "endpoint", "error_code", "reason", "mend"),
-        "The app's configuration is refused: its commands wait until it is mended.",
+        ("app", "endpoint", "error_code", "reason", "remedy"),
+        "The app's configuration is refused: its commands wait until it is fixed.",
     ),
     Event("app.resumed", "info", ("app", "endpoint"), "The app's configuration is accepted again."),
     Event(
@@ -127,8 +129,8 @@ _ROWS: Final[tuple[Event, ...]] = (
     Event(
         "endpoint.halted",
         "error",
-        ("app", "endpoint", "error_code", "reason", "mend"),
-        "The endpoint is not permitted to this app: its commands wait until that is mended.",
+        ("app", "endpoint", "error_code", "reason", "remedy"),
+        "The endpoint is not permitted to this app: its commands wait until that is fixed.",
     ),
     Event("endpoint.resumed", "info", ("app", "endpoint"), "The endpoint is permitted again."),
     # Kafka
@@ -215,9 +217,7 @@ EVENTS: Final[dict[str, Event]] = {row.name: row for row in _ROWS}
 
 
 def page() -> str:
-    """
-    The text of config/events.md.
-    """
+    """The text of config/events.md."""
     lines = [
         "# Log events",
         "",

@@ -2,6 +2,8 @@
 #
 # No command has a task. Not here: what a call's answer means, and when it may be sent.
 
+from __future__ import annotations
+
 import asyncio
 import time
 from typing import TYPE_CHECKING, Any
@@ -27,14 +29,14 @@ class Flights:
 
     def __init__(
         self,
-        engine: "Engine",
-        client: "ports.Client",
-        metrics: "Metrics",
-        log: "ports.Log",
+        engine: Engine,
+        client: ports.Client,
+        metrics: Metrics,
+        log: ports.Log,
         *,
-        settle: "Callable[[list[Effect]], None]",
-        fail: "Callable[[WorkerError], None]",
-        fence: "Callable[[], float]",
+        settle: Callable[[list[Effect]], None],
+        fail: Callable[[WorkerError], None],
+        fence: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._client = client
@@ -46,58 +48,44 @@ class Flights:
         self._flights: dict[str, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, send: "Send") -> None:
-        """
-        A new call, with its first try.
-        """
+    def start(self, send: Send) -> None:
+        """A new call, with its first try."""
         flight = self._flights[send.call_id] = _Flight(self, send)
         self._metrics.started(send)
         flight.task = self.spawn(self._call(flight))
 
-    def let_go(self, send: "Send") -> None:
-        """
-        The call that asked for a further try may send it.
-        """
+    def let_go(self, send: Send) -> None:
+        """The call that asked for a further try may send it."""
         flight = self._flights.get(send.call_id)
         if flight is not None:
             flight.let_go(send)
 
     def take_back(self, call_id: str) -> None:
-        """
-        The waiting call ends at once.
-        """
+        """The waiting call ends at once."""
         flight = self._flights.get(call_id)
         if flight is not None:
             flight.task.cancel()
 
-    def spawn(self, work: Any) -> "asyncio.Task[None]":
-        """
-        A task whose fault ends the worker, and which ends with it.
-        """
+    def spawn(self, work: Any) -> asyncio.Task[None]:
+        """A task whose fault ends the worker, and which ends with it."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def aclose(self) -> None:
-        """
-        Ends all calls, and the client's connections.
-        """
+        """Ends all calls, and the client's connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.aclose()
 
-    def asked(self, flight: "_Flight") -> None:
-        """
-        The call wants a permit for another try.
-        """
+    def asked(self, flight: _Flight) -> None:
+        """The call wants a permit for another try."""
         self._settle(self._engine.asked(flight.send.call_id, time.monotonic()))
 
-    def tried(self, flight: "_Flight", try_: "Try") -> None:
-        """
-        A request of the call has ended.
-        """
+    def tried(self, flight: _Flight, try_: Try) -> None:
+        """A request of the call has ended."""
         send = flight.send
         self._metrics.tried(send, try_)
         self._log(
@@ -112,19 +100,15 @@ class Flights:
         )
         self._settle(self._engine.tried(send.call_id, try_, time.monotonic()))
 
-    def may_retry(self, flight: "_Flight") -> bool:
-        """
-        Whether another try is worth asking a permit for.
-        """
+    def may_retry(self, flight: _Flight) -> bool:
+        """Whether another try is worth asking a permit for."""
         return self._engine.may_retry(flight.send.call_id, time.monotonic())
 
     def may_send(self) -> bool:
-        """
-        Whether this process can prove that its partitions are still its own.
-        """
+        """Whether this process can prove that its partitions are still its own."""
         return time.monotonic() < self._fence()
 
-    async def _call(self, flight: "_Flight") -> None:
+    async def _call(self, flight: _Flight) -> None:
         began = time.monotonic()
         try:
             last = await self._client.call(flight.send, flight)
@@ -134,7 +118,7 @@ class Flights:
         self._metrics.called(flight.send, last.verdict, now - began)
         self._settle(self._engine.answered(flight.send.call_id, now))
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             failure = WorkerError(f"a fault of the code ended a task: {type(error).__name__}")
@@ -146,13 +130,11 @@ class Flights:
 
 
 class _Flight:
-    """
-    One call, as its client sees it: see ports.Flight.
-    """
+    """One call, as its client sees it: see ports.Flight."""
 
     __slots__ = ("_flights", "_permit", "send", "task")
 
-    def __init__(self, flights: Flights, send: "Send") -> None:
+    def __init__(self, flights: Flights, send: Send) -> None:
         self._flights = flights
         self._permit: asyncio.Future[Send] | None = None
         self.send = send
@@ -161,18 +143,18 @@ class _Flight:
     def may_send(self) -> bool:
         return self._flights.may_send()
 
-    def tried(self, try_: "Try") -> None:
+    def tried(self, try_: Try) -> None:
         self._flights.tried(self, try_)
 
     def may_retry(self) -> bool:
         return self._flights.may_retry(self)
 
-    async def permit(self) -> "Send":
+    async def permit(self) -> Send:
         self._permit = asyncio.get_running_loop().create_future()
         self._flights.asked(self)
         self.send = await self._permit
         return self.send
 
-    def let_go(self, send: "Send") -> None:
+    def let_go(self, send: Send) -> None:
         if self._permit is not None and not self._permit.done():
             self._permit.set_result(send)

@@ -1,7 +1,9 @@
-# The worker's own HTTP: /livez (does the loop go round?), /readyz (does it work, and if not, what to mend?), /metrics.
+# The worker's own HTTP: /livez (does the loop go round?), /readyz (does it work, and if not, what to fix?), /metrics.
 #
 # It runs on the worker's loop, so a loop that stands still answers nothing, which is the truth. /livez never asks for
-# Kafka's or Tencent's health: a restart mends neither. Nothing here decides; it serves what it is given.
+# Kafka's or Tencent's health: a restart fixes neither. Nothing here decides; it serves what it is given.
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -23,12 +25,12 @@ class Obstacle:
 
     Attributes:
         reason: What is the matter, as a sentence.
-        mend: What an operator can do; None where only waiting helps.
+        remedy: What an operator can do; None where only waiting helps.
 
     """
 
     reason: str
-    mend: str | None = None
+    remedy: str | None = None
 
 
 class Server:
@@ -44,9 +46,9 @@ class Server:
         host: str,
         port: int,
         *,
-        pulse_age: "Callable[[], float]",
-        obstacles: "Callable[[], Sequence[Obstacle]]",
-        metrics: "Callable[[], tuple[bytes, str]]",
+        pulse_age: Callable[[], float],
+        obstacles: Callable[[], Sequence[Obstacle]],
+        metrics: Callable[[], tuple[bytes, str]],
     ) -> None:
         self._host = host
         self._port = port
@@ -56,9 +58,7 @@ class Server:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
-        """
-        Listens, and returns the port (which port 0 leaves to the system). Raises OSError if it is taken.
-        """
+        """Listens, and returns the port (which port 0 leaves to the system). Raises OSError if it is taken."""
         app = web.Application(client_max_size=1024)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
@@ -75,9 +75,7 @@ class Server:
         return self._port
 
     async def close(self) -> None:
-        """
-        Answers what was asked, for a second at most, and listens no more.
-        """
+        """Answers what was asked, for a second at most, and listens no more."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
@@ -89,7 +87,9 @@ class Server:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         obstacles = self._obstacles()
-        told = [{"reason": item.reason, **({"mend": item.mend} if item.mend else {})} for item in obstacles]
+        told = [
+            {"reason": item.reason, **({"remedy": item.remedy} if item.remedy else {})} for item in obstacles
+        ]
         return _answer(not obstacles, {"ready": not obstacles, "obstacles": told})
 
     async def _exposition(self, _: web.Request) -> web.Response:

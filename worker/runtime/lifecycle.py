@@ -4,6 +4,8 @@
 # leaves, while the publisher still publishes; then the publisher; then connections; then health, last, so that probes are
 # answered to the end. A second signal ends the process at once.
 
+from __future__ import annotations
+
 import asyncio
 import os
 import signal
@@ -31,7 +33,7 @@ class Stop:
     The first signal is waited for; its handler then makes way for one that ends the process at once.
     """
 
-    def __init__(self, log: "ports.Log") -> None:
+    def __init__(self, log: ports.Log) -> None:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._asked: asyncio.Future[str] = self._loop.create_future()
@@ -39,9 +41,7 @@ class Stop:
             self._loop.add_signal_handler(number, self._first, number)
 
     async def wait(self) -> str:
-        """
-        Until a signal comes; returns its name. Whoever waits may give up.
-        """
+        """Until a signal comes; returns its name. Whoever waits may give up."""
         return await asyncio.shield(self._asked)
 
     def _first(self, number: signal.Signals) -> None:
@@ -57,12 +57,10 @@ class Stop:
 
 
 class StoppedEarlyError(Exception):
-    """
-    A signal came before the worker had begun. The argument is the signal's name.
-    """
+    """A signal came before the worker had begun. The argument is the signal's name."""
 
 
-async def unless_stopped(stop: Stop, step: "Callable[[], Result]") -> Result:
+async def unless_stopped(stop: Stop, step: Callable[[], Result]) -> Result:
     """
     What a step of the start returns, which may block for long: Kafka may be away.
 
@@ -72,7 +70,7 @@ async def unless_stopped(stop: Stop, step: "Callable[[], Result]") -> Result:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
 
-    def end(result: "Result | None", error: "Exception | None") -> None:
+    def end(result: Result | None, error: Exception | None) -> None:
         if done.cancelled():
             return
         if error is not None:
@@ -99,10 +97,8 @@ async def unless_stopped(stop: Stop, step: "Callable[[], Result]") -> Result:
     return done.result()
 
 
-async def until_stopped(service: "Service", stop: Stop) -> "str | WorkerError":
-    """
-    Waits for a signal or for the end of what the worker needs; returns the signal's name or the error.
-    """
+async def until_stopped(service: Service, stop: Stop) -> str | WorkerError:
+    """Waits for a signal or for the end of what the worker needs; returns the signal's name or the error."""
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait((asked, service.stopped), return_when=asyncio.FIRST_COMPLETED)
     if service.stopped.done():
@@ -111,10 +107,8 @@ async def until_stopped(service: "Service", stop: Stop) -> "str | WorkerError":
     return asked.result()
 
 
-async def drain(service: "Service", seconds: float) -> int:
-    """
-    Finishes what is started, at most so many seconds long. Returns how many commands are left open, for the next owner.
-    """
+async def drain(service: Service, seconds: float) -> int:
+    """Finishes what is started, at most so many seconds long. Returns how many commands are left open, for the next owner."""
     service.stop()
     drained = asyncio.ensure_future(service.drained.wait())
     await asyncio.wait((drained, service.stopped), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,8 @@
 # Registration (metrics.py), config/metrics.md and the tests of dashboards and alerts are made from these rows.
 # Label sets are closed: an app, endpoint, action, code or partition; never a user, room or command.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -47,9 +49,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """
-        As Prometheus stores it; of a histogram, without ``_bucket``, ``_sum`` and ``_count``.
-        """
+        """As Prometheus stores it; of a histogram, without ``_bucket``, ``_sum`` and ``_count``."""
         return f"{PREFIX}{self.key}{'_total' if self.type == 'counter' else ''}"
 
 
@@ -134,9 +134,7 @@ ROWS: Final[tuple[Row, ...]] = (
 
 
 def page() -> str:
-    """
-    The text of config/metrics.md.
-    """
+    """The text of config/metrics.md."""
     lines = [
         "# Metrics",
         "",

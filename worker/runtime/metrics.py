@@ -3,6 +3,8 @@
 # Counters move where a thing happens, through children that are bound once; gauges are set once a second from a
 # snapshot. Nothing here decides. Counters may be moved from any thread; observe() belongs to the loop's.
 
+from __future__ import annotations
+
 import platform
 from dataclasses import dataclass, field
 from itertools import product
@@ -73,8 +75,8 @@ class Vitals:
 
     pulse_age: float
     ready: bool
-    lags: "Mapping[int, int]" = field(default_factory=dict)
-    signatures: "Mapping[str, tuple[float, float]]" = field(default_factory=dict)
+    lags: Mapping[int, int] = field(default_factory=dict)
+    signatures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Metrics:
@@ -85,7 +87,7 @@ class Metrics:
     increase. ``window`` is the seconds for which a request keeps its permit, for the estimate of the work that waits.
     """
 
-    def __init__(self, apps: "Iterable[str]" = (), *, window: float = 1.0) -> None:
+    def __init__(self, apps: Iterable[str] = (), *, window: float = 1.0) -> None:
         self.registry: Final = CollectorRegistry(auto_describe=True)
         self._metrics: Final = _registered(self.registry)
         self._children: dict[tuple[str, ...], Any] = {}
@@ -101,45 +103,33 @@ class Metrics:
         PlatformCollector(registry=self.registry)
 
     def text(self) -> bytes:
-        """
-        What /metrics answers, as ``CONTENT_TYPE``.
-        """
+        """What /metrics answers, as ``CONTENT_TYPE``."""
         return generate_latest(self.registry)
 
     def received(self, records: int) -> None:
-        """
-        So many records were read from the command topic.
-        """
+        """So many records were read from the command topic."""
         self._child("records").inc(records)
 
-    def started(self, send: "Send") -> None:
-        """
-        A call starts with this first try.
-        """
+    def started(self, send: Send) -> None:
+        """A call starts with this first try."""
         self._child("batch_members", send.endpoint).observe(send.members)
         members, calls = self._batched.get(send.endpoint, (0, 0))
         self._batched[send.endpoint] = (members + send.members, calls + 1)
 
-    def tried(self, send: "Send", try_: "Try") -> None:
-        """
-        A request ended.
-        """
+    def tried(self, send: Send, try_: Try) -> None:
+        """A request ended."""
         self._child("tries", send.app, send.endpoint, try_.verdict.value).inc()
         self._child("try_seconds", send.endpoint).observe(try_.ended_at - try_.sent_at)
         if send.number > 1:
             self._child("retries", send.app, send.endpoint).inc()
 
-    def called(self, send: "Send", verdict: Verdict, seconds: float) -> None:
-        """
-        A call ended with this verdict, so many seconds after its first request.
-        """
+    def called(self, send: Send, verdict: Verdict, seconds: float) -> None:
+        """A call ended with this verdict, so many seconds after its first request."""
         self._child("calls", send.app, send.endpoint, verdict.value).inc()
         self._child("call_seconds", send.endpoint).observe(seconds)
 
-    def published(self, transaction: "Transaction", seconds: float) -> None:
-        """
-        A transaction was committed: its outcomes and dead letters can be read.
-        """
+    def published(self, transaction: Transaction, seconds: float) -> None:
+        """A transaction was committed: its outcomes and dead letters can be read."""
         for outcome in transaction.outcomes:
             self._outcome(outcome.outcome)
         for letter in transaction.dead_letters:
@@ -149,40 +139,28 @@ class Metrics:
         self._child("transaction_records").observe(len(transaction.outcomes) + len(transaction.dead_letters))
 
     def aborted(self, seconds: float) -> None:
-        """
-        A transaction was aborted; its results go into a later one.
-        """
+        """A transaction was aborted; its results go into a later one."""
         self._child("transactions", "aborted").inc()
         self._child("transaction_seconds").observe(seconds)
 
     def rebalanced(self, kind: Rebalance, partitions: int) -> None:
-        """
-        So many partitions were ``assigned``, ``revoked`` or ``lost``.
-        """
+        """So many partitions were ``assigned``, ``revoked`` or ``lost``."""
         self._child("rebalances", kind).inc(partitions)
 
     def handed_over(self, seconds: float) -> None:
-        """
-        A handover ended.
-        """
+        """A handover ended."""
         self._child("handover_seconds").observe(seconds)
 
     def restored(self, seconds: float) -> None:
-        """
-        What is known of a partition was read back.
-        """
+        """What is known of a partition was read back."""
         self._child("restore_seconds").observe(seconds)
 
     def out_of_range(self) -> None:
-        """
-        A committed offset was no longer in Kafka.
-        """
+        """A committed offset was no longer in Kafka."""
         self._child("offsets_out_of_range").inc()
 
-    def observe(self, snapshot: "Snapshot", vitals: Vitals) -> None:
-        """
-        Once a second: the picture of now. What is gone since the last one (a partition, an app's signature) disappears.
-        """
+    def observe(self, snapshot: Snapshot, vitals: Vitals) -> None:
+        """Once a second: the picture of now. What is gone since the last one (a partition, an app's signature) disappears."""
         for lane in snapshot.lanes:
             self._lane(lane)
         halted: dict[tuple[str, ...], float] = {
@@ -205,7 +183,7 @@ class Metrics:
             self._child(key).set(value)
         self._count(snapshot.counts)
 
-    def _begin_at_zero(self, apps: "Iterable[str]") -> None:
+    def _begin_at_zero(self, apps: Iterable[str]) -> None:
         sets: dict[str, Iterable[str]] = {
             "app": tuple(apps),
             "endpoint": ENDPOINTS,
@@ -228,7 +206,7 @@ class Metrics:
         for result in ("committed", "aborted"):
             self._child("transactions", result)
 
-    def _outcome(self, outcome: "Outcome") -> None:
+    def _outcome(self, outcome: Outcome) -> None:
         action = outcome.action if outcome.action in ACTIONS else "none"
         self._child("commands", action, outcome.status.value).inc()
         self._child("command_seconds", action).observe(
@@ -238,7 +216,7 @@ class Metrics:
             code = "0" if result.error_code is None else _code(str(result.error_code))
             self._child("members", action, result.status.value, code).inc()
 
-    def _lane(self, lane: "LaneSnapshot") -> None:
+    def _lane(self, lane: LaneSnapshot) -> None:
         where = (lane.app, lane.endpoint)
         for key, value in (
             ("waiting_members", lane.waiting),
@@ -257,7 +235,7 @@ class Metrics:
         self._child("breaker_openings", *where).inc(lane.breaker_openings - self._openings.get(where, 0))
         self._openings[where] = lane.breaker_openings
 
-    def _work(self, lane: "LaneSnapshot") -> float:
+    def _work(self, lane: LaneSnapshot) -> float:
         members, calls = self._batched.pop(lane.endpoint, (0, 0))
         if calls:
             self._fill[lane.endpoint] = members / calls
@@ -267,7 +245,7 @@ class Metrics:
         rate = lane.permits_granted * fill / self._window
         return lane.waiting / rate if rate else float("inf")
 
-    def _partitions(self, partitions: "Iterable[PartitionSnapshot]", lags: "Mapping[int, int]") -> None:
+    def _partitions(self, partitions: Iterable[PartitionSnapshot], lags: Mapping[int, int]) -> None:
         now = {str(item.partition): item for item in partitions}
         for key, value in (
             ("known_ids", "known_ids"),
@@ -278,22 +256,20 @@ class Metrics:
             self._show(key, {(number,): getattr(item, value) for number, item in now.items()})
         self._show("lag_records", {(str(number),): lag for number, lag in lags.items()})
 
-    def _count(self, counts: "Counts") -> None:
+    def _count(self, counts: Counts) -> None:
         for attribute, key in _COUNTS.items():
             self._child(key).inc(self._risen(attribute, counts))
         for attribute, kind in _DEDUPE.items():
             self._child("dedupe_hits", kind).inc(self._risen(attribute, counts))
 
-    def _risen(self, attribute: str, counts: "Counts") -> int:
+    def _risen(self, attribute: str, counts: Counts) -> int:
         value: int = getattr(counts, attribute)
         risen = value - self._counts.get(attribute, 0)
         self._counts[attribute] = value
         return risen
 
-    def _show(self, key: str, values: "Mapping[tuple[str, ...], float]") -> None:
-        """
-        Sets these children, and removes those that were set before and are not among them.
-        """
+    def _show(self, key: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Sets these children, and removes those that were set before and are not among them."""
         for labels in self._shown.get(key, set()) - values.keys():
             self._metrics[key].remove(*labels)
             self._children.pop((key, *labels), None)

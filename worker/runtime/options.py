@@ -2,27 +2,28 @@
 #
 # Values in, values out: nothing is built, asked or opened here (wiring.py does). So the commands that only look use it too.
 
+from __future__ import annotations
+
 import os
 import socket
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from worker.broker.options import KafkaOptions, Start
+from worker.broker.options import KafkaOptions
 from worker.broker.topics import problems
 from worker.domain.rules import Rules
 from worker.errors import Problem
 from worker.tencent.options import App, HttpOptions, base_url
 
 if TYPE_CHECKING:
+    from worker.broker.options import Start
     from worker.broker.topics import TopicsReport
     from worker.domain.contract.outcomes import Worker
     from worker.settings import Settings
 
 
-def misfits(settings: "Settings", options: KafkaOptions, report: "TopicsReport") -> list[Problem]:
-    """
-    What of the settings does not fit the topics that there are.
-    """
+def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[Problem]:
+    """What of the settings does not fit the topics that there are."""
     found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
     partitions = 0 if report.command is None else report.command.partitions
     limits = {"limits.calls_per_second": settings.limits.calls_per_second}
@@ -39,17 +40,13 @@ def misfits(settings: "Settings", options: KafkaOptions, report: "TopicsReport")
     return found
 
 
-def worker_name(settings: "Settings") -> str:
-    """
-    What this replica is called: no two live ones share it, and a restarted container keeps it.
-    """
+def worker_name(settings: Settings) -> str:
+    """What this replica is called: no two live ones share it, and a restarted container keeps it."""
     return settings.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}"
 
 
-def kafka_options(settings: "Settings", name: str) -> KafkaOptions:
-    """
-    The settings as the broker's room takes them.
-    """
+def kafka_options(settings: Settings, name: str) -> KafkaOptions:
+    """The settings as the broker's room takes them."""
     kafka = settings.kafka
     return KafkaOptions(
         bootstrap_servers=",".join(kafka.bootstrap_servers),
@@ -78,10 +75,8 @@ def _start(text: str) -> Start:
     return named.get(text) or datetime.fromisoformat(text)
 
 
-def rules_of(settings: "Settings", topic: str, partitions: int, worker: "Worker") -> Rules:
-    """
-    The settings as the engine takes them.
-    """
+def rules_of(settings: Settings, topic: str, partitions: int, worker: Worker) -> Rules:
+    """The settings as the engine takes them."""
     limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
     from_send = limits.window_from == "send"
     return Rules(
@@ -107,10 +102,8 @@ def rules_of(settings: "Settings", topic: str, partitions: int, worker: "Worker"
     )
 
 
-def apps_of(settings: "Settings") -> list[App]:
-    """
-    The apps as the client takes them.
-    """
+def apps_of(settings: Settings) -> list[App]:
+    """The apps as the client takes them."""
     return [
         App(
             name=name,
@@ -124,10 +117,8 @@ def apps_of(settings: "Settings") -> list[App]:
     ]
 
 
-def http_options(settings: "Settings") -> HttpOptions:
-    """
-    How calls are made.
-    """
+def http_options(settings: Settings) -> HttpOptions:
+    """How calls are made."""
     limits = settings.limits
     most = max([limits.calls_per_second, *limits.per_endpoint.values()])
     return HttpOptions(

@@ -2,6 +2,8 @@
 #
 # No behaviour here, and nothing of Kafka or HTTP.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -12,135 +14,85 @@ if TYPE_CHECKING:
 
 
 class Flight(Protocol):
-    """
-    One call, as its client sees it: whom to ask and whom to tell.
-    """
+    """One call, as its client sees it: whom to ask and whom to tell."""
 
     def may_send(self) -> bool:
-        """
-        Whether this process still owns its partitions, asked right before a request is written.
-        """
+        """Whether this process still owns its partitions, asked right before a request is written."""
 
-    def tried(self, try_: "Try") -> None:
-        """
-        A request has ended.
-        """
+    def tried(self, try_: Try) -> None:
+        """A request has ended."""
 
     def may_retry(self) -> bool:
-        """
-        Whether another try is worth asking a permit for.
-        """
+        """Whether another try is worth asking a permit for."""
 
-    async def permit(self) -> "Send":
-        """
-        The next try, once it may go. Cancelled when the call is taken back.
-        """
+    async def permit(self) -> Send:
+        """The next try, once it may go. Cancelled when the call is taken back."""
 
 
 class Client(Protocol):
-    """
-    Makes calls.
-    """
+    """Makes calls."""
 
-    async def call(self, send: "Send", flight: Flight) -> "Try":
-        """
-        One call with all its tries; returns the last one.
-        """
+    async def call(self, send: Send, flight: Flight) -> Try:
+        """One call with all its tries; returns the last one."""
 
     async def aclose(self) -> None:
-        """
-        Ends all connections.
-        """
+        """Ends all connections."""
 
     @property
-    def signers(self) -> "Mapping[str, Any]":
-        """
-        The signer of each app, which tells the age of its signature.
-        """
+    def signers(self) -> Mapping[str, Any]:
+        """The signer of each app, which tells the age of its signature."""
 
 
 class Consumer(Protocol):
-    """
-    The poll thread. All methods may be called from any thread.
-    """
+    """The poll thread. All methods may be called from any thread."""
 
     def start(self) -> None:
-        """
-        Begins to poll.
-        """
+        """Begins to poll."""
 
     def close(self, timeout: float) -> bool:
-        """
-        Hands over and leaves; blocks. Whether it was over in time.
-        """
+        """Hands over and leaves; blocks. Whether it was over in time."""
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
-        """
-        Fetch a newly assigned partition.
-        """
+        """Fetch a newly assigned partition."""
 
     def pause(self, partition: int) -> None:
-        """
-        Fetch no more of it.
-        """
+        """Fetch no more of it."""
 
     def resume(self, partition: int) -> None:
-        """
-        Fetch it again.
-        """
+        """Fetch it again."""
 
     def taken(self) -> None:
-        """
-        One batch is taken care of.
-        """
+        """One batch is taken care of."""
 
     def fence(self) -> float:
-        """
-        The monotonic time until which a request may leave.
-        """
+        """The monotonic time until which a request may leave."""
 
     def lag(self, partition: int) -> int | None:
-        """
-        How many records of the partition are not fetched.
-        """
+        """How many records of the partition are not fetched."""
 
     def partition_count(self) -> int | None:
-        """
-        How many partitions the command topic has now.
-        """
+        """How many partitions the command topic has now."""
 
 
 class Publisher(Protocol):
-    """
-    The publisher thread.
-    """
+    """The publisher thread."""
 
-    def publish(self, transaction: "Transaction", done: "Callable[[PublishResult], None]") -> None:
-        """
-        Publishes; ``done`` is called from another thread, exactly once. One at a time.
-        """
+    def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
+        """Publishes; ``done`` is called from another thread, exactly once. One at a time."""
 
     def close(self, timeout: float) -> bool:
-        """
-        Ends; blocks. Whether it was over in time.
-        """
+        """Ends; blocks. Whether it was over in time."""
 
 
 class Restorer(Protocol):
-    """
-    Reads back what is known of a partition.
-    """
+    """Reads back what is known of a partition."""
 
-    def restore(self, partition: int) -> "Restored":
-        """
-        Blocks. Raises BrokerError.
-        """
+    def restore(self, partition: int) -> Restored:
+        """Blocks. Raises BrokerError."""
 
 
 class Log(Protocol):
-    """
-    Where events are told.
-    """
+    """Where events are told."""
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """

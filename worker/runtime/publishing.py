@@ -2,6 +2,8 @@
 #
 # Not here: what is in a transaction (domain/progress/ledger.py), and how it is carried out (broker/publisher.py).
 
+from __future__ import annotations
+
 import asyncio
 import time
 from functools import partial
@@ -42,12 +44,12 @@ class Publishing:
 
     def __init__(
         self,
-        engine: "Engine",
-        publisher: "ports.Publisher",
-        metrics: "Metrics",
+        engine: Engine,
+        publisher: ports.Publisher,
+        metrics: Metrics,
         *,
-        settle: "Callable[[list[Effect]], None]",
-        fail: "Callable[[WorkerError], None]",
+        settle: Callable[[list[Effect]], None],
+        fail: Callable[[WorkerError], None],
     ) -> None:
         self._engine = engine
         self._publisher = publisher
@@ -61,9 +63,7 @@ class Publishing:
         self.is_busy = False
 
     def go_on(self) -> None:
-        """
-        Begins the next transaction, if there is one and it is time.
-        """
+        """Begins the next transaction, if there is one and it is time."""
         if self.is_busy:
             return
         now = time.monotonic()
@@ -79,9 +79,7 @@ class Publishing:
             self._publisher.publish(transaction, partial(self._post, transaction))
 
     def close(self) -> None:
-        """
-        Begins no more.
-        """
+        """Begins no more."""
         self.is_busy = True
         if self._timer is not None:
             self._timer.cancel()
@@ -90,12 +88,12 @@ class Publishing:
         self._timer = None
         self.go_on()
 
-    def _post(self, transaction: "Transaction", result: "PublishResult") -> None:
+    def _post(self, transaction: Transaction, result: PublishResult) -> None:
         # In the publisher's thread. A loop that is closed has nobody left to tell: the process is ending.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ended, transaction, result)
 
-    def _ended(self, transaction: "Transaction", result: "PublishResult") -> None:
+    def _ended(self, transaction: Transaction, result: PublishResult) -> None:
         self.is_busy = False
         now = time.monotonic()
         match result:

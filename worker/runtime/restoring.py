@@ -2,6 +2,8 @@
 #
 # Here are the threads for it and the patience; what is read stands in broker/restore.py.
 
+from __future__ import annotations
+
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,12 +32,12 @@ class Restoring:
 
     def __init__(
         self,
-        restorer: "ports.Restorer",
-        metrics: "Metrics",
-        log: "ports.Log",
+        restorer: ports.Restorer,
+        metrics: Metrics,
+        log: ports.Log,
         *,
-        is_ours: "Callable[[int, int], bool]",
-        begin: "Callable[[int, int, Restored], None]",
+        is_ours: Callable[[int, int], bool],
+        begin: Callable[[int, int, Restored], None],
     ) -> None:
         self._restorer = restorer
         self._metrics = metrics
@@ -45,9 +47,7 @@ class Restoring:
         self._executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="restore")
 
     async def restore(self, number: int, epoch: int) -> None:
-        """
-        Reads until it succeeds or the partition is no longer ours.
-        """
+        """Reads until it succeeds or the partition is no longer ours."""
         wait, longest = BACKOFF
         began = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -67,9 +67,7 @@ class Restoring:
             return
 
     def close(self) -> None:
-        """
-        Nothing further is read.
-        """
+        """Nothing further is read."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __repr__(self) -> str:

@@ -9,6 +9,8 @@
 #
 # Not here: what to do about an event (domain/engine.py), Kafka and HTTP themselves (broker/, tencent/).
 
+from __future__ import annotations
+
 import asyncio
 import time
 from concurrent.futures import Future
@@ -16,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
-from worker.errors import WorkerError
 from worker.runtime.flights import Flights
 from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import Effect, Halt, Restored
     from worker.domain.engine import Engine
     from worker.domain.snapshots import Snapshot
+    from worker.errors import WorkerError
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
@@ -48,7 +50,7 @@ class Service:
     reason when the worker cannot go on, ``drained`` when nothing is left after ``stop``.
     """
 
-    def __init__(self, engine: "Engine", metrics: "Metrics", log: "ports.Log", handover: float) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, log: ports.Log, handover: float) -> None:
         self._engine = engine
         self._metrics = metrics
         self._log = log
@@ -71,14 +73,12 @@ class Service:
 
     def connect(
         self,
-        consumer: "ports.Consumer",
-        publisher: "ports.Publisher",
-        restorer: "ports.Restorer",
-        client: "ports.Client",
+        consumer: ports.Consumer,
+        publisher: ports.Publisher,
+        restorer: ports.Restorer,
+        client: ports.Client,
     ) -> None:
-        """
-        Who consumes, publishes, restores and calls. Called once, before anything happens.
-        """
+        """Who consumes, publishes, restores and calls. Called once, before anything happens."""
         self._consumer = consumer
         self._restoring = Restoring(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
@@ -99,42 +99,30 @@ class Service:
 
     # Told by other threads: the consumer's Listener.
 
-    def assigned(self, partitions: "Mapping[int, int]") -> None:
-        """
-        These are ours, each with its epoch.
-        """
+    def assigned(self, partitions: Mapping[int, int]) -> None:
+        """These are ours, each with its epoch."""
         self._post(self._assigned, dict(partitions))
 
-    def revoked(self, partitions: "Sequence[int]") -> "Future[None]":
-        """
-        The future is done when nothing of the partitions is in progress or unpublished, or the handover's time is over.
-        """
+    def revoked(self, partitions: Sequence[int]) -> Future[None]:
+        """The future is done when nothing of the partitions is in progress or unpublished, or the handover's time is over."""
         done: Future[None] = Future()
         self._post(self._revoked, list(partitions), done)
         return done
 
-    def lost(self, partitions: "Sequence[int]") -> None:
-        """
-        Nothing of the partitions can be published any more.
-        """
+    def lost(self, partitions: Sequence[int]) -> None:
+        """Nothing of the partitions can be published any more."""
         self._post(self._lost, list(partitions))
 
-    def received(self, records: "Sequence[Record]") -> None:
-        """
-        The next records.
-        """
+    def received(self, records: Sequence[Record]) -> None:
+        """The next records."""
         self._post(self._received, records)
 
     def out_of_range(self, partition: int, was: int, now: int) -> None:
-        """
-        Records are gone that were never seen.
-        """
+        """Records are gone that were never seen."""
         self._post(self._out_of_range, partition, was, now)
 
     def failed(self, error: WorkerError) -> None:
-        """
-        The poll thread is over.
-        """
+        """The poll thread is over."""
         self._post(self._fail, error)
 
     def _post(self, callback: Any, *arguments: Any) -> None:
@@ -145,43 +133,31 @@ class Service:
     # Told by lifecycle.py.
 
     def stop(self) -> None:
-        """
-        Starts nothing new, finishes what is started.
-        """
+        """Starts nothing new, finishes what is started."""
         self._stopping = self._publishing.hurry = True
         self._settle(self._engine.stopping(time.monotonic()))
 
     @property
     def idle(self) -> bool:
-        """
-        Nothing is in progress or unpublished.
-        """
+        """Nothing is in progress or unpublished."""
         return self._engine.idle and not self._publishing.is_busy
 
     @property
     def open(self) -> int:
-        """
-        How many commands are open.
-        """
+        """How many commands are open."""
         return self._engine.open
 
     @property
-    def tells(self) -> "tuple[str | None, list[Halt]]":
-        """
-        Why the worker is not ready (None: it is, unless something is halted), and what is halted.
-        """
+    def tells(self) -> tuple[str | None, list[Halt]]:
+        """Why the worker is not ready (None: it is, unless something is halted), and what is halted."""
         return self._unready(), self._engine.halts
 
-    def snapshot(self) -> "Snapshot":
-        """
-        The engine now.
-        """
+    def snapshot(self) -> Snapshot:
+        """The engine now."""
         return self._engine.snapshot(time.monotonic())
 
     async def aclose(self) -> None:
-        """
-        Ends the timers, the calls and the connections.
-        """
+        """Ends the timers, the calls and the connections."""
         if self._timer is not None:
             self._timer.cancel()
         self._publishing.close()
@@ -199,7 +175,7 @@ class Service:
 
     # Partitions.
 
-    def _assigned(self, partitions: "dict[int, int]") -> None:
+    def _assigned(self, partitions: dict[int, int]) -> None:
         self._epochs |= partitions
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
@@ -209,13 +185,13 @@ class Service:
     def _is_ours(self, number: int, epoch: int) -> bool:
         return self._epochs.get(number) == epoch
 
-    def _begin(self, number: int, epoch: int, restored: "Restored") -> None:
+    def _begin(self, number: int, epoch: int, restored: Restored) -> None:
         effects = self._engine.assigned(number, restored, time.monotonic())
         self._begun.add(number)
         self._consumer.begin(number, restored.position, epoch)
         self._settle(effects)
 
-    def _revoked(self, numbers: list[int], done: "Future[None]") -> None:
+    def _revoked(self, numbers: list[int], done: Future[None]) -> None:
         now = time.monotonic()
         self._metrics.rebalanced("revoked", len(numbers))
         handover = _Handover(numbers, done, now)
@@ -224,7 +200,7 @@ class Service:
         self._loop.call_later(self._handover, self._end_handover, handover)
         self._settle(self._engine.revoking(numbers, now))
 
-    def _end_handover(self, handover: "_Handover") -> None:
+    def _end_handover(self, handover: _Handover) -> None:
         if handover not in self._handovers:
             return
         self._handovers.remove(handover)
@@ -247,7 +223,7 @@ class Service:
         self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.open_of(numbers))
         self._settle(self._forget(numbers, time.monotonic()))
 
-    def _forget(self, numbers: "Iterable[int]", now: float) -> "list[Effect]":
+    def _forget(self, numbers: Iterable[int], now: float) -> list[Effect]:
         for number in numbers:
             self._epochs.pop(number, None)
             self._begun.discard(number)
@@ -262,17 +238,15 @@ class Service:
 
     # Commands.
 
-    def _received(self, records: "Sequence[Record]") -> None:
+    def _received(self, records: Sequence[Record]) -> None:
         self._metrics.received(len(records))
         self._settle(self._engine.received(records, time.monotonic()))
         self._consumer.taken()
 
     # Effects.
 
-    def _settle(self, effects: "list[Effect]") -> None:
-        """
-        Carries out what follows from an event, and looks what can be done next.
-        """
+    def _settle(self, effects: list[Effect]) -> None:
+        """Carries out what follows from an event, and looks what can be done next."""
         for effect in effects:
             self._carry_out(effect)
         self._publishing.go_on()
@@ -283,7 +257,7 @@ class Service:
             self.drained.set()
         self._wind()
 
-    def _carry_out(self, effect: "Effect") -> None:
+    def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Call(send):
                 self._flights.start(send)
@@ -303,9 +277,7 @@ class Service:
     # Time.
 
     def _wind(self) -> None:
-        """
-        Sets the timer for the engine's next tick.
-        """
+        """Sets the timer for the engine's next tick."""
         at = max(self._engine.wake_at(), time.monotonic() + TICK)
         if self._timer is not None:
             if at >= self._timer_at:
@@ -323,9 +295,7 @@ class Service:
         self._settle(self._engine.tick(now, time.time()))
 
     def refuse(self, reason: str) -> None:
-        """
-        The worker must not go on as it is: it starts nothing new, and is not ready until it is restarted.
-        """
+        """The worker must not go on as it is: it starts nothing new, and is not ready until it is restarted."""
         if self._refusal is None:
             self._refusal = reason
             self._log("worker.refused", reason=reason)
@@ -341,9 +311,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Handover:
-    """
-    Partitions that are about to go, and whom to tell when they may.
-    """
+    """Partitions that are about to go, and whom to tell when they may."""
 
     numbers: list[int]
     done: Future[None]

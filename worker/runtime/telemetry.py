@@ -3,6 +3,8 @@
 # One way out: structlog, the loggers of libraries, warnings and crashes of threads all end in one stream that
 # redacts the finished line. Not here: metrics (metrics.py), and what is worth telling (whoever tells it).
 
+from __future__ import annotations
+
 import logging
 import sys
 import threading
@@ -36,25 +38,19 @@ _DEPTH: Final = 6
 
 
 class Log(ports.Log, Protocol):
-    """
-    Where events are told: what the loop needs of it, and what whoever wires the worker needs besides.
-    """
+    """Where events are told: what the loop needs of it, and what whoever wires the worker needs besides."""
 
-    def notice(self, notice: "Notice") -> None:
-        """
-        Tells what the core or an adapter noticed.
-        """
+    def notice(self, notice: Notice) -> None:
+        """Tells what the core or an adapter noticed."""
 
     def hide(self, secret: str) -> None:
-        """
-        From now on this secret is in no line: for a key that was read later than the settings.
-        """
+        """From now on this secret is in no line: for a key that was read later than the settings."""
 
 
 def configure_logging(
     level: str,
     format: str,  # noqa: A002 - the setting's own name
-    secrets: "Iterable[str]" = (),
+    secrets: Iterable[str] = (),
     stream: TextIO | None = None,
 ) -> Log:
     """
@@ -75,9 +71,7 @@ def configure_logging(
 
 
 class _RedactedStream:
-    """
-    The only way out. A line that cannot be written is dropped: logging must never end the worker.
-    """
+    """The only way out. A line that cannot be written is dropped: logging must never end the worker."""
 
     def __init__(self, stream: TextIO, redaction: Redaction) -> None:
         self._stream = stream
@@ -101,9 +95,7 @@ class _RedactedStream:
 
 
 class _EventLog:
-    """
-    The Log of this process.
-    """
+    """The Log of this process."""
 
     def __init__(self, stream: _RedactedStream, level: int, style: str, redaction: Redaction) -> None:
         self._level = level
@@ -121,13 +113,13 @@ class _EventLog:
             row, fields = EVENTS["log.event_unlisted"], {"name": event, **fields}
         self.write(row.name, row.level, fields)
 
-    def notice(self, notice: "Notice") -> None:
+    def notice(self, notice: Notice) -> None:
         self(notice.event, **notice.fields)
 
     def hide(self, secret: str) -> None:
         self._redaction.learn(secret)
 
-    def write(self, event: str, level: str, fields: "Mapping[str, object]") -> None:
+    def write(self, event: str, level: str, fields: Mapping[str, object]) -> None:
         if _LEVELS[level] >= self._level:
             named = {f"{key}_" if key == "event" else key: value for key, value in fields.items()}
             self._logger.error(event, **{**named, "level": level})
@@ -155,15 +147,13 @@ def _processors(style: str, *, colours: bool) -> list[Any]:
     ]
 
 
-def _json(line: "dict[str, object]", **_: object) -> str:
+def _json(line: dict[str, object], **_: object) -> str:
     first = {key: line.pop(key) for key in ("time", "level", "event") if key in line}
     return msgspec.json.encode({**first, **line}).decode()
 
 
-def _plain(_: object, __: str, line: "dict[str, Any]") -> "dict[str, Any]":
-    """
-    Every value as what JSON has. Bytes become text: base64 of a secret would pass the redaction.
-    """
+def _plain(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
+    """Every value as what JSON has. Bytes become text: base64 of a secret would pass the redaction."""
     return {key: value if key == "exc_info" else _as_plain(value, _DEPTH) for key, value in line.items()}
 
 
@@ -187,9 +177,7 @@ def _as_plain(value: object, depth: int) -> object:
 
 
 class _Bridge(logging.Handler):
-    """
-    Lines of libraries, as events.
-    """
+    """Lines of libraries, as events."""
 
     def __init__(self, log: _EventLog) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 #
 # It builds and starts and ends; it decides nothing about commands. Not here: what of the settings each part takes (options.py).
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import secrets
@@ -59,7 +61,7 @@ generation is looked through early, while it is small: measured in a backlog of 
 """
 
 
-def run(settings: "Settings") -> int:
+def run(settings: Settings) -> int:
     """
     Runs the worker until a signal. Returns the exit code: 0 after a clean stop, 1 failed.
 
@@ -76,7 +78,7 @@ def run(settings: "Settings") -> int:
         raise
 
 
-async def _run(settings: "Settings", log: "Log") -> int:
+async def _run(settings: Settings, log: Log) -> int:
     stop = lifecycle.Stop(log)
     name = worker_name(settings)
     options = kafka_options(settings, name)
@@ -120,23 +122,19 @@ async def _run(settings: "Settings", log: "Log") -> int:
         await server.close()
 
 
-async def listening(server: Server, settings: "Settings") -> int:
-    """
-    The port on which the server listens now. Raises SettingsError when it cannot.
-    """
+async def listening(server: Server, settings: Settings) -> int:
+    """The port on which the server listens now. Raises SettingsError when it cannot."""
     try:
         return await server.start()
     except OSError as exc:
-        mend = f"give another, or server.host, or end what uses it: {exc.strerror or exc}"
-        raise SettingsError([Problem("server.port", mend, settings.server.port)]) from exc
+        remedy = f"give another, or server.host, or end what uses it: {exc.strerror or exc}"
+        raise SettingsError([Problem("server.port", remedy, settings.server.port)]) from exc
 
 
 async def _work(
     service: Service, consumer: Consumer, publisher: Publisher, stop: lifecycle.Stop
-) -> "str | WorkerError":
-    """
-    Until a signal, whose name is returned, or an error. Raises BrokerError when Kafka cannot be reached at the start.
-    """
+) -> str | WorkerError:
+    """Until a signal, whose name is returned, or an error. Raises BrokerError when Kafka cannot be reached at the start."""
     try:
         await lifecycle.unless_stopped(stop, publisher.start)
     except lifecycle.StoppedEarlyError as early:
@@ -147,7 +145,7 @@ async def _work(
 
 
 async def _end(
-    service: Service, consumer: Consumer, publisher: Publisher, settings: "Settings", log: "Log", why: object
+    service: Service, consumer: Consumer, publisher: Publisher, settings: Settings, log: Log, why: object
 ) -> int:
     began = time.monotonic()
     code = lifecycle.FAILED
@@ -167,11 +165,9 @@ async def _end(
 
 
 async def _observe(
-    service: Service, consumer: Consumer, client: Client, metrics: Metrics, rules: "Rules", log: "Log"
+    service: Service, consumer: Consumer, client: Client, metrics: Metrics, rules: Rules, log: Log
 ) -> None:
-    """
-    Once a second: the gauges, the loop's stalls, and whether the topic still has its partitions.
-    """
+    """Once a second: the gauges, the loop's stalls, and whether the topic still has its partitions."""
     while True:
         before = time.monotonic()
         await asyncio.sleep(OBSERVE_SECONDS)
@@ -195,12 +191,10 @@ async def _observe(
             )
 
 
-def _hiding_new_keys(settings: "Settings", log: "Log") -> "Callable[[Notice], None]":
-    """
-    Tells what the client notices. A key that its file holds now, and did not at the start, is hidden from then on too.
-    """
+def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[Notice], None]:
+    """Tells what the client notices. A key that its file holds now, and did not at the start, is hidden from then on too."""
 
-    def tell(notice: "Notice") -> None:
+    def tell(notice: Notice) -> None:
         if notice.event == KEY_CHANGED:
             for secret in secrets_of(settings):
                 log.hide(secret)
@@ -216,14 +210,12 @@ def _obstacles(service: Service) -> list[Obstacle]:
         where = (
             f"{halt.app} is halted" if halt.endpoint is None else f"{halt.endpoint} of {halt.app} is halted"
         )
-        found.append(Obstacle(f"{where}: {halt.reason}", halt.mend))
+        found.append(Obstacle(f"{where}: {halt.reason}", halt.remedy))
     return found
 
 
-def _fitting_partitions(settings: "Settings", options: "KafkaOptions") -> int:
-    """
-    How many partitions the command topic has. Raises SettingsError when topics or limits do not fit.
-    """
+def _fitting_partitions(settings: Settings, options: KafkaOptions) -> int:
+    """How many partitions the command topic has. Raises SettingsError when topics or limits do not fit."""
     report = inspect(options)
     found = misfits(settings, options, report)
     if found or report.command is None:

@@ -3,6 +3,8 @@
 # Here also: key files, which must be there at start. Not here: kafka-python's own options (kafka_options.py), and what must fit
 # the cluster (topics, partitions): only a connection can tell.
 
+from __future__ import annotations
+
 import difflib
 from collections import Counter
 from itertools import chain
@@ -22,14 +24,12 @@ SESSION_TIMEOUT_MS: Final = (6_000, 1_800_000)
 """What brokers allow by default (``group.min.session.timeout.ms``, ``group.max.session.timeout.ms``)."""
 
 
-def contradictions(settings: "Settings") -> list[Problem]:
-    """
-    Every contradiction in settings of which each value is well.
-    """
+def contradictions(settings: Settings) -> list[Problem]:
+    """Every contradiction in settings of which each value is well."""
     return list(chain.from_iterable(found(settings) for found in _SUBJECTS))
 
 
-def _topics(settings: "Settings") -> "Iterator[Problem]":
+def _topics(settings: Settings) -> Iterator[Problem]:
     kafka = settings.kafka
     if len(kafka.command_topics) != 1:
         yield Problem(
@@ -48,7 +48,7 @@ def _topics(settings: "Settings") -> "Iterator[Problem]":
                 yield Problem(name, f"take another topic: {other} is the same", topic)
 
 
-def _timing(settings: "Settings") -> "Iterator[Problem]":
+def _timing(settings: Settings) -> Iterator[Problem]:
     kafka, drain = settings.kafka, settings.drain_seconds
     session, heartbeat, poll = (
         kafka.consumer_seconds(option)
@@ -85,12 +85,12 @@ def _timing(settings: "Settings") -> "Iterator[Problem]":
         )
 
 
-def _options(settings: "Settings") -> "Iterator[Problem]":
+def _options(settings: Settings) -> Iterator[Problem]:
     yield from option_problems(settings.kafka)
     yield from security_problems(settings.kafka)
 
 
-def _apps(settings: "Settings") -> "Iterator[Problem]":
+def _apps(settings: Settings) -> Iterator[Problem]:
     tencent = settings.tencent
     if not tencent.apps:
         yield Problem("tencent.apps", "name at least one app")
@@ -132,7 +132,7 @@ def _apps(settings: "Settings") -> "Iterator[Problem]":
             )
 
 
-def _limits(settings: "Settings") -> "Iterator[Problem]":
+def _limits(settings: Settings) -> Iterator[Problem]:
     limits = settings.limits
     for endpoint, limit in limits.per_endpoint.items():
         name = f"limits.per_endpoint.{endpoint}"
@@ -154,7 +154,7 @@ def _limits(settings: "Settings") -> "Iterator[Problem]":
         )
 
 
-def _retries(settings: "Settings") -> "Iterator[Problem]":
+def _retries(settings: Settings) -> Iterator[Problem]:
     give_up = settings.retry.give_up_after_seconds
     if give_up is not None and give_up < settings.http.timeout_seconds:
         yield Problem(
@@ -164,12 +164,12 @@ def _retries(settings: "Settings") -> "Iterator[Problem]":
         )
 
 
-_SUBJECTS: "Final[tuple[Callable[[Settings], Iterator[Problem]], ...]]" = (
+_SUBJECTS: Final[tuple[Callable[[Settings], Iterator[Problem]], ...]] = (
     _topics, _timing, _options, _apps, _limits, _retries,
 )  # fmt: skip
 
 
-def _key_file(name: str, read: "Callable[[], str]", path: str | None) -> "Iterator[Problem]":
+def _key_file(name: str, read: Callable[[], str], path: str | None) -> Iterator[Problem]:
     try:
         read()
     except SignatureError as error:

@@ -1,5 +1,7 @@
 # The settings of section `kafka`: each with its default, and why. See table.py.
 
+from __future__ import annotations
+
 import os
 from typing import Annotated, Any, Final
 
@@ -20,9 +22,7 @@ SECRET_BYTES: Final = 65_536
 
 
 class Kafka(Section):
-    """
-    Where commands come from and outcomes go.
-    """
+    """Where commands come from and outcomes go."""
 
     bootstrap_servers: kinds.Servers = Field(
         description="Kafka's brokers to begin with; two or three are enough."
@@ -100,17 +100,13 @@ class Kafka(Section):
         return options
 
     def consumer_seconds(self, option: str) -> float:
-        """
-        One of ``CONSUMER_TIMEOUTS_MS`` as it is in force.
-        """
+        """One of ``CONSUMER_TIMEOUTS_MS`` as it is in force."""
         default = CONSUMER_TIMEOUTS_MS[option]
         value = self.consumer.get(option, default)
         return (value if isinstance(value, int) else default) / 1000
 
 
 def first_line(path: str) -> str:
-    """
-    The secret that a file holds. Raises OSError or UnicodeDecodeError if it cannot be read, TypeError if that is no path.
-    """
+    """The secret that a file holds. Raises OSError or UnicodeDecodeError if it cannot be read, TypeError if that is no path."""
     with open(os.fspath(path), encoding="utf-8") as file:  # noqa: PTH123 - the option is a text, not a Path
         return file.readline(SECRET_BYTES).rstrip("\r\n")

@@ -3,6 +3,8 @@
 # The one table of the options that are the worker's own business is here. Not here: timings that contradict other settings
 # (contradictions.py), and what is made of the options (broker/arguments.py).
 
+from __future__ import annotations
+
 import difflib
 import os
 from pathlib import Path
@@ -53,10 +55,8 @@ _OWNED: Final[dict[str, str]] = {
 """Options that nobody else may set, and what to do instead."""
 
 
-def option_problems(kafka: "Kafka") -> "Iterator[Problem]":
-    """
-    Options that kafka-python does not have there, that are the worker's own, or whose value it would not take.
-    """
+def option_problems(kafka: Kafka) -> Iterator[Problem]:
+    """Options that kafka-python does not have there, that are the worker's own, or whose value it would not take."""
     known = _kafka_pythons_own()
     for part, defaults in known.items():
         for option, value in getattr(kafka, part).items():
@@ -91,10 +91,8 @@ def option_problems(kafka: "Kafka") -> "Iterator[Problem]":
                 )
 
 
-def security_problems(kafka: "Kafka") -> "Iterator[Problem]":
-    """
-    What of TLS and SASL is missing, or would have no effect.
-    """
+def security_problems(kafka: Kafka) -> Iterator[Problem]:
+    """What of TLS and SASL is missing, or would have no effect."""
     options = kafka.common
     protocol = options.get("security_protocol", "PLAINTEXT")
     known = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -123,7 +121,7 @@ def security_problems(kafka: "Kafka") -> "Iterator[Problem]":
         )
 
 
-def _sasl(options: "dict[str, Any]", protocol: str) -> "Iterator[Problem]":
+def _sasl(options: dict[str, Any], protocol: str) -> Iterator[Problem]:
     mechanism = options.get("sasl_mechanism")
     if mechanism is None:
         yield Problem(
@@ -138,7 +136,7 @@ def _sasl(options: "dict[str, Any]", protocol: str) -> "Iterator[Problem]":
         yield Problem("kafka.common.sasl_mechanism", f"give one of {known}", mechanism)
 
 
-def _secret_file(name: str, value: Any, *, twice: bool) -> "Iterator[Problem]":
+def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[Problem]:
     if twice:
         yield Problem(
             name,
@@ -160,9 +158,7 @@ def _secret_file(name: str, value: Any, *, twice: bool) -> "Iterator[Problem]":
 
 
 def _kafka_pythons_own() -> dict[str, dict[str, Any]]:
-    """
-    The options that kafka-python knows, with their defaults, by the part of the settings that they belong to.
-    """
+    """The options that kafka-python knows, with their defaults, by the part of the settings that they belong to."""
     from kafka import KafkaConsumer, KafkaProducer  # noqa: PLC0415 - 0.2 s that `--help` and `simulate` need not pay
 
     consumer, producer = dict(KafkaConsumer.DEFAULT_CONFIG), dict(KafkaProducer.DEFAULT_CONFIG)

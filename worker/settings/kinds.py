@@ -3,6 +3,8 @@
 # Only what one value may be is decided here. What a setting is called, is for, and defaults to stands in
 # table.py; what two settings may not be together in contradictions.py.
 
+from __future__ import annotations
+
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -26,17 +28,13 @@ KEY_BYTES: Final = 4096
 
 
 class Rule(str):
-    """
-    What a value must be, as the end of "give …".
-    """
+    """What a value must be, as the end of "give …"."""
 
     __slots__ = ()
 
 
 class Region(StrEnum):
-    """
-    Where an app lives. A key, a plan and an app exist in one region only.
-    """
+    """Where an app lives. A key, a plan and an app exist in one region only."""
 
     CHINA = "china"
     SINGAPORE = "singapore"
@@ -93,23 +91,17 @@ def _key(value: SecretStr) -> SecretStr:
 
 
 def usable(key: str) -> bool:
-    """
-    Whether a text can be a secret key. The signing library would sign with any text, silently.
-    """
+    """Whether a text can be a secret key. The signing library would sign with any text, silently."""
     return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key
 
 
 def shown_path(value: object) -> str | None:
-    """
-    A path as it may be shown. Without a slash it may be the secret itself, in the wrong place.
-    """
+    """A path as it may be shown. Without a slash it may be the secret itself, in the wrong place."""
     return str(value) if "/" in str(value) else None
 
 
 def is_app_name(word: str) -> bool:
-    """
-    Whether an app may be called so: the name is a label of metrics and a part of names of variables.
-    """
+    """Whether an app may be called so: the name is a label of metrics and a part of names of variables."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", word) is not None
 
 
@@ -134,9 +126,7 @@ def _url(text: str) -> str:
 
 
 def _hidden(value: object) -> object:
-    """
-    The options with their secrets wrapped, so that no repr or dump shows them.
-    """
+    """The options with their secrets wrapped, so that no repr or dump shows them."""
     if not isinstance(value, dict):
         return value
     return {
@@ -188,9 +178,7 @@ Format = Literal["json", "console"]
 
 
 def rule_of(annotation: Any, metadata: list[Any]) -> str:
-    """
-    What a value of this kind must be, as the end of "give …".
-    """
+    """What a value of this kind must be, as the end of "give …"."""
     told = [item for item in metadata if isinstance(item, Rule)]
     if told:
         return told[-1]

@@ -3,6 +3,8 @@
 # A value that is refused is taken out and stood in for, so that what the others contradict is found as well.
 # A problem never shows a secret, nor a word that is in no row: it may be a secret under a misspelt name.
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +30,7 @@ _STAND_IN_APP: Final[dict[str, Any]] = {"sdk_app_id": 4_294_967_295, "identifier
 _OTHER_HALF: Final = {"secret_key_file": "secret_key", "region": "base_url"}
 
 
-def load(config: "Path | str | None", environ: "Mapping[str, str]") -> Settings:
+def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     """
     The settings of a YAML file (``config``, else the variable ``WORKER_CONFIG``, else none) and the variables over it.
 
@@ -49,10 +51,8 @@ def load(config: "Path | str | None", environ: "Mapping[str, str]") -> Settings:
     return settings
 
 
-def _validated(data: dict[str, Any], table: "dict[Words, Row]") -> tuple[Settings, list[Problem]]:
-    """
-    The settings, with stand-ins for what is wrong.
-    """
+def _validated(data: dict[str, Any], table: dict[Words, Row]) -> tuple[Settings, list[Problem]]:
+    """The settings, with stand-ins for what is wrong."""
     try:
         return Settings(**data), []
     except ValidationError as error:
@@ -70,7 +70,7 @@ def _validated(data: dict[str, Any], table: "dict[Words, Row]") -> tuple[Setting
     return Settings(**data), list(problems.values())
 
 
-def _problem(kind: str, words: "Words", message: str, value: object, table: "dict[Words, Row]") -> Problem:
+def _problem(kind: str, words: Words, message: str, value: object, table: dict[Words, Row]) -> Problem:
     name = ".".join(words)
     row = find(table, words)
     if kind == "extra_forbidden" or row is None:
@@ -84,10 +84,8 @@ def _problem(kind: str, words: "Words", message: str, value: object, table: "dic
     return Problem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
 
 
-def _words(location: tuple[int | str, ...], table: "dict[Words, Row]") -> "Words":
-    """
-    The setting that an error of pydantic is about: without the places in lists and the members of unions.
-    """
+def _words(location: tuple[int | str, ...], table: dict[Words, Row]) -> Words:
+    """The setting that an error of pydantic is about: without the places in lists and the members of unions."""
     words: tuple[str, ...] = ()
     for part in location:
         if not isinstance(part, str):
@@ -99,15 +97,13 @@ def _words(location: tuple[int | str, ...], table: "dict[Words, Row]") -> "Words
     return words
 
 
-def _shown(row: "Row", value: object) -> object:
+def _shown(row: Row, value: object) -> object:
     hidden = row.path[-1] == "secret_key" or row.options or row.section is not None or "@" in str(value)
     return value if isinstance(value, str | bool | int | float) and not hidden else None
 
 
 def _take_out(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
-    """
-    Removes what an error is about: the last mapping's key on the way to it.
-    """
+    """Removes what an error is about: the last mapping's key on the way to it."""
     here: Any = data
     holder: dict[Any, Any] = data
     word = location[0]
@@ -118,18 +114,14 @@ def _take_out(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
     holder.pop(word, None)
 
 
-def _is_section(word: str, table: "dict[Words, Row]") -> bool:
-    """
-    Such a word without a value is a section in which everything is commented out.
-    """
+def _is_section(word: str, table: dict[Words, Row]) -> bool:
+    """Such a word without a value is a section in which everything is commented out."""
     row = table.get((word,))
     return row is not None and row.section is not None
 
 
 def _touches(name: str, wrong: set[str]) -> bool:
-    """
-    Whether a contradiction rests on a stand-in: what it names, or its other half, was refused.
-    """
+    """Whether a contradiction rests on a stand-in: what it names, or its other half, was refused."""
     above, _, word = name.rpartition(".")
     other = f"{above}.{_OTHER_HALF.get(word)}"
     return other in wrong or any(name == refused or name.startswith(f"{refused}.") for refused in wrong)

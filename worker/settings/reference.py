@@ -2,6 +2,8 @@
 #
 # Made from the rows alone, so that they are never behind the code (`make docs`; a test compares).
 
+from __future__ import annotations
+
 import json
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
@@ -51,9 +53,7 @@ _HEAD: Final = """\
 
 
 def example() -> str:
-    """
-    The text of config/worker.example.yaml: what must be said is said, everything else is commented out.
-    """
+    """The text of config/worker.example.yaml: what must be said is said, everything else is commented out."""
     lines = _HEAD.splitlines()
     for row in rows():
         depth = "  " * (len(row.path) - 1)
@@ -68,9 +68,7 @@ def example() -> str:
 
 
 def page() -> str:
-    """
-    The text of config/settings.md.
-    """
+    """The text of config/settings.md."""
     lines = [
         "# Settings",
         "",
@@ -80,7 +78,7 @@ def page() -> str:
         "underscores between, `kafka.max_gap` → `WORKER_KAFKA__MAX_GAP`. Lists and mappings in variables are JSON (a list may also be",
         "words with commas between). In the name of an app, `_` in a variable stands for `-` or `.` as well.",
         "",
-        "What is unsafe, contradictory or unknown is refused at start: every problem at once, with its name and its mend, exit code 2.",
+        "What is unsafe, contradictory or unknown is refused at start: every problem at once, with its name and its remedy, exit code 2.",
         "`moderation-worker check` tells the same, and whether Kafka and its topics fit, without starting anything.",
     ]
     for row in rows():
@@ -108,12 +106,12 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(row: "Row") -> str:
+def _line(row: Row) -> str:
     default = "**required**" if row.required else f"`{json.dumps(row.default, ensure_ascii=False)}`"
     return f"| `{row.name}` | {row.rule} | {default} | {row.about} |"
 
 
-def _entry(row: "Row") -> list[str]:
+def _entry(row: Row) -> list[str]:
     value = _EXAMPLES.get(row.name, list(row.default) if isinstance(row.default, tuple) else row.default)
     flow = None if isinstance(value, list) else False
     return yaml.safe_dump(

@@ -2,6 +2,8 @@
 #
 # Everything here is read from the models of table.py; nothing is decided.
 
+from __future__ import annotations
+
 import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
@@ -45,30 +47,22 @@ class Row:
 
     @property
     def name(self) -> str:
-        """
-        As it is spoken of: ``kafka.max_gap``.
-        """
+        """As it is spoken of: ``kafka.max_gap``."""
         return ".".join(self.path)
 
     @property
     def section(self) -> type[BaseModel] | None:
-        """
-        The model of a section; None for a setting.
-        """
+        """The model of a section; None for a setting."""
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, BaseModel) else None
 
     @property
     def options(self) -> bool:
-        """
-        Whether the words below this one are kafka-python's.
-        """
+        """Whether the words below this one are kafka-python's."""
         return self.path[:1] == ("kafka",) and get_origin(self.kind) is dict
 
 
-def rows(model: type[BaseModel] = Settings, above: Words = ()) -> "Iterator[Row]":
-    """
-    Every section and setting, each section before what is in it.
-    """
+def rows(model: type[BaseModel] = Settings, above: Words = ()) -> Iterator[Row]:
+    """Every section and setting, each section before what is in it."""
     for word, field in model.model_fields.items():
         path = (*above, word)
         row = _row(path, field)
@@ -81,27 +75,21 @@ def rows(model: type[BaseModel] = Settings, above: Words = ()) -> "Iterator[Row]
             yield from rows(inner, (*path, NAME))
 
 
-def find(table: "dict[Words, Row]", path: Words) -> Row | None:
-    """
-    The row of a path with the user's own words in it, or None.
-    """
+def find(table: dict[Words, Row], path: Words) -> Row | None:
+    """The row of a path with the user's own words in it, or None."""
     here: Words = ()
     for word in path:
         here = (*here, word) if (*here, word) in table else (*here, NAME)
     return table.get(here)
 
 
-def table_of_rows() -> "dict[Words, Row]":
-    """
-    The rows by their path.
-    """
+def table_of_rows() -> dict[Words, Row]:
+    """The rows by their path."""
     return {row.path: row for row in rows()}
 
 
-def nearest(table: "dict[Words, Row]", path: Words) -> str | None:
-    """
-    The known name that an unknown one was perhaps meant to be: the same word elsewhere, else a like one at the same place.
-    """
+def nearest(table: dict[Words, Row], path: Words) -> str | None:
+    """The known name that an unknown one was perhaps meant to be: the same word elsewhere, else a like one at the same place."""
     *above, word = path
     elsewhere = [row.name for row in table.values() if row.path[-1] == word]
     if elsewhere:
@@ -113,13 +101,13 @@ def nearest(table: "dict[Words, Row]", path: Words) -> str | None:
     return ".".join((*above, close[0])) if close else None
 
 
-def _same(pattern: Words, words: "list[str]") -> bool:
+def _same(pattern: Words, words: list[str]) -> bool:
     return len(pattern) == len(words) and all(
         part in {NAME, word} for part, word in zip(pattern, words, strict=True)
     )
 
 
-def _row(path: Words, field: "FieldInfo") -> Row:
+def _row(path: Words, field: FieldInfo) -> Row:
     default = field.get_default(call_default_factory=True)
     if default is PydanticUndefined:
         default = None

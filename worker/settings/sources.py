@@ -3,6 +3,8 @@
 # Both become one plain mapping here, with the problems of reading them. What a value may be is decided later
 # (kinds.py, table.py), so a word that means nothing is passed on, to be refused there with all the others.
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
@@ -30,9 +32,7 @@ _SERVICE_LINK: Final = re.compile(
 
 
 def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """
-    What a YAML file says. Its text is never shown in a problem: it may hold a secret.
-    """
+    """What a YAML file says. Its text is never shown in a problem: it may hold a secret."""
     name = str(path)
     try:
         data = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses repeated keys
@@ -57,7 +57,7 @@ def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def from_environment(
-    environ: "Mapping[str, str]", table: "dict[Words, Row]", below: "dict[str, Any]"
+    environ: Mapping[str, str], table: dict[Words, Row], below: dict[str, Any]
 ) -> dict[str, Any]:
     """
     What the variables ``WORKER_<SECTION>__<SETTING>`` say.
@@ -79,15 +79,13 @@ def from_environment(
 
 
 def merged(below: Any, above: Any) -> Any:
-    """
-    One value over another; of two mappings, key by key.
-    """
+    """One value over another; of two mappings, key by key."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
 
 
-def _as_in_file(words: "Iterable[str]", below: object) -> "Words":
+def _as_in_file(words: Iterable[str], below: object) -> Words:
     spelled: list[str] = []
     for word in words:
         known = [key for key in below if isinstance(key, str)] if isinstance(below, dict) else []
@@ -100,10 +98,8 @@ def _folded(word: str) -> str:
     return re.sub(r"[-.]", "_", word.lower())
 
 
-def _read(text: str, words: "Words", table: "dict[Words, Row]") -> object:
-    """
-    A variable's text as the value that its setting wants: texts as they are, everything else as JSON if it is that.
-    """
+def _read(text: str, words: Words, table: dict[Words, Row]) -> object:
+    """A variable's text as the value that its setting wants: texts as they are, everything else as JSON if it is that."""
     row = find(table, words)
     if row is None and words[-1].startswith(("sasl_", "ssl_")) and words[-1] != "ssl_check_hostname":
         return text
@@ -141,9 +137,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """
-        The mapping, or ``_KeyError``.
-        """
+        """The mapping, or ``_KeyError``."""
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):

@@ -3,6 +3,8 @@
 # config/worker.example.yaml and config/settings.md are made from these models (reference.py). The names are
 # an interface: other programs and charts write them. No check of two settings together is here (contradictions.py).
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -19,9 +21,7 @@ if TYPE_CHECKING:
 
 
 class Limits(Section):
-    """
-    Tencent's quota, which all replicas share without talking to each other.
-    """
+    """Tencent's quota, which all replicas share without talking to each other."""
 
     calls_per_second: Annotated[kinds.Whole, Field(ge=1, le=100_000)] = Field(
         default=200,
@@ -44,9 +44,7 @@ class Limits(Section):
 
 
 class Batching(Section):
-    """
-    How members share calls.
-    """
+    """How members share calls."""
 
     max_wait_seconds: Annotated[kinds.Number, Field(gt=0, le=60)] = Field(
         default=1.0,
@@ -61,9 +59,7 @@ class Batching(Section):
 
 
 class Dedupe(Section):
-    """
-    What counts as done already.
-    """
+    """What counts as done already."""
 
     window_seconds: Annotated[kinds.Number, Field(gt=0, le=604_800)] = Field(
         default=3600.0,
@@ -87,9 +83,7 @@ class Dedupe(Section):
 
 
 class Http(Section):
-    """
-    The connections to Tencent.
-    """
+    """The connections to Tencent."""
 
     timeout_seconds: Annotated[kinds.Number, Field(gt=3, le=60)] = Field(
         default=10.0,
@@ -102,9 +96,7 @@ class Http(Section):
 
 
 class Retry(Section):
-    """
-    When a member is tried again, and when no more. Outages count towards neither.
-    """
+    """When a member is tried again, and when no more. Outages count towards neither."""
 
     max_attempts: Annotated[kinds.Whole, Field(ge=1, le=100)] = Field(
         default=8,
@@ -122,9 +114,7 @@ class Retry(Section):
 
 
 class Server(Section):
-    """
-    The worker's own HTTP: /livez, /readyz and /metrics.
-    """
+    """The worker's own HTTP: /livez, /readyz and /metrics."""
 
     host: kinds.Text = Field(
         default="0.0.0.0",  # noqa: S104 - a probe comes from outside the pod; nothing secret is served
@@ -136,9 +126,7 @@ class Server(Section):
 
 
 class Log(Section):
-    """
-    What is told, and how.
-    """
+    """What is told, and how."""
 
     level: kinds.Level = Field(
         default="info", description="One line a request at info; debug adds the lines of the libraries."
@@ -149,9 +137,7 @@ class Log(Section):
 
 
 class Settings(BaseSettings):
-    """
-    All settings, each well and none against another. Only ``load`` makes them (reading.py).
-    """
+    """All settings, each well and none against another. Only ``load`` makes them (reading.py)."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -179,16 +165,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """
-        Nothing but what it is given: sources.py reads the file and the environment, so that one error hides no other.
-        """
+        """Nothing but what it is given: sources.py reads the file and the environment, so that one error hides no other."""
         return (init_settings,)
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """
-    Every secret text in the settings, **bare**, for the redaction of logs. What cannot be read is left out.
-    """
+    """Every secret text in the settings, **bare**, for the redaction of logs. What cannot be read is left out."""
     found: list[str] = []
     for app in settings.tencent.apps.values():
         try:

@@ -1,5 +1,7 @@
 # The settings of section `tencent`: each with its default, and why. See table.py.
 
+from __future__ import annotations
+
 from typing import Annotated
 
 from pydantic import Field
@@ -10,9 +12,7 @@ from worker.settings.section import Section
 
 
 class App(Section):
-    """
-    One Tencent app (SDKAppID) with its admin, key and region.
-    """
+    """One Tencent app (SDKAppID) with its admin, key and region."""
 
     sdk_app_id: Annotated[kinds.Whole, Field(ge=1, le=4_294_967_295)] = Field(
         description="The app's SDKAppID."
@@ -35,9 +35,7 @@ class App(Section):
     )
 
     def key(self) -> str:
-        """
-        The secret key, **bare**; a file is read anew. Raises SignatureError if there is none or it cannot be a key.
-        """
+        """The secret key, **bare**; a file is read anew. Raises SignatureError if there is none or it cannot be a key."""
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
         if self.secret_key_file is None:
@@ -56,9 +54,7 @@ class App(Section):
 
 
 class Tencent(Section):
-    """
-    The apps that commands act on.
-    """
+    """The apps that commands act on."""
 
     default_app: str | None = Field(
         default=None,
@@ -75,7 +71,5 @@ class Tencent(Section):
 
     @property
     def app_by_default(self) -> str | None:
-        """
-        The app of commands that name none, or None if they must.
-        """
+        """The app of commands that name none, or None if they must."""
         return next(iter(self.apps)) if self.default_app is None and len(self.apps) == 1 else self.default_app

@@ -4,6 +4,8 @@
 # are scrubbed and cut here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py), how
 # bytes arrive (wire.py).
 
+from __future__ import annotations
+
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final
 
@@ -14,9 +16,7 @@ from worker.redaction import scrub
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """
-    One readable answer.
-    """
+    """One readable answer."""
 
     error_code: int
     error_info: str
@@ -36,9 +36,7 @@ _DECODER: Final = msgspec.json.Decoder(_Body)
 
 
 def read(body: bytes) -> Answer | None:
-    """
-    The answer that ``body`` is, or None when it is none: not JSON, or without an integer ``ErrorCode``.
-    """
+    """The answer that ``body`` is, or None when it is none: not JSON, or without an integer ``ErrorCode``."""
     found: _Body | None
     try:
         found = _DECODER.decode(body)

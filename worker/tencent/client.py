@@ -3,54 +3,50 @@
 # tenacity owns whether there is another try and how long to wait for it; the engine owns the permits, the bodies and
 # the fence, and is asked for them through a Flight. Not here: connections (wire.py), signatures (usersig.py).
 
+from __future__ import annotations
+
 import asyncio
 import random
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.effects import Notice, Send, Try
+from worker.domain.effects import Notice, Try
 from worker.tencent import answers
 from worker.tencent.usersig import Signer
-from worker.tencent.wire import RESENDS, Exchange, HttpWire, Outbound, Wire
+from worker.tencent.wire import RESENDS, HttpWire, Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from tenacity import RetryCallState
+
+    from worker.domain.effects import Send
     from worker.tencent.options import App, HttpOptions
     from worker.tencent.usersig import Signed
+    from worker.tencent.wire import Exchange, Wire
 
 KEY_CODES: Final = frozenset({70002, 70009})
 """Fatal codes that speak of the key alone: they say nothing against a key that was changed in the meantime."""
 
 
 class Flight(Protocol):
-    """
-    What the engine decides about a call that is under way.
-    """
+    """What the engine decides about a call that is under way."""
 
     def may_send(self) -> bool:
-        """
-        Whether a request may still leave: asked in the very moment before it is written.
-        """
+        """Whether a request may still leave: asked in the very moment before it is written."""
 
     def tried(self, try_: Try) -> None:
-        """
-        One HTTP request came to its end. Told for every one, before anything else is decided.
-        """
+        """One HTTP request came to its end. Told for every one, before anything else is decided."""
 
     def may_retry(self) -> bool:
-        """
-        Whether the call may be tried again.
-        """
+        """Whether the call may be tried again."""
 
     async def permit(self) -> Send:
-        """
-        Wait until the next try may go, and get its body. Cancelled when the engine takes the call back.
-        """
+        """Wait until the next try may go, and get its body. Cancelled when the engine takes the call back."""
 
 
 class Client:
@@ -64,13 +60,13 @@ class Client:
 
     def __init__(
         self,
-        apps: "Iterable[App]",
-        options: "HttpOptions",
-        on_event: "Callable[[Notice], None] | None" = None,
+        apps: Iterable[App],
+        options: HttpOptions,
+        on_event: Callable[[Notice], None] | None = None,
         *,
         wire: Wire | None = None,
-        sleep: "Callable[[float], Awaitable[None]]" = asyncio.sleep,
-        bits: "Callable[[int], int]" = random.getrandbits,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        bits: Callable[[int], int] = random.getrandbits,
     ) -> None:
         self._apps = {app.name: app for app in apps}
         self._options = options
@@ -83,16 +79,12 @@ class Client:
         self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.max_wait)
 
     @property
-    def signers(self) -> "Mapping[str, Signer]":
-        """
-        The signer of each app, for the metrics.
-        """
+    def signers(self) -> Mapping[str, Signer]:
+        """The signer of each app, for the metrics."""
         return self._signers
 
     async def call(self, send: Send, flight: Flight) -> Try:
-        """
-        Make one call, its first try with ``send``, and answer with its last try.
-        """
+        """Make one call, its first try with ``send``, and answer with its last try."""
         following: Send | None = send
 
         async def attempt() -> Try:
@@ -111,9 +103,7 @@ class Client:
         return last
 
     async def aclose(self) -> None:
-        """
-        Close every connection. No call may be under way.
-        """
+        """Close every connection. No call may be under way."""
         await self._wire.aclose()
 
     def __repr__(self) -> str:
@@ -131,7 +121,7 @@ class Client:
         flight.tried(try_)
         return try_
 
-    async def _exchange(self, send: Send, flight: Flight, signed: "Signed") -> Exchange:
+    async def _exchange(self, send: Send, flight: Flight, signed: Signed) -> Exchange:
         app = self._apps[send.app]
         for _ in range(RESENDS):
             query = self._query(app, signed)
@@ -146,7 +136,7 @@ class Client:
                 break
         return exchange
 
-    def _query(self, app: "App", signed: "Signed") -> str:
+    def _query(self, app: App, signed: Signed) -> str:
         serial, start = self._queries.get(app.name, (0, ""))
         if serial != signed.serial:
             start = (
@@ -156,7 +146,7 @@ class Client:
             self._queries[app.name] = (signed.serial, start)
         return f"{start}{self._bits(32)}"
 
-    def _judged(self, exchange: Exchange, signer: Signer, signed: "Signed") -> Try:
+    def _judged(self, exchange: Exchange, signer: Signer, signed: Signed) -> Try:
         if exchange.status is None or exchange.error is not None:
             return _unanswered(exchange)
         answer = answers.read(exchange.body)
@@ -199,9 +189,7 @@ def _last(state: RetryCallState) -> Try:
 
 
 def _with_signature(verdict: Verdict, code: int | None, signer: Signer, serial: int) -> Verdict:
-    """
-    The verdict, with what the signer knows: whether a refused signature can be mended by another.
-    """
+    """The verdict, with what the signer knows: whether a refused signature can be fixed by another."""
     if verdict is Verdict.DONE:
         signer.accepted(serial)
     elif verdict is Verdict.RESIGN:

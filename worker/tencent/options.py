@@ -3,6 +3,8 @@
 # Values only, already validated by whoever read the settings. Durations are float seconds.
 # Not here: what a signature needs of an app (usersig.py checks it), which settings exist (settings/table.py).
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -25,9 +27,7 @@ REGIONS: Final[dict[str, str]] = {
 
 
 def base_url(region: str) -> str:
-    """
-    Where an app of ``region`` is served. Raises KeyError for a region that is not in the table.
-    """
+    """Where an app of ``region`` is served. Raises KeyError for a region that is not in the table."""
     return f"https://{REGIONS[region]}"
 
 
@@ -51,7 +51,7 @@ class App:
     identifier: str
     base_url: str
     secret_key: str | None = field(default=None, repr=False)
-    secret_key_file: "Path | None" = None
+    secret_key_file: Path | None = None
     lifetime: float = 2 * DAY
 
 

@@ -4,6 +4,8 @@
 # checked here before. No I/O but reading the key's file: it is tiny and local, so it is read where it is needed.
 # Not here: what a refusal is (domain/contract/codes.py), and who asks again (client.py).
 
+from __future__ import annotations
+
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -58,11 +60,11 @@ class Signer:
 
     def __init__(
         self,
-        app: "App",
-        clock: "Callable[[], float]" = time.time,
+        app: App,
+        clock: Callable[[], float] = time.time,
         *,
-        timer: "Callable[[], float]" = time.monotonic,
-        on_event: "Callable[[Notice], None] | None" = None,
+        timer: Callable[[], float] = time.monotonic,
+        on_event: Callable[[Notice], None] | None = None,
     ) -> None:
         _validate(app)
         self._app = app
@@ -76,9 +78,7 @@ class Signer:
         self._current = self._sign(0)
 
     def signature(self) -> Signed:
-        """
-        The signature to use now.
-        """
+        """The signature to use now."""
         if self._locked_at is not None and not self._locked():
             self._locked_at = None
             self.reload()
@@ -109,30 +109,22 @@ class Signer:
         return True
 
     def outdated(self, serial: int) -> bool:
-        """
-        Whether a verdict on the key, spoken on the signature ``serial``, says nothing of the key in use now.
-        """
+        """Whether a verdict on the key, spoken on the signature ``serial``, says nothing of the key in use now."""
         if serial == self._current.serial and not self._locked() and self.reload():
             self._renew(forced=True)
         return serial < self._current.serial
 
     def accepted(self, serial: int) -> None:
-        """
-        Tencent did what a request with the signature ``serial`` asked for.
-        """
+        """Tencent did what a request with the signature ``serial`` asked for."""
         if self._unproven and serial == self._current.serial:
             self._unproven = False
 
     def lock(self) -> None:
-        """
-        Tencent answered 70050: no forced renewal for ``LOCK_SECONDS``, then one at once.
-        """
+        """Tencent answered 70050: no forced renewal for ``LOCK_SECONDS``, then one at once."""
         self._locked_at = self._timer()
 
     def probe(self) -> None:
-        """
-        The app is halted and one request goes to see whether it was mended: read the key again and sign anew.
-        """
+        """The app is halted and one request goes to see whether it was fixed: read the key again and sign anew."""
         changed = self.reload()
         if not self._locked() and (changed or self._may_force()):
             self._locked_at = None
@@ -158,15 +150,11 @@ class Signer:
         return True
 
     def age(self) -> float:
-        """
-        Seconds since the signature in use was made.
-        """
+        """Seconds since the signature in use was made."""
         return self._clock() - self._made_at
 
     def expires_in(self) -> float:
-        """
-        Seconds until the signature in use would expire.
-        """
+        """Seconds until the signature in use would expire."""
         return self._app.lifetime - self.age()
 
     def __repr__(self) -> str:
@@ -211,10 +199,8 @@ class Signer:
             self._on_event(Notice(event=event, level=level, fields={"app": self._app.name, **fields}))
 
 
-def _validate(app: "App") -> None:
-    """
-    Refuse what tls-sig-api-v2 would turn into a signature that is silently wrong. The messages name no secret.
-    """
+def _validate(app: App) -> None:
+    """Refuse what tls-sig-api-v2 would turn into a signature that is silently wrong. The messages name no secret."""
     where = f"tencent.apps.{app.name}"
     if type(app.sdk_app_id) is not int or not 0 < app.sdk_app_id < 2**32:
         raise SignatureError(f"{where}.sdk_app_id must be a positive 32-bit integer")
@@ -232,7 +218,7 @@ def _validate(app: "App") -> None:
         raise SignatureError(f"{where} needs exactly one of secret_key and secret_key_file")
 
 
-def _inline(app: "App") -> str:
+def _inline(app: App) -> str:
     assert app.secret_key is not None
     return _checked_key(app.secret_key, f"tencent.apps.{app.name}.secret_key")
 

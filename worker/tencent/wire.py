@@ -4,6 +4,8 @@
 # end here: they become an error of ERRORS, and none leaves, because their texts carry the URL with the signature in it.
 # Not here: what the bytes mean (answers.py), what is done about it (client.py).
 
+from __future__ import annotations
+
 import asyncio
 import ssl
 import time
@@ -118,7 +120,7 @@ class Outbound(httpx.AsyncByteStream):
 
     """
 
-    def __init__(self, query: str, body: bytes, may_send: "Callable[[], bool]") -> None:
+    def __init__(self, query: str, body: bytes, may_send: Callable[[], bool]) -> None:
         self.query = query
         self.body = body
         self.sent_at: float | None = None
@@ -127,7 +129,7 @@ class Outbound(httpx.AsyncByteStream):
         self._written = False
         self._may_send = may_send
 
-    def __aiter__(self) -> "Outbound":
+    def __aiter__(self) -> Outbound:
         return self
 
     async def __anext__(self) -> bytes:
@@ -142,16 +144,12 @@ class Outbound(httpx.AsyncByteStream):
 
     @property
     def left(self) -> bool:
-        """
-        Whether the other end may have got the request: then nobody knows what became of it until an answer says so.
-        """
+        """Whether the other end may have got the request: then nobody knows what became of it until an answer says so."""
         return self._written or (self.sent_at is not None and len(self.body) > AT_ONCE)
 
     @property
     def stale(self) -> bool:
-        """
-        Whether its connection turned out to be at its end, so that nothing was sent and another one may do.
-        """
+        """Whether its connection turned out to be at its end, so that nothing was sent and another one may do."""
         return self.spoilt or (self.sent_at is not None and not self.left)
 
 
@@ -163,32 +161,24 @@ class Wire(Protocol):
     an Exchange whatever happens; only a cancellation goes through it.
     """
 
-    async def post(self, app: "App", endpoint: str, outbound: Outbound) -> Exchange:
-        """
-        Send ``outbound`` to this endpoint of this app, and read the answer.
-        """
+    async def post(self, app: App, endpoint: str, outbound: Outbound) -> Exchange:
+        """Send ``outbound`` to this endpoint of this app, and read the answer."""
 
     async def aclose(self) -> None:
-        """
-        Close every connection; then nothing may be posted.
-        """
+        """Close every connection; then nothing may be posted."""
 
 
 class HttpWire:
-    """
-    The connections of all apps: one pool for each endpoint of each.
-    """
+    """The connections of all apps: one pool for each endpoint of each."""
 
-    def __init__(self, options: "HttpOptions") -> None:
+    def __init__(self, options: HttpOptions) -> None:
         self._options = options
         self._timeout = httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout)
         self._tls = httpx.create_ssl_context()  # verifies; SSL_CERT_FILE adds a company's own authority
         self._pools: dict[tuple[str, str], tuple[httpx.AsyncClient, httpx.URL]] = {}
 
-    async def post(self, app: "App", endpoint: str, outbound: Outbound) -> Exchange:
-        """
-        Send ``outbound`` to this endpoint of this app, and read the answer.
-        """
+    async def post(self, app: App, endpoint: str, outbound: Outbound) -> Exchange:
+        """Send ``outbound`` to this endpoint of this app, and read the answer."""
         began = time.monotonic()
         client, url = self._pools.get((app.name, endpoint)) or self._pool(app, endpoint)
         _OUTBOUND.set(outbound)
@@ -213,15 +203,13 @@ class HttpWire:
         )
 
     async def aclose(self) -> None:
-        """
-        Close every connection.
-        """
+        """Close every connection."""
         pools = list(self._pools.values())
         self._pools.clear()
         for client, _ in pools:
             await client.aclose()
 
-    def _pool(self, app: "App", endpoint: str) -> tuple[httpx.AsyncClient, httpx.URL]:
+    def _pool(self, app: App, endpoint: str) -> tuple[httpx.AsyncClient, httpx.URL]:
         client = httpx.AsyncClient(
             transport=AiohttpTransport(verify=self._tls, client=self._session),
             timeout=self._timeout,
@@ -251,7 +239,7 @@ _OUTBOUND: Final[ContextVar[Outbound]] = ContextVar("outbound")
 class _Request(aiohttp.ClientRequest):
     # aiohttp's way to have a say between getting a connection and writing to it.
 
-    async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         outbound = _OUTBOUND.get()
         if conn.protocol is None or conn.protocol.should_close:
             # Closed, or with bytes that nobody asked for: aiohttp would take them for the answer to this request.
@@ -298,9 +286,7 @@ def _failed(error: Exception, began: float, outbound: Outbound) -> Exchange:
 
 
 def _named(error: BaseException) -> str | None:
-    """
-    The error of ``ERRORS`` that the first foreign exception behind ``error`` stands for; None for one that nobody foresaw.
-    """
+    """The error of ``ERRORS`` that the first foreign exception behind ``error`` stands for; None for one that nobody foresaw."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None and len(causes) < LONGEST_CHAIN:
         causes.append(cause)

@@ -1,17 +1,22 @@
 # The broker's room on a real Kafka and in memory: one suite for both.
 
+from __future__ import annotations
+
 import gc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.broker.rig import Cluster, Member, MemoryCluster, RealCluster, until
+from tests.contract.broker.rig import Member, MemoryCluster, RealCluster, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.conftest import Cluster as Running
+    from tests.contract.broker.rig import Cluster
 
 Join = Callable[..., Member]
 
@@ -31,7 +36,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def real_cluster(kafka: "Running") -> Iterator[RealCluster]:
+def real_cluster(kafka: Running) -> Iterator[RealCluster]:
     made = RealCluster(kafka.bootstrap_servers)
     yield made
     made.close()

@@ -3,10 +3,11 @@
 # A Member is a small stand-in for the loop: it hears, begins what it is assigned, takes batches, and answers handovers as
 # the test tells it. Waiting is always for a condition, with a deadline.
 
+from __future__ import annotations
+
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,16 +28,18 @@ from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
-from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Known, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
-from worker.domain.contract.records import Record
-from worker.domain.effects import Commit, Notice, Outgoing, Transaction
-from worker.domain.publishing import PublishResult
-from worker.errors import WorkerError
+from worker.domain.effects import Commit, Outgoing, Transaction
 
 if TYPE_CHECKING:
-    from worker.domain.effects import Restored
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from worker.domain.contract.deadletters import DeadLetter
+    from worker.domain.contract.records import Record
+    from worker.domain.effects import Notice, Restored
+    from worker.domain.publishing import PublishResult
+    from worker.errors import WorkerError
 
 KAFKA_AWAY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """For tests in which connections fail: kafka-python leaves the socket of such a one to the garbage collector."""
@@ -74,10 +77,10 @@ class Cluster(Protocol):
     def outcomes(self, partition: int) -> Sequence[Record]: ...
     def dead_letters(self) -> Sequence[Record]: ...
     def committed(self, partition: int) -> tuple[int, str] | None: ...
-    def consumer(self, member: "Member") -> Any: ...
-    def publisher(self, member: "Member", membership: Any) -> Any: ...
-    def restorer(self, member: "Member") -> Any: ...
-    def expel(self, member: "Member") -> None: ...
+    def consumer(self, member: Member) -> Any: ...
+    def publisher(self, member: Member, membership: Any) -> Any: ...
+    def restorer(self, member: Member) -> Any: ...
+    def expel(self, member: Member) -> None: ...
     def close(self) -> None: ...
 
 
@@ -113,7 +116,7 @@ class Member:
         self.publisher = cluster.publisher(self, self.consumer)
         self.restorer = cluster.restorer(self)
 
-    def start(self) -> "Member":
+    def start(self) -> Member:
         self.publisher.start()
         self.consumer.start()
         return self
@@ -131,7 +134,7 @@ class Member:
     def publish(self, transaction: Transaction) -> PublishResult:
         return self.publishing(transaction).result(PATIENCE)
 
-    def publishing(self, transaction: Transaction) -> "Future[PublishResult]":
+    def publishing(self, transaction: Transaction) -> Future[PublishResult]:
         future: Future[PublishResult] = Future()
         self.publisher.publish(transaction, future.set_result)
         return future
@@ -165,7 +168,7 @@ class Member:
             for partition, epoch in partitions.items():
                 self._pool.submit(self.begin, partition, epoch)
 
-    def revoked(self, partitions: Sequence[int]) -> "Future[None]":
+    def revoked(self, partitions: Sequence[int]) -> Future[None]:
         self.events.append(("revoked", tuple(partitions)))
         return self._pool.submit(self.handover, partitions)
 

@@ -1,11 +1,13 @@
 # Partitions come, are begun, are handed over and are lost; records are handed out in order, and no faster than they are taken.
 
+from __future__ import annotations
+
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.broker.rig import Cluster, Member, RealCluster, outcome_for, transaction_of, until
+from tests.contract.broker.rig import Member, outcome_for, transaction_of, until
 from worker.domain.effects import Commit
 from worker.domain.publishing import Published
 from worker.errors import FencedError
@@ -14,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.contract.broker.conftest import Join
+    from tests.contract.broker.rig import Cluster, RealCluster
 
 
 def test_a_partition_is_silent_until_it_is_begun_and_then_begins_where_it_is_told(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     cluster.produce(0, b"a", b"b", b"c")
     cluster.produce(1, b"other")
@@ -33,7 +36,7 @@ def test_a_partition_is_silent_until_it_is_begun_and_then_begins_where_it_is_tol
     assert member.values(0) == [b"b", b"c"]
 
 
-def test_a_begin_for_an_ownership_that_is_over_is_ignored(cluster: Cluster, join: "Join") -> None:
+def test_a_begin_for_an_ownership_that_is_over_is_ignored(cluster: Cluster, join: Join) -> None:
     cluster.produce(0, b"a")
     member = join(cluster, begins=False)
     old = dict(member.epochs)
@@ -50,7 +53,7 @@ def test_a_begin_for_an_ownership_that_is_over_is_ignored(cluster: Cluster, join
 
 
 def test_no_more_batches_are_out_than_allowed_and_each_has_a_bounded_size(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     cluster.produce(0, *(b"%d" % number for number in range(40)))
     member = join(cluster, takes=False, batch_records=5, batches_outstanding=2)
@@ -70,7 +73,7 @@ def test_no_more_batches_are_out_than_allowed_and_each_has_a_bounded_size(
     assert member.values(0) == [b"%d" % number for number in range(40)]
 
 
-def test_a_full_listener_does_not_keep_the_group_from_moving_on(cluster: Cluster, join: "Join") -> None:
+def test_a_full_listener_does_not_keep_the_group_from_moving_on(cluster: Cluster, join: Join) -> None:
     cluster.produce(0, *(b"%d" % number for number in range(40)))
     cluster.produce(1, *(b"%d" % number for number in range(40)))
     full = join(cluster, "a", takes=False, batch_records=5, batches_outstanding=1)
@@ -83,7 +86,7 @@ def test_a_full_listener_does_not_keep_the_group_from_moving_on(cluster: Cluster
 
 
 def test_a_pause_holds_one_partition_back_and_nothing_is_skipped_or_repeated(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
     cluster.produce(0, b"a")
@@ -104,7 +107,7 @@ def test_a_pause_holds_one_partition_back_and_nothing_is_skipped_or_repeated(
 
 
 def test_what_was_fetched_already_when_a_partition_was_paused_comes_out_after_the_resume(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     """
     kafka-python parks it, and forgets it when other partitions are exhausted meanwhile.
@@ -124,7 +127,7 @@ def test_what_was_fetched_already_when_a_partition_was_paused_comes_out_after_th
     assert member.values(0) == [b"%d" % number for number in range(20)]
 
 
-def test_the_lag_and_the_count_of_partitions_are_known(cluster: Cluster, join: "Join") -> None:
+def test_the_lag_and_the_count_of_partitions_are_known(cluster: Cluster, join: Join) -> None:
     cluster.produce(0, *(b"%d" % number for number in range(7)))
     member = join(cluster, batch_records=5, batches_outstanding=1, takes=False)
 
@@ -134,12 +137,12 @@ def test_the_lag_and_the_count_of_partitions_are_known(cluster: Cluster, join: "
 
 
 def test_a_partition_moves_only_after_its_handover_and_what_that_published_is_there(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     first = join(cluster, "a")
     results: list[object] = []
 
-    def finish(partitions: "Sequence[int]") -> None:
+    def finish(partitions: Sequence[int]) -> None:
         for partition in partitions:
             until(lambda: not second.saw("assigned"), "nothing to be given away yet", 1)
             results.append(first.publish_for(partition, 5))
@@ -156,11 +159,11 @@ def test_a_partition_moves_only_after_its_handover_and_what_that_published_is_th
     assert len(second.restored[moved].known) == 1
 
 
-def test_a_handover_that_never_ends_is_given_up_after_its_time(cluster: Cluster, join: "Join") -> None:
+def test_a_handover_that_never_ends_is_given_up_after_its_time(cluster: Cluster, join: Join) -> None:
     never = threading.Event()
     first = join(cluster, "a", handover=0.2, handover_margin=0.1)
 
-    def wait_for_ever(_: "Sequence[int]") -> None:
+    def wait_for_ever(_: Sequence[int]) -> None:
         never.wait(30)
 
     first.handover = wait_for_ever
@@ -175,11 +178,11 @@ def test_a_handover_that_never_ends_is_given_up_after_its_time(cluster: Cluster,
     assert not cluster.outcomes(moved)
 
 
-def test_closing_hands_over_everything_through_the_publisher(cluster: Cluster, join: "Join") -> None:
+def test_closing_hands_over_everything_through_the_publisher(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
     results: list[object] = []
 
-    def finish(_: "Sequence[int]") -> None:
+    def finish(_: Sequence[int]) -> None:
         outcomes = [outcome_for(0, 1), outcome_for(1, 1)]
         results.append(member.publish(transaction_of(outcomes, {0: Commit(2, ""), 1: Commit(2, "")})))
 
@@ -192,7 +195,7 @@ def test_closing_hands_over_everything_through_the_publisher(cluster: Cluster, j
     assert member.owns()
 
 
-def test_after_a_close_another_member_has_everything_at_once(cluster: Cluster, join: "Join") -> None:
+def test_after_a_close_another_member_has_everything_at_once(cluster: Cluster, join: Join) -> None:
     first = join(cluster, "a")
     second = join(cluster, "b", owns=None)
     until(lambda: len(second.consumer.partitions) == 1, "its share")
@@ -203,7 +206,7 @@ def test_after_a_close_another_member_has_everything_at_once(cluster: Cluster, j
 
 
 def test_a_member_that_was_put_out_loses_its_partitions_without_a_handover_and_comes_back(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
 
@@ -217,7 +220,7 @@ def test_a_member_that_was_put_out_loses_its_partitions_without_a_handover_and_c
 
 
 def test_the_fence_is_ahead_while_the_broker_answers_and_shut_when_the_member_is_out(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     outside = Member(cluster, cluster.options("never-joined"))
     member = join(cluster)
@@ -233,7 +236,7 @@ def test_the_fence_is_ahead_while_the_broker_answers_and_shut_when_the_member_is
     assert fences == [float("-inf")]
 
 
-def test_a_static_member_id_that_another_process_takes_ends_this_one(cluster: Cluster, join: "Join") -> None:
+def test_a_static_member_id_that_another_process_takes_ends_this_one(cluster: Cluster, join: Join) -> None:
     first = join(cluster, "a", instance_id="pod-0")
 
     second = join(cluster, "b", owns=None, instance_id="pod-0")
@@ -247,7 +250,7 @@ def test_a_static_member_id_that_another_process_takes_ends_this_one(cluster: Cl
 
 @pytest.mark.kafka
 def test_a_membership_that_ends_within_a_rebalance_is_a_loss_though_kafka_python_tells_of_none(
-    real_cluster: RealCluster, join: "Join"
+    real_cluster: RealCluster, join: Join
 ) -> None:
     """
     The member joins again with what it believes to own, and may be given it: to kafka-python nothing has changed.
@@ -285,7 +288,7 @@ def test_a_membership_that_ends_within_a_rebalance_is_a_loss_though_kafka_python
 
 @pytest.mark.kafka
 def test_an_offset_out_of_range_is_told_and_goes_on_from_the_earliest(
-    real_cluster: RealCluster, join: "Join"
+    real_cluster: RealCluster, join: Join
 ) -> None:
     real_cluster.produce(0, *(b"%d" % number for number in range(10)))
     member = join(real_cluster, begins=False)
@@ -299,7 +302,7 @@ def test_an_offset_out_of_range_is_told_and_goes_on_from_the_earliest(
 
 
 @pytest.mark.kafka
-def test_a_count_of_partitions_that_changes_is_noticed(real_cluster: RealCluster, join: "Join") -> None:
+def test_a_count_of_partitions_that_changes_is_noticed(real_cluster: RealCluster, join: Join) -> None:
     member = join(real_cluster, consumer={"metadata_max_age_ms": 500})
     until(lambda: member.consumer.partition_count() == 2, "the count")
 

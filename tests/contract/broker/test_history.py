@@ -1,22 +1,25 @@
 # What Kafka tells a person who asks: outcomes, the newest first, and commands that have none yet.
 
+from __future__ import annotations
+
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from kafka import KafkaProducer
 
-from tests.contract.broker.conftest import Join
-from tests.contract.broker.rig import KAFKA_AWAY, RealCluster, outcome_for, transaction_of, until
+from tests.contract.broker.rig import KAFKA_AWAY, outcome_for, transaction_of, until
 from worker.broker.history import FIRST_STEP, History
 from worker.domain.effects import Commit
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from tests.contract.broker.conftest import Join
+    from tests.contract.broker.rig import RealCluster
     from worker.broker.history import Found
 
 pytestmark = pytest.mark.kafka
@@ -49,7 +52,7 @@ def everything(_: bytes) -> bool:
     return True
 
 
-def values(found: "Iterable[Found]") -> list[bytes]:
+def values(found: Iterable[Found]) -> list[bytes]:
     return [each.value for each in found]
 
 

@@ -1,5 +1,7 @@
 # What we believe of kafka-python where we reach behind its public face: an upgrade that changes it fails here.
 
+from __future__ import annotations
+
 import threading
 import time
 from concurrent.futures import Future
@@ -17,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.contract.broker.conftest import Join
-    from worker.demo.kafka import EmbeddedKafka
+    from worker.testing.demo.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def consumer(real_cluster: RealCluster) -> "Iterator[KafkaConsumer]":
+def consumer(real_cluster: RealCluster) -> Iterator[KafkaConsumer]:
     made = KafkaConsumer(
         **{
             **consumer_arguments(real_cluster.options("a")),
@@ -36,7 +38,7 @@ def consumer(real_cluster: RealCluster) -> "Iterator[KafkaConsumer]":
 
 
 @pytest.fixture
-def producer(real_cluster: RealCluster) -> "Iterator[KafkaProducer]":
+def producer(real_cluster: RealCluster) -> Iterator[KafkaProducer]:
     made = KafkaProducer(**producer_arguments(real_cluster.options("a")))
     made.init_transactions()
     yield made
@@ -69,7 +71,7 @@ def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(
 
 
 def test_heartbeats_that_nobody_answers_shut_the_fence_though_kafka_python_goes_on_counting_them(
-    own_kafka: "EmbeddedKafka", join: "Join"
+    own_kafka: EmbeddedKafka, join: Join
 ) -> None:
     cluster = RealCluster(own_kafka.bootstrap_servers)
     member = join(cluster, session_timeout=3.0, fence_margin=0.5)
@@ -91,7 +93,7 @@ def test_heartbeats_that_nobody_answers_shut_the_fence_though_kafka_python_goes_
 
 
 def test_an_answer_that_the_member_is_out_is_told_before_kafka_python_acts_on_it(
-    real_cluster: RealCluster, join: "Join"
+    real_cluster: RealCluster, join: Join
 ) -> None:
     member = join(real_cluster)
     coordinator: Any = member.consumer._consumer._coordinator
@@ -123,7 +125,7 @@ def test_a_join_that_ended_between_two_polls_is_finished(
     real_cluster: RealCluster, consumer: KafkaConsumer
 ) -> None:
     """
-    As when metadata arrives while the group is joined: without the mend this consumer would never own anything again.
+    As when metadata arrives while the group is joined: without the remedy this consumer would never own anything again.
     """
     consumer.subscribe([f"commands{real_cluster.tag}"])
     until(lambda: polled(consumer) and consumer.assignment(), "the assignment")
@@ -143,7 +145,7 @@ def test_a_join_that_ended_between_two_polls_is_finished(
     assert consumer.group_metadata().state == "<stable>"
 
 
-def test_parked_records_are_forgotten_without_the_mend(
+def test_parked_records_are_forgotten_without_the_remedy(
     real_cluster: RealCluster, consumer: KafkaConsumer
 ) -> None:
     first, second = (TopicPartition(f"commands{real_cluster.tag}", partition) for partition in (0, 1))
@@ -240,7 +242,7 @@ def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
 
 
 def test_a_producer_can_be_discarded_in_the_middle_of_a_transaction_while_the_broker_hangs(
-    own_kafka: "EmbeddedKafka",
+    own_kafka: EmbeddedKafka,
 ) -> None:
     cluster = RealCluster(own_kafka.bootstrap_servers)
     producer = KafkaProducer(**producer_arguments(cluster.options("a")))

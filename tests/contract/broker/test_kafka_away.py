@@ -1,5 +1,7 @@
 # Kafka hangs, dies and comes back: nothing is published twice, nothing is lost, and nobody has to be restarted.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,15 +11,17 @@ from tests.conftest import _started_broker
 from tests.contract.broker.rig import Member, RealCluster, outcome_for, transaction_of, until
 from worker.broker import internals
 from worker.broker.publisher import Publisher
-from worker.domain.effects import Commit, Transaction
-from worker.domain.publishing import Aborted, Published, PublishResult
+from worker.domain.effects import Commit
+from worker.domain.publishing import Aborted, Published
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.contract.broker.conftest import Join
-    from worker.demo.kafka import EmbeddedKafka
+    from worker.domain.effects import Transaction
+    from worker.domain.publishing import PublishResult
+    from worker.testing.demo.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
 
@@ -26,7 +30,7 @@ SHORT = {"request_timeout_ms": 1500, "delivery_timeout_ms": 3000, "max_block_ms"
 
 
 @pytest.fixture(scope="module")
-def own_kafka() -> "Iterator[EmbeddedKafka]":
+def own_kafka() -> Iterator[EmbeddedKafka]:
     """
     One broker for these tests. Each leaves it running.
     """
@@ -36,7 +40,7 @@ def own_kafka() -> "Iterator[EmbeddedKafka]":
 
 
 @pytest.fixture
-def own_cluster(own_kafka: "EmbeddedKafka") -> "Iterator[RealCluster]":
+def own_cluster(own_kafka: EmbeddedKafka) -> Iterator[RealCluster]:
     made = RealCluster(own_kafka.bootstrap_servers)
     yield made
     made.close()
@@ -55,7 +59,7 @@ def publish_until_published(member: Member, transaction: Transaction) -> list[Pu
 
 
 def test_a_consumer_outlives_a_kafka_that_dies_and_comes_back(
-    own_kafka: "EmbeddedKafka", own_cluster: RealCluster, join: "Join"
+    own_kafka: EmbeddedKafka, own_cluster: RealCluster, join: Join
 ) -> None:
     own_cluster.produce(0, b"before")
     member = join(own_cluster)
@@ -77,7 +81,7 @@ def own_cluster_is_unreachable(member: Member) -> bool:
 
 
 def test_a_consumer_starts_before_kafka_does(
-    own_kafka: "EmbeddedKafka", own_cluster: RealCluster, members: list[Member]
+    own_kafka: EmbeddedKafka, own_cluster: RealCluster, members: list[Member]
 ) -> None:
     own_kafka.kill()
     member = Member(own_cluster, own_cluster.options("early", common={"bootstrap_timeout_ms": 300}))
@@ -92,7 +96,7 @@ def test_a_consumer_starts_before_kafka_does(
 
 
 def test_a_publisher_says_when_kafka_cannot_be_reached_at_its_start(
-    own_kafka: "EmbeddedKafka", own_cluster: RealCluster, members: list[Member]
+    own_kafka: EmbeddedKafka, own_cluster: RealCluster, members: list[Member]
 ) -> None:
     own_kafka.kill()
     member = Member(own_cluster, own_cluster.options("early", common={"bootstrap_timeout_ms": 300}))
@@ -105,7 +109,7 @@ def test_a_publisher_says_when_kafka_cannot_be_reached_at_its_start(
 
 
 def test_results_are_kept_and_go_when_a_dead_kafka_is_back(
-    own_kafka: "EmbeddedKafka", own_cluster: RealCluster, join: "Join"
+    own_kafka: EmbeddedKafka, own_cluster: RealCluster, join: Join
 ) -> None:
     member = join(own_cluster, producer=SHORT, publish_timeout=3.0)
     own_kafka.kill()
@@ -122,7 +126,7 @@ def test_results_are_kept_and_go_when_a_dead_kafka_is_back(
 
 
 def test_a_kafka_that_hangs_before_the_commit_leaves_one_outcome(
-    own_kafka: "EmbeddedKafka", own_cluster: RealCluster, join: "Join"
+    own_kafka: EmbeddedKafka, own_cluster: RealCluster, join: Join
 ) -> None:
     member = join(own_cluster, producer=SHORT, publish_timeout=3.0)
     member.publish_for(0, 0)
@@ -141,7 +145,7 @@ def test_a_kafka_that_hangs_before_the_commit_leaves_one_outcome(
 @pytest.mark.parametrize("arrives", [True, False], ids=["committed", "not committed"])
 def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     own_cluster: RealCluster,
-    join: "Join",
+    join: Join,
     monkeypatch: pytest.MonkeyPatch,
     error: type[Exception],
     *,
@@ -191,7 +195,7 @@ class _LostAnswer(internals.Pending):
 
 
 def test_a_transaction_that_the_broker_ended_for_its_age_is_no_other_process(
-    own_cluster: RealCluster, join: "Join", monkeypatch: pytest.MonkeyPatch
+    own_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     Both look the same to a producer. This one must go on, and its results must go again.
@@ -215,7 +219,7 @@ def test_a_transaction_that_the_broker_ended_for_its_age_is_no_other_process(
 
 
 def test_closing_ends_though_kafka_hangs(
-    own_kafka: "EmbeddedKafka", own_cluster: RealCluster, join: "Join"
+    own_kafka: EmbeddedKafka, own_cluster: RealCluster, join: Join
 ) -> None:
     member = join(own_cluster, producer=SHORT, publish_timeout=2.0, handover=0.5)
     own_kafka.pause()

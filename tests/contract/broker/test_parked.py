@@ -1,5 +1,7 @@
 # What kafka-python does to records that a poll left over when their partition is paused, and what we do about it.
 
+from __future__ import annotations
+
 import time
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ BRIEFLY = 1.0
 @pytest.mark.kafka
 @pytest.mark.parametrize("released", [True, False], ids=["released", "as kafka-python leaves them"])
 def test_records_left_over_of_a_paused_partition_come_after_it_was_resumed(
-    kafka: "Cluster", make_topic: "Callable[..., str]", *, released: bool
+    kafka: Cluster, make_topic: Callable[..., str], *, released: bool
 ) -> None:
     """
     The second case is kafka-python's own: when it no longer fails to deliver them, our function has become needless.
@@ -46,7 +48,7 @@ def test_records_left_over_of_a_paused_partition_come_after_it_was_resumed(
     assert (seen == RECORDS) is released
 
 
-def _produce(kafka: "Cluster", topic: str) -> None:
+def _produce(kafka: Cluster, topic: str) -> None:
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
     for number in range(RECORDS):
         for partition in (0, 1):

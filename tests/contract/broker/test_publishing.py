@@ -1,11 +1,13 @@
 # A transaction holds outcomes, dead letters and offsets together, or nothing of it is ever seen.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from tests.contract.broker.rig import Cluster, Member, RealCluster, outcome_for, record, transaction_of, until
+from tests.contract.broker.rig import Member, RealCluster, outcome_for, record, transaction_of, until
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.effects import Commit
 from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
@@ -13,10 +15,11 @@ from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published
 if TYPE_CHECKING:
     from tests.conftest import Cluster as Running
     from tests.contract.broker.conftest import Join
+    from tests.contract.broker.rig import Cluster
 
 
 def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
     letter = DeadLetter(record(0, 6, b"{", key=b"room"), "commands", "commands-0-6", "bad_json", "no JSON")
@@ -36,7 +39,7 @@ def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(
 
 
 def test_an_outcome_keeps_the_partition_and_the_key_of_its_command_and_carries_its_headers(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
 
@@ -55,7 +58,7 @@ def test_an_outcome_keeps_the_partition_and_the_key_of_its_command_and_carries_i
     assert msgspec.json.decode(traced.value or b"")["outcome_id"] == "commands-1-4"
 
 
-def test_cloudevents_headers_are_there_only_by_the_setting(cluster: Cluster, join: "Join") -> None:
+def test_cloudevents_headers_are_there_only_by_the_setting(cluster: Cluster, join: Join) -> None:
     member = join(cluster, cloudevents_headers=True)
 
     member.publish_for(0, 1)
@@ -66,7 +69,7 @@ def test_cloudevents_headers_are_there_only_by_the_setting(cluster: Cluster, joi
     assert headers["ce_type"] == b"moderation.command.succeeded"
 
 
-def test_offsets_alone_can_be_committed(cluster: Cluster, join: "Join") -> None:
+def test_offsets_alone_can_be_committed(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
 
     result = member.publish(transaction_of([], {0: Commit(4, "Zg==")}))
@@ -75,7 +78,7 @@ def test_offsets_alone_can_be_committed(cluster: Cluster, join: "Join") -> None:
     assert cluster.committed(0) == (4, "Zg==")
 
 
-def test_nothing_is_published_for_a_partition_that_is_not_owned(cluster: Cluster, join: "Join") -> None:
+def test_nothing_is_published_for_a_partition_that_is_not_owned(cluster: Cluster, join: Join) -> None:
     join(cluster, "a")
     other = Member(cluster, cluster.options("b"))
     other.publisher.start()
@@ -89,7 +92,7 @@ def test_nothing_is_published_for_a_partition_that_is_not_owned(cluster: Cluster
 
 
 def test_a_result_from_an_earlier_ownership_is_not_published_in_the_next(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     """
     In between another process may have redone it. The broker would not notice: the member's generation is a valid one.
@@ -113,7 +116,7 @@ def test_a_result_from_an_earlier_ownership_is_not_published_in_the_next(
 
 
 def test_results_of_an_aborted_transaction_can_be_sent_again_for_what_is_still_owned(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     first = join(cluster, "a")
     join(cluster, "b", owns=None)
@@ -131,7 +134,7 @@ def test_results_of_an_aborted_transaction_can_be_sent_again_for_what_is_still_o
 
 
 def test_metadata_that_the_broker_refuses_aborts_and_the_next_transaction_passes(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
     outcomes = [outcome_for(0, 1), outcome_for(1, 1)]
@@ -144,7 +147,7 @@ def test_metadata_that_the_broker_refuses_aborts_and_the_next_transaction_passes
     assert (len(cluster.outcomes(0)), len(cluster.outcomes(1))) == (1, 1)
 
 
-def test_a_record_that_is_too_large_is_named_and_the_others_can_go(cluster: Cluster, join: "Join") -> None:
+def test_a_record_that_is_too_large_is_named_and_the_others_can_go(cluster: Cluster, join: Join) -> None:
     member = join(cluster, record_bytes=20_000)
     large = outcome_for(0, 2, metadata={"x": "y" * 30_000})
 
@@ -156,7 +159,7 @@ def test_a_record_that_is_too_large_is_named_and_the_others_can_go(cluster: Clus
     assert len(cluster.outcomes(0)) == 1
 
 
-def test_a_dead_letter_that_is_too_large_is_cut_down_and_goes(cluster: Cluster, join: "Join") -> None:
+def test_a_dead_letter_that_is_too_large_is_cut_down_and_goes(cluster: Cluster, join: Join) -> None:
     member = join(cluster, record_bytes=20_000)
     huge = DeadLetter(
         record(0, 1, b"z" * 30_000, key=b"room"), "commands", "commands-0-1", "too_large", "too large"
@@ -170,7 +173,7 @@ def test_a_dead_letter_that_is_too_large_is_cut_down_and_goes(cluster: Cluster, 
     assert dict(letter.headers)["x-value-omitted"] == b"30000"
 
 
-def test_a_second_process_of_the_same_name_fences_the_first(cluster: Cluster, join: "Join") -> None:
+def test_a_second_process_of_the_same_name_fences_the_first(cluster: Cluster, join: Join) -> None:
     first = join(cluster, "same")
     second = Member(cluster, cluster.options("same"))
     second.publisher.start()
@@ -182,7 +185,7 @@ def test_a_second_process_of_the_same_name_fences_the_first(cluster: Cluster, jo
     assert not cluster.outcomes(0)
 
 
-def test_only_one_transaction_at_a_time(cluster: Cluster, join: "Join") -> None:
+def test_only_one_transaction_at_a_time(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
 
     first = member.publishing(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
@@ -193,7 +196,7 @@ def test_only_one_transaction_at_a_time(cluster: Cluster, join: "Join") -> None:
 
 
 @pytest.mark.kafka
-def test_a_record_that_only_the_broker_refuses_is_named_too(kafka: "Running", join: "Join") -> None:
+def test_a_record_that_only_the_broker_refuses_is_named_too(kafka: Running, join: Join) -> None:
     cluster = RealCluster(
         kafka.bootstrap_servers, configs={"max.message.bytes": "10000", "compression.type": "producer"}
     )
@@ -213,7 +216,7 @@ def test_a_record_that_only_the_broker_refuses_is_named_too(kafka: "Running", jo
 
 @pytest.mark.kafka
 def test_a_zombie_with_the_identity_of_an_older_generation_publishes_nothing(
-    real_cluster: RealCluster, join: "Join", members: list[Member]
+    real_cluster: RealCluster, join: Join, members: list[Member]
 ) -> None:
     """
     The broker's own check: even when the process has not noticed anything.

@@ -1,5 +1,7 @@
 # What a new owner of a partition is told: where to begin, what is done above it, and the command ids of its outcomes.
 
+from __future__ import annotations
+
 import json
 import threading
 import time
@@ -11,7 +13,6 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from tests.contract.broker.rig import (
-    Cluster,
     Member,
     RealCluster,
     outcome_for,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.contract.broker.conftest import Join
+    from tests.contract.broker.rig import (
+        Cluster,
+    )
 
 ABSENT = "127.0.0.1:1"
 """Nobody listens there."""
@@ -38,7 +42,7 @@ def ids(member: Member, partition: int) -> list[str]:
     return [json.loads(known.command_id)["command_id"] for known in member.restorer.restore(partition).known]
 
 
-def publish_each(member: Member, partition: int, offsets: "range") -> None:
+def publish_each(member: Member, partition: int, offsets: range) -> None:
     """
     One transaction for each outcome, so that a marker stands behind each.
     """
@@ -46,7 +50,7 @@ def publish_each(member: Member, partition: int, offsets: "range") -> None:
         member.publish_for(partition, offset)
 
 
-def test_the_committed_position_and_its_bitmap_come_back(cluster: Cluster, join: "Join") -> None:
+def test_the_committed_position_and_its_bitmap_come_back(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
     member.publish(transaction_of([outcome_for(0, 3)], {0: Commit(5, "Zm9v")}))
 
@@ -56,7 +60,7 @@ def test_the_committed_position_and_its_bitmap_come_back(cluster: Cluster, join:
 
 
 def test_the_outcomes_come_back_oldest_first_and_only_the_partitions_own(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
     publish_each(member, 0, range(3))
@@ -66,7 +70,7 @@ def test_the_outcomes_come_back_oldest_first_and_only_the_partitions_own(
 
 
 def test_records_are_counted_and_not_offsets_so_markers_do_not_shorten_the_memory(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster, restore_records=10)
     publish_each(member, 0, range(25))
@@ -74,7 +78,7 @@ def test_records_are_counted_and_not_offsets_so_markers_do_not_shorten_the_memor
     assert ids(member, 0) == [f"id-0-{offset}" for offset in range(15, 25)]
 
 
-def test_what_is_older_than_the_window_is_not_told(cluster: Cluster, join: "Join") -> None:
+def test_what_is_older_than_the_window_is_not_told(cluster: Cluster, join: Join) -> None:
     member = join(cluster, restore_window=0.5)
     member.publish_for(0, 1)
     until(lambda: not ids(member, 0), "the outcome to be too old")
@@ -85,7 +89,7 @@ def test_what_is_older_than_the_window_is_not_told(cluster: Cluster, join: "Join
 
 @pytest.mark.parametrize(("start", "position"), [("earliest", 0), ("latest", 3)])
 def test_without_a_committed_offset_the_setting_decides(
-    cluster: Cluster, join: "Join", start: str, position: int
+    cluster: Cluster, join: Join, start: str, position: int
 ) -> None:
     cluster.produce(0, b"a", b"b", b"c")
     member = join(cluster, start=start)
@@ -95,7 +99,7 @@ def test_without_a_committed_offset_the_setting_decides(
     assert (restored.position, restored.metadata, restored.fresh) == (position, "", True)
 
 
-def test_a_start_in_time_begins_with_the_first_record_since(cluster: Cluster, join: "Join") -> None:
+def test_a_start_in_time_begins_with_the_first_record_since(cluster: Cluster, join: Join) -> None:
     cluster.produce(0, b"before")
     pause = threading.Event()
     pause.wait(0.02)
@@ -110,7 +114,7 @@ def test_a_start_in_time_begins_with_the_first_record_since(cluster: Cluster, jo
 
 @pytest.mark.kafka
 def test_a_start_without_a_committed_offset_says_how_many_records_and_how_old(
-    real_cluster: RealCluster, join: "Join"
+    real_cluster: RealCluster, join: Join
 ) -> None:
     real_cluster.produce(0, b"a", b"b", b"c")
     member = join(real_cluster, begins=False)
@@ -128,7 +132,7 @@ def test_a_start_without_a_committed_offset_says_how_many_records_and_how_old(
 
 @pytest.mark.kafka
 def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
-    real_cluster: RealCluster, join: "Join"
+    real_cluster: RealCluster, join: Join
 ) -> None:
     """
     The outcome stands above the dead owner's open transaction: a read_committed end of the topic is below it.
@@ -146,7 +150,7 @@ def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
 
 @pytest.mark.kafka
 def test_what_is_committed_while_a_partition_is_restored_is_below_its_position_only_if_its_id_is_known(
-    real_cluster: RealCluster, join: "Join", monkeypatch: pytest.MonkeyPatch
+    real_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     The outcomes are read after the offset: else an offset could stand above an outcome that nobody remembers.
@@ -169,7 +173,7 @@ def test_what_is_committed_while_a_partition_is_restored_is_below_its_position_o
 
 @pytest.mark.kafka
 def test_what_a_dead_owner_did_not_commit_is_not_known_and_its_offset_does_not_count(
-    real_cluster: RealCluster, join: "Join", members: list[Member]
+    real_cluster: RealCluster, join: Join, members: list[Member]
 ) -> None:
     first = join(real_cluster, "a")
     first.publish_for(0, 1)
@@ -186,7 +190,7 @@ def test_what_a_dead_owner_did_not_commit_is_not_known_and_its_offset_does_not_c
 
 @pytest.mark.kafka
 def test_a_successor_of_the_same_name_need_not_wait_for_the_transaction_to_time_out(
-    real_cluster: RealCluster, join: "Join"
+    real_cluster: RealCluster, join: Join
 ) -> None:
     options = real_cluster.options("same")
     with open_transaction(real_cluster, options.transactional_id, timeout=60.0):
@@ -201,7 +205,7 @@ def test_a_successor_of_the_same_name_need_not_wait_for_the_transaction_to_time_
 
 @pytest.mark.kafka
 def test_a_transaction_that_hangs_is_an_error_and_not_a_shorter_memory(
-    real_cluster: RealCluster, join: "Join"
+    real_cluster: RealCluster, join: Join
 ) -> None:
     member = join(real_cluster, begins=False, transaction_timeout=0.1)
     member.restorer._options = real_cluster.options("a", transaction_timeout=-14.0)
@@ -213,7 +217,7 @@ def test_a_transaction_that_hangs_is_an_error_and_not_a_shorter_memory(
 
 
 @pytest.mark.kafka
-def test_an_aborted_tail_does_not_keep_a_restoration_waiting(real_cluster: RealCluster, join: "Join") -> None:
+def test_an_aborted_tail_does_not_keep_a_restoration_waiting(real_cluster: RealCluster, join: Join) -> None:
     member = join(real_cluster)
     member.publish_for(0, 1)
     with open_transaction(real_cluster, "aborting", timeout=60.0) as producer:
@@ -223,7 +227,7 @@ def test_an_aborted_tail_does_not_keep_a_restoration_waiting(real_cluster: RealC
 
 
 def test_when_kafka_cannot_be_reached_that_is_an_error_that_can_be_tried_again(
-    cluster: Cluster, join: "Join"
+    cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
     if isinstance(cluster, RealCluster):
@@ -241,9 +245,7 @@ def test_when_kafka_cannot_be_reached_that_is_an_error_that_can_be_tried_again(
 
 
 @contextmanager
-def open_transaction(
-    cluster: RealCluster, transactional_id: str, timeout: float
-) -> "Iterator[KafkaProducer]":
+def open_transaction(cluster: RealCluster, transactional_id: str, timeout: float) -> Iterator[KafkaProducer]:
     """
     A process that has written an outcome into partition 0, has not committed, and does nothing more.
     """

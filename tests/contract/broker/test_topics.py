@@ -1,5 +1,7 @@
 # Topics on a real Kafka: looked at, judged and made.
 
+from __future__ import annotations
+
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def fresh(kafka: "Running") -> "KafkaOptions":
+def fresh(kafka: Running) -> KafkaOptions:
     """
     Options whose topics do not exist yet.
     """
@@ -34,13 +36,13 @@ def fresh(kafka: "Running") -> "KafkaOptions":
 
 
 @pytest.fixture
-def admin(kafka: "Running") -> "Iterator[KafkaAdminClient]":
+def admin(kafka: Running) -> Iterator[KafkaAdminClient]:
     made = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     yield made
     made.close()
 
 
-def test_topics_that_do_not_exist_are_reported_and_can_be_made(fresh: "KafkaOptions") -> None:
+def test_topics_that_do_not_exist_are_reported_and_can_be_made(fresh: KafkaOptions) -> None:
     before = problems(inspect(fresh), fresh, dedupe_window=3600.0)
 
     made = create_missing(fresh, partitions=4, replication=1, retention=7200.0)
@@ -58,7 +60,7 @@ def test_topics_that_do_not_exist_are_reported_and_can_be_made(fresh: "KafkaOpti
 
 
 def test_what_exists_is_left_alone_and_outcomes_get_as_many_partitions_as_commands_have(
-    fresh: "KafkaOptions", admin: KafkaAdminClient
+    fresh: KafkaOptions, admin: KafkaAdminClient
 ) -> None:
     admin.create_topics(
         {fresh.command_topic: {"num_partitions": 5, "replication_factor": 1}}, wait_for_metadata=True
@@ -74,7 +76,7 @@ def test_what_exists_is_left_alone_and_outcomes_get_as_many_partitions_as_comman
     assert report.outcome.partitions == 5
 
 
-def test_what_is_wrong_with_real_topics_is_seen(fresh: "KafkaOptions", admin: KafkaAdminClient) -> None:
+def test_what_is_wrong_with_real_topics_is_seen(fresh: KafkaOptions, admin: KafkaAdminClient) -> None:
     bad = {"cleanup.policy": "compact", "retention.ms": "60000", "max.message.bytes": "5000"}
     admin.create_topics(
         {
@@ -106,6 +108,6 @@ def test_a_kafka_that_is_not_there_is_an_error_that_says_so() -> None:
         create_missing(nowhere, partitions=1, replication=1)
 
 
-def test_a_replication_that_the_cluster_cannot_do_is_an_error(fresh: "KafkaOptions") -> None:
+def test_a_replication_that_the_cluster_cannot_do_is_an_error(fresh: KafkaOptions) -> None:
     with pytest.raises(BrokerError, match="cannot be made"):
         create_missing(fresh, partitions=1, replication=9)

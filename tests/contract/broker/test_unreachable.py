@@ -1,15 +1,19 @@
 # Kafka cannot be reached: it is given up in time, and told why. No Kafka is needed, only a port.
 
+from __future__ import annotations
+
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import KafkaAdminClient, errors
 
 from worker.broker import internals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 SILENT = 0.3
 """Seconds for which kafka-python tries, and then as long again for a handshake that has begun."""

@@ -1,6 +1,8 @@
 # The client over real sockets and over the fake wire, on both event loops: one suite for all.
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,11 +11,14 @@ import pytest
 
 from tests.contract.tencent.journey import Naps
 from tests.contract.tencent.scripted import ScriptedServer, closed_port
-from tests.fakes.tencent import NO_CONNECTION, FakeWire, Reply, Seen, an_app, in_turn
+from tests.fakes.tencent import NO_CONNECTION, FakeWire, an_app, in_turn
 from worker.tencent.client import Client
 from worker.tencent.options import HttpOptions
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.fakes.tencent import Reply, Seen
     from worker.domain.effects import Notice
 
 SHORT = HttpOptions(timeout=0.25)
@@ -36,7 +41,7 @@ class Rig:
     client: Client
     naps: Naps
     seen: list[Seen]
-    notices: "list[Notice]" = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     server: ScriptedServer | None = None
 
 

@@ -1,5 +1,7 @@
 # A Flight for the tests: it decides what it was told to decide, and keeps what it was told.
 
+from __future__ import annotations
+
 import asyncio
 import dataclasses
 from dataclasses import dataclass, field
@@ -35,10 +37,10 @@ class Journey:
 
     retries: int = 0
     send: Send = FIRST
-    may: "Callable[[], bool]" = lambda: True
+    may: Callable[[], bool] = lambda: True
     permits: asyncio.Event = field(default_factory=asyncio.Event)
-    tries: "list[Try]" = field(default_factory=list)
-    told: "list[str]" = field(default_factory=list)
+    tries: list[Try] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.permits.set()
@@ -46,7 +48,7 @@ class Journey:
     def may_send(self) -> bool:
         return self.may()
 
-    def tried(self, try_: "Try") -> None:
+    def tried(self, try_: Try) -> None:
         self.tries.append(try_)
         self.told.append("tried")
 
@@ -74,7 +76,7 @@ class Naps:
         self.lengths.append(seconds)
 
 
-async def until(condition: "Callable[[], bool]") -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """
     Let everything else run until ``condition`` holds; a bound makes sure that a test can fail.
     """

@@ -2,15 +2,21 @@
 #
 # It speaks HTTP by hand, because an HTTP library would refuse to misbehave. It judges nothing but the shape of a request.
 
+from __future__ import annotations
+
 import asyncio
 import socket
-import ssl
 import struct
 from contextlib import suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.fakes.tencent import Reply, Script, Seen
+from tests.fakes.tencent import Seen
+
+if TYPE_CHECKING:
+    import ssl
+
+    from tests.fakes.tencent import Reply, Script
 
 ABORT = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends a reset
 

@@ -1,5 +1,7 @@
 # What the client promises whatever is at the other end: real sockets and the fake wire must both keep it.
 
+from __future__ import annotations
+
 import asyncio
 import time
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ BUSY = answer(10002, "server internal error")
 BAD_SIGNATURE = answer(70003, "signature check failed")
 
 
-async def test_a_call_that_takes_effect_is_done_in_one_try(build: "Build") -> None:
+async def test_a_call_that_takes_effect_is_done_in_one_try(build: Build) -> None:
     rig = await build(answer(0, request_id="r-1"))
     journey = Journey()
 
@@ -36,7 +38,7 @@ async def test_a_call_that_takes_effect_is_done_in_one_try(build: "Build") -> No
     assert journey.told == ["tried"]
 
 
-async def test_the_request_carries_the_body_and_who_asks(build: "Build") -> None:
+async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
     rig = await build(OK)
 
     await rig.client.call(FIRST, Journey())
@@ -75,7 +77,7 @@ async def test_the_request_carries_the_body_and_who_asks(build: "Build") -> None
     ids=lambda value: value if isinstance(value, str) else None,
 )
 async def test_every_end_of_a_request_has_one_meaning(
-    build: "Build", reply: Reply, verdict: Verdict, error: str | None, end_unknown: bool
+    build: Build, reply: Reply, verdict: Verdict, error: str | None, end_unknown: bool
 ) -> None:
     rig = await build(reply)
     journey = Journey()
@@ -87,7 +89,7 @@ async def test_every_end_of_a_request_has_one_meaning(
     assert rig.notices == []
 
 
-async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: "Build") -> None:
+async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: Build) -> None:
     rig = await build(HANG, options=SHORT)
 
     last = await rig.client.call(FIRST, Journey())
@@ -96,7 +98,7 @@ async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: 
     assert last.ended_at - last.sent_at == pytest.approx(SHORT.timeout, abs=0.2)
 
 
-async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_permit(build: "Build") -> None:
+async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_permit(build: Build) -> None:
     rig = await build(BUSY, RESET, OK)
     journey = Journey(retries=5)
 
@@ -108,7 +110,7 @@ async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_perm
     assert len({seen.query["random"] for seen in rig.seen}) == 3
 
 
-async def test_every_try_is_told_before_anything_else_is_decided(build: "Build") -> None:
+async def test_every_try_is_told_before_anything_else_is_decided(build: Build) -> None:
     rig = await build(BUSY, OK)
     journey = Journey(retries=1)
 
@@ -117,7 +119,7 @@ async def test_every_try_is_told_before_anything_else_is_decided(build: "Build")
     assert journey.told == ["tried", "may_retry", "permit", "tried"]
 
 
-async def test_when_the_engine_allows_no_more_tries_the_last_one_is_the_answer(build: "Build") -> None:
+async def test_when_the_engine_allows_no_more_tries_the_last_one_is_the_answer(build: Build) -> None:
     rig = await build(BUSY)
     journey = Journey(retries=2)
 
@@ -128,7 +130,7 @@ async def test_when_the_engine_allows_no_more_tries_the_last_one_is_the_answer(b
     assert last is journey.tries[-1]
 
 
-async def test_the_backoff_is_jittered_grows_and_is_capped(build: "Build") -> None:
+async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None:
     rig = await build(BUSY, options=HttpOptions(first_wait=0.5, max_wait=4.0))
 
     for _ in range(30):
@@ -140,7 +142,7 @@ async def test_the_backoff_is_jittered_grows_and_is_capped(build: "Build") -> No
     assert max(by_number[0]) < max(by_number[3])
 
 
-async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: "Build") -> None:
+async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: Build) -> None:
     rig = await build(Reply(b"", 429, (("Retry-After", "7"),)), OK)
 
     last = await rig.client.call(FIRST, journey := Journey(retries=1))
@@ -152,7 +154,7 @@ async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: "Build") ->
     assert 7.0 <= wait <= 7.0 + HttpOptions().first_wait
 
 
-async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: "Build") -> None:
+async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: Build) -> None:
     rig = await build(Reply(b"", 429, (("Retry-After", "36000"),)), OK)
 
     await rig.client.call(FIRST, Journey(retries=1))
@@ -160,7 +162,7 @@ async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: "Build") 
     assert rig.naps.lengths[0] <= HttpOptions().max_retry_after + HttpOptions().first_wait
 
 
-async def test_a_fenced_try_sends_nothing_and_says_so(build: "Build") -> None:
+async def test_a_fenced_try_sends_nothing_and_says_so(build: Build) -> None:
     rig = await build(OK)
     journey = Journey(may=lambda: False)
 
@@ -171,7 +173,7 @@ async def test_a_fenced_try_sends_nothing_and_says_so(build: "Build") -> None:
     assert rig.seen == []
 
 
-async def test_a_call_that_may_send_again_later_goes_on(build: "Build") -> None:
+async def test_a_call_that_may_send_again_later_goes_on(build: Build) -> None:
     rig = await build(OK)
     chances = iter([False, True])
 
@@ -182,7 +184,7 @@ async def test_a_call_that_may_send_again_later_goes_on(build: "Build") -> None:
     assert len(rig.seen) == 1
 
 
-async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(build: "Build") -> None:
+async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(build: Build) -> None:
     rig = await build(BUSY)
     journey = Journey(retries=3)
     journey.permits.clear()
@@ -196,7 +198,7 @@ async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(bu
     assert len(journey.tries) == len(rig.seen) == 1
 
 
-async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_effect(build: "Build") -> None:
+async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_effect(build: Build) -> None:
     rig = await build(HANG)
     journey = Journey(retries=3)
 
@@ -211,7 +213,7 @@ async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_ef
 
 
 async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_a_pause(
-    build: "Build",
+    build: Build,
 ) -> None:
     rig = await build(BAD_SIGNATURE, OK)
 
@@ -223,7 +225,7 @@ async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_
     assert [notice.event for notice in rig.notices] == ["signature.renewed"]
 
 
-async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(build: "Build") -> None:
+async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(build: Build) -> None:
     rig = await build(BAD_SIGNATURE)
 
     last = await rig.client.call(FIRST, journey := Journey(retries=9))
@@ -232,7 +234,7 @@ async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(bui
     assert [try_.verdict for try_ in journey.tries] == [Verdict.RESIGN, Verdict.FATAL]
 
 
-async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: "Build") -> None:
+async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: Build) -> None:
     rig = await build(BAD_SIGNATURE, OK, BAD_SIGNATURE, OK)
 
     verdicts = [(await rig.client.call(FIRST, Journey(retries=1))).verdict for _ in range(2)]
@@ -240,7 +242,7 @@ async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: "
     assert verdicts == [Verdict.DONE] * 2
 
 
-async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: "Build") -> None:
+async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: Build) -> None:
     rig = await build(*[BAD_SIGNATURE] * 20, OK)
     journeys = [Journey(retries=1) for _ in range(20)]
     ready = asyncio.Event()
@@ -255,7 +257,7 @@ async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: "
     assert [notice.event for notice in rig.notices] == ["signature.renewed"]
 
 
-async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: "Build") -> None:
+async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: Build) -> None:
     rig = await build(answer(70050), BAD_SIGNATURE)
 
     locked = await rig.client.call(FIRST, Journey(retries=9))
@@ -266,7 +268,7 @@ async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: "Bui
     assert rig.notices == []
 
 
-async def test_a_probe_is_signed_anew(build: "Build") -> None:
+async def test_a_probe_is_signed_anew(build: Build) -> None:
     rig = await build(OK)
 
     await rig.client.call(FIRST, Journey())
@@ -275,7 +277,7 @@ async def test_a_probe_is_signed_anew(build: "Build") -> None:
     assert [notice.event for notice in rig.notices] == ["signature.renewed"]
 
 
-async def test_texts_are_cut_and_freed_of_signatures(build: "Build") -> None:
+async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
     rig = await build(OK)
     await rig.client.call(FIRST, Journey())
     usersig = rig.seen[0].query["usersig"]

@@ -1,5 +1,7 @@
 # What becomes of connections: kept, closed at the wrong moment, spoilt, taken, given up, cancelled.
 
+from __future__ import annotations
+
 import asyncio
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_connection_is_kept_and_used_again(real: "Build") -> None:
+async def test_a_connection_is_kept_and_used_again(real: Build) -> None:
     rig = await real(OK)
 
     for _ in range(5):
@@ -36,7 +38,7 @@ async def test_a_connection_is_kept_and_used_again(real: "Build") -> None:
     assert {seen.connection for seen in rig.seen} == {1}
 
 
-async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: "Build") -> None:
+async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: Build) -> None:
     rig = await real(OK)
     assert rig.server is not None
     await rig.client.call(FIRST, Journey())
@@ -51,7 +53,7 @@ async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: "Bu
 
 
 async def test_a_connection_that_closes_just_before_the_write_is_replaced_and_counts_as_nothing(
-    real: "Build",
+    real: Build,
 ) -> None:
     rig = await real(OK)
     await rig.client.call(FIRST, Journey())
@@ -64,7 +66,7 @@ async def test_a_connection_that_closes_just_before_the_write_is_replaced_and_co
 
 
 async def test_connections_that_always_close_before_the_write_end_as_a_reset_that_sent_nothing(
-    real: "Build",
+    real: Build,
 ) -> None:
     rig = await real(OK)
 
@@ -75,7 +77,7 @@ async def test_connections_that_always_close_before_the_write_end_as_a_reset_tha
     assert rig.seen == []
 
 
-async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknown(real: "Build") -> None:
+async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknown(real: Build) -> None:
     rig = await real(OK, RESET)
     await rig.client.call(FIRST, Journey())
 
@@ -85,7 +87,7 @@ async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknow
     assert [seen.connection for seen in rig.seen] == [1, 1]
 
 
-async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(real: "Build") -> None:
+async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(real: Build) -> None:
     rig = await real(OK, answer(60002))
     assert rig.server is not None
     await rig.client.call(FIRST, Journey())
@@ -99,7 +101,7 @@ async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(r
     assert last.error_code == 60002
 
 
-async def test_a_name_that_nobody_knows_is_a_connect_error(stack: "AsyncExitStack") -> None:
+async def test_a_name_that_nobody_knows_is_a_connect_error(stack: AsyncExitStack) -> None:
     client = Client([an_app("http://nowhere.invalid")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
@@ -112,7 +114,7 @@ async def test_a_name_that_nobody_knows_is_a_connect_error(stack: "AsyncExitStac
     "options", [HttpOptions(connect_timeout=0.1), HttpOptions(timeout=0.1)], ids=["connect", "all"]
 )
 async def test_a_server_that_accepts_no_connection_is_given_up_in_time_and_was_sent_nothing(
-    stack: "AsyncExitStack", options: HttpOptions
+    stack: AsyncExitStack, options: HttpOptions
 ) -> None:
     """A TLS server that never shakes hands looks just like one that is overloaded."""
     client = Client([an_app(await _silent(stack))], options)
@@ -124,7 +126,7 @@ async def test_a_server_that_accepts_no_connection_is_given_up_in_time_and_was_s
     assert last.ended_at - last.sent_at < 1.0
 
 
-async def test_a_hanging_endpoint_takes_no_connection_from_another(real: "Build") -> None:
+async def test_a_hanging_endpoint_takes_no_connection_from_another(real: Build) -> None:
     rig = await real(HANG, OK, options=HttpOptions(max_connections=1))
     hanging = asyncio.create_task(rig.client.call(FIRST, Journey()))
     assert rig.server is not None
@@ -138,7 +140,7 @@ async def test_a_hanging_endpoint_takes_no_connection_from_another(real: "Build"
 
 
 async def test_two_hundred_requests_are_under_way_at_once_and_none_waits_for_a_connection(
-    real: "Build",
+    real: Build,
 ) -> None:
     rig = await real(HANG)
     assert rig.server is not None
@@ -154,7 +156,7 @@ async def test_two_hundred_requests_are_under_way_at_once_and_none_waits_for_a_c
 
 
 async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to_nobody(
-    stack: "AsyncExitStack",
+    stack: AsyncExitStack,
 ) -> None:
     client = Client([an_app(await _silent(stack))], HttpOptions())
     stack.push_async_callback(client.aclose)
@@ -168,7 +170,7 @@ async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to
     assert [(try_.error, try_.end_unknown) for try_ in journey.tries] == [("cancelled", False)]
 
 
-async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: "AsyncExitStack") -> None:
+async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: AsyncExitStack) -> None:
     throttled = Reply(b"", 429, (("Retry-After", "30"),))
     server = await stack.enter_async_context(ScriptedServer(in_turn(throttled)))
     client = Client([an_app(server.base_url)], HttpOptions())
@@ -185,7 +187,7 @@ async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: "
     assert "permit" not in journey.told
 
 
-async def test_a_cancelled_request_does_not_spoil_the_next(real: "Build") -> None:
+async def test_a_cancelled_request_does_not_spoil_the_next(real: Build) -> None:
     rig = await real(HANG, OK)
     assert rig.server is not None
     call = asyncio.create_task(rig.client.call(FIRST, Journey()))
@@ -199,7 +201,7 @@ async def test_a_cancelled_request_does_not_spoil_the_next(real: "Build") -> Non
     assert [seen.connection for seen in rig.seen] == [1, 2]
 
 
-async def _silent(stack: "AsyncExitStack") -> str:
+async def _silent(stack: AsyncExitStack) -> str:
     """
     The https address of a server that accepts connections and never says a word.
     """
@@ -213,7 +215,7 @@ async def _silent(stack: "AsyncExitStack") -> str:
     return f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-def _at(endpoint: str) -> "Send":
+def _at(endpoint: str) -> Send:
     return msgspec.structs.replace(FIRST, endpoint=endpoint)
 
 
@@ -226,11 +228,11 @@ def _connector(client: Client) -> aiohttp.TCPConnector:
     return session.connector
 
 
-def _kept(client: Client) -> "list[ResponseHandler]":
+def _kept(client: Client) -> list[ResponseHandler]:
     return [proto for kept in _connector(client)._conns.values() for proto, _ in kept]
 
 
-def _closing_connections(client: Client, *, times: int) -> "Callable[[], bool]":
+def _closing_connections(client: Client, *, times: int) -> Callable[[], bool]:
     """
     A fence that lets everything pass, and closes the connection that is about to be written to.
     """

@@ -1,5 +1,7 @@
 # The client against the project's own Tencent: bodies as the product makes them, signatures that are verified, a quota.
 
+from __future__ import annotations
+
 import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,9 +15,9 @@ from tests.fakes.tencent import SECRET_KEY, an_app
 from worker.domain.contract.actions import ACTIONS, MemberInfo
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Send
-from worker.simulator import App, Simulator, SimulatorConfig
 from worker.tencent.client import Client
 from worker.tencent.options import HttpOptions
+from worker.testing.simulator import App, Simulator, SimulatorConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,13 +31,13 @@ BAN = ACTIONS["group.ban_group_member"]
 
 
 @pytest.fixture
-async def tencent() -> "AsyncIterator[Simulator]":
+async def tencent() -> AsyncIterator[Simulator]:
     async with Simulator(SimulatorConfig(apps=(App(1400000001, (SECRET_KEY,)),))) as simulator:
         yield simulator
 
 
 @pytest.fixture
-async def client(tencent: Simulator) -> "AsyncIterator[Client]":
+async def client(tencent: Simulator) -> AsyncIterator[Client]:
     client = Client([an_app(tencent.url)], HttpOptions(timeout=0.5), sleep=Naps())
     yield client
     await client.aclose()
@@ -137,7 +139,7 @@ async def test_what_was_carried_out_without_an_answer_is_told_as_unknown_and_the
     assert [line.applied for line in tencent.log] == [("u1",), ("u1",)]
 
 
-async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator, tmp_path: "Path") -> None:
+async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator, tmp_path: Path) -> None:
     """The file first, as a Secret is updated; then the old key is taken out of service while calls are under way."""
     path = tmp_path / "key"
     path.write_text(SECRET_KEY)
@@ -168,7 +170,7 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
 
 
 async def test_a_key_that_is_rotated_too_early_halts_until_the_file_has_it(
-    tencent: Simulator, tmp_path: "Path"
+    tencent: Simulator, tmp_path: Path
 ) -> None:
     path = tmp_path / "key"
     path.write_text(SECRET_KEY)

@@ -1,5 +1,7 @@
 # What only real sockets can show of a request: headers, TLS, proxies, redirects, answers that are no HTTP, and secrets.
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import os
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_request_carries_no_header_that_it_does_not_need(real: "Build") -> None:
+async def test_the_request_carries_no_header_that_it_does_not_need(real: Build) -> None:
     rig = await real(Reply(OK.body, headers=(("Set-Cookie", "balancer=7; Path=/"),)))
 
     await rig.client.call(FIRST, Journey())
@@ -43,7 +45,7 @@ async def test_the_request_carries_no_header_that_it_does_not_need(real: "Build"
 
 
 @pytest.mark.parametrize("identifier", ["admin+1@example.com", "a b&c=d%41#?/", "管理员", "x*y~z"])
-async def test_any_identifier_arrives_as_it_is(stack: "AsyncExitStack", identifier: str) -> None:
+async def test_any_identifier_arrives_as_it_is(stack: AsyncExitStack, identifier: str) -> None:
     server = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
     client = Client([replace(an_app(server.base_url), identifier=identifier)], HttpOptions())
     stack.push_async_callback(client.aclose)
@@ -55,7 +57,7 @@ async def test_any_identifier_arrives_as_it_is(stack: "AsyncExitStack", identifi
     assert server.seen[0].query["usersig"].startswith("eJ")
 
 
-async def test_a_redirect_is_not_followed(stack: "AsyncExitStack") -> None:
+async def test_a_redirect_is_not_followed(stack: AsyncExitStack) -> None:
     elsewhere = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
     moved = Reply(b"", 307, (("Location", f"{elsewhere.base_url}/v4/{ENDPOINT}"),))
     server = await stack.enter_async_context(ScriptedServer(in_turn(moved)))
@@ -78,7 +80,7 @@ async def test_a_redirect_is_not_followed(stack: "AsyncExitStack") -> None:
     ],
     ids=["chunks", "location", "gzip", "header"],
 )
-async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: "Build", reply: Reply) -> None:
+async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: Build, reply: Reply) -> None:
     rig = await real(reply)
 
     last = await rig.client.call(FIRST, Journey())
@@ -89,7 +91,7 @@ async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: "Build
     assert rig.notices == []
 
 
-async def test_what_is_no_http_is_a_failure_with_a_name(stack: "AsyncExitStack") -> None:
+async def test_what_is_no_http_is_a_failure_with_a_name(stack: AsyncExitStack) -> None:
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
         await writer.drain()
@@ -107,7 +109,7 @@ async def test_what_is_no_http_is_a_failure_with_a_name(stack: "AsyncExitStack")
 
 
 async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
-    stack: "AsyncExitStack", tmp_path: "Path", monkeypatch: pytest.MonkeyPatch
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = _certificate(tmp_path)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -128,7 +130,7 @@ async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
 
 
 async def test_a_proxy_of_the_environment_never_sees_a_signature(
-    stack: "AsyncExitStack", monkeypatch: pytest.MonkeyPatch
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -144,7 +146,7 @@ async def test_a_proxy_of_the_environment_never_sees_a_signature(
 
 
 async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key(
-    real: "Build", caplog: pytest.LogCaptureFixture
+    real: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     """httpx logs the URL of every request: it must not know the signature at all."""
     caplog.set_level(logging.DEBUG)
@@ -163,7 +165,7 @@ async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key
 
 
 async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
-    real: "Build", monkeypatch: pytest.MonkeyPatch
+    real: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = await real(OK)
 
@@ -181,7 +183,7 @@ async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
     assert "usersig" not in str(notice.fields)
 
 
-def _certificate(folder: "Path") -> "Path":
+def _certificate(folder: Path) -> Path:
     """
     A key and a certificate for 127.0.0.1 that it has signed itself, in one file.
     """

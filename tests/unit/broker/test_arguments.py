@@ -1,5 +1,7 @@
 # What kafka-python is told: ours, then the operator's, then what the promises rest on.
 
+from __future__ import annotations
+
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer

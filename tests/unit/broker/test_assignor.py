@@ -1,5 +1,7 @@
 # A partition moves only after its owner has given it up, whatever a process that was stopped for a while believes.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,6 +1,8 @@
 # The identity that goes into a transaction: with it the broker fences. One that is nobody's it does not check at all, so none is
 # ever given away (that the broker would take it is shown in tests/contract/broker/test_internals.py).
 
+from __future__ import annotations
+
 from types import SimpleNamespace
 from typing import Any
 

@@ -1,5 +1,7 @@
 # Who owns what, since when, and until when a request may leave.
 
+from __future__ import annotations
+
 import math
 
 from worker.broker.membership import Membership

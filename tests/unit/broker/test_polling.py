@@ -1,5 +1,7 @@
 # What the poll thread makes of errors: what passes by itself is told and tried again, anything else ends the worker, and says so.
 
+from __future__ import annotations
+
 from types import SimpleNamespace
 from typing import Any
 

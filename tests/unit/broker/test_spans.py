@@ -1,5 +1,7 @@
 # A span is read to its end and no further, and a broker that gives nothing is not waited for without end.
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any
 

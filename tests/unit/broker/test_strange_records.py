@@ -1,5 +1,7 @@
 # Records that kafka-python cannot read as it is: they must not stop a partition.
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest
@@ -33,7 +35,7 @@ def written(*names: bytes) -> bytes:
 
 
 def read(batch: bytes) -> list[tuple[bytes, list[tuple[str, Any]]]]:
-    internals.mend()
+    internals.patch()
     records = MemoryRecords(batch).next_batch()
     return [(record.value, record.headers) for record in records]
 

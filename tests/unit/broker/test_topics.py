@@ -1,4 +1,6 @@
-# What is wrong with the topics is told at once, each with the setting and the mend.
+# What is wrong with the topics is told at once, each with the setting and the remedy.
+
+from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +17,7 @@ GOOD = TopicsReport(
 
 def told(report: TopicsReport, **changes: Any) -> list[tuple[str, str]]:
     found = problems(report, options(**changes), dedupe_window=3600.0)
-    return [(problem.name, problem.mend) for problem in found]
+    return [(problem.name, problem.remedy) for problem in found]
 
 
 def with_outcome(**changes: Any) -> TopicsReport:
@@ -35,37 +37,37 @@ def test_a_topic_that_does_not_exist_is_named_with_the_command_that_makes_it() -
         ("kafka.outcome_topic", "outcomes"),
         ("kafka.dead_letter_topic", "dead-letters"),
     ]
-    assert all("topics create --config" in problem.mend for problem in found)
+    assert all("topics create --config" in problem.remedy for problem in found)
 
 
 def test_fewer_partitions_for_outcomes_than_for_commands_is_a_problem() -> None:
-    ((name, mend),) = told(with_outcome(partitions=5))
+    ((name, remedy),) = told(with_outcome(partitions=5))
 
     assert name == "kafka.outcome_topic"
-    assert "5 partitions and the command topic 6" in mend
+    assert "5 partitions and the command topic 6" in remedy
     assert told(with_outcome(partitions=7)) == []
 
 
 def test_compaction_is_a_problem_even_beside_deletion() -> None:
-    ((name, mend),) = told(with_outcome(cleanup=frozenset({"compact", "delete"})))
+    ((name, remedy),) = told(with_outcome(cleanup=frozenset({"compact", "delete"})))
 
     assert name == "kafka.outcome_topic"
-    assert "compact,delete" in mend
+    assert "compact,delete" in remedy
 
 
 def test_outcomes_that_go_before_the_dedupe_window_ends_are_a_problem() -> None:
-    ((name, mend),) = told(with_outcome(retention=3599.0))
+    ((name, remedy),) = told(with_outcome(retention=3599.0))
 
     assert name == "kafka.outcome_topic"
-    assert "3599 s" in mend
+    assert "3599 s" in remedy
     assert told(with_outcome(retention=3600.0)) == []
 
 
 def test_records_that_the_topic_would_refuse_are_a_problem() -> None:
-    ((name, mend),) = told(with_outcome(message_bytes=500_000))
+    ((name, remedy),) = told(with_outcome(message_bytes=500_000))
 
     assert name == "kafka.outcome_topic"
-    assert "max.message.bytes is 500000" in mend
+    assert "max.message.bytes is 500000" in remedy
     assert told(with_outcome(message_bytes=500_000), producer={"max_request_size": 400_000}) == []
 
 

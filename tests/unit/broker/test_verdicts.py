@@ -1,12 +1,19 @@
 # What a failed transaction was, from the errors of kafka-python.
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 from kafka import errors
 
 from worker.broker.records import Sending
 from worker.broker.verdicts import TooLargeError, verdict
 from worker.domain.effects import Commit, Transaction
-from worker.domain.publishing import Aborted, Fenced, MetadataRefused, PublishResult, RecordTooLarge
+from worker.domain.publishing import Aborted, Fenced, MetadataRefused, RecordTooLarge
+
+if TYPE_CHECKING:
+    from worker.domain.publishing import PublishResult
 
 TRANSACTION = Transaction(
     outcomes=[], dead_letters=[], commits={0: Commit(1, "xx"), 1: Commit(1, "xxx"), 2: Commit(1, "")}

@@ -1,6 +1,8 @@
 # Which of the broker's answers prove that this process is a member, and since when. That kafka-python calls what is taken the
 # place of here is proven in tests/contract/broker/test_internals.py.
 
+from __future__ import annotations
+
 from types import SimpleNamespace
 from typing import Any, Final
 

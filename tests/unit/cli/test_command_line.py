@@ -1,5 +1,7 @@
 # The command line: what it says, how it ends, and what it does not load.
 
+from __future__ import annotations
+
 import errno
 import os
 import re
@@ -7,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
 from worker import __version__
 from worker.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 COMMANDS = ("run", "check", "outcomes", "topics create", "simulate", "demo")
 

@@ -1,5 +1,7 @@
 # What `outcomes` is asked: which outcomes and which waiting commands are meant, and since when.
 
+from __future__ import annotations
+
 import json
 from typing import Any
 

@@ -1,5 +1,7 @@
 # How one outcome, or one command that waits, is told to a person.
 
+from __future__ import annotations
+
 from typing import Any
 
 import msgspec
@@ -104,7 +106,7 @@ def test_another_command_that_explains_a_result_is_named(result: Result, text: s
     assert f"u: {text}" in outcome_told(outcome(result))
 
 
-def test_a_rejection_says_field_and_mend() -> None:
+def test_a_rejection_says_field_and_remedy() -> None:
     fault = Fault("unknown_field", "did you mean 'reason'?", "raeson")
 
     told = outcome_told(outcome(status=Status.REJECTED, error=fault))

@@ -1,24 +1,31 @@
 # A worker that is too simple to be wrong, for the checker's tests: one command after the other, one call for each
 # twenty members, no time, no Kafka. Its evidence is clean; the tests then break it in one place.
 
+from __future__ import annotations
+
 import dataclasses
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from worker.demo.contract import (
+from worker.testing.demo.contract import (
     ENDPOINTS,
     MEMBERS_PER_CALL,
     REQUEST_ID_ENDPOINTS,
     TARGET_FIELDS,
     Body,
     CallTry,
-    Effect,
     Fault,
     Result,
     outcome_id,
 )
-from worker.demo.evidence import Evidence, Letter, Published, Request, Sent
-from worker.demo.raid import Fate, Planned, Raid
+from worker.testing.demo.evidence import Evidence, Letter, Published, Request, Sent
+from worker.testing.demo.raid import Fate
+
+if TYPE_CHECKING:
+    from worker.testing.demo.contract import (
+        Effect,
+    )
+    from worker.testing.demo.raid import Planned, Raid
 
 TOPIC = "commands"
 PARTITIONS = 6

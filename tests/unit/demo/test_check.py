@@ -2,6 +2,8 @@
 #
 # The runs come from a worker that is too simple to be wrong (stand_in.py). Each test breaks the evidence in one place.
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,14 +11,16 @@ import msgspec
 import pytest
 
 from tests.unit.demo.stand_in import StandIn, honest_run
-from worker.demo.check import check
-from worker.demo.contract import BAN, KICK, UNBAN, Effect, outcome_id, status_of
-from worker.demo.contract import Fault as ErrorOfOutcome
-from worker.demo.evidence import Evidence, Fault, Letter, Published, Request
-from worker.demo.raid import DURATIONS, Fate, Planned, plan
+from worker.testing.demo.check import check
+from worker.testing.demo.contract import BAN, KICK, UNBAN, Effect, outcome_id, status_of
+from worker.testing.demo.contract import Fault as ErrorOfOutcome
+from worker.testing.demo.evidence import Fault, Letter
+from worker.testing.demo.raid import DURATIONS, Fate, Planned, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from worker.testing.demo.evidence import Evidence, Published, Request
 
 LOAD = plan(600, seed=5)
 HONEST = honest_run(LOAD)
@@ -35,8 +39,8 @@ def told(evidence: Evidence) -> str:
 
 
 def with_outcome(
-    change: "Callable[[Published], Published]",
-    choose: "Callable[[Published], bool]",
+    change: Callable[[Published], Published],
+    choose: Callable[[Published], bool],
     run: Evidence = HONEST,
 ) -> Evidence:
     """
@@ -47,11 +51,11 @@ def with_outcome(
     return replace(run, outcomes=outcomes)
 
 
-def body_with(**fields: object) -> "Callable[[Published], Published]":
+def body_with(**fields: object) -> Callable[[Published], Published]:
     return lambda one: replace(one, body=msgspec.structs.replace(one.body, **fields))
 
 
-def result_with(**fields: object) -> "Callable[[Published], Published]":
+def result_with(**fields: object) -> Callable[[Published], Published]:
     def change(one: Published) -> Published:
         first = msgspec.structs.replace(one.body.results[0], **fields)
         return body_with(results=[first, *one.body.results[1:]])(one)
@@ -108,7 +112,7 @@ def test_an_outcome_of_no_command_is_found() -> None:
     ids=["partition", "key", "command_id"],
 )
 def test_an_outcome_in_the_wrong_place_or_with_the_wrong_name_is_found(
-    change: "Callable[[Published], Published]",
+    change: Callable[[Published], Published],
 ) -> None:
     assert Fault.STRAY in found(with_outcome(change, is_applied_kick))
 
@@ -313,7 +317,7 @@ def test_a_request_exactly_one_second_after_another_is_in_another_second() -> No
     ids=["invented", "missing", "of another call"],
 )
 def test_a_request_id_that_the_api_did_not_give_for_this_user_is_found(
-    change: "Callable[[Published], Published]",
+    change: Callable[[Published], Published],
 ) -> None:
     assert Fault.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
 
@@ -360,7 +364,7 @@ def test_a_dead_letter_too_many_is_found(letter: Letter) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"value": b"changed"}, {"key": b"changed"}, {"error_code": ""}], ids=str)
-def test_a_dead_letter_that_was_altered_is_found(fields: "dict[str, bytes]") -> None:
+def test_a_dead_letter_that_was_altered_is_found(fields: dict[str, bytes]) -> None:
     altered = replace(HONEST.letters[0], **fields)  # type: ignore[arg-type]  # each of its own type
 
     assert found(replace(HONEST, letters=(altered, *HONEST.letters[1:]))) == {Fault.LETTER_EXTRA}

@@ -1,5 +1,7 @@
 # The figures and how they are told.
 
+from __future__ import annotations
+
 import io
 
 import msgspec
@@ -7,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from tests.unit.demo.stand_in import honest_run
-from worker.demo.check import check
-from worker.demo.figures import figures, percentile
-from worker.demo.raid import plan
-from worker.demo.summary import as_json, choose_example, show
+from worker.testing.demo.check import check
+from worker.testing.demo.figures import figures, percentile
+from worker.testing.demo.raid import plan
+from worker.testing.demo.summary import as_json, choose_example, show
 
 EVIDENCE = honest_run(plan(2000, seed=5))
 

@@ -1,12 +1,14 @@
 # The jars: complete in the lock file, verified whenever they are used, fetched again when damaged.
 
+from __future__ import annotations
+
 import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.demo import jars
-from worker.demo.jars import Jar, cache_folder, fetch, locked_jars
+from worker.testing.demo import jars
+from worker.testing.demo.jars import Jar, cache_folder, fetch, locked_jars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +23,7 @@ def test_the_lock_file_names_each_jar_once_with_its_checksum_and_no_address() ->
 
 
 def test_a_cache_that_is_complete_is_used_without_any_download(
-    tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch"
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jar = _cached(tmp_path, b"whole", b"whole")
     monkeypatch.setattr(jars, "_download", _no_download)
@@ -31,7 +33,7 @@ def test_a_cache_that_is_complete_is_used_without_any_download(
 
 @pytest.mark.parametrize("damaged", [b"who", b"WHOLE", b""], ids=["cut", "altered", "empty"])
 def test_a_damaged_jar_is_fetched_again(
-    tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch", damaged: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes
 ) -> None:
     jar = _cached(tmp_path, b"whole", damaged)
     fetched: list[Jar] = []
@@ -42,7 +44,7 @@ def test_a_damaged_jar_is_fetched_again(
     assert fetched == [jar]
 
 
-def test_the_cache_folder_can_be_chosen(tmp_path: "Path", monkeypatch: "pytest.MonkeyPatch") -> None:
+def test_the_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODERATION_WORKER_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "moderation-worker"
@@ -51,7 +53,7 @@ def test_the_cache_folder_can_be_chosen(tmp_path: "Path", monkeypatch: "pytest.M
     assert cache_folder() == tmp_path / "mine"
 
 
-def _cached(cache: "Path", wanted: bytes, present: bytes) -> Jar:
+def _cached(cache: Path, wanted: bytes, present: bytes) -> Jar:
     jar = Jar("a.group", "thing", "1.0", len(wanted), hashlib.sha256(wanted).hexdigest())
     folder = cache / "kafka-jars"
     folder.mkdir()

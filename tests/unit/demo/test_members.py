@@ -1,10 +1,12 @@
 # One user's history against what the API did: what may happen more than once, what must not, and what a crash excuses.
 
+from __future__ import annotations
+
 import pytest
 
-from worker.demo.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, Effect, MemberInfo
-from worker.demo.evidence import Break, Fault
-from worker.demo.members import Applied, Wish, judge
+from worker.testing.demo.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, Effect, MemberInfo
+from worker.testing.demo.evidence import Break, Fault
+from worker.testing.demo.members import Applied, Wish, judge
 
 HOUR = Effect(BAN, 3600, reason="spam")
 DAY = Effect(BAN, 86_400, reason="spam")

@@ -1,5 +1,7 @@
 # Child processes: reported when they fail to start, ended when they should, never left behind.
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
@@ -9,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.demo.kafka import free_ports
-from worker.demo.processes import Process, ProcessFailedError
+from worker.testing.demo.kafka import free_ports
+from worker.testing.demo.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_program_that_ends_too_early_is_reported_with_the_last_lines_of_its_log(tmp_path: "Path") -> None:
+def test_a_program_that_ends_too_early_is_reported_with_the_last_lines_of_its_log(tmp_path: Path) -> None:
     script = "print('the disk is full', flush=True); raise SystemExit(3)"
     process = Process("the broker", [sys.executable, "-c", script], tmp_path / "log")
     process.start()
@@ -27,7 +29,7 @@ def test_a_program_that_ends_too_early_is_reported_with_the_last_lines_of_its_lo
         process.wait_until(lambda: False, 30, "ready")
 
 
-def test_a_program_that_is_never_ready_is_reported_when_the_deadline_passes(tmp_path: "Path") -> None:
+def test_a_program_that_is_never_ready_is_reported_when_the_deadline_passes(tmp_path: Path) -> None:
     process = Process("the broker", ["sleep", "60"], tmp_path / "log")
     process.start()
 
@@ -36,7 +38,7 @@ def test_a_program_that_is_never_ready_is_reported_when_the_deadline_passes(tmp_
     assert process.stop() == -signal.SIGTERM
 
 
-def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: "Path") -> None:
+def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: Path) -> None:
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     process = Process("deaf", [sys.executable, "-c", script], tmp_path / "log")
     process.start()
@@ -46,10 +48,10 @@ def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: "Pat
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can tie a process to its parent")
-def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: "Path") -> None:
+def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib\n"
-        "from worker.demo.processes import Process\n"
+        "from worker.testing.demo.processes import Process\n"
         "child = Process('child', ['sleep', '60'], pathlib.Path(sys.argv[1]))\n"
         "child.start()\n"
         "print(child.pid, flush=True)\n"

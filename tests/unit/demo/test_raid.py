@@ -1,13 +1,15 @@
 # The load: always the same for a seed, and with everything in it that the promises are about.
 
+from __future__ import annotations
+
 from collections import Counter
 
 import msgspec
 import pytest
 
-from worker.demo.contract import ENDPOINTS, TARGET_FIELDS
-from worker.demo.malformed import MEGABYTE, REPLACED, WITHOUT_ID
-from worker.demo.raid import REPEAT_WITHIN, ROOMS, Fate, plan
+from worker.testing.demo.contract import ENDPOINTS, TARGET_FIELDS
+from worker.testing.demo.malformed import MEGABYTE, REPLACED, WITHOUT_ID
+from worker.testing.demo.raid import REPEAT_WITHIN, ROOMS, Fate, plan
 
 RAID = plan(10_000, seed=1)
 GOOD = [record for record in RAID.records if record.effect is not None]

@@ -1,12 +1,14 @@
 # The simulator's log as evidence: read exactly as the simulator writes it.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.demo.contract import BAN, ENDPOINTS, UPDATE, Effect, MemberInfo
-from worker.demo.simulator_log import read_log, requests_of
-from worker.simulator.journal import AppliedLine, Line
+from worker.testing.demo.contract import BAN, ENDPOINTS, UPDATE, Effect, MemberInfo
+from worker.testing.demo.simulator_log import read_log, requests_of
+from worker.testing.simulator.journal import AppliedLine, Line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +60,7 @@ def test_an_update_is_read_field_by_field() -> None:
     assert request.request_id == "Id"
 
 
-def test_requests_to_unknown_endpoints_are_left_out(tmp_path: "Path") -> None:
+def test_requests_to_unknown_endpoints_are_left_out(tmp_path: Path) -> None:
     log = tmp_path / "calls.jsonl"
     log.write_bytes(
         msgspec.json.encode(line(1, endpoint="other/thing")) + b"\n" + msgspec.json.encode(line(2)) + b"\n"

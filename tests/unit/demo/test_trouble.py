@@ -1,13 +1,15 @@
 # Trouble comes when it is due, once, and crashes are remembered for the checker.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from worker.demo.trouble import BACK_AFTER, KILL_AT, OUTAGE_AT, THROTTLE_AT, Trouble
+from worker.testing.demo.trouble import BACK_AFTER, KILL_AT, OUTAGE_AT, THROTTLE_AT, Trouble
 
 if TYPE_CHECKING:
-    from worker.demo.stage import Stage
+    from worker.testing.demo.stage import Stage
 
 
 class Replica:

@@ -3,6 +3,8 @@
 #
 # Nothing here decides, and no test stands here. Only the engine's public face is used.
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass, field
 from itertools import count
@@ -58,7 +60,7 @@ class Request:
     One request that the engine lets go.
     """
 
-    send: "Send"
+    send: Send
     at: float
     body: dict[str, Any]
 
@@ -102,8 +104,8 @@ class Told:
     What was published.
     """
 
-    outcomes: "list[Outcome]" = field(default_factory=list)
-    dead_letters: "list[DeadLetter]" = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
 class Desk:
@@ -217,7 +219,7 @@ class Desk:
         key = (fields.get("group_id") or fields.get("room_id") or "").encode() if keyed else None
         return Record(partition, next(self._offsets[partition]), key, json.dumps(fields).encode())
 
-    def fetch(self, records: "Sequence[Record]") -> None:
+    def fetch(self, records: Sequence[Record]) -> None:
         """
         These records are fetched.
         """
@@ -305,7 +307,7 @@ class Desk:
 
     # The publisher
 
-    def take(self) -> "Transaction":
+    def take(self) -> Transaction:
         """
         The next transaction, which must have something.
         """
@@ -313,7 +315,7 @@ class Desk:
         assert transaction is not None
         return transaction
 
-    def commit(self, transaction: "Transaction") -> None:
+    def commit(self, transaction: Transaction) -> None:
         """
         The transaction is committed.
         """
@@ -339,7 +341,7 @@ class Desk:
         """
         self._settle(self.engine.too_large(outcome_id, self.now, is_dead_letter=is_dead_letter))
 
-    def publish(self) -> "list[Outcome]":
+    def publish(self) -> list[Outcome]:
         """
         Everything that can be published is. Returns the new outcomes.
         """
@@ -350,7 +352,7 @@ class Desk:
 
     # What can be seen
 
-    def outcome(self, command_id: str) -> "Outcome":
+    def outcome(self, command_id: str) -> Outcome:
         """
         The one published outcome of this command.
         """
@@ -365,13 +367,13 @@ class Desk:
         """
         return self.outcome(command_id).status.value
 
-    def results(self, command_id: str) -> "dict[str, str]":
+    def results(self, command_id: str) -> dict[str, str]:
         """
         Its results: user -> status.
         """
         return {each.user_id: each.status.value for each in self.outcome(command_id).results}
 
-    def result(self, command_id: str, user: str) -> "Result":
+    def result(self, command_id: str, user: str) -> Result:
         """
         One of its results.
         """
@@ -401,7 +403,7 @@ class Desk:
             each.limited_by for each in lanes if each.app == "main" and each.endpoint == ENDPOINT_OF[action]
         )
 
-    def _settle(self, effects: "Iterable[Effect]") -> None:
+    def _settle(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Call(send) | Permit(send):

@@ -2,18 +2,22 @@
 #
 # No test stands here, and nothing that decides.
 
+from __future__ import annotations
+
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, rejected
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.contract.outcomes import CallTry, Result, ResultStatus
+from worker.domain.contract.outcomes import CallTry, Result
 from worker.domain.effects import Restored, Try
 from worker.domain.progress.dedupe import fingerprint_of
 from worker.domain.progress.work import Line, Member, Partition, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from worker.domain.contract.outcomes import ResultStatus
 
 RECEIVED_AT: Final = 100.0
 
@@ -25,9 +29,7 @@ def partition(**changes: Any) -> Partition:
     return Partition(3, Restored(**{"position": 0, **changes}), RULES, now=RECEIVED_AT)
 
 
-def open_work(
-    fields: "dict[str, Any] | bytes" = BAN, *, offset: int = 42, of: Partition | None = None
-) -> Work:
+def open_work(fields: dict[str, Any] | bytes = BAN, *, offset: int = 42, of: Partition | None = None) -> Work:
     """
     The open command of a record with these fields, its members in lines of their own; of bytes, a rejected one.
     """
@@ -87,7 +89,7 @@ def ended(
     return Try(sent_at=sent_at, ended_at=ended_at, verdict=verdict, http_status=status, error_code=code)
 
 
-def steps(do: "Callable[[], object]") -> int:
+def steps(do: Callable[[], object]) -> int:
     """
     How many functions are called by doing it: a cost that does not depend on the machine.
     """

@@ -2,6 +2,8 @@
 #
 # No test stands here, and nothing that decides.
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from typing import Any, Final

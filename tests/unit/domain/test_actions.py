@@ -1,5 +1,7 @@
 # The table of actions against Tencent's pages: names, caps, and the body of each call.
 
+from __future__ import annotations
+
 import json
 from typing import Any
 

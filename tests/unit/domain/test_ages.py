@@ -1,5 +1,7 @@
 # Who has waited longest, whatever comes and goes; and that what is left behind does not pile up.
 
+from __future__ import annotations
+
 from random import Random
 
 import pytest

@@ -1,5 +1,7 @@
 # Which members share a call, which batch leaves at a permit, and how much of the permits one group or room may have.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +23,7 @@ def busy(permits: int = 1, **rules: Any) -> Desk:
     return desk
 
 
-def next_after_answer(desk: Desk) -> "Request":
+def next_after_answer(desk: Desk) -> Request:
     """
     The request that leaves when the permit of the only one that is out has come back.
     """

@@ -2,6 +2,8 @@
 #
 # The breaker by itself is proven in test_health.py; here the worker behaves by it.
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 # The clock's two scales.
 
+from __future__ import annotations
+
 from worker.domain.clock import Clock
 
 

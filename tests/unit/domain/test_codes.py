@@ -1,9 +1,20 @@
 # Tencent's codes and HTTP's statuses: what each one means for the call that got it.
 
+from __future__ import annotations
+
 import pytest
 
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.codes import _TABLE, ALREADY, MENDS, VERDICTS, Verdict, is_platform, judge, mend
+from worker.domain.contract.codes import (
+    _TABLE,
+    ALREADY,
+    REMEDIES,
+    VERDICTS,
+    Verdict,
+    is_platform,
+    judge,
+    remedy,
+)
 
 # Written down once more from Tencent's error-code tables, so that no code changes its verdict unseen.
 EXPECTED = {
@@ -121,22 +132,22 @@ def test_a_wished_state_holds_already_only_by_codes_that_blame_one_member() -> N
         assert judge(200, code) is Verdict.MEMBER
 
 
-def test_every_mend_is_for_a_code_that_can_halt() -> None:
+def test_every_remedy_is_for_a_code_that_can_halt() -> None:
     can_halt = {Verdict.FATAL, Verdict.FORBIDDEN, Verdict.RESIGN, Verdict.LOCKED}
 
-    assert {judge(200, code) for code in MENDS} <= can_halt
+    assert {judge(200, code) for code in REMEDIES} <= can_halt
 
 
 @pytest.mark.parametrize(
     "code", sorted(code for code, verdict in VERDICTS.items() if verdict is Verdict.FATAL)
 )
-def test_every_code_that_halts_has_a_mend(code: int) -> None:
-    assert len(mend(code)) > 10
+def test_every_code_that_halts_has_a_remedy(code: int) -> None:
+    assert len(remedy(code)) > 10
 
 
-def test_the_mend_of_a_code_without_one_of_its_own_says_where_to_look() -> None:
-    assert "60027" in mend(60027)
+def test_the_remedy_of_a_code_without_one_of_its_own_says_where_to_look() -> None:
+    assert "60027" in remedy(60027)
 
 
-def test_the_mend_of_a_status_names_it() -> None:
-    assert mend(None, 404) == "HTTP status 404: check base_url, and any proxy on the way"
+def test_the_remedy_of_a_status_names_it() -> None:
+    assert remedy(None, 404) == "HTTP status 404: check base_url, and any proxy on the way"

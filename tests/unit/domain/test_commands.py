@@ -2,6 +2,8 @@
 #
 # What is refused stands in test_rejections.py, the headers in test_envelope.py, the fuzzing in test_commands_fuzzed.py.
 
+from __future__ import annotations
+
 import json
 from datetime import UTC, datetime
 from typing import Any

@@ -2,21 +2,27 @@
 #
 # Valid commands are damaged as bytes and as values, because noise alone never gets past the first bracket.
 
+from __future__ import annotations
+
 import json
 import re
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from tests.unit.domain.samples import DECODER, EVERYTHING, KICK, ONE_OF_EACH, UPDATE, Headers, Record
+from tests.unit.domain.samples import DECODER, EVERYTHING, KICK, ONE_OF_EACH, UPDATE, Record
 from worker.domain.contract.commands import REJECTIONS, Command, Rejected
 from worker.domain.contract.fields import FIELDS
 from worker.domain.contract.reading import read
 from worker.domain.contract.wire import WireCommand, is_plain
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from tests.unit.domain.samples import Headers
 
 TYPED = msgspec.json.Decoder(WireCommand)
 METADATA = msgspec.json.Decoder(dict[str, Any])

@@ -1,15 +1,20 @@
 # What a dead letter carries: the record untouched, the reason, and as little left out as its size demands.
 
+from __future__ import annotations
+
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from tests.unit.domain.samples import Headers, Record
+from tests.unit.domain.samples import Record
 from worker.domain.contract.deadletters import SMALLEST_LIMIT, DeadLetter, Fitted, fit, size_of
+
+if TYPE_CHECKING:
+    from tests.unit.domain.samples import Headers
 
 MEGABYTE = 2**20
 TOLD = [

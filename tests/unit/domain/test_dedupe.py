@@ -1,7 +1,9 @@
 # What is known of command ids and effects: from outcomes made and outcomes read the same, and never more than is allowed.
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -18,10 +20,13 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.contract.outcomes import Known, Outcome, ResultStatus
+from worker.domain.contract.outcomes import Known, ResultStatus
 from worker.domain.progress.dedupe import Ids, LastEffect, LastEffects, fingerprint_of, known_of, remembered
 from worker.domain.progress.reports import known_of as known_of_work
 from worker.domain.progress.reports import outcome_of
+
+if TYPE_CHECKING:
+    from worker.domain.contract.outcomes import Outcome
 
 WALL = 1_900_000_000.0
 APPLIED, FAILED = ResultStatus.APPLIED, ResultStatus.FAILED

@@ -1,5 +1,7 @@
 # What a command's headers say: CloudEvents' id and time where the record has none, and the trace.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import pytest

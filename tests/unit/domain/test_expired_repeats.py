@@ -1,6 +1,8 @@
 # A command_id that was carried out stays carried out when a repeat of it comes too late: what the repeat's outcome says is
 # what the next one goes by.
 
+from __future__ import annotations
+
 import pytest
 
 from tests.unit.domain.desk import SETTLING, WALL, Desk, kick

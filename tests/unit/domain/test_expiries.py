@@ -1,5 +1,7 @@
 # When commands expire, and that those which are done are not kept for it.
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +21,7 @@ class Command:
     dropped: bool = False
 
 
-def add(expiries: Expiries, last_moment: float) -> "Work":
+def add(expiries: Expiries, last_moment: float) -> Work:
     command = cast("Work", Command())
     expiries.add(command, last_moment)
     return command

@@ -1,5 +1,7 @@
 # The end of a command's time: when it is over for one that waits, is behind, rests or is on its way, and what is told of it.
 
+from __future__ import annotations
+
 from math import ceil
 
 import pytest

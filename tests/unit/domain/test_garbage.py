@@ -1,6 +1,8 @@
 # What is finished is freed at once. Were it left to the garbage collector, a backlog would have it stop the loop for half a
 # second at a time, and no call would leave.
 
+from __future__ import annotations
+
 import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -67,7 +69,7 @@ def rejected(desk: Desk) -> None:
 
 
 @contextmanager
-def no_collection() -> "Iterator[None]":
+def no_collection() -> Iterator[None]:
     gc.collect()
     gc.disable()
     try:
@@ -83,7 +85,7 @@ def alive() -> list[object]:
 @pytest.mark.parametrize(
     "story", [applied, ridden_with, superseded, repeated, searched, tried_again, rejected]
 )
-def test_a_finished_command_leaves_nothing_to_the_garbage_collector(story: "Callable[[Desk], None]") -> None:
+def test_a_finished_command_leaves_nothing_to_the_garbage_collector(story: Callable[[Desk], None]) -> None:
     with no_collection():
         before = len(alive())
         desk = Desk(default_calls_per_second=1)

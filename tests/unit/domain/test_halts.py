@@ -2,6 +2,8 @@
 #
 # When a probe may go is proven in test_health.py; targets without permission in test_held_targets.py.
 
+from __future__ import annotations
+
 import pytest
 
 from tests.unit.domain.desk import Desk, ban, kick, live_unban
@@ -22,7 +24,7 @@ def test_a_fatal_code_halts_the_app_and_fails_nothing() -> None:
     (halt,) = desk.engine.halts
     assert (halt.app, halt.endpoint, halt.error_code, halt.since) == ("main", None, FATAL, desk.now)
     assert halt.reason == "70013: wrong identifier"
-    assert "identifier" in halt.mend
+    assert "identifier" in halt.remedy
     assert desk.events() == ["app.halted"]
     assert desk.is_open("c")
     assert desk.limited_by("ban") == "halt"
@@ -79,7 +81,7 @@ def test_a_halt_lasts_since_its_beginning_however_often_it_is_probed() -> None:
 
 def test_a_probe_of_a_halt_whose_time_is_over_is_not_sent_and_the_next_one_goes_at_once() -> None:
     """
-    It would cost half a minute, in which nobody looks whether the key was mended.
+    It would cost half a minute, in which nobody looks whether the key was fixed.
     """
     desk = Desk()
     desk.receive(ban("u", group="a"))
@@ -155,7 +157,7 @@ def test_an_endpoint_whose_members_all_rest_takes_no_turn_among_the_probes() -> 
     assert desk.request("kick").send.probe
 
 
-def test_an_answer_to_what_was_sent_before_the_mend_halts_nothing() -> None:
+def test_an_answer_to_what_was_sent_before_the_remedy_halts_nothing() -> None:
     desk = Desk()
     desk.receive(ban("u"), kick("v", command_id="late"))
     late = desk.request("kick")
@@ -236,7 +238,7 @@ def test_a_fatal_answer_without_a_code_tells_the_status() -> None:
 
     (halt,) = desk.engine.halts
     assert "HTTP 403" in halt.reason
-    assert "base_url" in halt.mend
+    assert "base_url" in halt.remedy
 
 
 # Signatures

@@ -1,5 +1,7 @@
 # Partitions that go, and a worker that stops: what is started is finished, all else is the next owner's.
 
+from __future__ import annotations
+
 from time import process_time
 
 import pytest

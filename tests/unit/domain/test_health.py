@@ -1,5 +1,7 @@
 # When an endpoint is taken for dead, when a halt is probed, and what of an outage counts against a member.
 
+from __future__ import annotations
+
 import pytest
 from msgspec import structs
 
@@ -246,7 +248,7 @@ def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_seco
         assert halts.fresh_probe_at == 11.0 + probe
 
 
-def test_what_is_mended_goes_on_and_the_next_halt_begins_anew() -> None:
+def test_what_is_fixed_goes_on_and_the_next_halt_begins_anew() -> None:
     halts = Halts()
     halts.halt(WHY, 10.0)
     for _ in range(QUICK_PROBES):

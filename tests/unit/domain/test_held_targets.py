@@ -2,6 +2,8 @@
 #
 # When a probe may go is proven in test_health.py, what stops a whole app in test_halts.py.
 
+from __future__ import annotations
+
 from tests.unit.domain.desk import Desk, ban, kick, unban
 from tests.unit.domain.pieces import steps
 
@@ -49,7 +51,7 @@ def test_a_success_of_another_target_sent_after_it_makes_it_the_targets_fault() 
     assert error.code == str(FORBIDDEN)
 
 
-def test_what_was_mended_in_the_meantime_costs_nobody() -> None:
+def test_what_was_fixed_in_the_meantime_costs_nobody() -> None:
     desk = held("a")
     desk.wait(0.25)
     desk.receive(ban("v", group="b"))
@@ -236,7 +238,7 @@ def test_an_endpoints_halt_lasts_no_time_of_the_members() -> None:
     assert desk.status("b") == "succeeded"
 
 
-def test_a_refusal_of_what_was_sent_before_the_mend_holds_nothing() -> None:
+def test_a_refusal_of_what_was_sent_before_the_remedy_holds_nothing() -> None:
     desk = Desk()
     desk.receive(*(ban("u", group=target, command_id=target) for target in "abc"))
     refuse(desk, "a")

@@ -1,5 +1,7 @@
 # Permits: the slices add up to the quota, a permit comes back a window after its answer, throttling takes and gives back.
 
+from __future__ import annotations
+
 from collections import deque
 from random import Random
 

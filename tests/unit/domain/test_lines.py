@@ -1,5 +1,7 @@
 # Lines: when they begin and end. (The order that they keep stands in test_order.py and in tests/simulation.)
 
+from __future__ import annotations
+
 from tests.unit.domain.desk import Desk, ban, unban
 from worker.domain.progress.lines import UNKNOWN_FOR
 

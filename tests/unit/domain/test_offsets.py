@@ -1,5 +1,7 @@
 # Offsets: what may be committed, and what a later owner reads of it. A model that remembers every offset is the judge.
 
+from __future__ import annotations
+
 import base64
 from dataclasses import dataclass, field
 

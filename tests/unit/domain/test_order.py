@@ -3,6 +3,8 @@
 # How repeats and contradictions are recognised stands in test_repeated_ids.py, test_repeated_effects.py and
 # test_superseding.py; partitions that go, in test_handover.py.
 
+from __future__ import annotations
+
 import pytest
 
 from tests.unit.domain.desk import Desk, ban, kick, live_unban, unban, update

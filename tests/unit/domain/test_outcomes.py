@@ -1,7 +1,9 @@
 # The status of a command from those of its members, and how texts from outside are cut.
 
+from __future__ import annotations
+
 from itertools import combinations
-from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,9 @@ from worker.domain.contract.outcomes import (
     cut,
     status_of,
 )
+
+if TYPE_CHECKING:
+    from random import Random
 
 ALONE = {
     "applied": "succeeded",

@@ -1,5 +1,7 @@
 # A partition at its assignment: what is restored, and when it begins.
 
+from __future__ import annotations
+
 from tests.unit.domain.pieces import open_work, partition
 from worker.domain.contract.outcomes import Known
 from worker.domain.effects import Commit

@@ -2,6 +2,8 @@
 #
 # The bitmap is proven in test_offsets.py, the sizes of dead letters in test_deadletters.py.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from worker.domain.publishing import PublishResult
 
 
-def hear(desk: Desk, result: "PublishResult") -> None:
+def hear(desk: Desk, result: PublishResult) -> None:
     """
     The engine is told what became of its transaction, as the service's loop tells it.
     """

@@ -1,14 +1,19 @@
 # Which waiting members share a call, and which batch is next.
 
+from __future__ import annotations
+
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.domain.pieces import members, open_work, steps
 from tests.unit.domain.samples import BAN
 from worker.domain.calls.queues import Queue
-from worker.domain.progress.work import Member, State, Work
+from worker.domain.progress.work import State
+
+if TYPE_CHECKING:
+    from worker.domain.progress.work import Member, Work
 
 PATIENT = 1e9
 """A max_wait that nothing reaches."""

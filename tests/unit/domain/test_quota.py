@@ -1,5 +1,7 @@
 # The quota: which permits a replica has, when they come back, and what becomes of them when Tencent says "too many".
 
+from __future__ import annotations
+
 import pytest
 
 from tests.unit.domain.desk import ENDPOINT_OF, Desk, ban, kick, unban, users

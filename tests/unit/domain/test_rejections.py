@@ -1,5 +1,7 @@
 # What is no command: refused by which code, at which field, in which words, and with what of the record kept.
 
+from __future__ import annotations
+
 import json
 
 import pytest

@@ -1,5 +1,7 @@
 # The same effect on the same user by another command: one call for both while the first one waits, none just after it.
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -2,6 +2,8 @@
 #
 # What is known of ids is proven in test_dedupe.py; a repeat that comes too late in test_expired_repeats.py.
 
+from __future__ import annotations
+
 import gc
 from typing import TYPE_CHECKING, Any
 
@@ -417,5 +419,5 @@ def test_an_id_that_an_earlier_owner_told_of_is_not_carried_out_again() -> None:
     assert heir.outcome("c").duplicate_of == outcome.outcome_id
 
 
-def _read(outcome: "Outcome") -> Any:
+def _read(outcome: Outcome) -> Any:
     return known_of(msgspec.json.encode(outcome))

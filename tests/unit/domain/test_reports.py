@@ -1,16 +1,21 @@
 # What is told of a finished command: the outcome, the dead letter, and what of it may be left out where it does not fit.
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from tests.unit.domain.pieces import call_try, give, open_work
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
-from worker.domain.contract.outcomes import Outcome, Parameters, Result, ResultStatus, Source, Status, Worker
+from worker.domain.contract.outcomes import Parameters, Result, ResultStatus, Source, Status, Worker
 from worker.domain.progress.reports import dead_letter_of, known_of, outcome_of, smaller, traceparent_of
-from worker.domain.progress.work import Work
+
+if TYPE_CHECKING:
+    from worker.domain.contract.outcomes import Outcome
+    from worker.domain.progress.work import Work
 
 WALL = 1_893_456_000.0
 """2030-01-01T00:00:00Z."""
@@ -29,7 +34,7 @@ def told(work: Work, now: float = 100.0) -> Outcome:
     return made
 
 
-def finished(fields: "dict[str, Any] | bytes" = BAN, *results: ResultStatus, **details: Any) -> Work:
+def finished(fields: dict[str, Any] | bytes = BAN, *results: ResultStatus, **details: Any) -> Work:
     """
     A command whose outcome is made.
     """

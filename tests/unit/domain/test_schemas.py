@@ -3,6 +3,8 @@
 # The checker below knows exactly the keywords that our schemas use, and stops at any other. It judges as the standard
 # has it; where a schema can say less than the decoder (bytes, apps, calendars), the corpus says so.
 
+from __future__ import annotations
+
 import json
 import re
 from typing import Any, Final

@@ -2,6 +2,8 @@
 #
 # How halves are chosen is proven in test_splitting.py; here the members get their results.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,7 @@ BAD = 10019
 AMBIGUOUS = 10004
 
 
-def drive(desk: Desk, bad: "Container[str]", code: int = BAD) -> None:
+def drive(desk: Desk, bad: Container[str], code: int = BAD) -> None:
     """
     Answers until nothing is out: a request that carries a bad user is refused and applies nothing.
     """

@@ -1,5 +1,7 @@
 # How many members a batch may hold: what was learnt of a target decides, and what it costs is counted.
 
+from __future__ import annotations
+
 from random import Random
 
 import pytest

@@ -1,7 +1,13 @@
 # What the engine tells of itself: pictures for metrics, and reprs that a person can read in a failure.
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from tests.unit.domain.desk import ENDPOINT_OF, Desk, ban, kick, users
-from worker.domain.snapshots import LaneSnapshot
+
+if TYPE_CHECKING:
+    from worker.domain.snapshots import LaneSnapshot
 
 
 def lane_of(desk: Desk, action: str) -> LaneSnapshot:

@@ -1,5 +1,7 @@
 # The search for a bad member: it finds one, loses nobody, and asks no more often than halving needs.
 
+from __future__ import annotations
+
 from math import ceil, log2
 from random import Random
 

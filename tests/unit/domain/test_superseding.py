@@ -1,5 +1,7 @@
 # What makes a waiting command needless, and what does not.
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 # Instants as texts: RFC 3339, no more and no less.
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

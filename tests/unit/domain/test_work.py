@@ -1,5 +1,7 @@
 # An open command: what it waits for, what its outcome will list of its tries, and which commands make others needless.
 
+from __future__ import annotations
+
 from itertools import product
 from typing import Any
 

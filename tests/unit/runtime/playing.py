@@ -2,24 +2,27 @@
 #
 # No test is here, and nothing decides. All is told by the test, on the loop's own thread, but for restorations.
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Effect, Restored, Send, Transaction, Try
-from worker.domain.publishing import PublishResult
+from worker.domain.effects import Restored, Send, Transaction, Try
 from worker.runtime.metrics import Metrics
-from worker.runtime.ports import Flight
 from worker.runtime.service import Service
 
 if TYPE_CHECKING:
-    from worker.domain.effects import Halt
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
+    from worker.domain.publishing import PublishResult
     from worker.errors import BrokerError
+    from worker.runtime.ports import Flight
 
 DEADLINE: Final = 5.0
 

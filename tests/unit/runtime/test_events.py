@@ -1,14 +1,19 @@
 # The catalogue of log events and the code tell of the same events.
 
+from __future__ import annotations
+
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import worker
 from worker.runtime.events import EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SOURCES = Path(worker.__file__).parent
 TELLERS = {"log", "_log", "_tell", "_notice", "Notice", "_tell_failure", "write"}

@@ -1,16 +1,21 @@
 # Health and metrics over HTTP: real requests to a real server on a free port, on the loop of the test.
 
+from __future__ import annotations
+
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import ClientSession
 
 from worker.runtime.http import PULSE_LIMIT, Obstacle, Server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 @dataclass
@@ -75,7 +80,7 @@ def test_a_loop_that_went_round_long_ago_is_dead() -> None:
 
 def test_what_is_in_the_way_of_work_does_not_make_a_worker_dead() -> None:
     """
-    A restart mends neither Kafka nor Tencent nor a wrong key.
+    A restart fixes neither Kafka nor Tencent nor a wrong key.
     """
     assert ask(Worker(obstacles=[Obstacle("main is halted: 70009")]), "/livez").status == 200
 
@@ -88,7 +93,7 @@ def test_with_nothing_in_the_way_it_is_ready() -> None:
     assert json.loads(answer.body) == {"ready": True, "obstacles": []}
 
 
-def test_every_obstacle_is_told_with_its_mend() -> None:
+def test_every_obstacle_is_told_with_its_remedy() -> None:
     worker = Worker(
         obstacles=[Obstacle("main is halted: 70009", "check the secret key"), Obstacle("it is stopping")]
     )
@@ -99,7 +104,7 @@ def test_every_obstacle_is_told_with_its_mend() -> None:
     assert json.loads(answer.body) == {
         "ready": False,
         "obstacles": [
-            {"reason": "main is halted: 70009", "mend": "check the secret key"},
+            {"reason": "main is halted: 70009", "remedy": "check the secret key"},
             {"reason": "it is stopping"},
         ],
     }

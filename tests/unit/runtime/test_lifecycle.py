@@ -1,21 +1,27 @@
 # The start may be ended at any moment: by a signal, while Kafka is away; and by a port that another has.
 
+from __future__ import annotations
+
 import asyncio
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.playing import DEADLINE, World, play, settled, until
+from tests.unit.runtime.playing import DEADLINE, play, settled, until
 from tests.unit.settings.writing import load, minimal
 from worker.errors import BrokerError, SettingsError
 from worker.runtime.http import Server
 from worker.runtime.lifecycle import FAILED, Stop, StoppedEarlyError, drain, unless_stopped
 from worker.runtime.wiring import listening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.runtime.playing import World
 
 
 def run(step: Callable[[Stop], Any]) -> Any:

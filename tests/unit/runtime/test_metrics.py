@@ -1,8 +1,9 @@
 # Metrics: what is in the table is registered, moves when its cause is produced, and names no user and no room.
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,8 +14,13 @@ from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.effects import Commit, Halt, Outgoing, Send, Transaction, Try
 from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
-from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Row
+from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, Metrics, Vitals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.runtime.metric_table import Row
 
 BAN = "group_open_http_svc/ban_group_member"
 SEND = Send("call-1", 1, "main", BAN, b"{}", 19)
@@ -143,7 +149,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "work_seconds": look(snapshot(lane(waiting=4000))),
     "breaker_open": look(snapshot(lane(breaker_open=True, breaker_openings=1))),
     "breaker_openings": look(snapshot(lane(breaker_open=True, breaker_openings=1))),
-    "halted": look(snapshot(halts=(Halt("main", None, 70009, "wrong key", "mend it", 1.0),))),
+    "halted": look(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),))),
     "signature_age_seconds": look(snapshot()),
     "signature_expires_seconds": look(snapshot()),
     "dedupe_hits": look(snapshot(counts=Counts(repeated_ids=1))),
@@ -300,8 +306,8 @@ def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
     assert value(metrics, "open_commands", partition="3") == 8
 
 
-def test_a_halt_that_is_mended_is_shown_as_0(metrics: Metrics) -> None:
-    metrics.observe(snapshot(lane(), halts=(Halt("main", BAN, 10007, "no", "mend", 1.0),)), VITALS)
+def test_a_halt_that_is_fixed_is_shown_as_0(metrics: Metrics) -> None:
+    metrics.observe(snapshot(lane(), halts=(Halt("main", BAN, 10007, "no", "remedy", 1.0),)), VITALS)
     assert value(metrics, "halted", **LANE) == 1
     assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 0
 
@@ -311,7 +317,7 @@ def test_a_halt_that_is_mended_is_shown_as_0(metrics: Metrics) -> None:
 
 
 def test_a_halt_of_a_whole_app_is_shown_as_that(metrics: Metrics) -> None:
-    metrics.observe(snapshot(halts=(Halt("main", None, 70009, "wrong key", "mend it", 1.0),)), VITALS)
+    metrics.observe(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),)), VITALS)
 
     assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 1
 

@@ -1,10 +1,11 @@
 # Every setting reaches the part that it is for, and none reaches another's place: a promise that is proven in a part holds
 # only with the value that the operator wrote.
 
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -15,6 +16,9 @@ from worker.domain.contract.outcomes import Worker
 from worker.domain.rules import Rules
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
 from worker.tencent.options import App, HttpOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORKER: Final = Worker("worker-0", "1.0")
 BAN: Final = "group_open_http_svc/ban_group_member"

@@ -1,5 +1,7 @@
 # What is taken out of a text, by itself. That no line passes beside it is proven in test_telemetry.py.
 
+from __future__ import annotations
+
 from worker.redaction import HIDDEN, Redaction
 
 

@@ -2,15 +2,16 @@
 #
 # What the engine decides is proven in tests/unit/domain, what Kafka and Tencent do in tests/contract; here both are played.
 
+from __future__ import annotations
+
 import asyncio
 import time
-from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.playing import World, play, send, settled, try_, until
+from tests.unit.runtime.playing import play, send, settled, try_, until
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Call, Halt, Permit, Recall
 from worker.domain.publishing import (
@@ -18,12 +19,19 @@ from worker.domain.publishing import (
     Fenced,
     MetadataRefused,
     Published,
-    PublishResult,
     RecordTooLarge,
 )
 from worker.errors import BrokerError, FencedError
 from worker.runtime import restoring
 from worker.runtime.publishing import INTERVAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.runtime.playing import World
+    from worker.domain.publishing import (
+        PublishResult,
+    )
 
 # Partitions
 

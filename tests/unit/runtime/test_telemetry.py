@@ -1,5 +1,7 @@
 # Logs: no way of telling a secret leads past the redaction, and no way of telling anything ends the worker.
 
+from __future__ import annotations
+
 import asyncio
 import io
 import json
@@ -9,9 +11,8 @@ import threading
 import traceback
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import httpx
@@ -24,7 +25,12 @@ from worker.cli import main
 from worker.domain.effects import Notice
 from worker.errors import Problem, SettingsError
 from worker.redaction import HIDDEN, Redaction
-from worker.runtime.telemetry import LIBRARIES, Log, configure_logging
+from worker.runtime.telemetry import LIBRARIES, configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from worker.runtime.telemetry import Log
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 SIGNATURE = TLSSigAPIv2(1400000001, KEY).gen_sig("administrator", 86_400)

@@ -1,13 +1,14 @@
 # How the parts are joined, where that alone keeps a promise.
 
+from __future__ import annotations
+
 import asyncio
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.playing import DEADLINE, World, play, until
+from tests.unit.runtime.playing import DEADLINE, play, until
 from tests.unit.settings.writing import KEY, load, minimal
 from worker.broker.topics import Topic, TopicsReport
 from worker.domain.effects import Notice
@@ -16,6 +17,11 @@ from worker.runtime import wiring
 from worker.runtime.lifecycle import CLEAN
 from worker.runtime.options import kafka_options
 from worker.runtime.wiring import _end, _fitting_partitions, _hiding_new_keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.runtime.playing import World
 
 
 class Told:

@@ -1,8 +1,10 @@
 # Settings from a file and an environment: what goes over what, and what a value may be.
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -10,11 +12,14 @@ from kafka import KafkaConsumer
 
 from tests.unit.settings.writing import KEY, load, minimal
 from worker.errors import SettingsError, SignatureError
-from worker.settings import Settings, secrets_of
 from worker.settings import load as load_from
+from worker.settings import secrets_of
 from worker.settings.kafka import CONSUMER_TIMEOUTS_MS
 from worker.settings.kinds import Region
 from worker.tencent.options import REGIONS
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 Write = Callable[..., Path]
 

@@ -1,8 +1,9 @@
-# Unsafe, contradictory or misspelt settings are refused, all at once, each with its name and the mend, never with a secret.
+# Unsafe, contradictory or misspelt settings are refused, all at once, each with its name and the remedy, never with a secret.
+
+from __future__ import annotations
 
 import copy
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from tests.unit.settings.writing import KEY, load, minimal, problems
 from worker.errors import SettingsError
 from worker.settings.rows import NAME, rows, table_of_rows
 from worker.settings.sources import merged
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APP = "tencent.apps.main"
 
@@ -29,7 +33,7 @@ def at(name: str, value: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "remedy"),
     [
         ("kafka.bootstrap_servers", [], "host:port"),
         ("kafka.bootstrap_servers", ["kafka"], "host:port"),
@@ -100,8 +104,8 @@ def at(name: str, value: object) -> dict[str, Any]:
         (f"{APP}.region", None, "give this or base_url"),
     ],
 )
-def test_one_wrong_value_is_refused_with_its_name_and_its_mend(
-    name: str, value: object, mend: str | None
+def test_one_wrong_value_is_refused_with_its_name_and_its_remedy(
+    name: str, value: object, remedy: str | None
 ) -> None:
     data = at(name, value)
     if name == "tencent.apps":
@@ -109,11 +113,11 @@ def test_one_wrong_value_is_refused_with_its_name_and_its_mend(
 
     found = problems(data)
 
-    if mend is None:  # told at the setting that must change with it
+    if remedy is None:  # told at the setting that must change with it
         assert found
         return
     assert any(problem == name or problem.startswith(f"{name}.") for problem in found), found
-    assert mend in " ".join(problem.mend for problem in found.values())
+    assert remedy in " ".join(problem.remedy for problem in found.values())
 
 
 @pytest.mark.parametrize(
@@ -149,7 +153,7 @@ def test_both_and_neither_are_refused_for_the_key_and_for_the_address(tmp_path: 
     neither = problems(minimal(app={"secret_key": None, "region": None}))
 
     assert set(both) == set(neither) == {f"{APP}.secret_key_file", f"{APP}.region"}
-    assert "not both" in both[f"{APP}.region"].mend
+    assert "not both" in both[f"{APP}.region"].remedy
 
 
 @pytest.mark.parametrize("content", ["", "  \n", "two words", "a\nb", "k" * 4097])
@@ -158,7 +162,7 @@ def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: str) -> No
 
     found = problems(minimal(app={"secret_key": None, "secret_key_file": str(tmp_path / "key")}))
 
-    assert "secret_key_file is empty" in found[f"{APP}.secret_key_file"].mend
+    assert "secret_key_file is empty" in found[f"{APP}.secret_key_file"].remedy
 
 
 def test_a_key_in_the_place_of_its_file_is_not_shown() -> None:
@@ -184,8 +188,8 @@ def test_an_action_in_the_place_of_its_endpoint_is_told_the_endpoint() -> None:
         at("limits.per_endpoint", {"room.kick_user_out": 10, "room_engine_http_srv/kick_user": 10})
     )
 
-    mends = " ".join(problem.mend for problem in found.values())
-    assert mends.count("room_engine_http_srv/kick_user_out") == 2
+    fixes = " ".join(problem.remedy for problem in found.values())
+    assert fixes.count("room_engine_http_srv/kick_user_out") == 2
 
 
 @pytest.mark.parametrize(
@@ -203,15 +207,15 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(written: str, mea
     by_file = problems(at(written, KEY))
     by_variable = problems(minimal(), {f"WORKER_{written.upper().replace('.', '__')}": KEY})
 
-    assert f"did you mean {meant}?" in by_file[written].mend
-    assert f"did you mean {meant}?" in by_variable[written].mend
+    assert f"did you mean {meant}?" in by_file[written].remedy
+    assert f"did you mean {meant}?" in by_variable[written].remedy
     assert KEY not in str(by_file) + str(by_variable), "a misspelt name may hold a secret"
 
 
 def test_a_misspelt_option_of_kafka_shows_no_value() -> None:
     found = problems(at("kafka.common.sasl_plain_pasword", "hunter2-hunter2"))
 
-    assert "did you mean sasl_plain_password?" in found["kafka.common.sasl_plain_pasword"].mend
+    assert "did you mean sasl_plain_password?" in found["kafka.common.sasl_plain_pasword"].remedy
     assert "hunter2" not in str(found)
 
 
@@ -221,12 +225,12 @@ def test_a_password_that_yaml_reads_as_a_number_is_refused_and_not_shown() -> No
     found = problems(minimal(kafka={"common": common}))
 
     assert set(found) == {"kafka.common.sasl_plain_password", "kafka.common.sasl_plain_username"}
-    assert "in quotes" in found["kafka.common.sasl_plain_password"].mend
+    assert "in quotes" in found["kafka.common.sasl_plain_password"].remedy
     assert "8472" not in str(found)
 
 
 @pytest.mark.parametrize(
-    ("content", "mend"),
+    ("content", "remedy"),
     [
         (None, "cannot be read"),
         (b"\xff\xfe\x00", "cannot be read as text"),
@@ -235,7 +239,7 @@ def test_a_password_that_yaml_reads_as_a_number_is_refused_and_not_shown() -> No
     ],
 )
 def test_a_password_file_without_a_password_is_refused(
-    tmp_path: Path, content: bytes | None, mend: str
+    tmp_path: Path, content: bytes | None, remedy: str
 ) -> None:
     """
     A folder, or a file of a wrong kind, would end the start with a traceback; an empty one with a wrong password.
@@ -254,7 +258,7 @@ def test_a_password_file_without_a_password_is_refused(
     found = problems(minimal(kafka={"common": common}))
 
     assert set(found) == {"kafka.common.sasl_plain_password_file"}
-    assert mend in found["kafka.common.sasl_plain_password_file"].mend
+    assert remedy in found["kafka.common.sasl_plain_password_file"].remedy
     assert "hunter2" not in str(found)
 
 
@@ -279,13 +283,13 @@ def test_a_mechanism_that_does_not_exist_is_told_those_that_do() -> None:
 
     found = problems(minimal(kafka={"common": common}))
 
-    assert "SCRAM-SHA-512" in found["kafka.common.sasl_mechanism"].mend
+    assert "SCRAM-SHA-512" in found["kafka.common.sasl_mechanism"].remedy
 
 
 def test_sasl_without_its_protocol_has_no_effect_and_is_refused() -> None:
     found = problems(at("kafka.common.sasl_mechanism", "PLAIN"))
 
-    assert "without it sasl_mechanism has no effect" in found["kafka.common.security_protocol"].mend
+    assert "without it sasl_mechanism has no effect" in found["kafka.common.security_protocol"].remedy
 
 
 def test_all_problems_are_told_at_once_though_they_are_found_in_different_ways() -> None:
@@ -360,7 +364,7 @@ def test_whatever_a_file_holds_it_is_loaded_or_refused_with_names_of_settings_an
     found = problems(data)
 
     assert data == before or data != data  # noqa: PLR0124 - NaN is in it
-    assert KEY not in "".join(problem.mend for problem in found.values())
+    assert KEY not in "".join(problem.remedy for problem in found.values())
     secret_places = [
         problem for name, problem in found.items() if "secret_key" in name or "apps" in name.split(".")[-1:]
     ]

@@ -1,14 +1,20 @@
 # Settings as a test writes them: the least that is well, and changes to it. No test is here.
 
+from __future__ import annotations
+
 import tempfile
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from worker.errors import Problem, SettingsError
-from worker.settings import Settings
+from worker.errors import SettingsError
 from worker.settings import load as load_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.errors import Problem
+    from worker.settings import Settings
 
 KEY: Final = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 

@@ -1,19 +1,24 @@
 # Requests as a caller of the five endpoints would make them, and a judge to try them on. No sockets.
 
+from __future__ import annotations
+
 import random
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.simulator.board import Board
-from worker.simulator.door import Door, Request
-from worker.simulator.faults import Faults
-from worker.simulator.judge import Judge, Reaction
-from worker.simulator.signature import App
-from worker.simulator.state import World
+from worker.testing.simulator.board import Board
+from worker.testing.simulator.door import Door, Request
+from worker.testing.simulator.faults import Faults
+from worker.testing.simulator.judge import Judge
+from worker.testing.simulator.signature import App
+from worker.testing.simulator.state import World
+
+if TYPE_CHECKING:
+    from worker.testing.simulator.judge import Reaction
 
 APP: Final = 1400000001
 KEY: Final = "5bd2850fff3ecb11d7c805251c51ee46"

@@ -1,10 +1,12 @@
 # Which faults are in force: limits, times, refusals.
 
+from __future__ import annotations
+
 import pytest
 
 from tests.unit.simulator.calls import BAN, KICK
-from worker.simulator.board import Board, shuts_itself_out
-from worker.simulator.faults import ROWS, Faults, Kind, is_chosen, problems_of, read
+from worker.testing.simulator.board import Board, shuts_itself_out
+from worker.testing.simulator.faults import ROWS, Faults, Kind, is_chosen, problems_of, read
 
 
 def test_what_nobody_has_set_is_as_at_the_start() -> None:
@@ -99,11 +101,11 @@ def test_clearing_goes_back_to_the_start() -> None:
         ({"target": "g1"}, "faults"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_name_with_a_mend(given: dict[str, object], field: str) -> None:
+def test_a_wrong_value_is_refused_by_its_name_with_a_remedy(given: dict[str, object], field: str) -> None:
     (problem,) = Board(Faults()).put(given, 0.0)
 
     assert problem.field == field
-    assert problem.mend
+    assert problem.remedy
 
 
 def test_all_is_set_or_nothing() -> None:

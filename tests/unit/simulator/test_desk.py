@@ -1,16 +1,20 @@
 # The desk: what a Reaction says happens at its time, and is written down as it happened. Time is a fake loop's.
 
+from __future__ import annotations
+
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tests.unit.simulator.calls import APP, BAN, KICK, Bench, a_request
-from worker.simulator.desk import Desk
-from worker.simulator.faults import Faults
-from worker.simulator.journal import AppliedLine, Journal, Line
-from worker.simulator.judge import Way
+from worker.testing.simulator.desk import Desk
+from worker.testing.simulator.faults import Faults
+from worker.testing.simulator.journal import AppliedLine, Journal, Line
+from worker.testing.simulator.judge import Way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass
@@ -35,7 +39,7 @@ class FakeLoop:
 
     now: float = 100.0
     timers: list[tuple[float, int, Timer]] = field(default_factory=list)
-    numbers: "count[int]" = field(default_factory=count)
+    numbers: count[int] = field(default_factory=count)
 
     def time(self) -> float:
         return self.now

@@ -1,5 +1,7 @@
 # The command's flags and the reference page: both are made from the tables, and nothing may be missing in either.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -7,10 +9,10 @@ import typer
 from typer.testing import CliRunner
 
 from worker.cli.simulate import simulate
-from worker.simulator.faults import ROWS, Kind
-from worker.simulator.journal import AppliedLine, Line
-from worker.simulator.pages import PAGES
-from worker.simulator.reference import ROUTES, reference
+from worker.testing.simulator.faults import ROWS, Kind
+from worker.testing.simulator.journal import AppliedLine, Line
+from worker.testing.simulator.pages import PAGES
+from worker.testing.simulator.reference import ROUTES, reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +74,7 @@ def test_wrong_options_are_refused_with_a_sentence(arguments: tuple[str, ...], t
     assert told in result.output
 
 
-def test_a_log_that_cannot_be_written_is_a_failure(tmp_path: "Path") -> None:
+def test_a_log_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     result = run("--key", "k", "--log", str(tmp_path))
 
     assert result.exit_code == 1

@@ -1,12 +1,22 @@
 # HTTP/1.1 in pieces: whatever way the bytes come, the same requests come out.
 
+from __future__ import annotations
+
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.simulator.http1 import MAX_BODY, MAX_HEAD, HttpRequest, Parser, Unreadable, answer, query_of
+from worker.testing.simulator.http1 import (
+    MAX_BODY,
+    MAX_HEAD,
+    HttpRequest,
+    Parser,
+    Unreadable,
+    answer,
+    query_of,
+)
 
 FIRST = b"POST /v4/a/b?x=1&usersig=secret HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
 SECOND = b"GET /__control/stats HTTP/1.1\r\nhost:h\r\nCONNECTION:  Close\r\n\r\n"

@@ -1,8 +1,10 @@
 # Decisions: who comes in, which code a fault gives, how an exchange ends, what is applied, and in which order that is asked.
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -20,10 +22,13 @@ from tests.unit.simulator.calls import (
     a_request,
     signed,
 )  # fmt: skip
-from worker.simulator.door import Request
-from worker.simulator.faults import Faults, is_chosen
-from worker.simulator.judge import Reaction, Way
-from worker.simulator.signature import App
+from worker.testing.simulator.door import Request
+from worker.testing.simulator.faults import Faults, is_chosen
+from worker.testing.simulator.judge import Way
+from worker.testing.simulator.signature import App
+
+if TYPE_CHECKING:
+    from worker.testing.simulator.judge import Reaction
 
 WITH_REQUEST_ID = {LIVE_UNBAN, KICK, UPDATE}
 ROUNDS = 400

@@ -1,9 +1,11 @@
 # The quota: never more than the limit in any rolling second, and the highest second found exactly.
 
+from __future__ import annotations
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.simulator.quota import Counter, Window
+from worker.testing.simulator.quota import Counter, Window
 
 STAMPS = st.lists(st.floats(0, 0.4), max_size=200).map(
     lambda gaps: [sum(gaps[: n + 1]) for n in range(len(gaps))]

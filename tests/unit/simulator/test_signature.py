@@ -1,5 +1,7 @@
 # UserSig: signatures of Tencent's own library pass, every other one has its code.
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac
@@ -10,7 +12,7 @@ import zlib
 import pytest
 
 from tests.unit.simulator.calls import ADMIN, APP, KEY, signed
-from worker.simulator.signature import App, Verifier
+from worker.testing.simulator.signature import App, Verifier
 
 NOW = time.time()
 

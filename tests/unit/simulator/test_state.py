@@ -1,5 +1,7 @@
 # What calls change: bans and their end, unbans, kicks, member info.
 
+from __future__ import annotations
+
 from typing import Any
 
 from tests.unit.simulator.calls import APP, BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, Bench, a_request

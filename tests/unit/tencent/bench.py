@@ -1,5 +1,7 @@
 # A signer on a clock that a test turns, and a reader of signatures that shares no code with their maker.
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac
@@ -42,7 +44,7 @@ class Bench:
 
     app: App = APP
     clock: Clock = field(default_factory=Clock)
-    notices: "list[Notice]" = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     signer: Signer = field(init=False)
 
     def __post_init__(self) -> None:

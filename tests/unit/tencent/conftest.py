@@ -1,11 +1,16 @@
 # The signers that the tests of signatures ask for.
 
+from __future__ import annotations
+
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit.tencent.bench import APP, KEY, Bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 # Reading an answer: everything about it may be odd but its ErrorCode.
 
+from __future__ import annotations
+
 import gzip
 import json
 from base64 import b64encode

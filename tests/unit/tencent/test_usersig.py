@@ -1,5 +1,7 @@
 # The signatures: when there is a new one, when a refusal is the end, and that what is made can be verified.
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
 

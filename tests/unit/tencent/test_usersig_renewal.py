@@ -1,10 +1,17 @@
 # The signatures under a lock, and under a key that changes in its file.
 
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.unit.tencent.bench import DAY, KEY, OTHER_KEY, Bench, made_with, renew, write_key
+from tests.unit.tencent.bench import DAY, KEY, OTHER_KEY, made_with, renew, write_key
 from worker.domain.contract.codes import LOCK_SECONDS
+
+if TYPE_CHECKING:
+    from tests.unit.tencent.bench import Bench
 
 # The lock of 70050
 

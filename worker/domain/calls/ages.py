@@ -2,6 +2,8 @@
 #
 # How old an item is stands on the item itself (``age``), so an item can be in one Ages only.
 
+from __future__ import annotations
+
 import heapq
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
@@ -25,9 +27,7 @@ FEW: Final = 64
 
 
 class Ages(Generic[T]):
-    """
-    The items that wait. Every change costs the logarithm of their number, and what is left behind is never more than they.
-    """
+    """The items that wait. Every change costs the logarithm of their number, and what is left behind is never more than they."""
 
     __slots__ = ("_heap", "_waiting")
 
@@ -53,9 +53,7 @@ class Ages(Generic[T]):
             heapq.heapify(self._heap)
 
     def oldest(self) -> T | None:
-        """
-        The item that has waited longest; None if none waits.
-        """
+        """The item that has waited longest; None if none waits."""
         while self._heap:
             since, _, item = self._heap[0]
             if item.age == since:

@@ -3,6 +3,8 @@
 # `tried` is told of every request as it ends; `answered` of the call when its client makes no further try. Each verdict
 # has one method: here, in searching.py or in halting.py. What leaves next is dispatch.py's business.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.halting import Halting
@@ -34,15 +36,11 @@ UNKNOWN_TARGETS: Final = 2
 
 
 class Answers:
-    """
-    Draws the consequences of what Tencent, or the lack of an answer, says.
-    """
+    """Draws the consequences of what Tencent, or the lack of an answer, says."""
 
     __slots__ = ("_by_verdict", "_clock", "_dispatch", "_halting", "_lines", "_rules", "_searching")
 
-    def __init__(
-        self, rules: "Rules", clock: "Clock", lines: "Lines", dispatch: "Dispatch", counts: "Counts"
-    ) -> None:
+    def __init__(self, rules: Rules, clock: Clock, lines: Lines, dispatch: Dispatch, counts: Counts) -> None:
         self._rules = rules
         self._clock = clock
         self._lines = lines
@@ -66,10 +64,8 @@ class Answers:
             Verdict.UNKNOWN: self._unknown,
         }
 
-    def tried(self, flight: "Flight", try_: "Try", now: float) -> None:
-        """
-        A request of the call has ended.
-        """
+    def tried(self, flight: Flight, try_: Try, now: float) -> None:
+        """A request of the call has ended."""
         lane, target = flight.lane, flight.target
         flight.last = try_
         target.out -= 1
@@ -80,7 +76,7 @@ class Answers:
         flight.phase = Phase.BACKING_OFF if try_.verdict.again else Phase.ENDING
         lane.rebound(target, now)
 
-    def may_retry(self, flight: "Flight", now: float) -> bool:
+    def may_retry(self, flight: Flight, now: float) -> bool:
         """
         Whether the call may be tried again after its last try, whose verdict allows it. If not, it is ending: what ends by
         itself is not taken back.
@@ -90,10 +86,8 @@ class Answers:
             flight.phase = Phase.ENDING
         return may
 
-    def answered(self, flight: "Flight", now: float) -> None:
-        """
-        The call is over, with its last try.
-        """
+    def answered(self, flight: Flight, now: float) -> None:
+        """The call is over, with its last try."""
         lane, try_ = flight.lane, flight.last
         assert try_ is not None
         of_app = lane.app.probe is flight
@@ -105,14 +99,12 @@ class Answers:
         self._by_verdict[try_.verdict](flight, try_, now)
 
     def check_held(self, now: float) -> None:
-        """
-        Time has passed: it may have become clear whose fault a lack of permission is.
-        """
+        """Time has passed: it may have become clear whose fault a lack of permission is."""
         for lane in self._dispatch.lanes:
             if lane.held:
                 self._halting.check(lane, now)
 
-    def _is_worth_a_try(self, flight: "Flight", now: float) -> bool:
+    def _is_worth_a_try(self, flight: Flight, now: float) -> bool:
         lane, try_ = flight.lane, flight.last
         if flight.probe or lane.is_blocked or flight.target.held_at is not None or try_ is None:
             return False
@@ -126,7 +118,7 @@ class Answers:
 
     # Every try
 
-    def _ended(self, flight: "Flight", try_: "Try", now: float) -> None:
+    def _ended(self, flight: Flight, try_: Try, now: float) -> None:
         lane, target = flight.lane, flight.target
         throttled = try_.verdict in _THROTTLES
         lane.permits.answered(now, accepted=not throttled)
@@ -149,10 +141,8 @@ class Answers:
             if len(targets) < UNKNOWN_TARGETS:
                 targets.add(target.name)
 
-    def _record(self, flight: "Flight", try_: "Try") -> None:
-        """
-        The try stands in the outcome of every command that it carried.
-        """
+    def _record(self, flight: Flight, try_: Try) -> None:
+        """The try stands in the outcome of every command that it carried."""
         call_try = CallTry(
             call_id=flight.call_id,
             endpoint=flight.lane.endpoint,
@@ -172,17 +162,15 @@ class Answers:
             if try_.end_unknown:
                 self._lines.ended_unknown(member, try_.ended_at)
 
-    def _throttled(self, lane: "Lane", try_: "Try", now: float) -> None:
+    def _throttled(self, lane: Lane, try_: Try, now: float) -> None:
         lanes = lane.app.lanes if try_.verdict is Verdict.THROTTLE_APP else [lane]
         for each in lanes:
             each.permits.throttled(now)
         if try_.retry_after is not None:
             lane.paused_until = max(lane.paused_until, now + min(try_.retry_after, LONGEST_PAUSE))
 
-    def _answered_well(self, flight: "Flight", try_: "Try", now: float) -> None:
-        """
-        The endpoint did its work: it lives.
-        """
+    def _answered_well(self, flight: Flight, try_: Try, now: float) -> None:
+        """The endpoint did its work: it lives."""
         lane, target = flight.lane, flight.target
         target.suspect = False
         lane.app.unknown_codes.clear()
@@ -191,31 +179,27 @@ class Answers:
             target.alone = None
             self._halting.succeeded(lane, target, try_, now)
 
-    def _probed_open(self, lane: "Lane", try_: "Try", now: float) -> None:
-        """
-        A probe of an open breaker has ended. Any answer of Tencent's own shows that the endpoint lives.
-        """
+    def _probed_open(self, lane: Lane, try_: Try, now: float) -> None:
+        """A probe of an open breaker has ended. Any answer of Tencent's own shows that the endpoint lives."""
         if try_.verdict in _STILL_DOWN:
             lane.breaker.probe_failed(now)
         else:
             self._closes_breaker(lane, try_, now)
 
-    def _closes_breaker(self, lane: "Lane", try_: "Try", now: float) -> None:
+    def _closes_breaker(self, lane: Lane, try_: Try, now: float) -> None:
         if lane.breaker.succeeded(try_, now):
             self._dispatch.notice("breaker.closed", "info", lane)
 
     # The last try
 
-    def _done(self, flight: "Flight", try_: "Try", now: float) -> None:
+    def _done(self, flight: Flight, try_: Try, now: float) -> None:
         for member in flight.members:
             self._lines.applied(member, try_.request_id, self._keep(member, now), now)
         flight.lane.queue.learn(flight.target, good=len(flight.members))
         self._searching.passed(flight, now)
 
-    def _keep(self, member: "Member", now: float) -> float:
-        """
-        For how long a repeat of this effect needs no call: never for an event, at most a tenth of a ban's duration.
-        """
+    def _keep(self, member: Member, now: float) -> float:
+        """For how long a repeat of this effect needs no call: never for an event, at most a tenth of a ban's duration."""
         command = member.work.command
         if command.action.kind is Kind.EVENT or command.duration == 0:
             return 0.0
@@ -226,10 +210,8 @@ class Answers:
             keep = min(keep, (command.banned_until - self._clock.wall(now)) / 10)
         return keep
 
-    def _gave_up(self, flight: "Flight", try_: "Try", now: float) -> None:
-        """
-        No further try for now: those whose tries are used up have failed, the others go back.
-        """
+    def _gave_up(self, flight: Flight, try_: Try, now: float) -> None:
+        """No further try for now: those whose tries are used up have failed, the others go back."""
         lane = flight.lane
         spent = (
             [] if lane.is_blocked else [each for each in flight.members if self._is_spent(each, lane, now)]
@@ -238,7 +220,7 @@ class Answers:
         for member in spent:
             self._searching.fail(member, try_, now)
 
-    def _is_spent(self, member: "Member", lane: "Lane", now: float) -> bool:
+    def _is_spent(self, member: Member, lane: Lane, now: float) -> bool:
         if member.attempts >= self._rules.max_attempts:
             return True
         limit = self._rules.give_up_after
@@ -248,16 +230,16 @@ class Answers:
             and lane.clock(now) - member.started_at > limit
         )
 
-    def _forbidden(self, flight: "Flight", try_: "Try", now: float) -> None:
+    def _forbidden(self, flight: Flight, try_: Try, now: float) -> None:
         if self._halting.forbidden(flight, try_, now):
             self._refused(flight, try_, now)
 
-    def _refused(self, flight: "Flight", try_: "Try", now: float) -> None:
+    def _refused(self, flight: Flight, try_: Try, now: float) -> None:
         self._dispatch.back(flight, now, all_but=flight.members)
         for member in flight.members:
             self._searching.fail(member, try_, now)
 
-    def _unknown(self, flight: "Flight", try_: "Try", now: float) -> None:
+    def _unknown(self, flight: Flight, try_: Try, now: float) -> None:
         """
         A code of no table, again and again. Of the platform's own ranges it is the configuration's fault once several
         targets got it; any other is searched for like a member's.

@@ -4,6 +4,8 @@
 # Here permits are taken and bodies are built, at each try anew: members whose time is over leave the call, durations
 # are computed. What an answer means is decided in answers.py.
 
+from __future__ import annotations
+
 from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING
@@ -54,11 +56,11 @@ class Dispatch:
 
     def __init__(
         self,
-        rules: "Rules",
-        clock: "Clock",
-        lines: "Lines",
-        ledger: "Ledger",
-        counts: "Counts",
+        rules: Rules,
+        clock: Clock,
+        lines: Lines,
+        ledger: Ledger,
+        counts: Counts,
         call_prefix: str,
     ) -> None:
         self._rules = rules
@@ -81,22 +83,16 @@ class Dispatch:
         return app
 
     @property
-    def lanes(self) -> "Iterable[Lane]":
-        """
-        Every (app, endpoint).
-        """
+    def lanes(self) -> Iterable[Lane]:
+        """Every (app, endpoint)."""
         return (lane for app in self.apps.values() for lane in app.lanes)
 
-    def lane(self, app: str, action: "Action") -> Lane:
-        """
-        Where a command goes.
-        """
+    def lane(self, app: str, action: Action) -> Lane:
+        """Where a command goes."""
         return next(lane for lane in self.apps[app].lanes if lane.endpoint == action.endpoint)
 
-    def own(self, partitions: "Iterable[int]") -> None:
-        """
-        The partitions that this replica works on have changed, and with them its slices of the quota.
-        """
+    def own(self, partitions: Iterable[int]) -> None:
+        """The partitions that this replica works on have changed, and with them its slices of the quota."""
         rules = self._rules
         numbers = list(partitions)
         for lane in self.lanes:
@@ -104,9 +100,7 @@ class Dispatch:
             lane.permits.own(sum(slice_of(limit, number, rules.partitions) for number in numbers))
 
     def pump(self, now: float) -> None:
-        """
-        Lets everything go that may go now.
-        """
+        """Lets everything go that may go now."""
         for app in self.apps.values():
             for lane in app.lanes:
                 lane.wake_at = NEVER
@@ -114,18 +108,14 @@ class Dispatch:
                     self._pump(lane, now)
 
     def asked(self, flight: Flight) -> None:
-        """
-        The call waits for a permit.
-        """
+        """The call waits for a permit."""
         flight.phase = Phase.ASKING
         flight.lane.asking.append(flight)
 
     def open(
-        self, lane: Lane, target: "Target", members: "list[Member]", search: "Search[Member] | None" = None
+        self, lane: Lane, target: Target, members: list[Member], search: Search[Member] | None = None
     ) -> Flight:
-        """
-        A new call with these members. It has no permit yet.
-        """
+        """A new call with these members. It has no permit yet."""
         flight = Flight(f"{self._call_prefix}-{next(self._numbers)}", lane, target, members)
         flight.search = search
         for member in members:
@@ -135,9 +125,7 @@ class Dispatch:
         return flight
 
     def close(self, flight: Flight, now: float) -> None:
-        """
-        The call is over.
-        """
+        """The call is over."""
         lane, target = flight.lane, flight.target
         del self.flights[flight.call_id]
         del lane.flights[flight.call_id]
@@ -148,21 +136,17 @@ class Dispatch:
         target.calls -= 1
         lane.rebound(target, now)
 
-    def requeue(self, lane: Lane, members: "Iterable[Member]", now: float) -> None:
-        """
-        The members go back to their queue, as they are.
-        """
+    def requeue(self, lane: Lane, members: Iterable[Member], now: float) -> None:
+        """The members go back to their queue, as they are."""
         for member in members:
             if self._is_wanted(member, now):
                 lane.queue.put(member, now)
 
-    def rest(self, lane: Lane, members: "Iterable[Member]", now: float) -> None:
-        """
-        The same for members that a search has left untested: they wait until it ends.
-        """
+    def rest(self, lane: Lane, members: Iterable[Member], now: float) -> None:
+        """The same for members that a search has left untested: they wait until it ends."""
         lane.queue.rest([member for member in members if self._is_wanted(member, now)])
 
-    def back(self, flight: Flight, now: float, all_but: "Iterable[Member]" = ()) -> None:
+    def back(self, flight: Flight, now: float, all_but: Iterable[Member] = ()) -> None:
         """
         The call is over without a verdict on its members, but for some of them: the others go back to their queue, and
         so do all suspects of its search.
@@ -172,16 +156,12 @@ class Dispatch:
         self.requeue(flight.lane, [member for member in members if member not in kept], now)
 
     def notice(self, event: str, level: str, lane: Lane, **fields: object) -> None:
-        """
-        Something about an endpoint that an operator may want to know.
-        """
+        """Something about an endpoint that an operator may want to know."""
         where = {"app": lane.app.name, "endpoint": lane.endpoint}
         self.effects.append(Notice(event, level, where | fields))
 
-    def _is_wanted(self, member: "Member", now: float) -> bool:
-        """
-        Whether the member, which was in a call, is still to be sent. If not, it leaves its line here.
-        """
+    def _is_wanted(self, member: Member, now: float) -> bool:
+        """Whether the member, which was in a call, is still to be sent. If not, it leaves its line here."""
         if member.work.dropped:
             self._lines.abandon(member, now)
         elif self._lines.is_over(member, now):
@@ -191,25 +171,19 @@ class Dispatch:
         return False
 
     def recall(self, lane: Lane, now: float) -> None:
-        """
-        Calls that wait hold no permit and no connection: their members go back to their queue at once.
-        """
+        """Calls that wait hold no permit and no connection: their members go back to their queue at once."""
         for flight in list(lane.flights.values()):
             if flight.phase in _WAITS:
                 self._take_back(flight, now)
 
-    def recall_target(self, lane: Lane, target: "Target", now: float) -> None:
-        """
-        The same for the calls of one target.
-        """
+    def recall_target(self, lane: Lane, target: Target, now: float) -> None:
+        """The same for the calls of one target."""
         for flight in list(lane.flights.values()):
             if flight.phase in _WAITS and flight.target is target:
                 self._take_back(flight, now)
 
-    def end_search(self, flight: Flight) -> "list[Member]":
-        """
-        The search that the call is a half of goes no further. Returns all its suspects; those that rested may go again.
-        """
+    def end_search(self, flight: Flight) -> list[Member]:
+        """The search that the call is a half of goes no further. Returns all its suspects; those that rested may go again."""
         search = flight.search
         assert search is not None
         flight.search = None
@@ -258,9 +232,7 @@ class Dispatch:
         return None
 
     def _probe(self, lane: Lane, now: float) -> None:
-        """
-        Sends the one probe that may go, if it is due.
-        """
+        """Sends the one probe that may go, if it is due."""
         target = next_probe(lane, now)
         if target is None:
             return
@@ -311,9 +283,7 @@ class Dispatch:
         return True
 
     def _leave_those_over(self, flight: Flight, now: float) -> bool:
-        """
-        Members that are dropped or whose time is over leave the call. Returns whether any is left.
-        """
+        """Members that are dropped or whose time is over leave the call. Returns whether any is left."""
         if flight.search is not None:
             self.back(flight, now, all_but=flight.members)
         flight.members = [member for member in flight.members if self._is_wanted(member, now)]

@@ -2,9 +2,11 @@
 #
 # When a probe may go stands in health.py, which one goes in dispatch.py. Nothing fails for a halt.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.codes import LOCK_SECONDS, Verdict, is_platform, mend
+from worker.domain.contract.codes import LOCK_SECONDS, Verdict, is_platform, remedy
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 
@@ -23,33 +25,27 @@ PROOF_FOR: Final = 5.0
 
 
 class Halting:
-    """
-    Stops what is not configured rightly, and lets it go on when it is mended.
-    """
+    """Stops what is not configured rightly, and lets it go on when it is fixed."""
 
     __slots__ = ("_dispatch",)
 
-    def __init__(self, dispatch: "Dispatch") -> None:
+    def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
 
-    def locked(self, flight: "Flight", try_: "Try", now: float) -> None:
-        """
-        Too many bad signatures: nothing of the app goes for a while.
-        """
+    def locked(self, flight: Flight, try_: Try, now: float) -> None:
+        """Too many bad signatures: nothing of the app goes for a while."""
         flight.lane.app.locked_until = now + LOCK_SECONDS
         self._dispatch.notice(
             "app.locked", "error", flight.lane, error_code=try_.error_code, seconds=LOCK_SECONDS
         )
         self._dispatch.back(flight, now)
 
-    def fatal(self, flight: "Flight", try_: "Try", now: float) -> None:
-        """
-        The app is not configured rightly: it is halted. What was sent before it was mended says nothing any more.
-        """
+    def fatal(self, flight: Flight, try_: Try, now: float) -> None:
+        """The app is not configured rightly: it is halted. What was sent before it was fixed says nothing any more."""
         app = flight.lane.app
         if try_.sent_at >= app.halts.resumed_at:
             reason = _reason(try_)
-            what_to_do = mend(try_.error_code, try_.http_status)
+            what_to_do = remedy(try_.error_code, try_.http_status)
             halt = Halt(app.name, None, try_.error_code, reason, what_to_do, now)
             if app.halts.halt(halt, now):
                 self._tell("app.halted", flight.lane, halt)
@@ -57,7 +53,7 @@ class Halting:
                     self._dispatch.recall(lane, now)
         self._dispatch.back(flight, now)
 
-    def forbidden(self, flight: "Flight", try_: "Try", now: float) -> bool:
+    def forbidden(self, flight: Flight, try_: Try, now: float) -> bool:
         """
         No permission: the target is held until it is known whose fault that is.
 
@@ -87,7 +83,7 @@ class Halting:
             self.check(lane, now)
         return False
 
-    def check(self, lane: "Lane", now: float) -> None:
+    def check(self, lane: Lane, now: float) -> None:
         """
         Halts the endpoint when it has become clear that the lack of permission is not its targets' fault. Targets that were
         shown to be at fault before are no witnesses against it.
@@ -103,10 +99,10 @@ class Halting:
         if witnesses >= HELD_TARGETS or now >= oldest + HELD_FOR:
             self._halt(lane, next(iter(held)), now)
 
-    def succeeded(self, lane: "Lane", target: "Target", try_: "Try", now: float) -> None:
+    def succeeded(self, lane: Lane, target: Target, try_: Try, now: float) -> None:
         """
         A success of one target: those that were refused before it was sent were refused by their own fault. Their members
-        are tried once more, and refused if that is refused: what was mended in the meantime costs nobody.
+        are tried once more, and refused if that is refused: what was fixed in the meantime costs nobody.
         """
         target.at_fault_since = None
         for held in list(lane.held.values()):
@@ -117,10 +113,8 @@ class Halting:
         if not lane.held:
             self._resume(lane, now)
 
-    def probed(self, flight: "Flight", try_: "Try", now: float, *, of_app: bool) -> None:
-        """
-        A probe has ended: what it has shown to work goes on.
-        """
+    def probed(self, flight: Flight, try_: Try, now: float, *, of_app: bool) -> None:
+        """A probe has ended: what it has shown to work goes on."""
         lane = flight.lane
         works = try_.verdict.answered or _is_of_the_service(try_)
         if of_app:
@@ -131,35 +125,33 @@ class Halting:
             for held in list(lane.held.values()):
                 lane.release(held, now)
 
-    def _resume(self, lane: "Lane", now: float) -> None:
+    def _resume(self, lane: Lane, now: float) -> None:
         if lane.halts.resume(now):
             self._dispatch.notice("endpoint.resumed", "info", lane)
 
-    def _halt(self, lane: "Lane", target: "Target", now: float) -> None:
+    def _halt(self, lane: Lane, target: Target, now: float) -> None:
         refusal = target.refusal
         assert refusal is not None
         reason = f"no permission on {len(lane.held)} targets ({_reason(refusal)})"
-        what_to_do = mend(refusal.error_code, refusal.http_status)
+        what_to_do = remedy(refusal.error_code, refusal.http_status)
         halt = Halt(lane.app.name, lane.endpoint, refusal.error_code, reason, what_to_do, now)
         if lane.halts.halt(halt, now):
             self._tell("endpoint.halted", lane, halt)
             self._dispatch.recall(lane, now)
 
-    def _tell(self, event: str, lane: "Lane", halt: Halt) -> None:
+    def _tell(self, event: str, lane: Lane, halt: Halt) -> None:
         self._dispatch.notice(
-            event, "error", lane, error_code=halt.error_code, reason=halt.reason, mend=halt.mend
+            event, "error", lane, error_code=halt.error_code, reason=halt.reason, remedy=halt.remedy
         )
 
 
-def _is_of_the_service(try_: "Try") -> bool:
-    """
-    A code of no table that does not come from the platform: the service has looked at the request, so it was let in.
-    """
+def _is_of_the_service(try_: Try) -> bool:
+    """A code of no table that does not come from the platform: the service has looked at the request, so it was let in."""
     code = try_.error_code
     return try_.verdict is Verdict.UNKNOWN and code is not None and not is_platform(code)
 
 
-def _reason(try_: "Try") -> str:
+def _reason(try_: Try) -> str:
     if try_.error_code is None:
         return f"HTTP {try_.http_status}"
     return f"{try_.error_code}: {cut(try_.error_info)}"

@@ -3,6 +3,8 @@
 # An outage is not poison and a wrong key fails no command: while either lasts, nothing goes but one probe at a time.
 # Here it is decided *whether and when* something may go; what goes is dispatch.py's business.
 
+from __future__ import annotations
+
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -56,21 +58,15 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """
-        Whether only probes may go.
-        """
+        """Whether only probes may go."""
         return self._open_since is not None
 
     def stood_still(self, now: float) -> float:
-        """
-        For how many seconds it has been open, all told.
-        """
+        """For how many seconds it has been open, all told."""
         return self._stood_still + (0.0 if self._open_since is None else now - self._open_since)
 
-    def failed(self, try_: "Try", target: str, members: "list[Member]", now: float) -> None:
-        """
-        A try had no usable answer, or a retry code. Opens the breaker when that makes an outage.
-        """
+    def failed(self, try_: Try, target: str, members: list[Member], now: float) -> None:
+        """A try had no usable answer, or a retry code. Opens the breaker when that makes an outage."""
         if self.is_open:
             return
         if try_.verdict is Verdict.TRANSPORT:
@@ -87,13 +83,11 @@ class Breaker:
             self._uncounted.clear()  # they were the outage, not the members
 
     def probe_failed(self, now: float) -> None:
-        """
-        The probe had no success: the next one goes later.
-        """
+        """The probe had no success: the next one goes later."""
         self._interval = min(self._interval * 2, SLOWEST_PROBE)
         self.probe_at = now + self._interval
 
-    def succeeded(self, try_: "Try", now: float) -> bool:
+    def succeeded(self, try_: Try, now: float) -> bool:
         """
         A try was answered: the endpoint lives. Failures of tries that ended before this one was sent count as attempts now.
 
@@ -114,7 +108,7 @@ class Breaker:
         return f"<Breaker {'open' if self.is_open else 'closed'}, {self._failures} failures>"
 
 
-def _count(members: "list[Member]") -> None:
+def _count(members: list[Member]) -> None:
     for member in members:
         member.attempts += 1
 
@@ -122,7 +116,7 @@ def _count(members: "list[Member]") -> None:
 QUICK_PROBES: Final = 5
 QUICK_INTERVAL: Final = 1.0
 SLOW_INTERVAL: Final = 30.0
-"""A halt is probed every second at first, for a slip that is mended at once, then every half minute."""
+"""A halt is probed every second at first, for a slip that is fixed at once, then every half minute."""
 
 
 class Halts:
@@ -135,7 +129,7 @@ class Halts:
         fresh_probe_at: When it may go with a target that was not refused yet: sooner, so that those that are refused by
             their own fault do not hold up the others.
         look_at: When to look for such a target again, if none has come.
-        resumed_at: When it last was mended: answers to what was sent before say nothing any more.
+        resumed_at: When it last was fixed: answers to what was sent before say nothing any more.
 
     """
 
@@ -160,10 +154,8 @@ class Halts:
         self._since = 0.0
         self._stood_still = 0.0
 
-    def halt(self, why: "Halt", now: float) -> bool:
-        """
-        Halt, or stay halted after a probe that was refused. Returns whether this is new.
-        """
+    def halt(self, why: Halt, now: float) -> bool:
+        """Halt, or stay halted after a probe that was refused. Returns whether this is new."""
         is_new = self.current is None
         if is_new:
             self._probes = 0
@@ -174,23 +166,17 @@ class Halts:
         return is_new
 
     def probed(self, now: float) -> None:
-        """
-        A probe is sent.
-        """
+        """A probe is sent."""
         self._probes += 1
         self.probe_at = now + (QUICK_INTERVAL if self._probes < QUICK_PROBES else SLOW_INTERVAL)
         self.fresh_probe_at = now + QUICK_INTERVAL
 
     def looked(self, now: float) -> None:
-        """
-        There is no target that was not refused yet: looks again in a while.
-        """
+        """There is no target that was not refused yet: looks again in a while."""
         self.look_at = min(now + QUICK_INTERVAL, self.probe_at)
 
     def resume(self, now: float) -> bool:
-        """
-        It is mended. Returns whether it was halted.
-        """
+        """It is fixed. Returns whether it was halted."""
         if self.current is None:
             return False
         self._stood_still += now - self._since
@@ -199,7 +185,5 @@ class Halts:
         return True
 
     def stood_still(self, now: float) -> float:
-        """
-        For how many seconds it has been halted, all told.
-        """
+        """For how many seconds it has been halted, all told."""
         return self._stood_still + (0.0 if self.current is None else now - self._since)

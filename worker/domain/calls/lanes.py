@@ -3,17 +3,19 @@
 #
 # State and questions about it; dispatch.py sends, answers.py draws the consequences.
 
+from __future__ import annotations
+
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.health import Breaker, Halts
-from worker.domain.calls.limits import Permits
 from worker.domain.calls.queues import Queue
-from worker.domain.calls.targets import Target
 
 if TYPE_CHECKING:
+    from worker.domain.calls.limits import Permits
     from worker.domain.calls.splitting import Search
+    from worker.domain.calls.targets import Target
     from worker.domain.effects import Halt, Try
     from worker.domain.progress.work import Member
 
@@ -21,9 +23,7 @@ NEVER = float("inf")
 
 
 class Phase(Enum):
-    """
-    What a call is doing.
-    """
+    """What a call is doing."""
 
     ASKING = "asking"
     """It waits for a permit."""
@@ -42,13 +42,13 @@ class Flight:
     Attributes:
         number: How many tries it has had.
         search: The search that it is a half of.
-        probe: It tests whether a breaker may close or a halt is mended: one try only.
+        probe: It tests whether a breaker may close or a halt is fixed: one try only.
 
     """
 
     __slots__ = ("call_id", "lane", "last", "members", "number", "phase", "probe", "search", "target")
 
-    def __init__(self, call_id: str, lane: "Lane", target: Target, members: "list[Member]") -> None:
+    def __init__(self, call_id: str, lane: Lane, target: Target, members: list[Member]) -> None:
         self.call_id = call_id
         self.lane = lane
         self.target = target
@@ -71,7 +71,7 @@ class AppState:
 
     Attributes:
         halts: The app's halt: a wrong key, plan or region concerns all its endpoints.
-        probe: The call that tests whether it is mended.
+        probe: The call that tests whether it is fixed.
         locked_until: Too many bad signatures: nothing goes until then.
         unknown_codes: Codes of no table but of the platform's ranges -> targets that got them, with no success between; as
             many as are needed to tell whose fault it is.
@@ -97,7 +97,7 @@ class Lane:
         asking: Calls that wait for a permit: retries, and halves of searches. They go before new batches.
         flights: Calls that are not over.
         halts: The endpoint's own halt: no permission for several targets.
-        probe: The call that tests whether the breaker may close or the endpoint's halt is mended.
+        probe: The call that tests whether the breaker may close or the endpoint's halt is fixed.
         paused_until: Tencent asked to wait until then.
         probed_at: When it last was probed, for taking turns.
         held: The targets that were refused for want of permission and are held.
@@ -126,23 +126,17 @@ class Lane:
         self.wake_at = NEVER
 
     @property
-    def halted_by(self) -> "Halt | None":
-        """
-        The halt that stops this lane, of its app or its own.
-        """
+    def halted_by(self) -> Halt | None:
+        """The halt that stops this lane, of its app or its own."""
         return self.app.halts.current or self.halts.current
 
     @property
     def is_blocked(self) -> bool:
-        """
-        Nothing goes but probes.
-        """
+        """Nothing goes but probes."""
         return self.breaker.is_open or self.halted_by is not None
 
     def clock(self, now: float) -> float:
-        """
-        Seconds that stand still while nothing but probes may go.
-        """
+        """Seconds that stand still while nothing but probes may go."""
         return (
             now
             - self.breaker.stood_still(now)
@@ -151,15 +145,11 @@ class Lane:
         )
 
     def bound(self, now: float) -> int:
-        """
-        How many requests of one target may be out: an eighth of the permits, so that a hanging room cannot take them all.
-        """
+        """How many requests of one target may be out: an eighth of the permits, so that a hanging room cannot take them all."""
         return max(2, self.permits.granted(now) // 8)
 
     def rebound(self, target: Target, now: float) -> None:
-        """
-        The target's calls have changed: whether another may leave.
-        """
+        """The target's calls have changed: whether another may leave."""
         blocked = (
             target.held_at is not None
             or target.out >= self.bound(now)
@@ -168,24 +158,18 @@ class Lane:
         self.queue.block(target, blocked=blocked)
 
     def forget_idle(self, now: float) -> None:
-        """
-        Forgets the held targets that have nothing left to send: they expired, or a later command made them needless.
-        """
+        """Forgets the held targets that have nothing left to send: they expired, or a later command made them needless."""
         for target in [target for target in self.held.values() if not target.has_work]:
             self.release(target, now)
 
     def release(self, held: Target, now: float) -> None:
-        """
-        The target is held no longer.
-        """
+        """The target is held no longer."""
         held.held_at = None
         del self.held[held.name]
         self.rebound(held, now)
 
     def limited_by(self, now: float) -> str:
-        """
-        What keeps the waiting members from going.
-        """
+        """What keeps the waiting members from going."""
         if not self.queue.waiting and not self.asking:
             return "nothing"
         if self.halted_by is not None:

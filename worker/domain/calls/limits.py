@@ -4,6 +4,8 @@
 # partitions that it owns: no store, no messages. A permit comes back one second after the answer to its request. The
 # server sees a request before it answers it, so no rolling second on the server holds more requests than there are permits.
 
+from __future__ import annotations
+
 from collections import deque
 from typing import Final
 
@@ -15,9 +17,7 @@ RECOVERY_PER_SECOND: Final = 0.01
 
 
 def slice_of(limit: int, partition: int, partitions: int) -> int:
-    """
-    The permits that belong to one partition; over all partitions they add up to the limit exactly.
-    """
+    """The permits that belong to one partition; over all partitions they add up to the limit exactly."""
     return limit * (partition + 1) // partitions - limit * partition // partitions
 
 
@@ -57,22 +57,16 @@ class Permits:
         self._lowered_at = float("-inf")
 
     def own(self, permits: int) -> None:
-        """
-        The partitions of this replica have changed.
-        """
+        """The partitions of this replica have changed."""
         self.owned = permits
 
     def free(self, now: float) -> int:
-        """
-        How many requests may be sent now; never negative.
-        """
+        """How many requests may be sent now; never negative."""
         self._expire(now)
         return max(0, self.granted(now) - self.out - len(self._returns))
 
     def granted(self, now: float) -> int:
-        """
-        The permits that may be used at once: those owned, less what throttling has taken.
-        """
+        """The permits that may be used at once: those owned, less what throttling has taken."""
         if self._ceiling is None:
             return self.owned
         ceiling = self._ceiling + RECOVERY_PER_SECOND * self.owned * (now - self._ceiling_at)
@@ -82,22 +76,16 @@ class Permits:
         return min(self.owned, max(1, int(ceiling)))
 
     def factor(self, now: float) -> float:
-        """
-        The share of the owned permits that throttling leaves.
-        """
+        """The share of the owned permits that throttling leaves."""
         return self.granted(now) / self.owned if self.owned else 1.0
 
     def used(self, now: float) -> int:
-        """
-        The permits that are taken: out, or answered less than a window ago.
-        """
+        """The permits that are taken: out, or answered less than a window ago."""
         self._expire(now)
         return self.out + len(self._returns)
 
     def take(self, now: float) -> None:
-        """
-        One request is sent.
-        """
+        """One request is sent."""
         if self._window_from_send:
             self._returns.append((now + self._window, True))
             self._accepted += 1
@@ -105,17 +93,13 @@ class Permits:
             self.out += 1
 
     def untake(self) -> None:
-        """
-        The request that a permit was taken for did not leave this process after all.
-        """
+        """The request that a permit was taken for did not leave this process after all."""
         if not self._window_from_send:
             self.out -= 1
         # Else the permit comes back by itself, if it has not yet: the refusal may be older than the window.
 
     def answered(self, now: float, *, accepted: bool) -> None:
-        """
-        A request was answered, or failed. Its permit comes back one window later.
-        """
+        """A request was answered, or failed. Its permit comes back one window later."""
         if self._window_from_send:
             return
         self.out -= 1
@@ -125,9 +109,7 @@ class Permits:
             self._see_accepted(now)
 
     def throttled(self, now: float) -> None:
-        """
-        Tencent says that there are too many requests. Lowers the ceiling, at most once a second.
-        """
+        """Tencent says that there are too many requests. Lowers the ceiling, at most once a second."""
         self._expire(now)
         if now - self._lowered_at < 1.0:
             return
@@ -135,18 +117,14 @@ class Permits:
         self._ceiling_at = self._lowered_at = now
 
     def _see_accepted(self, now: float) -> None:
-        """
-        The first refusal of a burst may come before many acceptances: until the second is over they count as well.
-        """
+        """The first refusal of a burst may come before many acceptances: until the second is over they count as well."""
         self._expire(now)
         seen = THROTTLED_SHARE * min(self._accepted, self.owned)
         if self._ceiling is not None and seen > self._ceiling:
             self._ceiling, self._ceiling_at = seen, now
 
     def next_return(self) -> float | None:
-        """
-        When the next permit comes back by itself; None: only an answer can bring one.
-        """
+        """When the next permit comes back by itself; None: only an answer can bring one."""
         return self._returns[0][0] if self._returns else None
 
     def _expire(self, now: float) -> None:

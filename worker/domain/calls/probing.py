@@ -2,6 +2,8 @@
 #
 # Whether and when one may go stands in health.py; dispatch.py sends it.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.lanes import NEVER
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.targets import Target
 
 
-def next_probe(lane: "Lane", now: float) -> "Target | None":
+def next_probe(lane: Lane, now: float) -> Target | None:
     """
     The target that a probe may go to now. None if none may: then ``lane.wake_at`` says when to look again, unless what it
     waits for is an event.
@@ -47,15 +49,13 @@ def next_probe(lane: "Lane", now: float) -> "Target | None":
     return target
 
 
-def _next_in_turn(app: "AppState") -> "Lane | None":
-    """
-    A halted app has one probe for all its endpoints: they take turns.
-    """
+def _next_in_turn(app: AppState) -> Lane | None:
+    """A halted app has one probe for all its endpoints: they take turns."""
     able = (lane for lane in app.lanes if any(lane.queue.sendable))
     return min(able, key=lambda lane: lane.probed_at, default=None)
 
 
-def _reluctance(target: "Target") -> tuple[bool, bool, bool, float]:
+def _reluctance(target: Target) -> tuple[bool, bool, bool, float]:
     """
     How little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least; one that may hang by
     itself tells little, and late, and until then nothing else goes.

@@ -6,17 +6,19 @@
 # A target may have as many groups as members, and is blocked and set free with every call. So the queue looks among
 # targets and each target among its groups (targets.py): neither blocking nor learning touches a group.
 
+from __future__ import annotations
+
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.ages import Ages
 from worker.domain.calls.targets import Group, Target
-from worker.domain.progress.work import Member, State
+from worker.domain.progress.work import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.progress.work import What
+    from worker.domain.progress.work import Member, What
 
 
 class Queue:
@@ -52,25 +54,19 @@ class Queue:
         self._order = count()
 
     def target(self, name: str) -> Target:
-        """
-        What is known of the target.
-        """
+        """What is known of the target."""
         target = self.targets.get(name)
         if target is None:
             target = self.targets[name] = Target(name, self.per_call)
         return target
 
     def sweep(self) -> None:
-        """
-        Nothing needs to be known of targets without work.
-        """
+        """Nothing needs to be known of targets without work."""
         for name in [name for name, target in self.targets.items() if target.idle]:
             del self.targets[name]
 
     def put(self, member: Member, now: float) -> None:
-        """
-        The member may be sent from now on.
-        """
+        """The member may be sent from now on."""
         group = self._group_of(member)
         member.state = State.WAITING
         member.group = group
@@ -82,10 +78,8 @@ class Queue:
             self.wake(list(group.resting))
         self._index(group)
 
-    def rest(self, members: "Iterable[Member]") -> None:
-        """
-        The members came back from a search. They wait until it ends (``wake``), unless with others they fill a whole batch.
-        """
+    def rest(self, members: Iterable[Member]) -> None:
+        """The members came back from a search. They wait until it ends (``wake``), unless with others they fill a whole batch."""
         group = None
         for member in members:
             group = self._group_of(member)
@@ -96,10 +90,8 @@ class Queue:
         if group is not None and self._fills_a_batch(group):
             self.wake(list(group.resting))
 
-    def wake(self, members: "Iterable[Member]") -> None:
-        """
-        The search is over: those of the members that still rest may be sent again.
-        """
+    def wake(self, members: Iterable[Member]) -> None:
+        """The search is over: those of the members that still rest may be sent again."""
         for member in members:
             group = member.group
             if isinstance(group, Group) and member in group.resting:
@@ -109,9 +101,7 @@ class Queue:
                 self._index(group)
 
     def remove(self, member: Member) -> None:
-        """
-        The member needs no call any more.
-        """
+        """The member needs no call any more."""
         group = member.group
         assert isinstance(group, Group)
         member.group = None
@@ -124,9 +114,7 @@ class Queue:
         self._index(group)
 
     def starting(self, member: Member) -> None:
-        """
-        The member's command is about to be started: its group goes before others. Call it before ``work.started`` is set.
-        """
+        """The member's command is about to be started: its group goes before others. Call it before ``work.started`` is set."""
         group = member.group
         if isinstance(group, Group) and member in group.members:
             group.started += 1
@@ -143,38 +131,28 @@ class Queue:
         return self._take(group) if group is not None else []
 
     def take_of(self, target: Target) -> list[Member]:
-        """
-        A batch of this target, blocked or not: for probes.
-        """
+        """A batch of this target, blocked or not: for probes."""
         group = target.fullest
         return self._take(group) if group is not None else []
 
     @property
-    def sendable(self) -> "Iterable[Target]":
-        """
-        The targets that have members to send, blocked or not: for probes.
-        """
+    def sendable(self) -> Iterable[Target]:
+        """The targets that have members to send, blocked or not: for probes."""
         return (target for target in self.targets.values() if any(target.levels))
 
     def block(self, target: Target, *, blocked: bool) -> None:
-        """
-        Whether the target's groups may be taken.
-        """
+        """Whether the target's groups may be taken."""
         if target.blocked is not blocked:
             target.blocked = blocked
             self._rank(target)
 
     def learn(self, target: Target, *, good: int = 0, bad: int = 0) -> None:
-        """
-        So many members of the target were applied, so many found bad: what a full batch of it is may have changed.
-        """
+        """So many members of the target were applied, so many found bad: what a full batch of it is may have changed."""
         if target.batch.learn(good=good, bad=bad):
             self._rank(target)
 
     def oldest(self) -> float | None:
-        """
-        Since when the member waits that has waited longest; None if none waits.
-        """
+        """Since when the member waits that has waited longest; None if none waits."""
         return min((group.age for group in self._groups.values() if group.age is not None), default=None)
 
     def _fills_a_batch(self, group: Group) -> bool:
@@ -221,9 +199,7 @@ class Queue:
         return None
 
     def _index(self, group: Group) -> None:
-        """
-        The group has changed.
-        """
+        """The group has changed."""
         target = group.target
         target.index(group, self.per_call, next(self._order))
         if group.level is None:
@@ -231,9 +207,7 @@ class Queue:
         self._rank(target)
 
     def _rank(self, target: Target) -> None:
-        """
-        The target has changed: put it where ``take`` looks.
-        """
+        """The target has changed: put it where ``take`` looks."""
         rank = 0 if target.blocked else min(max(target.levels, default=0), target.batch.members)
         if rank != target.rank:
             self._levels[target.rank].pop(target, None)

@@ -2,6 +2,8 @@
 #
 # How halves are chosen stands in splitting.py; here the members get their results. What leaves is dispatch.py's business.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.splitting import Search
@@ -23,21 +25,17 @@ ALONE_TARGETS_FAULT: Final = 2
 
 
 class Searching:
-    """
-    Finds whose fault a refused call was.
-    """
+    """Finds whose fault a refused call was."""
 
     __slots__ = ("_counts", "_dispatch", "_lines")
 
-    def __init__(self, lines: "Lines", dispatch: "Dispatch", counts: "Counts") -> None:
+    def __init__(self, lines: Lines, dispatch: Dispatch, counts: Counts) -> None:
         self._lines = lines
         self._dispatch = dispatch
         self._counts = counts
 
-    def refused(self, flight: "Flight", try_: "Try", now: float) -> None:
-        """
-        One member of the call is at fault: for a member alone that is its result, else it is searched for.
-        """
+    def refused(self, flight: Flight, try_: Try, now: float) -> None:
+        """One member of the call is at fault: for a member alone that is its result, else it is searched for."""
         lane, search = flight.lane, flight.search
         if search is None and len(flight.members) == 1:
             self._alone(flight, flight.members[0], try_, now)
@@ -57,10 +55,8 @@ class Searching:
             self._alone(flight, found, try_, now)
             lane.queue.wake(search.untested)
 
-    def passed(self, flight: "Flight", now: float) -> None:
-        """
-        The call was applied. If it was a half, the one at fault is in the other.
-        """
+    def passed(self, flight: Flight, now: float) -> None:
+        """The call was applied. If it was a half, the one at fault is in the other."""
         search = flight.search
         if search is None:
             return
@@ -73,16 +69,14 @@ class Searching:
             self._alone(flight, found, search.refusal, now, inferred=True)
             flight.lane.queue.wake(search.untested)
 
-    def fail(self, member: "Member", try_: "Try", now: float, *, inferred: bool = False) -> None:
-        """
-        The member has failed, for good.
-        """
+    def fail(self, member: Member, try_: Try, now: float, *, inferred: bool = False) -> None:
+        """The member has failed, for good."""
         info = cut(try_.error_info) or try_.error or "refused without a text"
         failed = ResultStatus.FAILED
         result = Result(member.user, failed, try_.request_id, try_.error_code, info, inferred=inferred)
         self._lines.settle(member, result, now)
 
-    def _search_on(self, flight: "Flight", search: "Search[Member]", now: float) -> None:
+    def _search_on(self, flight: Flight, search: Search[Member], now: float) -> None:
         lane, target = flight.lane, flight.target
         if lane.is_blocked or target.held_at is not None:
             # No call may wait for a permit now: those still suspected go back, as after a recall.
@@ -95,11 +89,9 @@ class Searching:
             self._dispatch.asked(self._dispatch.open(lane, target, members, search))
 
     def _alone(
-        self, flight: "Flight", member: "Member", try_: "Try", now: float, *, inferred: bool = False
+        self, flight: Flight, member: Member, try_: Try, now: float, *, inferred: bool = False
     ) -> None:
-        """
-        The code belongs to this member alone.
-        """
+        """The code belongs to this member alone."""
         code = try_.error_code
         if code is not None and (member.work.command.action.name, code) in ALREADY:
             info = cut(try_.error_info) or None
@@ -120,18 +112,14 @@ class Searching:
         elif family is not None:
             self._refuse_rest(flight, family, try_, now)
 
-    def _is_targets(self, target: "Target", code: int) -> bool:
-        """
-        An ambiguous code, and a member alone: the second time in a row it is the target's. That says nothing about members.
-        """
+    def _is_targets(self, target: Target, code: int) -> bool:
+        """An ambiguous code, and a member alone: the second time in a row it is the target's. That says nothing about members."""
         before = target.alone[1] if target.alone is not None and target.alone[0] == code else 0
         target.alone = (code, before + 1)
         return before + 1 >= ALONE_TARGETS_FAULT
 
-    def _refuse_rest(self, flight: "Flight", family: "tuple[Member, ...]", try_: "Try", now: float) -> None:
-        """
-        What waits of the batch is refused with the member that was alone.
-        """
+    def _refuse_rest(self, flight: Flight, family: tuple[Member, ...], try_: Try, now: float) -> None:
+        """What waits of the batch is refused with the member that was alone."""
         for each in family:
             if each.family is family and each.state is State.WAITING:
                 flight.lane.queue.remove(each)

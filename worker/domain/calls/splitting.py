@@ -7,6 +7,8 @@
 #
 # Only the search's own state lives here; the engine sends what it asks for.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Search(Generic[T]):
 
     __slots__ = ("_one", "refusal", "suspects", "untested")
 
-    def __init__(self, suspects: list[T], refusal: "Try") -> None:
+    def __init__(self, suspects: list[T], refusal: Try) -> None:
         self.suspects = suspects
         self.refusal = refusal
         self.untested: list[T] = []
@@ -37,35 +39,25 @@ class Search(Generic[T]):
 
     @property
     def found(self) -> T | None:
-        """
-        The bad member, once it stands alone.
-        """
+        """The bad member, once it stands alone."""
         return self.suspects[0] if len(self.suspects) == 1 else None
 
     def half(self) -> list[T]:
-        """
-        What to send next: the first half of the suspects.
-        """
+        """What to send next: the first half of the suspects."""
         self._one = False
         return self.suspects[: self._cut]
 
     def one(self) -> list[T]:
-        """
-        Instead of a half, the first of the suspects alone: where each may be refused, this says so at once.
-        """
+        """Instead of a half, the first of the suspects alone: where each may be refused, this says so at once."""
         self._one = True
         return self.suspects[: self._cut]
 
     def passed(self) -> None:
-        """
-        What was sent was applied: the bad member is among the others.
-        """
+        """What was sent was applied: the bad member is among the others."""
         self.suspects = self.suspects[self._cut :]
 
-    def failed(self, refusal: "Try") -> list[T]:
-        """
-        What was sent was refused. Returns the others, which are untested and go back to their queue.
-        """
+    def failed(self, refusal: Try) -> list[T]:
+        """What was sent was refused. Returns the others, which are untested and go back to their queue."""
         untested = self.suspects[self._cut :]
         self.suspects = self.suspects[: self._cut]
         self.untested += untested

@@ -3,6 +3,8 @@
 # State, and where a target finds its groups; which batch is next is decided in queues.py, whether one may leave in
 # lanes.py.
 
+from __future__ import annotations
+
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -79,51 +81,37 @@ class Target:
 
     @property
     def is_fresh(self) -> bool:
-        """
-        Whether it was never refused for want of permission, as far as is known.
-        """
+        """Whether it was never refused for want of permission, as far as is known."""
         return self.held_at is None and self.at_fault_since is None
 
     @property
-    def groups(self) -> "Iterable[Group]":
-        """
-        All its groups.
-        """
+    def groups(self) -> Iterable[Group]:
+        """All its groups."""
         return chain.from_iterable(self.levels.values())
 
     @property
-    def fullest(self) -> "Group | None":
-        """
-        The group with the most members to send; None if it has none.
-        """
+    def fullest(self) -> Group | None:
+        """The group with the most members to send; None if it has none."""
         level = max(self.levels, default=0)
         return next(iter(self.levels[level])) if level else None
 
     @property
-    def oldest(self) -> "Group | None":
-        """
-        The group whose first member has waited longest; None if none has members to send.
-        """
+    def oldest(self) -> Group | None:
+        """The group whose first member has waited longest; None if none has members to send."""
         return self.fullest if self.ages is None else self.ages.oldest()
 
     @property
     def has_work(self) -> bool:
-        """
-        Whether members of it wait or are called.
-        """
+        """Whether members of it wait or are called."""
         return bool(self.levels) or self.calls > 0
 
     @property
     def idle(self) -> bool:
-        """
-        Whether nothing of it is left here.
-        """
+        """Whether nothing of it is left here."""
         return not self.has_work and self.held_at is None
 
-    def add(self, group: "Group", order: int) -> None:
-        """
-        A new group, empty as yet. ``order`` is higher at each call of ``add`` and ``index``.
-        """
+    def add(self, group: Group, order: int) -> None:
+        """A new group, empty as yet. ``order`` is higher at each call of ``add`` and ``index``."""
         if self.levels and self.ages is None:
             self.ages = Ages()
             (first,) = self.groups
@@ -131,10 +119,8 @@ class Target:
             self.ages.set(first, since, order)
         self.levels.setdefault(0, {})[group] = None
 
-    def index(self, group: "Group", per_call: int, order: int) -> None:
-        """
-        The group has changed: put it where it is looked for.
-        """
+    def index(self, group: Group, per_call: int, order: int) -> None:
+        """The group has changed: put it where it is looked for."""
         size = len(group.members)
         since = next(iter(group.members)).since if size else None
         if self.ages is None:
@@ -147,10 +133,8 @@ class Target:
             self.started.pop(group, None)
         self.move(group, min(size, per_call) if size or group.resting else None)
 
-    def move(self, group: "Group", level: int | None) -> None:
-        """
-        Puts the group at the end of another level.
-        """
+    def move(self, group: Group, level: int | None) -> None:
+        """Puts the group at the end of another level."""
         if level == group.level:
             return
         assert group.level is not None
@@ -179,7 +163,7 @@ class Group:
 
     __slots__ = ("age", "key", "level", "members", "resting", "started", "target")
 
-    def __init__(self, key: "tuple[str, What]", target: Target) -> None:
+    def __init__(self, key: tuple[str, What], target: Target) -> None:
         self.key = key
         self.target = target
         self.members: dict[Member, None] = {}

@@ -3,6 +3,8 @@
 # Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name.
 # Not here: how a command is read (commands.py), what an answer means (codes.py).
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -21,9 +23,7 @@ CUSTOM_INFO_BYTES: Final = 60
 
 
 class TargetField(StrEnum):
-    """
-    The field of a command that names the group or room.
-    """
+    """The field of a command that names the group or room."""
 
     GROUP = "group_id"
     ROOM = "room_id"
@@ -41,9 +41,7 @@ class Kind(StrEnum):
 
 
 class MemberInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """
-    What ``room.update_room_member_info`` sets; at least one of the three.
-    """
+    """What ``room.update_room_member_info`` sets; at least one of the three."""
 
     name_card: str | None = None
     role: Literal["Admin", "Member"] | None = None
@@ -89,15 +87,13 @@ class Action:
     def body(
         self,
         target: str,
-        users: "Sequence[str]",
+        users: Sequence[str],
         *,
         duration: int | None = None,
         reason: str | None = None,
-        member_info: "MemberInfo | None" = None,
+        member_info: MemberInfo | None = None,
     ) -> bytes:
-        """
-        The JSON body of one call. It is never empty, as Tencent demands.
-        """
+        """The JSON body of one call. It is never empty, as Tencent demands."""
         fields: dict[str, Any] = {self.target_key: target}
         if member_info is None:
             fields[self.members_key] = users
@@ -110,7 +106,7 @@ class Action:
         return msgspec.json.encode(fields)
 
 
-def _member_info(user: str, info: "MemberInfo") -> dict[str, str]:
+def _member_info(user: str, info: MemberInfo) -> dict[str, str]:
     fields = {"Member_Account": user}
     if info.name_card is not None:
         fields["NameCard"] = info.name_card

@@ -3,14 +3,14 @@
 # One table. Who acts on a verdict is told by its own words (Verdict); how is the engine's business.
 # Sources: the error-code tables of the five endpoints' pages and Tencent's "Error Codes" page.
 
+from __future__ import annotations
+
 from enum import StrEnum
 from typing import Final
 
 
 class Verdict(StrEnum):
-    """
-    What one answer means for the call that got it.
-    """
+    """What one answer means for the call that got it."""
 
     DONE = "done"
     """The call took effect."""
@@ -44,16 +44,12 @@ class Verdict(StrEnum):
 
     @property
     def again(self) -> bool:
-        """
-        Whether the same call shall be tried again.
-        """
+        """Whether the same call shall be tried again."""
         return self in _AGAIN
 
     @property
     def answered(self) -> bool:
-        """
-        Whether the endpoint did its work: a proof that it lives.
-        """
+        """Whether the endpoint did its work: a proof that it lives."""
         return self in _ANSWERED
 
 
@@ -101,7 +97,7 @@ ALREADY: Final[dict[tuple[str, int], str]] = {
 }
 """Codes that say, of a member alone, that the wished state already holds: (action, code) -> why."""
 
-MENDS: Final[dict[int, str]] = {
+REMEDIES: Final[dict[int, str]] = {
     10007: "enable banning of group members in the console, use an app administrator, and check the group's type",
     100006: "make the configured identifier an app administrator",
     60002: "the request's URL is malformed: check base_url",
@@ -127,7 +123,7 @@ MENDS: Final[dict[int, str]] = {
     80005: "check the identifier's rights",
     10003: "the endpoint does not exist here: check base_url",
 }
-"""What an operator should do about a code that halts; ``mend`` speaks for all others."""
+"""What an operator should do about a code that halts; ``remedy`` speaks for all others."""
 
 
 def judge(http_status: int | None, error_code: int | None) -> Verdict:
@@ -147,18 +143,14 @@ def judge(http_status: int | None, error_code: int | None) -> Verdict:
 
 
 def is_platform(error_code: int) -> bool:
-    """
-    Whether an unknown code is of the platform's own ranges (60xxx access, 70xxx account), which speak of the app.
-    """
+    """Whether an unknown code is of the platform's own ranges (60xxx access, 70xxx account), which speak of the app."""
     return 60000 <= error_code < 80000
 
 
-def mend(error_code: int | None, http_status: int | None = None) -> str:
-    """
-    What an operator should do about a code that halts.
-    """
+def remedy(error_code: int | None, http_status: int | None = None) -> str:
+    """What an operator should do about a code that halts."""
     if error_code is None:
         return f"HTTP status {http_status}: check base_url, and any proxy on the way"
-    return MENDS.get(
-        error_code, f"look up error code {error_code} in Tencent's error-code table, and mend what it names"
+    return REMEDIES.get(
+        error_code, f"look up error code {error_code} in Tencent's error-code table, and fix what it names"
     )

@@ -4,6 +4,8 @@
 # in actions.py; what a field must look like by itself stands in fields.py.
 # Nothing here knows what was seen before: repeats and order are the engine's.
 
+from __future__ import annotations
+
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
 from worker.domain.contract.actions import ACTIONS, Action, MemberInfo, TargetField
-from worker.domain.contract.envelope import NO_ENVELOPE, Envelope, envelope_of
+from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of
 from worker.domain.contract.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, Text, shown
 from worker.domain.contract.fields import REJECTIONS as REJECTIONS
 from worker.domain.contract.outcomes import Fault, cut
@@ -23,6 +25,7 @@ from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from worker.domain.contract.envelope import Envelope
     from worker.domain.contract.records import Record
     from worker.domain.rules import Rules
 
@@ -146,7 +149,7 @@ class Decoder:
     ``decode`` never raises, whatever the record holds. A valid command of one member costs about 3 µs.
     """
 
-    def __init__(self, rules: "Rules") -> None:
+    def __init__(self, rules: Rules) -> None:
         self._default_app = rules.default_app
         self._protected = {
             app: rules.protected_users | {identifier} for app, identifier in rules.apps.items()
@@ -158,7 +161,7 @@ class Decoder:
     def __repr__(self) -> str:
         return f"<Decoder {len(self._protected)} apps, default {self._default_app!r}>"
 
-    def decode(self, record: "Record") -> Command | Rejected:
+    def decode(self, record: Record) -> Command | Rejected:
         """
         What the record commands, or why it is refused.
 
@@ -193,9 +196,7 @@ class Decoder:
     def _judge(
         self, wire: WireCommand, metadata: dict[str, Any] | None, envelope: Envelope
     ) -> Command | Fault:
-        """
-        Whether fields that are right by themselves are right together.
-        """
+        """Whether fields that are right by themselves are right together."""
         command_id = wire.command_id or envelope.command_id
         if command_id is None:
             what = "command_id is missing, and no usable header ce_id stands in for it"
@@ -303,7 +304,7 @@ def _member_info(wire: WireMemberInfo) -> MemberInfo:
     return MemberInfo(**{name: field for name, field in asdict(wire).items() if field is not UNSET})
 
 
-def _rejected(fields: "Mapping[str, Any]", fault: Fault, envelope: Envelope) -> Rejected:
+def _rejected(fields: Mapping[str, Any], fault: Fault, envelope: Envelope) -> Rejected:
     command_id = fields.get("command_id", envelope.command_id)
     carried: dict[str, Any] = {
         name: fields[name]

@@ -2,6 +2,8 @@
 #
 # Sizes are counted as Kafka's record format counts them, always rounded up. Sending it is the publisher's business.
 
+from __future__ import annotations
+
 import hashlib
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
@@ -44,9 +46,7 @@ class DeadLetter(Struct, frozen=True):
 
 
 class Fitted(Struct, frozen=True):
-    """
-    A dead letter's record as it can be sent: no header is null, and key and value are not both null.
-    """
+    """A dead letter's record as it can be sent: no header is null, and key and value are not both null."""
 
     key: bytes | None
     value: bytes | None
@@ -85,9 +85,7 @@ _OMISSIONS: Final = tuple(
 
 
 def size_of(fitted: Fitted) -> int:
-    """
-    The most bytes that a batch of this one record can take. Compression only shortens it: else it is sent as it is.
-    """
+    """The most bytes that a batch of this one record can take. Compression only shortens it: else it is sent as it is."""
     size = BATCH_BYTES + RECORD_BYTES + 3 * LENGTH_BYTES + len(fitted.key or b"") + len(fitted.value or b"")
     return size + sum(2 * LENGTH_BYTES + len(name.encode()) + len(value) for name, value in fitted.headers)
 
@@ -127,7 +125,7 @@ def _omission(part: str, content: bytes, size: int) -> list[tuple[str, bytes]]:
     return [(f"x-{part}-omitted", b"%d" % size), (f"x-{part}-sha256", digest.encode())]
 
 
-def _canonical(headers: "Sequence[tuple[str, bytes | None]]") -> bytes:
+def _canonical(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
     return b"".join(_counted(name.encode()) + _counted(content) for name, content in headers)
 
 

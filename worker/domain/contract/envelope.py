@@ -3,6 +3,8 @@
 # A header is no part of the command: one that is not usable is as good as absent, and never a reason to refuse.
 # What is made of it is decided in commands.py.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
 
 
 class Envelope(Struct, frozen=True):
-    """
-    What a record's headers say: CloudEvents' binary mode, and the trace.
-    """
+    """What a record's headers say: CloudEvents' binary mode, and the trace."""
 
     command_id: str | None = None
     issued_at: str | None = None
@@ -26,17 +26,15 @@ class Envelope(Struct, frozen=True):
 
 
 NO_ENVELOPE: Final = Envelope()
-_HEADERS: Final[dict[str, tuple[str, "Check"]]] = {
+_HEADERS: Final[dict[str, tuple[str, Check]]] = {
     "ce_id": ("command_id", FIELDS["command_id"]),
     "ce_time": ("issued_at", FIELDS["issued_at"]),
     "traceparent": ("traceparent", Text(128, empty=False)),
 }
 
 
-def envelope_of(headers: "Sequence[tuple[str, bytes | None]]") -> Envelope:
-    """
-    What is usable of a record's headers. Of a repeated header the last usable one counts.
-    """
+def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
+    """What is usable of a record's headers. Of a repeated header the last usable one counts."""
     found: dict[str, str] = {}
     for header, value in headers:
         if header in _HEADERS and value is not None:

@@ -4,6 +4,8 @@
 # The same stands in wire.py as a type, for speed; tests hold both together.
 # Not here: what the fields mean together or for an action (commands.py).
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -64,10 +66,8 @@ METADATA_DEPTH: Final = 32
 """Objects and lists inside one another. Every reader of the outcome must get through it, and so must our encoder."""
 
 
-def fault_of(checks: "Mapping[str, Check]", fields: "Mapping[str, Any]", path: str) -> Fault | None:
-    """
-    The first fault of an object whose fields must pass ``checks``; ``path`` is where it stands (empty, or ending in a dot).
-    """
+def fault_of(checks: Mapping[str, Check], fields: Mapping[str, Any], path: str) -> Fault | None:
+    """The first fault of an object whose fields must pass ``checks``; ``path`` is where it stands (empty, or ending in a dot)."""
     for name in fields:
         if name not in checks:
             return _unknown(name, checks, path)
@@ -81,7 +81,7 @@ def fault_of(checks: "Mapping[str, Check]", fields: "Mapping[str, Any]", path: s
     return None
 
 
-def _unknown(name: str, checks: "Mapping[str, Check]", path: str) -> Fault:
+def _unknown(name: str, checks: Mapping[str, Check], path: str) -> Fault:
     near = get_close_matches(name[:64].lower(), checks, n=1)
     hint = f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(checks)}"
     return Fault(
@@ -109,9 +109,7 @@ class Text:
     free: bool = False
 
     def __call__(self, value: object, path: str) -> Fault | None:
-        """
-        What is wrong with the value that stands at ``path``.
-        """
+        """What is wrong with the value that stands at ``path``."""
         if not isinstance(value, str):
             return _wrong_type(value, path, "a string")
         if not value and not self.empty:
@@ -200,13 +198,13 @@ def _inside(value: object) -> list[Any]:
 
 USER_ID: Final = Text(USER_ID_BYTES, empty=False)
 
-MEMBER_INFO: Final[dict[str, "Check"]] = {
+MEMBER_INFO: Final[dict[str, Check]] = {
     "name_card": Text(NAME_CARD_BYTES, free=True),
     "role": _role,
     "custom_info": Text(CUSTOM_INFO_BYTES, free=True),
 }
 
-FIELDS: Final[dict[str, "Check"]] = {
+FIELDS: Final[dict[str, Check]] = {
     "command_id": Text(COMMAND_ID_BYTES, empty=False),
     "action": Text(),
     "group_id": Text(TARGET_BYTES, empty=False),
@@ -237,16 +235,12 @@ _KINDS: Final = {
 
 
 def kind(value: object) -> str:
-    """
-    What a parsed JSON value is, in words.
-    """
+    """What a parsed JSON value is, in words."""
     return _KINDS[type(value)]
 
 
 def shown(text: str, *, quoted: bool = True) -> str:
-    """
-    A text of the input as a message may show it: short, and printable in any log.
-    """
+    """A text of the input as a message may show it: short, and printable in any log."""
     short = repr(text[:32])
     ending = "…" if len(text) > 32 else ""
     return f"{short}{ending}" if quoted else f"{short[1:-1]}{ending}"

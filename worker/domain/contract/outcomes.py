@@ -3,6 +3,8 @@
 #
 # These types are the wire format: config/outcome.schema.json is generated from them.
 
+from __future__ import annotations
+
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,9 +22,7 @@ CALLS_AT_EITHER_END: Final = 50
 
 
 class Status(StrEnum):
-    """
-    What became of a command.
-    """
+    """What became of a command."""
 
     SUCCEEDED = "succeeded"
     PARTIALLY_SUCCEEDED = "partially_succeeded"
@@ -34,9 +34,7 @@ class Status(StrEnum):
 
 
 class ResultStatus(StrEnum):
-    """
-    What became of one member of a command.
-    """
+    """What became of one member of a command."""
 
     APPLIED = "applied"
     ALREADY_APPLIED = "already_applied"
@@ -97,9 +95,7 @@ class CallTry(Struct, frozen=True, omit_defaults=True):
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
-    """
-    Why a command was rejected or failed.
-    """
+    """Why a command was rejected or failed."""
 
     code: str
     message: str
@@ -107,9 +103,7 @@ class Fault(Struct, frozen=True, omit_defaults=True):
 
 
 class Parameters(Struct, frozen=True, omit_defaults=True):
-    """
-    The command's parameters, as commanded.
-    """
+    """The command's parameters, as commanded."""
 
     duration: int | None = None
     banned_until: str | None = None
@@ -118,9 +112,7 @@ class Parameters(Struct, frozen=True, omit_defaults=True):
 
 
 class Source(Struct, frozen=True):
-    """
-    Where the command stood.
-    """
+    """Where the command stood."""
 
     topic: str
     partition: int
@@ -128,16 +120,12 @@ class Source(Struct, frozen=True):
 
     @property
     def outcome_id(self) -> str:
-        """
-        The same record always has the same outcome_id.
-        """
+        """The same record always has the same outcome_id."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
 class Worker(Struct, frozen=True):
-    """
-    Who carried the command out.
-    """
+    """Who carried the command out."""
 
     name: str
     version: str
@@ -183,7 +171,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     error: Fault | None = None
 
 
-def status_of(results: "Iterable[Result]") -> Status:
+def status_of(results: Iterable[Result]) -> Status:
     """
     The status of a command whose members ended like this.
 
@@ -210,9 +198,7 @@ _AS_STATUS: Final = {
 
 
 def cut(text: str) -> str:
-    """
-    A text from outside, at most ``TEXT_BYTES`` bytes of UTF-8, never cut inside a character, and always encodable.
-    """
+    """A text from outside, at most ``TEXT_BYTES`` bytes of UTF-8, never cut inside a character, and always encodable."""
     if text.isascii():
         return text[:TEXT_BYTES]
     return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")

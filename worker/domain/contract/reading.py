@@ -3,19 +3,19 @@
 # It costs some twenty times what the typed decoder takes, so it is for records that this refuses or may not judge alone.
 # The parser is the standard library's: it tells of fields given twice, and says where the JSON breaks off.
 
+from __future__ import annotations
+
 import json
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from math import inf, nan
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from msgspec import Struct
 
 from worker.domain.contract.fields import FIELDS, METADATA_DEPTH, fault_of, kind, shown
 from worker.domain.contract.outcomes import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SHALLOW: Final = 64
 """How deep a record is still looked at when it is nested too deep to be parsed."""
@@ -31,7 +31,7 @@ class Reading(Struct, frozen=True):
 
     """
 
-    fields: "Mapping[str, Any]"
+    fields: Mapping[str, Any]
     fault: Fault | None
 
 
@@ -85,9 +85,7 @@ def _read(text: str) -> Reading:
 
 
 def _whole(digits: str) -> float:
-    """
-    An integer; or infinity, when it has more digits than Python cares to convert.
-    """
+    """An integer; or infinity, when it has more digits than Python cares to convert."""
     try:
         return int(digits)
     except ValueError:
@@ -98,9 +96,7 @@ _STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]++|[\]}]++', re.DOTAL
 
 
 def _read_shallow(text: str) -> Reading:
-    """
-    Read a record that is nested too deep for any parser: what lies deeper than ``SHALLOW`` becomes null, unread.
-    """
+    """Read a record that is nested too deep for any parser: what lies deeper than ``SHALLOW`` becomes null, unread."""
     kept: list[str] = []
     depth = begin = 0
     for token in _STRUCTURE.finditer(text):

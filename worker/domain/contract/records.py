@@ -2,6 +2,8 @@
 #
 # What it means is decided in commands.py.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -9,36 +11,24 @@ if TYPE_CHECKING:
 
 
 class Record(Protocol):
-    """
-    One record of the command topic, as the consumer has it: it is never copied.
-    """
+    """One record of the command topic, as the consumer has it: it is never copied."""
 
     @property
     def partition(self) -> int:
-        """
-        Of the command topic.
-        """
+        """Of the command topic."""
 
     @property
     def offset(self) -> int:
-        """
-        Within the partition; offsets have gaps.
-        """
+        """Within the partition; offsets have gaps."""
 
     @property
     def key(self) -> bytes | None:
-        """
-        The target's id, or whatever always sends one member to one partition.
-        """
+        """The target's id, or whatever always sends one member to one partition."""
 
     @property
     def value(self) -> bytes | None:
-        """
-        The command, as JSON.
-        """
+        """The command, as JSON."""
 
     @property
-    def headers(self) -> "Sequence[tuple[str, bytes | None]]":
-        """
-        In order, repeated names included.
-        """
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """In order, repeated names included."""

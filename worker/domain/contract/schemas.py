@@ -3,13 +3,15 @@
 #
 # Values only: `make docs` writes them to config/, and a test fails when those are stale.
 
+from __future__ import annotations
+
 import json
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.domain.contract.actions import ACTIONS, Action, TargetField
+from worker.domain.contract.actions import ACTIONS, TargetField
 from worker.domain.contract.fields import (
     CONTROLS,
     FIELDS,
@@ -22,6 +24,9 @@ from worker.domain.contract.fields import (
 )
 from worker.domain.contract.outcomes import Outcome, Status
 from worker.domain.contract.wire import WireCommand
+
+if TYPE_CHECKING:
+    from worker.domain.contract.actions import Action
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -79,9 +84,7 @@ def command_schema() -> dict[str, Any]:
 
 
 def outcome_schema() -> dict[str, Any]:
-    """
-    What an outcome looks like. Fields may be added in later versions: a reader must not refuse those it does not know.
-    """
+    """What an outcome looks like. Fields may be added in later versions: a reader must not refuse those it does not know."""
     parts = {name: _outcome_part(part) for name, part in msgspec.json.schema(Outcome)["$defs"].items()}
     whole = parts.pop("Outcome")
     del whole["title"]
@@ -114,9 +117,7 @@ def _goes_with(field: str, statuses: tuple[Status, ...]) -> dict[str, Any]:
 
 
 def _outcome_part(part: dict[str, Any]) -> dict[str, Any]:
-    """
-    One type's schema, with each field's words from the type's docstring, and without the nulls, which are never written.
-    """
+    """One type's schema, with each field's words from the type's docstring, and without the nulls, which are never written."""
     words, _, attributes = part["description"].partition("\n\nAttributes:\n")
     notes = {name: _plain(note) for name, note in _ATTRIBUTE.findall(attributes)}
     made = part | {"description": _plain(words)}
@@ -144,9 +145,7 @@ def _outcome_field(name: str, field: dict[str, Any], notes: dict[str, str]) -> d
 
 
 def documents() -> dict[str, str]:
-    """
-    The files of config/ that are made here: name -> text.
-    """
+    """The files of config/ that are made here: name -> text."""
     made = {"command.schema.json": command_schema(), "outcome.schema.json": outcome_schema()}
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in made.items()}
 
@@ -161,9 +160,7 @@ def _described(part: dict[str, Any], note: str, check: object) -> dict[str, Any]
 
 
 def _conditions(action: Action) -> dict[str, Any]:
-    """
-    What a command of this action needs, and what it must not have.
-    """
+    """What a command of this action needs, and what it must not have."""
     parameters = dict.fromkeys(name for row in ACTIONS.values() for name in row.takes)
     others = [target.value for target in TargetField if target is not action.target]
     refused = others + [name for name in parameters if name not in action.takes]

@@ -1,5 +1,7 @@
 # Instants as texts and as numbers. Seconds since 1970 are floats; texts are RFC 3339.
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,9 +14,7 @@ _RFC3339: Final = re.compile(
 
 
 def rfc3339(instant: float) -> str:
-    """
-    Seconds since 1970 as RFC 3339 in UTC, with milliseconds.
-    """
+    """Seconds since 1970 as RFC 3339 in UTC, with milliseconds."""
     return _rfc3339(round(instant * 1e6) // 1000)
 
 

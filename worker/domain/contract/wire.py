@@ -3,6 +3,8 @@
 # Lengths are counted in characters here, so they are necessary and not sufficient; is_plain() tells when they suffice.
 # Not here: the same in sentences (fields.py), and what the fields mean together or for an action (commands.py).
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -39,9 +41,7 @@ Moment = Annotated[str, Meta(max_length=TIME_BYTES, extra_json_schema={"format":
 
 
 class WireMemberInfo(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """
-    ``member_info`` as it is written.
-    """
+    """``member_info`` as it is written."""
 
     name_card: Annotated[str, Meta(max_length=NAME_CARD_BYTES)] | UnsetType = UNSET
     role: Literal["Admin", "Member"] | UnsetType = UNSET
@@ -49,9 +49,7 @@ class WireMemberInfo(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 class WireCommand(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """
-    A command as it is written.
-    """
+    """A command as it is written."""
 
     action: str
     user_ids: Annotated[tuple[UserId, ...], Meta(min_length=1, max_length=USERS)]
@@ -103,15 +101,13 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
     return not spare
 
 
-def _texts(wire: WireCommand) -> "list[tuple[str, Check]]":
-    """
-    Every text of the command but those inside its metadata, and what checks it.
-    """
+def _texts(wire: WireCommand) -> list[tuple[str, Check]]:
+    """Every text of the command but those inside its metadata, and what checks it."""
     parts = zip(WireCommand.__struct_fields__, astuple(wire), strict=True)
     return [(part, FIELDS[name]) for name, part in parts if isinstance(part, str)] + _inner_texts(wire)
 
 
-def _inner_texts(wire: WireCommand) -> "list[tuple[str, Check]]":
+def _inner_texts(wire: WireCommand) -> list[tuple[str, Check]]:
     found: list[tuple[str, Check]] = [(user, USER_ID) for user in wire.user_ids]
     if wire.member_info is not UNSET:
         parts = zip(WireMemberInfo.__struct_fields__, astuple(wire.member_info), strict=True)

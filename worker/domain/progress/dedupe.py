@@ -4,6 +4,8 @@
 # Ids and their restoration go through one door, `Ids.remember`, so memory and restoration cannot disagree.
 # What becomes of a repeat is decided in lines.py; here is only what is known.
 
+from __future__ import annotations
+
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -27,23 +29,19 @@ def fingerprint(
     action: str,
     app: str,
     target: str,
-    users: "Iterable[str]",
+    users: Iterable[str],
     duration: int | None,
     banned_until: float | None,
     reason: str | None,
-    member_info: "MemberInfo | None",
+    member_info: MemberInfo | None,
 ) -> int:
-    """
-    What a command id stands for, as a number that is only compared within this process.
-    """
+    """What a command id stands for, as a number that is only compared within this process."""
     info = None if member_info is None else (member_info.name_card, member_info.role, member_info.custom_info)
     return hash((action, app, target, frozenset(users), duration, banned_until, reason, info))
 
 
-def fingerprint_of(command: "Command") -> int:
-    """
-    The same, of a command.
-    """
+def fingerprint_of(command: Command) -> int:
+    """The same, of a command."""
     return fingerprint(
         command.action.name,
         command.app,
@@ -57,9 +55,7 @@ def fingerprint_of(command: "Command") -> int:
 
 
 def known_of(value: bytes) -> Known | None:
-    """
-    What one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours).
-    """
+    """What one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours)."""
     try:
         return remembered(_decoder.decode(value))
     except (msgspec.DecodeError, ValueError):
@@ -67,9 +63,7 @@ def known_of(value: bytes) -> Known | None:
 
 
 def remembered(outcome: Outcome) -> Known | None:
-    """
-    What an outcome tells of its command id; None for a rejected one: its id stands for nothing.
-    """
+    """What an outcome tells of its command id; None for a rejected one: its id stands for nothing."""
     if outcome.status is Status.REJECTED:
         return None
     parameters = outcome.parameters or NO_PARAMETERS
@@ -110,9 +104,7 @@ _decoder: Final = msgspec.json.Decoder(Outcome)
 
 
 class Ids:
-    """
-    The command ids of one partition, newest last, bounded by the number of outcomes and by their age.
-    """
+    """The command ids of one partition, newest last, bounded by the number of outcomes and by their age."""
 
     __slots__ = ("_by_id", "_max_records", "_order", "_window")
 
@@ -134,18 +126,14 @@ class Ids:
             self._forget()
 
     def find(self, command_id: str, wall: float) -> Known | None:
-        """
-        What is known of the id at ``wall`` (seconds since 1970).
-        """
+        """What is known of the id at ``wall`` (seconds since 1970)."""
         known = self._by_id.get(command_id)
         if known is None or known.at < wall - self._window:
             return None
         return known
 
     def expire(self, wall: float) -> None:
-        """
-        Forgets what is older than the window.
-        """
+        """Forgets what is older than the window."""
         oldest = wall - self._window
         while self._order and ((known := self._order[0]) is None or known.at < oldest):
             self._forget()
@@ -160,9 +148,7 @@ class Ids:
 
 
 class Assignment(Protocol):
-    """
-    The time in which a partition is ours.
-    """
+    """The time in which a partition is ours."""
 
     gone: bool
 
@@ -188,9 +174,7 @@ class LastEffect(Struct, frozen=True, gc=False):
 
 
 class LastEffects:
-    """
-    The last effect of each member, for as long as a repeat of it needs no call; bounded by count.
-    """
+    """The last effect of each member, for as long as a repeat of it needs no call; bounded by count."""
 
     __slots__ = ("_by_member", "_max")
 
@@ -199,33 +183,25 @@ class LastEffects:
         self._max = max_effects
 
     def applied(self, member: object, effect: LastEffect) -> None:
-        """
-        The member's state is this one now.
-        """
+        """The member's state is this one now."""
         self._by_member.pop(member, None)
         self._by_member[member] = effect
         if len(self._by_member) > self._max:
             self._by_member.popitem(last=False)
 
     def sent(self, member: object) -> None:
-        """
-        Something is on its way to the member: what was known of its state may hold no longer.
-        """
+        """Something is on its way to the member: what was known of its state may hold no longer."""
         self._by_member.pop(member, None)
 
     def find(self, member: object, what: object, now: float) -> LastEffect | None:
-        """
-        The effect that makes a command with this effect needless now.
-        """
+        """The effect that makes a command with this effect needless now."""
         effect = self._by_member.get(member)
         if effect is None or effect.what != what or now >= effect.at + effect.keep:
             return None
         return effect
 
     def expire(self, now: float, longest: float) -> None:
-        """
-        Forgets effects older than ``longest``, the longest that any is kept.
-        """
+        """Forgets effects older than ``longest``, the longest that any is kept."""
         while self._by_member:
             member, effect = next(iter(self._by_member.items()))
             if effect.at > now - longest:

@@ -3,15 +3,18 @@
 #
 # An offset is finished in exactly one place: `committed`. What a result is, is decided elsewhere.
 
+from __future__ import annotations
+
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.effects import Commit, Outgoing, Transaction
+from worker.domain.effects import Outgoing, Transaction
 from worker.domain.progress.reports import dead_letter_of, known_of, outcome_of, smaller, traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from worker.domain.effects import Commit
     from worker.domain.progress.work import Partition, Work
     from worker.domain.rules import Rules
 
@@ -41,7 +44,7 @@ class Ledger:
         "max_unpublished",
     )
 
-    def __init__(self, rules: "Rules") -> None:
+    def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._emitted: deque[Work] = deque()
         self._far: list[Work] = []
@@ -53,9 +56,7 @@ class Ledger:
 
     @property
     def unpublished(self) -> int:
-        """
-        How many commands have an outcome that is not committed.
-        """
+        """How many commands have an outcome that is not committed."""
         return len(self._emitted) + len(self._far) + len(self._taken)
 
     @property
@@ -67,7 +68,7 @@ class Ledger:
         """
         return len(self._emitted) + len(self._taken) >= self.max_unpublished
 
-    def emit(self, works: "Iterable[Work]", now: float, wall: float) -> "list[Work]":
+    def emit(self, works: Iterable[Work], now: float, wall: float) -> list[Work]:
         """
         The commands have all their results. Each is emitted once every earlier command that shares a member with it is;
         with it, those are emitted that only waited for it. Returns those emitted.
@@ -85,10 +86,8 @@ class Ledger:
             ready.extend(self.release(work))
         return emitted
 
-    def release(self, work: "Work") -> "list[Work]":
-        """
-        Nothing needs to wait for this command any more. Returns those that may be emitted now.
-        """
+    def release(self, work: Work) -> list[Work]:
+        """Nothing needs to wait for this command any more. Returns those that may be emitted now."""
         followers, work.followers = work.followers, None
         if followers is None:
             return []
@@ -100,9 +99,7 @@ class Ledger:
         return freed
 
     def transaction(self) -> Transaction | None:
-        """
-        What shall be published next, in one transaction; None if there is nothing, or one is under way.
-        """
+        """What shall be published next, in one transaction; None if there is nothing, or one is under way."""
         if self._under_way or not (self._emitted or self._anchors):
             return None
         works = self._take()
@@ -122,10 +119,8 @@ class Ledger:
         anchors = {partition.number: partition.offsets.propose(()) for partition in self._anchoring}
         return Transaction(outcomes, dead_letters, anchors | _commits(works))
 
-    def committed(self, wall: float) -> "list[Work]":
-        """
-        The transaction is committed: its offsets are finished, its command ids known. Returns its commands.
-        """
+    def committed(self, wall: float) -> list[Work]:
+        """The transaction is committed: its offsets are finished, its command ids known. Returns its commands."""
         works, self._taken = self._taken, []
         self._under_way = False
         self._anchoring.clear()
@@ -149,16 +144,14 @@ class Ledger:
         return works
 
     def aborted(self) -> None:
-        """
-        The transaction was not committed: its results go again, first and in the same order.
-        """
+        """The transaction was not committed: its results go again, first and in the same order."""
         works, self._taken = self._taken, []
         self._under_way = False
         self._anchors |= {partition for partition in self._anchoring if not partition.gone}
         self._anchoring.clear()
         self._emitted.extendleft(work for work in reversed(works) if not work.dropped)
 
-    def anchor(self, partition: "Partition") -> None:
+    def anchor(self, partition: Partition) -> None:
         """
         Nothing was ever committed for the partition: the next transaction commits where it begins, or a restart before the
         first outcome would choose another beginning.
@@ -166,9 +159,7 @@ class Ledger:
         self._anchors.add(partition)
 
     def shrink(self, outcome_id: str, *, is_dead_letter: bool) -> None:
-        """
-        The broker takes no record as large as this one: makes it smaller, each time it is refused.
-        """
+        """The broker takes no record as large as this one: makes it smaller, each time it is refused."""
         for work in self._taken:
             if work.outcome_id == outcome_id:
                 if is_dead_letter:
@@ -177,17 +168,13 @@ class Ledger:
                     work.outcome = smaller(work.outcome)
 
     def forget_dropped(self) -> None:
-        """
-        Forgets the results of dropped commands.
-        """
+        """Forgets the results of dropped commands."""
         self._emitted = deque(work for work in self._emitted if not work.dropped)
         self._far = [work for work in self._far if not work.dropped]
         self._anchors = {partition for partition in self._anchors if not partition.gone}
 
-    def _take(self) -> "list[Work]":
-        """
-        The next commands. Those whose offset is so far above the gap that the bitmap could not tell of it are put aside.
-        """
+    def _take(self) -> list[Work]:
+        """The next commands. Those whose offset is so far above the gap that the bitmap could not tell of it are put aside."""
         works: list[Work] = []
         while self._emitted and len(works) < PER_TRANSACTION:
             work = self._emitted.popleft()
@@ -195,9 +182,7 @@ class Ledger:
         return works
 
     def _approach(self) -> None:
-        """
-        A gap may have closed: what was put aside because of it goes before all others.
-        """
+        """A gap may have closed: what was put aside because of it goes before all others."""
         if self._far:
             near = [work for work in self._far if work.partition.offsets.fits(work.offset)]
             self._far = [work for work in self._far if not work.partition.offsets.fits(work.offset)]
@@ -207,7 +192,7 @@ class Ledger:
         return f"<Ledger {len(self._emitted)} emitted, {len(self._far)} far ahead, {len(self._taken)} in a transaction>"
 
 
-def _commits(works: "list[Work]") -> dict[int, Commit]:
+def _commits(works: list[Work]) -> dict[int, Commit]:
     finishing: dict[Partition, set[int]] = {}
     for work in works:
         finishing.setdefault(work.partition, set()).add(work.offset)

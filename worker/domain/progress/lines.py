@@ -4,6 +4,8 @@
 # Here a member enters, is passed on to its queue when its turn comes, and gets its result. Who sends, and what an answer
 # means, is decided elsewhere.
 
+from __future__ import annotations
+
 import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -48,7 +50,7 @@ class Lines:
         "effects",
     )
 
-    def __init__(self, rules: "Rules", clock: "Clock", counts: "Counts") -> None:
+    def __init__(self, rules: Rules, clock: Clock, counts: Counts) -> None:
         self._rules = rules
         self._clock = clock
         self._counts = counts
@@ -59,10 +61,8 @@ class Lines:
         self.effects = LastEffects()
         self.complete: list[Work] = []
 
-    def enter(self, work: "Work", command: "Command", now: float) -> None:
-        """
-        A new command: each of its members takes its place.
-        """
+    def enter(self, work: Work, command: Command, now: float) -> None:
+        """A new command: each of its members takes its place."""
         app, target = command.app, command.target
         for user in command.users:
             key = (app, target, user)
@@ -81,16 +81,12 @@ class Lines:
             self._join(member, now)
 
     def settle(self, member: Member, result: Result, now: float) -> None:
-        """
-        The member has its result, and so have those that ride with it. The next one of its line comes forward.
-        """
+        """The member has its result, and so have those that ride with it. The next one of its line comes forward."""
         self._settle(member, result)
         self._advance(member.line, now)
 
     def applied(self, member: Member, request_id: str | None, keep: float, now: float) -> None:
-        """
-        The member's effect is in place. For ``keep`` seconds a repeat of it needs no call.
-        """
+        """The member's effect is in place. For ``keep`` seconds a repeat of it needs no call."""
         work = member.work
         if keep > 0:
             effect = LastEffect(work.what, now, keep, work.outcome_id, request_id, work.partition)
@@ -98,9 +94,7 @@ class Lines:
         self.settle(member, Result(member.user, ResultStatus.APPLIED, request_id), now)
 
     def sent(self, member: Member) -> None:
-        """
-        A request that carries the member leaves now.
-        """
+        """A request that carries the member leaves now."""
         self.effects.sent(member.line.key)
         member.was_sent = True
         self.start(member.work)
@@ -108,19 +102,15 @@ class Lines:
             self.start(rider.work)
 
     def ended_unknown(self, member: Member, ended_at: float) -> None:
-        """
-        A request that carried the member ended without an answer: a different effect must wait until it cannot act any more.
-        """
+        """A request that carried the member ended without an answer: a different effect must wait until it cannot act any more."""
         line = member.line
         member.unknown_end = True
         line.unknown_until = ended_at + UNKNOWN_FOR
         line.unknown_what = member.work.what
         heapq.heappush(self._delays, (line.unknown_until, next(self._order), line))
 
-    def start(self, work: "Work") -> None:
-        """
-        The command is started, and with it those that it waits for.
-        """
+    def start(self, work: Work) -> None:
+        """The command is started, and with it those that it waits for."""
         starting = [work]
         while starting:
             work = starting.pop()
@@ -133,17 +123,13 @@ class Lines:
             starting.extend(work.before or ())
 
     def is_over(self, member: Member, now: float) -> bool:
-        """
-        Whether no try may carry the member any more.
-        """
+        """Whether no try may carry the member any more."""
         command = member.work.command
         last_moment = command.last_moment
         return last_moment is not None and self._clock.wall(now) > last_moment
 
-    def _expire(self, work: "Work", now: float) -> None:
-        """
-        The command's time is over: its members that are not on their way right now are not sent any more.
-        """
+    def _expire(self, work: Work, now: float) -> None:
+        """The command's time is over: its members that are not on their way right now are not sent any more."""
         for member in work.members:
             if member.state is State.WAITING:
                 work.lane.queue.remove(member)
@@ -152,9 +138,7 @@ class Lines:
                 self._end(member, now)
 
     def due(self, now: float) -> None:
-        """
-        Lets those come forward whose delay is over, and settles those whose time is.
-        """
+        """Lets those come forward whose delay is over, and settles those whose time is."""
         for work in self._expiries.due(self._clock.wall(now)):
             self._expire(work, now)
         while self._delays and self._delays[0][0] <= now:
@@ -162,18 +146,14 @@ class Lines:
 
     @property
     def wake_at(self) -> float | None:
-        """
-        When ``due`` has something to do next.
-        """
+        """When ``due`` has something to do next."""
         delay = self._delays[0][0] if self._delays else None
         last_moment = self._expiries.next
         expiry = None if last_moment is None else self._clock.monotonic(last_moment)
         return min((each for each in (delay, expiry) if each is not None), default=None)
 
-    def emitted(self, work: "Work", now: float) -> None:
-        """
-        Nothing has to wait any more for this command's being finished.
-        """
+    def emitted(self, work: Work, now: float) -> None:
+        """Nothing has to wait any more for this command's being finished."""
         work.before = None
         work.repeats = None
         self._finished(work)
@@ -182,7 +162,7 @@ class Lines:
                 member.line.last = None
                 self._forget_if_idle(member.line, now)
 
-    def drop(self, work: "Work", now: float) -> None:
+    def drop(self, work: Work, now: float) -> None:
         """
         The command is not this process's business any more: it leaves its lines. What of it is on its way stays there
         until it ends.
@@ -201,14 +181,12 @@ class Lines:
             elif member.state in (State.WAITING, State.BEHIND):
                 self.abandon(member, now)
 
-    def _finished(self, work: "Work") -> None:
+    def _finished(self, work: Work) -> None:
         if work.rejected is None and work.command.last_moment is not None:
             self._expiries.finished()
 
     def abandon(self, member: Member, now: float) -> None:
-        """
-        A dropped command's member that is not on its way leaves its line. One that rode with it takes its place.
-        """
+        """A dropped command's member that is not on its way leaves its line. One that rode with it takes its place."""
         if member.state is State.WAITING:
             member.work.lane.queue.remove(member)
         line, riders = member.line, member.riders
@@ -224,9 +202,7 @@ class Lines:
         self._advance(line, now)
 
     def _join(self, member: Member, now: float) -> None:
-        """
-        The member goes to the end of its line, unless the one that waits there makes it needless, or is made needless by it.
-        """
+        """The member goes to the end of its line, unless the one that waits there makes it needless, or is made needless by it."""
         line, work = member.line, member.work
         if self.is_over(member, now):
             line.members.append(member)
@@ -268,9 +244,7 @@ class Lines:
         return self._rules.supersede and not last.was_sent and overwrites(command, waiting)
 
     def _advance(self, line: Line, now: float) -> None:
-        """
-        The first of the line goes on: to its result if it is known already, else to its queue.
-        """
+        """The first of the line goes on: to its result if it is known already, else to its queue."""
         while line.members:
             member = line.members[0]
             if member.state is not State.BEHIND:
@@ -293,9 +267,7 @@ class Lines:
         self._forget_if_idle(line, now)
 
     def _known_result(self, member: Member, now: float) -> Result | None:
-        """
-        The result of a member that needs no call, because its command, or its effect, was carried out already.
-        """
+        """The result of a member that needs no call, because its command, or its effect, was carried out already."""
         work = member.work
         if work.repeats is not None:
             done_by = done_for(work.repeats, member.user)
@@ -319,7 +291,7 @@ class Lines:
             if not work.left:
                 self._completed(work)
 
-    def _completed(self, work: "Work") -> None:
+    def _completed(self, work: Work) -> None:
         self.complete.append(work)
         for line in work.awaited_by or ():
             heapq.heappush(self._delays, (NOW, next(self._order), line))

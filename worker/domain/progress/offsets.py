@@ -4,6 +4,8 @@
 # metadata as a bitmap, so that a restart redoes nothing that is done. Offsets have gaps (transaction markers,
 # compaction): offsets are tracked, never ranges. `finish` is the one place where an offset is finished.
 
+from __future__ import annotations
+
 import base64
 import binascii
 from collections import deque
@@ -44,15 +46,11 @@ class Offsets:
         self._order: deque[int] = deque()
 
     def is_done(self, offset: int) -> bool:
-        """
-        Whether the record needs nothing any more: it was finished by an earlier owner, or is being handed in again.
-        """
+        """Whether the record needs nothing any more: it was finished by an earlier owner, or is being handed in again."""
         return offset < self._next or bool(self._bits >> (offset - self._base) & 1)
 
     def passed(self, offset: int) -> None:
-        """
-        The record was received and is done already.
-        """
+        """The record was received and is done already."""
         self._next = max(self._next, offset + 1)
 
     def fits(self, offset: int) -> bool:
@@ -63,9 +61,7 @@ class Offsets:
         return not self._open or offset - self.committable < self.span
 
     def admit(self, offset: int) -> None:
-        """
-        The record is open from now on. It must fit, and not be done.
-        """
+        """The record is open from now on. It must fit, and not be done."""
         if not self._open:
             self._rebase(offset)
         self._open.add(offset)
@@ -74,31 +70,23 @@ class Offsets:
 
     @property
     def committable(self) -> int:
-        """
-        Every record below is finished.
-        """
+        """Every record below is finished."""
         while self._order and self._order[0] not in self._open:
             self._order.popleft()
         return self._order[0] if self._order else self._next
 
     @property
     def open(self) -> int:
-        """
-        How many records are open.
-        """
+        """How many records are open."""
         return len(self._open)
 
     @property
     def gap(self) -> int:
-        """
-        How far the newest received record is ahead of the committable offset.
-        """
+        """How far the newest received record is ahead of the committable offset."""
         return self._next - self.committable
 
-    def propose(self, finishing: "Collection[int]") -> Commit:
-        """
-        What may be committed together with the results of these open records.
-        """
+    def propose(self, finishing: Collection[int]) -> Commit:
+        """What may be committed together with the results of these open records."""
         committable = self._next
         for offset in self._order:
             if offset in self._open and offset not in finishing:
@@ -110,10 +98,8 @@ class Offsets:
         bits >>= committable - self._base
         return Commit(committable, _encode(bits))
 
-    def finish(self, finished: "Iterable[int]") -> None:
-        """
-        The transaction with these records' results is committed: they are done, for every owner to come.
-        """
+    def finish(self, finished: Iterable[int]) -> None:
+        """The transaction with these records' results is committed: they are done, for every owner to come."""
         bits = self._bits
         base = self._base
         for offset in finished:
@@ -123,16 +109,12 @@ class Offsets:
         self._rebase(self.committable)
 
     def _rebase(self, base: int) -> None:
-        """
-        Everything below is done: the bitmap needs to tell only of what is above.
-        """
+        """Everything below is done: the bitmap needs to tell only of what is above."""
         self._bits >>= base - self._base
         self._base = base
 
     def halve(self) -> None:
-        """
-        The broker takes less metadata: stay closer to the committable offset from now on.
-        """
+        """The broker takes less metadata: stay closer to the committable offset from now on."""
         self.span = max(1, self.span // 2)
 
     def __repr__(self) -> str:

@@ -2,6 +2,8 @@
 #
 # Questions about commands and their results; what follows from the answers is done in lines.py.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import Kind
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.work import Member
 
 
-def done_for(repeats: "Work | Known", user: str) -> str | None:
+def done_for(repeats: Work | Known, user: str) -> str | None:
     """
     The outcome_id of the command that has put the effect for this user in place under the same command id, or whose success
     leaves nothing to do for it; None: there is none.
@@ -26,7 +28,7 @@ def done_for(repeats: "Work | Known", user: str) -> str | None:
     return None
 
 
-def undecided(repeats: "Work | Known | None", user: str) -> "Work | None":
+def undecided(repeats: Work | Known | None, user: str) -> Work | None:
     """
     The open command with the same id on whose other members it depends whether anything is left to do for this user: a
     later command has made it needless there, which counts as done if the rest succeeds.
@@ -37,10 +39,8 @@ def undecided(repeats: "Work | Known | None", user: str) -> "Work | None":
     return repeats if result is not None and result.status is ResultStatus.SUPERSEDED else None
 
 
-def may_ride(member: "Member", last: "Member") -> bool:
-    """
-    Whether the member may share the call of the one that waits before it.
-    """
+def may_ride(member: Member, last: Member) -> bool:
+    """Whether the member may share the call of the one that waits before it."""
     command, waiting = member.work.command, last.work.command
     return (
         member.work.what == last.work.what
@@ -50,7 +50,7 @@ def may_ride(member: "Member", last: "Member") -> bool:
     )
 
 
-def may_share_result(command: "Command") -> bool:
+def may_share_result(command: Command) -> bool:
     """
     Whether a command may get the result of another one with the same effect.
 
@@ -59,7 +59,7 @@ def may_share_result(command: "Command") -> bool:
     return command.duration != 0
 
 
-def overwrites(later: "Command", earlier: "Command") -> bool:
+def overwrites(later: Command, earlier: Command) -> bool:
     """
     Whether carrying out ``later`` alone leaves the member as carrying out ``earlier`` and then ``later`` would.
 

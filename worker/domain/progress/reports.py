@@ -2,6 +2,8 @@
 #
 # From a Work to values, nothing else: what the results are was decided before.
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
@@ -12,7 +14,6 @@ from worker.domain.contract.outcomes import (
     Fault,
     Outcome,
     Parameters,
-    Result,
     ResultStatus,
     Source,
     Status,
@@ -23,7 +24,10 @@ from worker.domain.progress.dedupe import NO_PARAMETERS, known
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
-    from worker.domain.contract.outcomes import Known
+    from worker.domain.contract.outcomes import (
+        Known,
+        Result,
+    )
     from worker.domain.progress.work import Work
     from worker.domain.rules import Rules
 
@@ -31,7 +35,7 @@ DEAD: Final = frozenset({Status.REJECTED, Status.FAILED})
 """The commands that are dead-lettered, besides records without a readable id."""
 
 
-def outcome_of(work: "Work", rules: "Rules", now: float, wall: float) -> Outcome | None:
+def outcome_of(work: Work, rules: Rules, now: float, wall: float) -> Outcome | None:
     """
     The outcome of a command whose members all have a result; None for a record without a readable ``command_id``.
 
@@ -99,20 +103,16 @@ def outcome_of(work: "Work", rules: "Rules", now: float, wall: float) -> Outcome
     )
 
 
-def known_of(work: "Work", wall: float) -> "Known | None":
-    """
-    What is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome.
-    """
+def known_of(work: Work, wall: float) -> Known | None:
+    """What is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
     outcome = work.outcome
     if outcome is None or work.rejected is not None:
         return None
     return known(outcome, work.fingerprint, wall)
 
 
-def dead_letter_of(work: "Work", topic: str) -> DeadLetter | None:
-    """
-    The dead letter of a command that was rejected or failed; None for all others.
-    """
+def dead_letter_of(work: Work, topic: str) -> DeadLetter | None:
+    """The dead letter of a command that was rejected or failed; None for all others."""
     outcome, rejected = work.outcome, work.rejected
     if rejected is not None:
         return DeadLetter(
@@ -139,10 +139,8 @@ def smaller(outcome: Outcome) -> Outcome:
     return structs.replace(outcome, metadata=None, request_ids=[])
 
 
-def traceparent_of(work: "Work") -> str | None:
-    """
-    The trace that the command belongs to.
-    """
+def traceparent_of(work: Work) -> str | None:
+    """The trace that the command belongs to."""
     return (work.rejected or work.command).traceparent
 
 
@@ -150,7 +148,7 @@ def _ms(seconds: float) -> float:
     return round(max(0.0, seconds) * 1000, 1)
 
 
-def _parameters(command: "Command") -> Parameters:
+def _parameters(command: Command) -> Parameters:
     if not command.action.takes:
         return NO_PARAMETERS
     return Parameters(
@@ -166,9 +164,7 @@ def _first(results: list[Result], attribute: str) -> str | None:
 
 
 def _fault(results: list[Result]) -> Fault:
-    """
-    Of a failed command, the first failure, in words.
-    """
+    """Of a failed command, the first failure, in words."""
     failed = next(result for result in results if result.status is ResultStatus.FAILED)
     others = sum(result.status is ResultStatus.FAILED for result in results) - 1
     code = "no_answer" if failed.error_code is None else str(failed.error_code)

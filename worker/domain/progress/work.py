@@ -4,6 +4,8 @@
 # They are mutable and belong to the engine alone. They hold state and answer questions about themselves; what shall
 # happen next is decided in lines.py, dispatch.py, answers.py and ledger.py.
 
+from __future__ import annotations
+
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
@@ -33,9 +35,7 @@ What = tuple[object, ...]
 
 
 class State(Enum):
-    """
-    Where a member is.
-    """
+    """Where a member is."""
 
     BEHIND = "behind"
     """In its line, behind an earlier command's member, or delayed by an earlier try of unknown end."""
@@ -50,42 +50,28 @@ class State(Enum):
 
 
 class Waiting(Protocol):
-    """
-    Where members wait to be sent (calls/queues.py).
-    """
+    """Where members wait to be sent (calls/queues.py)."""
 
-    def put(self, member: "Member", now: float) -> None:
-        """
-        The member may be sent from now on.
-        """
+    def put(self, member: Member, now: float) -> None:
+        """The member may be sent from now on."""
 
-    def remove(self, member: "Member") -> None:
-        """
-        The member needs no call any more.
-        """
+    def remove(self, member: Member) -> None:
+        """The member needs no call any more."""
 
-    def starting(self, member: "Member") -> None:
-        """
-        The member's command is about to be started.
-        """
+    def starting(self, member: Member) -> None:
+        """The member's command is about to be started."""
 
 
 class Way(Protocol):
-    """
-    The (app, endpoint) that a command goes to, as far as progress is concerned (calls/lanes.py).
-    """
+    """The (app, endpoint) that a command goes to, as far as progress is concerned (calls/lanes.py)."""
 
     @property
     def queue(self) -> Waiting:
-        """
-        Where its members wait.
-        """
+        """Where its members wait."""
 
     @property
     def is_blocked(self) -> bool:
-        """
-        Nothing but probes goes there now.
-        """
+        """Nothing but probes goes there now."""
 
 
 class Member:
@@ -110,7 +96,7 @@ class Member:
         "was_sent", "work",
     )  # fmt: skip
 
-    def __init__(self, work: "Work", user: str, line: "Line") -> None:
+    def __init__(self, work: Work, user: str, line: Line) -> None:
         self.work = work
         self.user = user
         self.line = line
@@ -180,7 +166,7 @@ class Work:
     )  # fmt: skip
 
     def __init__(
-        self, record: "Record", partition: "Partition", outcome_id: str, received_at: float, size: int
+        self, record: Record, partition: Partition, outcome_id: str, received_at: float, size: int
     ) -> None:
         self.record = record
         self.partition = partition
@@ -214,13 +200,11 @@ class Work:
 
     @property
     def has_succeeded(self) -> bool:
-        """
-        Whether it has all its results, and succeeded.
-        """
+        """Whether it has all its results, and succeeded."""
         results = [member.result for member in self.members if member.result is not None]
         return not self.left and status_of(results) is Status.SUCCEEDED
 
-    def wait_for(self, earlier: "Work") -> None:
+    def wait_for(self, earlier: Work) -> None:
         """
         The command may not be finished before this earlier one, with which it shares a member: else a crash would redo
         the earlier and skip the later.
@@ -235,10 +219,8 @@ class Work:
             earlier.followers = []
         earlier.followers.append(self)
 
-    def tried(self, call_try: "CallTry", sent_at: float, ended_at: float) -> None:
-        """
-        A request that carried the command has ended. Called once for each of its members in it: counted once.
-        """
+    def tried(self, call_try: CallTry, sent_at: float, ended_at: float) -> None:
+        """A request that carried the command has ended. Called once for each of its members in it: counted once."""
         tries = self.call_tries
         if tries and tries[-1] is call_try:
             return
@@ -298,7 +280,7 @@ class Partition:
         "works",
     )
 
-    def __init__(self, number: int, restored: "Restored", rules: "Rules", now: float) -> None:
+    def __init__(self, number: int, restored: Restored, rules: Rules, now: float) -> None:
         self.number = number
         self.active_at = now + SETTLING
         self.active = False
@@ -315,9 +297,7 @@ class Partition:
 
     @property
     def quiet(self) -> bool:
-        """
-        Nothing of it is in progress or unpublished: it may be handed over.
-        """
+        """Nothing of it is in progress or unpublished: it may be handed over."""
         return not self.works
 
     def __repr__(self) -> str:

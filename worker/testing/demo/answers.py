@@ -1,0 +1,89 @@
+# RequestIds and error codes: what an outcome tells must be what the API's log shows for that very request.
+#
+# Pure. Whether an effect was in order or wanted at all is not asked here.
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from worker.testing.demo.contract import ENDPOINTS, IN_PLACE, REQUEST_ID_ENDPOINTS
+from worker.testing.demo.evidence import Fault, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from worker.testing.demo.contract import Body, CallTry, Result
+    from worker.testing.demo.evidence import Published, Request
+
+
+def judge_answers(outcomes: Iterable[Published], requests: Iterable[Request]) -> Iterator[Finding]:
+    """Every RequestId and code in the outcomes that the log does not bear out, and every RequestId that is missing."""
+    requests = tuple(requests)
+    by_id = {request.request_id: request for request in requests if request.request_id is not None}
+    codes: dict[tuple[str, str, str], set[int | None]] = defaultdict(set)
+    for request in requests:
+        for user in request.users:
+            codes[request.endpoint, request.target, user].add(request.code)
+    for published in outcomes:
+        body = published.body
+        for problem in _wrong(body, by_id, codes):
+            yield Finding(Fault.UNKNOWN_ANSWER, f"{body.outcome_id} {body.command_id}: {problem}")
+
+
+def _wrong(
+    body: Body, by_id: Mapping[str, Request], codes: Mapping[tuple[str, str, str], set[int | None]]
+) -> Iterator[str]:
+    if body.action not in ENDPOINTS:
+        return
+    endpoint = ENDPOINTS[body.action]
+    target = body.group_id or body.room_id or ""
+    for one in body.calls:
+        problem = _wrong_call(one, endpoint, target, by_id)
+        if problem:
+            yield problem
+    for result in body.results:
+        problem = _wrong_result(result, endpoint, by_id, codes.get((endpoint, target, result.user_id), set()))
+        if problem:
+            yield problem
+    listed = {one.request_id for one in body.calls if one.request_id}
+    if not body.calls_omitted and set(body.request_ids) != listed:
+        yield f"request_ids are {body.request_ids}, and its calls list {sorted(listed)}"
+
+
+def _wrong_call(one: CallTry, endpoint: str, target: str, by_id: Mapping[str, Request]) -> str | None:
+    if one.endpoint != endpoint:
+        return f"call {one.call_id} went to {one.endpoint}"
+    if one.request_id is None:
+        answered = one.http_status == 200 and one.error_code is not None
+        return (
+            f"call {one.call_id} was answered and has no RequestId"
+            if answered and endpoint in REQUEST_ID_ENDPOINTS
+            else None
+        )
+    request = by_id.get(one.request_id)
+    if request is None:
+        return f"the API never gave RequestId {one.request_id}"
+    if (request.endpoint, request.target, request.code) != (endpoint, target, one.error_code):
+        return f"RequestId {one.request_id} was {request.endpoint} for {request.target} with {request.code}, not {one.error_code}"
+    if len(request.users) != one.members:
+        return f"RequestId {one.request_id} had {len(request.users)} members, not {one.members}"
+    return None
+
+
+def _wrong_result(
+    result: Result, endpoint: str, by_id: Mapping[str, Request], codes: set[int | None]
+) -> str | None:
+    if result.request_id is not None and result.status != "duplicate":
+        request = by_id.get(result.request_id)
+        if request is None:
+            return f"the API never gave RequestId {result.request_id} (of {result.user_id})"
+        if result.user_id not in request.users:
+            return f"RequestId {result.request_id} was not for {result.user_id}"
+        if result.status == "applied" and (request.code != 0 or result.user_id not in request.applied):
+            return f"RequestId {result.request_id} did not apply it to {result.user_id} (code {request.code})"
+    elif result.status in IN_PLACE and endpoint in REQUEST_ID_ENDPOINTS:
+        return f"{result.user_id} is {result.status} without a RequestId"
+    if result.status == "failed" and result.error_code not in codes:
+        return f"{result.user_id} failed with {result.error_code}, which the API never said of it"
+    return None

@@ -1,0 +1,321 @@
+# The checker: commands, topics and the API's log in, findings out. It believes nobody's counters.
+#
+# Pure. The order and the end state of each user are judged in members.py, RequestIds and codes in answers.py; here is
+# what concerns records: lost, doubled, ended as they must not, quota, dead letters.
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from worker.testing.demo.answers import judge_answers
+from worker.testing.demo.contract import (
+    IN_PLACE,
+    KICK,
+    NO_ACCOUNT,
+    NOT_IN_ROOM,
+    QUOTA,
+    TARGET_FIELDS,
+    UNCALLED,
+    UPDATE,
+    outcome_id,
+    status_of,
+)
+from worker.testing.demo.evidence import Fault, Finding
+from worker.testing.demo.members import Applied, Wish, judge
+from worker.testing.demo.raid import Fate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from worker.testing.demo.contract import (
+        Body,
+        Result,
+    )
+    from worker.testing.demo.evidence import Evidence, Letter, Published, Request, Sent
+
+EXAMPLES: Final = 5
+"""How many findings of a kind are kept to be shown; all are counted."""
+SECOND: Final = 1.0
+
+
+@dataclass(slots=True)
+class Report:
+    """
+    What the check found.
+
+    Attributes:
+        counts: Every kind of fault -> how often; 0 is what is hoped for.
+        examples: The first few of each kind.
+        highest_second: Endpoint -> the most requests in any rolling second.
+
+    """
+
+    counts: dict[Fault, int] = field(default_factory=lambda: dict.fromkeys(Fault, 0))
+    examples: list[Finding] = field(default_factory=list)
+    highest_second: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """Whether every promise held."""
+        return not any(self.counts.values())
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Counts findings, and keeps the first of each kind."""
+        for finding in findings:
+            if self.counts[finding.fault] < EXAMPLES:
+                self.examples.append(finding)
+            self.counts[finding.fault] += 1
+
+
+def check(evidence: Evidence, quota: int = QUOTA) -> Report:
+    """Judges one whole run. It must be over: everything published and read, everything that the API did in its log."""
+    report = Report()
+    by_id = _by_id(evidence)
+    first = {name: found[0] for name, found in by_id.items()}
+    report.add(_lost_or_doubled(evidence, by_id))
+    report.add(_wrong_status(evidence, first))
+    report.add(_repeated_ids(evidence, first))
+    report.add(_members(evidence, first))
+    report.add(judge_answers(evidence.outcomes, evidence.requests))
+    report.add(_letters(evidence, first))
+    report.highest_second = highest_seconds(evidence.requests)
+    for endpoint, highest in report.highest_second.items():
+        if highest > quota:
+            report.add([Finding(Fault.OVER_QUOTA, f"{endpoint}: {highest} requests in one second")])
+    return report
+
+
+def highest_seconds(requests: Iterable[Request]) -> dict[str, int]:
+    """The most requests that each endpoint read in any rolling second."""
+    stamps: dict[str, list[float]] = defaultdict(list)
+    for request in requests:
+        stamps[request.endpoint].append(request.read_at)
+    return {endpoint: _highest(sorted(found)) for endpoint, found in sorted(stamps.items())}
+
+
+def _highest(stamps: Sequence[float]) -> int:
+    return max(number - bisect_right(stamps, stamp - SECOND) for number, stamp in enumerate(stamps, 1))
+
+
+def _by_id(evidence: Evidence) -> dict[str, list[Published]]:
+    found: dict[str, list[Published]] = defaultdict(list)
+    for published in evidence.outcomes:
+        found[published.body.outcome_id].append(published)
+    return found
+
+
+def _name(evidence: Evidence, sent: Sent) -> str:
+    return outcome_id(evidence.topic, sent.partition, sent.offset)
+
+
+def _lost_or_doubled(evidence: Evidence, by_id: Mapping[str, Sequence[Published]]) -> Iterator[Finding]:
+    known = {_name(evidence, sent): sent for sent in evidence.sent}
+    for name, sent in known.items():
+        if sent.planned.fate is not Fate.UNREADABLE and name not in by_id:
+            yield Finding(Fault.LOST, f"{name} ({sent.planned.command_id} {sent.planned.kind})")
+    for name, found in by_id.items():
+        if len(found) > 1:
+            yield Finding(
+                Fault.DOUBLED, f"{name}: {len(found)} outcomes, {[one.body.status for one in found]}"
+            )
+        meant = known.get(name)
+        if meant is None or meant.planned.fate is Fate.UNREADABLE:
+            yield Finding(Fault.STRAY, f"{name} is the outcome of no command")
+            continue
+        for one in found:
+            if (one.partition, one.key) != (meant.partition, meant.planned.key):
+                yield Finding(
+                    Fault.STRAY, f"{name} stands in partition {one.partition} under key {one.key!r}"
+                )
+            if one.body.command_id != meant.planned.command_id:
+                yield Finding(
+                    Fault.STRAY, f"{name} names {one.body.command_id} and not {meant.planned.command_id}"
+                )
+
+
+def _wrong_status(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+    kicked = _kicked(evidence.requests)
+    for sent in evidence.sent:
+        name = _name(evidence, sent)
+        published = first.get(name)
+        if published is None:
+            continue
+        for problem in _problems(sent, published.body, evidence.bad_users, kicked):
+            yield Finding(
+                Fault.WRONG_STATUS, f"{name} {sent.planned.command_id} is {published.body.status}: {problem}"
+            )
+        for problem in _wrong_references(published.body, first):
+            yield Finding(Fault.WRONG_STATUS, f"{name} {sent.planned.command_id}: {problem}")
+
+
+def _kicked(requests: Iterable[Request]) -> set[tuple[str, str]]:
+    return {(one.target, user) for one in requests if one.effect.action == KICK for user in one.applied}
+
+
+def _problems(
+    sent: Sent, body: Body, bad_users: frozenset[str], kicked: set[tuple[str, str]]
+) -> Iterator[str]:
+    planned = sent.planned
+    if planned.fate is Fate.REJECTED:
+        named = body.error.field if body.error else None
+        if body.status != "rejected":
+            yield f"it has {planned.kind}, and must be rejected"
+        elif planned.field is not None and not (named or "").startswith(planned.field):
+            yield f"it has {planned.kind}, and its outcome names {named} instead of {planned.field}"
+        return
+    if body.status == "rejected":
+        yield f"there is nothing wrong with it ({body.error.message if body.error else 'no reason told'})"
+        return
+    if planned.effect is not None and getattr(body, TARGET_FIELDS[planned.effect.action]) != planned.target:
+        yield f"its target is {planned.target}"
+    if tuple(result.user_id for result in body.results) != planned.users:
+        yield "its results do not name its users, each once and in order"
+        return
+    statuses = [result.status for result in body.results]
+    if body.status != status_of(statuses):
+        yield f"its results make it {status_of(statuses)}"
+    if planned.fate is Fate.EXPIRED and not UNCALLED.issuperset(statuses):
+        yield "its not_after had passed before it was sent"
+    for result in body.results:
+        problem = _wrong_result(
+            sent, result, result.user_id in bad_users, (planned.target, result.user_id) in kicked
+        )
+        if problem:
+            yield problem
+
+
+def _wrong_result(sent: Sent, result: Result, is_bad: bool, was_kicked: bool) -> str | None:
+    effect = sent.planned.effect
+    if sent.planned.fate is Fate.EXPIRED or effect is None:
+        return None
+    if is_bad and result.status in IN_PLACE:
+        return f"{result.user_id} does not exist, and is said to be {result.status}"
+    if is_bad and result.status == "failed" and result.error_code not in NO_ACCOUNT:
+        return f"{result.user_id} does not exist, and failed with {result.error_code}"
+    if is_bad or result.status not in {"failed", "expired"}:
+        return None
+    if effect.action == UPDATE and result.error_code == NOT_IN_ROOM and was_kicked:
+        return None
+    return f"{result.user_id} exists, and is {result.status} with {result.error_code}"
+
+
+def _wrong_references(body: Body, first: Mapping[str, Published]) -> Iterator[str]:
+    for result in body.results:
+        for status, name in (("duplicate", result.duplicate_of), ("superseded", result.superseded_by)):
+            if (result.status == status) != (name is not None):
+                yield f"{result.user_id} is {result.status}, with {status} of {name}"
+            elif name is not None:
+                other = first.get(name)
+                if other is None or result.user_id not in {one.user_id for one in other.body.results}:
+                    yield f"{result.user_id} is {status} of {name}, which does not name it"
+
+
+def _repeated_ids(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+    # A record without a key may stand on another partition than its repeat: nothing is promised for those.
+    records: dict[tuple[int, str], list[Sent]] = defaultdict(list)
+    for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
+        if sent.planned.command_id is not None and sent.planned.effect is not None:
+            records[sent.partition, sent.planned.command_id].append(sent)
+    for repeats in records.values():
+        done: dict[str, str] = {}
+        for sent in repeats if len(repeats) > 1 else ():
+            name = _name(evidence, sent)
+            published = first.get(name)
+            for result in published.body.results if published else ():
+                if result.user_id in done and result.status != "duplicate":
+                    what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
+                    yield Finding(Fault.EXECUTED_AGAIN, what)
+                if result.status in IN_PLACE or (published and published.body.status == "succeeded"):
+                    done.setdefault(result.user_id, name)
+
+
+Line = tuple[str, str]
+
+
+def _members(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+    wishes = _wishes(evidence, first)
+    effects = _effects(evidence.requests)
+    for line in wishes.keys() | effects.keys():
+        for fault, what in judge(wishes.get(line, ()), effects.get(line, ()), evidence.breaks):
+            yield Finding(fault, f"{line[1]} in {line[0]}: {what}")
+
+
+def _wishes(evidence: Evidence, first: Mapping[str, Published]) -> dict[Line, list[Wish]]:
+    lines: dict[Line, list[Wish]] = defaultdict(list)
+    held: set[tuple[int, str | None, str]] = set()
+    for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
+        planned = sent.planned
+        if planned.effect is None:
+            continue
+        published = first.get(_name(evidence, sent))
+        results = {one.user_id: one for one in published.body.results} if published else {}
+        tries = _tries(published.body) if published else None
+        for user in planned.users:
+            result = results.get(user)
+            record = (sent.partition, planned.command_id, user)
+            lines[planned.target, user].append(
+                Wish(
+                    planned.effect,
+                    result.status if result else "",
+                    tries,
+                    published.at if published else float("inf"),
+                    repeats=record in held,
+                    request_id=result.request_id if result else None,
+                    name=_name(evidence, sent),
+                )
+            )
+            if result is not None and published is not None and _is_settled(result, published.body):
+                held.add(record)
+    return lines
+
+
+def _is_settled(result: Result, body: Body) -> bool:
+    # A repeat of the id asks for nothing then: carried out, it would undo what a later command has made needless.
+    return result.status in {*IN_PLACE, "duplicate"} or body.status == "succeeded"
+
+
+def _tries(body: Body) -> frozenset[tuple[str, str]] | None:
+    return None if body.calls_omitted else frozenset((one.call_id, one.sent_at) for one in body.calls)
+
+
+def _effects(requests: Iterable[Request]) -> dict[Line, list[Applied]]:
+    ordered: list[tuple[tuple[float, int], Line, Request]] = []
+    for request in requests:
+        ordered += [(place, (request.target, user), request) for user, place in request.applied.items()]
+    lines: dict[Line, list[Applied]] = defaultdict(list)
+    for (at, _), line, request in sorted(ordered, key=lambda one: one[0]):
+        lines[line].append(Applied(request.effect, at))
+    return lines
+
+
+def _letters(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+    known = {_name(evidence, sent): sent for sent in evidence.sent}
+    wanted = {name for name, one in first.items() if one.body.status in {"rejected", "failed"}}
+    wanted |= {name for name, sent in known.items() if sent.planned.fate is Fate.UNREADABLE}
+    found = Counter(letter.outcome_id for letter in evidence.letters)
+    for name in sorted(wanted - found.keys()):
+        yield Finding(Fault.LETTER_MISSING, name)
+    for name, count in found.items():
+        if name not in wanted or count > 1:
+            yield Finding(
+                Fault.LETTER_EXTRA, f"{name}: {count} dead letters, {1 if name in wanted else 0} expected"
+            )
+    for letter in evidence.letters:
+        sent = known.get(letter.outcome_id)
+        problem = _altered(letter, sent, first.get(letter.outcome_id)) if sent else None
+        if problem:
+            yield Finding(Fault.LETTER_EXTRA, f"{letter.outcome_id}: {problem}")
+
+
+def _altered(letter: Letter, sent: Sent, published: Published | None) -> str | None:
+    if letter.key != sent.planned.key:
+        return f"its key is {letter.key!r}"
+    if not letter.value_omitted and letter.value != sent.planned.value:
+        return "its value is not that of the command"
+    error = published.body.error if published else None
+    if not letter.error_code or (error is not None and error.code != letter.error_code):
+        return f"its error code is {letter.error_code!r}, the outcome's {error.code if error else None!r}"
+    return None

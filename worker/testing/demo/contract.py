@@ -1,0 +1,144 @@
+# What the demo knows of the contract, written down a second time on purpose: the five actions, where they go, and what
+# an outcome holds. It judges the worker, so it must not share a table with it.
+#
+# No I/O, no load, no verdicts: those are raid.py and check.py.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BAN: Final = "group.ban_group_member"
+UNBAN: Final = "group.unban_group_member"
+LIVE_UNBAN: Final = "live.unban_member"
+KICK: Final = "room.kick_user_out"
+UPDATE: Final = "room.update_room_member_info"
+
+ENDPOINTS: Final = {
+    BAN: "group_open_http_svc/ban_group_member",
+    UNBAN: "group_open_http_svc/unban_group_member",
+    LIVE_UNBAN: "live_engine_http_srv/unban_member",
+    KICK: "room_engine_http_srv/kick_user_out",
+    UPDATE: "room_engine_http_srv/update_room_member_info",
+}
+ACTIONS: Final = {endpoint: action for action, endpoint in ENDPOINTS.items()}
+TARGET_FIELDS: Final = {
+    action: "group_id" if action.startswith("group.") else "room_id" for action in ENDPOINTS
+}
+REQUEST_ID_ENDPOINTS: Final = frozenset(
+    endpoint for endpoint in ENDPOINTS.values() if not endpoint.startswith("group_open_http_svc/")
+)
+"""Endpoints whose answers carry a RequestId."""
+
+ADMINISTRATOR: Final = "administrator"
+"""The admin in whose name the worker calls: never to be acted on."""
+MEMBERS_PER_CALL: Final = 20
+QUOTA: Final = 200
+"""Requests in any rolling second, per endpoint and app."""
+NO_ACCOUNT: Final = frozenset({10019, 70107})
+"""The codes for a user that does not exist."""
+NOT_IN_ROOM: Final = 100005
+
+IN_PLACE: Final = frozenset({"applied", "already_applied"})
+"""Results after which the command's own effect holds."""
+UNCALLED: Final = frozenset({"expired", "duplicate", "superseded"})
+"""Results for which no call was made."""
+UNDONE: Final = frozenset({"failed", "expired"})
+"""Results after which what was wished does not hold."""
+
+
+class MemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an update sets."""
+
+    name_card: str | None = None
+    role: str | None = None
+    custom_info: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """
+    What a command wants done to each of its members, or what a request did.
+
+    Attributes:
+        until: Of a ban given by its end: seconds since 1970. Its request carries a duration computed when it was sent.
+
+    """
+
+    action: str
+    duration: int | None = None
+    until: float | None = None
+    reason: str | None = None
+    info: MemberInfo | None = None
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One member's part of an outcome."""
+
+    user_id: str
+    status: str
+    request_id: str | None = None
+    error_code: int | None = None
+    inferred: bool = False
+    duplicate_of: str | None = None
+    superseded_by: str | None = None
+
+
+class CallTry(msgspec.Struct, frozen=True):
+    """One HTTP request, as an outcome tells it."""
+
+    call_id: str
+    endpoint: str
+    sent_at: str
+    members: int
+    request_id: str | None = None
+    http_status: int | None = None
+    error_code: int | None = None
+    error: str | None = None
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a command was rejected or failed."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class Body(msgspec.Struct, frozen=True):
+    """The JSON of an outcome: the part that is judged."""
+
+    outcome_id: str
+    command_id: str
+    status: str
+    action: str | None = None
+    group_id: str | None = None
+    room_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    results: list[Result] = []
+    request_ids: list[str] = []
+    calls: list[CallTry] = []
+    calls_omitted: int = 0
+    duplicate_of: str | None = None
+    superseded_by: str | None = None
+    error: Fault | None = None
+
+
+def outcome_id(topic: str, partition: int, offset: int) -> str:
+    """The id that the outcome of this record must have."""
+    return f"{topic}-{partition}-{offset}"
+
+
+def status_of(results: Iterable[str]) -> str:
+    """What a command's status must be, by those of its results."""
+    found = {"succeeded" if status in IN_PLACE else status for status in results}
+    if len(found) == 1:
+        return found.pop()
+    if found <= UNDONE:
+        return "failed"
+    return "partially_succeeded" if found & UNDONE else "succeeded"

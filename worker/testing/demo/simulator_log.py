@@ -1,0 +1,80 @@
+# The simulator's log file, read as evidence: one JSON line a request, and one for each effect that came later.
+#
+# Only what the checker needs is taken; the format is told in worker/testing/simulator/journal.py.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.testing.demo.contract import ACTIONS, Effect, MemberInfo
+from worker.testing.demo.evidence import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+class _Line(msgspec.Struct, frozen=True):
+    kind: str
+    seq: int
+    endpoint: str
+    target: str | None
+    applied: tuple[str, ...]
+    applied_at: float | None
+    at: float = 0.0
+    wall: float = 0.0
+    users: tuple[str, ...] = ()
+    parameters: dict[str, Any] = {}
+    error_code: int | None = None
+    request_id: str | None = None
+
+
+def read_log(path: Path) -> tuple[Request, ...]:
+    """The requests in the log, in the order in which they were read."""
+    with path.open("rb") as file:
+        return requests_of(file)
+
+
+def requests_of(lines: Iterable[bytes]) -> tuple[Request, ...]:
+    """The same, from lines. Requests to endpoints that no action uses are left out."""
+    decode = msgspec.json.Decoder(_Line).decode
+    requests: dict[int, _Line] = {}
+    later: dict[int, _Line] = {}
+    for text in lines:
+        line = decode(text)
+        if line.endpoint in ACTIONS:
+            (requests if line.kind == "request" else later)[line.seq] = line
+    return tuple(_request(requests[seq], later.get(seq)) for seq in sorted(requests))
+
+
+def _request(line: _Line, later: _Line | None) -> Request:
+    done = line if line.applied_at is not None else later
+    applied = {}
+    if done is not None and done.applied_at is not None:
+        at = done.applied_at + line.wall - line.at
+        applied = dict.fromkeys(done.applied, (at, line.seq))
+    return Request(
+        line.wall,
+        line.endpoint,
+        line.target or "",
+        line.users,
+        _effect(line),
+        line.error_code,
+        line.request_id,
+        applied,
+    )
+
+
+def _effect(line: _Line) -> Effect:
+    given = line.parameters
+    info = given.get("MemberInfo")
+    return Effect(
+        ACTIONS[line.endpoint],
+        duration=given.get("Duration"),
+        reason=given.get("Description") or given.get("Reason"),
+        info=MemberInfo(info.get("NameCard"), info.get("Role"), info.get("CustomInfo"))
+        if isinstance(info, dict)
+        else None,
+    )

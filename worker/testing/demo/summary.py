@@ -1,0 +1,127 @@
+# How the demo tells what it saw: the tables at the end, and the same as JSON. Nothing is counted or judged here.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich import box
+from rich.json import JSON
+from rich.panel import Panel
+from rich.table import Table
+
+from worker.testing.demo.contract import QUOTA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from worker.testing.demo.check import Report
+    from worker.testing.demo.evidence import Published
+    from worker.testing.demo.figures import Figures
+
+MEANINGS = {
+    "succeeded": "every member applied",
+    "partially_succeeded": "some members applied, some refused",
+    "failed": "refused by the API; dead-lettered too",
+    "rejected": "bad input, unsent; dead-lettered too",
+    "duplicate": "done before: same id, or same effect",
+    "superseded": "undone by a later command, unsent",
+    "expired": "its not_after had passed",
+}
+STALL = 0.2
+"""Of the simulator, in seconds: beyond it the stamps of its log say little about the quota."""
+
+
+def show(console: Console, figures: Figures, report: Report, example: bytes | None, waited_for: str) -> None:
+    """Prints the summary of a run. ``waited_for`` says what the times from a command to its outcome were spent on."""
+    console.print()
+    console.print(_outcomes(figures))
+    console.print(_calls(figures))
+    console.print(
+        f"  From a command to its outcome: [bold]{_ms(figures.median)}[/] for half of them, "
+        f"[bold]{_ms(figures.slow)}[/] for 95 %, which is {waited_for}. All in [bold]{figures.seconds:.1f} s[/].\n"
+    )
+    if example is not None:
+        console.print(
+            Panel(JSON(example.decode()), title="one outcome, whole", box=box.ROUNDED, expand=False)
+        )
+    console.print(_check(report))
+    for finding in report.examples:
+        console.print(f"  [red]{finding.fault.value}[/]: {finding.what}", highlight=False)
+
+
+def choose_example(outcomes: Sequence[Published], raw: Sequence[bytes]) -> bytes | None:
+    """The outcome that tells the most in a few lines: of two or three members, not all of whom fared alike."""
+
+    def score(number: int) -> tuple[bool, bool, bool, int]:
+        body = outcomes[number].body
+        fates = {result.status for result in body.results}
+        return (2 <= len(body.results) <= 3, len(fates) > 1, bool(body.request_ids), -len(body.calls))
+
+    return raw[max(range(len(outcomes)), key=score)] if outcomes else None
+
+
+def as_json(figures: Figures, report: Report, about: Mapping[str, Any]) -> bytes:
+    """The summary for programs."""
+    shown = {
+        **about,
+        "clean": report.clean,
+        "findings": {fault.name.lower(): count for fault, count in report.counts.items()},
+        "examples": [{"fault": one.fault.name.lower(), "what": one.what} for one in report.examples],
+        **msgspec.to_builtins(figures),
+    }
+    return msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n"
+
+
+def _outcomes(figures: Figures) -> Table:
+    table = Table(title="Commands by outcome", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("status")
+    table.add_column("commands", justify="right")
+    table.add_column("which means", style="dim")
+    for status, count in figures.statuses.items():
+        table.add_row(status, f"{count:,}", MEANINGS.get(status, ""))
+    table.add_section()
+    table.add_row("all", f"{sum(figures.statuses.values()):,}", f"and {figures.dead_letters:,} dead letters")
+    return table
+
+
+def _calls(figures: Figures) -> Table:
+    table = Table(
+        title="Calls to the API, and members applied",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("action", no_wrap=True)
+    for name in ("calls", "refused", "applied", "per call", "top second"):
+        table.add_column(name, justify="right")
+    for one in figures.endpoints:
+        table.add_row(
+            one.action,
+            f"{one.calls:,}",
+            f"{one.refused:,}",
+            f"{one.members:,}",
+            f"{one.members_per_call:.1f}",
+            f"{one.highest_second}/{QUOTA}",
+        )
+    return table
+
+
+def _check(report: Report) -> Table:
+    table = Table(
+        title="The promises, judged by the commands, the topics and the API's log alone",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("")
+    table.add_column("broken", justify="right")
+    for fault, count in report.counts.items():
+        table.add_row(fault.value, f"[red bold]{count:,} ✗[/]" if count else "[green]0 ✓[/]")
+    return table
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f} ms"

@@ -1,0 +1,134 @@
+# The body of a request, held against its page: what it asks for, or with which code it is refused.
+#
+# Pure. Whether users and targets exist is not known here (judge.py), nor what a call changes (state.py).
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from worker.testing.simulator.pages import MEMBER_FIELDS, MEMBERS_PER_CALL, U32_MAX, USER_BYTES, Shape
+
+if TYPE_CHECKING:
+    from worker.testing.simulator.pages import Field, Page
+
+NOT_JSON: Final = 60003
+"""Tencent's common code for a body that is no JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error code, and the text that goes with it."""
+
+    code: int
+    info: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    What could be read of a body. The refusal says what is wrong with it, if anything is.
+
+    Attributes:
+        target: The group or room; None when the body does not name one.
+        users: The members named, without repeats, in order.
+        parameters: Every other documented field that was given, as it was given.
+        ignored: Fields that the page does not know. Tencent ignores them; a misspelt one is lost without a word.
+        refusal: None when the body keeps every rule of the page.
+
+    """
+
+    target: str | None = None
+    users: tuple[str, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+
+
+def read(page: Page, body: bytes) -> Reading:
+    """Hold a body against its page. The first rule that is broken, in the order of the page, decides."""
+    try:
+        given = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Reading(refusal=Refusal(NOT_JSON, "the body is no JSON"))
+    if not isinstance(given, dict):
+        return Reading(refusal=Refusal(NOT_JSON, "the body is no JSON object"))
+    names = [rule.name for rule in page.fields]
+    target = given.get(page.target)
+    return Reading(
+        target=target if isinstance(target, str) else None,
+        users=_users(page, given),
+        parameters={name: given[name] for name in names if name in given and name not in _WHO},
+        ignored=tuple(name for name in given if name not in names),
+        refusal=next((refusal for rule in page.fields if (refusal := _broken(page, rule, given))), None),
+    )
+
+
+_WHO: Final = frozenset({"GroupId", "RoomId", "Members_Account", "MemberList_Account"})
+
+
+def _users(page: Page, given: dict[str, Any]) -> tuple[str, ...]:
+    for rule in page.fields:
+        value = given.get(rule.name)
+        if rule.shape is Shape.USERS and isinstance(value, list):
+            return tuple(dict.fromkeys(user for user in value if isinstance(user, str)))
+        if (
+            rule.shape is Shape.MEMBER
+            and isinstance(value, dict)
+            and isinstance(value.get("Member_Account"), str)
+        ):
+            return (value["Member_Account"],)
+    return ()
+
+
+def _broken(page: Page, rule: Field, given: dict[str, Any]) -> Refusal | None:
+    code = page.codes.bad_field
+    if rule.name not in given:
+        return Refusal(code, f"{rule.name} is missing") if rule.mandatory else None
+    value = given[rule.name]
+    match rule.shape:
+        case Shape.TEXT:
+            return _broken_text(rule, value, code)
+        case Shape.U32:
+            right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= U32_MAX
+            return None if right else _wrong_shape(rule, code)
+        case Shape.USERS:
+            return _broken_users(page, rule, value)
+        case Shape.MEMBER:
+            if not isinstance(value, dict):
+                return _wrong_shape(rule, code)
+            return next((refusal for part in MEMBER_FIELDS if (refusal := _broken(page, part, value))), None)
+
+
+def _broken_text(rule: Field, value: object, code: int) -> Refusal | None:
+    if not isinstance(value, str):
+        return _wrong_shape(rule, code)
+    if not value and not rule.empty:
+        return Refusal(code, f"{rule.name} is empty")
+    if rule.max_bytes is not None and (size := len(value.encode())) > rule.max_bytes:
+        return Refusal(code, f"{rule.name} has {size} bytes, more than {rule.max_bytes}")
+    if rule.choices and value not in rule.choices:
+        return Refusal(code, f"{rule.name} must be one of {', '.join(rule.choices)}")
+    return None
+
+
+def _broken_users(page: Page, rule: Field, value: object) -> Refusal | None:
+    code = page.codes.bad_field
+    if not isinstance(value, list) or not all(isinstance(user, str) for user in value):
+        return _wrong_shape(rule, code)
+    if not value:
+        return Refusal(code, f"{rule.name} names nobody")
+    if len(value) > MEMBERS_PER_CALL:
+        return Refusal(
+            page.codes.too_many, f"{rule.name} names {len(value)} members, more than {MEMBERS_PER_CALL}"
+        )
+    for place, user in enumerate(value):
+        if not 0 < len(user.encode()) <= USER_BYTES:
+            return Refusal(code, f"{rule.name}[{place}] must have 1 to {USER_BYTES} bytes")
+    return None
+
+
+def _wrong_shape(rule: Field, code: int) -> Refusal:
+    return Refusal(code, f"{rule.name} must be {rule.shape.value}")

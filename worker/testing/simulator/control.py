@@ -1,0 +1,218 @@
+# The run-time control under /__control: faults, state, figures. JSON in, JSON out; every refusal names field and fix.
+#
+# No socket here, and nothing of how a fault works. Keys can be set, and are never shown.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.testing.simulator.board import shuts_itself_out
+from worker.testing.simulator.faults import ROWS, Problem, is_number, problems_of
+from worker.testing.simulator.http1 import query_of
+from worker.testing.simulator.pages import U32_MAX
+from worker.testing.simulator.reference import ROUTES
+from worker.testing.simulator.signature import App
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from worker.testing.simulator.board import Board
+    from worker.testing.simulator.desk import Desk
+    from worker.testing.simulator.door import Door
+    from worker.testing.simulator.faults import Faults
+    from worker.testing.simulator.pulse import Pulse
+    from worker.testing.simulator.state import World
+
+Answer = tuple[int, Any]
+"""An HTTP status and what is to be written as JSON."""
+
+
+class _Refused(Exception):  # noqa: N818 - it is an answer, and never leaves this file
+    """What is asked cannot be done, for these problems."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+class Control:
+    """Answers the control's requests."""
+
+    def __init__(
+        self,
+        apps: tuple[App, ...],
+        board: Board,
+        world: World,
+        door: Door,
+        desk: Desk,
+        *,
+        pulse: Pulse,
+        clock: Callable[[], float],
+        epoch: float,
+        changed: Callable[[], None],
+    ) -> None:
+        self._board = board
+        self._world = world
+        self._door = door
+        self._desk = desk
+        self._pulse = pulse
+        self._apps = {app.sdk_app_id: app for app in apps}
+        self._clock = clock
+        self._epoch = epoch
+        self._changed = changed
+        self._routes: dict[tuple[str, str], Callable[[str, bytes], Answer]] = {
+            ("GET", "/__control/healthz"): lambda _query, _body: (200, {"status": "ok"}),
+            ("GET", "/__control/faults"): self._show_faults,
+            ("PATCH", "/__control/faults"): self._set_faults,
+            ("POST", "/__control/faults"): self._set_faults,
+            ("DELETE", "/__control/faults"): self._clear_faults,
+            ("GET", "/__control/state"): self._show_state,
+            ("POST", "/__control/state"): self._seed_state,
+            ("GET", "/__control/stats"): lambda _query, _body: (200, desk.stats(pulse)),
+            ("DELETE", "/__control/stats"): self._forget_stats,
+            ("POST", "/__control/keys"): self._set_keys,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Control {len(self._routes)} routes>"
+
+    def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
+        """The HTTP status and the JSON body for one request."""
+        route = self._routes.get((method, path.rstrip("/")))
+        if route is None:
+            status: int = 405 if any(path == known for _, known in self._routes) else 404
+            shown: Any = {
+                "errors": [
+                    {"field": "path", "remedy": "there are: " + "; ".join(f"{m} {p}" for m, p, _ in ROUTES)}
+                ]
+            }
+        else:
+            try:
+                status, shown = route(query, body)
+            except _Refused as refused:
+                status = 400
+                shown = {
+                    "errors": [
+                        {"field": problem.field, "remedy": problem.remedy} for problem in refused.problems
+                    ]
+                }
+        return status, msgspec.json.encode(shown) + b"\n"
+
+    def _show_faults(self, _query: str, _body: bytes) -> Answer:
+        now = self._clock()
+        everywhere = self._board.at(None, None, now)
+        table = [
+            {
+                "name": row.name,
+                "type": row.type_text,
+                "default": row.default,
+                "unit": row.unit,
+                "meaning": row.meaning,
+                "value": getattr(everywhere, row.name),
+            }
+            for row in ROWS.values()
+        ]
+        return 200, {"faults": table, "set": self._board.rules(now)}
+
+    def _set_faults(self, _query: str, body: bytes) -> Answer:
+        given = _object(body)
+        problem = shuts_itself_out(given)
+        if problem:
+            raise _Refused(problem)
+        now = self._clock()
+        problems = self._board.put(given, now)
+        if problems:
+            raise _Refused(*problems)
+        self._changed()
+        return 200, {"set": self._board.rules(now)}
+
+    def _clear_faults(self, _query: str, _body: bytes) -> Answer:
+        self._board.clear()
+        self._changed()
+        return 200, {"set": []}
+
+    def _app(self, given: object) -> App:
+        if given is None:
+            return next(iter(self._apps.values()))
+        try:
+            app = self._apps.get(int(str(given)))
+        except ValueError:
+            app = None
+        if app is None:
+            raise _Refused(Problem("sdkappid", f"there are: {', '.join(map(str, self._apps))}"))
+        return app
+
+    def _show_state(self, query: str, _body: bytes) -> Answer:
+        asked = query_of(query)
+        _refuse_unknown(asked, ("sdkappid", "target"))
+        app = self._app(asked.get("sdkappid"))
+        if "target" not in asked:
+            return 200, self._world.targets(app.sdk_app_id)
+        return 200, self._world.shown(app.sdk_app_id, asked["target"], self._clock(), self._epoch)
+
+    def _seed_state(self, _query: str, body: bytes) -> Answer:
+        given = _object(body, ("sdkappid", "target", "live_bans", "rejoin"))
+        app = self._app(given.get("sdkappid"))
+        target, live_bans, rejoin = given.get("target"), given.get("live_bans", {}), given.get("rejoin", [])
+        if not isinstance(target, str):
+            raise _Refused(Problem("target", "name the room"))
+        if not isinstance(live_bans, dict) or not all(
+            is_number(seconds) and 0 <= seconds <= U32_MAX for seconds in live_bans.values()
+        ):
+            raise _Refused(
+                Problem("live_bans", f"must be an object: user id -> seconds, from 0 to {U32_MAX}")
+            )
+        if not isinstance(rejoin, list) or not all(isinstance(user, str) for user in rejoin):
+            raise _Refused(Problem("rejoin", "must be a list of user ids"))
+        now = self._clock()
+        for user, seconds in live_bans.items():
+            self._world.ban_live(app.sdk_app_id, target, (user,), now + seconds)
+        self._world.rejoin(app.sdk_app_id, target, rejoin)
+        return 200, self._world.shown(app.sdk_app_id, target, now, self._epoch)
+
+    def _forget_stats(self, _query: str, _body: bytes) -> Answer:
+        self._desk.forget(self._pulse)
+        return 200, {}
+
+    def _set_keys(self, _query: str, body: bytes) -> Answer:
+        given = _object(body, ("sdkappid", "keys"))
+        app = self._app(given.get("sdkappid"))
+        keys = given.get("keys")
+        if not isinstance(keys, list) or not keys or not all(isinstance(key, str) and key for key in keys):
+            raise _Refused(
+                Problem("keys", "must be a list of one or more secret keys, all of which are accepted")
+            )
+        changed = App(app.sdk_app_id, tuple(keys), app.identifiers)
+        self._apps[app.sdk_app_id] = changed
+        self._door.know(changed)
+        return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
+
+
+def _refuse_unknown(given: Iterable[str], known: tuple[str, ...]) -> None:
+    """A name that would be ignored is misspelt."""
+    for name in given:
+        if name not in known:
+            raise _Refused(Problem(name, f"there are: {', '.join(known)}"))
+
+
+def _object(body: bytes, known: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a body holds. With ``known``, no other name may be in it."""
+    try:
+        given = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _Refused(Problem("body", "must be JSON")) from None
+    if not isinstance(given, dict):
+        raise _Refused(Problem("body", "must be a JSON object"))
+    if known:
+        _refuse_unknown(given, known)
+    return given
+
+
+def check_start(faults: Faults) -> list[Problem]:
+    """Why a simulator cannot start with these faults, if it cannot."""
+    if faults.outage == "refuse":
+        remedy = "refuse cannot be set at the start, for nobody could end it: set it with for_seconds while it runs"
+        return [Problem("outage", remedy)]
+    return problems_of(faults)

@@ -1,0 +1,286 @@
+# The table of faults: every way in which the simulator can be made to misbehave, one row each.
+#
+# Flags, the run-time control, its help and the reference page are all made from these rows. What a fault does is told
+# here in words and done in judge.py; where it applies (an endpoint, a target, for how long) is the business of board.py.
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+from worker.testing.simulator.pages import U32_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+LONGEST_SECONDS: Final = 86_400.0
+"""A day: no time of a fault is longer, so that a slip of the keyboard cannot become a forgotten fault."""
+
+
+class Kind(StrEnum):
+    """The type of a fault's value, as JSON writes it."""
+
+    SHARE = "a number from 0 to 1"
+    SECONDS = "a number of seconds from 0 to 86400"
+    COUNT = "an integer from 0 to 4294967295"
+    SWITCH = "true or false"
+    CHOICE = "one of the named texts"
+    NAMES = "a list of strings"
+    CODES = "a list of integers from 1 to 4294967295"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    One row of the table.
+
+    Attributes:
+        name: As in JSON; a flag writes it with dashes.
+        kind: The type.
+        default: The value that changes nothing, or the documented one.
+        unit: Of the value.
+        meaning: What it does.
+        choices: The texts of a CHOICE.
+        code: The code with which a switch makes every request of a signed-in caller fail; 0 when it works otherwise.
+
+    """
+
+    name: str
+    kind: Kind
+    default: object
+    unit: str
+    meaning: str
+    choices: tuple[str, ...] = ()
+    code: int = 0
+
+    @property
+    def type_text(self) -> str:
+        """The type in words, with the choices spelled out."""
+        if self.kind is Kind.CHOICE:
+            return "one of " + ", ".join(self.choices)
+        return self.kind.value
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a value was not taken: the field at fault, and what to write instead."""
+
+    field: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.remedy}"
+
+
+def _row(
+    kind: Kind, default: object, unit: str, meaning: str, *, choices: tuple[str, ...] = (), code: int = 0
+) -> Any:
+    # Any, so that a field keeps the type that it declares.
+    row = Row("", kind, default, unit, meaning, choices, code)
+    return dataclasses.field(default=default, metadata={"row": row})
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """
+    One value for every fault. The defaults are a healthy, patient Tencent.
+
+    A share is drawn anew for each request from the seeded random source, unless its row says otherwise.
+    """
+
+    limit: int = _row(
+        Kind.COUNT, 200, "requests",
+        "Requests of one app that an endpoint takes in any rolling second; one more is refused with 60007 and not applied.",
+    )  # fmt: skip
+    latency: float = _row(Kind.SECONDS, 0.0, "s", "Mean time from reading a request to answering it.")
+    latency_jitter: float = _row(
+        Kind.SHARE, 0.0, "share",
+        "How far a latency may lie from the mean: evenly drawn from latency*(1-jitter) to latency*(1+jitter).",
+    )  # fmt: skip
+    apply_point: str = _row(
+        Kind.CHOICE, "read", "moment",
+        "When a request takes effect: when it is read, at a random moment of its latency, or with its answer.",
+        choices=("read", "random", "answer"),
+    )  # fmt: skip
+
+    bad_users: float = _row(
+        Kind.SHARE, 0.0, "share",
+        "Users without an account, chosen by a hash of the seed and the user id: 10019 in groups, 70107 in rooms.",
+    )  # fmt: skip
+    bad_user_list: frozenset[str] = _row(
+        Kind.NAMES, frozenset(), "user ids", "Users without an account, by name."
+    )
+    bad_user_code: int = _row(
+        Kind.COUNT, 0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107).",
+    )  # fmt: skip
+    missing_users: float = _row(
+        Kind.SHARE, 0.0, "share",
+        "Users that are in no room, chosen by a hash: 100005 when they are to be kicked or changed.",
+    )  # fmt: skip
+    missing_user_list: frozenset[str] = _row(
+        Kind.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
+    )
+    refused_applies: str = _row(
+        Kind.CHOICE, "none", "members",
+        "What a call that is refused for a bad member has applied: nothing, to a random part of the good members, or to all.",
+        choices=("none", "part", "all"),
+    )  # fmt: skip
+    rejoin_after: float = _row(
+        Kind.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: stays out.",
+    )  # fmt: skip
+    unknown_targets: frozenset[str] = _row(
+        Kind.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
+    )  # fmt: skip
+
+    transient: float = _row(
+        Kind.SHARE, 0.0, "share", "Requests that are answered with a transient code and not applied.",
+    )  # fmt: skip
+    transient_codes: tuple[int, ...] = _row(
+        Kind.CODES, (), "codes", "The codes to draw from; none: the service's own internal error (10002 or 100001).",
+    )  # fmt: skip
+    answer_code: int = _row(
+        Kind.COUNT, 0, "code", "Every request gets this code and is not applied; 0: off.",
+    )  # fmt: skip
+
+    drop_before: float = _row(
+        Kind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, not applied.",
+    )  # fmt: skip
+    drop_after: float = _row(
+        Kind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, after they were applied.",
+    )  # fmt: skip
+    bad_gateway: float = _row(
+        Kind.SHARE, 0.0, "share", "Requests answered with HTTP 502 and a page of HTML, not applied.",
+    )  # fmt: skip
+    bad_gateway_after: float = _row(
+        Kind.SHARE, 0.0, "share", "The same, after they were applied.",
+    )  # fmt: skip
+    hang: float = _row(
+        Kind.SHARE, 0.0, "share", "Requests that are never answered and never applied; the connection stays open.",
+    )  # fmt: skip
+    cut_body: float = _row(
+        Kind.SHARE, 0.0, "share", "Requests that are applied, and whose answer is cut in the middle of its body.",
+    )  # fmt: skip
+    slow_apply: float = _row(
+        Kind.SHARE, 0.0, "share",
+        "Requests whose answer is lost and that take effect afterwards, at a random moment within slow_apply_seconds.",
+    )  # fmt: skip
+    slow_apply_seconds: float = _row(
+        Kind.SECONDS, 2.9, "s",
+        "The longest time from the lost answer to the effect. Tencent's own budget for a request is 3 s.",
+    )  # fmt: skip
+    slow_apply_end: str = _row(
+        Kind.CHOICE, "reset", "end",
+        "How that answer is lost: the connection is reset, or it hangs until the caller gives up (the time runs from then).",
+        choices=("reset", "hang"),
+    )  # fmt: skip
+    outage: str = _row(
+        Kind.CHOICE, "none", "way",
+        "Every request fails and nothing is applied: 502 (HTML), refuse (no connections; limited to an endpoint or a"
+        " target, a reset as soon as the request is read, since the port is shared) or hang (no answer).",
+        choices=("none", "502", "refuse", "hang"),
+    )  # fmt: skip
+
+    signature_expired: bool = _row(
+        Kind.SWITCH, False, "", "Every UserSig counts as expired: 70001.", code=70001
+    )
+    wrong_key: bool = _row(
+        Kind.SWITCH, False, "", "Every UserSig counts as made with another app's key: 70009.", code=70009
+    )
+    lock_after: int = _row(
+        Kind.COUNT, 0, "signatures",
+        "So many refused signatures within a minute lock an app for a minute: 70050. 0: never.",
+    )  # fmt: skip
+    wrong_region: bool = _row(
+        Kind.SWITCH, False, "", "The app is not in this data centre: 60026.", code=60026
+    )
+    not_admin: bool = _row(
+        Kind.SWITCH, False, "", "The identifier is no app administrator: 60010.", code=60010
+    )
+    plan_expired: bool = _row(Kind.SWITCH, False, "", "The app's plan has run out: 60020.", code=60020)
+    plan_lacks_api: bool = _row(
+        Kind.SWITCH, False, "", "The app's plan does not have this API: 72001.", code=72001
+    )
+    app_throttled: bool = _row(
+        Kind.SWITCH, False, "", "The app as a whole calls too often: 60011.", code=60011,
+    )  # fmt: skip
+    switch_off: bool = _row(
+        Kind.SWITCH, False, "", "Banning of group members is switched off in the console: 10007 from the group service.",
+    )  # fmt: skip
+    forbidden: bool = _row(
+        Kind.SWITCH, False, "", "No permission: 10007 from the group service, 100006 from the others.",
+    )  # fmt: skip
+
+
+ROWS: Final[dict[str, Row]] = {
+    field.name: dataclasses.replace(field.metadata["row"], name=field.name)
+    for field in dataclasses.fields(Faults)
+}
+"""The table, in order."""
+
+
+def read(name: str, value: object) -> tuple[object, Problem | None]:
+    """A value as JSON gave it -> the value to set, or the problem with it."""
+    row = ROWS.get(name)
+    if row is None:
+        return None, Problem(name, f"there is no such fault; there are: {', '.join(ROWS)}")
+    taken = _take(row, value)
+    if taken is None:
+        return None, Problem(name, f"must be {row.type_text}")
+    return taken, None
+
+
+def _take(row: Row, value: object) -> object:
+    # None: not of this type. bool is an int in Python, and is refused wherever a number is asked for.
+    taken: object = None
+    match row.kind:
+        case Kind.SWITCH if isinstance(value, bool):
+            taken = value
+        case Kind.CHOICE if value in row.choices:
+            taken = value
+        case Kind.COUNT if _is_int(value) and 0 <= value <= U32_MAX:
+            taken = value
+        case Kind.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
+            taken = frozenset(value)
+        case Kind.CODES if _is_list(value) and all(_is_int(code) and 0 < code <= U32_MAX for code in value):
+            taken = tuple(value)
+        case Kind.SHARE if is_number(value) and 0 <= value <= 1:
+            taken = float(value)
+        case Kind.SECONDS if is_number(value) and 0 <= value <= LONGEST_SECONDS:
+            taken = float(value)
+        case _:
+            pass
+    return taken
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a JSON value is a number; true and false are none."""
+    return isinstance(value, float) or _is_int(value)
+
+
+def _is_list(value: object) -> TypeGuard[Collection[object]]:
+    return isinstance(value, (list, tuple, set, frozenset))
+
+
+def problems_of(faults: Faults) -> list[Problem]:
+    """What is wrong with values that a program has set."""
+    read_all = (read(name, getattr(faults, name))[1] for name in ROWS)
+    return [problem for problem in read_all if problem]
+
+
+def is_chosen(user: str, share: float, seed: int, what: str) -> bool:
+    """
+    Whether a user belongs to the share that ``seed`` chooses: the same answer every time, everywhere.
+
+    ``what`` is the name of the fault, so that two faults choose different users.
+    """
+    if share <= 0:
+        return False
+    digest = hashlib.blake2b(f"{seed}/{what}/{user}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64

@@ -1,0 +1,147 @@
+# HTTP/1.1 as far as the simulator needs it: bytes -> requests, and an answer -> bytes. Values only, no socket.
+#
+# Understood: keep-alive, pipelining, bodies with a Content-Length, in whatever pieces they arrive. Chunked bodies are
+# refused with 411: no client of a JSON API with a known body needs them.
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote_plus
+
+MAX_HEAD: Final = 32 * 1024
+"""Bytes of request line and headers; a UserSig in the URL has some 300."""
+MAX_BODY: Final = 1024 * 1024
+"""Bytes; the largest honest body is below 3 KiB."""
+
+_REASONS: Final = {
+    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 411: "Length Required",
+    413: "Content Too Large", 431: "Request Header Fields Too Large", 502: "Bad Gateway",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """
+    One request as read. ``query`` is raw, and may hold a UserSig: never log it.
+
+    Attributes:
+        keep_alive: Whether the caller wants to use the connection again.
+
+    """
+
+    method: str
+    path: str
+    query: str = field(repr=False)
+    body: bytes = field(repr=False)
+    keep_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Bytes that are no request, or one that is too large: answered with this status, and the connection is closed."""
+
+    status: int
+    message: str
+
+
+class Parser:
+    """Takes bytes in pieces, gives requests in order. After an Unreadable it gives nothing more."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._head: tuple[str, str, str, bool, int] | None = None
+        self._broken = False
+        self.wants_continue = False
+
+    def __repr__(self) -> str:
+        return f"<Parser {len(self._buffer)} bytes waiting>"
+
+    def feed(self, data: bytes) -> None:
+        """More bytes of the connection."""
+        self._buffer += data
+
+    def next(self) -> HttpRequest | Unreadable | None:
+        """The next whole request, or None until there are more bytes."""
+        if self._broken:
+            return None
+        if self._head is None:
+            head = self._read_head()
+            if head is None:
+                return None
+            if isinstance(head, Unreadable):
+                self._broken = True
+                return head
+            self._head = head
+        method, path, query, keep_alive, length = self._head
+        if len(self._buffer) < length:
+            return None
+        body = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._head = None
+        return HttpRequest(method, path, query, body, keep_alive)
+
+    def _read_head(self) -> tuple[str, str, str, bool, int] | Unreadable | None:
+        while self._buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: empty lines before a request are ignored
+            del self._buffer[:2]
+        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD)
+        if end < 0:
+            return (
+                Unreadable(431, f"more than {MAX_HEAD} bytes of headers")
+                if len(self._buffer) > MAX_HEAD
+                else None
+            )
+        lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        del self._buffer[: end + 4]
+        parts = lines[0].split(" ")
+        if len(parts) != 3 or not parts[1].startswith("/") or parts[2] not in {"HTTP/1.1", "HTTP/1.0"}:
+            return Unreadable(400, "no HTTP/1.1 request line")
+        method, url, version = parts
+        keep_alive, length = version == "HTTP/1.1", 0
+        self.wants_continue = False
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            match name.lower():
+                case "content-length":
+                    value = value.strip()
+                    if not (value.isascii() and value.isdigit() and len(value) < 12):
+                        return Unreadable(400, "Content-Length is no number")
+                    length = int(value)
+                case "connection":
+                    keep_alive = _keeps(value, keep_alive=keep_alive)
+                case "transfer-encoding":
+                    return Unreadable(411, "send a Content-Length: chunked bodies are not understood")
+                case "expect":
+                    self.wants_continue = value.strip().lower() == "100-continue"
+                case _:
+                    pass
+        if length > MAX_BODY:
+            return Unreadable(413, f"more than {MAX_BODY} bytes of body")
+        path, _, query = url.partition("?")
+        return method, path, query, keep_alive, length
+
+
+def _keeps(value: str, *, keep_alive: bool) -> bool:
+    tokens = {token.strip() for token in value.lower().split(",")}
+    return "close" not in tokens and (keep_alive or "keep-alive" in tokens)
+
+
+def query_of(raw: str) -> dict[str, str]:
+    """The parameters of a URL; of a repeated one the last counts."""
+    pairs = (pair.partition("=") for pair in raw.split("&") if pair)
+    return {name: unquote_plus(value) if "%" in value or "+" in value else value for name, _, value in pairs}
+
+
+def answer(
+    status: int, body: bytes, *, content_type: str = "application/json", keep_alive: bool = True
+) -> bytes:
+    """An answer, ready to be written."""
+    closing = "" if keep_alive else "Connection: close\r\n"
+    head = (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nServer: moderation-worker-simulator\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{closing}\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

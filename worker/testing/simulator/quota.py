@@ -1,0 +1,74 @@
+# Counting requests in a rolling second: what the quota has let in, and how many there were at most.
+#
+# Pure: the stamp of each request is an argument, taken where it was read from the socket.
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+SECOND: Final = 1.0
+"""The length of the window: the pages state the limit per second."""
+
+
+class Window:
+    """
+    The stamps of one rolling second: those in ``(now - 1 s, now]``.
+
+    Attributes:
+        highest: The most stamps that ever stood in it together.
+        highest_at: When that was reached first, on the clock of the stamps.
+
+    """
+
+    __slots__ = ("_stamps", "highest", "highest_at")
+
+    def __init__(self) -> None:
+        self._stamps: deque[float] = deque()
+        self.highest = 0
+        self.highest_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Window {len(self._stamps)} now, {self.highest} at most>"
+
+    def count(self, now: float) -> int:
+        """How many stamps stand in the second that ends now."""
+        stamps = self._stamps
+        while stamps and now - stamps[0] >= SECOND:
+            stamps.popleft()
+        return len(stamps)
+
+    def add(self, now: float) -> None:
+        """One more stamp, not older than the last."""
+        count = self.count(now) + 1
+        self._stamps.append(now)
+        if count > self.highest:
+            self.highest = count
+            self.highest_at = now
+
+    def forget(self) -> None:
+        """Begin the measure anew; the stamps stay, and with them the quota."""
+        self.highest = 0
+        self.highest_at = None
+
+
+class Counter:
+    """The requests of one app to one endpoint: all that were read, and those that the quota let in."""
+
+    __slots__ = ("admitted", "read")
+
+    def __init__(self) -> None:
+        self.read = Window()
+        self.admitted = Window()
+
+    def admit(self, now: float, limit: int) -> bool:
+        """
+        Whether the quota lets one more request in; if so, it is counted.
+
+        A refused request does not count against the quota: the pages do not say that it does, and a caller that is far
+        over the limit would otherwise never be served again.
+        """
+        if self.admitted.count(now) >= limit:
+            return False
+        self.admitted.add(now)
+        return True

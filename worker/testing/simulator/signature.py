@@ -1,0 +1,119 @@
+# UserSig, read and verified: what a signature says, and whether the app's key made it.
+#
+# The format is Tencent's TLSSigAPIv2: JSON, zlib, base64 with `+/=` written as `*-_`; inside it an HMAC-SHA256 over the
+# named lines. A signature is an administrator's credential: nothing here may print or keep one beyond the cache.
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+EXPIRED: Final = 70001
+EMPTY: Final = 70002
+UNREADABLE: Final = 70003
+OTHER_KEY: Final = 70009
+OTHER_IDENTIFIER: Final = 70013
+OTHER_APP: Final = 70014
+
+_PLAIN: Final = str.maketrans("*-_", "+/=")
+_LONGEST_JSON: Final = 8192
+"""Bytes: no honest signature is longer, and a zip bomb would be."""
+_CACHED: Final = 256
+"""Signatures whose check is remembered: a worker uses one for hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """
+    One app that the simulator knows.
+
+    Attributes:
+        sdk_app_id: Its number.
+        keys: The secret keys that it accepts; two while a key is being rotated.
+        identifiers: Its administrators.
+
+    """
+
+    sdk_app_id: int
+    keys: tuple[str, ...] = field(repr=False)
+    identifiers: tuple[str, ...] = ("administrator",)
+
+
+class _Signed(msgspec.Struct, frozen=True, rename=lambda name: f"TLS.{name}"):
+    """What stands inside a UserSig."""
+
+    identifier: str
+    sdkappid: int
+    time: int
+    expire: int
+    sig: str
+    userbuf: str | None = None
+
+    def content(self) -> bytes:
+        lines = (
+            f"TLS.identifier:{self.identifier}\nTLS.sdkappid:{self.sdkappid}\n"
+            f"TLS.time:{self.time}\nTLS.expire:{self.expire}\n"
+        )
+        return (lines if self.userbuf is None else f"{lines}TLS.userbuf:{self.userbuf}\n").encode()
+
+    def made_with(self, key: str) -> bool:
+        digest = hmac.new(key.encode(), self.content(), hashlib.sha256).digest()
+        return hmac.compare_digest(base64.b64encode(digest).decode(), self.sig)
+
+
+_DECODER: Final = msgspec.json.Decoder(_Signed)
+
+
+def _open(usersig: str) -> _Signed | None:
+    """The content of a signature; None when it is not one."""
+    try:
+        packed = base64.b64decode(usersig.translate(_PLAIN), validate=True)
+        stream = zlib.decompressobj()
+        content = stream.decompress(packed, _LONGEST_JSON)
+        return _DECODER.decode(content) if stream.eof else None  # else it was cut, or is too long
+    except (binascii.Error, zlib.error, msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+class Verifier:
+    """Checks signatures for one app. Expiry is checked each time; the rest is remembered per signature."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._seen: OrderedDict[str, tuple[_Signed | None, bool]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Verifier {self._app.sdk_app_id}>"
+
+    def check(self, usersig: str, identifier: str, wall: float) -> int:
+        """The error code for a signature that ``identifier`` presents at ``wall`` (seconds since 1970); 0 when it is good."""
+        if not usersig:
+            return EMPTY
+        signed, by_key = self._look(usersig)
+        if signed is None:
+            return UNREADABLE
+        if signed.sdkappid != self._app.sdk_app_id:
+            return OTHER_APP
+        if signed.identifier != identifier:
+            return OTHER_IDENTIFIER
+        if not by_key:
+            return OTHER_KEY
+        return EXPIRED if wall >= signed.time + signed.expire else 0
+
+    def _look(self, usersig: str) -> tuple[_Signed | None, bool]:
+        found = self._seen.get(usersig)
+        if found is None:
+            signed = _open(usersig)
+            by_key = signed is not None and any(signed.made_with(key) for key in self._app.keys)
+            found = self._seen[usersig] = (signed, by_key)
+            if len(self._seen) > _CACHED:
+                self._seen.popitem(last=False)
+        return found

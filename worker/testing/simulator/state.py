@@ -1,0 +1,220 @@
+# What the simulated service knows of groups, rooms and their members, and how each call changes it.
+#
+# Pure: values in, the time as an argument, nothing but dictionaries behind it. Whether a call is allowed to change
+# anything was decided before (judge.py).
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from worker.testing.simulator.pages import MEMBER_FIELDS, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_INFO = tuple(rule.name for rule in MEMBER_FIELDS if rule.name != "Member_Account")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """
+    What one request does to the state, once it takes effect.
+
+    Attributes:
+        seq: The request's number in the log.
+        app: The SDKAppID.
+        change: What kind of change.
+        target: The group or room.
+        users: To whom.
+        parameters: The request's other fields.
+
+    """
+
+    seq: int
+    app: int
+    change: Change
+    target: str
+    users: tuple[str, ...]
+    parameters: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Ban:
+    """A ban in a group: from when and until when, on the simulator's clock."""
+
+    since: float
+    until: float
+    description: str | None
+    seq: int
+
+
+@dataclass(slots=True)
+class Group:
+    """A group: who is banned, and who was freed of a ban by an unban."""
+
+    bans: dict[str, Ban] = field(default_factory=dict)
+    unbanned: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Member:
+    """
+    One user of a room.
+
+    Attributes:
+        kicks: How often the user was kicked.
+        kicked_at: The last time, or None; the user is out of the room from then.
+        reason: The reason of the last kick.
+        info: NameCard, Role and CustomInfo, as far as they were set.
+        seq: The last request that changed any of it.
+
+    """
+
+    kicks: int = 0
+    kicked_at: float | None = None
+    reason: str | None = None
+    info: dict[str, str] = field(default_factory=dict)
+    seq: int = 0
+
+
+@dataclass(slots=True)
+class Room:
+    """A room: members that were touched, and the live service's bans (user -> until when)."""
+
+    members: dict[str, Member] = field(default_factory=dict)
+    live_bans: dict[str, float] = field(default_factory=dict)
+    live_unbanned: dict[str, int] = field(default_factory=dict)
+
+
+class World:
+    """All groups and rooms of all apps. A target or user that nobody has touched has no entry, and exists all the same."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[int, str], Group] = {}
+        self._rooms: dict[tuple[int, str], Room] = {}
+
+    def __repr__(self) -> str:
+        return f"<World {len(self._groups)} groups, {len(self._rooms)} rooms>"
+
+    def apply(self, effect: Effect, now: float) -> None:
+        """Let a request take effect."""
+        key = (effect.app, effect.target)
+        match effect.change:
+            case Change.BAN:
+                self._ban(self._groups.setdefault(key, Group()), effect, now)
+            case Change.UNBAN:
+                group = self._groups.setdefault(key, Group())
+                for user in effect.users:
+                    group.bans.pop(user, None)
+                    group.unbanned[user] = effect.seq
+            case Change.LIVE_UNBAN:
+                room = self._rooms.setdefault(key, Room())
+                for user in effect.users:
+                    room.live_bans.pop(user, None)
+                    room.live_unbanned[user] = effect.seq
+            case Change.KICK:
+                self._kick(self._rooms.setdefault(key, Room()), effect, now)
+            case Change.UPDATE:
+                self._update(self._rooms.setdefault(key, Room()), effect)
+
+    def is_in_room(self, app: int, room: str, user: str, now: float, rejoin_after: float) -> bool:
+        """Whether a user is in a room: everybody is, who was not kicked, or has come back since (0: nobody does)."""
+        known = self._rooms.get((app, room))
+        member = known.members.get(user) if known else None
+        if member is None or member.kicked_at is None:
+            return True
+        return rejoin_after > 0 and now - member.kicked_at >= rejoin_after
+
+    def ban_live(self, app: int, room: str, users: Iterable[str], until: float) -> None:
+        """Ban users in a live room, as that service's own clients would: of the five endpoints only the unban is here."""
+        bans = self._rooms.setdefault((app, room), Room()).live_bans
+        for user in users:
+            bans[user] = until
+
+    def rejoin(self, app: int, room: str, users: Iterable[str]) -> None:
+        """Let kicked users come back into a room, as their clients would."""
+        known = self._rooms.get((app, room))
+        for user in users:
+            member = known.members.get(user) if known else None
+            if member is not None:
+                member.kicked_at = None
+
+    def shown(self, app: int, target: str, now: float, epoch: float) -> dict[str, Any]:
+        """Everything known of one id, as group and as room. ``epoch``: what to add to this clock for seconds since 1970."""
+        group = self._groups.get((app, target))
+        room = self._rooms.get((app, target))
+        return {
+            "target": target,
+            "group": _show_group(group, now, epoch) if group else None,
+            "room": _show_room(room, now, epoch) if room else None,
+        }
+
+    def targets(self, app: int) -> dict[str, list[str]]:
+        """The ids of all groups and rooms that were touched."""
+        return {
+            "groups": [target for owner, target in self._groups if owner == app],
+            "rooms": [target for owner, target in self._rooms if owner == app],
+        }
+
+    @staticmethod
+    def _ban(group: Group, effect: Effect, now: float) -> None:
+        # What a Duration of 0 means is not documented; taken literally, it is a ban that is over at once.
+        until = now + effect.parameters["Duration"]
+        description = effect.parameters.get("Description")
+        for user in effect.users:
+            group.bans[user] = Ban(now, until, description, effect.seq)
+            group.unbanned.pop(user, None)
+
+    @staticmethod
+    def _kick(room: Room, effect: Effect, now: float) -> None:
+        for user in effect.users:
+            member = room.members.setdefault(user, Member())
+            member.kicks += 1
+            member.kicked_at = now
+            member.reason = effect.parameters["Reason"]
+            member.seq = effect.seq
+
+    @staticmethod
+    def _update(room: Room, effect: Effect) -> None:
+        given = effect.parameters["MemberInfo"]
+        for user in effect.users:
+            member = room.members.setdefault(user, Member())
+            member.info.update({name: given[name] for name in _INFO if name in given})
+            member.seq = effect.seq
+
+
+def _show_group(group: Group, now: float, epoch: float) -> dict[str, Any]:
+    return {
+        "bans": {
+            user: {
+                "banned": now < ban.until,
+                "since": round(ban.since + epoch, 6),
+                "until": round(ban.until + epoch, 6),
+                "description": ban.description,
+                "seq": ban.seq,
+            }
+            for user, ban in group.bans.items()
+        },
+        "unbanned": dict(group.unbanned),
+    }
+
+
+def _show_room(room: Room, now: float, epoch: float) -> dict[str, Any]:
+    return {
+        "live_bans": {
+            user: {"banned": now < until, "until": round(until + epoch, 6)}
+            for user, until in room.live_bans.items()
+        },
+        "live_unbanned": dict(room.live_unbanned),
+        "members": {
+            user: {
+                "kicks": member.kicks,
+                "kicked_at": None if member.kicked_at is None else round(member.kicked_at + epoch, 6),
+                "reason": member.reason,
+                "info": dict(member.info),
+                "seq": member.seq,
+            }
+            for user, member in room.members.items()
+        },
+    }
