@@ -22,14 +22,14 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from worker.domain.effects import Send
+from worker.domain.effects import Attempt
 from worker.tencent.client import Client
-from worker.tencent.options import App, HttpOptions
+from worker.tencent.options import AppCredentials, HttpOptions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from worker.domain.effects import Try
+    from worker.domain.effects import AttemptResult
 
 ANSWER = b'{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"","RequestId":"Id-8c9858f01e954611ae2d4c1b1ed7d583-O-Seq-52720"}'
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
@@ -76,13 +76,13 @@ class Free:
     def may_send(self) -> bool:
         return True
 
-    def tried(self, try_: Try) -> None:
+    def tried(self, try_: AttemptResult) -> None:
         pass
 
     def may_retry(self) -> bool:
         return False
 
-    async def permit(self) -> Send:
+    async def permit(self) -> Attempt:
         raise AssertionError
 
 
@@ -90,7 +90,7 @@ async def round_of(client: Client, connections: int, calls: int) -> tuple[float,
     """
     Calls a second, and CPU seconds a call.
     """
-    send = Send(call_id="c", number=1, app="main", endpoint=ENDPOINT, body=BODY, members=20)
+    send = Attempt(call_id="c", number=1, app="main", endpoint=ENDPOINT, body=BODY, members=20)
     left = calls
     flight = Free()
 
@@ -108,7 +108,7 @@ async def round_of(client: Client, connections: int, calls: int) -> tuple[float,
 
 
 async def measure(port: int, options: argparse.Namespace) -> None:
-    app = App(
+    app = AppCredentials(
         "main", 1400000000, "administrator", f"http://127.0.0.1:{port}", secret_key="0123456789abcdef" * 4
     )
     client = Client([app], HttpOptions())

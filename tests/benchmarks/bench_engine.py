@@ -26,7 +26,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.effects import Call, Pause, Permit, Restored, Resume, Try
+from worker.domain.effects import (
+    AttemptResult,
+    GrantPermit,
+    PausePartition,
+    Restored,
+    ResumePartition,
+    StartCall,
+)
 from worker.domain.engine import Engine
 from worker.domain.rules import Rules
 from worker.runtime.wiring import GC_THRESHOLDS
@@ -125,7 +132,7 @@ class Bench:
             wake = min(engine.wake_at(), publish_at)
             if self._answers and self._answers[0][0] <= wake:
                 self.now, _, call_id, sent_at = heapq.heappop(self._answers)
-                answer = Try(sent_at, self.now, Verdict.DONE, 200, 0, request_id="r")
+                answer = AttemptResult(sent_at, self.now, Verdict.DONE, 200, 0, request_id="r")
                 self._settle(engine.tried(call_id, answer, self.now))
                 self._settle(engine.answered(call_id, self.now))
             else:
@@ -146,15 +153,15 @@ class Bench:
 
     def _settle(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Call | Permit):
+            if isinstance(effect, StartCall | GrantPermit):
                 send = effect.send
                 self.calls += 1
                 self.members += send.members
                 answer_at = self.now + LATENCY
                 heapq.heappush(self._answers, (answer_at, next(self._order), send.call_id, self.now))
-            elif isinstance(effect, Pause):
+            elif isinstance(effect, PausePartition):
                 self._paused.add(effect.partition)
-            elif isinstance(effect, Resume):
+            elif isinstance(effect, ResumePartition):
                 self._paused.discard(effect.partition)
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from tests.process import halting, hanging, outages
 from tests.process.scene import LATENCY, Scene
+from worker.testing.demo.environment import PARTITIONS
 from worker.testing.demo.kafka import EmbeddedKafka
-from worker.testing.demo.stage import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.process.restarts import NEW, play
+from worker.testing.demo.environment import PARTITIONS
 from worker.testing.demo.kafka import EmbeddedKafka
-from worker.testing.demo.stage import PARTITIONS
 
 if TYPE_CHECKING:
     from tests.process.restarts import Story

@@ -22,17 +22,17 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
 from worker.testing.demo.check import check
-from worker.testing.demo.contract import BAN, UNBAN, Effect
+from worker.testing.demo.contract import BAN, UNBAN, CommandedEffect
+from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 from worker.testing.demo.evidence import Evidence
-from worker.testing.demo.raid import Fate, Planned
+from worker.testing.demo.scenario import Fate, Planned
 from worker.testing.demo.simulator_log import read_log
-from worker.testing.demo.stage import PARTITIONS, Stage
 from worker.testing.demo.topics import Load, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.testing.demo.evidence import Request, Sent
+    from worker.testing.demo.evidence import LoggedRequest, ProducedCommand
 
 ROOMS: Final = 50
 LATENCY: Final = 0.03
@@ -72,7 +72,9 @@ def commands(count: int, *, dirty: bool, seed: int) -> Iterator[Planned]:
 
 def _command(action: str, room: str, number: int, suffix: str) -> Planned:
     command_id, user = f"bench-{number:06}{suffix}", f"user-{number:06}"
-    effect = Effect(action, duration=86_400, reason="spam") if action == BAN else Effect(action)
+    effect = (
+        CommandedEffect(action, duration=86_400, reason="spam") if action == BAN else CommandedEffect(action)
+    )
     body: dict[str, Any] = {"command_id": command_id, "action": action, "group_id": room, "user_ids": [user]}
     if action == BAN:
         body |= {"duration": effect.duration, "reason": effect.reason}
@@ -81,7 +83,7 @@ def _command(action: str, room: str, number: int, suffix: str) -> Planned:
     )
 
 
-def produced(stage: Stage, backlog: Sequence[Planned]) -> list[Sent]:
+def produced(stage: DemoEnvironment, backlog: Sequence[Planned]) -> list[ProducedCommand]:
     """
     Puts the backlog into the command topic, each target on its partition.
     """
@@ -92,7 +94,7 @@ def produced(stage: Stage, backlog: Sequence[Planned]) -> list[Sent]:
         return load.sent
 
 
-def await_outcomes(stage: Stage, count: int) -> None:
+def await_outcomes(stage: DemoEnvironment, count: int) -> None:
     """
     Until the outcome topic has as many records, cheaply: by its offsets, then by its silence.
     """
@@ -128,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     backlog = list(commands(options.commands, dirty=options.dirty, seed=options.seed))
     bad_users: list[str] = []
-    with Stage() as stage:
+    with DemoEnvironment() as stage:
         stage.start_kafka()
         stage.start_simulator("--latency", str(LATENCY), seed=options.seed)
         if options.dirty:
@@ -174,7 +176,7 @@ def tell(evidence: Evidence, stall: float) -> bool:
     return report.clean and stall <= STALL
 
 
-def print_speed(requests: Sequence[Request]) -> None:
+def print_speed(requests: Sequence[LoggedRequest]) -> None:
     """
     Members applied a second between 10 % and 90 % of the backlog, and how full the calls were.
     """

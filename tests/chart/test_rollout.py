@@ -13,9 +13,9 @@ from tests.chart import chart
 from tests.chart.mounts import mounted
 from tests.process.scene import LATENCY, Scene, command
 from worker.testing.demo.contract import BAN, outcome_id
+from worker.testing.demo.environment import WORKER, answers_ok
 from worker.testing.demo.kafka import free_ports
 from worker.testing.demo.processes import Process
-from worker.testing.demo.stage import WORKER, answers_ok
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tests.chart import chart, metric_names
-from worker.runtime.events import EVENTS
-from worker.settings.rows import table_of_rows
+from worker.runtime.log_events import EVENTS
+from worker.settings.catalog import table_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

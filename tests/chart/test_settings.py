@@ -14,7 +14,7 @@ import yaml
 from tests.chart import chart
 from tests.chart.mounts import SECRET, mounted
 from worker.runtime import wiring
-from worker.runtime.http import Server
+from worker.runtime.status_server import StatusServer
 from worker.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def test_every_probe_and_scrape_is_answered_by_the_workers_own_server() -> None:
 
 
 async def _statuses(paths: list[str]) -> dict[str, int]:
-    server = Server(
+    server = StatusServer(
         "127.0.0.1",
         0,
         pulse_age=lambda: 0.0,

@@ -26,10 +26,10 @@ from tests.unit.simulator.calls import (
     a_query,
     signed,
 )
-from worker.testing.simulator import App, Faults, Simulator, SimulatorConfig
+from worker.testing.simulator import Faults, SimulatedApp, Simulator, SimulatorConfig
 from worker.testing.simulator.connection import MAX_PIPELINED
 from worker.testing.simulator.faults import ROWS
-from worker.testing.simulator.journal import Line
+from worker.testing.simulator.request_log import RequestLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -50,7 +50,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture
 async def sim() -> AsyncIterator[Simulator]:
-    async with Simulator(SimulatorConfig(apps=(App(APP, (KEY,)),))) as simulator:
+    async with Simulator(SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),))) as simulator:
         yield simulator
 
 
@@ -104,8 +104,8 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return int(head.split(b" ")[1]), body
 
 
-def lines_of(sim: Simulator) -> list[Line]:
-    return sorted((line for line in sim.log if isinstance(line, Line)), key=lambda line: line.seq)
+def lines_of(sim: Simulator) -> list[RequestLine]:
+    return sorted((line for line in sim.log if isinstance(line, RequestLine)), key=lambda line: line.seq)
 
 
 @pytest.mark.parametrize("endpoint", SAMPLES)
@@ -125,7 +125,7 @@ async def test_request_ids_look_like_tencents_and_differ_between_two_runs() -> N
     ids = set()
     for _ in range(2):
         async with (
-            Simulator(SimulatorConfig(apps=(App(APP, (KEY,)),))) as sim,
+            Simulator(SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),))) as sim,
             httpx.AsyncClient(base_url=sim.url) as http,
         ):
             ids.add((await call(http, LIVE_UNBAN))["RequestId"])
@@ -524,7 +524,9 @@ async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "requests.jsonl"
-    config = SimulatorConfig(apps=(App(APP, (KEY,), (ADMIN,)),), faults=Faults(latency=0.01), log=path)
+    config = SimulatorConfig(
+        apps=(SimulatedApp(APP, (KEY,), (ADMIN,)),), faults=Faults(latency=0.01), log=path
+    )
 
     async with Simulator(config) as sim, httpx.AsyncClient(base_url=sim.url) as http:
         await call(http, LIVE_UNBAN)
@@ -543,7 +545,7 @@ async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_
 
 async def test_neither_key_nor_signature_is_written_or_shown(tmp_path: Path) -> None:
     path = tmp_path / "requests.jsonl"
-    config = SimulatorConfig(apps=(App(APP, (KEY,)),), log=path)
+    config = SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),), log=path)
 
     async with Simulator(config) as sim, httpx.AsyncClient(base_url=sim.url) as http:
         for endpoint in SAMPLES:
@@ -557,7 +559,7 @@ async def test_neither_key_nor_signature_is_written_or_shown(tmp_path: Path) -> 
 
 
 async def test_a_simulator_that_cannot_start_says_why(sim: Simulator) -> None:
-    apps = (App(APP, (KEY,)),)
+    apps = (SimulatedApp(APP, (KEY,)),)
     taken = httpx.URL(sim.url).port
 
     with pytest.raises(ValueError, match="transient"):

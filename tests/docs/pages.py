@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract import schemas
-from worker.runtime import events, metric_table
+from worker.runtime import log_events, metric_table
 from worker.settings import reference
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "config/worker.example.yaml": reference.example,
     "config/settings.md": reference.page,
     "config/metrics.md": metric_table.page,
-    "config/events.md": events.page,
+    "config/log_events.md": log_events.page,
     **{f"config/{name}": partial(str, text) for name, text in schemas.documents().items()},
 }
 

@@ -10,8 +10,8 @@ import yaml
 
 from tests.docs.pages import PAGES, ROOT
 from worker.settings import load
+from worker.settings.catalog import NAME, rows
 from worker.settings.reference import example
-from worker.settings.rows import NAME, rows
 
 if TYPE_CHECKING:
     from pathlib import Path

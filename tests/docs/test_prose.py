@@ -11,9 +11,9 @@ import typer.main
 
 from tests.docs.markdown import ROOT, anchors, code, lines, links, text
 from worker.cli import app
-from worker.runtime.events import EVENTS
+from worker.runtime.log_events import EVENTS
 from worker.runtime.metric_table import PREFIX, ROWS
-from worker.settings.rows import find, rows, table_of_rows
+from worker.settings.catalog import find, rows, table_of_rows
 
 DOCUMENTS: Final = sorted(
     str(path.relative_to(ROOT))

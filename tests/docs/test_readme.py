@@ -23,8 +23,8 @@ from worker.domain.contract.fields import FIELDS, REJECTIONS
 from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.rules import Rules
 from worker.settings import load
-from worker.settings.rows import rows as settings
-from worker.testing.demo.evidence import Fault
+from worker.settings.catalog import rows as settings
+from worker.testing.demo.evidence import Violation
 from worker.testing.demo.summary import MEANINGS
 
 README = "README.md"
@@ -189,7 +189,7 @@ def test_what_the_demo_prints_is_what_it_prints() -> None:
     The figures are of one run; the words are the program's.
     """
     printed = blocks(README, "")[1]
-    faults = {fault.value for fault in Fault}
+    faults = {fault.value for fault in Violation}
 
     statuses = re.findall(r"^  ([a-z_]+) +[\d,]+   (.+)$", printed, re.MULTILINE)
     promises = re.findall(r"^  (.+?) +0 ✓$", printed, re.MULTILINE)

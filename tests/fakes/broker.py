@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from worker.broker.membership import Membership
 from worker.broker.records import fits, sendings
 from worker.domain.effects import Restored
-from worker.domain.publishing import (
+from worker.domain.publish_results import (
     Aborted,
     Fenced,
     MetadataRefused,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from worker.broker.membership import Claim
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.outcomes import Known
-    from worker.domain.effects import Commit, Notice, Transaction
-    from worker.domain.publishing import (
+    from worker.domain.effects import LogEvent, OffsetCommit, Transaction
+    from worker.domain.publish_results import (
         PublishResult,
     )
 
@@ -74,7 +74,7 @@ class FakeKafka:
         self.commands: list[list[FakeRecord]] = [[] for _ in range(partitions)]
         self.outcomes: list[list[FakeRecord]] = [[] for _ in range(partitions)]
         self.dead_letters: list[FakeRecord] = []
-        self.committed: dict[int, Commit] = {}
+        self.committed: dict[int, OffsetCommit] = {}
         self.members: list[FakeConsumer] = []
         self.producers: dict[str, FakePublisher] = {}
         self.jobs: deque[Callable[[], None]] = deque()
@@ -197,7 +197,7 @@ class FakeConsumer:
         kafka: FakeKafka,
         options: KafkaOptions,
         listener: Listener,
-        notice: Callable[[Notice], None],
+        notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka
         self._options = options
@@ -347,7 +347,7 @@ class FakePublisher:
         kafka: FakeKafka,
         options: KafkaOptions,
         membership: FakeConsumer,
-        notice: Callable[[Notice], None],
+        notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka
         self._options = options
@@ -422,7 +422,7 @@ class FakeRestorer:
         kafka: FakeKafka,
         options: KafkaOptions,
         decode: Callable[[bytes], Known | None],
-        notice: Callable[[Notice], None],
+        notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka
         self._options = options

@@ -16,11 +16,11 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from worker.tencent.client import Client
-from worker.tencent.options import App, HttpOptions
+from worker.tencent.options import AppCredentials, HttpOptions
 from worker.tencent.wire import Exchange
 
 if TYPE_CHECKING:
-    from worker.domain.effects import Notice
+    from worker.domain.effects import LogEvent
     from worker.tencent.wire import Outbound
 
 SECRET_KEY: Final = "5bd2850f" * 8
@@ -101,7 +101,7 @@ class FakeWire:
         self._options = options
         self._latency = latency
 
-    async def post(self, app: App, endpoint: str, outbound: Outbound) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
         began = time.monotonic()
         seen = Seen(
             endpoint, dict(parse_qsl(outbound.query, keep_blank_values=True)), outbound.body, app.name
@@ -150,20 +150,22 @@ class FakeWire:
         return outbound.sent_at
 
 
-def an_app(base_url: str = "http://127.0.0.1:9", *, name: str = "main", secret_key: str = SECRET_KEY) -> App:
+def an_app(
+    base_url: str = "http://127.0.0.1:9", *, name: str = "main", secret_key: str = SECRET_KEY
+) -> AppCredentials:
     """
     An app that a signature can be made for.
     """
-    return App(name, 1400000001, "administrator", base_url, secret_key=secret_key)
+    return AppCredentials(name, 1400000001, "administrator", base_url, secret_key=secret_key)
 
 
 def fake_client(
     script: Script,
-    apps: tuple[App, ...] = (),
+    apps: tuple[AppCredentials, ...] = (),
     options: HttpOptions | None = None,
     *,
     latency: float = 0.0,
-    on_event: Callable[[Notice], None] | None = None,
+    on_event: Callable[[LogEvent], None] | None = None,
 ) -> tuple[Client, FakeWire]:
     """
     The product's client on a FakeWire, and that wire: what it was asked for stands in ``wire.seen``.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.process.scene import Scene
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.scenario import Planned
 
 ROOMS = 10
 RATE = 60.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.testing.demo.check import Report
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.scenario import Planned
 
 ROOMS = 50
 SHARE = 0.5

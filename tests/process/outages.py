@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from worker.testing.demo.check import Report
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.scenario import Planned
 
 ROOMS = 50
 BEFORE = 2.0

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from worker.testing.demo.evidence import Request, Sent
+    from worker.testing.demo.evidence import LoggedRequest, ProducedCommand
 
 MOMENT = 1.5
 """Seconds: longer than permits need to come back."""
 
 
 def kept(
-    sent: Iterable[Sent],
-    requests: Iterable[Request],
+    sent: Iterable[ProducedCommand],
+    requests: Iterable[LoggedRequest],
     which: Callable[[str, str], bool],
     begin: float,
     end: float,

@@ -15,7 +15,7 @@ from worker.testing.demo.contract import BAN
 
 if TYPE_CHECKING:
     from worker.testing.demo.check import Report
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.scenario import Planned
 
 ROOMS = 60
 NEW = 200

@@ -16,19 +16,19 @@ import msgspec
 from kafka import KafkaAdminClient, TopicPartition
 
 from worker.testing.demo.check import check
-from worker.testing.demo.contract import TARGET_FIELDS, Effect, outcome_id
+from worker.testing.demo.contract import TARGET_FIELDS, CommandedEffect, outcome_id
+from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 from worker.testing.demo.evidence import Evidence
-from worker.testing.demo.raid import Fate, Planned
+from worker.testing.demo.scenario import Fate, Planned
 from worker.testing.demo.simulator_log import requests_of
-from worker.testing.demo.stage import PARTITIONS, Stage
 from worker.testing.demo.topics import Load, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from worker.testing.demo.check import Report
-    from worker.testing.demo.contract import MemberInfo
-    from worker.testing.demo.evidence import Break, Published, Request, Sent
+    from worker.testing.demo.contract import SeenMemberInfo
+    from worker.testing.demo.evidence import Interruption, LoggedRequest, ProducedCommand, PublishedOutcome
     from worker.testing.demo.processes import Process
 
 LATENCY: Final = ("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random")
@@ -45,7 +45,7 @@ def command(
     *,
     duration: int | None = None,
     reason: str | None = None,
-    info: MemberInfo | None = None,
+    info: SeenMemberInfo | None = None,
 ) -> Planned:
     """
     A well-formed command under its target's key.
@@ -61,7 +61,7 @@ def command(
         "member_info": info,
     }
     value = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
-    effect = Effect(action, duration=duration, reason=reason, info=info)
+    effect = CommandedEffect(action, duration=duration, reason=reason, info=info)
     return Planned(target.encode(), value, Fate.CARRIED_OUT, command_id, target, named, effect)
 
 
@@ -78,9 +78,9 @@ class Scene:
     """
 
     def __init__(self, bootstrap_servers: str, *simulator: str, seed: int = 0) -> None:
-        self.stage = Stage(bootstrap_servers)
+        self.stage = DemoEnvironment(bootstrap_servers)
         self.loads: list[Load] = []
-        self.breaks: list[Break] = []
+        self.breaks: list[Interruption] = []
         self._simulator = simulator
         self._seed = seed
         self._ends = contextlib.ExitStack()
@@ -174,20 +174,20 @@ class Scene:
     # What was seen
 
     @property
-    def sent(self) -> list[Sent]:
+    def sent(self) -> list[ProducedCommand]:
         """
         All records that Kafka took.
         """
         return [sent for load in self.loads for sent in load.sent]
 
     @property
-    def outcomes(self) -> list[Published]:
+    def outcomes(self) -> list[PublishedOutcome]:
         """
         What was read of the outcomes.
         """
         return self.reader.read.outcomes
 
-    def outcomes_of(self, load: Load) -> list[Published]:
+    def outcomes_of(self, load: Load) -> list[PublishedOutcome]:
         """
         What was read of the outcomes of one load, in the order of its records.
         """
@@ -201,7 +201,7 @@ class Scene:
         """
         return Counter(one.body.status for one in self.outcomes)
 
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[LoggedRequest]:
         """
         What the API has logged so far.
         """

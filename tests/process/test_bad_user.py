@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.evidence import Published, Request
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.evidence import LoggedRequest, PublishedOutcome
+    from worker.testing.demo.scenario import Planned
 
 pytestmark = pytest.mark.kafka
 
@@ -66,11 +66,11 @@ def commands(action: str, place: int) -> Iterator[Planned]:
         )
 
 
-def requests_to(scene: Scene, action: str, place: int) -> list[Request]:
+def requests_to(scene: Scene, action: str, place: int) -> list[LoggedRequest]:
     return [one for one in scene.requests() if one.target == room(action, place)]
 
 
-def outcome_of(scene: Scene, command_id: str) -> Published:
+def outcome_of(scene: Scene, command_id: str) -> PublishedOutcome:
     (found,) = (one for one in scene.outcomes if one.body.command_id == command_id)
     return found
 

@@ -8,13 +8,13 @@ import pytest
 
 from tests.process.scene import Scene, command
 from worker.testing.demo.contract import BAN
-from worker.testing.demo.stage import PARTITIONS
+from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.scenario import Planned
 
 pytestmark = pytest.mark.kafka
 

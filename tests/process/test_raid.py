@@ -13,18 +13,18 @@ import pytest
 
 from tests.process.troubles import Freeze, Turnover
 from worker.testing.demo.check import check
-from worker.testing.demo.evidence import Fault
-from worker.testing.demo.raid import plan
-from worker.testing.demo.raiding import carry_out, wanted_outcomes
-from worker.testing.demo.stage import Stage
+from worker.testing.demo.environment import DemoEnvironment
+from worker.testing.demo.evidence import Violation
+from worker.testing.demo.load import carry_out, wanted_outcomes
+from worker.testing.demo.scenario import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
     from worker.testing.demo.check import Report
-    from worker.testing.demo.raid import Raid
-    from worker.testing.demo.raiding import Seen
+    from worker.testing.demo.load import Seen
+    from worker.testing.demo.scenario import Scenario
 
 TURNOVER_SECONDS: Final = float(os.environ.get("TEST_TURNOVER_SECONDS", "20"))
 COMMANDS_PER_SECOND: Final = 300
@@ -37,13 +37,13 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240 + 3 * TURNOVER_SECONDS)
 
 
 @pytest.fixture
-def stage(kafka: Cluster) -> Iterator[Stage]:
-    with Stage(kafka.bootstrap_servers) as stage:
+def stage(kafka: Cluster) -> Iterator[DemoEnvironment]:
+    with DemoEnvironment(kafka.bootstrap_servers) as stage:
         stage.start_kafka()
         yield stage
 
 
-def begin(stage: Stage, raid: Raid, *flags: str, replicas: int = 1) -> None:
+def begin(stage: DemoEnvironment, raid: Scenario, *flags: str, replicas: int = 1) -> None:
     """
     Starts the simulator, which knows the raid's bad users, and that many workers.
     """
@@ -59,11 +59,13 @@ def judged(seen: Seen) -> Report:
     """
     report = check(seen.evidence)
     if seen.longest_stall > STALL:
-        report.counts[Fault.OVER_QUOTA] = 0
+        report.counts[Violation.OVER_QUOTA] = 0
     return report
 
 
-def test_10_000_commands_of_all_actions_and_200_bad_records_each_end_as_they_must(stage: Stage) -> None:
+def test_10_000_commands_of_all_actions_and_200_bad_records_each_end_as_they_must(
+    stage: DemoEnvironment,
+) -> None:
     raid = plan(10_000, seed=11)
     begin(stage, raid)
 
@@ -75,7 +77,9 @@ def test_10_000_commands_of_all_actions_and_200_bad_records_each_end_as_they_mus
     assert seen.exit_codes == {"worker 1": 0}
 
 
-def test_replicas_that_are_killed_lose_nothing_double_nothing_and_keep_the_order(stage: Stage) -> None:
+def test_replicas_that_are_killed_lose_nothing_double_nothing_and_keep_the_order(
+    stage: DemoEnvironment,
+) -> None:
     raid = plan(round(COMMANDS_PER_SECOND * TURNOVER_SECONDS), seed=12)
     begin(stage, raid, "--transient", "0.01", replicas=3)
     turnover = Turnover(stage, TURNOVER_SECONDS, every=4.0, kill=True)
@@ -88,7 +92,9 @@ def test_replicas_that_are_killed_lose_nothing_double_nothing_and_keep_the_order
     assert set(seen.exit_codes.values()) == {0}
 
 
-def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice(stage: Stage) -> None:
+def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice(
+    stage: DemoEnvironment,
+) -> None:
     """
     No break is told to the checker: a clean stop is no excuse for a repeat.
     """
@@ -104,7 +110,7 @@ def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice
 
 
 def test_a_replica_that_stood_still_for_longer_than_its_session_does_no_harm_when_it_goes_on(
-    stage: Stage,
+    stage: DemoEnvironment,
 ) -> None:
     raid = plan(round(COMMANDS_PER_SECOND * (FROZEN_SECONDS + 6.0)), seed=15)
     begin(stage, raid, replicas=2)
@@ -118,7 +124,7 @@ def test_a_replica_that_stood_still_for_longer_than_its_session_does_no_harm_whe
 
 
 def test_a_stop_in_the_middle_of_a_backlog_finishes_what_is_started_and_the_next_start_goes_on(
-    stage: Stage,
+    stage: DemoEnvironment,
 ) -> None:
     raid = plan(6_000, seed=14)
     begin(stage, raid)

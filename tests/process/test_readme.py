@@ -17,8 +17,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.docs.markdown import blocks, command_lines
 from tests.docs.test_readme import COMMANDS, OUTCOMES
+from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 from worker.testing.demo.processes import Process
-from worker.testing.demo.stage import PARTITIONS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ class Run:
     The README's commands after they were carried out, one after the other.
     """
 
-    stage: Stage
+    stage: DemoEnvironment
     outcomes: list[dict[str, Any]]
     letters: list[Any]
 
@@ -79,7 +79,7 @@ def worker(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def send(stage: Stage, commands: Sequence[dict[str, Any]]) -> Iterator[None]:
+def send(stage: DemoEnvironment, commands: Sequence[dict[str, Any]]) -> Iterator[None]:
     producer = KafkaProducer(bootstrap_servers=stage.bootstrap_servers)
     try:
         for command in commands:
@@ -92,7 +92,7 @@ def send(stage: Stage, commands: Sequence[dict[str, Any]]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def run(kafka: Cluster) -> Iterator[Run]:
-    with Stage(kafka.bootstrap_servers) as stage:
+    with DemoEnvironment(kafka.bootstrap_servers) as stage:
         stage.start_kafka()
         stage.start_simulator()
         stage.control("faults", {"bad_user_list": ["user-404"]})

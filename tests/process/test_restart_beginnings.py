@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, OffsetAndMetadata
 
 from tests.process.scene import Scene, command
 from worker.testing.demo.contract import BAN
-from worker.testing.demo.stage import PARTITIONS
+from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cluster
     from worker.testing.demo.processes import Process
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.scenario import Planned
     from worker.testing.demo.topics import Load
 
 pytestmark = pytest.mark.kafka

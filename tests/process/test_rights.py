@@ -19,8 +19,8 @@ from kafka.admin import (
 from tests.docs.markdown import rows
 from tests.process.test_readme import worker
 from worker.testing.demo import kafka as broker
+from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.demo.kafka import EmbeddedKafka, free_ports
-from worker.testing.demo.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
         yield kafka.bootstrap_servers, f"127.0.0.1:{port}"
 
 
-def rights(stage: Stage, group: str) -> list[ACL]:
+def rights(stage: DemoEnvironment, group: str) -> list[ACL]:
     """
     The README's table, for one stage.
     """
@@ -87,7 +87,7 @@ def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
     open_to_all, guarded = locked
     password = tmp_path / "password"
     password.write_text(PASSWORD)
-    with Stage(open_to_all) as stage:
+    with DemoEnvironment(open_to_all) as stage:
         stage.start_kafka()
         stage.start_simulator()
         group = stage.topics.commands.removesuffix(".commands")

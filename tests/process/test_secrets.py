@@ -11,9 +11,9 @@ from kafka import KafkaConsumer, TopicPartition
 from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.testing.demo.contract import ADMINISTRATOR
-from worker.testing.demo.raid import plan
-from worker.testing.demo.raiding import carry_out
-from worker.testing.demo.stage import PARTITIONS, SDK_APP_ID, Stage
+from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID, DemoEnvironment
+from worker.testing.demo.load import carry_out
+from worker.testing.demo.scenario import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +25,8 @@ SIGNATURE: Final = re.compile(rb"eJ[A-Za-z0-9*_-]{60,}")
 
 
 @pytest.fixture
-def stage(kafka: Cluster) -> Iterator[Stage]:
-    with Stage(kafka.bootstrap_servers) as stage:
+def stage(kafka: Cluster) -> Iterator[DemoEnvironment]:
+    with DemoEnvironment(kafka.bootstrap_servers) as stage:
         stage.start_kafka()
         yield stage
 
@@ -36,7 +36,7 @@ def test_the_pattern_knows_a_signature() -> None:
 
 
 @pytest.mark.kafka
-def test_no_secret_comes_out_of_a_run_at_debug_level(stage: Stage) -> None:
+def test_no_secret_comes_out_of_a_run_at_debug_level(stage: DemoEnvironment) -> None:
     """
     With refused connections and refused signatures among the calls: errors are where URLs like to come out.
     """
@@ -59,7 +59,7 @@ def test_no_secret_comes_out_of_a_run_at_debug_level(stage: Stage) -> None:
         assert not SIGNATURE.search(text), name
 
 
-def _records(stage: Stage) -> dict[str, bytes]:
+def _records(stage: DemoEnvironment) -> dict[str, bytes]:
     """
     Everything that stands in the outcome and dead-letter topics, headers included.
     """

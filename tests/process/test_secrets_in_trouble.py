@@ -15,8 +15,8 @@ from tests.process.halting import another_key, new_key_in_the_file
 from tests.process.leaks import leaks
 from tests.process.scene import LATENCY, Scene, command
 from worker.testing.demo.contract import ADMINISTRATOR, BAN
-from worker.testing.demo.raid import Fate, Planned
-from worker.testing.demo.stage import PARTITIONS, SDK_APP_ID
+from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID
+from worker.testing.demo.scenario import Fate, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

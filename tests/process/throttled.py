@@ -11,11 +11,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.process.scene import LATENCY, Scene, command
-from worker.testing.demo.contract import UPDATE, MemberInfo
+from worker.testing.demo.contract import UPDATE, SeenMemberInfo
 
 if TYPE_CHECKING:
     from worker.testing.demo.check import Report
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.scenario import Planned
 
 DOCUMENTED = 200
 TOO_MANY = 60007
@@ -105,7 +105,7 @@ def commands(number: int) -> list[Planned]:
     """
     Updates, each of which is one call: the endpoint takes one member a call.
     """
-    info = MemberInfo(name_card="guest")
+    info = SeenMemberInfo(name_card="guest")
     return [
         command(UPDATE, f"room-{each % ROOMS}", f"user-{each}", f"update-{each}", info=info)
         for each in range(number)

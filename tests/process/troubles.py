@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.testing.demo.evidence import Break
-from worker.testing.demo.stage import SETTLING
+from worker.testing.demo.environment import SETTLING
+from worker.testing.demo.evidence import Interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.testing.demo.stage import Stage
+    from worker.testing.demo.environment import DemoEnvironment
 
 
 @dataclass
@@ -28,14 +28,14 @@ class Turnover:
 
     """
 
-    stage: Stage
+    stage: DemoEnvironment
     seconds: float
     every: float
     kill: bool
     back_after: float = 1.0
     seed: int = 0
     goings: int = 0
-    breaks: list[Break] = field(default_factory=list)
+    breaks: list[Interruption] = field(default_factory=list)
     _due: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
     _end: float | None = None
     _coming: dict[int, float] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Turnover:
             self._due.append((now + self.every, self._go))
         for number, since in list(self._coming.items()):
             if self.stage.is_ready(self.stage.replicas[number]):
-                self.breaks.append(Break(since, time.time() + SETTLING))
+                self.breaks.append(Interruption(since, time.time() + SETTLING))
                 del self._coming[number]
         for step in [one for one in self._due if one[0] <= now]:
             self._due.remove(step)
@@ -82,7 +82,7 @@ class Turnover:
         else:
             assert self.stage.replicas[number].stop(30.0) == 0
         self.goings += 1
-        self.breaks.append(Break(begin, time.time()))
+        self.breaks.append(Interruption(begin, time.time()))
 
     def _come(self, number: int) -> None:
         self.stage.replicas[number].start()
@@ -99,10 +99,10 @@ class Freeze:
 
     """
 
-    stage: Stage
+    stage: DemoEnvironment
     after: float
     seconds: float
-    breaks: list[Break] = field(default_factory=list)
+    breaks: list[Interruption] = field(default_factory=list)
     _begin: float | None = None
     _frozen_at: float = 0.0
     over: bool = False
@@ -116,6 +116,6 @@ class Freeze:
             self._frozen_at = time.time()
         elif self._frozen_at and not self.over and now >= self._begin + self.after + self.seconds:
             victim.resume()
-            self.breaks.append(Break(self._frozen_at, time.time() + SETTLING))
+            self.breaks.append(Interruption(self._frozen_at, time.time() + SETTLING))
             self.over = True
         return ()

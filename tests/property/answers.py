@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.effects import Try
+from worker.domain.effects import AttemptResult
 
 if TYPE_CHECKING:
     from tests.property.requests import Request
@@ -28,11 +28,11 @@ class Answer(Struct, frozen=True):
     retry_after: float | None = None
     verdict: Verdict | None = None
 
-    def as_try(self, request: Request, request_id: str, ended_at: float) -> Try:
+    def as_try(self, request: Request, request_id: str, ended_at: float) -> AttemptResult:
         """
         What the client tells of it.
         """
-        return Try(
+        return AttemptResult(
             sent_at=request.left_at,
             ended_at=max(ended_at, request.left_at),
             verdict=self.verdict or judge(self.status, self.code),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.property.topic import Record, Topic
     from worker.domain.contract.actions import Action
     from worker.domain.contract.outcomes import Outcome, Result
-    from worker.domain.effects import Send, Try
+    from worker.domain.effects import Attempt, AttemptResult
     from worker.domain.rules import Rules
 
 Line = tuple[str, str, str]
@@ -74,7 +74,7 @@ class Request:
 
     """
 
-    send: Send
+    send: Attempt
     target: str
     effect: tuple[object, ...]
     carried: list[tuple[Assignment, Record, str]]
@@ -82,7 +82,7 @@ class Request:
     half: bool
     probe: bool
     ended_at: float | None = None
-    try_: Try | None = None
+    try_: AttemptResult | None = None
 
     @property
     def lane(self) -> tuple[str, str]:
@@ -158,7 +158,7 @@ class Requests:
         self._judge_quota(request, owned)
         self._open_calls[request.send.call_id] = request
 
-    def ended(self, request: Request, try_: Try, now: float) -> None:
+    def ended(self, request: Request, try_: AttemptResult, now: float) -> None:
         """
         Its answer, or the lack of one, is there.
         """
@@ -355,7 +355,7 @@ class Requests:
         return next(record for record in records if record.outcome_id == outcome_id)
 
 
-def read_body(send: Send) -> tuple[Action, str, list[str], dict[str, Any]]:
+def read_body(send: Attempt) -> tuple[Action, str, list[str], dict[str, Any]]:
     """
     What a request says: the action, the target, the users, and the rest of its body.
     """
@@ -368,7 +368,7 @@ def read_body(send: Send) -> tuple[Action, str, list[str], dict[str, Any]]:
     return action, target, members, body
 
 
-def judge_body(send: Send, records: list[Record], users: list[str], wall: float) -> str:
+def judge_body(send: Attempt, records: list[Record], users: list[str], wall: float) -> str:
     """
     A request says what its commands say. Returns its target.
     """

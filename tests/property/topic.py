@@ -17,7 +17,7 @@ from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
-    from worker.domain.effects import Commit, Transaction
+    from worker.domain.effects import OffsetCommit, Transaction
 
 NAME: Final = "moderation.commands"
 _encoder: Final = msgspec.json.Encoder()
@@ -74,7 +74,7 @@ class Partition:
     number: int
     records: list[Record] = field(default_factory=list)
     generation: int = 0
-    committed: Commit | None = None
+    committed: OffsetCommit | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     told: dict[int, Outcome] = field(default_factory=dict)
     letters: set[int] = field(default_factory=set)

@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 from tests.property.requests import Assignment, Request, Requests, effect_of, judge_body, read_body
 from tests.property.topic import Topic
-from worker.domain.calls.lanes import Phase
-from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
+from worker.domain.calls.endpoint_state import CallState
+from worker.domain.effects import (
+    CancelCall,
+    GrantPermit,
+    LogEvent,
+    PausePartition,
+    ResumePartition,
+    StartCall,
+)
 from worker.domain.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.property.topic import Record
-    from worker.domain.effects import Effect, Send, Transaction, Try
+    from worker.domain.effects import Attempt, AttemptResult, Effect, Transaction
     from worker.domain.rules import Rules
 
 GRAIN: Final = 1 / 1024
@@ -231,7 +238,7 @@ class World:
 
     # The client
 
-    def _send(self, send: Send) -> None:
+    def _send(self, send: Attempt) -> None:
         flight = self.engine._dispatch.flights[send.call_id]
         carried = []
         for member in flight.members:
@@ -262,7 +269,7 @@ class World:
             assert send.number == flying.request.send.number + 1
             flying.request, flying.doing = request, Doing.OUT
 
-    def end_try(self, flying: Flying, try_: Try) -> None:
+    def end_try(self, flying: Flying, try_: AttemptResult) -> None:
         """
         The request of the call has ended.
         """
@@ -380,17 +387,17 @@ class World:
         """
         for effect in effects:
             match effect:
-                case Call(send) | Permit(send):
+                case StartCall(send) | GrantPermit(send):
                     self._send(send)
-                case Recall(call_id):
+                case CancelCall(call_id):
                     self._recall(call_id)
-                case Pause(number):
+                case PausePartition(number):
                     assert not self.owned[number].paused
                     self.owned[number].paused = True
-                case Resume(number):
+                case ResumePartition(number):
                     assert self.owned[number].paused
                     self.owned[number].paused = self.owned[number].refetched = False
-                case Notice():
+                case LogEvent():
                     assert effect.level in ("info", "warning", "error")
 
     # What must hold at any time
@@ -421,7 +428,7 @@ class World:
             call for call, flying in self.calls.items() if flying.doing is not Doing.ENDED
         }
         for call_id, flight in engine._dispatch.flights.items():
-            assert (call_id in self.calls) or (flight.number == 0 and flight.phase is Phase.ASKING)
+            assert (call_id in self.calls) or (flight.number == 0 and flight.phase is CallState.ASKING)
 
     def find_unfetched(self, number: int) -> list[Record]:
         """

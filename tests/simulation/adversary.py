@@ -15,12 +15,20 @@ from tests.simulation.oracles import Verdicts
 from tests.simulation.story import Plan, Story
 from tests.simulation.tencent import Weather
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume, Try
+from worker.domain.effects import (
+    AttemptResult,
+    CancelCall,
+    GrantPermit,
+    LogEvent,
+    PausePartition,
+    ResumePartition,
+    StartCall,
+)
 from worker.domain.engine import Engine
 
 if TYPE_CHECKING:
     from tests.simulation.tencent import Request
-    from worker.domain.effects import Effect, Send, Transaction
+    from worker.domain.effects import Attempt, Effect, Transaction
 
 QUOTA: Final = 6
 MAX_GAP: Final = 12
@@ -55,7 +63,7 @@ class Player:
         self.stopped = False
         self.positions: dict[int, int] = {}
         self.paused: set[int] = set()
-        self.out: list[tuple[Send, Request]] = []
+        self.out: list[tuple[Attempt, Request]] = []
         self.tried: list[str] = []
         self.backing_off: list[str] = []
         self.transaction: tuple[Transaction, dict[int, int]] | None = None
@@ -71,21 +79,21 @@ class Player:
         """
         for effect in effects:
             match effect:
-                case Call(send) | Permit(send):
+                case StartCall(send) | GrantPermit(send):
                     request = self.story.tencent._request(send, self.name)
                     self.story.tencent.requests.append(request)
                     self.story.tencent.reads[send.endpoint].append(self.story.clockwork.now)
                     self.out.append((send, request))
-                case Recall(call_id):
+                case CancelCall(call_id):
                     assert call_id not in [send.call_id for send, _ in self.out], "what is on its way stays"
                     assert call_id not in self.tried, "what is over is not taken back"
                     if call_id in self.backing_off:
                         self.backing_off.remove(call_id)
-                case Pause(number):
+                case PausePartition(number):
                     self.paused.add(number)
-                case Resume(number):
+                case ResumePartition(number):
                     self.paused.discard(number)
-                case Notice():
+                case LogEvent():
                     pass
 
 
@@ -420,7 +428,7 @@ class Adversary(RuleBasedStateMachine):
 
     def tell(
         self,
-        send: Send,
+        send: Attempt,
         request: Request,
         verdict: Verdict,
         status: int | None = None,
@@ -434,7 +442,7 @@ class Adversary(RuleBasedStateMachine):
         """
         player = self.player
         info = f"code {code}" if code else ""
-        try_ = Try(request.sent_at, self.now, verdict, status, code, info, None, error, end_unknown)
+        try_ = AttemptResult(request.sent_at, self.now, verdict, status, code, info, None, error, end_unknown)
         self.settle(player.engine.tried(send.call_id, try_, self.now))
         if verdict.again and player.engine.may_retry(send.call_id, self.now):
             player.backing_off.append(send.call_id)

@@ -14,7 +14,7 @@ from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
     from tests.simulation.clockwork import Clockwork
-    from worker.domain.effects import Commit, Transaction
+    from worker.domain.effects import OffsetCommit, Transaction
 
 _encoder = msgspec.json.Encoder()
 
@@ -71,7 +71,7 @@ class Partition:
     number: int
     records: list[Record] = field(default_factory=list)
     next_offset: int = 0
-    committed: Commit | None = None
+    committed: OffsetCommit | None = None
     outcomes: list[Told] = field(default_factory=list)
     dead_letters: list[Told] = field(default_factory=list)
     owner: Owner | None = None

@@ -8,7 +8,15 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume, Try
+from worker.domain.effects import (
+    AttemptResult,
+    CancelCall,
+    GrantPermit,
+    LogEvent,
+    PausePartition,
+    ResumePartition,
+    StartCall,
+)
 from worker.domain.engine import Engine
 
 if TYPE_CHECKING:
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from tests.simulation.clockwork import Clockwork, Event
     from tests.simulation.kafka import Kafka, Record
     from tests.simulation.tencent import Tencent
-    from worker.domain.effects import Effect, Send, Transaction
+    from worker.domain.effects import Attempt, Effect, Transaction
     from worker.domain.rules import Rules
 
 BACKOFF: Final = (0.05, 2.0)
@@ -45,7 +53,7 @@ class Replica:
         self.engine = Engine(rules, clockwork.now, clockwork.wall, name)
         self.alive = True
         self.stopped = False
-        self.notices: list[tuple[float, Notice]] = []
+        self.notices: list[tuple[float, LogEvent]] = []
         self.most_open = 0
         self._rules = rules
         self._unsent = unsent
@@ -159,19 +167,19 @@ class Replica:
 
     # The client
 
-    def _send(self, send: Send) -> None:
+    def _send(self, send: Attempt) -> None:
         if send.number == 1:
             assert send.call_id not in self._tries
         else:
             assert send.number == self._tries[send.call_id] + 1
         self._tries[send.call_id] = send.number
         if self._clockwork.chance.random() < self._unsent:
-            fenced = Try(self._clockwork.now, self._clockwork.now, Verdict.UNSENT, error="fenced")
+            fenced = AttemptResult(self._clockwork.now, self._clockwork.now, Verdict.UNSENT, error="fenced")
             self._clockwork.after(0.0, lambda: self._tried(send, fenced))
             return
         self._tencent.send(send, self.name, lambda try_: self._tried(send, try_))
 
-    def _tried(self, send: Send, try_: Try) -> None:
+    def _tried(self, send: Attempt, try_: AttemptResult) -> None:
         if not self.alive:
             return
         now = self._clockwork.now
@@ -233,16 +241,16 @@ class Replica:
             return
         for effect in effects:
             match effect:
-                case Call(send) | Permit(send):
+                case StartCall(send) | GrantPermit(send):
                     self._send(send)
-                case Recall(call_id):
+                case CancelCall(call_id):
                     self._recall(call_id)
-                case Pause(number):
+                case PausePartition(number):
                     self._paused.add(number)
-                case Resume(number):
+                case ResumePartition(number):
                     self._paused.discard(number)
                     self.fetch_soon()
-                case Notice():
+                case LogEvent():
                     self.notices.append((self._clockwork.now, effect))
         self.most_open = max(self.most_open, self.engine.open)
         self._publish()

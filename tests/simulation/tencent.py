@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.domain.contract.codes import judge
-from worker.domain.effects import Try
+from worker.domain.effects import AttemptResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.simulation.clockwork import Clockwork, Event
-    from worker.domain.effects import Send
+    from worker.domain.effects import Attempt
 
 BAN: Final = "group_open_http_svc/ban_group_member"
 UNBAN: Final = "group_open_http_svc/unban_group_member"
@@ -146,7 +146,7 @@ class Tencent:
         self.state: dict[tuple[str, str, str], Any] = {}
         self.throttled = 0
 
-    def send(self, send: Send, source: str, done: Callable[[Try], None]) -> Request:
+    def send(self, send: Attempt, source: str, done: Callable[[AttemptResult], None]) -> Request:
         """
         A request leaves a replica. ``done`` is told how it ended.
         """
@@ -192,7 +192,7 @@ class Tencent:
                 self._late.remove((request, event, act))
                 self._clockwork.at(self._clockwork.chance.uniform(self._clockwork.now, latest), act)
 
-    def _request(self, send: Send, source: str) -> Request:
+    def _request(self, send: Attempt, source: str) -> Request:
         body = msgspec.json.decode(send.body)
         target = body.pop("GroupId", None) or body.pop("RoomId")
         if send.endpoint == UPDATE:
@@ -209,7 +209,7 @@ class Tencent:
             tuple(sorted(body.items())), send.call_id, send.probe,
         )  # fmt: skip
 
-    def _read(self, request: Request, done: Callable[[Try], None]) -> None:
+    def _read(self, request: Request, done: Callable[[AttemptResult], None]) -> None:
         now, chance, weather = self._clockwork.now, self._clockwork.chance, self.weather
         self.reads[request.endpoint].append(now)
         lasts = self._clockwork.jitter(0.005, 0.04) + weather.slow
@@ -310,7 +310,7 @@ class Tencent:
         self,
         request: Request,
         lasts: float,
-        done: Callable[[Try], None],
+        done: Callable[[AttemptResult], None],
         *,
         status: int | None = None,
         code: int | None = None,
@@ -319,7 +319,7 @@ class Tencent:
         retry_after: float | None = None,
     ) -> None:
         def end() -> None:
-            try_ = Try(
+            try_ = AttemptResult(
                 sent_at=request.sent_at,
                 ended_at=self._clockwork.now,
                 verdict=judge(status, code),

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, TopicPartition, errors
 
-from worker.broker.arguments import consumer_arguments
 from worker.broker.assignor import Assignor
-from worker.broker.internals import finish_join, known_partitions, opened, release_parked
+from worker.broker.client_config import consumer_arguments
+from worker.broker.error_mapping import TRANSIENT, ending
+from worker.broker.kafka_patches import finish_join, known_partitions, opened, release_parked
 from worker.broker.membership import Membership
 from worker.broker.rebalances import Rebalances
-from worker.broker.verdicts import TRANSIENT, ending
-from worker.domain.effects import Notice
+from worker.domain.effects import LogEvent
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Consumer:
     ``notice``. ``close()`` hands over what is owned (the listener is asked) and leaves the group.
     """
 
-    def __init__(self, options: KafkaOptions, listener: Listener, notice: Callable[[Notice], None]) -> None:
+    def __init__(self, options: KafkaOptions, listener: Listener, notice: Callable[[LogEvent], None]) -> None:
         arguments = consumer_arguments(options)
         self._options = options
         self._listener = listener
@@ -305,4 +305,4 @@ class Consumer:
         return min(2 * wait, BACKOFF_SECONDS[1])
 
     def _tell_failure(self, event: str, error: Exception, wait: float) -> None:
-        self._notice(Notice(event, "warning", {"error": repr(error), "next_try_seconds": wait}))
+        self._notice(LogEvent(event, "warning", {"error": repr(error), "next_try_seconds": wait}))

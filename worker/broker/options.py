@@ -1,7 +1,7 @@
 # What the broker's room is told once, at start: the topics, the group, and how to speak to Kafka.
 #
 # Values only, already validated by whoever read the settings. Durations are float seconds.
-# Not here: how these become kafka-python's arguments (arguments.py).
+# Not here: how these become kafka-python's arguments (client_config.py).
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 
-from worker.broker import internals
-from worker.broker.arguments import producer_arguments, reader_arguments
+from worker.broker import kafka_patches
+from worker.broker.client_config import producer_arguments, reader_arguments
+from worker.broker.error_mapping import FENCED, TOO_LARGE, TRANSIENT, TooLargeError, verdict
 from worker.broker.records import fits, sendings
-from worker.broker.verdicts import FENCED, TOO_LARGE, TRANSIENT, TooLargeError, verdict
-from worker.domain.effects import Notice
-from worker.domain.publishing import Aborted, Fenced, Published, RecordTooLarge
+from worker.domain.effects import LogEvent
+from worker.domain.publish_results import Aborted, Fenced, Published, RecordTooLarge
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.broker.records import Sending
     from worker.domain.effects import Transaction
-    from worker.domain.publishing import PublishResult
+    from worker.domain.publish_results import PublishResult
 
 START_SECONDS: Final = 60.0
 """How long ``start`` tries to reach Kafka."""
@@ -52,7 +52,7 @@ class Publisher:
     It must outlive the consumer's ``close()``, which hands over through it.
     """
 
-    def __init__(self, options: KafkaOptions, membership: Owner, notice: Callable[[Notice], None]) -> None:
+    def __init__(self, options: KafkaOptions, membership: Owner, notice: Callable[[LogEvent], None]) -> None:
         self._options = options
         self._membership = membership
         self._notice = notice
@@ -170,7 +170,7 @@ class Publisher:
         begun = time.monotonic()
         try:
             self._fill(producer, transaction, records, metadata)
-            commit = internals.begin_commit(producer)
+            commit = kafka_patches.begin_commit(producer)
         except errors.KafkaError as exc:
             return self._abort(producer, transaction, exc, begun)
         try:
@@ -199,7 +199,7 @@ class Publisher:
             )
             for partition, commit in transaction.commits.items()
         }
-        accepted = internals.begin_offsets(producer, offsets, metadata)
+        accepted = kafka_patches.begin_offsets(producer, offsets, metadata)
         sent = [(record, _send(producer, record)) for record in records]
         if not accepted.wait(deadline - time.monotonic()):
             raise errors.KafkaTimeoutError("the offsets were not answered in time")
@@ -218,12 +218,12 @@ class Publisher:
         After a rebalance the producer is sound. After any other failure it is not trusted: its count of what the broker has
         accepted may be off by what was refused.
         """
-        cause = internals.error_of(producer) or error
+        cause = kafka_patches.error_of(producer) or error
         result = verdict(transaction, error, cause, timed_out=self._timed_out(begun))
-        sound = isinstance(result, Aborted) and result.generation and not internals.is_broken(producer)
-        if not internals.is_broken(producer):
+        sound = isinstance(result, Aborted) and result.generation and not kafka_patches.is_broken(producer)
+        if not kafka_patches.is_broken(producer):
             try:
-                sound = internals.begin_abort(producer).wait(ABORT_SECONDS) and sound
+                sound = kafka_patches.begin_abort(producer).wait(ABORT_SECONDS) and sound
             except errors.KafkaError as exc:
                 self._tell("kafka.abort_failed", exc)
                 sound = False
@@ -231,7 +231,7 @@ class Publisher:
             self._drop_producer()
         return result
 
-    def _await(self, commit: internals.Pending) -> bool:
+    def _await(self, commit: kafka_patches.Pending) -> bool:
         """Whether the commit was answered; False only when the publisher is closed before."""
         while not commit.wait(self._remaining(STALL_SECONDS)):
             if self._is_over():
@@ -267,7 +267,7 @@ class Publisher:
         return False
 
     def _committed(self, partition: int) -> tuple[int, str] | None:
-        reader = internals.opened(KafkaConsumer, reader_arguments(self._options))
+        reader = kafka_patches.opened(KafkaConsumer, reader_arguments(self._options))
         try:
             place = TopicPartition(self._options.command_topic, partition)
             timeout = round(self._options.publish_timeout * 1000)
@@ -278,13 +278,13 @@ class Publisher:
 
     def _ready(self) -> KafkaProducer:
         if self._producer is None:
-            producer = internals.opened(KafkaProducer, producer_arguments(self._options))
+            producer = kafka_patches.opened(KafkaProducer, producer_arguments(self._options))
             try:
                 producer.init_transactions()
                 for topic in (self._options.outcome_topic, self._options.dead_letter_topic):
                     producer.partitions_for(topic)  # else the first record of a transaction waits for it
             except BaseException:
-                internals.discard(producer, CLOSE_SECONDS)
+                kafka_patches.discard(producer, CLOSE_SECONDS)
                 raise
             self._producer = producer
         return self._producer
@@ -292,7 +292,7 @@ class Publisher:
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            internals.discard(producer, CLOSE_SECONDS)
+            kafka_patches.discard(producer, CLOSE_SECONDS)
 
     def _timed_out(self, begun: float) -> bool:
         """Whether the broker may have ended the transaction for its age, which looks as if another producer had taken over."""
@@ -320,7 +320,7 @@ class Publisher:
         return closing_at is not None and time.monotonic() >= closing_at
 
     def _tell(self, event: str, error: BaseException | None, **fields: object) -> None:
-        self._notice(Notice(event, "warning", {"error": None if error is None else repr(error), **fields}))
+        self._notice(LogEvent(event, "warning", {"error": None if error is None else repr(error), **fields}))
 
 
 def _send(producer: KafkaProducer, record: Sending) -> Any:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from kafka import TopicPartition, errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
-from worker.broker.internals import settled, witness_membership
-from worker.broker.verdicts import ID_TAKEN
-from worker.domain.effects import Notice
+from worker.broker.error_mapping import ID_TAKEN
+from worker.broker.kafka_patches import settled, witness_membership
+from worker.domain.effects import LogEvent
 from worker.errors import FencedError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Rebalances(AsyncConsumerRebalanceListener):
         options: KafkaOptions,
         membership: Membership,
         listener: Listener,
-        notice: Callable[[Notice], None],
+        notice: Callable[[LogEvent], None],
     ) -> None:
         self._consumer = consumer
         self._topic = options.command_topic
@@ -114,4 +114,4 @@ class Rebalances(AsyncConsumerRebalanceListener):
             self._listener.assigned(self._membership.assigned(place.partition for place in places))
 
     def _tell(self, event: str, level: str, **fields: object) -> None:
-        self._notice(Notice(event, level, fields))
+        self._notice(LogEvent(event, level, fields))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition, errors
 
-from worker.broker import spans
-from worker.broker.arguments import admin_arguments, reader_arguments
-from worker.broker.internals import opened
-from worker.domain.effects import Notice, Restored
+from worker.broker import offset_ranges
+from worker.broker.client_config import admin_arguments, reader_arguments
+from worker.broker.kafka_patches import opened
+from worker.domain.effects import LogEvent, Restored
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Restorer:
         self,
         options: KafkaOptions,
         decode: Callable[[bytes], Known | None],
-        notice: Callable[[Notice], None],
+        notice: Callable[[LogEvent], None],
     ) -> None:
         self._options = options
         self._decode = decode
@@ -69,7 +69,7 @@ class Restorer:
         except errors.KafkaError as exc:
             raise BrokerError(f"partition {partition} cannot be restored: {exc!r}") from exc
         self._notice(
-            Notice(
+            LogEvent(
                 "kafka.partition_restored",
                 "info",
                 {
@@ -92,7 +92,7 @@ class Restorer:
         records, first_at = lookup.rest(place, position)
         age = None if first_at is None else round(max(0.0, time.time() - first_at), 3)
         self._notice(
-            Notice(
+            LogEvent(
                 "kafka.no_committed_offset",
                 "warning",
                 {
@@ -174,7 +174,9 @@ class _Lookup:
             return 0, None
         self._reader.assign([place])
         self._reader.seek(place, position)
-        for batch in self._reader.poll(timeout_ms=round(spans.READ_SECONDS * 1000), max_records=1).values():
+        for batch in self._reader.poll(
+            timeout_ms=round(offset_ranges.READ_SECONDS * 1000), max_records=1
+        ).values():
             return count, batch[0].timestamp / 1000
         return count, None
 
@@ -203,19 +205,19 @@ class _Lookup:
 
     def first_since(self, place: Any, since: float) -> int | None:
         """The first offset that was written at or after ``since``, in seconds since 1970; None if there is none."""
-        return spans.first_since(self._reader, [place], since)[place]
+        return offset_ranges.first_since(self._reader, [place], since)[place]
 
     def values(self, place: Any, begin: int, end: int) -> list[bytes]:
         """The values of the committed records from ``begin`` up to ``end``, oldest first."""
         return [
             record.value
-            for batch in spans.batches(self._reader, place, begin, end)
+            for batch in offset_ranges.batches(self._reader, place, begin, end)
             for record in batch
             if record.value is not None
         ]
 
     def _end(self, place: Any) -> int:
-        return spans.ends(self._reader, [place])[place]
+        return offset_ranges.ends(self._reader, [place])[place]
 
     def _beginning(self, place: Any) -> int:
         return int(self._reader.beginning_offsets([place])[place])

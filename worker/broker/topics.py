@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaAdminClient, errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from worker.broker.arguments import admin_arguments
-from worker.broker.internals import opened
+from worker.broker.client_config import admin_arguments
+from worker.broker.kafka_patches import opened
 from worker.errors import BrokerError, Problem
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # The commands: run, check, outcomes, topics, simulate, demo. Each has a module that says what its exit codes mean;
-# questions.py and telling.py are what `outcomes` asks and how it tells, shared.py is what several share.
+# filters.py and formatting.py are what `outcomes` asks and how it tells, shared.py is what several share.
 #
 # Here: how they are named, and how a failure is told. What a command needs is imported inside it, so that --help
 # is quick and the simulator never loads Kafka. Exit codes: 0 clean, 1 failed, 2 wrong settings or arguments.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckFinding:
     """
     One thing that was looked at.
 
@@ -44,7 +44,7 @@ def check(config: Config = None) -> None:
 
     settings = load(config, os.environ)
     findings = [
-        Finding("settings", 0, "complete, and without contradictions"),
+        CheckFinding("settings", 0, "complete, and without contradictions"),
         *_keys(settings),
         *_cluster(settings),
     ]
@@ -52,7 +52,7 @@ def check(config: Config = None) -> None:
     raise typer.Exit(max(finding.exit_code for finding in findings))
 
 
-def _keys(settings: Settings) -> Iterator[Finding]:
+def _keys(settings: Settings) -> Iterator[CheckFinding]:
     from worker.errors import SignatureError  # noqa: PLC0415
     from worker.runtime.options import apps_of  # noqa: PLC0415 - loads Kafka
     from worker.tencent.usersig import Signer  # noqa: PLC0415
@@ -62,12 +62,12 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         try:
             Signer(app).signature()
         except SignatureError as error:
-            yield Finding(what, WRONG, str(error))
+            yield CheckFinding(what, WRONG, str(error))
         else:
-            yield Finding(what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}")
+            yield CheckFinding(what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}")
 
 
-def _cluster(settings: Settings) -> Iterator[Finding]:
+def _cluster(settings: Settings) -> Iterator[CheckFinding]:
     from worker.broker.topics import inspect  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
     from worker.runtime.options import kafka_options, misfits, worker_name  # noqa: PLC0415
@@ -77,17 +77,17 @@ def _cluster(settings: Settings) -> Iterator[Finding]:
     try:
         report = inspect(options)
     except BrokerError as error:
-        yield Finding("kafka", FAILED, str(error))
+        yield CheckFinding("kafka", FAILED, str(error))
         return
-    yield Finding("kafka", 0, f"answers at {options.bootstrap_servers}")
+    yield CheckFinding("kafka", 0, f"answers at {options.bootstrap_servers}")
     for name, told in topics_told(report):
-        yield Finding(f"topic {name}", 0, told)
+        yield CheckFinding(f"topic {name}", 0, told)
     for problem in misfits(settings, options, report):
         value = "" if problem.value is None else f" = {problem.value}"
-        yield Finding(f"{problem.name}{value}", WRONG, problem.remedy)
+        yield CheckFinding(f"{problem.name}{value}", WRONG, problem.remedy)
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[CheckFinding]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -77,7 +77,7 @@ def demo(
     from rich.console import Console  # noqa: PLC0415
 
     from worker.testing.demo.jars import FetchError  # noqa: PLC0415
-    from worker.testing.demo.play import Options, play  # noqa: PLC0415
+    from worker.testing.demo.main import Options, play  # noqa: PLC0415
     from worker.testing.demo.processes import ProcessFailedError  # noqa: PLC0415
 
     console = Console()

@@ -1,7 +1,7 @@
 # `moderation-worker outcomes`: what happened to this command, or to this user? Read from the outcome topic, the newest first.
 # Exit codes: 0 told, 1 Kafka cannot be reached, 2 wrong settings or arguments, 3 there is nothing to tell.
 #
-# It looks and changes nothing: no group is joined. What can be asked stands in questions.py, how it is told in telling.py.
+# It looks and changes nothing: no group is joined. What can be asked stands in filters.py, how it is told in formatting.py.
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import typer
 from worker.cli.shared import Config, quiet_libraries
 
 if TYPE_CHECKING:
-    from worker.broker.history import History
-    from worker.cli.questions import Question
+    from worker.broker.outcome_reader import OutcomeReader
+    from worker.cli.filters import OutcomeFilter
 
 NOTHING: Final = 3
 LIMIT: Final = 20
@@ -51,23 +51,23 @@ def outcomes(
     \b
     Example:  moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.broker.history import History  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.cli import questions  # noqa: PLC0415
+    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli import filters  # noqa: PLC0415
     from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
-    question = questions.Question(
+    question = filters.OutcomeFilter(
         command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id
     )
     if not question.traits:
         raise typer.BadParameter("give one of --command-id, --user, --target, --request-id, --outcome-id")
     try:
-        begin = questions.since(since, time.time())
+        begin = filters.since(since, time.time())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since") from error
     settings = load(config, os.environ)
     quiet_libraries(settings)
-    with History(kafka_options(settings, worker_name(settings)), _progress) as history:
+    with OutcomeReader(kafka_options(settings, worker_name(settings)), _progress) as history:
         told = _tell(history, question, begin, limit, user, as_json=as_json)
     if not told:
         sys.stderr.write(
@@ -78,12 +78,18 @@ def outcomes(
 
 
 def _tell(
-    history: History, question: Question, begin: float, limit: int, user: str | None, *, as_json: bool
+    history: OutcomeReader,
+    question: OutcomeFilter,
+    begin: float,
+    limit: int,
+    user: str | None,
+    *,
+    as_json: bool,
 ) -> int:
     """Prints what there is, as it is found; returns how much."""
     import msgspec  # noqa: PLC0415
 
-    from worker.cli.telling import outcome_told, waiting_told  # noqa: PLC0415
+    from worker.cli.formatting import outcome_told, waiting_told  # noqa: PLC0415
 
     begun = history.begun()
     ended: set[str] = set()

@@ -34,7 +34,7 @@ Config = Annotated[
 
 def quiet_libraries(settings: Settings) -> None:
     """Nothing but what the command prints: the lines of kafka-python say no more than its errors do."""
-    from worker.runtime.telemetry import LIBRARIES, configure_logging  # noqa: PLC0415 - --help need not load it
+    from worker.runtime.logging_setup import LIBRARIES, configure_logging  # noqa: PLC0415 - --help need not load it
     from worker.settings import secrets_of  # noqa: PLC0415
 
     configure_logging("error", "console", secrets_of(settings), sys.stderr)

@@ -19,22 +19,22 @@ import typer
 import uvloop
 
 from worker.cli.shared import FAILED, WRONG
-from worker.testing.simulator.board import shuts_itself_out
-from worker.testing.simulator.faults import ROWS, Faults, Kind, Row, read
+from worker.testing.simulator.fault_store import shuts_itself_out
+from worker.testing.simulator.faults import ROWS, FaultKind, FaultRow, Faults, read
 from worker.testing.simulator.reference import reference
 from worker.testing.simulator.server import Simulator, SimulatorConfig
-from worker.testing.simulator.signature import App
+from worker.testing.simulator.signature import SimulatedApp
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
-_FLAG_TYPES: Final[dict[Kind, tuple[Any, str | None]]] = {
-    Kind.SHARE: (float, "SHARE"),
-    Kind.SECONDS: (float, "SECONDS"),
-    Kind.COUNT: (int, "NUMBER"),
-    Kind.SWITCH: (bool, None),
-    Kind.CHOICE: (str, "WORD"),
-    Kind.NAMES: (list[str], "ID"),
-    Kind.CODES: (list[int], "CODE"),
+_FLAG_TYPES: Final[dict[FaultKind, tuple[Any, str | None]]] = {
+    FaultKind.SHARE: (float, "SHARE"),
+    FaultKind.SECONDS: (float, "SECONDS"),
+    FaultKind.COUNT: (int, "NUMBER"),
+    FaultKind.SWITCH: (bool, None),
+    FaultKind.CHOICE: (str, "WORD"),
+    FaultKind.NAMES: (list[str], "ID"),
+    FaultKind.CODES: (list[int], "CODE"),
 }
 """How a flag of each kind is read, and what its value is called in the help."""
 
@@ -111,7 +111,7 @@ def simulate(
         print(reference(), end="")
         return
     config = SimulatorConfig(
-        apps=(App(sdk_app_id, (_key(key, key_file),), tuple(identifier or ("administrator",))),),
+        apps=(SimulatedApp(sdk_app_id, (_key(key, key_file),), tuple(identifier or ("administrator",))),),
         faults=_faults(faults),
         host=host,
         port=port,
@@ -227,11 +227,13 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _parameter(row: Row) -> inspect.Parameter:
+def _parameter(row: FaultRow) -> inspect.Parameter:
     kind, metavar = _FLAG_TYPES[row.kind]
-    shown = {Kind.NAMES: "may be repeated", Kind.CODES: "may be repeated", Kind.SWITCH: "off"}.get(
-        row.kind, row.default
-    )
+    shown = {
+        FaultKind.NAMES: "may be repeated",
+        FaultKind.CODES: "may be repeated",
+        FaultKind.SWITCH: "off",
+    }.get(row.kind, row.default)
     choices = f" One of {', '.join(row.choices)}." if row.choices else ""
     option = typer.Option(
         _flag(row.name), metavar=metavar, help=f"{row.meaning}{choices} [{shown}]", show_default=False

@@ -32,7 +32,7 @@ class Restored(Struct, frozen=True):
     fresh: bool = False
 
 
-class Try(Struct, frozen=True):
+class AttemptResult(Struct, frozen=True):
     """
     What became of one HTTP request.
 
@@ -57,7 +57,7 @@ class Try(Struct, frozen=True):
     retry_after: float | None = None
 
 
-class Send(Struct, frozen=True):
+class Attempt(Struct, frozen=True):
     """
     One request that may be sent now: a permit for it is taken.
 
@@ -76,37 +76,37 @@ class Send(Struct, frozen=True):
     probe: bool = False
 
 
-class Call(Struct, frozen=True):
+class StartCall(Struct, frozen=True):
     """Start this call, with its first try."""
 
-    send: Send
+    send: Attempt
 
 
-class Permit(Struct, frozen=True):
+class GrantPermit(Struct, frozen=True):
     """The call that asked for a further try may send it."""
 
-    send: Send
+    send: Attempt
 
 
-class Recall(Struct, frozen=True):
+class CancelCall(Struct, frozen=True):
     """The call waits (for its backoff or a permit) and shall end at once: the engine has taken its members back."""
 
     call_id: str
 
 
-class Pause(Struct, frozen=True):
+class PausePartition(Struct, frozen=True):
     """Fetch no more of this partition."""
 
     partition: int
 
 
-class Resume(Struct, frozen=True):
+class ResumePartition(Struct, frozen=True):
     """Fetch this partition again."""
 
     partition: int
 
 
-class Notice(Struct, frozen=True):
+class LogEvent(Struct, frozen=True):
     """Something an operator may want to know: an event name of the log catalogue, and its fields."""
 
     event: str
@@ -114,7 +114,7 @@ class Notice(Struct, frozen=True):
     fields: Mapping[str, object]
 
 
-Effect = Call | Permit | Recall | Pause | Resume | Notice
+Effect = StartCall | GrantPermit | CancelCall | PausePartition | ResumePartition | LogEvent
 
 
 class Halt(Struct, frozen=True):
@@ -128,7 +128,7 @@ class Halt(Struct, frozen=True):
     since: float
 
 
-class Commit(Struct, frozen=True):
+class OffsetCommit(Struct, frozen=True):
     """What one partition's offset becomes: ``metadata`` is the bitmap of what is done above it."""
 
     offset: int
@@ -154,4 +154,4 @@ class Transaction(Struct, frozen=True):
 
     outcomes: list[Outgoing]
     dead_letters: list[DeadLetter]
-    commits: dict[int, Commit]
+    commits: dict[int, OffsetCommit]

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.answers import Answers
-from worker.domain.calls.dispatch import Dispatch
+from worker.domain.admission import Admission
+from worker.domain.calls.response_handler import ResponseHandler
+from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import Clock
-from worker.domain.departures import Departures
-from worker.domain.intake import Intake
-from worker.domain.progress.ledger import Ledger
-from worker.domain.progress.lines import Lines
-from worker.domain.progress.work import Partition
-from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
+from worker.domain.progress.member_ordering import MemberOrdering
+from worker.domain.progress.open_commands import Partition
+from worker.domain.progress.outbox import Outbox
+from worker.domain.revocation import Revocation
+from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.records import Record
-    from worker.domain.effects import Effect, Halt, Restored, Transaction, Try
+    from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
     from worker.domain.rules import Rules
 
 HOUSEKEEPING = 1.0
@@ -43,12 +43,12 @@ class Engine:
         self._rules = rules
         self._clock = Clock(now, wall)
         self._counts = Counts()
-        self._lines = Lines(rules, self._clock, self._counts)
-        self._ledger = Ledger(rules)
-        self._dispatch = Dispatch(rules, self._clock, self._lines, self._ledger, self._counts, call_prefix)
-        self._answers = Answers(rules, self._clock, self._lines, self._dispatch, self._counts)
-        self._intake = Intake(rules, self._clock, self._lines, self._dispatch, self._counts)
-        self._departures = Departures(self._lines, self._ledger, self._intake, self._counts)
+        self._lines = MemberOrdering(rules, self._clock, self._counts)
+        self._ledger = Outbox(rules)
+        self._dispatch = Scheduler(rules, self._clock, self._lines, self._ledger, self._counts, call_prefix)
+        self._answers = ResponseHandler(rules, self._clock, self._lines, self._dispatch, self._counts)
+        self._intake = Admission(rules, self._clock, self._lines, self._dispatch, self._counts)
+        self._departures = Revocation(self._lines, self._ledger, self._intake, self._counts)
         self._partitions: dict[int, Partition] = {}
         self._stopping = False
         self._housekeeping_at = now
@@ -113,7 +113,7 @@ class Engine:
             self._dispatch.asked(flight)
         return self._flush(now)
 
-    def tried(self, call_id: str, try_: Try, now: float) -> list[Effect]:
+    def tried(self, call_id: str, try_: AttemptResult, now: float) -> list[Effect]:
         """A request of the call has ended."""
         flight = self._dispatch.flights.get(call_id)
         if flight is not None:
@@ -223,7 +223,7 @@ class Engine:
         for lane in self._dispatch.lanes:
             oldest = lane.queue.oldest()
             lanes.append(
-                LaneSnapshot(
+                EndpointSnapshot(
                     app=lane.app.name,
                     endpoint=lane.endpoint,
                     waiting=lane.queue.waiting,

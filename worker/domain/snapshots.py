@@ -39,7 +39,7 @@ class Counts(Struct):
     given_up: int = 0
 
 
-class LaneSnapshot(Struct, frozen=True):
+class EndpointSnapshot(Struct, frozen=True):
     """
     One (app, endpoint) now.
 
@@ -78,7 +78,7 @@ class PartitionSnapshot(Struct, frozen=True):
 class Snapshot(Struct, frozen=True):
     """The engine now."""
 
-    lanes: tuple[LaneSnapshot, ...]
+    lanes: tuple[EndpointSnapshot, ...]
     partitions: tuple[PartitionSnapshot, ...]
     halts: tuple[Halt, ...]
     known_effects: int

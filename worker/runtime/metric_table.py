@@ -26,7 +26,7 @@ Type = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MetricRow:
     """
     One metric.
 
@@ -53,83 +53,83 @@ class Row:
         return f"{PREFIX}{self.key}{'_total' if self.type == 'counter' else ''}"
 
 
-ROWS: Final[tuple[Row, ...]] = (
+ROWS: Final[tuple[MetricRow, ...]] = (
     # commands
-    Row("records", "counter", "records", (), "Records read from the command topic.", "a record arrives"),
-    Row("records_without_key", "counter", "records", (), "Records without a key: their order is not promised.", "a producer sends no key"),
-    Row("commands", "counter", "commands", ("action", "status"), "Commands whose outcome was published.", "an outcome is published"),
-    Row("members", "counter", "members", ("action", "result", "code"), "Users of those commands, by result and Tencent's error code ("
+    MetricRow("records", "counter", "records", (), "Records read from the command topic.", "a record arrives"),
+    MetricRow("records_without_key", "counter", "records", (), "Records without a key: their order is not promised.", "a producer sends no key"),
+    MetricRow("commands", "counter", "commands", ("action", "status"), "Commands whose outcome was published.", "an outcome is published"),
+    MetricRow("members", "counter", "members", ("action", "result", "code"), "Users of those commands, by result and Tencent's error code ("
         "0: none, other: one that is in no table).", "an outcome is published"),
-    Row("command_seconds", "histogram", "seconds", ("action",), "From reading a command to its end, without publishing.",
+    MetricRow("command_seconds", "histogram", "seconds", ("action",), "From reading a command to its end, without publishing.",
         "an outcome is published", LONG_SECONDS),
-    Row("dead_letters", "counter", "records", ("code",), "Records that went to the dead-letter topic, by reason.",
+    MetricRow("dead_letters", "counter", "records", ("code",), "Records that went to the dead-letter topic, by reason.",
         "a command is rejected or failed"),
     # calls
-    Row("calls", "counter", "calls", (*LANE, "verdict"), "Calls that ended, by their last verdict.", "a call ends"),
-    Row("call_seconds", "histogram", "seconds", ("endpoint",), "From a call's first request to its end, retries and waits included.",
+    MetricRow("calls", "counter", "calls", (*LANE, "verdict"), "Calls that ended, by their last verdict.", "a call ends"),
+    MetricRow("call_seconds", "histogram", "seconds", ("endpoint",), "From a call's first request to its end, retries and waits included.",
         "a call ends", SECONDS),
-    Row("batch_members", "histogram", "members", ("endpoint",), "Members that shared a call.", "a call starts", SIZES),
-    Row("tries", "counter", "requests", (*LANE, "verdict"), "HTTP requests, by verdict. `throttle` says that the quota was exceeded at "
+    MetricRow("batch_members", "histogram", "members", ("endpoint",), "Members that shared a call.", "a call starts", SIZES),
+    MetricRow("tries", "counter", "requests", (*LANE, "verdict"), "HTTP requests, by verdict. `throttle` says that the quota was exceeded at "
         "Tencent: others use the app too.", "a request ends"),
-    Row("try_seconds", "histogram", "seconds", ("endpoint",), "Of one HTTP request, from sending to answer.", "a request ends", SECONDS),
-    Row("retries", "counter", "requests", LANE, "HTTP requests that were not the first of their call.", "a call is tried again"),
-    Row("splits", "counter", "searches", (), "Searches for the bad member of a refused batch.", "Tencent refuses a batch for a member"),
-    Row("inferred", "counter", "members", (), "Members that were refused by inference: what remained when all others had passed.",
+    MetricRow("try_seconds", "histogram", "seconds", ("endpoint",), "Of one HTTP request, from sending to answer.", "a request ends", SECONDS),
+    MetricRow("retries", "counter", "requests", LANE, "HTTP requests that were not the first of their call.", "a call is tried again"),
+    MetricRow("splits", "counter", "searches", (), "Searches for the bad member of a refused batch.", "Tencent refuses a batch for a member"),
+    MetricRow("inferred", "counter", "members", (), "Members that were refused by inference: what remained when all others had passed.",
         "a search ends"),
-    Row("recalled", "counter", "calls", (), "Waiting calls that were taken back.", "a breaker opens or a halt begins"),
+    MetricRow("recalled", "counter", "calls", (), "Waiting calls that were taken back.", "a breaker opens or a halt begins"),
     # the quota
-    Row("waiting_members", "gauge", "members", LANE, "Members that wait for a permit.", "commands come faster than they go"),
-    Row("oldest_waiting_seconds", "gauge", "seconds", LANE, "How long the one that has waited longest has waited.", "members wait"),
-    Row("open_calls", "gauge", "calls", LANE, "Calls in flight or between two tries.", "a call starts or ends"),
-    Row("permits_used", "gauge", "permits", LANE, "Permits taken: requests in flight, or answered less than a second ago.",
+    MetricRow("waiting_members", "gauge", "members", LANE, "Members that wait for a permit.", "commands come faster than they go"),
+    MetricRow("oldest_waiting_seconds", "gauge", "seconds", LANE, "How long the one that has waited longest has waited.", "members wait"),
+    MetricRow("open_calls", "gauge", "calls", LANE, "Calls in flight or between two tries.", "a call starts or ends"),
+    MetricRow("permits_used", "gauge", "permits", LANE, "Permits taken: requests in flight, or answered less than a second ago.",
         "a request is sent"),
-    Row("permits_granted", "gauge", "permits", LANE, "Permits that may be used: those owned, less what throttling took.",
+    MetricRow("permits_granted", "gauge", "permits", LANE, "Permits that may be used: those owned, less what throttling took.",
         "Tencent throttles"),
-    Row("permits_owned", "gauge", "permits", LANE, "The share of this replica: its partitions' slices of the quota.", "a rebalance"),
-    Row("throttle_factor", "gauge", "share", LANE, "Permits granted of those owned: 1 unless Tencent throttles.", "Tencent throttles"),
-    Row("limited_by", "gauge", "0 or 1", (*LANE, "by"), f"What keeps waiting members from going; 1 at one of: {', '.join(LIMITED_BY)}.",
+    MetricRow("permits_owned", "gauge", "permits", LANE, "The share of this replica: its partitions' slices of the quota.", "a rebalance"),
+    MetricRow("throttle_factor", "gauge", "share", LANE, "Permits granted of those owned: 1 unless Tencent throttles.", "Tencent throttles"),
+    MetricRow("limited_by", "gauge", "0 or 1", (*LANE, "by"), f"What keeps waiting members from going; 1 at one of: {', '.join(LIMITED_BY)}.",
         "members wait, or go again"),
-    Row("work_seconds", "gauge", "seconds", LANE, "How long the waiting members take at the permitted rate and the present batch size.",
+    MetricRow("work_seconds", "gauge", "seconds", LANE, "How long the waiting members take at the permitted rate and the present batch size.",
         "members wait"),
     # endpoints and apps
-    Row("breaker_open", "gauge", "0 or 1", LANE, "Whether only probes go, because the endpoint does not answer.", "an outage"),
-    Row("breaker_openings", "counter", "times", LANE, "How often that happened.", "an outage begins"),
-    Row("halted", "gauge", "0 or 1", LANE, "Whether the configuration is refused (endpoint `*`: of the whole app). /readyz says why.",
+    MetricRow("breaker_open", "gauge", "0 or 1", LANE, "Whether only probes go, because the endpoint does not answer.", "an outage"),
+    MetricRow("breaker_openings", "counter", "times", LANE, "How often that happened.", "an outage begins"),
+    MetricRow("halted", "gauge", "0 or 1", LANE, "Whether the configuration is refused (endpoint `*`: of the whole app). /readyz says why.",
         "a wrong key, region, admin or plan"),
-    Row("signature_age_seconds", "gauge", "seconds", ("app",), "Age of the signature in use; it is renewed at half of its life.",
+    MetricRow("signature_age_seconds", "gauge", "seconds", ("app",), "Age of the signature in use; it is renewed at half of its life.",
         "time, and renewals"),
-    Row("signature_expires_seconds", "gauge", "seconds", ("app",), "Seconds until it would expire.", "time, and renewals"),
+    MetricRow("signature_expires_seconds", "gauge", "seconds", ("app",), "Seconds until it would expire.", "time, and renewals"),
     # what was done already
-    Row("dedupe_hits", "counter", "members", ("kind",), "Work that was not sent again: a record redelivered (record), an id or effect "
+    MetricRow("dedupe_hits", "counter", "members", ("kind",), "Work that was not sent again: a record redelivered (record), an id or effect "
         "that was applied before, members that ride on another's call (coalesced), or that a later command undid (superseded).",
         "repeated or contrary commands"),
-    Row("known_ids", "gauge", "commands", ("partition",), "Command ids that are known as done.", "outcomes; the window's end"),
-    Row("known_effects", "gauge", "members", (), "Effects that are known as just applied.", "outcomes; the window's end"),
+    MetricRow("known_ids", "gauge", "commands", ("partition",), "Command ids that are known as done.", "outcomes; the window's end"),
+    MetricRow("known_effects", "gauge", "members", (), "Effects that are known as just applied.", "outcomes; the window's end"),
     # partitions
-    Row("open_commands", "gauge", "commands", ("partition",), "Commands admitted and not yet published.", "a command is admitted or ends"),
-    Row("gap_offsets", "gauge", "offsets", ("partition",), "How far work has gone beyond the oldest open command. At kafka.max_gap the "
+    MetricRow("open_commands", "gauge", "commands", ("partition",), "Commands admitted and not yet published.", "a command is admitted or ends"),
+    MetricRow("gap_offsets", "gauge", "offsets", ("partition",), "How far work has gone beyond the oldest open command. At kafka.max_gap the "
         "partition waits for it.", "one command takes much longer than the others"),
-    Row("backlog_records", "gauge", "records", ("partition",), "Records fetched and not admitted.", "the gap or the memory is full"),
-    Row("lag_records", "gauge", "records", ("partition",), "Records in Kafka behind the committed offset.", "commands come faster than they go"),
-    Row("open_bytes", "gauge", "bytes", (), "Memory that open commands take, as counted against its bound.", "a command is admitted or ends"),
-    Row("rebalances", "counter", "times", ("kind",), "Partitions assigned, revoked, or lost without a handover.", "a replica comes or goes"),
-    Row("handover_seconds", "histogram", "seconds", (), "How long a handover took.", "partitions are revoked", SECONDS),
-    Row("restore_seconds", "histogram", "seconds", (), "How long a partition's restore of known ids took.", "partitions are assigned",
+    MetricRow("backlog_records", "gauge", "records", ("partition",), "Records fetched and not admitted.", "the gap or the memory is full"),
+    MetricRow("lag_records", "gauge", "records", ("partition",), "Records in Kafka behind the committed offset.", "commands come faster than they go"),
+    MetricRow("open_bytes", "gauge", "bytes", (), "Memory that open commands take, as counted against its bound.", "a command is admitted or ends"),
+    MetricRow("rebalances", "counter", "times", ("kind",), "Partitions assigned, revoked, or lost without a handover.", "a replica comes or goes"),
+    MetricRow("handover_seconds", "histogram", "seconds", (), "How long a handover took.", "partitions are revoked", SECONDS),
+    MetricRow("restore_seconds", "histogram", "seconds", (), "How long a partition's restore of known ids took.", "partitions are assigned",
         LONG_SECONDS),
-    Row("given_up", "counter", "commands", (), "Begun commands that a drain or handover left to the next owner.",
+    MetricRow("given_up", "counter", "commands", (), "Begun commands that a drain or handover left to the next owner.",
         "a drain or handover runs out of time"),
-    Row("offsets_out_of_range", "counter", "times", (), "The committed offset was no longer in Kafka: commands were lost to retention.",
+    MetricRow("offsets_out_of_range", "counter", "times", (), "The committed offset was no longer in Kafka: commands were lost to retention.",
         "retention shorter than an outage"),
     # publishing
-    Row("transactions", "counter", "transactions", ("result",), "Kafka transactions, committed or aborted.", "outcomes are published"),
-    Row("transaction_seconds", "histogram", "seconds", (), "How long a transaction took.", "outcomes are published", SECONDS),
-    Row("transaction_records", "histogram", "records", (), "Outcomes and dead letters in a committed transaction.",
+    MetricRow("transactions", "counter", "transactions", ("result",), "Kafka transactions, committed or aborted.", "outcomes are published"),
+    MetricRow("transaction_seconds", "histogram", "seconds", (), "How long a transaction took.", "outcomes are published", SECONDS),
+    MetricRow("transaction_records", "histogram", "records", (), "Outcomes and dead letters in a committed transaction.",
         "outcomes are published", COUNTS),
-    Row("unpublished_commands", "gauge", "commands", (), "Commands that ended and are not yet published.", "publishing is slow or fails"),
+    MetricRow("unpublished_commands", "gauge", "commands", (), "Commands that ended and are not yet published.", "publishing is slow or fails"),
     # the process
-    Row("ready", "gauge", "0 or 1", (), "Whether /readyz answers 200.", "start, halts, drain"),
-    Row("pulse_age_seconds", "gauge", "seconds", (), "Since the loop last went round; /livez judges by it.", "the loop is blocked"),
-    Row("build_info", "gauge", "1", ("version", "python"), "What runs.", "a release"),
+    MetricRow("ready", "gauge", "0 or 1", (), "Whether /readyz answers 200.", "start, halts, drain"),
+    MetricRow("pulse_age_seconds", "gauge", "seconds", (), "Since the loop last went round; /livez judges by it.", "the loop is blocked"),
+    MetricRow("build_info", "gauge", "1", ("version", "python"), "What runs.", "a release"),
 )  # fmt: skip
 
 

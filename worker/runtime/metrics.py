@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.contract.outcomes import Outcome
-    from worker.domain.effects import Send, Transaction, Try
-    from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
+    from worker.domain.effects import Attempt, AttemptResult, Transaction
+    from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -110,20 +110,20 @@ class Metrics:
         """So many records were read from the command topic."""
         self._child("records").inc(records)
 
-    def started(self, send: Send) -> None:
+    def started(self, send: Attempt) -> None:
         """A call starts with this first try."""
         self._child("batch_members", send.endpoint).observe(send.members)
         members, calls = self._batched.get(send.endpoint, (0, 0))
         self._batched[send.endpoint] = (members + send.members, calls + 1)
 
-    def tried(self, send: Send, try_: Try) -> None:
+    def tried(self, send: Attempt, try_: AttemptResult) -> None:
         """A request ended."""
         self._child("tries", send.app, send.endpoint, try_.verdict.value).inc()
         self._child("try_seconds", send.endpoint).observe(try_.ended_at - try_.sent_at)
         if send.number > 1:
             self._child("retries", send.app, send.endpoint).inc()
 
-    def called(self, send: Send, verdict: Verdict, seconds: float) -> None:
+    def called(self, send: Attempt, verdict: Verdict, seconds: float) -> None:
         """A call ended with this verdict, so many seconds after its first request."""
         self._child("calls", send.app, send.endpoint, verdict.value).inc()
         self._child("call_seconds", send.endpoint).observe(seconds)
@@ -216,7 +216,7 @@ class Metrics:
             code = "0" if result.error_code is None else _code(str(result.error_code))
             self._child("members", action, result.status.value, code).inc()
 
-    def _lane(self, lane: LaneSnapshot) -> None:
+    def _lane(self, lane: EndpointSnapshot) -> None:
         where = (lane.app, lane.endpoint)
         for key, value in (
             ("waiting_members", lane.waiting),
@@ -235,7 +235,7 @@ class Metrics:
         self._child("breaker_openings", *where).inc(lane.breaker_openings - self._openings.get(where, 0))
         self._openings[where] = lane.breaker_openings
 
-    def _work(self, lane: LaneSnapshot) -> float:
+    def _work(self, lane: EndpointSnapshot) -> float:
         members, calls = self._batched.pop(lane.endpoint, (0, 0))
         if calls:
             self._fill[lane.endpoint] = members / calls

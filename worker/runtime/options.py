@@ -13,7 +13,7 @@ from worker.broker.options import KafkaOptions
 from worker.broker.topics import problems
 from worker.domain.rules import Rules
 from worker.errors import Problem
-from worker.tencent.options import App, HttpOptions, base_url
+from worker.tencent.options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
     from worker.broker.options import Start
@@ -102,10 +102,10 @@ def rules_of(settings: Settings, topic: str, partitions: int, worker: Worker) ->
     )
 
 
-def apps_of(settings: Settings) -> list[App]:
+def apps_of(settings: Settings) -> list[AppCredentials]:
     """The apps as the client takes them."""
     return [
-        App(
+        AppCredentials(
             name=name,
             sdk_app_id=app.sdk_app_id,
             identifier=app.identifier,

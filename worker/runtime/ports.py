@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.domain.effects import Restored, Send, Transaction, Try
-    from worker.domain.publishing import PublishResult
+    from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
+    from worker.domain.publish_results import PublishResult
 
 
 class Flight(Protocol):
@@ -19,20 +19,20 @@ class Flight(Protocol):
     def may_send(self) -> bool:
         """Whether this process still owns its partitions, asked right before a request is written."""
 
-    def tried(self, try_: Try) -> None:
+    def tried(self, try_: AttemptResult) -> None:
         """A request has ended."""
 
     def may_retry(self) -> bool:
         """Whether another try is worth asking a permit for."""
 
-    async def permit(self) -> Send:
+    async def permit(self) -> Attempt:
         """The next try, once it may go. Cancelled when the call is taken back."""
 
 
 class Client(Protocol):
     """Makes calls."""
 
-    async def call(self, send: Send, flight: Flight) -> Try:
+    async def call(self, send: Attempt, flight: Flight) -> AttemptResult:
         """One call with all its tries; returns the last one."""
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 from worker.errors import FencedError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from worker.domain.effects import Effect, Transaction
     from worker.domain.engine import Engine
-    from worker.domain.publishing import PublishResult
+    from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics

@@ -17,8 +17,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Resume
-from worker.runtime.flights import Flights
+from worker.domain.effects import (
+    CancelCall,
+    GrantPermit,
+    LogEvent,
+    PausePartition,
+    ResumePartition,
+    StartCall,
+)
+from worker.runtime.call_tasks import Flights
 from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
 
@@ -259,17 +266,17 @@ class Service:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Call(send):
+            case StartCall(send):
                 self._flights.start(send)
-            case Permit(send):
+            case GrantPermit(send):
                 self._flights.let_go(send)
-            case Recall(call_id):
+            case CancelCall(call_id):
                 self._flights.take_back(call_id)
-            case Pause(partition):
+            case PausePartition(partition):
                 self._consumer.pause(partition)
-            case Resume(partition):
+            case ResumePartition(partition):
                 self._consumer.resume(partition)
-            case Notice(event, _, fields):
+            case LogEvent(event, _, fields):
                 self._log(event, **fields)
             case _:
                 assert_never(effect)

@@ -23,11 +23,11 @@ from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
-from worker.runtime.http import Obstacle, Server
+from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics, Vitals
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
 from worker.runtime.service import Service
-from worker.runtime.telemetry import configure_logging
+from worker.runtime.status_server import Obstacle, StatusServer
 from worker.settings import secrets_of
 from worker.tencent.client import Client
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.effects import Notice
+    from worker.domain.effects import LogEvent
     from worker.domain.rules import Rules
     from worker.errors import WorkerError
-    from worker.runtime.telemetry import Log
+    from worker.runtime.logging_setup import Log
     from worker.settings import Settings
 
 KEY_CHANGED: Final = "signature.key_changed"
@@ -103,7 +103,7 @@ async def _run(settings: Settings, log: Log) -> int:
     consumer = Consumer(options, service, log.notice)
     publisher = Publisher(options, consumer, log.notice)
     service.connect(consumer, publisher, Restorer(options, known_of, log.notice), client)
-    server = Server(
+    server = StatusServer(
         settings.server.host,
         settings.server.port,
         pulse_age=lambda: time.monotonic() - service.pulse,
@@ -122,7 +122,7 @@ async def _run(settings: Settings, log: Log) -> int:
         await server.close()
 
 
-async def listening(server: Server, settings: Settings) -> int:
+async def listening(server: StatusServer, settings: Settings) -> int:
     """The port on which the server listens now. Raises SettingsError when it cannot."""
     try:
         return await server.start()
@@ -191,10 +191,10 @@ async def _observe(
             )
 
 
-def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[Notice], None]:
+def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]:
     """Tells what the client notices. A key that its file holds now, and did not at the start, is hidden from then on too."""
 
-    def tell(notice: Notice) -> None:
+    def tell(notice: LogEvent) -> None:
         if notice.event == KEY_CHANGED:
             for secret in secrets_of(settings):
                 log.hide(secret)

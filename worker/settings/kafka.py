@@ -1,4 +1,4 @@
-# The settings of section `kafka`: each with its default, and why. See table.py.
+# The settings of section `kafka`: each with its default, and why. See model.py.
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, SecretStr
 
 from worker.domain.progress.offsets import MAX_SPAN
-from worker.settings import kinds
+from worker.settings import types
 from worker.settings.section import Section
 
 CONSUMER_TIMEOUTS_MS: Final = {
@@ -21,45 +21,45 @@ SECRET_BYTES: Final = 65_536
 """The longest secret that a file may hold; a token of OAuth has some thousand."""
 
 
-class Kafka(Section):
+class KafkaSettings(Section):
     """Where commands come from and outcomes go."""
 
-    bootstrap_servers: kinds.Servers = Field(
+    bootstrap_servers: types.Servers = Field(
         description="Kafka's brokers to begin with; two or three are enough."
     )
-    group_id: kinds.Text = Field(
+    group_id: types.Text = Field(
         default="moderation-worker",
         description="The consumer group. All replicas of one release share it; two releases never do.",
     )
-    command_topics: kinds.Topics = Field(
+    command_topics: types.Topics = Field(
         default=("moderation.commands",),
         description="The topic that commands are read from. Exactly one, for now.",
     )
-    outcome_topic: kinds.Topic = Field(
+    outcome_topic: types.Topic = Field(
         default="moderation.outcomes",
         description="Where the outcome of each command goes, to the partition of the same number. "
         "It needs at least as many partitions as the command topic.",
     )
-    dead_letter_topic: kinds.Topic = Field(
+    dead_letter_topic: types.Topic = Field(
         default="moderation.dead-letters",
         description="Where records go that could not be carried out, whole, with the reason.",
     )
-    instance_id: kinds.Topic | None = Field(
+    instance_id: types.Topic | None = Field(
         default=None,
         description="A name that this replica keeps over a restart and that no other live process has (a StatefulSet's pod "
         "name). With it a restart is no rebalance. Without it the membership is dynamic.",
     )
-    start: kinds.Start = Field(
+    start: types.Start = Field(
         default="earliest",
         description="Where to begin in a partition that the group has never committed. A moderation command that nobody "
         "carried out is a loss, so the default is the earliest.",
     )
-    max_gap: Annotated[kinds.Whole, Field(ge=100, le=MAX_SPAN)] = Field(
+    max_gap: Annotated[types.Whole, Field(ge=100, le=MAX_SPAN)] = Field(
         default=20_000,
         description="How many offsets a partition may go on beyond its oldest open command. What is done above that command "
         f"is kept as a bitmap in the commit, which {MAX_SPAN} offsets would fill to the 4,096 bytes that a broker allows.",
     )
-    handover_seconds: Annotated[kinds.Number, Field(ge=0, le=60)] = Field(
+    handover_seconds: Annotated[types.Number, Field(ge=0, le=60)] = Field(
         default=5.0,
         description="Seconds that calls in flight have to end when a partition moves to another replica. The group waits for "
         "it, so it is short: enough for an answer, not for a long backoff.",
@@ -68,18 +68,18 @@ class Kafka(Section):
         default=False,
         description="Whether outcomes carry the ce_* headers of CloudEvents too. Off: each header costs CPU at each outcome.",
     )
-    common: kinds.Options = Field(
+    common: types.Options = Field(
         default_factory=dict,
         description="Options of kafka-python for every client: TLS and SASL (security_protocol, ssl_cafile, sasl_mechanism, "
         "sasl_plain_username …). sasl_plain_password and ssl_password may be given as sasl_plain_password_file and "
         "ssl_password_file.",
     )
-    consumer: kinds.Options = Field(
+    consumer: types.Options = Field(
         default_factory=dict,
         description="Options of kafka-python for the consumer (session_timeout_ms, fetch_max_wait_ms, max_poll_records …). What "
         "the promises rest on is refused here.",
     )
-    producer: kinds.Options = Field(
+    producer: types.Options = Field(
         default_factory=dict,
         description="Options of kafka-python for the producer (compression_type, linger_ms, max_request_size …). What the "
         "promises rest on is refused here.",
@@ -93,7 +93,7 @@ class Kafka(Section):
         """
         options: dict[str, Any] = {}
         for name, value in getattr(self, part).items():
-            if name.removesuffix("_file") in kinds.SECRET_OPTIONS and name.endswith("_file"):
+            if name.removesuffix("_file") in types.SECRET_OPTIONS and name.endswith("_file"):
                 options[name.removesuffix("_file")] = first_line(value)
             else:
                 options[name] = value.get_secret_value() if isinstance(value, SecretStr) else value

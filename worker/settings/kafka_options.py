@@ -1,7 +1,7 @@
 # What of kafka-python's options may be set, to what, and with which others (kafka.common, kafka.consumer, kafka.producer).
 #
 # The one table of the options that are the worker's own business is here. Not here: timings that contradict other settings
-# (contradictions.py), and what is made of the options (broker/arguments.py).
+# (cross_checks.py), and what is made of the options (broker/arguments.py).
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import SecretStr
 
 from worker.errors import Problem
-from worker.settings import kinds
+from worker.settings import types
 from worker.settings.kafka import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.settings.kafka import Kafka
+    from worker.settings.kafka import KafkaSettings
 
 _FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"})
 _WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -55,7 +55,7 @@ _OWNED: Final[dict[str, str]] = {
 """Options that nobody else may set, and what to do instead."""
 
 
-def option_problems(kafka: Kafka) -> Iterator[Problem]:
+def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
     """Options that kafka-python does not have there, that are the worker's own, or whose value it would not take."""
     known = _kafka_pythons_own()
     for part, defaults in known.items():
@@ -68,7 +68,7 @@ def option_problems(kafka: Kafka) -> Iterator[Problem]:
                     _OWNED[option],
                     None if option.startswith(("sasl", "ssl")) else _shown(option, value),
                 )
-            elif stem != option and stem in kinds.SECRET_OPTIONS:
+            elif stem != option and stem in types.SECRET_OPTIONS:
                 yield from _secret_file(name, value, twice=stem in getattr(kafka, part))
             elif option not in defaults:
                 elsewhere = [f"kafka.{other}" for other in known if other != part and option in known[other]]
@@ -91,7 +91,7 @@ def option_problems(kafka: Kafka) -> Iterator[Problem]:
                 )
 
 
-def security_problems(kafka: Kafka) -> Iterator[Problem]:
+def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
     """What of TLS and SASL is missing, or would have no effect."""
     options = kafka.common
     protocol = options.get("security_protocol", "PLAINTEXT")
@@ -141,19 +141,19 @@ def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[Problem]:
         yield Problem(
             name,
             f"give this or {name.removesuffix('_file').rpartition('.')[2]}, not both",
-            kinds.shown_path(value),
+            types.shown_path(value),
         )
         return
     try:
         secret = first_line(value)
     except (OSError, ValueError, TypeError):
         yield Problem(
-            name, "the file cannot be read as text: check the path and its rights", kinds.shown_path(value)
+            name, "the file cannot be read as text: check the path and its rights", types.shown_path(value)
         )
     else:
         if not secret:
             yield Problem(
-                name, "the first line of the file is empty: put the secret there", kinds.shown_path(value)
+                name, "the first line of the file is empty: put the secret there", types.shown_path(value)
             )
 
 
@@ -191,4 +191,4 @@ def _is_count(option: str, default: Any) -> bool:
 
 
 def _shown(option: str, value: object) -> object:
-    return None if option in kinds.SECRET_OPTIONS or isinstance(value, SecretStr) else value
+    return None if option in types.SECRET_OPTIONS or isinstance(value, SecretStr) else value

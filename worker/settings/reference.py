@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from worker.settings.rows import NAME, rows
+from worker.settings.catalog import NAME, rows
 
 if TYPE_CHECKING:
-    from worker.settings.rows import Row
+    from worker.settings.catalog import SettingRow
 
 _WIDTH: Final = 110
 _EXAMPLES: Final[dict[str, Any]] = {
@@ -106,12 +106,12 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row) -> str:
+def _line(row: SettingRow) -> str:
     default = "**required**" if row.required else f"`{json.dumps(row.default, ensure_ascii=False)}`"
     return f"| `{row.name}` | {row.rule} | {default} | {row.about} |"
 
 
-def _entry(row: Row) -> list[str]:
+def _entry(row: SettingRow) -> list[str]:
     value = _EXAMPLES.get(row.name, list(row.default) if isinstance(row.default, tuple) else row.default)
     flow = None if isinstance(value, list) else False
     return yaml.safe_dump(

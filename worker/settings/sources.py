@@ -1,7 +1,7 @@
 # Where settings are written: one YAML file, and environment variables over it.
 #
 # Both become one plain mapping here, with the problems of reading them. What a value may be is decided later
-# (kinds.py, table.py), so a word that means nothing is passed on, to be refused there with all the others.
+# (types.py, model.py), so a word that means nothing is passed on, to be refused there with all the others.
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import yaml
 from pydantic import SecretStr
 
 from worker.errors import Problem
-from worker.settings.rows import find
+from worker.settings.catalog import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from worker.settings.rows import Row, Words
+    from worker.settings.catalog import SettingRow, Words
 
 PREFIX: Final = "WORKER_"
 CONFIG: Final = "WORKER_CONFIG"
@@ -57,7 +57,7 @@ def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def from_environment(
-    environ: Mapping[str, str], table: dict[Words, Row], below: dict[str, Any]
+    environ: Mapping[str, str], table: dict[Words, SettingRow], below: dict[str, Any]
 ) -> dict[str, Any]:
     """
     What the variables ``WORKER_<SECTION>__<SETTING>`` say.
@@ -98,7 +98,7 @@ def _folded(word: str) -> str:
     return re.sub(r"[-.]", "_", word.lower())
 
 
-def _read(text: str, words: Words, table: dict[Words, Row]) -> object:
+def _read(text: str, words: Words, table: dict[Words, SettingRow]) -> object:
     """A variable's text as the value that its setting wants: texts as they are, everything else as JSON if it is that."""
     row = find(table, words)
     if row is None and words[-1].startswith(("sasl_", "ssl_")) and words[-1] != "ssl_check_hostname":

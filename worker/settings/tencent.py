@@ -1,4 +1,4 @@
-# The settings of section `tencent`: each with its default, and why. See table.py.
+# The settings of section `tencent`: each with its default, and why. See model.py.
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Annotated
 from pydantic import Field
 
 from worker.errors import SignatureError
-from worker.settings import kinds
+from worker.settings import types
 from worker.settings.section import Section
 
 
-class App(Section):
+class AppSettings(Section):
     """One Tencent app (SDKAppID) with its admin, key and region."""
 
-    sdk_app_id: Annotated[kinds.Whole, Field(ge=1, le=4_294_967_295)] = Field(
+    sdk_app_id: Annotated[types.Whole, Field(ge=1, le=4_294_967_295)] = Field(
         description="The app's SDKAppID."
     )
-    identifier: kinds.User = Field(
+    identifier: types.User = Field(
         description="The app administrator in whose name calls are made. It is never acted on."
     )
-    secret_key: kinds.Key | None = Field(
+    secret_key: types.Key | None = Field(
         default=None,
         description="The key that signs. Better give secret_key_file: an environment or a file of settings is read by more eyes.",
     )
-    secret_key_file: kinds.File | None = Field(
+    secret_key_file: types.File | None = Field(
         default=None,
         description="A file with nothing but the key. It is read again when Tencent refuses the signature.",
     )
-    region: kinds.Region | None = Field(default=None, description="Where the app lives. This, or base_url.")
-    base_url: kinds.Url | None = Field(
+    region: types.Region | None = Field(default=None, description="Where the app lives. This, or base_url.")
+    base_url: types.Url | None = Field(
         default=None,
         description="The API's address, for a backup domain, a gateway or the local simulator. This, or region.",
     )
@@ -42,29 +42,29 @@ class App(Section):
             raise SignatureError("neither secret_key nor secret_key_file is set")
         try:
             with self.secret_key_file.open(encoding="utf-8") as file:
-                key = file.read(kinds.KEY_BYTES + 2).strip()
+                key = file.read(types.KEY_BYTES + 2).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise SignatureError(f"secret_key_file cannot be read: {reason}") from None
-        if not kinds.usable(key):
+        if not types.usable(key):
             raise SignatureError(
                 "secret_key_file is empty, or holds something else than a key (it has blanks, or is too long)"
             )
         return key
 
 
-class Tencent(Section):
+class TencentSettings(Section):
     """The apps that commands act on."""
 
     default_app: str | None = Field(
         default=None,
         description="The app of commands that name none. With one app it is that one, without being named here.",
     )
-    protected_users: kinds.Users = Field(
+    protected_users: types.Users = Field(
         default=(),
         description="Users that are never acted on: commands that name one are rejected. Each app's identifier is one anyway.",
     )
-    apps: dict[str, App] = Field(
+    apps: dict[str, AppSettings] = Field(
         description="The apps by name. A command names one in its field `app`. Apps of one release share partitions, so a "
         "halted app holds up the others in the end: one release per app isolates them."
     )

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.effects import Notice, Try
+from worker.domain.effects import AttemptResult, LogEvent
 from worker.tencent import answers
 from worker.tencent.usersig import Signer
 from worker.tencent.wire import RESENDS, HttpWire, Outbound
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from worker.domain.effects import Send
-    from worker.tencent.options import App, HttpOptions
+    from worker.domain.effects import Attempt
+    from worker.tencent.options import AppCredentials, HttpOptions
     from worker.tencent.usersig import Signed
     from worker.tencent.wire import Exchange, Wire
 
@@ -39,13 +39,13 @@ class Flight(Protocol):
     def may_send(self) -> bool:
         """Whether a request may still leave: asked in the very moment before it is written."""
 
-    def tried(self, try_: Try) -> None:
+    def tried(self, try_: AttemptResult) -> None:
         """One HTTP request came to its end. Told for every one, before anything else is decided."""
 
     def may_retry(self) -> bool:
         """Whether the call may be tried again."""
 
-    async def permit(self) -> Send:
+    async def permit(self) -> Attempt:
         """Wait until the next try may go, and get its body. Cancelled when the engine takes the call back."""
 
 
@@ -60,9 +60,9 @@ class Client:
 
     def __init__(
         self,
-        apps: Iterable[App],
+        apps: Iterable[AppCredentials],
         options: HttpOptions,
-        on_event: Callable[[Notice], None] | None = None,
+        on_event: Callable[[LogEvent], None] | None = None,
         *,
         wire: Wire | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -83,11 +83,11 @@ class Client:
         """The signer of each app, for the metrics."""
         return self._signers
 
-    async def call(self, send: Send, flight: Flight) -> Try:
+    async def call(self, send: Attempt, flight: Flight) -> AttemptResult:
         """Make one call, its first try with ``send``, and answer with its last try."""
-        following: Send | None = send
+        following: Attempt | None = send
 
-        async def attempt() -> Try:
+        async def attempt() -> AttemptResult:
             nonlocal following
             now, following = following or await flight.permit(), None
             return await self._try(now, flight)
@@ -99,7 +99,7 @@ class Client:
             sleep=self._sleep,
             retry_error_callback=_last,
         )
-        last: Try = await tries(attempt)
+        last: AttemptResult = await tries(attempt)
         return last
 
     async def aclose(self) -> None:
@@ -109,7 +109,7 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._apps)}>"
 
-    async def _try(self, send: Send, flight: Flight) -> Try:
+    async def _try(self, send: Attempt, flight: Flight) -> AttemptResult:
         signer = self._signers[send.app]
         if send.probe:
             signer.probe()
@@ -121,7 +121,7 @@ class Client:
         flight.tried(try_)
         return try_
 
-    async def _exchange(self, send: Send, flight: Flight, signed: Signed) -> Exchange:
+    async def _exchange(self, send: Attempt, flight: Flight, signed: Signed) -> Exchange:
         app = self._apps[send.app]
         for _ in range(RESENDS):
             query = self._query(app, signed)
@@ -136,7 +136,7 @@ class Client:
                 break
         return exchange
 
-    def _query(self, app: App, signed: Signed) -> str:
+    def _query(self, app: AppCredentials, signed: Signed) -> str:
         serial, start = self._queries.get(app.name, (0, ""))
         if serial != signed.serial:
             start = (
@@ -146,7 +146,7 @@ class Client:
             self._queries[app.name] = (signed.serial, start)
         return f"{start}{self._bits(32)}"
 
-    def _judged(self, exchange: Exchange, signer: Signer, signed: Signed) -> Try:
+    def _judged(self, exchange: Exchange, signer: Signer, signed: Signed) -> AttemptResult:
         if exchange.status is None or exchange.error is not None:
             return _unanswered(exchange)
         answer = answers.read(exchange.body)
@@ -154,7 +154,7 @@ class Client:
         error = None
         if answer is None or not 200 <= exchange.status < 300:
             error = "not_json" if 200 <= exchange.status < 300 else "http"
-        return Try(
+        return AttemptResult(
             sent_at=exchange.sent_at,
             ended_at=exchange.ended_at,
             verdict=_with_signature(judge(exchange.status, code), code, signer, signed.serial),
@@ -175,16 +175,16 @@ class Client:
 
     def _tell(self, event: str, **fields: object) -> None:
         if self._on_event is not None:
-            self._on_event(Notice(event=event, level="error", fields=fields))
+            self._on_event(LogEvent(event=event, level="error", fields=fields))
 
 
-def _again(last: Try) -> bool:
+def _again(last: AttemptResult) -> bool:
     return last.verdict.again
 
 
-def _last(state: RetryCallState) -> Try:
+def _last(state: RetryCallState) -> AttemptResult:
     assert state.outcome is not None
-    last: Try = state.outcome.result()
+    last: AttemptResult = state.outcome.result()
     return last
 
 
@@ -206,8 +206,8 @@ def _turned_away(status: int) -> bool:
     return 400 <= status < 500 and status != 408
 
 
-def _unanswered(exchange: Exchange) -> Try:
-    return Try(
+def _unanswered(exchange: Exchange) -> AttemptResult:
+    return AttemptResult(
         sent_at=exchange.sent_at,
         ended_at=exchange.ended_at,
         verdict=Verdict.UNSENT if exchange.error == "fenced" else judge(None, None),
@@ -217,8 +217,8 @@ def _unanswered(exchange: Exchange) -> Try:
     )
 
 
-def _cancelled(outbound: Outbound, began: float) -> Try:
-    return Try(
+def _cancelled(outbound: Outbound, began: float) -> AttemptResult:
+    return AttemptResult(
         sent_at=began if outbound.sent_at is None else outbound.sent_at,
         ended_at=time.monotonic(),
         verdict=judge(None, None),

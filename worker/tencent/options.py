@@ -32,7 +32,7 @@ def base_url(region: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class App:
+class AppCredentials:
     """
     One SDKAppID, with its administrator and its key. Exactly one of the two ways to give the key is used.
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.domain.contract.codes import LOCK_SECONDS
-from worker.domain.effects import Notice
+from worker.domain.effects import LogEvent
 from worker.errors import SignatureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.tencent.options import App
+    from worker.tencent.options import AppCredentials
 
 FORCED_EVERY: Final = 5.0
 """Seconds between two forced renewals with one key: bad signatures must not come in a hot loop (70050 locks the app)."""
@@ -60,11 +60,11 @@ class Signer:
 
     def __init__(
         self,
-        app: App,
+        app: AppCredentials,
         clock: Callable[[], float] = time.time,
         *,
         timer: Callable[[], float] = time.monotonic,
-        on_event: Callable[[Notice], None] | None = None,
+        on_event: Callable[[LogEvent], None] | None = None,
     ) -> None:
         _validate(app)
         self._app = app
@@ -196,10 +196,10 @@ class Signer:
 
     def _tell(self, event: str, level: str, **fields: object) -> None:
         if self._on_event is not None:
-            self._on_event(Notice(event=event, level=level, fields={"app": self._app.name, **fields}))
+            self._on_event(LogEvent(event=event, level=level, fields={"app": self._app.name, **fields}))
 
 
-def _validate(app: App) -> None:
+def _validate(app: AppCredentials) -> None:
     """Refuse what tls-sig-api-v2 would turn into a signature that is silently wrong. The messages name no secret."""
     where = f"tencent.apps.{app.name}"
     if type(app.sdk_app_id) is not int or not 0 < app.sdk_app_id < 2**32:
@@ -218,7 +218,7 @@ def _validate(app: App) -> None:
         raise SignatureError(f"{where} needs exactly one of secret_key and secret_key_file")
 
 
-def _inline(app: App) -> str:
+def _inline(app: AppCredentials) -> str:
     assert app.secret_key is not None
     return _checked_key(app.secret_key, f"tencent.apps.{app.name}.secret_key")
 

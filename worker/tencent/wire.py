@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aiohttp.connector import Connection
 
-    from worker.tencent.options import App, HttpOptions
+    from worker.tencent.options import AppCredentials, HttpOptions
 
 ERRORS: Final = frozenset({
     "connect",  # no connection: nothing was sent
@@ -161,7 +161,7 @@ class Wire(Protocol):
     an Exchange whatever happens; only a cancellation goes through it.
     """
 
-    async def post(self, app: App, endpoint: str, outbound: Outbound) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
 
     async def aclose(self) -> None:
@@ -177,7 +177,7 @@ class HttpWire:
         self._tls = httpx.create_ssl_context()  # verifies; SSL_CERT_FILE adds a company's own authority
         self._pools: dict[tuple[str, str], tuple[httpx.AsyncClient, httpx.URL]] = {}
 
-    async def post(self, app: App, endpoint: str, outbound: Outbound) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
         began = time.monotonic()
         client, url = self._pools.get((app.name, endpoint)) or self._pool(app, endpoint)
@@ -209,7 +209,7 @@ class HttpWire:
         for client, _ in pools:
             await client.aclose()
 
-    def _pool(self, app: App, endpoint: str) -> tuple[httpx.AsyncClient, httpx.URL]:
+    def _pool(self, app: AppCredentials, endpoint: str) -> tuple[httpx.AsyncClient, httpx.URL]:
         client = httpx.AsyncClient(
             transport=AiohttpTransport(verify=self._tls, client=self._session),
             timeout=self._timeout,

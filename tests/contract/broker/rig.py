@@ -30,15 +30,15 @@ from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
 from worker.domain.contract.outcomes import Known, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
-from worker.domain.effects import Commit, Outgoing, Transaction
+from worker.domain.effects import OffsetCommit, Outgoing, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from worker.domain.contract.deadletters import DeadLetter
     from worker.domain.contract.records import Record
-    from worker.domain.effects import Notice, Restored
-    from worker.domain.publishing import PublishResult
+    from worker.domain.effects import LogEvent, Restored
+    from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError
 
 KAFKA_AWAY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -104,7 +104,7 @@ class Member:
         self.batches: list[int] = []
         self.restored: dict[int, Restored] = {}
         self.epochs: dict[int, int] = {}
-        self.notices: list[Notice] = []
+        self.notices: list[LogEvent] = []
         self.failure: WorkerError | None = None
         self.handover: Callable[[Sequence[int]], None] = lambda _: None
         self.at_loss: Callable[[], None] = lambda: None
@@ -144,7 +144,9 @@ class Member:
         One outcome of the record at that offset, and the commit behind it.
         """
         return self.publish(
-            transaction_of([outcome_for(partition, offset)], {partition: Commit(offset + 1, "")}, **changes)
+            transaction_of(
+                [outcome_for(partition, offset)], {partition: OffsetCommit(offset + 1, "")}, **changes
+            )
         )
 
     def values(self, partition: int) -> list[bytes | None]:
@@ -156,7 +158,7 @@ class Member:
     def saw(self, event: str) -> list[Any]:
         return [told for name, told in self.events if name == event]
 
-    def noticed(self, event: str) -> list[Notice]:
+    def noticed(self, event: str) -> list[LogEvent]:
         return [notice for notice in self.notices if notice.event == event]
 
     # What the consumer tells.
@@ -208,7 +210,7 @@ def outcome_for(partition: int, offset: int, key: bytes | None = b"room", **chan
 
 
 def transaction_of(
-    outcomes: Iterable[Outgoing], commits: Mapping[int, Commit], dead_letters: Iterable[DeadLetter] = ()
+    outcomes: Iterable[Outgoing], commits: Mapping[int, OffsetCommit], dead_letters: Iterable[DeadLetter] = ()
 ) -> Transaction:
     return Transaction(outcomes=list(outcomes), dead_letters=list(dead_letters), commits=dict(commits))
 

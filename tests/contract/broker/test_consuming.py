@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.broker.rig import Member, outcome_for, transaction_of, until
-from worker.domain.effects import Commit
-from worker.domain.publishing import Published
+from worker.domain.effects import OffsetCommit
+from worker.domain.publish_results import Published
 from worker.errors import FencedError
 
 if TYPE_CHECKING:
@@ -184,7 +184,9 @@ def test_closing_hands_over_everything_through_the_publisher(cluster: Cluster, j
 
     def finish(_: Sequence[int]) -> None:
         outcomes = [outcome_for(0, 1), outcome_for(1, 1)]
-        results.append(member.publish(transaction_of(outcomes, {0: Commit(2, ""), 1: Commit(2, "")})))
+        results.append(
+            member.publish(transaction_of(outcomes, {0: OffsetCommit(2, ""), 1: OffsetCommit(2, "")}))
+        )
 
     member.handover = finish
     closed = member.consumer.close(20.0)

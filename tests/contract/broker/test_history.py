@@ -11,8 +11,8 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.contract.broker.rig import KAFKA_AWAY, outcome_for, transaction_of, until
-from worker.broker.history import FIRST_STEP, History
-from worker.domain.effects import Commit
+from worker.broker.outcome_reader import FIRST_STEP, OutcomeReader
+from worker.domain.effects import OffsetCommit
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.rig import RealCluster
-    from worker.broker.history import Found
+    from worker.broker.outcome_reader import Found
 
 pytestmark = pytest.mark.kafka
 
@@ -43,8 +43,8 @@ def write(real_cluster: RealCluster) -> Write:
 
 
 @pytest.fixture
-def history(real_cluster: RealCluster) -> Iterator[History]:
-    with History(real_cluster.options("asker")) as opened:
+def history(real_cluster: RealCluster) -> Iterator[OutcomeReader]:
+    with OutcomeReader(real_cluster.options("asker")) as opened:
         yield opened
 
 
@@ -60,7 +60,7 @@ def ago(seconds: float) -> float:
     return time.time() - seconds
 
 
-def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: History) -> None:
+def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: OutcomeReader) -> None:
     """
     Whether they are found in one step back or in different ones.
     """
@@ -73,7 +73,9 @@ def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: His
     assert found == [b"%d" % age for age in sorted(ages)]
 
 
-def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(write: Write, history: History) -> None:
+def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
+    write: Write, history: OutcomeReader
+) -> None:
     for age in (3 * HOUR, HOUR, 10):
         write(0, b"wanted %d" % age, age)
         write(1, b"other %d" % age, age)
@@ -89,7 +91,7 @@ def test_no_more_is_told_or_read_than_asked_for(real_cluster: RealCluster, write
         write(age % 2, b"old %d" % age, HOUR + age)
     read: list[int] = []
 
-    with History(real_cluster.options("asker"), lambda count, _: read.append(count)) as history:
+    with OutcomeReader(real_cluster.options("asker"), lambda count, _: read.append(count)) as history:
         found = values(history.outcomes(everything, ago(24 * HOUR), 3))
 
     assert found == [b"new 0", b"new 1", b"new 2"]
@@ -101,7 +103,7 @@ def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, wr
     write(1, b"old", 5 * HOUR)
     backs: list[float] = []
 
-    with History(real_cluster.options("asker"), lambda _, back_to: backs.append(back_to)) as history:
+    with OutcomeReader(real_cluster.options("asker"), lambda _, back_to: backs.append(back_to)) as history:
         first = next(history.outcomes(everything, ago(24 * HOUR), 10))
 
     assert first.value == b"new"
@@ -109,7 +111,7 @@ def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, wr
 
 
 def test_what_was_not_committed_never_happened(
-    real_cluster: RealCluster, write: Write, history: History
+    real_cluster: RealCluster, write: Write, history: OutcomeReader
 ) -> None:
     producer = KafkaProducer(
         bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"writer{real_cluster.tag}"
@@ -133,7 +135,7 @@ def test_what_was_not_committed_never_happened(
     producer.close(timeout=5)
 
 
-def test_what_is_found_says_where_and_when_it_was_written(write: Write, history: History) -> None:
+def test_what_is_found_says_where_and_when_it_was_written(write: Write, history: OutcomeReader) -> None:
     write(1, b"one", 120)
 
     (found,) = history.outcomes(everything, ago(HOUR), 10)
@@ -144,13 +146,13 @@ def test_what_is_found_says_where_and_when_it_was_written(write: Write, history:
 
 
 def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
-    real_cluster: RealCluster, history: History, join: Join
+    real_cluster: RealCluster, history: OutcomeReader, join: Join
 ) -> None:
     real_cluster.produce(0, b"below", b"first", b"in the bitmap", b"second")
     real_cluster.produce(1, b"third")
     member = join(real_cluster)
     bitmap = base64.b64encode(bytes([0b10])).decode()
-    member.publish(transaction_of([outcome_for(0, 0), outcome_for(0, 2)], {0: Commit(1, bitmap)}))
+    member.publish(transaction_of([outcome_for(0, 0), outcome_for(0, 2)], {0: OffsetCommit(1, bitmap)}))
 
     waiting = history.waiting(history.begun(), everything, 100)
 
@@ -162,7 +164,7 @@ def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
 
 
 def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
-    real_cluster: RealCluster, history: History, join: Join
+    real_cluster: RealCluster, history: OutcomeReader, join: Join
 ) -> None:
     """
     Else one that ends between the two looks would be told by neither.
@@ -176,7 +178,7 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
 
 
 def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
-    real_cluster: RealCluster, history: History
+    real_cluster: RealCluster, history: OutcomeReader
 ) -> None:
     real_cluster.produce(0, *(b"%d" % number for number in range(20)))
 
@@ -185,7 +187,7 @@ def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
     assert [each.record.value for each in waiting] == [b"1", b"3", b"5"]
 
 
-def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: History) -> None:
+def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: OutcomeReader) -> None:
     real_cluster.produce(0, b"gone", b"there")
     real_cluster.delete_before(0, 1)
     until(lambda: history.begun()[0].position == 1, "the deletion is known")
@@ -193,7 +195,7 @@ def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: H
     assert [each.record.value for each in history.waiting(history.begun(), everything, 10)] == [b"there"]
 
 
-def test_empty_topics_tell_nothing(history: History) -> None:
+def test_empty_topics_tell_nothing(history: OutcomeReader) -> None:
     assert list(history.outcomes(everything, ago(HOUR), 10)) == []
     assert list(history.waiting(history.begun(), everything, 10)) == []
 
@@ -201,7 +203,7 @@ def test_empty_topics_tell_nothing(history: History) -> None:
 def test_a_topic_that_is_not_there_is_named(real_cluster: RealCluster) -> None:
     options = real_cluster.options("asker", outcome_topic="nowhere", command_topic="never")
 
-    with History(options) as history:
+    with OutcomeReader(options) as history:
         with pytest.raises(BrokerError, match="there is no topic nowhere"):
             list(history.outcomes(everything, ago(HOUR), 10))
         with pytest.raises(BrokerError, match="there is no topic never"):
@@ -216,4 +218,4 @@ def test_a_kafka_that_is_away_is_an_error_that_can_be_tried_again(real_cluster: 
     )
 
     with pytest.raises(BrokerError, match="Kafka cannot be reached at 127"):
-        History(options)
+        OutcomeReader(options)

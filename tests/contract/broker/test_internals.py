@@ -12,8 +12,8 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from tests.contract.broker.rig import RealCluster, until
-from worker.broker import internals
-from worker.broker.arguments import consumer_arguments, producer_arguments
+from worker.broker import kafka_patches
+from worker.broker.client_config import consumer_arguments, producer_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +42,11 @@ def producer(real_cluster: RealCluster) -> Iterator[KafkaProducer]:
     made = KafkaProducer(**producer_arguments(real_cluster.options("a")))
     made.init_transactions()
     yield made
-    internals.discard(made, 1.0)
+    kafka_patches.discard(made, 1.0)
 
 
 def polled(consumer: KafkaConsumer) -> bool:
-    internals.finish_join(consumer)
+    kafka_patches.finish_join(consumer)
     consumer.poll(timeout_ms=50)
     return True
 
@@ -59,7 +59,7 @@ def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(
     real_cluster: RealCluster, consumer: KafkaConsumer
 ) -> None:
     proofs: list[tuple[float, float]] = []
-    internals.witness_membership(
+    kafka_patches.witness_membership(
         consumer, lambda sent_at: proofs.append((sent_at, time.monotonic())), lambda _: None
     )
     consumer.subscribe([f"commands{real_cluster.tag}"])
@@ -111,14 +111,14 @@ def test_a_future_that_another_thread_completes_wakes_the_loop_at_once(consumer:
     began = time.monotonic()
     threading.Timer(0.1, future.set_result, [None]).start()
 
-    done = consumer._net.run(internals.settled, consumer, future, 10.0)
+    done = consumer._net.run(kafka_patches.settled, consumer, future, 10.0)
 
     assert done
     assert time.monotonic() - began < 0.5
 
 
 def test_a_future_that_nobody_completes_is_left_after_its_time(consumer: KafkaConsumer) -> None:
-    assert not consumer._net.run(internals.settled, consumer, Future(), 0.1)
+    assert not consumer._net.run(kafka_patches.settled, consumer, Future(), 0.1)
 
 
 def test_a_join_that_ended_between_two_polls_is_finished(
@@ -137,8 +137,8 @@ def test_a_join_that_ended_between_two_polls_is_finished(
     )
 
     forgotten = not coordinator.need_rejoin()
-    unfinished = internals.finish_join(consumer)
-    until(lambda: polled(consumer) and not internals.finish_join(consumer), "the join's end")
+    unfinished = kafka_patches.finish_join(consumer)
+    until(lambda: polled(consumer) and not kafka_patches.finish_join(consumer), "the join's end")
 
     assert forgotten
     assert unfinished
@@ -160,7 +160,7 @@ def test_parked_records_are_forgotten_without_the_remedy(
     consumer.resume(first)
 
     without = [consumer.poll(timeout_ms=20, max_records=5) for _ in range(10)]
-    internals.release_parked(consumer)
+    kafka_patches.release_parked(consumer)
     records = consumer.poll(timeout_ms=1000, max_records=5)
 
     assert not any(without)
@@ -170,10 +170,10 @@ def test_parked_records_are_forgotten_without_the_remedy(
 def test_the_count_of_partitions_is_known_without_asking(
     real_cluster: RealCluster, consumer: KafkaConsumer
 ) -> None:
-    before = internals.known_partitions(consumer, f"commands{real_cluster.tag}")
+    before = kafka_patches.known_partitions(consumer, f"commands{real_cluster.tag}")
     consumer.subscribe([f"commands{real_cluster.tag}"])
 
-    until(lambda: internals.known_partitions(consumer, f"commands{real_cluster.tag}") == 2, "metadata")
+    until(lambda: kafka_patches.known_partitions(consumer, f"commands{real_cluster.tag}") == 2, "metadata")
 
     assert before is None
 
@@ -191,14 +191,14 @@ def test_a_client_that_cannot_be_made_leaves_no_thread_behind(
         (KafkaProducer, producer_arguments(options)),
     ):
         with pytest.raises(errors.KafkaTimeoutError):
-            internals.opened(kind, arguments)  # type: ignore[type-var]
+            kafka_patches.opened(kind, arguments)  # type: ignore[type-var]
 
     until(lambda: io_threads() <= before, "its thread to end", 5)
 
 
 def test_an_answer_can_be_waited_for_in_parts(producer: KafkaProducer) -> None:
     producer.begin_transaction()
-    commit = internals.begin_commit(producer)
+    commit = kafka_patches.begin_commit(producer)
 
     assert commit.wait(0.0) in (False, True)
     assert commit.wait(10.0)
@@ -212,10 +212,10 @@ def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(
     metadata = consumer.group_metadata()._replace(group_id=f"workers{real_cluster.tag}")
 
     with pytest.raises(errors.KafkaError):
-        internals.begin_offsets(producer, offsets, metadata).wait(10.0)
+        kafka_patches.begin_offsets(producer, offsets, metadata).wait(10.0)
 
-    assert internals.is_broken(producer)
-    assert "OffsetMetadataTooLargeError" in repr(internals.error_of(producer))
+    assert kafka_patches.is_broken(producer)
+    assert "OffsetMetadataTooLargeError" in repr(kafka_patches.error_of(producer))
 
 
 def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
@@ -228,14 +228,14 @@ def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
     nobody = consumer.group_metadata()
     producer.begin_transaction()
     zombie = nobody._replace(generation_id=7, member_id="zombie")
-    refused = internals.begin_offsets(producer, {first: _offset("old"), second: _offset("old")}, zombie)
+    refused = kafka_patches.begin_offsets(producer, {first: _offset("old"), second: _offset("old")}, zombie)
     with pytest.raises(errors.CommitFailedError):
         refused.wait(10.0)
-    internals.begin_abort(producer).wait(10.0)
+    kafka_patches.begin_abort(producer).wait(10.0)
 
     producer.begin_transaction()
-    internals.begin_offsets(producer, {second: _offset("new")}, nobody).wait(10.0)
-    internals.begin_commit(producer).wait(10.0)
+    kafka_patches.begin_offsets(producer, {second: _offset("new")}, nobody).wait(10.0)
+    kafka_patches.begin_commit(producer).wait(10.0)
 
     assert real_cluster.committed(1) == (1, "new")
     assert real_cluster.committed(0) is None
@@ -254,7 +254,7 @@ def test_a_producer_can_be_discarded_in_the_middle_of_a_transaction_while_the_br
     sender = producer._sender
     began = time.monotonic()
 
-    internals.discard(producer, 1.0)
+    kafka_patches.discard(producer, 1.0)
 
     took = time.monotonic() - began
     own_kafka.resume()
@@ -273,8 +273,8 @@ def test_an_identity_that_was_lost_is_nobodys_and_the_broker_would_take_it(
     producer.begin_transaction()
     offsets = {TopicPartition(f"commands{real_cluster.tag}", 0): _offset("nobody's")}
 
-    accepted = internals.begin_offsets(producer, offsets, join_and_lose).wait(10.0)
-    internals.begin_commit(producer).wait(10.0)
+    accepted = kafka_patches.begin_offsets(producer, offsets, join_and_lose).wait(10.0)
+    kafka_patches.begin_commit(producer).wait(10.0)
 
     assert (join_and_lose.generation_id, join_and_lose.member_id) == (-1, "")
     assert accepted

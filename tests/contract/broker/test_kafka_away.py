@@ -9,10 +9,10 @@ from kafka import errors
 
 from tests.conftest import _started_broker
 from tests.contract.broker.rig import Member, RealCluster, outcome_for, transaction_of, until
-from worker.broker import internals
+from worker.broker import kafka_patches
 from worker.broker.publisher import Publisher
-from worker.domain.effects import Commit
-from worker.domain.publishing import Aborted, Published
+from worker.domain.effects import OffsetCommit
+from worker.domain.publish_results import Aborted, Published
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.contract.broker.conftest import Join
     from worker.domain.effects import Transaction
-    from worker.domain.publishing import PublishResult
+    from worker.domain.publish_results import PublishResult
     from worker.testing.demo.kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
@@ -113,7 +113,7 @@ def test_results_are_kept_and_go_when_a_dead_kafka_is_back(
 ) -> None:
     member = join(own_cluster, producer=SHORT, publish_timeout=3.0)
     own_kafka.kill()
-    transaction = transaction_of([outcome_for(0, 1)], {0: Commit(2, "x")})
+    transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "x")})
 
     while_away = member.publish(transaction)
     own_kafka.start()
@@ -130,7 +130,7 @@ def test_a_kafka_that_hangs_before_the_commit_leaves_one_outcome(
 ) -> None:
     member = join(own_cluster, producer=SHORT, publish_timeout=3.0)
     member.publish_for(0, 0)
-    transaction = transaction_of([outcome_for(0, 1)], {0: Commit(2, "x")})
+    transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "x")})
     own_kafka.pause()
 
     while_hanging = member.publish(transaction)
@@ -158,17 +158,17 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     member.publish_for(0, 0)
     publisher = member.publisher
     assert isinstance(publisher, Publisher)
-    begin_commit = internals.begin_commit
+    begin_commit = kafka_patches.begin_commit
 
     def answer_lost(producer: Any) -> Any:
-        monkeypatch.setattr(internals, "begin_commit", begin_commit)
+        monkeypatch.setattr(kafka_patches, "begin_commit", begin_commit)
         if arrives:
             assert begin_commit(producer).wait(10.0)
         return _LostAnswer(error)
 
-    monkeypatch.setattr(internals, "begin_commit", answer_lost)
+    monkeypatch.setattr(kafka_patches, "begin_commit", answer_lost)
     # The offset stays where it was, as above an open command: the metadata alone tells of the commit.
-    transaction = transaction_of([outcome_for(0, 1)], {0: Commit(1, "x")})
+    transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(1, "x")})
 
     first = member.publish(transaction)
     seen = len(own_cluster.outcomes(0))
@@ -181,7 +181,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     assert len(member.noticed("kafka.commit_unknown")) == 1
 
 
-class _LostAnswer(internals.Pending):
+class _LostAnswer(kafka_patches.Pending):
     """
     A commit whose connection broke before the answer.
     """
@@ -201,16 +201,16 @@ def test_a_transaction_that_the_broker_ended_for_its_age_is_no_other_process(
     Both look the same to a producer. This one must go on, and its results must go again.
     """
     member = join(own_cluster, transaction_timeout=1.0)
-    begin_commit = internals.begin_commit
+    begin_commit = kafka_patches.begin_commit
 
     def late(producer: Any) -> Any:
-        monkeypatch.setattr(internals, "begin_commit", begin_commit)
+        monkeypatch.setattr(kafka_patches, "begin_commit", begin_commit)
         written = own_cluster.high_watermark("outcomes", 0)
         until(lambda: own_cluster.high_watermark("outcomes", 0) > written, "the broker's abort marker")
         return begin_commit(producer)
 
-    monkeypatch.setattr(internals, "begin_commit", late)
-    transaction = transaction_of([outcome_for(0, 1)], {0: Commit(2, "x")})
+    monkeypatch.setattr(kafka_patches, "begin_commit", late)
+    transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "x")})
 
     results = publish_until_published(member, transaction)
 
@@ -223,7 +223,7 @@ def test_closing_ends_though_kafka_hangs(
 ) -> None:
     member = join(own_cluster, producer=SHORT, publish_timeout=2.0, handover=0.5)
     own_kafka.pause()
-    pending = member.publishing(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+    pending = member.publishing(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
 
     consumer_over = member.consumer.close(15.0)
     publisher_over = member.publisher.close(15.0)

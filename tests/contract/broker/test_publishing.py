@@ -9,8 +9,8 @@ import pytest
 
 from tests.contract.broker.rig import Member, RealCluster, outcome_for, record, transaction_of, until
 from worker.domain.contract.deadletters import DeadLetter
-from worker.domain.effects import Commit
-from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+from worker.domain.effects import OffsetCommit
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
 if TYPE_CHECKING:
     from tests.conftest import Cluster as Running
@@ -26,7 +26,9 @@ def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(
 
     result = member.publish(
         transaction_of(
-            [outcome_for(0, 5), outcome_for(1, 9)], {0: Commit(7, "AbC="), 1: Commit(8, "")}, [letter]
+            [outcome_for(0, 5), outcome_for(1, 9)],
+            {0: OffsetCommit(7, "AbC="), 1: OffsetCommit(8, "")},
+            [letter],
         )
     )
 
@@ -46,7 +48,7 @@ def test_an_outcome_keeps_the_partition_and_the_key_of_its_command_and_carries_i
     member.publish(
         transaction_of(
             [outcome_for(1, 3, key=None), outcome_for(1, 4, command_id="ü", traceparent="00-1-2-01")],
-            {1: Commit(5, "")},
+            {1: OffsetCommit(5, "")},
         )
     )
 
@@ -72,7 +74,7 @@ def test_cloudevents_headers_are_there_only_by_the_setting(cluster: Cluster, joi
 def test_offsets_alone_can_be_committed(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
 
-    result = member.publish(transaction_of([], {0: Commit(4, "Zg==")}))
+    result = member.publish(transaction_of([], {0: OffsetCommit(4, "Zg==")}))
 
     assert isinstance(result, Published)
     assert cluster.committed(0) == (4, "Zg==")
@@ -122,7 +124,9 @@ def test_results_of_an_aborted_transaction_can_be_sent_again_for_what_is_still_o
     join(cluster, "b", owns=None)
     until(lambda: len(first.consumer.partitions) == 1, "the rebalance")
     (kept,) = first.consumer.partitions
-    both = transaction_of([outcome_for(0, 1), outcome_for(1, 1)], {0: Commit(2, ""), 1: Commit(2, "")})
+    both = transaction_of(
+        [outcome_for(0, 1), outcome_for(1, 1)], {0: OffsetCommit(2, ""), 1: OffsetCommit(2, "")}
+    )
 
     aborted = first.publish(both)
     again = first.publish_for(kept, 1)
@@ -139,8 +143,12 @@ def test_metadata_that_the_broker_refuses_aborts_and_the_next_transaction_passes
     member = join(cluster)
     outcomes = [outcome_for(0, 1), outcome_for(1, 1)]
 
-    refused = member.publish(transaction_of(outcomes, {0: Commit(2, "x"), 1: Commit(2, "x" * 5000)}))
-    passed = member.publish(transaction_of(outcomes, {0: Commit(2, "x"), 1: Commit(2, "x" * 4096)}))
+    refused = member.publish(
+        transaction_of(outcomes, {0: OffsetCommit(2, "x"), 1: OffsetCommit(2, "x" * 5000)})
+    )
+    passed = member.publish(
+        transaction_of(outcomes, {0: OffsetCommit(2, "x"), 1: OffsetCommit(2, "x" * 4096)})
+    )
 
     assert refused == MetadataRefused(1, 5000)
     assert isinstance(passed, Published)
@@ -151,8 +159,8 @@ def test_a_record_that_is_too_large_is_named_and_the_others_can_go(cluster: Clus
     member = join(cluster, record_bytes=20_000)
     large = outcome_for(0, 2, metadata={"x": "y" * 30_000})
 
-    named = member.publish(transaction_of([outcome_for(0, 1), large], {0: Commit(3, "")}))
-    others = member.publish(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+    named = member.publish(transaction_of([outcome_for(0, 1), large], {0: OffsetCommit(3, "")}))
+    others = member.publish(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
 
     assert named == RecordTooLarge("commands-0-2", is_dead_letter=False)
     assert isinstance(others, Published)
@@ -165,7 +173,7 @@ def test_a_dead_letter_that_is_too_large_is_cut_down_and_goes(cluster: Cluster, 
         record(0, 1, b"z" * 30_000, key=b"room"), "commands", "commands-0-1", "too_large", "too large"
     )
 
-    result = member.publish(transaction_of([], {0: Commit(2, "")}, [huge]))
+    result = member.publish(transaction_of([], {0: OffsetCommit(2, "")}, [huge]))
 
     assert isinstance(result, Published)
     (letter,) = cluster.dead_letters()
@@ -188,7 +196,7 @@ def test_a_second_process_of_the_same_name_fences_the_first(cluster: Cluster, jo
 def test_only_one_transaction_at_a_time(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
 
-    first = member.publishing(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+    first = member.publishing(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
     with pytest.raises(RuntimeError, match="already"):
         member.publish_for(0, 2)
 
@@ -204,9 +212,11 @@ def test_a_record_that_only_the_broker_refuses_is_named_too(kafka: Running, join
     large = outcome_for(0, 2, metadata={"x": "y" * 30_000})
 
     named = member.publish(
-        transaction_of([outcome_for(0, 1), large, outcome_for(1, 1)], {0: Commit(3, ""), 1: Commit(2, "")})
+        transaction_of(
+            [outcome_for(0, 1), large, outcome_for(1, 1)], {0: OffsetCommit(3, ""), 1: OffsetCommit(2, "")}
+        )
     )
-    others = member.publish(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+    others = member.publish(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
 
     assert named == RecordTooLarge("commands-0-2", is_dead_letter=False)
     assert isinstance(others, Published)
@@ -231,7 +241,7 @@ def test_a_zombie_with_the_identity_of_an_older_generation_publishes_nothing(
     zombie.publisher = real_cluster.publisher(zombie, _Frozen(claim, stale))
     zombie.publisher.start()
 
-    result = zombie.publish(transaction_of([outcome_for(0, 1)], {0: Commit(2, "")}))
+    result = zombie.publish(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
 
     assert isinstance(result, Aborted)
     assert result.generation

@@ -20,7 +20,7 @@ from tests.contract.broker.rig import (
     until,
 )
 from worker.broker.publisher import Publisher
-from worker.domain.effects import Commit
+from worker.domain.effects import OffsetCommit
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def publish_each(member: Member, partition: int, offsets: range) -> None:
 
 def test_the_committed_position_and_its_bitmap_come_back(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
-    member.publish(transaction_of([outcome_for(0, 3)], {0: Commit(5, "Zm9v")}))
+    member.publish(transaction_of([outcome_for(0, 3)], {0: OffsetCommit(5, "Zm9v")}))
 
     restored = member.restorer.restore(0)
 
@@ -278,7 +278,7 @@ def _abandon_in_transaction(cluster: RealCluster, member: Member) -> threading.E
 
     publisher._fill = fill_and_hang
     assert isinstance(publisher, Publisher)
-    member.publishing(transaction_of([outcome_for(0, 9)], {0: Commit(99, "")}))
+    member.publishing(transaction_of([outcome_for(0, 9)], {0: OffsetCommit(99, "")}))
     assert filled.wait(20)
     assert cluster.high_watermark("outcomes", 0) > 2
     return hold

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaAdminClient, errors
 
-from worker.broker import internals
+from worker.broker import kafka_patches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def closed_port() -> int:
 
 def open_admin(port: int, **arguments: Any) -> KafkaAdminClient:
     servers = f"127.0.0.1:{port}"
-    return internals.opened(
+    return kafka_patches.opened(
         KafkaAdminClient, {"bootstrap_servers": servers, "bootstrap_timeout_ms": SILENT * 1000, **arguments}
     )
 
@@ -48,7 +48,7 @@ def test_a_broker_that_says_nothing_to_tls_is_given_up(
     """
     kafka-python would wait for it in silence, for ever: at the start, and at each reconnection.
     """
-    monkeypatch.setattr(internals, "HANDSHAKE_SECONDS", SILENT)
+    monkeypatch.setattr(kafka_patches, "HANDSHAKE_SECONDS", SILENT)
     began = time.monotonic()
 
     with pytest.raises(errors.KafkaTimeoutError, match="Handshake failed"):

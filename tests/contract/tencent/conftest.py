@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.fakes.tencent import Reply, Seen
-    from worker.domain.effects import Notice
+    from worker.domain.effects import LogEvent
 
 SHORT = HttpOptions(timeout=0.25)
 """For the tests in which the other end never answers."""
@@ -41,7 +41,7 @@ class Rig:
     client: Client
     naps: Naps
     seen: list[Seen]
-    notices: list[Notice] = field(default_factory=list)
+    notices: list[LogEvent] = field(default_factory=list)
     server: ScriptedServer | None = None
 
 
@@ -60,7 +60,7 @@ async def over_sockets(stack: AsyncExitStack, *replies: Reply, options: HttpOpti
     """
     server = await stack.enter_async_context(ScriptedServer(in_turn(*replies)))
     address = closed_port() if replies == (NO_CONNECTION,) else server.base_url
-    naps, notices = Naps(), list["Notice"]()
+    naps, notices = Naps(), list["LogEvent"]()
     client = Client([an_app(address)], options or HttpOptions(), notices.append, sleep=naps)
     stack.push_async_callback(client.aclose)
     return Rig(client, naps, server.seen, notices, server)
@@ -71,7 +71,7 @@ async def over_nothing(_: AsyncExitStack, *replies: Reply, options: HttpOptions 
     A client on a FakeWire.
     """
     options = options or HttpOptions()
-    naps, notices = Naps(), list["Notice"]()
+    naps, notices = Naps(), list["LogEvent"]()
     wire = FakeWire(in_turn(*replies), options)
     return Rig(Client([an_app()], options, notices.append, wire=wire, sleep=naps), naps, wire.seen, notices)
 

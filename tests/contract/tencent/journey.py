@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from worker.domain.effects import Send
+from worker.domain.effects import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.domain.effects import Try
+    from worker.domain.effects import AttemptResult
 
 ENDPOINT: Final = "group_open_http_svc/ban_group_member"
-FIRST: Final = Send(
+FIRST: Final = Attempt(
     call_id="c1", number=1, app="main", endpoint=ENDPOINT, body=b'{"GroupId":"g","n":1}', members=1
 )
 PROBE: Final = msgspec.structs.replace(FIRST, probe=True)
@@ -36,10 +36,10 @@ class Journey:
     """
 
     retries: int = 0
-    send: Send = FIRST
+    send: Attempt = FIRST
     may: Callable[[], bool] = lambda: True
     permits: asyncio.Event = field(default_factory=asyncio.Event)
-    tries: list[Try] = field(default_factory=list)
+    tries: list[AttemptResult] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Journey:
     def may_send(self) -> bool:
         return self.may()
 
-    def tried(self, try_: Try) -> None:
+    def tried(self, try_: AttemptResult) -> None:
         self.tries.append(try_)
         self.told.append("tried")
 
@@ -56,7 +56,7 @@ class Journey:
         self.told.append("may_retry")
         return len(self.tries) <= self.retries
 
-    async def permit(self) -> Send:
+    async def permit(self) -> Attempt:
         self.told.append("permit")
         await self.permits.wait()
         number = len(self.tries) + 1

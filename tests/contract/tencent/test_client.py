@@ -16,7 +16,7 @@ from worker.tencent.options import HttpOptions
 
 if TYPE_CHECKING:
     from tests.contract.tencent.conftest import Build
-    from worker.domain.effects import Try
+    from worker.domain.effects import AttemptResult
 
 pytestmark = pytest.mark.anyio
 
@@ -282,7 +282,7 @@ async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
     await rig.client.call(FIRST, Journey())
     usersig = rig.seen[0].query["usersig"]
 
-    tries: list[Try] = []
+    tries: list[AttemptResult] = []
     for info in (
         f"bad usersig={usersig}&random=1",
         f"{usersig} is not valid",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
     from tests.contract.tencent.conftest import Build
-    from worker.domain.effects import Send
+    from worker.domain.effects import Attempt
 
 pytestmark = pytest.mark.anyio
 
@@ -215,7 +215,7 @@ async def _silent(stack: AsyncExitStack) -> str:
     return f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-def _at(endpoint: str) -> Send:
+def _at(endpoint: str) -> Attempt:
     return msgspec.structs.replace(FIRST, endpoint=endpoint)
 
 

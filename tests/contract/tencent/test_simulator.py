@@ -14,10 +14,10 @@ from tests.contract.tencent.journey import Journey, Naps, until
 from tests.fakes.tencent import SECRET_KEY, an_app
 from worker.domain.contract.actions import ACTIONS, MemberInfo
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Send
+from worker.domain.effects import Attempt
 from worker.tencent.client import Client
 from worker.tencent.options import HttpOptions
-from worker.testing.simulator import App, Simulator, SimulatorConfig
+from worker.testing.simulator import SimulatedApp, Simulator, SimulatorConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ BAN = ACTIONS["group.ban_group_member"]
 
 @pytest.fixture
 async def tencent() -> AsyncIterator[Simulator]:
-    async with Simulator(SimulatorConfig(apps=(App(1400000001, (SECRET_KEY,)),))) as simulator:
+    async with Simulator(SimulatorConfig(apps=(SimulatedApp(1400000001, (SECRET_KEY,)),))) as simulator:
         yield simulator
 
 
@@ -45,14 +45,14 @@ async def client(tencent: Simulator) -> AsyncIterator[Client]:
 
 def a_call(
     action: str = "group.ban_group_member", *, target: str = "g1", users: tuple[str, ...] = ("u1",)
-) -> Send:
+) -> Attempt:
     """
     One call as the product makes it.
     """
     row = ACTIONS[action]
     given = {name: value for name, value in PARAMETERS.items() if name in row.takes}
     body = row.body(target, users, **given)  # type: ignore[arg-type]
-    return Send(call_id="c1", number=1, app="main", endpoint=row.endpoint, body=body, members=len(users))
+    return Attempt(call_id="c1", number=1, app="main", endpoint=row.endpoint, body=body, members=len(users))
 
 
 @pytest.mark.parametrize("action", ACTIONS)

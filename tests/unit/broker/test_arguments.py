@@ -6,7 +6,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from worker.broker.arguments import (
+from worker.broker.client_config import (
     admin_arguments,
     consumer_arguments,
     producer_arguments,

@@ -8,7 +8,7 @@ import pytest
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from worker.broker import internals
+from worker.broker import kafka_patches
 
 GOOD = "traceparent"
 
@@ -35,7 +35,7 @@ def written(*names: bytes) -> bytes:
 
 
 def read(batch: bytes) -> list[tuple[bytes, list[tuple[str, Any]]]]:
-    internals.patch()
+    kafka_patches.patch()
     records = MemoryRecords(batch).next_batch()
     return [(record.value, record.headers) for record in records]
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import errors
 
+from worker.broker.error_mapping import TooLargeError, verdict
 from worker.broker.records import Sending
-from worker.broker.verdicts import TooLargeError, verdict
-from worker.domain.effects import Commit, Transaction
-from worker.domain.publishing import Aborted, Fenced, MetadataRefused, RecordTooLarge
+from worker.domain.effects import OffsetCommit, Transaction
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, RecordTooLarge
 
 if TYPE_CHECKING:
-    from worker.domain.publishing import PublishResult
+    from worker.domain.publish_results import PublishResult
 
 TRANSACTION = Transaction(
-    outcomes=[], dead_letters=[], commits={0: Commit(1, "xx"), 1: Commit(1, "xxx"), 2: Commit(1, "")}
+    outcomes=[],
+    dead_letters=[],
+    commits={0: OffsetCommit(1, "xx"), 1: OffsetCommit(1, "xxx"), 2: OffsetCommit(1, "")},
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from kafka import errors
 
-from worker.broker.internals import OUT, witness_membership
+from worker.broker.kafka_patches import OUT, witness_membership
 
 SENT_AT: Final = 100.0
 HANDLERS: Final = (

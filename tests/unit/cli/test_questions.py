@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.cli.questions import Question, plain, since
+from worker.cli.filters import OutcomeFilter, plain, since
 
 NOW = 1_800_000_000.0
 
@@ -38,7 +38,7 @@ def outcome(**changes: Any) -> bytes:
     ids=str,
 )
 def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) -> None:
-    assert Question(**asked).asks_for_outcome(outcome())
+    assert OutcomeFilter(**asked).asks_for_outcome(outcome())
 
 
 @pytest.mark.parametrize(
@@ -57,20 +57,20 @@ def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) ->
     ids=str,
 )
 def test_a_text_that_stands_somewhere_else_or_is_a_part_of_one_means_nothing(asked: dict[str, str]) -> None:
-    assert not Question(**asked).asks_for_outcome(outcome())
+    assert not OutcomeFilter(**asked).asks_for_outcome(outcome())
 
 
 def test_a_room_is_a_target_as_well() -> None:
-    assert Question(target="room-7").asks_for_outcome(outcome(group_id=None, room_id="room-7"))
+    assert OutcomeFilter(target="room-7").asks_for_outcome(outcome(group_id=None, room_id="room-7"))
 
 
 def test_an_id_with_quotes_is_found_as_it_is_written() -> None:
-    assert Question(command_id='a"b').asks_for_outcome(outcome(command_id='a"b'))
+    assert OutcomeFilter(command_id='a"b').asks_for_outcome(outcome(command_id='a"b'))
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b'"ban-1"', b"\xff", b"[" * 100_000])
 def test_what_is_no_outcome_is_not_meant_and_not_an_error(value: bytes) -> None:
-    asked = Question(command_id="ban-1")
+    asked = OutcomeFilter(command_id="ban-1")
 
     assert not asked.asks_for_outcome(value)
     assert not asked.asks_for_command(value)
@@ -83,32 +83,32 @@ def test_another_programs_record_ends_no_search(changes: dict[str, Any]) -> None
     """
     It would hide every older outcome behind a traceback.
     """
-    assert not Question(user="user-1").asks_for_outcome(outcome(**changes))
+    assert not OutcomeFilter(user="user-1").asks_for_outcome(outcome(**changes))
 
 
 def test_an_outcome_without_its_own_id_is_none() -> None:
-    assert not Question(command_id="ban-1").asks_for_outcome(b'{"command_id":"ban-1"}')
+    assert not OutcomeFilter(command_id="ban-1").asks_for_outcome(b'{"command_id":"ban-1"}')
 
 
 def test_a_command_is_found_in_whatever_way_it_is_written() -> None:
     escaped = b'{ "command_id" :"\\u0062an-1", "user_ids": ["user-1"] , "room_id":"room-7"}'
 
-    assert Question(command_id="ban-1").asks_for_command(escaped)
-    assert Question(user="user-1", target="room-7").asks_for_command(escaped)
-    assert not Question(user="user-2").asks_for_command(escaped)
+    assert OutcomeFilter(command_id="ban-1").asks_for_command(escaped)
+    assert OutcomeFilter(user="user-1", target="room-7").asks_for_command(escaped)
+    assert not OutcomeFilter(user="user-2").asks_for_command(escaped)
 
 
 def test_users_that_are_no_list_are_nobody() -> None:
-    assert not Question(user="user-1").asks_for_command(b'{"command_id":"a","user_ids":7}')
+    assert not OutcomeFilter(user="user-1").asks_for_command(b'{"command_id":"a","user_ids":7}')
 
 
 @pytest.mark.parametrize("trait", ["request_id", "outcome_id"])
 def test_a_command_that_waits_has_no_request_yet(trait: str) -> None:
-    assert not Question(**{trait: "x"}).asks_for_command(b'{"command_id":"x","request_ids":["x"]}')
+    assert not OutcomeFilter(**{trait: "x"}).asks_for_command(b'{"command_id":"x","request_ids":["x"]}')
 
 
 def test_a_question_says_what_was_asked() -> None:
-    assert str(Question(command_id="a\x1b", user="u")) == "command id a� and user u"
+    assert str(OutcomeFilter(command_id="a\x1b", user="u")) == "command id a� and user u"
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.cli.telling import CALLS_SHOWN, USERS_SHOWN, outcome_told, waiting_told
+from worker.cli.formatting import CALLS_SHOWN, USERS_SHOWN, outcome_told, waiting_told
 from worker.domain.contract.outcomes import (
-    CallTry,
-    Fault,
+    AttemptRecord,
     Outcome,
+    OutcomeError,
     Result,
     ResultStatus,
     Source,
@@ -39,7 +39,7 @@ def outcome(*results: Result, **changes: Any) -> dict[str, Any]:
     return told
 
 
-def call(number: int, **changes: Any) -> CallTry:
+def call(number: int, **changes: Any) -> AttemptRecord:
     whole: dict[str, Any] = {
         "call_id": f"c-{number}",
         "endpoint": "room_engine_http_srv/kick_user_out",
@@ -49,7 +49,7 @@ def call(number: int, **changes: Any) -> CallTry:
         "http_status": 200,
         "error_code": 0,
     }
-    return CallTry(**(whole | changes))
+    return AttemptRecord(**(whole | changes))
 
 
 def applied(user: str, request_id: str | None = None) -> Result:
@@ -107,7 +107,7 @@ def test_another_command_that_explains_a_result_is_named(result: Result, text: s
 
 
 def test_a_rejection_says_field_and_remedy() -> None:
-    fault = Fault("unknown_field", "did you mean 'reason'?", "raeson")
+    fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson")
 
     told = outcome_told(outcome(status=Status.REJECTED, error=fault))
 
@@ -138,7 +138,7 @@ def test_of_many_calls_the_first_are_told_and_the_rest_is_counted() -> None:
 
 def test_no_text_from_outside_can_move_the_cursor() -> None:
     nasty = "\x1b[2J\r\n"
-    fault = Fault(nasty, nasty, nasty)
+    fault = OutcomeError(nasty, nasty, nasty)
     results = (Result(nasty, ResultStatus.FAILED, nasty, 1, nasty),)
 
     told = outcome_told(

@@ -12,20 +12,26 @@ from worker.testing.demo.contract import (
     MEMBERS_PER_CALL,
     REQUEST_ID_ENDPOINTS,
     TARGET_FIELDS,
-    Body,
-    CallTry,
-    Fault,
-    Result,
+    SeenAttempt,
+    SeenError,
+    SeenOutcome,
+    SeenResult,
     outcome_id,
 )
-from worker.testing.demo.evidence import Evidence, Letter, Published, Request, Sent
-from worker.testing.demo.raid import Fate
+from worker.testing.demo.evidence import (
+    Evidence,
+    FoundDeadLetter,
+    LoggedRequest,
+    ProducedCommand,
+    PublishedOutcome,
+)
+from worker.testing.demo.scenario import Fate
 
 if TYPE_CHECKING:
     from worker.testing.demo.contract import (
-        Effect,
+        CommandedEffect,
     )
-    from worker.testing.demo.raid import Planned, Raid
+    from worker.testing.demo.scenario import Planned, Scenario
 
 TOPIC = "commands"
 PARTITIONS = 6
@@ -44,10 +50,10 @@ class StandIn:
         self._numbers = count(1)
         self._offsets = dict.fromkeys(range(PARTITIONS), 0)
         self._done: dict[tuple[str, str], str] = {}
-        self._sent: list[Sent] = []
-        self._outcomes: list[Published] = []
-        self._letters: list[Letter] = []
-        self._requests: list[Request] = []
+        self._sent: list[ProducedCommand] = []
+        self._outcomes: list[PublishedOutcome] = []
+        self._letters: list[FoundDeadLetter] = []
+        self._requests: list[LoggedRequest] = []
 
     @property
     def evidence(self) -> Evidence:
@@ -64,36 +70,40 @@ class StandIn:
         partition = sum(planned.key or b"") % PARTITIONS
         offset = self._offsets[partition]
         self._offsets[partition] = offset + 1
-        sent = Sent(planned, partition, offset)
+        sent = ProducedCommand(planned, partition, offset)
         self._sent.append(sent)
         name = outcome_id(TOPIC, partition, offset)
         body = self._body(planned, name)
         if body is not None:
-            self._outcomes.append(Published(body, partition, planned.key, at=self._now()))
+            self._outcomes.append(PublishedOutcome(body, partition, planned.key, at=self._now()))
         if body is None or body.status in {"rejected", "failed"}:
             code = body.error.code if body and body.error else "unreadable"
-            self._letters.append(Letter(name, code, planned.key, planned.value))
+            self._letters.append(FoundDeadLetter(name, code, planned.key, planned.value))
 
     def _now(self) -> float:
         return BEGIN + STEP * len(self._requests)
 
-    def _body(self, planned: Planned, name: str) -> Body | None:
+    def _body(self, planned: Planned, name: str) -> SeenOutcome | None:
         if planned.fate is Fate.UNREADABLE:
             return None
         command_id = planned.command_id or ""
         if planned.fate is Fate.REJECTED or planned.effect is None:
-            return Body(name, command_id, "rejected", error=Fault("bad_field", planned.kind, planned.field))
+            return SeenOutcome(
+                name, command_id, "rejected", error=SeenError("bad_field", planned.kind, planned.field)
+            )
         action = planned.effect.action
         target: dict[str, Any] = {TARGET_FIELDS[action]: planned.target}
         if planned.fate is Fate.EXPIRED:
-            late = [Result(user, "expired") for user in planned.users]
-            return Body(name, command_id, "expired", action, results=late, **target)
+            late = [SeenResult(user, "expired") for user in planned.users]
+            return SeenOutcome(name, command_id, "expired", action, results=late, **target)
         done = {
             user: self._done[command_id, user] for user in planned.users if (command_id, user) in self._done
         }
         rest = tuple(user for user in planned.users if user not in done)
         results, calls = self._executed(planned, planned.effect, rest)
-        results |= {user: Result(user, "duplicate", duplicate_of=earlier) for user, earlier in done.items()}
+        results |= {
+            user: SeenResult(user, "duplicate", duplicate_of=earlier) for user, earlier in done.items()
+        }
         for user in rest:
             if results[user].status == "applied":
                 self._done[command_id, user] = name
@@ -101,7 +111,7 @@ class StandIn:
         status = "partially_succeeded" if "failed" in statuses else "succeeded"
         if len(statuses) == 1:
             status = {"applied": "succeeded"}.get(*statuses, *statuses)
-        return Body(
+        return SeenOutcome(
             name,
             command_id,
             status,
@@ -110,36 +120,36 @@ class StandIn:
             calls=calls,
             request_ids=[one.request_id for one in calls if one.request_id],
             duplicate_of=next(iter(done.values())) if status == "duplicate" else None,
-            error=Fault("10019", "no such account") if status == "failed" else None,
+            error=SeenError("10019", "no such account") if status == "failed" else None,
             **target,
         )
 
     def _executed(
-        self, planned: Planned, effect: Effect, members: tuple[str, ...]
-    ) -> tuple[dict[str, Result], list[CallTry]]:
+        self, planned: Planned, effect: CommandedEffect, members: tuple[str, ...]
+    ) -> tuple[dict[str, SeenResult], list[SeenAttempt]]:
         bad = [user for user in members if user in self._bad_users]
         good = [user for user in members if user not in self._bad_users]
         calls: list[tuple[str, ...]] = [(user,) for user in bad]
         calls += [tuple(good[at : at + MEMBERS_PER_CALL]) for at in range(0, len(good), MEMBERS_PER_CALL)]
-        results: dict[str, Result] = {}
+        results: dict[str, SeenResult] = {}
         tries = []
         for users in calls:
             request = self._request(planned, effect, users)
             tries.append(_try_of(request))
             for user in users:
                 if request.code == 0:
-                    results[user] = Result(user, "applied", request.request_id)
+                    results[user] = SeenResult(user, "applied", request.request_id)
                 else:
-                    results[user] = Result(user, "failed", request.request_id, request.code)
+                    results[user] = SeenResult(user, "failed", request.request_id, request.code)
         return results, tries
 
-    def _request(self, planned: Planned, effect: Effect, users: tuple[str, ...]) -> Request:
+    def _request(self, planned: Planned, effect: CommandedEffect, users: tuple[str, ...]) -> LoggedRequest:
         at = self._now()
         number = next(self._numbers)
         endpoint = ENDPOINTS[effect.action]
         room = endpoint in REQUEST_ID_ENDPOINTS
         bad = users[0] in self._bad_users
-        request = Request(
+        request = LoggedRequest(
             at,
             endpoint,
             planned.target,
@@ -153,7 +163,7 @@ class StandIn:
         return request
 
 
-def as_sent(effect: Effect, at: float) -> Effect:
+def as_sent(effect: CommandedEffect, at: float) -> CommandedEffect:
     """
     What a request says that is read at ``at``: a ban's end has become a duration.
     """
@@ -162,7 +172,7 @@ def as_sent(effect: Effect, at: float) -> Effect:
     return dataclasses.replace(effect, until=None, duration=round(effect.until - at))
 
 
-def honest_run(raid: Raid) -> Evidence:
+def honest_run(raid: Scenario) -> Evidence:
     """
     The evidence of a run in which everything went as it must.
     """
@@ -172,9 +182,9 @@ def honest_run(raid: Raid) -> Evidence:
     return worker.evidence
 
 
-def _try_of(request: Request) -> CallTry:
+def _try_of(request: LoggedRequest) -> SeenAttempt:
     name = f"call-{request.read_at:.3f}"
-    return CallTry(
+    return SeenAttempt(
         name,
         request.endpoint,
         f"{request.read_at:.3f}",

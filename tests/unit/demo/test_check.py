@@ -12,22 +12,22 @@ import pytest
 
 from tests.unit.demo.stand_in import StandIn, honest_run
 from worker.testing.demo.check import check
-from worker.testing.demo.contract import BAN, KICK, UNBAN, Effect, outcome_id, status_of
-from worker.testing.demo.contract import Fault as ErrorOfOutcome
-from worker.testing.demo.evidence import Fault, Letter
-from worker.testing.demo.raid import DURATIONS, Fate, Planned, plan
+from worker.testing.demo.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
+from worker.testing.demo.contract import SeenError as ErrorOfOutcome
+from worker.testing.demo.evidence import FoundDeadLetter, Violation
+from worker.testing.demo.scenario import DURATIONS, Fate, Planned, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.testing.demo.evidence import Evidence, Published, Request
+    from worker.testing.demo.evidence import Evidence, LoggedRequest, PublishedOutcome
 
 LOAD = plan(600, seed=5)
 HONEST = honest_run(LOAD)
 LAST_ID = [one.request_id for one in HONEST.requests if one.request_id][-1]
 
 
-def found(evidence: Evidence) -> set[Fault]:
+def found(evidence: Evidence) -> set[Violation]:
     return {fault for fault, count in check(evidence).counts.items() if count}
 
 
@@ -39,8 +39,8 @@ def told(evidence: Evidence) -> str:
 
 
 def with_outcome(
-    change: Callable[[Published], Published],
-    choose: Callable[[Published], bool],
+    change: Callable[[PublishedOutcome], PublishedOutcome],
+    choose: Callable[[PublishedOutcome], bool],
     run: Evidence = HONEST,
 ) -> Evidence:
     """
@@ -51,29 +51,29 @@ def with_outcome(
     return replace(run, outcomes=outcomes)
 
 
-def body_with(**fields: object) -> Callable[[Published], Published]:
+def body_with(**fields: object) -> Callable[[PublishedOutcome], PublishedOutcome]:
     return lambda one: replace(one, body=msgspec.structs.replace(one.body, **fields))
 
 
-def result_with(**fields: object) -> Callable[[Published], Published]:
-    def change(one: Published) -> Published:
+def result_with(**fields: object) -> Callable[[PublishedOutcome], PublishedOutcome]:
+    def change(one: PublishedOutcome) -> PublishedOutcome:
         first = msgspec.structs.replace(one.body.results[0], **fields)
         return body_with(results=[first, *one.body.results[1:]])(one)
 
     return change
 
 
-def is_applied_kick(one: Published) -> bool:
+def is_applied_kick(one: PublishedOutcome) -> bool:
     return one.body.action == KICK and one.body.status == "succeeded"
 
 
-def letter_of_a_good_command() -> Letter:
+def letter_of_a_good_command() -> FoundDeadLetter:
     """
     Whole and unaltered: there must only be none.
     """
     name = next(one.body.outcome_id for one in HONEST.outcomes if is_applied_kick(one))
     sent = next(one for one in HONEST.sent if outcome_id(HONEST.topic, one.partition, one.offset) == name)
-    return Letter(name, "x", sent.planned.key, sent.planned.value)
+    return FoundDeadLetter(name, "x", sent.planned.key, sent.planned.value)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -89,17 +89,17 @@ def test_a_run_in_which_everything_went_as_it_must_is_clean(seed: int) -> None:
 def test_an_outcome_that_is_missing_is_a_lost_command() -> None:
     evidence = replace(HONEST, outcomes=HONEST.outcomes[:300] + HONEST.outcomes[301:])
 
-    assert Fault.LOST in found(evidence)
+    assert Violation.LOST in found(evidence)
 
 
 def test_a_second_outcome_of_one_record_is_found() -> None:
-    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, HONEST.outcomes[17]))) == {Fault.DOUBLED}
+    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, HONEST.outcomes[17]))) == {Violation.DOUBLED}
 
 
 def test_an_outcome_of_no_command_is_found() -> None:
     stray = body_with(outcome_id="commands-0-999999")(HONEST.outcomes[0])
 
-    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, stray))) == {Fault.STRAY}
+    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, stray))) == {Violation.STRAY}
 
 
 @pytest.mark.parametrize(
@@ -112,32 +112,32 @@ def test_an_outcome_of_no_command_is_found() -> None:
     ids=["partition", "key", "command_id"],
 )
 def test_an_outcome_in_the_wrong_place_or_with_the_wrong_name_is_found(
-    change: Callable[[Published], Published],
+    change: Callable[[PublishedOutcome], PublishedOutcome],
 ) -> None:
-    assert Fault.STRAY in found(with_outcome(change, is_applied_kick))
+    assert Violation.STRAY in found(with_outcome(change, is_applied_kick))
 
 
 def test_a_bad_record_that_is_accepted_is_found() -> None:
     evidence = with_outcome(body_with(status="succeeded"), lambda one: one.body.status == "rejected")
 
-    assert Fault.WRONG_STATUS in found(evidence)
+    assert Violation.WRONG_STATUS in found(evidence)
 
 
 def test_a_rejection_that_names_another_field_is_found() -> None:
     change = body_with(error=ErrorOfOutcome("x", "x", "elsewhere"))
     evidence = with_outcome(change, lambda one: one.body.status == "rejected")
 
-    assert Fault.WRONG_STATUS in found(evidence)
+    assert Violation.WRONG_STATUS in found(evidence)
 
 
 def test_a_good_command_that_is_rejected_is_found() -> None:
-    assert Fault.WRONG_STATUS in found(with_outcome(body_with(status="rejected"), is_applied_kick))
+    assert Violation.WRONG_STATUS in found(with_outcome(body_with(status="rejected"), is_applied_kick))
 
 
 def test_a_user_that_exists_and_is_said_to_have_failed_is_found() -> None:
     evidence = with_outcome(result_with(status="failed", error_code=10002), is_applied_kick)
 
-    assert Fault.WRONG_STATUS in found(evidence)
+    assert Violation.WRONG_STATUS in found(evidence)
     assert "exists, and is failed with 10002" in told(evidence)
 
 
@@ -146,7 +146,7 @@ def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None
         result_with(status="applied", error_code=None), lambda one: one.body.status == "failed"
     )
 
-    assert Fault.WRONG_STATUS in found(evidence)
+    assert Violation.WRONG_STATUS in found(evidence)
     assert "does not exist, and is said to be applied" in told(evidence)
 
 
@@ -162,7 +162,7 @@ def test_a_late_command_that_is_carried_out_is_found() -> None:
         lambda one: body_with(status="succeeded")(change(one)), lambda one: one.body.status == "expired"
     )
 
-    assert Fault.WRONG_STATUS in found(evidence)
+    assert Violation.WRONG_STATUS in found(evidence)
 
 
 def test_a_late_command_of_which_one_user_was_superseded_is_partially_succeeded() -> None:
@@ -200,16 +200,16 @@ def test_the_status_that_results_make(results: list[str], status: str) -> None:
 
 
 def test_results_that_leave_a_user_out_are_found() -> None:
-    assert Fault.WRONG_STATUS in found(with_outcome(body_with(results=[]), is_applied_kick))
+    assert Violation.WRONG_STATUS in found(with_outcome(body_with(results=[]), is_applied_kick))
 
 
 def test_results_that_name_the_right_users_in_the_wrong_order_are_found() -> None:
-    def turn(one: Published) -> Published:
+    def turn(one: PublishedOutcome) -> PublishedOutcome:
         return body_with(results=one.body.results[::-1])(one)
 
     evidence = with_outcome(turn, lambda one: len(one.body.results) > 1)
 
-    assert found(evidence) == {Fault.WRONG_STATUS}
+    assert found(evidence) == {Violation.WRONG_STATUS}
     assert "each once and in order" in told(evidence)
 
 
@@ -218,7 +218,7 @@ def test_a_duplicate_of_an_outcome_that_does_not_exist_is_found() -> None:
         result_with(duplicate_of="commands-0-777777"), lambda one: one.body.status == "duplicate"
     )
 
-    assert Fault.WRONG_STATUS in found(evidence)
+    assert Violation.WRONG_STATUS in found(evidence)
 
 
 def test_a_duplicate_of_an_outcome_that_is_about_others_is_found() -> None:
@@ -235,7 +235,7 @@ def test_a_repeated_id_that_is_executed_is_found(status: str) -> None:
     change = result_with(status=status, duplicate_of=None)
     evidence = with_outcome(change, lambda one: one.body.status == "duplicate")
 
-    assert Fault.EXECUTED_AGAIN in found(evidence)
+    assert Violation.EXECUTED_AGAIN in found(evidence)
     assert f"is {status}" in told(evidence)
     assert " repeats commands-" in told(evidence)
 
@@ -243,14 +243,14 @@ def test_a_repeated_id_that_is_executed_is_found(status: str) -> None:
 def test_an_effect_that_happened_twice_is_found() -> None:
     again = _shifted(_applied_requests()[0], 1000)
 
-    assert found(replace(HONEST, requests=(*HONEST.requests, again))) == {Fault.EXECUTED_AGAIN}
+    assert found(replace(HONEST, requests=(*HONEST.requests, again))) == {Violation.EXECUTED_AGAIN}
 
 
 def test_an_effect_that_never_happened_is_found() -> None:
     chosen = _applied_requests()[3]
     requests = tuple(replace(one, applied={}) if one is chosen else one for one in HONEST.requests)
 
-    assert Fault.NOT_EXECUTED in found(replace(HONEST, requests=requests))
+    assert Violation.NOT_EXECUTED in found(replace(HONEST, requests=requests))
 
 
 def test_an_effect_that_nobody_commanded_is_found() -> None:
@@ -259,7 +259,10 @@ def test_an_effect_that_nobody_commanded_is_found() -> None:
         chosen, users=("a stranger",), applied={"a stranger": (chosen.read_at, 9)}, request_id="Id-x"
     )
 
-    assert found(replace(HONEST, requests=(*HONEST.requests, stranger))) == {Fault.UNASKED, Fault.WRONG_STATE}
+    assert found(replace(HONEST, requests=(*HONEST.requests, stranger))) == {
+        Violation.UNASKED,
+        Violation.WRONG_STATE,
+    }
 
 
 def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order_and_leaves_the_wrong_state() -> None:
@@ -271,7 +274,7 @@ def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order_and_leav
     evidence = replace(worker.evidence, requests=(_shifted(first, 10), second))
 
     assert found(worker.evidence) == set()
-    assert found(evidence) == {Fault.OUT_OF_ORDER, Fault.WRONG_STATE}
+    assert found(evidence) == {Violation.OUT_OF_ORDER, Violation.WRONG_STATE}
 
 
 def test_a_repeat_of_a_duplicate_asks_for_nothing_even_after_something_else_came() -> None:
@@ -298,7 +301,7 @@ def test_201_requests_in_a_rolling_second_are_found_even_across_full_seconds() -
 
     report = check(replace(HONEST, requests=HONEST.requests + burst))
 
-    assert report.counts[Fault.OVER_QUOTA] == 1
+    assert report.counts[Violation.OVER_QUOTA] == 1
     assert report.highest_second[one.endpoint] == 201
 
 
@@ -308,7 +311,7 @@ def test_a_request_exactly_one_second_after_another_is_in_another_second() -> No
         replace(one, read_at=1000.0 + number / 200, applied={}, code=10002) for number in range(400)
     )
 
-    assert check(replace(HONEST, requests=HONEST.requests + burst)).counts[Fault.OVER_QUOTA] == 0
+    assert check(replace(HONEST, requests=HONEST.requests + burst)).counts[Violation.OVER_QUOTA] == 0
 
 
 @pytest.mark.parametrize(
@@ -317,9 +320,9 @@ def test_a_request_exactly_one_second_after_another_is_in_another_second() -> No
     ids=["invented", "missing", "of another call"],
 )
 def test_a_request_id_that_the_api_did_not_give_for_this_user_is_found(
-    change: Callable[[Published], Published],
+    change: Callable[[PublishedOutcome], PublishedOutcome],
 ) -> None:
-    assert Fault.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
+    assert Violation.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
 
 
 @pytest.mark.parametrize(
@@ -334,40 +337,40 @@ def test_a_request_id_that_the_api_did_not_give_for_this_user_is_found(
     ids=str,
 )
 def test_a_call_that_is_told_otherwise_than_it_was_is_found(fields: dict[str, object]) -> None:
-    def change(one: Published) -> Published:
+    def change(one: PublishedOutcome) -> PublishedOutcome:
         return body_with(calls=[msgspec.structs.replace(one.body.calls[0], **fields), *one.body.calls[1:]])(
             one
         )
 
-    assert Fault.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
+    assert Violation.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
 
 
 def test_request_ids_that_are_not_those_of_the_calls_are_found() -> None:
-    assert Fault.UNKNOWN_ANSWER in found(with_outcome(body_with(request_ids=[]), is_applied_kick))
+    assert Violation.UNKNOWN_ANSWER in found(with_outcome(body_with(request_ids=[]), is_applied_kick))
 
 
 def test_a_code_that_the_api_never_said_is_found() -> None:
     evidence = with_outcome(result_with(error_code=20003), lambda one: one.body.status == "failed")
 
-    assert Fault.UNKNOWN_ANSWER in found(evidence)
+    assert Violation.UNKNOWN_ANSWER in found(evidence)
 
 
 def test_a_dead_letter_that_is_missing_is_found() -> None:
-    assert found(replace(HONEST, letters=HONEST.letters[1:])) == {Fault.LETTER_MISSING}
+    assert found(replace(HONEST, letters=HONEST.letters[1:])) == {Violation.LETTER_MISSING}
 
 
 @pytest.mark.parametrize(
     "letter", [HONEST.letters[0], letter_of_a_good_command()], ids=["twice", "of a good command"]
 )
-def test_a_dead_letter_too_many_is_found(letter: Letter) -> None:
-    assert Fault.LETTER_EXTRA in found(replace(HONEST, letters=(*HONEST.letters, letter)))
+def test_a_dead_letter_too_many_is_found(letter: FoundDeadLetter) -> None:
+    assert Violation.LETTER_EXTRA in found(replace(HONEST, letters=(*HONEST.letters, letter)))
 
 
 @pytest.mark.parametrize("fields", [{"value": b"changed"}, {"key": b"changed"}, {"error_code": ""}], ids=str)
 def test_a_dead_letter_that_was_altered_is_found(fields: dict[str, bytes]) -> None:
     altered = replace(HONEST.letters[0], **fields)  # type: ignore[arg-type]  # each of its own type
 
-    assert found(replace(HONEST, letters=(altered, *HONEST.letters[1:]))) == {Fault.LETTER_EXTRA}
+    assert found(replace(HONEST, letters=(altered, *HONEST.letters[1:]))) == {Violation.LETTER_EXTRA}
 
 
 def test_a_dead_letter_may_leave_out_a_value_that_did_not_fit() -> None:
@@ -379,8 +382,8 @@ def test_a_dead_letter_may_leave_out_a_value_that_did_not_fit() -> None:
 def test_all_findings_are_counted_and_the_first_few_are_told() -> None:
     report = check(replace(HONEST, outcomes=()))
 
-    assert report.counts[Fault.LOST] > 500
-    assert 0 < len([finding for finding in report.examples if finding.fault is Fault.LOST]) < 10
+    assert report.counts[Violation.LOST] > 500
+    assert 0 < len([finding for finding in report.examples if finding.fault is Violation.LOST]) < 10
 
 
 def test_results_of_the_stand_in_are_of_every_kind() -> None:
@@ -394,7 +397,7 @@ def test_results_of_the_stand_in_are_of_every_kind() -> None:
     assert fates == set(Fate)
 
 
-def _applied_requests() -> list[Request]:
+def _applied_requests() -> list[LoggedRequest]:
     return [
         one
         for one in HONEST.requests
@@ -402,7 +405,7 @@ def _applied_requests() -> list[Request]:
     ]
 
 
-def _shifted(request: Request, seconds: float) -> Request:
+def _shifted(request: LoggedRequest, seconds: float) -> LoggedRequest:
     applied = {user: (at + seconds, number) for user, (at, number) in request.applied.items()}
     return replace(request, read_at=request.read_at + seconds, applied=applied)
 
@@ -415,9 +418,11 @@ def _ban(command_id: str) -> Planned:
         command_id,
         "live-001",
         ("someone",),
-        Effect(BAN, 60, reason="spam"),
+        CommandedEffect(BAN, 60, reason="spam"),
     )
 
 
 def _unban(command_id: str) -> Planned:
-    return Planned(b"live-001", b"{}", Fate.CARRIED_OUT, command_id, "live-001", ("someone",), Effect(UNBAN))
+    return Planned(
+        b"live-001", b"{}", Fate.CARRIED_OUT, command_id, "live-001", ("someone",), CommandedEffect(UNBAN)
+    )

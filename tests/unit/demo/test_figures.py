@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.unit.demo.stand_in import honest_run
 from worker.testing.demo.check import check
 from worker.testing.demo.figures import figures, percentile
-from worker.testing.demo.raid import plan
+from worker.testing.demo.scenario import plan
 from worker.testing.demo.summary import as_json, choose_example, show
 
 EVIDENCE = honest_run(plan(2000, seed=5))

@@ -9,7 +9,7 @@ import pytest
 
 from worker.testing.demo.contract import ENDPOINTS, TARGET_FIELDS
 from worker.testing.demo.malformed import MEGABYTE, REPLACED, WITHOUT_ID
-from worker.testing.demo.raid import REPEAT_WITHIN, ROOMS, Fate, plan
+from worker.testing.demo.scenario import REPEAT_WITHIN, ROOMS, Fate, plan
 
 RAID = plan(10_000, seed=1)
 GOOD = [record for record in RAID.records if record.effect is not None]

@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.testing.demo.contract import BAN, ENDPOINTS, UPDATE, Effect, MemberInfo
+from worker.testing.demo.contract import BAN, ENDPOINTS, UPDATE, CommandedEffect, SeenMemberInfo
 from worker.testing.demo.simulator_log import read_log, requests_of
-from worker.testing.simulator.journal import AppliedLine, Line
+from worker.testing.simulator.request_log import AppliedLine, RequestLine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def line(seq: int, **fields: Any) -> Line:
+def line(seq: int, **fields: Any) -> RequestLine:
     given: dict[str, Any] = {
         "seq": seq, "at": 10.0 + seq, "wall": 1000.0 + seq, "sdkappid": 1, "endpoint": ENDPOINTS[BAN], "target": "room",
         "users": ("a", "b"), "parameters": {"Duration": 60, "Description": "spam"}, "http_status": 200, "error_code": 0,
         "request_id": None, "applied": ("a", "b"), "applied_at": 10.5 + seq, "applies_later": False,
         "answered_at": 11.0 + seq, "fault": None, "ignored": (),
     }  # fmt: skip
-    return Line(**(given | fields))
+    return RequestLine(**(given | fields))
 
 
-def read(*lines: Line | AppliedLine) -> Any:
+def read(*lines: RequestLine | AppliedLine) -> Any:
     return requests_of([msgspec.json.encode(one) for one in lines])
 
 
 def test_a_request_is_read_with_its_effect_at_the_time_of_the_wall_clock() -> None:
     (request,) = read(line(1))
 
-    assert request.effect == Effect(BAN, 60, reason="spam")
+    assert request.effect == CommandedEffect(BAN, 60, reason="spam")
     assert (request.read_at, request.code, request.users) == (1001.0, 0, ("a", "b"))
     assert request.applied == {"a": (1001.5, 1), "b": (1001.5, 1)}
 
@@ -53,10 +53,12 @@ def test_requests_come_in_the_order_in_which_they_were_read() -> None:
 def test_an_update_is_read_field_by_field() -> None:
     info = {"Member_Account": "a", "NameCard": "guest", "Role": "Member"}
     (request,) = read(
-        line(1, endpoint=ENDPOINTS[UPDATE], users=("a",), parameters={"MemberInfo": info}, request_id="Id")
+        line(
+            1, endpoint=ENDPOINTS[UPDATE], users=("a",), parameters={"SeenMemberInfo": info}, request_id="Id"
+        )
     )
 
-    assert request.effect == Effect(UPDATE, info=MemberInfo("guest", "Member"))
+    assert request.effect == CommandedEffect(UPDATE, info=SeenMemberInfo("guest", "Member"))
     assert request.request_id == "Id"
 
 

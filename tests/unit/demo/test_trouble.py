@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from worker.testing.demo.trouble import BACK_AFTER, KILL_AT, OUTAGE_AT, THROTTLE_AT, Trouble
+from worker.testing.demo.chaos import BACK_AFTER, KILL_AT, OUTAGE_AT, THROTTLE_AT, Chaos
 
 if TYPE_CHECKING:
-    from worker.testing.demo.stage import Stage
+    from worker.testing.demo.environment import DemoEnvironment
 
 
 class Replica:
@@ -45,7 +45,7 @@ def stage() -> FakeStage:
 
 
 def test_each_step_is_taken_once_when_it_is_due(stage: FakeStage) -> None:
-    trouble = Trouble(cast("Stage", stage))
+    trouble = Chaos(cast("DemoEnvironment", stage))
 
     assert len(trouble.look(100.0)) == 1
     assert trouble.look(100.0 + OUTAGE_AT - 0.1) == []
@@ -55,7 +55,7 @@ def test_each_step_is_taken_once_when_it_is_due(stage: FakeStage) -> None:
 
 
 def test_a_replica_is_killed_and_comes_back(stage: FakeStage) -> None:
-    trouble = Trouble(cast("Stage", stage))
+    trouble = Chaos(cast("DemoEnvironment", stage))
 
     trouble.look(0.0)
     trouble.look(KILL_AT)
@@ -66,7 +66,7 @@ def test_a_replica_is_killed_and_comes_back(stage: FakeStage) -> None:
 
 
 def test_it_is_not_over_until_the_one_that_came_back_has_its_partitions(stage: FakeStage) -> None:
-    trouble = Trouble(cast("Stage", stage))
+    trouble = Chaos(cast("DemoEnvironment", stage))
     trouble.look(0.0)
     trouble.look(1000.0)
 
@@ -82,7 +82,7 @@ def test_it_is_not_over_until_the_one_that_came_back_has_its_partitions(stage: F
 
 def test_the_only_replica_is_not_killed() -> None:
     stage = FakeStage(1)
-    trouble = Trouble(cast("Stage", stage))
+    trouble = Chaos(cast("DemoEnvironment", stage))
 
     trouble.look(0.0)
     trouble.look(1000.0)

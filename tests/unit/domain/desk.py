@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.codes import Verdict, judge
 from worker.domain.contract.outcomes import Worker
-from worker.domain.effects import Call, Notice, Pause, Permit, Recall, Restored, Resume, Try
+from worker.domain.effects import (
+    AttemptResult,
+    CancelCall,
+    GrantPermit,
+    LogEvent,
+    PausePartition,
+    Restored,
+    ResumePartition,
+    StartCall,
+)
 from worker.domain.engine import Engine
 from worker.domain.rules import Rules
 
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.deadletters import DeadLetter
     from worker.domain.contract.outcomes import Outcome, Result
-    from worker.domain.effects import Effect, Send, Transaction
+    from worker.domain.effects import Attempt, Effect, Transaction
 
 START: Final = 1000.0
 WALL: Final = 1_900_000_000.0
@@ -60,7 +69,7 @@ class Request:
     One request that the engine lets go.
     """
 
-    send: Send
+    send: Attempt
     at: float
     body: dict[str, Any]
 
@@ -136,7 +145,7 @@ class Desk:
         self.waiting: list[str] = []
         self.sent: list[Request] = []
         self.recalled: list[str] = []
-        self.notices: list[Notice] = []
+        self.notices: list[LogEvent] = []
         self.paused: set[int] = set()
         self.told = Told()
         self._offsets: dict[int, count[int]] = {}
@@ -284,7 +293,7 @@ class Desk:
         The request ends, and what its client makes of that is not decided.
         """
         self.out.remove(request)
-        try_ = Try(request.at, self.now, verdict, **fields)
+        try_ = AttemptResult(request.at, self.now, verdict, **fields)
         self._settle(self.engine.tried(request.call_id, try_, self.now))
 
     def ask(self, call_id: str | None = None) -> None:
@@ -406,22 +415,22 @@ class Desk:
     def _settle(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Call(send) | Permit(send):
-                    assert (send.number == 1) == isinstance(effect, Call)
+                case StartCall(send) | GrantPermit(send):
+                    assert (send.number == 1) == isinstance(effect, StartCall)
                     if send.number > 1:
                         self.asking.remove(send.call_id)
                     request = Request(send, self.now, json.loads(send.body))
                     assert len(request.users) == send.members
                     self.out.append(request)
                     self.sent.append(request)
-                case Recall(call_id):
+                case CancelCall(call_id):
                     self.recalled.append(call_id)
                     (self.waiting if call_id in self.waiting else self.asking).remove(call_id)
-                case Pause(number):
+                case PausePartition(number):
                     self.paused.add(number)
-                case Resume(number):
+                case ResumePartition(number):
                     self.paused.remove(number)
-                case Notice():
+                case LogEvent():
                     self.notices.append(effect)
 
 

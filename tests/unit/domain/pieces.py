@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, rejected
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.contract.outcomes import CallTry, Result
-from worker.domain.effects import Restored, Try
+from worker.domain.contract.outcomes import AttemptRecord, Result
+from worker.domain.effects import AttemptResult, Restored
 from worker.domain.progress.dedupe import fingerprint_of
-from worker.domain.progress.work import Line, Member, Partition, Work
+from worker.domain.progress.open_commands import MemberQueue, MemberTask, OpenCommand, Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,32 +29,34 @@ def partition(**changes: Any) -> Partition:
     return Partition(3, Restored(**{"position": 0, **changes}), RULES, now=RECEIVED_AT)
 
 
-def open_work(fields: dict[str, Any] | bytes = BAN, *, offset: int = 42, of: Partition | None = None) -> Work:
+def open_work(
+    fields: dict[str, Any] | bytes = BAN, *, offset: int = 42, of: Partition | None = None
+) -> OpenCommand:
     """
     The open command of a record with these fields, its members in lines of their own; of bytes, a rejected one.
     """
     value = fields if isinstance(fields, bytes) else encoded(fields)
     record = Record(value, offset=offset)
-    work = Work(record, of or partition(), f"moderation.commands-3-{offset}", RECEIVED_AT, len(value))
+    work = OpenCommand(record, of or partition(), f"moderation.commands-3-{offset}", RECEIVED_AT, len(value))
     if isinstance(fields, bytes):
         work.rejected = rejected(fields)
         return work
     work.command = made = command(fields)
     work.fingerprint = fingerprint_of(made)
     work.what = (made.action.name, made.duration, made.reason)
-    work.members = [Member(work, user, Line((made.app, made.target, user))) for user in made.users]
+    work.members = [MemberTask(work, user, MemberQueue((made.app, made.target, user))) for user in made.users]
     work.left = len(work.members)
     return work
 
 
-def members(*users: str, **changes: Any) -> list[Member]:
+def members(*users: str, **changes: Any) -> list[MemberTask]:
     """
     The members of one command that names these users.
     """
     return open_work({**BAN, "user_ids": list(users), **changes}).members
 
 
-def give(work: Work, *results: ResultStatus, **details: Any) -> Work:
+def give(work: OpenCommand, *results: ResultStatus, **details: Any) -> OpenCommand:
     """
     The members have these results.
     """
@@ -64,7 +66,7 @@ def give(work: Work, *results: ResultStatus, **details: Any) -> Work:
     return work
 
 
-def call_try(number: int = 1, **changes: Any) -> CallTry:
+def call_try(number: int = 1, **changes: Any) -> AttemptRecord:
     """
     A try as the outcome lists it.
     """
@@ -76,17 +78,19 @@ def call_try(number: int = 1, **changes: Any) -> CallTry:
         "members": 1,
         "request_id": f"request-{number}",
     }
-    return CallTry(**{**fields, **changes})
+    return AttemptRecord(**{**fields, **changes})
 
 
 def ended(
     code: int | None, *, sent_at: float = 10.0, ended_at: float = 10.5, status: int | None = 200
-) -> Try:
+) -> AttemptResult:
     """
     A request that ended like this; without a status there was no answer.
     """
     verdict = Verdict.TRANSPORT if status is None else judge(status, code)
-    return Try(sent_at=sent_at, ended_at=ended_at, verdict=verdict, http_status=status, error_code=code)
+    return AttemptResult(
+        sent_at=sent_at, ended_at=ended_at, verdict=verdict, http_status=status, error_code=code
+    )
 
 
 def steps(do: Callable[[], object]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, ONE_OF_EACH, UNBAN, UPDATE, command
-from worker.domain.contract.actions import ACTIONS, ENDPOINTS, Kind, MemberInfo, TargetField
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS, ActionKind, MemberInfo, TargetField
 
 # The sample requests of the five pages.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -124,4 +124,6 @@ def test_a_call_carries_as_many_members_as_the_page_allows(name: str, members: i
 
 
 def test_only_a_kick_is_an_event() -> None:
-    assert [name for name, action in ACTIONS.items() if action.kind is Kind.EVENT] == ["room.kick_user_out"]
+    assert [name for name, action in ACTIONS.items() if action.kind is ActionKind.EVENT] == [
+        "room.kick_user_out"
+    ]

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from worker.domain.calls.ages import FEW, Ages
+from worker.domain.calls.age_heap import FEW, AgeHeap
 
 
 class Waiter:
@@ -23,25 +23,25 @@ class Waiter:
 
 
 def test_nobody_is_the_oldest_of_none() -> None:
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
 
     assert ages.oldest() is None
-    assert repr(ages) == "<Ages of 0>"
+    assert repr(ages) == "<AgeHeap of 0>"
 
 
 def test_the_oldest_is_the_one_that_has_waited_longest() -> None:
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
     a, b = Waiter("a"), Waiter("b")
 
     ages.set(b, 2.0, 1)
     ages.set(a, 1.0, 2)
 
     assert ages.oldest() is a
-    assert repr(ages) == "<Ages of 2>"
+    assert repr(ages) == "<AgeHeap of 2>"
 
 
 def test_of_the_same_age_the_one_of_the_lowest_order_is_the_oldest() -> None:
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
     a, b = Waiter("a"), Waiter("b")
 
     ages.set(b, 1.0, 2)
@@ -51,7 +51,7 @@ def test_of_the_same_age_the_one_of_the_lowest_order_is_the_oldest() -> None:
 
 
 def test_one_that_waits_no_more_is_not_the_oldest() -> None:
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
     a, b = Waiter("a"), Waiter("b")
     ages.set(a, 1.0, 1)
     ages.set(b, 2.0, 2)
@@ -59,11 +59,11 @@ def test_one_that_waits_no_more_is_not_the_oldest() -> None:
     ages.set(a, None, 3)
 
     assert ages.oldest() is b
-    assert repr(ages) == "<Ages of 1>"
+    assert repr(ages) == "<AgeHeap of 1>"
 
 
 def test_one_that_has_become_younger_is_the_oldest_no_more() -> None:
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
     a, b = Waiter("a"), Waiter("b")
     ages.set(a, 1.0, 1)
     ages.set(b, 2.0, 2)
@@ -77,7 +77,7 @@ def test_what_is_left_behind_does_not_pile_up_under_one_that_waits_for_long() ->
     """
     While an endpoint is halted its oldest waits for hours, and others come and go.
     """
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
     ages.set(patient := Waiter("patient"), 0.0, 0)
 
     for order in range(1, 5_000, 2):
@@ -90,7 +90,7 @@ def test_what_is_left_behind_does_not_pile_up_under_one_that_waits_for_long() ->
 
 
 def test_one_that_stops_and_waits_again_since_the_same_time_leaves_nothing_behind_for_ever() -> None:
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
     ages.set(Waiter("patient"), 0.0, 0)
     blocked = Waiter("blocked")
 
@@ -104,7 +104,7 @@ def test_one_that_stops_and_waits_again_since_the_same_time_leaves_nothing_behin
 @pytest.mark.parametrize("seed", range(20))
 def test_whoever_comes_and_goes_the_oldest_is_found(seed: int) -> None:
     chance = Random(seed)
-    ages: Ages[Waiter] = Ages()
+    ages: AgeHeap[Waiter] = AgeHeap()
     waiters = [Waiter(str(number)) for number in range(30)]
 
     for order in range(2_000):

@@ -21,9 +21,16 @@ from tests.unit.domain.samples import (
     command,
 )
 from worker.domain.contract.outcomes import Known, ResultStatus
-from worker.domain.progress.dedupe import Ids, LastEffect, LastEffects, fingerprint_of, known_of, remembered
-from worker.domain.progress.reports import known_of as known_of_work
-from worker.domain.progress.reports import outcome_of
+from worker.domain.progress.dedupe import (
+    AppliedState,
+    AppliedStates,
+    CommandIds,
+    fingerprint_of,
+    known_of,
+    remembered,
+)
+from worker.domain.progress.outcome_building import known_of as known_of_work
+from worker.domain.progress.outcome_building import outcome_of
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
@@ -191,7 +198,7 @@ def test_an_outcome_with_an_impossible_time_tells_nothing() -> None:
 
 
 def test_an_id_is_known_for_the_window_and_not_longer() -> None:
-    ids = Ids(window=3600.0, max_records=10)
+    ids = CommandIds(window=3600.0, max_records=10)
     ids.remember(known("c-1", at=WALL))
 
     assert ids.find("c-1", WALL + 3600.0) is not None
@@ -200,7 +207,7 @@ def test_an_id_is_known_for_the_window_and_not_longer() -> None:
 
 
 def test_the_newest_outcome_of_an_id_counts() -> None:
-    ids = Ids(window=3600.0, max_records=10)
+    ids = CommandIds(window=3600.0, max_records=10)
     ids.remember(known("c-1", done=frozenset()))
     ids.remember(known("c-1", done=frozenset({"u1"})))
 
@@ -215,7 +222,7 @@ def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
     """
     A restoration reads so many records: memory must not know more than the next owner will.
     """
-    ids = Ids(window=3600.0, max_records=3)
+    ids = CommandIds(window=3600.0, max_records=3)
     ids.remember(known("c-1"))
     ids.remember(None)
     ids.remember(None)
@@ -228,7 +235,7 @@ def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
 
 
 def test_forgetting_an_old_outcome_leaves_a_newer_one_of_the_same_id() -> None:
-    ids = Ids(window=3600.0, max_records=2)
+    ids = CommandIds(window=3600.0, max_records=2)
     ids.remember(known("c-1"))
     ids.remember(known("c-2"))
 
@@ -239,7 +246,7 @@ def test_forgetting_an_old_outcome_leaves_a_newer_one_of_the_same_id() -> None:
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
-    ids = Ids(window=3600.0, max_records=10)
+    ids = CommandIds(window=3600.0, max_records=10)
     for number in range(5):
         ids.remember(known(f"c-{number}", at=WALL + number))
         ids.remember(None)
@@ -254,18 +261,18 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
     assert len(ids) == 0
 
 
-# LastEffects
+# AppliedStates
 
 
-def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> LastEffect:
+def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> AppliedState:
     """
     An effect that was applied then.
     """
-    return LastEffect(what, at, keep, "moderation.commands-3-42", "request-1", partition())
+    return AppliedState(what, at, keep, "moderation.commands-3-42", "request-1", partition())
 
 
 def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -> None:
-    effects = LastEffects()
+    effects = AppliedStates()
     made = effect(at=10.0, keep=60.0)
     effects.applied("u1", made)
 
@@ -274,7 +281,7 @@ def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -
 
 
 def test_another_effect_or_another_member_is_no_repeat() -> None:
-    effects = LastEffects()
+    effects = AppliedStates()
     effects.applied("u1", effect(what="ban"))
 
     assert effects.find("u1", "unban", 11.0) is None
@@ -282,7 +289,7 @@ def test_another_effect_or_another_member_is_no_repeat() -> None:
 
 
 def test_only_the_last_effect_of_a_member_counts() -> None:
-    effects = LastEffects()
+    effects = AppliedStates()
     effects.applied("u1", effect(what="ban"))
     effects.applied("u1", effect(what="unban"))
 
@@ -292,7 +299,7 @@ def test_only_the_last_effect_of_a_member_counts() -> None:
 
 
 def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state() -> None:
-    effects = LastEffects()
+    effects = AppliedStates()
     effects.applied("u1", effect())
 
     effects.sent("u1")
@@ -302,7 +309,7 @@ def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state
 
 
 def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
-    effects = LastEffects(max_effects=2)
+    effects = AppliedStates(max_effects=2)
     effects.applied("u1", effect())
     effects.applied("u2", effect())
     effects.applied("u1", effect())
@@ -315,7 +322,7 @@ def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
 
 
 def test_effects_older_than_any_is_kept_are_forgotten() -> None:
-    effects = LastEffects()
+    effects = AppliedStates()
     for number in range(5):
         effects.applied(f"u{number}", effect(at=10.0 + number))
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.domain.desk import Desk, ban, unban
 from worker.domain.contract.commands import Command
-from worker.domain.progress.work import Line, Member, Work
+from worker.domain.progress.open_commands import MemberQueue, MemberTask, OpenCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +79,11 @@ def no_collection() -> Iterator[None]:
 
 
 def alive() -> list[object]:
-    return [each for each in gc.get_objects() if isinstance(each, Work | Member | Line | Command)]
+    return [
+        each
+        for each in gc.get_objects()
+        if isinstance(each, OpenCommand | MemberTask | MemberQueue | Command)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import pytest
 from msgspec import structs
 
 from tests.unit.domain.pieces import ended, members
-from worker.domain.calls.health import (
+from worker.domain.calls.breaker import (
     FAILURES_TO_OPEN,
     FIRST_PROBE,
     MAX_UNCOUNTED,
     QUICK_PROBES,
     SLOWEST_PROBE,
     Breaker,
-    Halts,
+    ConfigHalt,
 )
 from worker.domain.effects import Halt
 
@@ -196,11 +196,11 @@ def test_of_failures_that_nothing_has_shown_to_count_only_so_many_are_remembered
     assert last[0].attempts == MAX_UNCOUNTED
 
 
-# Halts
+# ConfigHalt
 
 
 def test_nothing_is_halted_at_first() -> None:
-    halts = Halts()
+    halts = ConfigHalt()
 
     assert halts.current is None
     assert not halts.resume(10.0)
@@ -208,14 +208,14 @@ def test_nothing_is_halted_at_first() -> None:
 
 
 def test_a_halt_is_news_once() -> None:
-    halts = Halts()
+    halts = ConfigHalt()
 
     assert halts.halt(WHY, 10.0)
     assert not halts.halt(WHY, 11.0)
 
 
 def test_a_refused_probe_tells_the_newest_reason() -> None:
-    halts, other = Halts(), Halt("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
+    halts, other = ConfigHalt(), Halt("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
     halts.halt(WHY, 10.0)
 
     halts.halt(other, 12.0)
@@ -224,7 +224,7 @@ def test_a_refused_probe_tells_the_newest_reason() -> None:
 
 
 def test_a_halt_is_probed_every_second_at_first_and_then_every_half_minute() -> None:
-    halts, waits, now = Halts(), [], 10.0
+    halts, waits, now = ConfigHalt(), [], 10.0
     halts.halt(WHY, now)
 
     for _ in range(QUICK_PROBES + 2):
@@ -239,7 +239,7 @@ def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_seco
     """
     Those that are refused by their own fault must not hold up the others for half a minute.
     """
-    halts = Halts()
+    halts = ConfigHalt()
     halts.halt(WHY, 10.0)
     assert halts.fresh_probe_at == 10.0
 
@@ -249,7 +249,7 @@ def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_seco
 
 
 def test_what_is_fixed_goes_on_and_the_next_halt_begins_anew() -> None:
-    halts = Halts()
+    halts = ConfigHalt()
     halts.halt(WHY, 10.0)
     for _ in range(QUICK_PROBES):
         halts.probed(10.0)
@@ -265,7 +265,7 @@ def test_what_is_fixed_goes_on_and_the_next_halt_begins_anew() -> None:
 
 
 def test_time_stands_still_while_it_is_halted() -> None:
-    halts = Halts()
+    halts = ConfigHalt()
     halts.halt(WHY, 10.0)
     assert halts.stood_still(12.0) == 2.0
 

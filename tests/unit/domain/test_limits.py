@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.calls.limits import Permits, slice_of
+from worker.domain.calls.rate_limiter import RateLimiter, slice_of
 
 
-def permits(owned: int, *, from_send: bool = False) -> Permits:
+def permits(owned: int, *, from_send: bool = False) -> RateLimiter:
     """
     This many permits, for a second.
     """
-    made = Permits(1.0, window_from_send=from_send)
+    made = RateLimiter(1.0, window_from_send=from_send)
     made.own(owned)
     return made
 
 
-def use(some: Permits, count: int, sent_at: float, answered_at: float, *, accepted: bool = True) -> None:
+def use(some: RateLimiter, count: int, sent_at: float, answered_at: float, *, accepted: bool = True) -> None:
     """
     So many requests are sent and answered.
     """
@@ -61,7 +61,7 @@ def test_what_is_not_answered_keeps_its_permit() -> None:
 
     assert some.free(10_000.0) == 0
     assert some.next_return() is None
-    assert repr(some) == "<Permits 1 out, 0 returning, 1 owned>"
+    assert repr(some) == "<RateLimiter 1 out, 0 returning, 1 owned>"
 
 
 def test_the_next_permit_to_come_back_by_itself_is_that_of_the_oldest_answer() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.domain.desk import Desk, ban, unban
-from worker.domain.progress.lines import UNKNOWN_FOR
+from worker.domain.progress.member_ordering import UNKNOWN_FOR
 
 
 def test_a_line_that_was_forgotten_does_not_take_its_successor_along() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.domain.effects import Commit
+from worker.domain.effects import OffsetCommit
 from worker.domain.progress.offsets import MAX_SPAN, METADATA_BYTES, Offsets
 
 
@@ -35,13 +35,13 @@ def test_what_is_open_holds_the_committed_offset_back() -> None:
     offsets = opened(0, 1, 2)
 
     assert offsets.committable == 0
-    assert offsets.propose([0]) == Commit(1, "")
+    assert offsets.propose([0]) == OffsetCommit(1, "")
 
 
 def test_what_is_done_above_an_open_record_stands_in_the_metadata() -> None:
     offsets = opened(0, 1, 2, 3)
 
-    assert offsets.propose([1, 3]) == Commit(0, bitmap(1, 3))
+    assert offsets.propose([1, 3]) == OffsetCommit(0, bitmap(1, 3))
 
 
 def test_a_proposal_changes_nothing() -> None:
@@ -60,7 +60,7 @@ def test_when_the_oldest_is_finished_the_committed_offset_jumps_over_all_that_wa
     commit = offsets.propose([0])
     offsets.finish([0])
 
-    assert commit == Commit(3, "")
+    assert commit == OffsetCommit(3, "")
     assert offsets.committable == 3
     assert offsets.open == 1
 
@@ -68,11 +68,11 @@ def test_when_the_oldest_is_finished_the_committed_offset_jumps_over_all_that_wa
 def test_with_nothing_open_the_next_record_to_be_received_is_committed() -> None:
     offsets = opened(4, 9, position=4)
 
-    assert offsets.propose([4, 9]) == Commit(10, "")
+    assert offsets.propose([4, 9]) == OffsetCommit(10, "")
 
 
 def test_before_anything_is_received_the_position_is_committed() -> None:
-    assert Offsets(7, "", 100).propose([]) == Commit(7, "")
+    assert Offsets(7, "", 100).propose([]) == OffsetCommit(7, "")
 
 
 def test_what_an_earlier_owner_has_done_stays_in_the_metadata() -> None:
@@ -83,8 +83,8 @@ def test_what_an_earlier_owner_has_done_stays_in_the_metadata() -> None:
     offsets.admit(10)
     offsets.admit(11)
 
-    assert offsets.propose([11]) == Commit(10, bitmap(1, 2, 5))
-    assert offsets.propose([10]) == Commit(11, bitmap(1, 4))
+    assert offsets.propose([11]) == OffsetCommit(10, bitmap(1, 2, 5))
+    assert offsets.propose([10]) == OffsetCommit(11, bitmap(1, 4))
 
 
 def test_a_record_that_an_earlier_owner_finished_is_done() -> None:
@@ -113,7 +113,7 @@ def test_a_done_record_that_was_passed_moves_the_committed_offset_when_nothing_i
     offsets.passed(10)
 
     assert offsets.committable == 12
-    assert offsets.propose([]) == Commit(12, "")
+    assert offsets.propose([]) == OffsetCommit(12, "")
 
 
 def test_offsets_without_a_record_do_not_hold_anything_back() -> None:
@@ -150,7 +150,7 @@ def test_a_jump_over_any_number_of_offsets_costs_no_memory() -> None:
     """
     offsets = opened(10**12)
 
-    assert offsets.propose([10**12]) == Commit(10**12 + 1, "")
+    assert offsets.propose([10**12]) == OffsetCommit(10**12 + 1, "")
     offsets.finish([10**12])
     assert offsets.committable == 10**12 + 1
 
@@ -210,7 +210,7 @@ class Model:
 
     records: list[int]
     done: set[int] = field(default_factory=set)
-    commit: Commit = field(default_factory=lambda: Commit(0, ""))
+    commit: OffsetCommit = field(default_factory=lambda: OffsetCommit(0, ""))
 
 
 @settings(max_examples=150, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.domain.desk import Desk, ban, kick, live_unban, unban, update
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Try
+from worker.domain.effects import AttemptResult
 
 
 def test_an_unban_waits_for_the_ban_that_is_on_its_way() -> None:
@@ -212,7 +212,9 @@ def test_what_is_told_of_a_call_that_is_over_changes_nothing(tell: str) -> None:
     request = desk.request()
     desk.ok()
     effects = {
-        "tried": lambda: desk.engine.tried(request.call_id, Try(desk.now, desk.now, Verdict.FATAL), desk.now),
+        "tried": lambda: desk.engine.tried(
+            request.call_id, AttemptResult(desk.now, desk.now, Verdict.FATAL), desk.now
+        ),
         "answered": lambda: desk.engine.answered(request.call_id, desk.now),
         "asked": lambda: desk.engine.asked(request.call_id, desk.now),
     }[tell]()

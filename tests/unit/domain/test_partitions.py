@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.unit.domain.pieces import open_work, partition
 from worker.domain.contract.outcomes import Known
-from worker.domain.effects import Commit
-from worker.domain.progress.work import SETTLING
+from worker.domain.effects import OffsetCommit
+from worker.domain.progress.open_commands import SETTLING
 
 
 def test_it_begins_where_the_last_owner_has_committed() -> None:
@@ -14,7 +14,7 @@ def test_it_begins_where_the_last_owner_has_committed() -> None:
     assert restored.offsets.is_done(16)
     assert not restored.offsets.is_done(17)
     assert restored.offsets.is_done(18)
-    assert restored.offsets.propose([]) == Commit(17, "Ag==")
+    assert restored.offsets.propose([]) == OffsetCommit(17, "Ag==")
 
 
 def test_it_knows_the_ids_that_the_outcome_topic_tells_the_newest_last() -> None:

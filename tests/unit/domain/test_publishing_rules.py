@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.desk import Desk, Record, ban, kick, unban
-from worker.domain.intake import MAX_WARNED_ISSUERS
-from worker.domain.progress.ledger import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
-from worker.domain.publishing import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+from worker.domain.admission import MAX_WARNED_ISSUERS
+from worker.domain.progress.outbox import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
 if TYPE_CHECKING:
-    from worker.domain.publishing import PublishResult
+    from worker.domain.publish_results import PublishResult
 
 
 def hear(desk: Desk, result: PublishResult) -> None:

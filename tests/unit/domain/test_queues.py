@@ -9,24 +9,26 @@ import pytest
 
 from tests.unit.domain.pieces import members, open_work, steps
 from tests.unit.domain.samples import BAN
-from worker.domain.calls.queues import Queue
-from worker.domain.progress.work import State
+from worker.domain.calls.endpoint_queue import EndpointQueue
+from worker.domain.progress.open_commands import TaskState
 
 if TYPE_CHECKING:
-    from worker.domain.progress.work import Member, Work
+    from worker.domain.progress.open_commands import MemberTask, OpenCommand
 
 PATIENT = 1e9
 """A max_wait that nothing reaches."""
 
 
-def command_to(target: str, *users: str, duration: int = 60) -> Work:
+def command_to(target: str, *users: str, duration: int = 60) -> OpenCommand:
     """
     An open ban of these users.
     """
     return open_work({**BAN, "group_id": target, "user_ids": list(users), "duration": duration})
 
 
-def put(queue: Queue, target: str, *users: str, now: float = 10.0, duration: int = 60) -> list[Member]:
+def put(
+    queue: EndpointQueue, target: str, *users: str, now: float = 10.0, duration: int = 60
+) -> list[MemberTask]:
     """
     These users of one command wait, from now on.
     """
@@ -36,14 +38,14 @@ def put(queue: Queue, target: str, *users: str, now: float = 10.0, duration: int
     return some
 
 
-def taken(queue: Queue, now: float = 10.0, max_wait: float = PATIENT) -> list[str]:
+def taken(queue: EndpointQueue, now: float = 10.0, max_wait: float = PATIENT) -> list[str]:
     """
     The users of the next batch.
     """
     return [member.user for member in queue.take(now, max_wait)]
 
 
-def target_of(batch: list[Member]) -> str:
+def target_of(batch: list[MemberTask]) -> str:
     """
     Whose members they are.
     """
@@ -54,15 +56,15 @@ def target_of(batch: list[Member]) -> str:
 
 
 def test_an_empty_queue_has_nothing_to_take() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
 
     assert taken(queue) == []
     assert queue.oldest() is None
-    assert repr(queue) == "<Queue 0 waiting in 0 groups>"
+    assert repr(queue) == "<EndpointQueue 0 waiting in 0 groups>"
 
 
 def test_a_single_member_leaves_at_once_and_alone() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
 
     put(queue, "a", "u1")
 
@@ -71,17 +73,17 @@ def test_a_single_member_leaves_at_once_and_alone() -> None:
 
 
 def test_members_of_several_commands_with_the_same_effect_share_a_call() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2")
     put(queue, "a", "u3")
 
-    assert repr(queue) == "<Queue 3 waiting in 1 groups>"
+    assert repr(queue) == "<EndpointQueue 3 waiting in 1 groups>"
     assert taken(queue) == ["u1", "u2", "u3"]
 
 
 @pytest.mark.parametrize("other", [{"target": "b"}, {"duration": 61}])
 def test_other_targets_and_other_parameters_need_a_call_of_their_own(other: dict[str, Any]) -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1")
     put(queue, other.get("target", "a"), "u2", duration=other.get("duration", 60))
 
@@ -89,14 +91,14 @@ def test_other_targets_and_other_parameters_need_a_call_of_their_own(other: dict
 
 
 def test_a_batch_is_never_larger_than_a_call_may_carry() -> None:
-    queue = Queue(3)
+    queue = EndpointQueue(3)
     put(queue, "a", *(f"u{number}" for number in range(7)))
 
     assert [taken(queue), taken(queue), taken(queue)] == [["u0", "u1", "u2"], ["u3", "u4", "u5"], ["u6"]]
 
 
 def test_one_action_carries_a_single_member_a_call() -> None:
-    queue = Queue(1)
+    queue = EndpointQueue(1)
     put(queue, "a", "u1", "u2")
 
     assert [taken(queue), taken(queue)] == [["u1"], ["u2"]]
@@ -106,7 +108,7 @@ def test_one_action_carries_a_single_member_a_call() -> None:
 
 
 def test_the_fullest_group_goes_first() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1")
     put(queue, "b", "u1", "u2", "u3")
     put(queue, "c", "u1", "u2")
@@ -115,7 +117,7 @@ def test_the_fullest_group_goes_first() -> None:
 
 
 def test_full_groups_take_turns() -> None:
-    queue = Queue(2)
+    queue = EndpointQueue(2)
     put(queue, "a", *(f"u{number}" for number in range(6)))
     put(queue, "b", *(f"u{number}" for number in range(6)))
 
@@ -123,7 +125,7 @@ def test_full_groups_take_turns() -> None:
 
 
 def test_who_has_waited_too_long_goes_before_the_fullest() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", now=10.0)
     put(queue, "b", "u1", "u2", now=10.5)
 
@@ -133,7 +135,7 @@ def test_who_has_waited_too_long_goes_before_the_fullest() -> None:
 
 
 def test_of_those_who_have_waited_too_long_the_oldest_goes_first() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "b", "u1", now=10.5)
     put(queue, "a", "u1", now=10.0)
     put(queue, "c", "u1", "u2", now=11.0)
@@ -142,7 +144,7 @@ def test_of_those_who_have_waited_too_long_the_oldest_goes_first() -> None:
 
 
 def test_a_group_is_as_old_as_the_oldest_member_that_still_waits() -> None:
-    queue = Queue(1)
+    queue = EndpointQueue(1)
     put(queue, "a", "u1", now=10.0)
     put(queue, "a", "u2", now=12.0)
     put(queue, "b", "u1", now=11.0)
@@ -152,7 +154,7 @@ def test_a_group_is_as_old_as_the_oldest_member_that_still_waits() -> None:
 
 
 def test_a_member_that_comes_back_has_waited_since_it_first_came() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", now=10.0)
     batch = queue.take(10.0, PATIENT)
     put(queue, "b", "u1", "u2", now=11.0)
@@ -164,7 +166,7 @@ def test_a_member_that_comes_back_has_waited_since_it_first_came() -> None:
 
 
 def test_what_is_started_goes_before_the_fullest() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2", "u3")
     started = put(queue, "b", "u1")[0]
 
@@ -175,7 +177,7 @@ def test_what_is_started_goes_before_the_fullest() -> None:
 
 
 def test_a_member_of_a_started_command_goes_first_from_the_start() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2", "u3")
     work = command_to("b", "u1")
     work.started = True
@@ -186,7 +188,7 @@ def test_a_member_of_a_started_command_goes_first_from_the_start() -> None:
 
 
 def test_once_the_started_members_have_left_their_group_has_no_precedence() -> None:
-    queue = Queue(2)
+    queue = EndpointQueue(2)
     work = command_to("a", "u1", "u2")
     work.started = True
     for member in work.members:
@@ -198,7 +200,7 @@ def test_once_the_started_members_have_left_their_group_has_no_precedence() -> N
 
 
 def test_what_is_not_waiting_cannot_be_brought_forward() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     member = members("u1")[0]
 
     queue.starting(member)
@@ -210,7 +212,7 @@ def test_what_is_not_waiting_cannot_be_brought_forward() -> None:
 
 
 def test_a_blocked_target_waits_and_the_others_go() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2")
     put(queue, "b", "u1")
 
@@ -222,7 +224,7 @@ def test_a_blocked_target_waits_and_the_others_go() -> None:
 
 
 def test_what_comes_for_a_blocked_target_waits_too() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     queue.block(queue.target("a"), blocked=True)
 
     put(queue, "a", "u1")
@@ -231,7 +233,7 @@ def test_what_comes_for_a_blocked_target_waits_too() -> None:
 
 
 def test_a_target_that_is_free_again_has_kept_its_place() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", now=10.0)
     put(queue, "b", "u1", now=11.0)
     target = queue.target("a")
@@ -246,7 +248,7 @@ def test_a_target_that_is_free_again_has_kept_its_place() -> None:
 
 
 def test_a_probe_may_go_to_a_blocked_target_with_its_fullest_group() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", duration=60)
     put(queue, "a", "u2", "u3", duration=61)
     target = queue.target("a")
@@ -260,7 +262,7 @@ def test_a_probe_may_go_to_a_blocked_target_with_its_fullest_group() -> None:
 
 
 def test_of_a_target_with_many_groups_the_fullest_goes_first() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", duration=60)
     put(queue, "a", "u2", "u3", duration=61)
     put(queue, "a", "u4", duration=62)
@@ -269,7 +271,7 @@ def test_of_a_target_with_many_groups_the_fullest_goes_first() -> None:
 
 
 def test_full_groups_of_one_target_take_turns() -> None:
-    queue = Queue(1)
+    queue = EndpointQueue(1)
     put(queue, "a", "u1", "u2", duration=60)
     put(queue, "a", "v1", "v2", duration=61)
 
@@ -277,7 +279,7 @@ def test_full_groups_of_one_target_take_turns() -> None:
 
 
 def test_of_a_target_with_many_groups_the_oldest_goes_first_when_it_has_waited_too_long() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", now=12.0, duration=60)
     put(queue, "a", "u2", now=10.0, duration=61)
     put(queue, "a", "u3", "u4", now=11.0, duration=62)
@@ -286,7 +288,7 @@ def test_of_a_target_with_many_groups_the_oldest_goes_first_when_it_has_waited_t
 
 
 def test_of_a_target_with_many_groups_what_is_started_goes_first() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2", duration=60)
     started = put(queue, "a", "u3", duration=61)[0]
 
@@ -305,7 +307,7 @@ def test_what_concerns_a_target_costs_no_more_when_each_of_its_members_has_a_gro
     """
 
     def cost(groups: int) -> int:
-        queue = Queue(20)
+        queue = EndpointQueue(20)
         for number in range(groups):
             put(queue, "a", f"u{number}", duration=60 + number)
         target = queue.target("a")
@@ -328,7 +330,7 @@ def test_what_concerns_a_target_costs_no_more_when_each_of_its_members_has_a_gro
 
 
 def test_a_member_that_needs_no_call_any_more_leaves_the_others_waiting() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     some = put(queue, "a", "u1", "u2")
 
     queue.remove(some[0])
@@ -339,12 +341,12 @@ def test_a_member_that_needs_no_call_any_more_leaves_the_others_waiting() -> Non
 
 
 def test_what_came_back_from_a_search_rests_until_it_is_woken() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     some = members("u1", "u2")
 
     queue.rest(some)
 
-    assert [member.state for member in some] == [State.WAITING, State.WAITING]
+    assert [member.state for member in some] == [TaskState.WAITING, TaskState.WAITING]
     assert queue.waiting == 2
     assert taken(queue, now=100.0, max_wait=1.0) == []
     assert list(queue.sendable) == []
@@ -354,7 +356,7 @@ def test_what_came_back_from_a_search_rests_until_it_is_woken() -> None:
 
 
 def test_those_who_rest_go_on_when_others_fill_a_batch_with_them() -> None:
-    queue = Queue(3)
+    queue = EndpointQueue(3)
     work = command_to("a", "u1", "u2")
     queue.rest(work.members)
 
@@ -364,7 +366,7 @@ def test_those_who_rest_go_on_when_others_fill_a_batch_with_them() -> None:
 
 
 def test_those_who_rest_go_on_when_by_themselves_they_fill_a_batch() -> None:
-    queue = Queue(2)
+    queue = EndpointQueue(2)
 
     queue.rest(command_to("a", "u1", "u2").members)
 
@@ -372,7 +374,7 @@ def test_those_who_rest_go_on_when_by_themselves_they_fill_a_batch() -> None:
 
 
 def test_nobody_may_be_left_to_rest() -> None:
-    queue = Queue(2)
+    queue = EndpointQueue(2)
 
     queue.rest([])
 
@@ -380,7 +382,7 @@ def test_nobody_may_be_left_to_rest() -> None:
 
 
 def test_a_started_member_that_rests_goes_first_once_it_is_woken() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "b", "u1", "u2")
     work = command_to("a", "u3")
     queue.rest(work.members)
@@ -395,7 +397,7 @@ def test_a_started_member_that_rests_goes_first_once_it_is_woken() -> None:
 
 
 def test_a_member_may_leave_while_it_rests_and_is_not_woken_any_more() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     some = command_to("a", "u1", "u2").members
     queue.rest(some)
 
@@ -410,7 +412,7 @@ def test_what_comes_and_is_undone_while_nothing_leaves_does_not_pile_up() -> Non
     """
     A night long an app is halted, and bans are undone before they are sent.
     """
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u0", now=1.0)
 
     for number in range(2_000):
@@ -426,7 +428,7 @@ def test_what_comes_and_is_undone_while_nothing_leaves_does_not_pile_up() -> Non
 
 
 def test_a_target_without_work_is_forgotten() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1")
     queue.sweep()
     assert set(queue.targets) == {"a"}
@@ -439,7 +441,7 @@ def test_a_target_without_work_is_forgotten() -> None:
 
 @pytest.mark.parametrize(("calls", "held_at"), [(1, None), (0, 10.0)])
 def test_a_target_that_is_called_or_held_is_not_forgotten(calls: int, held_at: float | None) -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     target = queue.target("a")
     target.calls, target.held_at = calls, held_at
 
@@ -449,7 +451,7 @@ def test_a_target_that_is_called_or_held_is_not_forgotten(calls: int, held_at: f
 
 
 def test_a_target_is_fresh_until_it_was_refused() -> None:
-    target = Queue(20).target("a")
+    target = EndpointQueue(20).target("a")
     fresh = [target.is_fresh]
 
     target.held_at = 10.0
@@ -461,21 +463,21 @@ def test_a_target_is_fresh_until_it_was_refused() -> None:
 
 
 def test_what_waits_can_be_read_from_its_text() -> None:
-    queue = Queue(20)
+    queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2")
     target = queue.target("a")
     target.out = target.calls = 1
 
-    assert repr(target) == "<Target a, 1 out, 1 calls>"
-    assert [repr(group) for group in target.groups] == ["<Group a, 2 waiting, 0 resting>"]
+    assert repr(target) == "<TargetQueue a, 1 out, 1 calls>"
+    assert [repr(group) for group in target.groups] == ["<CompatibleGroup a, 2 waiting, 0 resting>"]
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: int) -> None:
-    chance, queue, now = Random(seed), Queue(4), 0.0
-    waiting: set[Member] = set()
-    resting: list[Member] = []
-    gone: set[Member] = set()
+    chance, queue, now = Random(seed), EndpointQueue(4), 0.0
+    waiting: set[MemberTask] = set()
+    resting: list[MemberTask] = []
+    gone: set[MemberTask] = set()
 
     for _ in range(300):
         now += chance.random()
@@ -528,13 +530,13 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
     assert waiting == set()
     assert queue.waiting == 0
     assert queue.targets == {}
-    assert repr(queue) == "<Queue 0 waiting in 0 groups>"
+    assert repr(queue) == "<EndpointQueue 0 waiting in 0 groups>"
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(seed: int) -> None:
-    chance, queue, now = Random(seed), Queue(4), 0.0
-    waiting: list[Member] = []
+    chance, queue, now = Random(seed), EndpointQueue(4), 0.0
+    waiting: list[MemberTask] = []
 
     for _ in range(400):
         now += chance.random()
@@ -557,7 +559,7 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
                 queue.learn(queue.target(chance.choice("abc")), good=good, bad=bad)
             case "take":
                 max_wait = chance.choice((0.0, 5.0, PATIENT))
-                groups: dict[Any, list[Member]] = {}
+                groups: dict[Any, list[MemberTask]] = {}
                 for member in waiting:
                     if not queue.target(target_of([member])).blocked:
                         groups.setdefault((target_of([member]), member.work.what), []).append(member)

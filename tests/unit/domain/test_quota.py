@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.domain.desk import ENDPOINT_OF, Desk, ban, kick, unban, users
-from worker.domain.calls.limits import slice_of
+from worker.domain.calls.rate_limiter import slice_of
 
 
 def spread(desk: Desk, number: int, name: str = "t") -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.domain.desk import SETTLING, WALL, Desk, ban, kick, unban
 from worker.domain.contract.times import rfc3339
 from worker.domain.progress.dedupe import known_of, remembered
-from worker.domain.progress.work import Work
+from worker.domain.progress.open_commands import OpenCommand
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
@@ -373,7 +373,7 @@ def works() -> int:
     How many commands are in memory.
     """
     gc.collect()
-    return sum(isinstance(each, Work) for each in gc.get_objects())
+    return sum(isinstance(each, OpenCommand) for each in gc.get_objects())
 
 
 def test_of_a_stream_of_repeats_each_keeps_only_the_one_before_it() -> None:

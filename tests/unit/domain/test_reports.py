@@ -11,11 +11,17 @@ import pytest
 from tests.unit.domain.pieces import call_try, give, open_work
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
 from worker.domain.contract.outcomes import Parameters, Result, ResultStatus, Source, Status, Worker
-from worker.domain.progress.reports import dead_letter_of, known_of, outcome_of, smaller, traceparent_of
+from worker.domain.progress.outcome_building import (
+    dead_letter_of,
+    known_of,
+    outcome_of,
+    smaller,
+    traceparent_of,
+)
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
-    from worker.domain.progress.work import Work
+    from worker.domain.progress.open_commands import OpenCommand
 
 WALL = 1_893_456_000.0
 """2030-01-01T00:00:00Z."""
@@ -24,7 +30,7 @@ BAD = json.dumps({**EVERYTHING, "duration": -1}).encode()
 UNREADABLE = b"{"
 
 
-def told(work: Work, now: float = 100.0) -> Outcome:
+def told(work: OpenCommand, now: float = 100.0) -> Outcome:
     """
     The command's outcome, finished at WALL.
     """
@@ -34,7 +40,7 @@ def told(work: Work, now: float = 100.0) -> Outcome:
     return made
 
 
-def finished(fields: dict[str, Any] | bytes = BAN, *results: ResultStatus, **details: Any) -> Work:
+def finished(fields: dict[str, Any] | bytes = BAN, *results: ResultStatus, **details: Any) -> OpenCommand:
     """
     A command whose outcome is made.
     """

@@ -28,9 +28,9 @@ from tests.unit.domain.samples import (
 from worker.domain.contract.commands import Command
 from worker.domain.contract.fields import FIELDS, MEMBER_INFO, USER_ID, Text
 from worker.domain.contract.outcomes import (
-    CallTry,
-    Fault,
+    AttemptRecord,
     Outcome,
+    OutcomeError,
     Parameters,
     Result,
     ResultStatus,
@@ -273,10 +273,10 @@ EVERY_FIELD: Final = msgspec.structs.replace(
     parameters=Parameters(3600, "2030-01-01T00:00:00Z", "spam"),
     results=[Result("u", ResultStatus.FAILED, "Id-1", 10019, "no such user", True, "commands-0-0", "commands-0-2")],
     request_ids=["Id-1"],
-    calls=[CallTry("a", "group_open_http_svc/ban_group_member", "2030-01-01T00:00:00.010Z", 30.1, 20, "Id-1", 200, 10019, "no such user", "timeout")],
+    calls=[AttemptRecord("a", "group_open_http_svc/ban_group_member", "2030-01-01T00:00:00.010Z", 30.1, 20, "Id-1", 200, 10019, "no such user", "timeout")],
     calls_omitted=7,
     calling_ms=30.1,
-    error=Fault("10019", "no such user", "user_ids[0]"),
+    error=OutcomeError("10019", "no such user", "user_ids[0]"),
 )  # fmt: skip
 
 
@@ -291,7 +291,7 @@ def written(outcome: Outcome) -> dict[str, Any]:
         MINIMAL,
         EVERY_FIELD,
         msgspec.structs.replace(
-            MINIMAL, status=Status.REJECTED, error=Fault("no_value", "the record has no value")
+            MINIMAL, status=Status.REJECTED, error=OutcomeError("no_value", "the record has no value")
         ),
         msgspec.structs.replace(MINIMAL, status=Status.DUPLICATE, duplicate_of="commands-0-0"),
         msgspec.structs.replace(MINIMAL, status=Status.SUPERSEDED, superseded_by="commands-0-2"),
@@ -308,7 +308,9 @@ def test_an_outcome_that_says_nothing_of_its_cause_is_not_valid(status: Status) 
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED, Status.EXPIRED])
-@pytest.mark.parametrize("cause", [{"duplicate_of": "x"}, {"superseded_by": "x"}, {"error": Fault("a", "b")}])
+@pytest.mark.parametrize(
+    "cause", [{"duplicate_of": "x"}, {"superseded_by": "x"}, {"error": OutcomeError("a", "b")}]
+)
 def test_an_outcome_with_a_cause_that_is_not_its_own_is_not_valid(
     status: Status, cause: dict[str, Any]
 ) -> None:
@@ -325,7 +327,7 @@ def test_every_field_of_an_outcome_is_in_the_schema_and_the_other_way_round() ->
     ``duplicate_of`` and ``superseded_by`` of the outcome go with statuses of their own.
     """
     assert set(OUTCOME["properties"]) == set(written(EVERY_FIELD)) | {"duplicate_of", "superseded_by"}
-    for name, place in (("Result", "results"), ("CallTry", "calls")):
+    for name, place in (("Result", "results"), ("AttemptRecord", "calls")):
         assert set(OUTCOME["$defs"][name]["properties"]) == set(written(EVERY_FIELD)[place][0])
 
 

@@ -7,17 +7,17 @@ from random import Random
 import pytest
 
 from tests.unit.domain.test_queues import PATIENT, put, taken
-from worker.domain.calls.queues import Queue
-from worker.domain.calls.sizing import BatchSize
+from worker.domain.calls.adaptive_batch import AdaptiveBatchSize
+from worker.domain.calls.endpoint_queue import EndpointQueue
 
 MOST = 20
 
 
-def seen(*, good: int, bad: int) -> BatchSize:
+def seen(*, good: int, bad: int) -> AdaptiveBatchSize:
     """
     What is made of so many members, the good ones first.
     """
-    size = BatchSize(MOST)
+    size = AdaptiveBatchSize(MOST)
     for _ in range(good):
         size.learn(good=1)
     for _ in range(bad):
@@ -30,7 +30,7 @@ def settled_per_call(share: float, seed: int, *, learns: bool) -> float:
     How many members a call settles when so many of a target's members are bad, searches included.
     """
     members = 2000
-    size = BatchSize(MOST)
+    size = AdaptiveBatchSize(MOST)
     chance = Random(seed)
     waiting = [chance.random() < share for _ in range(members)]
     calls = 0
@@ -57,7 +57,7 @@ def settled_per_call(share: float, seed: int, *, learns: bool) -> float:
 
 
 def test_a_target_of_which_nothing_is_known_gets_whole_batches() -> None:
-    assert BatchSize(MOST).members == MOST
+    assert AdaptiveBatchSize(MOST).members == MOST
 
 
 @pytest.mark.parametrize("good", [0, 1, 19, 500])
@@ -69,7 +69,7 @@ def test_two_bad_members_among_few_make_the_batches_smaller() -> None:
     size = seen(good=5, bad=2)
 
     assert size.members == 8
-    assert repr(size) == "<BatchSize 8: 2.0 bad of 7.0>"
+    assert repr(size) == "<AdaptiveBatchSize 8: 2.0 bad of 7.0>"
 
 
 def test_where_every_member_is_bad_each_is_asked_for_alone() -> None:
@@ -86,7 +86,7 @@ def test_the_batches_grow_again_when_the_members_are_good_again() -> None:
 
 
 def test_learning_tells_whether_the_size_has_changed() -> None:
-    size = BatchSize(MOST)
+    size = AdaptiveBatchSize(MOST)
 
     assert [size.learn(bad=1) for _ in range(2)] == [False, True]
     assert size.learn(good=5) is True
@@ -118,7 +118,7 @@ def test_what_a_call_settles_for_a_share_of_bad_members(
 
 
 def test_a_full_batch_of_a_target_is_as_large_as_its_members_deserve() -> None:
-    queue = Queue(MOST)
+    queue = EndpointQueue(MOST)
     put(queue, "a", *(f"u{number}" for number in range(12)))
 
     queue.learn(queue.target("a"), good=5, bad=2)
@@ -128,7 +128,7 @@ def test_a_full_batch_of_a_target_is_as_large_as_its_members_deserve() -> None:
 
 
 def test_a_target_with_many_bad_members_does_not_go_before_whole_batches_of_others() -> None:
-    queue = Queue(MOST)
+    queue = EndpointQueue(MOST)
     put(queue, "bad", *(f"b{number}" for number in range(30)))
     put(queue, "good", *(f"g{number}" for number in range(10)))
 
@@ -139,7 +139,7 @@ def test_a_target_with_many_bad_members_does_not_go_before_whole_batches_of_othe
 
 
 def test_one_with_many_bad_members_still_goes_first_when_it_has_waited_too_long() -> None:
-    queue = Queue(MOST)
+    queue = EndpointQueue(MOST)
     put(queue, "bad", *(f"b{number}" for number in range(30)), now=1.0)
     put(queue, "good", *(f"g{number}" for number in range(10)), now=5.0)
     queue.learn(queue.target("bad"), good=5, bad=2)
@@ -149,7 +149,7 @@ def test_one_with_many_bad_members_still_goes_first_when_it_has_waited_too_long(
 
 
 def test_what_rests_goes_again_as_soon_as_it_fills_the_batch_that_is_left() -> None:
-    queue = Queue(MOST)
+    queue = EndpointQueue(MOST)
     some = put(queue, "a", *(f"u{number}" for number in range(8)))
     queue.take(10.0, PATIENT)
     queue.learn(queue.target("a"), good=5, bad=2)

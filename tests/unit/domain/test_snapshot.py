@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from tests.unit.domain.desk import ENDPOINT_OF, Desk, ban, kick, users
 
 if TYPE_CHECKING:
-    from worker.domain.snapshots import LaneSnapshot
+    from worker.domain.snapshots import EndpointSnapshot
 
 
-def lane_of(desk: Desk, action: str) -> LaneSnapshot:
+def lane_of(desk: Desk, action: str) -> EndpointSnapshot:
     """
     The picture of one endpoint of the default app.
     """
@@ -83,15 +83,15 @@ def test_every_part_shows_what_it_is_about() -> None:
     waiting = lane.queue.target("h")
     (group,) = waiting.groups
 
-    assert repr(flight) == "<Flight call-1 to g, 1 members, out>"
+    assert repr(flight) == "<InFlightCall call-1 to g, 1 members, out>"
     assert repr(lane) == (
-        "<Lane main group_open_http_svc/ban_group_member, <Queue 1 waiting in 1 groups>, 1 calls>"
+        "<EndpointState main group_open_http_svc/ban_group_member, <EndpointQueue 1 waiting in 1 groups>, 1 calls>"
     )
-    assert repr(member) == "<Member main/g/u, called>"
-    assert repr(member.work) == "<Work commands-0-0, 1 left, 0 before it>"
-    assert repr(waiting) == "<Target h, 0 out, 0 calls>"
-    assert repr(group) == "<Group h, 1 waiting, 0 resting>"
-    assert repr(engine._ledger) == "<Ledger 0 emitted, 0 far ahead, 0 in a transaction>"
+    assert repr(member) == "<MemberTask main/g/u, called>"
+    assert repr(member.work) == "<OpenCommand commands-0-0, 1 left, 0 before it>"
+    assert repr(waiting) == "<TargetQueue h, 0 out, 0 calls>"
+    assert repr(group) == "<CompatibleGroup h, 1 waiting, 0 resting>"
+    assert repr(engine._ledger) == "<Outbox 0 emitted, 0 far ahead, 0 in a transaction>"
     assert repr(engine._partitions[0]) == "<Partition 0 active, <Offsets 0+2, 2 open>, 0 in the backlog>"
     assert len(engine._lines) == 2
 

@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from worker.domain.calls.splitting import Search
+from worker.domain.calls.bisection import Bisection
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Try
+from worker.domain.effects import AttemptResult
 
-REFUSAL = Try(sent_at=1.0, ended_at=2.0, verdict=Verdict.MEMBER, error_code=10019)
-LATER = Try(sent_at=3.0, ended_at=4.0, verdict=Verdict.MEMBER, error_code=20003)
+REFUSAL = AttemptResult(sent_at=1.0, ended_at=2.0, verdict=Verdict.MEMBER, error_code=10019)
+LATER = AttemptResult(sent_at=3.0, ended_at=4.0, verdict=Verdict.MEMBER, error_code=20003)
 
 
 class Searched:
@@ -23,7 +23,7 @@ class Searched:
     def __init__(self, members: list[int], bad: set[int]) -> None:
         self.applied: list[int] = []
         self.calls = 0
-        search = Search(members, REFUSAL)
+        search = Bisection(members, REFUSAL)
         while search.found is None:
             half = search.half()
             self.calls += 1
@@ -66,7 +66,7 @@ def test_of_several_bad_members_one_is_found_and_the_others_go_back_untested(see
 
 
 def test_a_half_that_passed_leaves_its_sibling_under_suspicion() -> None:
-    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
+    search = Bisection(["a", "b", "c", "d", "e"], REFUSAL)
 
     assert search.half() == ["a", "b"]
     search.passed()
@@ -77,7 +77,7 @@ def test_a_half_that_passed_leaves_its_sibling_under_suspicion() -> None:
 
 
 def test_a_half_that_failed_sends_its_sibling_back_untested() -> None:
-    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
+    search = Bisection(["a", "b", "c", "d", "e"], REFUSAL)
 
     assert search.failed(LATER) == ["c", "d", "e"]
 
@@ -87,7 +87,7 @@ def test_a_half_that_failed_sends_its_sibling_back_untested() -> None:
 
 
 def test_one_that_is_asked_for_alone_and_refused_is_found_at_once() -> None:
-    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
+    search = Bisection(["a", "b", "c", "d", "e"], REFUSAL)
 
     assert search.one() == ["a"]
     assert search.failed(LATER) == ["b", "c", "d", "e"]
@@ -95,7 +95,7 @@ def test_one_that_is_asked_for_alone_and_refused_is_found_at_once() -> None:
 
 
 def test_after_one_that_passed_alone_the_search_goes_on_by_halves() -> None:
-    search = Search(["a", "b", "c", "d", "e"], REFUSAL)
+    search = Bisection(["a", "b", "c", "d", "e"], REFUSAL)
 
     search.one()
     search.passed()
@@ -107,5 +107,5 @@ def test_after_one_that_passed_alone_the_search_goes_on_by_halves() -> None:
 
 
 def test_one_that_stands_alone_is_found() -> None:
-    assert Search(["a"], REFUSAL).found == "a"
-    assert Search(["a", "b"], REFUSAL).found is None
+    assert Bisection(["a"], REFUSAL).found == "a"
+    assert Bisection(["a", "b"], REFUSAL).found is None

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.domain.pieces import call_try, open_work
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, command, without
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
+from worker.domain.progress.open_commands import TaskState
 from worker.domain.progress.repeats import may_share_result, overwrites
-from worker.domain.progress.work import State
 
 BANNED_UNTIL = {**without(BAN, "duration"), "banned_until": "2030-06-01T00:00:00Z"}
 PARTIAL_UPDATE = {**UPDATE, "member_info": {"name_card": "jack"}}
@@ -188,7 +188,7 @@ def _after(state: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
 
 def test_its_state_can_be_read_from_its_text() -> None:
     work = open_work(offset=7)
-    work.members[0].state = State.CALLED
+    work.members[0].state = TaskState.CALLED
 
-    assert repr(work) == "<Work moderation.commands-3-7, 2 left, 0 before it>"
-    assert repr(work.members[0]) == "<Member main/@TGS#aJRGC4MH6/brennanli3, called>"
+    assert repr(work) == "<OpenCommand moderation.commands-3-7, 2 left, 0 before it>"
+    assert repr(work.members[0]) == "<MemberTask main/@TGS#aJRGC4MH6/brennanli3, called>"

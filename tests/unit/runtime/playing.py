@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Restored, Send, Transaction, Try
+from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
 from worker.runtime.metrics import Metrics
 from worker.runtime.service import Service
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
-    from worker.domain.publishing import PublishResult
+    from worker.domain.publish_results import PublishResult
     from worker.errors import BrokerError
     from worker.runtime.ports import Flight
 
 DEADLINE: Final = 5.0
 
 
-def send(call_id: str = "call-1", number: int = 1) -> Send:
+def send(call_id: str = "call-1", number: int = 1) -> Attempt:
     """
     One try of a call.
     """
-    return Send(call_id, number, "main", "room_engine_http_srv/kick_user_out", b"{}", 1, False)
+    return Attempt(call_id, number, "main", "room_engine_http_srv/kick_user_out", b"{}", 1, False)
 
 
-def try_(verdict: Verdict = Verdict.DONE) -> Try:
+def try_(verdict: Verdict = Verdict.DONE) -> AttemptResult:
     """
     Its end.
     """
-    return Try(time.monotonic(), time.monotonic(), verdict, http_status=200, error_code=0)
+    return AttemptResult(time.monotonic(), time.monotonic(), verdict, http_status=200, error_code=0)
 
 
 class Script:
@@ -123,7 +123,7 @@ class World:
         self.proven_until = inf
         self.batches_taken = 0
         self.published: list[tuple[Transaction, Callable[[PublishResult], None]]] = []
-        self.calls: dict[str, tuple[Flight, asyncio.Future[Try]]] = {}
+        self.calls: dict[str, tuple[Flight, asyncio.Future[AttemptResult]]] = {}
         self.failures: list[BrokerError] = []
         self.restoring: Callable[[], None] = lambda: None
         self.logged: list[str] = []
@@ -180,8 +180,8 @@ class World:
 
     # The client
 
-    async def call(self, send: Send, flight: Flight) -> Try:
-        end: asyncio.Future[Try] = asyncio.get_running_loop().create_future()
+    async def call(self, send: Attempt, flight: Flight) -> AttemptResult:
+        end: asyncio.Future[AttemptResult] = asyncio.get_running_loop().create_future()
         self.calls[send.call_id] = flight, end
         return await end
 

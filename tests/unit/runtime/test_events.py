@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import worker
-from worker.runtime.events import EVENTS
+from worker.runtime.log_events import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

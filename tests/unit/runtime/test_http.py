@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession
 
-from worker.runtime.http import PULSE_LIMIT, Obstacle, Server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
+from worker.runtime.status_server import PULSE_LIMIT, Obstacle, StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class Answer:
 @asynccontextmanager
 async def served(worker: Worker, port: int = 0) -> AsyncIterator[int]:
     metrics = Metrics(["main"])
-    server = Server(
+    server = StatusServer(
         "127.0.0.1",
         port,
         pulse_age=lambda: worker.pulse_age,

@@ -14,8 +14,8 @@ import pytest
 from tests.unit.runtime.playing import DEADLINE, play, settled, until
 from tests.unit.settings.writing import load, minimal
 from worker.errors import BrokerError, SettingsError
-from worker.runtime.http import Server
 from worker.runtime.lifecycle import FAILED, Stop, StoppedEarlyError, drain, unless_stopped
+from worker.runtime.status_server import StatusServer
 from worker.runtime.wiring import listening
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = load(minimal(server={"host": "127.0.0.1", "port": port}))
-        server = Server("127.0.0.1", port, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
+        server = StatusServer("127.0.0.1", port, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
 
         with pytest.raises(SettingsError, match=rf"server\.port = {port}: .*in use"):
             asyncio.run(listening(server, settings))

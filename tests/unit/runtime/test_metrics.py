@@ -12,18 +12,18 @@ from worker.domain.contract.actions import ENDPOINTS
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
-from worker.domain.effects import Commit, Halt, Outgoing, Send, Transaction, Try
-from worker.domain.snapshots import Counts, LaneSnapshot, PartitionSnapshot, Snapshot
+from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Outgoing, Transaction
+from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, Metrics, Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.runtime.metric_table import Row
+    from worker.runtime.metric_table import MetricRow
 
 BAN = "group_open_http_svc/ban_group_member"
-SEND = Send("call-1", 1, "main", BAN, b"{}", 19)
+SEND = Attempt("call-1", 1, "main", BAN, b"{}", 19)
 LANE = {"app": "main", "endpoint": BAN}
 
 
@@ -51,10 +51,10 @@ def outcome(
 def transaction(*outcomes: Outgoing, letters: tuple[str, ...] = ()) -> Transaction:
     record: Any = None
     dead = [DeadLetter(record, "commands", "commands-0-1", code, "why") for code in letters]
-    return Transaction(list(outcomes), dead, {0: Commit(2, "")})
+    return Transaction(list(outcomes), dead, {0: OffsetCommit(2, "")})
 
 
-def lane(**changes: Any) -> LaneSnapshot:
+def lane(**changes: Any) -> EndpointSnapshot:
     values: dict[str, Any] = {
         "app": "main",
         "endpoint": BAN,
@@ -70,11 +70,11 @@ def lane(**changes: Any) -> LaneSnapshot:
         "breaker_openings": 0,
         **changes,
     }
-    return LaneSnapshot(**values)
+    return EndpointSnapshot(**values)
 
 
 def snapshot(
-    *lanes: LaneSnapshot,
+    *lanes: EndpointSnapshot,
     partitions: tuple[PartitionSnapshot, ...] = (),
     halts: tuple[Halt, ...] = (),
     counts: Counts | None = None,
@@ -131,9 +131,11 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "calls": lambda m: m.called(SEND, Verdict.DONE, 0.2),
     "call_seconds": lambda m: m.called(SEND, Verdict.DONE, 0.2),
     "batch_members": lambda m: m.started(SEND),
-    "tries": lambda m: m.tried(SEND, Try(1.0, 1.03, Verdict.DONE)),
-    "try_seconds": lambda m: m.tried(SEND, Try(1.0, 1.03, Verdict.DONE)),
-    "retries": lambda m: m.tried(Send("call-1", 2, "main", BAN, b"", 1), Try(1.0, 1.1, Verdict.RETRY)),
+    "tries": lambda m: m.tried(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
+    "try_seconds": lambda m: m.tried(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
+    "retries": lambda m: m.tried(
+        Attempt("call-1", 2, "main", BAN, b"", 1), AttemptResult(1.0, 1.1, Verdict.RETRY)
+    ),
     "splits": look(snapshot(counts=Counts(splits=1))),
     "inferred": look(snapshot(counts=Counts(inferred=1))),
     "recalled": look(snapshot(counts=Counts(recalled=1))),
@@ -173,14 +175,14 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
 }
 
 
-def moved(metrics: Metrics, row: Row) -> float:
+def moved(metrics: Metrics, row: MetricRow) -> float:
     name = f"{row.key}{'_total' if row.type == 'counter' else '_count' if row.type == 'histogram' else ''}"
     return sum(values(metrics, name).values())
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
 def test_each_metric_of_the_table_is_served_and_moves_when_its_cause_is_produced(
-    metrics: Metrics, row: Row
+    metrics: Metrics, row: MetricRow
 ) -> None:
     if row.key == "build_info":
         assert moved(metrics, row) == 1
@@ -194,7 +196,7 @@ def test_each_metric_of_the_table_is_served_and_moves_when_its_cause_is_produced
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
 def test_what_is_served_has_the_type_the_labels_and_the_meaning_of_the_table(
-    metrics: Metrics, row: Row
+    metrics: Metrics, row: MetricRow
 ) -> None:
     if row.key in CAUSES:
         CAUSES[row.key](metrics)
@@ -261,7 +263,7 @@ def test_seconds_of_work_are_told_at_the_permitted_rate_and_the_present_batch_si
     )  # 200 calls of 20: nothing was measured yet
 
     for members in (1, 3):
-        metrics.started(Send("c", 1, "main", BAN, b"", members))
+        metrics.started(Attempt("c", 1, "main", BAN, b"", members))
     metrics.observe(snapshot(lane(waiting=4000)), VITALS)
     assert value(metrics, "work_seconds", **LANE) == pytest.approx(10.0)  # 200 calls of 2
 

@@ -15,7 +15,7 @@ from worker.broker.topics import Topic, TopicsReport
 from worker.domain.contract.outcomes import Worker
 from worker.domain.rules import Rules
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
-from worker.tencent.options import App, HttpOptions
+from worker.tencent.options import AppCredentials, HttpOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,8 +135,8 @@ def test_the_client_works_by_the_settings() -> None:
 
     assert http_options(settings) == HttpOptions(timeout=8.0, max_connections=190, max_wait=9.0)
     assert apps_of(settings) == [
-        App("main", 1, "admin", "https://adminapikr.im.qcloud.com", secret_key=KEY),
-        App("second", 2, "root", "https://second.example", secret_key=KEY),
+        AppCredentials("main", 1, "admin", "https://adminapikr.im.qcloud.com", secret_key=KEY),
+        AppCredentials("second", 2, "root", "https://second.example", secret_key=KEY),
     ]
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.unit.runtime.playing import play, send, settled, try_, until
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Call, Halt, Permit, Recall
-from worker.domain.publishing import (
+from worker.domain.effects import CancelCall, GrantPermit, Halt, StartCall
+from worker.domain.publish_results import (
     Aborted,
     Fenced,
     MetadataRefused,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.unit.runtime.playing import World
-    from worker.domain.publishing import (
+    from worker.domain.publish_results import (
         PublishResult,
     )
 
@@ -162,7 +162,7 @@ def test_another_batch_may_come_once_the_engine_has_the_one_before() -> None:
 
 def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
     async def scene(world: World) -> None:
-        world.move([Call(send())])
+        world.move([StartCall(send())])
         await settled()
         flight, _ = world.calls["call-1"]
 
@@ -176,7 +176,7 @@ def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
 
 def test_each_try_and_then_the_end_of_its_call_is_told_to_the_engine() -> None:
     async def scene(world: World) -> None:
-        world.move([Call(send())])
+        world.move([StartCall(send())])
         await settled()
         flight, end = world.calls["call-1"]
         flight.tried(try_(Verdict.RETRY))
@@ -184,7 +184,7 @@ def test_each_try_and_then_the_end_of_its_call_is_told_to_the_engine() -> None:
         await settled()
         assert not asked.done(), "it has no permit yet"
         again = send(number=2)
-        world.move([Permit(again)])
+        world.move([GrantPermit(again)])
         await settled()
         assert asked.result() is again
         flight.tried(try_())
@@ -198,10 +198,10 @@ def test_each_try_and_then_the_end_of_its_call_is_told_to_the_engine() -> None:
 
 def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None:
     async def scene(world: World) -> None:
-        world.move([Call(send())])
+        world.move([StartCall(send())])
         await settled()
         _, end = world.calls["call-1"]
-        world.move([Recall("call-1")])
+        world.move([CancelCall("call-1")])
         await settled()
 
         assert end.cancelled()
@@ -213,7 +213,7 @@ def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None
 
 def test_a_fault_in_a_call_ends_the_worker_and_is_not_waited_for_in_silence() -> None:
     async def scene(world: World) -> None:
-        world.move([Call(send())])
+        world.move([StartCall(send())])
         await settled()
         world.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
         await settled()

@@ -22,15 +22,15 @@ from hypothesis import strategies as st
 from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.cli import main
-from worker.domain.effects import Notice
+from worker.domain.effects import LogEvent
 from worker.errors import Problem, SettingsError
 from worker.redaction import HIDDEN, Redaction
-from worker.runtime.telemetry import LIBRARIES, configure_logging
+from worker.runtime.logging_setup import LIBRARIES, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from worker.runtime.telemetry import Log
+    from worker.runtime.logging_setup import Log
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 SIGNATURE = TLSSigAPIv2(1400000001, KEY).gen_sig("administrator", 86_400)
@@ -154,7 +154,7 @@ SECRET_VALUES: list[object] = [
 def test_no_field_shows_a_secret(told: Told, value: object) -> None:
     told.log("worker.failed", reason=value)
     told.log("no.such_event", anything=value)
-    told.log.notice(Notice("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
+    told.log.notice(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
 
     assert_clean(told.text)
     assert "short-and-odd" not in told.text

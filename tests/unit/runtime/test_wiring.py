@@ -11,7 +11,7 @@ import pytest
 from tests.unit.runtime.playing import DEADLINE, play, until
 from tests.unit.settings.writing import KEY, load, minimal
 from worker.broker.topics import Topic, TopicsReport
-from worker.domain.effects import Notice
+from worker.domain.effects import LogEvent
 from worker.errors import SettingsError
 from worker.runtime import wiring
 from worker.runtime.lifecycle import CLEAN
@@ -35,7 +35,7 @@ class Told:
     def hide(self, secret: str) -> None:
         self.said.append(f"hides {secret}")
 
-    def notice(self, notice: Notice) -> None:
+    def notice(self, notice: LogEvent) -> None:
         self.said.append(f"tells {notice.event}")
 
 
@@ -47,8 +47,8 @@ def test_a_key_that_came_into_its_file_is_hidden_before_anything_more_is_told(tm
     tell = _hiding_new_keys(settings, told)
     file.write_text("the-rotated-key")
 
-    tell(Notice("signature.renewed", "info", {}))
-    tell(Notice("signature.key_changed", "info", {}))
+    tell(LogEvent("signature.renewed", "info", {}))
+    tell(LogEvent("signature.key_changed", "info", {}))
 
     assert told.said == ["tells signature.renewed", "hides the-rotated-key", "tells signature.key_changed"]
 

@@ -15,7 +15,7 @@ from worker.errors import SettingsError, SignatureError
 from worker.settings import load as load_from
 from worker.settings import secrets_of
 from worker.settings.kafka import CONSUMER_TIMEOUTS_MS
-from worker.settings.kinds import Region
+from worker.settings.types import Region
 from worker.tencent.options import REGIONS
 
 if TYPE_CHECKING:

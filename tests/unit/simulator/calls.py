@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.testing.simulator.board import Board
-from worker.testing.simulator.door import Door, Request
+from worker.testing.simulator.auth import ApiRequest, Authenticator
+from worker.testing.simulator.decision import Decider
+from worker.testing.simulator.fault_store import FaultStore
 from worker.testing.simulator.faults import Faults
-from worker.testing.simulator.judge import Judge
-from worker.testing.simulator.signature import App
+from worker.testing.simulator.signature import SimulatedApp
 from worker.testing.simulator.state import World
 
 if TYPE_CHECKING:
-    from worker.testing.simulator.judge import Reaction
+    from worker.testing.simulator.decision import Reaction
 
 APP: Final = 1400000001
 KEY: Final = "5bd2850fff3ecb11d7c805251c51ee46"
@@ -66,12 +66,12 @@ def a_query(**changes: str | None) -> dict[str, str]:
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
-def a_request(endpoint: str = BAN, body: dict[str, Any] | None = None, **changes: Any) -> Request:
+def a_request(endpoint: str = BAN, body: dict[str, Any] | None = None, **changes: Any) -> ApiRequest:
     """
     A good request, with changes to its body.
     """
     fields = {**(SAMPLES[endpoint] if body is None else body), **changes}
-    return Request("POST", endpoint, a_query(), msgspec.json.encode(fields))
+    return ApiRequest("POST", endpoint, a_query(), msgspec.json.encode(fields))
 
 
 @dataclass
@@ -86,14 +86,14 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.world = World()
-        self.board = Board(self.faults)
-        self.door = Door([App(APP, (KEY,), (ADMIN,))])
-        self.judge = Judge(
+        self.board = FaultStore(self.faults)
+        self.door = Authenticator([SimulatedApp(APP, (KEY,), (ADMIN,))])
+        self.judge = Decider(
             self.door, self.board, self.world,
             seed=self.seed, rng=random.Random(self.seed), request_id=lambda seq: f"id-{seq}",
         )  # fmt: skip
 
-    def hear(self, request: Request | None = None, **changes: Any) -> Reaction:
+    def hear(self, request: ApiRequest | None = None, **changes: Any) -> Reaction:
         """
         Let the judge decide, now.
         """
@@ -102,7 +102,7 @@ class Bench:
             request = replace(request, query=changes["query"])
         return self.judge.hear(request, self.now, WALL)
 
-    def carry_out(self, request: Request | None = None) -> Reaction:
+    def carry_out(self, request: ApiRequest | None = None) -> Reaction:
         """
         Let the judge decide, and the effect take place at once.
         """

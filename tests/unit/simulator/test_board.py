@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.simulator.calls import BAN, KICK
-from worker.testing.simulator.board import Board, shuts_itself_out
-from worker.testing.simulator.faults import ROWS, Faults, Kind, is_chosen, problems_of, read
+from worker.testing.simulator.fault_store import FaultStore, shuts_itself_out
+from worker.testing.simulator.faults import ROWS, FaultKind, Faults, is_chosen, problems_of, read
 
 
 def test_what_nobody_has_set_is_as_at_the_start() -> None:
-    assert Board(Faults(latency=0.5)).at(BAN, "g1", 0.0) == Faults(latency=0.5)
+    assert FaultStore(Faults(latency=0.5)).at(BAN, "g1", 0.0) == Faults(latency=0.5)
 
 
 def test_the_narrowest_limit_wins_in_whatever_order_they_are_set() -> None:
-    board = Board(Faults())
+    board = FaultStore(Faults())
 
     board.put({"answer_code": 4, "endpoint": BAN, "target": "g1"}, 0.0)
     board.put({"answer_code": 3, "target": "g1"}, 0.0)
@@ -28,7 +28,7 @@ def test_the_narrowest_limit_wins_in_whatever_order_they_are_set() -> None:
 
 
 def test_a_fault_for_some_seconds_gives_way_to_what_was_before() -> None:
-    board = Board(Faults())
+    board = FaultStore(Faults())
     board.put({"latency": 1.0}, 0.0)
 
     board.put({"latency": 2.0, "for_seconds": 10}, 5.0)
@@ -37,7 +37,7 @@ def test_a_fault_for_some_seconds_gives_way_to_what_was_before() -> None:
 
 
 def test_a_lasting_value_ends_a_passing_one() -> None:
-    board = Board(Faults())
+    board = FaultStore(Faults())
     board.put({"outage": "hang", "for_seconds": 60}, 0.0)
 
     board.put({"outage": "none"}, 1.0)
@@ -47,7 +47,7 @@ def test_a_lasting_value_ends_a_passing_one() -> None:
 
 
 def test_null_takes_back_what_the_same_limit_had_set() -> None:
-    board = Board(Faults())
+    board = FaultStore(Faults())
     board.put({"outage": "502", "latency": 1.0}, 0.0)
     board.put({"outage": "hang", "target": "g1"}, 0.0)
 
@@ -59,7 +59,7 @@ def test_null_takes_back_what_the_same_limit_had_set() -> None:
 
 
 def test_a_fault_that_has_run_out_is_shown_no_more() -> None:
-    board = Board(Faults())
+    board = FaultStore(Faults())
     board.put({"outage": "502", "target": "g1", "for_seconds": 10}, 0.0)
 
     shown = [(rule["target"], rule["seconds_left"]) for rule in board.rules(4.0)]
@@ -69,7 +69,7 @@ def test_a_fault_that_has_run_out_is_shown_no_more() -> None:
 
 
 def test_clearing_goes_back_to_the_start() -> None:
-    board = Board(Faults(latency=0.5))
+    board = FaultStore(Faults(latency=0.5))
     board.put({"latency": 9.0, "endpoint": BAN}, 0.0)
 
     board.clear()
@@ -102,14 +102,14 @@ def test_clearing_goes_back_to_the_start() -> None:
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name_with_a_remedy(given: dict[str, object], field: str) -> None:
-    (problem,) = Board(Faults()).put(given, 0.0)
+    (problem,) = FaultStore(Faults()).put(given, 0.0)
 
     assert problem.field == field
     assert problem.remedy
 
 
 def test_all_is_set_or_nothing() -> None:
-    board = Board(Faults())
+    board = FaultStore(Faults())
 
     problems = board.put({"latency": 1.0, "outage": "no", "limit": -1}, 0.0)
 
@@ -131,7 +131,7 @@ def test_every_row_takes_its_own_default_and_says_what_it_means(row: object) -> 
 
     assert read(name, ROWS[name].default) == (ROWS[name].default, None)
     assert ROWS[name].meaning.endswith(".")
-    assert bool(ROWS[name].choices) == (ROWS[name].kind is Kind.CHOICE)
+    assert bool(ROWS[name].choices) == (ROWS[name].kind is FaultKind.CHOICE)
 
 
 def test_values_that_a_program_has_set_are_checked_as_well() -> None:

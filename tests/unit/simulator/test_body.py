@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.simulator.calls import BAN, KICK, LIVE_UNBAN, SAMPLES, UNBAN, UPDATE
 from worker.testing.simulator.body import NOT_JSON, read
-from worker.testing.simulator.pages import PAGES
+from worker.testing.simulator.endpoint_specs import PAGES
 
 BAD_FIELD = {BAN: 10004, UNBAN: 10004, LIVE_UNBAN: 100002, KICK: 100002, UPDATE: 100002}
 TOO_MANY = {BAN: 10005, UNBAN: 10005, LIVE_UNBAN: 100002, KICK: 100002}

@@ -8,10 +8,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from tests.unit.simulator.calls import APP, BAN, KICK, Bench, a_request
-from worker.testing.simulator.desk import Desk
+from worker.testing.simulator.decision import ExchangeEnd
+from worker.testing.simulator.executor import Executor
 from worker.testing.simulator.faults import Faults
-from worker.testing.simulator.journal import AppliedLine, Journal, Line
-from worker.testing.simulator.judge import Way
+from worker.testing.simulator.request_log import AppliedLine, RequestLine, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,11 +64,11 @@ class FakeSlot:
     """
 
     loop: FakeLoop
-    ends: list[tuple[float, Way, int | None, bytes]] = field(default_factory=list)
+    ends: list[tuple[float, ExchangeEnd, int | None, bytes]] = field(default_factory=list)
     is_gone: bool = False
     then: Callable[[], None] | None = None
 
-    def end(self, way: Way, status: int | None, payload: bytes) -> bool:
+    def end(self, way: ExchangeEnd, status: int | None, payload: bytes) -> bool:
         if not self.is_gone:
             self.ends.append((self.loop.now, way, status, payload))
         return not self.is_gone
@@ -90,8 +90,8 @@ class Shop:
     def __init__(self, **faults: Any) -> None:
         self.bench = Bench(Faults(**faults))
         self.loop = FakeLoop()
-        self.journal = Journal(1000, to_file=True)
-        self.desk = Desk(
+        self.journal = RequestLog(1000, to_file=True)
+        self.desk = Executor(
             self.bench.judge,
             self.bench.world,
             self.journal,
@@ -106,8 +106,8 @@ class Shop:
         return slot
 
     @property
-    def requests(self) -> list[Line]:
-        return [line for line in self.journal.lines if isinstance(line, Line)]
+    def requests(self) -> list[RequestLine]:
+        return [line for line in self.journal.lines if isinstance(line, RequestLine)]
 
     @property
     def late(self) -> list[AppliedLine]:
@@ -123,7 +123,7 @@ def test_without_latency_a_request_is_applied_answered_and_written_at_once() -> 
 
     slot = shop.take()
 
-    assert [(at, way, status) for at, way, status, _ in slot.ends] == [(100.0, Way.ANSWER, 200)]
+    assert [(at, way, status) for at, way, status, _ in slot.ends] == [(100.0, ExchangeEnd.ANSWER, 200)]
     assert shop.banned() == ["u1", "u2"]
     (line,) = shop.requests
     assert (line.seq, line.at, line.wall, line.sdkappid, line.endpoint) == (1, 100.0, 1100.0, APP, BAN)
@@ -205,7 +205,7 @@ def test_a_late_effect_has_a_line_of_its_own() -> None:
     shop.loop.run_to(100.1)
     (line,) = shop.requests
     assert (line.http_status, line.applied, line.applied_at, line.applies_later) == (None, (), None, True)
-    assert slot.ends[0][1] is Way.RESET
+    assert slot.ends[0][1] is ExchangeEnd.RESET
     assert shop.banned() == []
     shop.loop.run_to(103.0)
 

@@ -9,10 +9,10 @@ import typer
 from typer.testing import CliRunner
 
 from worker.cli.simulate import simulate
-from worker.testing.simulator.faults import ROWS, Kind
-from worker.testing.simulator.journal import AppliedLine, Line
-from worker.testing.simulator.pages import PAGES
+from worker.testing.simulator.endpoint_specs import PAGES
+from worker.testing.simulator.faults import ROWS, FaultKind
 from worker.testing.simulator.reference import ROUTES, reference
+from worker.testing.simulator.request_log import AppliedLine, RequestLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def test_every_fault_endpoint_and_route_stands_in_the_reference(name: str) -> No
     assert name in reference()
 
 
-@pytest.mark.parametrize("field", [*Line.__struct_fields__, *AppliedLine.__struct_fields__])
+@pytest.mark.parametrize("field", [*RequestLine.__struct_fields__, *AppliedLine.__struct_fields__])
 def test_every_field_of_the_log_is_told_in_the_reference(field: str) -> None:
     assert field in reference().partition("## Log")[2]
 
@@ -82,7 +82,7 @@ def test_a_log_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_flags_have_the_types_of_their_rows() -> None:
-    lists = [row.name for row in ROWS.values() if row.kind in (Kind.NAMES, Kind.CODES)]
+    lists = [row.name for row in ROWS.values() if row.kind in (FaultKind.NAMES, FaultKind.CODES)]
     arguments = [part for name in lists for part in (f"--{name.replace('_', '-')}", "1") * 2]
 
     assert "no such fault" in run("--key", "k", *arguments, "--switch-off", "--rule", '{"x": 1}').output

@@ -22,13 +22,13 @@ from tests.unit.simulator.calls import (
     a_request,
     signed,
 )  # fmt: skip
-from worker.testing.simulator.door import Request
+from worker.testing.simulator.auth import ApiRequest
+from worker.testing.simulator.decision import ExchangeEnd
 from worker.testing.simulator.faults import Faults, is_chosen
-from worker.testing.simulator.judge import Way
-from worker.testing.simulator.signature import App
+from worker.testing.simulator.signature import SimulatedApp
 
 if TYPE_CHECKING:
-    from worker.testing.simulator.judge import Reaction
+    from worker.testing.simulator.decision import Reaction
 
 WITH_REQUEST_ID = {LIVE_UNBAN, KICK, UPDATE}
 ROUNDS = 400
@@ -43,7 +43,7 @@ def answer_of(reaction: Reaction) -> dict[str, Any]:
 def test_a_good_request_is_answered_and_applied(endpoint: str) -> None:
     reaction = Bench().hear(a_request(endpoint))
 
-    assert (reaction.way, reaction.http_status, reaction.code) == (Way.ANSWER, 200, 0)
+    assert (reaction.way, reaction.http_status, reaction.code) == (ExchangeEnd.ANSWER, 200, 0)
     assert reaction.effect
     assert reaction.effect.users == (("u1",) if endpoint == UPDATE else ("u1", "u2"))
 
@@ -115,7 +115,7 @@ def test_only_post_is_understood() -> None:
     ],
 )
 def test_a_command_that_does_not_exist_is_refused(endpoint: str, code: int) -> None:
-    assert Bench().hear(Request("POST", endpoint, a_query(), b"{}")).code == code
+    assert Bench().hear(ApiRequest("POST", endpoint, a_query(), b"{}")).code == code
 
 
 def test_what_the_quota_refuses_is_not_applied() -> None:
@@ -129,7 +129,7 @@ def test_what_the_quota_refuses_is_not_applied() -> None:
 
 def test_the_quota_counts_each_endpoint_and_each_app_alone() -> None:
     bench = Bench(Faults(limit=1))
-    bench.door.know(App(APP + 1, ("k",)))
+    bench.door.know(SimulatedApp(APP + 1, ("k",)))
     other_app = replace(
         a_request(), query=a_query(sdkappid=str(APP + 1), usersig=signed(key="k", app=APP + 1))
     )
@@ -186,20 +186,20 @@ def test_a_fault_gives_its_documented_code_and_applies_nothing(
 
 
 @pytest.mark.parametrize(("fault", "way", "status", "applied"), [
-    ({"drop_before": 1.0}, Way.CLOSE, None, False),
-    ({"drop_after": 1.0}, Way.CLOSE, None, True),
-    ({"bad_gateway": 1.0}, Way.ANSWER, 502, False),
-    ({"bad_gateway_after": 1.0}, Way.ANSWER, 502, True),
-    ({"hang": 1.0}, Way.HANG, None, False),
-    ({"cut_body": 1.0}, Way.CUT, 200, True),
-    ({"slow_apply": 1.0}, Way.RESET, None, True),
-    ({"slow_apply": 1.0, "slow_apply_end": "hang"}, Way.HANG, None, True),
-    ({"outage": "502"}, Way.ANSWER, 502, False),
-    ({"outage": "refuse"}, Way.RESET, None, False),
-    ({"outage": "hang"}, Way.HANG, None, False),
+    ({"drop_before": 1.0}, ExchangeEnd.CLOSE, None, False),
+    ({"drop_after": 1.0}, ExchangeEnd.CLOSE, None, True),
+    ({"bad_gateway": 1.0}, ExchangeEnd.ANSWER, 502, False),
+    ({"bad_gateway_after": 1.0}, ExchangeEnd.ANSWER, 502, True),
+    ({"hang": 1.0}, ExchangeEnd.HANG, None, False),
+    ({"cut_body": 1.0}, ExchangeEnd.CUT, 200, True),
+    ({"slow_apply": 1.0}, ExchangeEnd.RESET, None, True),
+    ({"slow_apply": 1.0, "slow_apply_end": "hang"}, ExchangeEnd.HANG, None, True),
+    ({"outage": "502"}, ExchangeEnd.ANSWER, 502, False),
+    ({"outage": "refuse"}, ExchangeEnd.RESET, None, False),
+    ({"outage": "hang"}, ExchangeEnd.HANG, None, False),
 ])  # fmt: skip
 def test_a_fault_of_the_line_ends_the_exchange_its_own_way(
-    fault: dict[str, Any], way: Way, status: int | None, applied: bool
+    fault: dict[str, Any], way: ExchangeEnd, status: int | None, applied: bool
 ) -> None:
     bench = Bench()
     assert bench.board.put(fault, 0.0) == []
@@ -208,7 +208,7 @@ def test_a_fault_of_the_line_ends_the_exchange_its_own_way(
 
     assert (reaction.way, reaction.http_status, reaction.effect is not None) == (way, status, applied)
     assert reaction.fault == next(iter(fault))
-    if (way, status) != (Way.ANSWER, 200):
+    if (way, status) != (ExchangeEnd.ANSWER, 200):
         assert (reaction.code, reaction.request_id) == (None, None)
     if status == 502:
         assert reaction.payload.startswith(b"<html>")
@@ -229,7 +229,7 @@ def test_a_fault_limited_to_a_target_hits_no_other() -> None:
         for request in (a_request(BAN), a_request(BAN, GroupId="t2"), a_request(UNBAN))
     ]
 
-    assert ways == [Way.HANG, Way.ANSWER, Way.ANSWER]
+    assert ways == [ExchangeEnd.HANG, ExchangeEnd.ANSWER, ExchangeEnd.ANSWER]
 
 
 def test_a_slow_effect_comes_after_the_lost_answer_and_within_its_time() -> None:
@@ -245,7 +245,7 @@ def test_a_slow_effect_comes_after_the_lost_answer_and_within_its_time() -> None
 def test_a_refused_request_is_never_slow_for_it_changes_nothing() -> None:
     reaction = Bench(Faults(slow_apply=1.0, forbidden=True)).hear()
 
-    assert (reaction.way, reaction.code) == (Way.ANSWER, 10007)
+    assert (reaction.way, reaction.code) == (ExchangeEnd.ANSWER, 10007)
 
 
 @pytest.mark.parametrize(("choice", "applied"), [("none", set()), ("all", {"u1", "u3"})])

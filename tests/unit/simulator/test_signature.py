@@ -12,13 +12,13 @@ import zlib
 import pytest
 
 from tests.unit.simulator.calls import ADMIN, APP, KEY, signed
-from worker.testing.simulator.signature import App, Verifier
+from worker.testing.simulator.signature import SimulatedApp, Verifier
 
 NOW = time.time()
 
 
 def check(usersig: str, *, identifier: str = ADMIN, wall: float = NOW, keys: tuple[str, ...] = (KEY,)) -> int:
-    return Verifier(App(APP, keys)).check(usersig, identifier, wall)
+    return Verifier(SimulatedApp(APP, keys)).check(usersig, identifier, wall)
 
 
 def packed(content: bytes) -> str:
@@ -62,7 +62,7 @@ def test_a_signature_lasts_to_the_second_it_names() -> None:
 
 
 def test_one_verifier_sees_a_signature_run_out_that_it_has_passed_before() -> None:
-    verifier, usersig = Verifier(App(APP, (KEY,))), signed(expire=60)
+    verifier, usersig = Verifier(SimulatedApp(APP, (KEY,))), signed(expire=60)
 
     assert [verifier.check(usersig, ADMIN, NOW), verifier.check(usersig, ADMIN, NOW + 3600)] == [0, 70001]
 
@@ -96,7 +96,7 @@ def test_a_signature_with_user_data_covers_it() -> None:
 
 
 def test_neither_the_key_nor_a_signature_shows_in_a_repr() -> None:
-    app = App(APP, (KEY,))
+    app = SimulatedApp(APP, (KEY,))
 
     assert KEY not in repr(app)
     assert KEY not in repr(Verifier(app))

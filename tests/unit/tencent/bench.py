@@ -10,16 +10,16 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.tencent.options import App
+from worker.tencent.options import AppCredentials
 from worker.tencent.usersig import Signer
 
 if TYPE_CHECKING:
-    from worker.domain.effects import Notice
+    from worker.domain.effects import LogEvent
 
 KEY = "5bd2850f" * 8
 OTHER_KEY = "aa11bb22" * 8
 DAY = 86_400.0
-APP = App("main", 1400000001, "administrator", "https://console.tim.qq.com", secret_key=KEY)
+APP = AppCredentials("main", 1400000001, "administrator", "https://console.tim.qq.com", secret_key=KEY)
 
 
 @dataclass(slots=True)
@@ -42,9 +42,9 @@ class Bench:
     A signer, its clock and what it told.
     """
 
-    app: App = APP
+    app: AppCredentials = APP
     clock: Clock = field(default_factory=Clock)
-    notices: list[Notice] = field(default_factory=list)
+    notices: list[LogEvent] = field(default_factory=list)
     signer: Signer = field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from worker.domain.contract.outcomes import TEXT_BYTES
 from worker.tencent import answers
 from worker.tencent.answers import Answer
-from worker.tencent.options import REGIONS, App, base_url
+from worker.tencent.options import REGIONS, AppCredentials, base_url
 from worker.tencent.usersig import Signer
 
-APP = App("main", 1400000001, "administrator", "https://console.tim.qq.com", secret_key="0123abcd" * 8)
+APP = AppCredentials(
+    "main", 1400000001, "administrator", "https://console.tim.qq.com", secret_key="0123abcd" * 8
+)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,19 @@
 # Which target is the next probe of an endpoint that is down or halted: one at a time, and each in its turn.
 #
-# Whether and when one may go stands in health.py; dispatch.py sends it.
+# Whether and when one may go stands in breaker.py; scheduler.py sends it.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.lanes import NEVER
+from worker.domain.calls.endpoint_state import NEVER
 
 if TYPE_CHECKING:
-    from worker.domain.calls.lanes import AppState, Lane
-    from worker.domain.calls.targets import Target
+    from worker.domain.calls.endpoint_state import AppState, EndpointState
+    from worker.domain.calls.target_queue import TargetQueue
 
 
-def next_probe(lane: Lane, now: float) -> Target | None:
+def next_probe(lane: EndpointState, now: float) -> TargetQueue | None:
     """
     The target that a probe may go to now. None if none may: then ``lane.wake_at`` says when to look again, unless what it
     waits for is an event.
@@ -49,13 +49,13 @@ def next_probe(lane: Lane, now: float) -> Target | None:
     return target
 
 
-def _next_in_turn(app: AppState) -> Lane | None:
+def _next_in_turn(app: AppState) -> EndpointState | None:
     """A halted app has one probe for all its endpoints: they take turns."""
     able = (lane for lane in app.lanes if any(lane.queue.sendable))
     return min(able, key=lambda lane: lane.probed_at, default=None)
 
 
-def _reluctance(target: Target) -> tuple[bool, bool, bool, float]:
+def _reluctance(target: TargetQueue) -> tuple[bool, bool, bool, float]:
     """
     How little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least; one that may hang by
     itself tells little, and late, and until then nothing else goes.

@@ -29,7 +29,7 @@ class TargetField(StrEnum):
     ROOM = "room_id"
 
 
-class Kind(StrEnum):
+class ActionKind(StrEnum):
     """
     Whether repeating an action changes anything.
 
@@ -76,7 +76,7 @@ class Action:
     target_key: str
     members_key: str
     members_per_call: int
-    kind: Kind
+    kind: ActionKind
     takes: tuple[str, ...]
     needs: tuple[str | tuple[str, ...], ...]
     source: str
@@ -127,7 +127,7 @@ ACTIONS: Final[dict[str, Action]] = {
             target_key="GroupId",
             members_key="Members_Account",
             members_per_call=20,
-            kind=Kind.STATE,
+            kind=ActionKind.STATE,
             undone_by=("group.unban_group_member",),
             takes=("duration", "banned_until", "reason"),
             needs=(("duration", "banned_until"),),
@@ -142,7 +142,7 @@ ACTIONS: Final[dict[str, Action]] = {
             target_key="GroupId",
             members_key="Members_Account",
             members_per_call=20,
-            kind=Kind.STATE,
+            kind=ActionKind.STATE,
             undone_by=("group.ban_group_member",),
             takes=(),
             needs=(),
@@ -156,7 +156,7 @@ ACTIONS: Final[dict[str, Action]] = {
             target_key="RoomId",
             members_key="MemberList_Account",
             members_per_call=20,
-            kind=Kind.STATE,
+            kind=ActionKind.STATE,
             takes=(),
             needs=(),
             source="Lifting a Member's Ban",
@@ -168,7 +168,7 @@ ACTIONS: Final[dict[str, Action]] = {
             target_key="RoomId",
             members_key="MemberList_Account",
             members_per_call=20,
-            kind=Kind.EVENT,
+            kind=ActionKind.EVENT,
             takes=("reason",),
             needs=("reason",),
             source="Remove Room Member",
@@ -180,7 +180,7 @@ ACTIONS: Final[dict[str, Action]] = {
             target_key="RoomId",
             members_key="MemberInfo",
             members_per_call=1,
-            kind=Kind.STATE,
+            kind=ActionKind.STATE,
             takes=("member_info",),
             needs=("member_info",),
             source="Update the Room Member Information",

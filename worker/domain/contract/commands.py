@@ -17,7 +17,7 @@ from worker.domain.contract.actions import ACTIONS, Action, MemberInfo, TargetFi
 from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of
 from worker.domain.contract.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, Text, shown
 from worker.domain.contract.fields import REJECTIONS as REJECTIONS
-from worker.domain.contract.outcomes import Fault, cut
+from worker.domain.contract.outcomes import OutcomeError, cut
 from worker.domain.contract.reading import read
 from worker.domain.contract.times import instant_of, rfc3339
 from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
@@ -119,7 +119,7 @@ class _Plan(Struct, frozen=True):
     """
 
     action: Action
-    mixes: tuple[Fault | None, ...]
+    mixes: tuple[OutcomeError | None, ...]
 
 
 def _plan(action: Action) -> _Plan:
@@ -128,17 +128,19 @@ def _plan(action: Action) -> _Plan:
     return _Plan(action, tuple(_mix_fault(action, names) for names in given))
 
 
-def _mix_fault(action: Action, given: list[str]) -> Fault | None:
+def _mix_fault(action: Action, given: list[str]) -> OutcomeError | None:
     for name in given:
         if name not in action.takes:
-            return Fault("wrong_parameter", f"{action.name} does not take {name}", name)
+            return OutcomeError("wrong_parameter", f"{action.name} does not take {name}", name)
     for need in action.needs:
         names = (need,) if isinstance(need, str) else need
         found = [name for name in names if name in given]
         if not found:
-            return Fault("missing_field", f"{action.name} needs {' or '.join(names)}", names[0])
+            return OutcomeError("missing_field", f"{action.name} needs {' or '.join(names)}", names[0])
         if len(found) > 1:
-            return Fault("wrong_parameter", f"{action.name} takes {' or '.join(names)}, not both", found[1])
+            return OutcomeError(
+                "wrong_parameter", f"{action.name} takes {' or '.join(names)}, not both", found[1]
+            )
     return None
 
 
@@ -173,7 +175,9 @@ class Decoder:
         if not value:
             what = "null" if value is None else "empty"
             return _rejected(
-                {}, Fault("no_value", f"the record's value is {what}: a command is a JSON object"), envelope
+                {},
+                OutcomeError("no_value", f"the record's value is {what}: a command is a JSON object"),
+                envelope,
             )
         metadata: dict[str, Any] | None = None
         try:
@@ -182,7 +186,7 @@ class Decoder:
                 metadata = self._metadata.decode(wire.metadata)
         except (ValueError, RecursionError) as error:
             reading = read(value)
-            return _rejected(reading.fields, reading.fault or Fault("not_json", str(error)), envelope)
+            return _rejected(reading.fields, reading.fault or OutcomeError("not_json", str(error)), envelope)
         if not is_plain(value, wire):
             reading = read(value)
             if reading.fault is not None:
@@ -195,16 +199,16 @@ class Decoder:
 
     def _judge(
         self, wire: WireCommand, metadata: dict[str, Any] | None, envelope: Envelope
-    ) -> Command | Fault:
+    ) -> Command | OutcomeError:
         """Whether fields that are right by themselves are right together."""
         command_id = wire.command_id or envelope.command_id
         if command_id is None:
             what = "command_id is missing, and no usable header ce_id stands in for it"
-            return Fault("missing_field", what, "command_id")
+            return OutcomeError("missing_field", what, "command_id")
         plan = self._plans.get(wire.action)
         if plan is None:
             what = f"there is no action {shown(wire.action)}; there are {', '.join(self._plans)}"
-            return Fault("unknown_action", what, "action")
+            return OutcomeError("unknown_action", what, "action")
         target, other = wire.group_id, wire.room_id
         if plan.action.target is TargetField.ROOM:
             target, other = other, target
@@ -215,7 +219,7 @@ class Decoder:
             return fault
         app = self._default_app if wire.app is UNSET else wire.app
         if app is None:
-            return Fault("unknown_app", "app is missing, and the worker has no default_app", "app")
+            return OutcomeError("unknown_app", "app is missing, and the worker has no default_app", "app")
         fault = self._users_fault(app, wire.user_ids)
         if fault is not None:
             return fault
@@ -224,10 +228,10 @@ class Decoder:
             if wire.banned_until is UNSET
             else _instant("banned_until", wire.banned_until, LATEST_BAN_END)
         )
-        if isinstance(until, Fault):
+        if isinstance(until, OutcomeError):
             return until
         not_after = None if wire.not_after is UNSET else _instant("not_after", wire.not_after)
-        if isinstance(not_after, Fault):
+        if isinstance(not_after, OutcomeError):
             return not_after
         return Command(
             command_id,
@@ -247,32 +251,32 @@ class Decoder:
             envelope.traceparent,
         )
 
-    def _users_fault(self, app: str, users: tuple[str, ...]) -> Fault | None:
+    def _users_fault(self, app: str, users: tuple[str, ...]) -> OutcomeError | None:
         protected = self._protected.get(app)
         if protected is None:
-            return Fault(
+            return OutcomeError(
                 "unknown_app", f"there is no app {shown(app)}; there are {', '.join(self._protected)}", "app"
             )
         if protected.isdisjoint(users):
             return None
         place = next(place for place, user in enumerate(users) if user in protected)
-        return Fault(
+        return OutcomeError(
             "protected_user",
             f"{shown(users[place])} is protected: it is never acted on",
             f"user_ids[{place}]",
         )
 
 
-def _target_fault(action: Action, wire: WireCommand) -> Fault:
+def _target_fault(action: Action, wire: WireCommand) -> OutcomeError:
     takes = action.target.value
     other = next(target.value for target in TargetField if target is not action.target)
     if getattr(wire, other) is UNSET:
-        return Fault("missing_field", f"{action.name} needs {takes}", takes)
+        return OutcomeError("missing_field", f"{action.name} needs {takes}", takes)
     what = f"not {other}" if getattr(wire, takes) is UNSET else "and not both"
-    return Fault("wrong_target", f"{action.name} takes {takes}, {what}", other)
+    return OutcomeError("wrong_target", f"{action.name} takes {takes}, {what}", other)
 
 
-def _parameters_fault(plan: _Plan, wire: WireCommand) -> Fault | None:
+def _parameters_fault(plan: _Plan, wire: WireCommand) -> OutcomeError | None:
     mix = 0 if wire.duration is UNSET else _DURATION
     if wire.banned_until is not UNSET:
         mix |= _BANNED_UNTIL
@@ -284,19 +288,21 @@ def _parameters_fault(plan: _Plan, wire: WireCommand) -> Fault | None:
     if fault is not None:
         return fault
     if wire.reason == "" and "reason" in plan.action.needs:
-        return Fault("empty", f"{wire.action} needs a reason that is not empty", "reason")
+        return OutcomeError("empty", f"{wire.action} needs a reason that is not empty", "reason")
     if wire.member_info == _NO_MEMBER_INFO:
-        return Fault("empty", f"member_info must set at least one of {', '.join(MEMBER_INFO)}", "member_info")
+        return OutcomeError(
+            "empty", f"member_info must set at least one of {', '.join(MEMBER_INFO)}", "member_info"
+        )
     return None
 
 
-def _instant(name: str, text: str, latest: float = inf) -> float | Fault:
+def _instant(name: str, text: str, latest: float = inf) -> float | OutcomeError:
     try:
         instant = instant_of(text)
     except ValueError as error:
-        return Fault("bad_time", f"{name} is {shown(text)}: {error}", name)
+        return OutcomeError("bad_time", f"{name} is {shown(text)}: {error}", name)
     if instant > latest:
-        return Fault("out_of_range", f"{name} must not be later than {rfc3339(latest)}", name)
+        return OutcomeError("out_of_range", f"{name} must not be later than {rfc3339(latest)}", name)
     return instant
 
 
@@ -304,7 +310,7 @@ def _member_info(wire: WireMemberInfo) -> MemberInfo:
     return MemberInfo(**{name: field for name, field in asdict(wire).items() if field is not UNSET})
 
 
-def _rejected(fields: Mapping[str, Any], fault: Fault, envelope: Envelope) -> Rejected:
+def _rejected(fields: Mapping[str, Any], fault: OutcomeError, envelope: Envelope) -> Rejected:
     command_id = fields.get("command_id", envelope.command_id)
     carried: dict[str, Any] = {
         name: fields[name]

@@ -21,12 +21,12 @@ from worker.domain.contract.actions import (
     TARGET_BYTES,
     USER_ID_BYTES,
 )
-from worker.domain.contract.outcomes import Fault
+from worker.domain.contract.outcomes import OutcomeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Check = Callable[[object, str], Fault | None]
+    Check = Callable[[object, str], OutcomeError | None]
 
 REJECTIONS: Final = {
     "no_value": "The record has no value, or an empty one.",
@@ -66,7 +66,7 @@ METADATA_DEPTH: Final = 32
 """Objects and lists inside one another. Every reader of the outcome must get through it, and so must our encoder."""
 
 
-def fault_of(checks: Mapping[str, Check], fields: Mapping[str, Any], path: str) -> Fault | None:
+def fault_of(checks: Mapping[str, Check], fields: Mapping[str, Any], path: str) -> OutcomeError | None:
     """The first fault of an object whose fields must pass ``checks``; ``path`` is where it stands (empty, or ending in a dot)."""
     for name in fields:
         if name not in checks:
@@ -77,14 +77,14 @@ def fault_of(checks: Mapping[str, Check], fields: Mapping[str, Any], path: str) 
             if fault is not None:
                 return fault
         elif name in REQUIRED:
-            return Fault("missing_field", f"{path}{name} is missing", path + name)
+            return OutcomeError("missing_field", f"{path}{name} is missing", path + name)
     return None
 
 
-def _unknown(name: str, checks: Mapping[str, Check], path: str) -> Fault:
+def _unknown(name: str, checks: Mapping[str, Check], path: str) -> OutcomeError:
     near = get_close_matches(name[:64].lower(), checks, n=1)
     hint = f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(checks)}"
-    return Fault(
+    return OutcomeError(
         "unknown_field", f"there is no field {path}{shown(name)}{hint}", f"{path}{shown(name, quoted=False)}"
     )
 
@@ -108,20 +108,22 @@ class Text:
     empty: bool = True
     free: bool = False
 
-    def __call__(self, value: object, path: str) -> Fault | None:
+    def __call__(self, value: object, path: str) -> OutcomeError | None:
         """What is wrong with the value that stands at ``path``."""
         if not isinstance(value, str):
             return _wrong_type(value, path, "a string")
         if not value and not self.empty:
-            return Fault("empty", f"{path} must not be empty", path)
+            return OutcomeError("empty", f"{path} must not be empty", path)
         if _SURROGATE.search(value):
             return _half_pair(path)
         if not self.free and (found := _CONTROL.search(value)):
             what = f"{path} holds the control character U+{ord(found[0]):04X} at character {found.start()}"
-            return Fault("bad_character", what, path)
+            return OutcomeError("bad_character", what, path)
         size = len(value.encode())
         if self.most is not None and size > self.most:
-            return Fault("too_long", f"{path} has {size} bytes in UTF-8, and {self.most} are allowed", path)
+            return OutcomeError(
+                "too_long", f"{path} has {size} bytes in UTF-8, and {self.most} are allowed", path
+            )
         return None
 
 
@@ -131,62 +133,68 @@ _CONTROL: Final = re.compile(f"[{CONTROLS}]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
-def _half_pair(path: str) -> Fault:
-    return Fault("bad_character", f"{path} holds half of a surrogate pair, which is no character", path)
+def _half_pair(path: str) -> OutcomeError:
+    return OutcomeError(
+        "bad_character", f"{path} holds half of a surrogate pair, which is no character", path
+    )
 
 
-def _users(value: object, path: str) -> Fault | None:
+def _users(value: object, path: str) -> OutcomeError | None:
     if not isinstance(value, list):
         return _wrong_type(value, path, "a list of strings")
     if not value:
-        return Fault("empty", f"{path} must name at least one user", path)
+        return OutcomeError("empty", f"{path} must name at least one user", path)
     if len(value) > USERS:
         what = f"{path} names {len(value)} users, and {USERS} are allowed: send several commands"
-        return Fault("too_many", what, path)
+        return OutcomeError("too_many", what, path)
     faults = (USER_ID(user, f"{path}[{place}]") for place, user in enumerate(value))
     return next((fault for fault in faults if fault is not None), None)
 
 
-def _duration(value: object, path: str) -> Fault | None:
+def _duration(value: object, path: str) -> OutcomeError | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _wrong_type(value, path, "a whole number of seconds")
     if not 0 <= value <= DURATION_SECONDS:
-        return Fault("out_of_range", f"{path} must be from 0 to {DURATION_SECONDS} seconds", path)
+        return OutcomeError("out_of_range", f"{path} must be from 0 to {DURATION_SECONDS} seconds", path)
     if isinstance(value, float):
         return _wrong_type(value, path, "a whole number of seconds, written without point and exponent")
     return None
 
 
-def _role(value: object, path: str) -> Fault | None:
+def _role(value: object, path: str) -> OutcomeError | None:
     if value in ("Admin", "Member"):
         return None
     if not isinstance(value, str):
         return _wrong_type(value, path, "a string")
-    return Fault("out_of_range", f'{path} must be "Admin" or "Member", not {shown(value)}', path)
+    return OutcomeError("out_of_range", f'{path} must be "Admin" or "Member", not {shown(value)}', path)
 
 
-def _member_info(value: object, path: str) -> Fault | None:
+def _member_info(value: object, path: str) -> OutcomeError | None:
     if not isinstance(value, dict):
         return _wrong_type(value, path, "an object")
     return fault_of(MEMBER_INFO, value, f"{path}.")
 
 
-def _metadata(value: object, path: str) -> Fault | None:
+def _metadata(value: object, path: str) -> OutcomeError | None:
     if not isinstance(value, dict):
         return _wrong_type(value, path, "an object")
     level: list[Any] = [value]
     for _ in range(METADATA_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
         if any(isinstance(inner, float) and not -inf < inner < inf for inner in level):
-            return Fault("out_of_range", f"{path} holds a number that is too large to be passed on", path)
+            return OutcomeError(
+                "out_of_range", f"{path} holds a number that is too large to be passed on", path
+            )
     if any(isinstance(inner, dict | list) for inner in level):
-        return Fault("too_deep", f"{path} is nested more than {METADATA_DEPTH} levels deep", path)
+        return OutcomeError("too_deep", f"{path} is nested more than {METADATA_DEPTH} levels deep", path)
     try:
         size = len(msgspec.json.encode(value))
     except UnicodeEncodeError:
         return _half_pair(path)
     if size > METADATA_BYTES:
-        return Fault("too_long", f"{path} has {size} bytes as JSON, and {METADATA_BYTES} are allowed", path)
+        return OutcomeError(
+            "too_long", f"{path} has {size} bytes as JSON, and {METADATA_BYTES} are allowed", path
+        )
     return None
 
 
@@ -223,10 +231,10 @@ FIELDS: Final[dict[str, Check]] = {
 """Every field of a command, and the check that tells what is wrong with its value."""
 
 
-def _wrong_type(value: object, path: str, wanted: str) -> Fault:
+def _wrong_type(value: object, path: str, wanted: str) -> OutcomeError:
     if value is None:
-        return Fault("wrong_type", f"{path} is null: leave it out, or make it {wanted}", path)
-    return Fault("wrong_type", f"{path} must be {wanted}, not {kind(value)}", path)
+        return OutcomeError("wrong_type", f"{path} is null: leave it out, or make it {wanted}", path)
+    return OutcomeError("wrong_type", f"{path} must be {wanted}, not {kind(value)}", path)
 
 
 _KINDS: Final = {

@@ -70,7 +70,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     superseded_by: str | None = None
 
 
-class CallTry(Struct, frozen=True, omit_defaults=True):
+class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     """
     One HTTP request that carried the command.
 
@@ -94,7 +94,7 @@ class CallTry(Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-class Fault(Struct, frozen=True, omit_defaults=True):
+class OutcomeError(Struct, frozen=True, omit_defaults=True):
     """Why a command was rejected or failed."""
 
     code: str
@@ -163,12 +163,12 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     parameters: Parameters | None = None
     results: list[Result] = []
     request_ids: list[str] = []
-    calls: list[CallTry] = []
+    calls: list[AttemptRecord] = []
     calls_omitted: int = 0
     calling_ms: float | None = None
     duplicate_of: str | None = None
     superseded_by: str | None = None
-    error: Fault | None = None
+    error: OutcomeError | None = None
 
 
 def status_of(results: Iterable[Result]) -> Status:

@@ -15,13 +15,13 @@ from typing import Any, Final
 from msgspec import Struct
 
 from worker.domain.contract.fields import FIELDS, METADATA_DEPTH, fault_of, kind, shown
-from worker.domain.contract.outcomes import Fault
+from worker.domain.contract.outcomes import OutcomeError
 
 SHALLOW: Final = 64
 """How deep a record is still looked at when it is nested too deep to be parsed."""
 
 
-class Reading(Struct, frozen=True):
+class FieldReader(Struct, frozen=True):
     """
     What could be read of a record, and what is wrong with it.
 
@@ -32,10 +32,10 @@ class Reading(Struct, frozen=True):
     """
 
     fields: Mapping[str, Any]
-    fault: Fault | None
+    fault: OutcomeError | None
 
 
-def read(value: bytes) -> Reading:
+def read(value: bytes) -> FieldReader:
     """
     Read a record with care and find out what is wrong with it. Never raises.
 
@@ -45,14 +45,14 @@ def read(value: bytes) -> Reading:
         text = value.decode()
     except UnicodeDecodeError as error:
         what = f"the record is not valid UTF-8: byte {error.start} is 0x{value[error.start]:02x}"
-        return Reading({}, Fault("not_utf8", what))
+        return FieldReader({}, OutcomeError("not_utf8", what))
     try:
         return _read(text)
     except RecursionError:
         return _read_shallow(text)
 
 
-def _read(text: str) -> Reading:
+def _read(text: str) -> FieldReader:
     constants: list[str] = []
     repeated: list[tuple[dict[str, Any], str]] = []
 
@@ -70,18 +70,22 @@ def _read(text: str) -> Reading:
     try:
         fields = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_int=_whole)
     except ValueError as error:
-        return Reading({}, Fault("not_json", f"the record is not JSON: {error}"))
+        return FieldReader({}, OutcomeError("not_json", f"the record is not JSON: {error}"))
     if not isinstance(fields, dict):
-        return Reading({}, Fault("not_an_object", f"the record must be a JSON object, not {kind(fields)}"))
+        return FieldReader(
+            {}, OutcomeError("not_an_object", f"the record must be a JSON object, not {kind(fields)}")
+        )
     if constants:
         what = f"the record is not JSON: {constants[0]} is no JSON value; leave the field out"
-        return Reading(fields, Fault("not_json", what))
+        return FieldReader(fields, OutcomeError("not_json", what))
     for made, name in repeated:
         for path, place in (("", fields), ("member_info.", fields.get("member_info"))):
             if made is place:
                 twice = path + shown(name, quoted=False)
-                return Reading(fields, Fault("duplicate_field", f"the field {twice} is given twice", twice))
-    return Reading(fields, fault_of(FIELDS, fields, ""))
+                return FieldReader(
+                    fields, OutcomeError("duplicate_field", f"the field {twice} is given twice", twice)
+                )
+    return FieldReader(fields, fault_of(FIELDS, fields, ""))
 
 
 def _whole(digits: str) -> float:
@@ -95,7 +99,7 @@ def _whole(digits: str) -> float:
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]++|[\]}]++', re.DOTALL)
 
 
-def _read_shallow(text: str) -> Reading:
+def _read_shallow(text: str) -> FieldReader:
     """Read a record that is nested too deep for any parser: what lies deeper than ``SHALLOW`` becomes null, unread."""
     kept: list[str] = []
     depth = begin = 0
@@ -115,7 +119,9 @@ def _read_shallow(text: str) -> Reading:
     reading = _read("".join(kept))
     if not reading.fields:
         return reading
-    return Reading(
+    return FieldReader(
         reading.fields,
-        Fault("too_deep", f"the record is nested too deep: {METADATA_DEPTH} levels are allowed in metadata"),
+        OutcomeError(
+            "too_deep", f"the record is nested too deep: {METADATA_DEPTH} levels are allowed in metadata"
+        ),
     )

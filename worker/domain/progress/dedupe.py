@@ -2,7 +2,7 @@
 # one of each member, for a minute). Both are bounded by count and by age.
 #
 # Ids and their restoration go through one door, `Ids.remember`, so memory and restoration cannot disagree.
-# What becomes of a repeat is decided in lines.py; here is only what is known.
+# What becomes of a repeat is decided in member_ordering.py; here is only what is known.
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ NO_PARAMETERS: Final = Parameters()
 _decoder: Final = msgspec.json.Decoder(Outcome)
 
 
-class Ids:
+class CommandIds:
     """The command ids of one partition, newest last, bounded by the number of outcomes and by their age."""
 
     __slots__ = ("_by_id", "_max_records", "_order", "_window")
@@ -153,7 +153,7 @@ class Assignment(Protocol):
     gone: bool
 
 
-class LastEffect(Struct, frozen=True, gc=False):
+class AppliedState(Struct, frozen=True, gc=False):
     """
     The last effect that was applied to a member.
 
@@ -173,16 +173,16 @@ class LastEffect(Struct, frozen=True, gc=False):
     during: Assignment
 
 
-class LastEffects:
+class AppliedStates:
     """The last effect of each member, for as long as a repeat of it needs no call; bounded by count."""
 
     __slots__ = ("_by_member", "_max")
 
     def __init__(self, max_effects: int = MAX_EFFECTS) -> None:
-        self._by_member: OrderedDict[object, LastEffect] = OrderedDict()
+        self._by_member: OrderedDict[object, AppliedState] = OrderedDict()
         self._max = max_effects
 
-    def applied(self, member: object, effect: LastEffect) -> None:
+    def applied(self, member: object, effect: AppliedState) -> None:
         """The member's state is this one now."""
         self._by_member.pop(member, None)
         self._by_member[member] = effect
@@ -193,7 +193,7 @@ class LastEffects:
         """Something is on its way to the member: what was known of its state may hold no longer."""
         self._by_member.pop(member, None)
 
-    def find(self, member: object, what: object, now: float) -> LastEffect | None:
+    def find(self, member: object, what: object, now: float) -> AppliedState | None:
         """The effect that makes a command with this effect needless now."""
         effect = self._by_member.get(member)
         if effect is None or effect.what != what or now >= effect.at + effect.keep:

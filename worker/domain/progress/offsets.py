@@ -11,7 +11,7 @@ import binascii
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.effects import Commit
+from worker.domain.effects import OffsetCommit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -85,7 +85,7 @@ class Offsets:
         """How far the newest received record is ahead of the committable offset."""
         return self._next - self.committable
 
-    def propose(self, finishing: Collection[int]) -> Commit:
+    def propose(self, finishing: Collection[int]) -> OffsetCommit:
         """What may be committed together with the results of these open records."""
         committable = self._next
         for offset in self._order:
@@ -96,7 +96,7 @@ class Offsets:
         for offset in finishing:
             bits |= 1 << (offset - self._base)
         bits >>= committable - self._base
-        return Commit(committable, _encode(bits))
+        return OffsetCommit(committable, _encode(bits))
 
     def finish(self, finished: Iterable[int]) -> None:
         """The transaction with these records' results is committed: they are done, for every owner to come."""

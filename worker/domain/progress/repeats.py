@@ -1,21 +1,21 @@
 # What an earlier command means for a later one of the same member: its id once more, the same effect, or one that undoes it.
 #
-# Questions about commands and their results; what follows from the answers is done in lines.py.
+# Questions about commands and their results; what follows from the answers is done in member_ordering.py.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.contract.actions import Kind
+from worker.domain.contract.actions import ActionKind
 from worker.domain.contract.outcomes import HOLDS, Known, ResultStatus
-from worker.domain.progress.work import Work
+from worker.domain.progress.open_commands import OpenCommand
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
-    from worker.domain.progress.work import Member
+    from worker.domain.progress.open_commands import MemberTask
 
 
-def done_for(repeats: Work | Known, user: str) -> str | None:
+def done_for(repeats: OpenCommand | Known, user: str) -> str | None:
     """
     The outcome_id of the command that has put the effect for this user in place under the same command id, or whose success
     leaves nothing to do for it; None: there is none.
@@ -28,18 +28,18 @@ def done_for(repeats: Work | Known, user: str) -> str | None:
     return None
 
 
-def undecided(repeats: Work | Known | None, user: str) -> Work | None:
+def undecided(repeats: OpenCommand | Known | None, user: str) -> OpenCommand | None:
     """
     The open command with the same id on whose other members it depends whether anything is left to do for this user: a
     later command has made it needless there, which counts as done if the rest succeeds.
     """
-    if not isinstance(repeats, Work) or not repeats.left:
+    if not isinstance(repeats, OpenCommand) or not repeats.left:
         return None
     result = next(member.result for member in repeats.members if member.user == user)
     return repeats if result is not None and result.status is ResultStatus.SUPERSEDED else None
 
 
-def may_ride(member: Member, last: Member) -> bool:
+def may_ride(member: MemberTask, last: MemberTask) -> bool:
     """Whether the member may share the call of the one that waits before it."""
     command, waiting = member.work.command, last.work.command
     return (
@@ -68,7 +68,7 @@ def overwrites(later: Command, earlier: Command) -> bool:
     if later.not_after is not None or later.banned_until is not None or later.duration == 0:
         return False
     action = later.action
-    if action.kind is not Kind.STATE or earlier.action.kind is not Kind.STATE:
+    if action.kind is not ActionKind.STATE or earlier.action.kind is not ActionKind.STATE:
         return False
     if action.name in earlier.action.undone_by:
         return True

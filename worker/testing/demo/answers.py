@@ -8,16 +8,18 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from worker.testing.demo.contract import ENDPOINTS, IN_PLACE, REQUEST_ID_ENDPOINTS
-from worker.testing.demo.evidence import Fault, Finding
+from worker.testing.demo.evidence import Finding, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from worker.testing.demo.contract import Body, CallTry, Result
-    from worker.testing.demo.evidence import Published, Request
+    from worker.testing.demo.contract import SeenAttempt, SeenOutcome, SeenResult
+    from worker.testing.demo.evidence import LoggedRequest, PublishedOutcome
 
 
-def judge_answers(outcomes: Iterable[Published], requests: Iterable[Request]) -> Iterator[Finding]:
+def judge_answers(
+    outcomes: Iterable[PublishedOutcome], requests: Iterable[LoggedRequest]
+) -> Iterator[Finding]:
     """Every RequestId and code in the outcomes that the log does not bear out, and every RequestId that is missing."""
     requests = tuple(requests)
     by_id = {request.request_id: request for request in requests if request.request_id is not None}
@@ -28,11 +30,13 @@ def judge_answers(outcomes: Iterable[Published], requests: Iterable[Request]) ->
     for published in outcomes:
         body = published.body
         for problem in _wrong(body, by_id, codes):
-            yield Finding(Fault.UNKNOWN_ANSWER, f"{body.outcome_id} {body.command_id}: {problem}")
+            yield Finding(Violation.UNKNOWN_ANSWER, f"{body.outcome_id} {body.command_id}: {problem}")
 
 
 def _wrong(
-    body: Body, by_id: Mapping[str, Request], codes: Mapping[tuple[str, str, str], set[int | None]]
+    body: SeenOutcome,
+    by_id: Mapping[str, LoggedRequest],
+    codes: Mapping[tuple[str, str, str], set[int | None]],
 ) -> Iterator[str]:
     if body.action not in ENDPOINTS:
         return
@@ -51,7 +55,9 @@ def _wrong(
         yield f"request_ids are {body.request_ids}, and its calls list {sorted(listed)}"
 
 
-def _wrong_call(one: CallTry, endpoint: str, target: str, by_id: Mapping[str, Request]) -> str | None:
+def _wrong_call(
+    one: SeenAttempt, endpoint: str, target: str, by_id: Mapping[str, LoggedRequest]
+) -> str | None:
     if one.endpoint != endpoint:
         return f"call {one.call_id} went to {one.endpoint}"
     if one.request_id is None:
@@ -72,7 +78,7 @@ def _wrong_call(one: CallTry, endpoint: str, target: str, by_id: Mapping[str, Re
 
 
 def _wrong_result(
-    result: Result, endpoint: str, by_id: Mapping[str, Request], codes: set[int | None]
+    result: SeenResult, endpoint: str, by_id: Mapping[str, LoggedRequest], codes: set[int | None]
 ) -> str | None:
     if result.request_id is not None and result.status != "duplicate":
         request = by_id.get(result.request_id)

@@ -23,18 +23,24 @@ from worker.testing.demo.contract import (
     outcome_id,
     status_of,
 )
-from worker.testing.demo.evidence import Fault, Finding
+from worker.testing.demo.evidence import Finding, Violation
 from worker.testing.demo.members import Applied, Wish, judge
-from worker.testing.demo.raid import Fate
+from worker.testing.demo.scenario import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from worker.testing.demo.contract import (
-        Body,
-        Result,
+        SeenOutcome,
+        SeenResult,
     )
-    from worker.testing.demo.evidence import Evidence, Letter, Published, Request, Sent
+    from worker.testing.demo.evidence import (
+        Evidence,
+        FoundDeadLetter,
+        LoggedRequest,
+        ProducedCommand,
+        PublishedOutcome,
+    )
 
 EXAMPLES: Final = 5
 """How many findings of a kind are kept to be shown; all are counted."""
@@ -53,7 +59,7 @@ class Report:
 
     """
 
-    counts: dict[Fault, int] = field(default_factory=lambda: dict.fromkeys(Fault, 0))
+    counts: dict[Violation, int] = field(default_factory=lambda: dict.fromkeys(Violation, 0))
     examples: list[Finding] = field(default_factory=list)
     highest_second: dict[str, int] = field(default_factory=dict)
 
@@ -84,11 +90,11 @@ def check(evidence: Evidence, quota: int = QUOTA) -> Report:
     report.highest_second = highest_seconds(evidence.requests)
     for endpoint, highest in report.highest_second.items():
         if highest > quota:
-            report.add([Finding(Fault.OVER_QUOTA, f"{endpoint}: {highest} requests in one second")])
+            report.add([Finding(Violation.OVER_QUOTA, f"{endpoint}: {highest} requests in one second")])
     return report
 
 
-def highest_seconds(requests: Iterable[Request]) -> dict[str, int]:
+def highest_seconds(requests: Iterable[LoggedRequest]) -> dict[str, int]:
     """The most requests that each endpoint read in any rolling second."""
     stamps: dict[str, list[float]] = defaultdict(list)
     for request in requests:
@@ -100,43 +106,45 @@ def _highest(stamps: Sequence[float]) -> int:
     return max(number - bisect_right(stamps, stamp - SECOND) for number, stamp in enumerate(stamps, 1))
 
 
-def _by_id(evidence: Evidence) -> dict[str, list[Published]]:
-    found: dict[str, list[Published]] = defaultdict(list)
+def _by_id(evidence: Evidence) -> dict[str, list[PublishedOutcome]]:
+    found: dict[str, list[PublishedOutcome]] = defaultdict(list)
     for published in evidence.outcomes:
         found[published.body.outcome_id].append(published)
     return found
 
 
-def _name(evidence: Evidence, sent: Sent) -> str:
+def _name(evidence: Evidence, sent: ProducedCommand) -> str:
     return outcome_id(evidence.topic, sent.partition, sent.offset)
 
 
-def _lost_or_doubled(evidence: Evidence, by_id: Mapping[str, Sequence[Published]]) -> Iterator[Finding]:
+def _lost_or_doubled(
+    evidence: Evidence, by_id: Mapping[str, Sequence[PublishedOutcome]]
+) -> Iterator[Finding]:
     known = {_name(evidence, sent): sent for sent in evidence.sent}
     for name, sent in known.items():
         if sent.planned.fate is not Fate.UNREADABLE and name not in by_id:
-            yield Finding(Fault.LOST, f"{name} ({sent.planned.command_id} {sent.planned.kind})")
+            yield Finding(Violation.LOST, f"{name} ({sent.planned.command_id} {sent.planned.kind})")
     for name, found in by_id.items():
         if len(found) > 1:
             yield Finding(
-                Fault.DOUBLED, f"{name}: {len(found)} outcomes, {[one.body.status for one in found]}"
+                Violation.DOUBLED, f"{name}: {len(found)} outcomes, {[one.body.status for one in found]}"
             )
         meant = known.get(name)
         if meant is None or meant.planned.fate is Fate.UNREADABLE:
-            yield Finding(Fault.STRAY, f"{name} is the outcome of no command")
+            yield Finding(Violation.STRAY, f"{name} is the outcome of no command")
             continue
         for one in found:
             if (one.partition, one.key) != (meant.partition, meant.planned.key):
                 yield Finding(
-                    Fault.STRAY, f"{name} stands in partition {one.partition} under key {one.key!r}"
+                    Violation.STRAY, f"{name} stands in partition {one.partition} under key {one.key!r}"
                 )
             if one.body.command_id != meant.planned.command_id:
                 yield Finding(
-                    Fault.STRAY, f"{name} names {one.body.command_id} and not {meant.planned.command_id}"
+                    Violation.STRAY, f"{name} names {one.body.command_id} and not {meant.planned.command_id}"
                 )
 
 
-def _wrong_status(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+def _wrong_status(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     kicked = _kicked(evidence.requests)
     for sent in evidence.sent:
         name = _name(evidence, sent)
@@ -145,18 +153,19 @@ def _wrong_status(evidence: Evidence, first: Mapping[str, Published]) -> Iterato
             continue
         for problem in _problems(sent, published.body, evidence.bad_users, kicked):
             yield Finding(
-                Fault.WRONG_STATUS, f"{name} {sent.planned.command_id} is {published.body.status}: {problem}"
+                Violation.WRONG_STATUS,
+                f"{name} {sent.planned.command_id} is {published.body.status}: {problem}",
             )
         for problem in _wrong_references(published.body, first):
-            yield Finding(Fault.WRONG_STATUS, f"{name} {sent.planned.command_id}: {problem}")
+            yield Finding(Violation.WRONG_STATUS, f"{name} {sent.planned.command_id}: {problem}")
 
 
-def _kicked(requests: Iterable[Request]) -> set[tuple[str, str]]:
+def _kicked(requests: Iterable[LoggedRequest]) -> set[tuple[str, str]]:
     return {(one.target, user) for one in requests if one.effect.action == KICK for user in one.applied}
 
 
 def _problems(
-    sent: Sent, body: Body, bad_users: frozenset[str], kicked: set[tuple[str, str]]
+    sent: ProducedCommand, body: SeenOutcome, bad_users: frozenset[str], kicked: set[tuple[str, str]]
 ) -> Iterator[str]:
     planned = sent.planned
     if planned.fate is Fate.REJECTED:
@@ -187,7 +196,7 @@ def _problems(
             yield problem
 
 
-def _wrong_result(sent: Sent, result: Result, is_bad: bool, was_kicked: bool) -> str | None:
+def _wrong_result(sent: ProducedCommand, result: SeenResult, is_bad: bool, was_kicked: bool) -> str | None:
     effect = sent.planned.effect
     if sent.planned.fate is Fate.EXPIRED or effect is None:
         return None
@@ -202,7 +211,7 @@ def _wrong_result(sent: Sent, result: Result, is_bad: bool, was_kicked: bool) ->
     return f"{result.user_id} exists, and is {result.status} with {result.error_code}"
 
 
-def _wrong_references(body: Body, first: Mapping[str, Published]) -> Iterator[str]:
+def _wrong_references(body: SeenOutcome, first: Mapping[str, PublishedOutcome]) -> Iterator[str]:
     for result in body.results:
         for status, name in (("duplicate", result.duplicate_of), ("superseded", result.superseded_by)):
             if (result.status == status) != (name is not None):
@@ -213,9 +222,9 @@ def _wrong_references(body: Body, first: Mapping[str, Published]) -> Iterator[st
                     yield f"{result.user_id} is {status} of {name}, which does not name it"
 
 
-def _repeated_ids(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     # A record without a key may stand on another partition than its repeat: nothing is promised for those.
-    records: dict[tuple[int, str], list[Sent]] = defaultdict(list)
+    records: dict[tuple[int, str], list[ProducedCommand]] = defaultdict(list)
     for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
         if sent.planned.command_id is not None and sent.planned.effect is not None:
             records[sent.partition, sent.planned.command_id].append(sent)
@@ -227,7 +236,7 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, Published]) -> Iterato
             for result in published.body.results if published else ():
                 if result.user_id in done and result.status != "duplicate":
                     what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
-                    yield Finding(Fault.EXECUTED_AGAIN, what)
+                    yield Finding(Violation.EXECUTED_AGAIN, what)
                 if result.status in IN_PLACE or (published and published.body.status == "succeeded"):
                     done.setdefault(result.user_id, name)
 
@@ -235,7 +244,7 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, Published]) -> Iterato
 Line = tuple[str, str]
 
 
-def _members(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+def _members(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     wishes = _wishes(evidence, first)
     effects = _effects(evidence.requests)
     for line in wishes.keys() | effects.keys():
@@ -243,7 +252,7 @@ def _members(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Fin
             yield Finding(fault, f"{line[1]} in {line[0]}: {what}")
 
 
-def _wishes(evidence: Evidence, first: Mapping[str, Published]) -> dict[Line, list[Wish]]:
+def _wishes(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[Line, list[Wish]]:
     lines: dict[Line, list[Wish]] = defaultdict(list)
     held: set[tuple[int, str | None, str]] = set()
     for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
@@ -272,17 +281,17 @@ def _wishes(evidence: Evidence, first: Mapping[str, Published]) -> dict[Line, li
     return lines
 
 
-def _is_settled(result: Result, body: Body) -> bool:
+def _is_settled(result: SeenResult, body: SeenOutcome) -> bool:
     # A repeat of the id asks for nothing then: carried out, it would undo what a later command has made needless.
     return result.status in {*IN_PLACE, "duplicate"} or body.status == "succeeded"
 
 
-def _tries(body: Body) -> frozenset[tuple[str, str]] | None:
+def _tries(body: SeenOutcome) -> frozenset[tuple[str, str]] | None:
     return None if body.calls_omitted else frozenset((one.call_id, one.sent_at) for one in body.calls)
 
 
-def _effects(requests: Iterable[Request]) -> dict[Line, list[Applied]]:
-    ordered: list[tuple[tuple[float, int], Line, Request]] = []
+def _effects(requests: Iterable[LoggedRequest]) -> dict[Line, list[Applied]]:
+    ordered: list[tuple[tuple[float, int], Line, LoggedRequest]] = []
     for request in requests:
         ordered += [(place, (request.target, user), request) for user, place in request.applied.items()]
     lines: dict[Line, list[Applied]] = defaultdict(list)
@@ -291,26 +300,28 @@ def _effects(requests: Iterable[Request]) -> dict[Line, list[Applied]]:
     return lines
 
 
-def _letters(evidence: Evidence, first: Mapping[str, Published]) -> Iterator[Finding]:
+def _letters(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     known = {_name(evidence, sent): sent for sent in evidence.sent}
     wanted = {name for name, one in first.items() if one.body.status in {"rejected", "failed"}}
     wanted |= {name for name, sent in known.items() if sent.planned.fate is Fate.UNREADABLE}
     found = Counter(letter.outcome_id for letter in evidence.letters)
     for name in sorted(wanted - found.keys()):
-        yield Finding(Fault.LETTER_MISSING, name)
+        yield Finding(Violation.LETTER_MISSING, name)
     for name, count in found.items():
         if name not in wanted or count > 1:
             yield Finding(
-                Fault.LETTER_EXTRA, f"{name}: {count} dead letters, {1 if name in wanted else 0} expected"
+                Violation.LETTER_EXTRA, f"{name}: {count} dead letters, {1 if name in wanted else 0} expected"
             )
     for letter in evidence.letters:
         sent = known.get(letter.outcome_id)
         problem = _altered(letter, sent, first.get(letter.outcome_id)) if sent else None
         if problem:
-            yield Finding(Fault.LETTER_EXTRA, f"{letter.outcome_id}: {problem}")
+            yield Finding(Violation.LETTER_EXTRA, f"{letter.outcome_id}: {problem}")
 
 
-def _altered(letter: Letter, sent: Sent, published: Published | None) -> str | None:
+def _altered(
+    letter: FoundDeadLetter, sent: ProducedCommand, published: PublishedOutcome | None
+) -> str | None:
     if letter.key != sent.planned.key:
         return f"its key is {letter.key!r}"
     if not letter.value_omitted and letter.value != sent.planned.value:

@@ -1,7 +1,7 @@
 # What the demo knows of the contract, written down a second time on purpose: the five actions, where they go, and what
 # an outcome holds. It judges the worker, so it must not share a table with it.
 #
-# No I/O, no load, no verdicts: those are raid.py and check.py.
+# No I/O, no load, no verdicts: those are scenario.py and check.py.
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ UNDONE: Final = frozenset({"failed", "expired"})
 """Results after which what was wished does not hold."""
 
 
-class MemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+class SeenMemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an update sets."""
 
     name_card: str | None = None
@@ -61,7 +61,7 @@ class MemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class CommandedEffect:
     """
     What a command wants done to each of its members, or what a request did.
 
@@ -74,10 +74,10 @@ class Effect:
     duration: int | None = None
     until: float | None = None
     reason: str | None = None
-    info: MemberInfo | None = None
+    info: SeenMemberInfo | None = None
 
 
-class Result(msgspec.Struct, frozen=True):
+class SeenResult(msgspec.Struct, frozen=True):
     """One member's part of an outcome."""
 
     user_id: str
@@ -89,7 +89,7 @@ class Result(msgspec.Struct, frozen=True):
     superseded_by: str | None = None
 
 
-class CallTry(msgspec.Struct, frozen=True):
+class SeenAttempt(msgspec.Struct, frozen=True):
     """One HTTP request, as an outcome tells it."""
 
     call_id: str
@@ -102,7 +102,7 @@ class CallTry(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-class Fault(msgspec.Struct, frozen=True):
+class SeenError(msgspec.Struct, frozen=True):
     """Why a command was rejected or failed."""
 
     code: str
@@ -110,7 +110,7 @@ class Fault(msgspec.Struct, frozen=True):
     field: str | None = None
 
 
-class Body(msgspec.Struct, frozen=True):
+class SeenOutcome(msgspec.Struct, frozen=True):
     """The JSON of an outcome: the part that is judged."""
 
     outcome_id: str
@@ -120,13 +120,13 @@ class Body(msgspec.Struct, frozen=True):
     group_id: str | None = None
     room_id: str | None = None
     metadata: dict[str, Any] | None = None
-    results: list[Result] = []
+    results: list[SeenResult] = []
     request_ids: list[str] = []
-    calls: list[CallTry] = []
+    calls: list[SeenAttempt] = []
     calls_omitted: int = 0
     duplicate_of: str | None = None
     superseded_by: str | None = None
-    error: Fault | None = None
+    error: SeenError | None = None
 
 
 def outcome_id(topic: str, partition: int, offset: int) -> str:

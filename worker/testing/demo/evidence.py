@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.testing.demo.contract import Body, Effect
-    from worker.testing.demo.raid import Planned
+    from worker.testing.demo.contract import CommandedEffect, SeenOutcome
+    from worker.testing.demo.scenario import Planned
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class ProducedCommand:
     """
     A record as it stands in the command topic.
 
@@ -32,7 +32,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedOutcome:
     """
     An outcome as it stands in the outcome topic.
 
@@ -41,14 +41,14 @@ class Published:
 
     """
 
-    body: Body
+    body: SeenOutcome
     partition: int
     key: bytes | None = None
     at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class FoundDeadLetter:
     """
     A record of the dead-letter topic.
 
@@ -65,7 +65,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LoggedRequest:
     """
     One request, as the API logged it.
 
@@ -81,14 +81,14 @@ class Request:
     endpoint: str
     target: str
     users: tuple[str, ...]
-    effect: Effect
+    effect: CommandedEffect
     code: int | None = 0
     request_id: str | None = None
     applied: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
+class Interruption:
     """
     A time in which partitions may have got a new owner before the old one had published what it had done.
 
@@ -118,15 +118,15 @@ class Evidence:
     """
 
     topic: str
-    sent: tuple[Sent, ...]
-    outcomes: tuple[Published, ...]
-    letters: tuple[Letter, ...]
-    requests: tuple[Request, ...]
+    sent: tuple[ProducedCommand, ...]
+    outcomes: tuple[PublishedOutcome, ...]
+    letters: tuple[FoundDeadLetter, ...]
+    requests: tuple[LoggedRequest, ...]
     bad_users: frozenset[str] = frozenset()
-    breaks: tuple[Break, ...] = ()
+    breaks: tuple[Interruption, ...] = ()
 
 
-class Fault(StrEnum):
+class Violation(StrEnum):
     """What can be found to be wrong, in the words of the summary."""
 
     LOST = "lost: commands without an outcome"
@@ -148,5 +148,5 @@ class Fault(StrEnum):
 class Finding:
     """One thing that is wrong, told so that a person can look it up in the topics and the log."""
 
-    fault: Fault
+    fault: Violation
     what: str

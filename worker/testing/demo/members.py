@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.demo.contract import BAN, IN_PLACE, LIVE_UNBAN, UNBAN, UPDATE, Effect
-from worker.testing.demo.evidence import Fault
+from worker.testing.demo.contract import BAN, IN_PLACE, LIVE_UNBAN, UNBAN, UPDATE, CommandedEffect
+from worker.testing.demo.evidence import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.testing.demo.evidence import Break
+    from worker.testing.demo.evidence import Interruption
 
 LATE_EFFECT: Final = 3.0
 """So long after a crash the dead process's last requests may still take effect: the API's own budget, in seconds."""
@@ -39,7 +39,7 @@ class Wish:
 
     """
 
-    effect: Effect
+    effect: CommandedEffect
     status: str
     tries: frozenset[tuple[str, str]] | None = frozenset()
     published: float = inf
@@ -52,11 +52,11 @@ class Wish:
 class Applied:
     """One effect that the API had on this user."""
 
-    effect: Effect
+    effect: CommandedEffect
     at: float
 
 
-def matches(wish: Effect, did: Effect, at: float) -> bool:
+def matches(wish: CommandedEffect, did: CommandedEffect, at: float) -> bool:
     """Whether an effect read at ``at`` is what the command asked for."""
     if (wish.action, wish.reason, wish.info) != (did.action, did.reason, did.info):
         return False
@@ -66,25 +66,25 @@ def matches(wish: Effect, did: Effect, at: float) -> bool:
 
 
 def judge(
-    wishes: Sequence[Wish], effects: Sequence[Applied], breaks: Sequence[Break] = ()
-) -> Iterator[tuple[Fault, str]]:
+    wishes: Sequence[Wish], effects: Sequence[Applied], breaks: Sequence[Interruption] = ()
+) -> Iterator[tuple[Violation, str]]:
     """What is wrong with this user's history. ``wishes`` and ``effects`` are each in their order."""
     asked = [did for did in effects if any(matches(wish.effect, did.effect, did.at) for wish in wishes)]
     if len(asked) < len(effects):
         strange = next(did for did in effects if did not in asked)
-        yield Fault.UNASKED, f"{strange.effect} at {strange.at:.3f}"
+        yield Violation.UNASKED, f"{strange.effect} at {strange.at:.3f}"
     slots = _slots(wishes)
     if not _explains(slots, asked, breaks):
         yield _what_fails(slots, asked, breaks), _told(wishes, effects)
     if not _end_is_right(wishes, effects):
-        yield Fault.WRONG_STATE, _told(wishes, effects)
+        yield Violation.WRONG_STATE, _told(wishes, effects)
 
 
 @dataclass(slots=True)
 class _Slot:
     """Neighbouring commands with one effect: how often it may, and must, have happened in their place."""
 
-    effect: Effect
+    effect: CommandedEffect
     published: float
     groups: list[frozenset[tuple[str, str]]] = field(default_factory=list)
     tries: frozenset[tuple[str, str]] = frozenset()
@@ -132,7 +132,7 @@ def _slots(wishes: Sequence[Wish]) -> list[_Slot]:
 def _explains(
     slots: Sequence[_Slot],
     effects: Sequence[Applied],
-    breaks: Sequence[Break],
+    breaks: Sequence[Interruption],
     *,
     any_number: bool = False,
     may_miss: bool = False,
@@ -168,27 +168,29 @@ def _explains(
     return any(had == wanted for _, _, had in states)
 
 
-def _may_be_undone(slot: _Slot, at: float, breaks: Sequence[Break]) -> bool:
+def _may_be_undone(slot: _Slot, at: float, breaks: Sequence[Interruption]) -> bool:
     # Its outcome tells of a second life: what there was, or was not, in the first one nobody has told.
     return any(at < one.end + LATE_EFFECT and slot.published > one.begin for one in breaks)
 
 
-def _may_come_again(slot: _Slot, previous: float, at: float, breaks: Sequence[Break]) -> bool:
+def _may_come_again(slot: _Slot, previous: float, at: float, breaks: Sequence[Interruption]) -> bool:
     # Between these two effects its partition may have got a new owner, who begins with what was not published.
     return any(
         previous < one.end + LATE_EFFECT and one.begin < at and slot.published > one.begin for one in breaks
     )
 
 
-def _what_fails(slots: Sequence[_Slot], effects: Sequence[Applied], breaks: Sequence[Break]) -> Fault:
+def _what_fails(
+    slots: Sequence[_Slot], effects: Sequence[Applied], breaks: Sequence[Interruption]
+) -> Violation:
     if _explains(slots, effects, breaks, any_number=True):
-        return Fault.EXECUTED_AGAIN
+        return Violation.EXECUTED_AGAIN
     if _explains(slots, effects, breaks, may_miss=True):
-        return Fault.NOT_EXECUTED
-    return Fault.OUT_OF_ORDER
+        return Violation.NOT_EXECUTED
+    return Violation.OUT_OF_ORDER
 
 
-State = dict[str, Effect | str | None]
+State = dict[str, CommandedEffect | str | None]
 
 
 def _end_is_right(wishes: Sequence[Wish], effects: Sequence[Applied]) -> bool:
@@ -209,7 +211,7 @@ def _end_is_right(wishes: Sequence[Wish], effects: Sequence[Applied]) -> bool:
     return any(_same(state, end, at) for state in states)
 
 
-def _after(state: State, effect: Effect) -> State:
+def _after(state: State, effect: CommandedEffect) -> State:
     # A kick is an event: it leaves nothing behind that could be wrong.
     if effect.action in {BAN, UNBAN}:
         return {**state, "ban": effect if effect.action == BAN else None}
@@ -224,7 +226,7 @@ def _after(state: State, effect: Effect) -> State:
 
 def _same(wished: State, real: State, banned_at: float) -> bool:
     ban, real_ban = wished.get("ban"), real.get("ban")
-    if isinstance(ban, Effect) and isinstance(real_ban, Effect):
+    if isinstance(ban, CommandedEffect) and isinstance(real_ban, CommandedEffect):
         return matches(ban, real_ban, banned_at) and _rest(wished) == _rest(real)
     return wished == real
 
@@ -239,7 +241,7 @@ def _told(wishes: Sequence[Wish], effects: Sequence[Applied]) -> str:
     return f"commanded: {asked or 'nothing'}; done: {did or 'nothing'}"
 
 
-def _short(effect: Effect) -> str:
+def _short(effect: CommandedEffect) -> str:
     return effect.action.partition(".")[2] + (
         f" for {effect.duration} s" if effect.duration is not None else ""
     )

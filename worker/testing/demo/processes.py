@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-LEASH: Final = str(Path(__file__).with_name("leash.py"))
+LEASH: Final = str(Path(__file__).with_name("parent_death.py"))
 TAIL_LINES: Final = 15
 POLL: Final = 0.05
 """How often a starting or ending process is looked at, in seconds."""

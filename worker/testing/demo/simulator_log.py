@@ -1,6 +1,6 @@
 # The simulator's log file, read as evidence: one JSON line a request, and one for each effect that came later.
 #
-# Only what the checker needs is taken; the format is told in worker/testing/simulator/journal.py.
+# Only what the checker needs is taken; the format is told in worker/testing/simulator/request_log.py.
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.testing.demo.contract import ACTIONS, Effect, MemberInfo
-from worker.testing.demo.evidence import Request
+from worker.testing.demo.contract import ACTIONS, CommandedEffect, SeenMemberInfo
+from worker.testing.demo.evidence import LoggedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,13 +31,13 @@ class _Line(msgspec.Struct, frozen=True):
     request_id: str | None = None
 
 
-def read_log(path: Path) -> tuple[Request, ...]:
+def read_log(path: Path) -> tuple[LoggedRequest, ...]:
     """The requests in the log, in the order in which they were read."""
     with path.open("rb") as file:
         return requests_of(file)
 
 
-def requests_of(lines: Iterable[bytes]) -> tuple[Request, ...]:
+def requests_of(lines: Iterable[bytes]) -> tuple[LoggedRequest, ...]:
     """The same, from lines. Requests to endpoints that no action uses are left out."""
     decode = msgspec.json.Decoder(_Line).decode
     requests: dict[int, _Line] = {}
@@ -49,13 +49,13 @@ def requests_of(lines: Iterable[bytes]) -> tuple[Request, ...]:
     return tuple(_request(requests[seq], later.get(seq)) for seq in sorted(requests))
 
 
-def _request(line: _Line, later: _Line | None) -> Request:
+def _request(line: _Line, later: _Line | None) -> LoggedRequest:
     done = line if line.applied_at is not None else later
     applied = {}
     if done is not None and done.applied_at is not None:
         at = done.applied_at + line.wall - line.at
         applied = dict.fromkeys(done.applied, (at, line.seq))
-    return Request(
+    return LoggedRequest(
         line.wall,
         line.endpoint,
         line.target or "",
@@ -67,14 +67,14 @@ def _request(line: _Line, later: _Line | None) -> Request:
     )
 
 
-def _effect(line: _Line) -> Effect:
+def _effect(line: _Line) -> CommandedEffect:
     given = line.parameters
-    info = given.get("MemberInfo")
-    return Effect(
+    info = given.get("SeenMemberInfo")
+    return CommandedEffect(
         ACTIONS[line.endpoint],
         duration=given.get("Duration"),
         reason=given.get("Description") or given.get("Reason"),
-        info=MemberInfo(info.get("NameCard"), info.get("Role"), info.get("CustomInfo"))
+        info=SeenMemberInfo(info.get("NameCard"), info.get("Role"), info.get("CustomInfo"))
         if isinstance(info, dict)
         else None,
     )

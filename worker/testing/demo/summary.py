@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from worker.testing.demo.check import Report
-    from worker.testing.demo.evidence import Published
+    from worker.testing.demo.evidence import PublishedOutcome
     from worker.testing.demo.figures import Figures
 
 MEANINGS = {
@@ -52,7 +52,7 @@ def show(console: Console, figures: Figures, report: Report, example: bytes | No
         console.print(f"  [red]{finding.fault.value}[/]: {finding.what}", highlight=False)
 
 
-def choose_example(outcomes: Sequence[Published], raw: Sequence[bytes]) -> bytes | None:
+def choose_example(outcomes: Sequence[PublishedOutcome], raw: Sequence[bytes]) -> bytes | None:
     """The outcome that tells the most in a few lines: of two or three members, not all of whom fared alike."""
 
     def score(number: int) -> tuple[bool, bool, bool, int]:

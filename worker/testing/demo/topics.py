@@ -13,14 +13,14 @@ import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from worker.testing.demo.contract import Body
-from worker.testing.demo.evidence import Letter, Published, Sent
+from worker.testing.demo.contract import SeenOutcome
+from worker.testing.demo.evidence import FoundDeadLetter, ProducedCommand, PublishedOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.testing.demo.raid import Planned
-    from worker.testing.demo.stage import Topics
+    from worker.testing.demo.environment import Topics
+    from worker.testing.demo.scenario import Planned
 
 LARGEST_REQUEST: Final = 4 * 1024 * 1024
 SEND_DEADLINE: Final = 60.0
@@ -43,7 +43,7 @@ class Load:
     def __init__(
         self, bootstrap_servers: str, topic: str, records: Sequence[Planned], rate: float | None = None
     ) -> None:
-        self.sent: list[Sent] = []
+        self.sent: list[ProducedCommand] = []
         self._records = records
         self._topic = topic
         self._rate = rate
@@ -109,7 +109,9 @@ class Load:
             future.add_errback(self._refused)
 
     def _taken(self, planned: Planned, metadata: Any) -> None:
-        self.sent.append(Sent(planned, metadata.partition, metadata.offset, metadata.timestamp / 1000))
+        self.sent.append(
+            ProducedCommand(planned, metadata.partition, metadata.offset, metadata.timestamp / 1000)
+        )
 
     def _refused(self, error: BaseException) -> None:
         self._error = error
@@ -125,8 +127,8 @@ class Read:
 
     """
 
-    outcomes: list[Published] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
+    outcomes: list[PublishedOutcome] = field(default_factory=list)
+    letters: list[FoundDeadLetter] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
 
 
@@ -136,7 +138,7 @@ class Reader:
     def __init__(self, bootstrap_servers: str, topics: Topics, partitions: int) -> None:
         self.read = Read()
         self._topics = topics
-        self._decode = msgspec.json.Decoder(Body).decode
+        self._decode = msgspec.json.Decoder(SeenOutcome).decode
         self._places = [
             TopicPartition(topic, partition)
             for topic in (topics.outcomes, topics.dead_letters)
@@ -182,17 +184,19 @@ class Reader:
     def _outcome(self, record: Any) -> None:
         self.read.raw.append(record.value)
         self.read.outcomes.append(
-            Published(self._decode(record.value), record.partition, record.key, record.timestamp / 1000)
+            PublishedOutcome(
+                self._decode(record.value), record.partition, record.key, record.timestamp / 1000
+            )
         )
 
 
-def letter_of(record: Any) -> Letter:
+def letter_of(record: Any) -> FoundDeadLetter:
     """A record of the dead-letter topic as evidence. An omitted or null value is told by its headers."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     value = record.value
     if headers.get("x-value-null") == "1":
         value = None
-    return Letter(
+    return FoundDeadLetter(
         headers.get("x-outcome-id", ""),
         headers.get("x-error-code", ""),
         record.key,

@@ -8,4 +8,4 @@ from __future__ import annotations
 from worker.testing.simulator.faults import Faults as Faults
 from worker.testing.simulator.server import Simulator as Simulator
 from worker.testing.simulator.server import SimulatorConfig as SimulatorConfig
-from worker.testing.simulator.signature import App as App
+from worker.testing.simulator.signature import SimulatedApp as SimulatedApp

@@ -1,6 +1,6 @@
 # The body of a request, held against its page: what it asks for, or with which code it is refused.
 #
-# Pure. Whether users and targets exist is not known here (judge.py), nor what a call changes (state.py).
+# Pure. Whether users and targets exist is not known here (decision.py), nor what a call changes (state.py).
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.testing.simulator.pages import MEMBER_FIELDS, MEMBERS_PER_CALL, U32_MAX, USER_BYTES, Shape
+from worker.testing.simulator.endpoint_specs import (
+    MEMBER_FIELDS,
+    MEMBERS_PER_CALL,
+    U32_MAX,
+    USER_BYTES,
+    Shape,
+)
 
 if TYPE_CHECKING:
-    from worker.testing.simulator.pages import Field, Page
+    from worker.testing.simulator.endpoint_specs import EndpointSpec, Field
 
 NOT_JSON: Final = 60003
 """Tencent's common code for a body that is no JSON."""
@@ -27,7 +33,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class BodyReader:
     """
     What could be read of a body. The refusal says what is wrong with it, if anything is.
 
@@ -47,17 +53,17 @@ class Reading:
     refusal: Refusal | None = None
 
 
-def read(page: Page, body: bytes) -> Reading:
+def read(page: EndpointSpec, body: bytes) -> BodyReader:
     """Hold a body against its page. The first rule that is broken, in the order of the page, decides."""
     try:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Reading(refusal=Refusal(NOT_JSON, "the body is no JSON"))
+        return BodyReader(refusal=Refusal(NOT_JSON, "the body is no JSON"))
     if not isinstance(given, dict):
-        return Reading(refusal=Refusal(NOT_JSON, "the body is no JSON object"))
+        return BodyReader(refusal=Refusal(NOT_JSON, "the body is no JSON object"))
     names = [rule.name for rule in page.fields]
     target = given.get(page.target)
-    return Reading(
+    return BodyReader(
         target=target if isinstance(target, str) else None,
         users=_users(page, given),
         parameters={name: given[name] for name in names if name in given and name not in _WHO},
@@ -69,7 +75,7 @@ def read(page: Page, body: bytes) -> Reading:
 _WHO: Final = frozenset({"GroupId", "RoomId", "Members_Account", "MemberList_Account"})
 
 
-def _users(page: Page, given: dict[str, Any]) -> tuple[str, ...]:
+def _users(page: EndpointSpec, given: dict[str, Any]) -> tuple[str, ...]:
     for rule in page.fields:
         value = given.get(rule.name)
         if rule.shape is Shape.USERS and isinstance(value, list):
@@ -83,7 +89,7 @@ def _users(page: Page, given: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _broken(page: Page, rule: Field, given: dict[str, Any]) -> Refusal | None:
+def _broken(page: EndpointSpec, rule: Field, given: dict[str, Any]) -> Refusal | None:
     code = page.codes.bad_field
     if rule.name not in given:
         return Refusal(code, f"{rule.name} is missing") if rule.mandatory else None
@@ -114,7 +120,7 @@ def _broken_text(rule: Field, value: object, code: int) -> Refusal | None:
     return None
 
 
-def _broken_users(page: Page, rule: Field, value: object) -> Refusal | None:
+def _broken_users(page: EndpointSpec, rule: Field, value: object) -> Refusal | None:
     code = page.codes.bad_field
     if not isinstance(value, list) or not all(isinstance(user, str) for user in value):
         return _wrong_shape(rule, code)

@@ -10,14 +10,14 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from worker.testing.simulator.door import Request
+from worker.testing.simulator.auth import ApiRequest
+from worker.testing.simulator.decision import ExchangeEnd
 from worker.testing.simulator.http1 import CONTINUE, Parser, Unreadable, answer, query_of
-from worker.testing.simulator.judge import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.testing.simulator.desk import Desk
+    from worker.testing.simulator.executor import Executor
     from worker.testing.simulator.http1 import HttpRequest
 
 API: Final = "/v4/"
@@ -39,7 +39,7 @@ class Controls(Protocol):
         """An HTTP status and a JSON body."""
 
 
-class _Slot:
+class _AnswerSlot:
     """The place of one answer on its connection."""
 
     __slots__ = ("_connection", "keep_alive", "payload", "status", "then", "way")
@@ -47,12 +47,12 @@ class _Slot:
     def __init__(self, connection: Connection, *, keep_alive: bool) -> None:
         self._connection = connection
         self.keep_alive = keep_alive
-        self.way: Way | None = None
+        self.way: ExchangeEnd | None = None
         self.status: int | None = None
         self.payload = b""
         self.then: Callable[[], None] | None = None
 
-    def end(self, way: Way, status: int | None, payload: bytes) -> bool:
+    def end(self, way: ExchangeEnd, status: int | None, payload: bytes) -> bool:
         self.way, self.status, self.payload = way, status, payload
         return self._connection.ended()
 
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, desk: Desk, control: Controls, clock: Callable[[], float], all_open: set[Connection]
+        self, desk: Executor, control: Controls, clock: Callable[[], float], all_open: set[Connection]
     ) -> None:
         self.is_gone = False
         self.is_control = True
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._clock = clock
         self._all_open = all_open
         self._parser = Parser()
-        self._slots: deque[_Slot] = deque()
+        self._slots: deque[_AnswerSlot] = deque()
         self._is_reading = True
         self._is_taking = False
         self._can_write = True
@@ -166,20 +166,22 @@ class Connection(asyncio.Protocol):
     def _take(self, item: HttpRequest | Unreadable, at: float) -> None:
         if isinstance(item, Unreadable):
             slot = self._slot(keep_alive=False)
-            slot.end(Way.ANSWER, item.status, f'{{"error":"{item.message}"}}'.encode())
+            slot.end(ExchangeEnd.ANSWER, item.status, f'{{"error":"{item.message}"}}'.encode())
             return
         slot = self._slot(keep_alive=item.keep_alive)
         if item.path.startswith(API):
             self.is_control = False
-            request = Request(item.method, item.path.removeprefix(API), query_of(item.query), item.body)
+            request = ApiRequest(item.method, item.path.removeprefix(API), query_of(item.query), item.body)
             self._desk.take(request, at, slot)
         elif item.path.startswith(CONTROL):
-            slot.end(Way.ANSWER, *self._control.answer(item.method, item.path, item.query, item.body))
+            slot.end(ExchangeEnd.ANSWER, *self._control.answer(item.method, item.path, item.query, item.body))
         else:
-            slot.end(Way.ANSWER, 404, b'{"error":"there is only /v4/<service>/<command>, and /__control"}')
+            slot.end(
+                ExchangeEnd.ANSWER, 404, b'{"error":"there is only /v4/<service>/<command>, and /__control"}'
+            )
 
-    def _slot(self, *, keep_alive: bool) -> _Slot:
-        slot = _Slot(self, keep_alive=keep_alive)
+    def _slot(self, *, keep_alive: bool) -> _AnswerSlot:
+        slot = _AnswerSlot(self, keep_alive=keep_alive)
         self._slots.append(slot)
         return slot
 
@@ -187,22 +189,22 @@ class Connection(asyncio.Protocol):
         while self._slots and self._slots[0].way is not None:
             slot = self._slots.popleft()
             match slot.way:
-                case Way.ANSWER:
+                case ExchangeEnd.ANSWER:
                     transport.write(_answer(slot))
-                case Way.CUT:
+                case ExchangeEnd.CUT:
                     whole = _answer(slot)
                     transport.write(whole[: len(whole) - len(slot.payload) // 2])
-                case Way.RESET:
+                case ExchangeEnd.RESET:
                     self.reset()
                     return
                 case _:
                     pass
-            if slot.way is not Way.ANSWER or not slot.keep_alive:
+            if slot.way is not ExchangeEnd.ANSWER or not slot.keep_alive:
                 transport.close()
                 return
 
 
-def _answer(slot: _Slot) -> bytes:
+def _answer(slot: _AnswerSlot) -> bytes:
     status = slot.status or 200
     content_type = _HTML if slot.payload.startswith(b"<") else "application/json"
     return answer(status, slot.payload, content_type=content_type, keep_alive=slot.keep_alive)

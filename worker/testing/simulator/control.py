@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.testing.simulator.board import shuts_itself_out
-from worker.testing.simulator.faults import ROWS, Problem, is_number, problems_of
+from worker.testing.simulator.endpoint_specs import U32_MAX
+from worker.testing.simulator.fault_store import shuts_itself_out
+from worker.testing.simulator.faults import ROWS, FaultProblem, is_number, problems_of
 from worker.testing.simulator.http1 import query_of
-from worker.testing.simulator.pages import U32_MAX
 from worker.testing.simulator.reference import ROUTES
-from worker.testing.simulator.signature import App
+from worker.testing.simulator.signature import SimulatedApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from worker.testing.simulator.board import Board
-    from worker.testing.simulator.desk import Desk
-    from worker.testing.simulator.door import Door
+    from worker.testing.simulator.auth import Authenticator
+    from worker.testing.simulator.executor import Executor
+    from worker.testing.simulator.fault_store import FaultStore
     from worker.testing.simulator.faults import Faults
-    from worker.testing.simulator.pulse import Pulse
+    from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
     from worker.testing.simulator.state import World
 
 Answer = tuple[int, Any]
@@ -32,7 +32,7 @@ Answer = tuple[int, Any]
 class _Refused(Exception):  # noqa: N818 - it is an answer, and never leaves this file
     """What is asked cannot be done, for these problems."""
 
-    def __init__(self, *problems: Problem) -> None:
+    def __init__(self, *problems: FaultProblem) -> None:
         super().__init__(*problems)
         self.problems = problems
 
@@ -42,13 +42,13 @@ class Control:
 
     def __init__(
         self,
-        apps: tuple[App, ...],
-        board: Board,
+        apps: tuple[SimulatedApp, ...],
+        board: FaultStore,
         world: World,
-        door: Door,
-        desk: Desk,
+        door: Authenticator,
+        desk: Executor,
         *,
-        pulse: Pulse,
+        pulse: LoopHeartbeat,
         clock: Callable[[], float],
         epoch: float,
         changed: Callable[[], None],
@@ -133,7 +133,7 @@ class Control:
         self._changed()
         return 200, {"set": []}
 
-    def _app(self, given: object) -> App:
+    def _app(self, given: object) -> SimulatedApp:
         if given is None:
             return next(iter(self._apps.values()))
         try:
@@ -141,7 +141,7 @@ class Control:
         except ValueError:
             app = None
         if app is None:
-            raise _Refused(Problem("sdkappid", f"there are: {', '.join(map(str, self._apps))}"))
+            raise _Refused(FaultProblem("sdkappid", f"there are: {', '.join(map(str, self._apps))}"))
         return app
 
     def _show_state(self, query: str, _body: bytes) -> Answer:
@@ -157,15 +157,15 @@ class Control:
         app = self._app(given.get("sdkappid"))
         target, live_bans, rejoin = given.get("target"), given.get("live_bans", {}), given.get("rejoin", [])
         if not isinstance(target, str):
-            raise _Refused(Problem("target", "name the room"))
+            raise _Refused(FaultProblem("target", "name the room"))
         if not isinstance(live_bans, dict) or not all(
             is_number(seconds) and 0 <= seconds <= U32_MAX for seconds in live_bans.values()
         ):
             raise _Refused(
-                Problem("live_bans", f"must be an object: user id -> seconds, from 0 to {U32_MAX}")
+                FaultProblem("live_bans", f"must be an object: user id -> seconds, from 0 to {U32_MAX}")
             )
         if not isinstance(rejoin, list) or not all(isinstance(user, str) for user in rejoin):
-            raise _Refused(Problem("rejoin", "must be a list of user ids"))
+            raise _Refused(FaultProblem("rejoin", "must be a list of user ids"))
         now = self._clock()
         for user, seconds in live_bans.items():
             self._world.ban_live(app.sdk_app_id, target, (user,), now + seconds)
@@ -182,9 +182,9 @@ class Control:
         keys = given.get("keys")
         if not isinstance(keys, list) or not keys or not all(isinstance(key, str) and key for key in keys):
             raise _Refused(
-                Problem("keys", "must be a list of one or more secret keys, all of which are accepted")
+                FaultProblem("keys", "must be a list of one or more secret keys, all of which are accepted")
             )
-        changed = App(app.sdk_app_id, tuple(keys), app.identifiers)
+        changed = SimulatedApp(app.sdk_app_id, tuple(keys), app.identifiers)
         self._apps[app.sdk_app_id] = changed
         self._door.know(changed)
         return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
@@ -194,7 +194,7 @@ def _refuse_unknown(given: Iterable[str], known: tuple[str, ...]) -> None:
     """A name that would be ignored is misspelt."""
     for name in given:
         if name not in known:
-            raise _Refused(Problem(name, f"there are: {', '.join(known)}"))
+            raise _Refused(FaultProblem(name, f"there are: {', '.join(known)}"))
 
 
 def _object(body: bytes, known: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -202,17 +202,17 @@ def _object(body: bytes, known: tuple[str, ...] = ()) -> dict[str, Any]:
     try:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _Refused(Problem("body", "must be JSON")) from None
+        raise _Refused(FaultProblem("body", "must be JSON")) from None
     if not isinstance(given, dict):
-        raise _Refused(Problem("body", "must be a JSON object"))
+        raise _Refused(FaultProblem("body", "must be a JSON object"))
     if known:
         _refuse_unknown(given, known)
     return given
 
 
-def check_start(faults: Faults) -> list[Problem]:
+def check_start(faults: Faults) -> list[FaultProblem]:
     """Why a simulator cannot start with these faults, if it cannot."""
     if faults.outage == "refuse":
         remedy = "refuse cannot be set at the start, for nobody could end it: set it with for_seconds while it runs"
-        return [Problem("outage", remedy)]
+        return [FaultProblem("outage", remedy)]
     return problems_of(faults)

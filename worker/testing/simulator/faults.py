@@ -1,7 +1,7 @@
 # The table of faults: every way in which the simulator can be made to misbehave, one row each.
 #
 # Flags, the run-time control, its help and the reference page are all made from these rows. What a fault does is told
-# here in words and done in judge.py; where it applies (an endpoint, a target, for how long) is the business of board.py.
+# here in words and done in decision.py; where it applies (an endpoint, a target, for how long) is the business of fault_store.py.
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
-from worker.testing.simulator.pages import U32_MAX
+from worker.testing.simulator.endpoint_specs import U32_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,7 +20,7 @@ LONGEST_SECONDS: Final = 86_400.0
 """A day: no time of a fault is longer, so that a slip of the keyboard cannot become a forgotten fault."""
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """The type of a fault's value, as JSON writes it."""
 
     SHARE = "a number from 0 to 1"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FaultRow:
     """
     One row of the table.
 
@@ -49,7 +49,7 @@ class Row:
     """
 
     name: str
-    kind: Kind
+    kind: FaultKind
     default: object
     unit: str
     meaning: str
@@ -59,13 +59,13 @@ class Row:
     @property
     def type_text(self) -> str:
         """The type in words, with the choices spelled out."""
-        if self.kind is Kind.CHOICE:
+        if self.kind is FaultKind.CHOICE:
             return "one of " + ", ".join(self.choices)
         return self.kind.value
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class FaultProblem:
     """Why a value was not taken: the field at fault, and what to write instead."""
 
     field: str
@@ -76,10 +76,10 @@ class Problem:
 
 
 def _row(
-    kind: Kind, default: object, unit: str, meaning: str, *, choices: tuple[str, ...] = (), code: int = 0
+    kind: FaultKind, default: object, unit: str, meaning: str, *, choices: tuple[str, ...] = (), code: int = 0
 ) -> Any:
     # Any, so that a field keeps the type that it declares.
-    row = Row("", kind, default, unit, meaning, choices, code)
+    row = FaultRow("", kind, default, unit, meaning, choices, code)
     return dataclasses.field(default=default, metadata={"row": row})
 
 
@@ -92,163 +92,165 @@ class Faults:
     """
 
     limit: int = _row(
-        Kind.COUNT, 200, "requests",
+        FaultKind.COUNT, 200, "requests",
         "Requests of one app that an endpoint takes in any rolling second; one more is refused with 60007 and not applied.",
     )  # fmt: skip
-    latency: float = _row(Kind.SECONDS, 0.0, "s", "Mean time from reading a request to answering it.")
+    latency: float = _row(FaultKind.SECONDS, 0.0, "s", "Mean time from reading a request to answering it.")
     latency_jitter: float = _row(
-        Kind.SHARE, 0.0, "share",
+        FaultKind.SHARE, 0.0, "share",
         "How far a latency may lie from the mean: evenly drawn from latency*(1-jitter) to latency*(1+jitter).",
     )  # fmt: skip
     apply_point: str = _row(
-        Kind.CHOICE, "read", "moment",
+        FaultKind.CHOICE, "read", "moment",
         "When a request takes effect: when it is read, at a random moment of its latency, or with its answer.",
         choices=("read", "random", "answer"),
     )  # fmt: skip
 
     bad_users: float = _row(
-        Kind.SHARE, 0.0, "share",
+        FaultKind.SHARE, 0.0, "share",
         "Users without an account, chosen by a hash of the seed and the user id: 10019 in groups, 70107 in rooms.",
     )  # fmt: skip
     bad_user_list: frozenset[str] = _row(
-        Kind.NAMES, frozenset(), "user ids", "Users without an account, by name."
+        FaultKind.NAMES, frozenset(), "user ids", "Users without an account, by name."
     )
     bad_user_code: int = _row(
-        Kind.COUNT, 0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107).",
+        FaultKind.COUNT, 0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107).",
     )  # fmt: skip
     missing_users: float = _row(
-        Kind.SHARE, 0.0, "share",
+        FaultKind.SHARE, 0.0, "share",
         "Users that are in no room, chosen by a hash: 100005 when they are to be kicked or changed.",
     )  # fmt: skip
     missing_user_list: frozenset[str] = _row(
-        Kind.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
+        FaultKind.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
     )
     refused_applies: str = _row(
-        Kind.CHOICE, "none", "members",
+        FaultKind.CHOICE, "none", "members",
         "What a call that is refused for a bad member has applied: nothing, to a random part of the good members, or to all.",
         choices=("none", "part", "all"),
     )  # fmt: skip
     rejoin_after: float = _row(
-        Kind.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: stays out.",
+        FaultKind.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: stays out.",
     )  # fmt: skip
     unknown_targets: frozenset[str] = _row(
-        Kind.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
+        FaultKind.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
     )  # fmt: skip
 
     transient: float = _row(
-        Kind.SHARE, 0.0, "share", "Requests that are answered with a transient code and not applied.",
+        FaultKind.SHARE, 0.0, "share", "Requests that are answered with a transient code and not applied.",
     )  # fmt: skip
     transient_codes: tuple[int, ...] = _row(
-        Kind.CODES, (), "codes", "The codes to draw from; none: the service's own internal error (10002 or 100001).",
+        FaultKind.CODES, (), "codes", "The codes to draw from; none: the service's own internal error (10002 or 100001).",
     )  # fmt: skip
     answer_code: int = _row(
-        Kind.COUNT, 0, "code", "Every request gets this code and is not applied; 0: off.",
+        FaultKind.COUNT, 0, "code", "Every request gets this code and is not applied; 0: off.",
     )  # fmt: skip
 
     drop_before: float = _row(
-        Kind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, not applied.",
+        FaultKind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, not applied.",
     )  # fmt: skip
     drop_after: float = _row(
-        Kind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, after they were applied.",
+        FaultKind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, after they were applied.",
     )  # fmt: skip
     bad_gateway: float = _row(
-        Kind.SHARE, 0.0, "share", "Requests answered with HTTP 502 and a page of HTML, not applied.",
+        FaultKind.SHARE, 0.0, "share", "Requests answered with HTTP 502 and a page of HTML, not applied.",
     )  # fmt: skip
     bad_gateway_after: float = _row(
-        Kind.SHARE, 0.0, "share", "The same, after they were applied.",
+        FaultKind.SHARE, 0.0, "share", "The same, after they were applied.",
     )  # fmt: skip
     hang: float = _row(
-        Kind.SHARE, 0.0, "share", "Requests that are never answered and never applied; the connection stays open.",
+        FaultKind.SHARE, 0.0, "share", "Requests that are never answered and never applied; the connection stays open.",
     )  # fmt: skip
     cut_body: float = _row(
-        Kind.SHARE, 0.0, "share", "Requests that are applied, and whose answer is cut in the middle of its body.",
+        FaultKind.SHARE, 0.0, "share", "Requests that are applied, and whose answer is cut in the middle of its body.",
     )  # fmt: skip
     slow_apply: float = _row(
-        Kind.SHARE, 0.0, "share",
+        FaultKind.SHARE, 0.0, "share",
         "Requests whose answer is lost and that take effect afterwards, at a random moment within slow_apply_seconds.",
     )  # fmt: skip
     slow_apply_seconds: float = _row(
-        Kind.SECONDS, 2.9, "s",
+        FaultKind.SECONDS, 2.9, "s",
         "The longest time from the lost answer to the effect. Tencent's own budget for a request is 3 s.",
     )  # fmt: skip
     slow_apply_end: str = _row(
-        Kind.CHOICE, "reset", "end",
+        FaultKind.CHOICE, "reset", "end",
         "How that answer is lost: the connection is reset, or it hangs until the caller gives up (the time runs from then).",
         choices=("reset", "hang"),
     )  # fmt: skip
     outage: str = _row(
-        Kind.CHOICE, "none", "way",
+        FaultKind.CHOICE, "none", "way",
         "Every request fails and nothing is applied: 502 (HTML), refuse (no connections; limited to an endpoint or a"
         " target, a reset as soon as the request is read, since the port is shared) or hang (no answer).",
         choices=("none", "502", "refuse", "hang"),
     )  # fmt: skip
 
     signature_expired: bool = _row(
-        Kind.SWITCH, False, "", "Every UserSig counts as expired: 70001.", code=70001
+        FaultKind.SWITCH, False, "", "Every UserSig counts as expired: 70001.", code=70001
     )
     wrong_key: bool = _row(
-        Kind.SWITCH, False, "", "Every UserSig counts as made with another app's key: 70009.", code=70009
+        FaultKind.SWITCH, False, "", "Every UserSig counts as made with another app's key: 70009.", code=70009
     )
     lock_after: int = _row(
-        Kind.COUNT, 0, "signatures",
+        FaultKind.COUNT, 0, "signatures",
         "So many refused signatures within a minute lock an app for a minute: 70050. 0: never.",
     )  # fmt: skip
     wrong_region: bool = _row(
-        Kind.SWITCH, False, "", "The app is not in this data centre: 60026.", code=60026
+        FaultKind.SWITCH, False, "", "The app is not in this data centre: 60026.", code=60026
     )
     not_admin: bool = _row(
-        Kind.SWITCH, False, "", "The identifier is no app administrator: 60010.", code=60010
+        FaultKind.SWITCH, False, "", "The identifier is no app administrator: 60010.", code=60010
     )
-    plan_expired: bool = _row(Kind.SWITCH, False, "", "The app's plan has run out: 60020.", code=60020)
+    plan_expired: bool = _row(FaultKind.SWITCH, False, "", "The app's plan has run out: 60020.", code=60020)
     plan_lacks_api: bool = _row(
-        Kind.SWITCH, False, "", "The app's plan does not have this API: 72001.", code=72001
+        FaultKind.SWITCH, False, "", "The app's plan does not have this API: 72001.", code=72001
     )
     app_throttled: bool = _row(
-        Kind.SWITCH, False, "", "The app as a whole calls too often: 60011.", code=60011,
+        FaultKind.SWITCH, False, "", "The app as a whole calls too often: 60011.", code=60011,
     )  # fmt: skip
     switch_off: bool = _row(
-        Kind.SWITCH, False, "", "Banning of group members is switched off in the console: 10007 from the group service.",
+        FaultKind.SWITCH, False, "", "Banning of group members is switched off in the console: 10007 from the group service.",
     )  # fmt: skip
     forbidden: bool = _row(
-        Kind.SWITCH, False, "", "No permission: 10007 from the group service, 100006 from the others.",
+        FaultKind.SWITCH, False, "", "No permission: 10007 from the group service, 100006 from the others.",
     )  # fmt: skip
 
 
-ROWS: Final[dict[str, Row]] = {
+ROWS: Final[dict[str, FaultRow]] = {
     field.name: dataclasses.replace(field.metadata["row"], name=field.name)
     for field in dataclasses.fields(Faults)
 }
 """The table, in order."""
 
 
-def read(name: str, value: object) -> tuple[object, Problem | None]:
+def read(name: str, value: object) -> tuple[object, FaultProblem | None]:
     """A value as JSON gave it -> the value to set, or the problem with it."""
     row = ROWS.get(name)
     if row is None:
-        return None, Problem(name, f"there is no such fault; there are: {', '.join(ROWS)}")
+        return None, FaultProblem(name, f"there is no such fault; there are: {', '.join(ROWS)}")
     taken = _take(row, value)
     if taken is None:
-        return None, Problem(name, f"must be {row.type_text}")
+        return None, FaultProblem(name, f"must be {row.type_text}")
     return taken, None
 
 
-def _take(row: Row, value: object) -> object:
+def _take(row: FaultRow, value: object) -> object:
     # None: not of this type. bool is an int in Python, and is refused wherever a number is asked for.
     taken: object = None
     match row.kind:
-        case Kind.SWITCH if isinstance(value, bool):
+        case FaultKind.SWITCH if isinstance(value, bool):
             taken = value
-        case Kind.CHOICE if value in row.choices:
+        case FaultKind.CHOICE if value in row.choices:
             taken = value
-        case Kind.COUNT if _is_int(value) and 0 <= value <= U32_MAX:
+        case FaultKind.COUNT if _is_int(value) and 0 <= value <= U32_MAX:
             taken = value
-        case Kind.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
+        case FaultKind.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
             taken = frozenset(value)
-        case Kind.CODES if _is_list(value) and all(_is_int(code) and 0 < code <= U32_MAX for code in value):
+        case FaultKind.CODES if _is_list(value) and all(
+            _is_int(code) and 0 < code <= U32_MAX for code in value
+        ):
             taken = tuple(value)
-        case Kind.SHARE if is_number(value) and 0 <= value <= 1:
+        case FaultKind.SHARE if is_number(value) and 0 <= value <= 1:
             taken = float(value)
-        case Kind.SECONDS if is_number(value) and 0 <= value <= LONGEST_SECONDS:
+        case FaultKind.SECONDS if is_number(value) and 0 <= value <= LONGEST_SECONDS:
             taken = float(value)
         case _:
             pass
@@ -268,7 +270,7 @@ def _is_list(value: object) -> TypeGuard[Collection[object]]:
     return isinstance(value, (list, tuple, set, frozenset))
 
 
-def problems_of(faults: Faults) -> list[Problem]:
+def problems_of(faults: Faults) -> list[FaultProblem]:
     """What is wrong with values that a program has set."""
     read_all = (read(name, getattr(faults, name))[1] for name in ROWS)
     return [problem for problem in read_all if problem]

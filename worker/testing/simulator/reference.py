@@ -1,6 +1,6 @@
 # The reference page, as text, from the tables: endpoints, faults, the control's routes, the log's fields.
 #
-# Nothing here is told a second time: what a fault does stands in faults.py, what a line holds in journal.py.
+# Nothing here is told a second time: what a fault does stands in faults.py, what a line holds in request_log.py.
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import dataclasses
 import inspect
 from typing import TYPE_CHECKING, Final
 
+from worker.testing.simulator.answer_codes import INFO
+from worker.testing.simulator.endpoint_specs import (
+    MEMBER_FIELDS,
+    MEMBERS_PER_CALL,
+    PAGES,
+    SERVICES,
+    USER_BYTES,
+    Codes,
+)
 from worker.testing.simulator.faults import ROWS
-from worker.testing.simulator.journal import AppliedLine, Line
-from worker.testing.simulator.pages import MEMBER_FIELDS, MEMBERS_PER_CALL, PAGES, SERVICES, USER_BYTES, Codes
-from worker.testing.simulator.verdicts import INFO
+from worker.testing.simulator.request_log import AppliedLine, RequestLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.testing.simulator.pages import Field
+    from worker.testing.simulator.endpoint_specs import Field
 
 ROUTES: Final = (
     ("GET", "/__control/healthz", "Answers while the simulator runs."),
@@ -73,7 +80,7 @@ def reference() -> str:
         (
             "## Log",
             _LOG,
-            "\n\n".join(f"```text\n{inspect.getdoc(line)}\n```" for line in (Line, AppliedLine)),
+            "\n\n".join(f"```text\n{inspect.getdoc(line)}\n```" for line in (RequestLine, AppliedLine)),
         ),
     )
     return "\n\n".join(part for section in sections for part in section if part) + "\n"

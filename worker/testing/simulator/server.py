@@ -16,15 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from worker.testing.simulator.board import Board
+from worker.testing.simulator.auth import Authenticator
 from worker.testing.simulator.connection import Connection
 from worker.testing.simulator.control import Control, check_start
-from worker.testing.simulator.desk import Desk
-from worker.testing.simulator.door import Door
+from worker.testing.simulator.decision import Decider
+from worker.testing.simulator.executor import Executor
+from worker.testing.simulator.fault_store import FaultStore
 from worker.testing.simulator.faults import Faults
-from worker.testing.simulator.journal import FLUSH_SECONDS, Journal
-from worker.testing.simulator.judge import Judge
-from worker.testing.simulator.pulse import Pulse
+from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
+from worker.testing.simulator.request_log import FLUSH_SECONDS, RequestLog
 from worker.testing.simulator.state import World
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from worker.testing.simulator.journal import AppliedLine, Line
-    from worker.testing.simulator.signature import App
+    from worker.testing.simulator.request_log import AppliedLine, RequestLine
+    from worker.testing.simulator.signature import SimulatedApp
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
@@ -59,7 +59,7 @@ class SimulatorConfig:
 
     """
 
-    apps: tuple[App, ...]
+    apps: tuple[SimulatedApp, ...]
     faults: Faults = field(default_factory=Faults)
     host: str = "127.0.0.1"
     port: int = 0
@@ -73,7 +73,7 @@ class SimulatorConfig:
 class FaultsHandle:
     """The faults of a running simulator, for a program in the same process."""
 
-    def __init__(self, board: Board, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+    def __init__(self, board: FaultStore, clock: Callable[[], float], changed: Callable[[], None]) -> None:
         self._board = board
         self._clock = clock
         self._changed = changed
@@ -120,12 +120,12 @@ class Simulator:
         self._config = config
         self._clock = config.clock
         self._epoch = config.wall_clock() - config.clock()
-        self._board = Board(config.faults)
+        self._board = FaultStore(config.faults)
         self._world = World()
-        self._journal = Journal(config.keep_lines, to_file=config.log is not None)
-        self._door = Door(config.apps)
+        self._journal = RequestLog(config.keep_lines, to_file=config.log is not None)
+        self._door = Authenticator(config.apps)
         run = uuid.uuid4().hex[:20]
-        self._judge = Judge(
+        self._judge = Decider(
             self._door, self._board, self._world,
             seed=config.seed, rng=random.Random(config.seed),
             request_id=lambda seq: f"Id-{run}{seq:012x}-O-Seq-{seq}",
@@ -150,7 +150,7 @@ class Simulator:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
-    def log(self) -> list[Line | AppliedLine]:
+    def log(self) -> list[RequestLine | AppliedLine]:
         """The last lines of the log."""
         return list(self._journal.lines)
 
@@ -167,8 +167,10 @@ class Simulator:
     async def start(self) -> None:
         """Listen. When this returns, connections are accepted."""
         loop = asyncio.get_running_loop()
-        self._desk = Desk(self._judge, self._world, self._journal, loop, clock=self._clock, epoch=self._epoch)
-        self._pulse = Pulse(loop, self._clock)
+        self._desk = Executor(
+            self._judge, self._world, self._journal, loop, clock=self._clock, epoch=self._epoch
+        )
+        self._pulse = LoopHeartbeat(loop, self._clock)
         self._control = Control(
             self._config.apps, self._board, self._world, self._door, self._desk, pulse=self._pulse,
             clock=self._clock, epoch=self._epoch, changed=self._changed.set,

@@ -31,7 +31,7 @@ _CACHED: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class App:
+class SimulatedApp:
     """
     One app that the simulator knows.
 
@@ -86,7 +86,7 @@ def _open(usersig: str) -> _Signed | None:
 class Verifier:
     """Checks signatures for one app. Expiry is checked each time; the rest is remembered per signature."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: SimulatedApp) -> None:
         self._app = app
         self._seen: OrderedDict[str, tuple[_Signed | None, bool]] = OrderedDict()
 

@@ -1,14 +1,14 @@
 # What the simulated service knows of groups, rooms and their members, and how each call changes it.
 #
 # Pure: values in, the time as an argument, nothing but dictionaries behind it. Whether a call is allowed to change
-# anything was decided before (judge.py).
+# anything was decided before (decision.py).
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.testing.simulator.pages import MEMBER_FIELDS, Change
+from worker.testing.simulator.endpoint_specs import MEMBER_FIELDS, Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ _INFO = tuple(rule.name for rule in MEMBER_FIELDS if rule.name != "Member_Accoun
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class StateChange:
     """
     What one request does to the state, once it takes effect.
 
@@ -50,7 +50,7 @@ class Ban:
 
 
 @dataclass(slots=True)
-class Group:
+class GroupState:
     """A group: who is banned, and who was freed of a ban by an unban."""
 
     bans: dict[str, Ban] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class Member:
+class RoomMember:
     """
     One user of a room.
 
@@ -79,10 +79,10 @@ class Member:
 
 
 @dataclass(slots=True)
-class Room:
+class RoomState:
     """A room: members that were touched, and the live service's bans (user -> until when)."""
 
-    members: dict[str, Member] = field(default_factory=dict)
+    members: dict[str, RoomMember] = field(default_factory=dict)
     live_bans: dict[str, float] = field(default_factory=dict)
     live_unbanned: dict[str, int] = field(default_factory=dict)
 
@@ -91,32 +91,32 @@ class World:
     """All groups and rooms of all apps. A target or user that nobody has touched has no entry, and exists all the same."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[int, str], Group] = {}
-        self._rooms: dict[tuple[int, str], Room] = {}
+        self._groups: dict[tuple[int, str], GroupState] = {}
+        self._rooms: dict[tuple[int, str], RoomState] = {}
 
     def __repr__(self) -> str:
         return f"<World {len(self._groups)} groups, {len(self._rooms)} rooms>"
 
-    def apply(self, effect: Effect, now: float) -> None:
+    def apply(self, effect: StateChange, now: float) -> None:
         """Let a request take effect."""
         key = (effect.app, effect.target)
         match effect.change:
             case Change.BAN:
-                self._ban(self._groups.setdefault(key, Group()), effect, now)
+                self._ban(self._groups.setdefault(key, GroupState()), effect, now)
             case Change.UNBAN:
-                group = self._groups.setdefault(key, Group())
+                group = self._groups.setdefault(key, GroupState())
                 for user in effect.users:
                     group.bans.pop(user, None)
                     group.unbanned[user] = effect.seq
             case Change.LIVE_UNBAN:
-                room = self._rooms.setdefault(key, Room())
+                room = self._rooms.setdefault(key, RoomState())
                 for user in effect.users:
                     room.live_bans.pop(user, None)
                     room.live_unbanned[user] = effect.seq
             case Change.KICK:
-                self._kick(self._rooms.setdefault(key, Room()), effect, now)
+                self._kick(self._rooms.setdefault(key, RoomState()), effect, now)
             case Change.UPDATE:
-                self._update(self._rooms.setdefault(key, Room()), effect)
+                self._update(self._rooms.setdefault(key, RoomState()), effect)
 
     def is_in_room(self, app: int, room: str, user: str, now: float, rejoin_after: float) -> bool:
         """Whether a user is in a room: everybody is, who was not kicked, or has come back since (0: nobody does)."""
@@ -128,7 +128,7 @@ class World:
 
     def ban_live(self, app: int, room: str, users: Iterable[str], until: float) -> None:
         """Ban users in a live room, as that service's own clients would: of the five endpoints only the unban is here."""
-        bans = self._rooms.setdefault((app, room), Room()).live_bans
+        bans = self._rooms.setdefault((app, room), RoomState()).live_bans
         for user in users:
             bans[user] = until
 
@@ -158,7 +158,7 @@ class World:
         }
 
     @staticmethod
-    def _ban(group: Group, effect: Effect, now: float) -> None:
+    def _ban(group: GroupState, effect: StateChange, now: float) -> None:
         # What a Duration of 0 means is not documented; taken literally, it is a ban that is over at once.
         until = now + effect.parameters["Duration"]
         description = effect.parameters.get("Description")
@@ -167,24 +167,24 @@ class World:
             group.unbanned.pop(user, None)
 
     @staticmethod
-    def _kick(room: Room, effect: Effect, now: float) -> None:
+    def _kick(room: RoomState, effect: StateChange, now: float) -> None:
         for user in effect.users:
-            member = room.members.setdefault(user, Member())
+            member = room.members.setdefault(user, RoomMember())
             member.kicks += 1
             member.kicked_at = now
             member.reason = effect.parameters["Reason"]
             member.seq = effect.seq
 
     @staticmethod
-    def _update(room: Room, effect: Effect) -> None:
+    def _update(room: RoomState, effect: StateChange) -> None:
         given = effect.parameters["MemberInfo"]
         for user in effect.users:
-            member = room.members.setdefault(user, Member())
+            member = room.members.setdefault(user, RoomMember())
             member.info.update({name: given[name] for name in _INFO if name in given})
             member.seq = effect.seq
 
 
-def _show_group(group: Group, now: float, epoch: float) -> dict[str, Any]:
+def _show_group(group: GroupState, now: float, epoch: float) -> dict[str, Any]:
     return {
         "bans": {
             user: {
@@ -200,7 +200,7 @@ def _show_group(group: Group, now: float, epoch: float) -> dict[str, Any]:
     }
 
 
-def _show_room(room: Room, now: float, epoch: float) -> dict[str, Any]:
+def _show_room(room: RoomState, now: float, epoch: float) -> dict[str, Any]:
     return {
         "live_bans": {
             user: {"banned": now < until, "until": round(until + epoch, 6)}

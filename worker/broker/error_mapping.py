@@ -1,0 +1,72 @@
+# What kafka-python's errors mean: which pass by themselves, and what a failed transaction was (a PublishResult).
+# Nothing is done about it here.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kafka import errors
+
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, RecordTooLarge
+from worker.errors import BrokerError, FencedError
+
+if TYPE_CHECKING:
+    from worker.broker.records import Sending
+    from worker.domain.effects import Transaction
+    from worker.domain.publish_results import PublishResult
+    from worker.errors import WorkerError
+
+ID_TAKEN: Final = "another process has joined the group with this worker's instance_id"
+TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
+"""What passes by itself. The last two are not marked as such by kafka-python; they come when brokers are replaced."""
+FENCED: Final = (errors.ProducerFencedError, errors.InvalidProducerEpochError)
+"""Another producer has begun with our transactional id, or the broker has ended our transaction for its age."""
+TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
+REBALANCING: Final = (
+    "CommitFailedError",
+    "RebalanceInProgressError",
+    "IllegalGenerationError",
+    "UnknownMemberIdError",
+)
+"""By name: kafka-python wraps most of them into a plain KafkaError, with the name in its text."""
+
+
+class TooLargeError(errors.KafkaError):
+    """kafka-python or the broker refused this record for its size."""
+
+    def __init__(self, record: Sending) -> None:
+        super().__init__(record.outcome_id)
+        self.record = record
+
+
+def verdict(
+    transaction: Transaction, error: BaseException, cause: BaseException, *, timed_out: bool
+) -> PublishResult:
+    """
+    What to tell of a transaction that is not committed.
+
+    ``error`` is what was raised, ``cause`` what brought the transaction down, which ``error`` often does not say.
+    ``timed_out``: it is so old that the broker may have ended it, which looks as if another producer had taken over.
+    """
+    if isinstance(error, TooLargeError):
+        return RecordTooLarge(error.record.outcome_id, error.record.is_dead_letter)
+    if isinstance(cause, errors.FencedInstanceIdError) or (isinstance(cause, FENCED) and not timed_out):
+        return Fenced(repr(cause))
+    text = f"{error!r} {cause!r}"
+    if "OffsetMetadataTooLargeError" in text:
+        sizes = {partition: len(commit.metadata) for partition, commit in transaction.commits.items()}
+        largest = max(sizes, key=lambda partition: sizes[partition])
+        return MetadataRefused(largest, sizes[largest])
+    return Aborted(text, generation=any(name in text for name in REBALANCING))
+
+
+def ending(error: Exception) -> WorkerError:
+    """What to tell of an error that ended the consumer."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    worker_error: WorkerError = (
+        FencedError(ID_TAKEN)
+        if isinstance(error, errors.FencedInstanceIdError)
+        else BrokerError(f"the consumer has ended: {cause!r}")
+    )
+    worker_error.__cause__ = error
+    return worker_error

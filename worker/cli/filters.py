@@ -1,0 +1,124 @@
+# What `moderation-worker outcomes` is asked: which outcomes and commands are meant, and since when.
+#
+# Values in, values out: nothing is read and nothing is printed here. Outcomes are looked at as plain JSON, so that those of an
+# older or newer version are found as well.
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from worker.domain.contract.times import instant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    Told = Callable[[Mapping[str, Any]], Iterable[object]]
+
+SPANS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+"""The units of ``--since``, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """
+    Something that an outcome can be asked for by.
+
+    Attributes:
+        of_outcome: The values that an outcome tells of it.
+        of_command: The same of a command's JSON; a command that waits has no outcome and no RequestId yet.
+
+    """
+
+    of_outcome: Told
+    of_command: Told
+
+
+def _targets(told: Mapping[str, Any]) -> list[object]:
+    return [told.get("group_id"), told.get("room_id")]
+
+
+def _nothing(_: Mapping[str, Any]) -> tuple[object, ...]:
+    return ()
+
+
+TRAITS: Final = {
+    "command_id": Trait(lambda outcome: [outcome.get("command_id")], lambda command: [command.get("command_id")]),
+    "user": Trait(
+        lambda outcome: [result.get("user_id") for result in outcome.get("results", ())],
+        lambda command: command.get("user_ids", ()),
+    ),
+    "target": Trait(_targets, _targets),
+    "request_id": Trait(lambda outcome: outcome.get("request_ids", ()), _nothing),
+    "outcome_id": Trait(lambda outcome: [outcome.get("outcome_id")], _nothing),
+}  # fmt: skip
+"""The table of what can be asked for."""
+
+
+class OutcomeFilter:
+    """Which outcomes and commands are meant: those that have every trait that was given."""
+
+    def __init__(self, **traits: str | None) -> None:
+        self.traits = {name: wanted for name, wanted in traits.items() if wanted is not None}
+        # The worker writes a text in one way only, so bytes that are not there save the reading of the rest.
+        self._needles = [msgspec.json.encode(wanted) for wanted in self.traits.values()]
+
+    def __repr__(self) -> str:
+        return f"<OutcomeFilter {self.traits}>"
+
+    def __str__(self) -> str:
+        return " and ".join(
+            f"{name.replace('_', ' ')} {plain(wanted)}" for name, wanted in self.traits.items()
+        )
+
+    def asks_for_outcome(self, value: bytes) -> bool:
+        """Whether an outcome is one of those that are meant."""
+        if not all(needle in value for needle in self._needles):
+            return False
+        told = _object(value)
+        if told is None or "outcome_id" not in told:
+            return False
+        try:
+            return all(wanted in TRAITS[name].of_outcome(told) for name, wanted in self.traits.items())
+        except (TypeError, AttributeError):  # another program's record, in which results are no results
+            return False
+
+    def asks_for_command(self, value: bytes) -> bool:
+        """Whether a record of the command topic is one of those that are meant. Others wrote it, in a spelling of their own."""
+        told = _object(value)
+        try:
+            return told is not None and all(
+                wanted in TRAITS[name].of_command(told) for name, wanted in self.traits.items()
+            )
+        except TypeError:  # user_ids is no list: the command will be rejected, and found by its command_id
+            return False
+
+
+def since(text: str, now: float) -> float:
+    """``24h`` (before ``now``) or an RFC 3339 time, as seconds since 1970. Raises ValueError with a sentence."""
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if found is not None:
+        return now - float(found[1]) * SPANS[found[2]]
+    try:
+        return instant_of(text)
+    except ValueError:
+        raise ValueError(
+            f"give 90s, 30m, 24h or 7d, or a time as {datetime.now(UTC):%Y-%m-%dT%H:00:00Z}, not {plain(text)!r}"
+        ) from None
+
+
+def plain(text: object) -> str:
+    """A text from outside as a terminal may show it: what moves the cursor or changes colours is replaced."""
+    return "".join(character if character.isprintable() else "�" for character in str(text))
+
+
+def _object(value: bytes) -> dict[str, Any] | None:
+    try:
+        told = msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None

@@ -1,0 +1,68 @@
+# Who waits, the oldest first: a heap whose entries are left behind when the age of their item changes, and thrown away later.
+#
+# How old an item is stands on the item itself (``age``), so an item can be in one Ages only.
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    class Aged(Hashable, Protocol):
+        """
+        Attributes:
+            age: Since when it waits; None: it does not. Only ``AgeHeap`` may change it.
+
+        """
+
+        age: float | None
+
+
+T = TypeVar("T", bound="Aged")
+
+FEW: Final = 64
+"""So little is not worth tidying up."""
+
+
+class AgeHeap(Generic[T]):
+    """The items that wait. Every change costs the logarithm of their number, and what is left behind is never more than they."""
+
+    __slots__ = ("_heap", "_waiting")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._waiting = 0
+
+    def set(self, item: T, since: float | None, order: int) -> None:
+        """
+        The item waits since then, or not any more. Of items of one age the one of the lowest ``order`` is the first; no
+        two calls may have the same.
+        """
+        if item.age == since:
+            return
+        self._waiting += (since is not None) - (item.age is not None)
+        item.age = since
+        if since is None:
+            return
+        heapq.heappush(self._heap, (since, order, item))
+        if len(self._heap) > 2 * self._waiting + FEW:
+            valid = {entry[2]: entry for entry in self._heap if entry[2].age == entry[0]}
+            self._heap = list(valid.values())
+            heapq.heapify(self._heap)
+
+    def oldest(self) -> T | None:
+        """The item that has waited longest; None if none waits."""
+        while self._heap:
+            since, _, item = self._heap[0]
+            if item.age == since:
+                return item
+            heapq.heappop(self._heap)
+        return None
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __repr__(self) -> str:
+        return f"<AgeHeap of {self._waiting}>"

@@ -1,0 +1,69 @@
+# The search for the bad member of a refused batch: group testing by halves.
+#
+# A half that passes is applied, so its sibling holds the bad member and is not sent whole. When a half fails, its
+# sibling is untested and goes back to its queue, to be batched anew: halving and re-sending both halves would waste
+# calls. Computed for random bad members at 20 a call: at 2 % bad 6.6 members applied per call (the information limit
+# is 6.9, plain halving reaches 4.6), at 0.5 % bad 13.3 (plain halving 10.6).
+#
+# Only the search's own state lives here; the engine sends what it asks for.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from worker.domain.effects import AttemptResult
+
+T = TypeVar("T")
+
+
+class Bisection(Generic[T]):
+    """
+    The search in one refused batch. ``suspects`` holds at least one bad member.
+
+    Ask ``half``, or ``one``, and send it; tell ``passed`` or ``failed``. When ``found`` is not None, the search is over.
+
+    Attributes:
+        refusal: The last answer that refused the suspects.
+        untested: What went back to its queue, since the search began.
+
+    """
+
+    __slots__ = ("_one", "refusal", "suspects", "untested")
+
+    def __init__(self, suspects: list[T], refusal: AttemptResult) -> None:
+        self.suspects = suspects
+        self.refusal = refusal
+        self.untested: list[T] = []
+        self._one = False
+
+    @property
+    def found(self) -> T | None:
+        """The bad member, once it stands alone."""
+        return self.suspects[0] if len(self.suspects) == 1 else None
+
+    def half(self) -> list[T]:
+        """What to send next: the first half of the suspects."""
+        self._one = False
+        return self.suspects[: self._cut]
+
+    def one(self) -> list[T]:
+        """Instead of a half, the first of the suspects alone: where each may be refused, this says so at once."""
+        self._one = True
+        return self.suspects[: self._cut]
+
+    def passed(self) -> None:
+        """What was sent was applied: the bad member is among the others."""
+        self.suspects = self.suspects[self._cut :]
+
+    def failed(self, refusal: AttemptResult) -> list[T]:
+        """What was sent was refused. Returns the others, which are untested and go back to their queue."""
+        untested = self.suspects[self._cut :]
+        self.suspects = self.suspects[: self._cut]
+        self.untested += untested
+        self.refusal = refusal
+        return untested
+
+    @property
+    def _cut(self) -> int:
+        return 1 if self._one else len(self.suspects) // 2

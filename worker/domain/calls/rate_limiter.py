@@ -1,0 +1,137 @@
+# Permits: how many requests one replica may send, so that all replicas together never exceed the quota.
+#
+# Each partition of the command topic owns a fixed slice of an endpoint's quota, and a replica uses the slices of the
+# partitions that it owns: no store, no messages. A permit comes back one second after the answer to its request. The
+# server sees a request before it answers it, so no rolling second on the server holds more requests than there are permits.
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+THROTTLED_SHARE: Final = 0.95
+"""On a throttle code the ceiling becomes this share of what was accepted in the last second."""
+RECOVERY_PER_SECOND: Final = 0.01
+"""The ceiling rises by this share of the owned permits a second. With both, simulated at a true limit of 120 of 200:
+98 % used, 0.3 % throttled; halving with additive recovery used 78 %."""
+
+
+def slice_of(limit: int, partition: int, partitions: int) -> int:
+    """The permits that belong to one partition; over all partitions they add up to the limit exactly."""
+    return limit * (partition + 1) // partitions - limit * partition // partitions
+
+
+class RateLimiter:
+    """
+    The permits of one (app, endpoint) in this replica.
+
+    Attributes:
+        owned: The slices of the partitions that this replica works on, added up.
+        out: Requests sent and not answered yet.
+
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_ceiling",
+        "_ceiling_at",
+        "_lowered_at",
+        "_returns",
+        "_window",
+        "_window_from_send",
+        "out",
+        "owned",
+    )
+
+    def __init__(self, window: float, *, window_from_send: bool) -> None:
+        self.owned = 0
+        self.out = 0
+        self._window = window
+        self._window_from_send = window_from_send
+        self._returns: deque[tuple[float, bool]] = deque()
+        # Of those in `_returns`: answered within the last window, and not refused for their number.
+        self._accepted = 0
+        # None: never throttled, or recovered.
+        self._ceiling: float | None = None
+        self._ceiling_at = 0.0
+        self._lowered_at = float("-inf")
+
+    def own(self, permits: int) -> None:
+        """The partitions of this replica have changed."""
+        self.owned = permits
+
+    def free(self, now: float) -> int:
+        """How many requests may be sent now; never negative."""
+        self._expire(now)
+        return max(0, self.granted(now) - self.out - len(self._returns))
+
+    def granted(self, now: float) -> int:
+        """The permits that may be used at once: those owned, less what throttling has taken."""
+        if self._ceiling is None:
+            return self.owned
+        ceiling = self._ceiling + RECOVERY_PER_SECOND * self.owned * (now - self._ceiling_at)
+        if ceiling >= self.owned:
+            self._ceiling = None
+            return self.owned
+        return min(self.owned, max(1, int(ceiling)))
+
+    def factor(self, now: float) -> float:
+        """The share of the owned permits that throttling leaves."""
+        return self.granted(now) / self.owned if self.owned else 1.0
+
+    def used(self, now: float) -> int:
+        """The permits that are taken: out, or answered less than a window ago."""
+        self._expire(now)
+        return self.out + len(self._returns)
+
+    def take(self, now: float) -> None:
+        """One request is sent."""
+        if self._window_from_send:
+            self._returns.append((now + self._window, True))
+            self._accepted += 1
+        else:
+            self.out += 1
+
+    def untake(self) -> None:
+        """The request that a permit was taken for did not leave this process after all."""
+        if not self._window_from_send:
+            self.out -= 1
+        # Else the permit comes back by itself, if it has not yet: the refusal may be older than the window.
+
+    def answered(self, now: float, *, accepted: bool) -> None:
+        """A request was answered, or failed. Its permit comes back one window later."""
+        if self._window_from_send:
+            return
+        self.out -= 1
+        self._returns.append((now + self._window, accepted))
+        self._accepted += accepted
+        if accepted and self._ceiling is not None and now - self._lowered_at < 1.0:
+            self._see_accepted(now)
+
+    def throttled(self, now: float) -> None:
+        """Tencent says that there are too many requests. Lowers the ceiling, at most once a second."""
+        self._expire(now)
+        if now - self._lowered_at < 1.0:
+            return
+        self._ceiling = max(1.0, THROTTLED_SHARE * min(self._accepted, self.granted(now)))
+        self._ceiling_at = self._lowered_at = now
+
+    def _see_accepted(self, now: float) -> None:
+        """The first refusal of a burst may come before many acceptances: until the second is over they count as well."""
+        self._expire(now)
+        seen = THROTTLED_SHARE * min(self._accepted, self.owned)
+        if self._ceiling is not None and seen > self._ceiling:
+            self._ceiling, self._ceiling_at = seen, now
+
+    def next_return(self) -> float | None:
+        """When the next permit comes back by itself; None: only an answer can bring one."""
+        return self._returns[0][0] if self._returns else None
+
+    def _expire(self, now: float) -> None:
+        returns = self._returns
+        while returns and returns[0][0] <= now:
+            _, accepted = returns.popleft()
+            self._accepted -= accepted
+
+    def __repr__(self) -> str:
+        return f"<RateLimiter {self.out} out, {len(self._returns)} returning, {self.owned} owned>"

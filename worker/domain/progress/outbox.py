@@ -1,0 +1,205 @@
+# From results to finished offsets: commands whose members all have results are emitted, in an order that a crash at any
+# point leaves right, gathered into transactions, and finished when a transaction is committed.
+#
+# An offset is finished in exactly one place: `committed`. What a result is, is decided elsewhere.
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.effects import Outgoing, Transaction
+from worker.domain.progress.outcome_building import (
+    dead_letter_of,
+    known_of,
+    outcome_of,
+    smaller,
+    traceparent_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.domain.effects import OffsetCommit
+    from worker.domain.progress.open_commands import OpenCommand, Partition
+    from worker.domain.rules import Rules
+
+PER_TRANSACTION: Final = 1000
+"""The most commands in one transaction: measured, 1,000 records cost 26 ms, and nothing is gained beyond."""
+FIRST_SMALLER_LETTER: Final = 500_000
+"""Bytes of a dead letter whose record was refused for its size; half of it each further time."""
+MAX_UNPUBLISHED: Final = 5_000
+"""Above so many results that cannot be published, no further call is made: what is done must be told first."""
+
+
+class Outbox:
+    """
+    The results on their way to Kafka, in the order of their emission.
+
+    One transaction at a time: ``transaction`` takes it, then ``committed`` or ``aborted`` answers for it.
+    """
+
+    __slots__ = (
+        "_anchoring",
+        "_anchors",
+        "_emitted",
+        "_far",
+        "_rules",
+        "_taken",
+        "_under_way",
+        "max_unpublished",
+    )
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._emitted: deque[OpenCommand] = deque()
+        self._far: list[OpenCommand] = []
+        self._taken: list[OpenCommand] = []
+        self._under_way = False
+        self._anchors: set[Partition] = set()
+        self._anchoring: set[Partition] = set()
+        self.max_unpublished = MAX_UNPUBLISHED
+
+    @property
+    def unpublished(self) -> int:
+        """How many commands have an outcome that is not committed."""
+        return len(self._emitted) + len(self._far) + len(self._taken)
+
+    @property
+    def is_full(self) -> bool:
+        """
+        Whether so much could be published and is not that nothing new should be done.
+
+        What only waits for the gap below it to close does not count: closing it may need a call.
+        """
+        return len(self._emitted) + len(self._taken) >= self.max_unpublished
+
+    def emit(self, works: Iterable[OpenCommand], now: float, wall: float) -> list[OpenCommand]:
+        """
+        The commands have all their results. Each is emitted once every earlier command that shares a member with it is;
+        with it, those are emitted that only waited for it. Returns those emitted.
+        """
+        emitted = []
+        ready = deque(works)
+        while ready:
+            work = ready.popleft()
+            if work.left or work.waits or work.emitted or work.dropped:
+                continue
+            work.emitted = True
+            work.outcome = outcome_of(work, self._rules, now, wall)
+            self._emitted.append(work)
+            emitted.append(work)
+            ready.extend(self.release(work))
+        return emitted
+
+    def release(self, work: OpenCommand) -> list[OpenCommand]:
+        """Nothing needs to wait for this command any more. Returns those that may be emitted now."""
+        followers, work.followers = work.followers, None
+        if followers is None:
+            return []
+        freed = []
+        for follower in followers:
+            follower.waits -= 1
+            if not follower.waits and not follower.left:
+                freed.append(follower)
+        return freed
+
+    def transaction(self) -> Transaction | None:
+        """What shall be published next, in one transaction; None if there is nothing, or one is under way."""
+        if self._under_way or not (self._emitted or self._anchors):
+            return None
+        works = self._take()
+        if not works and not self._anchors:
+            return None
+        self._under_way = True
+        outcomes = [
+            Outgoing(work.partition.number, work.record.key, work.outcome, traceparent_of(work))
+            for work in works
+            if work.outcome is not None
+        ]
+        dead_letters = [
+            letter for work in works if (letter := dead_letter_of(work, self._rules.topic)) is not None
+        ]
+        self._taken = works
+        self._anchoring, self._anchors = self._anchors, set()
+        anchors = {partition.number: partition.offsets.propose(()) for partition in self._anchoring}
+        return Transaction(outcomes, dead_letters, anchors | _commits(works))
+
+    def committed(self, wall: float) -> list[OpenCommand]:
+        """The transaction is committed: its offsets are finished, its command ids known. Returns its commands."""
+        works, self._taken = self._taken, []
+        self._under_way = False
+        self._anchoring.clear()
+        finished: dict[Partition, list[int]] = {}
+        for work in works:
+            if not work.dropped:
+                finished.setdefault(work.partition, []).append(work.offset)
+        for partition, offsets in finished.items():
+            partition.offsets.finish(offsets)
+        self._approach()
+        for work in works:
+            if work.dropped:
+                continue
+            partition = work.partition
+            del partition.works[work.offset]
+            if work.outcome is not None:
+                partition.ids.remember(known_of(work, wall))
+            if work.rejected is None and partition.by_id.get(work.command.command_id) is work:
+                del partition.by_id[work.command.command_id]
+            work.let_go()
+        return works
+
+    def aborted(self) -> None:
+        """The transaction was not committed: its results go again, first and in the same order."""
+        works, self._taken = self._taken, []
+        self._under_way = False
+        self._anchors |= {partition for partition in self._anchoring if not partition.gone}
+        self._anchoring.clear()
+        self._emitted.extendleft(work for work in reversed(works) if not work.dropped)
+
+    def anchor(self, partition: Partition) -> None:
+        """
+        Nothing was ever committed for the partition: the next transaction commits where it begins, or a restart before the
+        first outcome would choose another beginning.
+        """
+        self._anchors.add(partition)
+
+    def shrink(self, outcome_id: str, *, is_dead_letter: bool) -> None:
+        """The broker takes no record as large as this one: makes it smaller, each time it is refused."""
+        for work in self._taken:
+            if work.outcome_id == outcome_id:
+                if is_dead_letter:
+                    work.letter_bytes = (work.letter_bytes or FIRST_SMALLER_LETTER * 2) // 2
+                elif work.outcome is not None:
+                    work.outcome = smaller(work.outcome)
+
+    def forget_dropped(self) -> None:
+        """Forgets the results of dropped commands."""
+        self._emitted = deque(work for work in self._emitted if not work.dropped)
+        self._far = [work for work in self._far if not work.dropped]
+        self._anchors = {partition for partition in self._anchors if not partition.gone}
+
+    def _take(self) -> list[OpenCommand]:
+        """The next commands. Those whose offset is so far above the gap that the bitmap could not tell of it are put aside."""
+        works: list[OpenCommand] = []
+        while self._emitted and len(works) < PER_TRANSACTION:
+            work = self._emitted.popleft()
+            (works if work.partition.offsets.fits(work.offset) else self._far).append(work)
+        return works
+
+    def _approach(self) -> None:
+        """A gap may have closed: what was put aside because of it goes before all others."""
+        if self._far:
+            near = [work for work in self._far if work.partition.offsets.fits(work.offset)]
+            self._far = [work for work in self._far if not work.partition.offsets.fits(work.offset)]
+            self._emitted.extendleft(reversed(near))
+
+    def __repr__(self) -> str:
+        return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {len(self._taken)} in a transaction>"
+
+
+def _commits(works: list[OpenCommand]) -> dict[int, OffsetCommit]:
+    finishing: dict[Partition, set[int]] = {}
+    for work in works:
+        finishing.setdefault(work.partition, set()).add(work.offset)
+    return {partition.number: partition.offsets.propose(offsets) for partition, offsets in finishing.items()}

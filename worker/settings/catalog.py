@@ -1,0 +1,122 @@
+# The table of settings as rows: what reading, refusing and documenting them have in common.
+#
+# Everything here is read from the models of model.py; nothing is decided.
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from worker.settings import types
+from worker.settings.model import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+NAME: Final = "<name>"
+"""Stands in a path where the user chooses the word: the name of an app."""
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """
+    One setting, or one section of them.
+
+    Attributes:
+        path: The words of its name; ``NAME`` for one that the user chooses.
+        kind: The type of its value; of a section, its model.
+        rule: What a value must be, as the end of "give …".
+        default: What it is when it is not given (also when it must be: see ``required``).
+
+    """
+
+    path: Words
+    kind: Any
+    rule: str
+    about: str
+    required: bool
+    default: Any = None
+
+    @property
+    def name(self) -> str:
+        """As it is spoken of: ``kafka.max_gap``."""
+        return ".".join(self.path)
+
+    @property
+    def section(self) -> type[BaseModel] | None:
+        """The model of a section; None for a setting."""
+        return self.kind if isinstance(self.kind, type) and issubclass(self.kind, BaseModel) else None
+
+    @property
+    def options(self) -> bool:
+        """Whether the words below this one are kafka-python's."""
+        return self.path[:1] == ("kafka",) and get_origin(self.kind) is dict
+
+
+def rows(model: type[BaseModel] = Settings, above: Words = ()) -> Iterator[SettingRow]:
+    """Every section and setting, each section before what is in it."""
+    for word, field in model.model_fields.items():
+        path = (*above, word)
+        row = _row(path, field)
+        yield row
+        if row.section is not None:
+            yield from rows(row.section, path)
+        elif get_origin(row.kind) is dict and _is_model(get_args(row.kind)[1]):
+            inner = get_args(row.kind)[1]
+            yield SettingRow((*path, NAME), inner, "a mapping", (inner.__doc__ or "").strip(), required=False)
+            yield from rows(inner, (*path, NAME))
+
+
+def find(table: dict[Words, SettingRow], path: Words) -> SettingRow | None:
+    """The row of a path with the user's own words in it, or None."""
+    here: Words = ()
+    for word in path:
+        here = (*here, word) if (*here, word) in table else (*here, NAME)
+    return table.get(here)
+
+
+def table_of_rows() -> dict[Words, SettingRow]:
+    """The rows by their path."""
+    return {row.path: row for row in rows()}
+
+
+def nearest(table: dict[Words, SettingRow], path: Words) -> str | None:
+    """The known name that an unknown one was perhaps meant to be: the same word elsewhere, else a like one at the same place."""
+    *above, word = path
+    elsewhere = [row.name for row in table.values() if row.path[-1] == word]
+    if elsewhere:
+        return elsewhere[0]
+    beside = [
+        row.path[-1] for row in table.values() if len(row.path) == len(path) and _same(row.path[:-1], above)
+    ]
+    close = difflib.get_close_matches(word, beside, 1, 0.6)
+    return ".".join((*above, close[0])) if close else None
+
+
+def _same(pattern: Words, words: list[str]) -> bool:
+    return len(pattern) == len(words) and all(
+        part in {NAME, word} for part, word in zip(pattern, words, strict=True)
+    )
+
+
+def _row(path: Words, field: FieldInfo) -> SettingRow:
+    default = field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        default = None
+    kind = field.annotation
+    about = field.description or (kind.__doc__ or "" if _is_model(kind) and kind is not None else "")
+    return SettingRow(
+        path, kind, types.rule_of(kind, field.metadata), about.strip(), field.is_required(), default
+    )
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

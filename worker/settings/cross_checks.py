@@ -1,0 +1,176 @@
+# What settings may not be together, although each alone is well: one function for each subject, all of them asked.
+#
+# Here also: key files, which must be there at start. Not here: kafka-python's own options (kafka_options.py), and what must fit
+# the cluster (topics, partitions): only a connection can tell.
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS
+from worker.errors import Problem, SignatureError
+from worker.settings import types
+from worker.settings.kafka_options import option_problems, security_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from worker.settings.model import Settings
+
+SESSION_TIMEOUT_MS: Final = (6_000, 1_800_000)
+"""What brokers allow by default (``group.min.session.timeout.ms``, ``group.max.session.timeout.ms``)."""
+
+
+def contradictions(settings: Settings) -> list[Problem]:
+    """Every contradiction in settings of which each value is well."""
+    return list(chain.from_iterable(found(settings) for found in _SUBJECTS))
+
+
+def _topics(settings: Settings) -> Iterator[Problem]:
+    kafka = settings.kafka
+    if len(kafka.command_topics) != 1:
+        yield Problem(
+            "kafka.command_topics",
+            "name exactly one topic: one release reads one",
+            ", ".join(kafka.command_topics) or None,
+        )
+    names = [
+        *(("kafka.command_topics", topic) for topic in kafka.command_topics[:1]),
+        ("kafka.outcome_topic", kafka.outcome_topic),
+        ("kafka.dead_letter_topic", kafka.dead_letter_topic),
+    ]
+    for index, (name, topic) in enumerate(names):
+        for other, same in names[:index]:
+            if topic == same:
+                yield Problem(name, f"take another topic: {other} is the same", topic)
+
+
+def _timing(settings: Settings) -> Iterator[Problem]:
+    kafka, drain = settings.kafka, settings.drain_seconds
+    session, heartbeat, poll = (
+        kafka.consumer_seconds(option)
+        for option in ("session_timeout_ms", "heartbeat_interval_ms", "max_poll_interval_ms")
+    )
+    low, high = SESSION_TIMEOUT_MS
+    if not low <= session * 1000 <= high:
+        yield Problem(
+            "kafka.consumer.session_timeout_ms",
+            f"give a whole number from {low} to {high}, as brokers demand by default",
+            round(session * 1000),
+        )
+    if drain >= poll:
+        yield Problem(
+            "drain_seconds",
+            f"make it shorter than kafka.consumer.max_poll_interval_ms ({poll:g} s), or Kafka throws the worker out in mid-drain",
+            drain,
+        )
+    limits = {
+        "drain_seconds": drain,
+        "the session timeout (kafka.consumer.session_timeout_ms)": session,
+        "kafka.consumer.max_poll_interval_ms": poll,
+    }
+    for name, limit in limits.items():
+        if kafka.handover_seconds >= limit:
+            yield Problem(
+                "kafka.handover_seconds", f"make it shorter than {name}, {limit:g} s", kafka.handover_seconds
+            )
+    if heartbeat * 3 > session:
+        yield Problem(
+            "kafka.consumer.heartbeat_interval_ms",
+            f"make it at most a third of the session timeout ({session:g} s), or one lost heartbeat ends the membership",
+            round(heartbeat * 1000),
+        )
+
+
+def _options(settings: Settings) -> Iterator[Problem]:
+    yield from option_problems(settings.kafka)
+    yield from security_problems(settings.kafka)
+
+
+def _apps(settings: Settings) -> Iterator[Problem]:
+    tencent = settings.tencent
+    if not tencent.apps:
+        yield Problem("tencent.apps", "name at least one app")
+    if tencent.apps and tencent.default_app is not None and tencent.default_app not in tencent.apps:
+        known = ", ".join(tencent.apps)
+        yield Problem(
+            "tencent.default_app",
+            f"is in no row of tencent.apps: name one of these: {known}",
+            tencent.default_app,
+        )
+    shared = Counter(app.sdk_app_id for app in tencent.apps.values())
+    for word, app in tencent.apps.items():
+        name = f"tencent.apps.{word}"
+        if not types.is_app_name(word):
+            yield Problem(name, "name the app with 1 to 64 of the characters a-z A-Z 0-9 . _ -")
+        if shared[app.sdk_app_id] > 1:
+            yield Problem(
+                f"{name}.sdk_app_id",
+                "two apps have it: Tencent counts the quota per SDKAppID, so they would exceed it together",
+                app.sdk_app_id,
+            )
+        if app.secret_key is not None and app.secret_key_file is not None:
+            yield Problem(
+                f"{name}.secret_key_file", "give this or secret_key, not both", str(app.secret_key_file)
+            )
+        elif app.secret_key is None and app.secret_key_file is None:
+            yield Problem(
+                f"{name}.secret_key_file",
+                "give this or secret_key, since without a key nothing can be signed",
+            )
+        elif app.secret_key_file is not None:
+            yield from _key_file(f"{name}.secret_key_file", app.key, types.shown_path(app.secret_key_file))
+        if (app.region is None) == (app.base_url is None):
+            both = app.region is not None
+            yield Problem(
+                f"{name}.region",
+                f"give this or base_url{', not both' if both else ''}",
+                app.region and app.region.value,
+            )
+
+
+def _limits(settings: Settings) -> Iterator[Problem]:
+    limits = settings.limits
+    for endpoint, limit in limits.per_endpoint.items():
+        name = f"limits.per_endpoint.{endpoint}"
+        if endpoint in ACTIONS:
+            yield Problem(
+                name, f"name the endpoint instead of the action: {ACTIONS[endpoint].endpoint}", limit
+            )
+        elif endpoint not in ENDPOINTS:
+            close = difflib.get_close_matches(endpoint, ENDPOINTS, 1, 0.5)
+            meant = f": did you mean {close[0]}?" if close else f"; it knows {', '.join(ENDPOINTS)}"
+            yield Problem(name, f"the worker calls no such endpoint{meant}", limit)
+    most = max(limits.calls_per_second, *limits.per_endpoint.values(), 0)
+    connections = settings.http.max_connections
+    if connections is not None and connections < most:
+        yield Problem(
+            "http.max_connections",
+            f"give at least {most}, the permits of an endpoint, or null for as many as those",
+            connections,
+        )
+
+
+def _retries(settings: Settings) -> Iterator[Problem]:
+    give_up = settings.retry.give_up_after_seconds
+    if give_up is not None and give_up < settings.http.timeout_seconds:
+        yield Problem(
+            "retry.give_up_after_seconds",
+            f"make it at least http.timeout_seconds ({settings.http.timeout_seconds:g}): one try may take that long",
+            give_up,
+        )
+
+
+_SUBJECTS: Final[tuple[Callable[[Settings], Iterator[Problem]], ...]] = (
+    _topics, _timing, _options, _apps, _limits, _retries,
+)  # fmt: skip
+
+
+def _key_file(name: str, read: Callable[[], str], path: str | None) -> Iterator[Problem]:
+    try:
+        read()
+    except SignatureError as error:
+        yield Problem(name, f"put the key there: {error}", path)

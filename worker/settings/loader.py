@@ -1,0 +1,127 @@
+# From a file and an environment to settings, or to every problem in them at once.
+#
+# A value that is refused is taken out and stood in for, so that what the others contradict is found as well.
+# A problem never shows a secret, nor a word that is in no row: it may be a secret under a misspelt name.
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from worker.errors import Problem, SettingsError
+from worker.settings.catalog import find, nearest, table_of_rows
+from worker.settings.cross_checks import contradictions
+from worker.settings.model import Settings
+from worker.settings.sources import CONFIG, from_environment, from_file, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.settings.catalog import SettingRow, Words
+
+_STAND_IN: Final[dict[str, Any]] = {
+    "kafka": {"bootstrap_servers": ["stand-in:9092"]},
+    "tencent": {"apps": {}},
+}
+_STAND_IN_APP: Final[dict[str, Any]] = {"sdk_app_id": 4_294_967_295, "identifier": "stand-in"}
+
+_OTHER_HALF: Final = {"secret_key_file": "secret_key", "region": "base_url"}
+
+
+def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
+    """
+    The settings of a YAML file (``config``, else the variable ``WORKER_CONFIG``, else none) and the variables over it.
+
+    Raises SettingsError with every problem that can be found without a connection.
+    """
+    table = table_of_rows()
+    path = config or environ.get(CONFIG)
+    written, problems = from_file(Path(path)) if path else ({}, [])
+    data = merged(written, from_environment(environ, table, written))
+    data = {word: {} if value is None and _is_section(word, table) else value for word, value in data.items()}
+    if problems:
+        raise SettingsError(problems)
+    settings, problems = _validated(data, table)
+    wrong = {problem.name for problem in problems}
+    problems += [problem for problem in contradictions(settings) if not _touches(problem.name, wrong)]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Settings, list[Problem]]:
+    """The settings, with stand-ins for what is wrong."""
+    try:
+        return Settings(**data), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False)
+    problems: dict[str, Problem] = {}
+    for found in errors:
+        problem = _problem(found["type"], _words(found["loc"], table), found["msg"], found["input"], table)
+        problems.setdefault(problem.name, problem)
+        if found["type"] != "missing":
+            _take_out(data, found["loc"])
+    data = merged(_STAND_IN, data)
+    data["tencent"]["apps"] = {
+        word: merged(_STAND_IN_APP, app) for word, app in data["tencent"]["apps"].items()
+    }
+    return Settings(**data), list(problems.values())
+
+
+def _problem(kind: str, words: Words, message: str, value: object, table: dict[Words, SettingRow]) -> Problem:
+    name = ".".join(words)
+    row = find(table, words)
+    if kind == "extra_forbidden" or row is None:
+        meant = nearest(table, words)
+        return Problem(name, f"there is no such setting{f': did you mean {meant}?' if meant else ''}")
+    if kind == "missing":
+        return Problem(name, f"is missing: give {row.rule}")
+    reason = message.removeprefix("Value error, ") if kind == "value_error" else ""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        reason = "put it into quotes: without them YAML does not read a text"
+    return Problem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
+
+
+def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> Words:
+    """The setting that an error of pydantic is about: without the places in lists and the members of unions."""
+    words: tuple[str, ...] = ()
+    for part in location:
+        if not isinstance(part, str):
+            break
+        row = find(table, words)
+        if words and row is not None and row.section is None and row.name != "tencent.apps":
+            break
+        words = (*words, part)
+    return words
+
+
+def _shown(row: SettingRow, value: object) -> object:
+    hidden = row.path[-1] == "secret_key" or row.options or row.section is not None or "@" in str(value)
+    return value if isinstance(value, str | bool | int | float) and not hidden else None
+
+
+def _take_out(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Removes what an error is about: the last mapping's key on the way to it."""
+    here: Any = data
+    holder: dict[Any, Any] = data
+    word = location[0]
+    for part in location:
+        if not isinstance(here, dict) or part not in here:
+            break
+        holder, word, here = here, part, here[part]
+    holder.pop(word, None)
+
+
+def _is_section(word: str, table: dict[Words, SettingRow]) -> bool:
+    """Such a word without a value is a section in which everything is commented out."""
+    row = table.get((word,))
+    return row is not None and row.section is not None
+
+
+def _touches(name: str, wrong: set[str]) -> bool:
+    """Whether a contradiction rests on a stand-in: what it names, or its other half, was refused."""
+    above, _, word = name.rpartition(".")
+    other = f"{above}.{_OTHER_HALF.get(word)}"
+    return other in wrong or any(name == refused or name.startswith(f"{refused}.") for refused in wrong)

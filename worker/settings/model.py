@@ -1,0 +1,183 @@
+# Every setting: its name, kind, default, and why the default is what it is (the two large sections: kafka.py, tencent.py).
+#
+# config/worker.example.yaml and config/settings.md are made from these models (reference.py). The names are
+# an interface: other programs and charts write them. No check of two settings together is here (cross_checks.py).
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.errors import SignatureError
+from worker.settings import types
+from worker.settings.kafka import KafkaSettings
+from worker.settings.section import Section
+from worker.settings.tencent import TencentSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Limits(Section):
+    """Tencent's quota, which all replicas share without talking to each other."""
+
+    calls_per_second: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
+        default=200,
+        description="Requests in any rolling second for each endpoint and app, over all replicas (Tencent's default). Lower it by "
+        "what other programs use. It must be at least the number of command partitions.",
+    )
+    per_endpoint: types.PerEndpoint = Field(
+        default_factory=dict,
+        description="The same for single endpoints, named <service>/<command>, when Tencent has raised one.",
+    )
+    window_from: types.WindowFrom = Field(
+        default="answer",
+        description="When the second of a permit begins: at the answer (exact, whatever the network does) or at the sending (for "
+        "distant regions, where waiting for answers would cost throughput; approximate).",
+    )
+    window_margin_ms: Annotated[types.Whole, Field(ge=0, le=1000)] = Field(
+        default=50,
+        description="Milliseconds added to that second with `window_from: send`, for the network's jitter.",
+    )
+
+
+class Batching(Section):
+    """How members share calls."""
+
+    max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
+        default=1.0,
+        description="From this age on, in seconds, waiting members leave oldest first instead of fullest batch first: what a "
+        "quiet room may lose to a busy one. Nothing waits for it when permits are free.",
+    )
+    reasons: types.Reasons = Field(
+        default="exact",
+        description="Whether commands with different reasons may share a call. `any` sends the first reason (each outcome keeps "
+        "its own); use it when reasons hold a score, or each batch stays at one member.",
+    )
+
+
+class Dedupe(Section):
+    """What counts as done already."""
+
+    window_seconds: Annotated[types.Number, Field(gt=0, le=604_800)] = Field(
+        default=3600.0,
+        description="Seconds for which a command_id is known after its outcome. An hour covers a detector's own retries; the "
+        "outcome topic's retention must be longer.",
+    )
+    restore_records: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
+        default=5000,
+        description="How many ids a partition knows, and so the most outcomes that a new owner reads back before it begins. More "
+        "costs time at each rebalance and memory (some 300 bytes each).",
+    )
+    effect_window_seconds: Annotated[types.Number, Field(ge=0, le=3600)] = Field(
+        default=60.0,
+        description="Seconds for which the same effect on the same member is not called again: several detectors report one user "
+        "within seconds. At most a tenth of a ban's duration. 0 switches it off.",
+    )
+    supersede: bool = Field(
+        default=True,
+        description="Whether a command that undoes a waiting one makes that one needless, so that neither is sent twice over.",
+    )
+
+
+class Http(Section):
+    """The connections to Tencent."""
+
+    timeout_seconds: Annotated[types.Number, Field(gt=3, le=60)] = Field(
+        default=10.0,
+        description="Seconds for one request in all. Tencent's own budget is 3; a shorter timeout would give up calls that take effect.",
+    )
+    max_connections: Annotated[types.Whole, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="Connections for each app and endpoint. null: as many as there are permits, so that none waits for a connection.",
+    )
+
+
+class Retry(Section):
+    """When a member is tried again, and when no more. Outages count towards neither."""
+
+    max_attempts: Annotated[types.Whole, Field(ge=1, le=100)] = Field(
+        default=8,
+        description="Tries that a member gets before it fails. With waits that double from a fraction of a second to max_wait_seconds, "
+        "eight outlast the transient codes that are seen in practice and end within half a minute.",
+    )
+    max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
+        default=10.0,
+        description="The longest wait between two tries, in seconds. Longer would let the members behind it wait in vain.",
+    )
+    give_up_after_seconds: Annotated[types.Number, Field(gt=0, le=86_400)] | None = Field(
+        default=600.0,
+        description="Seconds after which a member fails, however few its tries. null: only max_attempts ends it.",
+    )
+
+
+class ServerSettings(Section):
+    """The worker's own HTTP: /livez, /readyz and /metrics."""
+
+    host: types.Text = Field(
+        default="0.0.0.0",  # noqa: S104 - a probe comes from outside the pod; nothing secret is served
+        description="The address to listen on. All, since probes and Prometheus come from outside; nothing secret is served.",
+    )
+    port: Annotated[types.Whole, Field(ge=0, le=65_535)] = Field(
+        default=9000, description="The port; 0 takes any free one, and logs it."
+    )
+
+
+class LogSettings(Section):
+    """What is told, and how."""
+
+    level: types.Level = Field(
+        default="info", description="One line a request at info; debug adds the lines of the libraries."
+    )
+    format: types.Format = Field(
+        default="json", description="`json` is one object a line; `console` is for a person at a terminal."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, each well and none against another. Only ``load`` makes them (loader.py)."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kafka: KafkaSettings
+    tencent: TencentSettings
+    limits: Limits = Limits()
+    batching: Batching = Batching()
+    dedupe: Dedupe = Dedupe()
+    http: Http = Http()
+    retry: Retry = Retry()
+    server: ServerSettings = ServerSettings()
+    drain_seconds: Annotated[types.Number, Field(gt=0, le=3600)] = Field(
+        default=25.0,
+        description="Seconds that started commands have to end after SIGTERM. Kubernetes kills after 30 by default, so 25 leaves "
+        "five for publishing and closing.",
+    )
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' own signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what it is given: sources.py reads the file and the environment, so that one error hides no other."""
+        return (init_settings,)
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """Every secret text in the settings, **bare**, for the redaction of logs. What cannot be read is left out."""
+    found: list[str] = []
+    for app in settings.tencent.apps.values():
+        try:
+            found.append(app.key())
+        except SignatureError:
+            continue
+    for part in ("common", "consumer", "producer"):
+        options: Mapping[str, Any] = settings.kafka.options(part)
+        found += [str(options[name]) for name in types.SECRET_OPTIONS & options.keys()]
+    return tuple(dict.fromkeys(secret for secret in found if secret))

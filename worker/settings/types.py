@@ -1,0 +1,224 @@
+# The kinds of values that a setting can have, each with the rule that a person reads when it is refused.
+#
+# Only what one value may be is decided here. What a setting is called, is for, and defaults to stands in
+# model.py; what two settings may not be together in cross_checks.py.
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic.fields import FieldInfo
+
+from worker.domain.contract.actions import USER_ID_BYTES
+from worker.domain.contract.times import instant_of
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
+"""Options of the Kafka client that hold a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
+
+
+KEY_BYTES: Final = 4096
+"""More than this is not a key but the wrong file."""
+
+
+class Rule(str):
+    """What a value must be, as the end of "give …"."""
+
+    __slots__ = ()
+
+
+class Region(StrEnum):
+    """Where an app lives. A key, a plan and an app exist in one region only."""
+
+    CHINA = "china"
+    SINGAPORE = "singapore"
+    SEOUL = "seoul"
+    TOKYO = "tokyo"
+    FRANKFURT = "frankfurt"
+    USA = "usa"
+    JAKARTA = "jakarta"
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _server(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError("a server is host:port")
+    return text
+
+
+def _topic(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
+        raise ValueError("Kafka would refuse this name")
+    return text
+
+
+def _start(text: str) -> str:
+    if text not in {"earliest", "latest"}:
+        instant_of(text)
+    return text
+
+
+def _user(text: str) -> str:
+    if not 1 <= len(text.encode()) <= USER_ID_BYTES:
+        raise ValueError(f"it has {len(text.encode())} bytes")
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("it has a blank at an end or a control character")
+    return text
+
+
+def _key(value: SecretStr) -> SecretStr:
+    if not usable(value.get_secret_value()):
+        raise ValueError("it is empty or has blanks in it")
+    return value
+
+
+def usable(key: str) -> bool:
+    """Whether a text can be a secret key. The signing library would sign with any text, silently."""
+    return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key
+
+
+def shown_path(value: object) -> str | None:
+    """A path as it may be shown. Without a slash it may be the secret itself, in the wrong place."""
+    return str(value) if "/" in str(value) else None
+
+
+def is_app_name(word: str) -> bool:
+    """Whether an app may be called so: the name is a label of metrics and a part of names of variables."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", word) is not None
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in {"https", "http"}
+        or not parts.hostname
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise ValueError("it is no such URL")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("it carries credentials")
+    _ = parts.port  # raises ValueError when it is none
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError(
+            "the URL of a request carries an admin's signature, so plain http may only go to this machine"
+        )
+    return text.rstrip("/")
+
+
+def _hidden(value: object) -> object:
+    """The options with their secrets wrapped, so that no repr or dump shows them."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: SecretStr(item) if key in SECRET_OPTIONS and isinstance(item, str) else item
+        for key, item in value.items()
+    }
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1), Rule("a text that is not empty")]
+Servers = Annotated[
+    tuple[Annotated[str, AfterValidator(_server)], ...],
+    BeforeValidator(_listed),
+    Field(min_length=1),
+    Rule("a list of host:port, or one text with commas between"),
+]
+Topic = Annotated[str, AfterValidator(_topic), Rule("1 to 249 of the characters a-z A-Z 0-9 . _ -")]
+Topics = Annotated[
+    tuple[Topic, ...],
+    BeforeValidator(_listed),
+    Rule("a list of exactly one topic, of the characters a-z A-Z 0-9 . _ -"),
+]
+Start = Annotated[
+    str, AfterValidator(_start), Rule("earliest, latest, or an RFC 3339 time with its offset from UTC")
+]
+User = Annotated[str, AfterValidator(_user), Rule(f"a user id of 1 to {USER_ID_BYTES} bytes of UTF-8")]
+Users = Annotated[
+    tuple[User, ...],
+    BeforeValidator(_listed),
+    Rule(f"a list of user ids, each of 1 to {USER_ID_BYTES} bytes of UTF-8"),
+]
+Key = Annotated[SecretStr, AfterValidator(_key), Rule("the key from the console, without blanks")]
+Url = Annotated[str, AfterValidator(_url), Rule("https://host[:port] (http:// only for this machine itself)")]
+File = Annotated[Path, Rule("the path of a file that can be read")]
+Options = Annotated[
+    dict[str, bool | int | float | str | SecretStr | None],
+    BeforeValidator(_hidden),
+    Rule("a mapping of kafka-python's own option names to values"),
+]
+PerEndpoint = Annotated[
+    dict[str, Annotated[int, BeforeValidator(_number), Field(ge=1, le=100_000)]],
+    Rule("a mapping of <service>/<command> to a whole number from 1 to 100000"),
+]
+WindowFrom = Literal["answer", "send"]
+Reasons = Literal["exact", "any"]
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["json", "console"]
+
+
+def rule_of(annotation: Any, metadata: list[Any]) -> str:
+    """What a value of this kind must be, as the end of "give …"."""
+    told = [item for item in metadata if isinstance(item, Rule)]
+    if told:
+        return told[-1]
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        inner = [
+            part
+            for item in arguments[1:]
+            for part in (item.metadata if isinstance(item, FieldInfo) else [item])
+        ]
+        return rule_of(arguments[0], [*inner, *metadata])
+    if get_origin(annotation) is Literal:
+        return _one_of(arguments)
+    if type(None) in arguments:
+        (given,) = (argument for argument in arguments if argument is not type(None))
+        return f"{rule_of(given, metadata)}, or null"
+    if annotation is bool:
+        return "true or false"
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return _one_of([item.value for item in annotation])
+    if annotation is str:
+        return "a text"
+    if annotation in {int, float}:
+        return f"a {'whole number' if annotation is int else 'number'}{_bounds(metadata)}"
+    return "a mapping"
+
+
+def _one_of(choices: Any) -> str:
+    *most, last = choices
+    return f"{', '.join(most)} or {last}"
+
+
+def _bounds(metadata: list[Any]) -> str:
+    bounds = {
+        name: getattr(item, name)
+        for item in metadata
+        for name in ("ge", "gt", "le")
+        if getattr(item, name, None) is not None
+    }
+    low = (
+        f" from {bounds['ge']:g}" if "ge" in bounds else f" above {bounds['gt']:g}" if "gt" in bounds else ""
+    )
+    return f"{low} to {bounds['le']}" if "le" in bounds else low

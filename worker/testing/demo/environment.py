@@ -1,0 +1,245 @@
+# The stage: a Kafka, the simulator and the replicas of the worker, each a process of its own, in one temporary folder.
+#
+# It starts and ends things, and knows their addresses. What is played on it is main.py's business.
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from worker.testing.demo.contract import ADMINISTRATOR
+from worker.testing.demo.kafka import EmbeddedKafka, free_ports
+from worker.testing.demo.processes import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from worker.testing.demo.jars import Progress
+
+PARTITIONS: Final = 6
+SDK_APP_ID: Final = 1_400_000_000
+APP: Final = "main"
+START_DEADLINE: Final = 30.0
+WORKER_DEADLINE: Final = 60.0
+"""A replica must join the group and wait until what a predecessor sent has arrived."""
+SETTLING: Final = 8.0
+"""So long after a replica is ready with its first partitions others may still come to it, in seconds: the other replicas
+have 5 (handover_seconds) to hand them over, and what they could not finish by then is done again."""
+DRAIN_SECONDS: Final = 10.0
+CLOSING: Final = 10.0
+"""What a replica may need after its drain to publish and to close, in seconds."""
+BOOTSTRAP_MS: Final = 10_000
+ANSWER_TIMEOUT: Final = 5.0
+KEY_BYTES: Final = 32
+WORKER: Final = (sys.executable, "-m", "worker")
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """The names of the three topics of one demo."""
+
+    commands: str
+    outcomes: str
+    dead_letters: str
+
+    @classmethod
+    def fresh(cls) -> Self:
+        """Names that no other demo on the same cluster uses."""
+        stem = f"demo-{uuid.uuid4().hex[:8]}"
+        return cls(f"{stem}.commands", f"{stem}.outcomes", f"{stem}.dead-letters")
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """All three."""
+        return self.commands, self.outcomes, self.dead_letters
+
+
+class DemoEnvironment:
+    """
+    Everything that a demo runs on. A context manager: leaving it ends all that was started, workers first.
+
+    Attributes:
+        folder: Settings, key and logs of this demo.
+        replicas: The workers, in the order of their numbers.
+
+    """
+
+    def __init__(self, bootstrap_servers: str | None = None, topics: Topics | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="moderation-worker-demo-"))
+        self.topics = topics or Topics.fresh()
+        self.replicas: list[Process] = []
+        self.bootstrap_servers = bootstrap_servers or ""
+        self.api = ""
+        self._kafka: EmbeddedKafka | None = None
+        self._simulator: Process | None = None
+        self._ports: list[int] = []
+        self._created = False
+
+    def __repr__(self) -> str:
+        return f"<DemoEnvironment {self.bootstrap_servers or 'no Kafka'}, {len(self.replicas)} replicas>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def simulator_log(self) -> Path:
+        """Where the simulator writes one line for each request."""
+        return self.folder / "calls.jsonl"
+
+    @property
+    def key_file(self) -> Path:
+        """The secret key that the worker signs with and the simulator verifies."""
+        return self.folder / "secret-key"
+
+    def start_kafka(self, progress: Progress | None = None) -> None:
+        """Starts an embedded Kafka, unless the stage was given another cluster, and creates the topics."""
+        if not self.bootstrap_servers:
+            self._kafka = EmbeddedKafka(progress=progress)
+            self._kafka.start()
+            self.bootstrap_servers = self._kafka.bootstrap_servers
+        spec = {"num_partitions": PARTITIONS, "replication_factor": -1}
+        with self._admin() as admin:
+            admin.create_topics(dict.fromkeys(self.topics.names, spec), wait_for_metadata=True)
+        self._created = True
+
+    def start_simulator(self, *options: str, seed: int = 0) -> None:
+        """Starts the local Tencent API with these flags for its faults; afterwards ``api`` is its address."""
+        self.key_file.touch(mode=0o600)
+        self.key_file.write_text(secrets.token_hex(KEY_BYTES), "utf-8")
+        command = [
+            *WORKER, "simulate", "--sdk-app-id", str(SDK_APP_ID), "--identifier", ADMINISTRATOR, "--seed", str(seed),
+            "--key-file", str(self.key_file), "--log", str(self.simulator_log), *options,
+        ]  # fmt: skip
+        self._simulator = Process("the simulator", command, self.folder / "simulator.log")
+        self._simulator.start()
+        self._simulator.wait_until(self._simulator_listens, START_DEADLINE, "listening")
+
+    def start_worker(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> Process:
+        """Starts one more replica; ``settings`` go over what ``worker_settings`` says, section by section."""
+        (port,) = free_ports(1)
+        number = len(self.replicas) + 1
+        config = self.folder / f"worker-{number}.yaml"
+        sections = self._worker_settings(port)
+        for section, values in (settings or {}).items():
+            sections[section] = {**sections.get(section, {}), **values}
+        config.write_bytes(msgspec.json.format(msgspec.json.encode(sections)))
+        command = [*WORKER, "run", "--config", str(config)]
+        replica = Process(f"worker {number}", command, self.folder / f"worker-{number}.log")
+        replica.start()
+        self._ports.append(port)
+        self.replicas.append(replica)
+        return replica
+
+    def wait_until_ready(self, replica: Process) -> None:
+        """Returns when a replica says that it is ready."""
+        replica.wait_until(lambda: self.is_ready(replica), WORKER_DEADLINE, "ready")
+
+    def is_ready(self, replica: Process) -> bool:
+        """Whether a replica has its partitions and works."""
+        return answers_ok(f"{self.worker_addresses()[self.replicas.index(replica)]}/readyz")
+
+    def worker_addresses(self) -> list[str]:
+        """Where the replicas serve /livez, /readyz and /metrics."""
+        return [f"http://127.0.0.1:{port}" for port in self._ports]
+
+    def control(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Asks the simulator's control: GET without a body, PATCH with one. Returns what it answers."""
+        request = urllib.request.Request(  # noqa: S310 - an http address of this machine, which we have made
+            f"{self.api}/__control/{path}",
+            method="GET" if body is None else "PATCH",
+            data=None if body is None else msgspec.json.encode(body),
+        )
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
+            return msgspec.json.decode(answer.read())
+
+    def stop_workers(self) -> list[tuple[str, int]]:
+        """SIGTERM for all replicas at once, and their exit codes when all have ended."""
+        for replica in self.replicas:
+            replica.terminate()
+        return [(replica.name, replica.wait(DRAIN_SECONDS + CLOSING)) for replica in self.replicas]
+
+    def stop_simulator(self) -> None:
+        """Ends the simulator; its log is complete then."""
+        if self._simulator is not None:
+            self._simulator.stop()
+
+    def close(self) -> None:
+        """Ends everything that was started here, and removes its traces. It may be called twice."""
+        self.stop_workers()
+        self.stop_simulator()
+        if self._kafka is not None:
+            self._kafka.stop()
+        elif self._created:
+            with contextlib.suppress(KafkaError), self._admin() as admin:
+                admin.delete_topics(list(self.topics.names))
+        self._created = False
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _admin(self) -> Any:
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
+        try:
+            yield admin
+        finally:
+            admin.close()
+
+    def _simulator_listens(self) -> bool:
+        text = (self.folder / "simulator.log").read_text("utf-8", "replace")
+        for line in text.splitlines():
+            if line.startswith("listening on "):
+                self.api = line.removeprefix("listening on ").strip()
+                return answers_ok(f"{self.api}/__control/healthz")
+        return False
+
+    def _worker_settings(self, port: int) -> dict[str, Any]:
+        topics = self.topics
+        return {
+            "kafka": {
+                "bootstrap_servers": self.bootstrap_servers,
+                "group_id": topics.commands.removesuffix(".commands"),
+                "command_topics": [topics.commands],
+                "outcome_topic": topics.outcomes,
+                "dead_letter_topic": topics.dead_letters,
+                "consumer": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000},
+            },
+            "tencent": {
+                "apps": {
+                    APP: {
+                        "sdk_app_id": SDK_APP_ID,
+                        "identifier": ADMINISTRATOR,
+                        "secret_key_file": str(self.key_file),
+                        "base_url": self.api,
+                    }
+                },
+                "default_app": APP,
+            },
+            "server": {"host": "127.0.0.1", "port": port},
+            "drain_seconds": DRAIN_SECONDS,
+        }
+
+
+def answers_ok(url: str) -> bool:
+    """Whether an address of this machine answers with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310 - http, on this machine
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

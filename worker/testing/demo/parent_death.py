@@ -1,0 +1,33 @@
+# Starts a program that dies with its parent: `python parent_death.py <parent's pid> program argument...`.
+#
+# It becomes the program (exec), so that signals reach the program itself. Where the kernel has no such leash
+# (only Linux has), the program simply runs. It imports nothing of the worker: it must start within milliseconds.
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def leash(parent: int) -> None:
+    """
+    Asks the kernel to kill this process when the thread that started it ends.
+
+    The parent may already be dead by now: then nobody would be told, so this process ends at once.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    leash(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the program that the parent asked for, no shell

@@ -1,0 +1,211 @@
+# Tencent's pages of the five endpoints, as one table: fields, limits in bytes, codes, and what a call changes.
+#
+# Written from the public pages named in each row, and from nothing else: the simulator judges requests, so it must not
+# share a table with the worker that sends them. Where the pages are silent, the comment says what we chose.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+U32_MAX: Final = 4_294_967_295
+"""Durations and `random` are unsigned 32-bit integers."""
+
+TARGET_BYTES: Final = 48
+USER_BYTES: Final = 32
+MEMBERS_PER_CALL: Final = 20
+
+
+class Change(StrEnum):
+    """What a successful call changes in the state."""
+
+    BAN = "ban"
+    UNBAN = "unban"
+    LIVE_UNBAN = "live_unban"
+    KICK = "kick"
+    UPDATE = "update"
+
+
+class Shape(StrEnum):
+    """What a field of a body must be."""
+
+    TEXT = "a string"
+    U32 = "an integer from 0 to 4294967295"
+    USERS = "an array of strings"
+    MEMBER = "an object"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """
+    One field of a request's body.
+
+    Attributes:
+        name: As the page writes it.
+        shape: What it must be.
+        mandatory: Whether a call without it is refused.
+        max_bytes: Of a text, in UTF-8. None: no limit is documented.
+        choices: The only texts allowed; empty: any.
+        empty: Whether an empty text will do.
+
+    """
+
+    name: str
+    shape: Shape
+    mandatory: bool = True
+    max_bytes: int | None = None
+    choices: tuple[str, ...] = ()
+    empty: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """
+    The codes with which one service tells its refusals.
+
+    Attributes:
+        internal: An error of its own: try again.
+        unknown_command: The service has no such command.
+        bad_field: A field is missing or breaks a rule.
+        too_many: More members than a call may carry.
+        no_target: No such group or room.
+        no_account: No such user.
+        not_member: The user exists, but is not in the room; None where the page does not ask for membership.
+        forbidden: The operator may not do this.
+
+    """
+
+    internal: int
+    unknown_command: int
+    bad_field: int
+    too_many: int
+    no_target: int
+    no_account: int
+    not_member: int | None
+    forbidden: int
+
+
+# 10010 and 10019 stand in the common table of group errors, not on the two pages.
+GROUP: Final = Codes(
+    internal=10002, unknown_command=10003, bad_field=10004, too_many=10005,
+    no_target=10010, no_account=10019, not_member=None, forbidden=10007,
+)  # fmt: skip
+# The pages of the live and room services name no code for an unknown account (70107 is the common one) and none for too
+# many members (100002, as any other bad field). 60009 is the common code for a resource that the URL names wrongly.
+ROOM: Final = Codes(
+    internal=100001, unknown_command=60009, bad_field=100002, too_many=100002,
+    no_target=100004, no_account=70107, not_member=100005, forbidden=100006,
+)  # fmt: skip
+LIVE: Final = Codes(
+    internal=100001, unknown_command=60009, bad_field=100002, too_many=100002,
+    no_target=100004, no_account=70107, not_member=None, forbidden=100006,
+)  # fmt: skip
+
+SERVICES: Final = {
+    "group_open_http_svc": GROUP,
+    "live_engine_http_srv": LIVE,
+    "room_engine_http_srv": ROOM,
+}
+
+WITHOUT_REQUEST_ID: Final = frozenset({"group_open_http_svc"})
+"""The services whose answers carry no RequestId."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """
+    One endpoint.
+
+    Attributes:
+        endpoint: ``<service>/<command>``, as in the URL and as the quota counts.
+        title: Of Tencent's page.
+        target: The field that names the group or room.
+        fields: All documented fields of the body; others are ignored, as Tencent does.
+        change: What a successful call changes.
+
+    """
+
+    endpoint: str
+    title: str
+    target: str
+    fields: tuple[Field, ...]
+    change: Change
+
+    @property
+    def service(self) -> str:
+        """The service that offers it."""
+        return self.endpoint.partition("/")[0]
+
+    @property
+    def codes(self) -> Codes:
+        """The codes of its service."""
+        return SERVICES[self.service]
+
+    @property
+    def has_request_id(self) -> bool:
+        """Whether its answers carry a RequestId."""
+        return self.service not in WITHOUT_REQUEST_ID
+
+
+_GROUP_ID: Final = Field("GroupId", Shape.TEXT, max_bytes=TARGET_BYTES, empty=False)
+_ROOM_ID: Final = Field("RoomId", Shape.TEXT, max_bytes=TARGET_BYTES, empty=False)
+
+MEMBER_FIELDS: Final = (
+    Field("Member_Account", Shape.TEXT, max_bytes=USER_BYTES, empty=False),
+    Field("NameCard", Shape.TEXT, mandatory=False, max_bytes=32),
+    Field("Role", Shape.TEXT, mandatory=False, choices=("Admin", "Member")),
+    Field("CustomInfo", Shape.TEXT, mandatory=False, max_bytes=60),
+)
+"""The fields inside ``MemberInfo``."""
+
+PAGES: Final[dict[str, EndpointSpec]] = {
+    page.endpoint: page
+    for page in (
+        EndpointSpec(
+            endpoint="group_open_http_svc/ban_group_member",
+            title="Banning Group Members",
+            target="GroupId",
+            fields=(
+                _GROUP_ID,
+                Field("Members_Account", Shape.USERS),
+                Field("Duration", Shape.U32),
+                Field("Description", Shape.TEXT, mandatory=False, max_bytes=1000),
+            ),
+            change=Change.BAN,
+        ),
+        EndpointSpec(
+            endpoint="group_open_http_svc/unban_group_member",
+            title="Unbanning Group Members",
+            target="GroupId",
+            fields=(_GROUP_ID, Field("Members_Account", Shape.USERS)),
+            change=Change.UNBAN,
+        ),
+        EndpointSpec(
+            endpoint="live_engine_http_srv/unban_member",
+            title="Lifting a Member's Ban",
+            target="RoomId",
+            fields=(_ROOM_ID, Field("MemberList_Account", Shape.USERS)),
+            change=Change.LIVE_UNBAN,
+        ),
+        EndpointSpec(
+            endpoint="room_engine_http_srv/kick_user_out",
+            title="Remove Room Member",
+            target="RoomId",
+            # The page says "mandatory"; that an empty reason is no reason is our choice.
+            fields=(
+                _ROOM_ID,
+                Field("MemberList_Account", Shape.USERS),
+                Field("Reason", Shape.TEXT, max_bytes=1000, empty=False),
+            ),
+            change=Change.KICK,
+        ),
+        EndpointSpec(
+            endpoint="room_engine_http_srv/update_room_member_info",
+            title="Update the Room Member Information",
+            target="RoomId",
+            fields=(_ROOM_ID, Field("MemberInfo", Shape.MEMBER)),
+            change=Change.UPDATE,
+        ),
+    )
+}
