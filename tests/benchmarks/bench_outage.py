@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.process import halting, hanging, outages
-from tests.process.scene import LATENCY, Scene
+from tests.process.environment import LATENCY, Scene
 from worker.testing.demo.environment import PARTITIONS
 from worker.testing.demo.kafka import EmbeddedKafka
 

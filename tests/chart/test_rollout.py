@@ -11,7 +11,7 @@ import pytest
 
 from tests.chart import chart
 from tests.chart.mounts import mounted
-from tests.process.scene import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Scene, command
 from worker.testing.demo.contract import BAN, outcome_id
 from worker.testing.demo.environment import WORKER, answers_ok
 from worker.testing.demo.kafka import free_ports

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 
-from tests.unit.simulator.calls import (
+from tests.unit.testing.simulator.calls import (
     ADMIN,
     APP,
     BAN,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.unit.simulator.calls import APP, KEY, LIVE_UNBAN, SAMPLES, a_query
+from tests.unit.testing.simulator.calls import APP, KEY, LIVE_UNBAN, SAMPLES, a_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

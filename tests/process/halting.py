@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tests.process.scene import command
+from tests.process.environment import command
 from worker.testing.demo.contract import BAN, KICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.process.scene import Scene
+    from tests.process.environment import Scene
     from worker.testing.demo.scenario import Planned
 
 ROOMS = 10

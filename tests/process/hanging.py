@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from tests.process.environment import LATENCY, Scene, command
 from tests.process.rates import kept
-from tests.process.scene import LATENCY, Scene, command
 from worker.testing.demo.contract import BAN
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from tests.process.environment import LATENCY, Scene, command
 from tests.process.rates import kept
-from tests.process.scene import LATENCY, Scene, command
 from worker.testing.demo.contract import BAN, ENDPOINTS, KICK, UNBAN
 
 if TYPE_CHECKING:

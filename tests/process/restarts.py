@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.process.scene import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Scene, command
 from worker.testing.demo.contract import BAN
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.scene import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Scene, command
 from worker.testing.demo.contract import BAN, ENDPOINTS, KICK, LIVE_UNBAN, UNBAN
 
 if TYPE_CHECKING:

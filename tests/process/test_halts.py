@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.process.environment import LATENCY, Scene
 from tests.process.halting import KEY_BYTES, ROOMS, WRONGS, commands, play
-from tests.process.scene import LATENCY, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.scene import Scene, command
+from tests.process.environment import Scene, command
 from worker.testing.demo.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 

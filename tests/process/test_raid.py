@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.process.troubles import Freeze, Turnover
+from tests.process.chaos import Freeze, Turnover
 from worker.testing.demo.check import check
 from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.demo.evidence import Violation

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata
 
-from tests.process.scene import Scene, command
+from tests.process.environment import Scene, command
 from worker.testing.demo.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 

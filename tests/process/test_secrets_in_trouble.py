@@ -11,9 +11,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from TLSSigAPIv2 import TLSSigAPIv2
 
+from tests.process.environment import LATENCY, Scene, command
 from tests.process.halting import another_key, new_key_in_the_file
 from tests.process.leaks import leaks
-from tests.process.scene import LATENCY, Scene, command
 from worker.testing.demo.contract import ADMINISTRATOR, BAN
 from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID
 from worker.testing.demo.scenario import Fate, Planned

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.process.scene import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Scene, command
 from worker.testing.demo.contract import UPDATE, SeenMemberInfo
 
 if TYPE_CHECKING:

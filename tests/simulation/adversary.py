@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.simulation.history import Plan, Story
 from tests.simulation.oracles import Verdicts
-from tests.simulation.story import Plan, Story
 from tests.simulation.tencent import Weather
 from worker.domain.contract.codes import Verdict, judge
 from worker.domain.effects import (

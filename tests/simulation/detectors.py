@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.clockwork import START
-from tests.simulation.meanings import Commanded
+from tests.simulation.expectations import Commanded
+from tests.simulation.loop import START
 from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
-    from tests.simulation.story import Story
+    from tests.simulation.history import Story
 
 
 class Detectors:

@@ -13,7 +13,7 @@ from worker.domain.effects import Restored
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
-    from tests.simulation.clockwork import Clockwork
+    from tests.simulation.loop import Clockwork
     from worker.domain.effects import OffsetCommit, Transaction
 
 _encoder = msgspec.json.Encoder()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tests.simulation.meanings import (
+from tests.simulation.expectations import (
     TOPIC,
     endpoint_of,
     info_of,
@@ -23,11 +23,11 @@ from worker.domain.contract.outcomes import Outcome, ResultStatus, Status
 from worker.domain.progress.offsets import Offsets
 
 if TYPE_CHECKING:
-    from tests.simulation.kafka import Partition, Told
-    from tests.simulation.meanings import (
+    from tests.simulation.expectations import (
         Commanded,
     )
-    from tests.simulation.story import Story
+    from tests.simulation.history import Story
+    from tests.simulation.kafka import Partition, Told
     from tests.simulation.tencent import Applied, Request
     from worker.domain.contract.outcomes import Result
 

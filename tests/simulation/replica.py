@@ -22,8 +22,8 @@ from worker.domain.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tests.simulation.clockwork import Clockwork, Event
     from tests.simulation.kafka import Kafka, Record
+    from tests.simulation.loop import Clockwork, Event
     from tests.simulation.tencent import Tencent
     from worker.domain.effects import Attempt, Effect, Transaction
     from worker.domain.rules import Rules

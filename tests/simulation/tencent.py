@@ -16,7 +16,7 @@ from worker.domain.effects import AttemptResult
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.clockwork import Clockwork, Event
+    from tests.simulation.loop import Clockwork, Event
     from worker.domain.effects import Attempt
 
 BAN: Final = "group_open_http_svc/ban_group_member"

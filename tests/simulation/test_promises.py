@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.clockwork import START
+from tests.simulation.history import Plan, Story
+from tests.simulation.loop import START
 from tests.simulation.oracles import Verdicts
-from tests.simulation.story import Plan, Story
 from tests.simulation.tencent import BAN, KICK, UNBAN, Weather, Window
 from worker.domain.contract.outcomes import ResultStatus, Status
 

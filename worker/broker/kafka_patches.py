@@ -1,6 +1,6 @@
 # Every place where we reach behind kafka-python's public face, each in one function, with the reason.
 #
-# Written against kafka-python 3.0.12. tests/contract/broker/test_internals.py holds each function to what it says, so that
+# Written against kafka-python 3.0.12. tests/contract/broker/test_kafka_patches.py holds each function to what it says, so that
 # an upgrade that changes one of them fails there, and not at night. Nothing else in the project touches a private name.
 
 from __future__ import annotations

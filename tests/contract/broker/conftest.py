@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.broker.rig import Member, MemoryCluster, RealCluster, until
+from tests.contract.broker.kafka_fixture import Member, MemoryCluster, RealCluster, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster as Running
-    from tests.contract.broker.rig import Cluster
+    from tests.contract.broker.kafka_fixture import Cluster
 
 Join = Callable[..., Member]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.broker.rig import Member, outcome_for, transaction_of, until
+from tests.contract.broker.kafka_fixture import Member, outcome_for, transaction_of, until
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Published
 from worker.errors import FencedError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.contract.broker.conftest import Join
-    from tests.contract.broker.rig import Cluster, RealCluster
+    from tests.contract.broker.kafka_fixture import Cluster, RealCluster
 
 
 def test_a_partition_is_silent_until_it_is_begun_and_then_begins_where_it_is_told(

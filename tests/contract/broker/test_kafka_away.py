@@ -8,7 +8,7 @@ import pytest
 from kafka import errors
 
 from tests.conftest import _started_broker
-from tests.contract.broker.rig import Member, RealCluster, outcome_for, transaction_of, until
+from tests.contract.broker.kafka_fixture import Member, RealCluster, outcome_for, transaction_of, until
 from worker.broker import kafka_patches
 from worker.broker.publisher import Publisher
 from worker.domain.effects import OffsetCommit

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.contract.broker.rig import Member, RealCluster, outcome_for, record, transaction_of, until
+from tests.contract.broker.kafka_fixture import (
+    Member,
+    RealCluster,
+    outcome_for,
+    record,
+    transaction_of,
+    until,
+)
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
@@ -15,7 +22,7 @@ from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Publ
 if TYPE_CHECKING:
     from tests.conftest import Cluster as Running
     from tests.contract.broker.conftest import Join
-    from tests.contract.broker.rig import Cluster
+    from tests.contract.broker.kafka_fixture import Cluster
 
 
 def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
-from tests.contract.broker.rig import (
+from tests.contract.broker.kafka_fixture import (
     Member,
     RealCluster,
     outcome_for,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.contract.broker.conftest import Join
-    from tests.contract.broker.rig import (
+    from tests.contract.broker.kafka_fixture import (
         Cluster,
     )
 

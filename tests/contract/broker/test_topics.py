@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaAdminClient
 
-from tests.unit.broker.test_arguments import options
+from tests.unit.broker.test_client_config import options
 from worker.broker.topics import create_missing, inspect, problems
 from worker.errors import BrokerError
 

@@ -1,5 +1,5 @@
 # The identity that goes into a transaction: with it the broker fences. One that is nobody's it does not check at all, so none is
-# ever given away (that the broker would take it is shown in tests/contract/broker/test_internals.py).
+# ever given away (that the broker would take it is shown in tests/contract/broker/test_kafka_patches.py).
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.broker.test_arguments import options
+from tests.unit.broker.test_client_config import options
 from worker.broker.consumer import Consumer
 
 

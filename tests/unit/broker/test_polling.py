@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kafka import errors
 
-from tests.unit.broker.test_arguments import options
+from tests.unit.broker.test_client_config import options
 from worker.broker import consumer as module
 from worker.broker.consumer import Consumer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tests.unit.broker.test_arguments import options
+from tests.unit.broker.test_client_config import options
 from worker.broker.topics import Topic, TopicsReport, problems
 
 GOOD = TopicsReport(

@@ -1,5 +1,5 @@
 # Which of the broker's answers prove that this process is a member, and since when. That kafka-python calls what is taken the
-# place of here is proven in tests/contract/broker/test_internals.py.
+# place of here is proven in tests/contract/broker/test_kafka_patches.py.
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.playing import DEADLINE, play, settled, until
-from tests.unit.settings.writing import load, minimal
+from tests.unit.runtime.fakes import DEADLINE, play, settled, until
+from tests.unit.settings.environment import load, minimal
 from worker.errors import BrokerError, SettingsError
 from worker.runtime.lifecycle import FAILED, Stop, StoppedEarlyError, drain, unless_stopped
 from worker.runtime.status_server import StatusServer
@@ -21,7 +21,7 @@ from worker.runtime.wiring import listening
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.runtime.playing import World
+    from tests.unit.runtime.fakes import World
 
 
 def run(step: Callable[[Stop], Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.unit.settings.writing import KEY, load, minimal
+from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.options import KafkaOptions
 from worker.broker.topics import Topic, TopicsReport
 from worker.domain.contract.outcomes import Worker

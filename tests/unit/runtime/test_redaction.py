@@ -1,4 +1,4 @@
-# What is taken out of a text, by itself. That no line passes beside it is proven in test_telemetry.py.
+# What is taken out of a text, by itself. That no line passes beside it is proven in test_logging_setup.py.
 
 from __future__ import annotations
 

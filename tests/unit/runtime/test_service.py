@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.playing import play, send, settled, try_, until
+from tests.unit.runtime.fakes import play, send, settled, try_, until
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import CancelCall, GrantPermit, Halt, StartCall
 from worker.domain.publish_results import (
@@ -28,7 +28,7 @@ from worker.runtime.publishing import INTERVAL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.runtime.playing import World
+    from tests.unit.runtime.fakes import World
     from worker.domain.publish_results import (
         PublishResult,
     )

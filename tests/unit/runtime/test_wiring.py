@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.playing import DEADLINE, play, until
-from tests.unit.settings.writing import KEY, load, minimal
+from tests.unit.runtime.fakes import DEADLINE, play, until
+from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.topics import Topic, TopicsReport
 from worker.domain.effects import LogEvent
 from worker.errors import SettingsError
@@ -21,7 +21,7 @@ from worker.runtime.wiring import _end, _fitting_partitions, _hiding_new_keys
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.runtime.playing import World
+    from tests.unit.runtime.fakes import World
 
 
 class Told:

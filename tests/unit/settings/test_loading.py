@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kafka import KafkaConsumer
 
-from tests.unit.settings.writing import KEY, load, minimal
+from tests.unit.settings.environment import KEY, load, minimal
 from worker.errors import SettingsError, SignatureError
 from worker.settings import load as load_from
 from worker.settings import secrets_of

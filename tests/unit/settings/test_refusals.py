@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.net.sasl import SASL_MECHANISMS
 
-from tests.unit.settings.writing import KEY, load, minimal, problems
+from tests.unit.settings.environment import KEY, load, minimal, problems
 from worker.errors import SettingsError
 from worker.settings.catalog import NAME, rows, table_of_rows
 from worker.settings.sources import merged

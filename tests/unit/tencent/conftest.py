@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.tencent.bench import APP, KEY, Bench
+from tests.unit.tencent.signing import APP, KEY, Bench
 
 if TYPE_CHECKING:
     from pathlib import Path

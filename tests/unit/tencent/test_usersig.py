@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.tencent.bench import APP, DAY, KEY, OTHER_KEY, Bench, made_with, opened, renew
+from tests.unit.tencent.signing import APP, DAY, KEY, OTHER_KEY, Bench, made_with, opened, renew
 from worker.errors import SignatureError
 from worker.tencent.usersig import FORCED_EVERY, Signer
 

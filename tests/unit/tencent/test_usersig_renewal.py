@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.tencent.bench import DAY, KEY, OTHER_KEY, made_with, renew, write_key
+from tests.unit.tencent.signing import DAY, KEY, OTHER_KEY, made_with, renew, write_key
 from worker.domain.contract.codes import LOCK_SECONDS
 
 if TYPE_CHECKING:
-    from tests.unit.tencent.bench import Bench
+    from tests.unit.tencent.signing import Bench
 
 # The lock of 70050
 

@@ -1,0 +1,285 @@
+# What we believe of kafka-python where we reach behind its public face: an upgrade that changes it fails here.
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from tests.contract.broker.kafka_fixture import RealCluster, until
+from worker.broker import kafka_patches
+from worker.broker.client_config import consumer_arguments, producer_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.contract.broker.conftest import Join
+    from worker.testing.demo.kafka import EmbeddedKafka
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def consumer(real_cluster: RealCluster) -> Iterator[KafkaConsumer]:
+    made = KafkaConsumer(
+        **{
+            **consumer_arguments(real_cluster.options("a")),
+            "auto_offset_reset": "earliest",
+            "partition_assignment_strategy": (CooperativeStickyAssignor,),
+        }
+    )
+    yield made
+    made.close(autocommit=False)
+
+
+@pytest.fixture
+def producer(real_cluster: RealCluster) -> Iterator[KafkaProducer]:
+    made = KafkaProducer(**producer_arguments(real_cluster.options("a")))
+    made.init_transactions()
+    yield made
+    kafka_patches.discard(made, 1.0)
+
+
+def polled(consumer: KafkaConsumer) -> bool:
+    kafka_patches.finish_join(consumer)
+    consumer.poll(timeout_ms=50)
+    return True
+
+
+def io_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("kafka-io")}
+
+
+def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(
+    real_cluster: RealCluster, consumer: KafkaConsumer
+) -> None:
+    proofs: list[tuple[float, float]] = []
+    kafka_patches.witness_membership(
+        consumer, lambda sent_at: proofs.append((sent_at, time.monotonic())), lambda _: None
+    )
+    consumer.subscribe([f"commands{real_cluster.tag}"])
+
+    until(lambda: polled(consumer) and len(proofs) >= 4, "a join and some heartbeats")
+
+    assert all(sent_at < told_at for sent_at, told_at in proofs)
+    assert [sent_at for sent_at, _ in proofs] == sorted(sent_at for sent_at, _ in proofs)
+
+
+def test_heartbeats_that_nobody_answers_shut_the_fence_though_kafka_python_goes_on_counting_them(
+    own_kafka: EmbeddedKafka, join: Join
+) -> None:
+    cluster = RealCluster(own_kafka.bootstrap_servers)
+    member = join(cluster, session_timeout=3.0, fence_margin=0.5)
+    coordinator: Any = member.consumer._consumer._coordinator
+    until(lambda: member.consumer.fence() > time.monotonic() + 1.0, "an open fence")
+
+    own_kafka.pause()
+    paused_at = time.monotonic()
+    until(lambda: member.consumer.fence() < time.monotonic(), "a shut fence", 5)
+    shut_after = time.monotonic() - paused_at
+    counted = coordinator.heartbeat.last_send
+    own_kafka.resume()
+
+    assert shut_after <= 2.6
+    assert counted > paused_at
+    until(lambda: member.consumer.fence() > time.monotonic() + 1.0, "the fence to open again")
+    assert member.failure is None
+    cluster.close()
+
+
+def test_an_answer_that_the_member_is_out_is_told_before_kafka_python_acts_on_it(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    member = join(real_cluster)
+    coordinator: Any = member.consumer._consumer._coordinator
+    states: list[object] = []
+    member.at_loss = lambda: states.append(coordinator.rejoining)
+
+    real_cluster.expel(member)
+    until(lambda: states, "the loss")
+
+    assert states == [False]
+
+
+def test_a_future_that_another_thread_completes_wakes_the_loop_at_once(consumer: KafkaConsumer) -> None:
+    future: Future[None] = Future()
+    began = time.monotonic()
+    threading.Timer(0.1, future.set_result, [None]).start()
+
+    done = consumer._net.run(kafka_patches.settled, consumer, future, 10.0)
+
+    assert done
+    assert time.monotonic() - began < 0.5
+
+
+def test_a_future_that_nobody_completes_is_left_after_its_time(consumer: KafkaConsumer) -> None:
+    assert not consumer._net.run(kafka_patches.settled, consumer, Future(), 0.1)
+
+
+def test_a_join_that_ended_between_two_polls_is_finished(
+    real_cluster: RealCluster, consumer: KafkaConsumer
+) -> None:
+    """
+    As when metadata arrives while the group is joined: without the remedy this consumer would never own anything again.
+    """
+    consumer.subscribe([f"commands{real_cluster.tag}"])
+    until(lambda: polled(consumer) and consumer.assignment(), "the assignment")
+    coordinator: Any = consumer._coordinator
+    coordinator._assignment_snapshot = {}
+    consumer.poll(timeout_ms=0)
+    until(
+        lambda: coordinator._join_task is not None and coordinator._join_task.is_done, "a join without a poll"
+    )
+
+    forgotten = not coordinator.need_rejoin()
+    unfinished = kafka_patches.finish_join(consumer)
+    until(lambda: polled(consumer) and not kafka_patches.finish_join(consumer), "the join's end")
+
+    assert forgotten
+    assert unfinished
+    assert consumer.group_metadata().state == "<stable>"
+
+
+def test_parked_records_are_forgotten_without_the_remedy(
+    real_cluster: RealCluster, consumer: KafkaConsumer
+) -> None:
+    first, second = (TopicPartition(f"commands{real_cluster.tag}", partition) for partition in (0, 1))
+    consumer.assign([first, second])
+    consumer.seek(first, 0)
+    consumer.seek(second, 0)
+    real_cluster.produce(0, *(b"%d" % number for number in range(20)))
+    until(lambda: consumer.poll(timeout_ms=50, max_records=5), "the first records")
+    consumer.pause(first)
+    real_cluster.produce(1, b"x")
+    until(lambda: consumer.poll(timeout_ms=50, max_records=5), "the other partition's record")
+    consumer.resume(first)
+
+    without = [consumer.poll(timeout_ms=20, max_records=5) for _ in range(10)]
+    kafka_patches.release_parked(consumer)
+    records = consumer.poll(timeout_ms=1000, max_records=5)
+
+    assert not any(without)
+    assert [record.offset for record in records[first]] == [5, 6, 7, 8, 9]
+
+
+def test_the_count_of_partitions_is_known_without_asking(
+    real_cluster: RealCluster, consumer: KafkaConsumer
+) -> None:
+    before = kafka_patches.known_partitions(consumer, f"commands{real_cluster.tag}")
+    consumer.subscribe([f"commands{real_cluster.tag}"])
+
+    until(lambda: kafka_patches.known_partitions(consumer, f"commands{real_cluster.tag}") == 2, "metadata")
+
+    assert before is None
+
+
+def test_a_client_that_cannot_be_made_leaves_no_thread_behind(
+    real_cluster: RealCluster,
+) -> None:
+    options = real_cluster.options(
+        "lonely", bootstrap_servers="127.0.0.1:1", common={"bootstrap_timeout_ms": 200}
+    )
+    before = io_threads()
+
+    for kind, arguments in (
+        (KafkaConsumer, consumer_arguments(options)),
+        (KafkaProducer, producer_arguments(options)),
+    ):
+        with pytest.raises(errors.KafkaTimeoutError):
+            kafka_patches.opened(kind, arguments)  # type: ignore[type-var]
+
+    until(lambda: io_threads() <= before, "its thread to end", 5)
+
+
+def test_an_answer_can_be_waited_for_in_parts(producer: KafkaProducer) -> None:
+    producer.begin_transaction()
+    commit = kafka_patches.begin_commit(producer)
+
+    assert commit.wait(0.0) in (False, True)
+    assert commit.wait(10.0)
+
+
+def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(
+    real_cluster: RealCluster, producer: KafkaProducer, consumer: KafkaConsumer
+) -> None:
+    producer.begin_transaction()
+    offsets = {TopicPartition(f"commands{real_cluster.tag}", 0): _offset("x" * 5000)}
+    metadata = consumer.group_metadata()._replace(group_id=f"workers{real_cluster.tag}")
+
+    with pytest.raises(errors.KafkaError):
+        kafka_patches.begin_offsets(producer, offsets, metadata).wait(10.0)
+
+    assert kafka_patches.is_broken(producer)
+    assert "OffsetMetadataTooLargeError" in repr(kafka_patches.error_of(producer))
+
+
+def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
+    real_cluster: RealCluster, producer: KafkaProducer, consumer: KafkaConsumer
+) -> None:
+    """
+    They would set back a partition that has moved to another process in between.
+    """
+    first, second = (TopicPartition(f"commands{real_cluster.tag}", partition) for partition in (0, 1))
+    nobody = consumer.group_metadata()
+    producer.begin_transaction()
+    zombie = nobody._replace(generation_id=7, member_id="zombie")
+    refused = kafka_patches.begin_offsets(producer, {first: _offset("old"), second: _offset("old")}, zombie)
+    with pytest.raises(errors.CommitFailedError):
+        refused.wait(10.0)
+    kafka_patches.begin_abort(producer).wait(10.0)
+
+    producer.begin_transaction()
+    kafka_patches.begin_offsets(producer, {second: _offset("new")}, nobody).wait(10.0)
+    kafka_patches.begin_commit(producer).wait(10.0)
+
+    assert real_cluster.committed(1) == (1, "new")
+    assert real_cluster.committed(0) is None
+
+
+def test_a_producer_can_be_discarded_in_the_middle_of_a_transaction_while_the_broker_hangs(
+    own_kafka: EmbeddedKafka,
+) -> None:
+    cluster = RealCluster(own_kafka.bootstrap_servers)
+    producer = KafkaProducer(**producer_arguments(cluster.options("a")))
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.partitions_for(f"outcomes{cluster.tag}")
+    own_kafka.pause()
+    producer.send(f"outcomes{cluster.tag}", value=b"never", partition=0)
+    sender = producer._sender
+    began = time.monotonic()
+
+    kafka_patches.discard(producer, 1.0)
+
+    took = time.monotonic() - began
+    own_kafka.resume()
+    until(lambda: not sender.is_alive(), "its thread to end")
+    cluster.close()
+    assert took < 4.0
+
+
+def test_an_identity_that_was_lost_is_nobodys_and_the_broker_would_take_it(
+    real_cluster: RealCluster, consumer: KafkaConsumer, producer: KafkaProducer
+) -> None:
+    """
+    Why `group_metadata` gives no identity without a generation: with it, a zombie's transaction is not checked at all.
+    """
+    join_and_lose = consumer.group_metadata()
+    producer.begin_transaction()
+    offsets = {TopicPartition(f"commands{real_cluster.tag}", 0): _offset("nobody's")}
+
+    accepted = kafka_patches.begin_offsets(producer, offsets, join_and_lose).wait(10.0)
+    kafka_patches.begin_commit(producer).wait(10.0)
+
+    assert (join_and_lose.generation_id, join_and_lose.member_id) == (-1, "")
+    assert accepted
+    assert real_cluster.committed(0) == (1, "nobody's")
+
+
+def _offset(metadata: str) -> Any:
+    return OffsetAndMetadata(1, metadata, -1)

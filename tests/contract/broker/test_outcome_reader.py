@@ -1,0 +1,221 @@
+# What Kafka tells a person who asks: outcomes, the newest first, and commands that have none yet.
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from kafka import KafkaProducer
+
+from tests.contract.broker.kafka_fixture import KAFKA_AWAY, outcome_for, transaction_of, until
+from worker.broker.outcome_reader import FIRST_STEP, OutcomeReader
+from worker.domain.effects import OffsetCommit
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.contract.broker.conftest import Join
+    from tests.contract.broker.kafka_fixture import RealCluster
+    from worker.broker.outcome_reader import Found
+
+pytestmark = pytest.mark.kafka
+
+HOUR = 3_600.0
+Write = Callable[..., None]
+
+
+@pytest.fixture
+def write(real_cluster: RealCluster) -> Write:
+    """
+    Writes one outcome: ``write(partition, value, age)``, so many seconds ago.
+    """
+
+    def written(partition: int, value: bytes, age: float = 0.0) -> None:
+        at = round((time.time() - age) * 1000)
+        topic = f"outcomes{real_cluster.tag}"
+        real_cluster.producer.send(topic, value=value, partition=partition, timestamp_ms=at).get(30)
+
+    return written
+
+
+@pytest.fixture
+def history(real_cluster: RealCluster) -> Iterator[OutcomeReader]:
+    with OutcomeReader(real_cluster.options("asker")) as opened:
+        yield opened
+
+
+def everything(_: bytes) -> bool:
+    return True
+
+
+def values(found: Iterable[Found]) -> list[bytes]:
+    return [each.value for each in found]
+
+
+def ago(seconds: float) -> float:
+    return time.time() - seconds
+
+
+def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: OutcomeReader) -> None:
+    """
+    Whether they are found in one step back or in different ones.
+    """
+    ages = [5 * HOUR, 3 * HOUR, 50 * 60, 10 * 60, 4 * 60, 30, 20, 10]
+    for place, age in enumerate(ages):
+        write(place % 2, b"%d" % age, age)
+
+    found = values(history.outcomes(everything, ago(24 * HOUR), 100))
+
+    assert found == [b"%d" % age for age in sorted(ages)]
+
+
+def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
+    write: Write, history: OutcomeReader
+) -> None:
+    for age in (3 * HOUR, HOUR, 10):
+        write(0, b"wanted %d" % age, age)
+        write(1, b"other %d" % age, age)
+
+    found = values(history.outcomes(lambda value: value.startswith(b"wanted"), ago(2 * HOUR), 100))
+
+    assert found == [b"wanted 10", b"wanted 3600"]
+
+
+def test_no_more_is_told_or_read_than_asked_for(real_cluster: RealCluster, write: Write) -> None:
+    for age in range(10):
+        write(age % 2, b"new %d" % age, age + 1)
+        write(age % 2, b"old %d" % age, HOUR + age)
+    read: list[int] = []
+
+    with OutcomeReader(real_cluster.options("asker"), lambda count, _: read.append(count)) as history:
+        found = values(history.outcomes(everything, ago(24 * HOUR), 3))
+
+    assert found == [b"new 0", b"new 1", b"new 2"]
+    assert len(read) == 1, f"it went back further than {FIRST_STEP:.0f} s"
+
+
+def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, write: Write) -> None:
+    write(0, b"new", 5)
+    write(1, b"old", 5 * HOUR)
+    backs: list[float] = []
+
+    with OutcomeReader(real_cluster.options("asker"), lambda _, back_to: backs.append(back_to)) as history:
+        first = next(history.outcomes(everything, ago(24 * HOUR), 10))
+
+    assert first.value == b"new"
+    assert backs[-1] > ago(HOUR)
+
+
+def test_what_was_not_committed_never_happened(
+    real_cluster: RealCluster, write: Write, history: OutcomeReader
+) -> None:
+    producer = KafkaProducer(
+        bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"writer{real_cluster.tag}"
+    )
+    producer.init_transactions()
+    topic = f"outcomes{real_cluster.tag}"
+    producer.begin_transaction()
+    producer.send(topic, value=b"aborted", partition=0).get(30)
+    producer.abort_transaction()
+    producer.begin_transaction()
+    producer.send(topic, value=b"committed", partition=0).get(30)
+    producer.commit_transaction()
+    producer.begin_transaction()
+    producer.send(topic, value=b"still open", partition=0).get(30)
+    write(1, b"another")
+
+    found = values(history.outcomes(everything, ago(HOUR), 100))
+
+    assert sorted(found) == [b"another", b"committed"]
+    producer.abort_transaction()
+    producer.close(timeout=5)
+
+
+def test_what_is_found_says_where_and_when_it_was_written(write: Write, history: OutcomeReader) -> None:
+    write(1, b"one", 120)
+
+    (found,) = history.outcomes(everything, ago(HOUR), 10)
+
+    assert (found.partition, found.offset) == (1, 0)
+    assert found.written_at == pytest.approx(ago(120), abs=30)
+    assert found.place == f"{found.topic}-1-0"
+
+
+def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
+    real_cluster: RealCluster, history: OutcomeReader, join: Join
+) -> None:
+    real_cluster.produce(0, b"below", b"first", b"in the bitmap", b"second")
+    real_cluster.produce(1, b"third")
+    member = join(real_cluster)
+    bitmap = base64.b64encode(bytes([0b10])).decode()
+    member.publish(transaction_of([outcome_for(0, 0), outcome_for(0, 2)], {0: OffsetCommit(1, bitmap)}))
+
+    waiting = history.waiting(history.begun(), everything, 100)
+
+    assert [(each.record.value, each.ahead) for each in waiting] == [
+        (b"first", 0),
+        (b"second", 2),
+        (b"third", 0),
+    ]
+
+
+def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
+    real_cluster: RealCluster, history: OutcomeReader, join: Join
+) -> None:
+    """
+    Else one that ends between the two looks would be told by neither.
+    """
+    real_cluster.produce(0, b"one")
+    begun = history.begun()
+    join(real_cluster).publish_for(0, 0)
+
+    assert [each.record.value for each in history.waiting(begun, everything, 100)] == [b"one"]
+    assert list(history.waiting(history.begun(), everything, 100)) == []
+
+
+def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
+    real_cluster: RealCluster, history: OutcomeReader
+) -> None:
+    real_cluster.produce(0, *(b"%d" % number for number in range(20)))
+
+    waiting = history.waiting(history.begun(), lambda value: int(value) % 2 == 1, 3)
+
+    assert [each.record.value for each in waiting] == [b"1", b"3", b"5"]
+
+
+def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: OutcomeReader) -> None:
+    real_cluster.produce(0, b"gone", b"there")
+    real_cluster.delete_before(0, 1)
+    until(lambda: history.begun()[0].position == 1, "the deletion is known")
+
+    assert [each.record.value for each in history.waiting(history.begun(), everything, 10)] == [b"there"]
+
+
+def test_empty_topics_tell_nothing(history: OutcomeReader) -> None:
+    assert list(history.outcomes(everything, ago(HOUR), 10)) == []
+    assert list(history.waiting(history.begun(), everything, 10)) == []
+
+
+def test_a_topic_that_is_not_there_is_named(real_cluster: RealCluster) -> None:
+    options = real_cluster.options("asker", outcome_topic="nowhere", command_topic="never")
+
+    with OutcomeReader(options) as history:
+        with pytest.raises(BrokerError, match="there is no topic nowhere"):
+            list(history.outcomes(everything, ago(HOUR), 10))
+        with pytest.raises(BrokerError, match="there is no topic never"):
+            history.begun()
+
+
+@KAFKA_AWAY
+@pytest.mark.usefixtures("collected_sockets")
+def test_a_kafka_that_is_away_is_an_error_that_can_be_tried_again(real_cluster: RealCluster) -> None:
+    options = real_cluster.options(
+        "asker", bootstrap_servers="127.0.0.1:1", common={"bootstrap_timeout_ms": 500}
+    )
+
+    with pytest.raises(BrokerError, match="Kafka cannot be reached at 127"):
+        OutcomeReader(options)

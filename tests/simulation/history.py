@@ -1,0 +1,338 @@
+# One history: what is commanded, who is alive, what goes wrong and when; then the calm in which everything must come to its end.
+#
+# A plan is drawn from a seed; the same seed tells the same story. What must hold of it is judged in oracles.py.
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.simulation.detectors import Detectors
+from tests.simulation.expectations import TOPIC, Commanded
+from tests.simulation.kafka import Kafka
+from tests.simulation.loop import START, Clockwork
+from tests.simulation.replica import Replica
+from tests.simulation.tencent import Tencent, Weather
+from worker.domain.contract.outcomes import Worker
+from worker.domain.rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HANDOVER: Final = 5.0
+DRAIN: Final = 20.0
+CALM: Final = 240.0
+"""Seconds after the last trouble within which every command must have its outcome."""
+
+LULL: Final = 15.0
+"""Seconds after that: the last hanging requests end, and nothing waits for them any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    Attributes:
+        lasts: Seconds in which commands come and things go wrong.
+        kinds: The share of each action.
+        repeats: The share of records that repeat an earlier one, command_id included.
+        reused: The share of records that use an earlier command_id for something else.
+        garbage: The share of records that are no commands.
+        kills, moves, stops, joins: How often, all told.
+        hot: The share of commands that go to one single member.
+        unsent: The share of requests that the fence keeps back at the last moment.
+
+    """
+
+    seed: int
+    partitions: int = 4
+    replicas: int = 2
+    quota: int = 24
+    commands: int = 150
+    lasts: float = 15.0
+    targets: int = 6
+    users: int = 30
+    kinds: tuple[float, float, float, float, float] = (6, 3, 1, 1, 1)
+    repeats: float = 0.08
+    reused: float = 0.01
+    garbage: float = 0.02
+    expiring: float = 0.0
+    many: float = 0.1
+    hot: float = 0.2
+    kills: int = 0
+    moves: int = 0
+    stops: int = 0
+    joins: int = 0
+    aborts: float = 0.0
+    unsent: float = 0.0
+    window_from_send: bool = False
+    metadata_bytes: int = 4096
+    max_gap: int = 20_000
+    max_open_bytes: int = 128 * 1024 * 1024
+    reasons_matter: bool = True
+    supersede: bool = True
+    effect_window: float = 60.0
+    restore_records: int = 5000
+    max_attempts: int = 8
+    give_up_after: float | None = 600.0
+    max_unpublished: int | None = None
+    most_records: int = 40
+    holes: float = 0.1
+    weather: Weather = field(default_factory=Weather)
+
+
+class Story:
+    """
+    A history, told by ``tell``.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.clockwork = Clockwork(plan.seed)
+        self.kafka = Kafka(
+            self.clockwork,
+            plan.partitions,
+            metadata_bytes=plan.metadata_bytes,
+            aborts=plan.aborts,
+            holes=plan.holes,
+        )
+        self.tencent = Tencent(self.clockwork, plan.weather, plan.quota)
+        self.detectors = Detectors(self)
+        self.commanded: list[Commanded] = []
+        self.replicas: list[Replica] = []
+        self.ends_at = START + plan.lasts
+        self._holders: dict[int, Replica | None] = dict.fromkeys(range(plan.partitions))
+        self._moving: set[int] = set()
+        self._names = 0
+        self._pulses = 0
+
+    def rules(self, name: str) -> Rules:
+        """
+        The settings of a replica.
+        """
+        plan = self.plan
+        return Rules(
+            topic=TOPIC,
+            partitions=plan.partitions,
+            apps={"main": "administrator"},
+            default_app="main",
+            worker=Worker(name, "1"),
+            default_calls_per_second=plan.quota,
+            reasons_matter=plan.reasons_matter,
+            effect_window=plan.effect_window,
+            restore_records=plan.restore_records,
+            supersede=plan.supersede,
+            max_attempts=plan.max_attempts,
+            give_up_after=plan.give_up_after,
+            max_gap=plan.max_gap,
+            max_open_bytes=plan.max_open_bytes,
+            window=1.3 if plan.window_from_send else 1.0,
+            window_from_send=plan.window_from_send,
+        )
+
+    def tell(self) -> Story:
+        """
+        Lets it all happen. Returns itself.
+        """
+        for _ in range(self.plan.replicas):
+            self.join()
+        self.detectors.plan_commands()
+        self.plan_troubles()
+        self.clockwork.run(self.ends_at)
+        self.finish()
+        return self
+
+    def finish(self) -> None:
+        """
+        The calm: no more troubles, at least one replica, until all is told.
+        """
+        if not self._living():
+            self.join()
+        self._rebalance()
+        if self.plan.weather.own_fault:
+            self._pulses = 20
+            self._pulse()
+        self.clockwork.run(self.clockwork.now + CALM, self._all_told)
+        self._pulses = 0
+        self.clockwork.run(self.clockwork.now + CALM, self._all_told)
+        self.clockwork.run(self.clockwork.now + LULL)
+
+    def _all_told(self) -> bool:
+        told = sum(len(each.outcomes) for each in self.kafka.partitions)
+        letters = sum(len(each.dead_letters) for each in self.kafka.partitions)
+        expected = sum(each.readable_id is not None for each in self.commanded)
+        return told >= expected and letters >= sum(not each.is_valid for each in self.commanded)
+
+    def _pulse(self) -> None:
+        """
+        A little traffic of healthy targets: without it nobody could tell whose fault it is that one target is refused.
+        """
+        if self._pulses <= 0:
+            return
+        for target in ("pulse a", "pulse b", "pulse c", "pulse d"):
+            for kind in range(5):
+                self.command(self.detectors.of_kind(kind, target, [f"u{self._pulses}.{kind}"]))
+        self._pulses -= 1
+        if self._pulses > 0:
+            self.clockwork.after(4.0, self._pulse)
+
+    # Who is alive
+
+    def join(self) -> Replica:
+        """
+        A replica starts.
+        """
+        self._names += 1
+        name = f"w{self._names}"
+        replica = Replica(
+            name,
+            self.clockwork,
+            self.kafka,
+            self.tencent,
+            self.rules(name),
+            self.plan.unsent,
+            self.plan.most_records,
+        )
+        if self.plan.max_unpublished is not None:
+            replica.engine._ledger.max_unpublished = self.plan.max_unpublished
+        self.replicas.append(replica)
+        self._rebalance()
+        return replica
+
+    def kill(self, replica: Replica) -> None:
+        """
+        kill -9. The group notices when the session times out.
+        """
+        replica.die()
+
+        def noticed() -> None:
+            for number, holder in self._holders.items():
+                if holder is replica:
+                    self._holders[number] = None
+            self._rebalance()
+
+        self.clockwork.after(self.clockwork.chance.uniform(0.1, 3.0), noticed)
+
+    def stop(self, replica: Replica) -> None:
+        """
+        SIGTERM. Its partitions go when it has drained.
+        """
+
+        def left() -> None:
+            for number, holder in self._holders.items():
+                if holder is replica:
+                    self._holders[number] = None
+            self._rebalance()
+
+        replica.stop(self.clockwork.now + DRAIN, left)
+
+    def _living(self) -> list[Replica]:
+        return [replica for replica in self.replicas if replica.alive and not replica.stopped]
+
+    def move(self) -> None:
+        """
+        The group moves a partition for no reason.
+        """
+        living = self._living()
+        numbers = [number for number in self._holders if number not in self._moving]
+        if len(living) > 1 and numbers:
+            number = self.clockwork.chance.choice(numbers)
+            holder = self._holders[number]
+            if holder is not None and holder.alive and not holder.stopped:
+                others = [replica for replica in living if replica is not holder]
+                self._hand_over([number], holder, self.clockwork.chance.choice(others))
+
+    def _rebalance(self) -> None:
+        living = self._living()
+        if not living:
+            return
+        orphans = [n for n, holder in self._holders.items() if holder is None and n not in self._moving]
+        for number in orphans:
+            self._give(number, min(living, key=self._share))
+        richest = max(living, key=self._share)
+        poorest = min(living, key=self._share)
+        if self._share(richest) > self._share(poorest) + 1:
+            movable = [n for n, h in self._holders.items() if h is richest and n not in self._moving]
+            if movable:
+                self._hand_over([movable[0]], richest, poorest)
+
+    def _share(self, replica: Replica) -> int:
+        return sum(holder is replica for holder in self._holders.values())
+
+    def _hand_over(self, numbers: list[int], old: Replica, new: Replica) -> None:
+        self._moving.update(numbers)
+
+        def gone() -> None:
+            self._moving.difference_update(numbers)
+            for number in numbers:
+                self._holders[number] = None
+                if new.alive and not new.stopped:
+                    self._give(number, new)
+            self._rebalance()
+
+        old.hand_over(numbers, self.clockwork.now + HANDOVER, gone)
+
+    def _give(self, number: int, replica: Replica) -> None:
+        self._holders[number] = replica
+        self._moving.add(number)
+
+        def restored() -> None:
+            self._moving.discard(number)
+            if self._holders[number] is not replica:
+                return
+            if replica.alive and not replica.stopped:
+                replica.assigned(number)
+            elif self._holders[number] is replica:
+                self._holders[number] = None
+            self._rebalance()
+
+        self.clockwork.after(self.clockwork.jitter(0.01, 0.2), restored)
+
+    # What goes wrong
+
+    def plan_troubles(self) -> None:
+        """
+        Spreads the plan's troubles over its time.
+        """
+        plan, chance = self.plan, self.clockwork.chance
+
+        def whenever(count: int, what: Callable[[], None]) -> None:
+            for _ in range(count):
+                self.clockwork.at(chance.uniform(START + 2.0, self.ends_at), what)
+
+        def join() -> None:
+            self.join()
+
+        def kill() -> None:
+            if living := self._living():
+                self.kill(chance.choice(living))
+                self.clockwork.after(chance.uniform(0.0, 4.0), join)
+
+        def stop() -> None:
+            if living := self._living():
+                self.stop(chance.choice(living))
+                self.clockwork.after(chance.uniform(0.0, 4.0), join)
+
+        whenever(plan.kills, kill)
+        whenever(plan.moves, self.move)
+        whenever(plan.stops, stop)
+        whenever(plan.joins, join)
+
+    # What is commanded
+
+    def command(self, fields: dict[str, Any], *, is_valid: bool = True) -> Commanded:
+        """
+        A detector commands it now.
+        """
+        target: str = fields.get("group_id") or fields["room_id"]
+        value = json.dumps(fields).encode()
+        record = self.kafka.append(self.partition_of(target), target.encode(), value)
+        commanded = Commanded(record, self.clockwork.now, fields, fields["command_id"], is_valid)
+        self.commanded.append(commanded)
+        return commanded
+
+    def partition_of(self, target: str) -> int:
+        """
+        A target stays on one partition.
+        """
+        return sum(target.encode()) % self.plan.partitions

@@ -1,0 +1,275 @@
+# When an endpoint is taken for dead, when a halt is probed, and what of an outage counts against a member.
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from tests.unit.domain.factories import ended, members
+from worker.domain.calls.breaker import (
+    FAILURES_TO_OPEN,
+    FIRST_PROBE,
+    MAX_UNCOUNTED,
+    QUICK_PROBES,
+    SLOWEST_PROBE,
+    Breaker,
+    ConfigHalt,
+)
+from worker.domain.effects import Halt
+
+BUSY = 10002
+NO_ANSWER = ended(None, status=None)
+WHY = Halt("main", None, 70009, "70009: wrong key", "check the secret key", 10.0)
+
+
+def fail(breaker: Breaker, times: int, target: str = "a", now: float = 10.0) -> None:
+    """
+    So many tries without an answer.
+    """
+    for _ in range(times):
+        breaker.failed(ended(None, status=None, ended_at=now), target, members("u1"), now)
+
+
+def opened(now: float = 10.0) -> Breaker:
+    """
+    A breaker that opened then.
+    """
+    breaker = Breaker()
+    fail(breaker, FAILURES_TO_OPEN, now=now)
+    return breaker
+
+
+# Breaker
+
+
+def test_a_new_endpoint_is_taken_for_alive() -> None:
+    breaker = Breaker()
+
+    assert not breaker.is_open
+    assert repr(breaker) == "<Breaker closed, 0 failures>"
+
+
+def test_five_failures_in_a_row_are_an_outage() -> None:
+    breaker = Breaker()
+    states = []
+
+    for _ in range(5):
+        fail(breaker, 1)
+        states.append(breaker.is_open)
+
+    assert states == [False, False, False, False, True]
+    assert breaker.opened == 1
+    assert repr(breaker) == "<Breaker open, 5 failures>"
+
+
+def test_a_success_between_failures_shows_that_the_endpoint_lives() -> None:
+    breaker = Breaker()
+    fail(breaker, 4)
+
+    assert not breaker.succeeded(ended(0, sent_at=9.0), now=11.0)
+    fail(breaker, 4)
+
+    assert not breaker.is_open
+
+
+def test_retry_codes_of_a_single_target_are_its_own_fault() -> None:
+    breaker = Breaker()
+
+    for _ in range(100):
+        breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+
+    assert not breaker.is_open
+
+
+def test_retry_codes_of_two_targets_are_an_outage() -> None:
+    breaker = Breaker()
+
+    breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+    breaker.failed(ended(BUSY), "b", members("u2"), 10.0)
+
+    assert breaker.is_open
+
+
+def test_retry_codes_of_two_targets_with_a_success_between_are_none() -> None:
+    breaker = Breaker()
+
+    breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+    breaker.succeeded(ended(0, sent_at=11.0), now=11.5)
+    breaker.failed(ended(BUSY), "b", members("u2"), 12.0)
+
+    assert not breaker.is_open
+
+
+def test_a_retry_code_counts_as_an_attempt_at_once() -> None:
+    some = members("u1", "u2")
+
+    Breaker().failed(ended(BUSY), "a", some, 10.0)
+
+    assert [member.attempts for member in some] == [1, 1]
+
+
+def test_a_missing_answer_counts_only_once_something_sent_after_it_has_succeeded() -> None:
+    breaker, some = Breaker(), members("u1")
+    breaker.failed(ended(None, status=None, sent_at=10.0, ended_at=20.0), "a", some, 20.0)
+    assert some[0].attempts == 0
+
+    breaker.succeeded(ended(0, sent_at=19.999), now=20.5)
+    assert some[0].attempts == 0, "it was sent while the other still waited: perhaps into the same outage"
+
+    breaker.succeeded(ended(0, sent_at=20.0), now=21.0)
+    assert some[0].attempts == 1
+
+    breaker.succeeded(ended(0, sent_at=22.0), now=23.0)
+    assert some[0].attempts == 1, "it counts once"
+
+
+def test_what_failed_in_an_outage_never_counts() -> None:
+    breaker, some = Breaker(), members("u1")
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(NO_ANSWER, "a", some, 10.5)
+
+    breaker.failed(NO_ANSWER, "a", some, 11.0)
+    breaker.failed(ended(BUSY), "a", some, 11.0)
+    breaker.succeeded(ended(0, sent_at=60.0), now=60.5)
+
+    assert some[0].attempts == 0
+    assert breaker.opened == 1
+
+
+def test_the_first_success_closes_it() -> None:
+    breaker = opened()
+
+    assert breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
+
+    assert not breaker.is_open
+    assert not breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
+
+
+def test_probes_come_ever_more_slowly_up_to_a_bound() -> None:
+    breaker, now, waits = opened(now=10.0), 10.0, []
+
+    for _ in range(8):
+        waits.append(round(breaker.probe_at - now, 3))
+        now = breaker.probe_at
+        breaker.probe_failed(now)
+
+    assert waits == [FIRST_PROBE, 0.4, 0.8, 1.6, 3.2, SLOWEST_PROBE, SLOWEST_PROBE, SLOWEST_PROBE]
+
+
+def test_the_next_outage_is_probed_quickly_again() -> None:
+    breaker = opened(now=10.0)
+    for _ in range(8):
+        breaker.probe_failed(50.0)
+    breaker.succeeded(ended(0, sent_at=60.0), now=60.0)
+
+    fail(breaker, FAILURES_TO_OPEN, now=100.0)
+
+    assert breaker.probe_at == pytest.approx(100.0 + FIRST_PROBE)
+    assert breaker.opened == 2
+    breaker.probe_failed(101.0)
+    assert breaker.probe_at == pytest.approx(101.0 + 2 * FIRST_PROBE)
+
+
+def test_time_stands_still_while_it_is_open() -> None:
+    breaker = opened(now=10.0)
+    assert breaker.stood_still(10.0) == 0.0
+    assert breaker.stood_still(15.0) == 5.0
+
+    breaker.succeeded(ended(0, sent_at=16.0), now=17.0)
+    assert breaker.stood_still(100.0) == 7.0
+
+    fail(breaker, FAILURES_TO_OPEN, now=200.0)
+    assert breaker.stood_still(201.0) == 8.0
+
+
+def test_of_failures_that_nothing_has_shown_to_count_only_so_many_are_remembered() -> None:
+    breaker, first, last = Breaker(), members("u1"), members("u2")
+
+    for place in range(MAX_UNCOUNTED + 1):
+        breaker.failed(ended(None, status=None, ended_at=10.0), "a", first if place == 0 else last, 10.0)
+        breaker.succeeded(
+            ended(0, sent_at=9.0), now=10.0
+        )  # sent before: it keeps the breaker closed, and counts nothing
+    breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
+
+    assert first[0].attempts == 0
+    assert last[0].attempts == MAX_UNCOUNTED
+
+
+# ConfigHalt
+
+
+def test_nothing_is_halted_at_first() -> None:
+    halts = ConfigHalt()
+
+    assert halts.current is None
+    assert not halts.resume(10.0)
+    assert halts.stood_still(10.0) == 0.0
+
+
+def test_a_halt_is_news_once() -> None:
+    halts = ConfigHalt()
+
+    assert halts.halt(WHY, 10.0)
+    assert not halts.halt(WHY, 11.0)
+
+
+def test_a_refused_probe_tells_the_newest_reason() -> None:
+    halts, other = ConfigHalt(), Halt("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
+    halts.halt(WHY, 10.0)
+
+    halts.halt(other, 12.0)
+
+    assert halts.current == structs.replace(other, since=10.0)
+
+
+def test_a_halt_is_probed_every_second_at_first_and_then_every_half_minute() -> None:
+    halts, waits, now = ConfigHalt(), [], 10.0
+    halts.halt(WHY, now)
+
+    for _ in range(QUICK_PROBES + 2):
+        waits.append(halts.probe_at - now)
+        now = halts.probe_at
+        halts.probed(now)
+
+    assert waits == [1.0, 1.0, 1.0, 1.0, 1.0, 30.0, 30.0]
+
+
+def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_second() -> None:
+    """
+    Those that are refused by their own fault must not hold up the others for half a minute.
+    """
+    halts = ConfigHalt()
+    halts.halt(WHY, 10.0)
+    assert halts.fresh_probe_at == 10.0
+
+    for probe in range(QUICK_PROBES + 5):
+        halts.probed(10.0 + probe)
+        assert halts.fresh_probe_at == 11.0 + probe
+
+
+def test_what_is_fixed_goes_on_and_the_next_halt_begins_anew() -> None:
+    halts = ConfigHalt()
+    halts.halt(WHY, 10.0)
+    for _ in range(QUICK_PROBES):
+        halts.probed(10.0)
+
+    assert halts.resume(40.0)
+    assert halts.current is None
+    assert halts.resumed_at == 40.0
+
+    assert halts.halt(WHY, 50.0)
+    assert halts.probe_at == 51.0
+    halts.probed(51.0)
+    assert halts.probe_at == 52.0
+
+
+def test_time_stands_still_while_it_is_halted() -> None:
+    halts = ConfigHalt()
+    halts.halt(WHY, 10.0)
+    assert halts.stood_still(12.0) == 2.0
+
+    halts.resume(15.0)
+    halts.halt(WHY, 100.0)
+
+    assert halts.stood_still(101.0) == 6.0

@@ -1,0 +1,583 @@
+# Which waiting members share a call, and which batch is next.
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.domain.factories import members, open_work, steps
+from tests.unit.domain.samples import BAN
+from worker.domain.calls.endpoint_queue import EndpointQueue
+from worker.domain.progress.open_commands import TaskState
+
+if TYPE_CHECKING:
+    from worker.domain.progress.open_commands import MemberTask, OpenCommand
+
+PATIENT = 1e9
+"""A max_wait that nothing reaches."""
+
+
+def command_to(target: str, *users: str, duration: int = 60) -> OpenCommand:
+    """
+    An open ban of these users.
+    """
+    return open_work({**BAN, "group_id": target, "user_ids": list(users), "duration": duration})
+
+
+def put(
+    queue: EndpointQueue, target: str, *users: str, now: float = 10.0, duration: int = 60
+) -> list[MemberTask]:
+    """
+    These users of one command wait, from now on.
+    """
+    some = command_to(target, *users, duration=duration).members
+    for member in some:
+        queue.put(member, now)
+    return some
+
+
+def taken(queue: EndpointQueue, now: float = 10.0, max_wait: float = PATIENT) -> list[str]:
+    """
+    The users of the next batch.
+    """
+    return [member.user for member in queue.take(now, max_wait)]
+
+
+def target_of(batch: list[MemberTask]) -> str:
+    """
+    Whose members they are.
+    """
+    return batch[0].work.command.target
+
+
+# What shares a call
+
+
+def test_an_empty_queue_has_nothing_to_take() -> None:
+    queue = EndpointQueue(20)
+
+    assert taken(queue) == []
+    assert queue.oldest() is None
+    assert repr(queue) == "<EndpointQueue 0 waiting in 0 groups>"
+
+
+def test_a_single_member_leaves_at_once_and_alone() -> None:
+    queue = EndpointQueue(20)
+
+    put(queue, "a", "u1")
+
+    assert taken(queue) == ["u1"]
+    assert queue.waiting == 0
+
+
+def test_members_of_several_commands_with_the_same_effect_share_a_call() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", "u2")
+    put(queue, "a", "u3")
+
+    assert repr(queue) == "<EndpointQueue 3 waiting in 1 groups>"
+    assert taken(queue) == ["u1", "u2", "u3"]
+
+
+@pytest.mark.parametrize("other", [{"target": "b"}, {"duration": 61}])
+def test_other_targets_and_other_parameters_need_a_call_of_their_own(other: dict[str, Any]) -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1")
+    put(queue, other.get("target", "a"), "u2", duration=other.get("duration", 60))
+
+    assert [taken(queue), taken(queue), taken(queue)] == [["u1"], ["u2"], []]
+
+
+def test_a_batch_is_never_larger_than_a_call_may_carry() -> None:
+    queue = EndpointQueue(3)
+    put(queue, "a", *(f"u{number}" for number in range(7)))
+
+    assert [taken(queue), taken(queue), taken(queue)] == [["u0", "u1", "u2"], ["u3", "u4", "u5"], ["u6"]]
+
+
+def test_one_action_carries_a_single_member_a_call() -> None:
+    queue = EndpointQueue(1)
+    put(queue, "a", "u1", "u2")
+
+    assert [taken(queue), taken(queue)] == [["u1"], ["u2"]]
+
+
+# Which is next
+
+
+def test_the_fullest_group_goes_first() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1")
+    put(queue, "b", "u1", "u2", "u3")
+    put(queue, "c", "u1", "u2")
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "bca"] == ["b", "c", "a"]
+
+
+def test_full_groups_take_turns() -> None:
+    queue = EndpointQueue(2)
+    put(queue, "a", *(f"u{number}" for number in range(6)))
+    put(queue, "b", *(f"u{number}" for number in range(6)))
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in range(6)] == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_who_has_waited_too_long_goes_before_the_fullest() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "b", "u1", "u2", now=10.5)
+
+    assert target_of(queue.take(10.9, 1.0)) == "b"
+    put(queue, "b", "u1", "u2", now=10.5)
+    assert target_of(queue.take(11.0, 1.0)) == "a"
+
+
+def test_of_those_who_have_waited_too_long_the_oldest_goes_first() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "b", "u1", now=10.5)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "c", "u1", "u2", now=11.0)
+
+    assert [target_of(queue.take(20.0, 1.0)) for _ in "abc"] == ["a", "b", "c"]
+
+
+def test_a_group_is_as_old_as_the_oldest_member_that_still_waits() -> None:
+    queue = EndpointQueue(1)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "a", "u2", now=12.0)
+    put(queue, "b", "u1", now=11.0)
+
+    assert queue.oldest() == 10.0
+    assert [target_of(queue.take(20.0, 1.0)) for _ in "aba"] == ["a", "b", "a"]
+
+
+def test_a_member_that_comes_back_has_waited_since_it_first_came() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", now=10.0)
+    batch = queue.take(10.0, PATIENT)
+    put(queue, "b", "u1", "u2", now=11.0)
+
+    queue.put(batch[0], 15.0)
+
+    assert queue.oldest() == 10.0
+    assert target_of(queue.take(15.0, 4.5)) == "a"
+
+
+def test_what_is_started_goes_before_the_fullest() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", "u2", "u3")
+    started = put(queue, "b", "u1")[0]
+
+    queue.starting(started)
+    started.work.started = True
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "ba"] == ["b", "a"]
+
+
+def test_a_member_of_a_started_command_goes_first_from_the_start() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", "u2", "u3")
+    work = command_to("b", "u1")
+    work.started = True
+
+    queue.put(work.members[0], 10.0)
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "ba"] == ["b", "a"]
+
+
+def test_once_the_started_members_have_left_their_group_has_no_precedence() -> None:
+    queue = EndpointQueue(2)
+    work = command_to("a", "u1", "u2")
+    work.started = True
+    for member in work.members:
+        queue.put(member, 10.0)
+    put(queue, "a", "u3")
+    put(queue, "b", "u1", "u2")
+
+    assert [target_of(queue.take(10.0, PATIENT)) for _ in "aba"] == ["a", "b", "a"]
+
+
+def test_what_is_not_waiting_cannot_be_brought_forward() -> None:
+    queue = EndpointQueue(20)
+    member = members("u1")[0]
+
+    queue.starting(member)
+
+    assert taken(queue) == []
+
+
+# What may not go
+
+
+def test_a_blocked_target_waits_and_the_others_go() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", "u2")
+    put(queue, "b", "u1")
+
+    queue.block(queue.target("a"), blocked=True)
+
+    assert target_of(queue.take(100.0, 1.0)) == "b"
+    assert taken(queue, now=100.0, max_wait=1.0) == []
+    assert queue.waiting == 2
+
+
+def test_what_comes_for_a_blocked_target_waits_too() -> None:
+    queue = EndpointQueue(20)
+    queue.block(queue.target("a"), blocked=True)
+
+    put(queue, "a", "u1")
+
+    assert taken(queue, now=100.0, max_wait=1.0) == []
+
+
+def test_a_target_that_is_free_again_has_kept_its_place() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", now=10.0)
+    put(queue, "b", "u1", now=11.0)
+    target = queue.target("a")
+    queue.block(target, blocked=True)
+    queue.take(10.0, 100.0)
+    put(queue, "b", "u1", now=11.0)
+
+    queue.block(target, blocked=False)
+    queue.block(target, blocked=False)
+
+    assert target_of(queue.take(20.0, 1.0)) == "a"
+
+
+def test_a_probe_may_go_to_a_blocked_target_with_its_fullest_group() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", duration=60)
+    put(queue, "a", "u2", "u3", duration=61)
+    target = queue.target("a")
+    queue.block(target, blocked=True)
+
+    assert list(queue.sendable) == [target]
+    assert [member.user for member in queue.take_of(target)] == ["u2", "u3"]
+    assert [member.user for member in queue.take_of(target)] == ["u1"]
+    assert queue.take_of(target) == []
+    assert list(queue.sendable) == []
+
+
+def test_of_a_target_with_many_groups_the_fullest_goes_first() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", duration=60)
+    put(queue, "a", "u2", "u3", duration=61)
+    put(queue, "a", "u4", duration=62)
+
+    assert [taken(queue) for _ in range(3)] == [["u2", "u3"], ["u1"], ["u4"]]
+
+
+def test_full_groups_of_one_target_take_turns() -> None:
+    queue = EndpointQueue(1)
+    put(queue, "a", "u1", "u2", duration=60)
+    put(queue, "a", "v1", "v2", duration=61)
+
+    assert [taken(queue) for _ in range(4)] == [["u1"], ["v1"], ["u2"], ["v2"]]
+
+
+def test_of_a_target_with_many_groups_the_oldest_goes_first_when_it_has_waited_too_long() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", now=12.0, duration=60)
+    put(queue, "a", "u2", now=10.0, duration=61)
+    put(queue, "a", "u3", "u4", now=11.0, duration=62)
+
+    assert [taken(queue, now=20.0, max_wait=1.0) for _ in range(3)] == [["u2"], ["u3", "u4"], ["u1"]]
+
+
+def test_of_a_target_with_many_groups_what_is_started_goes_first() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", "u2", duration=60)
+    started = put(queue, "a", "u3", duration=61)[0]
+
+    queue.starting(started)
+    started.work.started = True
+
+    assert [taken(queue) for _ in range(2)] == [["u3"], ["u1", "u2"]]
+
+
+@pytest.mark.parametrize("happens", ["blocked", "learnt"])
+def test_what_concerns_a_target_costs_no_more_when_each_of_its_members_has_a_group_of_its_own(
+    happens: str,
+) -> None:
+    """
+    Kicks of one room, each with a score in its reason: the room is blocked and set free with every call to it.
+    """
+
+    def cost(groups: int) -> int:
+        queue = EndpointQueue(20)
+        for number in range(groups):
+            put(queue, "a", f"u{number}", duration=60 + number)
+        target = queue.target("a")
+
+        def change() -> None:
+            if happens == "blocked":
+                queue.block(target, blocked=True)
+                queue.take(100.0, 1.0)
+                queue.block(target, blocked=False)
+            else:
+                queue.learn(target, bad=5)
+                queue.learn(target, good=200)
+
+        return steps(change)
+
+    assert cost(500) == cost(5)
+
+
+# Members that leave, and come back
+
+
+def test_a_member_that_needs_no_call_any_more_leaves_the_others_waiting() -> None:
+    queue = EndpointQueue(20)
+    some = put(queue, "a", "u1", "u2")
+
+    queue.remove(some[0])
+
+    assert some[0].group is None
+    assert queue.waiting == 1
+    assert taken(queue) == ["u2"]
+
+
+def test_what_came_back_from_a_search_rests_until_it_is_woken() -> None:
+    queue = EndpointQueue(20)
+    some = members("u1", "u2")
+
+    queue.rest(some)
+
+    assert [member.state for member in some] == [TaskState.WAITING, TaskState.WAITING]
+    assert queue.waiting == 2
+    assert taken(queue, now=100.0, max_wait=1.0) == []
+    assert list(queue.sendable) == []
+
+    queue.wake(some)
+    assert taken(queue) == ["u1", "u2"]
+
+
+def test_those_who_rest_go_on_when_others_fill_a_batch_with_them() -> None:
+    queue = EndpointQueue(3)
+    work = command_to("a", "u1", "u2")
+    queue.rest(work.members)
+
+    put(queue, "a", "u3")
+
+    assert taken(queue) == ["u3", "u1", "u2"]
+
+
+def test_those_who_rest_go_on_when_by_themselves_they_fill_a_batch() -> None:
+    queue = EndpointQueue(2)
+
+    queue.rest(command_to("a", "u1", "u2").members)
+
+    assert taken(queue) == ["u1", "u2"]
+
+
+def test_nobody_may_be_left_to_rest() -> None:
+    queue = EndpointQueue(2)
+
+    queue.rest([])
+
+    assert queue.waiting == 0
+
+
+def test_a_started_member_that_rests_goes_first_once_it_is_woken() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "b", "u1", "u2")
+    work = command_to("a", "u3")
+    queue.rest(work.members)
+    queue.starting(work.members[0])
+    work.started = True
+
+    assert target_of(queue.take(10.0, PATIENT)) == "b"
+
+    put(queue, "b", "u1", "u2")
+    queue.wake(work.members)
+    assert target_of(queue.take(10.0, PATIENT)) == "a"
+
+
+def test_a_member_may_leave_while_it_rests_and_is_not_woken_any_more() -> None:
+    queue = EndpointQueue(20)
+    some = command_to("a", "u1", "u2").members
+    queue.rest(some)
+
+    queue.remove(some[0])
+    queue.wake(some)
+
+    assert taken(queue) == ["u2"]
+    assert queue.waiting == 0
+
+
+def test_what_comes_and_is_undone_while_nothing_leaves_does_not_pile_up() -> None:
+    """
+    A night long an app is halted, and bans are undone before they are sent.
+    """
+    queue = EndpointQueue(20)
+    put(queue, "a", "u0", now=1.0)
+
+    for number in range(2_000):
+        (member,) = put(queue, "abc"[number % 3], "u1", now=2.0 + number, duration=60 + number)
+        queue.remove(member)
+
+    assert len(queue._ages) < 100
+    assert sum(len(target.ages or ()) for target in queue.targets.values()) < 100
+    assert taken(queue, now=10_000.0, max_wait=1.0) == ["u0"]
+
+
+# What is kept of a target
+
+
+def test_a_target_without_work_is_forgotten() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1")
+    queue.sweep()
+    assert set(queue.targets) == {"a"}
+
+    queue.take(10.0, PATIENT)
+    queue.sweep()
+
+    assert queue.targets == {}
+
+
+@pytest.mark.parametrize(("calls", "held_at"), [(1, None), (0, 10.0)])
+def test_a_target_that_is_called_or_held_is_not_forgotten(calls: int, held_at: float | None) -> None:
+    queue = EndpointQueue(20)
+    target = queue.target("a")
+    target.calls, target.held_at = calls, held_at
+
+    queue.sweep()
+
+    assert queue.target("a") is target
+
+
+def test_a_target_is_fresh_until_it_was_refused() -> None:
+    target = EndpointQueue(20).target("a")
+    fresh = [target.is_fresh]
+
+    target.held_at = 10.0
+    fresh.append(target.is_fresh)
+    target.held_at, target.at_fault_since = None, 12.0
+    fresh.append(target.is_fresh)
+
+    assert fresh == [True, False, False]
+
+
+def test_what_waits_can_be_read_from_its_text() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1", "u2")
+    target = queue.target("a")
+    target.out = target.calls = 1
+
+    assert repr(target) == "<TargetQueue a, 1 out, 1 calls>"
+    assert [repr(group) for group in target.groups] == ["<CompatibleGroup a, 2 waiting, 0 resting>"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: int) -> None:
+    chance, queue, now = Random(seed), EndpointQueue(4), 0.0
+    waiting: set[MemberTask] = set()
+    resting: list[MemberTask] = []
+    gone: set[MemberTask] = set()
+
+    for _ in range(300):
+        now += chance.random()
+        match chance.choice(
+            ["put", "put", "put", "take", "take", "remove", "rest", "wake", "start", "block", "sweep"]
+        ):
+            case "put":
+                target, duration = chance.choice("abc"), chance.choice((60, 61))
+                users = [f"u{number}" for number in range(chance.randint(1, 5))]
+                waiting |= set(put(queue, target, *users, now=now, duration=duration))
+            case "take":
+                batch = queue.take(now, chance.choice((0.5, PATIENT)))
+                assert len({(member.work.command.target, member.work.what) for member in batch}) <= 1
+                assert len(batch) <= 4
+                assert set(batch) <= waiting
+                assert not any(queue.target(target_of([member])).blocked for member in batch)
+                waiting -= set(batch)
+                gone |= set(batch)
+            case "remove" if waiting:
+                member = chance.choice(sorted(waiting, key=id))
+                queue.remove(member)
+                waiting.discard(member)
+            case "rest" if gone:
+                some = chance.sample(sorted(gone, key=id), 1)
+                gone -= set(some)
+                waiting |= set(some)
+                resting += some
+                queue.rest(some)
+            case "wake":
+                queue.wake([member for member in resting if member in waiting])
+                resting = []
+            case "start" if waiting:
+                member = chance.choice(sorted(waiting, key=id))
+                if not member.work.started:
+                    for each in member.work.members:
+                        queue.starting(each)
+                    member.work.started = True
+            case "block":
+                queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
+            case _:
+                queue.sweep()
+        assert queue.waiting == len(waiting)
+
+    queue.wake(resting)
+    for name in "abc":
+        queue.block(queue.target(name), blocked=False)
+    while batch := queue.take(now, 1.0):
+        waiting -= set(batch)
+    queue.sweep()
+    assert waiting == set()
+    assert queue.waiting == 0
+    assert queue.targets == {}
+    assert repr(queue) == "<EndpointQueue 0 waiting in 0 groups>"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(seed: int) -> None:
+    chance, queue, now = Random(seed), EndpointQueue(4), 0.0
+    waiting: list[MemberTask] = []
+
+    for _ in range(400):
+        now += chance.random()
+        match chance.choice(["put", "put", "put", "take", "remove", "start", "block", "learn"]):
+            case "put":
+                users = [f"u{number}" for number in range(chance.randint(1, 5))]
+                waiting += put(queue, chance.choice("abc"), *users, now=now, duration=chance.randint(1, 9))
+            case "remove" if waiting:
+                queue.remove(waiting.pop(chance.randrange(len(waiting))))
+            case "start" if waiting:
+                work = chance.choice(waiting).work
+                if not work.started:
+                    for each in work.members:
+                        queue.starting(each)
+                    work.started = True
+            case "block":
+                queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
+            case "learn":
+                good, bad = chance.choice(((0, 1), (8, 0)))
+                queue.learn(queue.target(chance.choice("abc")), good=good, bad=bad)
+            case "take":
+                max_wait = chance.choice((0.0, 5.0, PATIENT))
+                groups: dict[Any, list[MemberTask]] = {}
+                for member in waiting:
+                    if not queue.target(target_of([member])).blocked:
+                        groups.setdefault((target_of([member]), member.work.what), []).append(member)
+                sizes = {
+                    key: min(len(some), queue.target(key[0]).batch.members) for key, some in groups.items()
+                }
+                batch = queue.take(now, max_wait)
+                waiting = [member for member in waiting if member not in batch]
+                if not groups:
+                    assert batch == []
+                    continue
+                key = (target_of(batch), batch[0].work.what)
+                oldest = min(some[0].since for some in groups.values())
+                started = {name for name, some in groups.items() if any(each.work.started for each in some)}
+                assert batch == groups[key][: queue.target(key[0]).batch.members]
+                if oldest <= now - max_wait:
+                    assert groups[key][0].since == oldest
+                elif started:
+                    assert key in started
+                else:
+                    assert sizes[key] == max(sizes.values())

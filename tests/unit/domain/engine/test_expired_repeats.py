@@ -1,0 +1,79 @@
+# A command_id that was carried out stays carried out when a repeat of it comes too late: what the repeat's outcome says is
+# what the next one goes by.
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.domain.engine_harness import SETTLING, WALL, Desk, kick
+from worker.domain.contract.times import rfc3339
+
+OVER = rfc3339(WALL)
+SOON = rfc3339(WALL + SETTLING + 5.0)
+
+
+def statuses(desk: Desk) -> list[str]:
+    """
+    Of all outcomes, in the order of their publication.
+    """
+    desk.publish()
+    return [outcome.status.value for outcome in desk.told.outcomes]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_repeat_that_comes_too_late_does_not_make_an_id_forgotten(published: bool) -> None:
+    desk = Desk()
+    desk.receive(kick("u", command_id="c"))
+    desk.ok()
+    for command in (kick("u", command_id="c", not_after=OVER), kick("u", command_id="c")):
+        if published:
+            desk.publish()
+        desk.receive(command)
+
+    assert len(desk.sent) == 1
+    assert statuses(desk) == ["succeeded", "duplicate", "duplicate"]
+
+
+def test_a_repeat_that_is_too_late_for_the_first_one_waits_for_its_answer() -> None:
+    desk = Desk()
+    desk.receive(
+        kick("u", command_id="c"), kick("u", command_id="c", not_after=OVER), kick("u", command_id="c")
+    )
+    desk.ok()
+
+    assert len(desk.sent) == 1
+    assert statuses(desk) == ["succeeded", "duplicate", "duplicate"]
+
+
+def test_a_repeat_whose_time_runs_out_while_the_first_one_is_on_its_way_waits_for_its_answer() -> None:
+    desk = Desk()
+    desk.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
+    desk.wait(9.0)
+    assert statuses(desk) == []
+    desk.ok()
+    desk.receive(kick("u", command_id="c"))
+
+    assert len(desk.sent) == 1
+    assert statuses(desk) == ["succeeded", "duplicate", "duplicate"]
+
+
+def test_a_repeat_that_is_too_late_has_expired_once_the_first_one_has_failed() -> None:
+    desk = Desk()
+    desk.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
+    desk.wait(9.0)
+    desk.code(desk.request(), 10010)
+    desk.receive(kick("u", command_id="c"))
+    desk.ok()
+
+    assert len(desk.sent) == 2
+    assert statuses(desk) == ["failed", "expired", "succeeded"]
+
+
+def test_a_repeat_that_waits_to_be_carried_out_again_expires_in_time() -> None:
+    desk = Desk(default_calls_per_second=1)
+    desk.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
+    desk.code(desk.request(), 10010)
+    desk.be_busy(9.0)
+    desk.wait(0.0)
+
+    assert statuses(desk) == ["failed", "expired"]

@@ -1,0 +1,373 @@
+# From results to transactions: what is in one, what its commits say, and what becomes of one that the broker refuses.
+#
+# The bitmap is proven in test_offsets.py, the sizes of dead letters in test_deadletters.py.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
+from worker.domain.admission import MAX_WARNED_ISSUERS
+from worker.domain.progress.outbox import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+
+if TYPE_CHECKING:
+    from worker.domain.publish_results import PublishResult
+
+
+def hear(desk: Desk, result: PublishResult) -> None:
+    """
+    The engine is told what became of its transaction, as the service's loop tells it.
+    """
+    match result:
+        case Published():
+            desk.engine.published(desk.now)
+        case Aborted():
+            desk.abort()
+        case MetadataRefused():
+            desk.refuse_metadata(result.partition)
+        case RecordTooLarge():
+            desk.refuse_record(result.outcome_id, is_dead_letter=result.is_dead_letter)
+        case Fenced():
+            raise AssertionError(result.reason)
+
+
+def test_there_is_nothing_to_publish_at_first() -> None:
+    desk = Desk()
+    desk.receive(ban("u"))
+
+    assert desk.engine.transaction() is None
+
+
+def test_an_outcome_goes_with_the_offset_and_the_key_of_its_command() -> None:
+    desk = Desk()
+    desk.receive(ban("u", command_id="c"))
+    desk.ok()
+    transaction = desk.take()
+
+    assert [(each.partition, each.key, each.outcome.command_id) for each in transaction.outcomes] == [
+        (0, b"g", "c")
+    ]
+    assert transaction.commits[0].offset == 1
+    assert transaction.dead_letters == []
+
+
+def test_one_transaction_at_a_time() -> None:
+    desk = Desk()
+    desk.receive(ban("u"), ban("v", group="h"))
+    first, second = desk.out
+    desk.ok(first)
+    transaction = desk.take()
+    desk.ok(second)
+    assert desk.engine.transaction() is None
+    assert desk.engine.unpublished == 2
+    hear(desk, Published(0.1, len(transaction.outcomes), 100))
+
+    assert len(desk.take().outcomes) == 1
+    assert desk.engine.unpublished == 1
+
+
+def test_a_command_that_is_done_above_an_open_one_is_committed_below_it() -> None:
+    desk = Desk()
+    desk.receive(ban("u", group="a"), ban("u", group="b"))
+    desk.ok(desk.request(target="b"))
+    transaction = desk.take()
+
+    assert transaction.commits[0].offset == 0
+    assert transaction.commits[0].metadata
+
+
+def test_every_partition_of_a_result_is_committed_even_when_its_offset_does_not_move() -> None:
+    desk = Desk(0, 1)
+    for partition in (0, 1):
+        desk.receive(ban("u", group=f"open{partition}"), partition=partition)
+        desk.receive(ban("u", group=f"done{partition}"), partition=partition)
+    for partition in (0, 1):
+        desk.ok(desk.request(target=f"done{partition}"))
+    transaction = desk.take()
+
+    assert {number: commit.offset for number, commit in transaction.commits.items()} == {0: 0, 1: 0}
+
+
+def test_an_aborted_transaction_goes_again_in_the_same_order_before_later_results() -> None:
+    desk = Desk()
+    for target in "abc":
+        desk.receive(ban("u", group=target, command_id=target))
+    desk.ok(desk.request(target="b"))
+    desk.ok(desk.request(target="a"))
+    desk.take()
+    desk.ok(desk.request(target="c"))
+    hear(desk, Aborted("the group is rebalancing", generation=True))
+
+    assert [each.command_id for each in desk.publish()] == ["b", "a", "c"]
+
+
+def test_a_failed_command_has_its_outcome_and_its_dead_letter() -> None:
+    desk = Desk()
+    desk.receive(ban("u", command_id="c"))
+    desk.code(desk.request(), 10010, "no such group")
+    transaction = desk.take()
+
+    (letter,) = transaction.dead_letters
+    assert (letter.outcome_id, letter.error_code, letter.topic) == ("commands-0-0", "10010", "commands")
+    assert [each.outcome.status.value for each in transaction.outcomes] == ["failed"]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b'{"action": 1}'])
+def test_a_record_without_a_readable_id_has_a_dead_letter_and_no_outcome(value: bytes | None) -> None:
+    desk = Desk()
+    desk.fetch([Record(0, 0, b"k", value)])
+    transaction = desk.take()
+
+    assert transaction.outcomes == []
+    assert len(transaction.dead_letters) == 1
+    assert transaction.commits[0].offset == 1
+    desk.commit(transaction)
+    assert desk.engine.idle
+
+
+def test_bad_input_is_rejected_at_once_with_the_field() -> None:
+    desk = Desk()
+    desk.receive(ban("u", command_id="c", bogus=1))
+
+    outcome = desk.outcome("c")
+
+    assert outcome.status.value == "rejected"
+    assert outcome.error is not None
+    assert outcome.error.field == "bogus"
+    assert outcome.attempts == 0
+
+
+def test_the_trace_of_a_command_goes_with_its_outcome() -> None:
+    trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    desk = Desk()
+    record = desk.record(kick("u"))
+    desk.fetch([Record(0, record.offset, record.key, record.value, (("traceparent", trace),))])
+    desk.ok()
+
+    assert [each.traceparent for each in desk.take().outcomes] == [trace.decode()]
+
+
+def test_a_partition_that_was_never_committed_is_committed_where_it_begins() -> None:
+    desk = Desk(settled=False)
+    desk.revoked(0)
+    desk.assign(0, 17, fresh=True)
+    transaction = desk.take()
+
+    assert (transaction.outcomes, transaction.commits[0].offset) == ([], 17)
+    hear(desk, Aborted("a broker is away"))
+    assert desk.take().commits[0].offset == 17
+    hear(desk, Published(0.1, 0, 0))
+    assert desk.engine.transaction() is None
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_the_beginning_of_a_partition_that_has_gone_is_not_committed(under_way: bool) -> None:
+    desk = Desk(settled=False)
+    desk.revoked(0)
+    desk.assign(0, 17, fresh=True)
+    if under_way:
+        desk.take()
+    desk.revoked(0)
+    if under_way:
+        hear(desk, Aborted("it is another's", generation=True))
+
+    assert desk.engine.transaction() is None
+
+
+def test_a_broker_that_takes_less_metadata_is_given_less() -> None:
+    desk = Desk(max_gap=8)
+    for number in range(8):
+        desk.receive(ban("u", group=f"g{number}"))
+    desk.ok(desk.request(target="g7"))
+    desk.take()
+    hear(desk, MetadataRefused(0, 4))
+
+    assert desk.engine.transaction() is None, "it is four above the oldest open one: that must go first"
+    assert desk.engine.unpublished == 1
+    for number in range(7):
+        desk.ok(desk.request(target=f"g{number}"))
+    assert len(desk.publish()) == 8
+    assert desk.engine.idle
+
+
+def test_what_is_far_above_the_gap_is_told_once_the_gap_has_moved() -> None:
+    desk = Desk(max_gap=8)
+    for number in range(8):
+        desk.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
+    desk.ok(desk.request(target="g5"))
+    desk.ok(desk.request(target="g7"))
+    desk.take()
+    hear(desk, MetadataRefused(0, 4))
+    desk.ok(desk.request(target="g0"))
+    desk.ok(desk.request(target="g1"))
+
+    assert [each.command_id for each in desk.publish()] == ["g0", "g1", "g5"]
+    desk.ok(desk.request(target="g2"))
+    desk.ok(desk.request(target="g3"))
+    assert [each.command_id for each in desk.publish()] == ["g2", "g3", "g7"]
+
+
+def test_what_is_far_above_the_gap_is_not_overtaken_by_a_later_command_of_its_member() -> None:
+    """
+    A crash between the two transactions would do the earlier one again, after the later one.
+    """
+    desk = Desk(max_gap=8_000)
+    desk.receive(ban("u", group="oldest", command_id="oldest"))
+    far = [ban("u", command_id="earlier"), unban("u", command_id="later")]
+    far += [ban("v", group="many") for _ in range(PER_TRANSACTION)]
+    desk.fetch(
+        [Record(0, 5_000 + place, b"k", desk.record(command).value) for place, command in enumerate(far)]
+    )
+    desk.ok(desk.request(target="g"))
+    desk.take()
+    hear(desk, MetadataRefused(0, 836))
+    desk.ok(desk.request(target="oldest"))
+    transaction = desk.take()
+    desk.ok()
+    desk.commit(transaction)
+
+    assert [each.outcome.command_id for each in desk.take().outcomes][:2] == ["earlier", "later"]
+
+
+def test_refused_metadata_of_a_partition_that_has_gone_only_aborts() -> None:
+    desk = Desk(0, 1)
+    desk.receive(ban("u", command_id="c"), partition=1)
+    desk.ok()
+    desk.take()
+    desk.revoked(0)
+    hear(desk, MetadataRefused(0, 4))
+
+    assert [each.command_id for each in desk.publish()] == ["c"]
+
+
+def test_an_outcome_that_is_too_large_loses_its_history_then_its_texts_then_what_was_brought() -> None:
+    desk = Desk()
+    desk.receive(ban("u", command_id="c", metadata={"n": 1}))
+    desk.code(desk.request(), 10010, "no such group")
+    shapes = []
+    for _ in range(4):
+        (outgoing,) = desk.take().outcomes
+        outcome = outgoing.outcome
+        shapes.append((len(outcome.calls), outcome.results[0].error_info, outcome.metadata))
+        hear(desk, RecordTooLarge(outcome.outcome_id, is_dead_letter=False))
+
+    assert shapes == [
+        (1, "no such group", {"n": 1}),
+        (0, "no such group", {"n": 1}),
+        (0, None, {"n": 1}),
+        (0, None, None),
+    ]
+    assert desk.outcome("c").calls_omitted == 1
+
+
+def test_a_dead_letter_that_is_too_large_gets_half_the_room_each_time() -> None:
+    desk = Desk()
+    desk.receive(ban("administrator"))
+    most = []
+    for _ in range(3):
+        (letter,) = desk.take().dead_letters
+        most.append(letter.most_bytes)
+        hear(desk, RecordTooLarge(letter.outcome_id, is_dead_letter=True))
+
+    assert most == [None, FIRST_SMALLER_LETTER, FIRST_SMALLER_LETTER // 2]
+
+
+def test_only_the_record_that_is_too_large_gets_smaller() -> None:
+    desk = Desk()
+    desk.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
+    desk.fetch([Record(0, 2, b"k", None)])
+    desk.ok()
+    desk.take()
+    hear(desk, RecordTooLarge("commands-0-0", is_dead_letter=False))
+    desk.take()
+    hear(desk, RecordTooLarge("commands-0-2", is_dead_letter=False))
+
+    assert [len(desk.outcome(each).calls) for each in "ab"] == [0, 1]
+
+
+def test_a_transaction_has_at_most_so_many_commands() -> None:
+    desk = Desk()
+    desk.fetch([Record(0, offset, b"k", None) for offset in range(PER_TRANSACTION + 1)])
+
+    assert len(desk.take().dead_letters) == PER_TRANSACTION
+    desk.engine.published(desk.now)
+    assert len(desk.take().dead_letters) == 1
+
+
+def test_nothing_new_is_called_while_too_much_waits_to_be_published() -> None:
+    desk = Desk()
+    desk.fetch([Record(0, offset, b"k", None) for offset in range(MAX_UNPUBLISHED)])
+    desk.fetch([Record(0, MAX_UNPUBLISHED, b"k", desk.record(ban("u")).value)])
+    assert desk.out == []
+    assert desk.limited_by("ban") == "publishing"
+    transaction = desk.take()
+    desk.wait(1.0)
+    assert desk.out == [], "what is under way is not published yet"
+    desk.commit(transaction)
+
+    assert len(desk.out) == 1
+
+
+def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partition() -> None:
+    desk = Desk(max_gap=2)
+    desk.receive(*(ban("u", group=f"g{number}") for number in range(4)))
+    assert len(desk.out) == 2
+    assert desk.paused == {0}
+    desk.ok(desk.out[0])
+    desk.publish()
+    assert len(desk.out) == 2
+    assert desk.paused == {0}
+    desk.ok(desk.out[0])
+    desk.publish()
+
+    assert desk.paused == set()
+
+
+def test_a_record_that_would_fit_now_does_not_overtake_those_that_wait_to_fit() -> None:
+    """
+    What it overtakes would be taken for done.
+    """
+    desk = Desk(0, 1, max_open_bytes=3_000)
+    desk.receive(ban("u"), unban("u"))
+    desk.receive(kick("u", room="first", command_id="first"), partition=1)
+    assert desk.paused == {1}
+    desk.revoking(0)
+    desk.receive(kick("u", room="second", command_id="second"), partition=1)
+    desk.revoked(0)
+    desk.ok()
+
+    assert [desk.status(each) for each in ("first", "second")] == ["succeeded", "succeeded"]
+
+
+def test_memory_is_bounded() -> None:
+    desk = Desk(max_open_bytes=8_000)
+    desk.receive(*(kick("u", room=f"r{number}") for number in range(20)))
+
+    assert len(desk.out) <= 5
+    assert desk.engine.snapshot(desk.now).open_bytes < 12_000
+    while desk.out:
+        desk.ok()
+        desk.publish()
+    assert len(desk.told.outcomes) == 20
+    assert desk.engine.snapshot(desk.now).open_bytes == 0
+
+
+def test_a_record_without_a_key_is_carried_out_and_warned_of_once_an_issuer() -> None:
+    desk = Desk()
+    for issuer in ("a", "b", "a"):
+        desk.receive(kick("u", room=issuer, issuer=issuer), keyed=False)
+
+    assert desk.events() == ["record.key_missed"] * 2
+    assert desk.engine.snapshot(desk.now).counts.without_key == 3
+
+
+def test_however_many_issuers_send_no_keys_so_many_are_warned_of_and_all_are_counted() -> None:
+    desk = Desk()
+    for issuer in range(MAX_WARNED_ISSUERS + 20):
+        desk.receive(kick("u", room=str(issuer), issuer=str(issuer)), keyed=False)
+
+    assert desk.events() == ["record.key_missed"] * MAX_WARNED_ISSUERS
+    assert desk.engine.snapshot(desk.now).counts.without_key == MAX_WARNED_ISSUERS + 20

@@ -1,0 +1,333 @@
+# What is known of command ids and effects: from outcomes made and outcomes read the same, and never more than is allowed.
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from tests.unit.domain.factories import give, open_work, partition
+from tests.unit.domain.samples import (
+    BAN,
+    EVERYTHING,
+    KICK,
+    LIVE_UNBAN,
+    ONE_OF_EACH,
+    RULES,
+    UNBAN,
+    UPDATE,
+    command,
+)
+from worker.domain.contract.outcomes import Known, ResultStatus
+from worker.domain.progress.dedupe import (
+    AppliedState,
+    AppliedStates,
+    CommandIds,
+    fingerprint_of,
+    known_of,
+    remembered,
+)
+from worker.domain.progress.outcome_building import known_of as known_of_work
+from worker.domain.progress.outcome_building import outcome_of
+
+if TYPE_CHECKING:
+    from worker.domain.contract.outcomes import Outcome
+
+WALL = 1_900_000_000.0
+APPLIED, FAILED = ResultStatus.APPLIED, ResultStatus.FAILED
+DUPLICATE, SUPERSEDED = ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED
+
+
+def outcome(fields: dict[str, Any] | bytes, *results: ResultStatus, **details: Any) -> Outcome:
+    """
+    The outcome of a command whose members ended like this.
+    """
+    work = open_work(fields)
+    if results:
+        give(work, *results, **details)
+    made = outcome_of(work, RULES, 100.0, WALL)
+    assert made is not None
+    return made
+
+
+def known(command_id: str, at: float = WALL, done: frozenset[str] | None = None) -> Known:
+    """
+    What is known of an id.
+    """
+    return Known(command_id, 1, f"outcome of {command_id}", done, at)
+
+
+# Fingerprints
+
+BANNED_UNTIL = {
+    **{name: value for name, value in BAN.items() if name != "duration"},
+    "banned_until": "2030-06-01T00:00:00Z",
+}
+FULL_UPDATE = {**UPDATE, "member_info": {"name_card": "jack", "role": "Admin", "custom_info": "custom info"}}
+CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (BAN, {"user_ids": ["brennanli3"]}),
+    (BAN, {"user_ids": ["brennanli3", "other"]}),
+    (BAN, {"group_id": "other"}),
+    (BAN, {"duration": 3601}),
+    (BAN, {"reason": "another"}),
+    (BAN, {"app": "second"}),
+    (BANNED_UNTIL, {"banned_until": "2030-06-01T00:00:01Z"}),
+    (KICK, {"reason": "another"}),
+    (FULL_UPDATE, {"member_info": {"name_card": "jack", "role": "Admin"}}),
+    (FULL_UPDATE, {"member_info": {"name_card": "jill", "role": "Admin", "custom_info": "custom info"}}),
+    (FULL_UPDATE, {"member_info": {"name_card": "jack", "role": "Member", "custom_info": "custom info"}}),
+]
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (BAN, {"user_ids": ["brennanli12", "brennanli3"]}),
+    (BAN, {"user_ids": ["brennanli3", "brennanli12", "brennanli3"]}),
+    (BAN, {"app": "main"}),
+    (BAN, {"metadata": {"score": 1}}),
+    (BAN, {"issuer": "another", "issued_at": "2030-01-01T00:00:00Z"}),
+    (BAN, {"not_after": "2030-01-01T00:00:00Z"}),
+    (BANNED_UNTIL, {"banned_until": "2030-06-01T02:00:00+02:00"}),
+]
+
+
+@pytest.mark.parametrize(("fields", "change"), CHANGES, ids="+".join)
+def test_an_id_stands_for_what_is_done_to_whom(fields: dict[str, Any], change: dict[str, Any]) -> None:
+    assert fingerprint_of(command({**fields, **change})) != fingerprint_of(command(fields))
+
+
+@pytest.mark.parametrize(("fields", "change"), SAME, ids="+".join)
+def test_what_changes_nothing_about_it_is_no_other_command(
+    fields: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert fingerprint_of(command({**fields, **change})) == fingerprint_of(command(fields))
+
+
+def test_two_actions_with_the_same_parameters_are_not_the_same() -> None:
+    assert fingerprint_of(
+        command({**LIVE_UNBAN, "room_id": UNBAN["group_id"], "user_ids": UNBAN["user_ids"]})
+    ) != (fingerprint_of(command(UNBAN)))
+
+
+# What an outcome tells
+
+
+@pytest.mark.parametrize(
+    "fields", [*ONE_OF_EACH, EVERYTHING, BANNED_UNTIL], ids=lambda each: str(each["action"])
+)
+def test_a_restored_id_is_known_like_one_that_was_never_forgotten(fields: dict[str, Any]) -> None:
+    """
+    A restart must not change what is a repeat, or a misuse, of an id.
+    """
+    work = give(open_work(fields), *[APPLIED for _ in fields["user_ids"]])
+    work.outcome = outcome_of(work, RULES, 100.0, WALL)
+
+    in_memory = known_of_work(work, WALL)
+    restored = known_of(msgspec.json.encode(work.outcome))
+
+    assert in_memory is not None
+    assert restored == in_memory
+    assert restored.fingerprint == fingerprint_of(command(fields))
+
+
+def test_after_success_all_of_the_users_are_done() -> None:
+    found = remembered(outcome(BAN, APPLIED, ResultStatus.ALREADY_APPLIED))
+
+    assert found is not None
+    assert found.done is None
+    assert found.outcome_id == "moderation.commands-3-42"
+    assert found.at == WALL
+
+
+def test_after_a_partial_success_those_are_done_for_whom_it_holds() -> None:
+    found = remembered(outcome(BAN, FAILED, APPLIED))
+
+    assert found is not None
+    assert found.done == frozenset({"brennanli12"})
+
+
+@pytest.mark.parametrize("status", [FAILED, SUPERSEDED, ResultStatus.EXPIRED])
+def test_what_did_not_take_place_is_done_for_nobody(status: ResultStatus) -> None:
+    found = remembered(outcome(BAN, status, status))
+
+    assert found is not None
+    assert found.done == frozenset()
+
+
+def test_a_duplicate_points_to_the_command_that_did_it() -> None:
+    found = remembered(outcome(BAN, DUPLICATE, DUPLICATE, duplicate_of="moderation.commands-3-7"))
+
+    assert found is not None
+    assert found.done is None
+    assert found.outcome_id == "moderation.commands-3-7"
+
+
+def test_of_a_duplicate_of_several_commands_its_own_outcome_names_them() -> None:
+    work = give(open_work(BAN), DUPLICATE, DUPLICATE)
+    for place, member in enumerate(work.members):
+        assert member.result is not None
+        member.result = msgspec.structs.replace(member.result, duplicate_of=f"moderation.commands-3-{place}")
+    made = outcome_of(work, RULES, 100.0, WALL)
+    assert made is not None
+
+    found = remembered(made)
+
+    assert found is not None
+    assert found.outcome_id == "moderation.commands-3-42"
+
+
+def test_the_id_of_a_rejected_command_stands_for_nothing() -> None:
+    rejected = json.dumps({**BAN, "duration": -1}).encode()
+
+    assert remembered(outcome(rejected)) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"null", b"{}", b'{"outcome_id": "x"}', b"\xff", b"[" * 2000])
+def test_a_record_that_is_no_outcome_of_ours_tells_nothing(value: bytes) -> None:
+    assert known_of(value) is None
+
+
+def test_an_outcome_with_an_impossible_time_tells_nothing() -> None:
+    value = msgspec.json.encode(
+        msgspec.structs.replace(outcome(BAN, APPLIED, APPLIED), finished_at="yesterday")
+    )
+
+    assert known_of(value) is None
+
+
+# Ids
+
+
+def test_an_id_is_known_for_the_window_and_not_longer() -> None:
+    ids = CommandIds(window=3600.0, max_records=10)
+    ids.remember(known("c-1", at=WALL))
+
+    assert ids.find("c-1", WALL + 3600.0) is not None
+    assert ids.find("c-1", WALL + 3600.5) is None
+    assert ids.find("c-2", WALL) is None
+
+
+def test_the_newest_outcome_of_an_id_counts() -> None:
+    ids = CommandIds(window=3600.0, max_records=10)
+    ids.remember(known("c-1", done=frozenset()))
+    ids.remember(known("c-1", done=frozenset({"u1"})))
+
+    found = ids.find("c-1", WALL)
+
+    assert found is not None
+    assert found.done == frozenset({"u1"})
+    assert len(ids) == 1
+
+
+def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
+    """
+    A restoration reads so many records: memory must not know more than the next owner will.
+    """
+    ids = CommandIds(window=3600.0, max_records=3)
+    ids.remember(known("c-1"))
+    ids.remember(None)
+    ids.remember(None)
+    assert ids.find("c-1", WALL) is not None
+
+    ids.remember(None)
+
+    assert ids.find("c-1", WALL) is None
+    assert len(ids) == 0
+
+
+def test_forgetting_an_old_outcome_leaves_a_newer_one_of_the_same_id() -> None:
+    ids = CommandIds(window=3600.0, max_records=2)
+    ids.remember(known("c-1"))
+    ids.remember(known("c-2"))
+
+    ids.remember(known("c-1"))
+
+    assert ids.find("c-1", WALL) is not None
+    assert ids.find("c-2", WALL) is not None
+
+
+def test_what_is_older_than_the_window_is_forgotten() -> None:
+    ids = CommandIds(window=3600.0, max_records=10)
+    for number in range(5):
+        ids.remember(known(f"c-{number}", at=WALL + number))
+        ids.remember(None)
+
+    ids.expire(WALL + 3602.0)
+    assert len(ids) == 3
+
+    ids.expire(WALL + 9999.0)
+    assert len(ids) == 0
+
+    ids.expire(WALL + 9999.0)
+    assert len(ids) == 0
+
+
+# AppliedStates
+
+
+def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> AppliedState:
+    """
+    An effect that was applied then.
+    """
+    return AppliedState(what, at, keep, "moderation.commands-3-42", "request-1", partition())
+
+
+def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -> None:
+    effects = AppliedStates()
+    made = effect(at=10.0, keep=60.0)
+    effects.applied("u1", made)
+
+    assert effects.find("u1", "ban", 69.9) is made
+    assert effects.find("u1", "ban", 70.0) is None
+
+
+def test_another_effect_or_another_member_is_no_repeat() -> None:
+    effects = AppliedStates()
+    effects.applied("u1", effect(what="ban"))
+
+    assert effects.find("u1", "unban", 11.0) is None
+    assert effects.find("u2", "ban", 11.0) is None
+
+
+def test_only_the_last_effect_of_a_member_counts() -> None:
+    effects = AppliedStates()
+    effects.applied("u1", effect(what="ban"))
+    effects.applied("u1", effect(what="unban"))
+
+    assert effects.find("u1", "ban", 11.0) is None
+    assert effects.find("u1", "unban", 11.0) is not None
+    assert len(effects) == 1
+
+
+def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state() -> None:
+    effects = AppliedStates()
+    effects.applied("u1", effect())
+
+    effects.sent("u1")
+    effects.sent("u2")
+
+    assert effects.find("u1", "ban", 11.0) is None
+
+
+def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
+    effects = AppliedStates(max_effects=2)
+    effects.applied("u1", effect())
+    effects.applied("u2", effect())
+    effects.applied("u1", effect())
+
+    effects.applied("u3", effect())
+
+    assert effects.find("u2", "ban", 11.0) is None
+    assert effects.find("u1", "ban", 11.0) is not None
+    assert effects.find("u3", "ban", 11.0) is not None
+
+
+def test_effects_older_than_any_is_kept_are_forgotten() -> None:
+    effects = AppliedStates()
+    for number in range(5):
+        effects.applied(f"u{number}", effect(at=10.0 + number))
+
+    effects.expire(72.0, longest=60.0)
+    assert len(effects) == 2
+
+    effects.expire(1000.0, longest=60.0)
+    assert len(effects) == 0

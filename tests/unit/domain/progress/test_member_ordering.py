@@ -1,0 +1,42 @@
+# Lines: when they begin and end. (The order that they keep stands in test_order.py and in tests/simulation.)
+
+from __future__ import annotations
+
+from tests.unit.domain.engine_harness import Desk, ban, unban
+from worker.domain.progress.member_ordering import UNKNOWN_FOR
+
+
+def test_a_line_that_was_forgotten_does_not_take_its_successor_along() -> None:
+    """
+    A try of unknown end keeps a timer for its line. If the line ends in the very moment before that timer is looked at, and
+    a new line begins for the same member, the timer must not end that one: its next command would not wait.
+    """
+    desk = Desk()
+    desk.receive(ban("u", command_id="first"))
+    desk.timeout(desk.request())
+    desk.ask()
+    desk.now += UNKNOWN_FOR  # no tick between
+    desk.ok()
+    desk.publish()
+
+    desk.receive(unban("u", command_id="second"))
+    assert len(desk.out) == 1
+    desk.wait(0.0)
+    desk.receive(ban("u", command_id="third"))
+
+    assert [request.action for request in desk.out] == ["unban"]
+
+
+def test_nothing_is_kept_of_members_without_open_commands() -> None:
+    desk = Desk()
+    for number in range(20):
+        desk.wait(UNKNOWN_FOR)
+        desk.receive(ban(f"u{number % 7}", command_id=f"c{number}", duration=60 + number))
+        desk.timeout(desk.request())
+        desk.ask()
+        desk.ok()
+        desk.publish()
+
+    desk.wait(UNKNOWN_FOR + 1.0)
+
+    assert len(desk.engine._lines) == 0

@@ -1,0 +1,308 @@
+# What is told of a finished command: the outcome, the dead letter, and what of it may be left out where it does not fit.
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from tests.unit.domain.factories import call_try, give, open_work
+from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
+from worker.domain.contract.outcomes import Parameters, Result, ResultStatus, Source, Status, Worker
+from worker.domain.progress.outcome_building import (
+    dead_letter_of,
+    known_of,
+    outcome_of,
+    smaller,
+    traceparent_of,
+)
+
+if TYPE_CHECKING:
+    from worker.domain.contract.outcomes import Outcome
+    from worker.domain.progress.open_commands import OpenCommand
+
+WALL = 1_893_456_000.0
+"""2030-01-01T00:00:00Z."""
+APPLIED, FAILED = ResultStatus.APPLIED, ResultStatus.FAILED
+BAD = json.dumps({**EVERYTHING, "duration": -1}).encode()
+UNREADABLE = b"{"
+
+
+def told(work: OpenCommand, now: float = 100.0) -> Outcome:
+    """
+    The command's outcome, finished at WALL.
+    """
+    made = outcome_of(work, RULES, now, WALL)
+    assert made is not None
+    work.outcome = made
+    return made
+
+
+def finished(fields: dict[str, Any] | bytes = BAN, *results: ResultStatus, **details: Any) -> OpenCommand:
+    """
+    A command whose outcome is made.
+    """
+    work = open_work(fields)
+    if results:
+        give(work, *results, **details)
+    told(work)
+    return work
+
+
+# Outcomes
+
+
+def test_an_outcome_says_what_was_commanded_and_where_it_stood() -> None:
+    outcome = told(give(open_work(EVERYTHING), APPLIED, APPLIED))
+
+    assert outcome.outcome_id == "moderation.commands-3-42"
+    assert outcome.source == Source("moderation.commands", 3, 42)
+    assert outcome.worker == Worker("worker-0", "1.0")
+    assert (outcome.command_id, outcome.action, outcome.app) == ("c-1", "group.ban_group_member", "second")
+    assert (outcome.group_id, outcome.room_id) == ("@TGS#aJRGC4MH6", None)
+    assert outcome.issued_at == EVERYTHING["issued_at"]
+    assert outcome.issuer == EVERYTHING["issuer"]
+    assert outcome.metadata == EVERYTHING["metadata"]
+    assert outcome.parameters == Parameters(duration=3600, reason=BAN["reason"])
+    assert outcome.status is Status.SUCCEEDED
+    assert [(result.user_id, result.status) for result in outcome.results] == [
+        ("brennanli3", "applied"),
+        ("brennanli12", "applied"),
+    ]
+    assert (outcome.duplicate_of, outcome.superseded_by, outcome.error) == (None, None, None)
+
+
+@pytest.mark.parametrize("fields", ONE_OF_EACH, ids=lambda each: str(each["action"]))
+def test_the_target_stands_where_the_command_had_it(fields: dict[str, Any]) -> None:
+    outcome = told(give(open_work(fields), *[APPLIED for _ in fields["user_ids"]]))
+
+    assert outcome.group_id == fields.get("group_id")
+    assert outcome.room_id == fields.get("room_id")
+
+
+@pytest.mark.parametrize("fields", [UNBAN, LIVE_UNBAN], ids=lambda each: str(each["action"]))
+def test_an_action_without_parameters_tells_none(fields: dict[str, Any]) -> None:
+    outcome = told(give(open_work(fields), APPLIED, APPLIED))
+
+    assert outcome.parameters == Parameters()
+    assert msgspec.to_builtins(outcome)["parameters"] == {}
+
+
+def test_the_end_of_a_ban_is_told_as_it_was_written() -> None:
+    fields = {name: value for name, value in BAN.items() if name != "duration"}
+    fields["banned_until"] = "2030-06-01T02:00:00.5+02:00"
+
+    outcome = told(give(open_work(fields), APPLIED, APPLIED))
+
+    assert outcome.parameters == Parameters(banned_until="2030-06-01T02:00:00.5+02:00", reason=BAN["reason"])
+
+
+def test_an_update_tells_what_it_sets() -> None:
+    outcome = told(give(open_work(UPDATE), APPLIED))
+
+    assert outcome.parameters is not None
+    assert msgspec.to_builtins(outcome.parameters) == {"member_info": UPDATE["member_info"]}
+
+
+def test_times_reach_from_the_receipt_to_the_first_try_and_from_there_to_the_last_answer() -> None:
+    work = give(open_work(BAN), APPLIED, APPLIED)
+    work.tried(call_try(1), 100.25, 100.5)
+    work.tried(call_try(2), 101.0, 102.0)
+
+    outcome = told(work, now=104.0)
+
+    assert outcome.received_at == "2029-12-31T23:59:56.000Z"
+    assert outcome.finished_at == "2030-01-01T00:00:00.000Z"
+    assert (outcome.queued_ms, outcome.calling_ms) == (250.0, 1750.0)
+    assert outcome.attempts == 2
+    assert outcome.request_ids == ["request-1", "request-2"]
+    assert [each.call_id for each in outcome.calls] == ["call-1", "call-2"]
+
+
+def test_of_a_command_that_was_never_sent_all_time_was_waiting() -> None:
+    outcome = told(give(open_work(BAN), ResultStatus.EXPIRED, ResultStatus.EXPIRED), now=104.0)
+
+    assert (outcome.queued_ms, outcome.calling_ms, outcome.attempts) == (4000.0, None, 0)
+
+
+def test_a_clock_that_was_read_too_early_makes_no_negative_time() -> None:
+    work = give(open_work(BAN), APPLIED, APPLIED)
+    work.tried(call_try(), 99.9, 99.8)
+
+    outcome = told(work)
+
+    assert (outcome.queued_ms, outcome.calling_ms) == (0.0, 0.0)
+
+
+def test_a_duplicate_names_the_command_that_did_it_and_a_superseded_one_its_successor() -> None:
+    duplicate = told(
+        give(open_work(BAN), ResultStatus.DUPLICATE, ResultStatus.DUPLICATE, duplicate_of="t-3-1")
+    )
+    superseded = told(
+        give(open_work(BAN), ResultStatus.SUPERSEDED, ResultStatus.SUPERSEDED, superseded_by="t-3-9")
+    )
+
+    assert (duplicate.duplicate_of, duplicate.superseded_by) == ("t-3-1", None)
+    assert (superseded.duplicate_of, superseded.superseded_by) == (None, "t-3-9")
+
+
+def test_a_partly_repeated_command_is_no_duplicate() -> None:
+    work = open_work(BAN)
+    work.members[0].result = Result("brennanli3", ResultStatus.DUPLICATE, duplicate_of="t-3-1")
+    work.members[1].result = Result("brennanli12", APPLIED)
+
+    outcome = told(work)
+
+    assert (outcome.status, outcome.duplicate_of) == (Status.SUCCEEDED, None)
+
+
+def test_a_failed_command_says_in_a_sentence_what_its_first_failure_was() -> None:
+    outcome = told(give(open_work(BAN), FAILED, FAILED, error_code=10019, error_info="no such account"))
+
+    assert outcome.error is not None
+    assert outcome.error.code == "10019"
+    assert outcome.error.message == (
+        "user 'brennanli3': no such account (10019); 1 more of its users failed, each result says why"
+    )
+
+
+def test_a_failure_without_an_answer_has_a_code_too() -> None:
+    outcome = told(give(open_work(KICK), FAILED))
+
+    assert outcome.error is not None
+    assert outcome.error.code == "no_answer"
+    assert outcome.error.message == "user 'user1': no text (no_answer)"
+
+
+def test_a_failure_after_an_expiry_is_the_one_that_is_told() -> None:
+    work = open_work(BAN)
+    work.members[0].result = Result("brennanli3", ResultStatus.EXPIRED)
+    work.members[1].result = Result("brennanli12", FAILED, error_code=10010, error_info="no such group")
+
+    outcome = told(work)
+
+    assert outcome.status is Status.FAILED
+    assert outcome.error is not None
+    assert outcome.error.message == "user 'brennanli12': no such group (10010)"
+
+
+def test_a_rejected_command_tells_what_could_be_read_of_it_and_why() -> None:
+    outcome = told(open_work(BAD))
+
+    assert outcome.status is Status.REJECTED
+    assert (outcome.command_id, outcome.action, outcome.app) == ("c-1", "group.ban_group_member", "second")
+    assert (outcome.group_id, outcome.room_id) == ("@TGS#aJRGC4MH6", None)
+    assert (outcome.issuer, outcome.issued_at) == (EVERYTHING["issuer"], EVERYTHING["issued_at"])
+    assert outcome.metadata == EVERYTHING["metadata"]
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.field) == ("out_of_range", "duration")
+    assert outcome.results == []
+    assert outcome.attempts == 0
+
+
+def test_a_record_without_a_readable_id_has_no_outcome() -> None:
+    assert outcome_of(open_work(UNREADABLE), RULES, 100.0, WALL) is None
+
+
+# Dead letters, ids, traces
+
+
+def test_a_rejected_record_becomes_a_dead_letter_whether_its_id_is_readable_or_not() -> None:
+    for value, code in ((BAD, "out_of_range"), (UNREADABLE, "not_json")):
+        work = open_work(value)
+        work.outcome = outcome_of(work, RULES, 100.0, WALL)
+
+        letter = dead_letter_of(work, "moderation.commands")
+
+        assert letter is not None
+        assert letter.record is work.record
+        assert (letter.topic, letter.outcome_id) == ("moderation.commands", "moderation.commands-3-42")
+        assert letter.error_code == code
+        assert letter.most_bytes is None
+
+
+def test_a_failed_command_becomes_a_dead_letter_with_its_error() -> None:
+    work = finished(BAN, FAILED, FAILED, error_code=10019, error_info="no such account")
+    work.letter_bytes = 1000
+
+    letter = dead_letter_of(work, "moderation.commands")
+
+    assert letter is not None
+    assert letter.error_code == "10019"
+    assert "no such account" in letter.error_message
+    assert letter.most_bytes == 1000
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        (APPLIED, APPLIED),
+        (APPLIED, FAILED),
+        (ResultStatus.EXPIRED, ResultStatus.EXPIRED),
+        (ResultStatus.DUPLICATE, ResultStatus.DUPLICATE),
+        (ResultStatus.SUPERSEDED, ResultStatus.SUPERSEDED),
+    ],
+    ids="+".join,
+)
+def test_no_other_command_becomes_a_dead_letter(results: tuple[ResultStatus, ResultStatus]) -> None:
+    assert dead_letter_of(finished(BAN, *results), "moderation.commands") is None
+
+
+def test_nothing_is_remembered_of_the_id_of_a_rejected_command() -> None:
+    assert known_of(finished(BAD), WALL) is None
+
+
+def test_nothing_is_remembered_before_there_is_an_outcome() -> None:
+    assert known_of(open_work(BAN), WALL) is None
+
+
+def test_the_trace_goes_on_whether_the_command_was_rejected_or_not() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    good, bad = open_work(BAN), open_work(BAD)
+    good.command = msgspec.structs.replace(good.command, traceparent=trace)
+    assert bad.rejected is not None
+    bad.rejected = msgspec.structs.replace(bad.rejected, traceparent=trace)
+
+    assert (traceparent_of(good), traceparent_of(bad)) == (trace, trace)
+
+
+# Outcomes that do not fit
+
+
+def test_an_outcome_that_does_not_fit_loses_its_calls_first_then_texts_then_what_the_command_brought() -> (
+    None
+):
+    work = give(open_work(EVERYTHING), FAILED, APPLIED, error_code=10019, error_info="no such account")
+    for number in (1, 2, 3):
+        work.tried(call_try(number), 10.0, 10.5)
+    whole = told(work)
+
+    without_calls = smaller(whole)
+    without_texts = smaller(without_calls)
+    without_metadata = smaller(without_texts)
+
+    assert (without_calls.calls, without_calls.calls_omitted) == ([], 3)
+    assert without_calls.results == whole.results
+    assert [result.error_info for result in without_texts.results] == [None, None]
+    assert without_texts.metadata == whole.metadata
+    assert (without_metadata.metadata, without_metadata.request_ids) == (None, [])
+    sizes = [
+        len(msgspec.json.encode(each)) for each in (whole, without_calls, without_texts, without_metadata)
+    ]
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_the_smallest_outcome_still_says_what_became_of_each_user() -> None:
+    work = give(open_work(EVERYTHING), FAILED, APPLIED, error_code=10019, error_info="no such account")
+    outcome = told(work)
+
+    for _ in range(5):
+        outcome = smaller(outcome)
+
+    assert (outcome.outcome_id, outcome.command_id) == ("moderation.commands-3-42", "c-1")
+    assert [(result.user_id, result.status, result.error_code) for result in outcome.results] == [
+        ("brennanli3", "failed", 10019),
+        ("brennanli12", "applied", 10019),
+    ]

@@ -1,0 +1,65 @@
+# A partition at its assignment: what is restored, and when it begins.
+
+from __future__ import annotations
+
+from tests.unit.domain.factories import open_work, partition
+from worker.domain.contract.outcomes import Known
+from worker.domain.effects import OffsetCommit
+from worker.domain.progress.open_commands import SETTLING
+
+
+def test_it_begins_where_the_last_owner_has_committed() -> None:
+    restored = partition(position=17, metadata="Ag==")
+
+    assert restored.offsets.is_done(16)
+    assert not restored.offsets.is_done(17)
+    assert restored.offsets.is_done(18)
+    assert restored.offsets.propose([]) == OffsetCommit(17, "Ag==")
+
+
+def test_it_knows_the_ids_that_the_outcome_topic_tells_the_newest_last() -> None:
+    older, newer = (Known("c-1", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in (1, 2))
+
+    restored = partition(known=[older, newer])
+
+    assert restored.ids.find("c-1", 1_900_000_000.0) is newer
+
+
+def test_it_remembers_as_many_ids_as_the_settings_say() -> None:
+    known = [Known(f"c-{number}", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in range(5001)]
+
+    restored = partition(known=known)
+
+    assert len(restored.ids) == 5000
+    assert restored.ids.find("c-0", 1_900_000_000.0) is None
+
+
+def test_nothing_of_it_is_called_for_three_seconds() -> None:
+    restored = partition()
+
+    assert restored.active_at == 100.0 + SETTLING == 103.0
+    assert not restored.active
+
+
+def test_it_may_be_handed_over_when_nothing_of_it_is_open() -> None:
+    held = partition()
+    quiet = [held.quiet]
+
+    held.works[42] = open_work(of=held)
+    quiet.append(held.quiet)
+
+    assert quiet == [True, False]
+
+
+def test_its_state_can_be_read_from_its_text() -> None:
+    held = partition(position=17)
+    texts = [repr(held)]
+    held.active = True
+    texts.append(repr(held))
+    held.closing = True
+    texts.append(repr(held))
+
+    assert texts == [
+        f"<Partition 3 {state}, <Offsets 17+0, 0 open>, 0 in the backlog>"
+        for state in ("settling", "active", "closing")
+    ]

@@ -1,0 +1,430 @@
+# Logs: no way of telling a secret leads past the redaction, and no way of telling anything ends the worker.
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from TLSSigAPIv2 import TLSSigAPIv2
+
+from worker.cli import main
+from worker.domain.effects import LogEvent
+from worker.errors import Problem, SettingsError
+from worker.redaction import HIDDEN, Redaction
+from worker.runtime.logging_setup import LIBRARIES, configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from worker.runtime.logging_setup import Log
+
+KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
+SIGNATURE = TLSSigAPIv2(1400000001, KEY).gen_sig("administrator", 86_400)
+PASSWORD = 'pass"word\\with ünusual&signs'
+URL = f"https://console.tim.qq.com/v4/s/c?sdkappid=1&identifier=administrator&usersig={SIGNATURE}&random=7&contenttype=json"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass
+class Told:
+    """
+    A log and what it wrote.
+    """
+
+    log: Log
+    stream: io.StringIO
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+@pytest.fixture
+def configure() -> Iterator[Callable[..., Told]]:
+    """
+    Configures logging into a text, and puts everything back at the end.
+    """
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
+
+    def configured(level: str = "debug", style: str = "json", stream: io.StringIO | None = None) -> Told:
+        stream = stream or io.StringIO()
+        return Told(configure_logging(level, style, [KEY, PASSWORD], stream), stream)
+
+    yield configured
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(capture=False)
+
+
+@pytest.fixture(params=["json", "console", "console on a terminal"])
+def told(request: pytest.FixtureRequest, configure: Callable[..., Told]) -> Told:
+    style = request.param.split()[0]
+    return configure("debug", style, Terminal() if "terminal" in request.param else io.StringIO())
+
+
+def assert_clean(text: str) -> None:
+    assert text, "nothing was told at all"
+    lowered = text.lower()
+    for secret in (
+        KEY,
+        SIGNATURE,
+        SIGNATURE[:30],
+        SIGNATURE[-30:],
+        quote(SIGNATURE, safe="")[:30],
+        "nusual",  # of the password, however its other characters are written
+        b64encode(KEY.encode()).decode()[:40],
+    ):
+        assert secret.lower() not in lowered
+
+
+class Awkward:
+    def __repr__(self) -> str:
+        return f"<Awkward {URL} {PASSWORD}>"
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError(KEY)
+
+
+SECRET_VALUES: list[object] = [
+    KEY,
+    KEY.upper(),
+    KEY.encode(),
+    bytearray(KEY.encode()),
+    memoryview(KEY.encode()),
+    b64encode(KEY.encode()).decode(),
+    PASSWORD,
+    quote(PASSWORD),
+    quote_plus(PASSWORD),
+    json.dumps({"sasl_plain_password": PASSWORD}),
+    json.dumps(json.dumps({"usersig": SIGNATURE})),
+    repr(PASSWORD.encode()),
+    SIGNATURE,
+    SIGNATURE.encode(),
+    f"xx{SIGNATURE}xx",
+    quote(SIGNATURE, safe=""),
+    quote(quote(SIGNATURE, safe=""), safe=""),
+    URL,
+    httpx.URL(URL),
+    httpx.Request("POST", URL),
+    f"usersig={SIGNATURE[:40]}",
+    f"https://proxy.example/?to={quote(URL, safe='')}",
+    {
+        "usersig": SIGNATURE,
+        "params": [("usersig", "short-and-odd"), {"deep": {"deeper": {"deepest": {"end": {"x": URL}}}}}],
+    },
+    {KEY: 1},
+    {KEY.encode(): [PASSWORD]},
+    ({URL}, frozenset([SIGNATURE])),
+    ValueError(URL),
+    Awkward(),
+    Broken(),
+]
+
+
+@pytest.mark.parametrize("value", SECRET_VALUES, ids=lambda value: f"{type(value).__name__}")
+def test_no_field_shows_a_secret(told: Told, value: object) -> None:
+    told.log("worker.failed", reason=value)
+    told.log("no.such_event", anything=value)
+    told.log.notice(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
+
+    assert_clean(told.text)
+    assert "short-and-odd" not in told.text
+
+
+@pytest.mark.parametrize("name", [*LIBRARIES, "anything.else"])
+def test_no_library_shows_a_secret_at_debug(told: Told, name: str) -> None:
+    logger = logging.getLogger(name)
+    for value in SECRET_VALUES[:-1]:  # on the last, pytest's own handler would raise
+        logger.debug("sending %s with %r", value, {"x": value})
+        logger.warning(value)
+        logger.info("%(usersig)s %(x)s", {"usersig": SIGNATURE, "x": value})
+
+    assert_clean(told.text)
+    assert name in told.text
+
+
+def test_a_line_of_a_library_whose_arguments_do_not_fit_shows_no_secret_and_ends_nothing(told: Told) -> None:
+    """
+    logging's own answer would print the arguments to standard error. (pytest's handler, beside ours, would raise.)
+    """
+    (bridge,) = (
+        handler for handler in logging.getLogger().handlers if "logging_setup" in type(handler).__module__
+    )
+
+    bridge.handle(logging.LogRecord("kafka", logging.ERROR, "x.py", 1, "%d requests", (URL,), None))
+    bridge.handle(logging.LogRecord("kafka", logging.ERROR, "x.py", 1, "%r requests", (Broken(),), None))
+
+    assert_clean(told.text)
+    assert "do not fit" in told.text
+
+
+def test_no_traceback_shows_a_secret(told: Told) -> None:
+    def innermost() -> None:
+        raise httpx.ConnectError(f"cannot connect to {URL}", request=httpx.Request("POST", URL))
+
+    try:
+        try:
+            innermost()
+        except httpx.ConnectError as error:
+            error.add_note(f"signed with {KEY}")
+            raise ExceptionGroup(f"of {SIGNATURE}", [error, ValueError(PASSWORD)]) from error
+    except ExceptionGroup as group:
+        told.log("worker.failed", reason="x", exc_info=group)
+        logging.getLogger("asyncio").exception("Task exception was never retrieved: %s", URL)
+
+    assert_clean(told.text)
+    assert "innermost" in told.text
+    assert HIDDEN in told.text
+
+
+def test_what_asyncio_says_of_a_failed_task_is_told_and_redacted(told: Told) -> None:
+    async def fails() -> None:
+        raise ValueError(URL)
+
+    async def forgets() -> None:
+        task = asyncio.create_task(fails(), name=f"call {URL}")
+        await asyncio.wait([task])
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "lost", "task": task, "exception": task.exception()}
+        )
+
+    asyncio.run(forgets())
+
+    assert_clean(told.text)
+    assert "lost" in told.text
+
+
+def test_a_crashed_thread_is_told_and_redacted(told: Told) -> None:
+    def crashes() -> None:
+        raise ValueError(URL)
+
+    thread = threading.Thread(target=crashes, name="poll")
+    thread.start()
+    thread.join()
+
+    assert_clean(told.text)
+    assert "thread.crashed" in told.text
+
+
+def test_an_uncaught_exception_is_told_and_redacted(told: Told) -> None:
+    error = ValueError(f"{URL} {KEY}")
+
+    sys.excepthook(ValueError, error, None)
+
+    assert_clean(told.text)
+    assert "worker.failed" in told.text
+
+
+def test_warnings_are_told_and_redacted(told: Told) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn(f"deprecated: {URL}", stacklevel=1)
+
+    assert "deprecated: " in told.text
+    assert_clean(told.text)
+
+
+def test_a_key_that_is_read_later_is_hidden_from_then_on(configure: Callable[..., Told]) -> None:
+    told = configure()
+
+    told.log.hide("the-rotated-key")
+    told.log("worker.failed", reason="signed with the-rotated-key")
+
+    assert told.lines[0]["reason"] == f"signed with {HIDDEN}"
+
+
+@given(st.text(max_size=5), st.text(max_size=5), st.sampled_from([KEY, SIGNATURE, PASSWORD]))
+def test_whatever_stands_around_a_secret_it_is_hidden_and_json_stays_json(
+    before: str, after: str, secret: str
+) -> None:
+    redaction = Redaction([KEY, PASSWORD])
+    line = json.dumps({"event": f"{before}{secret}{after}", f"{before}{secret}": [secret]})
+
+    cleaned = redaction.clean(line)
+
+    json.loads(cleaned)
+    assert secret not in cleaned
+    assert json.dumps(secret)[1:-1] not in cleaned
+
+
+@given(
+    st.text(alphabet=st.characters(exclude_characters="=:%"), max_size=60).filter(
+        lambda text: "eJ" not in text
+    )
+)
+def test_what_holds_no_secret_is_left_as_it_is(text: str) -> None:
+    assert Redaction([KEY]).clean(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secret_key_file: /etc/tencent/main",
+        "the usersig has expired (70001)",
+        "request 3a1b2c4d-5e6f-7081-92a3-b4c5d6e7f809",
+        "moderation.commands-3-1042",
+        "eJ",
+        "NTc0MDk2NzQ4OTk5",
+    ],
+)
+def test_what_only_looks_a_little_like_a_secret_is_left(text: str) -> None:
+    assert Redaction([KEY]).clean(text) == text
+
+
+def test_redacting_twice_changes_nothing_more() -> None:
+    redaction = Redaction([KEY])
+    once = redaction.clean(f"{URL} usersig: '{SIGNATURE}' {KEY}")
+
+    assert redaction.clean(once) == once
+
+
+def test_a_line_is_one_object_with_time_level_and_event_first(configure: Callable[..., Told]) -> None:
+    told = configure("info")
+
+    told.log("server.started", host="127.0.0.1", port=9000)
+
+    (line,) = told.lines
+    assert list(line) == ["time", "level", "event", "host", "port"]
+    assert line["level"] == "info"
+    assert line["time"].endswith("Z")
+
+
+def test_an_event_that_is_not_in_the_catalogue_is_told_as_a_fault(configure: Callable[..., Told]) -> None:
+    told = configure("error")
+
+    told.log("batch.vanished", call_id="c1", event="x")
+
+    (line,) = told.lines
+    assert line["event"] == "log.event_unlisted"
+    assert line["name"] == "batch.vanished"
+    assert line["call_id"] == "c1"
+
+
+def test_the_level_of_an_event_is_the_catalogues_and_what_is_below_the_level_is_left_out(
+    configure: Callable[..., Told],
+) -> None:
+    told = configure("warning")
+
+    told.log("server.started", host="h", port=1)
+    told.log("worker.killed", signal="SIGTERM")
+    logging.getLogger("httpx").info("HTTP Request: POST …")
+    logging.getLogger("kafka").warning("a broker is gone")
+
+    assert [(line["event"], line["level"]) for line in told.lines] == [
+        ("worker.killed", "warning"),
+        ("library.logged", "warning"),
+    ]
+
+
+def test_at_info_libraries_tell_no_line_for_each_request(configure: Callable[..., Told]) -> None:
+    told = configure("info")
+
+    for name in LIBRARIES:
+        logging.getLogger(name).info("a line")
+
+    assert told.text == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**70,
+        float("nan"),
+        "\ud800",
+        {1: {2: {3: {4: {5: {6: {7: {8: 9}}}}}}}},
+        object(),
+        Broken(),
+        b"\xff",
+        "a\nb",
+    ],
+)
+def test_no_value_can_break_a_line(configure: Callable[..., Told], value: object) -> None:
+    told = configure()
+
+    told.log("worker.failed", reason=value)
+
+    assert len(told.lines) == 1
+
+
+def test_a_stream_that_is_closed_does_not_end_the_worker(configure: Callable[..., Told]) -> None:
+    told = configure()
+    told.stream.close()
+
+    told.log("worker.failed", reason="x")
+    logging.getLogger("kafka").error("x")
+
+
+def test_a_stream_that_does_not_speak_utf_8_gets_the_line_escaped(configure: Callable[..., Told]) -> None:
+    raw = io.BytesIO()
+    told = configure("info", "console", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+
+    told.log("worker.failed", reason="ü")
+
+    assert b"\\xfc" in raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            SettingsError([Problem("kafka.max_gap", "lower it", 5), Problem("x", f"not {URL}")]),
+            2,
+            "kafka.max_gap = 5\n      lower it",
+        ),
+        (RuntimeError(URL), 1, "RuntimeError"),
+    ],
+)
+def test_what_the_command_line_says_of_a_failure_is_redacted_too(
+    capsys: pytest.CaptureFixture[str], error: Exception, code: int, said: str
+) -> None:
+    def command() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+
+    told = capsys.readouterr()
+    assert ended.value.code == code
+    assert said in told.err
+    assert_clean(told.err)
+    assert told.out == ""
+
+
+def test_the_signature_of_this_test_is_a_real_one() -> None:
+    """
+    A check of the redaction with something that is no signature would prove nothing.
+    """
+    assert len(SIGNATURE) > 100
+    assert SIGNATURE.startswith("eJ")
+    assert traceback.format_exception(ValueError(URL))[-1].count(SIGNATURE) == 1

@@ -1,0 +1,154 @@
+# Which faults are in force: limits, times, refusals.
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.testing.simulator.calls import BAN, KICK
+from worker.testing.simulator.fault_store import FaultStore, shuts_itself_out
+from worker.testing.simulator.faults import ROWS, FaultKind, Faults, is_chosen, problems_of, read
+
+
+def test_what_nobody_has_set_is_as_at_the_start() -> None:
+    assert FaultStore(Faults(latency=0.5)).at(BAN, "g1", 0.0) == Faults(latency=0.5)
+
+
+def test_the_narrowest_limit_wins_in_whatever_order_they_are_set() -> None:
+    board = FaultStore(Faults())
+
+    board.put({"answer_code": 4, "endpoint": BAN, "target": "g1"}, 0.0)
+    board.put({"answer_code": 3, "target": "g1"}, 0.0)
+    board.put({"answer_code": 2, "endpoint": BAN}, 0.0)
+    board.put({"answer_code": 1}, 0.0)
+
+    found = [
+        board.at(*scope, 0.0).answer_code for scope in ((BAN, "g1"), (KICK, "g1"), (BAN, "g2"), (KICK, "g2"))
+    ]
+    assert found == [4, 3, 2, 1]
+
+
+def test_a_fault_for_some_seconds_gives_way_to_what_was_before() -> None:
+    board = FaultStore(Faults())
+    board.put({"latency": 1.0}, 0.0)
+
+    board.put({"latency": 2.0, "for_seconds": 10}, 5.0)
+
+    assert [board.at(BAN, "g1", now).latency for now in (5.0, 14.9, 15.0, 99.0)] == [2.0, 2.0, 1.0, 1.0]
+
+
+def test_a_lasting_value_ends_a_passing_one() -> None:
+    board = FaultStore(Faults())
+    board.put({"outage": "hang", "for_seconds": 60}, 0.0)
+
+    board.put({"outage": "none"}, 1.0)
+
+    assert board.at(None, None, 2.0).outage == "none"
+    assert board.next_change(2.0) is None
+
+
+def test_null_takes_back_what_the_same_limit_had_set() -> None:
+    board = FaultStore(Faults())
+    board.put({"outage": "502", "latency": 1.0}, 0.0)
+    board.put({"outage": "hang", "target": "g1"}, 0.0)
+
+    board.put({"outage": None, "target": "g1"}, 0.0)
+    board.put({"latency": None}, 0.0)
+
+    assert board.at(BAN, "g1", 0.0) == Faults(outage="502")
+    assert [rule["fault"] for rule in board.rules(0.0)] == ["outage"]
+
+
+def test_a_fault_that_has_run_out_is_shown_no_more() -> None:
+    board = FaultStore(Faults())
+    board.put({"outage": "502", "target": "g1", "for_seconds": 10}, 0.0)
+
+    shown = [(rule["target"], rule["seconds_left"]) for rule in board.rules(4.0)]
+
+    assert shown == [("g1", 6.0)]
+    assert board.rules(10.0) == []
+
+
+def test_clearing_goes_back_to_the_start() -> None:
+    board = FaultStore(Faults(latency=0.5))
+    board.put({"latency": 9.0, "endpoint": BAN}, 0.0)
+
+    board.clear()
+
+    assert board.at(BAN, "g1", 0.0) == Faults(latency=0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"outge": "502"}, "outge"),
+        ({"outage": "503"}, "outage"),
+        ({"transient": 1.1}, "transient"),
+        ({"transient": float("nan")}, "transient"),
+        ({"transient": True}, "transient"),
+        ({"limit": 1.5}, "limit"),
+        ({"limit": -1}, "limit"),
+        ({"latency": "1"}, "latency"),
+        ({"latency": 1e9}, "latency"),
+        ({"switch_off": 1}, "switch_off"),
+        ({"bad_user_list": "u1"}, "bad_user_list"),
+        ({"bad_user_list": [1]}, "bad_user_list"),
+        ({"transient_codes": [True]}, "transient_codes"),
+        ({"latency": 1, "endpoint": "ban_group_member"}, "endpoint"),
+        ({"latency": 1, "endpoint": []}, "endpoint"),
+        ({"latency": 1, "target": 7}, "target"),
+        ({"latency": 1, "for_seconds": 0}, "for_seconds"),
+        ({"latency": 1, "for_seconds": "x"}, "for_seconds"),
+        ({"target": "g1"}, "faults"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name_with_a_remedy(given: dict[str, object], field: str) -> None:
+    (problem,) = FaultStore(Faults()).put(given, 0.0)
+
+    assert problem.field == field
+    assert problem.remedy
+
+
+def test_all_is_set_or_nothing() -> None:
+    board = FaultStore(Faults())
+
+    problems = board.put({"latency": 1.0, "outage": "no", "limit": -1}, 0.0)
+
+    assert [problem.field for problem in problems] == ["outage", "limit"]
+    assert board.at(BAN, "g1", 0.0) == Faults()
+
+
+def test_an_endless_refusal_of_connections_would_shut_the_control_out() -> None:
+    assert shuts_itself_out({"outage": "refuse"})
+    assert not shuts_itself_out({"outage": "refuse", "for_seconds": 1})
+    assert not shuts_itself_out({"outage": "refuse", "endpoint": BAN})
+    assert not shuts_itself_out({"outage": "502"})
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=str)
+def test_every_row_takes_its_own_default_and_says_what_it_means(row: object) -> None:
+    assert row in ROWS.values()
+    name = next(name for name, other in ROWS.items() if other is row)
+
+    assert read(name, ROWS[name].default) == (ROWS[name].default, None)
+    assert ROWS[name].meaning.endswith(".")
+    assert bool(ROWS[name].choices) == (ROWS[name].kind is FaultKind.CHOICE)
+
+
+def test_values_that_a_program_has_set_are_checked_as_well() -> None:
+    assert [problem.field for problem in problems_of(Faults(transient=2.0, outage="x"))] == [
+        "transient",
+        "outage",
+    ]
+    assert problems_of(Faults()) == []
+
+
+def test_a_share_of_users_is_chosen_by_the_seed_alone() -> None:
+    users = [f"user-{number}" for number in range(10_000)]
+
+    chosen = {user for user in users if is_chosen(user, 0.02, 7, "bad_users")}
+
+    assert 150 < len(chosen) < 250
+    assert chosen == {user for user in users if is_chosen(user, 0.02, 7, "bad_users")}
+    assert chosen != {user for user in users if is_chosen(user, 0.02, 8, "bad_users")}
+    assert chosen != {user for user in users if is_chosen(user, 0.02, 7, "missing_users")}
+    assert chosen < {user for user in users if is_chosen(user, 0.1, 7, "bad_users")}
