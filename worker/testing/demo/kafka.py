@@ -190,7 +190,7 @@ class EmbeddedKafka:
             raise ProcessFailedError(
                 f"Kafka's folder could not be formatted:\n{formatted.stdout}{formatted.stderr}"
             )
-        return Process("Kafka", [*command, "kafka.KafkaSettings", str(properties)], self.log)
+        return Process("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
 
     def _wait_until_ready(self, process: Process, deadline: float) -> None:
         process.wait_until(lambda: answers(self.bootstrap_servers), deadline, "ready")
