@@ -19,7 +19,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "config/worker.example.yaml": reference.example,
     "config/settings.md": reference.page,
     "config/metrics.md": metric_table.page,
-    "config/log_events.md": log_events.page,
+    "config/events.md": log_events.page,
     **{f"config/{name}": partial(str, text) for name, text in schemas.documents().items()},
 }
 

@@ -1,5 +1,5 @@
-# The README's examples, carried out: its commands get the outcomes that it shows, on a real Kafka and the local Tencent API;
-# its simulators start, and its questions are answered.
+# The examples of the README and its pages, carried out: the contract's commands get the outcomes that it shows, on a real
+# Kafka and the local Tencent API; the simulators start, and the questions are answered.
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from tests.docs.markdown import blocks, command_lines
-from tests.docs.test_readme import COMMANDS, OUTCOMES
+from tests.docs.markdown import blocks, command_lines, text
+from tests.docs.test_readme import COMMANDS, CONTRACT, LOCAL_API, OUTCOMES, RUNNING
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 from worker.testing.demo.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tests.conftest import Cluster
 
-README: Final = "README.md"
 PATIENCE: Final = 60.0
 MISSPELT: Final = {
     "command_id": "ban-0002",
@@ -50,7 +49,7 @@ VARY: Final = ("_at", "_ms", "call_id", "request_id", "request_ids", "name")
 @dataclass(frozen=True, slots=True)
 class Run:
     """
-    The README's commands after they were carried out, one after the other.
+    The contract's commands after they were carried out, one after the other.
     """
 
     stage: DemoEnvironment
@@ -59,7 +58,7 @@ class Run:
 
     def said(self, text: str) -> str:
         """
-        A text of this run with the topics called as in the README.
+        A text of this run with the topics called as in the contract.
         """
         return text.replace(self.stage.topics.commands, "moderation.commands")
 
@@ -158,7 +157,7 @@ def test_the_first_outcome_is_shown_whole(run: Run) -> None:
 
 @pytest.mark.kafka
 def test_the_headers_of_a_dead_letter_are_those_of_the_table(run: Run) -> None:
-    _, _, part = (Path(__file__).parents[2] / README).read_text().partition("\n## Dead letters\n")
+    _, _, part = text(CONTRACT).partition("\n## Dead letters\n")
     wanted = {
         "x-error-code": "unknown_field",
         "x-error-message": "there is no field 'raeson': did you mean 'reason'?",
@@ -189,7 +188,7 @@ def test_what_happened_to_a_user_is_answered_as_shown(run: Run) -> None:
 
     assert answer.returncode == 0, answer.stderr
     first, second = run.said(answer.stdout).strip().split("\n\n")
-    assert alike(first) == alike(blocks(README, "")[2]).strip()
+    assert alike(first) == alike(blocks(RUNNING, "")[0]).strip()
     assert "room.kick_user_out" in second
     assert "user-404: failed" in second
     assert "user-3" not in second
@@ -214,7 +213,7 @@ def test_a_command_that_waits_is_told_as_shown(run: Run) -> None:
     answer = run.asked("--command-id", "late-2")
 
     assert answer.returncode == 0, answer.stderr
-    assert alike(run.said(answer.stdout)).strip() == alike(blocks(README, "")[3]).strip()
+    assert alike(run.said(answer.stdout)).strip() == alike(blocks(RUNNING, "")[1]).strip()
 
 
 @pytest.mark.kafka
@@ -229,8 +228,8 @@ def with_a_free_port(words: list[str]) -> list[str]:
     return [*words[: words.index("--port") + 1], "0", *words[words.index("--port") + 2 :]]
 
 
-SIMULATORS: Final = [words for words in command_lines(README) if words[1:2] == ["simulate"]]
-QUESTIONS: Final = [words for words in command_lines(README) if words[0] == "curl"]
+SIMULATORS: Final = [words for words in command_lines(LOCAL_API) if words[1:2] == ["simulate"]]
+QUESTIONS: Final = [words for words in command_lines(LOCAL_API) if words[0] == "curl"]
 
 
 def curl(words: list[str], address: str) -> Any:

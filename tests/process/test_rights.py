@@ -1,4 +1,4 @@
-# On a cluster that asks for a password and allows nothing by itself, the rights that the README lists are enough.
+# On a cluster that asks for a password and allows nothing by itself, the rights that config/running.md lists are enough.
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
 
 def rights(stage: DemoEnvironment, group: str) -> list[ACL]:
     """
-    The README's table, for one stage.
+    The page's table, for one stage.
     """
     topics = stage.topics
     resources = {
@@ -69,7 +69,7 @@ def rights(stage: DemoEnvironment, group: str) -> list[ACL]:
         "transactional ids": (ResourceType.TRANSACTIONAL_ID, group, ACLResourcePatternType.PREFIXED),
     }
     made = []
-    for on, may in rows("README.md", "### What its Kafka user may do"):
+    for on, may in rows("config/running.md", "## What its Kafka user may do"):
         (kind, name, pattern) = next(value for start, value in resources.items() if on.startswith(start))
         for operation in may.split(", "):
             word = re.sub(r"(?<!^)([A-Z])", r"_\1", operation).upper()
