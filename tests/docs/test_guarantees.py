@@ -16,7 +16,9 @@ PAGE: Final = "GUARANTEES.md"
 PROMISES: Final = [f"P{number}" for number in range(1, 13)]
 MATRIX: Final = {re.findall(r"\[(.+)\]", cells[0])[0]: cells[1:] for cells in rows(PAGE, "## The matrix")}
 SECTIONS: Final = {
-    part.partition("\n")[0]: part.partition("\n")[2] for part in prose(PAGE).split("\n## ")[2:]
+    title: body
+    for title, _, body in (part.partition("\n") for part in prose(PAGE).split("\n## ")[2:])
+    if title != "What is not promised"
 }
 NAMED: Final = [
     (failure, path, name)
