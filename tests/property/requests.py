@@ -14,7 +14,7 @@ import msgspec
 
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.codes import ALREADY, Verdict
-from worker.domain.contract.outcomes import HOLDS, ResultStatus, Status
+from worker.domain.contract.outcomes import HOLDS, SETTLED, ResultStatus
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -345,10 +345,11 @@ class Requests:
                 earlier = self._named(result.duplicate_of, record.partition)
                 assert earlier.offset < record.offset
                 told = self._topic.partitions[record.partition].told[earlier.offset]
-                holds = [each.user_id for each in told.results if each.status in HOLDS]
-                assert user in holds or told.status is Status.SUCCEEDED, (
-                    f"{record.outcome_id} repeats what {earlier.outcome_id} did not do"
-                )
+                is_same_id = told.command_id == fields["command_id"]
+                done = [
+                    each.user_id for each in told.results if each.status in (SETTLED if is_same_id else HOLDS)
+                ]
+                assert user in done, f"{record.outcome_id} repeats what {earlier.outcome_id} did not do"
 
     def _named(self, outcome_id: str | None, partition: int) -> Record:
         records = self._topic.partitions[partition].records

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Result
 
 HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE})
+SETTLED: Final = HOLDS | {ResultStatus.SUPERSEDED}
 UNSENT: Final = frozenset({ResultStatus.SUPERSEDED, ResultStatus.DUPLICATE})
 UNSURE: Final = frozenset({ResultStatus.FAILED, ResultStatus.EXPIRED})
 SETTLING: Final = 3.0
@@ -138,7 +139,7 @@ class Verdicts:
                         "P3",
                         f"{each.outcome_id} did {result.user_id} again: {result.status} {outcome.command_id}",
                     )
-                if result.status in HOLDS or outcome.status is Status.SUCCEEDED:
+                if result.status in SETTLED:
                     known.add(result.user_id)
             if outcome.status is Status.DUPLICATE and outcome.attempts:
                 self.complain("P3", f"{each.outcome_id} is a duplicate, and was called")
@@ -265,8 +266,7 @@ class Verdicts:
         """
         Whether a repeat of its id asks for nothing for this user.
         """
-        has_succeeded = self.outcomes[each.outcome_id].status is Status.SUCCEEDED
-        return has_succeeded or self.result(each, user).status in HOLDS
+        return self.result(each, user).status in SETTLED
 
     # P5
 

@@ -23,6 +23,7 @@ class Rules:
         window: How long a permit stays taken: one second, plus the margin when it counts from sending.
         window_from_send: Whether that second counts from the sending (distant regions) and not from the answer.
         reasons_matter: Whether commands with different reasons must not share a call.
+        all_effects: Whether a repeat of an effect counts as done also where others than this worker change the state.
         max_open_bytes: What all open commands together may take in memory. About 60,000 single-member commands take 128 MiB.
         give_up_after: How long a member may be tried before it fails, outages not counted; None: only ``max_attempts`` ends it.
 
@@ -43,6 +44,7 @@ class Rules:
     dedupe_window: float = 3600.0
     restore_records: int = 5000
     effect_window: float = 60.0
+    all_effects: bool = False
     supersede: bool = True
     max_attempts: int = 8
     give_up_after: float | None = 600.0

@@ -95,6 +95,7 @@ def rules_of(settings: Settings, topic: str, partitions: int, worker: Worker) ->
         dedupe_window=dedupe.window_seconds,
         restore_records=dedupe.restore_records,
         effect_window=dedupe.effect_window_seconds,
+        all_effects=dedupe.effects == "all",
         supersede=dedupe.supersede,
         max_attempts=retry.max_attempts,
         give_up_after=retry.give_up_after_seconds,

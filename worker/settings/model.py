@@ -76,6 +76,12 @@ class Dedupe(Section):
         description="Seconds for which the same effect on the same member is not called again: several detectors report one user "
         "within seconds. At most a tenth of a ban's duration. 0 switches it off.",
     )
+    effects: types.Effects = Field(
+        default="ours",
+        description="Which effects these are. ours: only where nobody but this worker changes the state, so not live.unban_member "
+        "(its ban never comes through here) and no update with a name_card (users set their own). all: these, too. Commands with "
+        "the same effect that wait at the same time always share one call.",
+    )
     supersede: bool = Field(
         default=True,
         description="Whether a command that undoes a waiting one makes that one needless, so that neither is sent twice over.",

@@ -173,6 +173,7 @@ PerEndpoint = Annotated[
 ]
 WindowFrom = Literal["answer", "send"]
 Reasons = Literal["exact", "any"]
+Effects = Literal["ours", "all"]
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["json", "console"]
 

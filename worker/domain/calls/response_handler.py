@@ -201,9 +201,15 @@ class ResponseHandler:
         self._searching.passed(flight, now)
 
     def _keep(self, member: MemberTask, now: float) -> float:
-        """For how long a repeat of this effect needs no call: never for an event, at most a tenth of a ban's duration."""
+        """
+        For how long a repeat of this effect needs no call: never for an event or for what others change as well, at most a tenth
+        of a ban's duration.
+        """
         command = member.work.command
-        if command.action.kind is ActionKind.EVENT or command.duration == 0:
+        action = command.action
+        if action.kind is ActionKind.EVENT or command.duration == 0:
+            return 0.0
+        if action.is_changed_elsewhere(command.member_info) and not self._rules.all_effects:
             return 0.0
         keep = self._rules.effect_window
         if command.duration is not None:

@@ -22,6 +22,10 @@ NAME_CARD_BYTES: Final = 32
 CUSTOM_INFO_BYTES: Final = 60
 
 
+EVERYTHING: Final = "*"
+"""Of ``Action.changed_elsewhere``: the whole state."""
+
+
 class TargetField(StrEnum):
     """The field of a command that names the group or room."""
 
@@ -64,6 +68,8 @@ class Action:
         undone_by: The actions that undo this one and that it undoes.
         takes: The parameters that a command of this action may have.
         needs: Those of them that it must have; of a nested tuple, exactly one.
+        changed_elsewhere: What of its state others change as well: ``EVERYTHING``, or fields of ``member_info``. There an effect
+            that was applied a moment ago may hold no longer, so a repeat of it is sent.
         reason_key: Where ``reason`` stands in Tencent's body.
         returns_request_id: Whether Tencent answers with a RequestId (the group service does not).
         source: The title of Tencent's page.
@@ -81,8 +87,13 @@ class Action:
     needs: tuple[str | tuple[str, ...], ...]
     source: str
     undone_by: tuple[str, ...] = ()
+    changed_elsewhere: tuple[str, ...] = ()
     reason_key: str = "Reason"
     returns_request_id: bool = True
+
+    def is_changed_elsewhere(self, info: MemberInfo | None) -> bool:
+        """Whether anybody but this worker changes the state that a command sets; ``info`` is the command's ``member_info``."""
+        return any(name == EVERYTHING or getattr(info, name) is not None for name in self.changed_elsewhere)
 
     def body(
         self,
@@ -157,6 +168,7 @@ ACTIONS: Final[dict[str, Action]] = {
             members_key="MemberList_Account",
             members_per_call=20,
             kind=ActionKind.STATE,
+            changed_elsewhere=(EVERYTHING,),  # the ban that it lifts never comes through here
             takes=(),
             needs=(),
             source="Lifting a Member's Ban",
@@ -181,6 +193,7 @@ ACTIONS: Final[dict[str, Action]] = {
             members_key="MemberInfo",
             members_per_call=1,
             kind=ActionKind.STATE,
+            changed_elsewhere=("name_card",),  # users set their own
             takes=("member_info",),
             needs=("member_info",),
             source="Update the Room Member Information",

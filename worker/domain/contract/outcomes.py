@@ -45,7 +45,12 @@ class ResultStatus(StrEnum):
 
 
 HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE})
-"""The results after which the commanded effect is in place, so that the same command does not execute it again."""
+"""The results after which the commanded effect is in place."""
+SETTLED: Final = HOLDS | {ResultStatus.SUPERSEDED}
+"""
+The results after which a command_id asks for nothing more. What a later command has made needless is among them: a copy that
+comes late (a producer's retry) would undo the later command.
+"""
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
@@ -211,8 +216,7 @@ class Known(Struct, frozen=True):
     Attributes:
         fingerprint: Of what the id stands for; another one is a misuse of the id.
         outcome_id: Of the command that was carried out, or whose outcome names those that were.
-        done: The users for whom nothing is left to do; None means all of them. Of a command that has succeeded, those are
-            done as well whom a later command made needless: carried out now, it would undo the later one.
+        done: The users for whom nothing is left to do (``SETTLED``); None means all of them.
         at: When it finished, in seconds since 1970.
 
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from worker.domain.contract.outcomes import HOLDS, Known, Outcome, Parameters, Status
+from worker.domain.contract.outcomes import SETTLED, Known, Outcome, Parameters, Status
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -86,15 +86,14 @@ def known(outcome: Outcome, stands_for: int, at: float) -> Known:
     when it finished, in seconds since 1970.
     """
     results = outcome.results
-    holds = [result.user_id for result in results if result.status in HOLDS]
-    all_done = outcome.status is Status.SUCCEEDED or len(holds) == len(results)
+    done = [result.user_id for result in results if result.status in SETTLED]
     by_others = {result.duplicate_of for result in results}
     of_one = by_others.pop() if len(by_others) == 1 else None
     return Known(
         command_id=outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
-        done=None if all_done else frozenset(holds),
+        done=None if len(done) == len(results) else frozenset(done),
         at=at,
     )
 

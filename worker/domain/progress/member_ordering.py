@@ -14,7 +14,7 @@ from worker.domain.contract.outcomes import Result, ResultStatus
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
 from worker.domain.progress.open_commands import MemberQueue, MemberTask, TaskState, expired
-from worker.domain.progress.repeats import done_for, may_ride, overwrites, undecided
+from worker.domain.progress.repeats import done_for, may_ride, overwrites
 
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_FOR: Final = 3.0
 """A request of unknown end may still take effect for so many seconds: Tencent's own budget for a request."""
-NOW: Final = 0.0
-"""Of a delay: it is over."""
 
 
 class MemberOrdering:
@@ -250,10 +248,6 @@ class MemberOrdering:
             if member.state is not TaskState.BEHIND:
                 return
             work = member.work
-            first = undecided(work.repeats, member.user)
-            if first is not None:
-                first.awaited_by = [*(first.awaited_by or ()), line]
-                return
             known = self._known_result(member, now)
             if known is None and self.is_over(member, now):
                 known = expired(member)
@@ -289,13 +283,7 @@ class MemberOrdering:
             work = settled.work
             work.left -= 1
             if not work.left:
-                self._completed(work)
-
-    def _completed(self, work: OpenCommand) -> None:
-        self.complete.append(work)
-        for line in work.awaited_by or ():
-            heapq.heappush(self._delays, (NOW, next(self._order), line))
-        work.awaited_by = None
+                self.complete.append(work)
 
     def _leave(self, member: MemberTask) -> None:
         members = member.line.members

@@ -10,7 +10,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, Result, ResultStatus, Status, status_of
+from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, Result, ResultStatus
 from worker.domain.progress.dedupe import CommandIds
 from worker.domain.progress.offsets import Offsets
 
@@ -150,7 +150,6 @@ class OpenCommand:
         waits: How many earlier commands, sharing a member with it, must be emitted before it.
         before: Those earlier commands.
         followers: The later commands for which it is such an earlier one.
-        awaited_by: The lines in which a repeat of its id waits until it is known whether this one has succeeded.
         lane: The (app, endpoint) it goes to.
         started: A try carried one of its members, or a started command waits for it.
         emitted: Its outcome is made and handed on to be published.
@@ -160,7 +159,7 @@ class OpenCommand:
     """
 
     __slots__ = (
-        "attempts", "awaited_by", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
+        "attempts", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
         "followers", "lane", "last_answer_at", "left", "letter_bytes", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
         "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
     )  # fmt: skip
@@ -183,7 +182,6 @@ class OpenCommand:
         self.waits = 0
         self.before: list[OpenCommand] | None = None
         self.followers: list[OpenCommand] | None = None
-        self.awaited_by: list[MemberQueue] | None = None
         self.started = False
         self.emitted = False
         self.dropped = False
@@ -197,12 +195,6 @@ class OpenCommand:
         self.letter_bytes: int | None = None
         self.command: Command
         self.lane: Way
-
-    @property
-    def has_succeeded(self) -> bool:
-        """Whether it has all its results, and succeeded."""
-        results = [member.result for member in self.members if member.result is not None]
-        return not self.left and status_of(results) is Status.SUCCEEDED
 
     def wait_for(self, earlier: OpenCommand) -> None:
         """

@@ -7,36 +7,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.outcomes import HOLDS, Known, ResultStatus
-from worker.domain.progress.open_commands import OpenCommand
+from worker.domain.contract.outcomes import SETTLED, Known
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
-    from worker.domain.progress.open_commands import MemberTask
+    from worker.domain.progress.open_commands import MemberTask, OpenCommand
 
 
 def done_for(repeats: OpenCommand | Known, user: str) -> str | None:
     """
-    The outcome_id of the command that has put the effect for this user in place under the same command id, or whose success
-    leaves nothing to do for it; None: there is none.
+    The outcome_id of the command that has left nothing to do for this user under the same command id; None: there is none.
     """
     if isinstance(repeats, Known):
         return repeats.outcome_id if repeats.done is None or user in repeats.done else None
     result = next(member.result for member in repeats.members if member.user == user)
-    if result is not None and (result.status in HOLDS or repeats.has_succeeded):
+    if result is not None and result.status in SETTLED:
         return result.duplicate_of or repeats.outcome_id
     return None
-
-
-def undecided(repeats: OpenCommand | Known | None, user: str) -> OpenCommand | None:
-    """
-    The open command with the same id on whose other members it depends whether anything is left to do for this user: a
-    later command has made it needless there, which counts as done if the rest succeeds.
-    """
-    if not isinstance(repeats, OpenCommand) or not repeats.left:
-        return None
-    result = next(member.result for member in repeats.members if member.user == user)
-    return repeats if result is not None and result.status is ResultStatus.SUPERSEDED else None
 
 
 def may_ride(member: MemberTask, last: MemberTask) -> bool:

@@ -17,6 +17,7 @@ from worker.testing.demo.contract import (
     NO_ACCOUNT,
     NOT_IN_ROOM,
     QUOTA,
+    SETTLED,
     TARGET_FIELDS,
     UNCALLED,
     UPDATE,
@@ -237,7 +238,7 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> 
                 if result.user_id in done and result.status != "duplicate":
                     what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
                     yield Finding(Violation.EXECUTED_AGAIN, what)
-                if result.status in IN_PLACE or (published and published.body.status == "succeeded"):
+                if result.status in SETTLED:
                     done.setdefault(result.user_id, name)
 
 
@@ -276,14 +277,9 @@ def _wishes(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[L
                     name=_name(evidence, sent),
                 )
             )
-            if result is not None and published is not None and _is_settled(result, published.body):
+            if result is not None and result.status in SETTLED:
                 held.add(record)
     return lines
-
-
-def _is_settled(result: SeenResult, body: SeenOutcome) -> bool:
-    # A repeat of the id asks for nothing then: carried out, it would undo what a later command has made needless.
-    return result.status in {*IN_PLACE, "duplicate"} or body.status == "succeeded"
 
 
 def _tries(body: SeenOutcome) -> frozenset[tuple[str, str]] | None:

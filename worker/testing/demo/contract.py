@@ -46,6 +46,8 @@ NOT_IN_ROOM: Final = 100005
 
 IN_PLACE: Final = frozenset({"applied", "already_applied"})
 """Results after which the command's own effect holds."""
+SETTLED: Final = IN_PLACE | {"duplicate", "superseded"}
+"""Results after which a command_id asks for nothing more: carried out late, a copy would undo what came after it."""
 UNCALLED: Final = frozenset({"expired", "duplicate", "superseded"})
 """Results for which no call was made."""
 UNDONE: Final = frozenset({"failed", "expired"})

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.unit.domain.engine_harness import SETTLING, WALL, Desk, ban, kick, unban
+from tests.unit.domain.engine_harness import SETTLING, WALL, Desk, ban, kick, unban, update
 from worker.domain.contract.times import rfc3339
-from worker.domain.progress.dedupe import known_of, remembered
+from worker.domain.progress.dedupe import known_of
 from worker.domain.progress.open_commands import OpenCommand
 
 if TYPE_CHECKING:
@@ -139,66 +139,118 @@ def test_a_command_id_that_has_expired_is_carried_out_again() -> None:
     assert [each.status.value for each in desk.publish()] == ["succeeded"]
 
 
-def test_a_command_id_that_was_superseded_is_carried_out_again() -> None:
-    desk = Desk()
-    desk.receive_together(ban("u", command_id="c"), unban("u", command_id="d"))
-    desk.ok()
-    assert desk.status("c") == "superseded"
-    desk.receive(ban("u", command_id="c"))
-
-    assert [each.action for each in desk.out] == ["ban"]
+LATE = pytest.mark.parametrize("known", ["open", "published", "restored"])
+"""When the copy comes: while the first one has no outcome yet, after that, or when another owner has read it back."""
 
 
-@pytest.mark.parametrize("known", ["open", "published", "restored"])
-def test_a_command_id_that_has_succeeded_is_not_carried_out_again_for_a_user_whom_a_later_one_made_needless(
-    known: str,
-) -> None:
+def later(desk: Desk, known: str) -> Desk:
     """
-    Carried out now, the ban would undo the unban that came after it.
+    The desk at which the copy comes.
+    """
+    if known == "open":
+        return desk
+    desk.publish()
+    if known == "published":
+        return desk
+    told = [_read(each) for each in desk.told.outcomes]
+    heir = Desk(settled=False)
+    heir.revoked(0)
+    heir.assign(0, position=len(told), known=[each for each in told if each is not None])
+    heir.wait(SETTLING)
+    return heir
+
+
+@LATE
+def test_a_late_copy_of_a_superseded_command_does_not_undo_what_came_after_it(known: str) -> None:
+    """
+    ban, unban, ban: carried out late, the copy of the unban would lift the ban.
     """
     desk = Desk()
-    desk.receive_together(ban("u", "v", command_id="c"), unban("v", command_id="d"))
+    desk.receive_together(ban("u", duration=60), unban("u", command_id="x"), ban("u"))
     desk.ok()
-    if known != "open":
-        assert desk.results("c") == {"u": "applied", "v": "superseded"}
-        assert desk.status("c") == "succeeded"
-    if known == "restored":
-        told = [remembered(each) for each in desk.told.outcomes]
-        desk = Desk(settled=False)
-        desk.revoked(0)
-        desk.assign(0, position=2, known=[each for each in told if each is not None])
-        desk.wait(SETTLING)
+    desk = later(desk, known)
     sent = len(desk.sent)
-    desk.receive(ban("u", "v", command_id="c"))
+    desk.receive(unban("u", command_id="x"))
     again = desk.publish()[-1]
 
     assert len(desk.sent) == sent
-    assert again.status.value == "duplicate"
-    assert {each.duplicate_of for each in again.results} == {"commands-0-0"}
+    assert (again.status.value, again.duplicate_of) == ("duplicate", "commands-0-1")
 
 
-@pytest.mark.parametrize(("code", "repeated"), [(0, []), (10010, ["u00", "v"])])
-def test_a_repeat_waits_until_it_is_known_whether_the_first_one_succeeds_without_the_user_whom_a_later_one_made_needless(
-    code: int, repeated: list[str]
+@LATE
+def test_a_copy_of_a_copy_of_a_superseded_command_names_the_first_one(known: str) -> None:
+    desk = Desk()
+    desk.receive_together(ban("u", command_id="x"), unban("u"))
+    desk.ok()
+    for _ in range(3):
+        desk = later(desk, known)
+        desk.receive(ban("u", command_id="x"))
+    outcomes = desk.publish() or desk.told.outcomes
+    again = [each for each in outcomes if each.command_id == "x" and each.status.value == "duplicate"]
+
+    assert again
+    assert {each.duplicate_of for each in again} == {"commands-0-0"}
+    assert desk.out == []
+
+
+def test_a_copy_that_comes_while_the_superseded_one_waits_for_its_other_users_calls_nobody() -> None:
+    desk = Desk()
+    desk.receive_together(ban("u", "v", command_id="x"), unban("v"), ban("u", "v", command_id="x"))
+    desk.ok()
+
+    assert [(each.action, each.users) for each in desk.sent] == [("ban", ["u"]), ("unban", ["v"])]
+    assert desk.publish()[-1].status.value == "duplicate"
+
+
+@LATE
+@pytest.mark.parametrize("code", [10010, 70107])
+def test_of_a_partly_superseded_command_a_copy_carries_out_only_whom_it_failed_for(
+    known: str, code: int
 ) -> None:
-    desk = Desk(default_calls_per_second=1)
-    twenty = [f"u{number:02}" for number in range(20)]
-    desk.receive(
-        ban(*twenty, "v", command_id="c"), unban("v", command_id="d"), ban(*twenty, "v", command_id="c")
-    )
-    assert desk.request("ban").users == twenty
-    desk.ok(desk.request("unban"))
-    desk.wait(1.25)
-
-    first = len(desk.sent)
-    assert first == 2, "nothing was repeated so far"
+    desk = Desk()
+    desk.receive_together(ban("u", "v", command_id="x"), unban("v"))
     desk.code(desk.request("ban"), code)
-    for _ in range(4):
-        desk.ok()
-        desk.wait(1.25)
+    desk.ok()
+    desk = later(desk, known)
+    desk.receive(ban("u", "v", command_id="x"))
 
-    again = {user for each in desk.sent[first:] if each.action == "ban" for user in each.users}
-    assert again & {"u00", "v"} == set(repeated)
+    assert desk.request("ban").users == ["u"]
+    desk.ok()
+    (again,) = desk.publish()[-1:]
+    assert [(each.status.value, each.duplicate_of) for each in again.results] == [
+        ("applied", None),
+        ("duplicate", "commands-0-0"),
+    ]
+
+
+@LATE
+def test_of_a_command_that_expired_for_one_user_a_copy_leaves_out_whom_a_later_one_made_needless(
+    known: str,
+) -> None:
+    desk = Desk()
+    desk.receive(kick("u"))  # so that u's update waits, and is too late in the end
+    desk.receive_together(update("u", "v", command_id="x") | {"not_after": rfc3339(WALL + 5.0)}, update("v"))
+    desk.wait(9.0)
+    desk.ok()
+    assert desk.results("x") == {"u": "expired", "v": "superseded"}
+    desk = later(desk, known)
+    desk.receive(update("u", "v", command_id="x"))
+
+    assert desk.request().users == ["u"]
+
+
+@LATE
+def test_a_late_copy_that_has_expired_is_a_duplicate_and_so_is_the_next_one(known: str) -> None:
+    desk = Desk()
+    desk.receive_together(ban("u", command_id="x"), unban("u"))
+    desk.ok()
+    desk = later(desk, known)
+    desk.receive(ban("u", command_id="x", not_after=rfc3339(WALL)))
+    desk = later(desk, known)
+    desk.receive(ban("u", command_id="x"))
+
+    assert desk.publish()[-1].status.value == "duplicate"
+    assert desk.out == []
 
 
 def test_a_command_id_that_was_rejected_is_carried_out_once_it_is_right() -> None:

@@ -145,7 +145,22 @@ def test_after_a_partial_success_those_are_done_for_whom_it_holds() -> None:
     assert found.done == frozenset({"brennanli12"})
 
 
-@pytest.mark.parametrize("status", [FAILED, SUPERSEDED, ResultStatus.EXPIRED])
+def test_what_a_later_command_has_made_needless_is_done() -> None:
+    """
+    Carried out late, a copy would undo the later command.
+    """
+    wholly, partly = (
+        remembered(outcome(BAN, SUPERSEDED, SUPERSEDED)),
+        remembered(outcome(BAN, FAILED, SUPERSEDED)),
+    )
+
+    assert wholly is not None
+    assert wholly.done is None
+    assert partly is not None
+    assert partly.done == frozenset({"brennanli12"})
+
+
+@pytest.mark.parametrize("status", [FAILED, ResultStatus.EXPIRED])
 def test_what_did_not_take_place_is_done_for_nobody(status: ResultStatus) -> None:
     found = remembered(outcome(BAN, status, status))
 

@@ -293,6 +293,31 @@ def test_a_repeat_of_a_duplicate_asks_for_nothing_even_after_something_else_came
     assert found(replace(evidence, outcomes=(first, second, third, fourth), requests=requests)) == set()
 
 
+def _late_copy(copy: Callable[[PublishedOutcome], PublishedOutcome]) -> Evidence:
+    """
+    unban, superseded by a ban; then the unban's record again, and what ``copy`` makes of its outcome, which is a duplicate.
+    """
+    worker = StandIn()
+    for planned in (_unban("two"), _ban("three"), _unban("two")):
+        worker.carry_out(planned)
+    evidence = worker.evidence
+    first, second, third = evidence.outcomes
+    superseded = result_with(status="superseded", superseded_by=second.body.outcome_id)
+    first = body_with(status="superseded", calls=[])(superseded(first))
+    return replace(evidence, outcomes=(first, second, copy(third)), requests=evidence.requests[1:])
+
+
+def test_a_late_copy_of_a_superseded_command_must_be_its_duplicate() -> None:
+    assert found(_late_copy(lambda one: one)) == set()
+
+
+def test_a_late_copy_of_a_superseded_command_that_is_executed_is_found() -> None:
+    evidence = _late_copy(result_with(status="applied", duplicate_of=None))
+
+    assert Violation.EXECUTED_AGAIN in found(evidence)
+    assert "is applied" in told(evidence)
+
+
 def test_201_requests_in_a_rolling_second_are_found_even_across_full_seconds() -> None:
     one = _applied_requests()[0]
     burst = tuple(
