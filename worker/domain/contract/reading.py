@@ -18,7 +18,11 @@ from worker.domain.contract.fields import FIELDS, METADATA_DEPTH, fault_of, kind
 from worker.domain.contract.outcomes import OutcomeError
 
 SHALLOW: Final = 64
-"""How deep a record is still looked at when it is nested too deep to be parsed."""
+"""
+How deep a record is looked at: what lies deeper becomes null, unread.
+
+How deep the parsers get depends on the Python that runs them; what they are given must not.
+"""
 
 
 class FieldReader(Struct, frozen=True):
@@ -46,10 +50,16 @@ def read(value: bytes) -> FieldReader:
     except UnicodeDecodeError as error:
         what = f"the record is not valid UTF-8: byte {error.start} is 0x{value[error.start]:02x}"
         return FieldReader({}, OutcomeError("not_utf8", what))
-    try:
-        return _read(text)
-    except RecursionError:
-        return _read_shallow(text)
+    shallow = _shallow(text)
+    reading = _read(shallow)
+    if (
+        shallow is text
+        or not reading.fields
+        or (reading.fault is not None and reading.fault.code == "too_deep")
+    ):
+        return reading
+    what = f"the record is nested too deep: {METADATA_DEPTH} levels are allowed in metadata"
+    return FieldReader(reading.fields, OutcomeError("too_deep", what))
 
 
 def _read(text: str) -> FieldReader:
@@ -96,11 +106,14 @@ def _whole(digits: str) -> float:
         return inf
 
 
-_STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]++|[\]}]++', re.DOTALL)
+_STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]++|[\]}]++', re.DOTALL)
+"""A string, which may be left open, or brackets in a row."""
 
 
-def _read_shallow(text: str) -> FieldReader:
-    """Read a record that is nested too deep for any parser: what lies deeper than ``SHALLOW`` becomes null, unread."""
+def _shallow(text: str) -> str:
+    """Replace what lies deeper than ``SHALLOW`` by null; the same text where nothing does."""
+    if text.count("[") + text.count("{") <= SHALLOW:
+        return text
     kept: list[str] = []
     depth = begin = 0
     for token in _STRUCTURE.finditer(text):
@@ -114,14 +127,8 @@ def _read_shallow(text: str) -> FieldReader:
                 kept.append("null")
                 begin = token.start() + depth - SHALLOW
             depth -= run
+    if not kept:
+        return text
     if depth <= SHALLOW:
         kept.append(text[begin:])
-    reading = _read("".join(kept))
-    if not reading.fields:
-        return reading
-    return FieldReader(
-        reading.fields,
-        OutcomeError(
-            "too_deep", f"the record is nested too deep: {METADATA_DEPTH} levels are allowed in metadata"
-        ),
-    )
+    return "".join(kept)

@@ -58,7 +58,7 @@ def known_of(value: bytes) -> Known | None:
     """What one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours)."""
     try:
         return remembered(_decoder.decode(value))
-    except (msgspec.DecodeError, ValueError):
+    except (ValueError, RecursionError):
         return None
 
 

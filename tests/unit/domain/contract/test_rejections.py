@@ -295,13 +295,30 @@ def test_every_code_of_the_table_is_shown_by_an_example() -> None:
     assert {code for _, _, code, _ in REFUSED} == set(REJECTIONS) - {"command_id_reused"}
 
 
-def test_of_a_record_too_deep_to_be_parsed_all_that_is_not_deep_is_kept() -> None:
-    deep = b"[" * 5000 + b'{"a":"]\\"]"}' + b"]" * 5000
+@pytest.mark.parametrize("depth", [64, 900, 5000, 20_000])
+def test_of_a_record_that_is_nested_too_deep_all_that_is_not_deep_is_kept(depth: int) -> None:
+    """
+    How deep the parsers get is another number on each Python; what becomes of a record must not be.
+    """
+    deep = b"[" * depth + b'{"a":"]\\"]"}' + b"]" * depth
     value = b'{"a":{"b":[]},"x":%b,"command_id":"c-1","y":[%b,[]],"issuer":"i"}' % (deep, deep)
 
     refused = rejected(value)
 
     assert (refused.code, refused.command_id, refused.issuer) == ("too_deep", "c-1", "i")
+
+
+@pytest.mark.parametrize("depth", [33, 64, 900, 5000, 20_000])
+def test_metadata_is_too_deep_at_every_depth_beyond_what_is_allowed(depth: int) -> None:
+    refused = rejected(encoded(BAN)[:-1] + b',"metadata":{"a":' + b"[" * depth + b"]" * depth + b"}}")
+
+    assert (refused.code, refused.field, refused.command_id) == ("too_deep", "metadata", "c-1")
+
+
+def test_brackets_beside_each_other_and_in_texts_are_not_deep() -> None:
+    value = b'{"command_id":"c-1","x":[' + b'[],{"a":"[[{"},' * 100 + b'"' + b"[" * 100 + b'\\"["]}'
+
+    assert rejected(value).code == "unknown_field"
 
 
 def test_a_list_too_deep_to_be_parsed_is_no_object() -> None:

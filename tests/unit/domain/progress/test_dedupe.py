@@ -196,7 +196,18 @@ def test_the_id_of_a_rejected_command_stands_for_nothing() -> None:
     assert remembered(outcome(rejected)) is None
 
 
-@pytest.mark.parametrize("value", [b"", b"null", b"{}", b'{"outcome_id": "x"}', b"\xff", b"[" * 2000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b'{"outcome_id": "x"}',
+        b"\xff",
+        b"[" * 2000,
+        b'{"x":' + b"[" * 99999 + b"]" * 99999 + b"}",
+    ],
+)
 def test_a_record_that_is_no_outcome_of_ours_tells_nothing(value: bytes) -> None:
     assert known_of(value) is None
 
