@@ -133,8 +133,7 @@ class Bench:
             if self._answers and self._answers[0][0] <= wake:
                 self.now, _, call_id, sent_at = heapq.heappop(self._answers)
                 answer = AttemptResult(sent_at, self.now, Verdict.DONE, 200, 0, request_id="r")
-                self._settle(engine.tried(call_id, answer, self.now))
-                self._settle(engine.answered(call_id, self.now))
+                self._settle(engine.attempt_finished(call_id, answer, self.now))
             else:
                 self.now = max(self.now, wake) + 1e-6
                 self._settle(engine.tick(self.now, self.now + 1e9))

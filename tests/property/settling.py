@@ -31,8 +31,6 @@ def answer_all(world: World) -> None:
             continue
         if flying.doing is Doing.OUT:
             world.end_try(flying, DONE.as_try(flying.request, f"end {id(flying.request)}", world.now))
-        if flying.doing is Doing.ENDED and world.calls.get(flying.call_id) is flying:
-            world.decide(flying, patient=True)
         if flying.doing is Doing.WAITING and world.calls.get(flying.call_id) is flying:
             world.ask(flying)
 

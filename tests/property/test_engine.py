@@ -17,8 +17,10 @@ from tests.property import settling
 from tests.property.answers import ANSWERS, DONE, REFUSALS
 from tests.property.topic import NAME
 from tests.property.world import GRAIN, Doing, World
+from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import rfc3339
+from worker.domain.effects import AttemptResult
 from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
@@ -169,22 +171,22 @@ class Play(RuleBasedStateMachine):
 
     # Calls
 
-    @rule(pick=PICK, answer=st.sampled_from(ANSWERS), late=st.sampled_from([0.0, 0.125]), over=st.booleans())
+    @rule(pick=PICK, answer=st.sampled_from(ANSWERS), late=st.sampled_from([0.0, 0.125]))
     @precondition(lambda self: self._doing(Doing.OUT))
-    def answered(self, pick: int, answer: Answer, late: float, over: bool) -> None:
-        self._answer(self._pick(Doing.OUT, pick), answer, late=late, over=over)
+    def answered(self, pick: int, answer: Answer, late: float) -> None:
+        self._answer(self._pick(Doing.OUT, pick), answer, late=late)
 
-    @rule(answer=st.sampled_from(ANSWERS), most=st.integers(2, 6), over=st.booleans())
+    @rule(answer=st.sampled_from(ANSWERS), most=st.integers(2, 6))
     @precondition(lambda self: self._doing(Doing.OUT))
-    def answered_alike(self, answer: Answer, most: int, over: bool) -> None:
+    def answered_alike(self, answer: Answer, most: int) -> None:
         for flying in self._doing(Doing.OUT)[:most]:
-            self._answer(flying, answer, over=over)
+            self._answer(flying, answer)
 
     @rule(most=st.integers(1, 6))
     @precondition(lambda self: self._doing(Doing.OUT))
     def answered_well(self, most: int) -> None:
         for flying in self._doing(Doing.OUT)[:most]:
-            self._answer(flying, DONE, over=True)
+            self._answer(flying, DONE)
 
     @rule(
         answer=st.sampled_from(REFUSALS),
@@ -201,13 +203,8 @@ class Play(RuleBasedStateMachine):
             for flying in self._doing(Doing.OUT):
                 request = flying.request
                 refused = request.target in rooms and not set(bad).isdisjoint(request.users)
-                self._answer(flying, answer if refused else DONE, over=True)
+                self._answer(flying, answer if refused else DONE)
             self.world.wake()
-
-    @rule(pick=PICK, patient=st.sampled_from([True, True, False]))
-    @precondition(lambda self: self._doing(Doing.ENDED))
-    def decided(self, pick: int, patient: bool) -> None:
-        self.world.decide(self._pick(Doing.ENDED, pick), patient=patient)
 
     @rule(most=st.integers(1, 4))
     @precondition(lambda self: self._doing(Doing.WAITING))
@@ -219,19 +216,16 @@ class Play(RuleBasedStateMachine):
     @rule()
     def strangers_spoke(self) -> None:
         engine, now = self.world.engine, self.world.now
-        self.world.settle(engine.asked("nobody", now))
-        self.world.settle(engine.answered("nobody", now))
-        assert not engine.may_retry("nobody", now)
+        self.world.settle(engine.permit_requested("nobody", now))
+        self.world.settle(engine.attempt_finished("nobody", AttemptResult(now, now, Verdict.FATAL), now))
 
-    def _answer(self, flying: Flying, answer: Answer, *, late: float = 0.0, over: bool) -> None:
+    def _answer(self, flying: Flying, answer: Answer, *, late: float = 0.0) -> None:
         world = self.world
         if world.calls.get(flying.call_id) is not flying or flying.doing is not Doing.OUT:
             return
         world.requests.counted += 1
         request_id = f"r{world.requests.counted}"
         world.end_try(flying, answer.as_try(flying.request, request_id, world.now - late))
-        if over and world.calls.get(flying.call_id) is flying:
-            world.decide(flying, patient=True)
 
     def _doing(self, doing: Doing) -> list[Flying]:
         return [flying for flying in self.world.calls.values() if flying.doing is doing]

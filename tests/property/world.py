@@ -19,6 +19,7 @@ from worker.domain.effects import (
     LogEvent,
     PausePartition,
     ResumePartition,
+    RetryCall,
     StartCall,
 )
 from worker.domain.engine import Engine
@@ -43,7 +44,6 @@ class Doing(Enum):
     """
 
     OUT = "a request of it is out"
-    ENDED = "its last try has ended"
     WAITING = "it waits for its backoff"
     ASKING = "it has asked for a permit"
 
@@ -274,28 +274,21 @@ class World:
         The request of the call has ended.
         """
         self.requests.ended(flying.request, try_, self.now)
-        flying.doing = Doing.ENDED
-        self.settle(self.engine.tried(flying.call_id, try_, self.now))
-
-    def decide(self, flying: Flying, *, patient: bool) -> None:
-        """
-        After its last try the client waits for another one, if that may help; or it ends.
-        """
-        try_ = flying.request.try_
-        assert try_ is not None
-        if patient and try_.verdict.again and self.engine.may_retry(flying.call_id, self.now):
+        effects = self.engine.attempt_finished(flying.call_id, try_, self.now)
+        if RetryCall(flying.call_id) in effects:
+            assert try_.verdict.again, f"another attempt after {try_.verdict}"
             flying.doing = Doing.WAITING
-            return
-        del self.calls[flying.call_id]
-        self.requests.over(flying.call_id)
-        self.settle(self.engine.answered(flying.call_id, self.now))
+        else:
+            del self.calls[flying.call_id]
+            self.requests.over(flying.call_id)
+        self.settle(effects)
 
     def ask(self, flying: Flying) -> None:
         """
         Its backoff is over.
         """
         flying.doing = Doing.ASKING
-        self.settle(self.engine.asked(flying.call_id, self.now))
+        self.settle(self.engine.permit_requested(flying.call_id, self.now))
 
     def _recall(self, call_id: str) -> None:
         flying = self.calls.pop(call_id)
@@ -397,6 +390,8 @@ class World:
                 case ResumePartition(number):
                     assert self.owned[number].paused
                     self.owned[number].paused = self.owned[number].refetched = False
+                case RetryCall(call_id):
+                    assert self.calls[call_id].doing is Doing.WAITING
                 case LogEvent():
                     assert effect.level in ("info", "warning", "error")
 
@@ -424,9 +419,7 @@ class World:
         snapshot = engine.snapshot(self.now)
         assert snapshot.open_bytes == held_bytes
         assert snapshot.unpublished <= engine.open or self.publication is not None
-        assert set(engine._dispatch.flights) >= {
-            call for call, flying in self.calls.items() if flying.doing is not Doing.ENDED
-        }
+        assert set(engine._dispatch.flights) >= set(self.calls)
         for call_id, flight in engine._dispatch.flights.items():
             assert (call_id in self.calls) or (flight.number == 0 and flight.phase is CallState.ASKING)
 

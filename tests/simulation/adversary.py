@@ -22,6 +22,7 @@ from worker.domain.effects import (
     LogEvent,
     PausePartition,
     ResumePartition,
+    RetryCall,
     StartCall,
 )
 from worker.domain.engine import Engine
@@ -64,7 +65,6 @@ class Player:
         self.positions: dict[int, int] = {}
         self.paused: set[int] = set()
         self.out: list[tuple[Attempt, Request]] = []
-        self.tried: list[str] = []
         self.backing_off: list[str] = []
         self.transaction: tuple[Transaction, dict[int, int]] | None = None
 
@@ -84,9 +84,10 @@ class Player:
                     self.story.tencent.requests.append(request)
                     self.story.tencent.reads[send.endpoint].append(self.story.clockwork.now)
                     self.out.append((send, request))
+                case RetryCall(call_id):
+                    self.backing_off.append(call_id)
                 case CancelCall(call_id):
                     assert call_id not in [send.call_id for send, _ in self.out], "what is on its way stays"
-                    assert call_id not in self.tried, "what is over is not taken back"
                     if call_id in self.backing_off:
                         self.backing_off.remove(call_id)
                 case PausePartition(number):
@@ -197,15 +198,6 @@ class Adversary(RuleBasedStateMachine):
         self.story.tencent.reads[send.endpoint].remove(request.sent_at)
         self.tell(send, request, Verdict.UNSENT, error="fenced")
 
-    @precondition(lambda self: self.player.tried)
-    @rule(place=st.integers(0, 50))
-    def end(self, place: int) -> None:
-        """
-        The client of some call makes no further try, and says so at last.
-        """
-        call_id = self.player.tried.pop(place % len(self.player.tried))
-        self.settle(self.player.engine.answered(call_id, self.now))
-
     @precondition(lambda self: self.player.backing_off)
     @rule(place=st.integers(0, 50))
     def ask(self, place: int) -> None:
@@ -213,7 +205,7 @@ class Adversary(RuleBasedStateMachine):
         The backoff of some call is over.
         """
         call_id = self.player.backing_off.pop(place % len(self.player.backing_off))
-        self.settle(self.player.engine.asked(call_id, self.now))
+        self.settle(self.player.engine.permit_requested(call_id, self.now))
 
     @rule(seconds=st.sampled_from((0.0, 0.01, 0.3, 1.0, 3.0, 31.0)))
     def wait(self, seconds: float) -> None:
@@ -343,8 +335,6 @@ class Adversary(RuleBasedStateMachine):
         for _ in range(3000):
             while self.player.out:
                 self.answer(0, "done")
-            while self.player.tried:
-                self.end(0)
             while self.player.backing_off:
                 self.ask(0)
             self.receive(10)
@@ -438,13 +428,9 @@ class Adversary(RuleBasedStateMachine):
         end_unknown: bool = False,
     ) -> None:
         """
-        A try ends. The client asks at once whether it may go on, as it promises.
+        An attempt ends.
         """
         player = self.player
         info = f"code {code}" if code else ""
         try_ = AttemptResult(request.sent_at, self.now, verdict, status, code, info, None, error, end_unknown)
-        self.settle(player.engine.tried(send.call_id, try_, self.now))
-        if verdict.again and player.engine.may_retry(send.call_id, self.now):
-            player.backing_off.append(send.call_id)
-        else:
-            player.tried.append(send.call_id)
+        self.settle(player.engine.attempt_finished(send.call_id, try_, self.now))

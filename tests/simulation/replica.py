@@ -15,6 +15,7 @@ from worker.domain.effects import (
     LogEvent,
     PausePartition,
     ResumePartition,
+    RetryCall,
     StartCall,
 )
 from worker.domain.engine import Engine
@@ -183,19 +184,20 @@ class Replica:
         if not self.alive:
             return
         now = self._clockwork.now
-        self._settle(self.engine.tried(send.call_id, try_, now))
-        if try_.verdict.again and self.engine.may_retry(send.call_id, now):
-            first, most = BACKOFF
-            wait = self._clockwork.chance.uniform(0.0, min(most, first * 2**send.number))
-            self._backoffs[send.call_id] = self._clockwork.after(wait, lambda: self._ask(send.call_id))
-        else:
+        effects = self.engine.attempt_finished(send.call_id, try_, now)
+        if RetryCall(send.call_id) not in effects:
             del self._tries[send.call_id]
-            self._settle(self.engine.answered(send.call_id, now))
+        self._settle(effects)
+
+    def _back_off(self, call_id: str) -> None:
+        first, most = BACKOFF
+        wait = self._clockwork.chance.uniform(0.0, min(most, first * 2 ** self._tries[call_id]))
+        self._backoffs[call_id] = self._clockwork.after(wait, lambda: self._ask(call_id))
 
     def _ask(self, call_id: str) -> None:
         self._backoffs.pop(call_id, None)
         if self.alive and call_id in self._tries:
-            self._settle(self.engine.asked(call_id, self._clockwork.now))
+            self._settle(self.engine.permit_requested(call_id, self._clockwork.now))
 
     def _recall(self, call_id: str) -> None:
         del self._tries[call_id]
@@ -243,6 +245,8 @@ class Replica:
             match effect:
                 case StartCall(send) | GrantPermit(send):
                     self._send(send)
+                case RetryCall(call_id):
+                    self._back_off(call_id)
                 case CancelCall(call_id):
                     self._recall(call_id)
                 case PausePartition(number):

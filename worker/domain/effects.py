@@ -88,6 +88,12 @@ class GrantPermit(Struct, frozen=True):
     send: Attempt
 
 
+class RetryCall(Struct, frozen=True):
+    """The call's attempt did not settle it: wait for the backoff, then ask for a permit (``Engine.permit_requested``)."""
+
+    call_id: str
+
+
 class CancelCall(Struct, frozen=True):
     """The call waits (for its backoff or a permit) and shall end at once: the engine has taken its members back."""
 
@@ -114,7 +120,7 @@ class LogEvent(Struct, frozen=True):
     fields: Mapping[str, object]
 
 
-Effect = StartCall | GrantPermit | CancelCall | PausePartition | ResumePartition | LogEvent
+Effect = StartCall | GrantPermit | RetryCall | CancelCall | PausePartition | ResumePartition | LogEvent
 
 
 class Halt(Struct, frozen=True):

@@ -106,30 +106,18 @@ class Engine:
                 self._intake.received(partition, record, now)
         return self._flush(now)
 
-    def asked(self, call_id: str, now: float) -> list[Effect]:
-        """The call's backoff is over and it wants a permit for another try: ``Permit`` or ``Recall`` will follow."""
+    def permit_requested(self, call_id: str, now: float) -> list[Effect]:
+        """Queue the call, whose backoff is over, for another attempt: ``GrantPermit`` or ``CancelCall`` will follow."""
         flight = self._dispatch.flights.get(call_id)
         if flight is not None:
             self._dispatch.asked(flight)
         return self._flush(now)
 
-    def tried(self, call_id: str, try_: AttemptResult, now: float) -> list[Effect]:
-        """A request of the call has ended."""
+    def attempt_finished(self, call_id: str, result: AttemptResult, now: float) -> list[Effect]:
+        """Draw the consequences of one HTTP request. With ``RetryCall`` among the effects the call goes on, else it is over."""
         flight = self._dispatch.flights.get(call_id)
         if flight is not None:
-            self._answers.tried(flight, try_, now)
-        return self._flush(now)
-
-    def may_retry(self, call_id: str, now: float) -> bool:
-        """Whether the call may be tried again; its last try's verdict allows it."""
-        flight = self._dispatch.flights.get(call_id)
-        return flight is not None and self._answers.may_retry(flight, now)
-
-    def answered(self, call_id: str, now: float) -> list[Effect]:
-        """The call is over, with the last try that was told of."""
-        flight = self._dispatch.flights.get(call_id)
-        if flight is not None:
-            self._answers.answered(flight, now)
+            self._answers.attempt_finished(flight, result, now)
         return self._flush(now)
 
     # What happens to results

@@ -1,6 +1,7 @@
 # The calls that are under way: one task for each, between the client that makes the call and the engine that decides.
 #
-# No command has a task. Not here: what a call's answer means, and when it may be sent.
+# The client touches a CallTask three times per attempt: `await permit()` (what to send), `may_send()` (the fence, at the write),
+# `finished(result)` (is there another attempt?). No command has a task. Not here: what an answer means, when it may be sent.
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from worker.runtime.metrics import Metrics
 
 
-class Flights:
+class CallTasks:
     """
-    Starts calls, lets their further tries go, takes them back, and tells the engine of what becomes of them.
+    Starts calls, grants their permits, cancels them, and tells the engine of what becomes of them.
 
     ``settle`` carries out what the engine answers, ``fail`` is told of a fault that no call is to blame for, ``fence`` is
     the monotonic time until which a request may leave.
@@ -45,26 +46,32 @@ class Flights:
         self._settle = settle
         self._fail = fail
         self._fence = fence
-        self._flights: dict[str, _Flight] = {}
+        self._calls: dict[str, CallTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, send: Attempt) -> None:
-        """A new call, with its first try."""
-        flight = self._flights[send.call_id] = _Flight(self, send)
-        self._metrics.started(send)
-        flight.task = self.spawn(self._call(flight))
+    def start(self, attempt: Attempt) -> None:
+        """Start a call, with its first attempt."""
+        call = self._calls[attempt.call_id] = CallTask(self, attempt)
+        self._metrics.started(attempt)
+        call.task = self.spawn(self._run(call))
 
-    def let_go(self, send: Attempt) -> None:
-        """The call that asked for a further try may send it."""
-        flight = self._flights.get(send.call_id)
-        if flight is not None:
-            flight.let_go(send)
+    def grant(self, attempt: Attempt) -> None:
+        """Let the call that waits for a permit make this attempt."""
+        call = self._calls.get(attempt.call_id)
+        if call is not None:
+            call.grant(attempt)
 
-    def take_back(self, call_id: str) -> None:
-        """The waiting call ends at once."""
-        flight = self._flights.get(call_id)
-        if flight is not None:
-            flight.task.cancel()
+    def retry(self, call_id: str) -> None:
+        """Let the call, of which an attempt is just ending, go on."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.goes_on = True
+
+    def cancel(self, call_id: str) -> None:
+        """End the waiting call at once."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.task.cancel()
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
         """A task whose fault ends the worker, and which ends with it."""
@@ -80,43 +87,36 @@ class Flights:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.aclose()
 
-    def asked(self, flight: _Flight) -> None:
-        """The call wants a permit for another try."""
-        self._settle(self._engine.asked(flight.send.call_id, time.monotonic()))
+    def permit_requested(self, call_id: str) -> None:
+        """Tell the engine that a call waits for another permit."""
+        self._settle(self._engine.permit_requested(call_id, time.monotonic()))
 
-    def tried(self, flight: _Flight, try_: AttemptResult) -> None:
-        """A request of the call has ended."""
-        send = flight.send
-        self._metrics.tried(send, try_)
+    def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
+        """Tell the engine, the log and the metrics that a request of a call has ended."""
+        self._metrics.tried(attempt, result)
         self._log(
             "batch.answered",
-            call_id=send.call_id,
-            endpoint=send.endpoint,
-            members=send.members,
-            number=send.number,
-            verdict=try_.verdict.value,
-            error_code=try_.error_code,
-            elapsed_ms=round((try_.ended_at - try_.sent_at) * 1000, 1),
+            call_id=attempt.call_id,
+            endpoint=attempt.endpoint,
+            members=attempt.members,
+            number=attempt.number,
+            verdict=result.verdict.value,
+            error_code=result.error_code,
+            elapsed_ms=round((result.ended_at - result.sent_at) * 1000, 1),
         )
-        self._settle(self._engine.tried(send.call_id, try_, time.monotonic()))
-
-    def may_retry(self, flight: _Flight) -> bool:
-        """Whether another try is worth asking a permit for."""
-        return self._engine.may_retry(flight.send.call_id, time.monotonic())
+        self._settle(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))
 
     def may_send(self) -> bool:
         """Whether this process can prove that its partitions are still its own."""
         return time.monotonic() < self._fence()
 
-    async def _call(self, flight: _Flight) -> None:
+    async def _run(self, call: CallTask) -> None:
         began = time.monotonic()
         try:
-            last = await self._client.call(flight.send, flight)
+            last = await self._client.call(call)
         finally:
-            del self._flights[flight.send.call_id]
-        now = time.monotonic()
-        self._metrics.called(flight.send, last.verdict, now - began)
-        self._settle(self._engine.answered(flight.send.call_id, now))
+            del self._calls[call.attempt.call_id]
+        self._metrics.called(call.attempt, last.verdict, time.monotonic() - began)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -126,35 +126,47 @@ class Flights:
             self._fail(failure)
 
     def __repr__(self) -> str:
-        return f"<Flights {len(self._flights)} calls>"
+        return f"<CallTasks {len(self._calls)} calls>"
 
 
-class _Flight:
-    """One call, as its client sees it: see ports.Flight."""
+class CallTask:
+    """
+    One call, as its client sees it.
 
-    __slots__ = ("_flights", "_permit", "send", "task")
+    Attributes:
+        attempt: What is sent now, or was sent last.
+        goes_on: The engine wants another attempt after the one that is ending.
 
-    def __init__(self, flights: Flights, send: Attempt) -> None:
-        self._flights = flights
+    """
+
+    __slots__ = ("_calls", "_permit", "attempt", "goes_on", "task")
+
+    def __init__(self, calls: CallTasks, first: Attempt) -> None:
+        self._calls = calls
         self._permit: asyncio.Future[Attempt] | None = None
-        self.send = send
+        self.attempt = first
+        self.goes_on = False
         self.task: asyncio.Task[None]
 
-    def may_send(self) -> bool:
-        return self._flights.may_send()
-
-    def tried(self, try_: AttemptResult) -> None:
-        self._flights.tried(self, try_)
-
-    def may_retry(self) -> bool:
-        return self._flights.may_retry(self)
-
     async def permit(self) -> Attempt:
-        self._permit = asyncio.get_running_loop().create_future()
-        self._flights.asked(self)
-        self.send = await self._permit
-        return self.send
+        """Wait for what to send next. Cancelled when the engine takes the call back."""
+        if self.goes_on:
+            self._permit = asyncio.get_running_loop().create_future()
+            self._calls.permit_requested(self.attempt.call_id)
+            self.attempt = await self._permit
+        return self.attempt
 
-    def let_go(self, send: Attempt) -> None:
+    def may_send(self) -> bool:
+        """Whether a request may still leave, asked in the very moment before it is written."""
+        return self._calls.may_send()
+
+    def finished(self, result: AttemptResult) -> bool:
+        """End the attempt. Return whether there is another one, after a backoff and with a permit of its own."""
+        self.goes_on = False
+        self._calls.attempt_finished(self.attempt, result)
+        return self.goes_on
+
+    def grant(self, attempt: Attempt) -> None:
+        """Give the permit that ``permit`` waits for."""
         if self._permit is not None and not self._permit.done():
-            self._permit.set_result(send)
+            self._permit.set_result(attempt)

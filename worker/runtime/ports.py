@@ -9,31 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
+    from worker.domain.effects import AttemptResult, Restored, Transaction
     from worker.domain.publish_results import PublishResult
-
-
-class Flight(Protocol):
-    """One call, as its client sees it: whom to ask and whom to tell."""
-
-    def may_send(self) -> bool:
-        """Whether this process still owns its partitions, asked right before a request is written."""
-
-    def tried(self, try_: AttemptResult) -> None:
-        """A request has ended."""
-
-    def may_retry(self) -> bool:
-        """Whether another try is worth asking a permit for."""
-
-    async def permit(self) -> Attempt:
-        """The next try, once it may go. Cancelled when the call is taken back."""
+    from worker.runtime.call_tasks import CallTask
 
 
 class Client(Protocol):
     """Makes calls."""
 
-    async def call(self, send: Attempt, flight: Flight) -> AttemptResult:
-        """One call with all its tries; returns the last one."""
+    async def call(self, call: CallTask) -> AttemptResult:
+        """Make one call with all its attempts; return the result of the last one."""
 
     async def aclose(self) -> None:
         """Ends all connections."""

@@ -23,9 +23,10 @@ from worker.domain.effects import (
     LogEvent,
     PausePartition,
     ResumePartition,
+    RetryCall,
     StartCall,
 )
-from worker.runtime.call_tasks import Flights
+from worker.runtime.call_tasks import CallTasks
 from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
 
@@ -65,7 +66,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
         self._restoring: Restoring
-        self._flights: Flights
+        self._calls: CallTasks
         self._publishing: Publishing
         self._epochs: dict[int, int] = {}
         self._begun: set[int] = set()
@@ -90,7 +91,7 @@ class Service:
         self._restoring = Restoring(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
-        self._flights = Flights(
+        self._calls = CallTasks(
             self._engine,
             client,
             self._metrics,
@@ -168,7 +169,7 @@ class Service:
         if self._timer is not None:
             self._timer.cancel()
         self._publishing.close()
-        await self._flights.aclose()
+        await self._calls.aclose()
         self._restoring.close()
 
     def _unready(self) -> str | None:
@@ -187,7 +188,7 @@ class Service:
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
-            self._flights.spawn(self._restoring.restore(number, epoch))
+            self._calls.spawn(self._restoring.restore(number, epoch))
 
     def _is_ours(self, number: int, epoch: int) -> bool:
         return self._epochs.get(number) == epoch
@@ -266,12 +267,14 @@ class Service:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case StartCall(send):
-                self._flights.start(send)
-            case GrantPermit(send):
-                self._flights.let_go(send)
+            case StartCall(attempt):
+                self._calls.start(attempt)
+            case GrantPermit(attempt):
+                self._calls.grant(attempt)
+            case RetryCall(call_id):
+                self._calls.retry(call_id)
             case CancelCall(call_id):
-                self._flights.take_back(call_id)
+                self._calls.cancel(call_id)
             case PausePartition(partition):
                 self._consumer.pause(partition)
             case ResumePartition(partition):
@@ -313,7 +316,7 @@ class Service:
             self.stopped.set_result(error)
 
     def __repr__(self) -> str:
-        return f"<Service of {self._engine!r}, {self._flights!r}>"
+        return f"<Service of {self._engine!r}, {self._calls!r}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
-# One call with all its tries: sign, send, judge, and try again while the engine allows it.
+# One call with all its attempts: sign, send, judge, and try again while the engine wants it.
 #
-# tenacity owns whether there is another try and how long to wait for it; the engine owns the permits, the bodies and
-# the fence, and is asked for them through a Flight. Not here: connections (wire.py), signatures (usersig.py).
+# tenacity owns the loop and the waiting; the engine owns the permits, the bodies, the fence and whether there is another
+# attempt, and is asked through a CallControl. Not here: connections (wire.py), signatures (usersig.py).
 
 from __future__ import annotations
 
@@ -33,27 +33,24 @@ KEY_CODES: Final = frozenset({70002, 70009})
 """Fatal codes that speak of the key alone: they say nothing against a key that was changed in the meantime."""
 
 
-class Flight(Protocol):
-    """What the engine decides about a call that is under way."""
+class CallControl(Protocol):
+    """What the engine decides about a call that is under way: three touches per attempt."""
+
+    async def permit(self) -> Attempt:
+        """Wait until the next attempt may go, and get its body. Cancelled when the engine takes the call back."""
 
     def may_send(self) -> bool:
         """Whether a request may still leave: asked in the very moment before it is written."""
 
-    def tried(self, try_: AttemptResult) -> None:
-        """One HTTP request came to its end. Told for every one, before anything else is decided."""
-
-    def may_retry(self) -> bool:
-        """Whether the call may be tried again."""
-
-    async def permit(self) -> Attempt:
-        """Wait until the next try may go, and get its body. Cancelled when the engine takes the call back."""
+    def finished(self, result: AttemptResult) -> bool:
+        """End one HTTP request, also a cancelled one. Return whether the engine wants another attempt."""
 
 
 class Client:
     """
     Tencent's REST API for all configured apps.
 
-    Promises: ``call`` ends with a Try whatever the network does; every HTTP request is told to the Flight, also a
+    Promises: ``call`` ends with a result whatever the network does; every HTTP request ends in ``finished``, also a
     cancelled one; nothing is sent that ``may_send`` did not allow in that moment. Raises SignatureError when an app can
     have no valid signature (at the start only).
     """
@@ -83,24 +80,16 @@ class Client:
         """The signer of each app, for the metrics."""
         return self._signers
 
-    async def call(self, send: Attempt, flight: Flight) -> AttemptResult:
-        """Make one call, its first try with ``send``, and answer with its last try."""
-        following: Attempt | None = send
+    async def call(self, control: CallControl) -> AttemptResult:
+        """Make one call with all its attempts, and return the result of the last."""
 
-        async def attempt() -> AttemptResult:
-            nonlocal following
-            now, following = following or await flight.permit(), None
-            return await self._try(now, flight)
+        async def attempt() -> tuple[AttemptResult, bool]:
+            result = await self._attempt(await control.permit(), control)
+            return result, control.finished(result)
 
-        tries = AsyncRetrying(
-            retry=retry_if_result(_again),
-            stop=lambda _: not flight.may_retry(),
-            wait=self._wait,
-            sleep=self._sleep,
-            retry_error_callback=_last,
-        )
-        last: AttemptResult = await tries(attempt)
-        return last
+        attempts = AsyncRetrying(retry=retry_if_result(_goes_on), wait=self._wait, sleep=self._sleep)
+        last: tuple[AttemptResult, bool] = await attempts(attempt)
+        return last[0]
 
     async def aclose(self) -> None:
         """Close every connection. No call may be under way."""
@@ -109,28 +98,26 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._apps)}>"
 
-    async def _try(self, send: Attempt, flight: Flight) -> AttemptResult:
+    async def _attempt(self, send: Attempt, control: CallControl) -> AttemptResult:
         signer = self._signers[send.app]
         if send.probe:
             signer.probe()
         signed = signer.signature()
-        exchange = await self._exchange(send, flight, signed)
+        exchange = await self._exchange(send, control, signed)
         if exchange.stray is not None:
             self._tell("request.failed_strangely", endpoint=send.endpoint, what=exchange.stray)
-        try_ = self._judged(exchange, signer, signed)
-        flight.tried(try_)
-        return try_
+        return self._judged(exchange, signer, signed)
 
-    async def _exchange(self, send: Attempt, flight: Flight, signed: Signed) -> Exchange:
+    async def _exchange(self, send: Attempt, control: CallControl, signed: Signed) -> Exchange:
         app = self._apps[send.app]
         for _ in range(RESENDS):
             query = self._query(app, signed)
-            outbound = Outbound(query, send.body, flight.may_send)
+            outbound = Outbound(query, send.body, control.may_send)
             began = time.monotonic()
             try:
                 exchange = await self._wire.post(app, send.endpoint, outbound)
             except asyncio.CancelledError:
-                flight.tried(_cancelled(outbound, began))
+                control.finished(_cancelled(outbound, began))
                 raise
             if not outbound.stale:
                 break
@@ -168,7 +155,8 @@ class Client:
         )
 
     def _wait(self, state: RetryCallState) -> float:
-        last = _last(state)
+        assert state.outcome is not None
+        last: AttemptResult = state.outcome.result()[0]
         if last.verdict is Verdict.RESIGN:
             return 0.0  # the signature was at fault, and there is a new one
         return self._backoff(state) + (last.retry_after or 0.0)
@@ -178,14 +166,8 @@ class Client:
             self._on_event(LogEvent(event=event, level="error", fields=fields))
 
 
-def _again(last: AttemptResult) -> bool:
-    return last.verdict.again
-
-
-def _last(state: RetryCallState) -> AttemptResult:
-    assert state.outcome is not None
-    last: AttemptResult = state.outcome.result()
-    return last
+def _goes_on(attempt: tuple[AttemptResult, bool]) -> bool:
+    return attempt[1]
 
 
 def _with_signature(verdict: Verdict, code: int | None, signer: Signer, serial: int) -> Verdict:

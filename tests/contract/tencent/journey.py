@@ -1,4 +1,4 @@
-# A Flight for the tests: it decides what it was told to decide, and keeps what it was told.
+# A CallControl for the tests: it decides what it was told to decide, and keeps what it was told.
 
 from __future__ import annotations
 
@@ -48,16 +48,15 @@ class Journey:
     def may_send(self) -> bool:
         return self.may()
 
-    def tried(self, try_: AttemptResult) -> None:
-        self.tries.append(try_)
-        self.told.append("tried")
-
-    def may_retry(self) -> bool:
-        self.told.append("may_retry")
-        return len(self.tries) <= self.retries
+    def finished(self, result: AttemptResult) -> bool:
+        self.tries.append(result)
+        self.told.append("finished")
+        return result.verdict.again and len(self.tries) <= self.retries
 
     async def permit(self) -> Attempt:
         self.told.append("permit")
+        if not self.tries:
+            return self.send
         await self.permits.wait()
         number = len(self.tries) + 1
         body = self.send.body.replace(b'"n":1', b'"n":%d' % number)

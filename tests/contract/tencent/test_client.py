@@ -29,19 +29,19 @@ async def test_a_call_that_takes_effect_is_done_in_one_try(build: Build) -> None
     journey = Journey()
 
     before = time.monotonic()
-    last = await rig.client.call(FIRST, journey)
+    last = await rig.client.call(journey)
 
     assert (last.verdict, last.http_status, last.error_code, last.error) == (Verdict.DONE, 200, 0, None)
     assert (last.request_id, last.end_unknown) == ("r-1", False)
     assert before <= last.sent_at <= last.ended_at <= time.monotonic()
     assert journey.tries == [last]
-    assert journey.told == ["tried"]
+    assert journey.told == ["permit", "finished"]
 
 
 async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
     rig = await build(OK)
 
-    await rig.client.call(FIRST, Journey())
+    await rig.client.call(Journey())
 
     (seen,) = rig.seen
     assert (seen.endpoint, seen.body) == (ENDPOINT, FIRST.body)
@@ -82,7 +82,7 @@ async def test_every_end_of_a_request_has_one_meaning(
     rig = await build(reply)
     journey = Journey()
 
-    last = await rig.client.call(FIRST, journey)
+    last = await rig.client.call(journey)
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
     assert journey.tries == [last]
@@ -92,7 +92,7 @@ async def test_every_end_of_a_request_has_one_meaning(
 async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: Build) -> None:
     rig = await build(HANG, options=SHORT)
 
-    last = await rig.client.call(FIRST, Journey())
+    last = await rig.client.call(Journey())
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "timeout", True)
     assert last.ended_at - last.sent_at == pytest.approx(SHORT.timeout, abs=0.2)
@@ -102,7 +102,7 @@ async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_perm
     rig = await build(BUSY, RESET, OK)
     journey = Journey(retries=5)
 
-    last = await rig.client.call(FIRST, journey)
+    last = await rig.client.call(journey)
 
     assert last.verdict is Verdict.DONE
     assert [try_.verdict for try_ in journey.tries] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
@@ -110,20 +110,20 @@ async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_perm
     assert len({seen.query["random"] for seen in rig.seen}) == 3
 
 
-async def test_every_try_is_told_before_anything_else_is_decided(build: Build) -> None:
+async def test_a_call_asks_for_a_permit_and_ends_each_attempt_in_turn(build: Build) -> None:
     rig = await build(BUSY, OK)
     journey = Journey(retries=1)
 
-    await rig.client.call(FIRST, journey)
+    await rig.client.call(journey)
 
-    assert journey.told == ["tried", "may_retry", "permit", "tried"]
+    assert journey.told == ["permit", "finished", "permit", "finished"]
 
 
 async def test_when_the_engine_allows_no_more_tries_the_last_one_is_the_answer(build: Build) -> None:
     rig = await build(BUSY)
     journey = Journey(retries=2)
 
-    last = await rig.client.call(FIRST, journey)
+    last = await rig.client.call(journey)
 
     assert last.verdict is Verdict.RETRY
     assert len(rig.seen) == len(journey.tries) == 3
@@ -134,7 +134,7 @@ async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None
     rig = await build(BUSY, options=HttpOptions(first_wait=0.5, max_wait=4.0))
 
     for _ in range(30):
-        await rig.client.call(FIRST, Journey(retries=7))
+        await rig.client.call(Journey(retries=7))
 
     by_number = [rig.naps.lengths[number::7] for number in range(7)]
     for number, waits in enumerate(by_number):
@@ -145,7 +145,7 @@ async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None
 async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: Build) -> None:
     rig = await build(Reply(b"", 429, (("Retry-After", "7"),)), OK)
 
-    last = await rig.client.call(FIRST, journey := Journey(retries=1))
+    last = await rig.client.call(journey := Journey(retries=1))
 
     assert last.verdict is Verdict.DONE
     assert (journey.tries[0].verdict, journey.tries[0].retry_after) == (Verdict.THROTTLE, 7.0)
@@ -157,7 +157,7 @@ async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: Build) -> N
 async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: Build) -> None:
     rig = await build(Reply(b"", 429, (("Retry-After", "36000"),)), OK)
 
-    await rig.client.call(FIRST, Journey(retries=1))
+    await rig.client.call(Journey(retries=1))
 
     assert rig.naps.lengths[0] <= HttpOptions().max_retry_after + HttpOptions().first_wait
 
@@ -166,7 +166,7 @@ async def test_a_fenced_try_sends_nothing_and_says_so(build: Build) -> None:
     rig = await build(OK)
     journey = Journey(may=lambda: False)
 
-    last = await rig.client.call(FIRST, journey)
+    last = await rig.client.call(journey)
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.UNSENT, "fenced", False)
     assert journey.tries == [last]
@@ -177,7 +177,7 @@ async def test_a_call_that_may_send_again_later_goes_on(build: Build) -> None:
     rig = await build(OK)
     chances = iter([False, True])
 
-    last = await rig.client.call(FIRST, journey := Journey(retries=1, may=lambda: next(chances)))
+    last = await rig.client.call(journey := Journey(retries=1, may=lambda: next(chances)))
 
     assert last.verdict is Verdict.DONE
     assert [try_.verdict for try_ in journey.tries] == [Verdict.UNSENT, Verdict.DONE]
@@ -189,8 +189,8 @@ async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(bu
     journey = Journey(retries=3)
     journey.permits.clear()
 
-    call = asyncio.create_task(rig.client.call(FIRST, journey))
-    await until(lambda: "permit" in journey.told)
+    call = asyncio.create_task(rig.client.call(journey))
+    await until(lambda: journey.told.count("permit") == 2)
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
@@ -202,7 +202,7 @@ async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_ef
     rig = await build(HANG)
     journey = Journey(retries=3)
 
-    call = asyncio.create_task(rig.client.call(FIRST, journey))
+    call = asyncio.create_task(rig.client.call(journey))
     await until(lambda: bool(rig.seen))
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
@@ -217,7 +217,7 @@ async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_
 ) -> None:
     rig = await build(BAD_SIGNATURE, OK)
 
-    last = await rig.client.call(FIRST, journey := Journey(retries=1))
+    last = await rig.client.call(journey := Journey(retries=1))
 
     assert last.verdict is Verdict.DONE
     assert [try_.verdict for try_ in journey.tries] == [Verdict.RESIGN, Verdict.DONE]
@@ -228,7 +228,7 @@ async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_
 async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(build: Build) -> None:
     rig = await build(BAD_SIGNATURE)
 
-    last = await rig.client.call(FIRST, journey := Journey(retries=9))
+    last = await rig.client.call(journey := Journey(retries=9))
 
     assert last.verdict is Verdict.FATAL
     assert [try_.verdict for try_ in journey.tries] == [Verdict.RESIGN, Verdict.FATAL]
@@ -237,7 +237,7 @@ async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(bui
 async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: Build) -> None:
     rig = await build(BAD_SIGNATURE, OK, BAD_SIGNATURE, OK)
 
-    verdicts = [(await rig.client.call(FIRST, Journey(retries=1))).verdict for _ in range(2)]
+    verdicts = [(await rig.client.call(Journey(retries=1))).verdict for _ in range(2)]
 
     assert verdicts == [Verdict.DONE] * 2
 
@@ -249,8 +249,8 @@ async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: B
     for journey in journeys:
         journey.permits = ready  # no second try leaves before all first ones were refused
 
-    calls = asyncio.gather(*(rig.client.call(FIRST, journey) for journey in journeys))
-    await until(lambda: all("permit" in journey.told for journey in journeys))
+    calls = asyncio.gather(*(rig.client.call(journey) for journey in journeys))
+    await until(lambda: all(journey.told.count("permit") == 2 for journey in journeys))
     ready.set()
 
     assert {last.verdict for last in await calls} == {Verdict.DONE}
@@ -260,9 +260,9 @@ async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: B
 async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: Build) -> None:
     rig = await build(answer(70050), BAD_SIGNATURE)
 
-    locked = await rig.client.call(FIRST, Journey(retries=9))
-    refused = await rig.client.call(FIRST, Journey())
-    await rig.client.call(PROBE, Journey())
+    locked = await rig.client.call(Journey(retries=9))
+    refused = await rig.client.call(Journey())
+    await rig.client.call(Journey(send=PROBE))
 
     assert (locked.verdict, refused.verdict) == (Verdict.LOCKED, Verdict.RESIGN)
     assert rig.notices == []
@@ -271,15 +271,15 @@ async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: Buil
 async def test_a_probe_is_signed_anew(build: Build) -> None:
     rig = await build(OK)
 
-    await rig.client.call(FIRST, Journey())
-    await rig.client.call(PROBE, Journey())
+    await rig.client.call(Journey())
+    await rig.client.call(Journey(send=PROBE))
 
     assert [notice.event for notice in rig.notices] == ["signature.renewed"]
 
 
 async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
     rig = await build(OK)
-    await rig.client.call(FIRST, Journey())
+    await rig.client.call(Journey())
     usersig = rig.seen[0].query["usersig"]
 
     tries: list[AttemptResult] = []
@@ -290,7 +290,7 @@ async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
         "é" * 2000,
     ):
         rig = await build(answer(60002, info))
-        tries.append(await rig.client.call(FIRST, Journey()))
+        tries.append(await rig.client.call(Journey()))
 
     assert tries[0].error_info == "bad usersig=[redacted]&random=1"
     assert tries[1].error_info == "[redacted] is not valid"

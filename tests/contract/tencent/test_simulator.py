@@ -57,7 +57,7 @@ def a_call(
 
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_every_action_is_carried_out(client: Client, tencent: Simulator, action: str) -> None:
-    last = await client.call(a_call(action), Journey())
+    last = await client.call(Journey(send=a_call(action)))
 
     assert (last.verdict, last.error_info) == (Verdict.DONE, "")
     assert (last.request_id is not None) == ACTIONS[action].returns_request_id
@@ -102,7 +102,7 @@ async def test_every_fault_has_one_meaning(
     await _healthy_once(client)
     tencent.faults.put(**faults)
 
-    last = await client.call(a_call(), Journey())
+    last = await client.call(Journey(send=a_call()))
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
 
@@ -114,7 +114,7 @@ async def test_an_endpoint_that_refuses_connections_has_been_sent_nothing(
     tencent.faults.put(outage="refuse")
 
     # The first may still be written into a connection that the outage is just breaking.
-    tries = [await client.call(a_call(), Journey()) for _ in range(3)]
+    tries = [await client.call(Journey(send=a_call())) for _ in range(3)]
 
     assert {try_.verdict for try_ in tries} == {Verdict.TRANSPORT}
     assert [(try_.error, try_.end_unknown) for try_ in tries[1:]] == [("connect", False)] * 2
@@ -128,7 +128,7 @@ async def test_what_was_carried_out_without_an_answer_is_told_as_unknown_and_the
     waiting = asyncio.Event()
     journey.permits = waiting
 
-    call = asyncio.create_task(client.call(a_call(), journey))
+    call = asyncio.create_task(client.call(journey))
     await until(lambda: bool(journey.tries))
     tencent.faults.clear()
     waiting.set()
@@ -156,7 +156,7 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
             left -= 1
             journey = Journey(retries=3, send=a_call(target=f"g{number}"))
             journeys.append(journey)
-            assert (await client.call(journey.send, journey)).verdict is Verdict.DONE
+            assert (await client.call(journey)).verdict is Verdict.DONE
             if left == 300:
                 path.write_text(f"{NEW_KEY}\n")
                 await _rotate(tencent, NEW_KEY)
@@ -178,9 +178,9 @@ async def test_a_key_that_is_rotated_too_early_halts_until_the_file_has_it(
     probe = msgspec.structs.replace(a_call(), probe=True)
     await _rotate(tencent, NEW_KEY)
 
-    before = [(await client.call(send, Journey())).verdict for send in (a_call(), probe, probe)]
+    before = [(await client.call(Journey(send=send))).verdict for send in (a_call(), probe, probe)]
     path.write_text(NEW_KEY)
-    after = [(await client.call(send, Journey())).verdict for send in (probe, a_call())]
+    after = [(await client.call(Journey(send=send))).verdict for send in (probe, a_call())]
     await client.aclose()
 
     assert set(before) == {Verdict.FATAL}
@@ -192,7 +192,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
     notices: list[object] = []
     client = Client([an_app(tencent.url, secret_key=NEW_KEY)], HttpOptions(), notices.append)
 
-    verdicts = [(await client.call(a_call(), Journey())).verdict for _ in range(10)]
+    verdicts = [(await client.call(Journey(send=a_call()))).verdict for _ in range(10)]
     await client.aclose()
 
     assert verdicts == [Verdict.FATAL] + [Verdict.LOCKED] * 9
@@ -201,7 +201,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
 
 async def _healthy_once(client: Client) -> None:
     # So that a connection is kept, as in the middle of a run.
-    assert (await client.call(a_call(target="other"), Journey())).verdict is Verdict.DONE
+    assert (await client.call(Journey(send=a_call(target="other")))).verdict is Verdict.DONE
 
 
 async def _rotate(tencent: Simulator, key: str) -> None:

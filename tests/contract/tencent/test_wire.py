@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.contract.tencent.journey import ENDPOINT, FIRST, Journey
+from tests.contract.tencent.journey import ENDPOINT, Journey
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import OK, RESET, Reply, an_app, in_turn
 from worker.domain.contract.codes import Verdict
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.anyio
 async def test_the_request_carries_no_header_that_it_does_not_need(real: Build) -> None:
     rig = await real(Reply(OK.body, headers=(("Set-Cookie", "balancer=7; Path=/"),)))
 
-    await rig.client.call(FIRST, Journey())
-    await rig.client.call(FIRST, Journey())
+    await rig.client.call(Journey())
+    await rig.client.call(Journey())
 
     for seen in rig.seen:
         assert {name.lower() for name, _ in seen.headers} == {
@@ -50,7 +50,7 @@ async def test_any_identifier_arrives_as_it_is(stack: AsyncExitStack, identifier
     client = Client([replace(an_app(server.base_url), identifier=identifier)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(FIRST, Journey())
+    last = await client.call(Journey())
 
     assert last.verdict is Verdict.DONE
     assert server.seen[0].query["identifier"] == identifier
@@ -64,7 +64,7 @@ async def test_a_redirect_is_not_followed(stack: AsyncExitStack) -> None:
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(FIRST, Journey())
+    last = await client.call(Journey())
 
     assert (last.http_status, last.error, last.verdict) == (307, "http", Verdict.TRANSPORT)
     assert elsewhere.connections == 0
@@ -83,7 +83,7 @@ async def test_a_redirect_is_not_followed(stack: AsyncExitStack) -> None:
 async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: Build, reply: Reply) -> None:
     rig = await real(reply)
 
-    last = await rig.client.call(FIRST, Journey())
+    last = await rig.client.call(Journey())
 
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in ERRORS
@@ -102,7 +102,7 @@ async def test_what_is_no_http_is_a_failure_with_a_name(stack: AsyncExitStack) -
     client = Client([an_app(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(FIRST, Journey())
+    last = await client.call(Journey())
 
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in {"http", "reset"}
@@ -118,11 +118,11 @@ async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
 
     wary = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(wary.aclose)
-    refused = await wary.call(FIRST, Journey())
+    refused = await wary.call(Journey())
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     told = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(told.aclose)
-    accepted = await told.call(FIRST, Journey())
+    accepted = await told.call(Journey())
 
     assert (refused.error, refused.end_unknown, refused.verdict) == ("tls", False, Verdict.TRANSPORT)
     assert accepted.verdict is Verdict.DONE
@@ -139,7 +139,7 @@ async def test_a_proxy_of_the_environment_never_sees_a_signature(
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(FIRST, Journey())
+    last = await client.call(Journey())
 
     assert last.verdict is Verdict.DONE
     assert (len(server.seen), proxy.connections) == (1, 0)
@@ -153,8 +153,8 @@ async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key
     rig = await real(OK, RESET, Reply(b"", 301, (("Location", "http://[broken/"),)), OK)
 
     for _ in range(4):
-        await rig.client.call(FIRST, Journey())
-    call = asyncio.create_task(rig.client.call(FIRST, Journey()))
+        await rig.client.call(Journey())
+    call = asyncio.create_task(rig.client.call(Journey()))
     call.cancel()
     (cancelled,) = await asyncio.gather(call, return_exceptions=True)
 
@@ -173,7 +173,7 @@ async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
         raise AssertionError("secret https://example.invalid/?usersig=eJx")
 
     monkeypatch.setattr(httpx.AsyncClient, "send", broken)
-    last = await rig.client.call(FIRST, journey := Journey())
+    last = await rig.client.call(journey := Journey())
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "http", False)
     assert journey.tries == [last]

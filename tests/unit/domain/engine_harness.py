@@ -20,6 +20,7 @@ from worker.domain.effects import (
     PausePartition,
     Restored,
     ResumePartition,
+    RetryCall,
     StartCall,
 )
 from worker.domain.engine import Engine
@@ -280,21 +281,11 @@ class Desk:
 
     def end(self, request: Request, verdict: Verdict, **fields: Any) -> None:
         """
-        The request ends. Its client waits for another try if that is allowed and may help, else its call is over.
-        """
-        self.end_try(request, verdict, **fields)
-        if verdict.again and self.engine.may_retry(request.call_id, self.now):
-            self.waiting.append(request.call_id)
-        else:
-            self.give_up(request.call_id)
-
-    def end_try(self, request: Request, verdict: Verdict, **fields: Any) -> None:
-        """
-        The request ends, and what its client makes of that is not decided.
+        The request ends. Its client waits for another attempt if the engine wants one, else its call is over.
         """
         self.out.remove(request)
-        try_ = AttemptResult(request.at, self.now, verdict, **fields)
-        self._settle(self.engine.tried(request.call_id, try_, self.now))
+        result = AttemptResult(request.at, self.now, verdict, **fields)
+        self._settle(self.engine.attempt_finished(request.call_id, result, self.now))
 
     def ask(self, call_id: str | None = None) -> None:
         """
@@ -304,15 +295,7 @@ class Desk:
             (call_id,) = self.waiting
         self.waiting.remove(call_id)
         self.asking.append(call_id)
-        self._settle(self.engine.asked(call_id, self.now))
-
-    def give_up(self, call_id: str) -> None:
-        """
-        The client makes no further try.
-        """
-        if call_id in self.waiting:
-            self.waiting.remove(call_id)
-        self._settle(self.engine.answered(call_id, self.now))
+        self._settle(self.engine.permit_requested(call_id, self.now))
 
     # The publisher
 
@@ -423,6 +406,8 @@ class Desk:
                     assert len(request.users) == send.members
                     self.out.append(request)
                     self.sent.append(request)
+                case RetryCall(call_id):
+                    self.waiting.append(call_id)
                 case CancelCall(call_id):
                     self.recalled.append(call_id)
                     (self.waiting if call_id in self.waiting else self.asking).remove(call_id)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.domain.engine import Engine
     from worker.domain.publish_results import PublishResult
     from worker.errors import BrokerError
-    from worker.runtime.ports import Flight
+    from worker.runtime.call_tasks import CallTask
 
 DEADLINE: Final = 5.0
 
@@ -85,9 +85,6 @@ class Script:
     def open_of(self, numbers: Sequence[int]) -> int:
         return len(self.busy.intersection(numbers))
 
-    def may_retry(self, *_: object) -> bool:
-        return True
-
     def transaction(self, *_: object) -> Transaction | None:
         return self.transactions.pop(0) if self.transactions else None
 
@@ -123,7 +120,7 @@ class World:
         self.proven_until = inf
         self.batches_taken = 0
         self.published: list[tuple[Transaction, Callable[[PublishResult], None]]] = []
-        self.calls: dict[str, tuple[Flight, asyncio.Future[AttemptResult]]] = {}
+        self.calls: dict[str, tuple[CallTask, asyncio.Future[AttemptResult]]] = {}
         self.failures: list[BrokerError] = []
         self.restoring: Callable[[], None] = lambda: None
         self.logged: list[str] = []
@@ -180,9 +177,9 @@ class World:
 
     # The client
 
-    async def call(self, send: Attempt, flight: Flight) -> AttemptResult:
+    async def call(self, call: CallTask) -> AttemptResult:
         end: asyncio.Future[AttemptResult] = asyncio.get_running_loop().create_future()
-        self.calls[send.call_id] = flight, end
+        self.calls[call.attempt.call_id] = call, end
         return await end
 
     async def aclose(self) -> None: ...

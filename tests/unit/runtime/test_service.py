@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.runtime.fakes import play, send, settled, try_, until
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import CancelCall, GrantPermit, Halt, StartCall
+from worker.domain.effects import CancelCall, GrantPermit, Halt, RetryCall, StartCall
 from worker.domain.publish_results import (
     Aborted,
     Fenced,
@@ -174,24 +174,28 @@ def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
     play(scene)
 
 
-def test_each_try_and_then_the_end_of_its_call_is_told_to_the_engine() -> None:
+def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
     async def scene(world: World) -> None:
         world.move([StartCall(send())])
         await settled()
-        flight, end = world.calls["call-1"]
-        flight.tried(try_(Verdict.RETRY))
-        asked = asyncio.ensure_future(flight.permit())
+        call, end = world.calls["call-1"]
+        assert (await call.permit()).number == 1
+        world.engine.effects["attempt_finished"] = [RetryCall("call-1")]
+        assert call.finished(try_(Verdict.RETRY)), "the engine wants another attempt"
+        asked = asyncio.ensure_future(call.permit())
         await settled()
         assert not asked.done(), "it has no permit yet"
         again = send(number=2)
         world.move([GrantPermit(again)])
         await settled()
         assert asked.result() is again
-        flight.tried(try_())
+        assert not call.finished(try_())
         end.set_result(try_())
         await settled()
 
-        assert world.engine.events() == ["received", "tried", "asked", "received", "tried", "answered"]
+        assert world.engine.events() == [
+            "received", "attempt_finished", "permit_requested", "received", "attempt_finished",
+        ]  # fmt: skip
 
     play(scene)
 

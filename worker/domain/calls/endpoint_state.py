@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.bisection import Bisection
     from worker.domain.calls.rate_limiter import RateLimiter
     from worker.domain.calls.target_queue import TargetQueue
-    from worker.domain.effects import AttemptResult, Halt
+    from worker.domain.effects import Halt
     from worker.domain.progress.open_commands import MemberTask
 
 NEVER = float("inf")
@@ -30,9 +30,7 @@ class CallState(Enum):
     OUT = "out"
     """A request of it is on its way."""
     BACKING_OFF = "backing off"
-    """Its last try has ended; it waits to ask again, or gives up."""
-    ENDING = "ending"
-    """Its last try has ended, and there is no other: it is about to be answered."""
+    """Its last attempt has ended; it waits to ask for another permit."""
 
 
 class InFlightCall:
@@ -46,7 +44,7 @@ class InFlightCall:
 
     """
 
-    __slots__ = ("call_id", "lane", "last", "members", "number", "phase", "probe", "search", "target")
+    __slots__ = ("call_id", "lane", "members", "number", "phase", "probe", "search", "target")
 
     def __init__(
         self, call_id: str, lane: EndpointState, target: TargetQueue, members: list[MemberTask]
@@ -59,7 +57,6 @@ class InFlightCall:
         self.number = 0
         self.phase = CallState.ASKING
         self.probe = False
-        self.last: AttemptResult | None = None
 
     def __repr__(self) -> str:
         return f"<InFlightCall {self.call_id} to {self.target.name}, {len(self.members)} members, {self.phase.value}>"

@@ -1,7 +1,7 @@
 # What an answer means for the call, its members, its target and its endpoint.
 #
-# `tried` is told of every request as it ends; `answered` of the call when its client makes no further try. Each verdict
-# has one method: here, in bisection_handler.py or in halt_handler.py. What leaves next is scheduler.py's business.
+# Every request ends here: either its call goes on (after a backoff), or the call is over and its verdict's method settles the
+# members: here, in bisection_handler.py or in halt_handler.py. What leaves next is scheduler.py's business.
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from worker.domain.contract.actions import ActionKind
 from worker.domain.contract.codes import Verdict, is_platform
 from worker.domain.contract.outcomes import AttemptRecord, cut
 from worker.domain.contract.times import rfc3339
+from worker.domain.effects import RetryCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,32 +67,24 @@ class ResponseHandler:
             Verdict.UNKNOWN: self._unknown,
         }
 
-    def tried(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        """A request of the call has ended."""
+    def attempt_finished(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
+        """Record the request's end; then let the call go on, or close it."""
         lane, target = flight.lane, flight.target
-        flight.last = try_
         target.out -= 1
         if try_.verdict is Verdict.UNSENT:
             lane.permits.untake()
         else:
             self._ended(flight, try_, now)
-        flight.phase = CallState.BACKING_OFF if try_.verdict.again else CallState.ENDING
-        lane.rebound(target, now)
+        if try_.verdict.again and self._is_worth_another(flight, try_, now):
+            flight.phase = CallState.BACKING_OFF
+            lane.rebound(target, now)
+            self._dispatch.effects.append(RetryCall(flight.call_id))
+        else:
+            self._close(flight, try_, now)
 
-    def may_retry(self, flight: InFlightCall, now: float) -> bool:
-        """
-        Whether the call may be tried again after its last try, whose verdict allows it. If not, it is ending: what ends by
-        itself is not taken back.
-        """
-        may = self._is_worth_a_try(flight, now)
-        if not may:
-            flight.phase = CallState.ENDING
-        return may
-
-    def answered(self, flight: InFlightCall, now: float) -> None:
+    def _close(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
         """The call is over, with its last try."""
-        lane, try_ = flight.lane, flight.last
-        assert try_ is not None
+        lane = flight.lane
         of_app = lane.app.probe is flight
         self._dispatch.close(flight, now)
         if flight.probe:
@@ -106,9 +99,9 @@ class ResponseHandler:
             if lane.held:
                 self._halting.check(lane, now)
 
-    def _is_worth_a_try(self, flight: InFlightCall, now: float) -> bool:
-        lane, try_ = flight.lane, flight.last
-        if flight.probe or lane.is_blocked or flight.target.held_at is not None or try_ is None:
+    def _is_worth_another(self, flight: InFlightCall, try_: AttemptResult, now: float) -> bool:
+        lane = flight.lane
+        if flight.probe or lane.is_blocked or flight.target.held_at is not None:
             return False
         if all(member.work.dropped for member in flight.members):
             return False

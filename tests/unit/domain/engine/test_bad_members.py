@@ -309,19 +309,6 @@ def test_different_ambiguous_codes_are_not_the_same_fault() -> None:
 # What ends a search before its end
 
 
-def test_a_half_without_an_answer_that_is_not_tried_again_gives_all_suspects_back() -> None:
-    desk = Desk()
-    desk.receive(ban(*users(8), command_id="c"))
-    desk.code(desk.request(), BAD)
-    desk.code(desk.request(), BAD)  # u4-u7 rest
-    desk.code(desk.request(), 60008)
-    desk.give_up(desk.waiting[0])
-
-    assert [sorted(each.users) for each in desk.out] == [users(8)]
-    drive(desk, {"u5"})
-    assert desk.results("c") == {user: "failed" if user == "u5" else "applied" for user in users(8)}
-
-
 def test_a_half_that_used_up_its_tries_fails_alone() -> None:
     desk = Desk(max_attempts=2)
     desk.receive(ban(*users(4), command_id="c"))

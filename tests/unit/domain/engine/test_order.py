@@ -149,11 +149,13 @@ def test_the_same_effect_does_not_wait_after_a_try_of_unknown_end() -> None:
 
 
 def test_a_member_without_a_later_command_is_forgotten_once_its_unknown_end_is_over() -> None:
-    desk = Desk(give_up_after=1.0)
-    desk.receive(ban("u", command_id="c"))
+    desk = Desk(max_attempts=1)
+    desk.receive(ban("u", command_id="c"), ban("v", group="other"))
+    desk.timeout(desk.request(target="g"))
+    desk.ok(desk.request(target="other"))
+    desk.wait(0.1)
+    desk.ask()
     desk.timeout(desk.request())
-    desk.wait(2.0)
-    desk.give_up(desk.waiting[0])
     assert desk.status("c") == "failed"
 
     desk.wait(3.0)
@@ -205,20 +207,18 @@ def test_a_repeated_user_of_one_command_is_one_member() -> None:
     assert desk.request().users == ["u", "v"]
 
 
-@pytest.mark.parametrize("tell", ["tried", "answered", "asked"])
+@pytest.mark.parametrize("tell", ["attempt_finished", "permit_requested"])
 def test_what_is_told_of_a_call_that_is_over_changes_nothing(tell: str) -> None:
     desk = Desk()
     desk.receive(ban("u", command_id="c"))
     request = desk.request()
     desk.ok()
     effects = {
-        "tried": lambda: desk.engine.tried(
+        "attempt_finished": lambda: desk.engine.attempt_finished(
             request.call_id, AttemptResult(desk.now, desk.now, Verdict.FATAL), desk.now
         ),
-        "answered": lambda: desk.engine.answered(request.call_id, desk.now),
-        "asked": lambda: desk.engine.asked(request.call_id, desk.now),
+        "permit_requested": lambda: desk.engine.permit_requested(request.call_id, desk.now),
     }[tell]()
 
     assert effects == []
-    assert not desk.engine.may_retry(request.call_id, desk.now)
     assert desk.status("c") == "succeeded"

@@ -378,16 +378,6 @@ def test_a_breaker_with_nothing_to_send_probes_with_what_comes_next() -> None:
     assert desk.request().users == ["x"]
 
 
-def test_an_unsent_probe_of_a_search_goes_back_whole() -> None:
-    desk = Desk()
-    desk.receive(ban("a", "b", command_id="c"))
-    desk.code(desk.request(), 10019)
-    desk.end(desk.request(), Verdict.UNSENT)
-    desk.give_up(desk.waiting[0])
-
-    assert desk.request().users == ["a", "b"]
-
-
 def test_a_probe_whose_time_is_over_is_not_sent_and_the_next_one_goes_at_once() -> None:
     desk = Desk()
     for number in range(5):
