@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+SHOWN: Final = 200
+"""The most characters that are shown of a setting's name or value: more is no help, and may be a megabyte."""
 
 
 class WorkerError(Exception):
@@ -26,9 +30,26 @@ class Problem:
     remedy: str
     value: object = None
 
+    @property
+    def setting(self) -> str:
+        """The name with its value, as a terminal and a log may show them: short, and without control characters."""
+        return _short(self.name) if self.value is None else f"{_short(self.name)} = {_spelled(self.value)}"
+
     def __str__(self) -> str:
-        shown = "" if self.value is None else f" = {self.value!r}"
-        return f"{self.name}{shown}: {self.remedy}"
+        return f"{self.setting}: {self.remedy}"
+
+
+def _short(text: str) -> str:
+    plain = "".join(character if character.isprintable() else "\ufffd" for character in text[: SHOWN + 1])
+    return plain if len(text) <= SHOWN else f"{plain[:SHOWN]}…"
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, str):
+        return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}… ({len(value):,} characters)"
+    if isinstance(value, int) and abs(value) >= 1 << 64:  # Python refuses to spell very long ones
+        return "a number beyond all bounds"
+    return _short(repr(value))
 
 
 class SettingsError(WorkerError):
@@ -49,3 +70,7 @@ class FencedError(WorkerError):
 
 class SignatureError(WorkerError):
     """A UserSig cannot be made from what is configured (an empty key, a malformed identifier)."""
+
+
+class FileError(WorkerError):
+    """A file cannot be read as what it is needed for. The argument is the reason, which shows nothing of what is in it."""

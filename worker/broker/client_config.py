@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+from worker.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +24,54 @@ RECONNECT_MAX_MS: Final = 2_000
 """kafka-python's 30 s would be added to each outage of a broker."""
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster takes; whoever makes it tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """
+    What kafka-python demands of two timeouts, or it raises when the client is made.
+
+    Attributes:
+        less: Together they must be less than ``more``.
+        equal: Whether they may be as much.
+
+    """
+
+    less: tuple[str, ...]
+    more: str
+    equal: bool = False
+
+
+_OF_CONSUMERS: Final = (
+    _Relation(("fetch_max_wait_ms",), "request_timeout_ms"),
+    _Relation(("request_timeout_ms",), "connections_max_idle_ms"),
+)
+_OF_PRODUCERS: Final = (_Relation(("linger_ms", "request_timeout_ms"), "delivery_timeout_ms", equal=True),)
+
+
+def contradictions(options: KafkaOptions) -> list[Problem]:
+    """Timeouts that kafka-python would not take together, each named as the operator's setting that it is."""
+    clients: tuple[tuple[str, Mapping[str, Any], Any, Mapping[str, Any], tuple[_Relation, ...]], ...] = (
+        ("consumer", options.consumer, KafkaConsumer, consumer_arguments(options), _OF_CONSUMERS),
+        ("common", {}, KafkaConsumer, reader_arguments(options), _OF_CONSUMERS),
+        ("producer", options.producer, KafkaProducer, producer_arguments(options), _OF_PRODUCERS),
+    )
+    found: dict[str, Problem] = {}
+    for part, own, kind, arguments, relations in clients:
+        values = {**kind.DEFAULT_CONFIG, **arguments}
+        for relation in relations:
+            less, more = sum(values[name] for name in relation.less), values[relation.more]
+            if less < more or (relation.equal and less == more):
+                continue
+            option = next(
+                (name for name in (*relation.less, relation.more) if name in own or name in options.common),
+                relation.more,
+            )
+            sides = f"{' and '.join(relation.less)} ({less} ms)", f"{relation.more} ({more} ms)"
+            setting = f"kafka.{part if option in own else 'common'}.{option}"
+            remedy = f"kafka-python wants {sides[0]} below {sides[1]}"
+            found.setdefault(setting, Problem(setting, remedy, values[option]))
+    return list(found.values())
 
 
 def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:

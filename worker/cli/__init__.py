@@ -81,8 +81,7 @@ def told(error: SettingsError) -> str:
         "",
     ]
     for problem in error.problems:
-        shown = "" if problem.value is None else f" = {problem.value!r}"
-        lines += [f"  {problem.name}{shown}", f"      {problem.remedy}"]
+        lines += [f"  {problem.setting}", f"      {problem.remedy}"]
     return _redacted("\n".join(lines) + "\n")
 
 

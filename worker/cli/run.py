@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, Final
 
 from worker.cli.shared import Config
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(config: Config = None) -> None:
     """
-    Run the worker until SIGTERM or SIGINT.
+    Run the worker until SIGTERM, SIGINT or SIGHUP.
 
     It finishes what it has begun, publishes, commits and exits 0; a second signal ends it at once.
 
     Example:  moderation-worker run --config worker.yaml
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` has it ignored
+            signal.signal(number, _leave)
 
     from worker.settings import load  # noqa: PLC0415 - what is imported here --help need not load
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 CLEAN: Final = 0
 FAILED: Final = 1
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What asks for a stop. SIGHUP comes when the terminal that it runs in is closed; `nohup` has it ignored."""
 
 Result = TypeVar("Result")
 
@@ -37,7 +38,8 @@ class Stop:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._asked: asyncio.Future[str] = self._loop.create_future()
-        for number in SIGNALS:
+        self._heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in self._heard:
             self._loop.add_signal_handler(number, self._first, number)
 
     async def wait(self) -> str:
@@ -45,7 +47,7 @@ class Stop:
         return await asyncio.shield(self._asked)
 
     def _first(self, number: signal.Signals) -> None:
-        for each in SIGNALS:
+        for each in self._heard:
             self._loop.remove_signal_handler(each)
             self._loop.add_signal_handler(each, self._second, each)
         if not self._asked.done():

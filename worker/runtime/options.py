@@ -9,10 +9,11 @@ import socket
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from worker.broker.client_config import contradictions
 from worker.broker.options import KafkaOptions
 from worker.broker.topics import problems
 from worker.domain.rules import Rules
-from worker.errors import Problem
+from worker.errors import Problem, SettingsError
 from worker.tencent.options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def worker_name(settings: Settings) -> str:
 
 
 def kafka_options(settings: Settings, name: str) -> KafkaOptions:
-    """The settings as the broker's room takes them."""
+    """The settings as the broker's package takes them. Raises SettingsError when kafka-python would not take them together."""
     kafka = settings.kafka
-    return KafkaOptions(
+    options = KafkaOptions(
         bootstrap_servers=",".join(kafka.bootstrap_servers),
         group_id=kafka.group_id,
         command_topic=kafka.command_topics[0],
@@ -68,6 +69,10 @@ def kafka_options(settings: Settings, name: str) -> KafkaOptions:
         consumer=kafka.options("consumer"),
         producer=kafka.options("producer"),
     )
+    found = contradictions(options)
+    if found:
+        raise SettingsError(found)
+    return options
 
 
 def _start(text: str) -> Start:

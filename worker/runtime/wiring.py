@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import secrets
 import sys
@@ -46,6 +47,8 @@ OBSERVE_SECONDS: Final = 1.0
 """How often gauges are set."""
 STALL_SECONDS: Final = 1.0
 """A loop that did not run for so long is told of."""
+OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
+"""Why a port cannot be listened on. All other reasons are the host's: it has no address, or not one of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
 CONSUMER_CLOSE_SECONDS: Final = 10.0
 """What the end of each may take, beyond the drain."""
@@ -127,8 +130,15 @@ async def listening(server: StatusServer, settings: Settings) -> int:
     try:
         return await server.start()
     except OSError as exc:
-        remedy = f"give another, or server.host, or end what uses it: {exc.strerror or exc}"
-        raise SettingsError([Problem("server.port", remedy, settings.server.port)]) from exc
+        reason = exc.strerror or str(exc)
+        if exc.errno in OF_THE_PORT:
+            problem = Problem(
+                "server.port", f"give another, or end what uses it: {reason}", settings.server.port
+            )
+        else:
+            remedy = f"give an address of this machine (0.0.0.0 and :: are all of them): {reason}"
+            problem = Problem("server.host", remedy, settings.server.host)
+        raise SettingsError([problem]) from exc
 
 
 async def _work(

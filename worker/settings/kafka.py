@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr
 
 from worker.domain.progress.offsets import MAX_SPAN
+from worker.files import read_text
 from worker.settings import types
 from worker.settings.section import Section
 
@@ -27,7 +27,7 @@ class KafkaSettings(Section):
     bootstrap_servers: types.Servers = Field(
         description="Kafka's brokers to begin with; two or three are enough."
     )
-    group_id: types.Text = Field(
+    group_id: types.GroupName = Field(
         default="moderation-worker",
         description="The consumer group. All replicas of one release share it; two releases never do.",
     )
@@ -107,6 +107,5 @@ class KafkaSettings(Section):
 
 
 def first_line(path: str) -> str:
-    """The secret that a file holds. Raises OSError or UnicodeDecodeError if it cannot be read, TypeError if that is no path."""
-    with open(os.fspath(path), encoding="utf-8") as file:  # noqa: PTH123 - the option is a text, not a Path
-        return file.readline(SECRET_BYTES).rstrip("\r\n")
+    """The secret that a file holds. Raises FileError if it cannot be read."""
+    return read_text(path, SECRET_BYTES).partition("\n")[0].rstrip("\r")

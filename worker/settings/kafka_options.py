@@ -1,33 +1,36 @@
 # What of kafka-python's options may be set, to what, and with which others (kafka.common, kafka.consumer, kafka.producer).
 #
 # The one table of the options that are the worker's own business is here. Not here: timings that contradict other settings
-# (cross_checks.py), and what is made of the options (broker/arguments.py).
+# (cross_checks.py), what one value may be (kafka_values.py), and what is made of the options (broker/client_config.py).
 
 from __future__ import annotations
 
 import difflib
-import os
-from pathlib import Path
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
-from worker.errors import Problem
+from worker.errors import FileError, Problem
 from worker.settings import types
 from worker.settings.kafka import first_line
+from worker.settings.kafka_values import RULES
+from worker.settings.tls import tls_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.settings.kafka import KafkaSettings
 
-_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"})
 _WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_WITHOUT_PASSWORD: Final = ("GSSAPI", "AWS_MSK_IAM")
-"""What kafka-python can do besides: not OAUTHBEARER, for which it wants an object of Python (a test compares)."""
+_WITHOUT_PASSWORD: Final = {"GSSAPI": "gssapi", "AWS_MSK_IAM": "botocore"}
+"""What kafka-python can do besides, and the package it needs: not OAUTHBEARER, for which it wants an object of Python (a test compares)."""
+_OF_ALL_CLIENTS: Final = ("security_protocol", "sasl_", "ssl_", "proxy_url", "socks5_proxy")
+"""How options begin that say how to speak to Kafka. There are more clients than the consumer and the producer."""
+_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _THE_WORKERS: Final = "leave it out: the worker's promises rest on its own value"
 _NO_TEXT: Final = "leave it out: it is an object of Python, which no file can hold"
-_OWNED: Final[dict[str, str]] = {
+OWNED: Final[dict[str, str]] = {
     "bootstrap_servers": "set kafka.bootstrap_servers instead",
     "group_id": "set kafka.group_id instead",
     "group_instance_id": "set kafka.instance_id instead",
@@ -36,6 +39,8 @@ _OWNED: Final[dict[str, str]] = {
     "auto_commit_interval_ms": "leave it out: offsets are committed in the transaction that publishes the outcomes",
     "transactional_id": "leave it out (it follows from kafka.group_id and kafka.instance_id): two users of one id would fence each other",
     "allow_auto_create_topics": "leave it out: topics are created by `moderation-worker topics create`",
+    "ssl_crlfile": "leave it out: this kafka-python fails to load such a list",
+    "ssl_ciphers": "leave it out: this kafka-python gives it to nobody",
     **dict.fromkeys(
         (
             "isolation_level", "partition_assignment_strategy", "consumer_timeout_ms", "exclude_internal_topics", "enable_idempotence", "transaction_timeout_ms",
@@ -62,18 +67,22 @@ def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
         for option, value in getattr(kafka, part).items():
             name = f"kafka.{part}.{option}"
             stem = option.removesuffix("_file")
-            if option in _OWNED:
+            if option in OWNED:
                 yield Problem(
                     name,
-                    _OWNED[option],
+                    OWNED[option],
                     None if option.startswith(("sasl", "ssl")) else _shown(option, value),
+                )
+            elif part != "common" and option.startswith(_OF_ALL_CLIENTS):
+                yield Problem(
+                    name, f"set kafka.common.{option} instead: all clients speak to Kafka in one way"
                 )
             elif stem != option and stem in types.SECRET_OPTIONS:
                 yield from _secret_file(name, value, twice=stem in getattr(kafka, part))
             elif option not in defaults:
                 elsewhere = [f"kafka.{other}" for other in known if other != part and option in known[other]]
                 close = difflib.get_close_matches(
-                    option, [item for item in defaults if item not in _OWNED], 1, 0.6
+                    option, [item for item in defaults if item not in OWNED], 1, 0.6
                 )
                 hint = (
                     f": it belongs to {elsewhere[-1]}"
@@ -83,23 +92,18 @@ def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
                     else ""
                 )
                 yield Problem(name, f"kafka-python knows no such option here{hint}")
-            elif not _fits(option, value, defaults[option]):
-                yield Problem(name, f"give {_wanted(option, defaults[option])}", _shown(option, value))
-            elif option in _FILES and not (Path(value).is_file() and os.access(value, os.R_OK)):
-                yield Problem(
-                    name, "the file cannot be read: check the path and its rights", _shown(option, value)
-                )
+            elif not RULES[option].fits(_bare(value)):
+                yield Problem(name, f"give {RULES[option].wanted}", _shown(option, value))
 
 
 def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
     """What of TLS and SASL is missing, or would have no effect."""
     options = kafka.common
     protocol = options.get("security_protocol", "PLAINTEXT")
-    known = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-    if protocol not in known:
+    if protocol not in _PROTOCOLS:
         yield Problem(
             "kafka.common.security_protocol",
-            f"give one of {', '.join(known)}",
+            f"give one of {', '.join(_PROTOCOLS)}",
             protocol if isinstance(protocol, str) else None,
         )
         return
@@ -112,6 +116,7 @@ def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
         )
     if str(protocol).startswith("SASL"):
         yield from _sasl(options, str(protocol))
+    yield from _tls(kafka)
     tls = sorted(option for option in options if option.startswith("ssl_"))
     if tls and not str(protocol).endswith("SSL"):
         yield Problem(
@@ -119,6 +124,14 @@ def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
             f"set SSL or SASL_SSL: without it {tls[0]} has no effect",
             protocol,
         )
+
+
+def _tls(kafka: KafkaSettings) -> Iterator[Problem]:
+    try:
+        options = kafka.options()
+    except (FileError, TypeError):
+        return  # a secret's file that cannot be read is a problem of its own
+    yield from tls_problems("kafka.common", options)
 
 
 def _sasl(options: dict[str, Any], protocol: str) -> Iterator[Problem]:
@@ -131,7 +144,14 @@ def _sasl(options: dict[str, Any], protocol: str) -> Iterator[Problem]:
         for option in ("sasl_plain_username", "sasl_plain_password"):
             if not {option, f"{option}_file"} & options.keys():
                 yield Problem(f"kafka.common.{option}", f"is missing: {mechanism} needs it")
-    elif mechanism not in _WITHOUT_PASSWORD:
+    elif mechanism in _WITHOUT_PASSWORD:
+        package = _WITHOUT_PASSWORD[mechanism]
+        if find_spec(package) is None:
+            remedy = f"{mechanism} needs Python's package {package}, which is not installed here"
+            yield Problem("kafka.common.sasl_mechanism", remedy, mechanism)
+        elif mechanism == "AWS_MSK_IAM" and protocol != "SASL_SSL":
+            yield Problem("kafka.common.security_protocol", f"set SASL_SSL: {mechanism} needs it", protocol)
+    else:
         known = ", ".join((*_WITH_PASSWORD, *_WITHOUT_PASSWORD))
         yield Problem("kafka.common.sasl_mechanism", f"give one of {known}", mechanism)
 
@@ -144,11 +164,14 @@ def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[Problem]:
             types.shown_path(value),
         )
         return
+    if not isinstance(value, str):
+        yield Problem(name, "give the path of a file")
+        return
     try:
         secret = first_line(value)
-    except (OSError, ValueError, TypeError):
+    except FileError as error:
         yield Problem(
-            name, "the file cannot be read as text: check the path and its rights", types.shown_path(value)
+            name, f"the file cannot be read ({error}): check the path and its rights", types.shown_path(value)
         )
     else:
         if not secret:
@@ -166,28 +189,8 @@ def _kafka_pythons_own() -> dict[str, dict[str, Any]]:
     return {"consumer": consumer, "producer": producer, "common": both}
 
 
-def _fits(option: str, value: Any, default: Any) -> bool:
-    if isinstance(value, SecretStr):
-        return bool(value.get_secret_value())
-    if isinstance(default, bool):
-        return isinstance(value, bool)
-    if _is_count(option, default):
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return isinstance(value, str) and bool(value)
-
-
-def _wanted(option: str, default: Any) -> str:
-    if isinstance(default, bool):
-        return "true or false"
-    return (
-        "a whole number of at least 0"
-        if _is_count(option, default)
-        else "a text that is not empty, in quotes if it is digits"
-    )
-
-
-def _is_count(option: str, default: Any) -> bool:
-    return isinstance(default, int | float) or option.endswith(("_ms", "_bytes"))
+def _bare(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def _shown(option: str, value: object) -> object:

@@ -14,7 +14,7 @@ from worker.errors import Problem, SettingsError
 from worker.settings.catalog import find, nearest, table_of_rows
 from worker.settings.cross_checks import contradictions
 from worker.settings.model import Settings
-from worker.settings.sources import CONFIG, from_environment, from_file, merged
+from worker.settings.sources import CONFIG, from_environment, from_file, merged, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,10 +39,12 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     table = table_of_rows()
     path = config or environ.get(CONFIG)
     written, problems = from_file(Path(path)) if path else ({}, [])
-    data = merged(written, from_environment(environ, table, written))
-    data = {word: {} if value is None and _is_section(word, table) else value for word, value in data.items()}
+    varied, wrong_variables = from_environment(environ, table, written)
+    data = merged(written, varied)
+    problems += [*wrong_variables, *unreadable(data)]
     if problems:
         raise SettingsError(problems)
+    data = {word: {} if value is None and _is_section(word, table) else value for word, value in data.items()}
     settings, problems = _validated(data, table)
     wrong = {problem.name for problem in problems}
     problems += [problem for problem in contradictions(settings) if not _touches(problem.name, wrong)]
@@ -98,8 +100,10 @@ def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> W
 
 
 def _shown(row: SettingRow, value: object) -> object:
-    hidden = row.path[-1] == "secret_key" or row.options or row.section is not None or "@" in str(value)
-    return value if isinstance(value, str | bool | int | float) and not hidden else None
+    hidden = row.path[-1] == "secret_key" or row.options or row.section is not None
+    with_credentials = isinstance(value, str) and "@" in value
+    shown = isinstance(value, str | bool | int | float) and not hidden and not with_credentials
+    return value if shown else None
 
 
 def _take_out(data: dict[str, Any], location: tuple[int | str, ...]) -> None:

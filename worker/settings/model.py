@@ -122,7 +122,7 @@ class Retry(Section):
 class ServerSettings(Section):
     """The worker's own HTTP: /livez, /readyz and /metrics."""
 
-    host: types.Text = Field(
+    host: types.Host = Field(
         default="0.0.0.0",  # noqa: S104 - a probe comes from outside the pod; nothing secret is served
         description="The address to listen on. All, since probes and Prometheus come from outside; nothing secret is served.",
     )

@@ -78,6 +78,9 @@ def page() -> str:
         "underscores between, `kafka.max_gap` → `WORKER_KAFKA__MAX_GAP`. Lists and mappings in variables are JSON (a list may also be",
         "words with commas between). In the name of an app, `_` in a variable stands for `-` or `.` as well.",
         "",
+        "A relative path in the file is taken from the folder of that file, if something lies there; else, and in a variable, from the",
+        "working directory. Files are regular ones, in UTF-8; a byte order mark is ignored. Of a password's file the first line counts.",
+        "",
         "What is unsafe, contradictory or unknown is refused at start: every problem at once, with its name and its remedy, exit code 2.",
         "`moderation-worker check` tells the same, and whether Kafka and its topics fit, without starting anything.",
     ]

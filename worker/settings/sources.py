@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 import yaml
 from pydantic import SecretStr
 
-from worker.errors import Problem
+from worker.errors import FileError, Problem
+from worker.files import read_text
 from worker.settings.catalog import find
+from worker.settings.types import KAFKA_FILES, SECRET_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
 PREFIX: Final = "WORKER_"
 CONFIG: Final = "WORKER_CONFIG"
 """The variable that names the file, where ``--config`` does not."""
+
+FILE_BYTES: Final = 1024 * 1024
+"""The longest settings file: no ConfigMap of Kubernetes holds more."""
+VALUES: Final = 50_000
+"""The most names and values of a file; a parser in Python takes some seconds for them."""
+DEPTH: Final = 8
+"""How deep settings may be nested: the deepest of them needs four levels."""
+PATHS: Final = frozenset({"secret_key_file", *KAFKA_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
+"""Settings that name a file."""
 
 _SERVICE_LINK: Final = re.compile(
     r"(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
@@ -35,17 +47,16 @@ def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     """What a YAML file says. Its text is never shown in a problem: it may hold a secret."""
     name = str(path)
     try:
-        data = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses repeated keys
-    except OSError as error:
-        return {}, [Problem(name, f"the file cannot be read ({error.strerror}): check --config or {CONFIG}")]
-    except UnicodeDecodeError:
-        return {}, [Problem(name, "the file is not UTF-8 text")]
+        data = _loaded(read_text(path, FILE_BYTES))
+    except FileError as error:
+        return {}, [Problem(name, f"the file cannot be read ({error}): check --config or {CONFIG}")]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        what = error.problem if isinstance(error, _KeyError) else "the file is not valid YAML"
+        what = error.problem if isinstance(error, _RefusedError) else "the file is not valid YAML"
         return {}, [Problem(name, f"{what}{where}")]
-    except (ValueError, RecursionError):
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
+        # A tag promises what its text is not (!!bool maybe, !!int ""), a number has more digits than Python reads.
         return {}, [
             Problem(name, "the file is not valid YAML: it is nested too deep, or holds a number that is none")
         ]
@@ -53,29 +64,90 @@ def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         return {}, []
     if not isinstance(data, dict):
         return {}, [Problem(name, "the file must hold a mapping of sections (kafka: …, tencent: …)")]
-    return data, []
+    return _with_paths(data, path.absolute().parent), []
+
+
+def _with_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The data with each relative path of a file that lies beside the settings file made absolute."""
+    tencent = data.get("tencent")
+    apps = tencent.get("apps") if isinstance(tencent, dict) else None
+    for holder in (*_mappings_in(apps), *_mappings_in(data.get("kafka"))):
+        for name in PATHS & holder.keys():
+            beside = os.path.join(folder, holder[name]) if isinstance(holder[name], str) else ""  # noqa: PTH118
+            if holder[name] and os.path.exists(beside):  # noqa: PTH110 - pathlib's raises where there is a NUL in it
+                holder[name] = beside
+    return data
+
+
+def _mappings_in(data: object) -> list[dict[str, Any]]:
+    return [each for each in data.values() if isinstance(each, dict)] if isinstance(data, dict) else []
 
 
 def from_environment(
     environ: Mapping[str, str], table: dict[Words, SettingRow], below: dict[str, Any]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Problem]]:
     """
-    What the variables ``WORKER_<SECTION>__<SETTING>`` say.
+    What the variables ``WORKER_<SECTION>__<SETTING>`` say, and what is wrong with them.
 
     ``below`` is what the file says: where a user chooses a word, as the name of an app, the variable's ``MY_APP`` means the
     file's ``my-app``.
     """
     data: dict[str, Any] = {}
+    problems: list[Problem] = []
     for variable in sorted(environ):
         rest = variable.removeprefix(PREFIX)
         if variable in {rest, CONFIG} or ("__" not in rest and _SERVICE_LINK.search(rest)):
             continue
-        words = _as_in_file(rest.lower().split("__"), below)
-        value: object = _read(environ[variable], words, table)
-        for word in reversed(words):
+        words = rest.lower().split("__")
+        if len(words) > DEPTH:
+            problems.append(Problem(variable, f"there is no such setting: a name has at most {DEPTH} words"))
+            continue
+        spelled = _as_in_file(words, below)
+        try:
+            value: object = _read(environ[variable], spelled, table)
+        except _RepeatedError:
+            problems.append(Problem(".".join(spelled), "a name is repeated in this variable's JSON"))
+            continue
+        except RecursionError:
+            problems.append(Problem(".".join(spelled), "this variable's JSON is nested too deep"))
+            continue
+        for word in reversed(spelled):
             value = {word: value}
         data = merged(data, value)
-    return data
+    return data, problems
+
+
+def unreadable(data: dict[str, Any]) -> list[Problem]:
+    """Where the data is nested too deep, or holds a text that no UTF-8 can be made of (what an environment may bring)."""
+    problems: list[Problem] = []
+    waiting: list[tuple[Words, object, int]] = [((), data, 0)]
+    while waiting:
+        path, value, depth = waiting.pop()
+        if depth > DEPTH:
+            problems.append(Problem(".".join(path), "it is nested too deep: no setting is"))
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                if _is_utf8(str(key)):
+                    waiting.append(((*path, str(key)), inner, depth + 1))
+                else:
+                    problems.append(Problem(".".join((*path, _replaced(str(key)))), "this name is not UTF-8"))
+        elif isinstance(value, list | tuple | set):
+            waiting += [(path, inner, depth + 1) for inner in value]
+        elif isinstance(value, str) and not _is_utf8(value):
+            problems.append(Problem(".".join(path), "this value is not UTF-8 text"))
+    return list(dict.fromkeys(problems))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _replaced(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def merged(below: Any, above: Any) -> Any:
@@ -106,10 +178,22 @@ def _read(text: str, words: Words, table: dict[Words, SettingRow]) -> object:
     if row is not None and _is_text(row.kind):
         return None if not text and type(None) in get_args(row.kind) else text
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_repeats)
     except ValueError:
         return text
     return value
+
+
+class _RepeatedError(Exception):
+    pass
+
+
+def _without_repeats(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members as a mapping. Python's own would keep the last of two with one name, without a word."""
+    made = dict(members)
+    if len(made) != len(members):
+        raise _RepeatedError
+    return made
 
 
 def _is_text(kind: Any) -> bool:
@@ -125,8 +209,44 @@ _TEXT: Final = "tag:yaml.org,2002:str"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
 
-class _KeyError(yaml.MarkedYAMLError):
+class _RefusedError(yaml.MarkedYAMLError):
     pass
+
+
+def _loaded(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _unfolded(root, {})
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _unfolded(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
+    """
+    How many values a node holds, with each alias as what it stands for.
+
+    Raises ``_RefusedError`` when they are too many, or have no end: some lines of aliases can stand for more than any memory holds.
+    """
+    if node in sizes:
+        if not sizes[node]:
+            raise _RefusedError(problem="an alias stands for what it is in", problem_mark=node.start_mark)
+        return sizes[node]
+    sizes[node] = 0
+    size = 1
+    if isinstance(node, yaml.MappingNode):
+        size += sum(_unfolded(key, sizes) + _unfolded(value, sizes) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        size += sum(_unfolded(item, sizes) for item in node.value)
+    if size > VALUES:
+        raise _RefusedError(
+            problem=f"aliases stand for more than {VALUES:,} values here", problem_mark=node.start_mark
+        )
+    sizes[node] = size
+    return size
 
 
 class _Loader(yaml.SafeLoader):
@@ -136,16 +256,27 @@ class _Loader(yaml.SafeLoader):
     An app may be called by its SDKAppID, or ``no``. A mapping that names a key twice would lose the first without a word.
     """
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next node, or ``_RefusedError`` when there are more than any settings file has."""
+        self._values += 1
+        if self._values > VALUES:
+            raise _RefusedError(problem=f"the file holds more than {VALUES:,} values")
+        return super().compose_node(parent, index)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, or ``_KeyError``."""
+        """The mapping, or ``_RefusedError``."""
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _KeyError(
+                raise _RefusedError(
                     problem="a list or mapping is no name of a setting", problem_mark=key.start_mark
                 )
             if key.value in seen:
-                raise _KeyError(problem="a key is repeated", problem_mark=key.start_mark)
+                raise _RefusedError(problem="a key is repeated", problem_mark=key.start_mark)
             seen.add(key.value)
             if key.tag != _MERGE:
                 key.tag = _TEXT

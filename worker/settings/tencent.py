@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from worker.errors import SignatureError
+from worker.errors import FileError, SignatureError
+from worker.files import read_text
 from worker.settings import types
 from worker.settings.section import Section
 
@@ -41,11 +42,9 @@ class AppSettings(Section):
         if self.secret_key_file is None:
             raise SignatureError("neither secret_key nor secret_key_file is set")
         try:
-            with self.secret_key_file.open(encoding="utf-8") as file:
-                key = file.read(types.KEY_BYTES + 2).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise SignatureError(f"secret_key_file cannot be read: {reason}") from None
+            key = read_text(self.secret_key_file, types.KEY_FILE_BYTES).strip()
+        except FileError as error:
+            raise SignatureError(f"secret_key_file cannot be read: {error}") from None
         if not types.usable(key):
             raise SignatureError(
                 "secret_key_file is empty, or holds something else than a key (it has blanks, or is too long)"

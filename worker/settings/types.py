@@ -9,22 +9,24 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from worker.domain.contract.actions import USER_ID_BYTES
 from worker.domain.contract.times import instant_of
-
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+from worker.settings import addresses
 
 SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
 """Options of the Kafka client that hold a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
-
-
+KAFKA_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile"})
+"""Options of the Kafka client that name a file."""
 KEY_BYTES: Final = 4096
-"""More than this is not a key but the wrong file."""
+"""More than this is no key."""
+KEY_FILE_BYTES: Final = 2 * KEY_BYTES
+"""More than this is the wrong file: a key with blank lines about it is less."""
+NAME_BYTES: Final = 249
+"""As long as Kafka lets the name of a topic or of a static member be. The name of a group goes into that of each transaction."""
 
 
 class Rule(str):
@@ -57,13 +59,6 @@ def _listed(value: object) -> object:
     return value
 
 
-def _server(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError("a server is host:port")
-    return text
-
-
 def _topic(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
         raise ValueError("Kafka would refuse this name")
@@ -79,6 +74,14 @@ def _start(text: str) -> str:
 def _user(text: str) -> str:
     if not 1 <= len(text.encode()) <= USER_ID_BYTES:
         raise ValueError(f"it has {len(text.encode())} bytes")
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("it has a blank at an end or a control character")
+    return text
+
+
+def _name(text: str) -> str:
+    if not 1 <= len(text.encode()) <= NAME_BYTES:
+        raise ValueError(f"it has {len(text.encode()):,} bytes")
     if text != text.strip() or not text.isprintable():
         raise ValueError("it has a blank at an end or a control character")
     return text
@@ -105,26 +108,6 @@ def is_app_name(word: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", word) is not None
 
 
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if (
-        parts.scheme not in {"https", "http"}
-        or not parts.hostname
-        or parts.path.strip("/")
-        or parts.query
-        or parts.fragment
-    ):
-        raise ValueError("it is no such URL")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("it carries credentials")
-    _ = parts.port  # raises ValueError when it is none
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError(
-            "the URL of a request carries an admin's signature, so plain http may only go to this machine"
-        )
-    return text.rstrip("/")
-
-
 def _hidden(value: object) -> object:
     """The options with their secrets wrapped, so that no repr or dump shows them."""
     if not isinstance(value, dict):
@@ -137,9 +120,18 @@ def _hidden(value: object) -> object:
 
 Whole = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1), Rule("a text that is not empty")]
+GroupName = Annotated[
+    str,
+    AfterValidator(_name),
+    Rule(f"1 to {NAME_BYTES} bytes without blanks at the ends or control characters"),
+]
+Host = Annotated[
+    str,
+    AfterValidator(addresses.host),
+    Rule("an IP address of this machine (0.0.0.0 and :: are all), or a host name"),
+]
 Servers = Annotated[
-    tuple[Annotated[str, AfterValidator(_server)], ...],
+    tuple[Annotated[str, AfterValidator(addresses.server)], ...],
     BeforeValidator(_listed),
     Field(min_length=1),
     Rule("a list of host:port, or one text with commas between"),
@@ -160,7 +152,11 @@ Users = Annotated[
     Rule(f"a list of user ids, each of 1 to {USER_ID_BYTES} bytes of UTF-8"),
 ]
 Key = Annotated[SecretStr, AfterValidator(_key), Rule("the key from the console, without blanks")]
-Url = Annotated[str, AfterValidator(_url), Rule("https://host[:port] (http:// only for this machine itself)")]
+Url = Annotated[
+    str,
+    AfterValidator(addresses.base_url),
+    Rule("https://host[:port] (http:// only for this machine itself)"),
+]
 File = Annotated[Path, Rule("the path of a file that can be read")]
 Options = Annotated[
     dict[str, bool | int | float | str | SecretStr | None],

@@ -14,7 +14,8 @@ from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.domain.contract.codes import LOCK_SECONDS
 from worker.domain.effects import LogEvent
-from worker.errors import SignatureError
+from worker.errors import FileError, SignatureError
+from worker.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,11 +189,10 @@ class Signer:
         path = self._app.secret_key_file
         assert path is not None
         try:
-            with path.open("rb") as file:
-                raw = file.read(KEY_BYTES + 1)
-        except OSError as error:
-            raise SignatureError(f"{path} cannot be read: {error.strerror}") from None
-        return _checked_key(raw.decode("utf-8", "replace").strip(), str(path))
+            text = read_text(path, 2 * KEY_BYTES)
+        except FileError as error:
+            raise SignatureError(f"{path} cannot be read: {error}") from None
+        return _checked_key(text.strip(), str(path))
 
     def _tell(self, event: str, level: str, **fields: object) -> None:
         if self._on_event is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
+from kafka.producer.record_accumulator import RecordAccumulator
 
 from worker.broker.client_config import (
     admin_arguments,
     consumer_arguments,
+    contradictions,
     producer_arguments,
     reader_arguments,
 )
@@ -78,3 +81,60 @@ def test_passwords_are_not_shown() -> None:
     given = options(common={"sasl_plain_password": "hunter2"})
 
     assert "hunter2" not in repr(given)
+
+
+class _MadeError(Exception):
+    """
+    The client got so far that it would connect.
+    """
+
+
+def _would_connect(**_: Any) -> None:
+    raise _MadeError
+
+
+def _kafka_python_takes(given: KafkaOptions) -> bool:
+    for arguments in (consumer_arguments(given), reader_arguments(given)):
+        try:
+            KafkaConsumer(**{**arguments, "kafka_client": _would_connect})
+        except _MadeError:
+            continue
+        except errors.KafkaConfigurationError:
+            return False
+    settings = {**KafkaProducer.DEFAULT_CONFIG, **producer_arguments(given)}
+    try:
+        RecordAccumulator(**settings)
+    except errors.KafkaConfigurationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("given", "setting"),
+    [
+        ({}, None),
+        ({"consumer": {"fetch_max_wait_ms": 29_999}}, None),
+        ({"consumer": {"fetch_max_wait_ms": 30_000}}, "kafka.consumer.fetch_max_wait_ms"),
+        ({"consumer": {"request_timeout_ms": 500}}, "kafka.consumer.request_timeout_ms"),
+        ({"consumer": {"request_timeout_ms": 540_000}}, "kafka.consumer.request_timeout_ms"),
+        ({"consumer": {"connections_max_idle_ms": 30_000}}, "kafka.consumer.connections_max_idle_ms"),
+        ({"common": {"connections_max_idle_ms": 10_000}, "consumer": {"request_timeout_ms": 9_000}}, "kafka.common.connections_max_idle_ms"),
+        ({"common": {"request_timeout_ms": 400}}, "kafka.common.request_timeout_ms"),
+        ({"common": {"request_timeout_ms": 400}, "consumer": {"request_timeout_ms": 9_000}}, "kafka.common.request_timeout_ms"),
+        ({"producer": {"delivery_timeout_ms": 15_004}}, "kafka.producer.delivery_timeout_ms"),
+        ({"producer": {"delivery_timeout_ms": 15_005}}, None),
+        ({"producer": {"linger_ms": 60_000}}, "kafka.producer.linger_ms"),
+        ({"producer": {"request_timeout_ms": 59_995}}, None),
+        ({"producer": {"request_timeout_ms": 59_996}}, "kafka.producer.request_timeout_ms"),
+    ],
+)  # fmt: skip
+def test_timeouts_are_refused_where_kafka_python_would_refuse_them_and_nowhere_else(
+    given: dict[str, Any], setting: str | None
+) -> None:
+    """
+    It raises when the client is made: a traceback at the start, and exit code 1.
+    """
+    found = [problem.name for problem in contradictions(options(**given))]
+
+    assert found == ([] if setting is None else [setting])
+    assert _kafka_python_takes(options(**given)) == (not found)

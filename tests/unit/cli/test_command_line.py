@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import signal
 import subprocess
@@ -127,10 +125,22 @@ def test_wrong_settings_are_told_one_below_the_other_and_end_with_2() -> None:
 PATIENCE = 30.0
 
 
+def worker_yaml(folder: Path, text: str = "") -> Path:
+    """
+    Settings that are well, of a Kafka that is not there, and these lines.
+    """
+    path = folder / "worker.yaml"
+    path.write_text(
+        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n" + text
+    )
+    return path
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker", *arguments],
+        [sys.executable, *arguments],
         env={},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -143,37 +153,28 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_worker_that_is_stopped_before_it_works_ends_quietly_with_0(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     """
     Killed by the signal, a pod that is stopped in its first second would be told as failed.
     """
-    config = tmp_path / "worker.yaml"
-    os.mkfifo(config)  # whoever reads it waits, so the moment of the signal is known
-    with running("run", "--config", str(config)) as process:
-        writer = _opened_for_its_reader(config)
-        try:
-            end = time.monotonic() + PATIENCE
-            while process.poll() is None and time.monotonic() < end:
-                process.send_signal(
-                    number
-                )  # Python hears one that comes just before a read only when the read ends
-                time.sleep(0.02)
-        finally:
-            os.close(writer)
-        assert process.communicate(timeout=PATIENCE) == ("", "")
-        assert process.returncode == 0
+    config = worker_yaml(tmp_path)
+    with running("-X", "importtime", "-m", "worker", "run", "--config", str(config)) as process:
+        assert process.stderr is not None
+        told = iter(process.stderr.readline, "")
+        assert any("worker.settings" in line for line in told)  # so it imports, and more is to come
+
+        process.send_signal(number)
+
+        assert all(line.startswith("import time:") for line in told)
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_worker_that_is_stopped_while_kafka_is_away_ends_at_once_with_0(tmp_path: Path) -> None:
-    config = tmp_path / "worker.yaml"
-    config.write_text(
-        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
-        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
-    )
-    with running("run", "--config", str(config)) as process:
+    config = worker_yaml(tmp_path)
+    with running("-m", "worker", "run", "--config", str(config)) as process:
         assert process.stdout is not None
         assert '"event":"worker.started"' in process.stdout.readline()
         began = time.monotonic()
@@ -186,14 +187,3 @@ def test_a_worker_that_is_stopped_while_kafka_is_away_ends_at_once_with_0(tmp_pa
         assert (
             '"event":"worker.stopped","exit_code":0' in told
         )  # kafka-python may still say something after it
-
-
-def _opened_for_its_reader(fifo: Path) -> int:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno != errno.ENXIO or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)

@@ -10,11 +10,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from tests.unit.runtime.fakes import DEADLINE, play, settled, until
 from tests.unit.settings.environment import load, minimal
 from worker.errors import BrokerError, SettingsError
-from worker.runtime.lifecycle import FAILED, Stop, StoppedEarlyError, drain, unless_stopped
+from worker.runtime.lifecycle import FAILED, SIGNALS, Stop, StoppedEarlyError, drain, unless_stopped
 from worker.runtime.status_server import StatusServer
 from worker.runtime.wiring import listening
 
@@ -30,7 +31,7 @@ def run(step: Callable[[Stop], Any]) -> Any:
         try:
             return await step(stop)
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in SIGNALS:
                 asyncio.get_running_loop().remove_signal_handler(number)
 
     return asyncio.run(main())
@@ -65,6 +66,33 @@ def test_a_signal_ends_a_step_that_hangs() -> None:
         release.set()
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_signal_that_asks_for_a_stop_is_heard(number: signal.Signals) -> None:
+    """
+    SIGHUP, when a terminal is closed, killed the worker in the middle of its calls.
+    """
+
+    async def stopped(stop: Stop) -> str:
+        os.kill(os.getpid(), number)
+        return await stop.wait()
+
+    assert run(stopped) == number.name
+
+
+def test_a_hang_up_that_is_ignored_as_by_nohup_stops_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def stopped(stop: Stop) -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGINT)
+        return await stop.wait()
+
+    try:
+        assert run(stopped) == "SIGINT"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_signal_after_a_step_is_heard_at_the_next() -> None:
     release = threading.Event()
 
@@ -88,6 +116,21 @@ def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
 
         with pytest.raises(SettingsError, match=rf"server\.port = {port}: .*in use"):
             asyncio.run(listening(server, settings))
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "2001:db8::1"])
+def test_a_host_that_is_not_this_machine_is_told_as_the_host_and_not_as_the_port(host: str) -> None:
+    """
+    An operator who is told of the port changes the port.
+    """
+    settings = load(minimal(server={"host": host, "port": 0}))
+    server = StatusServer(host, 0, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
+
+    with (
+        pytest.raises(SettingsError, match=r"^server\.host = "),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(listening(server, settings))
 
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

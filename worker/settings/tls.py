@@ -1,0 +1,88 @@
+# The files of TLS, read as kafka-python will read them: what OpenSSL cannot use is told here, not at each connection.
+#
+# Nothing is connected, and no file's content is shown. An encrypted key without a password would make OpenSSL ask for it
+# at the terminal, and wait.
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.errors import FileError, Problem
+from worker.files import read_text
+from worker.settings import types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PEM_BYTES: Final = 4 * 1024 * 1024
+"""More than all authorities of a system together take."""
+NO_CERTIFICATE: Final = "OpenSSL can read no certificate in this file"
+ANOTHERS_KEY: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+"""How OpenSSL says that a key is not that of a certificate; the last, when they are of different kinds."""
+
+
+def tls_problems(part: str, options: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with the TLS files of these options, of which the secrets are bare."""
+    files = {name: options[name] for name in sorted(types.KAFKA_FILES) if isinstance(options.get(name), str)}
+    unreadable = [problem for name, path in files.items() if (problem := _unreadable(f"{part}.{name}", path))]
+    if unreadable:
+        yield from unreadable
+        return
+    authorities = files.get("ssl_cafile")
+    if authorities is not None and not _holds_certificates(authorities):
+        yield Problem(f"{part}.ssl_cafile", NO_CERTIFICATE, authorities)
+    cert, key = files.get("ssl_certfile"), files.get("ssl_keyfile")
+    if cert is not None:
+        yield from _certificate(part, cert, key, options.get("ssl_password"))
+    elif key is not None:
+        yield Problem(f"{part}.ssl_certfile", "is missing: without it ssl_keyfile has no effect")
+
+
+def _unreadable(name: str, path: str) -> Problem | None:
+    try:
+        text = read_text(path, PEM_BYTES)
+    except FileError as error:
+        return Problem(name, f"the file cannot be read ({error}): check the path and its rights", path)
+    if "-----BEGIN " in text:
+        return None
+    return Problem(name, "this is no PEM file: none of its lines begins with -----BEGIN", path)
+
+
+def _certificate(part: str, cert: str, key: str | None, password: str | None) -> Iterator[Problem]:
+    encrypted = False
+
+    def asked() -> str:
+        nonlocal encrypted
+        encrypted = True
+        return password or ""
+
+    try:
+        _context().load_cert_chain(cert, key, asked)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        holder = "ssl_certfile" if key is None else "ssl_keyfile"
+        if encrypted:
+            remedy = f"is missing: the key in {holder} is encrypted"
+            if password is not None:
+                remedy = f"it does not decrypt the key in {holder}"
+            yield Problem(f"{part}.ssl_password", remedy)
+        elif not _holds_certificates(cert):
+            yield Problem(f"{part}.ssl_certfile", NO_CERTIFICATE, cert)
+        elif getattr(error, "reason", None) in ANOTHERS_KEY:
+            yield Problem(
+                f"{part}.{holder}", "this key is not that of the certificate in ssl_certfile", key or cert
+            )
+        else:
+            yield Problem(f"{part}.{holder}", "OpenSSL can read no private key in this file", key or cert)
+
+
+def _holds_certificates(path: str) -> bool:
+    try:
+        _context().load_verify_locations(path)
+    except (ssl.SSLError, OSError):
+        return False
+    return True
+
+
+def _context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
