@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
+from tests.certificate import self_signed
 from tests.chart import chart
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ def mounted(
             path = folder / mounts["secrets"].lstrip("/") / item["path"]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{secret}\n")
+    common = rendered.settings()["kafka"]["common"]
+    for option, pem in zip(("ssl_cafile", "ssl_certfile", "ssl_keyfile"), _pem(), strict=True):
+        if option in common:
+            (folder / common[option].lstrip("/")).write_text(pem)
     settings = yaml.safe_dump(rendered.settings()).replace(mounts["secrets"], f"{folder}{mounts['secrets']}")
     fields = {"metadata.name": pod, "metadata.namespace": chart.NAMESPACE}
     environment: dict[str, str] = {}
@@ -48,3 +53,8 @@ def mounted(
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(settings)
     return config, {**environment, "WORKER_CONFIG": str(config)}
+
+
+def _pem() -> tuple[str, str, str]:
+    certificate, key = self_signed()
+    return certificate, certificate, key

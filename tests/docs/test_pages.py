@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from tests.certificate import self_signed
 from tests.docs.pages import PAGES, ROOT
 from worker.settings import load
 from worker.settings.catalog import NAME, rows
@@ -58,7 +59,10 @@ def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp
     data = yaml.safe_load(uncommented)
     app = data["tencent"]["apps"]["main"]
     del app["secret_key"], app["base_url"]
-    app["secret_key_file"] = data["kafka"]["common"]["ssl_cafile"] = str(key_file)
+    app["secret_key_file"] = str(key_file)
+    authority = tmp_path / "ca.crt"
+    authority.write_text(self_signed()[0])
+    data["kafka"]["common"]["ssl_cafile"] = str(authority)
     data["kafka"]["common"]["sasl_plain_password_file"] = str(key_file)
     path = tmp_path / "worker.yaml"
     path.write_text(yaml.safe_dump(data))

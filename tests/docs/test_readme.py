@@ -14,6 +14,7 @@ import pytest
 import typer.main
 import yaml
 
+from tests.certificate import self_signed
 from tests.docs.markdown import ROOT, blocks, command_lines, prose, rows, text
 from worker.cli import app
 from worker.domain.contract.actions import ACTIONS
@@ -103,7 +104,9 @@ def test_every_settings_file_is_accepted(block: str, tmp_path: Path) -> None:
     """
     file = tmp_path / "file"
     file.write_text(KEY)
-    block = re.sub(r"(_file|_cafile): /\S+", rf"\1: {file}", block)
+    authority = tmp_path / "ca.crt"
+    authority.write_text(self_signed()[0])
+    block = re.sub(r"_cafile: /\S+", f"_cafile: {authority}", re.sub(r"_file: /\S+", f"_file: {file}", block))
     apps = {"main": {"sdk_app_id": 1, "identifier": "a", "secret_key": KEY, "region": "seoul"}}
     data = {"tencent": {"apps": apps}} | yaml.safe_load(block)
     path = tmp_path / "worker.yaml"

@@ -12,7 +12,7 @@ from tests.unit.settings.environment import minimal, problems
 if TYPE_CHECKING:
     from pathlib import Path
 
-PASSWORD = "hunter2-hunter2"  # noqa: S105 - of keys that live as long as the test
+PASSWORD = "hunter2-hunter2"
 
 
 @pytest.fixture(scope="module")
