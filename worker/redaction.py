@@ -1,95 +1,315 @@
-# What must never be read in a log or an outcome is taken out here: signatures, keys and passwords, wherever they stand in
-# a text.
+# What must never be read in a log, an outcome or an error is taken out here: signatures, keys and passwords, wherever they
+# are in a text.
 #
 # It works on the finished text, the last thing before it is written: nothing that is nested, raised, quoted or
-# percent-encoded can pass beside it. Nothing here knows what a log or an outcome is.
+# percent-encoded can pass beside it. Its time is linear in the text, whatever strangers put into it: every expression here
+# takes what it can and never goes back. Nothing here knows what a log or an outcome is.
 
 from __future__ import annotations
 
 import base64
 import json
 import re
+import sys
+from bisect import bisect_right
+from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 HIDDEN: Final = "[redacted]"
 
+Span = tuple[int, int]
+"""Where a secret begins in a text, and where it ends."""
+
+BEYOND: Final = 1024
+"""Characters behind a cut that are looked at as well: a secret that lies across the cut is seen whole."""
+SHORTEST_SOUGHT: Final = 6
+"""
+A secret with fewer characters is part of many texts that have nothing to do with it, and is not looked for. It is hidden
+where a name says what it is (``password=…``), and no field of a log ever holds it.
+"""
+SHORTEST_DIGITS: Final = 12
+"""The same for one of digits alone: fewer are an offset, or a part of a time."""
+SHORTEST_PART: Final = 12
+"""So many characters in a row of a key or signature are hidden, wherever it was cut."""
+LONGEST_KEPT_SIGNATURES: Final = 16
+"""Signatures of which parts are known. One that is older still looks like one."""
+
 _NAMED: Final = re.compile(
     r"""
-    ( (?: user_?sig | secret_?key | (?:sasl_plain_|ssl_)?password )   # a name that tells what its value is
-      (?: %(?:25)*3D                                                  # a query inside of another URL
-        | [\\"'\s]* [=:] \s* [\\]* b?[\\]*["']?                       # name=value, "name": "value", name=b'value'
-        | [\\]*["'] \s* , \s* [\\]* b?[\\]*["'] ) )                   # ('name', 'value')
+    (?: user_?sig | secret_?key | password )                     # a name that says what its value is
+    (?: %(?:25)*+3D                                              # a query inside of another URL
+      | [\\"'\s]*+ [=:] (?: b(?=[\\]*+["']) | [\\"'\s] )*+      # name=value, "name": "value", name=b'value'
+      | [\\]*+["'] [\\"'\s]*+ , [\\\s]*+ b?+ [\\]*+["'] [\\]*+ )  # ('name', 'value')
     (?! \[redacted\] )
-    [^&\s"'\\<>,;)}\]]+
+    ([^&\s"'\\<>,;)}\]]++)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_SIGNATURE: Final = re.compile(r"e(?:J[w-z]|A[E-H]|N[o-r]|F[4-7])[A-Za-z0-9*_+/=%-]{21,}")
+_SIGNATURE: Final = re.compile(r"e(?:J[w-z]|A[E-H]|N[o-r]|F[4-7])[A-Za-z0-9*_+/=%-]{21,}+")
 """
 A UserSig without a name: base64 (in Tencent's alphabet, or percent-encoded) of a zlib stream, of any compression level.
 A real one has some 200 characters; a line may show the beginning of one only.
 """
+_WRAPPED: Final = re.compile(r"(?:\\[nrt]|[\\\s\"'])++[A-Za-z0-9*_+/=%-]{16,}+")
+"""The next line of a value that was wrapped."""
 
-_NAMES: Final = ("sig", "secret", "password")
-_BEGINNINGS: Final = ("eJ", "eA", "eN", "eF")
-"""What a text must hold for the two patterns to find anything."""
+_GRAM: Final = 8
+"""
+Secrets are compared in pieces of so many characters. Looking at every eighth place of a text finds each part of twice as
+many.
+"""
+_BETWEEN: Final = bytes([*range(0x21), *b"\\\"'", *range(0x7F, 0x100)])
+"""What may come between the characters of a secret: blanks, line breaks, quotes, backslashes, invisible characters."""
+_TOKENS: Final = tuple(
+    re.compile(
+        r"(?P<text>[^\x00-\x20\x7f-\U0010ffff\"'\\%]++)|%(?:25)*+(?P<query>[0-9a-f]{2})"
+        rf"|\\(?:u00(?P<json>[0-9a-f]{{2}}){escapes})?+|[\x00-\x20\x7f-\U0010ffff\"']++|%"
+    )
+    for escapes in ("|[nrt]", "")
+)
+"""The same text read in two ways: a backslash before an n, r or t is a line break, or is a backslash before a letter."""
+_SHORTEST_KEY: Final = 24
+_KEY_LIKE: Final = re.compile(rf"[A-Za-z0-9+/=_*-]{{{_SHORTEST_KEY},}}+")
+_KEY_OF_HEX: Final = re.compile(rf"[0-9A-Fa-f]{{{_SHORTEST_KEY},}}+")
+_CHANGES: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[0-9]|(?<=[0-9])[A-Za-z]")
+_MIXED: Final = 0.2
+"""Changes between letters and digits, or from small letters to capitals, for each character: names have fewer, keys more."""
 
 
-def scrub(text: str) -> str:
-    """The text without what looks like a signature or is named like a secret."""
-    return _scrubbed(text, text.lower())
-
-
-def _scrubbed(text: str, lowered: str) -> str:
-    # Looking for plain words first is ten times as fast as the patterns.
-    if any(beginning in text for beginning in _BEGINNINGS):
-        text = _SIGNATURE.sub(HIDDEN, text)
-    if any(name in lowered for name in _NAMES):
-        text = _NAMED.sub(rf"\g<1>{HIDDEN}", text)
-    return text
+def without_keys(text: str) -> str:
+    """The text without what looks like a key: somebody may have put it into a field that is shown."""
+    spans = [found.span() for found in _KEY_OF_HEX.finditer(text)]
+    spans += [
+        found.span()
+        for found in _KEY_LIKE.finditer(text)
+        if len(found[0]) >= 32 and len(_CHANGES.findall(found[0])) >= _MIXED * len(found[0])
+    ]
+    return _without(text, spans, len(text))
 
 
 class Redaction:
     """
-    Hides what ``scrub`` hides, and every secret that it was told.
+    Hides what looks like a signature or is named like a secret, and every secret that it was given.
 
-    The same object may be used by several threads; ``learn`` takes effect for texts cleaned after it.
+    A text without either costs a few microseconds. ``words`` are those that the caller's own texts are made of: a password
+    that is one of them is not looked for. The same object may be used by several threads; what it learns takes effect for
+    texts cleaned after it.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), words: Container[str] = ()) -> None:
+        self._words = words
         self._secrets: frozenset[str] = frozenset()
-        self._told = re.compile("")
-        self._spelled: tuple[str, ...] = ()
+        self._signatures: deque[str] = deque(maxlen=LONGEST_KEPT_SIGNATURES)
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
-        """Hide these too, in every spelling that a text may have them in."""
-        self._secrets |= {secret for secret in secrets if secret}
-        spellings = {spelling for secret in self._secrets for spelling in _spellings(secret)}
-        longest_first = sorted(spellings, key=len, reverse=True)
-        self._told = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
-        self._spelled = tuple({spelling.lower() for spelling in spellings})
+        """Hide these too, in every spelling that a text may have them in; of a key also its parts."""
+        self._secrets |= {secret for secret in secrets if self._is_sought(secret)}
+        self._spellings = frozenset(
+            spelling.lower()
+            for secret in self._secrets
+            for spelling in _spellings(secret)
+            if len(spelling) >= SHORTEST_SOUGHT
+        )
+        self._look_for()
 
-    def clean(self, text: str) -> str:
-        """The text without secrets. What is JSON stays JSON."""
-        lowered = text.lower()
-        if any(spelling in lowered for spelling in self._spelled):
-            text = self._told.sub(HIDDEN, text)
-        return _scrubbed(text, lowered)
+    def learn_signature(self, signature: str) -> None:
+        """Hide this one and all of its parts. The last few are remembered."""
+        if signature not in self._signatures:
+            self._signatures.append(signature)
+            self._look_for()
+
+    def clean(self, text: str, most: int | None = None) -> str:
+        """
+        The text without secrets, of at most ``most`` of its characters. What is JSON stays JSON.
+
+        A secret that lies across the cut is hidden whole.
+        """
+        if most is None or len(text) <= most:
+            most = len(text)
+        else:
+            text = text[: most + BEYOND]
+        lowered = text.replace("İ", "i").lower()  # the only letter that gets longer
+        spans = self._known(lowered)
+        # Looking for plain words first is ten times as fast as the patterns.
+        if "eJ" in text or "eA" in text or "eN" in text or "eF" in text:
+            spans += _unwrapped(text, [found.span() for found in _SIGNATURE.finditer(text)])
+        if "sig" in lowered or "secret" in lowered or "password" in lowered:
+            spans += _unwrapped(text, [found.span(1) for found in _NAMED.finditer(text)])
+        return _without(text, spans, most) if spans else text[:most]
 
     def __repr__(self) -> str:
         return f"<Redaction of {len(self._secrets)} secrets>"
 
+    def _is_sought(self, secret: str) -> bool:
+        if len(secret) < SHORTEST_SOUGHT or secret.isdecimal():
+            return len(secret) >= SHORTEST_DIGITS
+        # What is made of words alone: letters, with something between that is no digit.
+        words = re.findall(r"\w+", secret.lower().replace("_", " "))
+        return not words or not all(word in self._words for word in words)
+
+    def _look_for(self) -> None:
+        squeezed = {spelling: _squeezed(spelling) for spelling in self._spellings}
+        short = tuple(spelling for spelling in squeezed if len(squeezed[spelling]) <= 2 * _GRAM)
+        keys = {
+            part for secret in self._secrets if _is_random(secret) for part in (secret, *_encoded(secret))
+        }
+        parts = _grams(_squeezed(part.lower()) for part in (*keys, *self._signatures))
+        hints = frozenset(int.from_bytes(gram, sys.byteorder) for gram in parts | _grams(squeezed.values()))
+        self._sought = _Sought(short, tuple(squeezed), parts, hints)
+
+    def _known(self, lowered: str) -> list[Span]:
+        """Where secrets and parts of keys are, also with blanks, line breaks or escapes between their characters."""
+        sought = self._sought
+        squeezed = _squeezed(lowered)
+        whole = len(squeezed) // _GRAM * _GRAM
+        if sought.hints.isdisjoint(memoryview(squeezed)[:whole].cast("Q")):
+            return [
+                span for spelling in sought.short if spelling in lowered for span in _all(spelling, lowered)
+            ]
+        spans = [
+            span for spelling in sought.spellings if spelling in lowered for span in _all(spelling, lowered)
+        ]
+        for tokens in _TOKENS if "\\" in lowered else _TOKENS[:1]:
+            spans += _SqueezedText(lowered, tokens).covered_by(sought.parts)
+        return spans
+
+
+class _Sought(NamedTuple):
+    """
+    What a text is searched for.
+
+    Attributes:
+        short: Spellings that are looked for in every text.
+        spellings: All of them.
+        parts: Pieces of keys and signatures.
+        hints: Pieces of all but the short ones, as numbers: without one of them in it, a text holds none of these.
+
+    """
+
+    short: tuple[str, ...]
+    spellings: tuple[str, ...]
+    parts: frozenset[bytes]
+    hints: frozenset[int]
+
+
+def _squeezed(text: str) -> bytes:
+    raw = text.encode("utf-8", "surrogatepass")
+    if b"\\" in raw:
+        for escape in (b"\\n", b"\\r", b"\\t"):
+            raw = raw.replace(escape, b"")
+    return raw.translate(None, _BETWEEN)
+
+
+def _grams(texts: Iterable[bytes]) -> frozenset[bytes]:
+    return frozenset(text[place : place + _GRAM] for text in texts for place in range(len(text) - _GRAM + 1))
+
+
+class _SqueezedText:
+    """A text without what may come between the characters of a secret, which knows where each character was."""
+
+    def __init__(self, text: str, tokens: re.Pattern[str]) -> None:
+        self._starts: list[int] = []  # where each piece begins here
+        self._pieces: list[
+            tuple[int, int, bool]
+        ] = []  # where it was, and whether it was written with an escape
+        pieces: list[str] = []
+        length = 0
+        for token in tokens.finditer(text):
+            kind = token.lastgroup
+            if kind is None:
+                continue
+            piece = token[0] if kind == "text" else chr(int(token[kind], 16)).lower()
+            self._starts.append(length)
+            self._pieces.append((*token.span(), kind != "text"))
+            pieces.append(piece)
+            length += len(piece)
+        self._text = "".join(pieces).encode("ascii", "replace")
+
+    def covered_by(self, grams: frozenset[bytes]) -> Iterator[Span]:
+        """The stretches of the text in which every piece is one of ``grams``, if they are long enough."""
+        text, last, before = self._text, len(self._text) - _GRAM, 0
+        place = 0
+        while place <= last:
+            if text[place : place + _GRAM] not in grams:
+                place += _GRAM
+                continue
+            start = place
+            while start > before and text[start - 1 : start - 1 + _GRAM] in grams:
+                start -= 1
+            while place < last and text[place + 1 : place + 1 + _GRAM] in grams:
+                place += 1
+            place += _GRAM
+            before = place
+            if place - start >= SHORTEST_PART:
+                yield self._was_at(start)[0], self._was_at(place - 1)[1]
+
+    def _was_at(self, place: int) -> Span:
+        index = bisect_right(self._starts, place) - 1
+        start, end, is_escape = self._pieces[index]
+        at = start + place - self._starts[index]
+        return (start, end) if is_escape else (at, at + 1)
+
+
+def _without(text: str, spans: list[Span], most: int) -> str:
+    """The first ``most`` characters, with each of ``spans`` that begins in them hidden."""
+    parts: list[str] = []
+    done = 0
+    for start, end in sorted(spans):
+        if start >= most:
+            break
+        if start >= done:
+            parts += text[done:start], HIDDEN
+        done = max(done, end)
+    parts.append(text[done:most])
+    return "".join(parts)
+
+
+def _all(spelling: str, text: str) -> Iterator[Span]:
+    at = text.find(spelling)
+    while at >= 0:
+        yield at, at + len(spelling)
+        at = text.find(spelling, at + len(spelling))
+
+
+def _unwrapped(text: str, spans: list[Span]) -> list[Span]:
+    """Where values end, some of which go on in the next lines."""
+    ends = 0
+    for index, (start, end) in enumerate(spans):
+        if end - start < SHORTEST_PART or start < ends:
+            continue
+        ends = end
+        while (found := _WRAPPED.match(text, ends)) is not None:
+            ends = found.end()
+        spans[index] = start, ends
+    return spans
+
+
+def _is_random(secret: str) -> bool:
+    """Whether parts of it are found nowhere else: what a person has made up may have words in it."""
+    return (
+        len(secret) >= _SHORTEST_KEY
+        and len({secret[at : at + _GRAM] for at in range(len(secret))}) > len(secret) // 2
+        and without_keys(secret) != secret
+    )
+
+
+def _encoded(secret: str) -> Iterator[str]:
+    """A secret as a part of something that was made base64: what stands before it moves its bits."""
+    raw = secret.encode()
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
+        yield whole[-(-before * 8 // 6) : -1] if before else whole
+
 
 def _spellings(secret: str) -> Iterable[str]:
-    """A secret as it may stand in a text: as it is, encoded, and escaped up to three times over (JSON in a repr in JSON)."""
-    raw = secret.encode()
-    found = {secret, base64.b64encode(raw).decode().rstrip("="), raw.hex()}
+    """A secret as it may be in a text: as it is, encoded, and escaped up to three times over (JSON in a repr in JSON)."""
+    found = {secret, secret.encode().hex(), *_encoded(secret)}
     for _ in range(_ESCAPES):
         found |= {escape(spelling) for spelling in found for escape in _ESCAPINGS}
     return found

@@ -431,6 +431,12 @@ ROWS: Final = (
                 width=6,
             ),
             Panel(
+                "Log lines lost",
+                "Does nobody read the log, or is its disk full?",
+                (("sum by (pod) (increase(@log_lines_dropped_total[$__rate_interval]))", "{{pod}}"),),
+                width=6,
+            ),
+            Panel(
                 "Signatures",
                 "Are they renewed? Each at half of its life.",
                 (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.domain.contract.times import instant_of
+from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -109,11 +110,6 @@ def since(text: str, now: float) -> float:
         raise ValueError(
             f"give 90s, 30m, 24h or 7d, or a time as {datetime.now(UTC):%Y-%m-%dT%H:00:00Z}, not {plain(text)!r}"
         ) from None
-
-
-def plain(text: object) -> str:
-    """A text from outside as a terminal may show it: what moves the cursor or changes colours is replaced."""
-    return "".join(character if character.isprintable() else "�" for character in str(text))
 
 
 def _object(value: bytes) -> dict[str, Any] | None:

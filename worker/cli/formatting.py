@@ -8,7 +8,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.cli.filters import plain
+from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

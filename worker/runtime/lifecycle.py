@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CLEAN: Final = 0
 FAILED: Final = 1
+LAST_LINES_SECONDS: Final = 1.0
+"""How long an end without a drain waits for the log."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What asks for a stop. SIGHUP comes when the terminal that it runs in is closed; `nohup` has it ignored."""
 
@@ -31,11 +33,13 @@ class Stop:
     """
     The wish to stop, by a signal.
 
-    The first signal is waited for; its handler then makes way for one that ends the process at once.
+    The first signal is waited for; its handler then makes way for one that ends the process at once, when ``flush`` has
+    written the log's last lines or so many seconds are over.
     """
 
-    def __init__(self, log: ports.Log) -> None:
+    def __init__(self, log: ports.Log, flush: Callable[[float], None]) -> None:
         self._log = log
+        self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._asked: asyncio.Future[str] = self._loop.create_future()
         self._heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -55,6 +59,7 @@ class Stop:
 
     def _second(self, number: signal.Signals) -> None:
         self._log("worker.killed", signal=number.name)
+        self._flush(LAST_LINES_SECONDS)
         os._exit(FAILED)
 
 

@@ -71,6 +71,12 @@ _ROWS: Final[tuple[Event, ...]] = (
         ("name",),
         "A log event that is not in the catalogue: a fault of the code.",
     ),
+    Event(
+        "log.dropped",
+        "warning",
+        ("count",),
+        "So many lines were lost here: nobody read the log, or its disk was full. The worker went on.",
+    ),
     # partitions
     Event(
         "partitions.assigned", "info", ("partitions",), "A rebalance gave these partitions to this replica."

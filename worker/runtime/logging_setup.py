@@ -1,11 +1,14 @@
 # Logs: every line is an event of the catalogue (log_events.py) with fields, as JSON or for a person.
 #
 # One way out: structlog, the loggers of libraries, warnings and crashes of threads all end in one stream that
-# redacts the finished line. Not here: metrics (metrics.py), and what is worth telling (whoever tells it).
+# redacts the finished line. Not here: how it is written (log_writer.py), metrics (metrics.py), and what is worth telling
+# (whoever tells it).
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
@@ -16,9 +19,11 @@ import structlog
 from worker.redaction import Redaction
 from worker.runtime import ports
 from worker.runtime.log_events import EVENTS
+from worker.runtime.log_writer import LogWriter
+from worker.terminal import plain, plain_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from worker.domain.effects import LogEvent
 
@@ -35,6 +40,20 @@ _LEVELS: Final = {
 }
 _DEPTH: Final = 6
 """Fields are flat; what is deeper is shown as text."""
+LONGEST_TEXT: Final = 32_768
+"""Characters of a field that are shown, a traceback included. What is longer is somebody's payload."""
+_WORDS: Final = frozenset(
+    re.findall(
+        r"[a-z]+",
+        " ".join(
+            [*LIBRARIES, *_LEVELS, "time timestamp exception apps"]
+            + [" ".join((row.name, *row.fields, row.meaning)) for row in EVENTS.values()]
+        )
+        .lower()
+        .replace("_", " "),
+    )
+)
+"""What lines are made of. A password that is such a word is not looked for in them, or it would garble every one."""
 
 
 class Log(ports.Log, Protocol):
@@ -46,6 +65,17 @@ class Log(ports.Log, Protocol):
     def hide(self, secret: str) -> None:
         """From now on this secret is in no line: for a key that was read later than the settings."""
 
+    def flush(self, seconds: float) -> None:
+        """Wait until all lines are written, for ``seconds`` at most: for an end of the process that asks nobody."""
+
+    @property
+    def redaction(self) -> Redaction:
+        """What hides secrets in every line."""
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost because nobody read them, or because they could not be written."""
+
 
 def configure_logging(
     level: str,
@@ -56,11 +86,17 @@ def configure_logging(
     """
     Sends everything that is logged in this process to ``stream`` (else standard output), redacted. Called once, at start.
 
-    ``level`` and ``format`` are those of the settings. The loggers of libraries are emptied of other handlers.
+    ``level`` and ``format`` are those of the settings. The loggers of libraries are emptied of other handlers. Nobody who
+    logs ever waits for the stream.
     """
-    redaction = Redaction(secrets)
-    out = stream or sys.stdout
-    log = _EventLog(_RedactedStream(out, redaction), _LEVELS[level], format, redaction)
+    redaction = Redaction(secrets, _WORDS)
+    out = _RedactedStream(
+        stream or sys.stdout,
+        redaction,
+        plain_json if format == "json" else str,
+        lambda count: log("log.dropped", count=count),
+    )
+    log = _EventLog(out, _LEVELS[level], format, redaction)
     _route_libraries(log, logging.DEBUG if level == "debug" else max(logging.WARNING, _LEVELS[level]))
     sys.excepthook = lambda _, error, __: log("worker.failed", reason=type(error).__name__, exc_info=error)
     threading.excepthook = lambda failed: log(
@@ -71,38 +107,51 @@ def configure_logging(
 
 
 class _RedactedStream:
-    """The only way out. A line that cannot be written is dropped: logging must never end the worker."""
+    """The only way out. A line that cannot be written is dropped: logging must never hold or end the worker."""
 
-    def __init__(self, stream: TextIO, redaction: Redaction) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        redaction: Redaction,
+        shown: Callable[[str], str],
+        on_dropped: Callable[[int], None],
+    ) -> None:
         self._stream = stream
         self._redaction = redaction
+        self._shown = shown
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self.isatty = stream.isatty
-
-    def write(self, text: str) -> int:
-        line = self._redaction.clean(text)
+        self.writer: LogWriter | None = None
         try:
-            return self._stream.write(line)
-        except UnicodeEncodeError:  # a terminal that does not speak UTF-8
-            return self._stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
-        except (OSError, ValueError):  # the reader is gone, or the stream is closed
-            return 0
+            self.writer = LogWriter(stream.fileno(), on_dropped)
+        except (OSError, ValueError):  # a text in memory, or a stream that is closed
+            return
 
-    def flush(self) -> None:
+    def write(self, text: str) -> None:
+        line = self._shown(self._redaction.clean(text.removesuffix("\n"))) + "\n"
+        encoded = line.encode(self._encoding, "backslashreplace")  # a terminal may not speak UTF-8
+        if self.writer is not None:
+            self.writer.put(encoded)
+            return
         try:
-            self._stream.flush()
+            self._stream.write(encoded.decode(self._encoding))
         except (OSError, ValueError):
             return
+
+    def flush(self) -> None:
+        """Nothing is kept here."""
 
 
 class _EventLog:
     """The Log of this process."""
 
     def __init__(self, stream: _RedactedStream, level: int, style: str, redaction: Redaction) -> None:
+        self._stream = stream
         self._level = level
-        self._redaction = redaction
+        self.redaction = redaction
         self._logger = structlog.wrap_logger(
             structlog.WriteLogger(stream),  # type: ignore[arg-type]
-            processors=_processors(style, colours=stream.isatty()),
+            processors=_processors(style, redaction, colours=stream.isatty()),
             wrapper_class=structlog.BoundLogger,
             cache_logger_on_first_use=True,
         )
@@ -117,7 +166,15 @@ class _EventLog:
         self(notice.event, **notice.fields)
 
     def hide(self, secret: str) -> None:
-        self._redaction.learn(secret)
+        self.redaction.learn(secret)
+
+    def flush(self, seconds: float) -> None:
+        if self._stream.writer is not None:
+            self._stream.writer.flush(seconds)
+
+    @property
+    def dropped(self) -> int:
+        return 0 if self._stream.writer is None else self._stream.writer.dropped
 
     def write(self, event: str, level: str, fields: Mapping[str, object]) -> None:
         if _LEVELS[level] >= self._level:
@@ -125,20 +182,36 @@ class _EventLog:
             self._logger.error(event, **{**named, "level": level})
 
     def __repr__(self) -> str:
-        return f"<Log from {logging.getLevelName(self._level).lower()} on, {self._redaction!r}>"
+        return f"<Log from {logging.getLevelName(self._level).lower()} on, {self.redaction!r}>"
 
 
-def _processors(style: str, *, colours: bool) -> list[Any]:
+def _processors(style: str, redaction: Redaction, *, colours: bool) -> list[Any]:
+    def cut(text: str) -> str:
+        if len(text) <= LONGEST_TEXT:
+            return text
+        return f"{redaction.clean(text, LONGEST_TEXT)}… ({len(text)} characters in all)"
+
+    def traceback(out: TextIO, error: Any) -> None:
+        whole = io.StringIO()
+        structlog.dev.plain_traceback(whole, error)
+        out.write(plain(cut(whole.getvalue()), kept="\n"))
+
+    def values(shown: Callable[[str], str]) -> Callable[[object, str, dict[str, Any]], dict[str, Any]]:
+        return lambda _, __, line: {
+            shown(key): value if key == "exc_info" else _as_plain(value, _DEPTH, shown)
+            for key, value in line.items()
+        }
+
     ends: list[Any] = (
         [
             structlog.processors.ExceptionRenderer(),
-            _plain,
+            values(cut),
             structlog.processors.JSONRenderer(serializer=_json),
         ]
         if style == "json"
         else [
-            _plain,
-            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
+            values(lambda text: plain(cut(text))),
+            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=traceback),
         ]
     )
     return [
@@ -152,26 +225,28 @@ def _json(line: dict[str, object], **_: object) -> str:
     return msgspec.json.encode({**first, **line}).decode()
 
 
-def _plain(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
-    """Every value as what JSON has. Bytes become text: base64 of a secret would pass the redaction."""
-    return {key: value if key == "exc_info" else _as_plain(value, _DEPTH) for key, value in line.items()}
+def _as_plain(value: object, depth: int, shown: Callable[[str], str]) -> object:
+    """
+    A value as what JSON has, each text as ``shown`` shows it.
 
-
-def _as_plain(value: object, depth: int) -> object:
+    Bytes become text: base64 of a secret would pass the redaction.
+    """
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate is no JSON
+        return shown(value).encode("utf-8", "backslashreplace").decode()  # a lone surrogate is no JSON
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**64 else str(value)
+        return int(value) if -(2**63) <= value < 2**64 else shown(f"{value:#x}")
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).decode("utf-8", "backslashreplace")
+        return shown(bytes(value).decode("utf-8", "backslashreplace"))
     if depth and isinstance(value, dict):
-        return {str(_as_plain(key, 0)): _as_plain(item, depth - 1) for key, item in value.items()}
+        return {
+            str(_as_plain(key, 0, shown)): _as_plain(item, depth - 1, shown) for key, item in value.items()
+        }
     if depth and isinstance(value, list | tuple | set | frozenset):
-        return [_as_plain(item, depth - 1) for item in value]
+        return [_as_plain(item, depth - 1, shown) for item in value]
     try:
-        return repr(value)
+        return shown(repr(value))
     except Exception as error:  # noqa: BLE001 - a broken repr must not end the worker
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
 

@@ -129,6 +129,8 @@ ROWS: Final[tuple[MetricRow, ...]] = (
     # the process
     MetricRow("ready", "gauge", "0 or 1", (), "Whether /readyz answers 200.", "start, halts, drain"),
     MetricRow("pulse_age_seconds", "gauge", "seconds", (), "Since the loop last went round; /livez judges by it.", "the loop is blocked"),
+    MetricRow("log_lines_dropped", "counter", "lines", (), "Lines of the log that were lost: nobody read them, or they could not be written.",
+        "a reader of the log that stands still, a full disk"),
     MetricRow("build_info", "gauge", "1", ("version", "python"), "What runs.", "a release"),
 )  # fmt: skip
 

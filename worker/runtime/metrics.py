@@ -70,6 +70,7 @@ class Vitals:
         pulse_age: Seconds since the loop last went round.
         lags: Partition -> records in Kafka behind the committed offset.
         signatures: App -> (seconds since its signature was made, seconds until it would expire).
+        lines_dropped: Lines of the log that were lost since the start.
 
     """
 
@@ -77,6 +78,7 @@ class Vitals:
     ready: bool
     lags: Mapping[int, int] = field(default_factory=dict)
     signatures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    lines_dropped: int = 0
 
 
 class Metrics:
@@ -182,6 +184,7 @@ class Metrics:
         ):
             self._child(key).set(value)
         self._count(snapshot.counts)
+        self._child("log_lines_dropped").inc(self._risen("lines_dropped", vitals))
 
     def _begin_at_zero(self, apps: Iterable[str]) -> None:
         sets: dict[str, Iterable[str]] = {
@@ -262,7 +265,7 @@ class Metrics:
         for attribute, kind in _DEDUPE.items():
             self._child("dedupe_hits", kind).inc(self._risen(attribute, counts))
 
-    def _risen(self, attribute: str, counts: Counts) -> int:
+    def _risen(self, attribute: str, counts: Counts | Vitals) -> int:
         value: int = getattr(counts, attribute)
         risen = value - self._counts.get(attribute, 0)
         self._counts[attribute] = value

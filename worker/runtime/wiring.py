@@ -82,7 +82,7 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings, log: Log) -> int:
-    stop = lifecycle.Stop(log)
+    stop = lifecycle.Stop(log, log.flush)
     name = worker_name(settings)
     options = kafka_options(settings, name)
     log(
@@ -100,7 +100,12 @@ async def _run(settings: Settings, log: Log) -> int:
         return lifecycle.CLEAN
     rules = rules_of(settings, options.command_topic, partitions, Worker(name, __version__))
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
-    client = Client(apps_of(settings), http_options(settings), on_event=_hiding_new_keys(settings, log))
+    client = Client(
+        apps_of(settings),
+        http_options(settings),
+        on_event=_hiding_new_keys(settings, log),
+        redaction=log.redaction,
+    )
     metrics = Metrics(settings.tencent.apps, window=rules.window)
     service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
     consumer = Consumer(options, service, log.notice)
@@ -192,7 +197,8 @@ async def _observe(
         }
         signatures = {app: (signer.age(), signer.expires_in()) for app, signer in client.signers.items()}
         ready = not _obstacles(service)
-        metrics.observe(snapshot, Vitals(time.monotonic() - service.pulse, ready, lags, signatures))
+        pulse_age = time.monotonic() - service.pulse
+        metrics.observe(snapshot, Vitals(pulse_age, ready, lags, signatures, log.dropped))
         count = consumer.partition_count()
         if count is not None and count != rules.partitions:
             service.refuse(

@@ -1,7 +1,7 @@
 # What the text of an answer says: its code, its RequestId, its words, and how long to wait.
 #
 # Tolerant of everything but the one thing that matters: an integer ErrorCode. Texts that go on into outcomes and logs
-# are scrubbed and cut here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py), how
+# are cut and redacted here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py), how
 # bytes arrive (wire.py).
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from worker.domain.contract.outcomes import cut
-from worker.redaction import scrub
+from worker.domain.contract.outcomes import TEXT_BYTES, cut
+from worker.redaction import Redaction
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -33,10 +33,16 @@ class _Body(msgspec.Struct, rename="pascal"):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
+_LOOKS: Final = Redaction()
+"""Knows no secret, and hides what looks like one."""
 
 
-def read(body: bytes) -> Answer | None:
-    """The answer that ``body`` is, or None when it is none: not JSON, or without an integer ``ErrorCode``."""
+def read(body: bytes, redaction: Redaction = _LOOKS) -> Answer | None:
+    """
+    The answer that ``body`` is, or None when it is none: not JSON, or without an integer ``ErrorCode``.
+
+    ``redaction`` knows the secrets that an answer may repeat.
+    """
     found: _Body | None
     try:
         found = _DECODER.decode(body)
@@ -46,7 +52,7 @@ def read(body: bytes) -> Answer | None:
         return None
     if found is None:
         return None
-    return Answer(found.error_code, _text(found.error_info), _request_id(found))
+    return Answer(found.error_code, _text(found.error_info, redaction), _request_id(found, redaction))
 
 
 def _read_broken_text(body: bytes) -> _Body | None:
@@ -57,17 +63,17 @@ def _read_broken_text(body: bytes) -> _Body | None:
         return None
 
 
-def _request_id(body: _Body) -> str | None:
+def _request_id(body: _Body, redaction: Redaction) -> str | None:
     found = body.request_id
     if found is None and isinstance(body.response, dict):
         found = body.response.get("RequestId")
-    return (_text(found) or None) if isinstance(found, str) else None
+    return (_text(found, redaction) or None) if isinstance(found, str) else None
 
 
-def _text(value: object) -> str:
+def _text(value: object, redaction: Redaction) -> str:
     if not isinstance(value, str) or not value:
         return ""
-    return cut(scrub(value))
+    return cut(redaction.clean(value, TEXT_BYTES))
 
 
 def retry_after(header: str | None, now: float, most: float) -> float | None:

@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from worker.domain.contract.codes import Verdict, judge
 from worker.domain.effects import AttemptResult, LogEvent
+from worker.redaction import Redaction
 from worker.tencent import answers
 from worker.tencent.usersig import Signer
 from worker.tencent.wire import RESENDS, HttpWire, Outbound
@@ -53,6 +54,8 @@ class Client:
     Promises: ``call`` ends with a result whatever the network does; every HTTP request ends in ``finished``, also a
     cancelled one; nothing is sent that ``may_send`` did not allow in that moment. Raises SignatureError when an app can
     have no valid signature (at the start only).
+
+    ``redaction`` learns each key and signature as it comes into use, and takes them out of the answers.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Client:
         options: HttpOptions,
         on_event: Callable[[LogEvent], None] | None = None,
         *,
+        redaction: Redaction | None = None,
         wire: Wire | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         bits: Callable[[int], int] = random.getrandbits,
@@ -70,7 +74,11 @@ class Client:
         self._on_event = on_event
         self._sleep = sleep
         self._bits = bits
-        self._signers = {name: Signer(app, on_event=on_event) for name, app in self._apps.items()}
+        self._redaction = redaction or Redaction()
+        self._signers = {
+            name: Signer(app, on_event=on_event, redaction=self._redaction)
+            for name, app in self._apps.items()
+        }
         self._wire = wire or HttpWire(options)
         self._queries: dict[str, tuple[int, str]] = {}
         self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.max_wait)
@@ -136,7 +144,7 @@ class Client:
     def _judged(self, exchange: Exchange, signer: Signer, signed: Signed) -> AttemptResult:
         if exchange.status is None or exchange.error is not None:
             return _unanswered(exchange)
-        answer = answers.read(exchange.body)
+        answer = answers.read(exchange.body, self._redaction)
         code = None if answer is None else answer.error_code
         error = None
         if answer is None or not 200 <= exchange.status < 300:

@@ -16,6 +16,7 @@ from worker.domain.contract.codes import LOCK_SECONDS
 from worker.domain.effects import LogEvent
 from worker.errors import FileError, SignatureError
 from worker.files import read_text
+from worker.redaction import Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ class Signer:
     Raises SignatureError when it is built from values that no valid signature can come from; never afterwards.
 
     Two clocks: ``clock`` is wall time, because Tencent judges a signature's age by it; ``timer`` is monotonic, for the
-    pauses between renewals.
+    pauses between renewals. ``redaction`` learns each key and signature before it is used.
     """
 
     def __init__(
@@ -66,13 +67,16 @@ class Signer:
         *,
         timer: Callable[[], float] = time.monotonic,
         on_event: Callable[[LogEvent], None] | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         _validate(app)
         self._app = app
         self._clock = clock
         self._timer = timer
         self._on_event = on_event
+        self._redaction = redaction or Redaction()
         self._key = _inline(app) if app.secret_key_file is None else self._read()
+        self._redaction.learn(self._key)
         self._forced_at: float | None = None
         self._locked_at: float | None = None
         self._unproven = False
@@ -147,6 +151,7 @@ class Signer:
         if key == self._key:
             return False
         self._key = key
+        self._redaction.learn(key)
         self._tell("signature.key_changed", "info")
         return True
 
@@ -183,6 +188,7 @@ class Signer:
         value = TLSSigAPIv2(self._app.sdk_app_id, self._key).gen_sig(
             self._app.identifier, int(self._app.lifetime)
         )
+        self._redaction.learn_signature(value)
         return Signed(value, serial + 1)
 
     def _read(self) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker.cli.filters import OutcomeFilter, plain, since
+from worker.cli.filters import OutcomeFilter, since
+from worker.terminal import plain
 
 NOW = 1_800_000_000.0
 

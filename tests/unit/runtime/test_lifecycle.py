@@ -15,7 +15,15 @@ import uvloop
 from tests.unit.runtime.fakes import DEADLINE, play, settled, until
 from tests.unit.settings.environment import load, minimal
 from worker.errors import BrokerError, SettingsError
-from worker.runtime.lifecycle import FAILED, SIGNALS, Stop, StoppedEarlyError, drain, unless_stopped
+from worker.runtime.lifecycle import (
+    FAILED,
+    LAST_LINES_SECONDS,
+    SIGNALS,
+    Stop,
+    StoppedEarlyError,
+    drain,
+    unless_stopped,
+)
 from worker.runtime.status_server import StatusServer
 from worker.runtime.wiring import listening
 
@@ -25,9 +33,15 @@ if TYPE_CHECKING:
     from tests.unit.runtime.fakes import World
 
 
+FLUSHED: list[float] = []
+"""
+How many seconds the log was given for its last lines.
+"""
+
+
 def run(step: Callable[[Stop], Any]) -> Any:
     async def main() -> Any:
-        stop = Stop(lambda *_, **__: None)
+        stop = Stop(lambda *_, **__: None, FLUSHED.append)
         try:
             return await step(stop)
         finally:
@@ -147,6 +161,7 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     run(two)
 
     assert codes == [FAILED]
+    assert FLUSHED == [LAST_LINES_SECONDS]
 
 
 def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:

@@ -25,7 +25,7 @@ from worker.cli import main
 from worker.domain.effects import LogEvent
 from worker.errors import Problem, SettingsError
 from worker.redaction import HIDDEN, Redaction
-from worker.runtime.logging_setup import LIBRARIES, configure_logging
+from worker.runtime.logging_setup import LIBRARIES, LONGEST_TEXT, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -253,6 +253,61 @@ def test_warnings_are_told_and_redacted(told: Told) -> None:
 
     assert "deprecated: " in told.text
     assert_clean(told.text)
+
+
+EVIL = "\x1b[2J\x1b[31m\r\b\x07\x9b1m\x7f\u202egnp.exe\u2066\u200b\x00"
+
+
+def test_control_characters_of_foreign_texts_reach_no_terminal(told: Told) -> None:
+    """
+    An issuer or an ErrorInfo could clear the screen, colour a line green, or show it in another order.
+    """
+    told.log("worker.failed", reason=f"{EVIL}\nforged line", exc_info=ValueError(EVIL))
+    told.log("worker.failed", reason={EVIL: [EVIL, EVIL.encode()]})
+    logging.getLogger("kafka").warning("%s\nforged line", EVIL)
+    logging.getLogger(f"anything{EVIL}").warning("said")
+
+    assert "\x1b[2J" not in told.text
+    assert set(told.text) & (set(EVIL) - set("\x1b[]2J31mgnp.exe")) == set()
+    assert "\nforged" not in told.text
+    assert "gnp.exe" in told.text
+
+
+def test_in_json_a_control_character_is_escaped_and_nothing_is_lost(configure: Callable[..., Told]) -> None:
+    told = configure("debug")
+
+    told.log("worker.failed", reason=f"{EVIL}ü😀\U000e0041")
+
+    assert told.lines[0]["reason"] == f"{EVIL}ü😀\U000e0041"
+
+
+def test_a_text_of_a_megabyte_is_cut_and_the_cut_shows_no_beginning_of_a_secret(told: Told) -> None:
+    told.log("worker.failed", reason="x" * (LONGEST_TEXT - 8) + KEY + "y" * 1_000_000)
+    told.log(
+        "worker.failed", reason="x", exc_info=ValueError("x" * (LONGEST_TEXT - 30) + KEY + "y" * 1_000_000)
+    )
+
+    assert_clean(told.text)
+    assert KEY[:8] not in told.text
+    assert len(told.text) < 3 * LONGEST_TEXT
+
+
+@pytest.mark.parametrize(
+    "password", ["a", "event", "kafka", "worker.failed", "info", '"', "reason", "time", "9000"]
+)
+def test_a_password_that_is_a_word_of_the_log_garbles_no_line(
+    configure: Callable[..., Told], password: str
+) -> None:
+    told = configure()
+    told.log.hide(password)
+
+    told.log("worker.failed", reason=f"kafka: worker.failed at 9000, password={password}")
+
+    (line,) = told.lines
+    assert line["event"] == "worker.failed"
+    assert line["level"] == "error"
+    assert line["reason"].startswith("kafka: worker.failed at 9000, password=")
+    assert password == '"' or line["reason"].endswith(f"={HIDDEN}")
 
 
 def test_a_key_that_is_read_later_is_hidden_from_then_on(configure: Callable[..., Told]) -> None:

@@ -172,6 +172,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "unpublished_commands": look(snapshot(unpublished=6)),
     "ready": look(snapshot()),
     "pulse_age_seconds": look(snapshot()),
+    "log_lines_dropped": lambda m: m.observe(snapshot(), Vitals(0.5, ready=True, lines_dropped=3)),
 }
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from base64 import b64encode
+from dataclasses import replace
+from typing import TYPE_CHECKING
 from zlib import compress
 
 import pytest
@@ -12,10 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.contract.outcomes import TEXT_BYTES
+from worker.redaction import Redaction
 from worker.tencent import answers
 from worker.tencent.answers import Answer
 from worker.tencent.options import REGIONS, AppCredentials, base_url
 from worker.tencent.usersig import Signer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APP = AppCredentials(
     "main", 1400000001, "administrator", "https://console.tim.qq.com", secret_key="0123abcd" * 8
@@ -176,3 +183,74 @@ def test_every_region_has_an_address_of_its_own() -> None:
 def test_a_region_that_does_not_exist_is_no_address() -> None:
     with pytest.raises(KeyError):
         base_url("mars")
+
+
+# -- what an answer repeats of us -----------------------------------------------------------------------------------------------
+
+
+def told_by_a_client(info: str) -> str:
+    """
+    What is kept of an ErrorInfo by a client that has signed with APP's key.
+    """
+    redaction = Redaction()
+    signature = Signer(KEYED, redaction=redaction).signature().value
+    text = info.replace("SIGNATURE", signature).replace("KEY", KEY)
+    found = answers.read(json.dumps({"ErrorCode": 70003, "ErrorInfo": text}).encode(), redaction)
+    assert found is not None
+    return found.error_info
+
+
+KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
+KEYED = AppCredentials("main", 1400000001, "administrator", "https://console.tim.qq.com", secret_key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("info", "kept"),
+    [
+        ("check failed with KEY", "check failed with [redacted]"),
+        ("sign of KEY and SIGNATURE", "sign of [redacted] and [redacted]"),
+        ("xxSIGNATURE", "xx[redacted]"),
+    ],
+)
+def test_a_key_or_signature_that_an_answer_repeats_is_not_kept(info: str, kept: str) -> None:
+    assert told_by_a_client(info) == kept
+
+
+def test_a_part_of_a_signature_without_its_beginning_is_not_kept() -> None:
+    redaction = Redaction()
+    signature = Signer(KEYED, redaction=redaction).signature().value
+    wrapped = "\n".join(signature[at : at + 19] for at in range(11, len(signature), 19))
+
+    found = answers.read(json.dumps({"ErrorCode": 1, "ErrorInfo": f"got {wrapped} here"}).encode(), redaction)
+
+    assert found == Answer(1, "got [redacted] here", None)
+
+
+def test_a_key_that_has_come_into_use_later_is_hidden_from_then_on(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY[::-1])
+    redaction = Redaction()
+    signer = Signer(replace(KEYED, secret_key=None, secret_key_file=file), redaction=redaction)
+    file.write_text(KEY)
+
+    assert signer.refused(1)
+
+    for secret in (KEY, KEY[::-1], signer.signature().value):
+        assert redaction.clean(f"with {secret[3:40]}") == "with [redacted]"
+
+
+@pytest.mark.parametrize(
+    "shape", ["usersig=" + "\\" * 65_000, "usersig" * 9_000, "eJx" * 20_000, "%25" * 20_000]
+)
+def test_a_long_text_is_cut_before_it_is_cleaned(shape: str) -> None:
+    """
+    64 kB of backslashes behind a name took sixteen seconds.
+    """
+    body = json.dumps({"ErrorCode": 1, "ErrorInfo": shape}).encode()
+    began = time.process_time()
+
+    found = answers.read(body, Redaction([KEY]))
+
+    assert time.process_time() - began < 0.05
+    assert found is not None
+    assert len(found.error_info) <= TEXT_BYTES

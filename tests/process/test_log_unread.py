@@ -1,0 +1,47 @@
+# A log that nobody reads: the worker's standard output is a pipe that is full from the first lines on.
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.process.environment import LATENCY, Scene, command
+from worker.testing.demo.contract import BAN
+
+if TYPE_CHECKING:
+    from tests.conftest import Cluster
+
+COUNT = 1_500
+SMALLEST_PIPE = 4096
+DONE_WITHIN = 60.0
+DRAINED_WITHIN = 10.0
+
+
+@pytest.mark.kafka
+def test_a_worker_whose_log_nobody_reads_does_all_its_commands_lives_and_stops_cleanly(
+    kafka: Cluster,
+) -> None:
+    """
+    A log that is written by the loop itself would stand still in the first full pipe, and the loop with it.
+    """
+    with Scene(kafka.bootstrap_servers, *LATENCY) as scene:
+        pipe = scene.stage.folder / "worker-1.log"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, SMALLEST_PIPE)
+        worker = scene.stage.start_worker({"log": {"level": "debug"}})
+        scene.stage.wait_until_ready(worker)
+        scene.send([command(BAN, f"group-{n}", f"user-{n}", f"ban-{n}", duration=60) for n in range(COUNT)])
+
+        scene.play_until(lambda: not scene.missing, DONE_WITHIN, "carried out")
+
+        assert scene.ask("/livez")[0] == 200
+        began = time.monotonic()
+        assert scene.stage.stop_workers() == [("worker 1", 0)]
+        assert time.monotonic() - began < DRAINED_WITHIN
+        assert len(os.read(reader, 2 * SMALLEST_PIPE)) > SMALLEST_PIPE // 2, "the pipe was never full"
+        os.close(reader)
