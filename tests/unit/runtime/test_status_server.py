@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import resource
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 from aiohttp import ClientSession
 
+from tests.unit.runtime.fakes import until
+from worker.runtime import status_server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
-from worker.runtime.status_server import PULSE_LIMIT, Obstacle, StatusServer
+from worker.runtime.status_server import MOST_CONNECTIONS, PULSE_LIMIT, Obstacle, StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,14 +43,14 @@ class Answer:
 
 
 @asynccontextmanager
-async def served(worker: Worker, port: int = 0) -> AsyncIterator[int]:
-    metrics = Metrics(["main"])
+async def served(worker: Worker, port: int = 0, metrics: bytes | None = None) -> AsyncIterator[int]:
+    text = Metrics(["main"]).text() if metrics is None else metrics
     server = StatusServer(
         "127.0.0.1",
         port,
         pulse_age=lambda: worker.pulse_age,
         obstacles=lambda: worker.obstacles,
-        metrics=lambda: (metrics.text(), CONTENT_TYPE),
+        metrics=lambda: (text, CONTENT_TYPE),
     )
     bound = await server.start()
     assert f"127.0.0.1:{bound}" in repr(server)
@@ -157,3 +164,128 @@ def test_closing_does_not_wait_for_a_connection_that_is_kept_open() -> None:
         return took
 
     assert asyncio.run(kept()) < 3
+
+
+# -- flooded --------------------------------------------------------------------------------------------------------------------
+
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+IDLE = 1_400
+
+
+async def answered(port: int, request: bytes = GET) -> bytes:
+    """
+    All that comes back for a request on a connection of its own.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        return await asyncio.wait_for(reader.read(), 5.0)
+    finally:
+        writer.close()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def sockets(port: int, count: int, sent: bytes = b"") -> list[socket.socket]:
+    opened = []
+    for _ in range(count):
+        one = socket.create_connection(("127.0.0.1", port))
+        one.setblocking(False)
+        one.send(sent)
+        opened.append(one)
+    return opened
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /livez HTTP/1.1\r\nX-Slow: ",
+        b"\r\n",
+        b"POST /livez HTTP/1.1\r\nContent-Length: 1000\r\n\r\nx",
+    ],
+    ids=["silent", "half a head", "an empty line", "half a body"],
+)
+def test_probes_are_answered_beside_1400_connections_that_say_nothing_more(sent: bytes) -> None:
+    """
+    So many made `/livez` and `/readyz` dead, and the pod was restarted for it.
+    """
+
+    async def flooded() -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * IDLE)), hard))
+        async with served(Worker()) as port:
+            opened = await asyncio.to_thread(sockets, port, IDLE, sent)
+            for path in (b"/livez", b"/readyz", b"/metrics"):
+                assert b" 200 " in await answered(port, GET.replace(b"/livez", path))
+            open_here = descriptors() - IDLE
+            for one in opened:
+                one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert open_here < MOST_CONNECTIONS + 100
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(flooded())
+
+
+def test_a_connection_without_a_request_is_ended_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_server, "HEAD_SECONDS", 0.1)
+
+    async def slow() -> None:
+        async with served(Worker()) as port:
+            for sent in (b"", b"GET /livez HTTP/1.1\r\nX: "):
+                with contextlib.suppress(ConnectionError):
+                    assert await answered(port, sent) == b""
+
+    asyncio.run(slow())
+
+
+def test_an_answer_that_nobody_takes_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_server, "ANSWER_SECONDS", 0.2)
+
+    async def not_taken() -> None:
+        async with served(Worker(), metrics=b"x" * 50_000_000) as port:
+            before = descriptors()
+            with socket.create_connection(("127.0.0.1", port)) as caller:
+                caller.sendall(GET.replace(b"/livez", b"/metrics"))
+                await until(lambda: descriptors() == before + 2)
+                await until(lambda: descriptors() == before + 1)
+
+    asyncio.run(not_taken())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /livez HTTP/1.1\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+        b"GET /livez HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST /livez HTTP/1.1\r\nContent-Length: 10000000\r\n\r\n" + b"y" * 1_000_000,
+        b"\x16\x03\x01" + b"\x00" * 100_000,
+    ],
+    ids=["headers", "a header", "a path", "a body", "TLS"],
+)
+def test_what_is_too_large_is_not_read_on(request_: bytes) -> None:
+    async def large() -> None:
+        async with served(Worker()) as port:
+            with contextlib.suppress(ConnectionError):
+                assert b" 200 " not in await answered(port, request_)
+            assert b" 200 " in await answered(port)
+
+    asyncio.run(large())
+
+
+def test_one_request_is_answered_on_a_connection_and_it_is_closed() -> None:
+    """
+    Pipelined ones are not: nobody who watches a worker needs more, and idle connections need a bound.
+    """
+
+    async def pipelined() -> None:
+        async with served(Worker()) as port:
+            whole = await answered(port, GET * 100)
+            assert whole.count(b"HTTP/1.1 200") == 1
+            assert b"Connection: close" in whole
+
+    asyncio.run(pipelined())

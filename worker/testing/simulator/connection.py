@@ -35,7 +35,7 @@ _HTML: Final = "text/html"
 class Controls(Protocol):
     """Answers requests to the control."""
 
-    def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
+    def answer(self, request: HttpRequest) -> tuple[int, bytes]:
         """An HTTP status and a JSON body."""
 
 
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
             request = ApiRequest(item.method, item.path.removeprefix(API), query_of(item.query), item.body)
             self._desk.take(request, at, slot)
         elif item.path.startswith(CONTROL):
-            slot.end(ExchangeEnd.ANSWER, *self._control.answer(item.method, item.path, item.query, item.body))
+            slot.end(ExchangeEnd.ANSWER, *self._control.answer(item))
         else:
             slot.end(
                 ExchangeEnd.ANSWER, 404, b'{"error":"there is only /v4/<service>/<command>, and /__control"}'

@@ -1,9 +1,11 @@
 # The run-time control under /__control: faults, state, figures. JSON in, JSON out; every refusal names field and fix.
 #
-# No socket here, and nothing of how a fault works. Keys can be set, and are never shown.
+# No socket here, and nothing of how a fault works. Keys can be set, and are never shown. It asks nobody for a password, so it
+# answers no page of a browser: a script of any site could reach the loopback.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from worker.testing.simulator.executor import Executor
     from worker.testing.simulator.fault_store import FaultStore
     from worker.testing.simulator.faults import Faults
+    from worker.testing.simulator.http1 import HttpRequest
     from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
     from worker.testing.simulator.state import World
 
@@ -52,6 +55,7 @@ class Control:
         clock: Callable[[], float],
         epoch: float,
         changed: Callable[[], None],
+        host: str,
     ) -> None:
         self._board = board
         self._world = world
@@ -62,6 +66,7 @@ class Control:
         self._clock = clock
         self._epoch = epoch
         self._changed = changed
+        self._is_local = _is_loopback(host)
         self._routes: dict[tuple[str, str], Callable[[str, bytes], Answer]] = {
             ("GET", "/__control/healthz"): lambda _query, _body: (200, {"status": "ok"}),
             ("GET", "/__control/faults"): self._show_faults,
@@ -78,19 +83,24 @@ class Control:
     def __repr__(self) -> str:
         return f"<Control {len(self._routes)} routes>"
 
-    def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
+    def answer(self, request: HttpRequest) -> tuple[int, bytes]:
         """The HTTP status and the JSON body for one request."""
+        method, path = request.method, request.path
         route = self._routes.get((method, path.rstrip("/")))
-        if route is None:
-            status: int = 405 if any(path == known for _, known in self._routes) else 404
-            shown: Any = {
+        status: int
+        shown: Any
+        if (problem := self._foreign(request)) is not None:
+            status, shown = 403, {"errors": [{"field": problem.field, "remedy": problem.remedy}]}
+        elif route is None:
+            status = 405 if any(path == known for _, known in self._routes) else 404
+            shown = {
                 "errors": [
                     {"field": "path", "remedy": "there are: " + "; ".join(f"{m} {p}" for m, p, _ in ROUTES)}
                 ]
             }
         else:
             try:
-                status, shown = route(query, body)
+                status, shown = route(request.query, request.body)
             except _Refused as refused:
                 status = 400
                 shown = {
@@ -99,6 +109,20 @@ class Control:
                     ]
                 }
         return status, msgspec.json.encode(shown) + b"\n"
+
+    def _foreign(self, request: HttpRequest) -> FaultProblem | None:
+        """Why a request may come from a page of another site, if it may."""
+        host = request.host or ""
+        if self._is_local and host and not _is_loopback(_name(host)):
+            return FaultProblem(
+                "Host", "ask for 127.0.0.1 or localhost: another name may lead here from any site"
+            )
+        own = request.origin is None or request.origin.lower() == f"http://{host.lower()}"
+        if not own or (request.origin is not None and not _is_address(_name(host))):
+            return FaultProblem(
+                "Origin", "ask without a browser: a page of another site may not control this"
+            )
+        return None
 
     def _show_faults(self, _query: str, _body: bytes) -> Answer:
         now = self._clock()
@@ -188,6 +212,29 @@ class Control:
         self._apps[app.sdk_app_id] = changed
         self._door.know(changed)
         return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
+
+
+def _name(host: str) -> str:
+    """A ``Host`` without its port."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdecimal() else host).strip("[]")
+
+
+def _is_address(name: str) -> bool:
+    """Whether nobody else can have this name lead here."""
+    return _is_loopback(name) or _ip(name) is not None
+
+
+def _is_loopback(name: str) -> bool:
+    address = _ip(name)
+    return name.lower() == "localhost" if address is None else address.is_loopback
+
+
+def _ip(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
 
 
 def _refuse_unknown(given: Iterable[str], known: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ MAX_BODY: Final = 1024 * 1024
 """Bytes; the largest honest body is below 3 KiB."""
 
 _REASONS: Final = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 411: "Length Required",
+    200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 411: "Length Required",
     413: "Content Too Large", 431: "Request Header Fields Too Large", 502: "Bad Gateway",
 }  # fmt: skip
 
@@ -27,6 +27,8 @@ class HttpRequest:
 
     Attributes:
         keep_alive: Whether the caller wants to use the connection again.
+        host: The ``Host`` that was asked for; None without one.
+        origin: The page whose script asks, which only a browser tells; None without one.
 
     """
 
@@ -35,6 +37,8 @@ class HttpRequest:
     query: str = field(repr=False)
     body: bytes = field(repr=False)
     keep_alive: bool
+    host: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._head: tuple[str, str, str, bool, int] | None = None
+        self._head: tuple[str, str, str, bool, int, str | None, str | None] | None = None
         self._broken = False
         self.wants_continue = False
 
@@ -73,15 +77,15 @@ class Parser:
                 self._broken = True
                 return head
             self._head = head
-        method, path, query, keep_alive, length = self._head
+        method, path, query, keep_alive, length, host, origin = self._head
         if len(self._buffer) < length:
             return None
         body = bytes(self._buffer[:length])
         del self._buffer[:length]
         self._head = None
-        return HttpRequest(method, path, query, body, keep_alive)
+        return HttpRequest(method, path, query, body, keep_alive, host, origin)
 
-    def _read_head(self) -> tuple[str, str, str, bool, int] | Unreadable | None:
+    def _read_head(self) -> tuple[str, str, str, bool, int, str | None, str | None] | Unreadable | None:
         while self._buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: empty lines before a request are ignored
             del self._buffer[:2]
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD)
@@ -98,6 +102,8 @@ class Parser:
             return Unreadable(400, "no HTTP/1.1 request line")
         method, url, version = parts
         keep_alive, length = version == "HTTP/1.1", 0
+        host: str | None = None
+        origin: str | None = None
         self.wants_continue = False
         for line in lines[1:]:
             name, _, value = line.partition(":")
@@ -109,6 +115,10 @@ class Parser:
                     length = int(value)
                 case "connection":
                     keep_alive = _keeps(value, keep_alive=keep_alive)
+                case "host":
+                    host = value.strip()
+                case "origin":
+                    origin = value.strip()
                 case "transfer-encoding":
                     return Unreadable(411, "send a Content-Length: chunked bodies are not understood")
                 case "expect":
@@ -118,7 +128,7 @@ class Parser:
         if length > MAX_BODY:
             return Unreadable(413, f"more than {MAX_BODY} bytes of body")
         path, _, query = url.partition("?")
-        return method, path, query, keep_alive, length
+        return method, path, query, keep_alive, length, host, origin
 
 
 def _keeps(value: str, *, keep_alive: bool) -> bool:

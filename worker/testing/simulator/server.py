@@ -173,7 +173,7 @@ class Simulator:
         self._pulse = LoopHeartbeat(loop, self._clock)
         self._control = Control(
             self._config.apps, self._board, self._world, self._door, self._desk, pulse=self._pulse,
-            clock=self._clock, epoch=self._epoch, changed=self._changed.set,
+            clock=self._clock, epoch=self._epoch, changed=self._changed.set, host=self._config.host,
         )  # fmt: skip
         listener = self._bind()
         try:
