@@ -411,10 +411,15 @@ ROWS: Final = (
                 width=6,
             ),
             Panel(
-                "Memory of open commands",
-                "What of it is work?",
-                (("max by (pod) (@open_bytes)", "{{pod}}"),),
-                unit="bytes",
+                "Memory budget",
+                "Is a part of it full? Then commands wait, or ids and effects are forgotten.",
+                (
+                    (
+                        "max by (part) (@memory_bytes / on (pod, part) @memory_budget_bytes)",
+                        "{{part}}",
+                    ),
+                ),
+                unit="percentunit",
                 width=6,
             ),
             Panel(

@@ -89,12 +89,14 @@ def judge_memory(world: World) -> None:
     dispatch, lines, ledger = engine._dispatch, engine._lines, engine._ledger
     held = {
         "commands": engine.open,
-        "bytes": engine._intake.open_bytes,
+        "bytes": engine._intake.held,
         "calls": len(dispatch.flights),
         "lines": len(lines),
         "delays": len(lines._delays),
         "complete": len(lines.complete),
+        "beyond": engine._intake._beyond,
         "results": ledger.unpublished,
+        "bytes of results": ledger.held,
         "anchors": len(ledger._anchors) + len(ledger._anchoring),
         "effects": len(lines.effects),
     }

@@ -61,7 +61,7 @@ class Play(RuleBasedStateMachine):
     @initialize(
         quota=st.sampled_from([2, 5, 40]),
         max_gap=st.sampled_from([20_000, 6, 2]),
-        max_open_bytes=st.sampled_from([1 << 28, 900]),
+        memory=st.sampled_from([1 << 28, 9_000, 1_500]),
         reasons_matter=st.booleans(),
         supersede=st.booleans(),
         max_attempts=st.sampled_from([8, 1, 2]),
@@ -74,7 +74,13 @@ class Play(RuleBasedStateMachine):
         all_assigned=st.booleans(),
     )
     def begun(
-        self, metadata_bytes: int, max_unpublished: int, quota: int, all_assigned: bool, **chosen: Any
+        self,
+        metadata_bytes: int,
+        max_unpublished: int,
+        memory: int,
+        quota: int,
+        all_assigned: bool,
+        **chosen: Any,
     ) -> None:
         rules = Rules(
             topic=NAME,
@@ -87,7 +93,7 @@ class Play(RuleBasedStateMachine):
             dedupe_window=3600.0,
             **chosen,
         )
-        self.world = World(rules, metadata_bytes, max_unpublished)
+        self.world = World(rules, metadata_bytes, max_unpublished, memory)
         for number in range(PARTITIONS if all_assigned else 1):
             self.world.assign(number)
         self.world.pass_time(3.0)

@@ -23,6 +23,7 @@ from worker.domain.effects import (
     StartCall,
 )
 from worker.domain.engine import Engine
+from worker.domain.memory import record_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,10 +87,11 @@ class World:
     One history.
     """
 
-    def __init__(self, rules: Rules, metadata_bytes: int, max_unpublished: int) -> None:
+    def __init__(self, rules: Rules, metadata_bytes: int, max_unpublished: int, memory: int) -> None:
         self.rules = rules
         self.metadata_bytes = metadata_bytes
         self._max_unpublished = max_unpublished
+        self._memory = memory
         self.topic = Topic(rules.partitions)
         self.requests = Requests(rules, self.topic)
         self.now = START
@@ -111,6 +113,7 @@ class World:
         self.requests.latest = max(self.requests.latest, self.wall)
         self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
         self.engine._ledger.max_unpublished = self._max_unpublished
+        self.engine._intake.limit = self._memory
 
     # Time
 
@@ -415,9 +418,12 @@ class World:
                 gap = max(partition.works) - min(partition.works)
                 assert gap < self.rules.max_gap, f"P10: {gap} offsets are held up"
             assert partition.offsets.open >= len(partition.works)
-            held_bytes += sum(work.size for work in partition.works.values())
+            held = sum(work.size for work in partition.works.values())
+            held += sum(record_bytes(record) for record in partition.backlog)
+            assert partition.held == held
+            held_bytes += held
         snapshot = engine.snapshot(self.now)
-        assert snapshot.open_bytes == held_bytes
+        assert snapshot.memory["commands"] == held_bytes
         assert snapshot.unpublished <= engine.open or self.publication is not None
         assert set(engine._dispatch.flights) >= set(self.calls)
         for call_id, flight in engine._dispatch.flights.items():

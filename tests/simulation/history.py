@@ -68,7 +68,7 @@ class Plan:
     window_from_send: bool = False
     metadata_bytes: int = 4096
     max_gap: int = 20_000
-    max_open_bytes: int = 128 * 1024 * 1024
+    memory: int = 128 * 1024 * 1024
     reasons_matter: bool = True
     supersede: bool = True
     effect_window: float = 60.0
@@ -125,7 +125,6 @@ class Story:
             max_attempts=plan.max_attempts,
             give_up_after=plan.give_up_after,
             max_gap=plan.max_gap,
-            max_open_bytes=plan.max_open_bytes,
             window=1.3 if plan.window_from_send else 1.0,
             window_from_send=plan.window_from_send,
         )
@@ -193,6 +192,7 @@ class Story:
             self.plan.unsent,
             self.plan.most_records,
         )
+        replica.engine._intake.limit = self.plan.memory
         if self.plan.max_unpublished is not None:
             replica.engine._ledger.max_unpublished = self.plan.max_unpublished
         self.replicas.append(replica)

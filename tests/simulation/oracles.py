@@ -349,7 +349,7 @@ class Verdicts:
                 held = {
                     "open": engine.open,
                     "unpublished": snapshot.unpublished,
-                    "bytes": snapshot.open_bytes,
+                    "bytes": snapshot.memory["commands"],
                     "waiting": sum(lane.waiting for lane in snapshot.lanes),
                     "backlog": sum(each.backlog for each in snapshot.partitions),
                     "lines": len(engine._lines),

@@ -93,7 +93,7 @@ def tight(seed: int) -> Plan:
     return Plan(
         seed,
         max_gap=chance.choice((1, 2, 5, 20)),
-        max_open_bytes=chance.choice((2_000, 20_000, 10_000_000)),
+        memory=chance.choice((2_000, 20_000, 10_000_000)),
         metadata_bytes=chance.choice((4, 8, 4096)),
         max_unpublished=chance.choice((None, 3)),
         aborts=0.2,

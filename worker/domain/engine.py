@@ -13,6 +13,8 @@ from worker.domain.admission import Admission
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import Clock
+from worker.domain.memory import share
+from worker.domain.progress.dedupe import IdMemory
 from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.open_commands import Partition
 from worker.domain.progress.outbox import Outbox
@@ -47,9 +49,12 @@ class Engine:
         self._ledger = Outbox(rules)
         self._dispatch = Scheduler(rules, self._clock, self._lines, self._ledger, self._counts, call_prefix)
         self._answers = ResponseHandler(rules, self._clock, self._lines, self._dispatch, self._counts)
-        self._intake = Admission(rules, self._clock, self._lines, self._dispatch, self._counts)
-        self._departures = Revocation(self._lines, self._ledger, self._intake, self._counts)
         self._partitions: dict[int, Partition] = {}
+        self._intake = Admission(
+            rules, self._clock, self._lines, self._dispatch, self._ledger, self._counts, self._partitions
+        )
+        self._departures = Revocation(self._lines, self._ledger, self._intake, self._counts)
+        self._ids = IdMemory(share("ids", rules.memory_budget), self._counts)
         self._stopping = False
         self._housekeeping_at = now
 
@@ -58,8 +63,9 @@ class Engine:
     def assigned(self, number: int, restored: Restored, now: float) -> list[Effect]:
         """The partition is ours and what was done before is known. Its commands are called from three seconds on."""
         assert number not in self._partitions
-        partition = self._partitions[number] = Partition(number, restored, self._rules, now)
+        partition = self._partitions[number] = Partition(number, restored, self._rules, now, self._ids)
         partition.closing = self._stopping
+        self._intake.own()
         if restored.fresh:
             self._ledger.anchor(partition)
         return self._flush(now)
@@ -79,7 +85,8 @@ class Engine:
                 self._departures.leave(partition, now)
         self._ledger.forget_dropped()
         self._own()
-        self._intake.catch_up(self._partitions.values(), now)
+        self._intake.own()
+        self._intake.catch_up(now)
         return self._flush(now)
 
     def stopping(self, now: float) -> list[Effect]:
@@ -130,7 +137,7 @@ class Engine:
         """The transaction is committed."""
         finished = self._ledger.committed(self._clock.wall(now))
         self._intake.finished(work for work in finished if not work.dropped)
-        self._intake.catch_up(self._partitions.values(), now)
+        self._intake.catch_up(now)
         return self._flush(now)
 
     def aborted(self, now: float) -> list[Effect]:
@@ -165,7 +172,7 @@ class Engine:
                 partition.active = active = True
         if active:
             self._own()
-            self._intake.catch_up(self._partitions.values(), now)
+            self._intake.catch_up(now)
         self._lines.due(now)
         self._answers.check_held(now)
         if now >= self._housekeeping_at:
@@ -237,7 +244,12 @@ class Engine:
             halts=tuple(self.halts),
             known_effects=len(self._lines.effects),
             unpublished=self._ledger.unpublished,
-            open_bytes=self._intake.open_bytes,
+            memory={
+                "commands": self._intake.held,
+                "ids": self._ids.held,
+                "applied": self._lines.effects.held,
+                "results": self._ledger.held,
+            },
             counts=self._counts,
         )
 
@@ -252,6 +264,7 @@ class Engine:
             works, self._lines.complete = self._lines.complete, []
             for work in self._ledger.emit(works, now, self._clock.wall(now)):
                 self._lines.emitted(work, now)
+                self._intake.emitted(work)
             self._dispatch.pump(now)
         effects, self._dispatch.effects = self._dispatch.effects, []
         return effects

@@ -31,7 +31,7 @@ class Revocation:
     def close(self, partition: Partition, now: float) -> None:
         """It is about to go: nothing new of it is started."""
         partition.closing = True
-        partition.backlog.clear()
+        self._intake.forget_backlog(partition)
         for work in list(partition.works.values()):
             if not work.started and not work.emitted and work.left:
                 self._drop(work, now)
@@ -48,6 +48,8 @@ class Revocation:
     def leave(self, partition: Partition, now: float) -> None:
         """It is gone."""
         partition.closing = partition.gone = True
+        partition.ids.close()
+        self._intake.forget_backlog(partition)
         for work in list(partition.works.values()):
             self._drop(work, now)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from worker.domain.memory import BUDGET_MIB, MEBIBYTE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,7 +26,7 @@ class Rules:
         window_from_send: Whether that second counts from the sending (distant regions) and not from the answer.
         reasons_matter: Whether commands with different reasons must not share a call.
         all_effects: Whether a repeat of an effect counts as done also where others than this worker change the state.
-        max_open_bytes: What all open commands together may take in memory. About 60,000 single-member commands take 128 MiB.
+        memory_budget: Bytes that all that is kept may take, shared out in memory.py.
         give_up_after: How long a member may be tried before it fails, outages not counted; None: only ``max_attempts`` ends it.
 
     """
@@ -49,4 +51,4 @@ class Rules:
     max_attempts: int = 8
     give_up_after: float | None = 600.0
     max_gap: int = 20_000
-    max_open_bytes: int = 128 * 1024 * 1024
+    memory_budget: int = BUDGET_MIB * MEBIBYTE

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from worker.domain.effects import Halt
@@ -23,6 +25,8 @@ class Counts(Struct):
         inferred: Members that were refused by inference.
         recalled: Calls that were taken back while they waited.
         without_key: Records without a key: their order is not promised.
+        forgotten_ids: Command ids that were forgotten early, for want of memory.
+        forgotten_effects: Applied states that were forgotten early, for want of memory.
         given_up: Started commands that a drain or handover left to the next owner.
 
     """
@@ -37,6 +41,8 @@ class Counts(Struct):
     recalled: int = 0
     without_key: int = 0
     given_up: int = 0
+    forgotten_ids: int = 0
+    forgotten_effects: int = 0
 
 
 class EndpointSnapshot(Struct, frozen=True):
@@ -76,12 +82,18 @@ class PartitionSnapshot(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """The engine now."""
+    """
+    The engine now.
+
+    Attributes:
+        memory: Bytes that each part takes (the parts of memory.py).
+
+    """
 
     lanes: tuple[EndpointSnapshot, ...]
     partitions: tuple[PartitionSnapshot, ...]
     halts: tuple[Halt, ...]
     known_effects: int
     unpublished: int
-    open_bytes: int
+    memory: Mapping[str, int]
     counts: Counts

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from worker.domain.memory import PARTS
+
 PREFIX: Final = "moderation_worker_"
 
 LIMITED_BY: Final = ("nothing", "quota", "throttle", "breaker", "halt", "target", "publishing")
@@ -111,7 +113,6 @@ ROWS: Final[tuple[MetricRow, ...]] = (
         "partition waits for it.", "one command takes much longer than the others"),
     MetricRow("backlog_records", "gauge", "records", ("partition",), "Records fetched and not admitted.", "the gap or the memory is full"),
     MetricRow("lag_records", "gauge", "records", ("partition",), "Records in Kafka behind the committed offset.", "commands come faster than they go"),
-    MetricRow("open_bytes", "gauge", "bytes", (), "Memory that open commands take, as counted against its bound.", "a command is admitted or ends"),
     MetricRow("rebalances", "counter", "times", ("kind",), "Partitions assigned, revoked, or lost without a handover.", "a replica comes or goes"),
     MetricRow("handover_seconds", "histogram", "seconds", (), "How long a handover took.", "partitions are revoked", SECONDS),
     MetricRow("restore_seconds", "histogram", "seconds", (), "How long a partition's restore of known ids took.", "partitions are assigned",
@@ -126,6 +127,13 @@ ROWS: Final[tuple[MetricRow, ...]] = (
     MetricRow("transaction_records", "histogram", "records", (), "Outcomes and dead letters in a committed transaction.",
         "outcomes are published", COUNTS),
     MetricRow("unpublished_commands", "gauge", "commands", (), "Commands that ended and are not yet published.", "publishing is slow or fails"),
+    # memory
+    MetricRow("memory_bytes", "gauge", "bytes", ("part",), f"Memory that each part of the budget takes: {', '.join(PARTS)}.",
+        "commands come and end"),
+    MetricRow("memory_budget_bytes", "gauge", "bytes", ("part",), "What each may take. Full: commands wait in Kafka, ids and effects are forgotten.",
+        "memory.budget_mib"),
+    MetricRow("forgotten", "counter", "records", ("part",), "Ids and effects that were forgotten before their time, for want of memory: "
+        "repeats of them call once more.", "the part is full"),
     # the process
     MetricRow("ready", "gauge", "0 or 1", (), "Whether /readyz answers 200.", "start, halts, drain"),
     MetricRow("pulse_age_seconds", "gauge", "seconds", (), "Since the loop last went round; /livez judges by it.", "the loop is blocked"),

@@ -25,6 +25,7 @@ from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.commands import REJECTIONS
 from worker.domain.contract.outcomes import Status
+from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Rebalance
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ _DEDUPE: Final = {
     "superseded": "superseded",
 }
 """Counts of the engine -> the kind of a dedupe hit."""
+_FORGOTTEN: Final = {"forgotten_ids": "ids", "forgotten_effects": "applied"}
+"""Counts of the engine -> the part of memory that was full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +89,13 @@ class Metrics:
     Every metric of the table, on a registry of its own.
 
     ``apps`` are the configured ones: what can be counted of them stands at 0 from the start, so that a first event is an
-    increase. ``window`` is the seconds for which a request keeps its permit, for the estimate of the work that waits.
+    increase. ``window`` is the seconds for which a request keeps its permit, for the estimate of the work that waits;
+    ``memory_budget`` the bytes that all parts of memory share.
     """
 
-    def __init__(self, apps: Iterable[str] = (), *, window: float = 1.0) -> None:
+    def __init__(
+        self, apps: Iterable[str] = (), *, window: float = 1.0, memory_budget: int = BUDGET_MIB * MEBIBYTE
+    ) -> None:
         self.registry: Final = CollectorRegistry(auto_describe=True)
         self._metrics: Final = _registered(self.registry)
         self._children: dict[tuple[str, ...], Any] = {}
@@ -100,6 +106,8 @@ class Metrics:
         self._batched: dict[str, tuple[int, int]] = {}
         self._fill: dict[str, float] = {}
         self._child("build_info", __version__, platform.python_version()).set(1)
+        for part in PARTS:
+            self._child("memory_budget_bytes", part).set(share(part, memory_budget))
         self._begin_at_zero(apps)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -177,12 +185,12 @@ class Metrics:
         )
         for key, value in (
             ("known_effects", snapshot.known_effects),
-            ("open_bytes", snapshot.open_bytes),
             ("unpublished_commands", snapshot.unpublished),
             ("ready", int(vitals.ready)),
             ("pulse_age_seconds", vitals.pulse_age),
         ):
             self._child(key).set(value)
+        self._show("memory_bytes", {(part,): size for part, size in snapshot.memory.items()})
         self._count(snapshot.counts)
         self._child("log_lines_dropped").inc(self._risen("lines_dropped", vitals))
 
@@ -206,6 +214,8 @@ class Metrics:
                     self._child(row.key, *labels)
         for kind in get_args(Rebalance):
             self._child("rebalances", kind)
+        for part in _FORGOTTEN.values():
+            self._child("forgotten", part)
         for result in ("committed", "aborted"):
             self._child("transactions", result)
 
@@ -262,6 +272,8 @@ class Metrics:
     def _count(self, counts: Counts) -> None:
         for attribute, key in _COUNTS.items():
             self._child(key).inc(self._risen(attribute, counts))
+        for attribute, part in _FORGOTTEN.items():
+            self._child("forgotten", part).inc(self._risen(attribute, counts))
         for attribute, kind in _DEDUPE.items():
             self._child("dedupe_hits", kind).inc(self._risen(attribute, counts))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from worker.broker.client_config import contradictions
 from worker.broker.options import KafkaOptions
 from worker.broker.topics import problems
+from worker.domain.memory import MEBIBYTE
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
 from worker.tencent.options import AppCredentials, HttpOptions, base_url
@@ -105,6 +106,7 @@ def rules_of(settings: Settings, topic: str, partitions: int, worker: Worker) ->
         max_attempts=retry.max_attempts,
         give_up_after=retry.give_up_after_seconds,
         max_gap=settings.kafka.max_gap,
+        memory_budget=settings.memory.budget_mib * MEBIBYTE,
     )
 
 

@@ -106,7 +106,7 @@ async def _run(settings: Settings, log: Log) -> int:
         on_event=_hiding_new_keys(settings, log),
         redaction=log.redaction,
     )
-    metrics = Metrics(settings.tencent.apps, window=rules.window)
+    metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
     service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
     consumer = Consumer(options, service, log.notice)
     publisher = Publisher(options, consumer, log.notice)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.domain.memory import BASE_MIB, BUDGET_MIB, PARTS
 from worker.errors import SignatureError
 from worker.settings import types
 from worker.settings.kafka import KafkaSettings
@@ -18,6 +19,14 @@ from worker.settings.tencent import TencentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_PARTS: Final = (
+    "for commands that wait or are open",
+    "for known ids",
+    "for effects that need no second call",
+    "for outcomes and dead letters that are not published",
+)
 
 
 class Limits(Section):
@@ -69,7 +78,7 @@ class Dedupe(Section):
     restore_records: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
         default=5000,
         description="How many ids a partition knows, and so the most outcomes that a new owner reads back before it begins. More "
-        "costs time at each rebalance and memory (some 300 bytes each).",
+        "costs time at each rebalance, and must fit into its share of memory.budget_mib (some 330 bytes each).",
     )
     effect_window_seconds: Annotated[types.Number, Field(ge=0, le=3600)] = Field(
         default=60.0,
@@ -85,6 +94,19 @@ class Dedupe(Section):
     supersede: bool = Field(
         default=True,
         description="Whether a command that undoes a waiting one makes that one needless, so that neither is sent twice over.",
+    )
+
+
+class Memory(Section):
+    """What may be kept in memory. What does not fit waits in Kafka, or is forgotten, oldest first; nothing grows."""
+
+    budget_mib: Annotated[types.Whole, Field(ge=16, le=65_536)] = Field(
+        default=BUDGET_MIB,
+        description="MiB for all that is kept: "
+        + ", ".join(
+            f"{round(share * 100)} % {what}" for share, what in zip(PARTS.values(), _PARTS, strict=True)
+        )
+        + f". The process takes up to {BASE_MIB} MiB besides; a pod's limit must hold both.",
     )
 
 
@@ -152,6 +174,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     batching: Batching = Batching()
     dedupe: Dedupe = Dedupe()
+    memory: Memory = Memory()
     http: Http = Http()
     retry: Retry = Retry()
     server: ServerSettings = ServerSettings()

@@ -11,8 +11,9 @@ from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, reje
 from worker.domain.contract.codes import Verdict, judge
 from worker.domain.contract.outcomes import AttemptRecord, Result
 from worker.domain.effects import AttemptResult, Restored
-from worker.domain.progress.dedupe import fingerprint_of
+from worker.domain.progress.dedupe import IdMemory, fingerprint_of
 from worker.domain.progress.open_commands import MemberQueue, MemberTask, OpenCommand, Partition
+from worker.domain.snapshots import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,8 @@ def partition(**changes: Any) -> Partition:
     """
     A partition that begins at offset 0, with nothing known.
     """
-    return Partition(3, Restored(**{"position": 0, **changes}), RULES, now=RECEIVED_AT)
+    memory = IdMemory(RULES.memory_budget, Counts())
+    return Partition(3, Restored(**{"position": 0, **changes}), RULES, now=RECEIVED_AT, memory=memory)
 
 
 def open_work(
@@ -37,7 +39,7 @@ def open_work(
     """
     value = fields if isinstance(fields, bytes) else encoded(fields)
     record = Record(value, offset=offset)
-    work = OpenCommand(record, of or partition(), f"moderation.commands-3-{offset}", RECEIVED_AT, len(value))
+    work = OpenCommand(record, of or partition(), RECEIVED_AT)
     if isinstance(fields, bytes):
         work.rejected = rejected(fields)
         return work
@@ -53,7 +55,7 @@ def members(*users: str, **changes: Any) -> list[MemberTask]:
     """
     The members of one command that names these users.
     """
-    return open_work({**BAN, "user_ids": list(users), **changes}).members
+    return list(open_work({**BAN, "user_ids": list(users), **changes}).members)
 
 
 def give(work: OpenCommand, *results: ResultStatus, **details: Any) -> OpenCommand:

@@ -13,6 +13,7 @@ from worker.domain.contract.codes import Verdict
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Outgoing, Transaction
+from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS
 from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, Metrics, Vitals
@@ -86,7 +87,7 @@ def snapshot(
         halts=halts,
         known_effects=values.get("known_effects", 0),
         unpublished=values.get("unpublished", 0),
-        open_bytes=values.get("open_bytes", 0),
+        memory={"commands": values.get("memory", 0), "ids": 0, "applied": 0, "results": 0},
         counts=counts or Counts(),
     )
 
@@ -161,7 +162,8 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "gap_offsets": look(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 1, 9),))),
     "backlog_records": look(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),))),
     "lag_records": look(snapshot()),
-    "open_bytes": look(snapshot(open_bytes=1000)),
+    "memory_bytes": look(snapshot(memory=1000)),
+    "forgotten": look(snapshot(counts=Counts(forgotten_ids=3))),
     "rebalances": lambda m: m.rebalanced("assigned", 6),
     "handover_seconds": lambda m: m.handed_over(0.3),
     "restore_seconds": lambda m: m.restored(0.3),
@@ -187,6 +189,9 @@ def test_each_metric_of_the_table_is_served_and_moves_when_its_cause_is_produced
 ) -> None:
     if row.key == "build_info":
         assert moved(metrics, row) == 1
+        return
+    if row.key == "memory_budget_bytes":
+        assert moved(metrics, row) == pytest.approx(BUDGET_MIB * MEBIBYTE, abs=len(PARTS))
         return
     before = moved(metrics, row)
 

@@ -60,6 +60,10 @@ class EndpointQueue:
             target = self.targets[name] = TargetQueue(name, self.per_call)
         return target
 
+    def is_new(self, target: str, what: What) -> bool:
+        """Whether nothing waits here that may share a call with a member of such a command."""
+        return (target, what) not in self._groups
+
     def sweep(self) -> None:
         """Nothing needs to be known of targets without work."""
         for name in [name for name, target in self.targets.items() if target.idle]:

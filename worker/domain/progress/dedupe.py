@@ -1,5 +1,5 @@
 # What was carried out already: command ids (kept per partition, restored from the outcome topic) and effects (the last
-# one of each member, for a minute). Both are bounded by count and by age.
+# one of each member, for a minute). Both are bounded by memory and by age, the ids by count as well.
 #
 # Ids and their restoration go through one door, `Ids.remember`, so memory and restoration cannot disagree.
 # What becomes of a repeat is decided in member_ordering.py; here is only what is known.
@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from worker.domain.contract.outcomes import SETTLED, Known, Outcome, Parameters, Status
+from worker.domain.contract.outcomes import SETTLED, Known, Outcome, Parameters, SomeUsers, Status
 from worker.domain.contract.times import instant_of
+from worker.domain.memory import APPLIED_BYTES, ID_BYTES, texts_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.contract.actions import MemberInfo
     from worker.domain.contract.commands import Command
+    from worker.domain.snapshots import Counts
 
-MAX_EFFECTS: Final = 250_000
-"""More than the quota of one endpoint (200 calls a second of 20 members) can apply in the default window of a minute."""
+MemberKey = tuple[str, str, str]
+"""(app, target, user): what order is kept for, across actions and services."""
 
 
 def fingerprint(
@@ -87,13 +89,14 @@ def known(outcome: Outcome, stands_for: int, at: float) -> Known:
     """
     results = outcome.results
     done = [result.user_id for result in results if result.status in SETTLED]
+    others = [result.user_id for result in results if result.status not in SETTLED]
     by_others = {result.duplicate_of for result in results}
     of_one = by_others.pop() if len(by_others) == 1 else None
     return Known(
         command_id=outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
-        done=None if len(done) == len(results) else frozenset(done),
+        done=SomeUsers.of(done, others) if others else None,
         at=at,
     )
 
@@ -102,16 +105,61 @@ NO_PARAMETERS: Final = Parameters()
 _decoder: Final = msgspec.json.Decoder(Outcome)
 
 
+class IdMemory:
+    """
+    What the ids of all partitions take together.
+
+    When that is too much, a partition forgets its oldest ids: the one that has just learned one if it has more than its
+    part, else the one that has most.
+    """
+
+    __slots__ = ("_counts", "_limit", "_parts", "held")
+
+    def __init__(self, limit: int, counts: Counts) -> None:
+        self._limit = limit
+        self._counts = counts
+        self._parts: list[CommandIds] = []
+        self.held = 0
+
+    def join(self, ids: CommandIds) -> None:
+        """A partition's ids are kept here from now on."""
+        self._parts.append(ids)
+
+    def leave(self, ids: CommandIds) -> None:
+        """The partition is gone, and with it what was known of it."""
+        self._parts.remove(ids)
+        self.held -= ids.held
+
+    def make_fit(self, newest: CommandIds) -> None:
+        """Something was learned."""
+        while self.held > self._limit:
+            if newest.held * len(self._parts) > self._limit:
+                forgetting = newest
+            else:
+                forgetting = max(self._parts, key=lambda ids: ids.held)
+            forgetting.forget_oldest()
+            self._counts.forgotten_ids += 1
+
+
 class CommandIds:
-    """The command ids of one partition, newest last, bounded by the number of outcomes and by their age."""
+    """
+    The command ids of one partition, newest last, bounded by the number of outcomes, by their age and by the memory of all.
 
-    __slots__ = ("_by_id", "_max_records", "_order", "_window")
+    Attributes:
+        held: What they take in memory.
 
-    def __init__(self, window: float, max_records: int) -> None:
+    """
+
+    __slots__ = ("_by_id", "_max_records", "_memory", "_order", "_window", "held")
+
+    def __init__(self, window: float, max_records: int, memory: IdMemory) -> None:
         self._window = window
         self._max_records = max_records
+        self._memory = memory
         self._by_id: dict[str, Known] = {}
         self._order: deque[Known | None] = deque()
+        self.held = 0
+        memory.join(self)
 
     def remember(self, known: Known | None) -> None:
         """
@@ -121,8 +169,10 @@ class CommandIds:
         self._order.append(known)
         if known is not None:
             self._by_id[known.command_id] = known
+            self._hold(known_bytes(known))
         if len(self._order) > self._max_records:
-            self._forget()
+            self.forget_oldest()
+        self._memory.make_fit(self)
 
     def find(self, command_id: str, wall: float) -> Known | None:
         """What is known of the id at ``wall`` (seconds since 1970)."""
@@ -135,15 +185,37 @@ class CommandIds:
         """Forgets what is older than the window."""
         oldest = wall - self._window
         while self._order and ((known := self._order[0]) is None or known.at < oldest):
-            self._forget()
+            self.forget_oldest()
 
-    def _forget(self) -> None:
+    def forget_oldest(self) -> None:
+        """Forgets what the oldest outcome has told."""
         known = self._order.popleft()
-        if known is not None and self._by_id.get(known.command_id) is known:
-            del self._by_id[known.command_id]
+        if known is not None:
+            self._hold(-known_bytes(known))
+            if self._by_id.get(known.command_id) is known:
+                del self._by_id[known.command_id]
+
+    def close(self) -> None:
+        """The partition is gone."""
+        self._memory.leave(self)
+
+    def _hold(self, size: int) -> None:
+        self.held += size
+        self._memory.held += size
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+
+def known_bytes(known: Known) -> int:
+    """What an id takes in memory."""
+    users = 0 if known.done is None else known.done.size
+    return ID_BYTES + texts_bytes(known.command_id, known.outcome_id) + users
+
+
+def applied_bytes(member: MemberKey, effect: AppliedState) -> int:
+    """What an applied state takes in memory."""
+    return APPLIED_BYTES + texts_bytes(member[2], effect.outcome_id, effect.request_id)
 
 
 class Assignment(Protocol):
@@ -173,26 +245,40 @@ class AppliedState(Struct, frozen=True, gc=False):
 
 
 class AppliedStates:
-    """The last effect of each member, for as long as a repeat of it needs no call; bounded by count."""
+    """
+    The last effect of each member, for as long as a repeat of it needs no call; bounded by what they take in memory.
 
-    __slots__ = ("_by_member", "_max")
+    Attributes:
+        held: What that is.
 
-    def __init__(self, max_effects: int = MAX_EFFECTS) -> None:
-        self._by_member: OrderedDict[object, AppliedState] = OrderedDict()
-        self._max = max_effects
+    """
 
-    def applied(self, member: object, effect: AppliedState) -> None:
+    __slots__ = ("_by_member", "_counts", "_limit", "held")
+
+    def __init__(self, limit: int, counts: Counts) -> None:
+        self._by_member: OrderedDict[MemberKey, AppliedState] = OrderedDict()
+        self._limit = limit
+        self._counts = counts
+        self.held = 0
+
+    def applied(self, member: MemberKey, effect: AppliedState) -> None:
         """The member's state is this one now."""
-        self._by_member.pop(member, None)
+        self.sent(member)
         self._by_member[member] = effect
-        if len(self._by_member) > self._max:
-            self._by_member.popitem(last=False)
+        self.held += applied_bytes(member, effect)
+        while self.held > self._limit:
+            self._forget(next(iter(self._by_member)))
+            self._counts.forgotten_effects += 1
 
-    def sent(self, member: object) -> None:
+    def sent(self, member: MemberKey) -> None:
         """Something is on its way to the member: what was known of its state may hold no longer."""
-        self._by_member.pop(member, None)
+        if member in self._by_member:
+            self._forget(member)
 
-    def find(self, member: object, what: object, now: float) -> AppliedState | None:
+    def _forget(self, member: MemberKey) -> None:
+        self.held -= applied_bytes(member, self._by_member.pop(member))
+
+    def find(self, member: MemberKey, what: object, now: float) -> AppliedState | None:
         """The effect that makes a command with this effect needless now."""
         effect = self._by_member.get(member)
         if effect is None or effect.what != what or now >= effect.at + effect.keep:
@@ -205,7 +291,7 @@ class AppliedStates:
             member, effect = next(iter(self._by_member.items()))
             if effect.at > now - longest:
                 return
-            del self._by_member[member]
+            self._forget(member)
 
     def __len__(self) -> int:
         return len(self._by_member)

@@ -11,6 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.outcomes import Result, ResultStatus
+from worker.domain.memory import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
 from worker.domain.progress.open_commands import MemberQueue, MemberTask, TaskState, expired
@@ -19,7 +20,8 @@ from worker.domain.progress.repeats import done_for, may_ride, overwrites
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
     from worker.domain.contract.commands import Command
-    from worker.domain.progress.open_commands import MemberKey, OpenCommand
+    from worker.domain.progress.dedupe import MemberKey
+    from worker.domain.progress.open_commands import OpenCommand
     from worker.domain.rules import Rules
     from worker.domain.snapshots import Counts
 
@@ -56,22 +58,24 @@ class MemberOrdering:
         self._delays: list[tuple[float, int, MemberQueue]] = []
         self._expiries = DeadlineHeap()
         self._order = count()
-        self.effects = AppliedStates()
+        self.effects = AppliedStates(share("applied", rules.memory_budget), counts)
         self.complete: list[OpenCommand] = []
 
     def enter(self, work: OpenCommand, command: Command, now: float) -> None:
         """A new command: each of its members takes its place."""
         app, target = command.app, command.target
+        members = []
         for user in command.users:
             key = (app, target, user)
             line = self._by_key.get(key)
             if line is None:
                 line = self._by_key[key] = MemberQueue(key)
-            work.members.append(MemberTask(work, user, line))
+            members.append(MemberTask(work, user, line))
             if line.last is not None:
                 work.wait_for(line.last)
             line.last = work
-        work.left = len(work.members)
+        work.members = tuple(members)
+        work.left = len(members)
         last_moment = command.last_moment
         if last_moment is not None:
             self._expiries.add(work, last_moment)

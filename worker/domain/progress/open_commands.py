@@ -15,10 +15,13 @@ from worker.domain.progress.dedupe import CommandIds
 from worker.domain.progress.offsets import Offsets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from worker.domain.contract.commands import Command, Rejected
     from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome
     from worker.domain.contract.records import Record
     from worker.domain.effects import Restored
+    from worker.domain.progress.dedupe import IdMemory, MemberKey
     from worker.domain.rules import Rules
 
 SETTLING: Final = 3.0
@@ -26,9 +29,6 @@ SETTLING: Final = 3.0
 After an assignment nothing of the partition is called for so many seconds: Tencent's own budget for a request. Until
 then what a dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
 """
-
-MemberKey = tuple[str, str, str]
-"""(app, target, user): what order is kept for, across actions and services."""
 
 What = tuple[object, ...]
 """The action and those of its parameters that must be equal for two members to share a call, or to have one effect."""
@@ -143,6 +143,8 @@ class OpenCommand:
     One open command: from the admission of its record until its outcome is published.
 
     Attributes:
+        record: Untouched, for a dead letter; None once it is known that there will be none.
+        key: Its record's.
         rejected: Why the record is no command; then it has neither ``command`` nor ``lane``.
         what: See ``What``.
         repeats: An earlier command with the same id: open, or known from before.
@@ -155,29 +157,28 @@ class OpenCommand:
         emitted: Its outcome is made and handed on to be published.
         letter_bytes: The most that its dead letter may have, once a broker refused it for its size.
         dropped: It is no longer this process's business: its partition went, or the worker stops.
+        size: What it takes in memory without its outcome, and ``outcome_size`` what that takes (memory.py).
 
     """
 
     __slots__ = (
         "attempts", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
-        "followers", "lane", "last_answer_at", "left", "letter_bytes", "members", "offset", "outcome", "outcome_id", "partition", "received_at",
+        "followers", "key", "lane", "last_answer_at", "left", "letter_bytes", "members", "offset", "outcome", "outcome_size", "partition", "received_at",
         "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
     )  # fmt: skip
 
-    def __init__(
-        self, record: Record, partition: Partition, outcome_id: str, received_at: float, size: int
-    ) -> None:
-        self.record = record
+    def __init__(self, record: Record, partition: Partition, received_at: float) -> None:
+        self.record: Record | None = record
+        self.key = record.key
         self.partition = partition
         self.offset = record.offset
-        self.outcome_id = outcome_id
         self.received_at = received_at
-        self.size = size
+        self.size = 0
         self.rejected: Rejected | None = None
         self.what: What = ()
         self.fingerprint = 0
         self.repeats: OpenCommand | Known | None = None
-        self.members: list[MemberTask] = []
+        self.members: Sequence[MemberTask] = ()
         self.left = 0
         self.waits = 0
         self.before: list[OpenCommand] | None = None
@@ -186,15 +187,21 @@ class OpenCommand:
         self.emitted = False
         self.dropped = False
         self.attempts = 0
-        self.call_tries: list[AttemptRecord] = []
+        self.call_tries: list[AttemptRecord] | None = None
         self.calls_omitted = 0
-        self.request_ids: list[str] = []
+        self.request_ids: list[str] | None = None
         self.first_sent_at: float | None = None
         self.last_answer_at: float | None = None
         self.outcome: Outcome | None = None
+        self.outcome_size = 0
         self.letter_bytes: int | None = None
         self.command: Command
         self.lane: Way
+
+    @property
+    def outcome_id(self) -> str:
+        """Of its record, and of no other."""
+        return f"{self.partition.topic}-{self.partition.number}-{self.offset}"
 
     def wait_for(self, earlier: OpenCommand) -> None:
         """
@@ -214,7 +221,9 @@ class OpenCommand:
     def tried(self, call_try: AttemptRecord, sent_at: float, ended_at: float) -> None:
         """A request that carried the command has ended. Called once for each of its members in it: counted once."""
         tries = self.call_tries
-        if tries and tries[-1] is call_try:
+        if tries is None:
+            tries = self.call_tries = []
+        elif tries[-1] is call_try:
             return
         self.attempts += 1
         if self.first_sent_at is None:
@@ -225,6 +234,8 @@ class OpenCommand:
             del tries[CALLS_AT_EITHER_END]
             self.calls_omitted += 1
         if call_try.request_id is not None:
+            if self.request_ids is None:
+                self.request_ids = []
             self.request_ids.append(call_try.request_id)
             if len(self.request_ids) > 2 * CALLS_AT_EITHER_END:
                 del self.request_ids[CALLS_AT_EITHER_END]
@@ -255,6 +266,7 @@ class Partition:
         works: The open commands, by offset.
         by_id: The newest open command of each id.
         backlog: Records that were fetched and do not fit yet, oldest first.
+        held: What they and the open commands take in memory.
 
     """
 
@@ -265,22 +277,26 @@ class Partition:
         "by_id",
         "closing",
         "gone",
+        "held",
         "ids",
         "number",
         "offsets",
         "paused",
+        "topic",
         "works",
     )
 
-    def __init__(self, number: int, restored: Restored, rules: Rules, now: float) -> None:
+    def __init__(self, number: int, restored: Restored, rules: Rules, now: float, memory: IdMemory) -> None:
         self.number = number
+        self.topic = rules.topic
         self.active_at = now + SETTLING
         self.active = False
         self.closing = False
         self.gone = False
         self.paused = False
         self.offsets = Offsets(restored.position, restored.metadata, rules.max_gap)
-        self.ids = CommandIds(rules.dedupe_window, rules.restore_records)
+        self.held = 0
+        self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
         for known in restored.known:
             self.ids.remember(known)
         self.works: dict[int, OpenCommand] = {}

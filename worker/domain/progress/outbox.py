@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.effects import Outgoing, Transaction
+from worker.domain.memory import outcome_bytes, share
 from worker.domain.progress.outcome_building import (
     dead_letter_of,
     known_of,
@@ -37,6 +38,10 @@ class Outbox:
     The results on their way to Kafka, in the order of their emission.
 
     One transaction at a time: ``transaction`` takes it, then ``committed`` or ``aborted`` answers for it.
+
+    Attributes:
+        held: What the outcomes that are not committed take in memory.
+
     """
 
     __slots__ = (
@@ -44,9 +49,12 @@ class Outbox:
         "_anchors",
         "_emitted",
         "_far",
+        "_far_held",
+        "_limit",
         "_rules",
         "_taken",
         "_under_way",
+        "held",
         "max_unpublished",
     )
 
@@ -59,6 +67,9 @@ class Outbox:
         self._anchors: set[Partition] = set()
         self._anchoring: set[Partition] = set()
         self.max_unpublished = MAX_UNPUBLISHED
+        self._limit = share("results", rules.memory_budget)
+        self._far_held = 0
+        self.held = 0
 
     @property
     def unpublished(self) -> int:
@@ -72,7 +83,13 @@ class Outbox:
 
         What only waits for the gap below it to close does not count: closing it may need a call.
         """
-        return len(self._emitted) + len(self._taken) >= self.max_unpublished
+        waiting = len(self._emitted) + len(self._taken)
+        return waiting >= self.max_unpublished or self.held - self._far_held >= self._limit
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether further commands may be admitted, whose results would come to those that are here."""
+        return not self.is_full and self.held < self._limit
 
     def emit(self, works: Iterable[OpenCommand], now: float, wall: float) -> list[OpenCommand]:
         """
@@ -87,6 +104,8 @@ class Outbox:
                 continue
             work.emitted = True
             work.outcome = outcome_of(work, self._rules, now, wall)
+            work.outcome_size = outcome_bytes(work.outcome)
+            self.held += work.outcome_size
             self._emitted.append(work)
             emitted.append(work)
             ready.extend(self.release(work))
@@ -113,7 +132,7 @@ class Outbox:
             return None
         self._under_way = True
         outcomes = [
-            Outgoing(work.partition.number, work.record.key, work.outcome, traceparent_of(work))
+            Outgoing(work.partition.number, work.key, work.outcome, traceparent_of(work))
             for work in works
             if work.outcome is not None
         ]
@@ -130,6 +149,7 @@ class Outbox:
         works, self._taken = self._taken, []
         self._under_way = False
         self._anchoring.clear()
+        self.held -= sum(work.outcome_size for work in works)
         finished: dict[Partition, list[int]] = {}
         for work in works:
             if not work.dropped:
@@ -155,6 +175,7 @@ class Outbox:
         self._under_way = False
         self._anchors |= {partition for partition in self._anchoring if not partition.gone}
         self._anchoring.clear()
+        self.held -= sum(work.outcome_size for work in works if work.dropped)
         self._emitted.extendleft(work for work in reversed(works) if not work.dropped)
 
     def anchor(self, partition: Partition) -> None:
@@ -172,11 +193,16 @@ class Outbox:
                     work.letter_bytes = (work.letter_bytes or FIRST_SMALLER_LETTER * 2) // 2
                 elif work.outcome is not None:
                     work.outcome = smaller(work.outcome)
+                    self.held -= work.outcome_size
+                    work.outcome_size = outcome_bytes(work.outcome)
+                    self.held += work.outcome_size
 
     def forget_dropped(self) -> None:
         """Forgets the results of dropped commands."""
+        self.held -= sum(work.outcome_size for work in (*self._emitted, *self._far) if work.dropped)
         self._emitted = deque(work for work in self._emitted if not work.dropped)
         self._far = [work for work in self._far if not work.dropped]
+        self._measure_far()
         self._anchors = {partition for partition in self._anchors if not partition.gone}
 
     def _take(self) -> list[OpenCommand]:
@@ -185,6 +211,7 @@ class Outbox:
         while self._emitted and len(works) < PER_TRANSACTION:
             work = self._emitted.popleft()
             (works if work.partition.offsets.fits(work.offset) else self._far).append(work)
+        self._measure_far()
         return works
 
     def _approach(self) -> None:
@@ -193,6 +220,10 @@ class Outbox:
             near = [work for work in self._far if work.partition.offsets.fits(work.offset)]
             self._far = [work for work in self._far if not work.partition.offsets.fits(work.offset)]
             self._emitted.extendleft(reversed(near))
+            self._measure_far()
+
+    def _measure_far(self) -> None:
+        self._far_held = sum(work.outcome_size for work in self._far)
 
     def __repr__(self) -> str:
         return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {len(self._taken)} in a transaction>"

@@ -93,8 +93,8 @@ def outcome_of(work: OpenCommand, rules: Rules, now: float, wall: float) -> Outc
         metadata=command.metadata,
         parameters=_parameters(command),
         results=results,
-        request_ids=work.request_ids,
-        calls=work.call_tries,
+        request_ids=work.request_ids or [],
+        calls=work.call_tries or [],
         calls_omitted=work.calls_omitted,
         calling_ms=None if first_sent is None or last_answer is None else _ms(last_answer - first_sent),
         duplicate_of=_first(results, "duplicate_of") if overall is Status.DUPLICATE else None,
@@ -111,9 +111,16 @@ def known_of(work: OpenCommand, wall: float) -> Known | None:
     return known(outcome, work.fingerprint, wall)
 
 
+def is_dead(work: OpenCommand) -> bool:
+    """Whether the emitted command gets a dead letter: it was rejected or has failed."""
+    return work.rejected is not None or (work.outcome is not None and work.outcome.status in DEAD)
+
+
 def dead_letter_of(work: OpenCommand, topic: str) -> DeadLetter | None:
     """The dead letter of a command that was rejected or failed; None for all others."""
     outcome, rejected = work.outcome, work.rejected
+    if work.record is None:
+        return None
     if rejected is not None:
         return DeadLetter(
             work.record, topic, work.outcome_id, rejected.code, rejected.message, work.letter_bytes

@@ -32,7 +32,7 @@ def put(
     """
     These users of one command wait, from now on.
     """
-    some = command_to(target, *users, duration=duration).members
+    some = list(command_to(target, *users, duration=duration).members)
     for member in some:
         queue.put(member, now)
     return some

@@ -199,7 +199,7 @@ def test_an_answer_after_the_partition_has_gone_publishes_nothing() -> None:
     desk.ok()
 
     assert desk.publish() == []
-    assert desk.engine.snapshot(desk.now).open_bytes == 0
+    assert desk.engine.snapshot(desk.now).memory["commands"] == 0
 
 
 def test_a_call_of_a_partition_that_has_gone_is_not_tried_again() -> None:
@@ -334,7 +334,7 @@ def test_a_transaction_under_way_when_its_partition_goes_may_be_committed() -> N
     desk.commit(transaction)
 
     assert desk.engine.idle
-    assert desk.engine.snapshot(desk.now).open_bytes == 0
+    assert desk.engine.snapshot(desk.now).memory["commands"] == 0
 
 
 def test_a_result_that_waits_to_be_published_is_forgotten_when_its_partition_goes() -> None:

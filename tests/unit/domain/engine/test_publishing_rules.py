@@ -326,35 +326,6 @@ def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partiti
     assert desk.paused == set()
 
 
-def test_a_record_that_would_fit_now_does_not_overtake_those_that_wait_to_fit() -> None:
-    """
-    What it overtakes would be taken for done.
-    """
-    desk = Desk(0, 1, max_open_bytes=3_000)
-    desk.receive(ban("u"), unban("u"))
-    desk.receive(kick("u", room="first", command_id="first"), partition=1)
-    assert desk.paused == {1}
-    desk.revoking(0)
-    desk.receive(kick("u", room="second", command_id="second"), partition=1)
-    desk.revoked(0)
-    desk.ok()
-
-    assert [desk.status(each) for each in ("first", "second")] == ["succeeded", "succeeded"]
-
-
-def test_memory_is_bounded() -> None:
-    desk = Desk(max_open_bytes=8_000)
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(20)))
-
-    assert len(desk.out) <= 5
-    assert desk.engine.snapshot(desk.now).open_bytes < 12_000
-    while desk.out:
-        desk.ok()
-        desk.publish()
-    assert len(desk.told.outcomes) == 20
-    assert desk.engine.snapshot(desk.now).open_bytes == 0
-
-
 def test_a_record_without_a_key_is_carried_out_and_warned_of_once_an_issuer() -> None:
     desk = Desk()
     for issuer in ("a", "b", "a"):

@@ -20,22 +20,27 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.contract.outcomes import Known, ResultStatus
+from worker.domain.contract.outcomes import Known, ResultStatus, SomeUsers
+from worker.domain.memory import APPLIED_BYTES, ID_BYTES
 from worker.domain.progress.dedupe import (
     AppliedState,
     AppliedStates,
     CommandIds,
+    IdMemory,
     fingerprint_of,
+    known_bytes,
     known_of,
     remembered,
 )
 from worker.domain.progress.outcome_building import known_of as known_of_work
 from worker.domain.progress.outcome_building import outcome_of
+from worker.domain.snapshots import Counts
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
 
 WALL = 1_900_000_000.0
+PLENTY = 1 << 30
 APPLIED, FAILED = ResultStatus.APPLIED, ResultStatus.FAILED
 DUPLICATE, SUPERSEDED = ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED
 
@@ -52,7 +57,7 @@ def outcome(fields: dict[str, Any] | bytes, *results: ResultStatus, **details: A
     return made
 
 
-def known(command_id: str, at: float = WALL, done: frozenset[str] | None = None) -> Known:
+def known(command_id: str, at: float = WALL, done: SomeUsers | None = None) -> Known:
     """
     What is known of an id.
     """
@@ -142,7 +147,8 @@ def test_after_a_partial_success_those_are_done_for_whom_it_holds() -> None:
     found = remembered(outcome(BAN, FAILED, APPLIED))
 
     assert found is not None
-    assert found.done == frozenset({"brennanli12"})
+    assert found.done is not None
+    assert [user in found.done for user in BAN["user_ids"]] == [False, True]
 
 
 def test_what_a_later_command_has_made_needless_is_done() -> None:
@@ -157,7 +163,8 @@ def test_what_a_later_command_has_made_needless_is_done() -> None:
     assert wholly is not None
     assert wholly.done is None
     assert partly is not None
-    assert partly.done == frozenset({"brennanli12"})
+    assert partly.done is not None
+    assert [user in partly.done for user in BAN["user_ids"]] == [False, True]
 
 
 @pytest.mark.parametrize("status", [FAILED, ResultStatus.EXPIRED])
@@ -165,7 +172,8 @@ def test_what_did_not_take_place_is_done_for_nobody(status: ResultStatus) -> Non
     found = remembered(outcome(BAN, status, status))
 
     assert found is not None
-    assert found.done == frozenset()
+    assert found.done is not None
+    assert [user in found.done for user in BAN["user_ids"]] == [False, False]
 
 
 def test_a_duplicate_points_to_the_command_that_did_it() -> None:
@@ -223,8 +231,69 @@ def test_an_outcome_with_an_impossible_time_tells_nothing() -> None:
 # Ids
 
 
+def ids_of(max_records: int, memory: IdMemory | None = None) -> CommandIds:
+    """
+    The ids of one partition, with memory for all of them.
+    """
+    return CommandIds(3600.0, max_records, memory or IdMemory(PLENTY, Counts()))
+
+
+@pytest.mark.parametrize("done", [0, 1, 49, 50, 51, 99, 100])
+def test_of_a_partial_success_the_smaller_side_is_kept(done: int) -> None:
+    """
+    The names of 100 users take 16 kB for an id: a partition of such ids would take more than a pod has.
+    """
+    users = [f"a-user-with-a-long-name-{number:06d}" for number in range(100)]
+
+    kept = SomeUsers.of(users[:done], users[done:])
+
+    assert [user in kept for user in users] == [True] * done + [False] * (100 - done)
+    assert len(kept.hashes) == 8 * min(done, 100 - done)
+    assert known_bytes(known("c-1", done=kept)) < 1_000
+
+
+def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() -> None:
+    counts = Counts()
+    memory = IdMemory(3 * ID_BYTES, counts)
+    ids = ids_of(100, memory)
+    for number in range(5):
+        ids.remember(known(f"c-{number}"))
+
+    assert [number for number in range(5) if ids.find(f"c-{number}", WALL)] == [2, 3, 4]
+    assert counts.forgotten_ids == 2
+    assert memory.held == 3 * ID_BYTES
+
+
+def test_a_partition_that_learns_ids_takes_no_memory_from_one_that_has_less() -> None:
+    memory = IdMemory(10 * ID_BYTES, Counts())
+    few, many = ids_of(100, memory), ids_of(100, memory)
+    for number in range(3):
+        few.remember(known(f"few-{number}"))
+    for number in range(50):
+        many.remember(known(f"many-{number}"))
+
+    assert (len(few), len(many)) == (3, 7)
+
+
+def test_a_partition_that_comes_gets_its_part_from_the_one_that_has_most() -> None:
+    """
+    Else a handover would know nothing of what was done before it.
+    """
+    memory = IdMemory(10 * ID_BYTES, Counts())
+    first = ids_of(100, memory)
+    for number in range(10):
+        first.remember(known(f"first-{number}"))
+    second = ids_of(100, memory)
+    for number in range(20):
+        second.remember(known(f"second-{number}"))
+    assert (len(first), len(second)) == (5, 5)
+
+    first.close()
+    assert memory.held == 5 * ID_BYTES
+
+
 def test_an_id_is_known_for_the_window_and_not_longer() -> None:
-    ids = CommandIds(window=3600.0, max_records=10)
+    ids = ids_of(10)
     ids.remember(known("c-1", at=WALL))
 
     assert ids.find("c-1", WALL + 3600.0) is not None
@@ -233,14 +302,15 @@ def test_an_id_is_known_for_the_window_and_not_longer() -> None:
 
 
 def test_the_newest_outcome_of_an_id_counts() -> None:
-    ids = CommandIds(window=3600.0, max_records=10)
-    ids.remember(known("c-1", done=frozenset()))
-    ids.remember(known("c-1", done=frozenset({"u1"})))
+    ids = ids_of(10)
+    ids.remember(known("c-1", done=SomeUsers.of([], ["u1", "u2"])))
+    ids.remember(known("c-1", done=SomeUsers.of(["u1"], ["u2"])))
 
     found = ids.find("c-1", WALL)
 
     assert found is not None
-    assert found.done == frozenset({"u1"})
+    assert found.done is not None
+    assert "u1" in found.done
     assert len(ids) == 1
 
 
@@ -248,7 +318,7 @@ def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
     """
     A restoration reads so many records: memory must not know more than the next owner will.
     """
-    ids = CommandIds(window=3600.0, max_records=3)
+    ids = ids_of(3)
     ids.remember(known("c-1"))
     ids.remember(None)
     ids.remember(None)
@@ -261,7 +331,7 @@ def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
 
 
 def test_forgetting_an_old_outcome_leaves_a_newer_one_of_the_same_id() -> None:
-    ids = CommandIds(window=3600.0, max_records=2)
+    ids = ids_of(2)
     ids.remember(known("c-1"))
     ids.remember(known("c-2"))
 
@@ -272,7 +342,7 @@ def test_forgetting_an_old_outcome_leaves_a_newer_one_of_the_same_id() -> None:
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
-    ids = CommandIds(window=3600.0, max_records=10)
+    ids = ids_of(10)
     for number in range(5):
         ids.remember(known(f"c-{number}", at=WALL + number))
         ids.remember(None)
@@ -290,6 +360,16 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
 # AppliedStates
 
 
+def member(user: str) -> tuple[str, str, str]:
+    """
+    Its place.
+    """
+    return ("main", "@TGS#1", user)
+
+
+U1, U2, U3 = member("u1"), member("u2"), member("u3")
+
+
 def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> AppliedState:
     """
     An effect that was applied then.
@@ -298,62 +378,66 @@ def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> Applie
 
 
 def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -> None:
-    effects = AppliedStates()
+    effects = AppliedStates(PLENTY, Counts())
     made = effect(at=10.0, keep=60.0)
-    effects.applied("u1", made)
+    effects.applied(U1, made)
 
-    assert effects.find("u1", "ban", 69.9) is made
-    assert effects.find("u1", "ban", 70.0) is None
+    assert effects.find(U1, "ban", 69.9) is made
+    assert effects.find(U1, "ban", 70.0) is None
 
 
 def test_another_effect_or_another_member_is_no_repeat() -> None:
-    effects = AppliedStates()
-    effects.applied("u1", effect(what="ban"))
+    effects = AppliedStates(PLENTY, Counts())
+    effects.applied(U1, effect(what="ban"))
 
-    assert effects.find("u1", "unban", 11.0) is None
-    assert effects.find("u2", "ban", 11.0) is None
+    assert effects.find(U1, "unban", 11.0) is None
+    assert effects.find(U2, "ban", 11.0) is None
 
 
 def test_only_the_last_effect_of_a_member_counts() -> None:
-    effects = AppliedStates()
-    effects.applied("u1", effect(what="ban"))
-    effects.applied("u1", effect(what="unban"))
+    effects = AppliedStates(PLENTY, Counts())
+    effects.applied(U1, effect(what="ban"))
+    effects.applied(U1, effect(what="unban"))
 
-    assert effects.find("u1", "ban", 11.0) is None
-    assert effects.find("u1", "unban", 11.0) is not None
+    assert effects.find(U1, "ban", 11.0) is None
+    assert effects.find(U1, "unban", 11.0) is not None
     assert len(effects) == 1
 
 
 def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state() -> None:
-    effects = AppliedStates()
-    effects.applied("u1", effect())
+    effects = AppliedStates(PLENTY, Counts())
+    effects.applied(U1, effect())
 
-    effects.sent("u1")
-    effects.sent("u2")
+    effects.sent(U1)
+    effects.sent(U2)
 
-    assert effects.find("u1", "ban", 11.0) is None
+    assert effects.find(U1, "ban", 11.0) is None
 
 
 def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
-    effects = AppliedStates(max_effects=2)
-    effects.applied("u1", effect())
-    effects.applied("u2", effect())
-    effects.applied("u1", effect())
+    counts = Counts()
+    effects = AppliedStates(2 * APPLIED_BYTES, counts)
+    effects.applied(U1, effect())
+    effects.applied(U2, effect())
+    effects.applied(U1, effect())
 
-    effects.applied("u3", effect())
+    effects.applied(U3, effect())
 
-    assert effects.find("u2", "ban", 11.0) is None
-    assert effects.find("u1", "ban", 11.0) is not None
-    assert effects.find("u3", "ban", 11.0) is not None
+    assert effects.find(U2, "ban", 11.0) is None
+    assert effects.find(U1, "ban", 11.0) is not None
+    assert effects.find(U3, "ban", 11.0) is not None
+    assert counts.forgotten_effects == 1
+    assert effects.held == 2 * APPLIED_BYTES
 
 
 def test_effects_older_than_any_is_kept_are_forgotten() -> None:
-    effects = AppliedStates()
+    effects = AppliedStates(PLENTY, Counts())
     for number in range(5):
-        effects.applied(f"u{number}", effect(at=10.0 + number))
+        effects.applied(member(f"u{number}"), effect(at=10.0 + number))
 
     effects.expire(72.0, longest=60.0)
     assert len(effects) == 2
+    assert effects.held == 2 * APPLIED_BYTES
 
     effects.expire(1000.0, longest=60.0)
     assert len(effects) == 0

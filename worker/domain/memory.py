@@ -1,0 +1,107 @@
+# The one budget of memory: what each part of it may take, and what the things that are kept cost.
+#
+# Numbers and the arithmetic on them. Who waits or is forgotten when a part is full is decided where the things are kept:
+# admission.py (commands), progress/dedupe.py (ids, applied states), progress/outbox.py (results).
+#
+# Each constant is what `python -m tests.benchmarks.bench_memory` measures for one thing more, rounded up.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from worker.domain.contract.commands import Command, Rejected
+    from worker.domain.contract.outcomes import Outcome
+    from worker.domain.contract.records import Record
+
+MEBIBYTE: Final = 1024 * 1024
+BUDGET_MIB: Final = 160
+"""By default. What fits: some 60,000 commands of one user that wait, 50,000 applied states, 50,000 ids."""
+BASE_MIB: Final = 140
+"""
+What the process takes besides: Python with its libraries (75), what Kafka's clients fetch and send (35), calls on their way,
+and what the allocator cannot give back.
+"""
+
+PARTS: Final = {"commands": 0.60, "ids": 0.12, "applied": 0.16, "results": 0.12}
+"""
+The share of each part: the records that wait and the open commands; the command ids that are known; the effects that need no
+second call; the outcomes and dead letters that are not published.
+"""
+
+COMMAND_BYTES: Final = 1_000
+"""An open command with all that knows it, without its record, texts and users."""
+USER_BYTES: Final = 520
+"""One user of it: its text, its task, its place in its own queue and in that of its endpoint."""
+GROUP_BYTES: Final = 2_600
+"""The first that waits of those that may share a call: the target, the group, and their places."""
+RECORD_BYTES: Final = 160
+"""A record, besides its bytes."""
+HEADER_BYTES: Final = 180
+"""One header, besides its bytes."""
+READ_BYTES: Final = 24_000
+"""The most of a record that can be in the texts of a command, by their own bounds, or be carried into a rejected outcome."""
+VALUE_BYTES: Final = 60
+CONTAINER_BYTES: Final = 250
+"""One value, and one object or list, of ``metadata`` as it was read."""
+WIDE: Final = 4
+"""Bytes of a character in a text that has one beyond ASCII, at most."""
+ID_BYTES: Final = 330
+"""A command id and what is known of it, with texts of usual length."""
+APPLIED_BYTES: Final = 480
+"""The effect that was applied to one user, with texts of usual length."""
+USUAL: Final = 100
+"""Bytes of texts that ``ID_BYTES`` and ``APPLIED_BYTES`` hold already."""
+OUTCOME_BYTES: Final = 1_100
+RESULT_BYTES: Final = 160
+CALL_BYTES: Final = 420
+"""An outcome without its command's own texts, each of its results, and each of its calls."""
+
+
+def share(part: str, budget: int) -> int:
+    """How many bytes of the budget the part may take."""
+    return int(budget * PARTS[part])
+
+
+def record_bytes(record: Record) -> int:
+    """What a record takes that nobody has read yet."""
+    headers = record.headers
+    size = RECORD_BYTES + len(record.value or b"") + len(record.key or b"")
+    return (
+        size + sum(HEADER_BYTES + len(name) + len(value or b"") for name, value in headers)
+        if headers
+        else size
+    )
+
+
+def command_bytes(record: Record, decoded: Command | Rejected, users: int, *, alone: bool) -> int:
+    """
+    What an open command takes, its record included: its texts stand in memory as they came and as they were read.
+
+    ``alone``: nothing waits yet that may share its calls.
+    """
+    value = record.value or b""
+    narrow = value.isascii() and b"\\u" not in value
+    size = (
+        COMMAND_BYTES
+        + USER_BYTES * users
+        + record_bytes(record)
+        + min(len(value), READ_BYTES) * (1 if narrow else WIDE)
+    )
+    if alone:
+        size += GROUP_BYTES
+    if decoded.metadata is not None:
+        size += VALUE_BYTES * value.count(b",") + CONTAINER_BYTES * (value.count(b"{") + value.count(b"["))
+    return size
+
+
+def outcome_bytes(outcome: Outcome | None) -> int:
+    """What the outcome of an open command takes, besides that."""
+    if outcome is None:
+        return 0
+    return OUTCOME_BYTES + RESULT_BYTES * len(outcome.results) + CALL_BYTES * len(outcome.calls)
+
+
+def texts_bytes(*texts: str | None) -> int:
+    """What these texts take beyond ``USUAL``."""
+    return max(0, sum(len(text) if text.isascii() else WIDE * len(text) for text in texts if text) - USUAL)
