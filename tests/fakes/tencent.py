@@ -131,6 +131,7 @@ class FakeWire:
             status=reply.status if error in (None, "too_long") else None,
             body=reply.body if error is None else b"",
             retry_after=dict(reply.headers).get("Retry-After") if reply.status == 429 else None,
+            location=dict(reply.headers).get("Location") if 300 <= reply.status < 400 else None,
         )
 
     async def aclose(self) -> None:

@@ -148,7 +148,8 @@ class Story:
         if not self._living():
             self.join()
         self._rebalance()
-        if self.plan.weather.own_fault:
+        weather = self.plan.weather
+        if weather.own_fault or any(window.end > self.ends_at + CALM for window in weather.strange):
             self._pulses = 20
             self._pulse()
         self.clockwork.run(self.clockwork.now + CALM, self._all_told)

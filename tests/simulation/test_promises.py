@@ -349,3 +349,28 @@ def test_an_event_is_never_taken_for_done_because_it_was_done_before() -> None:
     judged(story)
 
     assert sum(request.endpoint == KICK for request in story.tencent.requests) == 3
+
+
+@pytest.mark.parametrize("rate", [10, 100, 500, 4000])
+def test_transient_codes_and_bad_users_by_chance_never_open_the_breaker(rate: int) -> None:
+    """
+    1 % of transient codes and 2 % of bad users are an ordinary day: an opening stops the endpoint for nothing.
+    """
+    chance = Random(rate)
+    users = [f"u{number}" for number in range(2000)]
+    weather = Weather(transient=0.01, bad_users=frozenset(users[:40]))
+    story = begun(replace(ONE, seed=rate, weather=weather))
+
+    for _ in range(4000):
+        ban(
+            story,
+            chance.choice(users),
+            room=f"room {chance.randrange(50)}",
+            duration=chance.randrange(600, 9999),
+        )
+        story.clockwork.run(story.clockwork.now + 1 / rate)
+    story.finish()
+
+    (replica,) = story.replicas
+    assert [notice.event for _, notice in replica.notices] == []
+    assert sum(lane.breaker_openings for lane in replica.engine.snapshot(story.clockwork.now).lanes) == 0

@@ -193,9 +193,9 @@ class Engine:
 
     @property
     def halts(self) -> list[Halt]:
-        """What is halted, and why: with any, the worker is not ready."""
+        """What is halted, or answered by another than Tencent, and why: with any, the worker is not ready."""
         found = [app.halts.current for app in self._dispatch.apps.values()]
-        found += [lane.halts.current for lane in self._dispatch.lanes]
+        found += [lane.halts.current or lane.impostor for lane in self._dispatch.lanes]
         return [halt for halt in found if halt is not None]
 
     @property

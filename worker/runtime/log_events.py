@@ -115,8 +115,8 @@ _ROWS: Final[tuple[Event, ...]] = (
     Event(
         "breaker.opened",
         "warning",
-        ("app", "endpoint", "error_code", "error"),
-        "The endpoint does not answer: only probes go until it does. Nothing is failed for it.",
+        ("app", "endpoint", "error_code", "error", "http_status", "reason", "remedy"),
+        "The endpoint does not answer, or another than Tencent does: only probes go until it answers. Nothing is failed for it.",
     ),
     Event("breaker.closed", "info", ("app", "endpoint"), "The endpoint answers again."),
     Event(
@@ -136,9 +136,11 @@ _ROWS: Final[tuple[Event, ...]] = (
         "endpoint.halted",
         "error",
         ("app", "endpoint", "error_code", "reason", "remedy"),
-        "The endpoint is not permitted to this app: its commands wait until that is fixed.",
+        "Its targets are refused and none passes: no permission, a code of no table, or something on the way. Its commands wait.",
     ),
-    Event("endpoint.resumed", "info", ("app", "endpoint"), "The endpoint is permitted again."),
+    Event(
+        "endpoint.resumed", "info", ("app", "endpoint"), "Something of the endpoint has passed: all goes on."
+    ),
     # Kafka
     Event(
         "kafka.connect_failed",

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import re
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -35,6 +37,8 @@ class _Body(msgspec.Struct, rename="pascal"):
 _DECODER: Final = msgspec.json.Decoder(_Body)
 _LOOKS: Final = Redaction()
 """Knows no secret, and hides what looks like one."""
+_HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+"""What is repeated of a host that somebody else has named."""
 
 
 def read(body: bytes, redaction: Redaction = _LOOKS) -> Answer | None:
@@ -74,6 +78,45 @@ def _text(value: object, redaction: Redaction) -> str:
     if not isinstance(value, str) or not value:
         return ""
     return cut(redaction.clean(value, TEXT_BYTES))
+
+
+def foreign(status: int, body: bytes | None, location: str | None, redaction: Redaction = _LOOKS) -> str:
+    """
+    What an answer that is not Tencent's is, in words. Of ``location`` its host alone: the rest may hold the signature.
+
+    A ``body`` of None is one that was too long to be read.
+    """
+    told = f"HTTP {status}"
+    if 300 <= status < 400:
+        told += f" to {_host(location, redaction)}"
+    elif status < 300:
+        told += f" with {_kind(body)}"
+    return told if status >= 500 else f"{told}: a proxy or gateway answers in Tencent's place"
+
+
+def _host(location: str | None, redaction: Redaction) -> str:
+    if location is None:
+        return "nowhere"
+    try:
+        split = urlsplit(location)
+        host, port = split.hostname, split.port
+    except ValueError:
+        return "an unreadable address"
+    if host is None:
+        return "another path of the same host"
+    named = host if port is None else f"{host}:{port}"
+    return redaction.clean(named, TEXT_BYTES) if _HOST.fullmatch(named) else "an unreadable address"
+
+
+def _kind(body: bytes | None) -> str:
+    if body is None:
+        return "a body longer than any answer"
+    start = body.lstrip()[:1]
+    if not start:
+        return "an empty body"
+    if start == b"<":
+        return "a page of HTML"
+    return "JSON without an ErrorCode that is a number" if start in b"{[" else "a body that is no JSON"
 
 
 def retry_after(header: str | None, now: float, most: float) -> float | None:

@@ -142,20 +142,22 @@ class Client:
         return f"{start}{self._bits(32)}"
 
     def _judged(self, exchange: Exchange, signer: Signer, signed: Signed) -> AttemptResult:
-        if exchange.status is None or exchange.error is not None:
+        if exchange.status is None:
             return _unanswered(exchange)
-        answer = answers.read(exchange.body, self._redaction)
+        body = exchange.body if exchange.error is None else None
+        answer = None if body is None else answers.read(body, self._redaction)
         code = None if answer is None else answer.error_code
-        error = None
+        error, info = exchange.error, "" if answer is None else answer.error_info
         if answer is None or not 200 <= exchange.status < 300:
-            error = "not_json" if 200 <= exchange.status < 300 else "http"
+            error = error or ("not_json" if 200 <= exchange.status < 300 else "http")
+            info = answers.foreign(exchange.status, body, exchange.location, self._redaction)
         return AttemptResult(
             sent_at=exchange.sent_at,
             ended_at=exchange.ended_at,
             verdict=_with_signature(judge(exchange.status, code), code, signer, signed.serial),
             http_status=exchange.status,
             error_code=code,
-            error_info="" if answer is None else answer.error_info,
+            error_info=info,
             request_id=None if answer is None else answer.request_id,
             error=error,
             end_unknown=error is not None and not _turned_away(exchange.status),
@@ -201,7 +203,6 @@ def _unanswered(exchange: Exchange) -> AttemptResult:
         sent_at=exchange.sent_at,
         ended_at=exchange.ended_at,
         verdict=Verdict.UNSENT if exchange.error == "fenced" else judge(None, None),
-        http_status=exchange.status,
         error=exchange.error,
         end_unknown=exchange.left,
     )

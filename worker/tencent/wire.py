@@ -86,6 +86,7 @@ class Exchange(Struct, frozen=True):
         sent_at: When it was handed to the connection; when it was begun, if it never was.
         left: Whether the other end may have got it.
         error: One of ``ERRORS``, or None: then ``status`` and ``body`` are here.
+        location: Where a redirect leads; it may hold the whole query again, and with it the signature.
         stray: What an unforeseen failure was and where, without its text; None otherwise.
 
     """
@@ -97,6 +98,7 @@ class Exchange(Struct, frozen=True):
     status: int | None = None
     body: bytes = b""
     retry_after: str | None = None
+    location: str | None = None
     stray: str | None = None
 
 
@@ -200,6 +202,7 @@ class HttpWire:
             status=response.status_code,
             body=body or b"",
             retry_after=response.headers.get("retry-after") if response.status_code == 429 else None,
+            location=response.headers.get("location") if 300 <= response.status_code < 400 else None,
         )
 
     async def aclose(self) -> None:

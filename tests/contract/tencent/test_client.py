@@ -59,8 +59,8 @@ async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
         (answer(4242), Verdict.UNKNOWN, None, False),
         (Reply(b"<html>Bad Gateway</html>", 502), Verdict.TRANSPORT, "http", True),
         (Reply(OK.body, 503), Verdict.TRANSPORT, "http", True),
-        (Reply(b"Bad Request", 400), Verdict.REFUSED, "http", False),
-        (Reply(b"", 413), Verdict.REFUSED, "http", False),
+        (Reply(b"Bad Request", 400), Verdict.FORBIDDEN, "http", False),
+        (Reply(b"", 413), Verdict.FORBIDDEN, "http", False),
         (Reply(b"no", 403), Verdict.FORBIDDEN, "http", False),
         (Reply(b"gone", 408), Verdict.TRANSPORT, "http", True),
         (Reply(b"moved", 301, (("Location", "http://127.0.0.1:9/"),)), Verdict.TRANSPORT, "http", True),
@@ -70,6 +70,7 @@ async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
         (Reply(b'{"ActionStatus":"OK"}'), Verdict.TRANSPORT, "not_json", True),
         (Reply(b"[" * 60_000), Verdict.TRANSPORT, "not_json", True),
         (Reply(b'{"ErrorCode":0,"pad":"%s"}' % (b"x" * 70_000)), Verdict.TRANSPORT, "too_long", True),
+        (Reply(b"<html>%s" % (b"x" * 70_000), 403), Verdict.FORBIDDEN, "too_long", False),
         (RESET, Verdict.TRANSPORT, "reset", True),
         (CUT, Verdict.TRANSPORT, "cut", True),
         (NO_CONNECTION, Verdict.TRANSPORT, "connect", False),
@@ -87,6 +88,50 @@ async def test_every_end_of_a_request_has_one_meaning(
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
     assert journey.tries == [last]
     assert rig.notices == []
+
+
+ELSEWHERE = "https://login.example.com:8443/sso?usersig=eJwtjMEKgkAURf9l1iHz3sw0o9AipI1ROwncTczTXlkNJhhE-55p"
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Reply(b"", 302, (("Location", ELSEWHERE),)), "HTTP 302 to login.example.com:8443"),
+        (Reply(b"", 307, (("Location", ELSEWHERE),)), "HTTP 307 to login.example.com:8443"),
+        (Reply(b"", 308, (("Location", "//cdn.example.com/x"),)), "HTTP 308 to cdn.example.com"),
+        (Reply(b"", 301, (("Location", "/login"),)), "HTTP 301 to another path of the same host"),
+        (Reply(b"", 302), "HTTP 302 to nowhere"),
+        (Reply(b" \n<html>Sign in</html>"), "HTTP 200 with a page of HTML"),
+        (Reply(b'{"error":"x"}'), "HTTP 200 with JSON without an ErrorCode"),
+        (Reply(b'{"ErrorCode":"0"}'), "HTTP 200 with JSON without an ErrorCode"),
+        (Reply(b""), "HTTP 200 with an empty body"),
+        (Reply(b"pong"), "HTTP 200 with a body that is no JSON"),
+        (Reply(b"x" * 70_000), "HTTP 200 with a body longer than any answer"),
+        (Reply(b"no", 403), "HTTP 403"),
+        (Reply(b'{"ErrorCode":0,"ErrorInfo":"x"}', 413), "HTTP 413"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_what_answers_in_tencents_place_is_told_without_the_signature(
+    build: Build, reply: Reply, told: str
+) -> None:
+    """
+    A status alone says too little at 3 a.m., and the address of a redirect may hold the signature.
+    """
+    rig = await build(reply)
+
+    last = await rig.client.call(Journey())
+
+    assert last.error_info.startswith(told)
+    assert "a proxy or gateway answers in Tencent's place" in last.error_info
+    assert "usersig" not in last.error_info
+    assert "eJ" not in last.error_info
+
+
+async def test_of_a_gateway_that_reaches_nobody_the_status_is_told(build: Build) -> None:
+    rig = await build(Reply(b"<html>Bad Gateway</html>", 502))
+
+    assert (await rig.client.call(Journey())).error_info == "HTTP 502"
 
 
 async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: Build) -> None:

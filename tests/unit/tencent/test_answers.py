@@ -254,3 +254,34 @@ def test_a_long_text_is_cut_before_it_is_cleaned(shape: str) -> None:
     assert time.process_time() - began < 0.05
     assert found is not None
     assert len(found.error_info) <= TEXT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        (None, "nowhere"),
+        ("", "another path of the same host"),
+        ("?usersig=eJx", "another path of the same host"),
+        ("https://user:usersig=eJx@login.example.com/", "login.example.com"),
+        ("https://[::1]:80/", "::1:80"),
+        ("https://[broken/", "an unreadable address"),
+        ("https://host:port/", "an unreadable address"),
+        ("https://a\x1b[31mb/", "an unreadable address"),
+        ("https://xn--\u0416.example/", "an unreadable address"),
+        (f"https://{'a' * 300}.example/", "an unreadable address"),
+    ],
+)
+def test_of_a_redirects_address_only_a_plain_host_is_told(location: str | None, told: str) -> None:
+    assert (
+        answers.foreign(302, b"", location)
+        == f"HTTP 302 to {told}: a proxy or gateway answers in Tencent's place"
+    )
+
+
+@given(st.text(), st.binary(), st.integers(200, 599))
+def test_what_answers_is_told_in_a_short_text_whatever_it_is(location: str, body: bytes, status: int) -> None:
+    told = answers.foreign(status, body, location)
+
+    assert told.startswith(f"HTTP {status}")
+    assert len(told) < 400
+    assert told.isprintable()

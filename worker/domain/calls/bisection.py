@@ -25,15 +25,16 @@ class Bisection(Generic[T]):
 
     Attributes:
         refusal: The last answer that refused the suspects.
+        began_with: The answer that refused them all.
         untested: What went back to its queue, since the search began.
 
     """
 
-    __slots__ = ("_one", "refusal", "suspects", "untested")
+    __slots__ = ("_one", "began_with", "refusal", "suspects", "untested")
 
     def __init__(self, suspects: list[T], refusal: AttemptResult) -> None:
         self.suspects = suspects
-        self.refusal = refusal
+        self.refusal = self.began_with = refusal
         self.untested: list[T] = []
         self._one = False
 

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import MemberTask
 
 FAILURES_TO_OPEN: Final = 5
-"""So many failures in a row, with no success between, are an outage."""
+"""
+So many failures in a row, with no answer between that shows life, are an outage. At 1 % of transient codes and the whole quota
+two in a row come by chance every minute, five not once in a year.
+"""
 TARGETS_TO_OPEN: Final = 2
-"""Retry codes from so many targets, with no success between, are an outage: of one target alone they are its own."""
+"""Retry codes are among those failures where so many targets got them in that row: of one target alone they are its own."""
 FIRST_PROBE: Final = 0.2
 SLOWEST_PROBE: Final = 5.0
 """Seconds between the probes of an open breaker: doubling from the first to the slowest."""
@@ -33,15 +36,21 @@ class Breaker:
 
     Closed, everything may go. It opens on an outage; then one probe at a time goes, and the first answer closes it.
     While it is open, attempts are not counted and the time to give up stands still.
+
+    Attributes:
+        cause: The latest failure while it is open; None when it is closed.
+
     """
 
     __slots__ = (
-        "_failures",
+        "_codes",
         "_interval",
         "_open_since",
         "_retry_targets",
+        "_silences",
         "_stood_still",
         "_uncounted",
+        "cause",
         "opened",
         "probe_at",
     )
@@ -52,7 +61,9 @@ class Breaker:
         self._open_since: float | None = None
         self._stood_still = 0.0
         self._interval = FIRST_PROBE
-        self._failures = 0
+        self.cause: AttemptResult | None = None
+        self._silences = 0
+        self._codes = 0
         self._retry_targets: set[str] = set()
         self._uncounted: deque[tuple[float, list[MemberTask]]] = deque(maxlen=MAX_UNCOUNTED)
 
@@ -61,6 +72,17 @@ class Breaker:
         """Whether only probes may go."""
         return self._open_since is not None
 
+    @property
+    def failures(self) -> int:
+        """How many failures in a row speak for an outage."""
+        return self._silences + (self._codes if len(self._retry_targets) >= TARGETS_TO_OPEN else 0)
+
+    @property
+    def open_since(self) -> float:
+        """When it opened; it must be open."""
+        assert self._open_since is not None
+        return self._open_since
+
     def stood_still(self, now: float) -> float:
         """For how many seconds it has been open, all told."""
         return self._stood_still + (0.0 if self._open_since is None else now - self._open_since)
@@ -68,14 +90,20 @@ class Breaker:
     def failed(self, try_: AttemptResult, target: str, members: list[MemberTask], now: float) -> None:
         """A try had no usable answer, or a retry code. Opens the breaker when that makes an outage."""
         if self.is_open:
+            self.cause = try_
             return
         if try_.verdict is Verdict.TRANSPORT:
-            self._failures += 1
-            self._uncounted.append((try_.ended_at, members))
+            self._silences += 1
         else:
-            self._retry_targets.add(target)
-            _count(members)
-        if self._failures >= FAILURES_TO_OPEN or len(self._retry_targets) >= TARGETS_TO_OPEN:
+            self._codes += 1
+            if len(self._retry_targets) < TARGETS_TO_OPEN:
+                self._retry_targets.add(target)
+        if try_.verdict is Verdict.RETRY and len(self._retry_targets) < TARGETS_TO_OPEN:
+            _count(members)  # one target's own, so far
+        else:
+            self._uncounted.append((try_.ended_at, members))
+        if self.failures >= FAILURES_TO_OPEN:
+            self.cause = try_
             self.opened += 1
             self.probe_at = now + FIRST_PROBE
             self._open_since = now
@@ -93,7 +121,7 @@ class Breaker:
 
         Returns whether this closed the breaker.
         """
-        self._failures = 0
+        self._silences = self._codes = 0
         self._retry_targets.clear()
         uncounted = self._uncounted
         while uncounted and uncounted[0][0] <= try_.sent_at:
@@ -101,11 +129,11 @@ class Breaker:
         if self._open_since is None:
             return False
         self._stood_still += now - self._open_since
-        self._open_since = None
+        self._open_since = self.cause = None
         return True
 
     def __repr__(self) -> str:
-        return f"<Breaker {'open' if self.is_open else 'closed'}, {self._failures} failures>"
+        return f"<Breaker {'open' if self.is_open else 'closed'}, {self.failures} failures>"
 
 
 def _count(members: list[MemberTask]) -> None:

@@ -135,9 +135,12 @@ class EndpointQueue:
         return self._take(group) if group is not None else []
 
     def take_of(self, target: TargetQueue) -> list[MemberTask]:
-        """A batch of this target, blocked or not: for probes."""
+        """
+        A batch of this target, blocked or not: for probes. Half as large after each that was refused: what is refused for one of
+        its members, or for its size, passes in the end.
+        """
         group = target.fullest
-        return self._take(group) if group is not None else []
+        return self._take(group, self.per_call >> target.refused_probes) if group is not None else []
 
     @property
     def sendable(self) -> Iterable[TargetQueue]:
@@ -173,9 +176,10 @@ class EndpointQueue:
             target.add(group, next(self._order))
         return group
 
-    def _take(self, group: CompatibleGroup) -> list[MemberTask]:
+    def _take(self, group: CompatibleGroup, most: int | None = None) -> list[MemberTask]:
         target = group.target
-        batch = list(islice(group.members, target.batch.members))
+        size = target.batch.members
+        batch = list(islice(group.members, size if most is None else max(1, min(size, most))))
         for member in batch:
             del group.members[member]
             group.started -= member.work.started

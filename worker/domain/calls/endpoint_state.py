@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from worker.domain.calls.breaker import Breaker, ConfigHalt
 from worker.domain.calls.endpoint_queue import EndpointQueue
+from worker.domain.contract.codes import is_foreign, remedy
+from worker.domain.contract.outcomes import cut
+from worker.domain.effects import Halt
 
 if TYPE_CHECKING:
     from worker.domain.calls.bisection import Bisection
     from worker.domain.calls.rate_limiter import RateLimiter
     from worker.domain.calls.target_queue import TargetQueue
-    from worker.domain.effects import Halt
     from worker.domain.progress.open_commands import MemberTask
 
 NEVER = float("inf")
@@ -40,11 +42,12 @@ class InFlightCall:
     Attributes:
         number: How many tries it has had.
         search: The search that it is a half of.
+        doubted_at: When the first of its tries that got a code of no table had ended; None: none did.
         probe: It tests whether a breaker may close or a halt is fixed: one try only.
 
     """
 
-    __slots__ = ("call_id", "lane", "members", "number", "phase", "probe", "search", "target")
+    __slots__ = ("call_id", "doubted_at", "lane", "members", "number", "phase", "probe", "search", "target")
 
     def __init__(
         self, call_id: str, lane: EndpointState, target: TargetQueue, members: list[MemberTask]
@@ -54,6 +57,7 @@ class InFlightCall:
         self.target = target
         self.members = members
         self.search: Bisection[MemberTask] | None = None
+        self.doubted_at: float | None = None
         self.number = 0
         self.phase = CallState.ASKING
         self.probe = False
@@ -97,13 +101,14 @@ class EndpointState:
         probe: The call that tests whether the breaker may close or the endpoint's halt is fixed.
         paused_until: Tencent asked to wait until then.
         probed_at: When it last was probed, for taking turns.
-        held: The targets that were refused for want of permission and are held.
+        held: The targets that were refused, it is not clear by whose fault, and are held.
+        passed_at: When the latest of the requests that were applied was sent.
         wake_at: When to look again, if nothing happens before.
 
     """
 
     __slots__ = (
-        "app", "asking", "breaker", "endpoint", "flights", "halts", "held", "paused_until", "permits", "probe", "probed_at",
+        "app", "asking", "breaker", "endpoint", "flights", "halts", "held", "passed_at", "paused_until", "permits", "probe", "probed_at",
         "queue", "wake_at",
     )  # fmt: skip
 
@@ -118,6 +123,7 @@ class EndpointState:
         self.flights: dict[str, InFlightCall] = {}
         self.held: dict[str, TargetQueue] = {}
         self.probe: InFlightCall | None = None
+        self.passed_at = float("-inf")
         self.paused_until = 0.0
         self.probed_at = 0.0
         self.wake_at = NEVER
@@ -131,6 +137,16 @@ class EndpointState:
     def is_blocked(self) -> bool:
         """Nothing goes but probes."""
         return self.breaker.is_open or self.halted_by is not None
+
+    @property
+    def impostor(self) -> Halt | None:
+        """What answers in Tencent's place, if that is why the breaker is open: an outage that waiting does not end."""
+        cause = self.breaker.cause
+        if cause is None or not is_foreign(cause.verdict, cause.http_status):
+            return None
+        reason = cut(cause.error_info) or f"HTTP {cause.http_status}"
+        what_to_do = remedy(None, cause.http_status)
+        return Halt(self.app.name, self.endpoint, None, reason, what_to_do, self.breaker.open_since)
 
     def clock(self, now: float) -> float:
         """Seconds that stand still while nothing but probes may go."""
@@ -162,6 +178,7 @@ class EndpointState:
     def release(self, held: TargetQueue, now: float) -> None:
         """The target is held no longer."""
         held.held_at = None
+        held.refused_probes = 0
         del self.held[held.name]
         self.rebound(held, now)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.codes import LOCK_SECONDS, Verdict, is_platform, remedy
+from worker.domain.contract.codes import LOCK_SECONDS, VERDICTS, Verdict, is_platform, remedy
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult
 
 HELD_FOR: Final = 5.0
-"""A single target without permission, and no success of another one for so long: then it is the configuration."""
+"""A single target is held, and no other one has passed for so long: then it is the endpoint."""
 HELD_TARGETS: Final = 2
-"""So many targets without permission, with no success between, are the configuration's fault."""
+"""So many targets held, with no success between, are the endpoint's fault and not their own."""
 PROOF_FOR: Final = 5.0
 """For so long the proof that a target itself is at fault is good: after that the configuration may have changed."""
 
@@ -53,15 +53,25 @@ class HaltHandler:
                     self._dispatch.recall(lane, now)
         self._dispatch.back(flight, now)
 
-    def forbidden(self, flight: InFlightCall, try_: AttemptResult, now: float) -> bool:
+    def doubted(
+        self, flight: InFlightCall, try_: AttemptResult, now: float, *, is_shown: bool = False
+    ) -> bool:
         """
-        No permission: the target is held until it is known whose fault that is.
+        A refusal that may be the target's fault, or everybody's: no permission, something on the way, a code of no table. The
+        target is held until it is known which.
 
-        Returns whether it is known to be the target's own: then the call is refused, and nothing was done here.
+        Returns whether it is known to be the target's own (``is_shown`` is one way to know): then nothing was done here.
         """
         lane, target = flight.lane, flight.target
+        if is_shown and lane.halted_by is None:
+            return True
         shown_at = target.at_fault_since
-        if shown_at is not None and now <= shown_at + PROOF_FOR and lane.halted_by is None:
+        if (
+            shown_at is not None
+            and now <= shown_at + PROOF_FOR
+            and _is_alike(try_, target.refusal)
+            and lane.halted_by is None
+        ):
             if try_.sent_at >= shown_at:
                 return True
             # It was under way when the fault was shown: once more, like the others.
@@ -71,6 +81,7 @@ class HaltHandler:
             self._dispatch.back(flight, now)
             return False
         target.refusal = try_
+        target.refused_probes += flight.probe
         if target.held_at is None:
             target.held_at = try_.ended_at
         lane.held[target.name] = target
@@ -85,7 +96,7 @@ class HaltHandler:
 
     def check(self, lane: EndpointState, now: float) -> None:
         """
-        Halts the endpoint when it has become clear that the lack of permission is not its targets' fault. Targets that were
+        Halts the endpoint when it has become clear that the refusals are not its targets' fault. Targets that were
         shown to be at fault before are no witnesses against it.
         """
         if lane.halts.current is not None:
@@ -102,12 +113,15 @@ class HaltHandler:
     def succeeded(self, lane: EndpointState, target: TargetQueue, try_: AttemptResult, now: float) -> None:
         """
         A success of one target: those that were refused before it was sent were refused by their own fault. Their members
-        are tried once more, and refused if that is refused: what was fixed in the meantime costs nobody.
+        are tried once more, and refused if that is refused: what was fixed in the meantime costs nobody. Of a code of no table
+        a success of the target itself says as much: the code is one of its members'.
         """
         target.at_fault_since = None
         for held in list(lane.held.values()):
-            if held is target or (held.held_at is not None and try_.sent_at > held.held_at):
-                if held is not target:
+            assert held.held_at is not None
+            is_after = try_.sent_at > held.held_at
+            if held is target or is_after:
+                if is_after and (held is not target or _is_of_no_table(held.refusal)):
                     held.at_fault_since = now
                 lane.release(held, now)
         if not lane.held:
@@ -117,10 +131,16 @@ class HaltHandler:
         """A probe has ended: what it has shown to work goes on."""
         lane = flight.lane
         works = try_.verdict.answered or _is_of_the_service(try_)
+        halt = lane.halts.current
+        if halt is not None and halt.error_code is not None and halt.error_code not in VERDICTS:
+            # Halted for a code of no table: one that is refused for another reason says nothing about it.
+            works_here = try_.verdict is Verdict.DONE
+        else:
+            works_here = works
         if of_app:
             if (works or try_.verdict is Verdict.FORBIDDEN) and lane.app.halts.resume(now):
                 self._dispatch.notice("app.resumed", "info", lane)
-        elif works:
+        elif works_here:
             self._resume(lane, now)
             for held in list(lane.held.values()):
                 lane.release(held, now)
@@ -132,7 +152,7 @@ class HaltHandler:
     def _halt(self, lane: EndpointState, target: TargetQueue, now: float) -> None:
         refusal = target.refusal
         assert refusal is not None
-        reason = f"no permission on {len(lane.held)} targets ({_reason(refusal)})"
+        reason = f"{_what(refusal)} on {len(lane.held)} targets ({_reason(refusal)})"
         what_to_do = remedy(refusal.error_code, refusal.http_status)
         halt = Halt(lane.app.name, lane.endpoint, refusal.error_code, reason, what_to_do, now)
         if lane.halts.halt(halt, now):
@@ -145,6 +165,21 @@ class HaltHandler:
         )
 
 
+def _is_of_no_table(refusal: AttemptResult | None) -> bool:
+    return refusal is not None and refusal.verdict is Verdict.UNKNOWN
+
+
+def _is_alike(one: AttemptResult, other: AttemptResult | None) -> bool:
+    """What one refusal has been shown to be says nothing about another one: a gateway may fail while a group is not permitted."""
+    return other is not None and (one.error_code, one.http_status) == (other.error_code, other.http_status)
+
+
+def _what(refusal: AttemptResult) -> str:
+    if refusal.error_code is None:
+        return "refused by something on the way to Tencent"
+    return "a code of no table and no success" if _is_of_no_table(refusal) else "no permission"
+
+
 def _is_of_the_service(try_: AttemptResult) -> bool:
     """A code of no table that does not come from the platform: the service has looked at the request, so it was let in."""
     code = try_.error_code
@@ -153,5 +188,5 @@ def _is_of_the_service(try_: AttemptResult) -> bool:
 
 def _reason(try_: AttemptResult) -> str:
     if try_.error_code is None:
-        return f"HTTP {try_.http_status}"
+        return cut(try_.error_info) or f"HTTP {try_.http_status}"
     return f"{try_.error_code}: {cut(try_.error_info)}"

@@ -11,7 +11,7 @@ from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.endpoint_state import CallState
 from worker.domain.calls.halt_handler import HaltHandler
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.codes import Verdict, is_platform
+from worker.domain.contract.codes import Verdict, is_foreign, is_platform, remedy
 from worker.domain.contract.outcomes import AttemptRecord, cut
 from worker.domain.contract.times import rfc3339
 from worker.domain.effects import RetryCall
@@ -33,7 +33,7 @@ LONGEST_PAUSE: Final = 60.0
 UNKNOWN_TRIES: Final = 3
 """How often a code of no table is tried before it is believed."""
 UNKNOWN_TARGETS: Final = 2
-"""Such a code of the platform's own ranges, from so many targets with no success between, is the configuration's fault."""
+"""Such a code of the platform's own ranges, from so many targets with no success between, is the app's configuration's fault."""
 
 
 class ResponseHandler:
@@ -127,14 +127,27 @@ class ResponseHandler:
             was_open = lane.breaker.is_open
             lane.breaker.failed(try_, target.name, flight.members, now)
             if lane.breaker.is_open and not was_open:
-                self._dispatch.notice(
-                    "breaker.opened", "warning", lane, error_code=try_.error_code, error=try_.error
-                )
+                self._tell_of_outage(lane, try_)
                 self._dispatch.recall(lane, now)
-        elif try_.verdict is Verdict.UNKNOWN and try_.error_code is not None and is_platform(try_.error_code):
-            targets = lane.app.unknown_codes.setdefault(try_.error_code, set())
-            if len(targets) < UNKNOWN_TARGETS:
-                targets.add(target.name)
+        elif try_.verdict is Verdict.UNKNOWN and try_.error_code is not None:
+            flight.doubted_at = try_.ended_at if flight.doubted_at is None else flight.doubted_at
+            if is_platform(try_.error_code):
+                targets = lane.app.unknown_codes.setdefault(try_.error_code, set())
+                if len(targets) < UNKNOWN_TARGETS:
+                    targets.add(target.name)
+
+    def _tell_of_outage(self, lane: EndpointState, try_: AttemptResult) -> None:
+        status = try_.http_status
+        self._dispatch.notice(
+            "breaker.opened",
+            "warning",
+            lane,
+            error_code=try_.error_code,
+            error=try_.error,
+            http_status=status,
+            reason=cut(try_.error_info) or None,
+            remedy=remedy(None, status) if is_foreign(try_.verdict, status) else None,
+        )
 
     def _record(self, flight: InFlightCall, try_: AttemptResult) -> None:
         """The try stands in the outcome of every command that it carried."""
@@ -172,6 +185,7 @@ class ResponseHandler:
         self._closes_breaker(lane, try_, now)
         if try_.verdict is Verdict.DONE:
             target.alone = None
+            lane.passed_at = max(lane.passed_at, try_.sent_at)
             self._halting.succeeded(lane, target, try_, now)
 
     def _probed_open(self, lane: EndpointState, try_: AttemptResult, now: float) -> None:
@@ -232,7 +246,7 @@ class ResponseHandler:
         )
 
     def _forbidden(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        if self._halting.forbidden(flight, try_, now):
+        if self._halting.doubted(flight, try_, now):
             self._refused(flight, try_, now)
 
     def _refused(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
@@ -242,21 +256,29 @@ class ResponseHandler:
 
     def _unknown(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
         """
-        A code of no table, again and again. Of the platform's own ranges it is the configuration's fault once several
-        targets got it; any other is searched for like a member's.
+        A code of no table, again and again. Nobody knows whose fault it is until something of the endpoint passes that was sent
+        after it: until then the target is held. Then one of the platform's own ranges refuses the call, and any other is searched
+        for like a member's. Of the platform's ranges and from several targets it halts the app.
         """
         code, lane = try_.error_code, flight.lane
         of_platform = code is not None and is_platform(code)
         targets = lane.app.unknown_codes.get(code, ()) if code is not None else ()
         if of_platform and (len(targets) >= UNKNOWN_TARGETS or lane.halted_by is not None):
             self._halting.fatal(flight, try_, now)
-        elif flight.number < UNKNOWN_TRIES:
-            # A probe, or an outage or a halt came between: the other tries are yet to come.
+        elif flight.number < UNKNOWN_TRIES and lane.halts.current is None:
+            # A breaker's or app's probe, or an outage or a halt came between: the other tries are yet to come.
             self._dispatch.back(flight, now)
-        elif of_platform:
-            self._refused(flight, try_, now)
-        else:
-            self._searching.refused(flight, try_, now)
+        elif self._halting.doubted(flight, try_, now, is_shown=lane.passed_at > _doubted_since(flight)):
+            (self._refused if of_platform else self._searching.refused)(flight, try_, now)
+
+
+def _doubted_since(flight: InFlightCall) -> float:
+    """Since when something must have been sent, and passed, to show that a code of no table is no outage."""
+    search = flight.search
+    if search is not None and search.began_with.verdict is Verdict.UNKNOWN:
+        return search.began_with.ended_at
+    assert flight.doubted_at is not None
+    return flight.doubted_at
 
 
 _THROTTLES: Final = frozenset({Verdict.THROTTLE, Verdict.THROTTLE_APP})

@@ -26,10 +26,11 @@ class TargetQueue:
         out: Requests sent and not answered.
         calls: Calls that are not over, retries included.
         suspect: Its last try had no answer or a retry code.
-        held_at: When it was refused for want of permission; until it is known whose fault that is, nothing is sent. None: not held.
+        held_at: When it was refused, perhaps not by its own fault; until it is known whose that is, nothing is sent. None: not held.
         refusal: The answer for which it is held.
         at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
             was, or something of it has passed since.
+        refused_probes: How many of its probes were refused since it is held.
         probed_at: When it was last a probe, for taking turns.
         alone: The code that a member alone got, and how many did, with none of the target passed since.
         batch: How many members its next batch may hold.
@@ -57,6 +58,7 @@ class TargetQueue:
         "probed_at",
         "rank",
         "refusal",
+        "refused_probes",
         "started",
         "suspect",
     )
@@ -74,6 +76,7 @@ class TargetQueue:
         self.suspect = False
         self.held_at: float | None = None
         self.refusal: AttemptResult | None = None
+        self.refused_probes = 0
         self.at_fault_since: float | None = None
         self.alone: tuple[int, int] | None = None
         self.blocked = False
@@ -81,7 +84,7 @@ class TargetQueue:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it was never refused for want of permission, as far as is known."""
+        """Whether it was never held, as far as is known."""
         return self.held_at is None and self.at_fault_since is None
 
     @property

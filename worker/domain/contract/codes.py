@@ -29,7 +29,7 @@ class Verdict(StrEnum):
     FATAL = "fatal"
     """The configuration, the account or the plan is wrong: halt the app, fail nothing."""
     FORBIDDEN = "forbidden"
-    """No permission: the target's fault or the configuration's. Hold the members until it is known which."""
+    """No permission, or a refusal by something on the way: the target's fault or everybody's. Hold the members until it is known which."""
     REFUSED = "refused"
     """This request will never be accepted."""
     MEMBER = "member"
@@ -37,7 +37,7 @@ class Verdict(StrEnum):
     AMBIGUOUS = "ambiguous"
     """As MEMBER, but it may be the target's fault: two members alone with the same code make it so."""
     UNKNOWN = "unknown"
-    """A code that is in no table: a small budget of retries, then refused."""
+    """A code that is in no table: a small budget of retries; then as FORBIDDEN until something passes, and as MEMBER after that."""
 
     UNSENT = "unsent"
     """It was not sent: at the last moment this process could not prove that it still owns its partitions."""
@@ -81,12 +81,10 @@ _TABLE: Final[dict[Verdict, tuple[int, ...]]] = {
 VERDICTS: Final[dict[int, Verdict]] = {code: verdict for verdict, codes in _TABLE.items() for code in codes}
 
 _CLIENT_ERRORS: Final[dict[int, Verdict]] = {
-    400: Verdict.REFUSED,
     408: Verdict.TRANSPORT,
-    413: Verdict.REFUSED,
     429: Verdict.THROTTLE,
 }
-"""HTTP's own refusals. Any other is a wrong address or a proxy: the configuration's fault, unless another target passes."""
+"""HTTP's own refusals. Any other comes from a wrong address, a proxy or a gateway: everybody's fault, unless another target passes."""
 
 LOCK_SECONDS: Final = 60.0
 """70050: after too many bad signatures nothing of the app is accepted for so long."""
@@ -125,6 +123,26 @@ REMEDIES: Final[dict[int, str]] = {
 }
 """What an operator should do about a code that halts; ``remedy`` speaks for all others."""
 
+_HTTP_REMEDIES: Final[tuple[tuple[int, int, str], ...]] = (
+    (
+        200,
+        300,
+        "something answers that is not Tencent's API: check base_url, DNS, and any proxy or gateway on the way",
+    ),
+    (
+        300,
+        400,
+        "something on the way redirects: check base_url, and sign in to or go round the proxy or gateway that answers",
+    ),
+    (407, 408, "a proxy on the way asks for credentials: let the worker reach Tencent without it"),
+    (
+        413,
+        414,
+        "something on the way refuses bodies of this size: raise the limit of the proxy or gateway that answers",
+    ),
+)
+"""From a status, to another one (exclusive), what an operator should do; ``remedy`` speaks for all others."""
+
 
 def judge(http_status: int | None, error_code: int | None) -> Verdict:
     """
@@ -142,6 +160,11 @@ def judge(http_status: int | None, error_code: int | None) -> Verdict:
     return VERDICTS.get(error_code, Verdict.UNKNOWN)
 
 
+def is_foreign(verdict: Verdict, http_status: int | None) -> bool:
+    """Whether something that is not Tencent answers in its place, and will go on to: a redirect, or a 200 with another body."""
+    return verdict is Verdict.TRANSPORT and http_status is not None and 200 <= http_status < 400
+
+
 def is_platform(error_code: int) -> bool:
     """Whether an unknown code is of the platform's own ranges (60xxx access, 70xxx account), which speak of the app."""
     return 60000 <= error_code < 80000
@@ -150,7 +173,9 @@ def is_platform(error_code: int) -> bool:
 def remedy(error_code: int | None, http_status: int | None = None) -> str:
     """What an operator should do about a code that halts."""
     if error_code is None:
-        return f"HTTP status {http_status}: check base_url, and any proxy on the way"
+        status = http_status or 0
+        special = (text for first, beyond, text in _HTTP_REMEDIES if first <= status < beyond)
+        return next(special, f"HTTP status {http_status}: check base_url, and any proxy on the way")
     return REMEDIES.get(
         error_code, f"look up error code {error_code} in Tencent's error-code table, and fix what it names"
     )

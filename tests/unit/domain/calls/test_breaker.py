@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from msgspec import structs
 
@@ -81,23 +83,71 @@ def test_retry_codes_of_a_single_target_are_its_own_fault() -> None:
     assert not breaker.is_open
 
 
-def test_retry_codes_of_two_targets_are_an_outage() -> None:
+def test_five_retry_codes_of_two_targets_in_a_row_are_an_outage() -> None:
     breaker = Breaker()
+    states = []
 
+    for target in "aabaa":
+        breaker.failed(ended(BUSY), target, members("u1"), 10.0)
+        states.append(breaker.is_open)
+
+    assert states == [False, False, False, False, True]
+    assert breaker.cause == ended(BUSY)
+
+
+def test_codes_and_missing_answers_in_one_row_are_counted_together() -> None:
+    breaker = Breaker()
+    fail(breaker, 3)
     breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+    breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
+    assert not breaker.is_open, "the codes of one target are its own"
+
     breaker.failed(ended(BUSY), "b", members("u2"), 10.0)
 
     assert breaker.is_open
 
 
+def test_codes_that_may_be_an_outage_count_once_something_sent_after_them_has_succeeded() -> None:
+    """
+    Else a command of few attempts would fail for the outage that the next code shows.
+    """
+    breaker, first, second = Breaker(), members("u1"), members("u2")
+    breaker.failed(ended(BUSY, ended_at=10.0), "a", first, 10.0)
+    breaker.failed(ended(BUSY, ended_at=10.0), "b", second, 10.0)
+    breaker.failed(ended(BUSY, ended_at=10.0), "a", first, 10.0)
+    assert [each[0].attempts for each in (first, second)] == [1, 0]
+
+    breaker.succeeded(ended(0, sent_at=10.5), now=11.0)
+
+    assert [each[0].attempts for each in (first, second)] == [2, 1]
+
+
 def test_retry_codes_of_two_targets_with_a_success_between_are_none() -> None:
     breaker = Breaker()
 
-    breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
-    breaker.succeeded(ended(0, sent_at=11.0), now=11.5)
-    breaker.failed(ended(BUSY), "b", members("u2"), 12.0)
+    for _ in range(50):
+        for target in "abab":
+            breaker.failed(ended(BUSY), target, members("u1"), 10.0)
+        breaker.succeeded(ended(0, sent_at=11.0), now=11.5)
 
     assert not breaker.is_open
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_transient_codes_by_chance_do_not_open_it_in_an_hour_of_the_whole_quota(seed: int) -> None:
+    """
+    At 1 % of the answers two in a row come every minute: to stop for them would be to stop for nothing.
+    """
+    chance, breaker, some = Random(seed), Breaker(), members("u1")
+    busy, applied = ended(BUSY), ended(0, sent_at=11.0)
+
+    for _ in range(3600 * 200):
+        if chance.random() < 0.01:
+            breaker.failed(busy, chance.choice("abcdefgh"), some, 10.5)
+        else:
+            breaker.succeeded(applied, 11.0)
+
+    assert breaker.opened == 0
 
 
 def test_a_retry_code_counts_as_an_attempt_at_once() -> None:

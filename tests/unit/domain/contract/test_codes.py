@@ -11,6 +11,7 @@ from worker.domain.contract.codes import (
     REMEDIES,
     VERDICTS,
     Verdict,
+    is_foreign,
     is_platform,
     judge,
     remedy,
@@ -82,8 +83,8 @@ def test_codes_from_60000_to_79999_speak_of_the_app(code: int, platform: bool) -
         (204, 0, Verdict.DONE),
         (302, 0, Verdict.TRANSPORT),
         (100, 0, Verdict.TRANSPORT),
-        (400, None, Verdict.REFUSED),
-        (413, None, Verdict.REFUSED),
+        (400, None, Verdict.FORBIDDEN),
+        (413, None, Verdict.FORBIDDEN),
         (401, None, Verdict.FORBIDDEN),
         (404, 0, Verdict.FORBIDDEN),
         (499, None, Verdict.FORBIDDEN),
@@ -149,5 +150,34 @@ def test_the_remedy_of_a_code_without_one_of_its_own_says_where_to_look() -> Non
     assert "60027" in remedy(60027)
 
 
-def test_the_remedy_of_a_status_names_it() -> None:
-    assert remedy(None, 404) == "HTTP status 404: check base_url, and any proxy on the way"
+@pytest.mark.parametrize(
+    ("status", "part"),
+    [
+        (404, "HTTP status 404: check base_url"),
+        (200, "not Tencent's API"),
+        (302, "redirects"),
+        (307, "redirects"),
+        (407, "credentials"),
+        (413, "bodies of this size"),
+        (None, "HTTP status None"),
+    ],
+)
+def test_the_remedy_of_a_status_says_what_answers(status: int | None, part: str) -> None:
+    assert part in remedy(None, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "foreign"),
+    [
+        (200, None, True),
+        (302, 0, True),
+        (200, 0, False),
+        (502, None, False),
+        (None, None, False),
+        (404, None, False),
+    ],
+)
+def test_what_answers_in_tencents_place_is_told_from_an_outage(
+    status: int | None, code: int | None, foreign: bool
+) -> None:
+    assert is_foreign(judge(status, code), status) is foreign

@@ -281,6 +281,24 @@ def test_the_proof_of_a_targets_fault_is_good_for_five_seconds() -> None:
     assert desk.engine.halts == []
 
 
+def test_a_proof_is_good_for_the_refusal_that_it_was_about() -> None:
+    """
+    A group that is not permitted is no reason to fail its commands while a gateway answers 404 to everybody.
+    """
+    desk = held("a")
+    desk.wait(0.25)
+    desk.receive(ban("v", group="b"))
+    desk.ok()
+    desk.code(desk.request(target="a"), None, status=404)
+
+    assert desk.is_open("a")
+    desk.wait(0.25)
+    desk.receive(ban("v", group="c"))
+    desk.ok(desk.request(target="c"))
+    desk.ok()
+    assert desk.status("a") == "succeeded"
+
+
 def test_what_was_proven_of_a_target_is_good_until_something_of_it_passes() -> None:
     desk = held("a")
     desk.wait(0.25)
