@@ -69,7 +69,7 @@ def _request(line: _Line, later: _Line | None) -> LoggedRequest:
 
 def _effect(line: _Line) -> CommandedEffect:
     given = line.parameters
-    info = given.get("SeenMemberInfo")
+    info = given.get("MemberInfo")
     return CommandedEffect(
         ACTIONS[line.endpoint],
         duration=given.get("Duration"),

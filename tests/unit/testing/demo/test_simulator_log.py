@@ -54,7 +54,7 @@ def test_an_update_is_read_field_by_field() -> None:
     info = {"Member_Account": "a", "NameCard": "guest", "Role": "Member"}
     (request,) = read(
         line(
-            1, endpoint=ENDPOINTS[UPDATE], users=("a",), parameters={"SeenMemberInfo": info}, request_id="Id"
+            1, endpoint=ENDPOINTS[UPDATE], users=("a",), parameters={"MemberInfo": info}, request_id="Id"
         )
     )
 
