@@ -1,5 +1,5 @@
 # The worker's image. Stage one makes a virtual environment out of hash-locked requirements and nothing else; stage two is the
-# base with that environment, and without what could install more. The commands of the command line are its arguments:
+# base with that environment, and without what could install more. The demo and its Kafka are not in it: .dockerignore leaves them out. The commands of the command line are its arguments:
 # `docker run … run`, `… check`, `… topics create`. In a release, name the base by its digest: --build-arg BASE=…@sha256:…
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
@@ -14,8 +14,8 @@ WORKDIR /build
 COPY requirements.txt requirements-build.txt ./
 # One dependency has no wheel: it is built with the locked setuptools, not with what an isolated build would fetch unhashed.
 RUN python3 -m venv /opt/worker \
-    && /opt/worker/bin/pip install --quiet --require-hashes --requirement requirements-build.txt \
-    && /opt/worker/bin/pip install --quiet --require-hashes --no-build-isolation --requirement requirements.txt \
+    && /opt/worker/bin/pip install --quiet --no-deps --require-hashes --requirement requirements-build.txt \
+    && /opt/worker/bin/pip install --quiet --no-deps --require-hashes --no-build-isolation --use-pep517 --requirement requirements.txt \
     && find /opt/worker -name '*.so' -exec strip --strip-unneeded {} +
 COPY pyproject.toml README.md LICENSE ./
 COPY worker ./worker

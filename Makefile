@@ -4,8 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := tests/unit/domain
-FAST := $(wildcard tests/unit tests/property tests/simulation tests/docs)
-APART := tests/chart tests/image tests/benchmarks
+FAST := $(wildcard tests/unit tests/property tests/simulation tests/docs tests/project)
+APART := tests/chart tests/image tests/install tests/benchmarks
 # Two at a time, and the tests of one file in one process: many wait, and few need more than a core.
 ABREAST := -n 2 --dist loadfile
 
@@ -13,8 +13,13 @@ ABREAST := -n 2 --dist loadfile
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
+# The environment is made again when its Python or its pip is gone, and when another Python is asked for by name.
+WHICH := import sys; print(sys.base_prefix, sys.version)
+STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$($(BIN)/python -c '$(WHICH)' 2>&1) && \
+	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check docs lock clean chart-tools chart-test image-tools image-test
+.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test image-tools image-test install-test STALE
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,11 +29,21 @@ venv: $(VENV)/dev.installed  ## The virtual environment, with everything that ch
 demo: $(VENV)/demo.installed  ## The product in a minute: a real Kafka, a local Tencent API, a raid in trouble (DEMO="--no-trouble")
 	@$(BIN)/moderation-worker demo $(DEMO)
 
-check: $(VENV)/dev.installed  ## Style, types, who imports whom, fast tests, the coverage of the core
+check: lint type unit  ## Style, types, who imports whom, fast tests, the coverage of the core
+
+fmt: $(VENV)/dev.installed  ## Formats the code, and mends what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/dev.installed  ## Style, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+type: $(VENV)/dev.installed  ## Types
+	$(BIN)/mypy
+
+unit: $(VENV)/dev.installed  ## The fast tests, and the coverage of the core
 	$(BIN)/pytest $(CORE) -q $(ABREAST) --cov=worker.domain --cov-report=term --cov-fail-under=100
 	$(BIN)/pytest $(FAST) -q $(ABREAST) --ignore=$(CORE)
 
@@ -40,7 +55,7 @@ else
 	$(BIN)/pytest tests -q $(APART:%=--ignore=%) -m alone
 endif
 
-docs: $(VENV)/dev.installed  ## Makes anew what is made from the code: schemas, example settings, reference pages
+docs: $(VENV)/dev.installed  ## Writes what is made from the code: schemas, example settings, reference pages, the version
 	$(BIN)/python -m tests.docs.pages
 	$(BIN)/python -m config.grafana.make_dashboard
 	$(BIN)/python -m helm.make_readme
@@ -50,6 +65,10 @@ chart-tools: $(VENV)/dev.installed  ## What chart-test needs (as root on Debian,
 
 chart-test: chart-tools  ## The chart, on a real API server
 	$(BIN)/pytest tests/chart $(ABREAST)
+
+install-test: $(VENV)/dev.installed  ## Each lock from nothing, and the core's tests, on each Python that is claimed and here
+	$(BIN)/python -m tests.install.pythons
+	$(BIN)/pytest tests/install
 
 image-tools: $(VENV)/dev.installed  ## What image-test needs besides (as root on Debian)
 	$(BIN)/python -m tests.image.toolchain
@@ -75,9 +94,7 @@ clean:  ## Removes what make and the tools made here (what was fetched for Kafka
 
 # One dependency has no wheel: it is built with the locked setuptools, not with what an isolated build would fetch unhashed.
 # pip tells what it fetches to a person, and nothing to a log.
-$(VENV)/%.installed: requirements-build.txt requirements-%.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make needs Python >= 3.11: install it, or make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing: on Debian, apt install python3-venv"; exit 1; }
+$(VENV)/%.installed: requirements-build.txt requirements-%.txt pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "Installing requirements-$*.txt into $(VENV) (once)"
 	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; export PYTHONWARNINGS=ignore; pip="$(BIN)/python -m pip install --disable-pip-version-check $$quiet"; \
 	$$pip --no-deps --require-hashes --requirement requirements-build.txt && \
@@ -85,3 +102,7 @@ $(VENV)/%.installed: requirements-build.txt requirements-%.txt pyproject.toml
 	$$pip --no-deps --no-index --no-build-isolation --editable . && \
 	$(BIN)/python -m pip --disable-pip-version-check check
 	@touch $@
+
+$(VENV)/pyvenv.cfg: $(STALE)
+	@test -n "$(PYTHON)" || { echo "make needs Python >= 3.11: install it, or make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing: on Debian, apt install python3-venv"; exit 1; }

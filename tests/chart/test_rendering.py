@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-
 import pytest
 import yaml
 
 from tests.chart import chart, toolchain
+from worker import __version__
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -36,11 +35,10 @@ def test_helm_lints_every_use_strictly(use: str) -> None:
 
 
 def test_the_chart_and_the_program_have_one_version() -> None:
-    project = tomllib.loads((chart.REPOSITORY / "pyproject.toml").read_text())["project"]
     about = yaml.safe_load((chart.folder() / "Chart.yaml").read_text())
 
-    assert about["appVersion"] == project["version"]
-    assert chart.render().container()["image"] == f"moderation-worker:{project['version']}"
+    assert about["appVersion"] == __version__
+    assert chart.render().container()["image"] == f"moderation-worker:{__version__}"
 
 
 def test_an_image_digest_wins_over_its_tag() -> None:

@@ -1,11 +1,16 @@
 # Every file that is made from the code: its path and what makes it. `make docs` writes them all. No test is here.
+#
+# The version is one of the things that are made: it is written in worker/__init__.py, and from there goes wherever a file
+# that no Python reads must name it.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from worker import __version__
 from worker.domain.contract import schemas
 from worker.runtime import log_events, metric_table
 from worker.settings import reference
@@ -15,12 +20,31 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 
+VERSIONED: Final = {
+    "Dockerfile": r"^ARG VERSION=(.+)$",
+    "helm/moderation-worker/Chart.yaml": r'^(?:version: |appVersion: ")([\w.]+)',
+    "helm/moderation-worker/README.md": r"moderation-worker:([\w.]+) ",
+    "config/contract.md": r'"worker": \{"name": "[^"]+", "version": "([^"]+)"',
+    "tests/kind/values.yaml": r"moderation-worker:([\w.]+)$",
+    ".github/workflows/ci.yaml": r"moderation-worker:([\w.]+) ",
+}
+"""Files that name the version, and where."""
+
+
+def _with_version(name: str) -> str:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.sub(
+        VERSIONED[name], lambda place: place[0].replace(place[1], __version__), text, flags=re.MULTILINE
+    )
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "config/worker.example.yaml": reference.example,
     "config/settings.md": reference.page,
     "config/metrics.md": metric_table.page,
     "config/events.md": log_events.page,
     **{f"config/{name}": partial(str, text) for name, text in schemas.documents().items()},
+    **{name: partial(_with_version, name) for name in VERSIONED},
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.certificate import self_signed
-from tests.docs.pages import PAGES, ROOT
+from tests.docs.pages import PAGES, ROOT, VERSIONED
 from worker.settings import load
 from worker.settings.catalog import NAME, rows
 from worker.settings.reference import example
@@ -26,6 +26,14 @@ def test_the_file_is_fresh(name: str) -> None:
     If it is not: ``make docs``.
     """
     assert (ROOT / name).read_text(encoding="utf-8") == PAGES[name]()
+
+
+@pytest.mark.parametrize("name", VERSIONED)
+def test_a_file_that_names_the_version_names_it_where_it_is_looked_for(name: str) -> None:
+    """
+    Else a new version would pass it by.
+    """
+    assert re.search(VERSIONED[name], (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.fixture

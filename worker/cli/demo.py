@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,6 +17,11 @@ INTERRUPTED: Final = 130
 TROUBLED: Final = (20_000, 2)
 CALM: Final = (10_000, 1)
 """Commands and replicas, when they are not given: trouble needs more of both, and a replica that can be killed."""
+NOT_HERE: Final = """\
+The demo is not part of this installation: the image holds only what runs in production.
+Play it from a clone of the repository: make demo
+What is here is the local Tencent API that it plays on: moderation-worker simulate
+"""
 
 
 def demo(
@@ -72,6 +78,10 @@ def demo(
         raise typer.BadParameter(
             f"{json_file} cannot be written: its folder is not there, or it is one", param_hint="--json"
         )
+
+    if find_spec("worker.testing.demo") is None:
+        sys.stderr.write(NOT_HERE)
+        sys.exit(FAILED)
 
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415

@@ -53,9 +53,7 @@ def test_requests_come_in_the_order_in_which_they_were_read() -> None:
 def test_an_update_is_read_field_by_field() -> None:
     info = {"Member_Account": "a", "NameCard": "guest", "Role": "Member"}
     (request,) = read(
-        line(
-            1, endpoint=ENDPOINTS[UPDATE], users=("a",), parameters={"MemberInfo": info}, request_id="Id"
-        )
+        line(1, endpoint=ENDPOINTS[UPDATE], users=("a",), parameters={"MemberInfo": info}, request_id="Id")
     )
 
     assert request.effect == CommandedEffect(UPDATE, info=SeenMemberInfo("guest", "Member"))

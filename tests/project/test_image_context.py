@@ -1,0 +1,72 @@
+# What the production image leaves out, left out without building it: the program without its demo, run.
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.project.locks import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> dict[str, Any]:
+    """
+    How `python -m worker` is started with what .dockerignore lets through.
+    """
+    left_out = [
+        line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("worker/")
+    ]
+    shutil.copytree(ROOT / "worker", tmp_path / "worker", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in left_out:
+        shutil.rmtree(tmp_path / name)
+    return {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(tmp_path)}, "text": True}
+
+
+def test_the_demo_and_its_kafka_are_left_out(program: dict[str, Any]) -> None:
+    script = "import worker; from importlib.util import find_spec; print(worker.__file__, find_spec('worker.testing.demo'))"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, **program)
+
+    assert done.stdout == f"{program['cwd']}/worker/__init__.py None\n"
+
+
+def test_where_the_demo_is_left_out_it_says_where_it_is(program: dict[str, Any]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "demo"], capture_output=True, check=False, **program
+    )
+
+    assert done.returncode == 1
+    assert "make demo" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "check", "outcomes", "topics create", "simulate"])
+def test_every_other_command_is_there_without_the_demo(program: dict[str, Any], command: str) -> None:
+    words = [sys.executable, "-m", "worker", *command.split(), "--help"]
+
+    done = subprocess.run(words, capture_output=True, check=False, **program)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_local_api_runs_without_the_demo(program: dict[str, Any]) -> None:
+    words = [sys.executable, "-m", "worker", "simulate", "--key=test"]
+
+    with subprocess.Popen(words, stdout=subprocess.PIPE, **program) as running:
+        assert running.stdout is not None
+        told = running.stdout.readline()
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=30)
+
+    assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+\n", told)
+    assert running.returncode == 0
