@@ -64,6 +64,14 @@ class BrokerError(WorkerError):
     """Kafka refused or could not be reached. The same can be tried again, unchanged."""
 
 
+class CommitLostError(BrokerError):
+    """A partition's commit is gone, and what was done is not known for certain: a person says where to go on (``remedy``)."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
 class FencedError(WorkerError):
     """Another process uses this worker's transactional id or static member id. This one must stop at once."""
 

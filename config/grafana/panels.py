@@ -381,6 +381,14 @@ ROWS: Final = (
                 "Were commands deleted before they were read?",
                 (("sum(increase(@offsets_out_of_range_total[$__rate_interval]))", "times"),),
             ),
+            Panel(
+                "Commits that are not ours",
+                "Does something else commit for the group, or are commits lost?",
+                (
+                    ("sum(increase(@foreign_metadata_total[$__rate_interval]))", "foreign"),
+                    ("sum(@partitions_in_doubt)", "lost, a person decides"),
+                ),
+            ),
         ),
     ),
     Row(

@@ -126,7 +126,7 @@ FAULTS: Final = (
     Fault("templates/_pod.tpl", "path: apps/{{ $name }}/secret-key", "path: apps/{{ $name }}/key", ("test_secrets.py", "file_that_the_settings_name")),
     Fault("templates/_pod.tpl", "defaultMode: 0440", "defaultMode: 0444", ("test_secrets.py", "readable_by_the_group")),
     Fault("values.yaml", "group_id: moderation-worker", "group_id: moderation", ("test_settings.py", "changes_none_of_the_workers_defaults")),
-    Fault("values.schema.json", '"maximum": 24576', '"maximum": 50000', ("test_settings.py", "draws_the_workers_bounds")),
+    Fault("values.schema.json", '"maximum": 22776', '"maximum": 50000', ("test_settings.py", "draws_the_workers_bounds")),
     Fault("values.schema.json", '"handover_seconds"', '"handover"', ("test_settings.py", "can_be_set_by_the_chart")),
     Fault(
         "values.schema.json",

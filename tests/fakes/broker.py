@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from worker.broker.membership import Membership
 from worker.broker.records import fits, sendings
 from worker.domain.effects import Restored
+from worker.domain.progress import commit_metadata
 from worker.domain.publish_results import (
     Aborted,
     Fenced,
@@ -440,7 +441,13 @@ class FakeRestorer:
         known = [known for value in values if (known := self._decode(value)) is not None]
         if committed is None:
             return Restored(position=self._start(partition), known=known, fresh=True)
-        return Restored(position=committed.offset, metadata=committed.metadata, known=known)
+        whose = commit_metadata.label(self._options.command_topic, None, partition)
+        done = commit_metadata.decode(committed.metadata, whose, committed.offset)
+        if done is None:
+            return Restored(
+                committed.offset, known=known, foreign=commit_metadata.excerpt(committed.metadata)
+            )
+        return Restored(committed.offset, done, known)
 
     def _start(self, partition: int) -> int:
         start = self._options.start

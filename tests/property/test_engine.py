@@ -69,7 +69,7 @@ class Play(RuleBasedStateMachine):
         effect_window=st.sampled_from([60.0, 0.0]),
         restore_records=st.sampled_from([5000, 2]),
         window_from_send=st.booleans(),
-        metadata_bytes=st.sampled_from([4096, 8, 4]),
+        metadata_bytes=st.sampled_from([4096, 68, 4]),
         max_unpublished=st.sampled_from([5000, 2]),
         all_assigned=st.booleans(),
     )

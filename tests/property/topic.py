@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -101,8 +102,21 @@ class Partition:
         place = offset - self.committed.offset
         if place < 0:
             return True
-        bits = base64.b64decode(self.committed.metadata, validate=True)
+        bits = self.bits
         return place // 8 < len(bits) and bool(bits[place // 8] >> place % 8 & 1)
+
+    @property
+    def bits(self) -> bytes:
+        """
+        The bitmap in the committed metadata, read without the worker's code.
+        """
+        assert self.committed is not None
+        if not self.committed.metadata:
+            return b""
+        head, checksum, bitmap = self.committed.metadata.rsplit(";", 2)
+        assert head == f"mw1;name:{NAME};{self.number};{self.committed.offset:019d}"
+        assert int(checksum, 16) == binascii.crc32(f"{head};{bitmap}".encode())
+        return base64.b64decode(bitmap, validate=True)
 
 
 class Topic:
@@ -141,7 +155,7 @@ class Topic:
         known = [each for each in map(known_of, values) if each is not None]
         if partition.committed is None:
             return Restored(0, known=known, fresh=True)
-        return Restored(partition.committed.offset, partition.committed.metadata, known)
+        return Restored(partition.committed.offset, int.from_bytes(partition.bits, "little"), known)
 
     def publish(self, transaction: Transaction) -> None:
         """

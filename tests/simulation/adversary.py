@@ -104,7 +104,7 @@ class Adversary(RuleBasedStateMachine):
     """
 
     @initialize(
-        reasons=st.booleans(), supersede=st.booleans(), gap=st.sampled_from((1, 3, MAX_GAP)), metadata=st.sampled_from((4, 4096))
+        reasons=st.booleans(), supersede=st.booleans(), gap=st.sampled_from((1, 3, MAX_GAP)), metadata=st.sampled_from((4, 68, 4096))
     )  # fmt: skip
     def begin(self, *, reasons: bool, supersede: bool, gap: int, metadata: int) -> None:
         weather = Weather(bad_users=frozenset({"bad"}), own_fault=frozenset(TARGETS))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from tests.simulation.expectations import TOPIC
 from worker.domain.effects import Restored
+from worker.domain.progress.commit_metadata import decode, label
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
@@ -79,6 +81,15 @@ class Partition:
     handovers: list[tuple[float, str]] = field(default_factory=list)
 
 
+def done_above(number: int, commit: OffsetCommit) -> int:
+    """
+    The bitmap that a partition's commit holds.
+    """
+    done = decode(commit.metadata, label(TOPIC, None, number), commit.offset)
+    assert done is not None, f"metadata that a next owner would not believe: {commit}"
+    return done
+
+
 class Kafka:
     """
     One cluster.
@@ -135,7 +146,7 @@ class Kafka:
         commit = partition.committed
         if commit is None:
             return Restored(0, known=known, fresh=True)
-        return Restored(commit.offset, commit.metadata, known)
+        return Restored(commit.offset, done_above(number, commit), known)
 
     def assign(self, number: int, replica: Owner) -> None:
         """

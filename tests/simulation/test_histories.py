@@ -94,7 +94,7 @@ def tight(seed: int) -> Plan:
         seed,
         max_gap=chance.choice((1, 2, 5, 20)),
         memory=chance.choice((2_000, 20_000, 10_000_000)),
-        metadata_bytes=chance.choice((4, 8, 4096)),
+        metadata_bytes=chance.choice((4, 68, 4096)),
         max_unpublished=chance.choice((None, 3)),
         aborts=0.2,
         weather=Weather(transient=0.1),
@@ -161,7 +161,7 @@ def small_metadata(seed: int) -> Plan:
     )
     return Plan(
         seed,
-        metadata_bytes=chance.choice((1, 4, 8)),
+        metadata_bytes=chance.choice((1, 64, 68)),
         max_unpublished=chance.choice((3, 10)),
         moves=1,
         weather=weather,

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ssl
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kafka import errors
@@ -140,6 +142,18 @@ def known_partitions(consumer: KafkaConsumer, topic: str) -> int | None:
     cluster: Any = consumer._cluster  # noqa: SLF001
     partitions = cluster.partitions_for_topic(topic)
     return len(partitions) if partitions else None
+
+
+def known_topic_id(consumer: KafkaConsumer, topic: str) -> str | None:
+    """The id of the topic, as of the last metadata; None when it is not known, or the brokers are older than 2.8."""
+    cluster: Any = consumer._cluster  # noqa: SLF001
+    return id_text(cluster.topic_id(topic))
+
+
+def id_text(topic_id: uuid.UUID | str | None) -> str | None:
+    """A topic's id (some of kafka-python's answers hold it as a text) as Kafka's own tools print it; None for none, or zeros."""
+    known = uuid.UUID(str(topic_id)) if topic_id else None
+    return base64.urlsafe_b64encode(known.bytes).decode().rstrip("=") if known and known.int else None
 
 
 def finish_join(consumer: KafkaConsumer) -> bool:

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from worker.broker import offset_ranges
 from worker.broker.client_config import reader_arguments
-from worker.broker.kafka_patches import opened
-from worker.domain.progress.offsets import MAX_SPAN, Offsets
+from worker.broker.kafka_patches import known_topic_id, opened
+from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -70,10 +70,14 @@ class WaitingCommand(Struct, frozen=True):
 
 
 class Begun(Struct, frozen=True):
-    """What the group had done with one partition at a moment: everything below ``position``, and what ``metadata`` tells."""
+    """What the group had done with one partition at a moment: everything below ``position``, and above it what ``bits`` tells."""
 
     position: int
-    metadata: str
+    bits: int = 0
+
+    def is_done(self, offset: int) -> bool:
+        """Whether that record was finished."""
+        return offset < self.position or bool(self.bits >> (offset - self.position) & 1)
 
 
 class OutcomeReader:
@@ -139,17 +143,11 @@ class OutcomeReader:
         except errors.KafkaError as exc:
             raise BrokerError(f"the commits of {self._options.group_id} cannot be read: {exc!r}") from exc
         return {
-            place.partition: Begun(int(starts[place]), "")
-            if commit is None
-            else Begun(max(commit.offset, int(starts[place])), commit.metadata or "")
-            for place, commit in told.items()
+            place.partition: self._begun(place, commit, int(starts[place])) for place, commit in told.items()
         }
 
     def waiting(self, begun: Mapping[int, Begun], wanted: Wanted, limit: int) -> Sequence[WaitingCommand]:
         """The commands that are wanted and were not done when ``begun`` was asked, oldest first, at most ``limit``."""
-        done = {
-            partition: Offsets(each.position, each.metadata, MAX_SPAN) for partition, each in begun.items()
-        }
         topic = self._options.command_topic
         begins = {TopicPartition(topic, partition): each.position for partition, each in begun.items()}
         found: list[WaitingCommand] = []
@@ -157,12 +155,20 @@ class OutcomeReader:
             for record in self._records(begins, offset_ranges.ends(self._reader, list(begins))):
                 if len(found) == limit:
                     break
-                if wanted(record.value or b"") and not done[record.partition].is_done(record.offset):
+                if wanted(record.value or b"") and not begun[record.partition].is_done(record.offset):
                     ahead = record.offset - begun[record.partition].position
                     found.append(WaitingCommand(_found(record), ahead))
         except errors.KafkaError as exc:
             raise BrokerError(f"{topic} cannot be read: {exc!r}") from exc
         return sorted(found, key=lambda each: each.record.written_at)
+
+    def _begun(self, place: Any, commit: Any, start: int) -> Begun:
+        if commit is None:
+            return Begun(start)
+        whose = label(place.topic, known_topic_id(self._reader, place.topic), place.partition)
+        bits = decode(commit.metadata or "", whose, commit.offset) or 0
+        position = max(commit.offset, start)
+        return Begun(position, bits >> (position - commit.offset))
 
     def _newest(self, records: Iterator[Any], wanted: Wanted, limit: int) -> list[Found]:
         found = (_found(record) for record in records if record.value is not None and wanted(record.value))

@@ -2,7 +2,8 @@
 # which command ids the outcome topic tells of. The order of the steps is the promise (nothing is done twice):
 # the stable committed offset, then the high watermark of the outcomes, then the outcomes up to that mark.
 #
-# Nothing is written here, and the group is not joined.
+# Nothing is written here, and the group is not joined. What outcomes prove when a commit is lost, or its metadata foreign,
+# is decided in domain/progress/outcome_evidence.py.
 
 from __future__ import annotations
 
@@ -17,14 +18,27 @@ from worker.broker import offset_ranges
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.kafka_patches import opened
 from worker.domain.effects import LogEvent, Restored
-from worker.errors import BrokerError
+from worker.domain.progress import commit_metadata
+from worker.domain.progress.outcome_evidence import (
+    ENOUGH,
+    Doubt,
+    is_nameless,
+    nameless,
+    nameless_hash,
+    place_of,
+    proven,
+    told_by,
+    window,
+)
+from worker.errors import BrokerError, CommitLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self
 
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.outcomes import Known
+    from worker.domain.contract.records import Record
 
 CLEANUP_SECONDS: Final = 15.0
 """A broker looks for transactions that are too old every 10 s."""
@@ -32,13 +46,19 @@ MARK_WAIT: Final = (0.02, 0.5)
 """Between two looks at a transaction that is still open: the first wait, which doubles up to the second."""
 SPARE: Final = 1.25
 """The first step back, in records wanted: transaction markers take offsets too."""
+DECIDE: Final = (
+    "stop all replicas and say where to go on: kafka-consumer-groups --bootstrap-server {servers} --group {group} --topic "
+    "{topic}:{partition} --reset-offsets --to-offset <n> --execute, with {first} to carry out what is in doubt, perhaps again, "
+    "or {next} to take it for done"
+)
 
 
 class Restorer:
     """
     Restores partitions, each call with connections of its own: it may be called from several threads at once.
 
-    ``decode`` makes of an outcome's bytes what is known of its command id, or None.
+    ``decode`` makes of an outcome's bytes what is known of its command id, or None; ``command_id_of`` tells a command
+    record's id, or None. ``topic_id`` is the cluster's id of the command topic.
     """
 
     def __init__(
@@ -46,10 +66,15 @@ class Restorer:
         options: KafkaOptions,
         decode: Callable[[bytes], Known | None],
         notice: Callable[[LogEvent], None],
+        *,
+        command_id_of: Callable[[Record], str | None],
+        topic_id: str | None,
     ) -> None:
         self._options = options
         self._decode = decode
         self._notice = notice
+        self._command_id_of = command_id_of
+        self._topic_id = topic_id
 
     def __repr__(self) -> str:
         return f"<Restorer {self._options.outcome_topic}>"
@@ -59,13 +84,12 @@ class Restorer:
         Blocks until the partition's past is known. Call it only for a partition that this member owns.
 
         Raises BrokerError when Kafka cannot be reached, or a dead owner's transaction stays open for longer than the broker
-        should allow; the same can be tried again.
+        should allow; the same can be tried again. Raises CommitLostError where a person must decide.
         """
         began = time.monotonic()
         try:
             with _Lookup(self._options) as lookup:
-                position, metadata, fresh = self._position(lookup, partition)
-                known = self._known(lookup, partition)
+                restored = self._restored(lookup, partition)
         except errors.KafkaError as exc:
             raise BrokerError(f"partition {partition} cannot be restored: {exc!r}") from exc
         self._notice(
@@ -74,48 +98,133 @@ class Restorer:
                 "info",
                 {
                     "partition": partition,
-                    "position": position,
-                    "known": len(known),
+                    "position": restored.position,
+                    "known": len(restored.known),
                     "seconds": round(time.monotonic() - began, 3),
                 },
             )
         )
-        return Restored(position=position, metadata=metadata, known=known, fresh=fresh)
+        return restored
 
-    def _position(self, lookup: _Lookup, partition: int) -> tuple[int, str, bool]:
-        """Where to begin, the bitmap, and whether nothing was ever committed."""
+    def _restored(self, lookup: _Lookup, partition: int) -> Restored:
         place = TopicPartition(self._options.command_topic, partition)
         committed = lookup.committed(place, self._open_transaction_seconds())
-        if committed is not None:
-            return committed.offset, committed.metadata or "", False
-        position = lookup.start(place, self._options.start)
+        outcomes = TopicPartition(self._options.outcome_topic, partition)
+        mark = lookup.high_watermark(outcomes)
+        lookup.wait_until_stable(outcomes, mark, self._open_transaction_seconds())
+        known = self._known(lookup, outcomes, mark)
+        if committed is None:
+            return self._uncommitted(lookup, place, outcomes, mark, known)
+        position, metadata = committed.offset, committed.metadata or ""
+        whose = commit_metadata.label(place.topic, self._topic_id, partition)
+        done = commit_metadata.decode(metadata, whose, position)
+        if done is not None:
+            return Restored(position, done, known)
+        ids = self._told(lookup, place, outcomes, mark)
+        span = range(position, min(window(position, ids).stop, position + commit_metadata.MAX_SPAN))
+        records = self._ids(lookup, place, span)
+        done = proven(position, records, ids | self._dead(lookup, place, records))
+        return Restored(position, done, known, foreign=commit_metadata.excerpt(metadata))
+
+    def _uncommitted(
+        self, lookup: _Lookup, place: Any, outcomes: Any, mark: int, known: list[Known]
+    ) -> Restored:
+        """Tells a group that never committed here from one whose commit is lost: of the second there are outcomes."""
+        ids = self._told(lookup, place, outcomes, mark)
+        if not ids:
+            position = lookup.start(place, self._options.start)
+            self._tell_start("kafka.no_committed_offset", lookup, place, position)
+            return Restored(position, known=known, fresh=True)
+        start = lookup.beginning(place)
+        records = self._ids(lookup, place, window(start, ids))
+        found = place_of(
+            start,
+            lookup.high_watermark(place),
+            records,
+            ids | self._dead(lookup, place, records),
+            is_whole=lookup.beginning(outcomes) == 0,
+            from_start=self._options.start == "earliest",
+        )
+        if isinstance(found, Doubt):
+            options = self._options
+            remedy = DECIDE.format(
+                servers=options.bootstrap_servers,
+                group=options.group_id,
+                topic=place.topic,
+                partition=place.partition,
+                first=found.first,
+                next=found.next,
+            )
+            raise CommitLostError(
+                f"partition {place.partition} has outcomes and no committed offset (expired, or deleted): {found.reason}",
+                remedy,
+            )
+        self._tell_start("kafka.commit_lost", lookup, place, found.position)
+        return Restored(found.position, found.done, known, fresh=True)
+
+    def _tell_start(self, event: str, lookup: _Lookup, place: Any, position: int) -> None:
         records, first_at = lookup.rest(place, position)
         age = None if first_at is None else round(max(0.0, time.time() - first_at), 3)
-        self._notice(
-            LogEvent(
-                "kafka.no_committed_offset",
-                "warning",
-                {
-                    "partition": partition,
-                    "start": str(self._options.start),
-                    "position": position,
-                    "records": records,
-                    "oldest_age_seconds": age,
-                },
-            )
-        )
-        return position, "", True
+        fields = {
+            "partition": place.partition,
+            "position": position,
+            "records": records,
+            "oldest_age_seconds": age,
+        }
+        if event == "kafka.no_committed_offset":
+            fields["start"] = str(self._options.start)
+        self._notice(LogEvent(event, "warning", fields))
 
-    def _known(self, lookup: _Lookup, partition: int) -> list[Known]:
-        place = TopicPartition(self._options.outcome_topic, partition)
-        mark = lookup.high_watermark(place)
-        lookup.wait_until_stable(place, mark, self._open_transaction_seconds())
+    def _known(self, lookup: _Lookup, place: Any, mark: int) -> list[Known]:
         floor = lookup.first_since(place, time.time() - self._options.restore_window)
         values: deque[bytes] = deque(maxlen=self._options.restore_records)
         if floor is not None and floor < mark:
             values.extend(self._read_back(lookup, place, floor, mark))
         decoded = (self._decode(value) for value in values)
         return [known for known in decoded if known is not None]
+
+    def _told(self, lookup: _Lookup, place: Any, outcomes: Any, mark: int) -> dict[int, str]:
+        """The newest ``ENOUGH`` outcomes of this partition's records: offset -> command_id, as the newest of each offset says."""
+        ids: dict[int, str] = {}
+        begin, end = lookup.beginning(outcomes), mark
+        while end > begin and len(ids) < ENOUGH:
+            floor = max(begin, end - ENOUGH)
+            older = {
+                told.source.offset: told.command_id
+                for value in lookup.values(outcomes, floor, end)
+                if (told := told_by(value)) is not None
+                and (told.source.topic, told.source.partition) == (place.topic, place.partition)
+            }
+            ids = older | ids
+            end = floor
+        return ids
+
+    def _ids(self, lookup: _Lookup, place: Any, span: range) -> dict[int, str]:
+        """The command records in that span of offsets: offset -> command_id, or what stands for one that cannot be read."""
+        begin, end = max(span.start, lookup.beginning(place)), min(span.stop, lookup.end(place))
+        records = lookup.records(place, begin, end) if begin < end else ()
+        return {record.offset: self._command_id_of(record) or nameless(record.value) for record in records}
+
+    def _dead(self, lookup: _Lookup, place: Any, records: Mapping[int, str]) -> dict[int, str]:
+        """Of those records whose id cannot be read, the ones that have a dead letter: offset -> what stands for the id."""
+        wanted = {offset for offset, command_id in records.items() if is_nameless(command_id)}
+        if not wanted:
+            return {}
+        source = (place.topic.encode(), str(place.partition).encode())
+        found = {}
+        for letters in lookup.places(self._options.dead_letter_topic):
+            for letter in lookup.records(letters, lookup.beginning(letters), lookup.end(letters)):
+                headers = dict(letter.headers)
+                if (headers.get("x-source-topic"), headers.get("x-source-partition")) != source:
+                    continue
+                offset, omitted = headers.get("x-source-offset") or b"", headers.get("x-value-sha256")
+                if offset.isdigit() and int(offset) in wanted:
+                    found[int(offset)] = (
+                        nameless(letter.value)
+                        if omitted is None
+                        else nameless_hash(omitted.decode(errors="replace"))
+                    )
+        return found
 
     def _read_back(self, lookup: _Lookup, place: Any, floor: int, mark: int) -> list[bytes]:
         """
@@ -129,7 +238,7 @@ class Restorer:
         step = max(1, round(SPARE * wanted))
         while end > floor and len(found) < wanted:
             begin = max(floor, end - step)
-            found = lookup.values(place, begin, end) + found
+            found = [*lookup.values(place, begin, end), *found]
             end = begin
             step *= 2
         return found
@@ -164,12 +273,12 @@ class _Lookup:
         """The offset of ``kafka.start``."""
         if isinstance(start, datetime):
             first = self.first_since(place, start.timestamp())
-            return self._end(place) if first is None else first
-        return self._end(place) if start == "latest" else self._beginning(place)
+            return self.end(place) if first is None else first
+        return self.end(place) if start == "latest" else self.beginning(place)
 
     def rest(self, place: Any, position: int) -> tuple[int, float | None]:
         """How many offsets there are from ``position`` on, and when the first of them was written, in seconds since 1970."""
-        count = max(0, self._end(place) - position)
+        count = max(0, self.end(place) - position)
         if not count:
             return 0, None
         self._reader.assign([place])
@@ -195,7 +304,7 @@ class _Lookup:
         """Waits until no transaction below ``mark`` is open. Raises BrokerError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         wait = MARK_WAIT[0]
-        while self._end(place) < mark:
+        while self.end(place) < mark:
             if time.monotonic() >= deadline:
                 raise BrokerError(
                     f"a transaction in {place.topic}[{place.partition}] stays open: is it hanging?"
@@ -207,17 +316,25 @@ class _Lookup:
         """The first offset that was written at or after ``since``, in seconds since 1970; None if there is none."""
         return offset_ranges.first_since(self._reader, [place], since)[place]
 
-    def values(self, place: Any, begin: int, end: int) -> list[bytes]:
-        """The values of the committed records from ``begin`` up to ``end``, oldest first."""
+    def records(self, place: Any, begin: int, end: int) -> Iterator[Any]:
+        """The committed records from ``begin`` up to ``end``, oldest first, as they come."""
+        for batch in offset_ranges.batches(self._reader, place, begin, end):
+            yield from batch
+
+    def values(self, place: Any, begin: int, end: int) -> Iterator[bytes]:
+        """The values of those that have one."""
+        return (record.value for record in self.records(place, begin, end) if record.value is not None)
+
+    def places(self, topic: str) -> list[Any]:
+        """All partitions of a topic."""
         return [
-            record.value
-            for batch in offset_ranges.batches(self._reader, place, begin, end)
-            for record in batch
-            if record.value is not None
+            TopicPartition(topic, number) for number in sorted(self._reader.partitions_for_topic(topic) or ())
         ]
 
-    def _end(self, place: Any) -> int:
+    def end(self, place: Any) -> int:
+        """Where the partition ends for a reader of committed records."""
         return offset_ranges.ends(self._reader, [place])[place]
 
-    def _beginning(self, place: Any) -> int:
+    def beginning(self, place: Any) -> int:
+        """The partition's first offset."""
         return int(self._reader.beginning_offsets([place])[place])

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from worker.broker.client_config import admin_arguments
-from worker.broker.kafka_patches import opened
+from worker.broker.kafka_patches import id_text, opened
 from worker.errors import BrokerError, Problem
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Topic:
         cleanup: ``delete``, ``compact`` or both.
         retention: Seconds; infinity when nothing is ever too old.
         message_bytes: The largest batch that the brokers take.
+        topic_id: What the cluster calls it, as its own tools print it: another topic of that name has another one.
 
     """
 
@@ -45,6 +46,7 @@ class Topic:
     cleanup: frozenset[str] | None = None
     retention: float | None = None
     message_bytes: int | None = None
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,13 @@ def inspect(options: KafkaOptions) -> TopicsReport:
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
     try:
-        counts = _partition_counts(admin, names)
-        configs = _configs(admin, [name for name in names if counts.get(name)])
+        described = _described(admin, names)
+        configs = _configs(admin, list(described))
     except errors.KafkaError as exc:
         raise BrokerError(f"the topics cannot be looked at: {exc!r}") from exc
     finally:
         admin.close()
-    topics = {name: _topic(name, count, configs.get(name, {})) for name, count in counts.items() if count}
+    topics = {name: _topic(topic, configs.get(name, {})) for name, topic in described.items()}
     return TopicsReport(*(topics.get(name) for name in names))
 
 
@@ -129,20 +131,21 @@ def create_missing(
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
     try:
-        counts = _partition_counts(admin, names)
+        described = _described(admin, names)
+        commands = described.get(options.command_topic)
         configs = {"cleanup.policy": "delete"}
         if retention is not None:
             configs["retention.ms"] = str(round(retention * 1000))
         missing = {
             name: {
-                "num_partitions": max(partitions, counts[options.command_topic])
+                "num_partitions": max(partitions, 0 if commands is None else len(commands["partitions"]))
                 if name == options.outcome_topic
                 else partitions,
                 "replication_factor": replication,
                 "configs": {"cleanup.policy": "delete"} if name == options.command_topic else configs,
             }
             for name in dict.fromkeys(names)
-            if not counts[name]
+            if name not in described
         }
         if missing:
             admin.create_topics(missing, wait_for_metadata=True)
@@ -162,15 +165,16 @@ def _admin(options: KafkaOptions) -> KafkaAdminClient:
         raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc}") from exc
 
 
-def _partition_counts(admin: KafkaAdminClient, names: tuple[str, ...]) -> dict[str, int]:
-    counts = dict.fromkeys(names, 0)
-    for topic in admin.describe_topics(list(counts)):
+def _described(admin: KafkaAdminClient, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Those of the topics that exist, as kafka-python describes them."""
+    found = {}
+    for topic in admin.describe_topics(list(dict.fromkeys(names))):
         error = errors.for_code(topic["error_code"])
         if error is errors.NoError:
-            counts[topic["name"]] = len(topic["partitions"])
+            found[topic["name"]] = topic
         elif error not in (errors.UnknownTopicOrPartitionError, errors.InvalidTopicError):
             raise error(topic["name"])
-    return counts
+    return found
 
 
 def _configs(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
@@ -181,13 +185,14 @@ def _configs(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, s
     return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in told.items()}
 
 
-def _topic(name: str, partitions: int, config: Mapping[str, str]) -> Topic:
+def _topic(described: Mapping[str, Any], config: Mapping[str, str]) -> Topic:
     cleanup, retention, size = (
         config.get(key) for key in ("cleanup.policy", "retention.ms", "max.message.bytes")
     )
     return Topic(
-        name=name,
-        partitions=partitions,
+        name=described["name"],
+        partitions=len(described["partitions"]),
+        topic_id=id_text(described.get("topic_id")),
         cleanup=None if cleanup is None else frozenset(part.strip() for part in cleanup.split(",")),
         retention=None
         if retention is None

@@ -19,17 +19,19 @@ class Restored(Struct, frozen=True):
 
     Attributes:
         position: The offset to begin at; everything below is done.
-        metadata: The bitmap of what is done at and above ``position``, as ``offsets.Commit.metadata`` wrote it.
+        done: The bitmap of what is done at and above ``position``.
         known: What the outcome topic tells of command ids, oldest first.
         fresh: Nothing was ever committed for the partition: ``position`` comes from the settings. Commit it soon, or the next
             owner, too, begins where its settings say, and with ``latest`` the records in between are lost.
+        foreign: The beginning of metadata that was found at the commit and is not ours; None if there was none.
 
     """
 
     position: int
-    metadata: str = ""
+    done: int = 0
     known: Sequence[Known] = ()
     fresh: bool = False
+    foreign: str | None = None
 
 
 class AttemptResult(Struct, frozen=True):
@@ -135,7 +137,7 @@ class Halt(Struct, frozen=True):
 
 
 class OffsetCommit(Struct, frozen=True):
-    """What one partition's offset becomes: ``metadata`` is the bitmap of what is done above it."""
+    """What one partition's offset becomes: ``metadata`` tells what is done above it (commit_metadata.py)."""
 
     offset: int
     metadata: str

@@ -13,6 +13,7 @@ from worker.domain.admission import Admission
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import Clock
+from worker.domain.effects import LogEvent
 from worker.domain.memory import share
 from worker.domain.progress.dedupe import IdMemory
 from worker.domain.progress.member_ordering import MemberOrdering
@@ -68,6 +69,10 @@ class Engine:
         self._intake.own()
         if restored.fresh:
             self._ledger.anchor(partition)
+        if restored.foreign is not None:
+            self._counts.foreign_metadata += 1
+            fields = {"topic": self._rules.topic, "partition": number, "excerpt": restored.foreign}
+            self._dispatch.effects.append(LogEvent("kafka.foreign_metadata", "warning", fields))
         return self._flush(now)
 
     def revoking(self, numbers: Iterable[int], now: float) -> list[Effect]:

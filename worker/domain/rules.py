@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Rules:
     """
     Attributes:
+        topic_id: The cluster's id of the command topic, which another one of that name would not have; None if it gives none.
         partitions: How many partitions the command topic has; the quota is sliced by it.
         apps: The configured apps: name -> the admin's identifier, which is never acted on.
         calls_per_second: The quota of each endpoint that differs from ``default_calls_per_second``.
@@ -52,3 +53,4 @@ class Rules:
     give_up_after: float | None = 600.0
     max_gap: int = 20_000
     memory_budget: int = BUDGET_MIB * MEBIBYTE
+    topic_id: str | None = None

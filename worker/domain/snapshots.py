@@ -28,6 +28,7 @@ class Counts(Struct):
         forgotten_ids: Command ids that were forgotten early, for want of memory.
         forgotten_effects: Applied states that were forgotten early, for want of memory.
         given_up: Started commands that a drain or handover left to the next owner.
+        foreign_metadata: Partitions whose commit had metadata that is not ours, so that nothing of it was believed.
 
     """
 
@@ -43,6 +44,7 @@ class Counts(Struct):
     given_up: int = 0
     forgotten_ids: int = 0
     forgotten_effects: int = 0
+    foreign_metadata: int = 0
 
 
 class EndpointSnapshot(Struct, frozen=True):

@@ -195,6 +195,24 @@ _ROWS: Final[tuple[Event, ...]] = (
         ("partition", "start", "position", "records", "oldest_age_seconds"),
         "The group has committed nothing here: it begins where kafka.start says, with so many records before it.",
     ),
+    Event(
+        "kafka.commit_lost",
+        "warning",
+        ("partition", "position", "records", "oldest_age_seconds"),
+        "The committed offset is gone (expired, or deleted), and the outcomes tell what was done: it goes on behind that.",
+    ),
+    Event(
+        "partition.refused",
+        "error",
+        ("partition", "reason", "remedy"),
+        "The committed offset is gone, and the outcomes leave a doubt: the partition waits until a person has decided.",
+    ),
+    Event(
+        "kafka.foreign_metadata",
+        "warning",
+        ("topic", "partition", "excerpt"),
+        "Something else has committed for this group: the commit's metadata is not ours, or of another place. It skips nothing.",
+    ),
     # calls
     Event(
         "batch.answered",

@@ -121,6 +121,10 @@ ROWS: Final[tuple[MetricRow, ...]] = (
         "a drain or handover runs out of time"),
     MetricRow("offsets_out_of_range", "counter", "times", (), "The committed offset was no longer in Kafka: commands were lost to retention.",
         "retention shorter than an outage"),
+    MetricRow("foreign_metadata", "counter", "partitions", (), "Commits whose metadata was not this worker's, or of another place: nothing of it "
+        "was believed.", "something else commits for the group"),
+    MetricRow("partitions_in_doubt", "gauge", "partitions", (), "Partitions whose committed offset is gone, and of which the outcomes do not tell "
+        "where to go on: a person decides. /readyz says how.", "a commit expires or is deleted"),
     # publishing
     MetricRow("transactions", "counter", "transactions", ("result",), "Kafka transactions, committed or aborted.", "outcomes are published"),
     MetricRow("transaction_seconds", "histogram", "seconds", (), "How long a transaction took.", "outcomes are published", SECONDS),

@@ -51,6 +51,7 @@ _COUNTS: Final = {
     "recalled": "recalled",
     "without_key": "records_without_key",
     "given_up": "given_up",
+    "foreign_metadata": "foreign_metadata",
 }
 _DEDUPE: Final = {
     "repeated_records": "record",
@@ -74,6 +75,7 @@ class Vitals:
         lags: Partition -> records in Kafka behind the committed offset.
         signatures: App -> (seconds since its signature was made, seconds until it would expire).
         lines_dropped: Lines of the log that were lost since the start.
+        doubts: Partitions that wait for a person to say where to go on.
 
     """
 
@@ -82,6 +84,7 @@ class Vitals:
     lags: Mapping[int, int] = field(default_factory=dict)
     signatures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     lines_dropped: int = 0
+    doubts: int = 0
 
 
 class Metrics:
@@ -187,6 +190,7 @@ class Metrics:
             ("known_effects", snapshot.known_effects),
             ("unpublished_commands", snapshot.unpublished),
             ("ready", int(vitals.ready)),
+            ("partitions_in_doubt", vitals.doubts),
             ("pulse_age_seconds", vitals.pulse_age),
         ):
             self._child(key).set(value)

@@ -19,7 +19,7 @@ from worker.tencent.options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
     from worker.broker.options import Start
-    from worker.broker.topics import TopicsReport
+    from worker.broker.topics import Topic, TopicsReport
     from worker.domain.contract.outcomes import Worker
     from worker.settings import Settings
 
@@ -81,13 +81,14 @@ def _start(text: str) -> Start:
     return named.get(text) or datetime.fromisoformat(text)
 
 
-def rules_of(settings: Settings, topic: str, partitions: int, worker: Worker) -> Rules:
-    """The settings as the engine takes them."""
+def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
+    """The settings as the engine takes them. ``topic`` is that of the commands."""
     limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
     from_send = limits.window_from == "send"
     return Rules(
-        topic=topic,
-        partitions=partitions,
+        topic=topic.name,
+        topic_id=topic.topic_id,
+        partitions=topic.partitions,
         apps={name: app.identifier for name, app in settings.tencent.apps.items()},
         default_app=settings.tencent.app_by_default,
         worker=worker,

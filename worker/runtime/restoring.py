@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from worker.errors import BrokerError
+from worker.errors import BrokerError, CommitLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BACKOFF: Final = (0.5, 10.0)
 """After a restoration that failed: the first wait, which doubles up to the second."""
 AT_ONCE: Final = 2
+DOUBT_SECONDS: Final = 60.0
+"""After a restoration that left a doubt: how long until it is looked whether a person has decided."""
 
 
 class Restoring:
@@ -28,6 +30,10 @@ class Restoring:
     Restores partitions, a few at a time.
 
     ``is_ours`` tells whether the partition still belongs to this epoch of ours; ``begin`` is told of what was restored.
+
+    Attributes:
+        doubts: The partitions that wait for a person to say where to go on.
+
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Restoring:
         self._log = log
         self._is_ours = is_ours
         self._begin = begin
+        self.doubts: dict[int, CommitLostError] = {}
         self._executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="restore")
 
     async def restore(self, number: int, epoch: int) -> None:
@@ -54,6 +61,12 @@ class Restoring:
         while self._is_ours(number, epoch):
             try:
                 restored = await loop.run_in_executor(self._executor, self._restorer.restore, number)
+            except CommitLostError as error:
+                if number not in self.doubts:
+                    self._log("partition.refused", partition=number, reason=str(error), remedy=error.remedy)
+                self.doubts[number] = error
+                await asyncio.sleep(DOUBT_SECONDS)
+                continue
             except BrokerError as error:
                 self._log(
                     "partition.restore_failed", partition=number, reason=str(error), next_try_seconds=wait
@@ -62,9 +75,14 @@ class Restoring:
                 wait = min(wait * 2, longest)
                 continue
             if self._is_ours(number, epoch):
+                self.doubts.pop(number, None)
                 self._metrics.restored(time.monotonic() - began)
                 self._begin(number, epoch, restored)
             return
+
+    def forget(self, number: int) -> None:
+        """The partition is not ours any more: its doubt is its next owner's."""
+        self.doubts.pop(number, None)
 
     def close(self) -> None:
         """Nothing further is read."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import Effect, Halt, Restored
     from worker.domain.engine import Engine
     from worker.domain.snapshots import Snapshot
-    from worker.errors import WorkerError
+    from worker.errors import CommitLostError, WorkerError
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
@@ -160,6 +160,11 @@ class Service:
         """Why the worker is not ready (None: it is, unless something is halted), and what is halted."""
         return self._unready(), self._engine.halts
 
+    @property
+    def doubts(self) -> list[CommitLostError]:
+        """Why partitions of ours wait for a person to say where to go on."""
+        return [error for _, error in sorted(self._restoring.doubts.items())]
+
     def snapshot(self) -> Snapshot:
         """The engine now."""
         return self._engine.snapshot(time.monotonic())
@@ -179,7 +184,8 @@ class Service:
             return "stopping"
         if time.monotonic() >= self._consumer.fence():
             return "not a member of the consumer group: it has not joined yet, or Kafka is away"
-        return "partitions are being restored" if self._epochs.keys() - self._begun else None
+        waiting = self._epochs.keys() - self._begun - self._restoring.doubts.keys()
+        return "partitions are being restored" if waiting else None
 
     # Partitions.
 
@@ -234,6 +240,7 @@ class Service:
     def _forget(self, numbers: Iterable[int], now: float) -> list[Effect]:
         for number in numbers:
             self._epochs.pop(number, None)
+            self._restoring.forget(number)
             self._begun.discard(number)
         return self._engine.revoked(numbers, now)
 

@@ -19,6 +19,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
 from worker.broker.topics import inspect
+from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.options import KafkaOptions
+    from worker.broker.topics import Topic
+    from worker.domain.contract.records import Record
     from worker.domain.effects import LogEvent
     from worker.domain.rules import Rules
     from worker.errors import WorkerError
@@ -93,12 +96,12 @@ async def _run(settings: Settings, log: Log) -> int:
         apps=sorted(settings.tencent.apps),
     )
     try:
-        partitions = await lifecycle.unless_stopped(stop, lambda: _fitting_partitions(settings, options))
+        topic = await lifecycle.unless_stopped(stop, lambda: _fitting_topic(settings, options))
     except lifecycle.StoppedEarlyError as early:
         log("worker.stopping", signal=str(early), drain_seconds=settings.drain_seconds)
         log("worker.stopped", exit_code=lifecycle.CLEAN, left_open=0, seconds=0.0)
         return lifecycle.CLEAN
-    rules = rules_of(settings, options.command_topic, partitions, Worker(name, __version__))
+    rules = rules_of(settings, topic, Worker(name, __version__))
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
     client = Client(
         apps_of(settings),
@@ -110,7 +113,10 @@ async def _run(settings: Settings, log: Log) -> int:
     service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
     consumer = Consumer(options, service, log.notice)
     publisher = Publisher(options, consumer, log.notice)
-    service.connect(consumer, publisher, Restorer(options, known_of, log.notice), client)
+    restorer = Restorer(
+        options, known_of, log.notice, command_id_of=_reader_of_ids(rules), topic_id=topic.topic_id
+    )
+    service.connect(consumer, publisher, restorer, client)
     server = StatusServer(
         settings.server.host,
         settings.server.port,
@@ -197,8 +203,10 @@ async def _observe(
         }
         signatures = {app: (signer.age(), signer.expires_in()) for app, signer in client.signers.items()}
         ready = not _obstacles(service)
-        pulse_age = time.monotonic() - service.pulse
-        metrics.observe(snapshot, Vitals(pulse_age, ready, lags, signatures, log.dropped))
+        vitals = Vitals(
+            time.monotonic() - service.pulse, ready, lags, signatures, log.dropped, len(service.doubts)
+        )
+        metrics.observe(snapshot, vitals)
         count = consumer.partition_count()
         if count is not None and count != rules.partitions:
             service.refuse(
@@ -222,6 +230,7 @@ def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]
 def _obstacles(service: Service) -> list[Obstacle]:
     refusal, halts = service.tells
     found = [] if refusal is None else [Obstacle(refusal)]
+    found += [Obstacle(str(doubt), doubt.remedy) for doubt in service.doubts]
     for halt in halts:
         where = (
             f"{halt.app} is halted" if halt.endpoint is None else f"{halt.endpoint} of {halt.app} is halted"
@@ -230,10 +239,15 @@ def _obstacles(service: Service) -> list[Obstacle]:
     return found
 
 
-def _fitting_partitions(settings: Settings, options: KafkaOptions) -> int:
-    """How many partitions the command topic has. Raises SettingsError when topics or limits do not fit."""
+def _reader_of_ids(rules: Rules) -> Callable[[Record], str | None]:
+    decoder = Decoder(rules)
+    return lambda record: decoder.decode(record).command_id
+
+
+def _fitting_topic(settings: Settings, options: KafkaOptions) -> Topic:
+    """The command topic. Raises SettingsError when topics or limits do not fit."""
     report = inspect(options)
     found = misfits(settings, options, report)
     if found or report.command is None:
         raise SettingsError(found)
-    return report.command.partitions
+    return report.command

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr
 
-from worker.domain.progress.offsets import MAX_SPAN
+from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.files import read_text
 from worker.settings import types
 from worker.settings.section import Section

@@ -65,6 +65,14 @@ def known_of(value: bytes) -> Known | None:
     return Known(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
 
 
+def command_id_of(record: Record) -> str | None:
+    """
+    Commands of these tests are their ids; one that begins with a "?" is unreadable.
+    """
+    value = record.value or b"?"
+    return None if value.startswith(b"?") else value.decode()
+
+
 class Cluster(Protocol):
     """
     The topics of one worker, as a test sees them from outside.
@@ -145,7 +153,9 @@ class Member:
         """
         return self.publish(
             transaction_of(
-                [outcome_for(partition, offset)], {partition: OffsetCommit(offset + 1, "")}, **changes
+                [outcome_for(partition, offset, topic=self.options.command_topic)],
+                {partition: OffsetCommit(offset + 1, "")},
+                **changes,
             )
         )
 
@@ -198,7 +208,7 @@ def outcome_for(partition: int, offset: int, key: bytes | None = b"room", **chan
         outcome_id=f"commands-{partition}-{offset}",
         command_id=changes.pop("command_id", f"id-{partition}-{offset}"),
         status=Status.SUCCEEDED,
-        source=Source("commands", partition, offset),
+        source=Source(changes.pop("topic", "commands"), partition, offset),
         worker=By("tester", "0"),
         received_at="2025-01-01T00:00:00.000Z",
         finished_at="2025-01-01T00:00:00.000Z",
@@ -327,7 +337,9 @@ class RealCluster:
         return Publisher(member.options, membership, member.notices.append)
 
     def restorer(self, member: Member) -> Restorer:
-        return Restorer(member.options, known_of, member.notices.append)
+        return Restorer(
+            member.options, known_of, member.notices.append, command_id_of=command_id_of, topic_id=None
+        )
 
     def expel(self, member: Member) -> None:
         group = f"workers{self.tag}"

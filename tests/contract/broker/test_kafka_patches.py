@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from tests.contract.broker.kafka_fixture import RealCluster, until
-from worker.broker import kafka_patches
-from worker.broker.client_config import consumer_arguments, producer_arguments
+from worker.broker import kafka_patches, topics
+from worker.broker.client_config import consumer_arguments, producer_arguments, reader_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,34 @@ def polled(consumer: KafkaConsumer) -> bool:
 
 def io_threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("kafka-io")}
+
+
+def test_the_topics_id_is_the_same_by_either_client_and_another_after_it_was_made_again(
+    real_cluster: RealCluster,
+) -> None:
+    """
+    As Kafka's own tools print it: 16 bytes, in 22 characters.
+    """
+    options = real_cluster.options("a")
+    ids = [topics.inspect(options).command]
+    with kafka_patches.opened(KafkaConsumer, reader_arguments(options)) as reader:
+        reader.partitions_for_topic(options.command_topic)
+        known = kafka_patches.known_topic_id(reader, options.command_topic)
+    real_cluster.admin.delete_topics([options.command_topic])
+    until(lambda: topics.inspect(options).command is None, "deleted")
+    topics.create_missing(options, partitions=2, replication=1)
+    ids.append(topics.inspect(options).command)
+
+    first, second = (topic.topic_id for topic in ids if topic is not None)
+    assert first is not None
+    assert second is not None
+    assert first == known != second
+    assert len(first) == len(second) == 22
+
+
+@pytest.mark.parametrize("none", [None, uuid.UUID(int=0), "00000000-0000-0000-0000-000000000000", ""])
+def test_no_topic_id_is_none(none: uuid.UUID | str | None) -> None:
+    assert kafka_patches.id_text(none) is None
 
 
 def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(

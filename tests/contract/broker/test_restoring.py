@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.contract.broker.kafka_fixture import (
     Member,
@@ -21,7 +21,8 @@ from tests.contract.broker.kafka_fixture import (
 )
 from worker.broker.publisher import Publisher
 from worker.domain.effects import OffsetCommit
-from worker.errors import BrokerError
+from worker.domain.progress.commit_metadata import encode, label
+from worker.errors import BrokerError, CommitLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +53,31 @@ def publish_each(member: Member, partition: int, offsets: range) -> None:
 
 def test_the_committed_position_and_its_bitmap_come_back(cluster: Cluster, join: Join) -> None:
     member = join(cluster)
-    member.publish(transaction_of([outcome_for(0, 3)], {0: OffsetCommit(5, "Zm9v")}))
+    text = encode(label(member.options.command_topic, None, 0), 5, 0b1011)
+    member.publish(transaction_of([outcome_for(0, 3)], {0: OffsetCommit(5, text)}))
 
     restored = member.restorer.restore(0)
 
-    assert (restored.position, restored.metadata, restored.fresh) == (5, "Zm9v", False)
+    assert (restored.position, restored.done, restored.fresh, restored.foreign) == (5, 0b1011, False, None)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shown"),
+    [("AQAAAZrJQvWA", "AQAAAZrJQvWA"), ("a plain\nword", r"a plain\nword"), ("x" * 4000, "x" * 32)],
+    ids=["Kafka Streams", "a word", "long"],
+)
+def test_metadata_of_another_program_skips_nothing_and_is_told(
+    cluster: Cluster, join: Join, metadata: str, shown: str
+) -> None:
+    """
+    It was believed where it happened to be base64: commands vanished without a word.
+    """
+    member = join(cluster)
+    member.publish(transaction_of([], {0: OffsetCommit(5, metadata)}))
+
+    restored = member.restorer.restore(0)
+
+    assert (restored.position, restored.done, restored.fresh, restored.foreign) == (5, 0, False, shown)
 
 
 def test_the_outcomes_come_back_oldest_first_and_only_the_partitions_own(
@@ -96,7 +117,7 @@ def test_without_a_committed_offset_the_setting_decides(
 
     restored = member.restorer.restore(0)
 
-    assert (restored.position, restored.metadata, restored.fresh) == (position, "", True)
+    assert (restored.position, restored.done, restored.fresh) == (position, 0, True)
 
 
 def test_a_start_in_time_begins_with_the_first_record_since(cluster: Cluster, join: Join) -> None:
@@ -282,3 +303,142 @@ def _abandon_in_transaction(cluster: RealCluster, member: Member) -> threading.E
     assert filled.wait(20)
     assert cluster.high_watermark("outcomes", 0) > 2
     return hold
+
+
+def delete_offsets(cluster: RealCluster) -> None:
+    """
+    What a broker does by itself after ``offsets.retention.minutes``.
+    """
+    group = f"workers{cluster.tag}"
+    places = [TopicPartition(f"commands{cluster.tag}", number) for number in range(cluster.partitions)]
+    cluster.admin.delete_group_offsets(group, places)
+
+
+@contextmanager
+def lost(
+    cluster: RealCluster, join: Join, done: tuple[int, ...], commands: int = 6, **changes: Any
+) -> Iterator[Member]:
+    """
+    A partition with so many commands, of which these have their outcomes, and whose commit is lost.
+    """
+    cluster.produce(0, *(f"id-0-{offset}".encode() for offset in range(commands)))
+    first = join(cluster)
+    for offset in done:
+        first.publish_for(0, offset)
+    first.consumer.close(10.0)
+    delete_offsets(cluster)
+    yield Member(cluster, cluster.options("b", **changes))
+
+
+@pytest.mark.kafka
+def test_after_its_commit_was_lost_a_partition_goes_on_behind_what_its_outcomes_tell(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    """
+    Everything was carried out again, and each record had two outcomes.
+    """
+    with lost(real_cluster, join, (0, 1, 2, 3)) as heir:
+        restored = heir.restorer.restore(0)
+
+    assert (restored.position, restored.done, restored.fresh) == (4, 0, True)
+    (told,) = heir.noticed("kafka.commit_lost")
+    assert (told.fields["position"], told.fields["records"]) == (4, 2)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_command_that_was_open_when_the_commit_was_lost_is_carried_out_and_nothing_else(
+    real_cluster: RealCluster, join: Join, start: str
+) -> None:
+    with lost(real_cluster, join, (0, 3, 1), start=start) as heir:
+        restored = heir.restorer.restore(0)
+
+    assert (restored.position, restored.done, restored.fresh) == (2, 0b10, True)
+
+
+@pytest.mark.kafka
+def test_where_outcomes_were_deleted_too_a_person_decides_and_is_told_how(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    with lost(real_cluster, join, (0, 1, 2, 3)) as heir:
+        outcomes = TopicPartition(f"outcomes{real_cluster.tag}", 0)
+        real_cluster.admin.delete_records({outcomes: 4})
+        with pytest.raises(CommitLostError) as caught:
+            heir.restorer.restore(0)
+
+    assert "nothing tells whether offset 0 was done" in str(caught.value)
+    for part in (f"--group workers{real_cluster.tag}", f"--topic commands{real_cluster.tag}:0", "with 0 to"):
+        assert part in caught.value.remedy
+    assert "or 4 to take it for done" in caught.value.remedy
+
+
+@pytest.mark.kafka
+def test_outcomes_of_another_topic_of_that_name_are_not_taken_for_this_ones(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    with lost(real_cluster, join, ()) as heir:
+        told = {"command_id": "theirs", "source": {"topic": heir.options.command_topic, "partition": 0}}
+        told["source"]["offset"] = 2  # type: ignore[index]
+        real_cluster.outcomes_written(0, json.dumps(told).encode())
+        with pytest.raises(CommitLostError, match="is not of the record that stands there"):
+            heir.restorer.restore(0)
+
+
+@pytest.mark.kafka
+def test_outcomes_of_another_release_in_the_same_topic_are_nothing_to_this_one(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    with lost(real_cluster, join, ()) as heir:
+        for source in (
+            {"topic": "other", "partition": 0},
+            {"topic": heir.options.command_topic, "partition": 1},
+        ):
+            told = {"command_id": "theirs", "source": {**source, "offset": 2}}
+            real_cluster.outcomes_written(0, json.dumps(told).encode())
+        restored = heir.restorer.restore(0)
+
+    assert (restored.position, restored.done, restored.fresh) == (0, 0, True)
+    assert len(heir.noticed("kafka.no_committed_offset")) == 1
+
+
+@pytest.mark.kafka
+def test_a_record_without_a_readable_id_is_known_as_done_by_its_dead_letter(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    real_cluster.produce(0, b"id-0-0", b"?1", b"?2", b"id-0-3")
+    first = join(real_cluster)
+    first.publish_for(0, 0)
+    headers = [
+        ("x-source-topic", first.options.command_topic.encode()),
+        ("x-source-partition", b"0"),
+        ("x-source-offset", b"1"),
+    ]
+    real_cluster.producer.send(first.options.dead_letter_topic, value=b"?1", headers=headers).get(10)
+    first.publish_for(0, 3)
+    first.consumer.close(10.0)
+    delete_offsets(real_cluster)
+
+    restored = Member(real_cluster, real_cluster.options("b")).restorer.restore(0)
+
+    assert (restored.position, restored.done) == (2, 0b10)
+
+
+@pytest.mark.kafka
+def test_beside_foreign_metadata_a_record_with_an_outcome_of_its_own_is_not_done_again(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    """
+    A mirror that moves offsets keeps the metadata: read at another offset it skipped what was never done.
+    """
+    real_cluster.produce(0, *(f"id-0-{offset}".encode() for offset in range(8)))
+    member = join(real_cluster)
+    moved = encode(label(member.options.command_topic, None, 0), 5, 0b11)
+    for offset in (0, 1, 2, 4):
+        member.publish_for(0, offset)
+    member.publish(
+        transaction_of([outcome_for(0, 6, topic=member.options.command_topic)], {0: OffsetCommit(3, moved)})
+    )
+
+    restored = member.restorer.restore(0)
+
+    assert (restored.position, restored.done, restored.foreign) == (3, 0b1010, moved[:32])

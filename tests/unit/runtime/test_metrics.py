@@ -140,6 +140,8 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "splits": look(snapshot(counts=Counts(splits=1))),
     "inferred": look(snapshot(counts=Counts(inferred=1))),
     "recalled": look(snapshot(counts=Counts(recalled=1))),
+    "foreign_metadata": look(snapshot(counts=Counts(foreign_metadata=1))),
+    "partitions_in_doubt": lambda m: m.observe(snapshot(), Vitals(0.1, ready=False, doubts=1)),
     "given_up": look(snapshot(counts=Counts(given_up=1))),
     "waiting_members": look(snapshot(lane(waiting=40))),
     "oldest_waiting_seconds": look(snapshot(lane(waiting=40, oldest_age=3.0))),

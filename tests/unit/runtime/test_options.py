@@ -67,8 +67,10 @@ EVERYTHING: Final[dict[str, Any]] = {
     "http": {"timeout_seconds": 8, "max_connections": 190},
     "retry": {"max_attempts": 6, "max_wait_seconds": 9, "give_up_after_seconds": 300},
 }
+COMMANDS: Final = Topic("commands", 12, topic_id="tW5xAAAAAAAAAAAAAAAAAQ")
 RULES: Final = Rules(
     topic="commands",
+    topic_id="tW5xAAAAAAAAAAAAAAAAAQ",
     partitions=12,
     apps={"main": "admin", "second": "root"},
     default_app="second",
@@ -92,7 +94,7 @@ RULES: Final = Rules(
 
 
 def test_the_engine_works_by_the_settings() -> None:
-    assert rules_of(load(EVERYTHING), "commands", 12, WORKER) == RULES
+    assert rules_of(load(EVERYTHING), COMMANDS, WORKER) == RULES
 
 
 def test_a_window_from_the_sending_has_the_margin_and_one_from_the_answer_needs_none() -> None:
@@ -100,8 +102,8 @@ def test_a_window_from_the_sending_has_the_margin_and_one_from_the_answer_needs_
     from_answer = load({**EVERYTHING, "limits": limits})
     from_send = load({**EVERYTHING, "limits": {**limits, "window_from": "send"}})
 
-    assert rules_of(from_answer, "commands", 12, WORKER) == RULES
-    assert rules_of(from_send, "commands", 12, WORKER) == replace(RULES, window=1.25, window_from_send=True)
+    assert rules_of(from_answer, COMMANDS, WORKER) == RULES
+    assert rules_of(from_send, COMMANDS, WORKER) == replace(RULES, window=1.25, window_from_send=True)
 
 
 def test_the_broker_works_by_the_settings() -> None:

@@ -1,25 +1,19 @@
 # The offsets of one partition during one assignment: what is open, what is done above the gap, what may be committed.
 #
 # Work finishes out of order, commits are in order. What is done above the committable offset stands in the commit's
-# metadata as a bitmap, so that a restart redoes nothing that is done. Offsets have gaps (transaction markers,
-# compaction): offsets are tracked, never ranges. `finish` is the one place where an offset is finished.
+# metadata as a bitmap (commit_metadata.py), so that a restart redoes nothing that is done. Offsets have gaps (transaction
+# markers, compaction): offsets are tracked, never ranges. `finish` is the one place where an offset is finished.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from worker.domain.effects import OffsetCommit
+from worker.domain.progress.commit_metadata import MAX_SPAN, encode
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-
-METADATA_BYTES: Final = 4096
-"""What a broker allows by default in a commit's metadata (``offset.metadata.max.bytes``)."""
-MAX_SPAN: Final = METADATA_BYTES // 4 * 3 * 8
-"""How many offsets a bitmap of that size can tell of, in base64."""
 
 
 class Offsets:
@@ -27,7 +21,8 @@ class Offsets:
     One partition's offsets, from its assignment to its revocation.
 
     A record is *open* from its admission until ``finish``. The committable offset is that of the oldest open record
-    or, when none is open, that of the next record to be received.
+    or, when none is open, that of the next record to be received. ``done`` is the bitmap of what an earlier owner has
+    finished at and above ``position``; ``label`` names the partition in its commits.
 
     Attributes:
         span: A record is admitted only while it is less than this above the committable offset. It is halved when
@@ -35,12 +30,13 @@ class Offsets:
 
     """
 
-    __slots__ = ("_base", "_bits", "_next", "_open", "_order", "span")
+    __slots__ = ("_base", "_bits", "_label", "_next", "_open", "_order", "span")
 
-    def __init__(self, position: int, metadata: str, span: int) -> None:
+    def __init__(self, position: int, done: int, span: int, label: str) -> None:
         self.span = min(span, MAX_SPAN)
+        self._label = label
         self._base = position
-        self._bits = _decode(metadata)
+        self._bits = done
         self._next = position
         self._open: set[int] = set()
         self._order: deque[int] = deque()
@@ -96,7 +92,7 @@ class Offsets:
         for offset in finishing:
             bits |= 1 << (offset - self._base)
         bits >>= committable - self._base
-        return OffsetCommit(committable, _encode(bits))
+        return OffsetCommit(committable, encode(self._label, committable, bits))
 
     def finish(self, finished: Iterable[int]) -> None:
         """The transaction with these records' results is committed: they are done, for every owner to come."""
@@ -119,17 +115,3 @@ class Offsets:
 
     def __repr__(self) -> str:
         return f"<Offsets {self.committable}+{self.gap}, {self.open} open>"
-
-
-def _encode(bits: int) -> str:
-    if not bits:
-        return ""
-    return base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
-
-
-def _decode(metadata: str) -> int:
-    # Metadata that is not ours (another program committed for this group) says nothing about what is done.
-    try:
-        return int.from_bytes(base64.b64decode(metadata, validate=True), "little")
-    except (binascii.Error, ValueError):
-        return 0

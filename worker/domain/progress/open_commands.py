@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, Result, ResultStatus
+from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
 from worker.domain.progress.offsets import Offsets
 
@@ -294,7 +295,9 @@ class Partition:
         self.closing = False
         self.gone = False
         self.paused = False
-        self.offsets = Offsets(restored.position, restored.metadata, rules.max_gap)
+        self.offsets = Offsets(
+            restored.position, restored.done, rules.max_gap, label(rules.topic, rules.topic_id, number)
+        )
         self.held = 0
         self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
         for known in restored.known:

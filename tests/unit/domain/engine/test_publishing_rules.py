@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
 from worker.domain.admission import MAX_WARNED_ISSUERS
+from worker.domain.effects import LogEvent
 from worker.domain.progress.outbox import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
@@ -324,6 +325,22 @@ def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partiti
     desk.publish()
 
     assert desk.paused == set()
+
+
+def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:
+    desk = Desk(settled=False)
+    desk.revoked(0)
+    desk.assign(0, 5, foreign="AQAAAZrJQvWA")
+    desk.wait(3.0)
+
+    assert desk.notices == [
+        LogEvent(
+            "kafka.foreign_metadata",
+            "warning",
+            {"topic": desk.rules.topic, "partition": 0, "excerpt": "AQAAAZrJQvWA"},
+        )
+    ]
+    assert desk.engine.snapshot(desk.now).counts.foreign_metadata == 1
 
 
 def test_a_record_without_a_key_is_carried_out_and_warned_of_once_an_issuer() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import SETTLING, WALL, Desk, ban, kick, unban, update
 from worker.domain.contract.times import rfc3339
+from worker.domain.progress.commit_metadata import decode, label
 from worker.domain.progress.dedupe import known_of
 from worker.domain.progress.open_commands import OpenCommand
 
@@ -45,7 +46,8 @@ def test_a_record_that_an_earlier_owner_has_finished_is_not_carried_out_again() 
 
     heir = Desk(settled=False)
     heir.revoked(0)
-    heir.assign(0, left_behind.offset, metadata=left_behind.metadata)
+    whose = label(desk.rules.topic, desk.rules.topic_id, 0)
+    heir.assign(0, left_behind.offset, done=decode(left_behind.metadata, whose, left_behind.offset))
     heir.wait(3.0)
     heir.fetch([first, second, third])
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from tests.unit.domain.factories import open_work, partition
+from tests.unit.domain.samples import RULES
 from worker.domain.contract.outcomes import Known
 from worker.domain.effects import OffsetCommit
+from worker.domain.progress.commit_metadata import encode, label
 from worker.domain.progress.open_commands import SETTLING
 
 
 def test_it_begins_where_the_last_owner_has_committed() -> None:
-    restored = partition(position=17, metadata="Ag==")
+    restored = partition(position=17, done=0b10)
 
     assert restored.offsets.is_done(16)
     assert not restored.offsets.is_done(17)
     assert restored.offsets.is_done(18)
-    assert restored.offsets.propose([]) == OffsetCommit(17, "Ag==")
+    whose = label(RULES.topic, RULES.topic_id, 3)
+    assert restored.offsets.propose([]) == OffsetCommit(17, encode(whose, 17, 0b10))
 
 
 def test_it_knows_the_ids_that_the_outcome_topic_tells_the_newest_last() -> None:

@@ -1,0 +1,128 @@
+# A commit's metadata: read back whole where it was written, and by nobody else.
+#
+# The format is written out here once more, so that a change of it is seen.
+
+from __future__ import annotations
+
+import base64
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.domain.progress.commit_metadata import (
+    EXCERPT,
+    MAX_SPAN,
+    METADATA_BYTES,
+    NAME_BYTES,
+    decode,
+    encode,
+    excerpt,
+    label,
+)
+
+ID = "tW5xAAAAAAAAAAAAAAAAAQ"
+HERE = label("commands", ID, 3)
+OURS = encode(HERE, 20, 0b1101)
+
+
+def signed(head: str, bitmap: bytes | str) -> str:
+    """
+    A text with a right checksum, whatever it says.
+    """
+    text = bitmap if isinstance(bitmap, str) else base64.b64encode(bitmap).decode()
+    return f"{head};{zlib.crc32(f'{head};{text}'.encode()):08x};{text}"
+
+
+def test_it_names_format_topic_partition_offset_and_checksum_before_the_bitmap() -> None:
+    assert signed(f"mw1;id:{ID};3;{20:019d}", b"\x0d") == OURS
+
+
+def test_a_topic_without_an_id_is_named_by_its_name() -> None:
+    assert label("commands", None, 0) == "name:commands;0"
+
+
+def test_where_nothing_is_done_above_the_offset_there_is_none() -> None:
+    """
+    So a broker that takes hardly any metadata still takes commits.
+    """
+    assert encode(HERE, 20, 0) == ""
+    assert decode("", HERE, 20) == 0
+
+
+@settings(max_examples=200)
+@given(bits=st.integers(1, 1 << 300), base=st.integers(0, 2**63 - 1), partition=st.integers(0, 2**31 - 1))
+def test_what_was_written_is_read_back(bits: int, base: int, partition: int) -> None:
+    whose = label("commands", ID, partition)
+
+    assert decode(encode(whose, base, bits), whose, base) == bits
+
+
+def test_the_fullest_bitmap_fits_into_what_a_broker_takes() -> None:
+    """
+    Under the longest name, the highest partition and the highest offset.
+    """
+    whose = label("n" * NAME_BYTES, None, 2**31 - 1)
+    text = encode(whose, 2**63 - 1, (1 << MAX_SPAN) - 1)
+
+    assert MAX_SPAN >= 20_000
+    assert METADATA_BYTES - 4 < len(text) <= METADATA_BYTES
+    assert decode(text, whose, 2**63 - 1) == (1 << MAX_SPAN) - 1
+
+
+FOREIGN = {
+    "Kafka Streams": "AQAAAZrJQvWA",
+    "a word": "done",
+    "JSON": '{"offset": 20}',
+    "not base64": "not base64!",
+    "no ASCII": "ü",
+    "a bare bitmap": "DQ==",
+    "another offset": encode(HERE, 15, 0b1101),
+    "another partition": encode(label("commands", ID, 4), 20, 0b1101),
+    "a topic made again": encode(label("commands", "BBBBBBBBBBBBBBBBBBBBBQ", 3), 20, 0b1101),
+    "a topic of that name": encode(label("commands", None, 3), 20, 0b1101),
+    "a later format": signed(f"mw2;id:{ID};3;{20:019d}", b"\x0d"),
+    "a longer bitmap than the text says": signed(f"mw1;id:{ID};3;{20:019d}", b"\x0d\x00"),
+    "nothing done": signed(f"mw1;id:{ID};3;{20:019d}", b""),
+    "lines in the bitmap": signed(f"mw1;id:{ID};3;{20:019d}", "D\nQ=="),
+    "cut": OURS[:-1],
+    "something behind it": f"{OURS} ",
+    "something before it": f" {OURS}",
+    "twice": f"{OURS}{OURS}",
+    "other case": OURS.upper(),
+    "too long": encode(HERE, 20, 1 << 8 * METADATA_BYTES),
+}
+
+
+@pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN.keys())
+def test_what_is_not_ours_or_not_of_here_is_none(text: str) -> None:
+    """
+    It was believed where it happened to be base64: commands vanished without a word.
+    """
+    assert decode(text, HERE, 20) is None
+
+
+def test_no_part_of_it_can_be_cut_off_and_no_bit_be_turned() -> None:
+    """
+    But for the whole of it, which is no metadata at all.
+    """
+    cut = [OURS[:end] for end in range(1, len(OURS))]
+    turned = [
+        OURS[:place] + chr(ord(OURS[place]) ^ 1 << bit) + OURS[place + 1 :]
+        for place in range(len(OURS))
+        for bit in range(7)
+    ]
+
+    assert {decode(text, HERE, 20) for text in cut + turned} == {None}
+
+
+@given(text=st.text())
+def test_no_text_is_an_error(text: str) -> None:
+    assert decode(text, HERE, 20) in (None, 0)
+
+
+def test_an_excerpt_is_short_and_fit_to_be_shown() -> None:
+    shown = excerpt("a\n\x1b[31m\u202e" + "x" * 9999)
+
+    assert shown == r"a\n\x1b[31m\u202e" + "x" * (EXCERPT - 8)

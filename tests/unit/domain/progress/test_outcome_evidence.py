@@ -1,0 +1,139 @@
+# What outcomes prove of a partition whose commit is lost, and where they leave a doubt.
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.domain.contract.outcomes import Source
+from worker.domain.progress.commit_metadata import MAX_SPAN
+from worker.domain.progress.outcome_evidence import (
+    Doubt,
+    Place,
+    Told,
+    is_nameless,
+    nameless,
+    nameless_hash,
+    place_of,
+    proven,
+    told_by,
+    window,
+)
+
+
+def ids(*offsets: int) -> dict[int, str]:
+    """
+    A command_id for each of these offsets.
+    """
+    return {offset: f"id-{offset}" for offset in offsets}
+
+
+def place(
+    records: dict[int, str], told: dict[int, str], start: int = 0, end: int = 100, **changes: Any
+) -> Place | Doubt:
+    """
+    Where it goes on when nothing was ever deleted and the group began at the first record.
+    """
+    return place_of(start, end, records, told, **{"is_whole": True, "from_start": True, **changes})
+
+
+def test_where_every_record_has_its_outcome_it_goes_on_behind_the_last() -> None:
+    assert place(ids(0, 1, 4), ids(0, 1, 4)) == Place(5, 0)
+
+
+def test_where_outcomes_were_deleted_but_every_record_that_is_left_has_one_it_goes_on_too() -> None:
+    told = ids(7, 8, 9)
+
+    assert place(ids(8, 9), told, start=8, is_whole=False, from_start=False) == Place(10, 0)
+
+
+def test_a_record_without_an_outcome_below_one_that_has_it_is_begun_with_and_the_rest_is_done() -> None:
+    assert place(ids(0, 1, 2, 3, 5), ids(0, 2, 5)) == Place(1, 0b10010)
+
+
+def test_the_first_record_may_be_the_one_that_is_missing() -> None:
+    assert place(ids(0, 1), ids(1)) == Place(0, 0b10)
+
+
+def test_where_outcomes_were_deleted_a_missing_one_is_a_doubt() -> None:
+    found = place(ids(0, 1, 2), ids(0, 2), is_whole=False)
+
+    assert isinstance(found, Doubt)
+    assert (found.first, found.next) == (1, 3)
+    assert "offset 1" in found.reason
+
+
+def test_where_the_group_may_have_begun_later_records_before_the_first_outcome_are_a_doubt() -> None:
+    """
+    ``kafka.start: latest`` left them out on purpose.
+    """
+    found = place(ids(0, 1, 2, 3), ids(2, 3), from_start=False)
+
+    assert isinstance(found, Doubt)
+    assert (found.first, found.next) == (0, 4)
+
+
+def test_where_the_group_may_have_begun_later_one_missing_after_the_first_outcome_is_open() -> None:
+    assert place(ids(0, 1, 2), ids(0, 2), from_start=False) == Place(1, 0b10)
+
+
+def test_an_outcome_of_another_record_is_a_doubt() -> None:
+    """
+    The topic was made again: what stands there was never carried out.
+    """
+    found = place(ids(0, 1), {0: "id-0", 1: "another"})
+
+    assert isinstance(found, Doubt)
+    assert (found.first, found.next) == (1, 100)
+
+
+def test_outcomes_beyond_the_end_of_the_partition_are_a_doubt() -> None:
+    found = place({}, ids(5), end=5)
+
+    assert isinstance(found, Doubt)
+    assert (found.first, found.next) == (5, 5)
+
+
+def test_when_all_records_with_outcomes_are_deleted_it_goes_on_with_the_first_that_is_left() -> None:
+    assert place({}, ids(5), start=50) == Place(50, 0)
+
+
+def test_what_is_further_below_the_last_outcome_than_a_bitmap_reaches_is_done() -> None:
+    """
+    A record is admitted only so far above the oldest open one.
+    """
+    top = MAX_SPAN + 1000
+    told = ids(top - 2, top)
+
+    assert window(0, told) == range(1001, top + 1)
+    assert place(ids(top - 2, top - 1, top), told, end=top + 1) == Place(top - 1, 0b10)
+
+
+def test_a_window_without_outcomes_is_empty() -> None:
+    assert list(window(7, {})) == []
+
+
+def test_only_records_with_their_own_outcome_are_proven() -> None:
+    assert proven(5, ids(5, 6, 7), {5: "id-5", 6: "another"}) == 0b1
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"no JSON", b'{"command_id": 1, "source": null}', b"\xff"])
+def test_what_is_no_outcome_says_nothing(value: bytes) -> None:
+    assert told_by(value) is None
+
+
+def test_an_outcome_says_of_which_record_and_command_it_is() -> None:
+    told = Told("c-1", Source("commands", 3, 42))
+
+    assert told_by(msgspec.json.encode(told)) == told
+
+
+def test_a_record_without_a_readable_id_is_named_by_its_value_and_never_like_an_id() -> None:
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+    assert nameless(b"") == nameless(None) == nameless_hash(empty)
+    assert nameless(b"a") != nameless(b"b")
+    assert is_nameless(nameless(b"a"))
+    assert not is_nameless("a")

@@ -1,0 +1,60 @@
+# The text in a commit's metadata: which partition of which topic it is of, at which offset, and what is done above it.
+#
+# Whatever commits for the group writes there: Kafka Streams, a mirror that moves offsets, a person. So nothing is believed
+# because it parses: a text is ours only if this module would write exactly the same for this partition and offset.
+# What the bits are used for is in offsets.py.
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from typing import Final
+
+METADATA_BYTES: Final = 4096
+"""What a broker allows by default in a commit's metadata (``offset.metadata.max.bytes``)."""
+FORMAT: Final = "mw1"
+"""Names the format and its version: the first field of every text."""
+NAME_BYTES: Final = 249
+"""The longest name that Kafka gives a topic; its id takes 22."""
+HEAD_BYTES: Final = len(f"{FORMAT};name:;{2**31 - 1};{2**63 - 1};{0:08x};") + NAME_BYTES
+MAX_SPAN: Final = (METADATA_BYTES - HEAD_BYTES) // 4 * 3 * 8
+"""How many offsets a bitmap can tell of, in base64, beside the longest head."""
+EXCERPT: Final = 32
+"""Characters of a foreign text that are shown."""
+
+
+def label(topic: str, topic_id: str | None, partition: int) -> str:
+    """Names the partition: by the id of its topic, which another topic of that name would not have; by its name without one."""
+    return f"{f'name:{topic}' if topic_id is None else f'id:{topic_id}'};{partition}"
+
+
+def encode(whose: str, base: int, bits: int) -> str:
+    """
+    Returns the text for a partition (see ``label``) with ``base`` as its offset; empty when nothing is done above it.
+
+    The offset has a fixed width: else a commit could outgrow what the broker takes though no bit was added.
+    """
+    if not bits:
+        return ""
+    bitmap = base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
+    head = f"{FORMAT};{whose};{base:019d}"
+    return f"{head};{zlib.crc32(f'{head};{bitmap}'.encode()):08x};{bitmap}"
+
+
+def decode(text: str, whose: str, base: int) -> int | None:
+    """Returns the bitmap of this partition at this offset: 0 for an empty text, None for one that is not ours, or not of here."""
+    if not text:
+        return 0
+    if len(text) > METADATA_BYTES:
+        return None
+    try:
+        bits = int.from_bytes(base64.b64decode(text.rpartition(";")[2], validate=True), "little")
+    except (binascii.Error, ValueError):
+        return None
+    return bits if bits and encode(whose, base, bits) == text else None
+
+
+def excerpt(text: str) -> str:
+    """Returns the beginning of a foreign text, fit to be shown."""
+    return ascii(text[:EXCERPT])[1:-1]

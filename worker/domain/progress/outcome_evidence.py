@@ -1,0 +1,136 @@
+# Where to go on in a partition whose commit is lost, or has metadata that is not ours: what its own outcomes prove.
+#
+# An outcome names the record that it is of (topic, partition, offset) and its command_id. Both must agree with the record
+# that stands there: a topic made again under the same name has other records at the same offsets. A record whose id cannot
+# be read has no outcome, but a dead letter with its value. Nothing is read here (broker/restore.py does), and nothing is
+# guessed: where the outcomes leave a doubt, a person decides.
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.domain.contract.outcomes import Source
+from worker.domain.progress.commit_metadata import MAX_SPAN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENOUGH: Final = 2 * MAX_SPAN
+"""
+So many of a partition's newest outcomes tell of every offset that can have been open at the last of them: a record is
+admitted only within ``MAX_SPAN`` above the oldest open one, so what was published before is finished.
+"""
+
+
+class Told(Struct, frozen=True):
+    """What one outcome says of its record."""
+
+    command_id: str
+    source: Source
+
+
+class Place(Struct, frozen=True):
+    """Where to go on: at ``position``, with what ``done`` (a bitmap from there) tells."""
+
+    position: int
+    done: int
+
+
+class Doubt(Struct, frozen=True):
+    """
+    Why nobody but a person can say where to go on.
+
+    Attributes:
+        reason: What is not known, as a sentence.
+        first: The first offset that is in doubt.
+        next: The offset after the last record that has an outcome.
+
+    """
+
+    reason: str
+    first: int
+    next: int
+
+
+def told_by(value: bytes) -> Told | None:
+    """What a record of the outcome topic says of its command's record; None if it is no outcome of ours."""
+    try:
+        return _decoder.decode(value)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def nameless(value: bytes | None) -> str:
+    """What stands for the command_id of a record without a readable one: no command_id begins like this."""
+    return nameless_hash(hashlib.sha256(value or b"").hexdigest())
+
+
+def nameless_hash(sha256: str) -> str:
+    """The same, of a value of which only the hash is known."""
+    return f"\0{sha256}"
+
+
+def is_nameless(command_id: str) -> bool:
+    """Whether it is no command_id, but stands for one."""
+    return command_id.startswith("\0")
+
+
+def window(position: int, ids: Mapping[int, str]) -> range:
+    """The offsets at and above ``position`` whose records must be compared with their outcomes (``ids``: offset -> command_id)."""
+    top = max(ids, default=position - 1)
+    return range(max(position, top + 1 - MAX_SPAN), top + 1)
+
+
+def proven(position: int, records: Mapping[int, str], ids: Mapping[int, str]) -> int:
+    """The bitmap, from ``position``, of the records (offset -> command_id) that have their own outcome."""
+    return sum(
+        1 << offset - position for offset, command_id in records.items() if ids.get(offset) == command_id
+    )
+
+
+def place_of(
+    start: int,
+    end: int,
+    records: Mapping[int, str],
+    ids: Mapping[int, str],
+    *,
+    is_whole: bool,
+    from_start: bool,
+) -> Place | Doubt:
+    """
+    Where to go on in a partition from ``start`` to ``end`` without a commit, of which there are outcomes.
+
+    ``records`` are those of ``window(start, ids)`` that exist, in order, and ``ids`` what the outcomes tell of each offset.
+    ``is_whole``: no outcome was ever deleted. ``from_start``: the group began with the partition's first record, so one
+    without an outcome was not left out on purpose.
+    """
+    base, top = window(start, ids).start, max(ids)
+    if top >= end:
+        return Doubt(f"the outcomes tell of offset {top}, and the partition ends at {end}", end, end)
+    position, done, seen = max(start, top + 1), 0, 0
+    for offset, command_id in records.items():
+        told = ids.get(offset)
+        if told is None:
+            if not is_whole:
+                return Doubt(
+                    f"nothing tells whether offset {offset} was done: outcomes were deleted", offset, top + 1
+                )
+            if not (seen or from_start):
+                return Doubt(f"nothing tells whether offset {offset} was to be done at all", offset, top + 1)
+            if position > top:
+                position = offset
+        elif told != command_id:
+            return Doubt(
+                f"the outcome of offset {offset} is not of the record that stands there", offset, end
+            )
+        else:
+            seen += 1
+            done |= 1 << offset - base
+    return Place(position, done >> position - base)
+
+
+_decoder: Final = msgspec.json.Decoder(Told)
