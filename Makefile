@@ -31,7 +31,7 @@ demo: $(VENV)/demo.installed  ## The product in a minute: a real Kafka, a local 
 
 check: lint type unit  ## Style, types, who imports whom, fast tests, the coverage of the core
 
-fmt: $(VENV)/dev.installed  ## Formats the code, and mends what ruff can mend
+fmt: $(VENV)/dev.installed  ## Formats the code, and fixes what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
