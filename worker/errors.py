@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from worker.redaction import without_keys
+
 SHOWN: Final = 200
 """The most characters that are shown of a setting's name or value: more is no help, and may be a megabyte."""
 
@@ -17,7 +19,7 @@ class WorkerError(Exception):
 @dataclass(frozen=True, slots=True)
 class Problem:
     """
-    One thing that is wrong with the settings.
+    One thing that is wrong with the settings. What looks like a key is in none of its texts: it may be in the wrong field.
 
     Attributes:
         name: The setting, as it is written (``kafka.max_gap``).
@@ -29,6 +31,14 @@ class Problem:
     name: str
     remedy: str
     value: object = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", without_keys(self.name))
+        object.__setattr__(self, "remedy", without_keys(self.remedy))
+        if self.value is not None and not isinstance(self.value, bool | int | float):
+            written = self.value if isinstance(self.value, str) else repr(self.value)
+            if (shown := without_keys(written)) != written:
+                object.__setattr__(self, "value", shown)
 
     @property
     def setting(self) -> str:
@@ -47,7 +57,9 @@ def _short(text: str) -> str:
 def _spelled(value: object) -> str:
     if isinstance(value, str):
         return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}… ({len(value):,} characters)"
-    if isinstance(value, int) and abs(value) >= 1 << 64:  # Python refuses to spell very long ones
+    if (
+        isinstance(value, int) and abs(value) >= 1 << 64
+    ):  # it may be a key without quotes, and Python refuses to spell very long ones
         return "a number beyond all bounds"
     return _short(repr(value))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated
+from contextlib import redirect_stderr
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
@@ -21,6 +22,8 @@ from worker.cli.shared import FAILED, WRONG
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
 from worker.errors import SettingsError, WorkerError
+from worker.redaction import Redaction, without_keys
+from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +64,8 @@ def _options(
 def main(command: Callable[[], object] = app) -> None:
     """Runs the command line and ends the process with the exit code that it earned."""
     try:
-        command()
+        with redirect_stderr(cast("TextIO", _WithoutKeys(sys.stderr))):
+            command()
     except SettingsError as error:
         sys.stderr.write(told(error))
         sys.exit(WRONG)
@@ -85,7 +89,18 @@ def told(error: SettingsError) -> str:
     return _redacted("\n".join(lines) + "\n")
 
 
-def _redacted(text: str) -> str:
-    from worker.redaction import Redaction  # noqa: PLC0415 - only when something went wrong
+class _WithoutKeys:
+    """Standard error as the commands see it: Typer repeats arguments that it does not understand, and one may be a key."""
 
-    return Redaction().clean(text)
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._stream.write(without_keys(text))
+
+
+def _redacted(text: str) -> str:
+    return plain(without_keys(Redaction().clean(text)), kept="\n\t")

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from worker.cli.shared import FAILED, WRONG, Config, quiet_libraries, topics_told
+from worker.redaction import without_keys
+from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.text import Text
 
     from worker.settings import Settings
 
@@ -90,7 +94,6 @@ def _cluster(settings: Settings) -> Iterator[CheckFinding]:
 def _print(findings: list[CheckFinding]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -98,5 +101,12 @@ def _print(findings: list[CheckFinding]) -> None:
     table = Table("", "what", "saw", box=None, pad_edge=False)
     for finding in findings:
         mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]remedy[/]"
-        table.add_row(mark, Text(finding.what), Text(finding.saw))
+        table.add_row(mark, _shown(finding.what), _shown(finding.saw))
     console.print(table)
+
+
+def _shown(text: str) -> Text:
+    """What a broker or a setting says, as a terminal may show it."""
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(plain(without_keys(text)))

@@ -92,7 +92,7 @@ def _fate(result: Mapping[str, Any]) -> str:
         if name in result:
             fate += f" ({name.replace('_', ' ')} {plain(result[name])})"
     if "error_code" in result:
-        fate += f" ({result['error_code']} {plain(result.get('error_info', ''))}".rstrip() + ")"
+        fate += f" ({plain(result['error_code'])} {plain(result.get('error_info', ''))}".rstrip() + ")"
     return fate + (", inferred" if result.get("inferred") else "")
 
 

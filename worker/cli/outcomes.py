@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from worker.cli.shared import Config, quiet_libraries
+from worker.terminal import plain_json
 
 if TYPE_CHECKING:
     from worker.broker.outcome_reader import OutcomeReader
@@ -96,7 +97,7 @@ def _tell(
     for found in history.outcomes(question.asks_for_outcome, begin, limit):
         outcome = msgspec.json.decode(found.value)
         ended.add(outcome["outcome_id"])
-        print(found.value.decode() if as_json else outcome_told(outcome, user) + "\n", flush=True)
+        print(plain_json(found.value.decode()) if as_json else outcome_told(outcome, user) + "\n", flush=True)
     waiting = [
         each
         for each in history.waiting(begun, question.asks_for_command, limit)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.errors import Problem, SignatureError
+from worker.redaction import without_keys
 from worker.settings import types
 from worker.settings.kafka_options import option_problems, security_problems
 
@@ -106,6 +107,10 @@ def _apps(settings: Settings) -> Iterator[Problem]:
         name = f"tencent.apps.{word}"
         if not types.is_app_name(word):
             yield Problem(name, "name the app with 1 to 64 of the characters a-z A-Z 0-9 . _ -")
+        elif without_keys(word) != word:
+            yield Problem(
+                name, "name the app otherwise: this looks like a key, and the name is in logs and metrics"
+            )
         if shared[app.sdk_app_id] > 1:
             yield Problem(
                 f"{name}.sdk_app_id",

@@ -39,7 +39,11 @@ def test_requests_come_out_whole_and_in_order_however_they_are_cut(cuts: list[in
     items = items_of(*(whole[start:end] for start, end in pairwise(edges)))
 
     first = HttpRequest("POST", "/v4/a/b", "x=1&usersig=secret", b"hello", keep_alive=True, host="h")
-    assert items == [first, first, HttpRequest("GET", "/__control/stats", "", b"", keep_alive=False)]
+    assert items == [
+        first,
+        first,
+        HttpRequest("GET", "/__control/stats", "", b"", keep_alive=False, host="h"),
+    ]
 
 
 def test_nothing_comes_out_before_the_last_byte_of_a_body() -> None:

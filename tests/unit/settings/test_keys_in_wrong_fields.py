@@ -1,0 +1,143 @@
+# A key that somebody has put where a key does not belong is in no error, whichever way the error is told.
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from tests.unit.settings.environment import KEY, load, minimal
+from worker.cli import main, told
+from worker.errors import Problem, SettingsError
+from worker.redaction import HIDDEN
+
+BASE64_KEY = "Zm9vYmFyMTIzNDU2Nzg5MGFiY2RlZmdoaWprbG1ub3A="
+
+
+def with_app(**app: object) -> dict[str, Any]:
+    return minimal(app=app)
+
+
+def named(word: str) -> dict[str, Any]:
+    data = minimal()
+    data["tencent"]["apps"] = {word: data["tencent"]["apps"]["main"]}
+    return data
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "identifier": with_app(identifier=KEY),
+    "identifier, with a blank": with_app(identifier=f" {KEY}"),
+    "sdk_app_id": with_app(sdk_app_id=KEY),
+    "sdk_app_id, as a number": with_app(sdk_app_id=int(KEY, 16)),
+    "region": with_app(region=KEY),
+    "region, in base64": with_app(region=BASE64_KEY),
+    "beside secret_key_file": with_app(secret_key_file=f"/run/{KEY}"),
+    "as secret_key_file": with_app(secret_key=None, secret_key_file=KEY),
+    "as secret_key_file, in base64": with_app(secret_key=None, secret_key_file=BASE64_KEY),
+    "base_url": with_app(region=None, base_url=KEY),
+    "the path of base_url": with_app(region=None, base_url=f"https://console.tim.qq.com/{KEY}"),
+    "the query of base_url": with_app(region=None, base_url=f"https://console.tim.qq.com?key={KEY}"),
+    "plain http": with_app(region=None, base_url=f"http://{KEY[:60]}.example"),
+    "a list": with_app(identifier=[KEY]),
+    "an unknown name": with_app(**{KEY: 1}),
+    "an unknown name's value": with_app(secretkey=KEY),
+    "an app's name": named(KEY),
+    "an app's name that is none": named(f"{KEY} {KEY}"),
+    "the default app": {**minimal(), "tencent": {**minimal()["tencent"], "default_app": KEY}},
+    "a section": {**minimal(), KEY: {}},
+    "a protected user": {**minimal(), "tencent": {**minimal()["tencent"], "protected_users": [KEY]}},
+    "kafka.common": minimal(kafka={"common": {KEY: "x"}}),
+    "a value of kafka.common": minimal(kafka={"common": {"security_protocol": KEY}}),
+    "sasl_mechanism": minimal(
+        kafka={"common": {"security_protocol": "SASL_SSL", "sasl_mechanism": KEY, "sasl_plain_username": "u"}}
+    ),
+    "an owned option": minimal(kafka={"consumer": {"group_id": KEY}}),
+    "ssl_cafile": minimal(kafka={"common": {"security_protocol": "SSL", "ssl_cafile": f"/{KEY}"}}),
+    "a server": minimal(kafka={"bootstrap_servers": [KEY]}),
+    "a topic": minimal(kafka={"command_topics": [f"{KEY} "]}),
+    "start": minimal(kafka={"start": KEY}),
+    "log.level": minimal(log={"level": KEY}),
+    "server.port": minimal(server={"port": KEY}),
+    "an endpoint": minimal(limits={"per_endpoint": {KEY: 5}}),
+}
+
+
+@pytest.mark.parametrize("where", WRONG)
+def test_no_error_shows_a_key_that_is_in_the_wrong_field(where: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(WRONG[where])
+
+    assert_hidden(refused.value)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        f"WORKER_{KEY}",
+        f"WORKER_{KEY.upper()}",
+        f"WORKER_TENCENT__APPS__{KEY}__REGION",
+        f"WORKER_KAFKA__COMMON__{KEY}",
+        f"WORKER_TENCENT__APPS__MAIN__{KEY}",
+    ],
+)
+def test_no_error_shows_a_key_that_is_a_variables_name(variable: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(minimal(), {variable: "x"})
+
+    assert_hidden(refused.value)
+
+
+def test_an_app_may_not_be_called_by_its_key() -> None:
+    """
+    A name is in every metric and in the log's first line.
+    """
+    with pytest.raises(SettingsError, match="looks like a key"):
+        load(named(KEY))
+
+
+def assert_hidden(error: SettingsError) -> None:
+    for text in (str(error), repr(error), told(error), *map(str, error.problems)):
+        lowered = text.lower()
+        for secret in (KEY, BASE64_KEY, str(int(KEY, 16))):
+            assert secret[:16].lower() not in lowered
+            assert secret[20:40].lower() not in lowered
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--config", KEY],
+        ["run", KEY],
+        ["check", f"--{KEY}"],
+        [KEY],
+        ["outcomes", "--limit", KEY],
+        ["outcomes", "--user", "u", "--since", KEY],
+        ["topics", KEY],
+        ["simulate", "--port", KEY],
+        ["simulate", "--sdk-app-id", KEY],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(KEY, "KEY"),
+)
+def test_the_command_line_does_not_repeat_a_key(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The terminal's own echo cannot be helped, but standard error goes into logs.
+    """
+    monkeypatch.setattr(sys, "argv", ["moderation-worker", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    shown = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "Error" in shown.err or HIDDEN in shown.err
+    assert KEY[:16] not in shown.err + shown.out
+
+
+def test_what_does_not_look_like_a_key_is_shown_as_it_is() -> None:
+    problem = Problem("kafka.max_gap", "give a whole number from 100 to 24576", 99)
+
+    assert str(problem) == "kafka.max_gap = 99: give a whole number from 100 to 24576"
+    assert Problem("x", "y", ["a", 1]).value == ["a", 1]
