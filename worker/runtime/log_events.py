@@ -62,6 +62,12 @@ _ROWS: Final[tuple[Event, ...]] = (
         ("seconds",),
         "The event loop did not run for so long: the machine is short of CPU.",
     ),
+    Event(
+        "files.limited",
+        "warning",
+        ("needed", "limit", "remedy"),
+        "The system gives fewer file descriptors than the connections to all endpoints may need: in a raid some would fail.",
+    ),
     Event("server.started", "info", ("host", "port"), "Health and metrics are served."),
     Event("thread.crashed", "error", ("thread",), "A thread died of an exception: a fault of the code."),
     Event("library.logged", "info", ("logger", "message"), "A line of a library, at its own level."),

@@ -25,6 +25,7 @@ from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
+from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics, Vitals
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
@@ -95,6 +96,9 @@ async def _run(settings: Settings, log: Log) -> int:
         group=options.group_id,
         apps=sorted(settings.tencent.apps),
     )
+    http = http_options(settings)
+    if (short := take_file_descriptors(len(settings.tencent.apps), http.max_connections)) is not None:
+        log("files.limited", needed=short.needed, limit=short.limit, remedy=short.remedy)
     try:
         topic = await lifecycle.unless_stopped(stop, lambda: _fitting_topic(settings, options))
     except lifecycle.StoppedEarlyError as early:
@@ -105,7 +109,7 @@ async def _run(settings: Settings, log: Log) -> int:
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
     client = Client(
         apps_of(settings),
-        http_options(settings),
+        http,
         on_event=_hiding_new_keys(settings, log),
         redaction=log.redaction,
     )
