@@ -125,3 +125,57 @@ def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
     assert checked.stdout.count("cleanup delete") == 3
     assert code == 0
     assert PASSWORD not in checked.stdout + checked.stderr + replica.tail()
+
+
+COMMANDS: Final = (("check",), ("outcomes", "--user", "u"), ("topics", "create"), ("run",))
+
+
+def refusals(config: Path, more: str) -> dict[str, str]:
+    """
+    What each command says with these settings of Kafka, each of which must fail: its last line.
+    """
+    config.write_text(
+        f"kafka: {{group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, {more}}}\n"
+        "server: {port: 0}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
+    )
+    told = {}
+    for arguments in COMMANDS:
+        done = worker(*arguments, "--config", str(config))
+        said = done.stdout + done.stderr
+        assert done.returncode == 1, said
+        assert "Traceback" not in said
+        assert PASSWORD not in said
+        told[arguments[0]] = " ".join(said.splitlines()[-1].split())
+    return told
+
+
+def test_each_command_tells_a_kafka_that_refuses_it_in_one_sentence(
+    locked: tuple[str, str], tmp_path: Path
+) -> None:
+    """
+    With topics made, and no right to look at them; with a wrong password; with nobody there.
+    """
+    open_to_all, guarded = locked
+    admin = KafkaAdminClient(bootstrap_servers=open_to_all)
+    admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1} for name in ("c", "o", "d")})
+    admin.close()
+    sign_in = (
+        "security_protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, sasl_plain_username: moderation-worker"
+    )
+    config = tmp_path / "worker.yaml"
+
+    rightless = refusals(
+        config,
+        f"bootstrap_servers: ['{guarded}'], common: {{{sign_in}, sasl_plain_password: '{PASSWORD}'}}",
+    )
+    strangers = refusals(
+        config, f"bootstrap_servers: ['{guarded}'], common: {{{sign_in}, sasl_plain_password: wrong, bootstrap_timeout_ms: 2000}}"
+    )  # fmt: skip
+    nobody = refusals(config, "bootstrap_servers: ['127.0.0.1:1'], common: {bootstrap_timeout_ms: 1000}")
+
+    for told in (rightless, strangers, nobody):
+        assert all(len(line) < 400 for line in told.values()), told
+    assert all("may not" in line for line in rightless.values()), rightless
+    assert all(f"Kafka cannot be reached at {guarded}: " in line for line in strangers.values()), strangers
+    assert all("Kafka cannot be reached at 127.0.0.1:1: " in line for line in nobody.values()), nobody

@@ -110,6 +110,36 @@ def test_more_partitions_than_permits_are_refused_before_anything_is_made(config
     assert after.stdout.count("does not exist") == 3
 
 
+def test_more_copies_than_brokers_are_refused_in_one_sentence_for_each_topic(config: Path) -> None:
+    """
+    It printed the whole response, 1.5 kB of it.
+    """
+    refused = worker("topics", "create", "--replication-factor", "9", "--config", str(config), environ={})
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.count("replication factor") == 3
+    assert "CreateTopics" not in refused.stderr
+    assert len(refused.stderr) < 900
+
+
+def test_topics_that_exist_with_other_partitions_are_left_and_what_does_not_fit_is_told(
+    config: Path, kafka: Cluster
+) -> None:
+    outcome_topic = config.read_text().split("outcome_topic: ")[1].split()[0]
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    admin.create_topics(
+        {outcome_topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True
+    )
+    admin.close()
+
+    found = worker("topics", "create", "--partitions", "4", "--config", str(config), environ={})
+
+    assert found.returncode == 2
+    assert f"is there: topic {outcome_topic}, 2 partitions" in found.stdout
+    assert "it has 2 partitions and the command topic 4" in found.stderr
+
+
 def test_the_worker_does_not_start_without_its_topics(config: Path) -> None:
     started = worker("run", "--config", str(config), environ={})
 

@@ -70,3 +70,41 @@ def ending(error: Exception) -> WorkerError:
     )
     worker_error.__cause__ = error
     return worker_error
+
+
+_SENTENCES: Final[dict[type[BaseException], str]] = {
+    errors.TopicAuthorizationFailedError: "the Kafka user may not do this with the topic (see the rights that config/running.md lists)",
+    errors.GroupAuthorizationFailedError: "the Kafka user may not read the group's commits (it needs Read on the group)",
+    errors.ClusterAuthorizationFailedError: "the Kafka user may not do this on the cluster",
+    errors.TransactionalIdAuthorizationFailedError: "the Kafka user may not use the transactional id",
+    errors.SaslAuthenticationFailedError: "Kafka refuses the user or the password of kafka.common",
+    errors.InvalidReplicationFactorError: "the replication factor is larger than the number of brokers",
+    errors.InvalidPartitionsError: "Kafka does not take this number of partitions",
+    errors.PolicyViolationError: "a policy of the cluster forbids it",
+    errors.InvalidConfigurationError: "Kafka does not take a topic's configuration",
+    errors.KafkaTimeoutError: "Kafka did not answer in time",
+}
+"""What an operator can do something about, in a sentence."""
+MOST_TOLD: Final = 300
+"""Characters of a text of kafka-python's: it may hold a whole response."""
+_BOOTSTRAP: Final = "Unable to bootstrap from "
+_REFUSED_SIGN_IN: Final = ("SaslAuthenticationFailedError", "Failed to authenticate")
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one sentence: what brokers and kafka-python append of their requests and answers is left out."""
+    for kind, told in _SENTENCES.items():
+        if isinstance(error, kind):
+            return told
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
+
+
+def unreachable(servers: str, error: BaseException) -> BrokerError:
+    """That a client could not be opened, and the reason that kafka-python gave last."""
+    text = " ".join(str(error).split())
+    text = text.partition(_BOOTSTRAP)[2].partition(": ")[2] or text  # the servers are told once
+    text = text[:MOST_TOLD]
+    if any(sign in text for sign in _REFUSED_SIGN_IN):
+        text = f"Kafka refuses the user or the password of kafka.common ({text})"
+    return BrokerError(f"Kafka cannot be reached at {servers}: {text}")

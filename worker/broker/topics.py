@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient, errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from worker.broker.client_config import admin_arguments
+from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_patches import id_text, opened
 from worker.errors import BrokerError, Problem
 
@@ -66,7 +67,7 @@ def inspect(options: KafkaOptions) -> TopicsReport:
         described = _described(admin, names)
         configs = _configs(admin, list(described))
     except errors.KafkaError as exc:
-        raise BrokerError(f"the topics cannot be looked at: {exc!r}") from exc
+        raise BrokerError(f"the topics cannot be looked at: {sentence(exc)}") from exc
     finally:
         admin.close()
     topics = {name: _topic(topic, configs.get(name, {})) for name, topic in described.items()}
@@ -147,22 +148,38 @@ def create_missing(
             for name in dict.fromkeys(names)
             if name not in described
         }
-        if missing:
-            admin.create_topics(missing, wait_for_metadata=True)
-    except errors.TopicAlreadyExistsError:
-        pass  # another has just made it
+        return _make(admin, missing)
     except errors.KafkaError as exc:
-        raise BrokerError(f"the topics cannot be made: {exc!r}") from exc
+        raise BrokerError(f"the topics cannot be made: {sentence(exc)}") from exc
     finally:
         admin.close()
-    return tuple(missing)
+
+
+def _make(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Makes them, and returns those that nobody else has just made. Raises BrokerError with the reason of each that is refused."""
+    if not topics:
+        return ()
+    answers = admin.create_topics(dict(topics), raise_errors=False)["topics"]
+    made, refused = [], []
+    for answer in answers:
+        error = errors.for_code(answer["error_code"])
+        if error is errors.NoError:
+            made.append(answer["name"])
+        elif error is not errors.TopicAlreadyExistsError:
+            refused.append(f"{answer['name']}: {answer.get('error_message') or sentence(error())}")
+    if made:
+        admin.wait_for_topics(made)
+    if refused:
+        done = f" ({', '.join(made)} {'was' if len(made) == 1 else 'were'} made)" if made else ""
+        raise BrokerError(f"the topics cannot be made{done}: {'; '.join(refused)}")
+    return tuple(made)
 
 
 def _admin(options: KafkaOptions) -> KafkaAdminClient:
     try:
         return opened(KafkaAdminClient, admin_arguments(options))
     except errors.KafkaError as exc:
-        raise BrokerError(f"Kafka cannot be reached at {options.bootstrap_servers}: {exc}") from exc
+        raise unreachable(options.bootstrap_servers, exc) from exc
 
 
 def _described(admin: KafkaAdminClient, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from contextlib import redirect_stderr
@@ -63,6 +64,10 @@ def _options(
 
 def main(command: Callable[[], object] = app) -> None:
     """Runs the command line and ends the process with the exit code that it earned."""
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a terminal or a log in another encoding gets what it cannot show as escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with redirect_stderr(cast("TextIO", _WithoutKeys(sys.stderr))):
             command()

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from worker.domain.contract.commands import Command
 from worker.domain.contract.times import instant_of
 from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from worker.domain.contract.commands import Rejected
+
     Told = Callable[[Mapping[str, Any]], Iterable[object]]
+    Commanded = Callable[[Command | Rejected], Iterable[object]]
 
 SPANS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """The units of ``--since``, in seconds."""
@@ -31,32 +35,36 @@ class Trait:
 
     Attributes:
         of_outcome: The values that an outcome tells of it.
-        of_command: The same of a command's JSON; a command that waits has no outcome and no RequestId yet.
+        of_command: The same of a record of the command topic, as the worker reads it; None where a command that waits cannot
+            be asked for by it: it has no outcome and no RequestId yet.
 
     """
 
     of_outcome: Told
-    of_command: Told
+    of_command: Commanded | None = None
 
 
 def _targets(told: Mapping[str, Any]) -> list[object]:
     return [told.get("group_id"), told.get("room_id")]
 
 
-def _nothing(_: Mapping[str, Any]) -> tuple[object, ...]:
-    return ()
+def target_of(read: Command | Rejected) -> str | None:
+    """The group or room that a command names, if that can be read."""
+    return read.target if isinstance(read, Command) else read.group_id or read.room_id
+
+
+def users_of(read: Command | Rejected) -> tuple[str, ...]:
+    """The users that a command names, if they can be read."""
+    return read.users if isinstance(read, Command) else getattr(read, "user_ids", ())
 
 
 TRAITS: Final = {
-    "command_id": Trait(lambda outcome: [outcome.get("command_id")], lambda command: [command.get("command_id")]),
-    "user": Trait(
-        lambda outcome: [result.get("user_id") for result in outcome.get("results", ())],
-        lambda command: command.get("user_ids", ()),
-    ),
-    "target": Trait(_targets, _targets),
-    "request_id": Trait(lambda outcome: outcome.get("request_ids", ()), _nothing),
-    "outcome_id": Trait(lambda outcome: [outcome.get("outcome_id")], _nothing),
-}  # fmt: skip
+    "command_id": Trait(lambda outcome: [outcome.get("command_id")], lambda read: [read.command_id]),
+    "user": Trait(lambda outcome: [result.get("user_id") for result in outcome.get("results", ())], users_of),
+    "target": Trait(_targets, lambda read: [target_of(read)]),
+    "request_id": Trait(lambda outcome: outcome.get("request_ids", ())),
+    "outcome_id": Trait(lambda outcome: [outcome.get("outcome_id")]),
+}
 """The table of what can be asked for."""
 
 
@@ -88,15 +96,17 @@ class OutcomeFilter:
         except (TypeError, AttributeError):  # another program's record, in which results are no results
             return False
 
-    def asks_for_command(self, value: bytes) -> bool:
-        """Whether a record of the command topic is one of those that are meant. Others wrote it, in a spelling of their own."""
-        told = _object(value)
-        try:
-            return told is not None and all(
-                wanted in TRAITS[name].of_command(told) for name, wanted in self.traits.items()
-            )
-        except TypeError:  # user_ids is no list: the command will be rejected, and found by its command_id
-            return False
+    @property
+    def of_commands(self) -> bool:
+        """Whether a command can be meant that has no outcome yet."""
+        return all(TRAITS[name].of_command is not None for name in self.traits)
+
+    def asks_for_command(self, read: Command | Rejected) -> bool:
+        """Whether a record of the command topic is one of those that are meant. ``read`` is what the worker reads in it."""
+        return all(
+            (told := TRAITS[name].of_command) is not None and wanted in told(read)
+            for name, wanted in self.traits.items()
+        )
 
 
 def since(text: str, now: float) -> float:
@@ -110,6 +120,15 @@ def since(text: str, now: float) -> float:
         raise ValueError(
             f"give 90s, 30m, 24h or 7d, or a time as {datetime.now(UTC):%Y-%m-%dT%H:00:00Z}, not {plain(text)!r}"
         ) from None
+
+
+def is_utf8(text: str) -> bool:
+    """Whether an argument was UTF-8: what was not, Python keeps in a form that nothing can be compared with."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _object(value: bytes) -> dict[str, Any] | None:

@@ -5,21 +5,41 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from worker.cli.filters import users_of
+from worker.domain.contract.commands import Command
+from worker.domain.contract.times import rfc3339
 from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from worker.broker.outcome_reader import Unseen, WaitingCommand
+    from worker.cli.filters import OutcomeFilter
+    from worker.domain.contract.commands import Rejected
+
+WAITING: Final = "waiting"
+"""Stands in the place of an outcome's status."""
+LATEST_MS: Final = 4_102_444_800_000
+"""The year 2100, in milliseconds since 1970. What is later was written in another unit."""
+STRANGE_SHOWN: Final = 2_000
+"""Characters of an outcome that is none of ours."""
 USERS_SHOWN: Final = 10
 CALLS_SHOWN: Final = 5
 INDENT: Final = "    "
 
 
 def outcome_told(outcome: Mapping[str, Any], user: str | None = None) -> str:
-    """An outcome in a few lines. With ``user``, of its results only theirs."""
+    """An outcome in a few lines. With ``user``, of its results only theirs. What another program wrote is told as it stands."""
+    try:
+        return _outcome(outcome, user)
+    except (TypeError, ValueError, AttributeError, LookupError):
+        text = plain(outcome)
+        return text if len(text) <= STRANGE_SHOWN else f"{text[:STRANGE_SHOWN]}…"
+
+
+def _outcome(outcome: Mapping[str, Any], user: str | None) -> str:
     lines = [
         "  ".join(
             filter(
@@ -37,16 +57,79 @@ def outcome_told(outcome: Mapping[str, Any], user: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def waiting_told(command: Mapping[str, Any], place: str, written_at: float, ahead: int) -> str:
-    """A command that had no outcome when it was asked for."""
-    since = datetime.fromtimestamp(written_at, UTC).isoformat(timespec="milliseconds")[:-6]
+def waiting_report(read: Command | Rejected, waiting: WaitingCommand) -> dict[str, Any]:
+    """A command that had no outcome when it was asked for, as JSON tells it. What it does not say is left out."""
+    record = waiting.record
+    targets: dict[str, str | None] = {"group_id": None, "room_id": None}
+    if isinstance(read, Command):
+        targets[read.action.target.value] = read.target
+    else:
+        targets |= {"group_id": read.group_id, "room_id": read.room_id}
+    told = {
+        "status": WAITING,
+        "outcome_id": record.place,
+        "command_id": read.command_id,
+        "action": read.action.name if isinstance(read, Command) else read.action,
+        **targets,
+        "user_ids": users_of(read),
+        "issuer": read.issuer,
+        "written_at": _instant(record.timestamp),
+        "ahead": waiting.ahead,
+        "held_from": waiting.held_from,
+        "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
+    }
+    return {name: value for name, value in told.items() if value not in (None, ())}
+
+
+def waiting_told(report: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    since = report.get("written_at", "an unknown time: its timestamp is none that Kafka knows")
     behind = (
-        "it is the oldest open one of its partition"
-        if not ahead
-        else f"the oldest open one of its partition is {ahead:,} before it"
+        f"the oldest open one of its partition is {report['ahead']:,} before it"
+        if report["ahead"]
+        else "it is the oldest open one of its partition"
     )
-    command_id, action = plain(command.get("command_id", "?")), plain(command.get("action", "?"))
-    return f"no outcome yet  {action}  {_target(command)}\n{INDENT}{'command':<11} {command_id} ({place})\n{INDENT}{'since':<11} {since}Z; {behind}"
+    if "held_from" in report:
+        behind = (
+            "the worker is not given it yet: it is held by a transaction that is open since offset "
+            f"{report['held_from']} of its partition, and its producer must end that"
+        )
+    command_id, action = plain(report.get("command_id", "?")), plain(report.get("action", "?"))
+    return (
+        f"no outcome yet  {action}  {_target(report)}\n"
+        f"{INDENT}{'command':<11} {command_id} ({report['outcome_id']})\n"
+        f"{INDENT}{'since':<11} {since}; {behind}"
+    )
+
+
+def nothing_told(
+    question: OutcomeFilter, since: str, unseen: Unseen, outcome_topic: str, command_topic: str
+) -> str:
+    """That nothing was found, and how much that says: a command "never came" only where all that is kept was looked at."""
+    lines = [f"no outcome of {question} since {plain(since)}"]
+    if question.of_commands:
+        lines[0] += ", and no such command waits"
+    if unseen.older:
+        lines.append(f"{outcome_topic} holds older outcomes, which were not looked at: give a longer --since")
+    if unseen.deleted:
+        lines.append(
+            f"{outcome_topic} has lost outcomes for their age: what became of older commands is not known"
+        )
+    for partition, (first, end) in sorted(unseen.skipped.items()):
+        lines.append(
+            f"{command_topic}[{partition}] has lost the commands of the offsets {first} to {end - 1}: how they ended is not known"
+        )
+    if len(lines) == 1 and question.of_commands:
+        lines.append(
+            f"all that {outcome_topic} and {command_topic} hold was looked at: it never came, "
+            "or what was asked for could not be read in it (see the dead letters)"
+        )
+    return "\n".join(lines)
+
+
+def _instant(milliseconds: int) -> str | None:
+    """None for what is no time in milliseconds: another unit, or nothing at all, as some producers write."""
+    return rfc3339(milliseconds / 1000) if 0 <= milliseconds < LATEST_MS else None
 
 
 def _target(told: Mapping[str, Any]) -> str:

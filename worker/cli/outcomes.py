@@ -1,5 +1,5 @@
 # `moderation-worker outcomes`: what happened to this command, or to this user? Read from the outcome topic, the newest first.
-# Exit codes: 0 told, 1 Kafka cannot be reached, 2 wrong settings or arguments, 3 there is nothing to tell.
+# Exit codes: 0 told, 1 Kafka cannot be reached or read, 2 wrong settings or arguments, 3 nothing was found, 4 something of it waits.
 #
 # It looks and changes nothing: no group is joined. What can be asked stands in filters.py, how it is told in formatting.py.
 
@@ -16,10 +16,15 @@ from worker.cli.shared import Config, quiet_libraries
 from worker.terminal import plain_json
 
 if TYPE_CHECKING:
-    from worker.broker.outcome_reader import OutcomeReader
+    from collections.abc import Mapping
+
+    from worker.broker.outcome_reader import Begun, OutcomeReader
     from worker.cli.filters import OutcomeFilter
+    from worker.domain.contract.commands import Decoder
 
 NOTHING: Final = 3
+WAITS: Final = 4
+"""A command that was asked for has no outcome yet, whatever else was told."""
 LIMIT: Final = 20
 
 
@@ -43,20 +48,36 @@ def outcomes(
         int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="Tell at most so many.")
     ] = LIMIT,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The outcomes whole, one JSON object a line.")
+        bool,
+        typer.Option(
+            "--json", help="One JSON object a line: outcomes whole, and what waits with the status `waiting`."
+        ),
     ] = False,
 ) -> None:
     """
     What happened to a command or a user: outcomes, the newest first, and what still waits.
 
+    Exit codes: 0 outcomes are told, 3 nothing was found, 4 a command that is meant still waits.
+
     \b
     Example:  moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415 - what is imported here --help need not load
+    from worker import __version__  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415
+    from worker.broker.topics import Topic  # noqa: PLC0415
     from worker.cli import filters  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+    from worker.cli.formatting import nothing_told  # noqa: PLC0415
+    from worker.domain.contract.commands import Decoder  # noqa: PLC0415
+    from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
+    asked = {
+        "--command-id": command_id, "--user": user, "--target": target, "--request-id": request_id, "--outcome-id": outcome_id,
+    }  # fmt: skip
+    for option, text in asked.items():
+        if text is not None and not filters.is_utf8(text):
+            raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
     question = filters.OutcomeFilter(
         command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id
     )
@@ -68,17 +89,22 @@ def outcomes(
         raise typer.BadParameter(str(error), param_hint="--since") from error
     settings = load(config, os.environ)
     quiet_libraries(settings)
-    with OutcomeReader(kafka_options(settings, worker_name(settings)), _progress) as history:
-        told = _tell(history, question, begin, limit, user, as_json=as_json)
-    if not told:
-        sys.stderr.write(
-            f"no outcome of {question} since {since}, and no such command waits: it never came, or is older than --since, "
-            "or could not be read (then it is a dead letter without an outcome)\n"
-        )
-        raise typer.Exit(NOTHING)
+    options = kafka_options(settings, worker_name(settings))
+    rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
+    with OutcomeReader(options, _progress) as history:
+        begun = history.begun()
+        ended = _tell_outcomes(history, question, begin, limit, user, as_json=as_json)
+        waits = _tell_waiting(history, question, Decoder(rules), begun, ended, limit, as_json=as_json)
+        if not ended and not waits:
+            unseen = history.unseen(begin, begun)
+            text = nothing_told(question, since, unseen, options.outcome_topic, options.command_topic)
+            sys.stderr.write(f"{text}\n")
+            raise typer.Exit(NOTHING)
+    if waits:
+        raise typer.Exit(WAITS)
 
 
-def _tell(
+def _tell_outcomes(
     history: OutcomeReader,
     question: OutcomeFilter,
     begin: float,
@@ -86,31 +112,47 @@ def _tell(
     user: str | None,
     *,
     as_json: bool,
-) -> int:
-    """Prints what there is, as it is found; returns how much."""
+) -> set[str]:
+    """Prints the outcomes that there are, as they are found; returns their ids."""
     import msgspec  # noqa: PLC0415
 
-    from worker.cli.formatting import outcome_told, waiting_told  # noqa: PLC0415
+    from worker.cli.formatting import outcome_told  # noqa: PLC0415
 
-    begun = history.begun()
     ended: set[str] = set()
     for found in history.outcomes(question.asks_for_outcome, begin, limit):
-        outcome = msgspec.json.decode(found.value)
-        ended.add(outcome["outcome_id"])
-        print(plain_json(found.value.decode()) if as_json else outcome_told(outcome, user) + "\n", flush=True)
-    waiting = [
-        each
-        for each in history.waiting(begun, question.asks_for_command, limit)
-        if each.record.place not in ended
-    ]
-    for each in waiting:
-        text = waiting_told(
-            msgspec.json.decode(each.record.value), each.record.place, each.record.written_at, each.ahead
-        )
-        print(text + "\n", file=sys.stderr if as_json else sys.stdout, flush=True)
+        value = found.value or b""
+        outcome = msgspec.json.decode(value)
+        ended.add(str(outcome["outcome_id"]))
+        print(plain_json(value.decode()) if as_json else outcome_told(outcome, user) + "\n", flush=True)
     if len(ended) == limit:
         sys.stderr.write(f"these are the newest {limit}: --limit tells more\n")
-    return len(ended) + len(waiting)
+    return ended
+
+
+def _tell_waiting(
+    history: OutcomeReader,
+    question: OutcomeFilter,
+    decoder: Decoder,
+    begun: Mapping[int, Begun],
+    ended: set[str],
+    limit: int,
+    *,
+    as_json: bool,
+) -> int:
+    """Prints the commands that have no outcome yet; returns how many."""
+    import msgspec  # noqa: PLC0415
+
+    from worker.cli.formatting import waiting_report, waiting_told  # noqa: PLC0415
+
+    if not question.of_commands:
+        return 0
+    found = history.waiting(begun, lambda record: question.asks_for_command(decoder.decode(record)), limit)
+    waiting = [each for each in found if each.record.place not in ended]
+    for each in waiting:
+        report = waiting_report(decoder.decode(each.record), each)
+        text = plain_json(msgspec.json.encode(report).decode()) if as_json else waiting_told(report) + "\n"
+        print(text, flush=True)
+    return len(waiting)
 
 
 def _progress(count: int, back_to: float) -> None:

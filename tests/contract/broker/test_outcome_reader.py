@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import RealCluster
     from worker.broker.outcome_reader import Found
+    from worker.domain.contract.records import Record
 
 pytestmark = pytest.mark.kafka
 
@@ -52,7 +53,11 @@ def everything(_: bytes) -> bool:
     return True
 
 
-def values(found: Iterable[Found]) -> list[bytes]:
+def every_command(_: Record) -> bool:
+    return True
+
+
+def values(found: Iterable[Found]) -> list[bytes | None]:
     return [each.value for each in found]
 
 
@@ -130,7 +135,7 @@ def test_what_was_not_committed_never_happened(
 
     found = values(history.outcomes(everything, ago(HOUR), 100))
 
-    assert sorted(found) == [b"another", b"committed"]
+    assert set(found) == {b"another", b"committed"}
     producer.abort_transaction()
     producer.close(timeout=5)
 
@@ -141,7 +146,7 @@ def test_what_is_found_says_where_and_when_it_was_written(write: Write, history:
     (found,) = history.outcomes(everything, ago(HOUR), 10)
 
     assert (found.partition, found.offset) == (1, 0)
-    assert found.written_at == pytest.approx(ago(120), abs=30)
+    assert found.timestamp / 1000 == pytest.approx(ago(120), abs=30)
     assert found.place == f"{found.topic}-1-0"
 
 
@@ -154,7 +159,7 @@ def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
     bitmap = base64.b64encode(bytes([0b10])).decode()
     member.publish(transaction_of([outcome_for(0, 0), outcome_for(0, 2)], {0: OffsetCommit(1, bitmap)}))
 
-    waiting = history.waiting(history.begun(), everything, 100)
+    waiting = history.waiting(history.begun(), every_command, 100)
 
     assert [(each.record.value, each.ahead) for each in waiting] == [
         (b"first", 0),
@@ -173,8 +178,8 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
     begun = history.begun()
     join(real_cluster).publish_for(0, 0)
 
-    assert [each.record.value for each in history.waiting(begun, everything, 100)] == [b"one"]
-    assert list(history.waiting(history.begun(), everything, 100)) == []
+    assert [each.record.value for each in history.waiting(begun, every_command, 100)] == [b"one"]
+    assert list(history.waiting(history.begun(), every_command, 100)) == []
 
 
 def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
@@ -182,7 +187,7 @@ def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
 ) -> None:
     real_cluster.produce(0, *(b"%d" % number for number in range(20)))
 
-    waiting = history.waiting(history.begun(), lambda value: int(value) % 2 == 1, 3)
+    waiting = history.waiting(history.begun(), lambda record: int(record.value or b"0") % 2 == 1, 3)
 
     assert [each.record.value for each in waiting] == [b"1", b"3", b"5"]
 
@@ -192,12 +197,71 @@ def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: O
     real_cluster.delete_before(0, 1)
     until(lambda: history.begun()[0].position == 1, "the deletion is known")
 
-    assert [each.record.value for each in history.waiting(history.begun(), everything, 10)] == [b"there"]
+    assert [each.record.value for each in history.waiting(history.begun(), every_command, 10)] == [b"there"]
+
+
+def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
+    real_cluster: RealCluster, history: OutcomeReader
+) -> None:
+    """
+    It was said never to have come, while it stood there and waited for its producer.
+    """
+    topic = f"commands{real_cluster.tag}"
+    producer = KafkaProducer(
+        bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"other{real_cluster.tag}"
+    )
+    producer.init_transactions()
+    real_cluster.produce(0, b"before")
+    producer.begin_transaction()
+    producer.send(topic, value=b"in it", partition=0).get(30)
+    real_cluster.produce(0, b"behind it")
+    real_cluster.produce(1, b"beside it")
+
+    during = history.waiting(history.begun(), every_command, 100)
+    few = history.waiting(history.begun(), every_command, 3)
+    producer.commit_transaction()
+    producer.close(timeout=5)
+    until(
+        lambda: len(history.waiting(history.begun(), lambda record: record.value == b"behind it", 9)) == 1,
+        "it goes on",
+    )
+    after = history.waiting(history.begun(), every_command, 100)
+
+    assert {(each.record.value, each.held_from) for each in during} == {
+        (b"before", None),
+        (b"beside it", None),
+        (b"in it", 1),
+        (b"behind it", 1),
+    }
+    assert [each.record.value for each in during[2:]] == [b"in it", b"behind it"]
+    assert len(few) == 3
+    assert {each.held_from for each in after} == {None}
+
+
+def test_what_could_not_be_looked_at_is_known(
+    real_cluster: RealCluster, write: Write, history: OutcomeReader
+) -> None:
+    """
+    Where something is gone or not looked at, nobody may say that a command never came.
+    """
+    nothing = history.unseen(ago(HOUR), history.begun())
+    write(0, b"old", 3 * HOUR)
+    write(1, b"new", 10)
+
+    short, long = (history.unseen(ago(back), history.begun()) for back in (HOUR, 24 * HOUR))
+    real_cluster.produce(0, b"gone", b"there")
+    real_cluster.delete_before(0, 1)
+    until(lambda: history.begun()[0].position == 1, "the deletion is known")
+    cut = history.unseen(ago(HOUR), history.begun())
+
+    assert (nothing.older, nothing.deleted, dict(nothing.skipped)) == (False, False, {})
+    assert (short.older, long.older) == (True, False)
+    assert dict(cut.skipped) == {0: (0, 1)}
 
 
 def test_empty_topics_tell_nothing(history: OutcomeReader) -> None:
     assert list(history.outcomes(everything, ago(HOUR), 10)) == []
-    assert list(history.waiting(history.begun(), everything, 10)) == []
+    assert list(history.waiting(history.begun(), every_command, 10)) == []
 
 
 def test_a_topic_that_is_not_there_is_named(real_cluster: RealCluster) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import errors
 
-from worker.broker.error_mapping import TooLargeError, verdict
+from worker.broker.error_mapping import TooLargeError, sentence, unreachable, verdict
 from worker.broker.records import Sending
 from worker.domain.effects import OffsetCommit, Transaction
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, RecordTooLarge
@@ -76,3 +76,39 @@ def test_everything_else_is_tried_again() -> None:
     assert isinstance(result, Aborted)
     assert not result.generation
     assert "slow" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (errors.TopicAuthorizationFailedError({"a"}), "the Kafka user may not do this with the topic"),
+        (errors.KafkaError(f"response {'x' * 5_000}"), "KafkaError: response xxx"),
+        (errors.UnknownError(), "UnknownError"),
+        (errors.InvalidReplicationFactorError("a\nb"), "the replication factor is larger"),
+    ],
+)
+def test_an_error_is_one_sentence_without_the_response_in_it(error: errors.KafkaError, told: str) -> None:
+    """
+    kafka-python appends whole requests and responses.
+    """
+    said = sentence(error)
+
+    assert told in said
+    assert "\n" not in said
+    assert len(said) < 320
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Unable to bootstrap from a:1,b:2: 111 ECONNREFUSED", "Kafka cannot be reached at a:1,b:2: 111 ECONNREFUSED"),
+        ("Unable to bootstrap from a:1,b:2", "Kafka cannot be reached at a:1,b:2: KafkaTimeoutError: Unable"),
+        ("x: SaslAuthenticationFailedError: no", "Kafka cannot be reached at a:1,b:2: Kafka refuses the user or the password"),
+        ("x" * 5_000, "Kafka cannot be reached at a:1,b:2: KafkaTimeoutError: xxx"),
+    ],
+)  # fmt: skip
+def test_that_kafka_cannot_be_reached_is_one_sentence_with_the_reason(text: str, told: str) -> None:
+    said = str(unreachable("a:1,b:2", errors.KafkaTimeoutError(text)))
+
+    assert said.startswith(told)
+    assert len(said) < 500

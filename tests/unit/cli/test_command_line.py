@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -187,3 +188,29 @@ def test_a_worker_that_is_stopped_while_kafka_is_away_ends_at_once_with_0(tmp_pa
         assert (
             '"event":"worker.stopped","exit_code":0' in told
         )  # kafka-python may still say something after it
+
+
+@pytest.mark.parametrize("command", [("check",), ("outcomes", "--user", "u"), ("topics", "create")])
+def test_ctrl_c_ends_a_command_quietly_with_130(command: tuple[str, ...], tmp_path: Path) -> None:
+    config = worker_yaml(tmp_path)  # of a Kafka that is not there: it is tried for ten seconds
+    with running("-X", "importtime", "-m", "worker", *command, "--config", str(config)) as process:
+        assert process.stderr is not None
+        told = iter(process.stderr.readline, "")
+        assert any("worker.settings" in line for line in told)
+
+        process.send_signal(signal.SIGINT)
+
+        assert all(line.startswith("import time:") or not line.strip() for line in told)
+        assert process.wait(PATIENCE) == 130
+
+
+@pytest.mark.parametrize(
+    "option", ["--command-id", "--user", "--target", "--request-id", "--outcome-id", "--since"]
+)
+def test_an_argument_that_is_not_utf_8_is_refused(option: str) -> None:
+    code, text = invoke(
+        "outcomes", option, os.fsdecode(b"user-\xff"), *(("--user", "u") if option == "--since" else ())
+    )
+
+    assert code == 2
+    assert "Traceback" not in text

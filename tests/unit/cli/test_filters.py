@@ -6,11 +6,37 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
-from worker.cli.filters import OutcomeFilter, since
+from worker.cli.filters import OutcomeFilter, is_utf8, since
+from worker.domain.contract.commands import Decoder
+from worker.domain.contract.outcomes import Worker
+from worker.domain.rules import Rules
 from worker.terminal import plain
 
 NOW = 1_800_000_000.0
+
+
+class Sent(Struct):
+    """
+    A record of the command topic.
+    """
+
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] = []
+    partition: int = 0
+    offset: int = 0
+    key: bytes | None = None
+
+
+DECODER = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+
+
+def asks(asked: OutcomeFilter, value: bytes | None, *headers: tuple[str, bytes | None]) -> bool:
+    """
+    Whether a command that waits is meant, as the worker reads it.
+    """
+    return asked.asks_for_command(DECODER.decode(Sent(value, list(headers))))
 
 
 def outcome(**changes: Any) -> bytes:
@@ -74,7 +100,7 @@ def test_what_is_no_outcome_is_not_meant_and_not_an_error(value: bytes) -> None:
     asked = OutcomeFilter(command_id="ban-1")
 
     assert not asked.asks_for_outcome(value)
-    assert not asked.asks_for_command(value)
+    assert not asks(asked, value)
 
 
 @pytest.mark.parametrize(
@@ -92,20 +118,42 @@ def test_an_outcome_without_its_own_id_is_none() -> None:
 
 
 def test_a_command_is_found_in_whatever_way_it_is_written() -> None:
-    escaped = b'{ "command_id" :"\\u0062an-1", "user_ids": ["user-1"] , "room_id":"room-7"}'
+    escaped = b'{ "command_id" :"\\u0062an-1", "user_ids": ["user-1"] , "room_id":"room-7", "action":"live.unban_member"}'
 
-    assert OutcomeFilter(command_id="ban-1").asks_for_command(escaped)
-    assert OutcomeFilter(user="user-1", target="room-7").asks_for_command(escaped)
-    assert not OutcomeFilter(user="user-2").asks_for_command(escaped)
+    assert asks(OutcomeFilter(command_id="ban-1"), escaped)
+    assert asks(OutcomeFilter(user="user-1", target="room-7"), escaped)
+    assert not asks(OutcomeFilter(user="user-2"), escaped)
+
+
+def test_a_cloud_event_that_waits_is_found_by_the_id_in_its_header() -> None:
+    """
+    It was said never to have come: only the record's value was looked at.
+    """
+    value = b'{"user_ids":["user-1"],"room_id":"room-7","action":"live.unban_member"}'
+    asked = OutcomeFilter(command_id="event-1", user="user-1")
+
+    assert asks(asked, value, ("ce_specversion", b"1.0"), ("ce_id", b"event-1"))
+    assert not asks(asked, value, ("ce_id", b"event-2"))
+    assert asks(OutcomeFilter(command_id="event-1"), b"no JSON", ("ce_id", b"event-1")), (
+        "to be rejected by it"
+    )
+
+
+def test_a_text_that_is_not_utf_8_is_known() -> None:
+    assert is_utf8("üser")
+    assert not is_utf8("user\udcff")
 
 
 def test_users_that_are_no_list_are_nobody() -> None:
-    assert not OutcomeFilter(user="user-1").asks_for_command(b'{"command_id":"a","user_ids":7}')
+    assert not asks(OutcomeFilter(user="user-1"), b'{"command_id":"a","user_ids":7}')
 
 
 @pytest.mark.parametrize("trait", ["request_id", "outcome_id"])
 def test_a_command_that_waits_has_no_request_yet(trait: str) -> None:
-    assert not OutcomeFilter(**{trait: "x"}).asks_for_command(b'{"command_id":"x","request_ids":["x"]}')
+    asked = OutcomeFilter(**{trait: "x"})
+
+    assert not asked.of_commands
+    assert not asks(asked, b'{"command_id":"x","request_ids":["x"]}')
 
 
 def test_a_question_says_what_was_asked() -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 import pytest
 
-from worker.cli.formatting import CALLS_SHOWN, USERS_SHOWN, outcome_told, waiting_told
+from worker.broker.outcome_reader import Found, Unseen, WaitingCommand
+from worker.cli.filters import OutcomeFilter
+from worker.cli.formatting import (
+    CALLS_SHOWN,
+    USERS_SHOWN,
+    nothing_told,
+    outcome_told,
+    waiting_report,
+    waiting_told,
+)
+from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
@@ -18,6 +29,7 @@ from worker.domain.contract.outcomes import (
     Status,
     Worker,
 )
+from worker.domain.rules import Rules
 
 
 def outcome(*results: Result, **changes: Any) -> dict[str, Any]:
@@ -156,6 +168,16 @@ def test_an_outcome_of_another_version_is_told_as_far_as_it_goes() -> None:
     assert "command     old-1" in outcome_told({"command_id": "old-1", "status": "forgotten", "new": [1]})
 
 
+def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) -> dict[str, Any]:
+    """
+    The report of a command that waits.
+    """
+    value = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
+    found = Found("commands", 3, 7, timestamp, None, json.dumps(value | changes).encode(), [])
+    read = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(found)
+    return waiting_report(read, WaitingCommand(found, ahead))
+
+
 @pytest.mark.parametrize(
     ("ahead", "text"),
     [
@@ -164,12 +186,89 @@ def test_an_outcome_of_another_version_is_told_as_far_as_it_goes() -> None:
     ],
 )
 def test_a_command_that_waits_says_since_when_and_behind_what(ahead: int, text: str) -> None:
-    command = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g"}
-
-    told = waiting_told(command, "commands-3-7", 1_800_000_000.25, ahead)
-
-    assert told.splitlines() == [
+    assert waiting_told(waits(ahead)).splitlines() == [
         "no outcome yet  group.unban_group_member  group g",
         "    command     late-1 (commands-3-7)",
         f"    since       2027-01-15T08:00:00.250Z; {text}",
     ]
+
+
+@pytest.mark.parametrize(
+    "timestamp", [-1, -(2**63), 1_800_000_000_250_000, 1_800_000_000_250_000_000, 2**63 - 1]
+)
+def test_a_timestamp_in_another_unit_is_told_as_unknown(timestamp: int) -> None:
+    """
+    Producers write micro- and nanoseconds there, and -1; it ended with a traceback, and no command was told.
+    """
+    report = waits(timestamp=timestamp)
+
+    assert "written_at" not in report
+    assert "since       an unknown time" in waiting_told(report)
+
+
+def test_a_command_held_by_a_transaction_says_since_which_offset() -> None:
+    told = waiting_told({**waits(4), "held_from": 5})
+
+    assert "held by a transaction that is open since offset 5 of its partition" in told
+
+
+def test_a_command_that_waits_is_json_with_a_status_of_its_own() -> None:
+    assert waits(2) == {
+        "status": "waiting",
+        "outcome_id": "commands-3-7",
+        "command_id": "late-1",
+        "action": "group.unban_group_member",
+        "group_id": "g",
+        "user_ids": ("u",),
+        "written_at": "2027-01-15T08:00:00.250Z",
+        "ahead": 2,
+        "source": {"topic": "commands", "partition": 3, "offset": 7},
+    }
+    assert "waiting" not in {status.value for status in Status}
+
+
+def test_a_record_that_will_be_rejected_waits_as_far_as_it_can_be_read() -> None:
+    report = waits(duration="soon")
+
+    assert (report["command_id"], report["group_id"]) == ("late-1", "g")
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"queued_ms": "soon"},
+        {"calls": 7},
+        {"calls": [7]},
+        {"error": "an error"},
+        {"results": ["u"]},
+        {"results": [{"user_id": "u", "error_info": 7, "error_code": []}]},
+        {"calls_omitted": "many", "calls": []},
+        {"queued_ms": None},
+    ],
+    ids=str,
+)
+def test_an_outcome_that_another_program_wrote_is_told_and_ends_nothing(strange: dict[str, Any]) -> None:
+    assert "strange-1" in outcome_told({"outcome_id": "a-0-0", "command_id": "strange-1", **strange})
+
+
+ALL_SEEN = Unseen(older=False, deleted=False, skipped={})
+
+
+@pytest.mark.parametrize(
+    ("unseen", "told"),
+    [
+        (Unseen(older=True, deleted=False, skipped={}), "outcomes holds older outcomes, which were not looked at"),
+        (Unseen(older=False, deleted=True, skipped={}), "outcomes has lost outcomes for their age"),
+        (Unseen(older=False, deleted=False, skipped={2: (5, 9)}), "commands[2] has lost the commands of the offsets 5 to 8"),
+    ],
+)  # fmt: skip
+def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Unseen, told: str) -> None:
+    asked = OutcomeFilter(command_id="a")
+
+    assert "it never came" in nothing_told(asked, "24h", ALL_SEEN, "outcomes", "commands")
+    partly = nothing_told(asked, "24h", unseen, "outcomes", "commands")
+    assert told in partly
+    assert "it never came" not in partly
+    by_request = nothing_told(OutcomeFilter(request_id="r"), "24h", ALL_SEEN, "outcomes", "commands")
+    assert "came" not in by_request
+    assert "waits" not in by_request
