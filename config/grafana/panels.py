@@ -230,9 +230,10 @@ ROWS: Final = (
                 (("sum(@known_ids)", "command ids"), ("sum(@known_effects)", "effects")),
             ),
             Panel(
-                "Records without a key",
-                "Does a producer give up the order of its commands?",
-                (("sum(rate(@records_without_key_total[$__rate_interval]))", "records"),),
+                "Misplaced records",
+                "Does a producer give up the order of its commands? no_key, key_not_target, two_partitions; partitioner: harmless only if "
+                "every producer places by the same hash.",
+                (("sum by (reason) (rate(@misplaced_records_total[$__rate_interval]))", "{{reason}}"),),
                 unit="cps",
             ),
         ),

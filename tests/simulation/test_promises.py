@@ -351,15 +351,16 @@ def test_an_event_is_never_taken_for_done_because_it_was_done_before() -> None:
     assert sum(request.endpoint == KICK for request in story.tencent.requests) == 3
 
 
-@pytest.mark.parametrize("rate", [10, 100, 500, 4000])
-def test_transient_codes_and_bad_users_by_chance_never_open_the_breaker(rate: int) -> None:
+@pytest.mark.parametrize(("rate", "seed"), [(10, 3), (100, 0), (500, 1), (4000, 3)])
+def test_transient_codes_and_bad_users_by_chance_never_open_the_breaker(rate: int, seed: int) -> None:
     """
-    1 % of transient codes and 2 % of bad users are an ordinary day: an opening stops the endpoint for nothing.
+    1 % of transient codes and 2 % of bad users are an ordinary day: an opening stops the endpoint for nothing. (With each of
+    these seeds two targets get a code in a row.)
     """
-    chance = Random(rate)
+    chance = Random(seed)
     users = [f"u{number}" for number in range(2000)]
     weather = Weather(transient=0.01, bad_users=frozenset(users[:40]))
-    story = begun(replace(ONE, seed=rate, weather=weather))
+    story = begun(replace(ONE, seed=seed, weather=weather))
 
     for _ in range(4000):
         ban(

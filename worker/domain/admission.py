@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.commands import Command, Decoder, Rejected
+from worker.domain.contract.placement import Placement
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory import COMMAND_BYTES, command_bytes, record_bytes, share
 from worker.domain.progress.dedupe import fingerprint_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import Clock
+    from worker.domain.contract.placement import Misplacement
     from worker.domain.contract.records import Record
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import Partition, What
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from worker.domain.snapshots import Counts
 
 MAX_WARNED_ISSUERS: Final = 100
-"""An issuer whose records have no key is warned of once; beyond so many issuers they are only counted."""
+"""An issuer of misplaced records is warned of once for each reason; beyond so many warnings they are only counted."""
 MAX_ALIKE: Final = 1_000
 """So many different values of ``What`` are kept, to be shared."""
 
@@ -47,8 +49,21 @@ class Admission:
     """
 
     __slots__ = (
-        "_alike", "_beyond", "_clock", "_counts", "_decoder", "_dispatch", "_each", "_ledger", "_lines", "_partitions", "_rules",
-        "_warned", "held", "limit",
+        "_alike",
+        "_beyond",
+        "_clock",
+        "_counts",
+        "_decoder",
+        "_dispatch",
+        "_each",
+        "_ledger",
+        "_lines",
+        "_partitions",
+        "_placement",
+        "_rules",
+        "_warned",
+        "held",
+        "limit",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +82,8 @@ class Admission:
         self._dispatch = dispatch
         self._counts = counts
         self._decoder = Decoder(rules)
-        self._warned: set[str | None] = set()
+        self._placement = Placement(rules.partitions)
+        self._warned: set[tuple[str | None, Misplacement]] = set()
         self._ledger = ledger
         self._partitions = partitions
         self.limit = share("commands", rules.memory_budget)
@@ -179,8 +195,7 @@ class Admission:
         work = OpenCommand(record, partition, now)
         partition.offsets.admit(offset)
         partition.works[offset] = work
-        if record.key is None:
-            self._warn_of_missing_key(decoded)
+        self._place(record, decoded)
         if isinstance(decoded, Command):
             work.fingerprint = fingerprint_of(decoded)
             reused = self._recognise(work, decoded, now)
@@ -234,9 +249,21 @@ class Admission:
             self._alike.clear()
         return self._alike.setdefault(what, what)
 
-    def _warn_of_missing_key(self, decoded: Command | Rejected) -> None:
-        self._counts.without_key += 1
-        issuer = decoded.issuer
-        if issuer not in self._warned and len(self._warned) < MAX_WARNED_ISSUERS:
-            self._warned.add(issuer)
-            self._dispatch.effects.append(LogEvent("record.key_missed", "warning", {"issuer": issuer}))
+    def _place(self, record: Record, decoded: Command | Rejected) -> None:
+        """A record in the wrong place is carried out all the same, counted, and told."""
+        target = (decoded.app, decoded.target) if isinstance(decoded, Command) else None
+        reason = self._placement.judge(record, target)
+        if reason is None:
+            return
+        misplaced = self._counts.misplaced
+        misplaced[reason] = misplaced.get(reason, 0) + 1
+        told = (decoded.issuer, reason)
+        if told not in self._warned and len(self._warned) < MAX_WARNED_ISSUERS:
+            self._warned.add(told)
+            fields = {
+                "reason": reason.value,
+                "issuer": decoded.issuer,
+                "partition": record.partition,
+                "offset": record.offset,
+            }
+            self._dispatch.effects.append(LogEvent("record.misplaced", "warning", fields))

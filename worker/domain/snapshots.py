@@ -24,7 +24,7 @@ class Counts(Struct):
         splits: Searches for a bad member that were begun.
         inferred: Members that were refused by inference.
         recalled: Calls that were taken back while they waited.
-        without_key: Records without a key: their order is not promised.
+        misplaced: Records in the wrong place, by ``Misplacement``: order and deduplication are not promised for them.
         forgotten_ids: Command ids that were forgotten early, for want of memory.
         forgotten_effects: Applied states that were forgotten early, for want of memory.
         given_up: Started commands that a drain or handover left to the next owner.
@@ -40,7 +40,7 @@ class Counts(Struct):
     splits: int = 0
     inferred: int = 0
     recalled: int = 0
-    without_key: int = 0
+    misplaced: dict[str, int] = {}
     given_up: int = 0
     forgotten_ids: int = 0
     forgotten_effects: int = 0

@@ -112,10 +112,11 @@ _ROWS: Final[tuple[Event, ...]] = (
         "Kafka has deleted commands that were never read (retention, or a topic made anew): they are lost.",
     ),
     Event(
-        "record.key_missed",
+        "record.misplaced",
         "warning",
-        ("issuer",),
-        "This issuer sends records without a key: their order is not promised. Told once for each issuer.",
+        ("reason", "issuer", "partition", "offset"),
+        "This issuer's records are in the wrong place: no_key, key_not_target, two_partitions or partitioner. Order and deduplication "
+        "are not promised for them. Told once for each issuer and reason.",
     ),
     # endpoints and apps
     Event(

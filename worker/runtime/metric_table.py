@@ -58,7 +58,9 @@ class MetricRow:
 ROWS: Final[tuple[MetricRow, ...]] = (
     # commands
     MetricRow("records", "counter", "records", (), "Records read from the command topic.", "a record arrives"),
-    MetricRow("records_without_key", "counter", "records", (), "Records without a key: their order is not promised.", "a producer sends no key"),
+    MetricRow("misplaced_records", "counter", "records", ("reason",), "Records in the wrong place, for which order and deduplication are not "
+        "promised: no_key, key_not_target, two_partitions (the target's last one was on another), partitioner (placed by another hash than "
+        "murmur2).", "a producer's keys or its partitioner are wrong"),
     MetricRow("commands", "counter", "commands", ("action", "status"), "Commands whose outcome was published.", "an outcome is published"),
     MetricRow("members", "counter", "members", ("action", "result", "code"), "Users of those commands, by result and Tencent's error code ("
         "0: none, other: one that is in no table).", "an outcome is published"),

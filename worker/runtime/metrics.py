@@ -25,6 +25,7 @@ from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.commands import REJECTIONS
 from worker.domain.contract.outcomes import Status
+from worker.domain.contract.placement import Misplacement
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Rebalance
 
@@ -49,7 +50,6 @@ _COUNTS: Final = {
     "splits": "splits",
     "inferred": "inferred",
     "recalled": "recalled",
-    "without_key": "records_without_key",
     "given_up": "given_up",
     "foreign_metadata": "foreign_metadata",
 }
@@ -220,6 +220,8 @@ class Metrics:
             self._child("rebalances", kind)
         for part in _FORGOTTEN.values():
             self._child("forgotten", part)
+        for reason in Misplacement:
+            self._child("misplaced_records", reason.value)
         for result in ("committed", "aborted"):
             self._child("transactions", result)
 
@@ -280,11 +282,17 @@ class Metrics:
             self._child("forgotten", part).inc(self._risen(attribute, counts))
         for attribute, kind in _DEDUPE.items():
             self._child("dedupe_hits", kind).inc(self._risen(attribute, counts))
+        for reason in Misplacement:
+            self._child("misplaced_records", reason.value).inc(
+                self._rise(reason, counts.misplaced.get(reason, 0))
+            )
 
     def _risen(self, attribute: str, counts: Counts | Vitals) -> int:
-        value: int = getattr(counts, attribute)
-        risen = value - self._counts.get(attribute, 0)
-        self._counts[attribute] = value
+        return self._rise(attribute, getattr(counts, attribute))
+
+    def _rise(self, name: str, value: int) -> int:
+        risen = value - self._counts.get(name, 0)
+        self._counts[name] = value
         return risen
 
     def _show(self, key: str, values: Mapping[tuple[str, ...], float]) -> None:

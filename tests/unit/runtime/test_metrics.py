@@ -124,7 +124,7 @@ def look(item: Snapshot) -> Callable[[Metrics], None]:
 
 CAUSES: dict[str, Callable[[Metrics], None]] = {
     "records": lambda m: m.received(5),
-    "records_without_key": look(snapshot(counts=Counts(without_key=1))),
+    "misplaced_records": look(snapshot(counts=Counts(misplaced={"no_key": 1}))),
     "commands": lambda m: m.published(transaction(outcome()), 0.1),
     "members": lambda m: m.published(transaction(outcome()), 0.1),
     "command_seconds": lambda m: m.published(transaction(outcome()), 0.1),
@@ -335,11 +335,17 @@ def test_a_halt_of_a_whole_app_is_shown_as_that(metrics: Metrics) -> None:
 def test_counts_of_the_engine_are_added_once_however_often_they_are_observed(metrics: Metrics) -> None:
     for splits in (2, 2, 5):
         metrics.observe(
-            snapshot(lane(breaker_openings=splits), counts=Counts(splits=splits, coalesced=splits)), VITALS
+            snapshot(
+                lane(breaker_openings=splits),
+                counts=Counts(splits=splits, coalesced=splits, misplaced={"partitioner": splits}),
+            ),
+            VITALS,
         )
 
     assert value(metrics, "splits_total") == 5
     assert value(metrics, "dedupe_hits_total", kind="coalesced") == 5
+    assert value(metrics, "misplaced_records_total", reason="partitioner") == 5
+    assert value(metrics, "misplaced_records_total", reason="two_partitions") == 0
     assert value(metrics, "breaker_openings_total", **LANE) == 5
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
-from worker.domain.admission import MAX_WARNED_ISSUERS
 from worker.domain.effects import LogEvent
 from worker.domain.progress.outbox import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
@@ -341,21 +340,3 @@ def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:
         )
     ]
     assert desk.engine.snapshot(desk.now).counts.foreign_metadata == 1
-
-
-def test_a_record_without_a_key_is_carried_out_and_warned_of_once_an_issuer() -> None:
-    desk = Desk()
-    for issuer in ("a", "b", "a"):
-        desk.receive(kick("u", room=issuer, issuer=issuer), keyed=False)
-
-    assert desk.events() == ["record.key_missed"] * 2
-    assert desk.engine.snapshot(desk.now).counts.without_key == 3
-
-
-def test_however_many_issuers_send_no_keys_so_many_are_warned_of_and_all_are_counted() -> None:
-    desk = Desk()
-    for issuer in range(MAX_WARNED_ISSUERS + 20):
-        desk.receive(kick("u", room=str(issuer), issuer=str(issuer)), keyed=False)
-
-    assert desk.events() == ["record.key_missed"] * MAX_WARNED_ISSUERS
-    assert desk.engine.snapshot(desk.now).counts.without_key == MAX_WARNED_ISSUERS + 20
