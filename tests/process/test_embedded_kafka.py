@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 from kafka import KafkaAdminClient
 
+from tests.conftest import CLUSTER_VARIABLE
 from worker.testing.demo.jars import FetchError, Jar, fetch
 from worker.testing.demo.kafka import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.conftest import Cluster
     from worker.testing.demo.kafka import EmbeddedKafka
@@ -77,6 +81,37 @@ def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(tmp_path: Path
 def test_a_jar_that_the_repository_does_not_have_is_named(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"thing-1\.0\.jar could not be fetched"):
         fetch((Jar("a.group", "thing", "1.0", 1, "0" * 64),), tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize(("ci", "code", "told"), [("true", 1, "1 error"), ("", 0, "1 skipped")])
+def test_where_kafka_cannot_be_had_a_test_that_needs_it_fails_in_ci(
+    tmp_path: Path, ci: str, code: int, told: str
+) -> None:
+    """
+    A run in which everything is skipped must not be a green one.
+    """
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "topics_can_be_made",
+    ]
+    here = {name: value for name, value in os.environ.items() if name != CLUSTER_VARIABLE}
+    nothing = {"MODERATION_WORKER_CACHE": str(tmp_path / "cache"), "CI": ci}
+
+    done = subprocess.run(
+        words, cwd=Path(__file__).parents[2], env=here | nothing, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == code, done.stdout
+    assert told in done.stdout
+    assert "Kafka cannot be had" in done.stdout
 
 
 @pytest.mark.kafka
