@@ -85,8 +85,9 @@ def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "heartbeat_interval_ms": _ms(options.heartbeat_interval),
             "max_poll_interval_ms": _ms(options.max_poll_interval),
             "max_poll_records": options.batch_records,
-            "fetch_max_bytes": 16 * MEGABYTE,
-            "max_partition_fetch_bytes": MEGABYTE,
+            "fetch_max_bytes": 4
+            * MEGABYTE,  # of each broker; what is fetched ahead is no use, and part of memory.BASE_MIB
+            "max_partition_fetch_bytes": MEGABYTE // 2,
             "metadata_max_age_ms": 60_000,  # so that added partitions are seen within a minute
             "metrics_enabled": False,  # they cost CPU at each record, and nobody reads them
         },
@@ -137,8 +138,8 @@ def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
         options,
         ours={
             "client_id": f"{options.client_name}-restore",
-            "fetch_max_bytes": 16 * MEGABYTE,
-            "max_partition_fetch_bytes": 8 * MEGABYTE,
+            "fetch_max_bytes": 4 * MEGABYTE,
+            "max_partition_fetch_bytes": 4 * MEGABYTE,
             "retry_backoff_ms": 50,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "metrics_enabled": False,

@@ -1,7 +1,8 @@
 # Every place where we reach behind kafka-python's public face, each in one function, with the reason.
 #
 # Written against kafka-python 3.0.12. tests/contract/broker/test_kafka_patches.py holds each function to what it says, so that
-# an upgrade that changes one of them fails there, and not at night. Nothing else in the project touches a private name.
+# an upgrade that changes one of them fails there, and not at night. Nothing else in the
+# project touches a private name, but for batches.py, whose class is put in place here.
 
 from __future__ import annotations
 
@@ -10,15 +11,20 @@ import contextlib
 import ssl
 import time
 import uuid
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kafka import errors
+from kafka.consumer import group
+from kafka.consumer.fetcher import Fetcher
 from kafka.future import Future as KafkaFuture
 from kafka.net import manager
 from kafka.net.transport import KafkaSSLTransport
-from kafka.record import memory_records
-from kafka.record.default_records import DefaultRecordBatch
-from kafka.record.util import decode_varint
+from kafka.record import legacy_records, memory_records
+
+from worker.broker.batches import BoundedBatch
+from worker.broker.unpacking import unpacked
+from worker.domain.memory import record_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +32,10 @@ if TYPE_CHECKING:
 
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
+
+POLL_BYTES: Final = 1024 * 1024
+"""Of the records that one poll returns, all but the last."""
+OLD_BATCH_BYTES: Final = 16 * 1024 * 1024
 
 Client = TypeVar("Client", "KafkaConsumer", "KafkaProducer", "KafkaAdminClient")
 
@@ -70,11 +80,31 @@ def opened(kind: type[Client], arguments: dict[str, Any]) -> Client:
 
 
 def patch() -> None:
-    """Puts ours in the place of two classes of kafka-python, for the whole process."""
+    """Puts ours in the place of some classes and functions of kafka-python, for the whole process."""
     connections: Any = manager
     connections.KafkaSSLTransport = _BoundedTls
     batches: Any = memory_records
-    batches.DefaultRecordBatch = _LenientBatch
+    batches.DefaultRecordBatch = BoundedBatch
+    old_batches: Any = legacy_records
+    for codec, number in (("gzip", 1), ("snappy", 2), ("lz4", 3)):
+        setattr(old_batches, f"{codec}_decode", _bounded(number))
+    consumers: Any = group
+    consumers.Fetcher = BoundedFetcher
+
+
+def _bounded(codec: int) -> Callable[[Any], bytes]:
+    # The batches of Kafka 0.10 and before: of no use to producers of today, so one that is too large may stop the partition.
+    def decode(packed: Any) -> bytes:
+        whole = bytearray()
+        for piece in unpacked(codec, bytes(packed)):
+            whole += piece
+            if len(whole) > OLD_BATCH_BYTES:
+                raise errors.CorruptRecordError(
+                    f"a batch of an old format unpacks to more than {OLD_BATCH_BYTES} bytes"
+                )
+        return bytes(whole)
+
+    return decode
 
 
 HANDSHAKE_SECONDS: Final = 10.0
@@ -101,40 +131,47 @@ class _BoundedTls(KafkaSSLTransport):
             raise
 
 
-class _LenientBatch(DefaultRecordBatch):
-    # A header's name that is not UTF-8 (producers in C or Go take any bytes, and so does Kafka) makes kafka-python call
-    # the batch corrupt: its partition could never be read on, by any replica.
+class BoundedFetcher(Fetcher):
+    """Bounds a poll by the bytes of its records as well as by their number: each may be megabytes."""
 
-    def _read_msg(self, *_: Any) -> Any:
+    _left = POLL_BYTES
+
+    class PartitionRecords(Fetcher.PartitionRecords):
+        """What was fetched of one partition."""
+
+        allowance = POLL_BYTES
+
+        def take(self, n: int | None = None) -> list[Any]:
+            """At most ``n`` of its next records, and no more once ``allowance`` is used up."""
+            theirs: Any = super()
+            theirs._maybe_raise_next_inline_exception()  # noqa: SLF001
+            records: list[Any] = []
+            try:
+                for record in islice(self.record_iterator, n):
+                    records.append(record)
+                    self.allowance -= record_bytes(record)
+                    if self.allowance <= 0:
+                        break
+            except Exception as exc:
+                if not records:
+                    raise
+                self._next_inline_exception = exc
+            return records
+
+    def fetched_records(self, max_records: int | None = None, update_offsets: Any = True) -> Any:
+        """What a poll returns."""
+        self._left = POLL_BYTES
         theirs: Any = super()
-        try:
-            return theirs._read_msg()  # noqa: SLF001
-        except UnicodeDecodeError:
-            _remedy_header_names(self._buffer, self._pos)
-            return theirs._read_msg()  # noqa: SLF001
+        return theirs.fetched_records(max_records, update_offsets)
 
-
-_NO_ASCII: Final = bytes(range(128)) + b"?" * 128
-
-
-def _remedy_header_names(buffer: bytearray, pos: int) -> None:
-    """Makes the header names of the record that begins at ``pos`` readable: each byte of a broken one that is no ASCII is a "?"."""
-    for _ in ("length", "attributes", "time", "offset"):
-        _, pos = decode_varint(buffer, pos)
-    for _ in ("key", "value"):
-        size, pos = decode_varint(buffer, pos)
-        pos += max(0, size)
-    count, pos = decode_varint(buffer, pos)
-    for _ in range(count):
-        size, pos = decode_varint(buffer, pos)
-        name = bytes(buffer[pos : pos + size])
-        try:
-            name.decode()
-        except UnicodeDecodeError:
-            buffer[pos : pos + size] = name.translate(_NO_ASCII)
-        pos += size
-        size, pos = decode_varint(buffer, pos)
-        pos += max(0, size)
+    def _append(self, drained: Any, part: Any, max_records: int, *others: Any) -> int:
+        if self._left <= 0:
+            return max_records  # as if they were taken: the poll is full
+        part.allowance = self._left
+        theirs: Any = super()
+        taken: int = theirs._append(drained, part, max_records, *others)  # noqa: SLF001
+        self._left = part.allowance
+        return taken
 
 
 def known_partitions(consumer: KafkaConsumer, topic: str) -> int | None:

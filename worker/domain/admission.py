@@ -210,6 +210,9 @@ class Admission:
                 return
             decoded = reused
         work.rejected = decoded
+        if decoded.code == "not_read":
+            told = {"partition": partition.number, "offset": offset, "reason": decoded.message}
+            self._dispatch.effects.append(LogEvent("record.not_read", "warning", told))
         self._charge(work, decoded, alone=False)
         self._lines.complete.append(work)
 

@@ -118,6 +118,12 @@ _ROWS: Final[tuple[Event, ...]] = (
         "This issuer's records are in the wrong place: no_key, key_not_target, two_partitions or partitioner. Order and deduplication "
         "are not promised for them. Told once for each issuer and reason.",
     ),
+    Event(
+        "record.not_read",
+        "warning",
+        ("partition", "offset", "reason"),
+        "A record is larger than is read, or its batch cannot be unpacked. Its dead letter tells size and hash.",
+    ),
     # endpoints and apps
     Event(
         "breaker.opened",

@@ -19,6 +19,7 @@ from worker.domain.contract.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO,
 from worker.domain.contract.fields import REJECTIONS as REJECTIONS
 from worker.domain.contract.outcomes import OutcomeError, cut
 from worker.domain.contract.reading import read
+from worker.domain.contract.records import Omitted, OmittedHeaders
 from worker.domain.contract.times import instant_of, rfc3339
 from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from worker.domain.contract.records import Record
     from worker.domain.rules import Rules
 
+NOT_READ: Final = OutcomeError(
+    "not_read", "the record is larger than is read: give less, or several commands"
+)
 CARRIED_BYTES: Final = 512
 """The longest text of a refused record that its outcome repeats."""
 LATEST_BAN_END: Final = float(DURATION_SECONDS)
@@ -172,7 +176,13 @@ class Decoder:
         """
         value = record.value
         envelope = envelope_of(record.headers) if record.headers else NO_ENVELOPE
+        if isinstance(record.key, Omitted) or (
+            not record.headers and isinstance(record.headers, OmittedHeaders)
+        ):
+            return _rejected({}, NOT_READ, envelope)
         if not value:
+            if isinstance(value, Omitted):
+                return _rejected({}, OutcomeError("not_read", value.why or NOT_READ.message), envelope)
             what = "null" if value is None else "empty"
             return _rejected(
                 {},

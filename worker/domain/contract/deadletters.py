@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import cut
-from worker.domain.contract.records import Record
+from worker.domain.contract.records import Omitted, OmittedHeaders, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,15 @@ def _without(letter: DeadLetter, omitted: frozenset[str]) -> Fitted:
         ("x-source-offset", b"%d" % record.offset),
         ("x-outcome-id", letter.outcome_id.encode()),
     ]
-    if "value" in omitted and value is not None:
+    if isinstance(value, Omitted):
+        told += _omitted("value", value.size, value.sha256)
+        value = b""
+    if isinstance(key, Omitted):
+        told += _omitted("key", key.size, key.sha256)
+        key = None
+    if isinstance(headers, OmittedHeaders):
+        told += _omitted("headers", headers.size, headers.sha256)
+    if "value" in omitted and value:
         told += _omission("value", value, len(value))
         value = b""
     if "key" in omitted and key is not None:
@@ -121,7 +129,10 @@ def _without(letter: DeadLetter, omitted: frozenset[str]) -> Fitted:
 
 
 def _omission(part: str, content: bytes, size: int) -> list[tuple[str, bytes]]:
-    digest = hashlib.sha256(content).hexdigest()
+    return _omitted(part, size, hashlib.sha256(content).hexdigest())
+
+
+def _omitted(part: str, size: int, digest: str) -> list[tuple[str, bytes]]:
     return [(f"x-{part}-omitted", b"%d" % size), (f"x-{part}-sha256", digest.encode())]
 
 

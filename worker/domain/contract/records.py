@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
 
 class Record(Protocol):
@@ -32,3 +33,41 @@ class Record(Protocol):
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
         """In order, repeated names included."""
+
+
+class Omitted(bytes):
+    """
+    A key or value that is too large to be kept: empty, and told by what it was.
+
+    Attributes:
+        size: Its bytes.
+        sha256: In hexadecimal.
+        why: A sentence, if it is for another reason.
+
+    """
+
+    size: int
+    sha256: str
+    why: str | None
+
+    def __new__(cls, size: int, sha256: str, why: str | None = None) -> Self:
+        """Made of what is known of it."""
+        made = super().__new__(cls)
+        made.size, made.sha256, made.why = size, sha256, why
+        return made
+
+
+class OmittedHeaders(list[tuple[str, bytes | None]]):
+    """
+    Headers that are too large to be kept: none, and told by what they were.
+
+    Attributes:
+        size: Bytes of their names and values.
+        sha256: In hexadecimal, of all of them as a dead letter counts them (deadletters.py).
+
+    """
+
+    def __init__(self, size: int, sha256: str) -> None:
+        super().__init__()
+        self.size = size
+        self.sha256 = sha256

@@ -12,6 +12,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.unit.domain.samples import Record
 from worker.domain.contract.deadletters import SMALLEST_LIMIT, DeadLetter, Fitted, fit, size_of
+from worker.domain.contract.records import Omitted, OmittedHeaders
 
 if TYPE_CHECKING:
     from tests.unit.domain.samples import Headers
@@ -114,6 +115,26 @@ def test_a_value_that_does_not_fit_is_left_out_and_can_be_recognised() -> None:
     assert (fitted.key, fitted.value, fitted.headers[0]) == (b"k", b"", ("a", b"1"))
     assert named(fitted)["x-value-omitted"] == b"1048576"
     assert named(fitted)["x-value-sha256"] == sha256(value)
+
+
+def test_what_was_never_read_is_told_by_what_it_was() -> None:
+    """
+    It would be hundreds of megabytes.
+    """
+    headers: Any = OmittedHeaders(7, "cc")
+    unread = Record(Omitted(9, "aa"), Omitted(8, "bb"), headers)
+
+    fitted = fit(letter(unread), MEGABYTE)
+
+    assert (fitted.key, fitted.value) == (None, b"")
+    assert fitted.headers[len(TOLD) :] == [
+        ("x-value-omitted", b"9"),
+        ("x-value-sha256", b"aa"),
+        ("x-key-omitted", b"8"),
+        ("x-key-sha256", b"bb"),
+        ("x-headers-omitted", b"7"),
+        ("x-headers-sha256", b"cc"),
+    ]
 
 
 def test_headers_that_do_not_fit_are_left_out_alone_when_that_is_enough() -> None:

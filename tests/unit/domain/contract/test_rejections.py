@@ -22,10 +22,12 @@ from tests.unit.domain.samples import (
 )
 from worker.domain.contract.commands import REJECTIONS, Command, Decoder, Rejected
 from worker.domain.contract.fields import FIELDS
+from worker.domain.contract.records import Omitted
 from worker.domain.rules import Rules
 
 # Each line: what is wrong, the record, the code, and the field at fault.
 REFUSED: list[tuple[str, object, str, str | None]] = [
+    ("too large to be read", Omitted(3_000_000, "ab" * 32), "not_read", None),
     ("a tombstone", None, "no_value", None),
     ("an empty value", b"", "no_value", None),
     ("bytes that are not UTF-8", b'{"command_id":"c","reason":"\xff"}', "not_utf8", None),

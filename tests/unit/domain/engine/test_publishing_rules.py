@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
+from worker.domain.contract.records import Omitted, OmittedHeaders
 from worker.domain.effects import LogEvent
 from worker.domain.progress.outbox import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
@@ -340,3 +341,31 @@ def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:
         )
     ]
     assert desk.engine.snapshot(desk.now).counts.foreign_metadata == 1
+
+
+UNREAD_HEADERS: Any = OmittedHeaders(300_000_000, "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        Record(0, 0, b"k", Omitted(300_000_000, "ab" * 32)),
+        Record(0, 0, Omitted(300_000_000, "ab" * 32), b"{}"),
+        Record(0, 0, b"k", b"{}", UNREAD_HEADERS),
+        Record(
+            0,
+            0,
+            None,
+            Omitted(9, "ab" * 32, "the batch cannot be read from here on"),
+            (("x-batch-records", b"2"),),
+        ),
+    ],
+)
+def test_a_record_that_was_not_read_is_told_and_dead_lettered(unread: Record) -> None:
+    desk = Desk()
+    desk.fetch([unread])
+    transaction = desk.take()
+
+    assert "record.not_read" in desk.events()
+    assert [letter.error_code for letter in transaction.dead_letters] == ["not_read"]
+    assert transaction.commits[0].offset == 1
