@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,7 +11,9 @@ from kafka import KafkaProducer
 
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, outcome_for, transaction_of, until
 from worker.broker.outcome_reader import FIRST_STEP, OutcomeReader
+from worker.broker.topics import inspect
 from worker.domain.effects import OffsetCommit
+from worker.domain.progress.commit_metadata import encode, label
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -156,7 +157,9 @@ def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
     real_cluster.produce(0, b"below", b"first", b"in the bitmap", b"second")
     real_cluster.produce(1, b"third")
     member = join(real_cluster)
-    bitmap = base64.b64encode(bytes([0b10])).decode()
+    topic = inspect(member.options).command
+    assert topic is not None
+    bitmap = encode(label(topic.name, topic.topic_id, 0), 1, 0b10)
     member.publish(transaction_of([outcome_for(0, 0), outcome_for(0, 2)], {0: OffsetCommit(1, bitmap)}))
 
     waiting = history.waiting(history.begun(), every_command, 100)
