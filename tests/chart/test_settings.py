@@ -134,7 +134,10 @@ def _sections() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         for name, part in model["properties"].items()
         if "properties" in _resolved(part, model)
     }
-    return {**sections, "apps": (model["$defs"]["App"]["properties"], schema["$defs"]["app"]["properties"])}
+    return {
+        **sections,
+        "apps": (model["$defs"]["AppSettings"]["properties"], schema["$defs"]["app"]["properties"]),
+    }
 
 
 def test_every_setting_of_the_worker_can_be_set_by_the_chart_and_no_other() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from helm import make_schema
 from worker import __version__
 from worker.domain.contract import schemas
 from worker.runtime import log_events, metric_table
@@ -41,6 +42,7 @@ def _with_version(name: str) -> str:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "config/worker.example.yaml": reference.example,
     "config/settings.md": reference.page,
+    "helm/moderation-worker/values.schema.json": make_schema.schema,
     "config/metrics.md": metric_table.page,
     "config/events.md": log_events.page,
     **{f"config/{name}": partial(str, text) for name, text in schemas.documents().items()},

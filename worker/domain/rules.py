@@ -1,6 +1,6 @@
 # What the engine is told once, at start: the part of the settings that decides, already validated.
 #
-# Durations are float seconds. The names follow the settings; what each default is, and why, stands in settings/table.py.
+# Durations are float seconds. The names follow the settings; why each default is what it is stands in worker/settings.
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.files import read_text
 from worker.settings import types
+from worker.settings.core import CORE
 from worker.settings.section import Section
 
 CONSUMER_TIMEOUTS_MS: Final = {
@@ -55,7 +56,7 @@ class KafkaSettings(Section):
         "carried out is a loss, so the default is the earliest.",
     )
     max_gap: Annotated[types.Whole, Field(ge=100, le=MAX_SPAN)] = Field(
-        default=20_000,
+        default=CORE.max_gap,
         description="How many offsets a partition may go on beyond its oldest open command. What is done above that command "
         f"is kept as a bitmap in the commit, which {MAX_SPAN} offsets would fill to the 4,096 bytes that a broker allows.",
     )

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from worker.domain.memory import BASE_MIB, BUDGET_MIB, PARTS
 from worker.errors import SignatureError
 from worker.settings import types
+from worker.settings.core import CORE
 from worker.settings.kafka import KafkaSettings
 from worker.settings.section import Section
 from worker.settings.tencent import TencentSettings
@@ -33,7 +34,7 @@ class Limits(Section):
     """Tencent's quota, which all replicas share without talking to each other."""
 
     calls_per_second: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
-        default=200,
+        default=CORE.default_calls_per_second,
         description="Requests in any rolling second for each endpoint and app, over all replicas (Tencent's default). Lower it by "
         "what other programs use. It must be at least the number of command partitions.",
     )
@@ -56,7 +57,7 @@ class Batching(Section):
     """How members share calls."""
 
     max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
-        default=1.0,
+        default=CORE.max_wait,
         description="From this age on, in seconds, waiting members leave oldest first instead of fullest batch first: what a "
         "quiet room may lose to a busy one. Nothing waits for it when permits are free.",
     )
@@ -71,17 +72,17 @@ class Dedupe(Section):
     """What counts as done already."""
 
     window_seconds: Annotated[types.Number, Field(gt=0, le=604_800)] = Field(
-        default=3600.0,
+        default=CORE.dedupe_window,
         description="Seconds for which a command_id is known after its outcome. An hour covers a detector's own retries; the "
         "outcome topic's retention must be longer.",
     )
     restore_records: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
-        default=5000,
+        default=CORE.restore_records,
         description="How many ids a partition knows, and so the most outcomes that a new owner reads back before it begins. More "
         "costs time at each rebalance, and must fit into its share of memory.budget_mib (some 330 bytes each).",
     )
     effect_window_seconds: Annotated[types.Number, Field(ge=0, le=3600)] = Field(
-        default=60.0,
+        default=CORE.effect_window,
         description="Seconds for which the same effect on the same member is not called again: several detectors report one user "
         "within seconds. At most a tenth of a ban's duration. 0 switches it off.",
     )
@@ -92,7 +93,7 @@ class Dedupe(Section):
         "the same effect that wait at the same time always share one call.",
     )
     supersede: bool = Field(
-        default=True,
+        default=CORE.supersede,
         description="Whether a command that undoes a waiting one makes that one needless, so that neither is sent twice over.",
     )
 
@@ -127,7 +128,7 @@ class Retry(Section):
     """When a member is tried again, and when no more. Outages count towards neither."""
 
     max_attempts: Annotated[types.Whole, Field(ge=1, le=100)] = Field(
-        default=8,
+        default=CORE.max_attempts,
         description="Tries that a member gets before it fails. With waits that double from a fraction of a second to max_wait_seconds, "
         "eight outlast the transient codes that are seen in practice and end within half a minute.",
     )
@@ -136,7 +137,7 @@ class Retry(Section):
         description="The longest wait between two tries, in seconds. Longer would let the members behind it wait in vain.",
     )
     give_up_after_seconds: Annotated[types.Number, Field(gt=0, le=86_400)] | None = Field(
-        default=600.0,
+        default=CORE.give_up_after,
         description="Seconds after which a member fails, however few its tries. null: only max_attempts ends it.",
     )
 

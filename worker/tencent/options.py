@@ -1,7 +1,7 @@
 # What the client is told once, at start: the apps, the regions, and how to speak HTTP.
 #
 # Values only, already validated by whoever read the settings. Durations are float seconds.
-# Not here: what a signature needs of an app (usersig.py checks it), which settings exist (settings/table.py).
+# Not here: what a signature needs of an app (usersig.py checks it), which settings exist (worker/settings).
 
 from __future__ import annotations
 

@@ -172,3 +172,23 @@ def test_a_limit_below_the_partitions_does_not_fit() -> None:
     found = misfits(settings, kafka_options(settings, "name"), TopicsReport(*topics))
 
     assert [(problem.name, problem.value) for problem in found] == [(f"limits.per_endpoint.{BAN}", 11)]
+
+
+def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> None:
+    """
+    The core's defaults are the settings'; those of the adapters stand beside what they are for, and must not drift.
+    """
+    settings = load(minimal(app={"identifier": "admin"}))
+    rules = Rules(topic="commands", topic_id=COMMANDS.topic_id, partitions=12, apps={"main": "admin"}, default_app="main", worker=WORKER)  # fmt: skip
+    kafka = KafkaOptions(
+        bootstrap_servers="kafka:9092",
+        group_id="moderation-worker",
+        command_topic="moderation.commands",
+        outcome_topic="moderation.outcomes",
+        dead_letter_topic="moderation.dead-letters",
+        client_name="name",
+    )
+
+    assert rules_of(settings, COMMANDS, WORKER) == rules
+    assert kafka_options(settings, "name") == kafka
+    assert http_options(settings) == HttpOptions()
