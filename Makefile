@@ -68,7 +68,7 @@ chart-test: chart-tools  ## The chart, on a real API server
 
 install-test: $(VENV)/dev.installed  ## Each lock from nothing, and the core's tests, on each Python that is claimed and here
 	$(BIN)/python -m tests.install.pythons
-	$(BIN)/pytest tests/install
+	$(BIN)/pytest tests/install -n 2 --dist loadgroup
 
 image-tools: $(VENV)/dev.installed  ## What image-test needs besides (as root on Debian)
 	$(BIN)/python -m tests.image.toolchain
