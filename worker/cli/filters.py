@@ -55,12 +55,18 @@ def target_of(read: Command | Rejected) -> str | None:
 
 def users_of(read: Command | Rejected) -> tuple[str, ...]:
     """The users that a command names, if they can be read."""
-    return read.users if isinstance(read, Command) else getattr(read, "user_ids", ())
+    return read.users if isinstance(read, Command) else read.user_ids
 
 
 TRAITS: Final = {
     "command_id": Trait(lambda outcome: [outcome.get("command_id")], lambda read: [read.command_id]),
-    "user": Trait(lambda outcome: [result.get("user_id") for result in outcome.get("results", ())], users_of),
+    "user": Trait(
+        lambda outcome: [
+            *(result.get("user_id") for result in outcome.get("results", ())),
+            *outcome.get("user_ids", ()),
+        ],
+        users_of,
+    ),
     "target": Trait(_targets, lambda read: [target_of(read)]),
     "request_id": Trait(lambda outcome: outcome.get("request_ids", ())),
     "outcome_id": Trait(lambda outcome: [outcome.get("outcome_id")]),

@@ -87,6 +87,13 @@ def test_a_text_that_stands_somewhere_else_or_is_a_part_of_one_means_nothing(ask
     assert not OutcomeFilter(**asked).asks_for_outcome(outcome())
 
 
+def test_a_rejected_outcome_is_found_by_a_user_that_its_command_named() -> None:
+    rejected = outcome(status="rejected", results=[], user_ids=["user-9"])
+
+    assert OutcomeFilter(user="user-9").asks_for_outcome(rejected)
+    assert not OutcomeFilter(user="user-1").asks_for_outcome(rejected)
+
+
 def test_a_room_is_a_target_as_well() -> None:
     assert OutcomeFilter(target="room-7").asks_for_outcome(outcome(group_id=None, room_id="room-7"))
 

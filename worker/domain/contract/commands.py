@@ -1,4 +1,4 @@
-# Bytes of a record -> Command, or Rejected with the field and the reason.
+# Bytes of a record -> Command, or Rejected with all that is wrong with it.
 #
 # What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table
 # in actions.py; what a field must look like by itself stands in fields.py.
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,27 +15,30 @@ from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
 from worker.domain.contract.actions import ACTIONS, Action, MemberInfo, TargetField
-from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of
-from worker.domain.contract.fields import DURATION_SECONDS, FIELDS, MEMBER_INFO, Text, shown
+from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of, envelope_of_event
+from worker.domain.contract.fields import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
 from worker.domain.contract.fields import REJECTIONS as REJECTIONS
-from worker.domain.contract.outcomes import OutcomeError, cut
-from worker.domain.contract.reading import read
+from worker.domain.contract.outcomes import OutcomeError
+from worker.domain.contract.reading import FAULTS, read
 from worker.domain.contract.records import Omitted, OmittedHeaders
+from worker.domain.contract.rejections import Rejected as Rejected
+from worker.domain.contract.rejections import rejected
+from worker.domain.contract.spelling import meant_actions
+from worker.domain.contract.texts import folded, shown
 from worker.domain.contract.times import instant_of, rfc3339
 from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from worker.domain.contract.envelope import Envelope
+    from worker.domain.contract.reading import FieldReader
     from worker.domain.contract.records import Record
     from worker.domain.rules import Rules
 
 NOT_READ: Final = OutcomeError(
     "not_read", "the record is larger than is read: give less, or several commands"
 )
-CARRIED_BYTES: Final = 512
-"""The longest text of a refused record that its outcome repeats."""
 LATEST_BAN_END: Final = float(DURATION_SECONDS)
 """Seconds since 1970, in 2106. A ban that ends by then never needs more seconds than Tencent's 32 bits can count."""
 
@@ -82,35 +86,14 @@ class Command(Struct, frozen=True):
         )
 
 
-class Rejected(Struct, frozen=True):
-    """
-    Why a record is not a command. What could be read of it stands beside the reason, for the outcome.
-
-    Attributes:
-        code: One of ``REJECTIONS``.
-        field: The field at fault, as a path (``user_ids[3]``), or None when the record as a whole is.
-        message: A sentence that a person can act on.
-        command_id: None when it could not be read: then there is a dead letter and no outcome.
-
-    """
-
-    code: str
-    field: str | None
-    message: str
-    command_id: str | None = None
-    action: str | None = None
-    app: str | None = None
-    group_id: str | None = None
-    room_id: str | None = None
-    issuer: str | None = None
-    issued_at: str | None = None
-    metadata: dict[str, Any] | None = None
-    traceparent: str | None = None
-
-
 _PARAMETERS: Final = ("duration", "banned_until", "reason", "member_info")
 _DURATION, _BANNED_UNTIL, _REASON, _MEMBER_INFO = 1, 2, 4, 8
 _NO_MEMBER_INFO: Final = WireMemberInfo()
+_STAND_INS: Final[dict[str, Any]] = {
+    "command_id": "?", "group_id": "?", "room_id": "?", "duration": 1, "banned_until": "2030-01-01T00:00:00Z", "reason": "?",
+    "member_info": WireMemberInfo(role="Member"), "not_after": "2030-01-01T00:00:00Z",
+}  # fmt: skip
+"""What a field that is wrong by itself is taken for when all fields are looked at together: right, so that it is not told twice."""
 
 
 class _Plan(Struct, frozen=True):
@@ -148,6 +131,10 @@ def _mix_fault(action: Action, given: list[str]) -> OutcomeError | None:
     return None
 
 
+_UNREADABLE: Final = OutcomeError("not_json", "the record is JSON that the worker cannot read")
+"""For a record that the typed decoder refuses and in which nothing is found to be wrong. None is known."""
+
+
 class Decoder:
     """
     Reads records of the command topic.
@@ -158,7 +145,8 @@ class Decoder:
     def __init__(self, rules: Rules) -> None:
         self._default_app = rules.default_app
         self._protected = {
-            app: rules.protected_users | {identifier} for app, identifier in rules.apps.items()
+            app: {folded(user): user for user in (*rules.protected_users, identifier)}
+            for app, identifier in rules.apps.items()
         }
         self._plans = {name: _plan(action) for name, action in ACTIONS.items()}
         self._wire = msgspec.json.Decoder(WireCommand)
@@ -179,70 +167,64 @@ class Decoder:
         if isinstance(record.key, Omitted) or (
             not record.headers and isinstance(record.headers, OmittedHeaders)
         ):
-            return _rejected({}, NOT_READ, envelope)
+            return rejected({}, (NOT_READ,), envelope)
         if not value:
-            if isinstance(value, Omitted):
-                return _rejected({}, OutcomeError("not_read", value.why or NOT_READ.message), envelope)
-            what = "null" if value is None else "empty"
-            return _rejected(
-                {},
-                OutcomeError("no_value", f"the record's value is {what}: a command is a JSON object"),
-                envelope,
-            )
+            return rejected({}, (_nothing_in(value),), envelope)
+        decoded = self._decode(value, envelope)
+        if isinstance(decoded, Command | Rejected):
+            return decoded
+        reading = read(value) if decoded is None else decoded
+        if reading.event is not None:
+            attributes, value = reading.event
+            envelope = envelope_of_event(attributes, envelope)
+            decoded = self._decode(value, envelope)
+            if isinstance(decoded, Command | Rejected):
+                return decoded
+            reading = read(value) if decoded is None else decoded
+        if reading.is_foreign:
+            return rejected(reading.fields, reading.faults, envelope)
+        faults = tuple(islice(chain(reading.faults, self._faults_together(reading, envelope)), FAULTS))
+        return rejected(reading.fields, faults or (_UNREADABLE,), envelope)
+
+    def _decode(self, value: bytes, envelope: Envelope) -> Command | FieldReader | None:
+        """The command, when it is one; else what was read with care, or None when that is still to be done."""
         metadata: dict[str, Any] | None = None
         try:
             wire = self._wire.decode(value)
+            if not is_plain(value, wire):
+                reading = read(value)
+                if reading.faults:
+                    return reading
             if wire.metadata is not UNSET:
                 metadata = self._metadata.decode(wire.metadata)
-        except (ValueError, RecursionError) as error:
-            reading = read(value)
-            return _rejected(reading.fields, reading.fault or OutcomeError("not_json", str(error)), envelope)
-        if not is_plain(value, wire):
-            reading = read(value)
-            if reading.fault is not None:
-                return _rejected(reading.fields, reading.fault, envelope)
-        judged = self._judge(wire, metadata, envelope)
-        if isinstance(judged, Command):
-            return judged
-        fields = {name: field for name, field in asdict(wire).items() if field is not UNSET}
-        return _rejected(fields | {"metadata": metadata}, judged, envelope)
+        except (ValueError, RecursionError):
+            return None
+        return self._judge(wire, metadata, envelope)
 
     def _judge(
         self, wire: WireCommand, metadata: dict[str, Any] | None, envelope: Envelope
-    ) -> Command | OutcomeError:
-        """Whether fields that are right by themselves are right together."""
+    ) -> Command | None:
+        """The command, if fields that are right by themselves are right together."""
         command_id = wire.command_id or envelope.command_id
-        if command_id is None:
-            what = "command_id is missing, and no usable header ce_id stands in for it"
-            return OutcomeError("missing_field", what, "command_id")
         plan = self._plans.get(wire.action)
-        if plan is None:
-            what = f"there is no action {shown(wire.action)}; there are {', '.join(self._plans)}"
-            return OutcomeError("unknown_action", what, "action")
+        app = self._default_app if wire.app is UNSET else wire.app
+        if command_id is None or plan is None or app not in self._protected:
+            return None
         target, other = wire.group_id, wire.room_id
         if plan.action.target is TargetField.ROOM:
             target, other = other, target
-        if not target or other:
-            return _target_fault(plan.action, wire)
-        fault = _parameters_fault(plan, wire)
-        if fault is not None:
-            return fault
-        app = self._default_app if wire.app is UNSET else wire.app
-        if app is None:
-            return OutcomeError("unknown_app", "app is missing, and the worker has no default_app", "app")
-        fault = self._users_fault(app, wire.user_ids)
-        if fault is not None:
-            return fault
+        if not target or other or _parameters_fault(plan, wire) is not None:
+            return None
+        if self._is_any_protected(app, wire.user_ids):
+            return None
         until = (
             None
             if wire.banned_until is UNSET
             else _instant("banned_until", wire.banned_until, LATEST_BAN_END)
         )
-        if isinstance(until, OutcomeError):
-            return until
         not_after = None if wire.not_after is UNSET else _instant("not_after", wire.not_after)
-        if isinstance(not_after, OutcomeError):
-            return not_after
+        if isinstance(until, OutcomeError) or isinstance(not_after, OutcomeError):
+            return None
         return Command(
             command_id,
             plan.action,
@@ -261,29 +243,92 @@ class Decoder:
             envelope.traceparent,
         )
 
-    def _users_fault(self, app: str, users: tuple[str, ...]) -> OutcomeError | None:
-        protected = self._protected.get(app)
-        if protected is None:
-            return OutcomeError(
+    def _is_any_protected(self, app: str, users: tuple[str, ...]) -> bool:
+        protected = self._protected[app]
+        if len(users) == 1:
+            return folded(users[0]) in protected
+        together = "\n".join(users)
+        each = together.lower().split("\n") if together.isascii() else map(folded, users)
+        return not protected.keys().isdisjoint(each)
+
+    def _faults_together(self, reading: FieldReader, envelope: Envelope) -> Iterator[OutcomeError]:
+        """What is wrong with the fields of a record together, as far as those that are right by themselves can tell."""
+        wire = _as_wire(reading)
+        if not (wire.command_id or envelope.command_id):
+            what = "command_id is missing, and no usable header ce_id stands in for it"
+            yield OutcomeError("missing_field", what, "command_id")
+        plan = self._plans.get(wire.action)
+        if plan is not None:
+            yield from _target_faults(plan.action, wire)
+            fault = _parameters_fault(plan, wire)
+            if fault is not None:
+                yield fault
+        elif "action" in reading.right:
+            yield _action_fault(wire.action)
+        if "app" in reading.right or "app" not in reading.given:
+            yield from self._app_faults(wire)
+        for name, latest in (("banned_until", LATEST_BAN_END), ("not_after", inf)):
+            text = getattr(wire, name)
+            instant = 0.0 if text is UNSET else _instant(name, text, latest)
+            if isinstance(instant, OutcomeError):
+                yield instant
+
+    def _app_faults(self, wire: WireCommand) -> Iterator[OutcomeError]:
+        app = self._default_app if wire.app is UNSET else wire.app
+        protected = None if app is None else self._protected.get(app)
+        if app is None:
+            yield OutcomeError("unknown_app", "app is missing, and the worker has no default_app", "app")
+        elif protected is None:
+            yield OutcomeError(
                 "unknown_app", f"there is no app {shown(app)}; there are {', '.join(self._protected)}", "app"
             )
-        if protected.isdisjoint(users):
-            return None
-        place = next(place for place, user in enumerate(users) if user in protected)
-        return OutcomeError(
-            "protected_user",
-            f"{shown(users[place])} is protected: it is never acted on",
-            f"user_ids[{place}]",
-        )
+        for place, user in enumerate(wire.user_ids):
+            name = None if protected is None else protected.get(folded(user))
+            if name is not None:
+                same = "" if name == user else f" (it is written like {shown(name)})"
+                yield OutcomeError(
+                    "protected_user",
+                    f"{shown(user)} is protected{same}: it is never acted on",
+                    f"user_ids[{place}]",
+                )
 
 
-def _target_fault(action: Action, wire: WireCommand) -> OutcomeError:
+def _nothing_in(value: bytes | None) -> OutcomeError:
+    if isinstance(value, Omitted):
+        return OutcomeError("not_read", value.why or NOT_READ.message)
+    what = "null" if value is None else "empty"
+    return OutcomeError("no_value", f"the record's value is {what}: a command is a JSON object")
+
+
+def _as_wire(reading: FieldReader) -> WireCommand:
+    """The fields that are right by themselves; what is wrong or misspelt stands in as right, so that it is not missed as well."""
+    made: dict[str, Any] = {"action": "", "user_ids": ()}
+    made |= {name: stand_in for name, stand_in in _STAND_INS.items() if name in reading.given}
+    made |= {name: reading.fields[name] for name in reading.right}
+    if "member_info" in reading.right:
+        made["member_info"] = WireMemberInfo(**reading.fields["member_info"])
+    users = reading.fields.get("user_ids")
+    if isinstance(users, list):
+        made["user_ids"] = tuple(user if isinstance(user, str) else "" for user in users[:USERS])
+    return WireCommand(**made)
+
+
+def _action_fault(name: str) -> OutcomeError:
+    meant = meant_actions(name)
+    hint = (
+        f": did you mean {' or '.join(map(repr, meant))}?" if meant else f"; there are {', '.join(ACTIONS)}"
+    )
+    return OutcomeError("unknown_action", f"there is no action {shown(name)}{hint}", "action")
+
+
+def _target_faults(action: Action, wire: WireCommand) -> Iterator[OutcomeError]:
     takes = action.target.value
     other = next(target.value for target in TargetField if target is not action.target)
-    if getattr(wire, other) is UNSET:
-        return OutcomeError("missing_field", f"{action.name} needs {takes}", takes)
-    what = f"not {other}" if getattr(wire, takes) is UNSET else "and not both"
-    return OutcomeError("wrong_target", f"{action.name} takes {takes}, {what}", other)
+    if getattr(wire, other) is not UNSET:
+        what = f"not {other}" if getattr(wire, takes) is UNSET else "and not both"
+        yield OutcomeError("wrong_target", f"{action.name} takes {takes}, {what}", other)
+    elif getattr(wire, takes) is UNSET:
+        yield OutcomeError("missing_field", f"{action.name} needs {takes}", takes)
 
 
 def _parameters_fault(plan: _Plan, wire: WireCommand) -> OutcomeError | None:
@@ -310,7 +355,8 @@ def _instant(name: str, text: str, latest: float = inf) -> float | OutcomeError:
     try:
         instant = instant_of(text)
     except ValueError as error:
-        return OutcomeError("bad_time", f"{name} is {shown(text)}: {error}", name)
+        cure = instant_cure(int(text)) if text.isdecimal() else ""
+        return OutcomeError("bad_time", f"{name} is {shown(text)}: {cure or error}", name)
     if instant > latest:
         return OutcomeError("out_of_range", f"{name} must not be later than {rfc3339(latest)}", name)
     return instant
@@ -318,27 +364,3 @@ def _instant(name: str, text: str, latest: float = inf) -> float | OutcomeError:
 
 def _member_info(wire: WireMemberInfo) -> MemberInfo:
     return MemberInfo(**{name: field for name, field in asdict(wire).items() if field is not UNSET})
-
-
-def _rejected(fields: Mapping[str, Any], fault: OutcomeError, envelope: Envelope) -> Rejected:
-    command_id = fields.get("command_id", envelope.command_id)
-    carried: dict[str, Any] = {
-        name: fields[name]
-        for name in _CARRIED
-        if name in fields and _carried_text(fields[name], name) is None
-    }
-    carried.setdefault("issued_at", envelope.issued_at)
-    metadata = fields.get("metadata")
-    return Rejected(
-        code=fault.code,
-        field=fault.field,
-        message=cut(fault.message),
-        command_id=command_id if FIELDS["command_id"](command_id, "command_id") is None else None,
-        metadata=metadata if FIELDS["metadata"](metadata, "metadata") is None else None,
-        traceparent=envelope.traceparent,
-        **carried,
-    )
-
-
-_CARRIED: Final = ("action", "app", "group_id", "room_id", "issuer", "issued_at")
-_carried_text: Final = Text(CARRIED_BYTES, free=True)

@@ -1,24 +1,25 @@
-# What the headers of a command's record say: CloudEvents' binary mode, and the trace that it belongs to.
+# What stands around a command: the headers of its record (CloudEvents' binary mode, the trace that it belongs to), or the
+# attributes of a structured CloudEvent.
 #
-# A header is no part of the command: one that is not usable is as good as absent, and never a reason to refuse.
+# Neither is part of the command: one that is not usable is as good as absent, and never a reason to refuse.
 # What is made of it is decided in commands.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from worker.domain.contract.fields import FIELDS, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.fields import Check
 
 
 class Envelope(Struct, frozen=True):
-    """What a record's headers say: CloudEvents' binary mode, and the trace."""
+    """What a record's headers or a CloudEvent's attributes say."""
 
     command_id: str | None = None
     issued_at: str | None = None
@@ -31,6 +32,7 @@ _HEADERS: Final[dict[str, tuple[str, Check]]] = {
     "ce_time": ("issued_at", FIELDS["issued_at"]),
     "traceparent": ("traceparent", Text(128, empty=False)),
 }
+_CHECKS: Final = dict(_HEADERS.values())
 
 
 def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
@@ -46,3 +48,13 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
             if check(text, name) is None:
                 found[name] = text
     return Envelope(**found)
+
+
+def envelope_of_event(attributes: Mapping[str, Any], headers: Envelope) -> Envelope:
+    """What is usable of a structured CloudEvent's attributes, and of its record's headers where the event says nothing."""
+    found = {
+        name: attributes[attribute]
+        for attribute, name in (("id", "command_id"), ("time", "issued_at"), ("traceparent", "traceparent"))
+        if attribute in attributes and _CHECKS[name](attributes[attribute], name) is None
+    }
+    return structs.replace(headers, **found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +22,12 @@ from worker.domain.contract.actions import (
     USER_ID_BYTES,
 )
 from worker.domain.contract.outcomes import OutcomeError
+from worker.domain.contract.spelling import meant_field
+from worker.domain.contract.texts import hidden_in, shown
+from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Check = Callable[[object, str], OutcomeError | None]
 
@@ -42,7 +45,8 @@ REJECTIONS: Final = {
     "empty": "A text, list or object that must hold something is empty.",
     "too_long": "A field has more bytes than allowed.",
     "too_many": "The command names too many users.",
-    "bad_character": "A name holds a control character, or a text holds half of a surrogate pair.",
+    "bad_character": "A name holds a control character or one that nobody sees, an id begins or ends with a blank, "
+    "or a text holds half of a surrogate pair.",
     "out_of_range": "A value is not one of those allowed.",
     "bad_time": "A time is not RFC 3339 with a time zone.",
     "unknown_action": "There is no such action.",
@@ -60,6 +64,8 @@ USERS: Final = 100
 DURATION_SECONDS: Final = 4_294_967_295
 """The largest 32-bit unsigned integer, as Tencent's page has it."""
 TIME_BYTES: Final = 64
+LAST_SECOND: Final = 253_402_300_799
+"""Of the year 9999. What is more, as seconds since 1970, is probably meant as milliseconds."""
 ISSUER_BYTES: Final = 256
 METADATA_BYTES: Final = 4096
 """Counted as the outcome will carry it: UTF-8, without needless blanks."""
@@ -67,30 +73,52 @@ METADATA_DEPTH: Final = 32
 """Objects and lists inside one another. Every reader of the outcome must get through it, and so must our encoder."""
 
 
-def fault_of(checks: Mapping[str, Check], fields: Mapping[str, Any], path: str) -> OutcomeError | None:
-    """The first fault of an object whose fields must pass ``checks``; ``path`` is where it stands (empty, or ending in a dot)."""
-    for name in fields:
+REQUIRED: Final = frozenset({"action", "user_ids"})
+
+
+def faults_of(
+    checks: Mapping[str, Check],
+    fields: Mapping[str, Any],
+    path: str,
+    unread: Mapping[str, OutcomeError | None],
+) -> Iterator[OutcomeError]:
+    """
+    What is wrong with the fields of an object, each by itself, against ``checks``: unknown ones first.
+
+    ``path`` is where the object stands (empty, or ending in a dot). ``unread`` are fields that could not be read, each with
+    the fault to tell of it.
+    """
+    meant = set()
+    for name in chain(fields, unread):
         if name not in checks:
-            return _unknown(name, checks, path)
+            yield _unknown(name, checks, path)
+            meant.add(meant_field(name, tuple(checks)))
     for name, check in checks.items():
         if name in fields:
-            fault = check(fields[name], path + name)
+            yield from _each_fault(name, check, fields[name], path + name)
+        elif name in unread:
+            fault = unread[name]
             if fault is not None:
-                return fault
-        elif name in REQUIRED:
-            return OutcomeError("missing_field", f"{path}{name} is missing", path + name)
-    return None
+                yield fault
+        elif name in REQUIRED and name not in meant:
+            yield OutcomeError("missing_field", f"{name} is missing", name)
+
+
+def _each_fault(name: str, check: Check, value: object, path: str) -> Iterator[OutcomeError]:
+    several = _SEVERAL_FAULTS.get(name)
+    if several is not None:
+        yield from several(value, path)
+    elif (fault := check(value, path)) is not None:
+        yield fault
 
 
 def _unknown(name: str, checks: Mapping[str, Check], path: str) -> OutcomeError:
-    near = get_close_matches(name[:64].lower(), checks, n=1)
-    hint = f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(checks)}"
+    """What to say of a field that there is not."""
+    near = meant_field(name, tuple(checks))
+    hint = f": did you mean {near!r}?" if near else f"; there are {', '.join(checks)}"
     return OutcomeError(
         "unknown_field", f"there is no field {path}{shown(name)}{hint}", f"{path}{shown(name, quoted=False)}"
     )
-
-
-REQUIRED: Final = frozenset({"action", "user_ids"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +129,15 @@ class Text:
     Attributes:
         most: Bytes of UTF-8; None: no limit of its own.
         empty: It may be empty.
-        free: It is text for people. Otherwise it is a name: without control characters and line ends.
+        free: It is text for people. Otherwise it is a name: without control characters and what else nobody sees.
+        ends: It may begin or end with a blank.
 
     """
 
     most: int | None = None
     empty: bool = True
     free: bool = False
+    ends: bool = True
 
     def __call__(self, value: object, path: str) -> OutcomeError | None:
         """What is wrong with the value that stands at ``path``."""
@@ -115,22 +145,23 @@ class Text:
             return _wrong_type(value, path, "a string")
         if not value and not self.empty:
             return OutcomeError("empty", f"{path} must not be empty", path)
+        if self.most is not None and (size := _bytes_of(value)) > self.most:
+            what = f"{path} has {size} bytes in UTF-8, and {self.most} are allowed"
+            return OutcomeError("too_long", what, path)
         if _SURROGATE.search(value):
             return _half_pair(path)
-        if not self.free and (found := _CONTROL.search(value)):
-            what = f"{path} holds the control character U+{ord(found[0]):04X} at character {found.start()}"
-            return OutcomeError("bad_character", what, path)
-        size = len(value.encode())
-        if self.most is not None and size > self.most:
-            return OutcomeError(
-                "too_long", f"{path} has {size} bytes in UTF-8, and {self.most} are allowed", path
-            )
+        if not self.free and (hidden := hidden_in(value)):
+            return OutcomeError("bad_character", f"{path} holds {hidden}: take it out", path)
+        if not self.ends and value.strip(" ") != value:
+            end = "begins" if value.startswith(" ") else "ends"
+            return OutcomeError("bad_character", f"{path} {end} with a blank (U+0020): take it out", path)
         return None
 
 
-CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""Control characters and line ends, as a class of a regular expression."""
-_CONTROL: Final = re.compile(f"[{CONTROLS}]")
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
@@ -140,26 +171,51 @@ def _half_pair(path: str) -> OutcomeError:
     )
 
 
-def _users(value: object, path: str) -> OutcomeError | None:
+def _user_faults(value: object, path: str) -> Iterator[OutcomeError]:
     if not isinstance(value, list):
-        return _wrong_type(value, path, "a list of strings")
-    if not value:
-        return OutcomeError("empty", f"{path} must name at least one user", path)
-    if len(value) > USERS:
+        cure = f"write [{_in_json(value)}]" if isinstance(value, str) else ""
+        yield _wrong_type(value, path, "a list of strings", cure)
+    elif not value:
+        yield OutcomeError("empty", f"{path} must name at least one user", path)
+    elif len(value) > USERS:
         what = f"{path} names {len(value)} users, and {USERS} are allowed: send several commands"
-        return OutcomeError("too_many", what, path)
-    faults = (USER_ID(user, f"{path}[{place}]") for place, user in enumerate(value))
-    return next((fault for fault in faults if fault is not None), None)
+        yield OutcomeError("too_many", what, path)
+    else:
+        for place, user in enumerate(value):
+            if (fault := USER_ID(user, f"{path}[{place}]")) is not None:
+                yield fault
+
+
+def _users(value: object, path: str) -> OutcomeError | None:
+    return next(_user_faults(value, path), None)
 
 
 def _duration(value: object, path: str) -> OutcomeError | None:
+    if isinstance(value, str) and value.strip().isdecimal():
+        cure = f"write {shown(value.strip(), quoted=False)} without quotation marks"
+        return _wrong_type(value, path, "a whole number of seconds", cure)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _wrong_type(value, path, "a whole number of seconds")
     if not 0 <= value <= DURATION_SECONDS:
         return OutcomeError("out_of_range", f"{path} must be from 0 to {DURATION_SECONDS} seconds", path)
     if isinstance(value, float):
-        return _wrong_type(value, path, "a whole number of seconds, written without point and exponent")
+        cure = f"write {value:.0f}" if value.is_integer() else ""
+        return _wrong_type(value, path, "a whole number of seconds, written without point and exponent", cure)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Time(Text):
+    """The check of a time: of its type and length only. Whether it is one is decided where it is used."""
+
+    most: int | None = TIME_BYTES
+
+    def __call__(self, value: object, path: str) -> OutcomeError | None:
+        """What is wrong with the value that stands at ``path``."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            cure = instant_cure(value)
+            return _wrong_type(value, path, "RFC 3339 in a string", cure)
+        return Text.__call__(self, value, path)
 
 
 def _role(value: object, path: str) -> OutcomeError | None:
@@ -170,15 +226,29 @@ def _role(value: object, path: str) -> OutcomeError | None:
     return OutcomeError("out_of_range", f'{path} must be "Admin" or "Member", not {shown(value)}', path)
 
 
+def _member_info_faults(value: object, path: str) -> Iterator[OutcomeError]:
+    if isinstance(value, dict):
+        yield from faults_of(MEMBER_INFO, value, f"{path}.", {})
+    else:
+        yield _wrong_type(value, path, "an object")
+
+
 def _member_info(value: object, path: str) -> OutcomeError | None:
-    if not isinstance(value, dict):
-        return _wrong_type(value, path, "an object")
-    return fault_of(MEMBER_INFO, value, f"{path}.")
+    return next(_member_info_faults(value, path), None)
 
 
 def _metadata(value: object, path: str) -> OutcomeError | None:
     if not isinstance(value, dict):
         return _wrong_type(value, path, "an object")
+    try:
+        size = len(msgspec.json.encode(value))
+    except UnicodeEncodeError:
+        return _half_pair(path)
+    # The size first: what is short can be looked through in no time.
+    if size > METADATA_BYTES:
+        return OutcomeError(
+            "too_long", f"{path} has {size} bytes as JSON, and {METADATA_BYTES} are allowed", path
+        )
     level: list[Any] = [value]
     for _ in range(METADATA_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
@@ -188,14 +258,6 @@ def _metadata(value: object, path: str) -> OutcomeError | None:
             )
     if any(isinstance(inner, dict | list) for inner in level):
         return OutcomeError("too_deep", f"{path} is nested more than {METADATA_DEPTH} levels deep", path)
-    try:
-        size = len(msgspec.json.encode(value))
-    except UnicodeEncodeError:
-        return _half_pair(path)
-    if size > METADATA_BYTES:
-        return OutcomeError(
-            "too_long", f"{path} has {size} bytes as JSON, and {METADATA_BYTES} are allowed", path
-        )
     return None
 
 
@@ -205,7 +267,7 @@ def _inside(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-USER_ID: Final = Text(USER_ID_BYTES, empty=False)
+USER_ID: Final = Text(USER_ID_BYTES, empty=False, ends=False)
 
 MEMBER_INFO: Final[dict[str, Check]] = {
     "name_card": Text(NAME_CARD_BYTES, free=True),
@@ -214,28 +276,35 @@ MEMBER_INFO: Final[dict[str, Check]] = {
 }
 
 FIELDS: Final[dict[str, Check]] = {
-    "command_id": Text(COMMAND_ID_BYTES, empty=False),
+    "command_id": Text(COMMAND_ID_BYTES, empty=False, ends=False),
     "action": Text(),
-    "group_id": Text(TARGET_BYTES, empty=False),
-    "room_id": Text(TARGET_BYTES, empty=False),
+    "group_id": Text(TARGET_BYTES, empty=False, ends=False),
+    "room_id": Text(TARGET_BYTES, empty=False, ends=False),
     "user_ids": _users,
     "duration": _duration,
-    "banned_until": Text(TIME_BYTES),
+    "banned_until": Time(),
     "reason": Text(REASON_BYTES, free=True),
     "member_info": _member_info,
     "app": Text(),
-    "not_after": Text(TIME_BYTES),
-    "issued_at": Text(TIME_BYTES),
+    "not_after": Time(),
+    "issued_at": Time(),
     "issuer": Text(ISSUER_BYTES),
     "metadata": _metadata,
 }
 """Every field of a command, and the check that tells what is wrong with its value."""
 
 
-def _wrong_type(value: object, path: str, wanted: str) -> OutcomeError:
+_SEVERAL_FAULTS: Final = {"user_ids": _user_faults, "member_info": _member_info_faults}
+"""The fields of which more than one thing may be wrong."""
+
+
+def _wrong_type(value: object, path: str, wanted: str, cure: str = "") -> OutcomeError:
     if value is None:
         return OutcomeError("wrong_type", f"{path} is null: leave it out, or make it {wanted}", path)
-    return OutcomeError("wrong_type", f"{path} must be {wanted}, not {kind(value)}", path)
+    if not cure and wanted == "a string" and isinstance(value, int | float) and not isinstance(value, bool):
+        cure = "write it in quotation marks"
+    what = f"{path} must be {wanted}, not {kind(value)}"
+    return OutcomeError("wrong_type", f"{what}: {cure}" if cure else what, path)
 
 
 _KINDS: Final = {
@@ -248,8 +317,13 @@ def kind(value: object) -> str:
     return _KINDS[type(value)]
 
 
-def shown(text: str, *, quoted: bool = True) -> str:
-    """A text of the input as a message may show it: short, and printable in any log."""
-    short = repr(text[:32])
-    ending = "…" if len(text) > 32 else ""
-    return f"{short}{ending}" if quoted else f"{short[1:-1]}{ending}"
+def _in_json(text: str) -> str:
+    return f'"{shown(text, quoted=False)}"'
+
+
+def instant_cure(since_1970: float) -> str:
+    """How to write a time that was given as seconds or milliseconds since 1970; empty when it is neither."""
+    if not 0 <= since_1970 <= LAST_SECOND * 1000:
+        return ""
+    seconds = since_1970 if since_1970 <= LAST_SECOND else since_1970 / 1000
+    return f"write {_in_json(rfc3339(seconds))}"

@@ -99,12 +99,27 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-class OutcomeError(Struct, frozen=True, omit_defaults=True):
-    """Why a command was rejected or failed."""
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """A further problem of a rejected record."""
 
     code: str
     message: str
     field: str | None = None
+
+
+class OutcomeError(Struct, frozen=True, omit_defaults=True):
+    """
+    Why a command was rejected or failed.
+
+    Attributes:
+        also: Further problems of the same record, at most 10.
+
+    """
+
+    code: str
+    message: str
+    field: str | None = None
+    also: tuple[Problem, ...] = ()
 
 
 class Parameters(Struct, frozen=True, omit_defaults=True):
@@ -146,6 +161,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
         calling_ms: From the first try to the last answer; absent when nothing was sent.
         queued_ms: From the receipt to the first try, or to the end when nothing was sent.
         calls_omitted: How many tries between the first and last 50 are not listed.
+        user_ids: Of a rejected command, whom it named, as far as that can be read; of all others ``results`` tell.
 
     """
 
@@ -167,6 +183,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None
     parameters: Parameters | None = None
     results: list[Result] = []
+    user_ids: tuple[str, ...] = ()
     request_ids: list[str] = []
     calls: list[AttemptRecord] = []
     calls_omitted: int = 0

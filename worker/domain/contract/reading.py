@@ -1,28 +1,31 @@
-# A record, read with care: what is wrong with it, and what of it can be read all the same.
+# A record, read with care: all that is wrong with its fields by themselves, and what of it can be read all the same.
 #
 # It costs some twenty times what the typed decoder takes, so it is for records that this refuses or may not judge alone.
-# The parser is the standard library's: it tells of fields given twice, and says where the JSON breaks off.
+# The JSON is taken apart in json_members.py, other formats are recognised in foreign.py.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from itertools import pairwise
-from math import inf, nan
-from typing import Any, Final
+from itertools import chain, islice
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from worker.domain.contract.fields import FIELDS, METADATA_DEPTH, fault_of, kind, shown
+from worker.domain.contract.fields import FIELDS, faults_of, kind
+from worker.domain.contract.foreign import command_inside, shape_of_bytes, shape_of_json, shape_of_text
+from worker.domain.contract.json_members import TOO_DEEP, JsonReader
 from worker.domain.contract.outcomes import OutcomeError
+from worker.domain.contract.spelling import meant_field
+from worker.domain.contract.texts import shown
 
-SHALLOW: Final = 64
-"""
-How deep a record is looked at: what lies deeper becomes null, unread.
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
-How deep the parsers get depends on the Python that runs them; what they are given must not.
-"""
+    from worker.domain.contract.json_members import Members
+
+FAULTS: Final = 11
+"""The most that are told of a record: the first, and ten beside it."""
 
 
 class FieldReader(Struct, frozen=True):
@@ -31,17 +34,30 @@ class FieldReader(Struct, frozen=True):
 
     Attributes:
         fields: The members of the JSON object, whatever their types; empty when it is none.
-        fault: The first fault, or None when every field is right by itself.
+        faults: All that is wrong with fields by themselves, at most ``FAULTS``; empty when nothing is.
+        given: The fields of a command that are in the record in some way: right, wrong, or misspelt.
+        right: Those of them that are right by themselves.
+        is_foreign: It is something else than a command, so nothing can be said of its fields together.
+        event: Of a structured CloudEvent the attributes, and the text of its data; the fault is for one inside another.
 
     """
 
     fields: Mapping[str, Any]
-    fault: OutcomeError | None
+    faults: tuple[OutcomeError, ...] = ()
+    given: frozenset[str] = frozenset()
+    right: frozenset[str] = frozenset()
+    is_foreign: bool = False
+    event: tuple[Mapping[str, Any], bytes] | None = None
+
+    @property
+    def fault(self) -> OutcomeError | None:
+        """The first fault."""
+        return self.faults[0] if self.faults else None
 
 
 def read(value: bytes) -> FieldReader:
     """
-    Read a record with care and find out what is wrong with it. Never raises.
+    Read a record with care and find out what is wrong with it. Never raises, and takes time in proportion to its length.
 
     It costs some twenty times what the typed decoder takes, so it is for records that this refuses or may not judge alone.
     """
@@ -49,86 +65,90 @@ def read(value: bytes) -> FieldReader:
         text = value.decode()
     except UnicodeDecodeError as error:
         what = f"the record is not valid UTF-8: byte {error.start} is 0x{value[error.start]:02x}"
-        return FieldReader({}, OutcomeError("not_utf8", what))
-    shallow = _shallow(text)
-    reading = _read(shallow)
-    if (
-        shallow is text
-        or not reading.fields
-        or (reading.fault is not None and reading.fault.code == "too_deep")
-    ):
-        return reading
-    what = f"the record is nested too deep: {METADATA_DEPTH} levels are allowed in metadata"
-    return FieldReader(reading.fields, OutcomeError("too_deep", what))
-
-
-def _read(text: str) -> FieldReader:
-    constants: list[str] = []
-    repeated: list[tuple[dict[str, Any], str]] = []
-
-    def constant(name: str) -> float:
-        constants.append(name)
-        return nan
-
-    def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(members)
-        if len(made) != len(members):
-            names = sorted(name for name, _ in members)
-            repeated.append((made, next(one for one, other in pairwise(names) if one == other)))
-        return made
-
+        return _foreign("not_utf8", shape_of_bytes(value), what)
+    reader = JsonReader(text)
+    begin = reader.skip_blanks(0)
     try:
-        fields = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_int=_whole)
-    except ValueError as error:
-        return FieldReader({}, OutcomeError("not_json", f"the record is not JSON: {error}"))
-    if not isinstance(fields, dict):
+        if not text.startswith("{", begin):
+            return _no_object(reader, begin)
+        members, end = reader.members(begin)
+        reader.ends_at(end)
+    except JSONDecodeError as error:
+        shape = shape_of_bytes(value) or shape_of_text(text, begin, error.pos)
+        return _foreign("not_json", shape, f"the record is not JSON: {error}")
+    return _read(reader, members)
+
+
+def _foreign(code: str, shape: str | None, what: str) -> FieldReader:
+    return FieldReader({}, (OutcomeError(code, shape or what),), is_foreign=True)
+
+
+def _no_object(reader: JsonReader, begin: int) -> FieldReader:
+    value, end = reader.value(begin)
+    reader.ends_at(end)
+    if isinstance(value, OutcomeError):  # too much to be read
+        value = []
+    return _foreign(
+        "not_an_object", shape_of_json(value), f"the record must be a JSON object, not {kind(value)}"
+    )
+
+
+def _read(reader: JsonReader, members: Members) -> FieldReader:
+    fields = members.fields
+    if "specversion" in fields and "action" not in fields and isinstance(fields.get("data"), dict):
+        begin = members.begins["data"]
+        _, end = reader.value(begin)
+        what = "the data of a CloudEvent must be the command, not another CloudEvent"
         return FieldReader(
-            {}, OutcomeError("not_an_object", f"the record must be a JSON object, not {kind(fields)}")
+            fields,
+            (OutcomeError("unknown_field", what, "data"),),
+            is_foreign=True,
+            event=(fields, reader.text[begin:end].encode("utf-8", "surrogatepass")),
         )
-    if constants:
-        what = f"the record is not JSON: {constants[0]} is no JSON value; leave the field out"
-        return FieldReader(fields, OutcomeError("not_json", what))
-    for made, name in repeated:
-        for path, place in (("", fields), ("member_info.", fields.get("member_info"))):
-            if made is place:
-                twice = path + shown(name, quoted=False)
-                return FieldReader(
-                    fields, OutcomeError("duplicate_field", f"the field {twice} is given twice", twice)
-                )
-    return FieldReader(fields, fault_of(FIELDS, fields, ""))
+    found = command_inside(fields)
+    if found is not None:
+        name, inner, what = found
+        return FieldReader(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
+    faults = islice(chain(_faults(reader, members), faults_of(FIELDS, fields, "", _located(members))), FAULTS)
+    strange = islice((name for name in chain(fields, members.unread) if name not in FIELDS), FAULTS)
+    meant = {meant_field(name, tuple(FIELDS)) for name in strange}
+    given = frozenset(name for name in FIELDS if name in fields or name in members.unread or name in meant)
+    right = frozenset(
+        name for name, check in FIELDS.items() if name in fields and check(fields[name], name) is None
+    )
+    return FieldReader(fields, tuple(faults), given, right)
 
 
-def _whole(digits: str) -> float:
-    """An integer; or infinity, when it has more digits than Python cares to convert."""
-    try:
-        return int(digits)
-    except ValueError:
-        return inf
+def _faults(reader: JsonReader, members: Members) -> Iterator[OutcomeError]:
+    """What is wrong with the record as JSON, and names that are given twice."""
+    for name, constant in members.constants.items():
+        where = f" ({shown(name, quoted=False)})" if name else ""
+        yield OutcomeError(
+            "not_json", f"the record is not JSON: {constant}{where} is no JSON value; leave the field out"
+        )
+    for name, fault in members.unread.items():
+        if fault is TOO_DEEP and name == "metadata" and reader.text.startswith("{", members.begins[name]):
+            yield _at(name, fault)
+        elif fault is TOO_DEEP:  # nothing else may be nested, so there is no field that is only too deep
+            yield OutcomeError(fault.code, f"the record {fault.message}")
+    inner: Iterable[str] = ()
+    if isinstance(members.fields.get("member_info"), dict) and "member_info" in members.begins:
+        inner = reader.repeated(members.begins["member_info"])
+    for path, names in (("", members.repeated), ("member_info.", inner)):
+        for name in names:
+            twice = path + shown(name, quoted=False)
+            yield OutcomeError("duplicate_field", f"the field {twice} is given twice", twice)
 
 
-_STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]++|[\]}]++', re.DOTALL)
-"""A string, which may be left open, or brackets in a row."""
+def _located(members: Members) -> Mapping[str, OutcomeError | None]:
+    """The members that were not read, each with what is to be said of it beside the faults that were named before."""
+    return {
+        name: None if fault is None or fault is TOO_DEEP else _at(name, fault)
+        for name, fault in members.unread.items()
+        if name
+    }
 
 
-def _shallow(text: str) -> str:
-    """Replace what lies deeper than ``SHALLOW`` by null; the same text where nothing does."""
-    if text.count("[") + text.count("{") <= SHALLOW:
-        return text
-    kept: list[str] = []
-    depth = begin = 0
-    for token in _STRUCTURE.finditer(text):
-        run = token.end() - token.start()
-        if text[token.start()] in "[{":
-            if depth <= SHALLOW < depth + run:
-                kept.append(text[begin : token.start() + SHALLOW - depth])
-            depth += run
-        elif text[token.start()] in "]}":
-            if depth > SHALLOW >= depth - run:
-                kept.append("null")
-                begin = token.start() + depth - SHALLOW
-            depth -= run
-    if not kept:
-        return text
-    if depth <= SHALLOW:
-        kept.append(text[begin:])
-    return "".join(kept)
+def _at(name: str, fault: OutcomeError) -> OutcomeError:
+    field = shown(name, quoted=False)
+    return structs.replace(fault, message=f"{field} {fault.message}", field=field)

@@ -13,7 +13,6 @@ import msgspec
 
 from worker.domain.contract.actions import ACTIONS, TargetField
 from worker.domain.contract.fields import (
-    CONTROLS,
     FIELDS,
     MEMBER_INFO,
     METADATA_BYTES,
@@ -23,6 +22,7 @@ from worker.domain.contract.fields import (
     Text,
 )
 from worker.domain.contract.outcomes import Outcome, Status
+from worker.domain.contract.texts import HIDDEN
 from worker.domain.contract.wire import WireCommand
 
 if TYPE_CHECKING:
@@ -93,7 +93,10 @@ def outcome_schema() -> dict[str, Any]:
         "$id": "urn:moderation-worker:outcome",
         "title": "Outcome",
         **whole,
-        "allOf": [_goes_with(field, statuses) for field, statuses in _TOLD_FOR.items()],
+        "allOf": [
+            *(_goes_with(field, statuses) for field, statuses in _TOLD_FOR.items()),
+            _goes_with("user_ids", (Status.REJECTED,), required=False),
+        ],
         "$defs": parts,
     }
 
@@ -108,10 +111,11 @@ _TOLD_FOR: Final = {
 _TIMES: Final = frozenset({"received_at", "finished_at", "sent_at"})
 
 
-def _goes_with(field: str, statuses: tuple[Status, ...]) -> dict[str, Any]:
+def _goes_with(field: str, statuses: tuple[Status, ...], *, required: bool = True) -> dict[str, Any]:
+    then: dict[str, Any] = {"then": {"required": [field]}} if required else {}
     return {
         "if": {"properties": {"status": {"enum": list(statuses)}}},
-        "then": {"required": [field]},
+        **then,
         "else": {"properties": {field: False}},
     }
 
@@ -155,7 +159,8 @@ def _described(part: dict[str, Any], note: str, check: object) -> dict[str, Any]
         return part | {"description": note} if note else part
     limit = "" if check.most is None else f"At most {check.most} bytes of UTF-8."
     text = " ".join(filter(None, (note, limit)))
-    name = {} if check.free or "enum" in part else {"not": {"pattern": f"[{CONTROLS}]"}}
+    ends = "" if check.ends else "|^ | $"
+    name = {} if check.free or "enum" in part else {"not": {"pattern": f"[{HIDDEN}]{ends}"}}
     return part | name | {"description": text}
 
 

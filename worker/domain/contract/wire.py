@@ -73,7 +73,7 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
 
     ``wire`` is what it made of ``value``. If not, ``reading.read`` must judge: it costs much more, and is always right.
     """
-    parts = astuple(wire)
+    parts = astuple(wire)  # in the order of the fields above, which is faster than by name
     if not value.isascii() or b"\\" in value or b"\x7f" in value:
         # A character may take several bytes or be a control character, and a colon may be written as an escape.
         suspects = (
@@ -81,6 +81,14 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
         )
         if b"\\u003" in value or any(check(text, "") for text, check in suspects):
             return False
+    users, command_id, group_id, room_id = parts[1], parts[2], parts[3], parts[4]
+    if (
+        " " in "".join(users)
+        or (command_id and " " in command_id)
+        or (group_id and " " in group_id)
+        or (room_id and " " in room_id)
+    ) and any(one and one.strip(" ") != one for one in (*users, command_id, group_id, room_id)):
+        return False
     # A field that is given twice leaves a colon that is neither one field's nor inside a text.
     spare = value.count(b":") - len(parts) + parts.count(UNSET)
     if wire.metadata is not UNSET:

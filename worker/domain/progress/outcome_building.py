@@ -67,7 +67,8 @@ def outcome_of(work: OpenCommand, rules: Rules, now: float, wall: float) -> Outc
             issuer=rejected.issuer,
             issued_at=rejected.issued_at,
             metadata=rejected.metadata,
-            error=OutcomeError(rejected.code, rejected.message, rejected.field),
+            user_ids=rejected.user_ids,
+            error=OutcomeError(rejected.code, rejected.message, rejected.field, rejected.also),
         )
     command = work.command
     results: list[Result] = [member.result for member in work.members if member.result is not None]
@@ -143,7 +144,8 @@ def smaller(outcome: Outcome) -> Outcome:
         return structs.replace(
             outcome, results=[structs.replace(result, error_info=None) for result in outcome.results]
         )
-    return structs.replace(outcome, metadata=None, request_ids=[])
+    error = outcome.error and structs.replace(outcome.error, also=())
+    return structs.replace(outcome, metadata=None, request_ids=[], user_ids=(), error=error)
 
 
 def traceparent_of(work: OpenCommand) -> str | None:

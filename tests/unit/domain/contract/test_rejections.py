@@ -425,6 +425,7 @@ def test_what_else_could_be_read_stands_in_the_refusal() -> None:
         issuer="detector-7: text",
         issued_at="2029-12-31T23:59:58.123+01:00",
         metadata=EVERYTHING["metadata"],
+        user_ids=("brennanli3", "brennanli12"),
     )
 
 
@@ -440,6 +441,184 @@ def test_the_same_stands_there_when_the_fields_are_right_but_not_together() -> N
     )
     assert (refused.issuer, refused.issued_at) == (EVERYTHING["issuer"], EVERYTHING["issued_at"])
     assert refused.metadata == EVERYTHING["metadata"]
+    assert refused.user_ids == ("brennanli3", "brennanli12")
+
+
+@pytest.mark.parametrize(
+    ("users", "kept"),
+    [
+        (["a", "b", "a"], ("a", "b")),
+        ("a", ("a",)),
+        (["a", 1, None, "", {}, "b", "x" * 129, "\ud800", "c\u200b"], ("a", "b", "c\u200b")),
+        ([f"u{number}" for number in range(150)], tuple(f"u{number}" for number in range(100))),
+        ([], ()),
+        (None, ()),
+        ({"a": "b"}, ()),
+        (["x" * 128], ("x" * 128,)),
+    ],
+)
+def test_whom_a_refused_command_named_is_told_as_far_as_it_can_be_read(
+    users: object, kept: tuple[str, ...]
+) -> None:
+    """
+    "What became of the ban of this user?" is asked by the user.
+    """
+    assert rejected({**BAN, "user_ids": users, "zzz": 1}).user_ids == kept
+
+
+def problems(refused: Rejected) -> list[tuple[str, str | None]]:
+    """
+    All that is told of a record, in order.
+    """
+    return [(refused.code, refused.field), *((problem.code, problem.field) for problem in refused.also)]
+
+
+# Each line: what is wrong, the record, and everything that is to be told.
+SEVERAL: list[tuple[str, object, list[tuple[str, str | None]]]] = [
+    (
+        "fields by themselves",
+        {**BAN, "resaon": 1, "duration": "60", "command_id": "", "user_ids": ["u", "", 5], "issuer": None},
+        [
+            ("unknown_field", "resaon"),
+            ("empty", "command_id"),
+            ("empty", "user_ids[1]"),
+            ("wrong_type", "user_ids[2]"),
+            ("wrong_type", "duration"),
+            ("wrong_type", "issuer"),
+        ],
+    ),
+    (
+        "fields together",
+        {
+            **without(BAN, "command_id", "group_id"),
+            "member_info": {"role": "Admin"},
+            "user_ids": ["administrator", "u", "moderator"],
+            "not_after": "tomorrow",
+        },
+        [
+            ("missing_field", "command_id"),
+            ("missing_field", "group_id"),
+            ("wrong_parameter", "member_info"),
+            ("protected_user", "user_ids[0]"),
+            ("protected_user", "user_ids[2]"),
+            ("bad_time", "not_after"),
+        ],
+    ),
+    (
+        "by themselves and together",
+        {**without(KICK, "reason"), "user_ids": "u", "app": "third", "group_id": "g", "banned_until": 5},
+        [
+            ("wrong_type", "user_ids"),
+            ("wrong_type", "banned_until"),
+            ("wrong_target", "group_id"),
+            ("wrong_parameter", "banned_until"),
+            ("unknown_app", "app"),
+        ],
+    ),
+    (
+        "fields that are missing",
+        {"command_id": "c"},
+        [("missing_field", "action"), ("missing_field", "user_ids")],
+    ),
+    (
+        "an action in vain",
+        {**BAN, "action": "ban", "app": 5},
+        [("wrong_type", "app"), ("unknown_action", "action")],
+    ),
+    (
+        "the same field for several reasons",
+        {**UPDATE, "member_info": {"x": 1, "role": "Owner", "name_card": "x" * 33}},
+        [
+            ("unknown_field", "member_info.x"),
+            ("too_long", "member_info.name_card"),
+            ("out_of_range", "member_info.role"),
+        ],
+    ),
+    (
+        "names given twice",
+        encoded(BAN)[:-1] + b',"reason":"x","reason":"y","duration":"1"}',
+        [("duplicate_field", "reason"), ("duplicate_field", "duration"), ("wrong_type", "duration")],
+    ),
+    (
+        "words that are not JSON",
+        encoded({**BAN, "duration": float("nan"), "metadata": {"a": float("-inf")}, "app": 5}),
+        [("not_json", None), ("not_json", None), ("wrong_type", "app")],
+    ),
+    (
+        "a field that is too deep",
+        encoded({**BAN, "app": 5})[:-1] + b',"metadata":{"a":' + b"[" * 99 + b"]" * 99 + b"}}",
+        [("too_deep", "metadata"), ("wrong_type", "app")],
+    ),
+    (
+        "a field that is too large to be looked at",
+        encoded({**BAN, "app": 5})[:-1] + b',"metadata":{"a":[' + b"[]," * 3000 + b"1]}}",
+        [("wrong_type", "app"), ("too_long", "metadata")],
+    ),
+    (
+        "a misspelt target that is needed",
+        {**without(BAN, "group_id"), "GroupID": "g", "duration": -1},
+        [("unknown_field", "GroupID"), ("out_of_range", "duration")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("value", "told"), [row[1:] for row in SEVERAL], ids=[row[0] for row in SEVERAL])
+def test_everything_that_is_wrong_with_a_record_is_told_at_once(
+    value: object, told: list[tuple[str, str | None]]
+) -> None:
+    """
+    Whoever mends one mistake a day needs a week for a record with seven.
+    """
+    refused = rejected(value)
+
+    assert problems(refused) == told
+    assert len({problem.message for problem in refused.also} | {refused.message}) == len(told)
+
+
+def test_of_many_problems_the_first_and_ten_more_are_told() -> None:
+    refused = rejected({**BAN, "user_ids": [5] * 100})
+
+    assert problems(refused) == [("wrong_type", f"user_ids[{place}]") for place in range(11)]
+    assert len(rejected({f"x{number}": 1 for number in range(1000)}).also) == 10
+
+
+def test_a_field_beyond_the_first_64_is_read_all_the_same() -> None:
+    strange = {f"x{number}": [number, {"a": number}] for number in range(100)}
+
+    refused = rejected(strange | {**BAN, "issuer": "i"})
+
+    assert (refused.command_id, refused.issuer, refused.user_ids) == (
+        "c-1",
+        "i",
+        ("brennanli3", "brennanli12"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        (b"}", "unknown_field"),
+        (b',"a":' + b"[" * 99 + b"]" * 99 + b"}", "too_deep"),
+        (b',"a":}', "not_json"),
+        (b",}", "not_json"),
+        (b',"a":1}{}', "not_json"),
+        (b',"a":1} \n', "unknown_field"),
+        (b',"a":1', "not_json"),
+    ],
+)
+def test_what_stands_behind_the_first_64_fields_is_checked(ending: bytes, code: str) -> None:
+    strange = encoded({f"x{number}": number for number in range(65)})
+
+    assert rejected(strange[:-1] + ending).code == code
+
+
+def test_an_id_that_ends_in_a_blank_is_refused_with_an_outcome_of_that_id() -> None:
+    """
+    Whoever issued it waits for exactly this id.
+    """
+    refused = rejected({**BAN, "command_id": "c-1 "})
+
+    assert (refused.code, refused.field, refused.command_id) == ("bad_character", "command_id", "c-1 ")
 
 
 @pytest.mark.parametrize(

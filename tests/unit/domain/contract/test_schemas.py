@@ -32,6 +32,7 @@ from worker.domain.contract.outcomes import (
     Outcome,
     OutcomeError,
     Parameters,
+    Problem,
     Result,
     ResultStatus,
     Source,
@@ -152,8 +153,10 @@ INVALID: list[Any] = [
     *(
         {**BAN, name: text}
         for name in ("command_id", "group_id", "issuer", "app")
-        for text in ("a\n", "\x7f")
+        for text in ("a\n", "\x7f", "a\u200b", "\ufeffa", "a\u202eb", "\u00a0", "\u3164")
     ),
+    *({**BAN, name: text} for name in ("command_id", "group_id") for text in (" a", "a ", " ")),
+    *({**BAN, "user_ids": ["u", text]} for text in (" a", "a ", " ", "a\u2060")),
     *({**UPDATE, "member_info": info} for info in WRONG_INFOS),
     {**BAN, "command_id": ""},
     {**BAN, "command_id": "x" * 129},
@@ -168,6 +171,7 @@ INVALID: list[Any] = [
 ]
 BEYOND_A_SCHEMA: list[tuple[str, Any]] = [
     ("bytes", {**BAN, "group_id": "语" * 17}),
+    ("what is hidden beyond the basic plane", {**BAN, "group_id": "a\U000e0041"}),
     ("a number with a point", {**BAN, "duration": 3600.0}),
     ("the apps", {**BAN, "app": "third"}),
     ("the protected users", {**BAN, "user_ids": ["administrator"]}),
@@ -293,10 +297,16 @@ def written(outcome: Outcome) -> dict[str, Any]:
         msgspec.structs.replace(
             MINIMAL, status=Status.REJECTED, error=OutcomeError("no_value", "the record has no value")
         ),
+        msgspec.structs.replace(
+            MINIMAL,
+            status=Status.REJECTED,
+            user_ids=("u", "v"),
+            error=OutcomeError("empty", "a", "b", (Problem("empty", "c", "d"), Problem("not_json", "e"))),
+        ),
         msgspec.structs.replace(MINIMAL, status=Status.DUPLICATE, duplicate_of="commands-0-0"),
         msgspec.structs.replace(MINIMAL, status=Status.SUPERSEDED, superseded_by="commands-0-2"),
     ],
-    ids=["the least", "every field", "rejected", "duplicate", "superseded"],
+    ids=["the least", "every field", "rejected", "rejected for several reasons", "duplicate", "superseded"],
 )
 def test_an_outcome_is_valid_as_it_is_written(outcome: Outcome) -> None:
     assert is_valid(written(outcome), OUTCOME, OUTCOME)
@@ -309,7 +319,8 @@ def test_an_outcome_that_says_nothing_of_its_cause_is_not_valid(status: Status) 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED, Status.EXPIRED])
 @pytest.mark.parametrize(
-    "cause", [{"duplicate_of": "x"}, {"superseded_by": "x"}, {"error": OutcomeError("a", "b")}]
+    "cause",
+    [{"duplicate_of": "x"}, {"superseded_by": "x"}, {"error": OutcomeError("a", "b")}, {"user_ids": ("u",)}],
 )
 def test_an_outcome_with_a_cause_that_is_not_its_own_is_not_valid(
     status: Status, cause: dict[str, Any]
@@ -324,9 +335,13 @@ def test_an_outcome_that_lacks_what_every_outcome_has_is_not_valid(name: str) ->
 
 def test_every_field_of_an_outcome_is_in_the_schema_and_the_other_way_round() -> None:
     """
-    ``duplicate_of`` and ``superseded_by`` of the outcome go with statuses of their own.
+    ``duplicate_of``, ``superseded_by`` and ``user_ids`` of the outcome go with statuses of their own.
     """
-    assert set(OUTCOME["properties"]) == set(written(EVERY_FIELD)) | {"duplicate_of", "superseded_by"}
+    assert set(OUTCOME["properties"]) == set(written(EVERY_FIELD)) | {
+        "duplicate_of",
+        "superseded_by",
+        "user_ids",
+    }
     for name, place in (("Result", "results"), ("AttemptRecord", "calls")):
         assert set(OUTCOME["$defs"][name]["properties"]) == set(written(EVERY_FIELD)[place][0])
 

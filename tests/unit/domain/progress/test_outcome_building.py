@@ -10,7 +10,15 @@ import pytest
 
 from tests.unit.domain.factories import call_try, give, open_work
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
-from worker.domain.contract.outcomes import Parameters, Result, ResultStatus, Source, Status, Worker
+from worker.domain.contract.outcomes import (
+    OutcomeError,
+    Parameters,
+    Result,
+    ResultStatus,
+    Source,
+    Status,
+    Worker,
+)
 from worker.domain.progress.outcome_building import (
     dead_letter_of,
     known_of,
@@ -292,6 +300,20 @@ def test_an_outcome_that_does_not_fit_loses_its_calls_first_then_texts_then_what
         len(msgspec.json.encode(each)) for each in (whole, without_calls, without_texts, without_metadata)
     ]
     assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_a_rejected_outcome_that_does_not_fit_loses_all_but_its_first_reason() -> None:
+    """
+    A record with a hundred users and eleven problems must not be what holds up its partition.
+    """
+    bad = json.dumps({**EVERYTHING, "user_ids": [5, "u" * 33, "v"], "resaon": "x"}).encode()
+    whole = told(open_work(bad))
+
+    assert whole.error is not None
+    assert (whole.user_ids, len(whole.error.also)) == (("u" * 33, "v"), 2)
+    least = smaller(whole)
+    assert least.error == OutcomeError("unknown_field", whole.error.message, "resaon")
+    assert (least.user_ids, least.metadata) == ((), None)
 
 
 def test_the_smallest_outcome_still_says_what_became_of_each_user() -> None:

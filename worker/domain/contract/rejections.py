@@ -1,0 +1,92 @@
+# Why a record is not a command, and what of it is told all the same.
+#
+# What is wrong is found in reading.py and commands.py.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from worker.domain.contract.fields import COMMAND_ID_BYTES, FIELDS, USERS, Text
+from worker.domain.contract.outcomes import Problem, cut
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from worker.domain.contract.envelope import Envelope
+    from worker.domain.contract.outcomes import OutcomeError
+
+CARRIED_BYTES: Final = 512
+"""The longest text of a refused record that its outcome repeats."""
+USER_BYTES: Final = 128
+"""The longest user id that it repeats: longer ones are none, and there may be a hundred."""
+
+
+class Rejected(Struct, frozen=True):
+    """
+    Why a record is not a command. What could be read of it stands beside the reason, for the outcome.
+
+    Attributes:
+        code: One of ``REJECTIONS``.
+        field: The field at fault, as a path (``user_ids[3]``), or None when the record as a whole is.
+        message: A sentence that a person can act on.
+        command_id: None when it could not be read: then there is a dead letter and no outcome.
+        also: Further problems of the same record.
+        user_ids: Whom it names, as far as that can be read.
+
+    """
+
+    code: str
+    field: str | None
+    message: str
+    command_id: str | None = None
+    action: str | None = None
+    app: str | None = None
+    group_id: str | None = None
+    room_id: str | None = None
+    issuer: str | None = None
+    issued_at: str | None = None
+    metadata: dict[str, Any] | None = None
+    traceparent: str | None = None
+    also: tuple[Problem, ...] = ()
+    user_ids: tuple[str, ...] = ()
+
+
+def rejected(fields: Mapping[str, Any], faults: Sequence[OutcomeError], envelope: Envelope) -> Rejected:
+    """Of a record with these fields and at least one fault, what is told."""
+    fault, *others = faults
+    command_id = fields.get("command_id", envelope.command_id)
+    carried: dict[str, Any] = {
+        name: fields[name]
+        for name in _CARRIED
+        if name in fields and _carried_text(fields[name], name) is None
+    }
+    carried.setdefault("issued_at", envelope.issued_at)
+    metadata = fields.get("metadata")
+    return Rejected(
+        code=fault.code,
+        field=fault.field,
+        message=cut(fault.message),
+        command_id=command_id if _carried_id(command_id, "command_id") is None else None,
+        metadata=metadata if FIELDS["metadata"](metadata, "metadata") is None else None,
+        traceparent=envelope.traceparent,
+        also=tuple(Problem(other.code, cut(other.message), other.field) for other in others),
+        user_ids=_users(fields.get("user_ids")),
+        **carried,
+    )
+
+
+_CARRIED: Final = ("action", "app", "group_id", "room_id", "issuer", "issued_at")
+_carried_id: Final = Text(COMMAND_ID_BYTES, empty=False)
+"""An id that ends in a blank is refused, but whoever issued it waits for an outcome with exactly this id."""
+_carried_text: Final = Text(CARRIED_BYTES, free=True)
+_carried_user: Final = Text(USER_BYTES, empty=False, free=True)
+
+
+def _users(value: object) -> tuple[str, ...]:
+    """Those of the named users, or the only one, that are texts and not too long; each once, and not more than are allowed."""
+    named = [value] if isinstance(value, str) else value
+    if not isinstance(named, list | tuple):
+        return ()
+    return tuple(dict.fromkeys(user for user in named[:USERS] if _carried_user(user, "user_ids") is None))
