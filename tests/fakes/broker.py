@@ -211,6 +211,7 @@ class FakeConsumer:
         )
         self._positions: dict[int, int] = {}
         self._paused: set[int] = set()
+        self._told: dict[int, int] = {}
         self._handovers: dict[int, tuple[Future[None], float]] = {}
         self._outstanding = 0
         self._over = threading.Event()
@@ -278,6 +279,7 @@ class FakeConsumer:
             self._fetch(partition)
 
     def give(self, partition: int) -> None:
+        self._told.pop(partition, None)
         self._paused.discard(partition)
         self._listener.assigned(self._membership.assigned([partition]))
 
@@ -336,6 +338,11 @@ class FakeConsumer:
             self._positions[partition] = records[-1].offset + 1
             self._outstanding += 1
             self._listener.received(records)
+        elif position < self._kafka.end_offset(partition):
+            self._positions[partition] = self._kafka.end_offset(partition)
+        if self._told.get(partition) != self._positions[partition]:
+            self._told[partition] = self._positions[partition]
+            self._listener.reached({partition: self._positions[partition]})
 
 
 class FakePublisher:

@@ -163,6 +163,7 @@ class Replica:
             self._positions[record.partition] = record.offset + 1
         if records:
             self._settle(self.engine.received(records, self._clockwork.now))
+        self.engine.reached(self._positions)
         if more:
             self.fetch_soon()
 

@@ -68,6 +68,7 @@ class Consumer:
         self._outstanding = 0
         self._stopping = False
         self._lags: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         self._partition_count: int | None = None
         self._look_at = 0.0
         self._thread = threading.Thread(target=self._run, name="kafka-poll", daemon=True)
@@ -249,6 +250,7 @@ class Consumer:
         where = self._at(partition)
         if self._membership.holds(((partition, epoch),)) and where in consumer.assignment():
             consumer.seek(where, position)
+            self._positions = {}
             self._resume(consumer, partition)
 
     def _pause(self, consumer: KafkaConsumer, partition: int) -> None:
@@ -264,13 +266,18 @@ class Consumer:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_SECONDS
-        lags = {}
+        lags, positions = {}, {}
         for where in consumer.assignment():
             if self._membership.begun(where.partition):
                 position, highwater = consumer.position(where, timeout_ms=0), consumer.highwater(where)
+                if position is not None:
+                    positions[where.partition] = position
                 if position is not None and highwater is not None:
                     lags[where.partition] = max(0, highwater - position)
         self._lags = lags
+        if positions != self._positions:
+            self._positions = positions
+            self._listener.reached(positions)
         self._partition_count = (
             known_partitions(consumer, self._options.command_topic) or self._partition_count
         )

@@ -27,6 +27,9 @@ class Listener(Protocol):
     def received(self, records: Sequence[Record]) -> None:
         """The next records. ``Consumer.taken()`` must be called once for each call."""
 
+    def reached(self, positions: Mapping[int, int]) -> None:
+        """Where the consumer stands in each partition: every record below was told of by ``received``, or will never come."""
+
     def out_of_range(self, partition: int, was: int, now: int) -> None:
         """The records from ``was`` up to ``now`` are not there any more: it goes on from ``now``."""
 

@@ -23,7 +23,7 @@ from worker.domain.revocation import Revocation
 from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from worker.domain.contract.records import Record
     from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING = 1.0
 """Seconds between two looks at what has become too old."""
+COMMIT_POSITIONS = 5.0
+"""Seconds between two transactions that hold nothing but offsets, of partitions with nothing open."""
 
 
 class Engine:
@@ -58,6 +60,7 @@ class Engine:
         self._ids = IdMemory(share("ids", rules.memory_budget), self._counts)
         self._stopping = False
         self._housekeeping_at = now
+        self._positions_at = now
 
     # What happens to partitions
 
@@ -67,7 +70,7 @@ class Engine:
         partition = self._partitions[number] = Partition(number, restored, self._rules, now, self._ids)
         partition.closing = self._stopping
         self._intake.own()
-        if restored.fresh:
+        if restored.fresh or restored.foreign is not None:
             self._ledger.anchor(partition)
         if restored.foreign is not None:
             self._counts.foreign_metadata += 1
@@ -117,6 +120,18 @@ class Engine:
             if partition is not None:
                 self._intake.received(partition, record, now)
         return self._flush(now)
+
+    def reached(self, positions: Mapping[int, int]) -> None:
+        """
+        The consumer stands there: every record below was given to ``received``, or will never come.
+
+        Behind the last record are the markers of its producer's transaction, and what was aborted. Uncommitted, they would be
+        lag for ever. ``tick`` has them committed, now and then.
+        """
+        for number, position in positions.items():
+            partition = self._partitions.get(number)
+            if partition is not None and not partition.backlog:
+                partition.offsets.reached(position)
 
     def permit_requested(self, call_id: str, now: float) -> list[Effect]:
         """Queue the call, whose backoff is over, for another attempt: ``GrantPermit`` or ``CancelCall`` will follow."""
@@ -183,6 +198,7 @@ class Engine:
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
             self._forget_old(now, wall)
+            self._commit_positions(now)
         return self._flush(now)
 
     def wake_at(self) -> float:
@@ -276,6 +292,14 @@ class Engine:
 
     def _own(self) -> None:
         self._dispatch.own(number for number, partition in self._partitions.items() if partition.active)
+
+    def _commit_positions(self, now: float) -> None:
+        if now < self._positions_at:
+            return
+        for partition in self._partitions.values():
+            if partition.offsets.is_behind and partition.active and not partition.closing:
+                self._ledger.anchor(partition)
+                self._positions_at = now + COMMIT_POSITIONS
 
     def _forget_old(self, now: float, wall: float) -> None:
         for partition in self._partitions.values():

@@ -125,6 +125,10 @@ class Service:
         """The next records."""
         self._post(self._received, records)
 
+    def reached(self, positions: Mapping[int, int]) -> None:
+        """Where the consumer stands."""
+        self._post(self._engine.reached, positions)
+
     def out_of_range(self, partition: int, was: int, now: int) -> None:
         """Records are gone that were never seen."""
         self._post(self._out_of_range, partition, was, now)

@@ -113,6 +113,7 @@ class Member:
         self.restored: dict[int, Restored] = {}
         self.epochs: dict[int, int] = {}
         self.notices: list[LogEvent] = []
+        self.positions: dict[int, int] = {}
         self.failure: WorkerError | None = None
         self.handover: Callable[[Sequence[int]], None] = lambda _: None
         self.at_loss: Callable[[], None] = lambda: None
@@ -194,6 +195,9 @@ class Member:
         self.batches.append(len(records))
         if self.takes:
             self.consumer.taken()
+
+    def reached(self, positions: Mapping[int, int]) -> None:
+        self.positions.update(positions)
 
     def out_of_range(self, partition: int, was: int, now: int) -> None:
         self.events.append(("out_of_range", (partition, was, now)))

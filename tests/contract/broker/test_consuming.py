@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from kafka import KafkaProducer
 
 from tests.contract.broker.kafka_fixture import Member, outcome_for, transaction_of, until
 from worker.domain.effects import OffsetCommit
@@ -13,7 +14,7 @@ from worker.domain.publish_results import Published
 from worker.errors import FencedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import Cluster, RealCluster
@@ -311,3 +312,47 @@ def test_a_count_of_partitions_that_changes_is_noticed(real_cluster: RealCluster
     real_cluster.add_partitions(3)
 
     until(lambda: member.consumer.partition_count() == 3, "the new count")
+
+
+@pytest.mark.kafka
+def test_the_position_passes_what_a_producers_transactions_leave_behind(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    """
+    A marker behind each transaction, and all that was aborted: offsets that no record is ever told of.
+    """
+    member = join(real_cluster)
+    producer = KafkaProducer(
+        bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"theirs{real_cluster.tag}"
+    )
+    producer.init_transactions()
+    for value, ends in ((b"kept", producer.commit_transaction), (b"gone", producer.abort_transaction)):
+        producer.begin_transaction()
+        producer.send(member.options.command_topic, value=value, partition=0).get(10)
+        ends()  # type: ignore[no-untyped-call]
+    producer.close()
+
+    until(lambda: member.positions.get(0) == 4, "behind all of it")
+    until(lambda: member.consumer.lag(0) == 0, "no lag")
+
+    assert member.values(0) == [b"kept"]
+
+
+def test_the_position_is_told_after_the_records_below_it(cluster: Cluster, join: Join) -> None:
+    """
+    Told before them, they would be taken for done.
+    """
+    member = join(cluster)
+    told: list[tuple[int, int]] = []
+    reached = member.reached
+
+    def heard(positions: Mapping[int, int]) -> None:
+        told.append((positions.get(0, 0), len(member.values(0))))
+        reached(positions)
+
+    member.reached = heard  # type: ignore[method-assign]
+    for _ in range(20):
+        cluster.produce(0, b"a", b"b")
+
+    until(lambda: member.positions.get(0) == 40, "all positions")
+    assert all(position <= received for position, received in told)

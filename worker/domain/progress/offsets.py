@@ -30,12 +30,13 @@ class Offsets:
 
     """
 
-    __slots__ = ("_base", "_bits", "_label", "_next", "_open", "_order", "span")
+    __slots__ = ("_base", "_bits", "_committed", "_label", "_next", "_open", "_order", "span")
 
     def __init__(self, position: int, done: int, span: int, label: str) -> None:
         self.span = min(span, MAX_SPAN)
         self._label = label
         self._base = position
+        self._committed = position
         self._bits = done
         self._next = position
         self._open: set[int] = set()
@@ -48,6 +49,15 @@ class Offsets:
     def passed(self, offset: int) -> None:
         """The record was received and is done already."""
         self._next = max(self._next, offset + 1)
+
+    def reached(self, position: int) -> None:
+        """Every record below was received: the consumer stands there, behind transaction markers and what was aborted."""
+        self._next = max(self._next, position)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether nothing is open and the committed offset is below what is done."""
+        return not self._open and self._committed < self._next
 
     def fits(self, offset: int) -> bool:
         """
@@ -93,6 +103,10 @@ class Offsets:
             bits |= 1 << (offset - self._base)
         bits >>= committable - self._base
         return OffsetCommit(committable, encode(self._label, committable, bits))
+
+    def committed(self, commit: OffsetCommit) -> None:
+        """Remembers what was committed for the partition."""
+        self._committed = commit.offset
 
     def finish(self, finished: Iterable[int]) -> None:
         """The transaction with these records' results is committed: they are done, for every owner to come."""

@@ -47,6 +47,7 @@ class Outbox:
     __slots__ = (
         "_anchoring",
         "_anchors",
+        "_commits",
         "_emitted",
         "_far",
         "_far_held",
@@ -66,6 +67,7 @@ class Outbox:
         self._under_way = False
         self._anchors: set[Partition] = set()
         self._anchoring: set[Partition] = set()
+        self._commits: dict[Partition, OffsetCommit] = {}
         self.max_unpublished = MAX_UNPUBLISHED
         self._limit = share("results", rules.memory_budget)
         self._far_held = 0
@@ -141,8 +143,10 @@ class Outbox:
         ]
         self._taken = works
         self._anchoring, self._anchors = self._anchors, set()
-        anchors = {partition.number: partition.offsets.propose(()) for partition in self._anchoring}
-        return Transaction(outcomes, dead_letters, anchors | _commits(works))
+        self._commits = {partition: partition.offsets.propose(()) for partition in self._anchoring}
+        self._commits |= _commits(works)
+        commits = {partition.number: commit for partition, commit in self._commits.items()}
+        return Transaction(outcomes, dead_letters, commits)
 
     def committed(self, wall: float) -> list[OpenCommand]:
         """The transaction is committed: its offsets are finished, its command ids known. Returns its commands."""
@@ -156,6 +160,9 @@ class Outbox:
                 finished.setdefault(work.partition, []).append(work.offset)
         for partition, offsets in finished.items():
             partition.offsets.finish(offsets)
+        for partition, commit in self._commits.items():
+            partition.offsets.committed(commit)
+        self._commits = {}
         self._approach()
         for work in works:
             if work.dropped:
@@ -180,8 +187,10 @@ class Outbox:
 
     def anchor(self, partition: Partition) -> None:
         """
-        Nothing was ever committed for the partition: the next transaction commits where it begins, or a restart before the
-        first outcome would choose another beginning.
+        The next transaction commits where the partition stands, even without an outcome of it.
+
+        Where nothing was ever committed, a restart before the first outcome would choose another beginning. And behind the last
+        record may be markers of transactions, which would be told as lag for ever.
         """
         self._anchors.add(partition)
 
@@ -229,8 +238,8 @@ class Outbox:
         return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {len(self._taken)} in a transaction>"
 
 
-def _commits(works: list[OpenCommand]) -> dict[int, OffsetCommit]:
+def _commits(works: list[OpenCommand]) -> dict[Partition, OffsetCommit]:
     finishing: dict[Partition, set[int]] = {}
     for work in works:
         finishing.setdefault(work.partition, set()).add(work.offset)
-    return {partition.number: partition.offsets.propose(offsets) for partition, offsets in finishing.items()}
+    return {partition: partition.offsets.propose(offsets) for partition, offsets in finishing.items()}

@@ -10,7 +10,8 @@ import pytest
 
 from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
 from worker.domain.contract.records import Omitted, OmittedHeaders
-from worker.domain.effects import LogEvent
+from worker.domain.effects import LogEvent, OffsetCommit, Transaction
+from worker.domain.engine import COMMIT_POSITIONS, HOUSEKEEPING
 from worker.domain.progress.outbox import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
 
@@ -325,6 +326,55 @@ def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partiti
     desk.publish()
 
     assert desk.paused == set()
+
+
+def test_with_nothing_open_the_consumers_position_is_committed_once_in_five_seconds() -> None:
+    """
+    Behind the last record of a transactional producer stands its marker, which was told as lag for ever.
+    """
+    desk = Desk(0, 1)
+    desk.receive(ban("u"))
+    desk.ok()
+    desk.publish()
+    desk.engine.reached({0: 2, 1: 5, 7: 9})
+    desk.wait(HOUSEKEEPING)
+    first = desk.take()
+    hear(desk, Published(0.1, 0, 0))
+    desk.engine.reached({0: 3})
+    desk.wait(HOUSEKEEPING)
+    soon = desk.engine.transaction()
+    desk.wait(COMMIT_POSITIONS)
+    second = desk.take()
+    hear(desk, Published(0.1, 0, 0))
+    desk.wait(3 * COMMIT_POSITIONS)
+
+    assert first == Transaction([], [], {0: OffsetCommit(2, ""), 1: OffsetCommit(5, "")})
+    assert soon is None
+    assert second == Transaction([], [], {0: OffsetCommit(3, "")})
+    assert desk.engine.transaction() is None
+
+
+def test_a_position_is_not_committed_while_something_is_open_or_waits_to_be_admitted() -> None:
+    """
+    What it passes would be taken for done.
+    """
+    desk = Desk(0, 1, max_gap=1)
+    desk.receive(ban("u"), ban("v"))
+    desk.engine.reached({0: 2})
+    desk.wait(2 * COMMIT_POSITIONS)
+
+    assert desk.engine.transaction() is None
+    desk.ok()
+    assert desk.take().commits[0].offset == 1
+
+
+def test_a_partition_that_goes_commits_no_position_any_more() -> None:
+    desk = Desk()
+    desk.engine.reached({0: 2})
+    desk.revoking(0)
+    desk.wait(2 * COMMIT_POSITIONS)
+
+    assert desk.engine.transaction() is None
 
 
 def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:

@@ -181,6 +181,48 @@ def test_each_refusal_of_the_metadata_halves_the_span_down_to_one() -> None:
     assert spans == [2, 1, 1, 1]
 
 
+def test_with_nothing_open_a_position_behind_the_last_record_is_committed() -> None:
+    """
+    Markers of transactions stand there, and what was aborted: uncommitted they are lag for ever.
+    """
+    offsets = opened(4)
+    offsets.reached(7)
+    still = offsets.propose([])
+    offsets.finish([4])
+
+    assert still == OffsetCommit(4, "")
+    assert offsets.propose([]) == OffsetCommit(7, "")
+    assert not offsets.is_done(7)
+
+
+def test_a_position_that_was_passed_already_changes_nothing() -> None:
+    offsets = Offsets(7, bits(2), 100, HERE)
+    offsets.reached(3)
+
+    assert offsets.propose([]) == commit(7, 2)
+
+
+def test_what_an_earlier_owner_has_done_is_still_done_behind_a_position() -> None:
+    offsets = Offsets(7, bits(2, 5), 100, HERE)
+    offsets.reached(10)
+
+    assert offsets.propose([]) == commit(10, 2)
+
+
+def test_it_is_behind_while_nothing_is_open_and_less_is_committed_than_is_done() -> None:
+    offsets = opened(0)
+    behind = [offsets.is_behind]
+    proposed = offsets.propose([0])
+    offsets.finish([0])
+    behind.append(offsets.is_behind)
+    offsets.committed(proposed)
+    behind.append(offsets.is_behind)
+    offsets.reached(2)
+    behind.append(offsets.is_behind)
+
+    assert behind == [False, True, False, True]
+
+
 def test_the_gap_reaches_from_the_committed_offset_to_the_newest_record() -> None:
     offsets = opened(5, 8)
 
