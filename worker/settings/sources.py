@@ -111,16 +111,19 @@ def from_environment(
         except RecursionError:
             problems.append(Problem(".".join(spelled), "this variable's JSON is nested too deep"))
             continue
-        for word in reversed(spelled):
-            value = {word: value}
-        data = merged(data, value)
+        found = unreadable(value, spelled)
+        problems += found
+        if not found:  # else what is nested without end would be merged, by a function that calls itself
+            for word in reversed(spelled):
+                value = {word: value}
+            data = merged(data, value)
     return data, problems
 
 
-def unreadable(data: dict[str, Any]) -> list[Problem]:
-    """Where the data is nested too deep, or holds a text that no UTF-8 can be made of (what an environment may bring)."""
+def unreadable(data: object, path: Words = ()) -> list[Problem]:
+    """Where the data, which stands at ``path``, is nested too deep, or holds a text that no UTF-8 can be made of (what an environment may bring)."""
     problems: list[Problem] = []
-    waiting: list[tuple[Words, object, int]] = [((), data, 0)]
+    waiting: list[tuple[Words, object, int]] = [(path, data, len(path))]
     while waiting:
         path, value, depth = waiting.pop()
         if depth > DEPTH:

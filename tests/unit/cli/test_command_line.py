@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -214,3 +215,55 @@ def test_an_argument_that_is_not_utf_8_is_refused(option: str) -> None:
 
     assert code == 2
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("command", ["run", "check", "outcomes", "topics create"])
+def test_an_example_is_right_but_for_the_file_that_it_names(command: str, tmp_path: Path) -> None:
+    _, text = invoke(*command.split(), "--help")
+    (example,) = (line for line in text.splitlines() if "Example:" in line)
+    _, *arguments = shlex.split(example.partition("Example:")[2])
+
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "worker.yaml\n      the file cannot be read (no such file or directory)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "text", "name"),
+    [
+        ("check", b"WORKER_KAFKA__COMMON", b"[" * 100_000, "kafka.common"),
+        ("check", b"WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD", b"pass\xff", "kafka.common.sasl_plain_password"),
+        ("check", b"WORKER_LOG__L\xe9VEL", b"info", "log.l"),
+        ("check", b"WORKER_CONFIG", b"/dev/zero", "/dev/zero"),
+        ("run", b"WORKER_KAFKA__CONSUMER__MAX_POLL_RECORDS", b"0", "kafka.consumer.max_poll_records = 0"),
+        ("outcomes --user u", b"WORKER_KAFKA__PRODUCER__COMPRESSION_TYPE", b"foo", "kafka.producer.compression_type = 'foo'"),
+        ("topics create", b"WORKER_KAFKA__CONSUMER__FETCH_MAX_WAIT_MS", b"60000", "kafka.consumer.fetch_max_wait_ms = 60000"),
+    ],
+    ids=lambda value: value[:40].decode("ascii", "replace") if isinstance(value, bytes) else value,
+)  # fmt: skip
+def test_whatever_the_environment_holds_a_command_ends_with_2_and_the_settings_name(
+    command: str, variable: bytes, text: bytes, name: str, tmp_path: Path
+) -> None:
+    """
+    It ended with a traceback and exit code 1, or did not end.
+    """
+    environ = {b"WORKER_CONFIG": os.fsencode(worker_yaml(tmp_path)), variable: text}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *command.split()], env=environ, capture_output=True, timeout=60, check=False
+    )  # fmt: skip
+
+    told = done.stderr.decode()
+    assert done.returncode == 2, told
+    assert f"\n  {name}" in told
+    assert "Traceback" not in told
+    assert "pass" not in told.replace("sasl_plain_password", "")

@@ -409,6 +409,19 @@ def test_a_variable_that_would_end_in_a_traceback_is_refused_by_its_name(
     assert "pass\ufffd" not in found
 
 
+def test_two_variables_that_are_nested_alike_are_not_merged_without_end(tmp_path: Path) -> None:
+    """
+    Python 3.13 reads far deeper JSON than its functions may call themselves.
+    """
+    deep = '{"a":' * 9_000 + "1" + "}" * 9_000
+
+    found = refused(
+        written(tmp_path, ""), {"WORKER_KAFKA": f'{{"common":{deep}}}', "WORKER_KAFKA__COMMON": deep}
+    )
+
+    assert "nested too deep" in found
+
+
 def test_a_path_of_settings_that_no_file_can_have_is_refused() -> None:
     assert "cannot be read" in refused("a\0b")
     assert "cannot be read" in refused(os.fsdecode(b"/no/\xff"))
