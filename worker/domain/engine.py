@@ -130,7 +130,8 @@ class Engine:
         """
         for number, position in positions.items():
             partition = self._partitions.get(number)
-            if partition is not None and not partition.backlog:
+            # What a partition that goes had in its backlog is the next owner's, though the consumer has passed it.
+            if partition is not None and not partition.backlog and not partition.closing:
                 partition.offsets.reached(position)
 
     def permit_requested(self, call_id: str, now: float) -> list[Effect]:

@@ -377,6 +377,19 @@ def test_a_partition_that_goes_commits_no_position_any_more() -> None:
     assert desk.engine.transaction() is None
 
 
+def test_a_position_never_passes_what_a_partition_that_goes_had_in_its_backlog() -> None:
+    """
+    It is the next owner's, and was committed as done with the last outcome.
+    """
+    desk = Desk(max_gap=1)
+    desk.receive(ban("u"), ban("v"))
+    desk.revoking(0)
+    desk.engine.reached({0: 2})
+    desk.ok()
+
+    assert desk.take().commits[0] == OffsetCommit(1, "")
+
+
 def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:
     desk = Desk(settled=False)
     desk.revoked(0)
