@@ -38,6 +38,7 @@ class KafkaOptions:
         record_bytes: The largest record that is sent, unless ``producer`` says otherwise by ``max_request_size``. Brokers
             refuse 1,048,588 bytes by default, batch overhead included.
         restore_records: How many outcome records of a partition are read back.
+        restore_bytes: What may be kept of them in memory, while they are read and after.
         restore_window: How old, in seconds, they may be.
         cloudevents_headers: Whether outcomes carry the ``ce_*`` headers.
         common: Arguments of kafka-python for every client (TLS, SASL). Never shown: it may hold a password.
@@ -66,6 +67,7 @@ class KafkaOptions:
     publish_timeout: float = 15.0
     record_bytes: int = 1_000_000
     restore_records: int = 5_000
+    restore_bytes: int = 8 * 1024 * 1024
     restore_window: float = 3_600.0
     cloudevents_headers: bool = False
     common: Mapping[str, Any] = field(default_factory=dict, repr=False)

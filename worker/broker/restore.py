@@ -19,6 +19,7 @@ from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.kafka_patches import opened
 from worker.domain.effects import LogEvent, Restored
 from worker.domain.progress import commit_metadata
+from worker.domain.progress.dedupe import known_bytes
 from worker.domain.progress.outcome_evidence import (
     ENOUGH,
     Doubt,
@@ -33,7 +34,7 @@ from worker.domain.progress.outcome_evidence import (
 from worker.errors import BrokerError, CommitLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
 
     from worker.broker.options import KafkaOptions
@@ -176,12 +177,27 @@ class Restorer:
         self._notice(LogEvent(event, "warning", fields))
 
     def _known(self, lookup: _Lookup, place: Any, mark: int) -> list[Known]:
+        """
+        What the newest ``restore_records`` outcomes since the window's beginning tell, as far as memory goes, oldest first.
+
+        It reads backwards in steps: markers and aborted records leave it unknown how many offsets that takes.
+        """
         floor = lookup.first_since(place, time.time() - self._options.restore_window)
-        values: deque[bytes] = deque(maxlen=self._options.restore_records)
-        if floor is not None and floor < mark:
-            values.extend(self._read_back(lookup, place, floor, mark))
-        decoded = (self._decode(value) for value in values)
-        return [known for known in decoded if known is not None]
+        if floor is None:
+            return []
+        found: deque[Known | None] = deque()
+        wanted, allowed = self._options.restore_records, self._options.restore_bytes
+        end = mark
+        step = max(1, round(SPARE * wanted))
+        while end > floor and len(found) < wanted and allowed > 0:
+            begin = max(floor, end - step)
+            told = map(self._decode, lookup.values(place, begin, end))
+            older, allowed = newest(told, wanted - len(found), allowed)
+            older.extend(found)
+            found = older
+            end = begin
+            step *= 2
+        return [known for known in found if known is not None]
 
     def _told(self, lookup: _Lookup, place: Any, outcomes: Any, mark: int) -> dict[int, str]:
         """The newest ``ENOUGH`` outcomes of this partition's records: offset -> command_id, as the newest of each offset says."""
@@ -226,25 +242,29 @@ class Restorer:
                     )
         return found
 
-    def _read_back(self, lookup: _Lookup, place: Any, floor: int, mark: int) -> list[bytes]:
-        """
-        At least ``restore_records`` values below ``mark``, oldest first, or all since ``floor``.
-
-        It reads backwards in steps: markers and aborted records leave it unknown how many offsets that takes.
-        """
-        wanted = self._options.restore_records
-        found: list[bytes] = []
-        end = mark
-        step = max(1, round(SPARE * wanted))
-        while end > floor and len(found) < wanted:
-            begin = max(floor, end - step)
-            found = [*lookup.values(place, begin, end), *found]
-            end = begin
-            step *= 2
-        return found
-
     def _open_transaction_seconds(self) -> float:
         return self._options.transaction_timeout + CLEANUP_SECONDS
+
+
+def newest(told: Iterable[Known | None], most: int, allowed: int) -> tuple[deque[Known | None], int]:
+    """
+    The newest of them, at most ``most``, in ``allowed`` bytes of memory; and how many of those are left: none, if one did not fit.
+
+    Never more is held than that, however many there are: the pod would die of it, and so would the next owner's.
+    """
+    found: deque[Known | None] = deque()
+    left, did_fit = allowed, True
+    for known in told:
+        found.append(known)
+        left -= _size(known)
+        while left < 0 or len(found) > most:
+            did_fit = did_fit and left >= 0
+            left += _size(found.popleft())
+    return found, left if did_fit else 0
+
+
+def _size(known: Known | None) -> int:
+    return 0 if known is None else known_bytes(known)
 
 
 class _Lookup:

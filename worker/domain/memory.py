@@ -3,7 +3,7 @@
 # Numbers and the arithmetic on them. Who waits or is forgotten when a part is full is decided where the things are kept:
 # admission.py (commands), progress/dedupe.py (ids, applied states), progress/outbox.py (results).
 #
-# Each constant is what `python -m tests.benchmarks.bench_memory` measures for one thing more, rounded up.
+# Each constant is measured: what Python gives for one thing more, rounded up.
 
 from __future__ import annotations
 

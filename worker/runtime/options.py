@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from worker.broker.client_config import contradictions
 from worker.broker.options import KafkaOptions
 from worker.broker.topics import problems
-from worker.domain.memory import MEBIBYTE
+from worker.domain.memory import MEBIBYTE, share
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
 from worker.tencent.options import AppCredentials, HttpOptions, base_url
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from worker.broker.topics import Topic, TopicsReport
     from worker.domain.contract.outcomes import Worker
     from worker.settings import Settings
+
+
+RESTORED_AT_ONCE = 2
+"""Partitions, each of which may bring a part of all ids (restoring.py)."""
 
 
 def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[Problem]:
@@ -64,6 +68,7 @@ def kafka_options(settings: Settings, name: str) -> KafkaOptions:
         heartbeat_interval=kafka.consumer_seconds("heartbeat_interval_ms"),
         max_poll_interval=kafka.consumer_seconds("max_poll_interval_ms"),
         restore_records=settings.dedupe.restore_records,
+        restore_bytes=share("ids", settings.memory.budget_mib * MEBIBYTE) // RESTORED_AT_ONCE,
         restore_window=settings.dedupe.window_seconds,
         cloudevents_headers=kafka.cloudevents_headers,
         common=kafka.options("common"),

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import Source
+from worker.domain.contract.records import Omitted
 from worker.domain.progress.commit_metadata import MAX_SPAN
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def told_by(value: bytes) -> Told | None:
 
 def nameless(value: bytes | None) -> str:
     """What stands for the command_id of a record without a readable one: no command_id begins like this."""
+    if isinstance(value, Omitted):
+        return nameless_hash(value.sha256)
     return nameless_hash(hashlib.sha256(value or b"").hexdigest())
 
 

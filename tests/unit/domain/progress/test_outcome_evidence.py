@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from worker.domain.contract.outcomes import Source
+from worker.domain.contract.records import Omitted
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.domain.progress.outcome_evidence import (
     Doubt,
@@ -135,5 +136,6 @@ def test_a_record_without_a_readable_id_is_named_by_its_value_and_never_like_an_
 
     assert nameless(b"") == nameless(None) == nameless_hash(empty)
     assert nameless(b"a") != nameless(b"b")
+    assert nameless(Omitted(9, "ab" * 32)) == nameless_hash("ab" * 32)
     assert is_nameless(nameless(b"a"))
     assert not is_nameless("a")
