@@ -51,7 +51,7 @@ class Journey:
     def finished(self, result: AttemptResult) -> bool:
         self.tries.append(result)
         self.told.append("finished")
-        return result.verdict.again and len(self.tries) <= self.retries
+        return bool(result.verdict.again) and len(self.tries) <= self.retries
 
     async def permit(self) -> Attempt:
         self.told.append("permit")

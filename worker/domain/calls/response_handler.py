@@ -11,7 +11,7 @@ from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.endpoint_state import CallState
 from worker.domain.calls.halt_handler import HaltHandler
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.codes import Verdict, is_foreign, is_platform, remedy
+from worker.domain.contract.codes import Again, Verdict, is_foreign, is_platform, remedy
 from worker.domain.contract.outcomes import AttemptRecord, cut
 from worker.domain.contract.times import rfc3339
 from worker.domain.effects import RetryCall
@@ -75,7 +75,7 @@ class ResponseHandler:
             lane.permits.untake()
         else:
             self._ended(flight, try_, now)
-        if try_.verdict.again and self._is_worth_another(flight, try_, now):
+        if self._is_worth_another(flight, try_, now):
             flight.phase = CallState.BACKING_OFF
             lane.rebound(target, now)
             self._dispatch.effects.append(RetryCall(flight.call_id))
@@ -105,24 +105,25 @@ class ResponseHandler:
             return False
         if all(member.work.dropped for member in flight.members):
             return False
-        if try_.verdict is Verdict.UNKNOWN:
+        again = try_.verdict.again
+        if again is Again.BRIEFLY:
             return flight.number < UNKNOWN_TRIES
-        if try_.verdict in _NEVER_COUNTS:
-            return True
-        return not any(self._is_spent(member, lane, now) for member in flight.members)
+        if again is Again.WITHIN_ATTEMPTS:
+            return not any(self._is_spent(member, lane, now) for member in flight.members)
+        return again is Again.ALWAYS
 
     # Every try
 
     def _ended(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
         lane, target = flight.lane, flight.target
-        throttled = try_.verdict in _THROTTLES
+        throttled = try_.verdict.slows
         lane.permits.answered(now, accepted=not throttled)
         self._record(flight, try_)
         if throttled:
             self._throttled(lane, try_, now)
         if try_.verdict.answered:
             self._answered_well(flight, try_, now)
-        elif try_.verdict in (Verdict.TRANSPORT, Verdict.RETRY):
+        elif try_.verdict.is_failure:
             target.suspect = True
             was_open = lane.breaker.is_open
             lane.breaker.failed(try_, target.name, flight.members, now)
@@ -190,7 +191,7 @@ class ResponseHandler:
 
     def _probed_open(self, lane: EndpointState, try_: AttemptResult, now: float) -> None:
         """A probe of an open breaker has ended. Any answer of Tencent's own shows that the endpoint lives."""
-        if try_.verdict in _STILL_DOWN:
+        if try_.verdict.is_failure or try_.verdict is Verdict.UNSENT:
             lane.breaker.probe_failed(now)
         else:
             self._closes_breaker(lane, try_, now)
@@ -279,8 +280,3 @@ def _doubted_since(flight: InFlightCall) -> float:
         return search.began_with.ended_at
     assert flight.doubted_at is not None
     return flight.doubted_at
-
-
-_THROTTLES: Final = frozenset({Verdict.THROTTLE, Verdict.THROTTLE_APP})
-_NEVER_COUNTS: Final = _THROTTLES | {Verdict.RESIGN, Verdict.UNSENT}
-_STILL_DOWN: Final = frozenset({Verdict.TRANSPORT, Verdict.RETRY, Verdict.UNSENT})

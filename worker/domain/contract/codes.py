@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum
 from typing import Final
 
 
@@ -43,20 +44,66 @@ class Verdict(StrEnum):
     """It was not sent: at the last moment this process could not prove that it still owns its partitions."""
 
     @property
-    def again(self) -> bool:
-        """Whether the same call shall be tried again."""
-        return self in _AGAIN
+    def again(self) -> Again:
+        """Whether, and how often, the same call is tried again."""
+        return _CONSEQUENCES[self].again
 
     @property
     def answered(self) -> bool:
         """Whether the endpoint did its work: a proof that it lives."""
-        return self in _ANSWERED
+        return _CONSEQUENCES[self].lives
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the breaker counts it: enough of them in a row are an outage."""
+        return _CONSEQUENCES[self].fails
+
+    @property
+    def slows(self) -> bool:
+        """Whether the rate of requests is too high."""
+        return _CONSEQUENCES[self].slows
 
 
-_AGAIN: Final = frozenset({
-    Verdict.RETRY, Verdict.TRANSPORT, Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN, Verdict.UNKNOWN, Verdict.UNSENT,
-})  # fmt: skip
-_ANSWERED: Final = frozenset({Verdict.DONE, Verdict.REFUSED, Verdict.MEMBER, Verdict.AMBIGUOUS})
+class Again(Enum):
+    """How often the same call is tried again for one verdict, as far as its members have anything to say."""
+
+    NEVER = 0
+    BRIEFLY = 1
+    """A few times, whatever the settings say: then the answer is believed."""
+    WITHIN_ATTEMPTS = 2
+    """Until its members have used up their attempts, or their time."""
+    ALWAYS = 3
+    """It is no attempt: nothing was wrong with the call."""
+
+    def __bool__(self) -> bool:
+        return self is not Again.NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class _Consequences:
+    again: Again = Again.NEVER
+    lives: bool = False
+    fails: bool = False
+    slows: bool = False
+
+
+_CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
+    Verdict.DONE: _Consequences(lives=True),
+    Verdict.RETRY: _Consequences(Again.WITHIN_ATTEMPTS, fails=True),
+    Verdict.TRANSPORT: _Consequences(Again.WITHIN_ATTEMPTS, fails=True),
+    Verdict.THROTTLE: _Consequences(Again.ALWAYS, slows=True),
+    Verdict.THROTTLE_APP: _Consequences(Again.ALWAYS, slows=True),
+    Verdict.RESIGN: _Consequences(Again.ALWAYS),
+    Verdict.LOCKED: _Consequences(),
+    Verdict.FATAL: _Consequences(),
+    Verdict.FORBIDDEN: _Consequences(),
+    Verdict.REFUSED: _Consequences(lives=True),
+    Verdict.MEMBER: _Consequences(lives=True),
+    Verdict.AMBIGUOUS: _Consequences(lives=True),
+    Verdict.UNKNOWN: _Consequences(Again.BRIEFLY),
+    Verdict.UNSENT: _Consequences(Again.ALWAYS),
+}
+"""A row for each verdict. What else follows from it is done by its handler (calls/response_handler.py)."""
 
 _TABLE: Final[dict[Verdict, tuple[int, ...]]] = {
     Verdict.DONE: (0,),

@@ -10,6 +10,7 @@ from worker.domain.contract.codes import (
     ALREADY,
     REMEDIES,
     VERDICTS,
+    Again,
     Verdict,
     is_foreign,
     is_platform,
@@ -109,9 +110,27 @@ def test_a_verdict_never_both_asks_for_the_same_again_and_proves_that_the_endpoi
 
 
 def test_only_a_call_that_was_not_refused_for_good_is_tried_again() -> None:
-    again = {verdict.value for verdict in Verdict if verdict.again}
+    again = {verdict.value: verdict.again for verdict in Verdict if verdict.again}
 
-    assert again == {"retry", "transport", "throttle", "throttle_app", "resign", "unknown", "unsent"}
+    assert again == {
+        "retry": Again.WITHIN_ATTEMPTS,
+        "transport": Again.WITHIN_ATTEMPTS,
+        "throttle": Again.ALWAYS,
+        "throttle_app": Again.ALWAYS,
+        "resign": Again.ALWAYS,
+        "unsent": Again.ALWAYS,
+        "unknown": Again.BRIEFLY,
+    }
+
+
+def test_what_may_be_an_outage_is_an_attempt_and_no_proof_of_life() -> None:
+    failures = {verdict for verdict in Verdict if verdict.is_failure}
+
+    assert failures == {Verdict.RETRY, Verdict.TRANSPORT}
+    assert {verdict.again for verdict in failures} == {Again.WITHIN_ATTEMPTS}
+    assert [
+        verdict for verdict in Verdict if verdict.slows and (verdict.answered or verdict.is_failure)
+    ] == []
 
 
 def test_only_what_the_endpoint_itself_decided_proves_that_it_lives() -> None:
