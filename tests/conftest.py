@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import hypothesis
 import pytest
 from kafka import KafkaAdminClient
 
@@ -25,6 +26,9 @@ CLUSTER_VARIABLE: Final = "TEST_KAFKA_BOOTSTRAP_SERVERS"
 
 
 def pytest_configure() -> None:
+    # A busy machine is no fault of the code: where time matters, a test measures it itself.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
     # What runs in the background of a shell ignores Ctrl-C, and hands that on to what it starts: the tests of it would fail.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
