@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,12 +26,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, rename="pascal"):
-    # ActionStatus is not here: it may be missing, and says nothing that ErrorCode does not. The texts are Any, because
-    # a success must not become a failure for a text of an unexpected type.
+    # ActionStatus is not here: it may be missing, and says nothing that ErrorCode does not. The texts are raw: a success must
+    # not become a failure for a text of an unexpected type, and what is none is not built.
     error_code: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
-    error_info: Any = ""
-    request_id: Any = None
-    response: Any = None
+    error_info: msgspec.Raw = msgspec.Raw(b"")
+    request_id: msgspec.Raw = msgspec.Raw(b"")
+    response: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Response(msgspec.Struct, rename="pascal"):
+    request_id: msgspec.Raw = msgspec.Raw(b"")
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
@@ -69,15 +73,23 @@ def _read_broken_text(body: bytes) -> _Body | None:
 
 def _request_id(body: _Body, redaction: Redaction) -> str | None:
     found = body.request_id
-    if found is None and isinstance(body.response, dict):
-        found = body.response.get("RequestId")
-    return (_text(found, redaction) or None) if isinstance(found, str) else None
+    if bytes(found) in {b"", b"null"}:
+        try:
+            found = msgspec.json.decode(bytes(body.response) or b"{}", type=_Response).request_id
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+    return _text(found, redaction) or None
 
 
-def _text(value: object, redaction: Redaction) -> str:
-    if not isinstance(value, str) or not value:
+def _text(raw: msgspec.Raw, redaction: Redaction) -> str:
+    written = bytes(raw)
+    if not written.startswith(b'"'):
         return ""
-    return cut(redaction.clean(value, TEXT_BYTES))
+    try:  # a text may have been cut inside a character
+        text = msgspec.json.decode(written.decode("utf-8", "replace"), type=str)
+    except msgspec.MsgspecError:
+        return ""
+    return cut(redaction.clean(text, TEXT_BYTES))
 
 
 def foreign(status: int, body: bytes | None, location: str | None, redaction: Redaction = _LOOKS) -> str:
