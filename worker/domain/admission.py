@@ -15,6 +15,7 @@ from worker.domain.memory import COMMAND_BYTES, command_bytes, record_bytes, sha
 from worker.domain.progress.dedupe import fingerprint_of
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.progress.outcome_building import is_dead
+from worker.domain.rejection_log import RejectionLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,6 +61,7 @@ class Admission:
         "_lines",
         "_partitions",
         "_placement",
+        "_rejections",
         "_rules",
         "_warned",
         "held",
@@ -83,6 +85,7 @@ class Admission:
         self._counts = counts
         self._decoder = Decoder(rules)
         self._placement = Placement(rules.partitions)
+        self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
         self._ledger = ledger
         self._partitions = partitions
@@ -143,6 +146,12 @@ class Admission:
             freed = min(work.size, record_bytes(record))
             work.size -= freed
             self._hold(work.partition, -freed)
+
+    def sum_up(self) -> None:
+        """Tells how many rejections had no line of their own since it was told last."""
+        summary = self._rejections.summary()
+        if summary is not None:
+            self._dispatch.effects.append(summary)
 
     @property
     def _is_full(self) -> bool:
@@ -213,6 +222,8 @@ class Admission:
         if decoded.code == "not_read":
             told = {"partition": partition.number, "offset": offset, "reason": decoded.message}
             self._dispatch.effects.append(LogEvent("record.not_read", "warning", told))
+        elif (line := self._rejections.line(decoded, partition.number, offset)) is not None:
+            self._dispatch.effects.append(line)
         self._charge(work, decoded, alone=False)
         self._lines.complete.append(work)
 
@@ -238,6 +249,7 @@ class Admission:
             issued_at=command.issued_at,
             metadata=command.metadata,
             traceparent=command.traceparent,
+            user_ids=command.users,
         )
 
     def _what(self, command: Command) -> What:

@@ -309,6 +309,7 @@ class Engine:
         for lane in self._dispatch.lanes:
             lane.forget_idle(now)
             lane.queue.sweep()
+        self._intake.sum_up()
 
     def __repr__(self) -> str:
         return f"<Engine {self.open} open, {len(self._dispatch.flights)} in flight, {self._ledger.unpublished} unpublished>"

@@ -119,6 +119,18 @@ _ROWS: Final[tuple[Event, ...]] = (
         "are not promised for them. Told once for each issuer and reason.",
     ),
     Event(
+        "record.rejected",
+        "warning",
+        ("partition", "offset", "issuer", "command_id", "code", "field"),
+        "A record is no command that can be carried out. Its dead letter and its outcome say why. At most ten lines a second.",
+    ),
+    Event(
+        "rejections.omitted",
+        "warning",
+        ("count", "codes"),
+        "In the last second so many more records were rejected than have a line, for these reasons.",
+    ),
+    Event(
         "record.not_read",
         "warning",
         ("partition", "offset", "reason"),

@@ -136,7 +136,7 @@ def _plain(docstring: str) -> str:
     return " ".join(docstring.replace("``", "").split())
 
 
-_ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", re.MULTILINE)
+_ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.++(?:\n {5,}+.++)*+)", re.MULTILINE)
 
 
 def _outcome_field(name: str, field: dict[str, Any], notes: dict[str, str]) -> dict[str, Any]:

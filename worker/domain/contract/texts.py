@@ -59,8 +59,8 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
-def shown(text: str, *, quoted: bool = True) -> str:
-    """A text of the input as a message may show it: short, and printable in any log."""
-    short = repr(text[:32])
-    ending = "…" if len(text) > 32 else ""
+def shown(text: str, *, quoted: bool = True, most: int = 32) -> str:
+    """A text of the input as a message may show it: of at most so many characters, and printable in any log."""
+    short = repr(text[:most])
+    ending = "…" if len(text) > most else ""
     return f"{short}{ending}" if quoted else f"{short[1:-1]}{ending}"

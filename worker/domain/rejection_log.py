@@ -1,0 +1,55 @@
+# Which rejections get a line in the log: each, as long as they are few; of a flood the first, and how many there were.
+#
+# Lines are made here, as values, and told by the engine.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.contract.texts import shown
+from worker.domain.effects import LogEvent
+
+if TYPE_CHECKING:
+    from worker.domain.contract.commands import Rejected
+
+LINES: Final = 10
+"""Between two summaries. A producer gone wrong sends thousands a second, all for one reason."""
+
+
+class RejectionLog:
+    """Makes the lines, at most ``LINES`` between two summaries."""
+
+    __slots__ = ("_codes", "_omitted", "_written")
+
+    def __init__(self) -> None:
+        self._written = 0
+        self._omitted = 0
+        self._codes: set[str] = set()
+
+    def line(self, rejected: Rejected, partition: int, offset: int) -> LogEvent | None:
+        """The line of one rejection; None when there were too many of late."""
+        if self._written >= LINES:
+            self._omitted += 1
+            self._codes.add(rejected.code)
+            return None
+        self._written += 1
+        fields: dict[str, object] = {
+            "partition": partition,
+            "offset": offset,
+            "issuer": _printable(rejected.issuer),
+            "command_id": _printable(rejected.command_id),
+            "code": rejected.code,
+            "field": rejected.field,
+        }
+        return LogEvent("record.rejected", "warning", fields)
+
+    def summary(self) -> LogEvent | None:
+        """How many rejections since the last summary had no line, if any had none."""
+        told: dict[str, object] = {"count": self._omitted, "codes": ", ".join(sorted(self._codes))}
+        self._written = self._omitted = 0
+        self._codes.clear()
+        return LogEvent("rejections.omitted", "warning", told) if told["count"] else None
+
+
+def _printable(text: str | None) -> str | None:
+    return None if text is None else shown(text, quoted=False, most=128)
