@@ -29,11 +29,11 @@ The share of each part: the records that wait and the open commands; the command
 second call; the outcomes and dead letters that are not published.
 """
 
-COMMAND_BYTES: Final = 1_000
+COMMAND_BYTES: Final = 700
 """An open command with all that knows it, without its record, texts and users."""
 USER_BYTES: Final = 520
 """One user of it: its text, its task, its place in its own queue and in that of its endpoint."""
-GROUP_BYTES: Final = 2_600
+GROUP_BYTES: Final = 1_700
 """The first that waits of those that may share a call: the target, the group, and their places."""
 RECORD_BYTES: Final = 160
 """A record, besides its bytes."""
@@ -41,8 +41,8 @@ HEADER_BYTES: Final = 180
 """One header, besides its bytes."""
 READ_BYTES: Final = 24_000
 """The most of a record that can be in the texts of a command, by their own bounds, or be carried into a rejected outcome."""
-VALUE_BYTES: Final = 60
-CONTAINER_BYTES: Final = 250
+VALUE_BYTES: Final = 50
+CONTAINER_BYTES: Final = 150
 """One value, and one object or list, of ``metadata`` as it was read."""
 WIDE: Final = 4
 """Bytes of a character in a text that has one beyond ASCII, at most."""

@@ -43,6 +43,10 @@ LATEST_BAN_END: Final = float(DURATION_SECONDS)
 """Seconds since 1970, in 2106. A ban that ends by then never needs more seconds than Tencent's 32 bits can count."""
 
 
+MAX_ALIKE: Final = 4_096
+"""So many texts that commands have in common (targets, reasons, issuers) are kept once, and not with each command."""
+
+
 class Command(Struct, frozen=True):
     """
     One valid command.
@@ -151,6 +155,7 @@ class Decoder:
         self._plans = {name: _plan(action) for name, action in ACTIONS.items()}
         self._wire = msgspec.json.Decoder(WireCommand)
         self._metadata = msgspec.json.Decoder(dict[str, Any])
+        self._alike: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<Decoder {len(self._protected)} apps, default {self._default_app!r}>"
@@ -225,20 +230,23 @@ class Decoder:
         not_after = None if wire.not_after is UNSET else _instant("not_after", wire.not_after)
         if isinstance(until, OutcomeError) or isinstance(not_after, OutcomeError):
             return None
+        alike = self._alike
+        if len(alike) > MAX_ALIKE:
+            alike.clear()
         return Command(
             command_id,
             plan.action,
             app,
-            target,
+            alike.setdefault(target, target),
             wire.user_ids if len(wire.user_ids) == 1 else tuple(dict.fromkeys(wire.user_ids)),
             None if wire.duration is UNSET else wire.duration,
             until,
             None if wire.banned_until is UNSET else wire.banned_until,
-            None if wire.reason is UNSET else wire.reason,
+            None if wire.reason is UNSET else alike.setdefault(wire.reason, wire.reason),
             None if wire.member_info is UNSET else _member_info(wire.member_info),
             not_after,
             envelope.issued_at if wire.issued_at is UNSET else wire.issued_at,
-            None if wire.issuer is UNSET else wire.issuer,
+            None if wire.issuer is UNSET else alike.setdefault(wire.issuer, wire.issuer),
             metadata,
             envelope.traceparent,
         )

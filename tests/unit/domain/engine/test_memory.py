@@ -8,9 +8,11 @@ import pytest
 
 from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
 from worker.domain.admission import MAX_ALIKE
-from worker.domain.memory import PARTS, share
+from worker.domain.contract.commands import MAX_ALIKE as TEXTS
+from worker.domain.contract.commands import Command
+from worker.domain.memory import COMMAND_BYTES, GROUP_BYTES, PARTS, RECORD_BYTES, USER_BYTES, share
 
-ONE = 4_400
+ONE = COMMAND_BYTES + USER_BYTES + GROUP_BYTES + RECORD_BYTES + 320
 """Somewhat more than an open command of one user, alone in its group."""
 FOR_TWO = int(2 * ONE / PARTS["commands"])
 
@@ -213,10 +215,28 @@ def test_a_record_that_would_fit_now_does_not_overtake_those_that_wait_to_fit() 
     desk = Desk(0, 1, memory_budget=FOR_TWO * 3 // 2)
     desk.receive(ban("u"), unban("u"))
     desk.receive(kick("u", room="open"), kick("u", room="first", command_id="first"), partition=1)
-    assert desk.paused == {0, 1}
+    assert 1 in desk.paused
     desk.revoking(0)
     desk.receive(kick("u", room="second", command_id="second"), partition=1)
     desk.revoked(0)
     desk.ok()
 
     assert [desk.status(each) for each in ("first", "second")] == ["succeeded", "succeeded"]
+
+
+def test_texts_that_commands_have_in_common_are_kept_once() -> None:
+    desk = Desk()
+    decoder = desk.engine._intake._decoder
+
+    def read(reason: str) -> Command:
+        made = decoder.decode(desk.record(kick("u", room="a room", issuer="an issuer", reason=reason)))
+        assert isinstance(made, Command)
+        return made
+
+    first, again = read("spam"), read("spam")
+    assert again.target is first.target
+    assert again.issuer is first.issuer
+    assert again.reason is first.reason
+    for number in range(TEXTS + 2):
+        read(f"{number}")
+    assert read("spam").reason == "spam"
