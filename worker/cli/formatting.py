@@ -153,8 +153,14 @@ def _lines(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str, 
     yield from _calls(outcome)
     if "error" in outcome:
         error = outcome["error"]
-        where = f" in {plain(error['field'])}" if "field" in error else ""
-        yield "error", f"{plain(error.get('code', ''))}{where}: {plain(error.get('message', ''))}"
+        yield "error", _problem(error)
+        for further in error.get("also", ()):
+            yield "also", _problem(further)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    where = f" in {plain(error['field'])}" if "field" in error else ""
+    return f"{plain(error.get('code', ''))}{where}: {plain(error.get('message', ''))}"
 
 
 def _results(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str, str]]:

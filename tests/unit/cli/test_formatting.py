@@ -23,6 +23,7 @@ from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
     OutcomeError,
+    Problem,
     Result,
     ResultStatus,
     Source,
@@ -124,6 +125,19 @@ def test_a_rejection_says_field_and_remedy() -> None:
     told = outcome_told(outcome(status=Status.REJECTED, error=fault))
 
     assert "error       unknown_field in raeson: did you mean 'reason'?" in told
+
+
+def test_a_rejection_for_several_reasons_says_each() -> None:
+    further = (
+        Problem("empty", "user_ids[1] must not be empty", "user_ids[1]"),
+        Problem("not_json", "\x1b[2J"),
+    )
+    fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson", further)
+
+    told = outcome_told(outcome(status=Status.REJECTED, error=fault))
+
+    assert "also        empty in user_ids[1]: user_ids[1] must not be empty" in told
+    assert "\x1b" not in told
 
 
 def test_each_call_is_told_by_time_endpoint_id_and_answer() -> None:
