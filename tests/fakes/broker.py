@@ -261,6 +261,9 @@ class FakeConsumer:
         position = self._positions.get(partition)
         return None if position is None else self._kafka.end_offset(partition) - position
 
+    def topic_id(self) -> str | None:
+        return None
+
     def partition_count(self) -> int | None:
         return self._kafka.partitions
 

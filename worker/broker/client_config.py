@@ -88,7 +88,7 @@ def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "fetch_max_bytes": 4
             * MEGABYTE,  # of each broker; what is fetched ahead is no use, and part of memory.BASE_MIB
             "max_partition_fetch_bytes": MEGABYTE // 2,
-            "metadata_max_age_ms": 60_000,  # so that added partitions are seen within a minute
+            "metadata_max_age_ms": _ms(options.metadata_max_age),
             "metrics_enabled": False,  # they cost CPU at each record, and nobody reads them
         },
         own=options.consumer,

@@ -19,7 +19,7 @@ from msgspec import Struct
 from worker.broker.assignor import Assignor
 from worker.broker.client_config import consumer_arguments
 from worker.broker.error_mapping import TRANSIENT, ending
-from worker.broker.kafka_patches import finish_join, known_partitions, opened, release_parked
+from worker.broker.kafka_patches import finish_join, known_partitions, known_topic_id, opened, release_parked
 from worker.broker.membership import Membership
 from worker.broker.rebalances import Rebalances
 from worker.domain.effects import LogEvent
@@ -82,6 +82,8 @@ class Consumer:
         self._lags: dict[int, int] = {}
         self._positions: dict[int, int] = {}
         self._partition_count: int | None = None
+        self._topic_id: str | None = None
+        self._replaced = False
         self._look_at = 0.0
         self._thread = threading.Thread(target=self._run, name="kafka-poll", daemon=True)
 
@@ -157,6 +159,10 @@ class Consumer:
         """How many offsets are not fetched yet, as of the last poll; None while nothing was fetched."""
         return self._lags.get(partition)
 
+    def topic_id(self) -> str | None:
+        """The command topic's id as of the last metadata; None before the first, or from brokers older than 2.8."""
+        return self._topic_id
+
     def partition_count(self) -> int | None:
         """How many partitions the command topic has, as of the last metadata (a minute old at most); None before the first."""
         return self._partition_count
@@ -220,7 +226,9 @@ class Consumer:
             self._orders.popleft()(consumer)
         joining = finish_join(consumer)
         if self._has_room(0.0 if joining else POLL_SECONDS):
-            self._deliver(self._poll(consumer, POLL_SECONDS), rebalances)
+            polled = self._poll(consumer, POLL_SECONDS)
+            self._watch_id(consumer)
+            self._deliver(polled, rebalances)
         else:
             self._poll_without_fetching(consumer, POLL_SECONDS if joining else 0.0)
         rebalances.raise_if_fenced()
@@ -253,7 +261,7 @@ class Consumer:
         with rebalances.telling:
             begun = {where for where in polled if self._membership.begun(where.partition)}
             records = [_polled(record) for where in begun for record in polled[where]]
-            if records:
+            if records and not self._replaced:
                 with self._wake:
                     self._outstanding += 1
                 self._listener.received(records)
@@ -273,6 +281,13 @@ class Consumer:
         if self._membership.begun(partition) and self._at(partition) in consumer.assignment():
             consumer.resume(self._at(partition))
 
+    def _watch_id(self, consumer: KafkaConsumer) -> None:
+        """Notices when another topic has the name: nothing of it is handed over, it would be taken for the old one's."""
+        known = known_topic_id(consumer, self._options.command_topic)
+        if known is not None and self._topic_id not in (None, known):
+            self._replaced = True
+        self._topic_id = known or self._topic_id
+
     def _look(self, consumer: KafkaConsumer) -> None:
         now = time.monotonic()
         if now < self._look_at:
@@ -287,7 +302,7 @@ class Consumer:
                 if position is not None and highwater is not None:
                     lags[where.partition] = max(0, highwater - position)
         self._lags = lags
-        if positions != self._positions:
+        if positions != self._positions and not self._replaced:
             self._positions = positions
             self._listener.reached(positions)
         self._partition_count = (

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+METADATA_MAX_AGE: Final = 60.0
+"""Partitions that were added, and topics that were made again, are seen within a minute."""
 
 Start = Literal["earliest", "latest"] | datetime
 
@@ -73,6 +76,12 @@ class KafkaOptions:
     common: Mapping[str, Any] = field(default_factory=dict, repr=False)
     consumer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     producer: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def metadata_max_age(self) -> float:
+        """How often, in seconds, it is looked at how the topics are."""
+        given = self.consumer.get("metadata_max_age_ms", self.common.get("metadata_max_age_ms"))
+        return METADATA_MAX_AGE if given is None else float(given) / 1000
 
     @property
     def record_limit(self) -> int:

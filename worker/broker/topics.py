@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, errors
@@ -118,6 +118,46 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
             )
             found.append(Problem(setting, remedy, topic.name))
     return found
+
+
+def changes(
+    first: TopicsReport, now: TopicsReport, options: KafkaOptions, *, dedupe_window: float
+) -> tuple[str | None, list[Problem], list[Problem]]:
+    """
+    What became of the topics since the start.
+
+    Returns why the worker must not go on (another topic has the name), what makes it not ready, and all that is wrong: the
+    publisher copes with a smaller size, and too short a retention is for a person to know of.
+    """
+    pairs = ((first.command, now.command), (first.outcome, now.outcome))
+    refusals = [
+        recreated(before.name, before.topic_id, after.topic_id)
+        for before, after in pairs
+        if before is not None and after is not None and is_another(before.topic_id, after.topic_id)
+    ]
+    lasting = TopicsReport(*(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter)))
+    return (
+        next(iter(refusals), None),
+        problems(lasting, options, dedupe_window=0.0),
+        problems(now, options, dedupe_window=dedupe_window),
+    )
+
+
+def is_another(before: str | None, after: str | None) -> bool:
+    """Whether both ids are known, and differ."""
+    return before is not None and after is not None and before != after
+
+
+def recreated(name: str, before: str | None, after: str | None) -> str:
+    """Why the worker must not go on with a topic that was made again."""
+    return (
+        f"topic {name} was deleted and made again (its id was {before} and is {after}): stop all replicas, see what is lost, "
+        "then start them again"
+    )
+
+
+def _sizeless(topic: Topic | None) -> Topic | None:
+    return None if topic is None else replace(topic, message_bytes=None)
 
 
 def create_missing(

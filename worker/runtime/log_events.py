@@ -221,6 +221,12 @@ _ROWS: Final[tuple[Event, ...]] = (
         "The group has committed nothing here: it begins where kafka.start says, with so many records before it.",
     ),
     Event(
+        "topic.unfit",
+        "error",
+        ("setting", "topic", "remedy"),
+        "A topic was changed while the worker runs, so that a promise does not hold any more.",
+    ),
+    Event(
         "kafka.commit_lost",
         "warning",
         ("partition", "position", "records", "oldest_age_seconds"),

@@ -55,6 +55,9 @@ class Consumer(Protocol):
     def lag(self, partition: int) -> int | None:
         """How many records of the partition are not fetched."""
 
+    def topic_id(self) -> str | None:
+        """What the cluster calls the command topic now."""
+
     def partition_count(self) -> int | None:
         """How many partitions the command topic has now."""
 

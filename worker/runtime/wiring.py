@@ -18,7 +18,7 @@ from worker import __version__
 from worker.broker.consumer import Consumer
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
-from worker.broker.topics import inspect
+from worker.broker.topics import changes, inspect, is_another, recreated
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
@@ -31,6 +31,7 @@ from worker.runtime.metrics import CONTENT_TYPE, Metrics, Vitals
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
 from worker.runtime.service import Service
 from worker.runtime.status_server import Obstacle, StatusServer
+from worker.runtime.topic_watch import TopicWatch
 from worker.settings import secrets_of
 from worker.tencent.client import Client
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topics import Topic
+    from worker.broker.topics import Topic, TopicsReport
     from worker.domain.contract.records import Record
     from worker.domain.effects import LogEvent
     from worker.domain.rules import Rules
@@ -100,7 +101,7 @@ async def _run(settings: Settings, log: Log) -> int:
     if (short := take_file_descriptors(len(settings.tencent.apps), http.max_connections)) is not None:
         log("files.limited", needed=short.needed, limit=short.limit, remedy=short.remedy)
     try:
-        topic = await lifecycle.unless_stopped(stop, lambda: _fitting_topic(settings, options))
+        topics, topic = await lifecycle.unless_stopped(stop, lambda: _fitting_topics(settings, options))
     except lifecycle.StoppedEarlyError as early:
         log("worker.stopping", signal=str(early), drain_seconds=settings.drain_seconds)
         log("worker.stopped", exit_code=lifecycle.CLEAN, left_open=0, seconds=0.0)
@@ -121,21 +122,30 @@ async def _run(settings: Settings, log: Log) -> int:
         options, known_of, log.notice, command_id_of=_reader_of_ids(rules), topic_id=topic.topic_id
     )
     service.connect(consumer, publisher, restorer, client)
+    window = settings.dedupe.window_seconds
+    watch = TopicWatch(
+        lambda: changes(topics, inspect(options), options, dedupe_window=window),
+        options.metadata_max_age,
+        log,
+        service.refuse,
+    )
     server = StatusServer(
         settings.server.host,
         settings.server.port,
         pulse_age=lambda: time.monotonic() - service.pulse,
-        obstacles=lambda: _obstacles(service),
+        obstacles=lambda: _obstacles(service, watch),
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
     )
     port = await listening(server, settings)
     log("server.started", host=settings.server.host, port=port)
-    observing = asyncio.create_task(_observe(service, consumer, client, metrics, rules, log))
+    observing = asyncio.create_task(_observe(service, consumer, client, metrics, rules, log, watch))
+    watching = asyncio.create_task(watch.run())
     try:
         why = await _work(service, consumer, publisher, stop)
         return await _end(service, consumer, publisher, settings, log, why)
     finally:
         observing.cancel()
+        watching.cancel()
         await service.aclose()
         await server.close()
 
@@ -190,9 +200,15 @@ async def _end(
 
 
 async def _observe(
-    service: Service, consumer: Consumer, client: Client, metrics: Metrics, rules: Rules, log: Log
+    service: Service,
+    consumer: Consumer,
+    client: Client,
+    metrics: Metrics,
+    rules: Rules,
+    log: Log,
+    watch: TopicWatch,
 ) -> None:
-    """Once a second: the gauges, the loop's stalls, and whether the topic still has its partitions."""
+    """Once a second: the gauges, the loop's stalls, and whether the topic is the same and still has its partitions."""
     while True:
         before = time.monotonic()
         await asyncio.sleep(OBSERVE_SECONDS)
@@ -206,11 +222,14 @@ async def _observe(
             if (lag := consumer.lag(each.partition)) is not None
         }
         signatures = {app: (signer.age(), signer.expires_in()) for app, signer in client.signers.items()}
-        ready = not _obstacles(service)
+        ready = not _obstacles(service, watch)
         vitals = Vitals(
             time.monotonic() - service.pulse, ready, lags, signatures, log.dropped, len(service.doubts)
         )
         metrics.observe(snapshot, vitals)
+        topic_id = consumer.topic_id()
+        if is_another(rules.topic_id, topic_id):
+            service.refuse(recreated(rules.topic, rules.topic_id, topic_id))
         count = consumer.partition_count()
         if count is not None and count != rules.partitions:
             service.refuse(
@@ -231,10 +250,11 @@ def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]
     return tell
 
 
-def _obstacles(service: Service) -> list[Obstacle]:
+def _obstacles(service: Service, watch: TopicWatch) -> list[Obstacle]:
     refusal, halts = service.tells
     found = [] if refusal is None else [Obstacle(refusal)]
     found += [Obstacle(str(doubt), doubt.remedy) for doubt in service.doubts]
+    found += [Obstacle(f"topic {each.value} does not fit any more", each.remedy) for each in watch.obstacles]
     for halt in halts:
         where = (
             f"{halt.app} is halted" if halt.endpoint is None else f"{halt.endpoint} of {halt.app} is halted"
@@ -248,10 +268,10 @@ def _reader_of_ids(rules: Rules) -> Callable[[Record], str | None]:
     return lambda record: decoder.decode(record).command_id
 
 
-def _fitting_topic(settings: Settings, options: KafkaOptions) -> Topic:
-    """The command topic. Raises SettingsError when topics or limits do not fit."""
+def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[TopicsReport, Topic]:
+    """The topics, and of them that of the commands. Raises SettingsError when topics or limits do not fit."""
     report = inspect(options)
     found = misfits(settings, options, report)
     if found or report.command is None:
         raise SettingsError(found)
-    return report.command
+    return report, report.command

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.unit.broker.test_client_config import options
-from worker.broker.topics import Topic, TopicsReport, problems
+from worker.broker.topics import Topic, TopicsReport, changes, problems
 
 GOOD = TopicsReport(
     Topic("commands", 6, frozenset({"delete"}), 604_800.0, 1_048_588),
@@ -15,8 +15,8 @@ GOOD = TopicsReport(
 )
 
 
-def told(report: TopicsReport, **changes: Any) -> list[tuple[str, str]]:
-    found = problems(report, options(**changes), dedupe_window=3600.0)
+def told(report: TopicsReport, **chosen: Any) -> list[tuple[str, str]]:
+    found = problems(report, options(**chosen), dedupe_window=3600.0)
     return [(problem.name, problem.remedy) for problem in found]
 
 
@@ -75,6 +75,44 @@ def test_a_limit_below_what_a_large_outcome_takes_is_a_problem() -> None:
     ((name, _),) = told(GOOD, producer={"max_request_size": 100_000})
 
     assert name == "kafka.producer.max_request_size"
+
+
+def test_another_topic_of_the_name_is_told_with_both_ids() -> None:
+    """
+    Of a broker that gives no ids, or a topic that is gone, nothing can be said.
+    """
+    found = []
+    for was, now in (("a", "b"), ("a", "a"), ("a", None), (None, "b")):
+        for which in ("command", "outcome"):
+            first, second = (
+                replace(GOOD, **{which: replace(getattr(GOOD, which), topic_id=topic_id)})
+                for topic_id in (was, now)
+            )
+            found.append(changes(first, second, options(), dedupe_window=3600.0)[0])
+
+    assert found[2:] == [None] * 6
+    assert [text is not None and "its id was a and is b" in text for text in found[:2]] == [True, True]
+
+
+def test_what_stops_nothing_is_told_and_is_no_obstacle() -> None:
+    """
+    The publisher copes with a smaller size; too short a retention is for a person to know of.
+    """
+    now = with_outcome(retention=60.0, message_bytes=5_000)
+
+    refusal, obstacles, every = changes(GOOD, now, options(), dedupe_window=3600.0)
+
+    assert (refusal, obstacles) == (None, [])
+    assert len(every) == 2
+
+
+def test_compaction_that_was_switched_on_later_is_an_obstacle() -> None:
+    now = with_outcome(cleanup=frozenset({"compact"}))
+
+    _, obstacles, every = changes(GOOD, now, options(), dedupe_window=3600.0)
+
+    assert obstacles == every
+    assert "compact" in obstacles[0].remedy
 
 
 def test_what_may_not_be_read_is_not_held_against_a_topic() -> None:

@@ -156,6 +156,9 @@ class World:
     def lag(self, _: int) -> int | None:
         return None
 
+    def topic_id(self) -> str | None:
+        return None
+
     def partition_count(self) -> int | None:
         return None
 

@@ -16,7 +16,7 @@ from worker.errors import SettingsError
 from worker.runtime import wiring
 from worker.runtime.lifecycle import CLEAN
 from worker.runtime.options import kafka_options
-from worker.runtime.wiring import _end, _fitting_topic, _hiding_new_keys
+from worker.runtime.wiring import _end, _fitting_topics, _hiding_new_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,4 +103,4 @@ def test_a_worker_does_not_start_with_a_limit_below_the_partitions(monkeypatch: 
     monkeypatch.setattr(wiring, "inspect", lambda _: report)
 
     with pytest.raises(SettingsError, match="calls_per_second"):
-        _fitting_topic(settings, kafka_options(settings, "name"))
+        _fitting_topics(settings, kafka_options(settings, "name"))
