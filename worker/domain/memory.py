@@ -3,7 +3,8 @@
 # Numbers and the arithmetic on them. Who waits or is forgotten when a part is full is decided where the things are kept:
 # admission.py (commands), progress/dedupe.py (ids, applied states), progress/outbox.py (results).
 #
-# Each constant is measured: what Python gives for one thing more, rounded up.
+# Each constant is measured: what Python gives for one thing more, rounded up. `python -m tests.benchmarks.bench_memory` fills
+# a worker by them and tells what is resident.
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 MEBIBYTE: Final = 1024 * 1024
 BUDGET_MIB: Final = 160
-"""By default. What fits: some 60,000 commands of one user that wait, 50,000 applied states, 50,000 ids."""
+"""By default. What fits: some 45,000 commands of one user that wait, 55,000 applied states, 60,000 ids."""
 BASE_MIB: Final = 140
 """
 What the process takes besides: Python with its libraries (75), what Kafka's clients fetch and send (35), calls on their way,

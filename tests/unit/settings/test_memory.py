@@ -1,0 +1,34 @@
+# The one budget of memory, and the pod that must hold it.
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from worker.domain.memory import BASE_MIB, BUDGET_MIB, PARTS
+from worker.settings.model import Memory
+
+CHART = Path(__file__).parents[3] / "helm" / "moderation-worker"
+
+
+def test_the_charts_memory_limit_holds_the_budget_and_what_the_process_takes_besides() -> None:
+    """
+    Else a backlog kills the pod, and the next one, and the next.
+    """
+    values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+    limit = values["resources"]["limits"]["memory"]
+
+    assert limit == values["resources"]["requests"]["memory"]
+    assert int(limit.removesuffix("Mi")) >= BUDGET_MIB + BASE_MIB
+
+
+def test_with_the_default_budget_the_worst_is_300_mib() -> None:
+    assert Memory().budget_mib + BASE_MIB <= 300
+
+
+def test_the_setting_tells_the_share_of_each_part() -> None:
+    told = str(Memory.model_fields["budget_mib"].description)
+
+    assert all(f"{round(share * 100)} %" in told for share in PARTS.values())
