@@ -396,6 +396,11 @@ ROWS: Final = (
         "Publishing",
         (
             Panel(
+                "Refused by Kafka",
+                "What does Kafka refuse until somebody acts? /readyz has the remedy.",
+                (("max by (kind) (@kafka_refused)", "{{kind}}"),),
+            ),
+            Panel(
                 "Transactions",
                 "Do outcomes get out? A few aborts at a rebalance are normal.",
                 (("sum by (result) (rate(@transactions_total[$__rate_interval]))", "{{result}}"),),

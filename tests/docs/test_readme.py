@@ -164,9 +164,7 @@ def test_every_status_is_in_the_table_and_no_other() -> None:
 
 def test_every_header_of_a_dead_letter_is_one_that_is_written() -> None:
     record = Shown(b"x" * 5000)
-    letter = DeadLetter(
-        record, "moderation.commands", "moderation.commands-3-3", "unknown_field", "why", 4096
-    )
+    letter = DeadLetter(record, "moderation.commands", "moderation.commands-3-3", "unknown_field", "why")
     written = {name for name, _ in fit(letter, 4096).headers}
 
     named = re.findall(r"`(x-[a-z0-9-]+)`", text(CONTRACT))

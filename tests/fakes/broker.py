@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from worker.broker.membership import Membership
-from worker.broker.records import fits, sendings
+from worker.broker.records import sendings
 from worker.domain.effects import Restored
 from worker.domain.progress import commit_metadata
 from worker.domain.publish_results import (
@@ -20,7 +20,6 @@ from worker.domain.publish_results import (
     Fenced,
     MetadataRefused,
     Published,
-    RecordTooLarge,
 )
 from worker.errors import BrokerError, FencedError
 
@@ -402,9 +401,6 @@ class FakePublisher:
             if len(commit.metadata) > self._kafka.metadata_bytes:
                 return MetadataRefused(partition, len(commit.metadata))
         records = sendings(transaction, self._options)
-        for record in records:
-            if not fits(record, self._options):
-                return RecordTooLarge(record.outcome_id, record.is_dead_letter)
         for record in records:
             log = (
                 self._kafka.dead_letters

@@ -258,12 +258,12 @@ class Play(RuleBasedStateMachine):
     def transaction_ended(self, commit: bool) -> None:
         self.world.end_transaction(commit=commit)
 
-    @rule(too_large=st.booleans())
+    @rule(aged=st.booleans(), letters=st.booleans())
     @precondition(
         lambda self: self.world.publication is not None and self.world.publication.committed is not None
     )
-    def transaction_told(self, too_large: bool) -> None:
-        self.world.tell_of_transaction(too_large=too_large)
+    def transaction_told(self, aged: bool, letters: bool) -> None:
+        self.world.tell_of_transaction(aged=aged, letters=letters)
 
     # Partitions
 

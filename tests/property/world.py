@@ -339,7 +339,7 @@ class World:
                 record = self.topic.find(source.partition, source.offset)
                 self.requests.judge_outcome(outgoing.outcome, record, self.owned[source.partition])
 
-    def tell_of_transaction(self, *, too_large: bool = False) -> None:
+    def tell_of_transaction(self, *, aged: bool = False, letters: bool = False) -> None:
         """
         The engine hears what the broker has decided; of a refusal, also why.
         """
@@ -349,20 +349,14 @@ class World:
         if publication.committed:
             self.settle(self.engine.published(self.now))
             return
-        transaction = publication.transaction
         self.publication = publication
         refused = self.refused_metadata()
         self.publication = None
         if refused is not None:
             self.settle(self.engine.metadata_refused(refused, self.now))
-        elif too_large and transaction.dead_letters:
-            letter = transaction.dead_letters[0].outcome_id
-            self.settle(self.engine.too_large(letter, self.now, is_dead_letter=True))
-        elif too_large and transaction.outcomes:
-            outcome = transaction.outcomes[-1].outcome.outcome_id
-            self.settle(self.engine.too_large(outcome, self.now, is_dead_letter=False))
         else:
-            self.settle(self.engine.aborted(self.now))
+            letters = letters and bool(publication.transaction.dead_letters)
+            self.settle(self.engine.aborted(self.now, aged=aged, letters=letters))
 
     def publish(self) -> None:
         """

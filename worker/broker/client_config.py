@@ -22,6 +22,8 @@ REQUEST_TIMEOUT_MS: Final = 15_000
 """A broker that hangs is noticed within this, and not after kafka-python's 30 s."""
 RECONNECT_MAX_MS: Final = 2_000
 """kafka-python's 30 s would be added to each outage of a broker."""
+IDLE_MS: Final = 180_000
+"""Shorter than the four minutes after which balancers forget a connection without a word; the next request would wait for nothing."""
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster takes; whoever makes it tries again."""
 
@@ -179,6 +181,7 @@ def _arguments(
         "bootstrap_servers": options.bootstrap_servers,
         "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
         "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
+        "connections_max_idle_ms": IDLE_MS,
         **ours,
         **shared,
         **own,

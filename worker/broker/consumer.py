@@ -19,9 +19,18 @@ from msgspec import Struct
 from worker.broker.assignor import Assignor
 from worker.broker.client_config import consumer_arguments
 from worker.broker.error_mapping import TRANSIENT, ending
-from worker.broker.kafka_patches import finish_join, known_partitions, known_topic_id, opened, release_parked
+from worker.broker.kafka_patches import (
+    connection_failure,
+    finish_join,
+    known_partitions,
+    known_topic_id,
+    opened,
+    release_parked,
+)
 from worker.broker.membership import Membership
 from worker.broker.rebalances import Rebalances
+from worker.broker.refusals import refusal_of
+from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.errors import WorkerError
 
@@ -44,6 +53,12 @@ METADATA_SECONDS: Final = 1.0
 """How long the first join waits for the topic's metadata; longer than a broker needs."""
 
 
+PARTY: Final = "consume"
+"""What this is called among those that Kafka may refuse (troubles.py)."""
+CALM_SECONDS: Final = 6.0
+"""Longer than the longest backoff: polls that fail again and again have good ones between."""
+
+
 class Polled(Struct, frozen=True, gc=False):
     """What of a record is needed: kafka-python's own takes five times as much memory, for as long as its command is open."""
 
@@ -62,7 +77,15 @@ class Consumer:
     ``notice``. ``close()`` hands over what is owned (the listener is asked) and leaves the group.
     """
 
-    def __init__(self, options: KafkaOptions, listener: Listener, notice: Callable[[LogEvent], None]) -> None:
+    def __init__(
+        self,
+        options: KafkaOptions,
+        listener: Listener,
+        notice: Callable[[LogEvent], None],
+        troubles: Troubles | None = None,
+    ) -> None:
+        self._troubles = troubles or Troubles(notice)
+        self._failed_at = 0.0
         arguments = consumer_arguments(options)
         self._options = options
         self._listener = listener
@@ -188,8 +211,9 @@ class Consumer:
         wait = BACKOFF_SECONDS[0]
         while not self._stopping:
             try:
-                consumer = opened(KafkaConsumer, self._arguments)
+                consumer = opened(KafkaConsumer, self._arguments, self._options.secrets_for("consumer"))
             except TRANSIENT as exc:
+                self._refused(exc)
                 self._tell_failure("kafka.connect_failed", exc, wait)
                 wait = self._back_off(wait)
                 continue
@@ -217,7 +241,10 @@ class Consumer:
                 self._skip_to_earliest(consumer, exc.args[0])
             except errors.LogTruncationError as exc:
                 self._skip_to_earliest(consumer, dict.fromkeys(exc.divergent_offsets))
-            except TRANSIENT as exc:
+            except errors.KafkaError as exc:
+                # A right that was revoked comes back: what is refused is tried again as an outage is.
+                if not self._refused(exc) and not isinstance(exc, TRANSIENT):
+                    raise
                 self._tell_failure("kafka.poll_failed", exc, wait)
                 wait = self._back_off(wait)
 
@@ -293,6 +320,11 @@ class Consumer:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_SECONDS
+        failure = connection_failure(consumer)
+        if failure is not None and now >= self._membership.fence():
+            self._refused(failure)
+        elif now >= self._failed_at + CALM_SECONDS:
+            self._troubles.passed(PARTY)
         lags, positions = {}, {}
         for where in consumer.assignment():
             if self._membership.begun(where.partition):
@@ -315,6 +347,13 @@ class Consumer:
             if where in consumer.assignment():
                 consumer.seek(where, now)
                 self._listener.out_of_range(where.partition, was[where], now)
+
+    def _refused(self, error: BaseException) -> bool:
+        """Notes what Kafka refuses; whether it does."""
+        self._failed_at = time.monotonic()
+        refusal = refusal_of(error, self._options)
+        self._troubles.failed(PARTY, refusal)
+        return refusal is not None
 
     def _leave(self, consumer: KafkaConsumer) -> None:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kafka import errors
 
-from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, RecordTooLarge
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused
 from worker.errors import BrokerError, FencedError
 
 if TYPE_CHECKING:
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError
 
-ID_TAKEN: Final = "another process has joined the group with this worker's instance_id"
+ID_TAKEN: Final = "another process has joined the group with this worker's instance_id: give each replica a kafka.instance_id of its own, or none"
+NAME_TAKEN: Final = (
+    "another process uses this worker's name {name} (its transactional id or static member id): give each replica a "
+    "kafka.instance_id of its own, or none ({error!r})"
+)
 TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
 """What passes by itself. The last two are not marked as such by kafka-python; they come when brokers are replaced."""
 FENCED: Final = (errors.ProducerFencedError, errors.InvalidProducerEpochError)
@@ -31,12 +35,17 @@ REBALANCING: Final = (
 """By name: kafka-python wraps most of them into a plain KafkaError, with the name in its text."""
 
 
-class TooLargeError(errors.KafkaError):
-    """kafka-python or the broker refused this record for its size."""
+class RecordRefusedError(errors.KafkaError):
+    """kafka-python or the broker refused this record; its cause says why."""
 
     def __init__(self, record: Sending) -> None:
-        super().__init__(record.outcome_id)
+        super().__init__(f"a record of {record.topic}")
         self.record = record
+
+    @property
+    def too_large(self) -> bool:
+        """Whether for its size."""
+        return isinstance(self.__cause__, TOO_LARGE)
 
 
 def verdict(
@@ -48,8 +57,6 @@ def verdict(
     ``error`` is what was raised, ``cause`` what brought the transaction down, which ``error`` often does not say.
     ``timed_out``: it is so old that the broker may have ended it, which looks as if another producer had taken over.
     """
-    if isinstance(error, TooLargeError):
-        return RecordTooLarge(error.record.outcome_id, error.record.is_dead_letter)
     if isinstance(cause, errors.FencedInstanceIdError) or (isinstance(cause, FENCED) and not timed_out):
         return Fenced(repr(cause))
     text = f"{error!r} {cause!r}"
@@ -57,7 +64,7 @@ def verdict(
         sizes = {partition: len(commit.metadata) for partition, commit in transaction.commits.items()}
         largest = max(sizes, key=lambda partition: sizes[partition])
         return MetadataRefused(largest, sizes[largest])
-    return Aborted(text, generation=any(name in text for name in REBALANCING))
+    return Aborted(text, generation=any(name in text for name in REBALANCING), aged=timed_out)
 
 
 def ending(error: Exception) -> WorkerError:

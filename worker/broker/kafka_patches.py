@@ -12,14 +12,14 @@ import ssl
 import time
 import uuid
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from kafka import errors
 from kafka.consumer import group
 from kafka.consumer.fetcher import Fetcher
 from kafka.future import Future as KafkaFuture
 from kafka.net import manager
-from kafka.net.transport import KafkaSSLTransport
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
@@ -27,7 +27,7 @@ from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -40,49 +40,118 @@ OLD_BATCH_BYTES: Final = 16 * 1024 * 1024
 Client = TypeVar("Client", "KafkaConsumer", "KafkaProducer", "KafkaAdminClient")
 
 
-def opened(kind: type[Client], arguments: dict[str, Any]) -> Client:
+def opened(
+    kind: type[Client], arguments: dict[str, Any], secrets: Callable[[], Mapping[str, Any]] = dict
+) -> Client:
     """
     A client of kafka-python of that kind. Raises its error when Kafka cannot be reached.
 
     A constructor that fails leaves its I/O thread and its sockets behind. The argument ``kafka_client`` is there to change
     how they are made; here it only remembers them, so that they can be closed. And it fails with "Unable to bootstrap",
-    whatever the reason was (a wrong certificate, a wrong port): here the last one is told with it.
+    whatever the reason was (a wrong certificate, a wrong port): here the most telling one is told with it, and is its cause.
+
+    ``secrets`` has the options that are kept in files. It is asked again before each connection that the client ever makes,
+    and a sign-in that was refused is tried again: kafka-python would use what it was made with, and remember the refusal.
     """
     patch()
     made: list[Any] = []
-    reasons: list[BaseException] = []
     original: Any = kind.DEFAULT_CONFIG["kafka_client"]
 
     def remembered(**config: Any) -> Any:
         made.append(original(**config))
-        connector = made[-1]._manager  # noqa: SLF001
-        connect = connector.get_connection
-
-        def noted(*args: Any, **named: Any) -> Any:
-            connection = connect(*args, **named)
-            connection.init_future.add_errback(reasons.append)
-            return connection
-
-        connector.get_connection = noted
+        _watch(made[-1]._manager, secrets)  # noqa: SLF001
         return made[-1]
 
     try:
-        client = kind(**{**arguments, "kafka_client": remembered})
+        client = kind(**{**arguments, **_fresh(secrets), "kafka_client": remembered})
     except BaseException as exc:
         for each in made:
             each.close()
-        if isinstance(exc, errors.KafkaTimeoutError) and reasons:
-            raise errors.KafkaTimeoutError(f"{exc.args[0]}: {reasons[-1]}") from exc
+        reason = next((told for each in made if (told := _telling(each._manager))), None)  # noqa: SLF001
+        if isinstance(exc, errors.KafkaTimeoutError) and reason is not None:
+            raise errors.KafkaTimeoutError(f"{exc.args[0]}: {reason}") from reason
         raise
-    for each in made:
-        del each._manager.get_connection  # noqa: SLF001 - once it is connected, a failure has its own tale
+    cast("Any", client).watched_connector = made[-1]._manager  # noqa: SLF001 - each kind keeps it elsewhere
     return client
+
+
+def connection_failure(client: KafkaConsumer | KafkaProducer | KafkaAdminClient) -> BaseException | None:
+    """
+    Why connections of the client fail now, with the host and port; None if none does.
+
+    What its methods raise says only that something took too long.
+    """
+    return _telling(cast("Any", client).watched_connector)
+
+
+def _fresh(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    try:
+        return secrets()
+    except (OSError, ValueError) as exc:
+        raise errors.KafkaConnectionError(f"the file of a secret cannot be read: {exc}") from exc
+
+
+def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
+    """Notes which connections of a client fail and why, and gives each new one the secrets of now."""
+    connect = connector.get_connection
+    connector.failed_connections = {}
+
+    def watched(node_id: Any, *args: Any, **named: Any) -> Any:
+        if node_id in connector._conns:  # noqa: SLF001
+            return connect(node_id, *args, **named)
+        if not connector.connection_delay(node_id):
+            connector._auth_failures.pop(node_id, None)  # noqa: SLF001
+            with contextlib.suppress(errors.KafkaConnectionError):
+                connector.config.update(_fresh(secrets))
+        connection = connect(node_id, *args, **named)
+        connection.init_future.add_callback(lambda _: connector.failed_connections.pop(node_id, None))
+        connection.init_future.add_errback(lambda error: _note(connector, node_id, error))
+        return connection
+
+    connector.get_connection = watched
+
+
+def _note(connector: Any, node_id: Any, error: BaseException) -> None:
+    """Keeps the failure, unless an earlier one of the same broker tells more than "disconnected"."""
+    earlier = connector.failed_connections.get(node_id)
+    if isinstance(earlier, AUTHENTICATION) and not isinstance(error, AUTHENTICATION):
+        return
+    node = connector.cluster.broker_metadata(node_id)
+    if node is not None and not isinstance(error, AUTHENTICATION):
+        whose = "" if connector.cluster.is_bootstrap(node_id) else ", which is what the brokers advertise"
+        cause = error
+        error = errors.KafkaConnectionError(f"{node.host}:{node.port}{whose}: {_in_words(error)}")
+        error.__cause__ = cause
+    connector.failed_connections[node_id] = error
+
+
+def _in_words(error: BaseException) -> str:
+    return "its name cannot be resolved" if "DNS Resolution failure" in str(error) else str(error)
+
+
+def _telling(connector: Any) -> BaseException | None:
+    """Of the failures, the one that tells most: a refused sign-in before all others, and the last of those."""
+    failures = [
+        error
+        for node_id, error in [*connector.failed_connections.items()]
+        if connector.cluster.broker_metadata(node_id)
+    ]
+    return max(failures, key=lambda error: isinstance(error, AUTHENTICATION), default=None)
+
+
+AUTHENTICATION: Final = (
+    errors.SaslAuthenticationFailedError,
+    errors.UnsupportedSaslMechanismError,
+    errors.IllegalSaslStateError,
+    errors.AuthorizationError,
+)
 
 
 def patch() -> None:
     """Puts ours in the place of some classes and functions of kafka-python, for the whole process."""
     connections: Any = manager
     connections.KafkaSSLTransport = _BoundedTls
+    connections.KafkaTCPTransport = _WholeTcp
     batches: Any = memory_records
     batches.DefaultRecordBatch = BoundedBatch
     old_batches: Any = legacy_records
@@ -111,7 +180,28 @@ HANDSHAKE_SECONDS: Final = 10.0
 """As long as kafka-python gives a TCP connection to come about."""
 
 
+def _last_words(received: tuple[bytes, Any]) -> tuple[bytes, Any]:
+    """
+    What was received, and only after it that the connection has ended.
+
+    kafka-python throws away what comes together with the end. It is the answer of a broker that refuses a sign-in, and all that
+    would be told is "socket disconnected".
+    """
+    data, error = received
+    return data, None if data else error
+
+
+class _WholeTcp(KafkaTCPTransport):
+    def _sock_recv(self) -> Any:
+        theirs: Any = super()
+        return _last_words(theirs._sock_recv())  # noqa: SLF001
+
+
 class _BoundedTls(KafkaSSLTransport):
+    def _sock_recv(self) -> Any:
+        theirs: Any = super()
+        return _last_words(theirs._sock_recv())  # noqa: SLF001
+
     # kafka-python waits for TLS without a limit: a port that takes connections and says nothing (a frozen broker, a
     # balancer without one) would be waited for in silence, at the start and at each reconnection, for ever.
 
@@ -191,6 +281,20 @@ def id_text(topic_id: uuid.UUID | str | None) -> str | None:
     """A topic's id (some of kafka-python's answers hold it as a text) as Kafka's own tools print it; None for none, or zeros."""
     known = uuid.UUID(str(topic_id)) if topic_id else None
     return base64.urlsafe_b64encode(known.bytes).decode().rstrip("=") if known and known.int else None
+
+
+def partition_count(producer: KafkaProducer, topic: str, seconds: float) -> int:
+    """
+    How many partitions the topic has; 0 when the cluster does not know it within so many seconds.
+
+    The public method waits for ``max_block_ms``, which other things need to be long.
+    """
+    unbound: Any = producer
+    try:
+        partitions = unbound._wait_on_metadata(topic, seconds * 1000)  # noqa: SLF001
+    except errors.KafkaTimeoutError:
+        return 0
+    return len(partitions)
 
 
 def finish_join(consumer: KafkaConsumer) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 METADATA_MAX_AGE: Final = 60.0
 """Partitions that were added, and topics that were made again, are seen within a minute."""
@@ -47,6 +47,9 @@ class KafkaOptions:
         common: Arguments of kafka-python for every client (TLS, SASL). Never shown: it may hold a password.
         consumer: Arguments of kafka-python for the consumer, over ``common``.
         producer: Arguments of kafka-python for the producer, over ``common``.
+        file_secrets: What of ``common``, ``consumer`` or ``producer`` is kept in files, as they are now. Asked for each new
+            connection, in any thread. Raises OSError or ValueError when a file cannot be read.
+        password_source: Where the password is, for people: a file, or the setting's name.
 
     """
 
@@ -76,6 +79,12 @@ class KafkaOptions:
     common: Mapping[str, Any] = field(default_factory=dict, repr=False)
     consumer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     producer: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    file_secrets: Callable[[str], Mapping[str, Any]] = field(default=lambda _: {}, repr=False, compare=False)
+    password_source: str = "kafka.common.sasl_plain_password"  # noqa: S105 - a name
+
+    def secrets_for(self, part: str) -> Callable[[], Mapping[str, Any]]:
+        """For a client of that part: what it takes from files, as they are at each call."""
+        return lambda: {**self.file_secrets("common"), **self.file_secrets(part)}
 
     @property
     def metadata_max_age(self) -> float:

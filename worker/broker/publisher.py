@@ -7,19 +7,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
+from msgspec import structs
 
 from worker.broker import kafka_patches
 from worker.broker.client_config import producer_arguments, reader_arguments
-from worker.broker.error_mapping import FENCED, TOO_LARGE, TRANSIENT, TooLargeError, verdict
-from worker.broker.records import fits, sendings
+from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, verdict
+from worker.broker.record_limits import RecordLimits
+from worker.broker.records import sendings
+from worker.broker.refusals import OTHER, refusal_of, told
+from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
-from worker.domain.publish_results import Aborted, Fenced, Published, RecordTooLarge
+from worker.domain.publish_results import Aborted, Fenced, Published
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -28,9 +33,20 @@ if TYPE_CHECKING:
     from worker.broker.membership import Claim, Owner
     from worker.broker.options import KafkaOptions
     from worker.broker.records import Sending
+    from worker.broker.refusals import Refusal
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
 
+PARTY: Final = "publish"
+"""What this is called among those that Kafka may refuse (troubles.py)."""
+LETTERS: Final = "publish dead letters"
+"""These can be refused alone, while outcomes go on."""
+METADATA_SECONDS: Final = 3.0
+"""How long a topic that is not known yet is asked for; a broker answers within milliseconds."""
+TEXT: Final = 500
+"""Characters of an error that is in no table."""
+AGE_SHARE: Final = 0.8
+"""Of the transaction timeout: what is not accepted by then is aborted, before the broker does it."""
 START_SECONDS: Final = 60.0
 """How long ``start`` tries to reach Kafka."""
 CLOSE_SECONDS: Final = 1.0
@@ -52,16 +68,25 @@ class Publisher:
     It must outlive the consumer's ``close()``, which hands over through it.
     """
 
-    def __init__(self, options: KafkaOptions, membership: Owner, notice: Callable[[LogEvent], None]) -> None:
+    def __init__(
+        self,
+        options: KafkaOptions,
+        membership: Owner,
+        notice: Callable[[LogEvent], None],
+        troubles: Troubles | None = None,
+    ) -> None:
         self._options = options
         self._membership = membership
         self._notice = notice
+        self._troubles = troubles or Troubles(notice)
+        self._limits = RecordLimits(options, notice)
         self._producer: KafkaProducer | None = None
         self._wake = threading.Condition()
         self._job: tuple[Transaction, Claim | None, Callable[[PublishResult], None]] | None = None
         self._closing_at: float | None = None
         self._started: Future[None] = Future()
         self._failures = 0
+        self._last_failure = ""
         self._thread = threading.Thread(target=self._run, name="kafka-publish", daemon=True)
 
     def __repr__(self) -> str:
@@ -79,7 +104,8 @@ class Publisher:
             self._started.result(timeout)
         except TimeoutError:
             self.close(0.0)
-            raise BrokerError(f"Kafka could not be reached within {timeout:.0f} s") from None
+            why = f": {self._last_failure}" if self._last_failure else ""
+            raise BrokerError(f"Kafka could not be reached within {timeout:.0f} s{why}") from None
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
         """
@@ -138,11 +164,15 @@ class Publisher:
             try:
                 self._ready()
             except TRANSIENT as exc:
+                self._refused(exc)
+                self._last_failure = str(exc)
                 self._tell("kafka.connect_failed", exc, next_try_seconds=wait)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
             except Exception as exc:  # noqa: BLE001 - whatever it is, start() tells it
-                failure = BrokerError(f"the producer cannot be made: {exc!r}")
+                refusal = refusal_of(exc, self._options)
+                why = repr(exc) if refusal is None else f"{refusal.reason}: {refusal.remedy}"
+                failure = BrokerError(f"the producer cannot be made: {why}")
                 failure.__cause__ = exc
                 self._started.set_exception(failure)
             else:
@@ -155,15 +185,16 @@ class Publisher:
             return self._publish(transaction, claim)
         except Exception as exc:  # noqa: BLE001 - no failure may end the thread in silence, or lose the caller's answer
             self._tell("kafka.publish_failed", exc)
+            self._refused(exc)
             self._drop_producer()
             return Aborted(repr(exc))
 
     def _publish(self, transaction: Transaction, claim: Claim) -> PublishResult:
-        records = sendings(transaction, self._options)
-        for record in records:
-            if not fits(record, self._options):
-                return RecordTooLarge(record.outcome_id, record.is_dead_letter)
         producer = self._ready()
+        records = sendings(transaction, self._options, self._limits.by_topic)
+        missing = self._missing(producer, records)
+        if missing is not None:
+            return self._without_topic(missing)
         metadata = self._membership.group_metadata(claim)
         if metadata is None:
             return Aborted("a partition inside has gone, or the group is being joined", generation=True)
@@ -177,10 +208,16 @@ class Publisher:
             answered = self._await(commit)
         except Exception as exc:  # noqa: BLE001 - whatever went wrong, the commit may have taken effect
             if isinstance(exc, FENCED) and not self._timed_out(begun):
-                return Fenced(repr(exc))
+                return Fenced(NAME_TAKEN.format(name=self._options.client_name, error=exc))
             answered = self._find_out(transaction, claim, exc)
         if not answered:
-            return Aborted("the end of the commit is not known, or it was not committed")
+            return Aborted(
+                "the end of the commit is not known, or it was not committed", aged=self._timed_out(begun)
+            )
+        self._troubles.passed(PARTY)
+        if transaction.dead_letters:
+            self._troubles.passed(LETTERS)
+        self._limits.told(records)
         return Published(time.monotonic() - begun, len(records), sum(record.size for record in records))
 
     def _fill(
@@ -191,7 +228,9 @@ class Publisher:
 
         Each record's own answer is looked at: kafka-python would commit without those that ran out of time.
         """
-        deadline = time.monotonic() + self._options.publish_timeout
+        deadline = time.monotonic() + min(
+            self._options.publish_timeout, AGE_SHARE * self._options.transaction_timeout
+        )
         producer.begin_transaction()
         offsets = {
             TopicPartition(self._options.command_topic, partition): OffsetAndMetadata(
@@ -206,8 +245,54 @@ class Publisher:
         for record, future in sent:
             try:
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
-            except TOO_LARGE as exc:
-                raise TooLargeError(record) from exc
+            except errors.KafkaTimeoutError:
+                self._limits.too_slow(records)
+                raise
+            except errors.KafkaError as exc:
+                raise self._guilty(sent) or RecordRefusedError(record) from exc
+
+    def _guilty(self, sent: list[tuple[Sending, Any]]) -> RecordRefusedError | None:
+        """The record that brought the transaction down, of several the largest: others failed with it, perhaps before it."""
+        guilty: RecordRefusedError | None = None
+        for record, future in sent:
+            reason = future.exception if future.is_done else None
+            if (
+                isinstance(reason, errors.KafkaError)
+                and (guilty is None or record.size > guilty.record.size)
+                and refusal_of(reason, self._options) is not None
+            ):
+                guilty = RecordRefusedError(record)
+                guilty.__cause__ = reason
+        return guilty
+
+    def _missing(self, producer: KafkaProducer, records: list[Sending]) -> RecordRefusedError | None:
+        """The first record for which there is no topic, or no such partition: kafka-python would wait for it in silence."""
+        counts: dict[str, int] = {}
+        for record in records:
+            error = RecordRefusedError(record)
+            if record.topic not in counts:
+                try:
+                    counts[record.topic] = kafka_patches.partition_count(
+                        producer, record.topic, METADATA_SECONDS
+                    )
+                except errors.KafkaError as exc:
+                    error.__cause__ = exc
+                    return error
+            if (record.partition or 0) >= counts[record.topic]:
+                known = counts[record.topic] > 0
+                kind = errors.InvalidPartitionsError if known else errors.UnknownTopicOrPartitionError
+                error.__cause__ = kind(record.topic)
+                return error
+        return None
+
+    def _without_topic(self, missing: RecordRefusedError) -> Aborted:
+        refusal = self._refused(missing)
+        self._drop_producer()  # what it knows of the topic may be old
+        return Aborted(repr(missing.__cause__), letters=self._is_of_letters(refusal))
+
+    def _is_of_letters(self, refusal: Refusal | None) -> bool:
+        """Whether only the dead letters are refused."""
+        return refusal is not None and refusal.topic == self._options.dead_letter_topic
 
     def _abort(
         self, producer: KafkaProducer, transaction: Transaction, error: errors.KafkaError, begun: float
@@ -220,6 +305,13 @@ class Publisher:
         """
         cause = kafka_patches.error_of(producer) or error
         result = verdict(transaction, error, cause, timed_out=self._timed_out(begun))
+        if isinstance(error, RecordRefusedError) and error.too_large and self._limits.lower(error.record):
+            return self._aborted_for_size(producer)
+        if isinstance(result, Fenced):
+            result = Fenced(NAME_TAKEN.format(name=self._options.client_name, error=cause))
+        if isinstance(result, Aborted) and not result.generation:
+            refusal = self._refused(error, cause)
+            result = structs.replace(result, letters=self._is_of_letters(refusal))
         sound = isinstance(result, Aborted) and result.generation and not kafka_patches.is_broken(producer)
         if not kafka_patches.is_broken(producer):
             try:
@@ -230,6 +322,24 @@ class Publisher:
         if not sound:
             self._drop_producer()
         return result
+
+    def _aborted_for_size(self, producer: KafkaProducer) -> PublishResult:
+        """The broker takes smaller records than was thought: what is left of them goes at once."""
+        if not kafka_patches.is_broken(producer):
+            with contextlib.suppress(errors.KafkaError):
+                kafka_patches.begin_abort(producer).wait(ABORT_SECONDS)
+        self._drop_producer()
+        return Aborted("the broker takes smaller records", generation=True)
+
+    def _refused(self, *found: BaseException) -> Refusal | None:
+        """Notes what Kafka has refused, as far as one of the errors, or a connection that fails, tells it."""
+        options = self._options
+        failure = kafka_patches.connection_failure(self._producer) if self._producer is not None else None
+        refusals = (refusal_of(error, options) for error in (*found, failure) if error is not None)
+        refusal = next((each for each in refusals if each is not None), None)
+        party = LETTERS if self._is_of_letters(refusal) else PARTY
+        self._troubles.failed(party, refusal or told(OTHER, repr(found[-1])[:TEXT], options))
+        return refusal
 
     def _await(self, commit: kafka_patches.Pending) -> bool:
         """Whether the commit was answered; False only when the publisher is closed before."""
@@ -267,7 +377,9 @@ class Publisher:
         return False
 
     def _committed(self, partition: int) -> tuple[int, str] | None:
-        reader = kafka_patches.opened(KafkaConsumer, reader_arguments(self._options))
+        reader = kafka_patches.opened(
+            KafkaConsumer, reader_arguments(self._options), self._options.secrets_for("common")
+        )
         try:
             place = TopicPartition(self._options.command_topic, partition)
             timeout = round(self._options.publish_timeout * 1000)
@@ -278,13 +390,18 @@ class Publisher:
 
     def _ready(self) -> KafkaProducer:
         if self._producer is None:
-            producer = kafka_patches.opened(KafkaProducer, producer_arguments(self._options))
+            producer = kafka_patches.opened(
+                KafkaProducer,
+                self._limits.fitted(producer_arguments(self._options)),
+                self._options.secrets_for("producer"),
+            )
             try:
                 producer.init_transactions()
-                for topic in (self._options.outcome_topic, self._options.dead_letter_topic):
-                    producer.partitions_for(topic)  # else the first record of a transaction waits for it
-            except BaseException:
+            except BaseException as exc:
+                reason = kafka_patches.connection_failure(producer)
                 kafka_patches.discard(producer, CLOSE_SECONDS)
+                if isinstance(exc, errors.KafkaTimeoutError) and reason is not None:
+                    raise errors.KafkaTimeoutError(f"{exc}: {reason}") from reason
                 raise
             self._producer = producer
         return self._producer
@@ -296,7 +413,7 @@ class Publisher:
 
     def _timed_out(self, begun: float) -> bool:
         """Whether the broker may have ended the transaction for its age, which looks as if another producer had taken over."""
-        return time.monotonic() - begun >= 0.9 * self._options.transaction_timeout
+        return time.monotonic() - begun >= AGE_SHARE * self._options.transaction_timeout
 
     def _pace(self, result: PublishResult) -> None:
         if not isinstance(result, Aborted):
@@ -332,5 +449,5 @@ def _send(producer: KafkaProducer, record: Sending) -> Any:
             headers=record.headers,
             partition=record.partition,
         )
-    except TOO_LARGE as exc:
-        raise TooLargeError(record) from exc
+    except errors.KafkaError as exc:
+        raise RecordRefusedError(record) from exc

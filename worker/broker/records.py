@@ -7,13 +7,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from worker.domain.contract.deadletters import fit
+from worker.domain.contract.outcome_fitting import key_omitted, shorter
+from worker.domain.contract.records import Omitted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.deadletters import DeadLetter
+    from worker.domain.contract.outcomes import Outcome
     from worker.domain.effects import Outgoing, Transaction
 
 RECORD_BYTES: Final = 128
@@ -21,6 +26,8 @@ HEADER_BYTES: Final = 16
 """At least what the record format adds to key, value and headers (lengths, the batch's header), once and for each header."""
 CE_TYPE: Final = "moderation.command."
 """The CloudEvents type of an outcome, before its status."""
+
+NO_LIMITS: Final[Mapping[str, int]] = {}
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -32,6 +39,7 @@ class Sending(Struct, frozen=True):
     Attributes:
         partition: None lets the key decide.
         outcome_id: Of the command that it is about.
+        is_shortened: More of it was left out than a reader of the topic expects: an outcome's history, or a record's key.
 
     """
 
@@ -41,7 +49,7 @@ class Sending(Struct, frozen=True):
     value: bytes | None
     headers: list[tuple[str, bytes]]
     outcome_id: str
-    is_dead_letter: bool
+    is_shortened: bool = False
 
     @property
     def size(self) -> int:
@@ -50,22 +58,39 @@ class Sending(Struct, frozen=True):
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
-def sendings(transaction: Transaction, options: KafkaOptions) -> list[Sending]:
-    """All records of one transaction. A dead letter always fits; an outcome may be too large."""
+def sendings(
+    transaction: Transaction, options: KafkaOptions, limits: Mapping[str, int] = NO_LIMITS
+) -> list[Sending]:
+    """
+    All records of one transaction, none larger than its topic's limit: what does not fit is left out.
+
+    ``limits`` has the topics whose brokers take less than ``options.record_limit``; none is below ``SMALLEST_LIMIT``.
+    """
+    outcomes = limits.get(options.outcome_topic, options.record_limit)
+    letters = limits.get(options.dead_letter_topic, options.record_limit)
     return [
-        *(_outcome(outgoing, options) for outgoing in transaction.outcomes),
-        *(_dead_letter(letter, options) for letter in transaction.dead_letters),
+        *(_outcome(outgoing, options, outcomes) for outgoing in transaction.outcomes),
+        *(_dead_letter(letter, options, letters) for letter in transaction.dead_letters),
     ]
 
 
-def fits(sending: Sending, options: KafkaOptions) -> bool:
-    """Whether the record is small enough to be sent."""
-    overhead = RECORD_BYTES + HEADER_BYTES * len(sending.headers)
-    return sending.is_dead_letter or sending.size + overhead <= options.record_limit
+def _outcome(outgoing: Outgoing, options: KafkaOptions, limit: int) -> Sending:
+    whole = not isinstance(outgoing.key, Omitted)
+    sending = _outcome_record(outgoing, outgoing.outcome, options, has_key=whole)
+    if _bytes(sending) <= limit:
+        return sending if whole else structs.replace(sending, is_shortened=True)
+    for form, has_key in shorter(outgoing.outcome, has_key=whole and outgoing.key is not None):
+        sending = _outcome_record(outgoing, form, options, has_key=has_key)
+        if _bytes(sending) <= limit:
+            break
+    return structs.replace(sending, is_shortened=True)
 
 
-def _outcome(outgoing: Outgoing, options: KafkaOptions) -> Sending:
-    outcome = outgoing.outcome
+def _bytes(sending: Sending) -> int:
+    return sending.size + RECORD_BYTES + HEADER_BYTES * len(sending.headers)
+
+
+def _outcome_record(outgoing: Outgoing, outcome: Outcome, options: KafkaOptions, *, has_key: bool) -> Sending:
     headers = [
         ("command_id", outcome.command_id.encode("utf-8", "replace")),
         ("status", outcome.status.encode()),
@@ -81,19 +106,20 @@ def _outcome(outgoing: Outgoing, options: KafkaOptions) -> Sending:
             ("ce_time", outcome.finished_at.encode()),
             ("content-type", b"application/json"),
         ]
+    if not has_key and outgoing.key is not None:
+        headers += key_omitted(outgoing.key)
     return Sending(
         topic=options.outcome_topic,
         partition=outgoing.partition,
-        key=outgoing.key,
+        key=outgoing.key if has_key else None,
         value=_encoder.encode(outcome),
         headers=headers,
         outcome_id=outcome.outcome_id,
-        is_dead_letter=False,
     )
 
 
-def _dead_letter(letter: DeadLetter, options: KafkaOptions) -> Sending:
-    fitted = fit(letter, min(options.record_limit, letter.most_bytes or options.record_limit))
+def _dead_letter(letter: DeadLetter, options: KafkaOptions, limit: int) -> Sending:
+    fitted = fit(letter, limit)
     return Sending(
         topic=options.dead_letter_topic,
         partition=None,
@@ -101,5 +127,5 @@ def _dead_letter(letter: DeadLetter, options: KafkaOptions) -> Sending:
         value=fitted.value,
         headers=fitted.headers,
         outcome_id=letter.outcome_id,
-        is_dead_letter=True,
+        is_shortened=any(name == "x-key-omitted" for name, _ in fitted.headers),
     )

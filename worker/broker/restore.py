@@ -16,7 +16,10 @@ from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, T
 
 from worker.broker import offset_ranges
 from worker.broker.client_config import admin_arguments, reader_arguments
-from worker.broker.kafka_patches import opened
+from worker.broker.error_mapping import TRANSIENT
+from worker.broker.kafka_patches import connection_failure, opened
+from worker.broker.refusals import refusal_of
+from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent, Restored
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_bytes
@@ -67,6 +70,7 @@ class Restorer:
         options: KafkaOptions,
         decode: Callable[[bytes], Known | None],
         notice: Callable[[LogEvent], None],
+        troubles: Troubles | None = None,
         *,
         command_id_of: Callable[[Record], str | None],
         topic_id: str | None,
@@ -76,6 +80,7 @@ class Restorer:
         self._notice = notice
         self._command_id_of = command_id_of
         self._topic_id = topic_id
+        self._troubles = troubles or Troubles(notice)
 
     def __repr__(self) -> str:
         return f"<Restorer {self._options.outcome_topic}>"
@@ -88,11 +93,16 @@ class Restorer:
         should allow; the same can be tried again. Raises CommitLostError where a person must decide.
         """
         began = time.monotonic()
+        party = f"restore {partition}"
         try:
             with _Lookup(self._options) as lookup:
                 restored = self._restored(lookup, partition)
         except errors.KafkaError as exc:
-            raise BrokerError(f"partition {partition} cannot be restored: {exc!r}") from exc
+            refusal = refusal_of(exc, self._options)
+            self._troubles.failed(party, refusal)
+            reason = exc if refusal is None else f"{refusal.reason} ({exc!r})"
+            raise BrokerError(f"partition {partition} cannot be restored: {reason}") from exc
+        self._troubles.passed(party)
         self._notice(
             LogEvent(
                 "kafka.partition_restored",
@@ -271,9 +281,9 @@ class _Lookup:
     """The questions that a restoration asks, over one consumer that is in no group's membership and one admin client."""
 
     def __init__(self, options: KafkaOptions) -> None:
-        self._reader = opened(KafkaConsumer, reader_arguments(options))
+        self._reader = opened(KafkaConsumer, reader_arguments(options), options.secrets_for("common"))
         try:
-            self._admin = opened(KafkaAdminClient, admin_arguments(options))
+            self._admin = opened(KafkaAdminClient, admin_arguments(options), options.secrets_for("common"))
         except BaseException:
             self._reader.close(autocommit=False)
             raise
@@ -281,9 +291,12 @@ class _Lookup:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        reason = connection_failure(self._reader) or connection_failure(self._admin)
         self._admin.close()
         self._reader.close(autocommit=False)
+        if isinstance(error, TRANSIENT) and reason is not None:  # what failed says only that it took too long
+            raise errors.KafkaConnectionError(f"{error}: {reason}") from reason
 
     def committed(self, place: Any, timeout: float) -> Any:
         """The committed offset and metadata, after any transaction that is about to move them; None if there is none."""

@@ -74,6 +74,18 @@ def inspect(options: KafkaOptions) -> TopicsReport:
     return TopicsReport(*(topics.get(name) for name in names))
 
 
+def message_bytes(options: KafkaOptions, topic: str) -> int | None:
+    """The topic's ``max.message.bytes`` now; None if this worker may not read it. Raises BrokerError."""
+    admin = _admin(options)
+    try:
+        size = _configs(admin, [topic]).get(topic, {}).get("max.message.bytes")
+    except errors.KafkaError as exc:
+        raise BrokerError(f"the topic {topic} cannot be looked at: {sentence(exc)}") from exc
+    finally:
+        admin.close()
+    return None if size is None else int(size)
+
+
 def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: float) -> list[Problem]:
     """What would break a promise. ``dedupe_window`` in seconds: outcomes must stay that long, or a repeat is not recognised."""
     rows = (
@@ -217,7 +229,7 @@ def _make(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) -> t
 
 def _admin(options: KafkaOptions) -> KafkaAdminClient:
     try:
-        return opened(KafkaAdminClient, admin_arguments(options))
+        return opened(KafkaAdminClient, admin_arguments(options), options.secrets_for("common"))
     except errors.KafkaError as exc:
         raise unreachable(options.bootstrap_servers, exc) from exc
 

@@ -154,16 +154,20 @@ class Engine:
         """What shall be published next, in one transaction; None if there is nothing, or one is under way."""
         return self._ledger.transaction()
 
-    def published(self, now: float) -> list[Effect]:
-        """The transaction is committed."""
-        finished = self._ledger.committed(self._clock.wall(now))
+    def published(self, now: float, seconds: float = 0.0) -> list[Effect]:
+        """The transaction is committed; it took so many seconds."""
+        finished = self._ledger.committed(self._clock.wall(now), seconds)
         self._intake.finished(work for work in finished if not work.dropped)
         self._intake.catch_up(now)
         return self._flush(now)
 
-    def aborted(self, now: float) -> list[Effect]:
-        """The transaction was not committed: its results are kept and go again."""
-        self._ledger.aborted()
+    def aborted(self, now: float, *, aged: bool = False, letters: bool = False) -> list[Effect]:
+        """
+        The transaction was not committed: its results are kept and go again.
+
+        ``aged``: it took too long. ``letters``: only its dead letters were refused; what needs none goes on without them.
+        """
+        self._ledger.aborted(aged=aged, letters=letters)
         return self._flush(now)
 
     def metadata_refused(self, number: int, now: float) -> list[Effect]:
@@ -173,12 +177,6 @@ class Engine:
         """
         if number in self._partitions:
             self._partitions[number].offsets.halve()
-        self._ledger.aborted()
-        return self._flush(now)
-
-    def too_large(self, outcome_id: str, now: float, *, is_dead_letter: bool) -> list[Effect]:
-        """The broker takes no record as large as this command's outcome or dead letter: as ``aborted``, with a smaller one."""
-        self._ledger.shrink(outcome_id, is_dead_letter=is_dead_letter)
         self._ledger.aborted()
         return self._flush(now)
 
@@ -198,6 +196,7 @@ class Engine:
         self._answers.check_held(now)
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
+            self._ledger.probe(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
         return self._flush(now)

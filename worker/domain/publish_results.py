@@ -30,11 +30,15 @@ class Aborted(Struct, frozen=True):
     Attributes:
         reason: For the log.
         generation: The group was rebalancing, or a partition inside has gone: no fault of the broker.
+        aged: It took about as long as a transaction may: the next one must be smaller.
+        letters: Only its dead letters were refused: outcomes that need none can go without them.
 
     """
 
     reason: str
     generation: bool = False
+    aged: bool = False
+    letters: bool = False
 
 
 class MetadataRefused(Struct, frozen=True):
@@ -42,13 +46,6 @@ class MetadataRefused(Struct, frozen=True):
 
     partition: int
     metadata_bytes: int
-
-
-class RecordTooLarge(Struct, frozen=True):
-    """It is not committed: this record does not fit. All others must be sent again without it, or with a smaller one."""
-
-    outcome_id: str
-    is_dead_letter: bool
 
 
 class Fenced(Struct, frozen=True):
@@ -61,4 +58,4 @@ class Fenced(Struct, frozen=True):
     reason: str
 
 
-PublishResult = Published | Aborted | MetadataRefused | RecordTooLarge | Fenced
+PublishResult = Published | Aborted | MetadataRefused | Fenced

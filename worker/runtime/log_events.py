@@ -192,6 +192,25 @@ _ROWS: Final[tuple[Event, ...]] = (
         ("error",),
         "A transaction could not be aborted; the producer is made anew.",
     ),
+    Event(
+        "kafka.refused",
+        "error",
+        ("party", "kind", "topic", "error", "reason", "remedy", "failures", "seconds"),
+        "Kafka refuses something that does not pass by itself. Told when it begins and once a minute; nothing is lost meanwhile.",
+    ),
+    Event("kafka.accepted", "info", ("party", "kind", "seconds"), "What Kafka refused it accepts again."),
+    Event(
+        "kafka.record_limit_lowered",
+        "warning",
+        ("topic", "record_bytes", "limit_bytes", "message_bytes"),
+        "A record was refused for its size: smaller ones are sent from now on. message_bytes is the topic's max.message.bytes.",
+    ),
+    Event(
+        "kafka.records_shortened",
+        "warning",
+        ("records",),
+        "So many records were published without their key, or outcomes without their history, because they would not fit.",
+    ),
     Event("kafka.commit_unanswered", "warning", ("error",), "A commit has no answer yet."),
     Event(
         "kafka.commit_unknown",

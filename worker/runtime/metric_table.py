@@ -132,6 +132,8 @@ ROWS: Final[tuple[MetricRow, ...]] = (
     MetricRow("transaction_seconds", "histogram", "seconds", (), "How long a transaction took.", "outcomes are published", SECONDS),
     MetricRow("transaction_records", "histogram", "records", (), "Outcomes and dead letters in a committed transaction.",
         "outcomes are published", COUNTS),
+    MetricRow("kafka_refused", "gauge", "0 or 1", ("kind",), "What Kafka refuses until somebody changes something: 1 while it lasts (`sign_in`, "
+        "`topic_denied`, `topic_missing` …). /readyz says what to do.", "a right, topic, password or clock is changed"),
     MetricRow("unpublished_commands", "gauge", "commands", (), "Commands that ended and are not yet published.", "publishing is slow or fails"),
     # memory
     MetricRow("memory_bytes", "gauge", "bytes", ("part",), f"Memory that each part of the budget takes: {', '.join(PARTS)}.",

@@ -76,6 +76,7 @@ class Vitals:
         signatures: App -> (seconds since its signature was made, seconds until it would expire).
         lines_dropped: Lines of the log that were lost since the start.
         doubts: Partitions that wait for a person to say where to go on.
+        refused: The kinds of what Kafka refuses for so long that it is an obstacle.
 
     """
 
@@ -85,6 +86,7 @@ class Vitals:
     signatures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     lines_dropped: int = 0
     doubts: int = 0
+    refused: frozenset[str] = frozenset()
 
 
 class Metrics:
@@ -186,6 +188,7 @@ class Metrics:
         self._show(
             "signature_expires_seconds", {(app,): left for app, (_, left) in vitals.signatures.items()}
         )
+        self._show("kafka_refused", {(kind,): 1.0 for kind in vitals.refused})
         for key, value in (
             ("known_effects", snapshot.known_effects),
             ("unpublished_commands", snapshot.unpublished),

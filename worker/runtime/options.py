@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,9 +16,12 @@ from worker.broker.topics import problems
 from worker.domain.memory import MEBIBYTE, share
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
+from worker.settings import secrets_of
 from worker.tencent.options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from worker.broker.options import Start
     from worker.broker.topics import Topic, TopicsReport
     from worker.domain.contract.outcomes import Worker
@@ -47,13 +51,32 @@ def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> 
 
 
 def worker_name(settings: Settings) -> str:
-    """What this replica is called: no two live ones share it, and a restarted container keeps it."""
-    return settings.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}"
+    """
+    What this replica is called: no two live ones share it. With ``kafka.instance_id`` a restart keeps it.
+
+    Host name and process id are not enough without it: containers of one image may share both, and would fence each other.
+    """
+    return settings.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def kafka_options(settings: Settings, name: str) -> KafkaOptions:
-    """The settings as the broker's package takes them. Raises SettingsError when kafka-python would not take them together."""
+def kafka_options(
+    settings: Settings, name: str, learnt: Callable[[str], None] = lambda _: None
+) -> KafkaOptions:
+    """
+    The settings as the broker's package takes them. Raises SettingsError when kafka-python would not take them together.
+
+    ``learnt`` is told of each secret that a file holds later than at the start: what logs must hide from then on.
+    """
     kafka = settings.kafka
+    known = set(secrets_of(settings))
+
+    def file_secrets(part: str) -> dict[str, str]:
+        found = kafka.file_secrets(part)
+        for secret in {*found.values()} - known:
+            learnt(secret)
+            known.add(secret)
+        return found
+
     options = KafkaOptions(
         bootstrap_servers=",".join(kafka.bootstrap_servers),
         group_id=kafka.group_id,
@@ -74,6 +97,8 @@ def kafka_options(settings: Settings, name: str) -> KafkaOptions:
         common=kafka.options("common"),
         consumer=kafka.options("consumer"),
         producer=kafka.options("producer"),
+        file_secrets=file_secrets,
+        password_source=str(kafka.common.get("sasl_plain_password_file", "kafka.common.sasl_plain_password")),
     )
     found = contradictions(options)
     if found:

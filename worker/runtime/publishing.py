@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
 from worker.errors import FencedError
 
 if TYPE_CHECKING:
@@ -99,14 +99,12 @@ class Publishing:
         match result:
             case Published():
                 self._metrics.published(transaction, now - self._began)
-                self._settle(self._engine.published(now))
+                self._settle(self._engine.published(now, now - self._began))
                 return
-            case Aborted():
-                effects = self._engine.aborted(now)
+            case Aborted(aged=aged, letters=letters):
+                effects = self._engine.aborted(now, aged=aged, letters=letters)
             case MetadataRefused(partition):
                 effects = self._engine.metadata_refused(partition, now)
-            case RecordTooLarge(outcome_id, is_dead_letter):
-                effects = self._engine.too_large(outcome_id, now, is_dead_letter=is_dead_letter)
             case Fenced(reason):
                 self.is_busy = True
                 self._fail(FencedError(reason))

@@ -19,6 +19,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
 from worker.broker.topics import changes, inspect, is_another, recreated
+from worker.broker.troubles import Troubles
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
@@ -89,7 +90,7 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings, log: Log) -> int:
     stop = lifecycle.Stop(log, log.flush)
     name = worker_name(settings)
-    options = kafka_options(settings, name)
+    options = kafka_options(settings, name, log.hide)
     log(
         "worker.started",
         version=__version__,
@@ -116,10 +117,16 @@ async def _run(settings: Settings, log: Log) -> int:
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
     service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
-    consumer = Consumer(options, service, log.notice)
-    publisher = Publisher(options, consumer, log.notice)
+    troubles = Troubles(log.notice)
+    consumer = Consumer(options, service, log.notice, troubles)
+    publisher = Publisher(options, consumer, log.notice, troubles)
     restorer = Restorer(
-        options, known_of, log.notice, command_id_of=_reader_of_ids(rules), topic_id=topic.topic_id
+        options,
+        known_of,
+        log.notice,
+        troubles,
+        command_id_of=_reader_of_ids(rules),
+        topic_id=topic.topic_id,
     )
     service.connect(consumer, publisher, restorer, client)
     window = settings.dedupe.window_seconds
@@ -133,12 +140,12 @@ async def _run(settings: Settings, log: Log) -> int:
         settings.server.host,
         settings.server.port,
         pulse_age=lambda: time.monotonic() - service.pulse,
-        obstacles=lambda: _obstacles(service, watch),
+        obstacles=lambda: _obstacles(service, watch, troubles),
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
     )
     port = await listening(server, settings)
     log("server.started", host=settings.server.host, port=port)
-    observing = asyncio.create_task(_observe(service, consumer, client, metrics, rules, log, watch))
+    observing = asyncio.create_task(_observe(service, consumer, client, metrics, rules, log, watch, troubles))
     watching = asyncio.create_task(watch.run())
     try:
         why = await _work(service, consumer, publisher, stop)
@@ -207,6 +214,7 @@ async def _observe(
     rules: Rules,
     log: Log,
     watch: TopicWatch,
+    troubles: Troubles,
 ) -> None:
     """Once a second: the gauges, the loop's stalls, and whether the topic is the same and still has its partitions."""
     while True:
@@ -222,10 +230,10 @@ async def _observe(
             if (lag := consumer.lag(each.partition)) is not None
         }
         signatures = {app: (signer.age(), signer.expires_in()) for app, signer in client.signers.items()}
-        ready = not _obstacles(service, watch)
-        vitals = Vitals(
-            time.monotonic() - service.pulse, ready, lags, signatures, log.dropped, len(service.doubts)
-        )
+        ready = not _obstacles(service, watch, troubles)
+        refused = frozenset(refusal.kind for refusal in troubles.lasting)
+        pulse_age = time.monotonic() - service.pulse
+        vitals = Vitals(pulse_age, ready, lags, signatures, log.dropped, len(service.doubts), refused)
         metrics.observe(snapshot, vitals)
         topic_id = consumer.topic_id()
         if is_another(rules.topic_id, topic_id):
@@ -250,9 +258,11 @@ def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]
     return tell
 
 
-def _obstacles(service: Service, watch: TopicWatch) -> list[Obstacle]:
+def _obstacles(service: Service, watch: TopicWatch, troubles: Troubles) -> list[Obstacle]:
     refusal, halts = service.tells
-    found = [] if refusal is None else [Obstacle(refusal)]
+    found = [Obstacle(each.reason, each.remedy) for each in troubles.lasting]
+    if refusal is not None:
+        found.append(Obstacle(refusal))
     found += [Obstacle(str(doubt), doubt.remedy) for doubt in service.doubts]
     found += [Obstacle(f"topic {each.value} does not fit any more", each.remedy) for each in watch.obstacles]
     for halt in halts:

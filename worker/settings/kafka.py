@@ -94,17 +94,27 @@ class KafkaSettings(Section):
         """
         options: dict[str, Any] = {}
         for name, value in getattr(self, part).items():
-            if name.removesuffix("_file") in types.SECRET_OPTIONS and name.endswith("_file"):
-                options[name.removesuffix("_file")] = first_line(value)
-            else:
+            if not _is_secret_file(name):
                 options[name] = value.get_secret_value() if isinstance(value, SecretStr) else value
-        return options
+        return options | self.file_secrets(part)
+
+    def file_secrets(self, part: str) -> dict[str, str]:
+        """Those of the part's options that are given as files, as the files are **now**. Raises what ``first_line`` does."""
+        return {
+            name.removesuffix("_file"): first_line(value)
+            for name, value in getattr(self, part).items()
+            if _is_secret_file(name)
+        }
 
     def consumer_seconds(self, option: str) -> float:
         """One of ``CONSUMER_TIMEOUTS_MS`` as it is in force."""
         default = CONSUMER_TIMEOUTS_MS[option]
         value = self.consumer.get(option, default)
         return (value if isinstance(value, int) else default) / 1000
+
+
+def _is_secret_file(option: str) -> bool:
+    return option.endswith("_file") and option.removesuffix("_file") in types.SECRET_OPTIONS
 
 
 def first_line(path: str) -> str:

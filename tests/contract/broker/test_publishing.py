@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +18,7 @@ from tests.contract.broker.kafka_fixture import (
 )
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.effects import OffsetCommit
-from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
 
 if TYPE_CHECKING:
     from tests.conftest import Cluster as Running
@@ -162,16 +163,37 @@ def test_metadata_that_the_broker_refuses_aborts_and_the_next_transaction_passes
     assert (len(cluster.outcomes(0)), len(cluster.outcomes(1))) == (1, 1)
 
 
-def test_a_record_that_is_too_large_is_named_and_the_others_can_go(cluster: Cluster, join: Join) -> None:
+def test_an_outcome_that_is_too_large_goes_without_its_history(cluster: Cluster, join: Join) -> None:
     member = join(cluster, record_bytes=20_000)
     large = outcome_for(0, 2, metadata={"x": "y" * 30_000})
 
-    named = member.publish(transaction_of([outcome_for(0, 1), large], {0: OffsetCommit(3, "")}))
-    others = member.publish(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
+    result = member.publish(transaction_of([outcome_for(0, 1), large], {0: OffsetCommit(3, "")}))
 
-    assert named == RecordTooLarge("commands-0-2", is_dead_letter=False)
-    assert isinstance(others, Published)
-    assert len(cluster.outcomes(0)) == 1
+    assert isinstance(result, Published)
+    values = [msgspec.json.decode(each.value or b"") for each in cluster.outcomes(0)]
+    assert [(each["outcome_id"], "metadata" in each) for each in values] == [
+        ("commands-0-1", False),
+        ("commands-0-2", False),
+    ]
+
+
+@pytest.mark.parametrize("key_bytes", [1_000_000, 10_000_000])
+def test_the_outcome_of_a_command_with_a_huge_key_goes_without_it(
+    cluster: Cluster, join: Join, key_bytes: int
+) -> None:
+    """
+    It fits nowhere with its key: the same transaction again, for ever, would stop all partitions.
+    """
+    member = join(cluster)
+
+    result = member.publish(
+        transaction_of([outcome_for(0, 1, b"k" * key_bytes), outcome_for(0, 2)], {0: OffsetCommit(3, "")})
+    )
+
+    assert isinstance(result, Published)
+    huge, other = cluster.outcomes(0)
+    assert (huge.key, other.key) == (None, b"room")
+    assert dict(huge.headers)["x-key-omitted"] == b"%d" % key_bytes
 
 
 def test_a_dead_letter_that_is_too_large_is_cut_down_and_goes(cluster: Cluster, join: Join) -> None:
@@ -211,23 +233,37 @@ def test_only_one_transaction_at_a_time(cluster: Cluster, join: Join) -> None:
 
 
 @pytest.mark.kafka
-def test_a_record_that_only_the_broker_refuses_is_named_too(kafka: Running, join: Join) -> None:
+@pytest.mark.parametrize("compression", [None, "lz4"])
+def test_a_smaller_limit_of_the_broker_is_told_once_and_kept_to(
+    kafka: Running, join: Join, compression: str | None
+) -> None:
+    """
+    ``max.message.bytes`` was lowered under a running worker. All goes, with as little left out as that takes.
+    """
     cluster = RealCluster(
         kafka.bootstrap_servers, configs={"max.message.bytes": "10000", "compression.type": "producer"}
     )
-    member = join(cluster, producer={"compression_type": None})
-    large = outcome_for(0, 2, metadata={"x": "y" * 30_000})
+    member = join(cluster, producer={"compression_type": compression})
+    noise = random.Random(1)
+    outcomes = [
+        outcome_for(0, offset, metadata={"x": noise.randbytes(15_000 if offset % 9 == 0 else 500).hex()})
+        for offset in range(1, 60)
+    ]
+    letters = [DeadLetter(record(0, 61, noise.randbytes(30_000)), "commands", "commands-0-61", "x", "y")]
+    transaction = transaction_of(outcomes, {0: OffsetCommit(62, "")}, letters)
 
-    named = member.publish(
-        transaction_of(
-            [outcome_for(0, 1), large, outcome_for(1, 1)], {0: OffsetCommit(3, ""), 1: OffsetCommit(2, "")}
-        )
-    )
-    others = member.publish(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
+    results = [member.publish(transaction)]
+    while not isinstance(results[-1], Published):
+        assert len(results) < 4
+        results.append(member.publish(transaction))
+    again = member.publish(transaction_of(outcomes, {0: OffsetCommit(63, "")}))
 
-    assert named == RecordTooLarge("commands-0-2", is_dead_letter=False)
-    assert isinstance(others, Published)
-    assert len(cluster.outcomes(0)) == 1
+    told = [
+        str(each.fields["topic"]) for each in member.notices if each.event == "kafka.record_limit_lowered"
+    ]
+    assert sorted(told) == sorted({*told})
+    assert isinstance(again, Published)
+    assert len(cluster.outcomes(0)) == 2 * len(outcomes)
     cluster.close()
 
 

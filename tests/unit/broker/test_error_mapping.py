@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import errors
 
-from worker.broker.error_mapping import TooLargeError, sentence, unreachable, verdict
+from worker.broker.error_mapping import RecordRefusedError, sentence, unreachable, verdict
 from worker.broker.records import Sending
 from worker.domain.effects import OffsetCommit, Transaction
-from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, RecordTooLarge
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused
 
 if TYPE_CHECKING:
     from worker.domain.publish_results import PublishResult
@@ -62,12 +62,26 @@ def test_refused_metadata_names_the_partition_with_the_most() -> None:
     assert judged(wrapped) == MetadataRefused(1, 3)
 
 
-def test_a_record_that_is_too_large_is_named_whatever_came_of_the_others() -> None:
-    letter = Sending("dead-letters", None, None, b"", [], "commands-0-7", is_dead_letter=True)
+@pytest.mark.parametrize(
+    ("cause", "for_its_size"),
+    [(errors.MessageSizeTooLargeError(), True), (errors.InvalidRecordError(), False)],
+)
+def test_a_refused_record_says_whether_its_size_was_the_reason(cause: Exception, for_its_size: bool) -> None:
+    error = RecordRefusedError(Sending("dead-letters", None, None, b"", [], "commands-0-7"))
+    error.__cause__ = cause
 
-    assert judged(TooLargeError(letter), errors.TransactionAbortedError()) == RecordTooLarge(
-        "commands-0-7", is_dead_letter=True
-    )
+    assert error.too_large is for_its_size
+    assert isinstance(judged(error, errors.TransactionAbortedError()), Aborted)
+
+
+def test_a_transaction_that_ran_out_of_time_is_said_to_be_aged() -> None:
+    """
+    The same size again would run out of time again.
+    """
+    result = judged(errors.KafkaTimeoutError("slow"), timed_out=True)
+
+    assert isinstance(result, Aborted)
+    assert result.aged
 
 
 def test_everything_else_is_tried_again() -> None:

@@ -45,6 +45,21 @@ def test_polls_that_fail_while_brokers_are_away_are_told_and_tried_again(
     assert polled(*ends, monkeypatch=monkeypatch) == ["kafka.poll_failed"] * 3
 
 
+def test_a_right_that_was_revoked_is_told_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Ending the worker would not bring it back, and would hide the reason behind restarts.
+    """
+    ends = (
+        errors.TopicAuthorizationFailedError({"commands"}),
+        errors.GroupAuthorizationFailedError("workers"),
+        None,
+    )
+
+    told = polled(*ends, monkeypatch=monkeypatch)
+
+    assert told == ["kafka.refused", "kafka.poll_failed"] * 2
+
+
 def test_an_error_that_does_not_pass_by_itself_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(errors.TopicAuthorizationFailedError):
-        polled(errors.TopicAuthorizationFailedError(), None, monkeypatch=monkeypatch)
+    with pytest.raises(errors.CorruptRecordError):
+        polled(errors.CorruptRecordError(), None, monkeypatch=monkeypatch)

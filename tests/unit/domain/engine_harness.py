@@ -315,23 +315,17 @@ class Desk:
         self.told.dead_letters += transaction.dead_letters
         self._settle(self.engine.published(self.now))
 
-    def abort(self) -> None:
+    def abort(self, *, aged: bool = False, letters: bool = False) -> None:
         """
         The transaction under way is not committed.
         """
-        self._settle(self.engine.aborted(self.now))
+        self._settle(self.engine.aborted(self.now, aged=aged, letters=letters))
 
     def refuse_metadata(self, number: int) -> None:
         """
         The broker takes less metadata than this partition's commit has.
         """
         self._settle(self.engine.metadata_refused(number, self.now))
-
-    def refuse_record(self, outcome_id: str, *, is_dead_letter: bool = False) -> None:
-        """
-        The broker takes no record as large as this one.
-        """
-        self._settle(self.engine.too_large(outcome_id, self.now, is_dead_letter=is_dead_letter))
 
     def publish(self) -> list[Outcome]:
         """

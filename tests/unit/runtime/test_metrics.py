@@ -92,7 +92,13 @@ def snapshot(
     )
 
 
-VITALS = Vitals(pulse_age=0.5, ready=True, lags={3: 77}, signatures={"main": (60.0, 3600.0)})
+VITALS = Vitals(
+    pulse_age=0.5,
+    ready=True,
+    lags={3: 77},
+    signatures={"main": (60.0, 3600.0)},
+    refused=frozenset({"sign_in"}),
+)
 
 
 @pytest.fixture
@@ -173,6 +179,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "transactions": lambda m: m.aborted(0.1),
     "transaction_seconds": lambda m: m.aborted(0.1),
     "transaction_records": lambda m: m.published(transaction(outcome()), 0.1),
+    "kafka_refused": look(snapshot()),
     "unpublished_commands": look(snapshot(unpublished=6)),
     "ready": look(snapshot()),
     "pulse_age_seconds": look(snapshot()),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -160,6 +161,41 @@ def test_there_are_as_many_connections_as_permits_if_nothing_else_is_said() -> N
 
 def test_a_replica_is_called_by_its_instance_id() -> None:
     assert worker_name(load(EVERYTHING)) == "replica-3"
+
+
+def test_without_an_instance_id_no_two_replicas_have_one_name() -> None:
+    """
+    Two containers with one host name have process id 1 both: with one name they would fence each other, for ever.
+    """
+    settings = load(minimal())
+
+    assert worker_name(settings) != worker_name(settings)
+    assert worker_name(settings).startswith(socket.gethostname())
+
+
+def test_a_password_in_a_file_is_read_again_whenever_it_is_asked_for(tmp_path: Path) -> None:
+    """
+    The restoration makes clients of its own, long after the start: with the old password, they would be refused for ever.
+    """
+    file = tmp_path / "password"
+    file.write_text("old\n")
+    common = {
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "mod",
+        "sasl_plain_password_file": str(file),
+    }
+    learnt: list[str] = []
+    options = kafka_options(load(minimal(kafka={"common": common})), "name", learnt.append)
+
+    before = options.secrets_for("consumer")()
+    file.write_text("new\n")
+    after = options.secrets_for("common")()
+    options.secrets_for("common")()
+
+    assert (before, after) == ({"sasl_plain_password": "old"}, {"sasl_plain_password": "new"})
+    assert learnt == ["new"]
+    assert options.password_source == str(file)
 
 
 def test_a_limit_below_the_partitions_does_not_fit() -> None:

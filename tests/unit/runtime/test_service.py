@@ -19,7 +19,6 @@ from worker.domain.publish_results import (
     Fenced,
     MetadataRefused,
     Published,
-    RecordTooLarge,
 )
 from worker.errors import BrokerError, FencedError
 from worker.runtime import restoring
@@ -268,11 +267,10 @@ def test_under_load_transactions_keep_their_distance_and_none_is_forgotten() -> 
     ("result", "event"),
     [
         (Published(0.1, 0, 0), ("published",)),
-        (Aborted("the group is rebalancing", generation=True), ("aborted",)),
+        (Aborted("the group is rebalancing", generation=True), ("aborted", False, False)),
         (MetadataRefused(3, 4097), ("metadata_refused", 3)),
-        (RecordTooLarge("commands-0-1", is_dead_letter=False), ("too_large", "commands-0-1", False)),
     ],
-    ids=["published", "aborted", "metadata", "record"],
+    ids=["published", "aborted", "metadata"],
 )
 def test_the_engine_is_told_what_became_of_its_transaction(
     result: PublishResult, event: tuple[Any, ...]

@@ -29,20 +29,13 @@ LENGTH_BYTES: Final = 5
 
 
 class DeadLetter(Struct, frozen=True):
-    """
-    A record that could not be carried out, and why.
-
-    Attributes:
-        most_bytes: A broker has refused it for its size: it must be no larger than that.
-
-    """
+    """A record that could not be carried out, and why."""
 
     record: Record
     topic: str
     outcome_id: str
     error_code: str
     error_message: str
-    most_bytes: int | None = None
 
 
 class Fitted(Struct, frozen=True):

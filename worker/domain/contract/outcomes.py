@@ -162,6 +162,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
         queued_ms: From the receipt to the first try, or to the end when nothing was sent.
         calls_omitted: How many tries between the first and last 50 are not listed.
         user_ids: Of a rejected command, whom it named, as far as that can be read; of all others ``results`` tell.
+        results_omitted: How many results are not listed, because Kafka takes only very small records.
 
     """
 
@@ -187,6 +188,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     request_ids: list[str] = []
     calls: list[AttemptRecord] = []
     calls_omitted: int = 0
+    results_omitted: int = 0
     calling_ms: float | None = None
     duplicate_of: str | None = None
     superseded_by: str | None = None

@@ -65,8 +65,11 @@ def known_of(value: bytes) -> Known | None:
 
 
 def remembered(outcome: Outcome) -> Known | None:
-    """What an outcome tells of its command id; None for a rejected one: its id stands for nothing."""
-    if outcome.status is Status.REJECTED:
+    """
+    What an outcome tells of its command id; None for a rejected one, whose id stands for nothing, and for one so short that
+    it does not say what its id stands for.
+    """
+    if outcome.status is Status.REJECTED or outcome.results_omitted:
         return None
     parameters = outcome.parameters or NO_PARAMETERS
     stands_for = fingerprint(

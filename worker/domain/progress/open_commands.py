@@ -156,7 +156,6 @@ class OpenCommand:
         lane: The (app, endpoint) it goes to.
         started: A try carried one of its members, or a started command waits for it.
         emitted: Its outcome is made and handed on to be published.
-        letter_bytes: The most that its dead letter may have, once a broker refused it for its size.
         dropped: It is no longer this process's business: its partition went, or the worker stops.
         size: What it takes in memory without its outcome, and ``outcome_size`` what that takes (memory.py).
 
@@ -164,7 +163,7 @@ class OpenCommand:
 
     __slots__ = (
         "attempts", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
-        "followers", "key", "lane", "last_answer_at", "left", "letter_bytes", "members", "offset", "outcome", "outcome_size", "partition", "received_at",
+        "followers", "key", "lane", "last_answer_at", "left", "members", "offset", "outcome", "outcome_size", "partition", "received_at",
         "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
     )  # fmt: skip
 
@@ -195,7 +194,6 @@ class OpenCommand:
         self.last_answer_at: float | None = None
         self.outcome: Outcome | None = None
         self.outcome_size = 0
-        self.letter_bytes: int | None = None
         self.command: Command
         self.lane: Way
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from msgspec import structs
-
 from worker.domain.contract.actions import TargetField
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import (
@@ -123,29 +121,10 @@ def dead_letter_of(work: OpenCommand, topic: str) -> DeadLetter | None:
     if work.record is None:
         return None
     if rejected is not None:
-        return DeadLetter(
-            work.record, topic, work.outcome_id, rejected.code, rejected.message, work.letter_bytes
-        )
+        return DeadLetter(work.record, topic, work.outcome_id, rejected.code, rejected.message)
     if outcome is None or outcome.status not in DEAD or outcome.error is None:
         return None
-    return DeadLetter(
-        work.record, topic, work.outcome_id, outcome.error.code, outcome.error.message, work.letter_bytes
-    )
-
-
-def smaller(outcome: Outcome) -> Outcome:
-    """
-    The same outcome with less of its history, for a broker that takes only small records: first the calls go, then the
-    texts of results, then what the command brought besides its users.
-    """
-    if outcome.calls:
-        return structs.replace(outcome, calls=[], calls_omitted=outcome.calls_omitted + len(outcome.calls))
-    if any(result.error_info for result in outcome.results):
-        return structs.replace(
-            outcome, results=[structs.replace(result, error_info=None) for result in outcome.results]
-        )
-    error = outcome.error and structs.replace(outcome.error, also=())
-    return structs.replace(outcome, metadata=None, request_ids=[], user_ids=(), error=error)
+    return DeadLetter(work.record, topic, work.outcome_id, outcome.error.code, outcome.error.message)
 
 
 def traceparent_of(work: OpenCommand) -> str | None:

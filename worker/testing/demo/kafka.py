@@ -23,7 +23,7 @@ from worker.testing.demo.jars import FetchError, cache_folder, fetch, locked_jar
 from worker.testing.demo.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -83,13 +83,23 @@ class EmbeddedKafka:
     ``start()`` fetches what is missing and returns when the broker answers; ``stop()`` ends it and removes its data.
     It is a context manager that does both. It dies with the thread that started it, on Linux.
 
+    ``properties`` are of the broker's settings, over those that it has here; ``{broker}`` and ``{controller}`` in their values
+    are its ports.
+
     Attributes:
         folder: Settings, data and log of this broker.
         bootstrap_servers: Where clients connect; known once it was started.
 
     """
 
-    def __init__(self, *, cache: Path | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        cache: Path | None = None,
+        progress: Progress | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        self._properties = dict(properties or {})
         self._cache = cache or cache_folder()
         self._progress = progress
         self._process: Process | None = None
@@ -180,7 +190,9 @@ class EmbeddedKafka:
         data = self.folder / "data"
         shutil.rmtree(data, ignore_errors=True)
         properties = self.folder / "server.properties"
-        properties.write_text(PROPERTIES.format(broker=broker, controller=controller, data=data), "utf-8")
+        lines = dict(line.split("=", 1) for line in PROPERTIES.splitlines()) | self._properties
+        text = "".join(f"{name}={value}\n" for name, value in lines.items())
+        properties.write_text(text.format(broker=broker, controller=controller, data=data), "utf-8")
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatted = subprocess.run(
             [*command, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(properties)],

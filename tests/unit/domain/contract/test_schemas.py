@@ -279,6 +279,7 @@ EVERY_FIELD: Final = msgspec.structs.replace(
     request_ids=["Id-1"],
     calls=[AttemptRecord("a", "group_open_http_svc/ban_group_member", "2030-01-01T00:00:00.010Z", 30.1, 20, "Id-1", 200, 10019, "no such user", "timeout")],
     calls_omitted=7,
+    results_omitted=3,
     calling_ms=30.1,
     error=OutcomeError("10019", "no such user", "user_ids[0]"),
 )  # fmt: skip

@@ -12,8 +12,14 @@ from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
 from worker.domain.contract.records import Omitted, OmittedHeaders
 from worker.domain.effects import LogEvent, OffsetCommit, Transaction
 from worker.domain.engine import COMMIT_POSITIONS, HOUSEKEEPING
-from worker.domain.progress.outbox import FIRST_SMALLER_LETTER, MAX_UNPUBLISHED, PER_TRANSACTION
-from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published, RecordTooLarge
+from worker.domain.progress.outbox import (
+    MAX_UNPUBLISHED,
+    PER_TRANSACTION,
+    PER_TRANSACTION_BYTES,
+    PROBE_SECONDS,
+    SLOW_SECONDS,
+)
+from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
 
 if TYPE_CHECKING:
     from worker.domain.publish_results import PublishResult
@@ -30,8 +36,6 @@ def hear(desk: Desk, result: PublishResult) -> None:
             desk.abort()
         case MetadataRefused():
             desk.refuse_metadata(result.partition)
-        case RecordTooLarge():
-            desk.refuse_record(result.outcome_id, is_dead_letter=result.is_dead_letter)
         case Fenced():
             raise AssertionError(result.reason)
 
@@ -245,51 +249,6 @@ def test_refused_metadata_of_a_partition_that_has_gone_only_aborts() -> None:
     assert [each.command_id for each in desk.publish()] == ["c"]
 
 
-def test_an_outcome_that_is_too_large_loses_its_history_then_its_texts_then_what_was_brought() -> None:
-    desk = Desk()
-    desk.receive(ban("u", command_id="c", metadata={"n": 1}))
-    desk.code(desk.request(), 10010, "no such group")
-    shapes = []
-    for _ in range(4):
-        (outgoing,) = desk.take().outcomes
-        outcome = outgoing.outcome
-        shapes.append((len(outcome.calls), outcome.results[0].error_info, outcome.metadata))
-        hear(desk, RecordTooLarge(outcome.outcome_id, is_dead_letter=False))
-
-    assert shapes == [
-        (1, "no such group", {"n": 1}),
-        (0, "no such group", {"n": 1}),
-        (0, None, {"n": 1}),
-        (0, None, None),
-    ]
-    assert desk.outcome("c").calls_omitted == 1
-
-
-def test_a_dead_letter_that_is_too_large_gets_half_the_room_each_time() -> None:
-    desk = Desk()
-    desk.receive(ban("administrator"))
-    most = []
-    for _ in range(3):
-        (letter,) = desk.take().dead_letters
-        most.append(letter.most_bytes)
-        hear(desk, RecordTooLarge(letter.outcome_id, is_dead_letter=True))
-
-    assert most == [None, FIRST_SMALLER_LETTER, FIRST_SMALLER_LETTER // 2]
-
-
-def test_only_the_record_that_is_too_large_gets_smaller() -> None:
-    desk = Desk()
-    desk.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
-    desk.fetch([Record(0, 2, b"k", None)])
-    desk.ok()
-    desk.take()
-    hear(desk, RecordTooLarge("commands-0-0", is_dead_letter=False))
-    desk.take()
-    hear(desk, RecordTooLarge("commands-0-2", is_dead_letter=False))
-
-    assert [len(desk.outcome(each).calls) for each in "ab"] == [0, 1]
-
-
 def test_a_transaction_has_at_most_so_many_commands() -> None:
     desk = Desk()
     desk.fetch([Record(0, offset, b"k", None) for offset in range(PER_TRANSACTION + 1)])
@@ -297,6 +256,128 @@ def test_a_transaction_has_at_most_so_many_commands() -> None:
     assert len(desk.take().dead_letters) == PER_TRANSACTION
     desk.engine.published(desk.now)
     assert len(desk.take().dead_letters) == 1
+
+
+def test_a_transaction_holds_only_so_many_bytes() -> None:
+    """
+    A thousand dead letters of a megabyte would never pass within the transaction's timeout.
+    """
+    desk = Desk()
+    desk.fetch([Record(0, offset, b"k", b"{" * 1_000_000) for offset in range(20)])
+
+    sizes = []
+    while (transaction := desk.engine.transaction()) is not None:
+        sizes.append(len(transaction.dead_letters))
+        desk.commit(transaction)
+
+    assert sum(sizes) == 20
+    assert max(sizes) * 1_000_000 <= PER_TRANSACTION_BYTES + 1_000_000
+
+
+def test_after_a_transaction_that_took_too_long_the_next_is_half_as_large_and_grows_back() -> None:
+    """
+    The same size again would take too long again, for ever.
+    """
+    desk = Desk()
+    desk.fetch([Record(0, offset, b"k", None) for offset in range(12 * PER_TRANSACTION)])
+
+    sizes = [len(desk.take().dead_letters)]
+    for _ in range(2):
+        desk.abort(aged=True)
+        sizes.append(len(desk.take().dead_letters))
+    desk.engine.published(desk.now, SLOW_SECONDS + 1)
+    sizes.append(len(desk.take().dead_letters))
+    while sizes[-1] < PER_TRANSACTION:
+        desk.engine.published(desk.now, 0.1)
+        sizes.append(len(desk.take().dead_letters))
+
+    assert sizes[:4] == [PER_TRANSACTION, PER_TRANSACTION // 2, PER_TRANSACTION // 4, PER_TRANSACTION // 8]
+    assert sizes[4] == PER_TRANSACTION // 8 * 5 // 4
+
+
+def test_however_often_it_takes_too_long_one_command_goes() -> None:
+    desk = Desk()
+    desk.fetch([Record(0, offset, b"k", None) for offset in range(5)])
+
+    for _ in range(5):
+        last = desk.take()
+        desk.abort(aged=True)
+
+    assert len(last.dead_letters) == 1
+
+
+def refuse_letters(desk: Desk) -> None:
+    """
+    The next transaction is refused for its dead letters alone.
+    """
+    assert desk.take().dead_letters
+    desk.abort(letters=True)
+
+
+def test_without_a_dead_letter_topic_outcomes_that_need_none_go_on() -> None:
+    """
+    One bad record would stop the outcomes of everybody.
+    """
+    desk = Desk()
+    desk.receive(ban("administrator", command_id="bad"), ban("u", command_id="good"))
+    desk.ok()
+    refuse_letters(desk)
+
+    told = [each.command_id for each in desk.publish()]
+
+    assert told == ["good"]
+    assert desk.engine.transaction() is None
+    assert desk.engine.unpublished == 1
+
+
+def test_what_waits_for_the_dead_letter_topic_is_tried_alone_and_then_all_goes() -> None:
+    desk = Desk()
+    desk.receive(*(ban("administrator", command_id=f"bad-{number}") for number in range(3)))
+    refuse_letters(desk)
+    desk.publish()
+
+    desk.wait(PROBE_SECONDS)
+    first = desk.take()
+    desk.abort(letters=True)
+    desk.publish()
+    desk.wait(PROBE_SECONDS)
+    again = [each.command_id for each in desk.publish()]
+
+    assert [each.outcome.command_id for each in first.outcomes] == ["bad-0"]
+    assert again == ["bad-0", "bad-1", "bad-2"]
+
+
+def test_a_later_command_of_the_same_member_waits_with_it() -> None:
+    """
+    Finished before the earlier one, it would be undone after a crash.
+    """
+    desk = Desk()
+    desk.receive(ban("u", command_id="failed"))
+    desk.code(desk.request(), 10010, "no such group")
+    desk.receive(unban("u", command_id="later"), ban("v", group="h", command_id="other"))
+    desk.ok()
+    refuse_letters(desk)
+
+    told = [each.command_id for each in desk.publish()]
+    desk.wait(PROBE_SECONDS)
+
+    assert told == ["other"]
+    assert [each.command_id for each in desk.publish()] == ["failed", "later"]
+
+
+@pytest.mark.parametrize("probing", [False, True])
+def test_what_waits_for_the_dead_letter_topic_goes_with_its_partition(probing: bool) -> None:
+    desk = Desk()
+    desk.receive(ban("administrator"))
+    refuse_letters(desk)
+    desk.publish()
+    if probing:
+        desk.wait(PROBE_SECONDS)
+
+    desk.revoked(0)
+
+    assert desk.engine.unpublished == 0
+    assert desk.engine.transaction() is None
 
 
 def test_nothing_new_is_called_while_too_much_waits_to_be_published() -> None:

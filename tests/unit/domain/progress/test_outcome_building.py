@@ -11,7 +11,6 @@ import pytest
 from tests.unit.domain.factories import call_try, give, open_work
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
 from worker.domain.contract.outcomes import (
-    OutcomeError,
     Parameters,
     Result,
     ResultStatus,
@@ -23,7 +22,6 @@ from worker.domain.progress.outcome_building import (
     dead_letter_of,
     known_of,
     outcome_of,
-    smaller,
     traceparent_of,
 )
 
@@ -228,19 +226,16 @@ def test_a_rejected_record_becomes_a_dead_letter_whether_its_id_is_readable_or_n
         assert letter.record is work.record
         assert (letter.topic, letter.outcome_id) == ("moderation.commands", "moderation.commands-3-42")
         assert letter.error_code == code
-        assert letter.most_bytes is None
 
 
 def test_a_failed_command_becomes_a_dead_letter_with_its_error() -> None:
     work = finished(BAN, FAILED, FAILED, error_code=10019, error_info="no such account")
-    work.letter_bytes = 1000
 
     letter = dead_letter_of(work, "moderation.commands")
 
     assert letter is not None
     assert letter.error_code == "10019"
     assert "no such account" in letter.error_message
-    assert letter.most_bytes == 1000
 
 
 @pytest.mark.parametrize(
@@ -274,57 +269,3 @@ def test_the_trace_goes_on_whether_the_command_was_rejected_or_not() -> None:
     bad.rejected = msgspec.structs.replace(bad.rejected, traceparent=trace)
 
     assert (traceparent_of(good), traceparent_of(bad)) == (trace, trace)
-
-
-# Outcomes that do not fit
-
-
-def test_an_outcome_that_does_not_fit_loses_its_calls_first_then_texts_then_what_the_command_brought() -> (
-    None
-):
-    work = give(open_work(EVERYTHING), FAILED, APPLIED, error_code=10019, error_info="no such account")
-    for number in (1, 2, 3):
-        work.tried(call_try(number), 10.0, 10.5)
-    whole = told(work)
-
-    without_calls = smaller(whole)
-    without_texts = smaller(without_calls)
-    without_metadata = smaller(without_texts)
-
-    assert (without_calls.calls, without_calls.calls_omitted) == ([], 3)
-    assert without_calls.results == whole.results
-    assert [result.error_info for result in without_texts.results] == [None, None]
-    assert without_texts.metadata == whole.metadata
-    assert (without_metadata.metadata, without_metadata.request_ids) == (None, [])
-    sizes = [
-        len(msgspec.json.encode(each)) for each in (whole, without_calls, without_texts, without_metadata)
-    ]
-    assert sizes == sorted(set(sizes), reverse=True)
-
-
-def test_a_rejected_outcome_that_does_not_fit_loses_all_but_its_first_reason() -> None:
-    """
-    A record with a hundred users and eleven problems must not be what holds up its partition.
-    """
-    bad = json.dumps({**EVERYTHING, "user_ids": [5, "u" * 33, "v"], "resaon": "x"}).encode()
-    whole = told(open_work(bad))
-
-    assert whole.error is not None
-    assert (whole.user_ids, len(whole.error.also)) == (("u" * 33, "v"), 2)
-    least = smaller(whole)
-    assert least.error == OutcomeError("unknown_field", whole.error.message, "resaon")
-    assert (least.user_ids, least.metadata) == ((), None)
-
-
-def test_the_smallest_outcome_still_says_what_became_of_each_user() -> None:
-    work = give(open_work(EVERYTHING), FAILED, APPLIED, error_code=10019, error_info="no such account")
-    outcome = told(work)
-
-    for _ in range(5):
-        outcome = smaller(outcome)
-
-    assert (outcome.outcome_id, outcome.command_id) == ("moderation.commands-3-42", "c-1")
-    assert [(result.user_id, result.status, result.error_code) for result in outcome.results] == [
-        ("brennanli3", "failed", 10019),
-        ("brennanli12", "applied", 10019),
-    ]

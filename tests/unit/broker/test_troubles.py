@@ -1,0 +1,210 @@
+# What Kafka refuses, by kind: the table, and what of it is an obstacle.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kafka import errors
+
+from worker.broker import troubles as module
+from worker.broker.error_mapping import RecordRefusedError
+from worker.broker.options import KafkaOptions
+from worker.broker.records import Sending
+from worker.broker.refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_of, told
+from worker.broker.troubles import FAILURES, SECONDS, STALE_SECONDS, TELL_SECONDS, Troubles
+
+if TYPE_CHECKING:
+    from worker.broker.refusals import Refusal
+    from worker.domain.effects import LogEvent
+
+OPTIONS = KafkaOptions(
+    "kafka", "workers", "commands", "outcomes", "letters", "pod-0", common={"sasl_plain_username": "mod"}
+)
+
+
+def refusal(kind: str, error: str = "x") -> Refusal:
+    row = next(row for row in (*ROWS, OTHER, UNREACHABLE) if row.kind == kind)
+    return told(row, error, OPTIONS)
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def events() -> list[LogEvent]:
+    return []
+
+
+@pytest.fixture
+def troubles(clock: Clock, events: list[LogEvent]) -> Troubles:
+    assert clock.now
+    return Troubles(events.append)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (errors.TopicAuthorizationFailedError({"outcomes"}), "topic_denied"),
+        (errors.TransactionalIdAuthorizationFailedError(), "transactional_id_denied"),
+        (errors.GroupAuthorizationFailedError("workers"), "group_denied"),
+        (errors.ClusterAuthorizationFailedError(), "cluster_denied"),
+        (errors.InvalidTimestampError(), "timestamp_refused"),
+        (errors.UnknownTopicOrPartitionError("outcomes"), "topic_missing"),
+        (errors.InvalidPartitionsError("outcomes"), "partition_missing"),
+        (errors.PolicyViolationError(), "record_refused"),
+        (errors.InvalidRecordError(), "record_refused"),
+        (errors.RecordListTooLargeError(), "record_too_large"),
+        (errors.UnsupportedForMessageFormatError(), "format_refused"),
+        (errors.NotEnoughReplicasError(), "too_few_replicas"),
+        (errors.SaslAuthenticationFailedError(), "sign_in"),
+        (errors.InvalidTransactionTimeoutError(), "transaction_timeout_refused"),
+        (errors.KafkaConnectionError("broker-3:9092: no route"), "unreachable"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else type(each).__name__,
+)
+def test_each_error_that_will_not_pass_has_its_kind(error: Exception, kind: str) -> None:
+    found = refusal_of(error, OPTIONS)
+
+    assert found is not None
+    assert found.kind == kind
+    assert "{" not in found.reason + found.remedy
+
+
+@pytest.mark.parametrize(
+    "error", [errors.KafkaTimeoutError("slow"), errors.RebalanceInProgressError(), ValueError("x")]
+)
+def test_what_passes_by_itself_is_no_refusal(error: Exception) -> None:
+    assert refusal_of(error, OPTIONS) is None
+
+
+def test_an_error_that_kafka_python_has_wrapped_is_known_by_its_name() -> None:
+    wrapped = errors.KafkaError(
+        "Unexpected error in TxnOffsetCommitResponse: [Error 29] TopicAuthorizationFailedError"
+    )
+
+    found = refusal_of(wrapped, OPTIONS)
+
+    assert found is not None
+    assert (found.kind, found.topic) == ("topic_denied", "commands")
+
+
+def test_the_cause_tells_more_than_the_error_and_the_record_names_the_topic() -> None:
+    error = RecordRefusedError(Sending("letters", None, None, b"", [], "commands-0-1"))
+    error.__cause__ = errors.InvalidTimestampError("too old")
+
+    found = refusal_of(error, OPTIONS)
+
+    assert found is not None
+    assert (found.kind, found.topic) == ("timestamp_refused", "letters")
+
+
+def test_a_refused_sign_in_names_the_user_and_where_the_password_is() -> None:
+    found = refusal("sign_in")
+
+    assert "as mod" in found.reason
+    assert "kafka.common.sasl_plain_password" in found.remedy
+
+
+def test_every_kind_is_in_one_row_and_every_class_too() -> None:
+    classes = [kind for row in ROWS for kind in row.classes]
+
+    assert len(set(KINDS)) == len(KINDS)
+    assert len(set(classes)) == len(classes)
+
+
+def test_it_is_an_obstacle_after_some_failures_and_none_after_a_success(troubles: Troubles) -> None:
+    for _ in range(FAILURES - 1):
+        troubles.failed("publish", refusal("topic_denied"))
+    before = troubles.lasting
+    troubles.failed("publish", refusal("topic_denied"))
+    after = troubles.lasting
+    troubles.passed("publish")
+
+    assert (before, [each.kind for each in after], troubles.lasting) == ([], ["topic_denied"], [])
+
+
+def test_it_is_an_obstacle_after_some_seconds_too(troubles: Troubles, clock: Clock) -> None:
+    troubles.failed("consume", refusal("group_denied"))
+    clock.now += SECONDS
+
+    assert [each.kind for each in troubles.lasting] == ["group_denied"]
+
+
+@pytest.mark.parametrize("vague", ["unreachable", "other"])
+def test_the_most_telling_reason_is_kept_and_not_the_last(
+    troubles: Troubles, clock: Clock, vague: str
+) -> None:
+    """
+    "Socket disconnected" is what follows a refused sign-in.
+    """
+    troubles.failed("restore 3", refusal("sign_in"))
+    for _ in range(FAILURES):
+        troubles.failed("restore 3", refusal(vague))
+        troubles.failed("restore 3", None)
+    kept = troubles.lasting
+    clock.now += TELL_SECONDS
+    troubles.failed("restore 3", refusal(vague))
+
+    assert [each.kind for each in kept] == ["sign_in"]
+    assert [each.kind for each in troubles.lasting] == [vague]
+
+
+def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
+    troubles: Troubles, clock: Clock, events: list[LogEvent]
+) -> None:
+    for kind, seconds in (
+        ("other", 0),
+        ("other", 1),
+        ("sign_in", 1),
+        ("sign_in", 1),
+        ("sign_in", TELL_SECONDS),
+    ):
+        clock.now += seconds
+        troubles.failed("publish", refusal(kind))
+    troubles.passed("publish")
+
+    assert [(each.event, each.fields["kind"]) for each in events] == [
+        ("kafka.refused", "other"),
+        ("kafka.refused", "sign_in"),
+        ("kafka.refused", "sign_in"),
+        ("kafka.accepted", "sign_in"),
+    ]
+
+
+def test_one_refusal_of_several_parties_is_told_as_one_obstacle(troubles: Troubles, clock: Clock) -> None:
+    for partition in range(6):
+        troubles.failed(f"restore {partition}", refusal("sign_in"))
+    clock.now += SECONDS
+
+    assert len(troubles.lasting) == 1
+
+
+def test_who_asks_no_more_is_forgotten(troubles: Troubles, clock: Clock) -> None:
+    """
+    A partition whose restoration failed may have gone to another replica.
+    """
+    troubles.failed("restore 3", refusal("sign_in"))
+    clock.now += STALE_SECONDS
+
+    assert troubles.lasting == []
+
+
+def test_a_failure_without_a_known_reason_is_nobodys_trouble(
+    troubles: Troubles, clock: Clock, events: list[Any]
+) -> None:
+    troubles.failed("consume", None)
+    clock.now += SECONDS
+
+    assert (troubles.lasting, events) == ([], [])

@@ -1,0 +1,111 @@
+# How large a record may be for each topic that is written, while brokers take less than they did at the start.
+#
+# It belongs to the publisher's thread. What is left out of a record that is too large is decided in records.py.
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka import errors
+
+from worker.broker.topics import BATCH_BYTES, message_bytes
+from worker.domain.contract.deadletters import SMALLEST_LIMIT
+from worker.domain.effects import LogEvent
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from worker.broker.options import KafkaOptions
+    from worker.broker.records import Sending
+
+FORGET_SECONDS: Final = 300.0
+"""How often it is tried again whether the brokers take the usual size."""
+
+ALONE: Final = 2
+SLOW_TIMES: Final = 3
+"""So few records, so often too slow in a row: an outage of seconds must not cut a dead letter."""
+
+
+class RecordLimits:
+    """The topics whose brokers take less than ``record_limit``; ``notice`` is told of each change, once."""
+
+    def __init__(self, options: KafkaOptions, notice: Callable[[LogEvent], None]) -> None:
+        self._options = options
+        self._notice = notice
+        self._by_topic: dict[str, int] = {}
+        self._forget_at = 0.0
+        self._shortened = 0
+        self._tell_at = 0.0
+        self._slow = 0
+
+    @property
+    def by_topic(self) -> Mapping[str, int]:
+        """The lowered limits, in bytes."""
+        if self._by_topic and time.monotonic() >= self._forget_at:
+            self._by_topic.clear()
+        return self._by_topic
+
+    def lower(self, refused: Sending) -> bool:
+        """
+        The broker has refused this record for its size. Whether smaller ones can be sent now.
+
+        The topic's own ``max.message.bytes`` counts; where it may not be read, or does not explain it, half of the record.
+        """
+        topic = refused.topic
+        before = self._by_topic.get(topic, self._options.record_limit)
+        smallest = before <= SMALLEST_LIMIT
+        found = self._message_bytes(topic)
+        wanted = before if found is None else found - BATCH_BYTES
+        if wanted >= min(before, refused.size):
+            wanted = min(before, refused.size) // 2
+        limit = max(SMALLEST_LIMIT, wanted)
+        self._lower(topic, refused.size, limit, found)
+        return not smallest
+
+    def _lower(self, topic: str, size: int, limit: int, message_bytes: int | None) -> None:
+        if limit == self._by_topic.get(topic):
+            return
+        self._by_topic[topic] = limit
+        self._forget_at = time.monotonic() + FORGET_SECONDS
+        fields = {"topic": topic, "record_bytes": size, "limit_bytes": limit, "message_bytes": message_bytes}
+        self._notice(LogEvent("kafka.record_limit_lowered", "warning", fields))
+
+    def too_slow(self, records: Sequence[Sending]) -> None:
+        """
+        The broker has answered, and could not be sent these in time. When there is hardly another record to leave out, and
+        it was so a few times, the link is too slow for records of this size.
+        """
+        if len(records) > ALONE:
+            return
+        self._slow += 1
+        if self._slow >= SLOW_TIMES:
+            self._slow = 0
+            for record in records:
+                self._lower(record.topic, record.size, max(SMALLEST_LIMIT, record.size // 2), None)
+
+    def fitted(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The producer's arguments, with batches that fit: a broker judges the batch, not the record."""
+        smallest = min(self._by_topic.values(), default=None)
+        if smallest is None:
+            return arguments
+        return {**arguments, "batch_size": min(arguments["batch_size"], smallest)}
+
+    def told(self, records: Sequence[Sending]) -> None:
+        """These were published. Tells how many lack something for want of space, at most once a minute."""
+        self._slow = 0
+        self._shortened += sum(record.is_shortened for record in records)
+        now = time.monotonic()
+        if self._shortened and now >= self._tell_at:
+            self._notice(LogEvent("kafka.records_shortened", "warning", {"records": self._shortened}))
+            self._shortened, self._tell_at = 0, now + 60.0
+
+    def _message_bytes(self, topic: str) -> int | None:
+        try:
+            return message_bytes(self._options, topic)
+        except (BrokerError, errors.KafkaError):
+            return None
+
+    def __repr__(self) -> str:
+        return f"<RecordLimits {self._by_topic}>"

@@ -1,0 +1,235 @@
+# What Kafka refuses until somebody changes something: from kafka-python's errors to a kind, a sentence and a remedy, in one table.
+#
+# An error that is in no row passes by itself, or is another module's business (error_mapping.py). Nothing is asked here.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kafka import errors
+from msgspec import Struct
+
+from worker.broker.error_mapping import RecordRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.broker.options import KafkaOptions
+
+RIGHTS: Final = "grant it what config/running.md lists under “What its Kafka user may do”"
+
+
+class Row(Struct, frozen=True):
+    """
+    One kind of refusal.
+
+    Attributes:
+        kind: Its name in events and metrics.
+        classes: The errors that mean it.
+        reason: A sentence; ``{what}`` is the topic, group or transactional id that it is about.
+        remedy: What an operator does about it.
+
+    """
+
+    kind: str
+    classes: tuple[type[errors.KafkaError], ...]
+    reason: str
+    remedy: str
+
+
+class Refusal(Struct, frozen=True):
+    """
+    One refusal, as it is told.
+
+    Attributes:
+        topic: The topic that it is about, or None.
+        error: kafka-python's error, by its name.
+
+    """
+
+    kind: str
+    reason: str
+    remedy: str
+    error: str
+    topic: str | None = None
+
+
+ROWS: Final = (
+    Row(
+        "sign_in",
+        (
+            errors.SaslAuthenticationFailedError,
+            errors.IllegalSaslStateError,
+            errors.UnsupportedSaslMechanismError,
+            errors.UnacceptableCredentialError,
+            errors.DelegationTokenExpiredError,
+            errors.PrincipalDeserializationFailureError,
+        ),
+        "the broker refuses the sign-in{as_user}",
+        "put the right password into {secret}; it is read again at each new connection",
+    ),
+    Row(
+        "topic_denied",
+        (errors.TopicAuthorizationFailedError,),
+        "the broker refuses this user the topic {what}",
+        RIGHTS,
+    ),
+    Row(
+        "transactional_id_denied",
+        (errors.TransactionalIdAuthorizationFailedError,),
+        "the broker refuses this user the transactional id {transactional_id}",
+        RIGHTS,
+    ),
+    Row(
+        "group_denied",
+        (errors.GroupAuthorizationFailedError,),
+        "the broker refuses this user the consumer group {group}",
+        RIGHTS,
+    ),
+    Row(
+        "cluster_denied",
+        (errors.ClusterAuthorizationFailedError, errors.SecurityDisabledError),
+        "the broker refuses this user to write with idempotence",
+        f"allow it IdempotentWrite on the cluster, or {RIGHTS}",
+    ),
+    Row(
+        "topic_missing",
+        (errors.UnknownTopicOrPartitionError, errors.UnknownTopicIdError, errors.InvalidTopicError),
+        "the topic {what} does not exist, or has lost partitions",
+        "create it with `moderation-worker topics create`, with as many partitions as the command topic",
+    ),
+    Row(
+        "partition_missing",
+        (errors.InvalidPartitionsError,),
+        "the topic {what} has fewer partitions than the command topic",
+        "add partitions: kafka-topics --alter --partitions; an outcome goes to the partition of its command's number",
+    ),
+    Row(
+        "timestamp_refused",
+        (errors.InvalidTimestampError,),
+        "the topic {what} refuses this machine's time",
+        "set the clocks of the workers and the brokers, or change message.timestamp.before.max.ms and "
+        "message.timestamp.after.max.ms of the topic",
+    ),
+    Row(
+        "record_too_large",
+        (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError),
+        "the topic {what} takes not even the smallest records",
+        "raise its max.message.bytes; 1048588 is Kafka's default",
+    ),
+    Row(
+        "record_refused",
+        (errors.InvalidRecordError, errors.PolicyViolationError),
+        "the topic {what} refuses the records",
+        "remove what validates them (a policy, a schema, cleanup.policy=compact) from the topic",
+    ),
+    Row(
+        "format_refused",
+        (
+            errors.UnsupportedForMessageFormatError,
+            errors.UnsupportedCompressionTypeError,
+            errors.UnsupportedVersionError,
+        ),
+        "the topic {what} does not take this format of records",
+        "set kafka.producer.compression_type to one that it takes, and use brokers from 2.5 on",
+    ),
+    Row(
+        "transaction_timeout_refused",
+        (errors.InvalidTransactionTimeoutError,),
+        "the broker allows no transactions of {transaction_timeout:.0f} s",
+        "raise its transaction.max.timeout.ms",
+    ),
+    Row(
+        "session_timeout_refused",
+        (errors.InvalidSessionTimeoutError,),
+        "the broker does not allow the session timeout",
+        "set kafka.consumer.session_timeout_ms between its group.min.session.timeout.ms and group.max.session.timeout.ms",
+    ),
+    Row(
+        "group_refused",
+        (
+            errors.GroupMaxSizeReachedError,
+            errors.InconsistentGroupProtocolError,
+            errors.InvalidGroupIdError,
+        ),
+        "the consumer group {group} does not take this member",
+        "use a kafka.group_id that no other program has, and see group.max.size of the brokers",
+    ),
+    Row(
+        "too_few_replicas",
+        (errors.NotEnoughReplicasError, errors.NotEnoughReplicasAfterAppendError),
+        "the topic {what} has fewer replicas in sync than its min.insync.replicas",
+        "bring the brokers back; it goes on by itself",
+    ),
+    Row(
+        "storage_failed",
+        (errors.KafkaStorageError, errors.LogDirNotFoundError),
+        "a broker cannot write to its disk",
+        "look at the disk of the leader of {what}",
+    ),
+)
+"""The first row that fits names the refusal."""
+
+OTHER: Final = Row(
+    "other", (), "Kafka refuses again and again: {error}", "look at the broker's log and at the event's error"
+)
+KINDS: Final = (*(row.kind for row in ROWS), "unreachable", OTHER.kind)
+"""All kinds, for the metric's label."""
+UNREACHABLE: Final = Row(
+    "unreachable",
+    (),
+    "{error}",
+    "check that the brokers run, and advertised.listeners: the workers must reach each host and port",
+)
+
+
+def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = None) -> Refusal | None:
+    """
+    What an error of kafka-python refuses, wherever in its causes that stands; None if it is in no row.
+
+    That no broker can be reached is the last row: a refusal says more.
+    """
+    for each in _chain(error):
+        if isinstance(each, RecordRefusedError):
+            topic = each.record.topic
+        for row in ROWS:
+            named = next((kind for kind in row.classes if isinstance(each, kind)), None)
+            named = named or next((kind for kind in row.classes if kind.__name__ in str(each)), None)
+            if named is not None:
+                return told(row, named.__name__, options, topic or _topic(each, options))
+    failure = next((each for each in _chain(error) if isinstance(each, errors.KafkaConnectionError)), None)
+    return None if failure is None else told(UNREACHABLE, str(failure), options)
+
+
+def told(row: Row, error: str, options: KafkaOptions, topic: str | None = None) -> Refusal:
+    """The row, filled in."""
+    user = options.common.get("sasl_plain_username")
+    fields = {
+        "what": topic or "of commands, outcomes or dead letters",
+        "group": options.group_id,
+        "transactional_id": options.transactional_id,
+        "transaction_timeout": options.transaction_timeout,
+        "as_user": f" as {user}" if user else "",
+        "secret": options.password_source,
+        "error": error,
+    }
+    about = topic if "{what}" in row.reason else None
+    return Refusal(row.kind, row.reason.format(**fields), row.remedy.format(**fields), error, about)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        seen.append(at)
+        yield at
+        at = at.__cause__ or at.__context__
+
+
+def _topic(error: BaseException, options: KafkaOptions) -> str | None:
+    """The one of our topics that the error names."""
+    text = str(error)
+    if "TxnOffsetCommit" in text:
+        return options.command_topic
+    topics = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
+    return max((topic for topic in topics if topic in text), key=len, default=None)

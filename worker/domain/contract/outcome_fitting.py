@@ -1,0 +1,78 @@
+# What is left out of an outcome whose record would not fit, step by step; the last step always fits.
+#
+# Sizes are the business of whoever makes records (broker/records.py); what is left out of dead letters is in deadletters.py.
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
+
+from worker.domain.contract.outcomes import OutcomeError, Result
+from worker.domain.contract.records import Omitted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.domain.contract.outcomes import Outcome
+
+SHORT: Final = 100
+"""Characters of a foreign text in the smallest outcome: all of them together stay below ``deadletters.SMALLEST_LIMIT``."""
+
+
+def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]]:
+    """
+    Ever smaller forms of the outcome, each with whether its record keeps the command's key.
+
+    First its history goes: the calls, then the texts of results, then metadata and RequestIds. When the key is too long for
+    what remains, the key goes instead, and the history is kept as far as possible. Of a record that still does not fit, each
+    result keeps the user, the status and the code; at last the results are only counted.
+    """
+    history = [outcome, *_without_history(outcome)]
+    for form in history[1:]:
+        yield form, has_key
+    if has_key:
+        for form in history:
+            yield form, False
+    plain = structs.replace(
+        history[-1],
+        results=[Result(each.user_id, each.status, error_code=each.error_code) for each in outcome.results],
+    )
+    yield plain, False
+    yield _smallest(plain), False
+
+
+def key_omitted(key: bytes) -> list[tuple[str, bytes]]:
+    """The headers that tell of a key that is left out, as in dead letters."""
+    size, digest = (
+        (key.size, key.sha256) if isinstance(key, Omitted) else (len(key), hashlib.sha256(key).hexdigest())
+    )
+    return [("x-key-omitted", b"%d" % size), ("x-key-sha256", digest.encode())]
+
+
+def _without_history(outcome: Outcome) -> Iterator[Outcome]:
+    form = structs.replace(outcome, calls=[], calls_omitted=outcome.calls_omitted + len(outcome.calls))
+    yield form
+    form = structs.replace(form, results=[structs.replace(each, error_info=None) for each in form.results])
+    yield form
+    error = form.error and structs.replace(form.error, also=())
+    yield structs.replace(form, metadata=None, request_ids=[], user_ids=(), error=error)
+
+
+def _smallest(outcome: Outcome) -> Outcome:
+    error = outcome.error
+    return structs.replace(
+        outcome,
+        action=_short(outcome.action),
+        app=_short(outcome.app),
+        issuer=_short(outcome.issuer),
+        parameters=None,
+        results=[],
+        results_omitted=len(outcome.results),
+        error=error and OutcomeError(error.code, error.message[:SHORT], _short(error.field)),
+    )
+
+
+def _short(text: str | None) -> str | None:
+    return text and text[:SHORT]
