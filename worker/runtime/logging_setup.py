@@ -20,6 +20,7 @@ from worker.redaction import Redaction
 from worker.runtime import ports
 from worker.runtime.log_events import EVENTS
 from worker.runtime.log_writer import LogWriter
+from worker.runtime.repeated_lines import RepeatedLines
 from worker.terminal import plain, plain_json
 
 if TYPE_CHECKING:
@@ -274,7 +275,10 @@ class _Bridge(logging.Handler):
 
 def _route_libraries(log: _EventLog, level: int) -> None:
     root = logging.getLogger()
-    root.handlers[:] = [_Bridge(log)]
+    bridge = _Bridge(log)
+    if level > logging.DEBUG:
+        bridge.addFilter(RepeatedLines())
+    root.handlers[:] = [bridge]
     root.setLevel(level)
     for name in LIBRARIES:
         logger = logging.getLogger(name)

@@ -1,0 +1,54 @@
+# Lines that a library repeats: a few go, the others are counted.
+
+from __future__ import annotations
+
+import logging
+
+from worker.runtime import repeated_lines
+from worker.runtime.repeated_lines import LINES, MOST_TEMPLATES, SECONDS, RepeatedLines
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def line(template: str, *args: object, name: str = "kafka.producer.sender") -> logging.LogRecord:
+    return logging.LogRecord(name, logging.WARNING, "", 0, template, args, None)
+
+
+def test_of_two_thousand_lines_alike_a_few_go_and_the_next_one_tells_how_many_did_not() -> None:
+    """
+    A limit that was lowered wrote 2,000 of them in 15 s, and hid the one line that said it.
+    """
+    clock = Clock()
+    lines = RepeatedLines(clock)
+
+    went = sum(lines.filter(line("splitting batch of %s", number)) for number in range(2000))
+    clock.now += SECONDS
+    next_one = line("splitting batch of %s", 7)
+
+    assert went == LINES
+    assert lines.filter(next_one)
+    assert next_one.getMessage() == f"splitting batch of 7 (and {2000 - LINES} more such lines)"
+
+
+def test_other_lines_and_other_loggers_have_bounds_of_their_own() -> None:
+    lines = RepeatedLines(Clock())
+    for _ in range(2 * LINES):
+        lines.filter(line("one"))
+
+    assert not lines.filter(line("one"))
+    assert lines.filter(line("another"))
+    assert lines.filter(line("one", name="httpx"))
+
+
+def test_texts_that_are_made_for_each_line_take_bounded_memory() -> None:
+    lines = RepeatedLines(Clock())
+
+    for number in range(3 * MOST_TEMPLATES):
+        assert lines.filter(line(f"Bootstrap attempt to {number} failed"))
+
+    assert len(lines._windows) <= repeated_lines.MOST_TEMPLATES
