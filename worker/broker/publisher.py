@@ -47,6 +47,8 @@ TEXT: Final = 500
 """Characters of an error that is in no table."""
 AGE_SHARE: Final = 0.8
 """Of the transaction timeout: what is not accepted by then is aborted, before the broker does it."""
+OLD_SHARE: Final = 0.75
+"""From this share on it is said to have been too slow; a wait may end a moment before its time."""
 START_SECONDS: Final = 60.0
 """How long ``start`` tries to reach Kafka."""
 CLOSE_SECONDS: Final = 1.0
@@ -413,7 +415,7 @@ class Publisher:
 
     def _timed_out(self, begun: float) -> bool:
         """Whether the broker may have ended the transaction for its age, which looks as if another producer had taken over."""
-        return time.monotonic() - begun >= AGE_SHARE * self._options.transaction_timeout
+        return time.monotonic() - begun >= OLD_SHARE * self._options.transaction_timeout
 
     def _pace(self, result: PublishResult) -> None:
         if not isinstance(result, Aborted):

@@ -1,0 +1,102 @@
+# A link that is too slow for a transaction: it is said to be aged, smaller ones pass, and at last even one large record does.
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.contract.broker.kafka_fixture import RealCluster, outcome_for, record, transaction_of
+from worker.domain.contract.deadletters import DeadLetter
+from worker.domain.effects import OffsetCommit
+from worker.domain.publish_results import Aborted, Published
+from worker.testing.demo.kafka import EmbeddedKafka, free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.contract.broker.conftest import Join
+    from worker.domain.publish_results import PublishResult
+
+pytestmark = pytest.mark.kafka
+
+BYTES_A_SECOND: Final = 100_000
+PIECE: Final = 5_000
+
+
+class SlowLink:
+    """
+    Passes on what comes to ``port``: to the broker at so many bytes a second, back at once.
+    """
+
+    def __init__(self, port: int, broker: int) -> None:
+        self._broker = broker
+        self._listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
+                far = socket.create_connection(("127.0.0.1", self._broker))
+                for source, sink, pause in ((near, far, PIECE / BYTES_A_SECOND), (far, near, 0.0)):
+                    threading.Thread(target=_pump, args=(source, sink, pause), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket, pause: float) -> None:
+    with contextlib.suppress(OSError), source, sink:
+        while piece := source.recv(PIECE):
+            sink.sendall(piece)
+            time.sleep(pause * len(piece) / PIECE)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[RealCluster, str]]:
+    slow, port = free_ports(2)
+    listeners = "PLAINTEXT://127.0.0.1:{broker},SLOW://127.0.0.1:%d,CONTROLLER://127.0.0.1:{controller}"
+    properties = {
+        "listeners": listeners % slow,
+        "advertised.listeners": listeners % port,
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SLOW:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+    with EmbeddedKafka(properties=properties) as kafka:
+        link = SlowLink(port, slow)
+        made = RealCluster(kafka.bootstrap_servers)
+        yield made, f"127.0.0.1:{port}"
+        made.close()
+        link.close()
+
+
+def test_a_transaction_that_is_too_slow_is_aged_and_one_large_record_passes_at_last(
+    cluster: tuple[RealCluster, str], join: Join
+) -> None:
+    """
+    The same size again would be too slow again, for ever.
+    """
+    real, servers = cluster
+    member = join(real, bootstrap_servers=servers)
+    noise = random.Random(1)
+    large = DeadLetter(record(0, 1, noise.randbytes(900_000)), "commands", "commands-0-1", "x", "y")
+
+    small = member.publish(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
+    results: list[PublishResult] = []
+    while not results or not isinstance(results[-1], Published):
+        assert len(results) < 12
+        results.append(member.publish(transaction_of([], {0: OffsetCommit(3, "")}, [large])))
+
+    assert isinstance(small, Published)
+    assert isinstance(results[0], Aborted)
+    assert results[0].aged
+    (letter,) = real.dead_letters()
+    assert dict(letter.headers)["x-value-omitted"] == b"900000"
