@@ -153,7 +153,7 @@ class Bench:
     def _settle(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, StartCall | GrantPermit):
-                send = effect.send
+                send = effect.attempt
                 self.calls += 1
                 self.members += send.members
                 answer_at = self.now + LATENCY
@@ -173,7 +173,7 @@ def memory(records: list[Record]) -> float:
     for number in range(PARTITIONS):
         engine.assigned(number, Restored(0), 0.0)
     engine.tick(3.0, 1e9 + 3.0)
-    engine._dispatch.own(())  # nothing is called: all stay open
+    engine._scheduler.share(())  # nothing is called: all stay open
     tracemalloc.start()
     engine.received(some, 3.0)
     held, _ = tracemalloc.get_traced_memory()

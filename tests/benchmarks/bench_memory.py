@@ -166,7 +166,7 @@ class Full:
     def _settle(self, effects: list[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, StartCall | GrantPermit):
-                self.calls.append(effect.send)
+                self.calls.append(effect.attempt)
             elif isinstance(effect, PausePartition):
                 self.paused.add(effect.partition)
             elif isinstance(effect, ResumePartition):

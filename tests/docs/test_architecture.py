@@ -1,22 +1,170 @@
-# ARCHITECTURE.md shows the house as it is: every file of the core stands in its table, and no file that is gone.
+# ARCHITECTURE.md shows the code as it is: its files, its owners, its states and its gates. The rules that it states are kept.
 
 from __future__ import annotations
 
-from tests.docs.markdown import ROOT, text
+import ast
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
 
-DOMAIN = ROOT / "worker" / "domain"
-TABLE = text("ARCHITECTURE.md").partition("Inside the domain are three rooms")[2].partition("## ")[0]
+import pytest
+
+from tests.docs.markdown import ROOT, rows, text
+from worker.domain import states
+from worker.domain.calls.gates import GateKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE: Final = "ARCHITECTURE.md"
+DOMAIN: Final = ROOT / "worker" / "domain"
+FILES: Final = text(PAGE).partition("Inside the domain are three packages")[2].partition("## ")[0]
+MUTATING: Final = frozenset(
+    [
+        "append",
+        "appendleft",
+        "extend",
+        "extendleft",
+        "add",
+        "discard",
+        "pop",
+        "popleft",
+        "popitem",
+        "clear",
+        "update",
+        "insert",
+        "setdefault",
+    ]
+)
+VALUES: Final = frozenset({"Struct", "Enum", "StrEnum", "Protocol", "NamedTuple", "bytes"})
+"""What an owner of state is not."""
 
 
-def test_every_file_of_the_core_stands_in_the_table() -> None:
-    files = {path.name for path in DOMAIN.rglob("*.py") if path.name != "__init__.py"}
-    told = {word for word in TABLE.split("`") if word.endswith(".py")}
-
-    assert told == files
+def core() -> list[Path]:
+    return [path for path in sorted(DOMAIN.rglob("*.py")) if path.name != "__init__.py"]
 
 
-def test_every_room_of_the_core_stands_in_the_table() -> None:
-    rooms = {f"{path.name}/" for path in DOMAIN.iterdir() if (path / "__init__.py").exists()}
-    told = {word for word in TABLE.split("`") if word.endswith("/")}
+def test_every_file_of_the_core_is_in_the_table() -> None:
+    files = {path.name for path in core()}
 
-    assert told == rooms
+    assert {word for word in FILES.split("`") if word.endswith(".py")} == files
+
+
+def test_every_package_of_the_core_is_in_the_table() -> None:
+    packages = {f"{path.name}/" for path in DOMAIN.iterdir() if (path / "__init__.py").exists()}
+
+    assert {word for word in FILES.split("`") if word.endswith("/")} == packages
+
+
+def writes(tree: ast.AST) -> Iterator[tuple[ast.Attribute, bool]]:
+    """
+    Every store into an attribute, and every call that changes one in place; and whether it is the object's own.
+    """
+    for node in ast.walk(tree):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign | ast.Delete):
+            targets = list(node.targets)
+        elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        elif (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATING
+        ):
+            targets = [node.func.value]
+        while targets:
+            target = targets.pop()
+            if isinstance(target, ast.Tuple):
+                targets += target.elts
+            elif isinstance(target, ast.Subscript):
+                targets.append(target.value)
+            elif isinstance(target, ast.Attribute):
+                yield target, isinstance(target.value, ast.Name) and target.value.id == "self"
+
+
+def classes() -> dict[str, tuple[Path, ast.ClassDef]]:
+    return {
+        node.name: (path, node)
+        for path in core()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+
+
+def owners() -> dict[str, Path]:
+    """
+    The classes whose objects change: some method but the first writes to them.
+    """
+    found = {}
+    for name, (path, node) in classes().items():
+        bases = {word.id for base in node.bases for word in ast.walk(base) if isinstance(word, ast.Name)}
+        methods = [
+            each for each in node.body if isinstance(each, ast.FunctionDef) and each.name != "__init__"
+        ]
+        if not bases & VALUES and any(own for method in methods for _, own in writes(method)):
+            found[name] = path
+    return found
+
+
+def test_every_owner_of_state_is_in_the_table_with_its_module() -> None:
+    told = {
+        name.strip("` "): module.strip("`")
+        for names, module, _ in rows(PAGE, "## Who owns what")
+        for name in names.split(",")
+    }
+
+    assert told == {name: path.name for name, path in owners().items()}
+
+
+def test_no_attribute_of_the_core_has_a_second_writing_module() -> None:
+    """
+    Whoever could change an object from outside would have to know what else must change with it.
+    """
+    fields: defaultdict[str, set[Path]] = defaultdict(set)
+    for path, node in classes().values():
+        for target, own in writes(node):
+            if own:
+                fields[target.attr].add(path)
+        for each in ast.walk(node):
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+                fields[each.target.id].add(path)
+    foreign = [
+        f"{path.name}:{target.lineno} writes {ast.unparse(target)}"
+        for path in core()
+        for target, own in writes(ast.parse(path.read_text()))
+        if not own and path not in fields[target.attr]
+    ]
+
+    assert foreign == []
+
+
+@pytest.mark.parametrize("steps", [states.TASK_STEPS, states.CALL_STEPS, states.PARTITION_STEPS])
+def test_the_states_are_drawn_as_the_tables_say(steps: Any) -> None:
+    assert f"```mermaid\n{states.diagram(steps)}```" in text(PAGE)
+
+
+def test_every_gate_is_in_the_table_with_its_policy() -> None:
+    word = {True: "yes", False: "no"}
+
+    assert rows(PAGE, "## Where things may be") == [
+        [
+            kind.value.name,
+            f"`{kind.value.limited_by}`",
+            word[kind.value.is_probed],
+            word[kind.value.holds_up_drain],
+            word[not kind.value.stops_clock],
+        ]
+        for kind in GateKind
+    ]
+
+
+def test_no_class_name_exists_twice_but_for_a_port_and_its_implementation() -> None:
+    """
+    Else a reader who searches for a name finds another thing.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "worker").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(str(path.relative_to(ROOT)))
+
+    twice = {name: places for name, places in found.items() if len(places) > 1}
+    assert {name for name, places in twice.items() if "worker/runtime/ports.py" not in places} == set()

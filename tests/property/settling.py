@@ -86,40 +86,43 @@ def judge_memory(world: World) -> None:
     Once there is nothing to do, nothing is held but what is known of the past.
     """
     engine = world.engine
-    dispatch, lines, ledger = engine._dispatch, engine._lines, engine._ledger
+    scheduler, ordering, outbox = engine._scheduler, engine._ordering, engine._outbox
     held = {
         "commands": engine.open,
-        "bytes": engine._intake.held,
-        "calls": len(dispatch.flights),
-        "lines": len(lines),
-        "delays": len(lines._delays),
-        "complete": len(lines.complete),
-        "beyond": engine._intake._beyond,
-        "results": ledger.unpublished,
-        "bytes of results": ledger.held,
-        "anchors": len(ledger._anchors) + len(ledger._anchoring),
-        "effects": len(lines.effects),
+        "bytes": engine._admission.memory.held,
+        "calls": len(scheduler.calls),
+        "member queues": len(ordering),
+        "delays": len(ordering._delays),
+        "complete": len(ordering._completed) + len(ordering._changes),
+        "beyond": engine._admission.memory._beyond,
+        "results": outbox.unpublished,
+        "bytes of results": outbox.held,
+        "anchors": len(outbox._anchors) + len(outbox._anchoring),
+        "effects": len(ordering.applied_states),
     }
-    for lane in dispatch.lanes:
+    for endpoint in scheduler.endpoints.values():
         held |= {
-            f"{lane!r} waiting": lane.queue.waiting,
-            f"{lane!r} asking": len(lane.asking),
-            f"{lane!r} calls": len(lane.flights),
-            f"{lane!r} targets": len(lane.queue.targets),
-            f"{lane!r} groups": len(lane.queue._groups),
-            f"{lane!r} started": len(lane.queue._started),
-            f"{lane!r} levels": sum(len(level) for level in lane.queue._levels),
-            f"{lane!r} held": len(lane.held),
-            f"{lane!r} requests out": lane.permits.out,
-            f"{lane!r} permits": lane.permits.used(world.now),
-            f"{lane!r} probe": int(lane.probe is not None or lane.app.probe is not None),
+            f"{endpoint!r} waiting": endpoint.queue.waiting,
+            f"{endpoint!r} asking": len(endpoint.awaiting_permit),
+            f"{endpoint!r} calls": len(endpoint.calls),
+            f"{endpoint!r} targets": len(endpoint.queue.targets) + len(endpoint.targets),
+            f"{endpoint!r} groups": len(endpoint.queue._groups),
+            f"{endpoint!r} started": len(endpoint.queue._started),
+            f"{endpoint!r} levels": sum(len(level) for level in endpoint.queue._levels),
+            f"{endpoint!r} held": len(endpoint.held),
+            f"{endpoint!r} requests out": endpoint.limiter.out,
+            f"{endpoint!r} permits": endpoint.limiter.used(world.now),
+            f"{endpoint!r} probe": int(endpoint.probe is not None or endpoint.app.probe is not None),
         }
     for partition in engine._partitions.values():
-        held |= {f"{partition!r} backlog": len(partition.backlog), f"{partition!r} ids": len(partition.by_id)}
+        held |= {
+            f"{partition!r} backlog": len(partition.backlog),
+            f"{partition!r} ids": len(partition._newest_by_id),
+        }
         assert not partition.paused, f"{partition!r} is never fetched again"
     left = {name: count for name, count in held.items() if count}
     assert not left, f"P10: {left} with nothing to do"
-    assert len(lines._expiries) <= FEW
+    assert len(ordering._deadlines) <= FEW
     assert engine.halts == [], "P8: good answers, and halted"
 
 

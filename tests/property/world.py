@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from tests.property.requests import Assignment, Request, Requests, effect_of, judge_body, read_body
 from tests.property.topic import Topic
-from worker.domain.calls.endpoint_state import CallState
 from worker.domain.effects import (
     CancelCall,
     GrantPermit,
@@ -24,6 +23,8 @@ from worker.domain.effects import (
 )
 from worker.domain.engine import Engine
 from worker.domain.memory import record_bytes
+from worker.domain.progress.open_commands import OpenCommand
+from worker.domain.states import CallState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,8 +113,8 @@ class World:
         self._told_epoch = self.wall - self.now
         self.requests.latest = max(self.requests.latest, self.wall)
         self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
-        self.engine._ledger.max_unpublished = self._max_unpublished
-        self.engine._intake.limit = self._memory
+        self.engine._outbox.max_unpublished = self._max_unpublished
+        self.engine._admission.memory.limit = self._memory
 
     # Time
 
@@ -139,9 +140,9 @@ class World:
         self.requests.latest = max(self.requests.latest, self.wall)
         effects = self.engine.tick(self.now, self.wall)
         known = {
-            ((lane.app.name, lane.endpoint), name)
-            for lane in self.engine._dispatch.lanes
-            for name in lane.queue.targets
+            (endpoint.key, name)
+            for endpoint in self.engine._scheduler.endpoints.values()
+            for name in endpoint.targets
         }
         self.requests.forgotten(known)
         self.settle(effects)
@@ -186,8 +187,10 @@ class World:
     def _close(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             assignment = self.owned[number]
-            works = self.engine._partitions[number].works.values()
-            started = frozenset(work.offset for work in works if work.started)
+            commands = self.engine._partitions[number].open.values()
+            started = frozenset(
+                each.offset for each in commands if isinstance(each, OpenCommand) and each.started
+            )
             if assignment.may_end is None:
                 assignment.may_end = started
 
@@ -242,25 +245,25 @@ class World:
     # The client
 
     def _send(self, send: Attempt) -> None:
-        flight = self.engine._dispatch.flights[send.call_id]
+        call = self.engine._scheduler.calls[send.call_id]
         carried = []
-        for member in flight.members:
-            work = member.work
-            assignment = self.owned.get(work.partition.number)
-            assert assignment is not None, f"{work!r} of a partition that is gone was sent"
-            assert self.engine._partitions[assignment.number] is work.partition
-            carried.append((assignment, self.topic.find(assignment.number, work.offset), member.user))
+        for task in call.tasks:
+            command = task.command
+            assignment = self.owned.get(command.partition.number)
+            assert assignment is not None, f"{command!r} of a partition that is gone was sent"
+            assert self.engine._partitions[assignment.number] is command.partition
+            carried.append((assignment, self.topic.find(assignment.number, command.offset), task.user))
         users = [user for _, _, user in carried]
         records = [record for _, record, _ in carried]
         action, target, _, _ = read_body(send)
         assert target == judge_body(send, records, users, self.told_wall)
         assert all(record.fields is not None and record.fields["action"] == action.name for record in records)
         effect = effect_of(records[0], reasons_matter=self.rules.reasons_matter)
-        if flight.lane.is_blocked or flight.target.held_at is not None:
-            assert flight.probe, (
+        if call.endpoint.is_probed or call.target.held_at is not None:
+            assert call.is_probe, (
                 "P7, P8: nothing but a probe goes while the endpoint is down, halted or its target held"
             )
-        request = Request(send, target, effect, carried, self.now, flight.search is not None, flight.probe)
+        request = Request(send, target, effect, carried, self.now, call.bisection is not None, call.is_probe)
         self.requests.left(request, self.owned, self.told_wall)
         flying = self.calls.get(send.call_id)
         if send.number == 1:
@@ -405,23 +408,23 @@ class World:
             assignment, kept = self.owned[number], self.topic.partitions[number]
             waiting = {record.offset for record in partition.backlog}
             for record in kept.records:
-                if assignment.first <= record.offset < assignment.position and not partition.closing:
+                if assignment.first <= record.offset < assignment.position and not partition.is_closing:
                     known = kept.is_settled(record.offset) or record.offset in waiting
-                    assert known or record.offset in partition.works, f"P1: {record.outcome_id} is forgotten"
-            if partition.works:
-                gap = max(partition.works) - min(partition.works)
+                    assert known or record.offset in partition.open, f"P1: {record.outcome_id} is forgotten"
+            if partition.open:
+                gap = max(partition.open) - min(partition.open)
                 assert gap < self.rules.max_gap, f"P10: {gap} offsets are held up"
-            assert partition.offsets.open >= len(partition.works)
-            held = sum(work.size for work in partition.works.values())
+            assert partition.offsets.open >= len(partition.open)
+            held = sum(each.size for each in partition.open.values())
             held += sum(record_bytes(record) for record in partition.backlog)
-            assert partition.held == held
+            assert engine._admission.memory.of(partition) == held
             held_bytes += held
         snapshot = engine.snapshot(self.now)
         assert snapshot.memory["commands"] == held_bytes
         assert snapshot.unpublished <= engine.open or self.publication is not None
-        assert set(engine._dispatch.flights) >= set(self.calls)
-        for call_id, flight in engine._dispatch.flights.items():
-            assert (call_id in self.calls) or (flight.number == 0 and flight.phase is CallState.ASKING)
+        assert set(engine._scheduler.calls) >= set(self.calls)
+        for call_id, call in engine._scheduler.calls.items():
+            assert (call_id in self.calls) or (call.number == 0 and call.state is CallState.AWAITING_PERMIT)
 
     def find_unfetched(self, number: int) -> list[Record]:
         """

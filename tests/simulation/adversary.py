@@ -313,7 +313,7 @@ class Adversary(RuleBasedStateMachine):
         P10.
         """
         for partition in self.player.engine._partitions.values():
-            offsets = [work.offset for work in partition.works.values()]
+            offsets = [work.offset for work in partition.open.values()]
             if offsets:
                 assert max(offsets) - min(offsets) < self.story.plan.max_gap
 
@@ -392,7 +392,7 @@ class Adversary(RuleBasedStateMachine):
         Ends handovers that were begun: the partitions come back.
         """
         closing = [
-            partition.number for partition in self.player.engine._partitions.values() if partition.closing
+            partition.number for partition in self.player.engine._partitions.values() if partition.is_closing
         ]
         for number in closing:
             self.story.kafka.partitions[number].owner = None

@@ -193,9 +193,9 @@ class Story:
             self.plan.unsent,
             self.plan.most_records,
         )
-        replica.engine._intake.limit = self.plan.memory
+        replica.engine._admission.memory.limit = self.plan.memory
         if self.plan.max_unpublished is not None:
-            replica.engine._ledger.max_unpublished = self.plan.max_unpublished
+            replica.engine._outbox.max_unpublished = self.plan.max_unpublished
         self.replicas.append(replica)
         self._rebalance()
         return replica

@@ -344,18 +344,18 @@ class Verdicts:
         for replica in self.story.replicas:
             if replica.alive and not replica.stopped:
                 engine = replica.engine
-                if engine._dispatch.flights:
+                if engine._scheduler.calls:
                     continue  # a request of an earlier assignment that hangs
                 snapshot = engine.snapshot(self.story.clockwork.now)
                 held = {
                     "open": engine.open,
                     "unpublished": snapshot.unpublished,
                     "bytes": snapshot.memory["commands"],
-                    "waiting": sum(lane.waiting for lane in snapshot.lanes),
+                    "waiting": sum(lane.waiting for lane in snapshot.endpoints),
                     "backlog": sum(each.backlog for each in snapshot.partitions),
-                    "lines": len(engine._lines),
-                    "by id": sum(len(each.by_id) for each in engine._partitions.values()),
-                    "targets": sum(len(lane.queue.targets) for lane in engine._dispatch.lanes),
+                    "lines": len(engine._ordering),
+                    "by id": sum(len(each._newest_by_id) for each in engine._partitions.values()),
+                    "targets": sum(len(lane.targets) for lane in engine._scheduler.endpoints.values()),
                 }
                 if any(held.values()):
                     self.complain("P10", f"{replica!r} still holds {held}")

@@ -374,4 +374,4 @@ def test_transient_codes_and_bad_users_by_chance_never_open_the_breaker(rate: in
 
     (replica,) = story.replicas
     assert [notice.event for _, notice in replica.notices] == []
-    assert sum(lane.breaker_openings for lane in replica.engine.snapshot(story.clockwork.now).lanes) == 0
+    assert sum(lane.breaker_openings for lane in replica.engine.snapshot(story.clockwork.now).endpoints) == 0

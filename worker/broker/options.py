@@ -1,4 +1,4 @@
-# What the broker's room is told once, at start: the topics, the group, and how to speak to Kafka.
+# What the broker's adapters are given once, at start: the topics, the group, and how to speak to Kafka.
 #
 # Values only, already validated by whoever read the settings. Durations are float seconds.
 # Not here: how these become kafka-python's arguments (client_config.py).
@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from worker.domain.memory import BUDGET_MIB, MEBIBYTE, share
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+RESTORED_AT_ONCE: Final = 2
+"""How many partitions are restored at the same time."""
 METADATA_MAX_AGE: Final = 60.0
 """Partitions that were added, and topics that were made again, are seen within a minute."""
 
@@ -73,7 +77,7 @@ class KafkaOptions:
     publish_timeout: float = 15.0
     record_bytes: int = 1_000_000
     restore_records: int = 5_000
-    restore_bytes: int = 8 * 1024 * 1024
+    restore_bytes: int = share("ids", BUDGET_MIB * MEBIBYTE) // RESTORED_AT_ONCE
     restore_window: float = 3_600.0
     cloudevents_headers: bool = False
     common: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -1,8 +1,7 @@
 # From records to open commands: what is admitted, when, and what is known of it already.
 #
-# A record is admitted when its offset fits into the bitmap and memory allows it; else it waits in its partition's
-# backlog and the partition is paused; for want of memory, all are. Bad input becomes a rejected OpenCommand, which goes the
-# same way as any other.
+# A record is admitted when its offset fits into the bitmap and memory allows it; else it waits in its partition's backlog and
+# the partition is paused; for want of memory, all are. Bad input becomes a RejectedRecord, which needs no call.
 
 from __future__ import annotations
 
@@ -13,9 +12,10 @@ from worker.domain.contract.placement import Placement
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory import COMMAND_BYTES, command_bytes, record_bytes, share
 from worker.domain.progress.dedupe import fingerprint_of
-from worker.domain.progress.open_commands import OpenCommand
+from worker.domain.progress.open_commands import OpenCommand, RejectedRecord
 from worker.domain.progress.outcome_building import is_dead
 from worker.domain.rejection_log import RejectionLog
+from worker.domain.states import PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,261 +24,285 @@ if TYPE_CHECKING:
     from worker.domain.clock import Clock
     from worker.domain.contract.placement import Misplacement
     from worker.domain.contract.records import Record
+    from worker.domain.effects import EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import Partition, What
+    from worker.domain.progress.open_commands import Admitted, EffectKey
     from worker.domain.progress.outbox import Outbox
+    from worker.domain.progress.partitions import Partition
     from worker.domain.rules import Rules
-    from worker.domain.snapshots import Counts
 
 MAX_WARNED_ISSUERS: Final = 100
-"""An issuer of misplaced records is warned of once for each reason; beyond so many warnings they are only counted."""
-MAX_ALIKE: Final = 1_000
-"""So many different values of ``What`` are kept, to be shared."""
+"""An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
+MAX_SHARED_KEYS: Final = 1_000
+"""This many different effect keys are kept, to be shared by the commands that are alike."""
+
+
+class CommandMemory:
+    """
+    The bytes that waiting records and open commands take, within their part of the budget.
+
+    Half of that is shared out: however much the others hold, each partition has an equal part of it. The other half is for
+    whoever comes.
+
+    Attributes:
+        held: What they take now.
+        limit: What they may take.
+
+    """
+
+    __slots__ = ("_beyond", "_by_partition", "_each", "held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._by_partition: dict[Partition, int] = {}
+        self._each = limit // 2
+        self._beyond = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the half that is not shared out is used up."""
+        return self._beyond >= self.limit - self.limit // 2
+
+    def of(self, partition: Partition) -> int:
+        """What the records and commands of one partition take."""
+        return self._by_partition.get(partition, 0)
+
+    def share_out(self, partitions: Iterable[Partition]) -> None:
+        """Share out among these partitions: others than before are ours."""
+        here = set(partitions)
+        self._by_partition = {
+            each: self.of(each) for each in {*here, *self._by_partition} if each in here or self.of(each)
+        }
+        self._each = self.limit // 2 // max(1, len(here))
+        self._beyond = sum(max(0, self.of(each) - self._each) for each in here)
+
+    def hold(self, partition: Partition, size: int) -> None:
+        """Count bytes of the partition that are kept, or kept no longer."""
+        before = self.of(partition)
+        after = before + size
+        self._by_partition[partition] = after
+        self.held += size
+        if not partition.is_gone:
+            self._beyond += max(0, after - self._each) - max(0, before - self._each)
+
+    def has_room_for(self, partition: Partition, size: int) -> bool:
+        """Whether the partition may hold as many bytes more."""
+        before = self.of(partition)
+        beyond = max(0, before + size - self._each) - max(0, before - self._each)
+        return not beyond or self._beyond + beyond <= self.limit - self.limit // 2
 
 
 class Admission:
     """
     Admits records, and keeps what waits and what is open within its part of the memory.
 
-    Half of that is shared out: however much the others hold, each partition has an equal part of it. The other half is for
-    whoever comes. A partition of which nothing is open may always have one command, whatever it takes.
+    A partition of which nothing is open may always have one command, whatever it takes.
 
     Attributes:
-        held: What all that waits and all that is open takes.
-        limit: What it may take.
+        memory: What waits and what is open.
+        repeated_records: Records since the start that were done already and came again (a redelivery).
+        misplaced: Records since the start in the wrong place, by reason: order and deduplication are not promised for them.
 
     """
 
     __slots__ = (
-        "_alike",
-        "_beyond",
         "_clock",
-        "_counts",
         "_decoder",
-        "_dispatch",
-        "_each",
-        "_ledger",
-        "_lines",
+        "_effects",
+        "_ordering",
+        "_outbox",
         "_partitions",
         "_placement",
         "_rejections",
         "_rules",
+        "_scheduler",
+        "_shared_keys",
         "_warned",
-        "held",
-        "limit",
-    )  # fmt: skip
+        "memory",
+        "misplaced",
+        "repeated_records",
+    )
 
     def __init__(
         self,
         rules: Rules,
         clock: Clock,
-        lines: MemberOrdering,
-        dispatch: Scheduler,
-        ledger: Outbox,
-        counts: Counts,
+        ordering: MemberOrdering,
+        scheduler: Scheduler,
+        outbox: Outbox,
+        effects: EffectQueue,
         partitions: Mapping[int, Partition],
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self._lines = lines
-        self._dispatch = dispatch
-        self._counts = counts
+        self._ordering = ordering
+        self._scheduler = scheduler
+        self._outbox = outbox
+        self._effects = effects
+        self._partitions = partitions
         self._decoder = Decoder(rules)
         self._placement = Placement(rules.partitions)
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
-        self._ledger = ledger
-        self._partitions = partitions
-        self.limit = share("commands", rules.memory_budget)
-        self._alike: dict[What, What] = {}
-        self._each = 0
-        self._beyond = 0
-        self.held = 0
+        self._shared_keys: dict[EffectKey, EffectKey] = {}
+        self.memory = CommandMemory(share("commands", rules.memory_budget))
+        self.repeated_records = 0
+        self.misplaced: dict[str, int] = {}
 
     def received(self, partition: Partition, record: Record, now: float) -> None:
-        """A record was fetched: it is admitted, or waits in the backlog."""
-        if partition.backlog or not self._admit(partition, record, now):
-            partition.backlog.append(record)
-            self._hold(partition, record_bytes(record))
-            self._pause(partition)
-            if self._is_full:
-                for each in self._partitions.values():
-                    self._pause(each)
+        """Admit a record that was fetched, or let it wait in the backlog."""
+        if not partition.backlog and self._admit(partition, record, now):
+            return
+        partition.hold_back(record)
+        self.memory.hold(partition, record_bytes(record))
+        self._pause(partition)
+        if self._is_full:
+            for each in self._partitions.values():
+                self._pause(each)
 
     def catch_up(self, now: float) -> None:
-        """Some may fit now: admits what waits in the backlogs."""
+        """Admit what waits in the backlogs and fits now."""
         for partition in self._partitions.values():
-            backlog = partition.backlog
-            while backlog:
-                size = record_bytes(backlog[0])
-                self._hold(partition, -size)
-                if not self._admit(partition, backlog[0], now):
-                    self._hold(partition, size)
+            while partition.backlog:
+                record = partition.backlog[0]
+                size = record_bytes(record)
+                self.memory.hold(partition, -size)
+                if not self._admit(partition, record, now):
+                    self.memory.hold(partition, size)
                     break
-                backlog.popleft()
-        if self._is_full:
-            return
-        for partition in self._partitions.values():
-            if partition.paused and not partition.backlog and partition.active and not partition.closing:
-                partition.paused = False
-                self._dispatch.effects.append(ResumePartition(partition.number))
+                partition.admit_held_back()
+        if not self._is_full:
+            for partition in self._partitions.values():
+                if partition.may_resume():
+                    self._effects.emit(ResumePartition(partition.number))
 
-    def own(self) -> None:
-        """Other partitions than before are ours."""
-        self._each = self.limit // 2 // max(1, len(self._partitions))
-        self._beyond = sum(max(0, each.held - self._each) for each in self._partitions.values())
-
-    def finished(self, works: Iterable[OpenCommand]) -> None:
-        """These commands are not open any more."""
-        for work in works:
-            self._hold(work.partition, -work.size)
+    def finished(self, admitted: Iterable[Admitted]) -> None:
+        """Keep these records no longer."""
+        for each in admitted:
+            self.memory.hold(each.partition, -each.size)
 
     def forget_backlog(self, partition: Partition) -> None:
-        """What waits there is the next owner's."""
-        self._hold(partition, -sum(map(record_bytes, partition.backlog)))
-        partition.backlog.clear()
+        """Leave what waits there to the next owner."""
+        self.memory.hold(partition, -sum(map(record_bytes, partition.backlog)))
+        partition.clear_backlog()
 
-    def emitted(self, work: OpenCommand) -> None:
-        """The command's outcome is made: its record is not kept for a dead letter any more, if it gets none."""
-        record = work.record
-        if record is not None and not is_dead(work):
-            work.record = None
-            freed = min(work.size, record_bytes(record))
-            work.size -= freed
-            self._hold(work.partition, -freed)
+    def emitted(self, command: OpenCommand) -> None:
+        """Keep the command's record no longer for a dead letter, if it gets none: its outcome is made."""
+        record = command.record
+        if record is not None and not is_dead(command):
+            freed = min(command.size, record_bytes(record))
+            command.forget_record(freed)
+            self.memory.hold(command.partition, -freed)
 
     def sum_up(self) -> None:
-        """Tells how many rejections had no line of their own since it was told last."""
+        """Log how many rejections had no line of their own since the last summary."""
         summary = self._rejections.summary()
         if summary is not None:
-            self._dispatch.effects.append(summary)
+            self._effects.emit(summary)
 
     @property
     def _is_full(self) -> bool:
-        return self._beyond >= self.limit - self.limit // 2 or not self._ledger.takes_more
+        return self.memory.is_full or not self._outbox.takes_more
 
     def _pause(self, partition: Partition) -> None:
-        if not partition.paused:
-            partition.paused = True
-            self._dispatch.effects.append(PausePartition(partition.number))
-
-    def _hold(self, partition: Partition, size: int) -> None:
-        """The partition holds so many bytes more."""
-        before = partition.held
-        partition.held = after = before + size
-        self.held += size
-        if not partition.gone:
-            self._beyond += max(0, after - self._each) - max(0, before - self._each)
-
-    def _has_memory_for(self, partition: Partition, record: Record) -> bool:
-        if not partition.works:
-            return True
-        after = partition.held + COMMAND_BYTES + record_bytes(record)
-        beyond = max(0, after - self._each) - max(0, partition.held - self._each)
-        return not beyond or self._beyond + beyond <= self.limit - self.limit // 2
-
-    def _charge(self, work: OpenCommand, decoded: Command | Rejected, *, alone: bool) -> None:
-        users = len(decoded.users) if isinstance(decoded, Command) else 0
-        assert work.record is not None
-        work.size = command_bytes(work.record, decoded, users, alone=alone)
-        self._hold(work.partition, work.size)
+        if partition.pause():
+            self._effects.emit(PausePartition(partition.number))
 
     def _admit(self, partition: Partition, record: Record, now: float) -> bool:
-        offset = record.offset
-        if partition.closing or not partition.active:
+        if partition.state is not PartitionState.ACTIVE:
             return False
-        if partition.offsets.is_done(offset):
-            partition.offsets.passed(offset)
-            self._counts.repeated_records += 1
+        offsets, offset = partition.offsets, record.offset
+        if offsets.is_done(offset):
+            offsets.passed(offset)
+            self.repeated_records += 1
             return True
-        if not partition.offsets.fits(offset) or not self._ledger.takes_more:
+        if not offsets.fits(offset) or not self._outbox.takes_more:
             return False
-        if not self._has_memory_for(partition, record):
+        if partition.open and not self.memory.has_room_for(partition, COMMAND_BYTES + record_bytes(record)):
             return False
-        self._open(partition, record, now)
-        return True
-
-    def _open(self, partition: Partition, record: Record, now: float) -> None:
-        offset = record.offset
         decoded = self._decoder.decode(record)
-        work = OpenCommand(record, partition, now)
-        partition.offsets.admit(offset)
-        partition.works[offset] = work
         self._place(record, decoded)
         if isinstance(decoded, Command):
-            work.fingerprint = fingerprint_of(decoded)
-            reused = self._recognise(work, decoded, now)
-            if reused is None:
-                work.command = decoded
-                work.what = self._what(decoded)
-                work.lane = self._dispatch.lane(decoded.app, decoded.action)
-                partition.by_id[decoded.command_id] = work
-                alone = work.lane.queue.is_new(decoded.target, work.what)
-                self._charge(work, decoded, alone=alone)
-                self._lines.enter(work, decoded, now)
-                return
-            decoded = reused
-        work.rejected = decoded
-        if decoded.code == "not_read":
-            told = {"partition": partition.number, "offset": offset, "reason": decoded.message}
-            self._dispatch.effects.append(LogEvent("record.not_read", "warning", told))
-        elif (line := self._rejections.line(decoded, partition.number, offset)) is not None:
-            self._dispatch.effects.append(line)
-        self._charge(work, decoded, alone=False)
-        self._lines.complete.append(work)
+            decoded = self._open(partition, record, decoded, now) or decoded
+        if isinstance(decoded, Rejected):
+            self._reject(partition, record, decoded, now)
+        return True
 
-    def _recognise(self, work: OpenCommand, command: Command, now: float) -> Rejected | None:
-        """Finds an earlier command with the same id. Rejects this one if the two are not the same."""
-        earlier = work.partition.by_id.get(command.command_id)
-        known = earlier or work.partition.ids.find(command.command_id, self._clock.wall(now))
-        if known is None:
-            return None
-        if known.fingerprint == work.fingerprint:
-            work.repeats = known
-            return None
-        return Rejected(
-            "command_id_reused",
-            "command_id",
-            f"{known.outcome_id} had the same command_id with another action, target, users or parameters: use a new id",
-            command_id=command.command_id,
-            action=command.action.name,
-            app=command.app,
-            group_id=command.target if command.action.target == "group_id" else None,
-            room_id=command.target if command.action.target == "room_id" else None,
-            issuer=command.issuer,
-            issued_at=command.issued_at,
-            metadata=command.metadata,
-            traceparent=command.traceparent,
-            user_ids=command.users,
+    def _reject(self, partition: Partition, record: Record, why: Rejected, now: float) -> None:
+        """Take in a record that is no command, and log it."""
+        line: LogEvent | None
+        if why.code == "not_read":
+            fields = {"partition": partition.number, "offset": record.offset, "reason": why.message}
+            line = LogEvent("record.not_read", "warning", fields)
+        else:
+            line = self._rejections.line(why, partition.number, record.offset)
+        if line is not None:
+            self._effects.emit(line)
+        size = command_bytes(record, why, 0, alone=False)
+        rejected = RejectedRecord(record, partition, now, why, size)
+        partition.admit(rejected)
+        self.memory.hold(partition, size)
+        self._outbox.reject(rejected, now, self._clock.wall(now))
+
+    def _open(self, partition: Partition, record: Record, spec: Command, now: float) -> Rejected | None:
+        """Open a command, unless its id stands for another one: then return why it is rejected."""
+        fingerprint = fingerprint_of(spec)
+        earlier = partition.find(spec.command_id, self._clock.wall(now))
+        if earlier is not None and earlier.fingerprint != fingerprint:
+            return _id_reused(spec, earlier.outcome_id)
+        endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
+        effect_key = self._effect_key_of(spec)
+        alone = endpoint.queue.is_new(spec.target, effect_key)
+        size = command_bytes(record, spec, len(spec.users), alone=alone)
+        command = OpenCommand(
+            record, partition, now, spec, effect_key, fingerprint, endpoint.key, earlier, size
         )
+        partition.admit(command)
+        self.memory.hold(partition, size)
+        self._ordering.enter(command, now)
+        return None
 
-    def _what(self, command: Command) -> What:
-        reason = command.reason if self._rules.reasons_matter else None
-        return self._same(
-            (command.action.name, command.duration, command.banned_until, reason, command.member_info)
-        )
-
-    def _same(self, what: What) -> What:
-        """An equal value of an earlier command: most commands are alike, and each holds its own for as long as it is open."""
-        if len(self._alike) > MAX_ALIKE:
-            self._alike.clear()
-        return self._alike.setdefault(what, what)
+    def _effect_key_of(self, spec: Command) -> EffectKey:
+        """Make the effect key; most commands are alike, and share it for as long as they are open."""
+        reason = spec.reason if self._rules.reasons_matter else None
+        key = (spec.action.name, spec.duration, spec.banned_until, reason, spec.member_info)
+        if len(self._shared_keys) > MAX_SHARED_KEYS:
+            self._shared_keys.clear()
+        return self._shared_keys.setdefault(key, key)
 
     def _place(self, record: Record, decoded: Command | Rejected) -> None:
-        """A record in the wrong place is carried out all the same, counted, and told."""
+        """Count a record in the wrong place, and warn of it. It is carried out all the same."""
         target = (decoded.app, decoded.target) if isinstance(decoded, Command) else None
         reason = self._placement.judge(record, target)
         if reason is None:
             return
-        misplaced = self._counts.misplaced
-        misplaced[reason] = misplaced.get(reason, 0) + 1
-        told = (decoded.issuer, reason)
-        if told not in self._warned and len(self._warned) < MAX_WARNED_ISSUERS:
-            self._warned.add(told)
+        self.misplaced[reason] = self.misplaced.get(reason, 0) + 1
+        warning = (decoded.issuer, reason)
+        if warning not in self._warned and len(self._warned) < MAX_WARNED_ISSUERS:
+            self._warned.add(warning)
             fields = {
                 "reason": reason.value,
                 "issuer": decoded.issuer,
                 "partition": record.partition,
                 "offset": record.offset,
             }
-            self._dispatch.effects.append(LogEvent("record.misplaced", "warning", fields))
+            self._effects.emit(LogEvent("record.misplaced", "warning", fields))
+
+
+def _id_reused(spec: Command, outcome_id: str) -> Rejected:
+    return Rejected(
+        "command_id_reused",
+        "command_id",
+        f"{outcome_id} had the same command_id with another action, target, users or parameters: use a new id",
+        command_id=spec.command_id,
+        action=spec.action.name,
+        app=spec.app,
+        group_id=spec.target if spec.action.target == "group_id" else None,
+        room_id=spec.target if spec.action.target == "room_id" else None,
+        issuer=spec.issuer,
+        issued_at=spec.issued_at,
+        metadata=spec.metadata,
+        traceparent=spec.traceparent,
+        user_ids=spec.users,
+    )

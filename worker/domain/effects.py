@@ -79,15 +79,15 @@ class Attempt(Struct, frozen=True):
 
 
 class StartCall(Struct, frozen=True):
-    """Start this call, with its first try."""
+    """Start this call, with its first attempt."""
 
-    send: Attempt
+    attempt: Attempt
 
 
 class GrantPermit(Struct, frozen=True):
     """The call that asked for a further try may send it."""
 
-    send: Attempt
+    attempt: Attempt
 
 
 class RetryCall(Struct, frozen=True):
@@ -123,6 +123,24 @@ class LogEvent(Struct, frozen=True):
 
 
 Effect = StartCall | GrantPermit | RetryCall | CancelCall | PausePartition | ResumePartition | LogEvent
+
+
+class EffectQueue:
+    """The effects that follow from one event, in order: every part of the core emits into it, the engine drains it."""
+
+    __slots__ = ("_effects",)
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+
+    def emit(self, effect: Effect) -> None:
+        """Ask for something to happen in the world."""
+        self._effects.append(effect)
+
+    def drain(self) -> list[Effect]:
+        """Hand out everything that was asked for since the last call."""
+        effects, self._effects = self._effects, []
+        return effects
 
 
 class Halt(Struct, frozen=True):

@@ -1,9 +1,18 @@
-# The engine: the stages in order. It is told what happened and answers with what shall happen; everything that changes
-# state goes through it.
+# The engine: the stages in order, and the only door. It hears what happened and answers with what shall happen.
 #
-#   records -> intake -> lines -> dispatch -> (a call) -> answers -> lines -> ledger -> (a transaction) -> finished
+# The way of one command, each stage in the file of its name:
 #
-# No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never goes back. One thread owns it.
+#   received          admission         bytes -> an OpenCommand, or a RejectedRecord that needs no call
+#                     member_ordering   its tasks take their places; repeats get their results here
+#                     scheduler         tasks whose turn it is wait, grouped by what may share a call; at a free permit a batch
+#                                       leaves
+#   attempt_finished  response_handler  the verdict -> results, another attempt, a bisection, a halt
+#                     outbox            commands with all their results, in an order that is safe at a crash
+#   transaction       outbox            outcomes, dead letters and offsets for one Kafka transaction
+#   published         partitions        offsets are finished, ids are remembered
+#
+# `_settle` is what joins them. No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never goes
+# back. One thread owns it.
 
 from __future__ import annotations
 
@@ -13,24 +22,26 @@ from worker.domain.admission import Admission
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import Clock
-from worker.domain.effects import LogEvent
+from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.memory import share
 from worker.domain.progress.dedupe import IdMemory
 from worker.domain.progress.member_ordering import MemberOrdering
-from worker.domain.progress.open_commands import Partition
 from worker.domain.progress.outbox import Outbox
+from worker.domain.progress.partitions import Partition
 from worker.domain.revocation import Revocation
 from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
+from worker.domain.states import PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from worker.domain.contract.records import Record
     from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
+    from worker.domain.progress.open_commands import OpenCommand
     from worker.domain.rules import Rules
 
 HOUSEKEEPING = 1.0
-"""Seconds between two looks at what has become too old."""
+"""Seconds between two rounds of forgetting what has become too old."""
 COMMIT_POSITIONS = 5.0
 """Seconds between two transactions that hold nothing but offsets, of partitions with nothing open."""
 
@@ -39,184 +50,223 @@ class Engine:
     """
     Decides everything about commands, and does nothing.
 
-    Every method that is told of an event returns the effects that follow from it, in order. Between two events, call
-    ``tick`` no later than ``wake_at``. When the publisher is free, take ``transaction``, and answer for it with
-    ``published``, ``aborted`` or ``metadata_refused``.
+    Every method for an event returns the effects that follow from it, in order. Between two events, call ``tick`` no later
+    than ``wake_at``. When the publisher is free, take ``transaction``, and answer for it with ``published``, ``aborted`` or
+    ``metadata_refused``.
+
+    To drive it by hand:
+
+    >>> from worker.domain.contract.codes import Verdict
+    >>> from worker.domain.contract.outcomes import Worker
+    >>> from worker.domain.effects import AttemptResult, Restored
+    >>> from worker.domain.rules import Rules
+    >>> from types import SimpleNamespace as Record
+    >>> rules = Rules("commands", 1, {"main": "admin"}, "main", Worker("me", "1"))
+    >>> engine = Engine(rules, now=0.0, wall=1.9e9, call_prefix="call")
+    >>> engine.assigned(0, Restored(position=0), now=0.0)
+    []
+    >>> engine.tick(now=3.0, wall=1.9e9 + 3)  # what a predecessor had sent has been applied by now
+    []
+    >>> value = b'{"command_id": "c", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}'
+    >>> record = Record(partition=0, offset=0, key=b"g", value=value, headers=())
+    >>> (start,) = engine.received([record], now=3.0)
+    >>> start.attempt.endpoint, start.attempt.body
+    ('group_open_http_svc/unban_group_member', b'{"GroupId":"g","Members_Account":["u"]}')
+    >>> result = AttemptResult(3.0, 3.03, Verdict.DONE, http_status=200, error_code=0)
+    >>> engine.attempt_finished(start.attempt.call_id, result, now=3.03)
+    []
+    >>> transaction = engine.transaction()
+    >>> [(each.outcome.command_id, each.outcome.status.value) for each in transaction.outcomes]
+    [('c', 'succeeded')]
+    >>> transaction.commits[0].offset
+    1
+    >>> engine.published(now=3.05), engine.idle
+    ([], True)
+
     """
 
     def __init__(self, rules: Rules, now: float, wall: float, call_prefix: str) -> None:
         self._rules = rules
         self._clock = Clock(now, wall)
-        self._counts = Counts()
-        self._lines = MemberOrdering(rules, self._clock, self._counts)
-        self._ledger = Outbox(rules)
-        self._dispatch = Scheduler(rules, self._clock, self._lines, self._ledger, self._counts, call_prefix)
-        self._answers = ResponseHandler(rules, self._clock, self._lines, self._dispatch, self._counts)
+        self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
-        self._intake = Admission(
-            rules, self._clock, self._lines, self._dispatch, self._ledger, self._counts, self._partitions
+        self._ids = IdMemory(share("ids", rules.memory_budget))
+        self._ordering = MemberOrdering(rules, self._clock)
+        self._outbox = Outbox(rules)
+        self._scheduler = Scheduler(rules, self._clock, self._ordering, self._effects, call_prefix)
+        self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)
+        self._admission = Admission(
+            rules,
+            self._clock,
+            self._ordering,
+            self._scheduler,
+            self._outbox,
+            self._effects,
+            self._partitions,
         )
-        self._departures = Revocation(self._lines, self._ledger, self._intake, self._counts)
-        self._ids = IdMemory(share("ids", rules.memory_budget), self._counts)
+        self._revocation = Revocation(self._ordering, self._scheduler, self._admission)
         self._stopping = False
         self._housekeeping_at = now
         self._positions_at = now
+        self._foreign_metadata = 0
 
-    # What happens to partitions
+    # Partitions
 
     def assigned(self, number: int, restored: Restored, now: float) -> list[Effect]:
-        """The partition is ours and what was done before is known. Its commands are called from three seconds on."""
+        """Take a partition on, of which is known what was done before. Its commands are called from three seconds on."""
         assert number not in self._partitions
-        partition = self._partitions[number] = Partition(number, restored, self._rules, now, self._ids)
-        partition.closing = self._stopping
-        self._intake.own()
+        partition = Partition(number, restored, self._rules, now, self._ids)
+        self._partitions[number] = partition
+        if self._stopping:
+            partition.close()
+        self._admission.memory.share_out(self._partitions.values())
         if restored.fresh or restored.foreign is not None:
-            self._ledger.anchor(partition)
+            self._outbox.anchor(partition)
         if restored.foreign is not None:
-            self._counts.foreign_metadata += 1
+            self._foreign_metadata += 1
             fields = {"topic": self._rules.topic, "partition": number, "excerpt": restored.foreign}
-            self._dispatch.effects.append(LogEvent("kafka.foreign_metadata", "warning", fields))
-        return self._flush(now)
+            self._effects.emit(LogEvent("kafka.foreign_metadata", "warning", fields))
+        return self._settle(now)
 
     def revoking(self, numbers: Iterable[int], now: float) -> list[Effect]:
-        """The partitions are about to go: starts nothing new of them, finishes what is started (see ``quiet``)."""
+        """Start nothing new of the partitions, which are about to go, and finish what is started (see ``quiet``)."""
+        freed: list[OpenCommand] = []
         for number in numbers:
             if number in self._partitions:
-                self._departures.close(self._partitions[number], now)
-        return self._flush(now)
+                freed += self._revocation.close(self._partitions[number], now)
+        return self._settle(now, freed)
 
     def revoked(self, numbers: Iterable[int], now: float) -> list[Effect]:
-        """The partitions are gone: what of them is open is the next owner's."""
+        """Let the partitions go: what of them is open is the next owner's."""
+        freed: list[OpenCommand] = []
         for number in numbers:
             partition = self._partitions.pop(number, None)
             if partition is not None:
-                self._departures.leave(partition, now)
-        self._ledger.forget_dropped()
-        self._own()
-        self._intake.own()
-        self._intake.catch_up(now)
-        return self._flush(now)
+                freed += self._revocation.leave(partition, now)
+        self._outbox.forget_dropped()
+        self._share_quota()
+        self._admission.memory.share_out(self._partitions.values())
+        self._admission.catch_up(now)
+        return self._settle(now, freed)
 
     def stopping(self, now: float) -> list[Effect]:
-        """The worker is asked to stop: as ``revoking`` of everything."""
+        """Begin to stop: as ``revoking`` of everything."""
         self._stopping = True
         return self.revoking(list(self._partitions), now)
 
     def quiet(self, numbers: Iterable[int]) -> bool:
         """Whether nothing of the partitions is in progress or unpublished."""
-        return all(number not in self._partitions or self._partitions[number].quiet for number in numbers)
+        return all(number not in self._partitions or self._partitions[number].is_quiet for number in numbers)
 
     @property
     def idle(self) -> bool:
         """Whether nothing at all is in progress or unpublished."""
         return self.quiet(self._partitions)
 
-    # What happens to commands
+    # Commands
 
     def received(self, records: Sequence[Record], now: float) -> list[Effect]:
-        """Records were fetched. Those of a partition that is not ours (any more) are ignored."""
+        """Take records that were fetched. Those of a partition that is not ours (any more) are ignored."""
         for record in records:
             partition = self._partitions.get(record.partition)
             if partition is not None:
-                self._intake.received(partition, record, now)
-        return self._flush(now)
+                self._admission.received(partition, record, now)
+        return self._settle(now)
 
     def reached(self, positions: Mapping[int, int]) -> None:
         """
-        The consumer stands there: every record below was given to ``received``, or will never come.
+        Note where the consumer stands: every record below was given to ``received``, or will never come.
 
         Behind the last record are the markers of its producer's transaction, and what was aborted. Uncommitted, they would be
         lag for ever. ``tick`` has them committed, now and then.
         """
         for number, position in positions.items():
-            partition = self._partitions.get(number)
-            # What a partition that goes had in its backlog is the next owner's, though the consumer has passed it.
-            if partition is not None and not partition.backlog and not partition.closing:
-                partition.offsets.reached(position)
+            if number in self._partitions:
+                self._partitions[number].reached(position)
 
     def permit_requested(self, call_id: str, now: float) -> list[Effect]:
         """Queue the call, whose backoff is over, for another attempt: ``GrantPermit`` or ``CancelCall`` will follow."""
-        flight = self._dispatch.flights.get(call_id)
-        if flight is not None:
-            self._dispatch.asked(flight)
-        return self._flush(now)
+        call = self._scheduler.calls.get(call_id)
+        if call is not None:
+            call.endpoint.request_permit(call)
+        return self._settle(now)
 
     def attempt_finished(self, call_id: str, result: AttemptResult, now: float) -> list[Effect]:
         """Draw the consequences of one HTTP request. With ``RetryCall`` among the effects the call goes on, else it is over."""
-        flight = self._dispatch.flights.get(call_id)
-        if flight is not None:
-            self._answers.attempt_finished(flight, result, now)
-        return self._flush(now)
+        call = self._scheduler.calls.get(call_id)
+        if call is not None:
+            self._responses.attempt_finished(call, result, now)
+        return self._settle(now)
 
-    # What happens to results
+    # Results
 
     def transaction(self) -> Transaction | None:
-        """What shall be published next, in one transaction; None if there is nothing, or one is under way."""
-        return self._ledger.transaction()
+        """Take what shall be published next, in one transaction; None if there is nothing, or one is under way."""
+        return self._outbox.transaction()
 
     def published(self, now: float, seconds: float = 0.0) -> list[Effect]:
-        """The transaction is committed; it took so many seconds."""
-        finished = self._ledger.committed(self._clock.wall(now), seconds)
-        self._intake.finished(work for work in finished if not work.dropped)
-        self._intake.catch_up(now)
-        return self._flush(now)
+        """Finish what was in the transaction: it is committed, and took ``seconds``."""
+        self._admission.finished(self._outbox.committed(self._clock.wall(now), seconds))
+        self._admission.catch_up(now)
+        return self._settle(now)
 
     def aborted(self, now: float, *, aged: bool = False, letters: bool = False) -> list[Effect]:
         """
-        The transaction was not committed: its results are kept and go again.
+        Keep the transaction's results, which was not committed: they go again.
 
         ``aged``: it took too long. ``letters``: only its dead letters were refused; what needs none goes on without them.
         """
-        self._ledger.aborted(aged=aged, letters=letters)
-        return self._flush(now)
+        self._outbox.aborted(aged=aged, letters=letters)
+        return self._settle(now)
 
     def metadata_refused(self, number: int, now: float) -> list[Effect]:
         """
-        The broker takes less metadata than the partition's commit had: as ``aborted``, and it stays closer to its oldest
-        open record from now on.
+        Keep the partition closer to its oldest open record from now on: the broker takes less metadata than its commit had. As
+        ``aborted`` otherwise.
         """
         if number in self._partitions:
             self._partitions[number].offsets.halve()
-        self._ledger.aborted()
-        return self._flush(now)
+        self._outbox.aborted()
+        return self._settle(now)
 
     # Time
 
     def tick(self, now: float, wall: float) -> list[Effect]:
-        """Time has passed. ``wall`` is now in seconds since 1970."""
+        """Do what the passing of time allows. ``wall`` is now in seconds since 1970."""
         self._clock.set(now, wall)
-        active = False
-        for partition in self._partitions.values():
-            if not partition.active and now >= partition.active_at:
-                partition.active = active = True
-        if active:
-            self._own()
-            self._intake.catch_up(now)
-        self._lines.due(now)
-        self._answers.check_held(now)
+        if sum(partition.activate(now) for partition in self._partitions.values()):
+            self._share_quota()
+            self._admission.catch_up(now)
+        self._ordering.due(now)
+        self._responses.check_held(now)
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
-            self._ledger.probe(now)
+            self._outbox.probe(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
-        return self._flush(now)
+        return self._settle(now)
 
     def wake_at(self) -> float:
         """When to ``tick`` next, if nothing happens before."""
         times = [self._housekeeping_at]
-        times += [lane.wake_at for lane in self._dispatch.lanes]
-        times += [partition.active_at for partition in self._partitions.values() if not partition.active]
-        if self._lines.wake_at is not None:
-            times.append(self._lines.wake_at)
+        times += [endpoint.wake_at for endpoint in self._scheduler.endpoints.values()]
+        times += [
+            partition.active_at
+            for partition in self._partitions.values()
+            if partition.state is PartitionState.SETTLING
+        ]
+        due_at = self._ordering.wake_at
+        if due_at is not None:
+            times.append(due_at)
         return min(times)
 
-    # What it tells of itself
+    # Reports
 
     @property
     def halts(self) -> list[Halt]:
         """What is halted, or answered by another than Tencent, and why: with any, the worker is not ready."""
-        found = [app.halts.current for app in self._dispatch.apps.values()]
-        found += [lane.halts.current or lane.impostor for lane in self._dispatch.lanes]
+        found = [app.halt.reason for app in self._scheduler.apps.values()]
+        found += [each.halt.reason or each.impostor for each in self._scheduler.endpoints.values()]
         return [halt for halt in found if halt is not None]
 
     @property
@@ -225,37 +275,38 @@ class Engine:
         return self.open_of(self._partitions)
 
     def open_of(self, numbers: Iterable[int]) -> int:
-        """How many commands of these partitions are open."""
-        return sum(len(self._partitions[number].works) for number in numbers if number in self._partitions)
+        """Count the open commands of these partitions."""
+        return sum(len(self._partitions[number].open) for number in numbers if number in self._partitions)
 
     @property
     def unpublished(self) -> int:
         """How many commands have an outcome that is not committed."""
-        return self._ledger.unpublished
+        return self._outbox.unpublished
 
     def snapshot(self, now: float) -> Snapshot:
-        """A picture of now, for metrics."""
-        lanes = []
-        for lane in self._dispatch.lanes:
-            oldest = lane.queue.oldest()
-            lanes.append(
+        """Take a picture of now, for metrics."""
+        endpoints = []
+        for endpoint in self._scheduler.endpoints.values():
+            oldest = endpoint.queue.oldest()
+            limiter = endpoint.limiter
+            endpoints.append(
                 EndpointSnapshot(
-                    app=lane.app.name,
-                    endpoint=lane.endpoint,
-                    waiting=lane.queue.waiting,
-                    calls=len(lane.flights),
+                    app=endpoint.app.name,
+                    endpoint=endpoint.name,
+                    waiting=endpoint.queue.waiting,
+                    calls=len(endpoint.calls),
                     oldest_age=0.0 if oldest is None else now - oldest,
-                    permits_used=lane.permits.used(now),
-                    permits_granted=lane.permits.granted(now),
-                    permits_owned=lane.permits.owned,
-                    throttle_factor=lane.permits.factor(now),
-                    limited_by="publishing" if self._ledger.is_full else lane.limited_by(now),
-                    breaker_open=lane.breaker.is_open,
-                    breaker_openings=lane.breaker.opened,
+                    permits_used=limiter.used(now),
+                    permits_granted=limiter.granted(now),
+                    permits_owned=limiter.owned,
+                    throttle_factor=limiter.factor(now),
+                    limited_by="publishing" if self._outbox.is_full else endpoint.limited_by(now),
+                    breaker_open=endpoint.breaker.is_open,
+                    breaker_openings=endpoint.breaker.openings,
                 )
             )
         return Snapshot(
-            lanes=tuple(lanes),
+            endpoints=tuple(endpoints),
             partitions=tuple(
                 PartitionSnapshot(
                     each.number, each.offsets.open, each.offsets.gap, len(each.backlog), len(each.ids)
@@ -263,52 +314,71 @@ class Engine:
                 for each in self._partitions.values()
             ),
             halts=tuple(self.halts),
-            known_effects=len(self._lines.effects),
-            unpublished=self._ledger.unpublished,
+            known_effects=len(self._ordering.applied_states),
+            unpublished=self._outbox.unpublished,
             memory={
-                "commands": self._intake.held,
+                "commands": self._admission.memory.held,
                 "ids": self._ids.held,
-                "applied": self._lines.effects.held,
-                "results": self._ledger.held,
+                "applied": self._ordering.applied_states.held,
+                "results": self._outbox.held,
             },
-            counts=self._counts,
+            counts=self._counts(),
+        )
+
+    def _counts(self) -> Counts:
+        ordering, bisections = self._ordering, self._responses.bisections
+        return Counts(
+            repeated_records=self._admission.repeated_records,
+            repeated_ids=ordering.repeated_ids,
+            repeated_effects=ordering.repeated_effects,
+            coalesced=ordering.coalesced,
+            superseded=ordering.superseded,
+            splits=bisections.begun,
+            inferred=bisections.inferred,
+            recalled=self._scheduler.cancelled,
+            misplaced=dict(self._admission.misplaced),
+            given_up=self._revocation.given_up,
+            forgotten_ids=self._ids.forgotten,
+            forgotten_effects=ordering.applied_states.forgotten,
+            foreign_metadata=self._foreign_metadata,
         )
 
     # Inside
 
-    def _flush(self, now: float) -> list[Effect]:
-        """Lets everything follow that follows from the event."""
-        if any(lane.is_blocked for lane in self._dispatch.lanes):
-            self._departures.give_up(self._partitions.values(), now)
-        self._dispatch.pump(now)
-        while self._lines.complete:
-            works, self._lines.complete = self._lines.complete, []
-            for work in self._ledger.emit(works, now, self._clock.wall(now)):
-                self._lines.emitted(work, now)
-                self._intake.emitted(work)
-            self._dispatch.pump(now)
-        effects, self._dispatch.effects = self._dispatch.effects, []
-        return effects
+    def _settle(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
+        """Let everything follow that follows from an event, and hand out the effects."""
+        completed = [*completed, *self._revocation.give_up(self._partitions.values(), now)]
+        while True:
+            self._scheduler.apply_changes(now)
+            self._scheduler.pump(now, may_send=not self._outbox.is_full)
+            completed += self._ordering.take_completed()
+            if not completed:
+                return self._effects.drain()
+            for command in self._outbox.emit(completed, now, self._clock.wall(now)):
+                self._ordering.emitted(command, now)
+                self._admission.emitted(command)
+            completed = []
 
-    def _own(self) -> None:
-        self._dispatch.own(number for number, partition in self._partitions.items() if partition.active)
+    def _share_quota(self) -> None:
+        self._scheduler.share(
+            number for number, partition in self._partitions.items() if partition.holds_slice
+        )
 
     def _commit_positions(self, now: float) -> None:
-        if now < self._positions_at:
-            return
-        for partition in self._partitions.values():
-            if partition.offsets.is_behind and partition.active and not partition.closing:
-                self._ledger.anchor(partition)
-                self._positions_at = now + COMMIT_POSITIONS
+        if now >= self._positions_at:
+            for partition in self._partitions.values():
+                if partition.is_behind:
+                    self._outbox.anchor(partition)
+                    self._positions_at = now + COMMIT_POSITIONS
 
     def _forget_old(self, now: float, wall: float) -> None:
         for partition in self._partitions.values():
             partition.ids.expire(wall)
-        self._lines.effects.expire(now, self._rules.effect_window)
-        for lane in self._dispatch.lanes:
-            lane.forget_idle(now)
-            lane.queue.sweep()
-        self._intake.sum_up()
+        self._ordering.applied_states.expire(now, self._rules.effect_window)
+        for endpoint in self._scheduler.endpoints.values():
+            endpoint.forget_idle(now)
+            endpoint.sweep()
+        self._admission.sum_up()
 
     def __repr__(self) -> str:
-        return f"<Engine {self.open} open, {len(self._dispatch.flights)} in flight, {self._ledger.unpublished} unpublished>"
+        return f"<Engine {self.open} open, {len(self._scheduler.calls)} in flight, {self._outbox.unpublished} unpublished>"

@@ -1,5 +1,5 @@
-# What becomes of open commands when their partition goes, or the worker stops: what is started is finished, all else is
-# left to the next owner.
+# What becomes of open commands when their partition goes, or the worker stops: what is started is finished, all else is left
+# to the next owner.
 #
 # Leaving one to the next owner means leaving it all that must come after it. An offset is never finished here.
 
@@ -7,63 +7,91 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.domain.progress.open_commands import OpenCommand
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.admission import Admission
+    from worker.domain.calls.scheduler import Scheduler
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import OpenCommand, Partition
-    from worker.domain.progress.outbox import Outbox
-    from worker.domain.snapshots import Counts
+    from worker.domain.progress.open_commands import Admitted
+    from worker.domain.progress.partitions import Partition
 
 
 class Revocation:
-    """Lets partitions go."""
+    """
+    Lets partitions go.
 
-    __slots__ = ("_counts", "_intake", "_ledger", "_lines")
+    Attributes:
+        given_up: Started commands since the start that a drain or handover left to the next owner.
 
-    def __init__(self, lines: MemberOrdering, ledger: Outbox, intake: Admission, counts: Counts) -> None:
-        self._lines = lines
-        self._ledger = ledger
-        self._intake = intake
-        self._counts = counts
+    """
 
-    def close(self, partition: Partition, now: float) -> None:
-        """It is about to go: nothing new of it is started."""
-        partition.closing = True
-        self._intake.forget_backlog(partition)
-        for work in list(partition.works.values()):
-            if not work.started and not work.emitted and work.left:
-                self._drop(work, now)
+    __slots__ = ("_admission", "_ordering", "_scheduler", "given_up")
 
-    def give_up(self, partitions: Iterable[Partition], now: float) -> None:
-        """What is started and cannot go on now, because its endpoint is down or halted, holds up no drain and no handover."""
+    def __init__(self, ordering: MemberOrdering, scheduler: Scheduler, admission: Admission) -> None:
+        self._ordering = ordering
+        self._scheduler = scheduler
+        self._admission = admission
+        self.given_up = 0
+
+    def close(self, partition: Partition, now: float) -> list[OpenCommand]:
+        """Start nothing new of it: it is about to go. Return what may be emitted now, because it waited for what is dropped."""
+        partition.close()
+        self._admission.forget_backlog(partition)
+        freed = []
+        for each in list(partition.open.values()):
+            if isinstance(each, OpenCommand) and not each.started and not each.emitted and each.unsettled:
+                freed += self._drop(each, now)
+        return freed
+
+    def give_up(self, partitions: Iterable[Partition], now: float) -> list[OpenCommand]:
+        """
+        Drop what is started and cannot go on now, because its endpoint is behind a gate that holds up no drain and no handover.
+        Return what may be emitted now.
+        """
+        freed = []
         for partition in partitions:
-            if partition.closing:
-                for work in list(partition.works.values()):
-                    if work.left and not work.dropped and work.lane.is_blocked:
-                        self._counts.given_up += 1
-                        self._drop(work, now)
+            if partition.is_closing:
+                for each in list(partition.open.values()):
+                    if isinstance(each, OpenCommand) and each.unsettled and not each.dropped:
+                        endpoint = self._scheduler.endpoints[each.endpoint]
+                        if endpoint.gives_up_drain:
+                            self.given_up += 1
+                            freed += self._drop(each, now)
+        return freed
 
-    def leave(self, partition: Partition, now: float) -> None:
-        """It is gone."""
-        partition.closing = partition.gone = True
-        partition.ids.close()
-        self._intake.forget_backlog(partition)
-        for work in list(partition.works.values()):
-            self._drop(work, now)
+    def leave(self, partition: Partition, now: float) -> list[OpenCommand]:
+        """Leave everything that is open to the next owner: it is gone. Return what may be emitted now."""
+        partition.leave()
+        self._admission.forget_backlog(partition)
+        freed = []
+        for each in list(partition.open.values()):
+            freed += self._drop(each, now)
+        return freed
 
-    def _drop(self, work: OpenCommand, now: float) -> None:
-        """The command is left to the next owner, and with it, of the partitions that go as well, all that must come after it."""
-        dropping = [work]
+    def _drop(self, admitted: Admitted, now: float) -> list[OpenCommand]:
+        """
+        Leave the record to the next owner, and with it, of the partitions that go as well, all that must come after it. Return
+        those of other partitions that waited for it alone.
+        """
+        freed: list[OpenCommand] = []
+        dropping = [admitted]
         while dropping:
-            work = dropping.pop()
-            if work.dropped:
+            each = dropping.pop()
+            if each.dropped:
                 continue
-            followers = list(work.followers or ())
-            freed = self._ledger.release(work)
-            dropping += [each for each in followers if each.partition.closing and not each.emitted]
-            self._lines.complete += [each for each in freed if not each.partition.closing]
-            self._lines.drop(work, now)
-            self._intake.finished([work])
-            work.partition.works.pop(work.offset, None)
+            if isinstance(each, OpenCommand):
+                for later in each.release_successors():
+                    assert not later.emitted, "it was finished before a command that it shares a member with"
+                    if later.partition.is_closing:
+                        dropping.append(later)
+                    elif later.may_be_emitted:
+                        freed.append(later)
+                self._ordering.drop(each, now)
+            else:
+                each.drop()
+            self._admission.finished([each])
+            each.partition.forget(each)
+        return freed

@@ -11,7 +11,7 @@ from msgspec import Struct
 from worker.domain.effects import Halt
 
 
-class Counts(Struct):
+class Counts(Struct, frozen=True):
     """
     Events since the start.
 
@@ -92,7 +92,7 @@ class Snapshot(Struct, frozen=True):
 
     """
 
-    lanes: tuple[EndpointSnapshot, ...]
+    endpoints: tuple[EndpointSnapshot, ...]
     partitions: tuple[PartitionSnapshot, ...]
     halts: tuple[Halt, ...]
     known_effects: int

@@ -176,10 +176,10 @@ class Metrics:
 
     def observe(self, snapshot: Snapshot, vitals: Vitals) -> None:
         """Once a second: the picture of now. What is gone since the last one (a partition, an app's signature) disappears."""
-        for lane in snapshot.lanes:
+        for lane in snapshot.endpoints:
             self._lane(lane)
         halted: dict[tuple[str, ...], float] = {
-            (lane.app, part): 0.0 for lane in snapshot.lanes for part in (WHOLE_APP, lane.endpoint)
+            (lane.app, part): 0.0 for lane in snapshot.endpoints for part in (WHOLE_APP, lane.endpoint)
         }
         halted |= {(halt.app, halt.endpoint or WHOLE_APP): 1.0 for halt in snapshot.halts}
         self._show("halted", halted)

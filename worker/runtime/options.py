@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from worker.broker.client_config import contradictions
-from worker.broker.options import KafkaOptions
+from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
 from worker.broker.topics import problems
 from worker.domain.memory import MEBIBYTE, share
 from worker.domain.rules import Rules
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from worker.broker.topics import Topic, TopicsReport
     from worker.domain.contract.outcomes import Worker
     from worker.settings import Settings
-
-
-RESTORED_AT_ONCE = 2
-"""Partitions, each of which may bring a part of all ids (restoring.py)."""
 
 
 def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[Problem]:

@@ -23,7 +23,7 @@ from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
     OutcomeError,
-    Problem,
+    RecordProblem,
     Result,
     ResultStatus,
     Source,
@@ -129,8 +129,8 @@ def test_a_rejection_says_field_and_remedy() -> None:
 
 def test_a_rejection_for_several_reasons_says_each() -> None:
     further = (
-        Problem("empty", "user_ids[1] must not be empty", "user_ids[1]"),
-        Problem("not_json", "\x1b[2J"),
+        RecordProblem("empty", "user_ids[1] must not be empty", "user_ids[1]"),
+        RecordProblem("not_json", "\x1b[2J"),
     )
     fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson", further)
 

@@ -384,7 +384,7 @@ class Desk:
         """
         What keeps the waiting members of this endpoint from going.
         """
-        lanes = self.engine.snapshot(self.now).lanes
+        lanes = self.engine.snapshot(self.now).endpoints
         return next(
             each.limited_by for each in lanes if each.app == "main" and each.endpoint == ENDPOINT_OF[action]
         )

@@ -12,13 +12,14 @@ from worker.domain.contract.codes import Verdict, judge
 from worker.domain.contract.outcomes import AttemptRecord, Result
 from worker.domain.effects import AttemptResult, Restored
 from worker.domain.progress.dedupe import IdMemory, fingerprint_of
-from worker.domain.progress.open_commands import MemberQueue, MemberTask, OpenCommand, Partition
-from worker.domain.snapshots import Counts
+from worker.domain.progress.open_commands import MemberQueue, OpenCommand, RejectedRecord
+from worker.domain.progress.partitions import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.domain.contract.outcomes import ResultStatus
+    from worker.domain.progress.open_commands import MemberTask
 
 RECEIVED_AT: Final = 100.0
 
@@ -27,45 +28,55 @@ def partition(**changes: Any) -> Partition:
     """
     A partition that begins at offset 0, with nothing known.
     """
-    memory = IdMemory(RULES.memory_budget, Counts())
-    return Partition(3, Restored(**{"position": 0, **changes}), RULES, now=RECEIVED_AT, memory=memory)
+    restored = Restored(**{"position": 0, **changes})
+    return Partition(3, restored, RULES, RECEIVED_AT, IdMemory(1 << 30))
 
 
-def open_work(
-    fields: dict[str, Any] | bytes = BAN, *, offset: int = 42, of: Partition | None = None
+def open_command(
+    fields: dict[str, Any] = BAN, *, offset: int = 42, of: Partition | None = None
 ) -> OpenCommand:
     """
-    The open command of a record with these fields, its members in lines of their own; of bytes, a rejected one.
+    The open command of a record with these fields, its members in queues of their own.
     """
-    value = fields if isinstance(fields, bytes) else encoded(fields)
-    record = Record(value, offset=offset)
-    work = OpenCommand(record, of or partition(), RECEIVED_AT)
-    if isinstance(fields, bytes):
-        work.rejected = rejected(fields)
-        return work
-    work.command = made = command(fields)
-    work.fingerprint = fingerprint_of(made)
-    work.what = (made.action.name, made.duration, made.reason)
-    work.members = [MemberTask(work, user, MemberQueue((made.app, made.target, user))) for user in made.users]
-    work.left = len(work.members)
-    return work
+    value, spec = encoded(fields), command(fields)
+    made = OpenCommand(
+        Record(value, offset=offset),
+        of or partition(),
+        RECEIVED_AT,
+        spec,
+        (spec.action.name, spec.duration, spec.reason),
+        fingerprint_of(spec),
+        (spec.app, spec.action.endpoint),
+        None,
+        len(value),
+    )
+    made.take_places(MemberQueue((spec.app, spec.target, user)) for user in spec.users)
+    return made
+
+
+def rejected_record(value: bytes, *, offset: int = 42, of: Partition | None = None) -> RejectedRecord:
+    """
+    An admitted record that is no command.
+    """
+    return RejectedRecord(
+        Record(value, offset=offset), of or partition(), RECEIVED_AT, rejected(value), len(value)
+    )
 
 
 def members(*users: str, **changes: Any) -> list[MemberTask]:
     """
     The members of one command that names these users.
     """
-    return list(open_work({**BAN, "user_ids": list(users), **changes}).members)
+    return list(open_command({**BAN, "user_ids": list(users), **changes}).tasks)
 
 
-def give(work: OpenCommand, *results: ResultStatus, **details: Any) -> OpenCommand:
+def give(made: OpenCommand, *results: ResultStatus, **details: Any) -> OpenCommand:
     """
     The members have these results.
     """
-    for member, status in zip(work.members, results, strict=True):
-        member.result = Result(member.user, status, **details)
-    work.left = 0
-    return work
+    for task, status in zip(made.tasks, results, strict=True):
+        task.settle(Result(task.user, status, **details))
+    return made
 
 
 def call_try(number: int = 1, **changes: Any) -> AttemptRecord:

@@ -82,7 +82,7 @@ def snapshot(
     **values: int,
 ) -> Snapshot:
     return Snapshot(
-        lanes=lanes,
+        endpoints=lanes,
         partitions=partitions,
         halts=halts,
         known_effects=values.get("known_effects", 0),

@@ -123,6 +123,7 @@ def test_the_broker_works_by_the_settings() -> None:
         max_poll_interval=200.0,
         restore_records=2500,
         restore_window=1800.0,
+        restore_bytes=10_066_329,
         cloudevents_headers=True,
         common={"security_protocol": "PLAINTEXT"},
         consumer=EVERYTHING["kafka"]["consumer"],

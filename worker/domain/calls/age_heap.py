@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     class Aged(Hashable, Protocol):
         """
         Attributes:
-            age: Since when it waits; None: it does not. Only ``AgeHeap`` may change it.
+            age: Since when it waits; None: it does not.
 
         """
 
-        age: float | None
+        @property
+        def age(self) -> float | None:
+            """Since when it waits."""
+
+        def set_age(self, since: float | None) -> None:
+            """Note since when it waits. Only ``AgeHeap`` may call it."""
 
 
 T = TypeVar("T", bound="Aged")
@@ -43,7 +48,7 @@ class AgeHeap(Generic[T]):
         if item.age == since:
             return
         self._waiting += (since is not None) - (item.age is not None)
-        item.age = since
+        item.set_age(since)
         if since is None:
             return
         heapq.heappush(self._heap, (since, order, item))

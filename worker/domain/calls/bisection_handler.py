@@ -1,6 +1,6 @@
-# Searches in progress: which half goes next, whose code it was in the end, and when it was the target's after all.
+# Bisections in progress: which half goes next, whose code it was in the end, and when it was the target's after all.
 #
-# How halves are chosen stands in bisection.py; here the members get their results. What leaves is scheduler.py's business.
+# How halves are chosen is decided in bisection.py; here the members get their results. What leaves is scheduler.py's business.
 
 from __future__ import annotations
 
@@ -9,126 +9,128 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.calls.bisection import Bisection
 from worker.domain.contract.codes import ALREADY, Verdict
 from worker.domain.contract.outcomes import Result, ResultStatus, cut
-from worker.domain.progress.open_commands import TaskState
+from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.calls.target_queue import TargetQueue
     from worker.domain.effects import AttemptResult
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
-    from worker.domain.snapshots import Counts
 
 ALONE_TARGETS_FAULT: Final = 2
-"""So many members alone with the same ambiguous code, and none of the target passed: it is the target's fault."""
+"""This many members alone with the same ambiguous code, and none of the target passed: it is the target's fault."""
 
 
 class BisectionHandler:
-    """Finds whose fault a refused call was."""
+    """
+    Finds whose fault a refused call was.
 
-    __slots__ = ("_counts", "_dispatch", "_lines")
+    Attributes:
+        begun: Searches since the start.
+        inferred: Members since the start that were refused by inference.
 
-    def __init__(self, lines: MemberOrdering, dispatch: Scheduler, counts: Counts) -> None:
-        self._lines = lines
-        self._dispatch = dispatch
-        self._counts = counts
+    """
 
-    def refused(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        """One member of the call is at fault: for a member alone that is its result, else it is searched for."""
-        lane, search = flight.lane, flight.search
-        if search is None and len(flight.members) == 1:
-            self._alone(flight, flight.members[0], try_, now)
+    __slots__ = ("_ordering", "_scheduler", "begun", "inferred")
+
+    def __init__(self, ordering: MemberOrdering, scheduler: Scheduler) -> None:
+        self._ordering = ordering
+        self._scheduler = scheduler
+        self.begun = 0
+        self.inferred = 0
+
+    def refused(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+        """Search for the member of the call that is at fault; for a member alone the refusal is its result."""
+        bisection = call.bisection
+        if bisection is None and len(call.tasks) == 1:
+            self._alone(call, call.tasks[0], result, now)
             return
-        if search is None:
-            search = Bisection(flight.members, try_)
-            self._counts.splits += 1
-            family = tuple(flight.members)
-            for member in family:
-                member.family = family
+        if bisection is None:
+            bisection = Bisection(call.tasks, result)
+            self.begun += 1
+            peers = tuple(call.tasks)
+            for task in peers:
+                task.accompany(peers)
         else:
-            self._dispatch.rest(lane, search.failed(try_), now)
-        found = search.found
+            self._scheduler.rest(call.endpoint, bisection.failed(result), now)
+        found = bisection.found
         if found is None:
-            self._search_on(flight, search, now)
+            self._search_on(call, bisection, now)
         else:
-            self._alone(flight, found, try_, now)
-            lane.queue.wake(search.untested)
+            self._alone(call, found, result, now)
+            call.endpoint.queue.wake(bisection.untested)
 
-    def passed(self, flight: InFlightCall, now: float) -> None:
-        """The call was applied. If it was a half, the one at fault is in the other."""
-        search = flight.search
-        if search is None:
-            return
-        search.passed()
-        found = search.found
+    def passed(self, call: InFlightCall, bisection: Bisection[MemberTask], now: float) -> None:
+        """Go on in the other half: this one was applied, so the member at fault is there."""
+        bisection.passed()
+        found = bisection.found
         if found is None:
-            self._search_on(flight, search, now)
+            self._search_on(call, bisection, now)
         else:
-            self._counts.inferred += 1
-            self._alone(flight, found, search.refusal, now, inferred=True)
-            flight.lane.queue.wake(search.untested)
+            self.inferred += 1
+            self._alone(call, found, bisection.refusal, now, inferred=True)
+            call.endpoint.queue.wake(bisection.untested)
 
-    def fail(self, member: MemberTask, try_: AttemptResult, now: float, *, inferred: bool = False) -> None:
-        """The member has failed, for good."""
-        info = cut(try_.error_info) or try_.error or "refused without a text"
+    def fail(self, task: MemberTask, result: AttemptResult, now: float, *, inferred: bool = False) -> None:
+        """Fail the member, for good."""
+        info = cut(result.error_info) or result.error or "refused without a text"
         failed = ResultStatus.FAILED
-        result = Result(member.user, failed, try_.request_id, try_.error_code, info, inferred=inferred)
-        self._lines.settle(member, result, now)
+        self._ordering.settle(
+            task,
+            Result(task.user, failed, result.request_id, result.error_code, info, inferred=inferred),
+            now,
+        )
 
-    def _search_on(self, flight: InFlightCall, search: Bisection[MemberTask], now: float) -> None:
-        lane, target = flight.lane, flight.target
-        if lane.is_blocked or target.held_at is not None:
-            # No call may wait for a permit now: those still suspected go back, as after a recall.
-            flight.search = search
-            self._dispatch.back(flight, now)
-        else:
-            # Where a member alone had the same code, and nothing has passed since, it may be the target's: a second one tells.
-            is_doubted = target.alone is not None and target.alone[0] == search.refusal.error_code
-            members = search.one() if is_doubted else search.half()
-            self._dispatch.asked(self._dispatch.open(lane, target, members, search))
+    def _search_on(self, call: InFlightCall, bisection: Bisection[MemberTask], now: float) -> None:
+        endpoint, target = call.endpoint, call.target
+        if endpoint.is_probed or target.held_at is not None:
+            # No call may wait for a permit now: those still suspected go back, as after a cancellation.
+            endpoint.queue.wake(bisection.untested)
+            self._scheduler.requeue(endpoint, bisection.suspects, now)
+            return
+        # Where a member alone had the same code, and nothing has passed since, it may be the target's: a second one tells.
+        alone = target.refused_alone
+        is_doubted = alone is not None and alone[0] == bisection.refusal.error_code
+        tasks = bisection.one() if is_doubted else bisection.half()
+        endpoint.request_permit(self._scheduler.open(endpoint, target, tasks, bisection))
 
     def _alone(
         self,
-        flight: InFlightCall,
-        member: MemberTask,
-        try_: AttemptResult,
+        call: InFlightCall,
+        task: MemberTask,
+        result: AttemptResult,
         now: float,
         *,
         inferred: bool = False,
     ) -> None:
-        """The code belongs to this member alone."""
-        code = try_.error_code
-        if code is not None and (member.work.command.action.name, code) in ALREADY:
-            info = cut(try_.error_info) or None
-            already = ResultStatus.ALREADY_APPLIED
-            result = Result(member.user, already, try_.request_id, code, info, inferred=inferred)
-            flight.lane.queue.learn(flight.target, bad=1)
-            self._lines.settle(member, result, now)
+        """Settle the member that the code belongs to."""
+        code, queue = result.error_code, call.endpoint.queue
+        if code is not None and (task.command.spec.action.name, code) in ALREADY:
+            info, already = cut(result.error_info) or None, ResultStatus.ALREADY_APPLIED
+            queue.learn(call.target.queue, bad=1)
+            self._ordering.settle(
+                task, Result(task.user, already, result.request_id, code, info, inferred=inferred), now
+            )
             return
-        family = member.family
-        self.fail(member, try_, now, inferred=inferred)
+        peers = task.batch_peers
+        self.fail(task, result, now, inferred=inferred)
         if (
             inferred
-            or try_.verdict is Verdict.MEMBER
+            or result.verdict is Verdict.MEMBER
             or code is None
-            or not self._is_targets(flight.target, code)
+            or call.target.count_refused_alone(code) < ALONE_TARGETS_FAULT
         ):
-            flight.lane.queue.learn(flight.target, bad=1)
-        elif family is not None:
-            self._refuse_rest(flight, family, try_, now)
-
-    def _is_targets(self, target: TargetQueue, code: int) -> bool:
-        """An ambiguous code, and a member alone: the second time in a row it is the target's. That says nothing about members."""
-        before = target.alone[1] if target.alone is not None and target.alone[0] == code else 0
-        target.alone = (code, before + 1)
-        return before + 1 >= ALONE_TARGETS_FAULT
+            queue.learn(call.target.queue, bad=1)
+        elif peers is not None:
+            # An ambiguous code, and a second member alone: it is the target's. That says nothing about members.
+            self._refuse_rest(call, peers, result, now)
 
     def _refuse_rest(
-        self, flight: InFlightCall, family: tuple[MemberTask, ...], try_: AttemptResult, now: float
+        self, call: InFlightCall, peers: tuple[MemberTask, ...], result: AttemptResult, now: float
     ) -> None:
-        """What waits of the batch is refused with the member that was alone."""
-        for each in family:
-            if each.family is family and each.state is TaskState.WAITING:
-                flight.lane.queue.remove(each)
-                self.fail(each, try_, now, inferred=True)
+        """Refuse what waits of the batch with the member that was alone."""
+        for each in peers:
+            if each.batch_peers is peers and each.state is TaskState.WAITING:
+                call.endpoint.queue.remove(each)
+                self.fail(each, result, now, inferred=True)

@@ -1,204 +1,363 @@
-# The waiting members of one (app, endpoint): which of them may share a call, and which batch is next.
+# The waiting tasks of one (app, endpoint): which of them may share a call, and which batch is next.
 #
-# Nothing lingers here to be filled: when a permit is free a batch leaves, so at low load a command goes at once and
-# alone, and under load batches fill by themselves.
+# Nothing lingers here to be filled: when a permit is free a batch leaves, so at low load a command goes at once and alone, and
+# under load batches fill by themselves.
 #
-# A target may have as many groups as members, and is blocked and set free with every call. So the queue looks among
-# targets and each target among its groups (target_queue.py): neither blocking nor learning touches a group.
+# A target may have as many groups as tasks, and is blocked and freed with every call. So the queue looks among targets, and
+# each target among its groups: neither blocking nor learning touches a group. What is known of a target's calls lives in
+# endpoint_state.py.
 
 from __future__ import annotations
 
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
+from worker.domain.calls.adaptive_batch import AdaptiveBatchSize
 from worker.domain.calls.age_heap import AgeHeap
-from worker.domain.calls.target_queue import CompatibleGroup, TargetQueue
-from worker.domain.progress.open_commands import TaskState
+from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.progress.open_commands import MemberTask, What
+    from worker.domain.progress.open_commands import EffectKey, MemberTask
+
+GroupKey = tuple[str, "EffectKey"]
+"""The target, and the effect that all tasks of a group have."""
+
+
+class CompatibleGroup:
+    """
+    The waiting tasks that may share a call: their commands differ in nothing but the user.
+
+    Attributes:
+        tasks: Those that may be sent, oldest first.
+        resting: Those that came back from a bisection that is not over.
+        started: Those of ``tasks`` whose command is started.
+        level: The number of ``tasks``, up to what a call may carry; None: it is empty, and gone.
+        age: Since when the first of ``tasks`` waits; None if there is none. Written by the heap that it is in.
+
+    """
+
+    __slots__ = ("age", "key", "level", "resting", "started", "target", "tasks")
+
+    def __init__(self, key: GroupKey, target: TargetQueue) -> None:
+        self.key = key
+        self.target = target
+        self.tasks: dict[MemberTask, None] = {}
+        self.resting: dict[MemberTask, None] = {}
+        self.started: dict[MemberTask, None] = {}
+        self.level: int | None = 0
+        self.age: float | None = None
+
+    def add(self, task: MemberTask) -> None:
+        """Take a task that may be sent."""
+        self.resting.pop(task, None)
+        self.tasks[task] = None
+        if task.command.started:
+            self.started[task] = None
+
+    def rest(self, task: MemberTask) -> None:
+        """Take a task that is to wait for the end of a bisection."""
+        self.resting[task] = None
+
+    def start(self, task: MemberTask) -> None:
+        """Note that the command of a task is started."""
+        if task in self.tasks:
+            self.started[task] = None
+
+    def remove(self, task: MemberTask) -> None:
+        """Give up a task."""
+        if task in self.resting:
+            del self.resting[task]
+        else:
+            del self.tasks[task]
+            self.started.pop(task, None)
+
+    def take(self, most: int) -> list[MemberTask]:
+        """Hand out the next batch."""
+        batch = list(islice(self.tasks, most))
+        for task in batch:
+            del self.tasks[task]
+        if self.started:
+            for task in batch:
+                self.started.pop(task, None)
+        return batch
+
+    @property
+    def first_since(self) -> float | None:
+        """Since when the first task that may be sent waits."""
+        return next(iter(self.tasks)).waiting_since if self.tasks else None
+
+    def set_level(self, level: int | None) -> None:
+        """Note in which level of its target it is looked for."""
+        self.level = level
+
+    def set_age(self, since: float | None) -> None:
+        """Note since when it waits."""
+        self.age = since
+
+    def __repr__(self) -> str:
+        return f"<CompatibleGroup {self.key[0]}, {len(self.tasks)} waiting, {len(self.resting)} resting>"
+
+
+class TargetQueue:
+    """
+    The waiting tasks of one group or room on one endpoint, by what may share a call.
+
+    Attributes:
+        batch: How many tasks its next batch may hold.
+        blocked: None of its groups may be taken now.
+        levels: Its groups by their level.
+        started: Those of them with tasks of started commands.
+        rank: The level of its fullest group, up to a whole batch; 0 if nothing of it may be taken.
+        age: Since when the first of its tasks waits that may be taken. Written by the heap that it is in.
+
+    """
+
+    __slots__ = ("_ages", "age", "batch", "blocked", "levels", "name", "rank", "started")
+
+    def __init__(self, name: str, per_call: int) -> None:
+        self.name = name
+        self.batch = AdaptiveBatchSize(per_call)
+        self.blocked = False
+        self.levels: dict[int, dict[CompatibleGroup, None]] = {}
+        self.started: dict[CompatibleGroup, None] = {}
+        self._ages: AgeHeap[CompatibleGroup] | None = (
+            None  # None while it never had two groups, as most targets
+        )
+        self.rank = 0
+        self.age: float | None = None
+
+    @property
+    def groups(self) -> Iterable[CompatibleGroup]:
+        """All its groups."""
+        return chain.from_iterable(self.levels.values())
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether it has tasks to send, blocked or not."""
+        return any(self.levels)
+
+    @property
+    def fullest(self) -> CompatibleGroup | None:
+        """The group with the most tasks to send; None if it has none."""
+        level = max(self.levels, default=0)
+        return next(iter(self.levels[level])) if level else None
+
+    @property
+    def oldest(self) -> CompatibleGroup | None:
+        """The group whose first task has waited longest; None if none has tasks to send."""
+        return self.fullest if self._ages is None else self._ages.oldest()
+
+    def set_age(self, since: float | None) -> None:
+        """Note since when it waits."""
+        self.age = since
+
+    def set_rank(self, rank: int) -> None:
+        """Note in which level of the endpoint's queue it is looked for."""
+        self.rank = rank
+
+    def block(self, *, blocked: bool) -> bool:
+        """Say whether its groups may be taken. Return whether that is new."""
+        is_new, self.blocked = self.blocked is not blocked, blocked
+        return is_new
+
+    def open_group(self, key: GroupKey, order: int) -> CompatibleGroup:
+        """Begin a group, empty as yet. ``order`` is higher at each call of ``open_group`` and ``index``."""
+        if self.levels and self._ages is None:
+            self._ages = AgeHeap()
+            (first,) = self.groups
+            since = first.age
+            first.set_age(None)
+            self._ages.set(first, since, order)
+        group = CompatibleGroup(key, self)
+        self.levels.setdefault(0, {})[group] = None
+        return group
+
+    def index(self, group: CompatibleGroup, per_call: int, order: int) -> None:
+        """Put a group that has changed where it is looked for."""
+        since = group.first_since
+        if self._ages is None:
+            group.set_age(since)
+        else:
+            self._ages.set(group, since, order)
+        if group.started:
+            self.started[group] = None
+        else:
+            self.started.pop(group, None)
+        size = len(group.tasks)
+        self.move(group, min(size, per_call) if size or group.resting else None)
+
+    def move(self, group: CompatibleGroup, level: int | None) -> None:
+        """Put the group at the end of another level."""
+        if level == group.level:
+            return
+        assert group.level is not None
+        same = self.levels[group.level]
+        del same[group]
+        if not same:
+            del self.levels[group.level]
+        group.set_level(level)
+        if level is not None:
+            self.levels.setdefault(level, {})[group] = None
+
+    def __repr__(self) -> str:
+        return f"<TargetQueue {self.name}, {sum(len(group.tasks) for group in self.groups)} waiting>"
 
 
 class EndpointQueue:
     """
-    All waiting members of one (app, endpoint), at most ``per_call`` to a batch.
+    All waiting tasks of one (app, endpoint), at most ``per_call`` to a batch.
 
     Attributes:
-        has_news: Something has come for a target that was not refused yet, since a probe was last looked for in vain.
+        targets: The targets of which something waits, or waited lately.
+        waiting: How many tasks wait.
 
     """
 
-    __slots__ = (
-        "_ages",
-        "_groups",
-        "_levels",
-        "_order",
-        "_started",
-        "has_news",
-        "per_call",
-        "targets",
-        "waiting",
-    )
+    __slots__ = ("_ages", "_groups", "_levels", "_order", "_started", "per_call", "targets", "waiting")
 
     def __init__(self, per_call: int) -> None:
         self.per_call = per_call
         self.waiting = 0
-        self.has_news = False
         self.targets: dict[str, TargetQueue] = {}
-        self._groups: dict[tuple[str, What], CompatibleGroup] = {}
+        self._groups: dict[GroupKey, CompatibleGroup] = {}
         self._levels: list[dict[TargetQueue, None]] = [{} for _ in range(per_call + 1)]
         self._started: dict[TargetQueue, None] = {}
         self._ages: AgeHeap[TargetQueue] = AgeHeap()
         self._order = count()
 
     def target(self, name: str) -> TargetQueue:
-        """What is known of the target."""
+        """The queue of a target."""
         target = self.targets.get(name)
         if target is None:
             target = self.targets[name] = TargetQueue(name, self.per_call)
         return target
 
-    def is_new(self, target: str, what: What) -> bool:
+    def is_new(self, target: str, effect_key: EffectKey) -> bool:
         """Whether nothing waits here that may share a call with a member of such a command."""
-        return (target, what) not in self._groups
+        return (target, effect_key) not in self._groups
 
-    def sweep(self) -> None:
-        """Nothing needs to be known of targets without work."""
-        for name in [name for name, target in self.targets.items() if target.idle]:
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget targets of which nothing waits."""
+        for name in names:
+            assert not self.targets[name].levels
             del self.targets[name]
 
-    def put(self, member: MemberTask, now: float) -> None:
-        """The member may be sent from now on."""
-        group = self._group_of(member)
-        member.state = TaskState.WAITING
-        member.group = group
-        member.since = member.since or now
-        group.members[member] = None
-        group.started += member.work.started
+    # Tasks that come and go
+
+    def put(self, task: MemberTask, now: float) -> bool:
+        """Take a task that may be sent from now on. Return whether its group is new."""
+        group, is_new = self._group_of(task)
+        task.mark_waiting(now)
+        group.add(task)
         self.waiting += 1
         if group.resting and self._fills_a_batch(group):
             self.wake(list(group.resting))
         self._index(group)
+        return is_new
 
-    def rest(self, members: Iterable[MemberTask]) -> None:
-        """The members came back from a search. They wait until it ends (``wake``), unless with others they fill a whole batch."""
-        group = None
-        for member in members:
-            group = self._group_of(member)
-            member.state = TaskState.WAITING
-            member.group = group
-            group.resting[member] = None
+    def rest(self, tasks: Iterable[MemberTask]) -> bool:
+        """
+        Take tasks that came back from a bisection. They wait until it ends (``wake``), unless with others they fill a whole
+        batch. Return whether their group is new.
+        """
+        group, is_new = None, False
+        for task in tasks:
+            group, opened = self._group_of(task)
+            is_new = is_new or opened
+            group.rest(task)
             self.waiting += 1
         if group is not None and self._fills_a_batch(group):
             self.wake(list(group.resting))
+        return is_new
 
-    def wake(self, members: Iterable[MemberTask]) -> None:
-        """The search is over: those of the members that still rest may be sent again."""
-        for member in members:
-            group = member.group
-            if isinstance(group, CompatibleGroup) and member in group.resting:
-                del group.resting[member]
-                group.members[member] = None
-                group.started += member.work.started
+    def wake(self, tasks: Iterable[MemberTask]) -> None:
+        """Let those of the tasks that still rest be sent: the bisection is over."""
+        for task in tasks:
+            group = self._find(task) if task.state is TaskState.WAITING else None
+            if group is not None and task in group.resting:
+                group.add(task)
                 self._index(group)
 
-    def remove(self, member: MemberTask) -> None:
-        """The member needs no call any more."""
-        group = member.group
-        assert isinstance(group, CompatibleGroup)
-        member.group = None
+    def remove(self, task: MemberTask) -> None:
+        """Give up a task that needs no call any more."""
+        group = self._groups[_key_of(task)]
         self.waiting -= 1
-        if member in group.resting:
-            del group.resting[member]
-        else:
-            del group.members[member]
-            group.started -= member.work.started
+        group.remove(task)
         self._index(group)
 
-    def starting(self, member: MemberTask) -> None:
-        """The member's command is about to be started: its group goes before others. Call it before ``work.started`` is set."""
-        group = member.group
-        if isinstance(group, CompatibleGroup) and member in group.members:
-            group.started += 1
+    def start(self, task: MemberTask) -> None:
+        """Note that the command of a waiting task is started: its group goes before others."""
+        group = self._find(task)
+        if group is not None:
+            group.start(task)
             self._index(group)
+
+    # Which batch is next
 
     def take(self, now: float, max_wait: float) -> list[MemberTask]:
         """
-        The next batch, all of one group: empty if none may leave.
+        Hand out the next batch, all of one group: empty if none may leave.
 
-        A group whose oldest member has waited longer than ``max_wait`` first (oldest first), then groups of started
-        commands, else the fullest.
+        A group whose oldest task has waited longer than ``max_wait`` first (oldest first), then groups of started commands,
+        else the fullest.
         """
-        group = self._overdue(now, max_wait) or self._next_started() or self._fullest()
+        oldest = self._ages.oldest()
+        if oldest is not None and oldest.age is not None and oldest.age <= now - max_wait:
+            group = oldest.oldest
+        elif self._started:
+            group = next(iter(next(iter(self._started)).started))
+        else:
+            group = self._fullest()
         return self._take(group) if group is not None else []
 
-    def take_of(self, target: TargetQueue) -> list[MemberTask]:
-        """
-        A batch of this target, blocked or not: for probes. Half as large after each that was refused: what is refused for one of
-        its members, or for its size, passes in the end.
-        """
+    def take_of(self, target: TargetQueue, most: int) -> list[MemberTask]:
+        """Hand out a batch of at most this many tasks of this target, blocked or not: for probes."""
         group = target.fullest
-        return self._take(group, self.per_call >> target.refused_probes) if group is not None else []
-
-    @property
-    def sendable(self) -> Iterable[TargetQueue]:
-        """The targets that have members to send, blocked or not: for probes."""
-        return (target for target in self.targets.values() if any(target.levels))
+        return self._take(group, most) if group is not None else []
 
     def block(self, target: TargetQueue, *, blocked: bool) -> None:
-        """Whether the target's groups may be taken."""
-        if target.blocked is not blocked:
-            target.blocked = blocked
+        """Say whether the target's groups may be taken."""
+        if target.block(blocked=blocked):
             self._rank(target)
 
     def learn(self, target: TargetQueue, *, good: int = 0, bad: int = 0) -> None:
-        """So many members of the target were applied, so many found bad: what a full batch of it is may have changed."""
+        """Note how many tasks of the target were applied, and how many found bad: a full batch of it may be smaller now."""
         if target.batch.learn(good=good, bad=bad):
             self._rank(target)
 
     def oldest(self) -> float | None:
-        """Since when the member waits that has waited longest; None if none waits."""
+        """Since when the task waits that has waited longest; None if none waits."""
         return min((group.age for group in self._groups.values() if group.age is not None), default=None)
 
-    def _fills_a_batch(self, group: CompatibleGroup) -> bool:
-        return len(group.members) + len(group.resting) >= group.target.batch.members
+    # Inside
 
-    def _group_of(self, member: MemberTask) -> CompatibleGroup:
-        command = member.work.command
-        key = (command.target, member.work.what)
+    def _fills_a_batch(self, group: CompatibleGroup) -> bool:
+        return len(group.tasks) + len(group.resting) >= group.target.batch.members
+
+    def _find(self, task: MemberTask) -> CompatibleGroup | None:
+        return self._groups.get(_key_of(task))
+
+    def _group_of(self, task: MemberTask) -> tuple[CompatibleGroup, bool]:
+        command = task.command
+        key = (command.spec.target, command.effect_key)
         group = self._groups.get(key)
-        if group is None:
-            target = self.target(command.target)
-            group = self._groups[key] = CompatibleGroup(key, target)
-            self.has_news = self.has_news or target.is_fresh
-            target.add(group, next(self._order))
-        return group
+        if group is not None:
+            return group, False
+        group = self._groups[key] = self.target(key[0]).open_group(key, next(self._order))
+        return group, True
 
     def _take(self, group: CompatibleGroup, most: int | None = None) -> list[MemberTask]:
         target = group.target
         size = target.batch.members
-        batch = list(islice(group.members, size if most is None else max(1, min(size, most))))
-        for member in batch:
-            del group.members[member]
-            group.started -= member.work.started
-            member.group = None
+        batch = group.take(size if most is None else max(1, min(size, most)))
         self.waiting -= len(batch)
         self._levels[target.rank].pop(target, None)
-        target.rank = 0  # to the end of its level: no target goes twice before another one
+        target.set_rank(0)  # to the end of its level: no target goes twice before another one
         target.move(group, 0)  # and no group of a target
         self._index(group)
         return batch
-
-    def _overdue(self, now: float, max_wait: float) -> CompatibleGroup | None:
-        target = self._ages.oldest()
-        if target is None or target.age is None or target.age > now - max_wait:
-            return None
-        return target.oldest
-
-    def _next_started(self) -> CompatibleGroup | None:
-        return next((next(iter(target.started)) for target in self._started), None)
 
     def _fullest(self) -> CompatibleGroup | None:
         for level in range(self.per_call, 0, -1):
@@ -207,7 +366,7 @@ class EndpointQueue:
         return None
 
     def _index(self, group: CompatibleGroup) -> None:
-        """The group has changed."""
+        """Put a group that has changed, and its target, where they are looked for."""
         target = group.target
         target.index(group, self.per_call, next(self._order))
         if group.level is None:
@@ -215,11 +374,11 @@ class EndpointQueue:
         self._rank(target)
 
     def _rank(self, target: TargetQueue) -> None:
-        """The target has changed: put it where ``take`` looks."""
+        """Put a target that has changed where ``take`` looks."""
         rank = 0 if target.blocked else min(max(target.levels, default=0), target.batch.members)
         if rank != target.rank:
             self._levels[target.rank].pop(target, None)
-            target.rank = rank
+            target.set_rank(rank)
             if rank:
                 self._levels[rank][target] = None
         if rank and target.started:
@@ -231,3 +390,7 @@ class EndpointQueue:
 
     def __repr__(self) -> str:
         return f"<EndpointQueue {self.waiting} waiting in {len(self._groups)} groups>"
+
+
+def _key_of(task: MemberTask) -> GroupKey:
+    return task.command.spec.target, task.command.effect_key

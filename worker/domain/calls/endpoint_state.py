@@ -1,38 +1,160 @@
-# One EndpointState for each (app, endpoint): its queue, its permits, its health, its calls. One InFlightCall for each call that is not
-# over. One AppState for what all lanes of an app share.
+# One EndpointState for each (app, endpoint): its queue, its permits, its gates, its calls and what is known of its targets.
+# One InFlightCall for each call that is not over, one TargetState for each group or room on the endpoint, one AppState for
+# what all endpoints of an app share.
 #
-# State and questions about it; scheduler.py sends, response_handler.py draws the consequences.
+# They keep their own books, and whether a target may leave is computed whenever its calls change. What is sent is decided in
+# scheduler.py, what an answer means in response_handler.py.
 
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.breaker import Breaker, ConfigHalt
 from worker.domain.calls.endpoint_queue import EndpointQueue
+from worker.domain.calls.gates import Breaker, ConfigHalt, Gate, GateKind
 from worker.domain.contract.codes import is_foreign, remedy
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
+from worker.domain.states import CALL_STEPS, CallState, TaskState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from worker.domain.calls.bisection import Bisection
+    from worker.domain.calls.endpoint_queue import TargetQueue
     from worker.domain.calls.rate_limiter import RateLimiter
-    from worker.domain.calls.target_queue import TargetQueue
-    from worker.domain.progress.open_commands import MemberTask
+    from worker.domain.effects import AttemptResult
+    from worker.domain.progress.open_commands import EndpointKey, MemberTask
 
 NEVER = float("inf")
 
 
-class CallState(Enum):
-    """What a call is doing."""
+class TargetState:
+    """
+    What is known of the calls of one group or room on one endpoint.
 
-    ASKING = "asking"
-    """It waits for a permit."""
-    OUT = "out"
-    """A request of it is on its way."""
-    BACKING_OFF = "backing off"
-    """Its last attempt has ended; it waits to ask for another permit."""
+    Attributes:
+        queue: Its waiting tasks.
+        out: Requests sent and not answered.
+        calls: Calls that are not over, retries included.
+        is_suspect: Its last attempt had no answer or a retry code.
+        held_at: When it was refused, perhaps not by its own fault; until it is known whose that is, nothing is sent. None: not held.
+        refusal: The answer for which it is held.
+        refused_probes: How many of its probes were refused since it is held.
+        at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
+            was, or something of it has passed since.
+        probed_at: When it was last a probe, for taking turns.
+        refused_alone: The code that a member alone got, and how often, with none of the target passed since.
+
+    """
+
+    __slots__ = (
+        "at_fault_since",
+        "calls",
+        "held_at",
+        "is_suspect",
+        "out",
+        "probed_at",
+        "queue",
+        "refusal",
+        "refused_alone",
+        "refused_probes",
+    )
+
+    def __init__(self, queue: TargetQueue) -> None:
+        self.queue = queue
+        self.out = 0
+        self.calls = 0
+        self.is_suspect = False
+        self.held_at: float | None = None
+        self.refusal: AttemptResult | None = None
+        self.refused_probes = 0
+        self.at_fault_since: float | None = None
+        self.probed_at = 0.0
+        self.refused_alone: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """The group's or room's id."""
+        return self.queue.name
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it was never held, as far as is known."""
+        return self.held_at is None and self.at_fault_since is None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether tasks of it wait or are called."""
+        return bool(self.queue.levels) or self.calls > 0
+
+    def call_opened(self) -> None:
+        """Count a call."""
+        self.calls += 1
+
+    def call_closed(self) -> None:
+        """Count a call that is over."""
+        self.calls -= 1
+        assert self.calls >= 0
+
+    def sent(self) -> None:
+        """Count a request that leaves."""
+        self.out += 1
+
+    def ended(self) -> None:
+        """Count a request that has ended."""
+        self.out -= 1
+        assert self.out >= 0
+
+    def suspect(self) -> None:
+        """Note an attempt without an answer, or with a retry code."""
+        self.is_suspect = True
+
+    def trust(self) -> None:
+        """Note an attempt that was answered."""
+        self.is_suspect = False
+
+    def passed(self) -> None:
+        """Note a call that took effect: nothing speaks against the target any more."""
+        self.refused_alone = None
+        self.at_fault_since = None
+
+    def hold(self, refusal: AttemptResult, *, of_probe: bool) -> None:
+        """Hold it for this refusal."""
+        self.refusal = refusal
+        self.refused_probes += of_probe
+        if self.held_at is None:
+            self.held_at = refusal.ended_at
+
+    def release(self, at_fault_since: float | None) -> None:
+        """Hold it no longer; with a time, because it was shown to be at fault itself."""
+        self.held_at = None
+        self.refused_probes = 0
+        if at_fault_since is not None:
+            self.at_fault_since = at_fault_since
+
+    def probe(self, now: float) -> None:
+        """Note that it is the probe."""
+        self.probed_at = now
+
+    def count_refused_alone(self, code: int) -> int:
+        """Count a member alone that got this code. Return how many did in a row."""
+        before = (
+            self.refused_alone[1] if self.refused_alone is not None and self.refused_alone[0] == code else 0
+        )
+        self.refused_alone = (code, before + 1)
+        return before + 1
+
+    def may_send(self, bound: int) -> bool:
+        """Whether a call of it that waits for a permit may send another request."""
+        return self.held_at is None and self.out < (1 if self.is_suspect else bound)
+
+    def is_blocked(self, bound: int) -> bool:
+        """Whether no further call of it may begin: a hanging target must not take all permits."""
+        return self.held_at is not None or self.out >= bound or (self.is_suspect and self.calls > 0)
+
+    def __repr__(self) -> str:
+        return f"<TargetState {self.name}, {self.out} out, {self.calls} calls>"
 
 
 class InFlightCall:
@@ -40,54 +162,124 @@ class InFlightCall:
     One call that is not over.
 
     Attributes:
-        number: How many tries it has had.
-        search: The search that it is a half of.
-        doubted_at: When the first of its tries that got a code of no table had ended; None: none did.
-        probe: It tests whether a breaker may close or a halt is fixed: one try only.
+        number: How many attempts it has had.
+        bisection: The search that it is a half of.
+        doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
+        is_probe: It tests whether a gate may open: one attempt only.
 
     """
 
-    __slots__ = ("call_id", "doubted_at", "lane", "members", "number", "phase", "probe", "search", "target")
+    __slots__ = (
+        "bisection",
+        "call_id",
+        "doubted_at",
+        "endpoint",
+        "is_probe",
+        "number",
+        "state",
+        "target",
+        "tasks",
+    )
 
     def __init__(
-        self, call_id: str, lane: EndpointState, target: TargetQueue, members: list[MemberTask]
+        self,
+        call_id: str,
+        endpoint: EndpointState,
+        target: TargetState,
+        tasks: list[MemberTask],
+        bisection: Bisection[MemberTask] | None = None,
+        *,
+        is_probe: bool = False,
     ) -> None:
+        assert all(task.state is TaskState.CALLED for task in tasks)
         self.call_id = call_id
-        self.lane = lane
+        self.endpoint = endpoint
         self.target = target
-        self.members = members
-        self.search: Bisection[MemberTask] | None = None
+        self.tasks = tasks
+        self.bisection = bisection
         self.doubted_at: float | None = None
         self.number = 0
-        self.phase = CallState.ASKING
-        self.probe = False
+        self.state = CallState.AWAITING_PERMIT
+        self.is_probe = is_probe
+
+    def move_to(self, state: CallState) -> None:
+        """Take a step of the table."""
+        assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
+        self.state = state
+
+    def send(self) -> None:
+        """Begin its next attempt."""
+        self.move_to(CallState.OUT)
+        self.number += 1
+
+    def doubt(self, at: float) -> None:
+        """Note when an attempt with a code of no table had ended: the first one counts."""
+        self.doubted_at = at if self.doubted_at is None else self.doubted_at
+
+    def keep(self, tasks: list[MemberTask]) -> None:
+        """Go on with these of its tasks."""
+        self.tasks = tasks
+
+    def end_bisection(self) -> Bisection[MemberTask] | None:
+        """Leave the search that it is a half of, if it is. Return that."""
+        bisection, self.bisection = self.bisection, None
+        return bisection
+
+    @property
+    def waits(self) -> bool:
+        """Whether it holds neither a permit nor a connection."""
+        return self.state in (CallState.AWAITING_PERMIT, CallState.BACKING_OFF)
 
     def __repr__(self) -> str:
-        return f"<InFlightCall {self.call_id} to {self.target.name}, {len(self.members)} members, {self.phase.value}>"
+        return f"<InFlightCall {self.call_id} to {self.target.name}, {len(self.tasks)} members, {self.state.value}>"
 
 
 class AppState:
     """
-    What all lanes of one app share.
+    What all endpoints of one app share.
 
     Attributes:
-        halts: The app's halt: a wrong key, plan or region concerns all its endpoints.
-        probe: The call that tests whether it is fixed.
-        locked_until: Too many bad signatures: nothing goes until then.
+        halt: The app's halt: a wrong key, plan or region concerns all its endpoints.
+        lockout: Shut while Tencent lets nothing in, after too many bad signatures.
+        probe: The call that tests whether the halt is corrected.
         unknown_codes: Codes of no table but of the platform's ranges -> targets that got them, with no success between; as
             many as are needed to tell whose fault it is.
 
     """
 
-    __slots__ = ("halts", "lanes", "locked_until", "name", "probe", "unknown_codes")
+    __slots__ = ("endpoints", "halt", "lockout", "name", "probe", "unknown_codes")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.lanes: list[EndpointState] = []
-        self.halts = ConfigHalt()
+        self.endpoints: list[EndpointState] = []
+        self.halt = ConfigHalt()
+        self.lockout = Gate(GateKind.SIGNATURE_LOCKOUT)
         self.probe: InFlightCall | None = None
-        self.locked_until = 0.0
         self.unknown_codes: dict[int, set[str]] = {}
+
+    def add(self, endpoint: EndpointState) -> None:
+        """Take an endpoint in."""
+        self.endpoints.append(endpoint)
+
+    def probe_sent(self, call: InFlightCall) -> None:
+        """Note the call that tests whether the halt is corrected."""
+        self.probe = call
+
+    def call_closed(self, call: InFlightCall) -> None:
+        """Forget a call that is over."""
+        if self.probe is call:
+            self.probe = None
+
+    def unknown_code(self, code: int, target: str, most: int) -> None:
+        """Note that a target got a code of no table."""
+        targets = self.unknown_codes.setdefault(code, set())
+        if len(targets) < most:
+            targets.add(target)
+
+    def answered(self) -> None:
+        """Note that an endpoint did its work."""
+        if self.unknown_codes:
+            self.unknown_codes.clear()
 
 
 class EndpointState:
@@ -95,48 +287,65 @@ class EndpointState:
     One (app, endpoint).
 
     Attributes:
-        asking: Calls that wait for a permit: retries, and halves of searches. They go before new batches.
-        flights: Calls that are not over.
-        halts: The endpoint's own halt: no permission for several targets.
-        probe: The call that tests whether the breaker may close or the endpoint's halt is fixed.
-        paused_until: Tencent asked to wait until then.
+        awaiting_permit: Calls that wait for a permit: retries, and halves of bisections. They go before new batches.
+        calls: Calls that are not over.
+        halt: The endpoint's own halt: no permission for several targets.
+        retry_after: Shut while Tencent asked to wait.
+        gates: All gates that it is behind, its own and the app's, in the order in which they are reported.
+        probe: The call that tests whether the breaker may close or the endpoint's halt is corrected.
         probed_at: When it last was probed, for taking turns.
         held: The targets that were refused, it is not clear by whose fault, and are held.
         passed_at: When the latest of the requests that were applied was sent.
+        has_news: Something has come for a target that was not refused yet, since the last search for a probe found none.
         wake_at: When to look again, if nothing happens before.
 
     """
 
     __slots__ = (
-        "app", "asking", "breaker", "endpoint", "flights", "halts", "held", "passed_at", "paused_until", "permits", "probe", "probed_at",
-        "queue", "wake_at",
+        "app", "awaiting_permit", "breaker", "calls", "gates", "halt", "has_news", "held", "limiter", "name", "passed_at", "probe",
+        "probed_at", "queue", "retry_after", "targets", "wake_at",
     )  # fmt: skip
 
-    def __init__(self, app: AppState, endpoint: str, permits: RateLimiter, per_call: int) -> None:
+    def __init__(self, app: AppState, name: str, limiter: RateLimiter, per_call: int) -> None:
         self.app = app
-        self.endpoint = endpoint
-        self.permits = permits
+        self.name = name
+        self.limiter = limiter
         self.queue = EndpointQueue(per_call)
         self.breaker = Breaker()
-        self.halts = ConfigHalt()
-        self.asking: deque[InFlightCall] = deque()
-        self.flights: dict[str, InFlightCall] = {}
-        self.held: dict[str, TargetQueue] = {}
+        self.halt = ConfigHalt()
+        self.retry_after = Gate(GateKind.RETRY_AFTER)
+        self.gates = (app.halt.gate, self.halt.gate, self.breaker.gate, app.lockout, self.retry_after)
+        self.targets: dict[str, TargetState] = {}
+        self.awaiting_permit: deque[InFlightCall] = deque()
+        self.calls: dict[str, InFlightCall] = {}
+        self.held: dict[str, TargetState] = {}
         self.probe: InFlightCall | None = None
         self.passed_at = float("-inf")
-        self.paused_until = 0.0
         self.probed_at = 0.0
+        self.has_news = False
         self.wake_at = NEVER
 
     @property
-    def halted_by(self) -> Halt | None:
-        """The halt that stops this lane, of its app or its own."""
-        return self.app.halts.current or self.halts.current
+    def key(self) -> EndpointKey:
+        """(app, endpoint)."""
+        return self.app.name, self.name
+
+    # Its gates
 
     @property
-    def is_blocked(self) -> bool:
-        """Nothing goes but probes."""
-        return self.breaker.is_open or self.halted_by is not None
+    def is_probed(self) -> bool:
+        """Whether nothing goes but probes, until an answer opens the gate."""
+        return any(gate.is_shut and gate.policy.is_probed for gate in self.gates)
+
+    @property
+    def gives_up_drain(self) -> bool:
+        """Whether what is behind its gates holds up no drain and no handover."""
+        return any(gate.is_shut and not gate.policy.holds_up_drain for gate in self.gates)
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether its configuration, or its app's, is refused."""
+        return self.app.halt.gate.is_shut or self.halt.gate.is_shut
 
     @property
     def impostor(self) -> Halt | None:
@@ -146,53 +355,182 @@ class EndpointState:
             return None
         reason = cut(cause.error_info) or f"HTTP {cause.http_status}"
         what_to_do = remedy(None, cause.http_status)
-        return Halt(self.app.name, self.endpoint, None, reason, what_to_do, self.breaker.open_since)
+        return Halt(self.app.name, self.name, None, reason, what_to_do, self.breaker.gate.shut_since)
+
+    @property
+    def closed_until(self) -> float:
+        """When the last of the gates that open by themselves does; in the past if none is closed."""
+        return max(self.app.lockout.until, self.retry_after.until)
 
     def clock(self, now: float) -> float:
-        """Seconds that stand still while nothing but probes may go."""
-        return (
-            now
-            - self.breaker.stood_still(now)
-            - self.halts.stood_still(now)
-            - self.app.halts.stood_still(now)
-        )
-
-    def bound(self, now: float) -> int:
-        """How many requests of one target may be out: an eighth of the permits, so that a hanging room cannot take them all."""
-        return max(2, self.permits.granted(now) // 8)
-
-    def rebound(self, target: TargetQueue, now: float) -> None:
-        """The target's calls have changed: whether another may leave."""
-        blocked = (
-            target.held_at is not None
-            or target.out >= self.bound(now)
-            or (target.suspect and target.calls > 0)
-        )  # fmt: skip
-        self.queue.block(target, blocked=blocked)
-
-    def forget_idle(self, now: float) -> None:
-        """Forgets the held targets that have nothing left to send: they expired, or a later command made them needless."""
-        for target in [target for target in self.held.values() if not target.has_work]:
-            self.release(target, now)
-
-    def release(self, held: TargetQueue, now: float) -> None:
-        """The target is held no longer."""
-        held.held_at = None
-        held.refused_probes = 0
-        del self.held[held.name]
-        self.rebound(held, now)
+        """Seconds that stand still while a gate is shut that stops them."""
+        return now - sum(gate.shut_for(now) for gate in self.gates if gate.policy.stops_clock)
 
     def limited_by(self, now: float) -> str:
         """What keeps the waiting members from going."""
-        if not self.queue.waiting and not self.asking:
+        if not self.queue.waiting and not self.awaiting_permit:
             return "nothing"
-        if self.halted_by is not None:
-            return "halt"
-        if self.breaker.is_open:
-            return "breaker"
-        if self.permits.free(now) <= 0:
-            return "throttle" if self.permits.factor(now) < 1.0 else "quota"
-        return "throttle" if now < max(self.paused_until, self.app.locked_until) else "target"
+        shut = next((gate for gate in self.gates if gate.is_shut), None)
+        if shut is not None:
+            return shut.policy.limited_by
+        if self.limiter.free(now) <= 0:
+            return "throttle" if self.limiter.factor(now) < 1.0 else "quota"
+        closed = next((gate for gate in self.gates if gate.is_closed(now)), None)
+        return "target" if closed is None else closed.policy.limited_by
+
+    # Its targets
+
+    def target(self, name: str) -> TargetState:
+        """What is known of the target."""
+        target = self.targets.get(name)
+        if target is None:
+            target = self.targets[name] = TargetState(self.queue.target(name))
+        return target
+
+    def passed(self, sent_at: float) -> None:
+        """Note that a request which was sent then was applied."""
+        self.passed_at = max(self.passed_at, sent_at)
+
+    @property
+    def sendable(self) -> Iterable[TargetState]:
+        """The targets that have tasks to send, blocked or not: for probes."""
+        return (target for target in self.targets.values() if target.queue.is_sendable)
+
+    def hold(self, target: TargetState, refusal: AttemptResult, now: float, *, of_probe: bool) -> None:
+        """Send nothing to the target until it is known whose fault the refusal is."""
+        target.hold(refusal, of_probe=of_probe)
+        self.held[target.name] = target
+        self.reconsider(target, now)
+
+    def release(self, target: TargetState, now: float, *, at_fault: bool = False) -> None:
+        """Hold the target no longer; ``at_fault``: because it was shown to be at fault itself."""
+        target.release(now if at_fault else None)
+        del self.held[target.name]
+        self.reconsider(target, now)
+
+    def forget_idle(self, now: float) -> None:
+        """Release the held targets that have nothing left to send: they expired, or a later command made them needless."""
+        for target in [target for target in self.held.values() if not target.has_work]:
+            self.release(target, now)
+
+    def sweep(self) -> None:
+        """Forget targets without work."""
+        idle = [name for name, each in self.targets.items() if not each.has_work and each.held_at is None]
+        for name in idle:
+            del self.targets[name]
+        self.queue.forget(idle)
+
+    def reconsider(self, target: TargetState, now: float) -> None:
+        """Compute whether another call of the target may begin: its calls, or what is known of it, have changed."""
+        self.queue.block(target.queue, blocked=target.is_blocked(self.bound(now)))
+
+    def bound(self, now: float) -> int:
+        """How many requests of one target may be out: an eighth of the permits, so that a hanging room cannot take them all."""
+        return max(2, self.limiter.granted(now) // 8)
+
+    # Its tasks
+
+    def put(self, task: MemberTask, now: float) -> None:
+        """Let a task wait for a permit."""
+        target = self.target(task.command.spec.target)
+        if self.queue.put(task, now) and target.is_fresh:
+            self.has_news = True
+
+    def rest(self, tasks: list[MemberTask]) -> None:
+        """Let tasks that a bisection has left untested wait until it ends."""
+        if tasks and self.queue.rest(tasks) and self.target(tasks[0].command.spec.target).is_fresh:
+            self.has_news = True
+
+    # Its calls
+
+    def open(self, call: InFlightCall) -> None:
+        """Take a new call in."""
+        call.target.call_opened()
+        self.calls[call.call_id] = call
+
+    def close(self, call: InFlightCall, now: float) -> None:
+        """Forget a call that is over."""
+        if call.state is CallState.AWAITING_PERMIT and call in self.awaiting_permit:
+            self.awaiting_permit.remove(call)
+        call.move_to(CallState.CLOSED)
+        del self.calls[call.call_id]
+        if self.probe is call:
+            self.probe = None
+        self.app.call_closed(call)
+        call.target.call_closed()
+        self.reconsider(call.target, now)
+
+    def request_permit(self, call: InFlightCall) -> None:
+        """Let a call wait for a permit, before new batches."""
+        if call.state is CallState.BACKING_OFF:
+            call.move_to(CallState.AWAITING_PERMIT)
+        self.awaiting_permit.append(call)
+
+    def next_awaiting(self, now: float) -> InFlightCall | None:
+        """Hand out the first call that waits for a permit and may go."""
+        bound = self.bound(now)
+        for call in self.awaiting_permit:
+            if call.target.may_send(bound):
+                self.awaiting_permit.remove(call)
+                return call
+        return None
+
+    def send(self, call: InFlightCall, now: float) -> None:
+        """Take a permit for the call's next attempt."""
+        call.send()
+        self.limiter.acquire(now)
+        call.target.sent()
+        self.reconsider(call.target, now)
+
+    def unsent(self, call: InFlightCall) -> None:
+        """Give a permit back: the request did not leave this process after all."""
+        call.target.ended()
+        self.limiter.release()
+
+    def answered(self, call: InFlightCall, now: float, *, accepted: bool) -> None:
+        """Let a permit come back in a second: the request has ended."""
+        call.target.ended()
+        self.limiter.answered(now, accepted=accepted)
+
+    def back_off(self, call: InFlightCall, now: float) -> None:
+        """Let a call wait for its next attempt."""
+        call.move_to(CallState.BACKING_OFF)
+        self.reconsider(call.target, now)
+
+    def waiting_calls(self, target: TargetState | None = None) -> list[InFlightCall]:
+        """The calls, or those of one target, that hold neither a permit nor a connection."""
+        return [call for call in self.calls.values() if call.waits and target in (None, call.target)]
+
+    # Its probes
+
+    def take_probe(self, target: TargetState) -> list[MemberTask]:
+        """
+        Hand out a batch of the target for a probe. It is half as large after each that was refused: what is refused for one of
+        its members, or for its size, passes in the end.
+        """
+        return self.queue.take_of(target.queue, self.queue.per_call >> target.refused_probes)
+
+    def begin_probe(self, call: InFlightCall, now: float) -> ConfigHalt:
+        """Note the probe that is about to be sent. Return the halt that it tests, if there is one."""
+        self.probed_at = now
+        call.target.probe(now)
+        if self.app.halt.gate.is_shut:
+            self.app.probe_sent(call)
+            return self.app.halt
+        self.probe = call
+        return self.halt
+
+    # Time
+
+    def look_again(self, at: float | None) -> None:
+        """Look again then, if nothing happens before; None: only an event can change anything."""
+        self.wake_at = NEVER if at is None else at
+
+    def search_failed(self, now: float) -> None:
+        """Search for a probe again when something new comes, or in a while: no target is worth one now."""
+        self.has_news = False
+        self.halt.search_failed(now)
+        self.wake_at = self.halt.search_at
 
     def __repr__(self) -> str:
-        return f"<EndpointState {self.app.name} {self.endpoint}, {self.queue!r}, {len(self.flights)} calls>"
+        return f"<EndpointState {self.app.name} {self.name}, {self.queue!r}, {len(self.calls)} calls>"

@@ -1,63 +1,74 @@
 # Which target is the next probe of an endpoint that is down or halted: one at a time, and each in its turn.
 #
-# Whether and when one may go stands in breaker.py; scheduler.py sends it.
+# Questions only. Whether a gate shuts or opens is decided in gates.py and halt_handler.py; scheduler.py sends the probe and
+# notes that a search for one has failed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from worker.domain.calls.endpoint_state import NEVER
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from worker.domain.calls.endpoint_state import AppState, EndpointState
-    from worker.domain.calls.target_queue import TargetQueue
+    from worker.domain.calls.endpoint_state import AppState, EndpointState, TargetState
 
 
-def next_probe(lane: EndpointState, now: float) -> TargetQueue | None:
+class ProbeChoice(NamedTuple):
     """
-    The target that a probe may go to now. None if none may: then ``lane.wake_at`` says when to look again, unless what it
-    waits for is an event.
+    The target that a probe may go to now, or when to look again.
+
+    Attributes:
+        target: None if no probe may go.
+        look_again_at: None if what it waits for is an event.
+        search_failed: There is no target to be probed soon, among all that wait.
+
     """
-    app, halts = lane.app, lane.halts
-    if app.halts.current is not None:
-        due, busy = app.halts.probe_at, app.probe
-    elif halts.current is not None:
-        due, busy = halts.fresh_probe_at, lane.probe
+
+    target: TargetState | None = None
+    look_again_at: float | None = None
+    search_failed: bool = False
+
+
+def choose_probe(endpoint: EndpointState, now: float) -> ProbeChoice:
+    """Choose the target that a probe of the endpoint, or of its app, may go to now."""
+    app, halt = endpoint.app, endpoint.halt
+    app_is_halted, is_halted = app.halt.gate.is_shut, halt.gate.is_shut
+    if app_is_halted:
+        due, busy = app.halt.probe_at, app.probe
+    elif is_halted:
+        due, busy = halt.fresh_probe_at, endpoint.probe
     else:
-        due, busy = lane.breaker.probe_at, lane.probe
+        due, busy = endpoint.breaker.probe_at, endpoint.probe
     if busy is not None:
-        return None
+        return ProbeChoice()
     if now < due:
-        lane.wake_at = due
-        return None
-    if app.halts.current is not None and _next_in_turn(app) is not lane:
-        return None
-    if lane.permits.free(now) <= 0:
-        lane.wake_at = lane.permits.next_return() or NEVER
-        return None
-    is_tried_slowly = app.halts.current is None and halts.current is not None and now < halts.probe_at
-    if is_tried_slowly and now < halts.look_at and not lane.queue.has_news:
-        lane.wake_at = halts.look_at
-        return None
-    target = min(lane.queue.sendable, key=_reluctance, default=None)
-    if is_tried_slowly and (target is None or not target.is_fresh):
-        # Among all there is none to be tried soon. Thousands may be held, and every event comes by here.
-        lane.queue.has_news = False
-        halts.looked(now)
-        lane.wake_at = halts.look_at
-        return None
-    return target
+        return ProbeChoice(look_again_at=due)
+    if app_is_halted and _next_in_turn(app) is not endpoint:
+        return ProbeChoice()
+    if endpoint.limiter.free(now) <= 0:
+        return ProbeChoice(look_again_at=endpoint.limiter.next_return())
+    goes_slowly = not app_is_halted and is_halted and now < halt.probe_at
+    if goes_slowly and now < halt.search_at and not endpoint.has_news:
+        return ProbeChoice(look_again_at=halt.search_at)
+    target = min(endpoint.sendable, key=_reluctance, default=None)
+    if goes_slowly and (target is None or not target.is_fresh):
+        # Thousands may be held, and every event comes by here: do not search again before something new comes.
+        return ProbeChoice(search_failed=True)
+    return ProbeChoice(target)
 
 
 def _next_in_turn(app: AppState) -> EndpointState | None:
-    """A halted app has one probe for all its endpoints: they take turns."""
-    able = (lane for lane in app.lanes if any(lane.queue.sendable))
-    return min(able, key=lambda lane: lane.probed_at, default=None)
+    """Find the endpoint whose turn it is: a halted app has one probe for all."""
+    able = (endpoint for endpoint in app.endpoints if any(endpoint.sendable))
+    return min(able, key=lambda endpoint: endpoint.probed_at, default=None)
 
 
-def _reluctance(target: TargetQueue) -> tuple[bool, bool, bool, float]:
+def _reluctance(target: TargetState) -> tuple[bool, bool, bool, float]:
     """
-    How little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least; one that may hang by
+    Rank how little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least; one that may hang by
     itself tells little, and late, and until then nothing else goes.
     """
-    return (target.held_at is not None, target.at_fault_since is not None, target.suspect, target.probed_at)
+    return (
+        target.held_at is not None,
+        target.at_fault_since is not None,
+        target.is_suspect,
+        target.probed_at,
+    )

@@ -56,8 +56,8 @@ class RateLimiter:
         self._ceiling_at = 0.0
         self._lowered_at = float("-inf")
 
-    def own(self, permits: int) -> None:
-        """The partitions of this replica have changed."""
+    def set_share(self, permits: int) -> None:
+        """Use this many permits from now on: the partitions of this replica have changed."""
         self.owned = permits
 
     def free(self, now: float) -> int:
@@ -84,16 +84,16 @@ class RateLimiter:
         self._expire(now)
         return self.out + len(self._returns)
 
-    def take(self, now: float) -> None:
-        """One request is sent."""
+    def acquire(self, now: float) -> None:
+        """Take a permit: one request is sent."""
         if self._window_from_send:
             self._returns.append((now + self._window, True))
             self._accepted += 1
         else:
             self.out += 1
 
-    def untake(self) -> None:
-        """The request that a permit was taken for did not leave this process after all."""
+    def release(self) -> None:
+        """Give a permit back at once: its request did not leave this process after all."""
         if not self._window_from_send:
             self.out -= 1
         # Else the permit comes back by itself, if it has not yet: the refusal may be older than the window.

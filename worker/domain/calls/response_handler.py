@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.bisection_handler import BisectionHandler
-from worker.domain.calls.endpoint_state import CallState
 from worker.domain.calls.halt_handler import HaltHandler
 from worker.domain.contract.actions import ActionKind
 from worker.domain.contract.codes import Again, Verdict, is_foreign, is_platform, remedy
@@ -22,34 +21,54 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState, InFlightCall
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import Clock
-    from worker.domain.effects import AttemptResult
+    from worker.domain.effects import AttemptResult, EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
     from worker.domain.rules import Rules
-    from worker.domain.snapshots import Counts
 
 LONGEST_PAUSE: Final = 60.0
 """A Retry-After of more is taken for a mistake."""
 UNKNOWN_TRIES: Final = 3
 """How often a code of no table is tried before it is believed."""
 UNKNOWN_TARGETS: Final = 2
-"""Such a code of the platform's own ranges, from so many targets with no success between, is the app's configuration's fault."""
+"""Such a code of the platform's own ranges, from this many targets with no success between, is the app's configuration's fault."""
 
 
 class ResponseHandler:
-    """Draws the consequences of what Tencent, or the lack of an answer, says."""
+    """
+    Draws the consequences of what Tencent, or the lack of an answer, says.
 
-    __slots__ = ("_by_verdict", "_clock", "_dispatch", "_halting", "_lines", "_rules", "_searching")
+    Attributes:
+        bisections: The searches for members at fault.
+
+    """
+
+    __slots__ = (
+        "_by_verdict",
+        "_clock",
+        "_effects",
+        "_halts",
+        "_ordering",
+        "_rules",
+        "_scheduler",
+        "bisections",
+    )
 
     def __init__(
-        self, rules: Rules, clock: Clock, lines: MemberOrdering, dispatch: Scheduler, counts: Counts
+        self,
+        rules: Rules,
+        clock: Clock,
+        ordering: MemberOrdering,
+        scheduler: Scheduler,
+        effects: EffectQueue,
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self._lines = lines
-        self._dispatch = dispatch
-        self._searching = BisectionHandler(lines, dispatch, counts)
-        self._halting = HaltHandler(dispatch)
+        self._ordering = ordering
+        self._scheduler = scheduler
+        self._effects = effects
+        self._halts = HaltHandler(scheduler)
+        self.bisections = BisectionHandler(ordering, scheduler)
         self._by_verdict: dict[Verdict, Callable[[InFlightCall, AttemptResult, float], None]] = {
             Verdict.DONE: self._done,
             Verdict.RETRY: self._gave_up,
@@ -58,225 +77,216 @@ class ResponseHandler:
             Verdict.THROTTLE_APP: self._gave_up,
             Verdict.RESIGN: self._gave_up,
             Verdict.UNSENT: self._gave_up,
-            Verdict.LOCKED: self._halting.locked,
-            Verdict.FATAL: self._halting.fatal,
+            Verdict.LOCKED: self._halts.locked,
+            Verdict.FATAL: self._halts.fatal,
             Verdict.FORBIDDEN: self._forbidden,
             Verdict.REFUSED: self._refused,
-            Verdict.MEMBER: self._searching.refused,
-            Verdict.AMBIGUOUS: self._searching.refused,
+            Verdict.MEMBER: self.bisections.refused,
+            Verdict.AMBIGUOUS: self.bisections.refused,
             Verdict.UNKNOWN: self._unknown,
         }
 
-    def attempt_finished(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
+    def attempt_finished(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Record the request's end; then let the call go on, or close it."""
-        lane, target = flight.lane, flight.target
-        target.out -= 1
-        if try_.verdict is Verdict.UNSENT:
-            lane.permits.untake()
+        if result.verdict is Verdict.UNSENT:
+            call.endpoint.unsent(call)
         else:
-            self._ended(flight, try_, now)
-        if self._is_worth_another(flight, try_, now):
-            flight.phase = CallState.BACKING_OFF
-            lane.rebound(target, now)
-            self._dispatch.effects.append(RetryCall(flight.call_id))
-        else:
-            self._close(flight, try_, now)
-
-    def _close(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        """The call is over, with its last try."""
-        lane = flight.lane
-        of_app = lane.app.probe is flight
-        self._dispatch.close(flight, now)
-        if flight.probe:
-            self._halting.probed(flight, try_, now, of_app=of_app)
-            if lane.breaker.is_open:
-                self._probed_open(lane, try_, now)
-        self._by_verdict[try_.verdict](flight, try_, now)
+            self._ended(call, result, now)
+        if self._is_worth_another(call, result, now):
+            call.endpoint.back_off(call, now)
+            self._effects.emit(RetryCall(call.call_id))
+            return
+        endpoint = call.endpoint
+        of_app = endpoint.app.probe is call
+        self._scheduler.close(call, now)
+        if call.is_probe:
+            self._halts.probed(call, result, now, of_app=of_app)
+            if endpoint.breaker.is_open:
+                self._probed_open(endpoint, result, now)
+        self._by_verdict[result.verdict](call, result, now)
 
     def check_held(self, now: float) -> None:
-        """Time has passed: it may have become clear whose fault a lack of permission is."""
-        for lane in self._dispatch.lanes:
-            if lane.held:
-                self._halting.check(lane, now)
+        """Look, as time has passed, whether it has become clear whose fault a refusal is."""
+        for endpoint in self._scheduler.endpoints.values():
+            if endpoint.held:
+                self._halts.check(endpoint, now)
 
-    def _is_worth_another(self, flight: InFlightCall, try_: AttemptResult, now: float) -> bool:
-        lane = flight.lane
-        if flight.probe or lane.is_blocked or flight.target.held_at is not None:
+    def _is_worth_another(self, call: InFlightCall, result: AttemptResult, now: float) -> bool:
+        endpoint = call.endpoint
+        if call.is_probe or endpoint.is_probed or call.target.held_at is not None:
             return False
-        if all(member.work.dropped for member in flight.members):
+        if all(task.command.dropped for task in call.tasks):
             return False
-        again = try_.verdict.again
+        again = result.verdict.again
         if again is Again.BRIEFLY:
-            return flight.number < UNKNOWN_TRIES
+            return call.number < UNKNOWN_TRIES
         if again is Again.WITHIN_ATTEMPTS:
-            return not any(self._is_spent(member, lane, now) for member in flight.members)
+            return not any(self._is_spent(task, endpoint, now) for task in call.tasks)
         return again is Again.ALWAYS
 
-    # Every try
+    # Every attempt
 
-    def _ended(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        lane, target = flight.lane, flight.target
-        throttled = try_.verdict.slows
-        lane.permits.answered(now, accepted=not throttled)
-        self._record(flight, try_)
+    def _ended(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+        endpoint, target, verdict = call.endpoint, call.target, result.verdict
+        throttled = verdict.slows
+        endpoint.answered(call, now, accepted=not throttled)
+        self._record(call, result)
         if throttled:
-            self._throttled(lane, try_, now)
-        if try_.verdict.answered:
-            self._answered_well(flight, try_, now)
-        elif try_.verdict.is_failure:
-            target.suspect = True
-            was_open = lane.breaker.is_open
-            lane.breaker.failed(try_, target.name, flight.members, now)
-            if lane.breaker.is_open and not was_open:
-                self._tell_of_outage(lane, try_)
-                self._dispatch.recall(lane, now)
-        elif try_.verdict is Verdict.UNKNOWN and try_.error_code is not None:
-            flight.doubted_at = try_.ended_at if flight.doubted_at is None else flight.doubted_at
-            if is_platform(try_.error_code):
-                targets = lane.app.unknown_codes.setdefault(try_.error_code, set())
-                if len(targets) < UNKNOWN_TARGETS:
-                    targets.add(target.name)
+            self._throttled(endpoint, result, now)
+        if verdict.answered:
+            self._answered_well(call, result, now)
+        elif verdict.is_failure:
+            target.suspect()
+            if endpoint.breaker.failed(result, target.name, call.tasks, now):
+                self._log_outage(endpoint, result)
+                self._scheduler.cancel_waiting(endpoint, now)
+        elif verdict is Verdict.UNKNOWN and result.error_code is not None:
+            call.doubt(result.ended_at)
+            if is_platform(result.error_code):
+                endpoint.app.unknown_code(result.error_code, target.name, UNKNOWN_TARGETS)
 
-    def _tell_of_outage(self, lane: EndpointState, try_: AttemptResult) -> None:
-        status = try_.http_status
-        self._dispatch.notice(
+    def _log_outage(self, endpoint: EndpointState, result: AttemptResult) -> None:
+        status = result.http_status
+        self._scheduler.log(
             "breaker.opened",
             "warning",
-            lane,
-            error_code=try_.error_code,
-            error=try_.error,
+            endpoint,
+            error_code=result.error_code,
+            error=result.error,
             http_status=status,
-            reason=cut(try_.error_info) or None,
-            remedy=remedy(None, status) if is_foreign(try_.verdict, status) else None,
+            reason=cut(result.error_info) or None,
+            remedy=remedy(None, status) if is_foreign(result.verdict, status) else None,
         )
 
-    def _record(self, flight: InFlightCall, try_: AttemptResult) -> None:
-        """The try stands in the outcome of every command that it carried."""
-        call_try = AttemptRecord(
-            call_id=flight.call_id,
-            endpoint=flight.lane.endpoint,
-            sent_at=rfc3339(self._clock.wall(try_.sent_at)),
-            elapsed_ms=round((try_.ended_at - try_.sent_at) * 1000, 1),
-            members=len(flight.members),
-            request_id=try_.request_id,
-            http_status=try_.http_status,
-            error_code=try_.error_code,
-            error_info=cut(try_.error_info) or None,
-            error=try_.error,
+    def _record(self, call: InFlightCall, result: AttemptResult) -> None:
+        """List the attempt in the outcome of every command that it carried."""
+        attempt = AttemptRecord(
+            call_id=call.call_id,
+            endpoint=call.endpoint.name,
+            sent_at=rfc3339(self._clock.wall(result.sent_at)),
+            elapsed_ms=round((result.ended_at - result.sent_at) * 1000, 1),
+            members=len(call.tasks),
+            request_id=result.request_id,
+            http_status=result.http_status,
+            error_code=result.error_code,
+            error_info=cut(result.error_info) or None,
+            error=result.error,
         )
-        for member in flight.members:
-            member.work.tried(call_try, try_.sent_at, try_.ended_at)
-            for rider in member.riders or ():
-                rider.work.tried(call_try, try_.sent_at, try_.ended_at)
-            if try_.end_unknown:
-                self._lines.ended_unknown(member, try_.ended_at)
+        sent_at, ended_at = result.sent_at, result.ended_at
+        for task in call.tasks:
+            task.command.record_attempt(attempt, sent_at, ended_at)
+            for follower in task.coalesced or ():
+                follower.command.record_attempt(attempt, sent_at, ended_at)
+            if result.end_unknown:
+                self._ordering.ended_unknown(task, ended_at)
 
-    def _throttled(self, lane: EndpointState, try_: AttemptResult, now: float) -> None:
-        lanes = lane.app.lanes if try_.verdict is Verdict.THROTTLE_APP else [lane]
-        for each in lanes:
-            each.permits.throttled(now)
-        if try_.retry_after is not None:
-            lane.paused_until = max(lane.paused_until, now + min(try_.retry_after, LONGEST_PAUSE))
+    def _throttled(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
+        of_app = result.verdict is Verdict.THROTTLE_APP
+        for each in endpoint.app.endpoints if of_app else (endpoint,):
+            each.limiter.throttled(now)
+        if result.retry_after is not None:
+            endpoint.retry_after.shut_until(now + min(result.retry_after, LONGEST_PAUSE))
 
-    def _answered_well(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        """The endpoint did its work: it lives."""
-        lane, target = flight.lane, flight.target
-        target.suspect = False
-        lane.app.unknown_codes.clear()
-        self._closes_breaker(lane, try_, now)
-        if try_.verdict is Verdict.DONE:
-            target.alone = None
-            lane.passed_at = max(lane.passed_at, try_.sent_at)
-            self._halting.succeeded(lane, target, try_, now)
+    def _answered_well(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+        """Note that the endpoint did its work: it lives."""
+        endpoint, target = call.endpoint, call.target
+        target.trust()
+        endpoint.app.answered()
+        self._closes_breaker(endpoint, result, now)
+        if result.verdict is Verdict.DONE:
+            target.passed()
+            endpoint.passed(result.sent_at)
+            if endpoint.held or endpoint.halt.gate.is_shut:
+                self._halts.succeeded(endpoint, target, result, now)
 
-    def _probed_open(self, lane: EndpointState, try_: AttemptResult, now: float) -> None:
-        """A probe of an open breaker has ended. Any answer of Tencent's own shows that the endpoint lives."""
-        if try_.verdict.is_failure or try_.verdict is Verdict.UNSENT:
-            lane.breaker.probe_failed(now)
+    def _probed_open(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
+        """Judge the probe of an open breaker. Any answer of Tencent's own shows that the endpoint lives."""
+        if result.verdict.is_failure or result.verdict is Verdict.UNSENT:
+            endpoint.breaker.probe_failed(now)
         else:
-            self._closes_breaker(lane, try_, now)
+            self._closes_breaker(endpoint, result, now)
 
-    def _closes_breaker(self, lane: EndpointState, try_: AttemptResult, now: float) -> None:
-        if lane.breaker.succeeded(try_, now):
-            self._dispatch.notice("breaker.closed", "info", lane)
+    def _closes_breaker(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
+        if endpoint.breaker.succeeded(result, now):
+            self._scheduler.log("breaker.closed", "info", endpoint)
 
-    # The last try
+    # The last attempt
 
-    def _done(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        for member in flight.members:
-            self._lines.applied(member, try_.request_id, self._keep(member, now), now)
-        flight.lane.queue.learn(flight.target, good=len(flight.members))
-        self._searching.passed(flight, now)
+    def _done(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+        for task in call.tasks:
+            self._ordering.applied(task, result.request_id, self._keep(task, now), now)
+        call.endpoint.queue.learn(call.target.queue, good=len(call.tasks))
+        if call.bisection is not None:
+            self.bisections.passed(call, call.bisection, now)
 
-    def _keep(self, member: MemberTask, now: float) -> float:
+    def _keep(self, task: MemberTask, now: float) -> float:
         """
-        For how long a repeat of this effect needs no call: never for an event or for what others change as well, at most a tenth
-        of a ban's duration.
+        Compute for how long a repeat of this effect needs no call: never for an event or for what others change as well, at most a
+        tenth of a ban's duration.
         """
-        command = member.work.command
-        action = command.action
-        if action.kind is ActionKind.EVENT or command.duration == 0:
+        spec = task.command.spec
+        if spec.action.kind is ActionKind.EVENT or spec.duration == 0:
             return 0.0
-        if action.is_changed_elsewhere(command.member_info) and not self._rules.all_effects:
+        if spec.action.is_changed_elsewhere(spec.member_info) and not self._rules.all_effects:
             return 0.0
         keep = self._rules.effect_window
-        if command.duration is not None:
-            keep = min(keep, command.duration / 10)
-        if command.banned_until is not None:
-            keep = min(keep, (command.banned_until - self._clock.wall(now)) / 10)
+        if spec.duration is not None:
+            keep = min(keep, spec.duration / 10)
+        if spec.banned_until is not None:
+            keep = min(keep, (spec.banned_until - self._clock.wall(now)) / 10)
         return keep
 
-    def _gave_up(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        """No further try for now: those whose tries are used up have failed, the others go back."""
-        lane = flight.lane
+    def _gave_up(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+        """Make no further attempt for now: those whose attempts are used up have failed, the others go back."""
+        endpoint = call.endpoint
         spent = (
-            [] if lane.is_blocked else [each for each in flight.members if self._is_spent(each, lane, now)]
+            [] if endpoint.is_probed else [each for each in call.tasks if self._is_spent(each, endpoint, now)]
         )
-        self._dispatch.back(flight, now, all_but=spent)
-        for member in spent:
-            self._searching.fail(member, try_, now)
+        self._scheduler.give_back(call, now, all_but=spent)
+        for task in spent:
+            self.bisections.fail(task, result, now)
 
-    def _is_spent(self, member: MemberTask, lane: EndpointState, now: float) -> bool:
-        if member.attempts >= self._rules.max_attempts:
+    def _is_spent(self, task: MemberTask, endpoint: EndpointState, now: float) -> bool:
+        if task.counted_attempts >= self._rules.max_attempts:
             return True
         limit = self._rules.give_up_after
         return (
             limit is not None
-            and member.started_at is not None
-            and lane.clock(now) - member.started_at > limit
+            and task.started_at is not None
+            and endpoint.clock(now) - task.started_at > limit
         )
 
-    def _forbidden(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        if self._halting.doubted(flight, try_, now):
-            self._refused(flight, try_, now)
+    def _forbidden(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+        if self._halts.doubted(call, result, now):
+            self._refused(call, result, now)
 
-    def _refused(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
-        self._dispatch.back(flight, now, all_but=flight.members)
-        for member in flight.members:
-            self._searching.fail(member, try_, now)
+    def _refused(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+        self._scheduler.give_back(call, now, all_but=call.tasks)
+        for task in call.tasks:
+            self.bisections.fail(task, result, now)
 
-    def _unknown(self, flight: InFlightCall, try_: AttemptResult, now: float) -> None:
+    def _unknown(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """
-        A code of no table, again and again. Nobody knows whose fault it is until something of the endpoint passes that was sent
-        after it: until then the target is held. Then one of the platform's own ranges refuses the call, and any other is searched
-        for like a member's. Of the platform's ranges and from several targets it halts the app.
+        Judge a code of no table, got again and again. Nobody knows whose fault it is until something of the endpoint passes that
+        was sent after it: until then the target is held. Then one of the platform's own ranges refuses the call, and any other
+        is searched for like a member's. Of the platform's ranges and from several targets it halts the app.
         """
-        code, lane = try_.error_code, flight.lane
+        code, endpoint = result.error_code, call.endpoint
         of_platform = code is not None and is_platform(code)
-        targets = lane.app.unknown_codes.get(code, ()) if code is not None else ()
-        if of_platform and (len(targets) >= UNKNOWN_TARGETS or lane.halted_by is not None):
-            self._halting.fatal(flight, try_, now)
-        elif flight.number < UNKNOWN_TRIES and lane.halts.current is None:
-            # A breaker's or app's probe, or an outage or a halt came between: the other tries are yet to come.
-            self._dispatch.back(flight, now)
-        elif self._halting.doubted(flight, try_, now, is_shown=lane.passed_at > _doubted_since(flight)):
-            (self._refused if of_platform else self._searching.refused)(flight, try_, now)
+        targets = endpoint.app.unknown_codes.get(code, ()) if code is not None else ()
+        if of_platform and (len(targets) >= UNKNOWN_TARGETS or endpoint.is_halted):
+            self._halts.fatal(call, result, now)
+        elif call.number < UNKNOWN_TRIES and not endpoint.halt.gate.is_shut:
+            # A breaker's or app's probe, or an outage or a halt came between: the other attempts are yet to come.
+            self._scheduler.give_back(call, now)
+        elif self._halts.doubted(call, result, now, is_shown=endpoint.passed_at > _doubted_since(call)):
+            (self._refused if of_platform else self.bisections.refused)(call, result, now)
 
 
-def _doubted_since(flight: InFlightCall) -> float:
+def _doubted_since(call: InFlightCall) -> float:
     """Since when something must have been sent, and passed, to show that a code of no table is no outage."""
-    search = flight.search
-    if search is not None and search.began_with.verdict is Verdict.UNKNOWN:
-        return search.began_with.ended_at
-    assert flight.doubted_at is not None
-    return flight.doubted_at
+    bisection = call.bisection
+    if bisection is not None and bisection.began_with.verdict is Verdict.UNKNOWN:
+        return bisection.began_with.ended_at
+    assert call.doubted_at is not None
+    return call.doubted_at

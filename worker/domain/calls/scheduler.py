@@ -1,8 +1,8 @@
-# What leaves next: at a free permit a retry or a half of a search, else the next batch; while an endpoint is down or
+# What leaves next: at a free permit a retry or a half of a bisection, else the next batch; while an endpoint is down or
 # halted, one probe at a time.
 #
-# Here permits are taken and bodies are built, at each try anew: members whose time is over leave the call, durations
-# are computed. What an answer means is decided in response_handler.py.
+# Here permits are taken and bodies are built, at each attempt anew: members whose time is over leave the call, durations are
+# computed. What an answer means is decided in response_handler.py.
 
 from __future__ import annotations
 
@@ -10,305 +10,273 @@ from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.endpoint_state import NEVER, AppState, CallState, EndpointState, InFlightCall
-from worker.domain.calls.probing import next_probe
+from worker.domain.calls.endpoint_state import AppState, EndpointState, InFlightCall
+from worker.domain.calls.probing import choose_probe
 from worker.domain.calls.rate_limiter import RateLimiter, slice_of
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.effects import Attempt, CancelCall, GrantPermit, LogEvent, StartCall
-from worker.domain.progress.open_commands import TaskState, expired
+from worker.domain.progress.member_ordering import TaskChange, expired
+from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.calls.bisection import Bisection
-    from worker.domain.calls.target_queue import TargetQueue
+    from worker.domain.calls.endpoint_state import TargetState
     from worker.domain.clock import Clock
-    from worker.domain.contract.actions import Action
-    from worker.domain.effects import Effect
+    from worker.domain.effects import EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import MemberTask
-    from worker.domain.progress.outbox import Outbox
+    from worker.domain.progress.open_commands import EndpointKey, MemberTask
     from worker.domain.rules import Rules
-    from worker.domain.snapshots import Counts
 
 
 class Scheduler:
     """
-    All lanes, and the calls that are not over.
+    All endpoints, and the calls that are not over.
 
     Attributes:
-        effects: What shall happen in the world, since the engine last looked.
+        apps: By name.
+        calls: By id.
+        endpoints: By (app, endpoint).
+        cancelled: Calls since the start that were taken back while they waited.
 
     """
 
     __slots__ = (
         "_call_prefix",
         "_clock",
-        "_counts",
-        "_ledger",
-        "_lines",
+        "_effects",
         "_numbers",
+        "_ordering",
         "_rules",
         "apps",
-        "effects",
-        "flights",
+        "calls",
+        "cancelled",
+        "endpoints",
     )
 
     def __init__(
-        self,
-        rules: Rules,
-        clock: Clock,
-        lines: MemberOrdering,
-        ledger: Outbox,
-        counts: Counts,
-        call_prefix: str,
+        self, rules: Rules, clock: Clock, ordering: MemberOrdering, effects: EffectQueue, call_prefix: str
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self._lines = lines
-        self._ledger = ledger
-        self._counts = counts
+        self._ordering = ordering
+        self._effects = effects
         self._call_prefix = call_prefix
         self._numbers = count(1)
-        self.effects: list[Effect] = []
-        self.flights: dict[str, InFlightCall] = {}
-        self.apps = {name: self._app(name) for name in rules.apps}
-
-    def _app(self, name: str) -> AppState:
-        app = AppState(name)
+        self.cancelled = 0
+        self.calls: dict[str, InFlightCall] = {}
+        self.apps: dict[str, AppState] = {}
+        self.endpoints: dict[EndpointKey, EndpointState] = {}
         per_call = {action.endpoint: action.members_per_call for action in ACTIONS.values()}
-        for endpoint, members in per_call.items():
-            permits = RateLimiter(self._rules.window, window_from_send=self._rules.window_from_send)
-            app.lanes.append(EndpointState(app, endpoint, permits, members))
-        return app
+        for name in rules.apps:
+            app = self.apps[name] = AppState(name)
+            for endpoint, members in per_call.items():
+                limiter = RateLimiter(rules.window, window_from_send=rules.window_from_send)
+                state = EndpointState(app, endpoint, limiter, members)
+                app.add(state)
+                self.endpoints[state.key] = state
 
-    @property
-    def lanes(self) -> Iterable[EndpointState]:
-        """Every (app, endpoint)."""
-        return (lane for app in self.apps.values() for lane in app.lanes)
+    def share(self, partitions: Iterable[int]) -> None:
+        """Use the slices of the quota of these partitions, and no others."""
+        rules, numbers = self._rules, list(partitions)
+        for endpoint in self.endpoints.values():
+            limit = rules.calls_per_second.get(endpoint.name, rules.default_calls_per_second)
+            endpoint.limiter.set_share(sum(slice_of(limit, number, rules.partitions) for number in numbers))
 
-    def lane(self, app: str, action: Action) -> EndpointState:
-        """Where a command goes."""
-        return next(lane for lane in self.apps[app].lanes if lane.endpoint == action.endpoint)
+    # What leaves
 
-    def own(self, partitions: Iterable[int]) -> None:
-        """The partitions that this replica works on have changed, and with them its slices of the quota."""
-        rules = self._rules
-        numbers = list(partitions)
-        for lane in self.lanes:
-            limit = rules.calls_per_second.get(lane.endpoint, rules.default_calls_per_second)
-            lane.permits.own(sum(slice_of(limit, number, rules.partitions) for number in numbers))
+    def apply_changes(self, now: float) -> bool:
+        """Let tasks that became ready wait for a permit, and forget those that need none. Return whether there were any."""
+        changes = self._ordering.take_changes()
+        for change, task in changes:
+            endpoint = self.endpoints[task.command.endpoint]
+            if change is TaskChange.READY:
+                endpoint.put(task, now)
+            elif change is TaskChange.WITHDRAWN:
+                endpoint.queue.remove(task)
+            else:
+                endpoint.queue.start(task)
+        return bool(changes)
 
-    def pump(self, now: float) -> None:
-        """Lets everything go that may go now."""
-        for app in self.apps.values():
-            for lane in app.lanes:
-                lane.wake_at = NEVER
-                if lane.queue.waiting or lane.asking:
-                    self._pump(lane, now)
+    def pump(self, now: float, *, may_send: bool) -> None:
+        """Let everything go that may go now. ``may_send``: unless too many results wait to be published."""
+        for endpoint in self.endpoints.values():
+            endpoint.look_again(None)
+            if endpoint.queue.waiting or endpoint.awaiting_permit:
+                self._pump(endpoint, now, may_send=may_send)
 
-    def asked(self, flight: InFlightCall) -> None:
-        """The call waits for a permit."""
-        flight.phase = CallState.ASKING
-        flight.lane.asking.append(flight)
+    def _pump(self, endpoint: EndpointState, now: float, *, may_send: bool) -> None:
+        closed_until = endpoint.closed_until
+        if now < closed_until:
+            endpoint.look_again(closed_until)
+            return
+        if not may_send:
+            return  # what is published wakes it
+        if endpoint.is_probed:
+            self._probe(endpoint, now)
+            return
+        free = endpoint.limiter.free(now)
+        while free > 0:
+            call = endpoint.next_awaiting(now) if endpoint.awaiting_permit else None
+            if call is None:
+                batch = endpoint.queue.take(now, self._rules.max_wait)
+                if not batch:
+                    break
+                call = self.open(endpoint, endpoint.target(batch[0].command.spec.target), batch)
+            free -= self._send(call, now)
+            self.apply_changes(now)
+        if free <= 0:
+            endpoint.look_again(endpoint.limiter.next_return())
+
+    def _probe(self, endpoint: EndpointState, now: float) -> None:
+        """Send the one probe that may go, if it is due."""
+        choice = choose_probe(endpoint, now)
+        if choice.search_failed:
+            endpoint.search_failed(now)
+        elif choice.target is None:
+            endpoint.look_again(choice.look_again_at)
+        else:
+            batch = endpoint.take_probe(choice.target)
+            call = self.open(endpoint, choice.target, batch, is_probe=True)
+            halt = endpoint.begin_probe(call, now)
+            if not self._send(call, now):
+                endpoint.look_again(now)
+            elif halt.gate.is_shut:
+                halt.probe_sent(now)
+
+    def _send(self, call: InFlightCall, now: float) -> bool:
+        """
+        Take a permit and let the call's next attempt go, with those of its tasks whose time is not over.
+
+        Return False if none is left: then the call is over.
+        """
+        endpoint, ordering = call.endpoint, self._ordering
+        for task in call.tasks:
+            command = task.command
+            if command.dropped or (command.spec.last_moment is not None and ordering.is_over(task, now)):
+                if not self._leave_those_over(call, now):
+                    return False
+                break
+        endpoint.send(call, now)
+        at = endpoint.clock(now)
+        for task in call.tasks:
+            ordering.sent(task, at)
+        attempt = Attempt(
+            call.call_id,
+            call.number,
+            endpoint.app.name,
+            endpoint.name,
+            self._body(call, now),
+            len(call.tasks),
+            call.is_probe and endpoint.app.halt.gate.is_shut,
+        )
+        self._effects.emit(StartCall(attempt) if call.number == 1 else GrantPermit(attempt))
+        return True
+
+    def _leave_those_over(self, call: InFlightCall, now: float) -> bool:
+        """Let tasks that are dropped or whose time is over leave the call. Return whether any is left."""
+        if call.bisection is not None:
+            self.give_back(call, now, all_but=call.tasks)
+        call.keep([task for task in call.tasks if self._is_wanted(task, now)])
+        if not call.tasks:
+            if call.number:
+                self._effects.emit(CancelCall(call.call_id))
+            self.close(call, now)
+        return bool(call.tasks)
+
+    def _body(self, call: InFlightCall, now: float) -> bytes:
+        spec = call.tasks[0].command.spec
+        duration = spec.duration
+        if spec.banned_until is not None:
+            duration = ceil(spec.banned_until - self._clock.wall(now))
+        return spec.action.body(
+            spec.target,
+            [task.user for task in call.tasks],
+            duration=duration,
+            reason=spec.reason,
+            member_info=spec.member_info,
+        )
+
+    # Calls
 
     def open(
         self,
-        lane: EndpointState,
-        target: TargetQueue,
-        members: list[MemberTask],
-        search: Bisection[MemberTask] | None = None,
+        endpoint: EndpointState,
+        target: TargetState,
+        tasks: list[MemberTask],
+        bisection: Bisection[MemberTask] | None = None,
+        *,
+        is_probe: bool = False,
     ) -> InFlightCall:
-        """A new call with these members. It has no permit yet."""
-        flight = InFlightCall(f"{self._call_prefix}-{next(self._numbers)}", lane, target, members)
-        flight.search = search
-        for member in members:
-            member.state = TaskState.CALLED
-        target.calls += 1
-        lane.flights[flight.call_id] = self.flights[flight.call_id] = flight
-        return flight
+        """Begin a call with these tasks. It has no permit yet."""
+        for task in tasks:
+            if task.state is not TaskState.CALLED:
+                task.move_to(TaskState.CALLED)
+        call_id = f"{self._call_prefix}-{next(self._numbers)}"
+        call = InFlightCall(call_id, endpoint, target, tasks, bisection, is_probe=is_probe)
+        self.calls[call_id] = call
+        endpoint.open(call)
+        return call
 
-    def close(self, flight: InFlightCall, now: float) -> None:
-        """The call is over."""
-        lane, target = flight.lane, flight.target
-        del self.flights[flight.call_id]
-        del lane.flights[flight.call_id]
-        if lane.probe is flight:
-            lane.probe = None
-        if lane.app.probe is flight:
-            lane.app.probe = None
-        target.calls -= 1
-        lane.rebound(target, now)
+    def close(self, call: InFlightCall, now: float) -> None:
+        """Remove the finished call and free its slot."""
+        del self.calls[call.call_id]
+        call.endpoint.close(call, now)
 
-    def requeue(self, lane: EndpointState, members: Iterable[MemberTask], now: float) -> None:
-        """The members go back to their queue, as they are."""
-        for member in members:
-            if self._is_wanted(member, now):
-                lane.queue.put(member, now)
-
-    def rest(self, lane: EndpointState, members: Iterable[MemberTask], now: float) -> None:
-        """The same for members that a search has left untested: they wait until it ends."""
-        lane.queue.rest([member for member in members if self._is_wanted(member, now)])
-
-    def back(self, flight: InFlightCall, now: float, all_but: Iterable[MemberTask] = ()) -> None:
+    def give_back(self, call: InFlightCall, now: float, all_but: Iterable[MemberTask] = ()) -> None:
         """
-        The call is over without a verdict on its members, but for some of them: the others go back to their queue, and
-        so do all suspects of its search.
+        Put the tasks of a call that is over without a verdict on them, but for some of them, back into their queue, and so all
+        suspects of its bisection.
         """
-        members = flight.members if flight.search is None else self.end_search(flight)
+        tasks = call.tasks if call.bisection is None else self.end_bisection(call)
         kept = set(all_but)
-        self.requeue(flight.lane, [member for member in members if member not in kept], now)
+        self.requeue(call.endpoint, [task for task in tasks if task not in kept], now)
 
-    def notice(self, event: str, level: str, lane: EndpointState, **fields: object) -> None:
-        """Something about an endpoint that an operator may want to know."""
-        where = {"app": lane.app.name, "endpoint": lane.endpoint}
-        self.effects.append(LogEvent(event, level, where | fields))
+    def requeue(self, endpoint: EndpointState, tasks: Iterable[MemberTask], now: float) -> None:
+        """Put tasks back into their queue, as they are."""
+        for task in tasks:
+            if self._is_wanted(task, now):
+                task.move_to(TaskState.WAITING)
+                endpoint.put(task, now)
 
-    def _is_wanted(self, member: MemberTask, now: float) -> bool:
-        """Whether the member, which was in a call, is still to be sent. If not, it leaves its line here."""
-        if member.work.dropped:
-            self._lines.abandon(member, now)
-        elif self._lines.is_over(member, now):
-            self._lines.settle(member, expired(member), now)
+    def rest(self, endpoint: EndpointState, tasks: Iterable[MemberTask], now: float) -> None:
+        """Put tasks that a bisection has left untested back into their queue: they wait until it ends."""
+        wanted = [task for task in tasks if self._is_wanted(task, now)]
+        for task in wanted:
+            task.move_to(TaskState.WAITING)
+        endpoint.rest(wanted)
+
+    def end_bisection(self, call: InFlightCall) -> list[MemberTask]:
+        """End the search that the call is a half of. Return all its suspects; those that rested may go again."""
+        bisection = call.end_bisection()
+        assert bisection is not None
+        call.endpoint.queue.wake(bisection.untested)
+        return bisection.suspects
+
+    def cancel_waiting(self, endpoint: EndpointState, now: float, target: TargetState | None = None) -> None:
+        """
+        End the calls of the endpoint, or of one target, that wait: they hold no permit and no connection, and their tasks go
+        back to their queue at once.
+        """
+        for call in endpoint.waiting_calls(target):
+            self.cancelled += 1
+            if call.number:
+                self._effects.emit(CancelCall(call.call_id))
+            self.close(call, now)
+            self.give_back(call, now)
+
+    def log(self, event: str, level: str, endpoint: EndpointState, **fields: object) -> None:
+        """Log something about an endpoint that an operator may want to know."""
+        where = {"app": endpoint.app.name, "endpoint": endpoint.name}
+        self._effects.emit(LogEvent(event, level, where | fields))
+
+    def _is_wanted(self, task: MemberTask, now: float) -> bool:
+        """Whether the task, which was in a call, is still to be sent. If not, it leaves its member queue here."""
+        if task.command.dropped:
+            self._ordering.abandon(task, now)
+        elif self._ordering.is_over(task, now):
+            self._ordering.settle(task, expired(task), now)
         else:
             return True
         return False
-
-    def recall(self, lane: EndpointState, now: float) -> None:
-        """Calls that wait hold no permit and no connection: their members go back to their queue at once."""
-        for flight in list(lane.flights.values()):
-            if flight.phase in _WAITS:
-                self._take_back(flight, now)
-
-    def recall_target(self, lane: EndpointState, target: TargetQueue, now: float) -> None:
-        """The same for the calls of one target."""
-        for flight in list(lane.flights.values()):
-            if flight.phase in _WAITS and flight.target is target:
-                self._take_back(flight, now)
-
-    def end_search(self, flight: InFlightCall) -> list[MemberTask]:
-        """The search that the call is a half of goes no further. Returns all its suspects; those that rested may go again."""
-        search = flight.search
-        assert search is not None
-        flight.search = None
-        flight.lane.queue.wake(search.untested)
-        return search.suspects
-
-    def _take_back(self, flight: InFlightCall, now: float) -> None:
-        self._counts.recalled += 1
-        if flight.phase is CallState.ASKING:
-            flight.lane.asking.remove(flight)
-        if flight.number:
-            self.effects.append(CancelCall(flight.call_id))
-        self.close(flight, now)
-        self.back(flight, now)
-
-    def _pump(self, lane: EndpointState, now: float) -> None:
-        paused_until = max(lane.paused_until, lane.app.locked_until)
-        if now < paused_until:
-            lane.wake_at = paused_until
-            return
-        if self._ledger.is_full:
-            return  # what is published wakes it
-        if lane.is_blocked:
-            self._probe(lane, now)
-            return
-        free = lane.permits.free(now)
-        while free > 0:
-            flight = self._next_asking(lane, now)
-            if flight is None:
-                batch = lane.queue.take(now, self._rules.max_wait)
-                if not batch:
-                    break
-                command = batch[0].work.command
-                flight = self.open(lane, lane.queue.target(command.target), batch)
-            free -= self._send(flight, now)
-        if free <= 0:
-            lane.wake_at = lane.permits.next_return() or NEVER
-
-    def _next_asking(self, lane: EndpointState, now: float) -> InFlightCall | None:
-        bound = lane.bound(now)
-        for flight in lane.asking:
-            target = flight.target
-            if target.out < (1 if target.suspect else bound) and target.held_at is None:
-                lane.asking.remove(flight)
-                return flight
-        return None
-
-    def _probe(self, lane: EndpointState, now: float) -> None:
-        """Sends the one probe that may go, if it is due."""
-        target = next_probe(lane, now)
-        if target is None:
-            return
-        target.probed_at = lane.probed_at = now
-        flight = self.open(lane, target, lane.queue.take_of(target))
-        flight.probe = True
-        if lane.app.halts.current is not None:
-            lane.app.probe = flight
-            halts = lane.app.halts
-        else:
-            lane.probe = flight
-            halts = lane.halts
-        if not self._send(flight, now):
-            lane.wake_at = now
-        elif halts.current is not None:
-            halts.probed(now)
-
-    def _send(self, flight: InFlightCall, now: float) -> bool:
-        """
-        Takes a permit and lets the call's next try go, with those of its members whose time is not over.
-
-        Returns False if none is left: then the call is over.
-        """
-        lane = flight.lane
-        if any(
-            member.work.dropped or self._lines.is_over(member, now) for member in flight.members
-        ) and not self._leave_those_over(flight, now):
-            return False
-        flight.number += 1
-        flight.phase = CallState.OUT
-        lane.permits.take(now)
-        flight.target.out += 1
-        lane.rebound(flight.target, now)
-        for member in flight.members:
-            if member.started_at is None:
-                member.started_at = lane.clock(now)
-            self._lines.sent(member)
-        send = Attempt(
-            flight.call_id,
-            flight.number,
-            lane.app.name,
-            lane.endpoint,
-            self._body(flight, now),
-            len(flight.members),
-            flight.probe and lane.app.halts.current is not None,
-        )
-        self.effects.append(StartCall(send) if flight.number == 1 else GrantPermit(send))
-        return True
-
-    def _leave_those_over(self, flight: InFlightCall, now: float) -> bool:
-        """Members that are dropped or whose time is over leave the call. Returns whether any is left."""
-        if flight.search is not None:
-            self.back(flight, now, all_but=flight.members)
-        flight.members = [member for member in flight.members if self._is_wanted(member, now)]
-        if not flight.members:
-            if flight.number:
-                self.effects.append(CancelCall(flight.call_id))
-            self.close(flight, now)
-        return bool(flight.members)
-
-    def _body(self, flight: InFlightCall, now: float) -> bytes:
-        command = flight.members[0].work.command
-        duration = command.duration
-        if command.banned_until is not None:
-            duration = ceil(command.banned_until - self._clock.wall(now))
-        return command.action.body(
-            command.target,
-            [member.user for member in flight.members],
-            duration=duration,
-            reason=command.reason,
-            member_info=command.member_info,
-        )
-
-
-_WAITS = frozenset({CallState.ASKING, CallState.BACKING_OFF})

@@ -99,7 +99,7 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-class Problem(Struct, frozen=True, omit_defaults=True):
+class RecordProblem(Struct, frozen=True, omit_defaults=True):
     """A further problem of a rejected record."""
 
     code: str
@@ -119,7 +119,7 @@ class OutcomeError(Struct, frozen=True, omit_defaults=True):
     code: str
     message: str
     field: str | None = None
-    also: tuple[Problem, ...] = ()
+    also: tuple[RecordProblem, ...] = ()
 
 
 class Parameters(Struct, frozen=True, omit_defaults=True):

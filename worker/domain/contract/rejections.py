@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from worker.domain.contract.fields import COMMAND_ID_BYTES, FIELDS, USERS, Text
-from worker.domain.contract.outcomes import Problem, cut
+from worker.domain.contract.outcomes import RecordProblem, cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class Rejected(Struct, frozen=True):
     issued_at: str | None = None
     metadata: dict[str, Any] | None = None
     traceparent: str | None = None
-    also: tuple[Problem, ...] = ()
+    also: tuple[RecordProblem, ...] = ()
     user_ids: tuple[str, ...] = ()
 
 
@@ -71,7 +71,7 @@ def rejected(fields: Mapping[str, Any], faults: Sequence[OutcomeError], envelope
         command_id=command_id if _carried_id(command_id, "command_id") is None else None,
         metadata=metadata if FIELDS["metadata"](metadata, "metadata") is None else None,
         traceparent=envelope.traceparent,
-        also=tuple(Problem(other.code, cut(other.message), other.field) for other in others),
+        also=tuple(RecordProblem(other.code, cut(other.message), other.field) for other in others),
         user_ids=_users(fields.get("user_ids")),
         **carried,
     )

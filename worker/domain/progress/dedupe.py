@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.actions import MemberInfo
     from worker.domain.contract.commands import Command
-    from worker.domain.snapshots import Counts
 
 MemberKey = tuple[str, str, str]
 """(app, target, user): what order is kept for, across actions and services."""
@@ -114,13 +113,18 @@ class IdMemory:
 
     When that is too much, a partition forgets its oldest ids: the one that has just learned one if it has more than its
     part, else the one that has most.
+
+    Attributes:
+        held: What that is now.
+        forgotten: Ids since the start that were forgotten early.
+
     """
 
-    __slots__ = ("_counts", "_limit", "_parts", "held")
+    __slots__ = ("_limit", "_parts", "forgotten", "held")
 
-    def __init__(self, limit: int, counts: Counts) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._counts = counts
+        self.forgotten = 0
         self._parts: list[CommandIds] = []
         self.held = 0
 
@@ -133,6 +137,10 @@ class IdMemory:
         self._parts.remove(ids)
         self.held -= ids.held
 
+    def count(self, size: int) -> None:
+        """Count bytes that are kept, or kept no longer."""
+        self.held += size
+
     def make_fit(self, newest: CommandIds) -> None:
         """Something was learned."""
         while self.held > self._limit:
@@ -141,7 +149,7 @@ class IdMemory:
             else:
                 forgetting = max(self._parts, key=lambda ids: ids.held)
             forgetting.forget_oldest()
-            self._counts.forgotten_ids += 1
+            self.forgotten += 1
 
 
 class CommandIds:
@@ -204,7 +212,7 @@ class CommandIds:
 
     def _hold(self, size: int) -> None:
         self.held += size
-        self._memory.held += size
+        self._memory.count(size)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -224,7 +232,9 @@ def applied_bytes(member: MemberKey, effect: AppliedState) -> int:
 class Assignment(Protocol):
     """The time in which a partition is ours."""
 
-    gone: bool
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is over."""
 
 
 class AppliedState(Struct, frozen=True, gc=False):
@@ -253,15 +263,16 @@ class AppliedStates:
 
     Attributes:
         held: What that is.
+        forgotten: Those since the start that were forgotten early.
 
     """
 
-    __slots__ = ("_by_member", "_counts", "_limit", "held")
+    __slots__ = ("_by_member", "_limit", "forgotten", "held")
 
-    def __init__(self, limit: int, counts: Counts) -> None:
+    def __init__(self, limit: int) -> None:
         self._by_member: OrderedDict[MemberKey, AppliedState] = OrderedDict()
         self._limit = limit
-        self._counts = counts
+        self.forgotten = 0
         self.held = 0
 
     def applied(self, member: MemberKey, effect: AppliedState) -> None:
@@ -271,7 +282,7 @@ class AppliedStates:
         self.held += applied_bytes(member, effect)
         while self.held > self._limit:
             self._forget(next(iter(self._by_member)))
-            self._counts.forgotten_effects += 1
+            self.forgotten += 1
 
     def sent(self, member: MemberKey) -> None:
         """Something is on its way to the member: what was known of its state may hold no longer."""

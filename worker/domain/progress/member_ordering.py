@@ -1,12 +1,14 @@
-# Order per member, and what needs no call: the members of one (app, target, user) stand in a line, and only the first
-# one of a line may be in a queue or a call. A member that repeats what is known or waiting gets its result from there.
+# Order per member, and what needs no call: the tasks of one (app, target, user) stand in a member queue, and only the first of
+# them may be in an endpoint's queue or in a call. A task that repeats what is known or waiting gets its result from there.
 #
-# Here a member enters, is passed on to its queue when its turn comes, and gets its result. Who sends, and what an answer
-# means, is decided elsewhere.
+# Here a task enters, comes forward when its turn comes, and gets its result. What became ready to be sent, or is to be sent no
+# longer, is handed out by `take_changes`, and what is complete by `take_completed`: the caller goes on from there. Who sends,
+# and what an answer means, is decided elsewhere.
 
 from __future__ import annotations
 
 import heapq
+from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -14,135 +16,192 @@ from worker.domain.contract.outcomes import Result, ResultStatus
 from worker.domain.memory import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
-from worker.domain.progress.open_commands import MemberQueue, MemberTask, TaskState, expired
-from worker.domain.progress.repeats import done_for, may_ride, overwrites
+from worker.domain.progress.open_commands import MemberQueue
+from worker.domain.progress.repeats import done_for, may_coalesce, overwrites
+from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
     from worker.domain.clock import Clock
-    from worker.domain.contract.commands import Command
     from worker.domain.progress.dedupe import MemberKey
-    from worker.domain.progress.open_commands import OpenCommand
+    from worker.domain.progress.open_commands import MemberTask, OpenCommand
     from worker.domain.rules import Rules
-    from worker.domain.snapshots import Counts
 
 UNKNOWN_FOR: Final = 3.0
-"""A request of unknown end may still take effect for so many seconds: Tencent's own budget for a request."""
+"""For this many seconds a request of unknown end may still take effect: Tencent's own budget for a request."""
+
+
+class TaskChange(Enum):
+    """What happened to a task that concerns its endpoint's queue."""
+
+    READY = "ready"
+    """It is to be sent: it waits from now on."""
+    WITHDRAWN = "withdrawn"
+    """It waited, and needs no call any more."""
+    STARTED = "started"
+    """It waits, and its command is started: it goes before others."""
 
 
 class MemberOrdering:
     """
-    All lines of this replica.
+    All member queues of this replica.
 
     Attributes:
-        complete: The commands that have all their results since the engine last looked.
+        applied_states: The state that each member is known to have.
+        coalesced, superseded, repeated_ids, repeated_effects: Members since the start, for the metrics.
 
     """
 
     __slots__ = (
         "_by_key",
+        "_changes",
         "_clock",
-        "_counts",
+        "_completed",
+        "_deadlines",
         "_delays",
-        "_expiries",
         "_order",
         "_rules",
-        "complete",
-        "effects",
+        "applied_states",
+        "coalesced",
+        "repeated_effects",
+        "repeated_ids",
+        "superseded",
     )
 
-    def __init__(self, rules: Rules, clock: Clock, counts: Counts) -> None:
+    def __init__(self, rules: Rules, clock: Clock) -> None:
         self._rules = rules
         self._clock = clock
-        self._counts = counts
         self._by_key: dict[MemberKey, MemberQueue] = {}
         self._delays: list[tuple[float, int, MemberQueue]] = []
-        self._expiries = DeadlineHeap()
+        self._deadlines = DeadlineHeap()
         self._order = count()
-        self.effects = AppliedStates(share("applied", rules.memory_budget), counts)
-        self.complete: list[OpenCommand] = []
+        self._changes: list[tuple[TaskChange, MemberTask]] = []
+        self._completed: list[OpenCommand] = []
+        self.applied_states = AppliedStates(share("applied", rules.memory_budget))
+        self.coalesced = 0
+        self.superseded = 0
+        self.repeated_ids = 0
+        self.repeated_effects = 0
 
-    def enter(self, work: OpenCommand, command: Command, now: float) -> None:
-        """A new command: each of its members takes its place."""
-        app, target = command.app, command.target
-        members = []
-        for user in command.users:
-            key = (app, target, user)
-            line = self._by_key.get(key)
-            if line is None:
-                line = self._by_key[key] = MemberQueue(key)
-            members.append(MemberTask(work, user, line))
-            if line.last is not None:
-                work.wait_for(line.last)
-            line.last = work
-        work.members = tuple(members)
-        work.left = len(members)
-        last_moment = command.last_moment
-        if last_moment is not None:
-            self._expiries.add(work, last_moment)
-        for member in work.members:
-            self._join(member, now)
+    # What the caller takes
 
-    def settle(self, member: MemberTask, result: Result, now: float) -> None:
-        """The member has its result, and so have those that ride with it. The next one of its line comes forward."""
-        self._settle(member, result)
-        self._advance(member.line, now)
+    def take_changes(self) -> list[tuple[TaskChange, MemberTask]]:
+        """Hand out what concerns the endpoints' queues since the last call, in order."""
+        changes, self._changes = self._changes, []
+        return changes
 
-    def applied(self, member: MemberTask, request_id: str | None, keep: float, now: float) -> None:
-        """The member's effect is in place. For ``keep`` seconds a repeat of it needs no call."""
-        work = member.work
-        if keep > 0:
-            effect = AppliedState(work.what, now, keep, work.outcome_id, request_id, work.partition)
-            self.effects.applied(member.line.key, effect)
-        self.settle(member, Result(member.user, ResultStatus.APPLIED, request_id), now)
+    def take_completed(self) -> list[OpenCommand]:
+        """Hand out the commands that have got all their results since the last call."""
+        completed, self._completed = self._completed, []
+        return completed
 
-    def sent(self, member: MemberTask) -> None:
-        """A request that carries the member leaves now."""
-        self.effects.sent(member.line.key)
-        member.was_sent = True
-        self.start(member.work)
-        for rider in member.riders or ():
-            self.start(rider.work)
+    # What happens to commands
 
-    def ended_unknown(self, member: MemberTask, ended_at: float) -> None:
-        """A request that carried the member ended without an answer: a different effect must wait until it cannot act any more."""
-        line = member.line
-        member.unknown_end = True
-        line.unknown_until = ended_at + UNKNOWN_FOR
-        line.unknown_what = member.work.what
-        heapq.heappush(self._delays, (line.unknown_until, next(self._order), line))
+    def enter(self, command: OpenCommand, now: float) -> None:
+        """Let each member of a new command take its place."""
+        spec = command.spec
+        member_queues = []
+        for user in spec.users:
+            key = (spec.app, spec.target, user)
+            member_queue = self._by_key.get(key)
+            if member_queue is None:
+                member_queue = self._by_key[key] = MemberQueue(key)
+            member_queues.append(member_queue)
+        command.take_places(member_queues)
+        if spec.last_moment is not None:
+            self._deadlines.add(command, spec.last_moment)
+        for task in command.tasks:
+            self._join(task, now)
 
-    def start(self, work: OpenCommand) -> None:
-        """The command is started, and with it those that it waits for."""
-        starting = [work]
+    def start(self, command: OpenCommand) -> None:
+        """Start the command, and with it those that it waits for."""
+        starting = [command]
         while starting:
-            work = starting.pop()
-            if work.started or work.emitted or work.dropped:
-                continue
-            for member in work.members:
-                if member.state is TaskState.WAITING:
-                    work.lane.queue.starting(member)
-            work.started = True
-            starting.extend(work.before or ())
+            each = starting.pop()
+            if not each.started:
+                starting.extend(each.start())
+                self._changes += [
+                    (TaskChange.STARTED, task) for task in each.tasks if task.state is TaskState.WAITING
+                ]
 
-    def is_over(self, member: MemberTask, now: float) -> bool:
-        """Whether no try may carry the member any more."""
-        command = member.work.command
-        last_moment = command.last_moment
+    def emitted(self, command: OpenCommand, now: float) -> None:
+        """Release everything that waits for this command: its outcome is on its way."""
+        self._forget_deadline(command)
+        for task in command.tasks:
+            if task.member_queue.leave(command):
+                self._forget_if_idle(task.member_queue, now)
+
+    def drop(self, command: OpenCommand, now: float) -> None:
+        """
+        Leave the command to the next owner of its partition: it leaves its member queues. What of it is on its way stays there
+        until it ends.
+        """
+        command.drop()
+        self._forget_deadline(command)
+        for task in command.tasks:
+            if task.member_queue.leave(command):
+                self._forget_if_idle(task.member_queue, now)
+            if task.state is TaskState.COALESCED:
+                for leader in task.member_queue.tasks:
+                    leader.let_go(task)
+            elif task.state in (TaskState.WAITING, TaskState.BEHIND):
+                self.abandon(task, now)
+
+    # What happens to tasks
+
+    def sent(self, task: MemberTask, at: float) -> None:
+        """Note that a request which carries the task leaves now, ``at`` on its endpoint's clock."""
+        self.applied_states.sent(task.member_queue.key)
+        task.mark_sent(at)
+        if not task.command.started:
+            self.start(task.command)
+        for follower in task.coalesced or ():
+            self.start(follower.command)
+
+    def ended_unknown(self, task: MemberTask, ended_at: float) -> None:
+        """Hold back every different effect: a request that carried the task ended without an answer, and may still act."""
+        member_queue, until = task.member_queue, ended_at + UNKNOWN_FOR
+        task.mark_unknown_end()
+        member_queue.delay(until, task.command.effect_key)
+        heapq.heappush(self._delays, (until, next(self._order), member_queue))
+
+    def applied(self, task: MemberTask, request_id: str | None, keep: float, now: float) -> None:
+        """Settle a task whose effect is in place. For ``keep`` seconds a repeat of it needs no call."""
+        command = task.command
+        if keep > 0:
+            state = AppliedState(
+                command.effect_key, now, keep, command.outcome_id, request_id, command.partition
+            )
+            self.applied_states.applied(task.member_queue.key, state)
+        self.settle(task, Result(task.user, ResultStatus.APPLIED, request_id), now)
+
+    def settle(self, task: MemberTask, result: Result, now: float) -> None:
+        """Give the task, and those coalesced with it, a result. The next one of its member queue comes forward."""
+        self._settle(task, result)
+        self._advance(task.member_queue, now)
+
+    def abandon(self, task: MemberTask, now: float) -> None:
+        """Let a dropped command's task that is not on its way leave. One that was coalesced with it takes its place."""
+        if task.state is TaskState.WAITING:
+            self._changes.append((TaskChange.WITHDRAWN, task))
+        member_queue, heir = task.member_queue, task.bequeath()
+        if heir is None:
+            member_queue.remove(task)
+        else:
+            member_queue.replace(task, heir)
+        task.abandon()
+        self._advance(member_queue, now)
+
+    def is_over(self, task: MemberTask, now: float) -> bool:
+        """Whether no attempt may carry the task any more."""
+        last_moment = task.command.spec.last_moment
         return last_moment is not None and self._clock.wall(now) > last_moment
 
-    def _expire(self, work: OpenCommand, now: float) -> None:
-        """The command's time is over: its members that are not on their way right now are not sent any more."""
-        for member in work.members:
-            if member.state is TaskState.WAITING:
-                work.lane.queue.remove(member)
-                self.settle(member, expired(member), now)
-            elif member.state is TaskState.BEHIND:
-                self._end(member, now)
+    # Time
 
     def due(self, now: float) -> None:
-        """Lets those come forward whose delay is over, and settles those whose time is."""
-        for work in self._expiries.due(self._clock.wall(now)):
-            self._expire(work, now)
+        """Let those come forward whose delay is over, and settle those whose time is."""
+        for command in self._deadlines.due(self._clock.wall(now)):
+            self._expire(command, now)
         while self._delays and self._delays[0][0] <= now:
             self._advance(heapq.heappop(self._delays)[2], now)
 
@@ -150,156 +209,115 @@ class MemberOrdering:
     def wake_at(self) -> float | None:
         """When ``due`` has something to do next."""
         delay = self._delays[0][0] if self._delays else None
-        last_moment = self._expiries.next
-        expiry = None if last_moment is None else self._clock.monotonic(last_moment)
-        return min((each for each in (delay, expiry) if each is not None), default=None)
+        last_moment = self._deadlines.next
+        if last_moment is None:
+            return delay
+        expiry = self._clock.monotonic(last_moment)
+        return expiry if delay is None else min(delay, expiry)
 
-    def emitted(self, work: OpenCommand, now: float) -> None:
-        """Nothing has to wait any more for this command's being finished."""
-        work.before = None
-        work.repeats = None
-        self._finished(work)
-        for member in work.members:
-            if member.line.last is work:
-                member.line.last = None
-                self._forget_if_idle(member.line, now)
+    # Inside
 
-    def drop(self, work: OpenCommand, now: float) -> None:
-        """
-        The command is not this process's business any more: it leaves its lines. What of it is on its way stays there
-        until it ends.
-        """
-        work.dropped = True
-        work.before = None
-        self._finished(work)
-        for member in work.members:
-            if member.line.last is work:
-                member.line.last = None
-                self._forget_if_idle(member.line, now)
-            if member.state is TaskState.RIDING:
-                for leader in member.line.members:
-                    if leader.riders is not None:
-                        leader.riders.pop(member, None)
-            elif member.state in (TaskState.WAITING, TaskState.BEHIND):
-                self.abandon(member, now)
-
-    def _finished(self, work: OpenCommand) -> None:
-        if work.rejected is None and work.command.last_moment is not None:
-            self._expiries.finished()
-
-    def abandon(self, member: MemberTask, now: float) -> None:
-        """A dropped command's member that is not on its way leaves its line. One that rode with it takes its place."""
-        if member.state is TaskState.WAITING:
-            member.work.lane.queue.remove(member)
-        line, riders = member.line, member.riders
-        if riders:
-            heir = next(iter(riders))
-            del riders[heir]
-            heir.riders, member.riders = riders, None
-            heir.state = TaskState.BEHIND
-            line.members[line.members.index(member)] = heir
-        else:
-            self._leave(member)
-        member.state = TaskState.SETTLED
-        self._advance(line, now)
-
-    def _join(self, member: MemberTask, now: float) -> None:
-        """The member goes to the end of its line, unless the one that waits there makes it needless, or is made needless by it."""
-        line, work = member.line, member.work
-        if self.is_over(member, now):
-            line.members.append(member)
-            self._end(member, now)
+    def _join(self, task: MemberTask, now: float) -> None:
+        """Put the task at the end of its queue, unless the one that waits there makes it needless, or is made needless by it."""
+        member_queue, command = task.member_queue, task.command
+        if command.spec.last_moment is not None and self.is_over(task, now):
+            member_queue.append(task)
+            self._end(task, now)
             return
-        while line.members and work.repeats is None:
-            last = line.members[-1]
-            if last.state is TaskState.CALLED or last.work.repeats is not None:
+        while member_queue.tasks and command.repeat_of is None:
+            last = member_queue.tasks[-1]
+            if last.state is TaskState.CALLED or last.command.repeat_of is not None:
                 break  # on its way, or not known yet whether it will be sent: decided when this one's turn comes
-            if may_ride(member, last):
-                member.state = TaskState.RIDING
-                if last.riders is None:
-                    last.riders = {}
-                last.riders[member] = None
-                self._counts.coalesced += 1
+            if may_coalesce(task, last):
+                last.coalesce(task)
+                self.coalesced += 1
                 return
-            if not self._may_supersede(member, last):
+            if not self._rules.supersede or last.was_sent or not overwrites(command.spec, last.command.spec):
                 break
             if last.state is TaskState.WAITING:
-                last.work.lane.queue.remove(last)
-            self._counts.superseded += 1
-            self._settle(last, Result(last.user, ResultStatus.SUPERSEDED, superseded_by=work.outcome_id))
-        line.members.append(member)
-        if line.members[0] is member:
-            self._advance(line, now)
+                self._changes.append((TaskChange.WITHDRAWN, last))
+            self.superseded += 1
+            self._settle(last, Result(last.user, ResultStatus.SUPERSEDED, superseded_by=command.outcome_id))
+        if member_queue.append(task):
+            self._advance(member_queue, now)
 
-    def _end(self, member: MemberTask, now: float) -> None:
-        """
-        The time of a member in its line is over. One that repeats a command_id waits for its turn all the same: if the id
-        was carried out for it, its outcome must say so, or a third command with that id would be carried out again.
-        """
-        if member.work.repeats is None:
-            self.settle(member, expired(member), now)
-        elif member.line.members[0] is member:
-            self._advance(member.line, now)
-
-    def _may_supersede(self, member: MemberTask, last: MemberTask) -> bool:
-        command, waiting = member.work.command, last.work.command
-        return self._rules.supersede and not last.was_sent and overwrites(command, waiting)
-
-    def _advance(self, line: MemberQueue, now: float) -> None:
-        """The first of the line goes on: to its result if it is known already, else to its queue."""
-        while line.members:
-            member = line.members[0]
-            if member.state is not TaskState.BEHIND:
+    def _advance(self, member_queue: MemberQueue, now: float) -> None:
+        """Let the first of the queue go on: to its result if it is known already, else to its endpoint."""
+        while member_queue.tasks:
+            task = member_queue.tasks[0]
+            if task.state is not TaskState.BEHIND:
                 return
-            work = member.work
-            known = self._known_result(member, now)
-            if known is None and self.is_over(member, now):
-                known = expired(member)
+            command = task.command
+            known = self._known_result(task, now)
+            if known is None and command.spec.last_moment is not None and self.is_over(task, now):
+                known = expired(task)
             if known is not None:
-                self._settle(member, known)
+                self._settle(task, known)
                 continue
-            if now < line.unknown_until and work.what != line.unknown_what:
+            if member_queue.unknown_effect is not None and member_queue.must_wait(command.effect_key, now):
                 return  # `due` lets it go on
-            work.lane.queue.put(member, now)
+            task.move_to(TaskState.WAITING)
+            self._changes.append((TaskChange.READY, task))
             return
-        self._forget_if_idle(line, now)
+        self._forget_if_idle(member_queue, now)
 
-    def _known_result(self, member: MemberTask, now: float) -> Result | None:
-        """The result of a member that needs no call, because its command, or its effect, was carried out already."""
-        work = member.work
-        if work.repeats is not None:
-            done_by = done_for(work.repeats, member.user)
+    def _known_result(self, task: MemberTask, now: float) -> Result | None:
+        """Find the result of a task that needs no call, because its command, or its effect, was carried out already."""
+        command = task.command
+        if command.repeat_of is not None:
+            done_by = done_for(command.repeat_of, task.user)
             if done_by is not None:
-                self._counts.repeated_ids += 1
-                return Result(member.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
-        effect = self.effects.find(member.line.key, work.what, now)
-        if effect is None or effect.during.gone:
+                self.repeated_ids += 1
+                return Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
+        state = self.applied_states.find(task.member_queue.key, command.effect_key, now)
+        if state is None or state.during.is_gone:
             return None  # of an earlier assignment: another owner may have changed the state since
-        self._counts.repeated_effects += 1
-        return Result(member.user, ResultStatus.DUPLICATE, effect.request_id, duplicate_of=effect.outcome_id)
+        self.repeated_effects += 1
+        return Result(task.user, ResultStatus.DUPLICATE, state.request_id, duplicate_of=state.outcome_id)
 
-    def _settle(self, member: MemberTask, result: Result) -> None:
-        self._leave(member)
-        for settled in (member, *(member.riders or ())):
-            settled.state = TaskState.SETTLED
-            settled.result = result
-            settled.family = None
-            work = settled.work
-            work.left -= 1
-            if not work.left:
-                self.complete.append(work)
+    def _settle(self, task: MemberTask, result: Result) -> None:
+        task.member_queue.remove(task)
+        for settled in (task, *(task.coalesced or ())):
+            if settled.settle(result):
+                self._completed.append(settled.command)
 
-    def _leave(self, member: MemberTask) -> None:
-        members = member.line.members
-        if members[0] is member:
-            del members[0]
-        else:
-            members.remove(member)
+    def _expire(self, command: OpenCommand, now: float) -> None:
+        """End the command's time: its tasks that are not on their way right now are not sent any more."""
+        for task in command.tasks:
+            if task.state is TaskState.WAITING:
+                self._changes.append((TaskChange.WITHDRAWN, task))
+                self.settle(task, expired(task), now)
+            elif task.state is TaskState.BEHIND:
+                self._end(task, now)
 
-    def _forget_if_idle(self, line: MemberQueue, now: float) -> None:
-        idle = not line.members and line.last is None and line.unknown_until <= now
-        if idle and self._by_key.get(line.key) is line:
-            del self._by_key[line.key]
+    def _end(self, task: MemberTask, now: float) -> None:
+        """
+        End the time of a task in its member queue. One that repeats a command_id waits for its turn all the same: if the id was
+        carried out for it, its outcome must say so, or a third command with that id would be carried out again.
+        """
+        if task.command.repeat_of is None:
+            self.settle(task, expired(task), now)
+        elif task.member_queue.tasks[0] is task:
+            self._advance(task.member_queue, now)
+
+    def _forget_deadline(self, command: OpenCommand) -> None:
+        if command.spec.last_moment is not None:
+            self._deadlines.finished()
+
+    def _forget_if_idle(self, member_queue: MemberQueue, now: float) -> None:
+        if member_queue.is_idle(now) and self._by_key.get(member_queue.key) is member_queue:
+            del self._by_key[member_queue.key]
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+
+def expired(task: MemberTask) -> Result:
+    """
+    Make the result of a task whose time is over. One that a request of unknown end has carried may have been applied, so it
+    has not expired: it has failed, and says why.
+    """
+    if task.unknown_end:
+        text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
+        return Result(task.user, ResultStatus.FAILED, error_info=text)
+    return Result(task.user, ResultStatus.EXPIRED)

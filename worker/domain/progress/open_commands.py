@@ -1,325 +1,389 @@
-# The nouns of work in progress: a OpenCommand is one open command, a Member one (target, user) that it names, a Line the
-# members of all commands for the same (app, target, user), in the order of the commands, a Partition what is ours for now.
+# The nouns of work in progress: an OpenCommand is an admitted command whose outcome is not committed yet, a MemberTask one
+# user of it, a MemberQueue the tasks of all commands for one (app, target, user) in the order of the commands. A
+# RejectedRecord is an admitted record that is no command.
 #
-# They are mutable and belong to the engine alone. They hold state and answer questions about themselves; what shall
-# happen next is decided in member_ordering.py, scheduler.py, response_handler.py and outbox.py.
+# They are mutable, and nobody but their own methods writes to them; each method keeps and asserts what must hold of its
+# object. When something happens to them is decided in member_ordering.py, outbox.py and calls/.
 
 from __future__ import annotations
 
-from collections import deque
-from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, Result, ResultStatus
-from worker.domain.progress.commit_metadata import label
-from worker.domain.progress.dedupe import CommandIds
-from worker.domain.progress.offsets import Offsets
+from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
+from worker.domain.states import TASK_STEPS, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.commands import Command, Rejected
-    from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome
+    from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome, Result
     from worker.domain.contract.records import Record
-    from worker.domain.effects import Restored
-    from worker.domain.progress.dedupe import IdMemory, MemberKey
-    from worker.domain.rules import Rules
+    from worker.domain.progress.dedupe import MemberKey
+    from worker.domain.progress.partitions import Partition
 
-SETTLING: Final = 3.0
-"""
-After an assignment nothing of the partition is called for so many seconds: Tencent's own budget for a request. Until
-then what a dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
-"""
+EndpointKey = tuple[str, str]
+"""(app, endpoint): where a command's calls go."""
 
-What = tuple[object, ...]
+EffectKey = tuple[object, ...]
 """The action and those of its parameters that must be equal for two members to share a call, or to have one effect."""
 
 
-class TaskState(Enum):
-    """Where a member is."""
-
-    BEHIND = "behind"
-    """In its line, behind an earlier command's member, or delayed by an earlier try of unknown end."""
-    WAITING = "waiting"
-    """In its queue, for a permit."""
-    CALLED = "called"
-    """In a call that is not over."""
-    RIDING = "riding"
-    """On another member's call, which has the same effect."""
-    SETTLED = "settled"
-    """It has its result."""
-
-
-class Waiting(Protocol):
-    """Where members wait to be sent (calls/endpoint_queue.py)."""
-
-    def put(self, member: MemberTask, now: float) -> None:
-        """The member may be sent from now on."""
-
-    def remove(self, member: MemberTask) -> None:
-        """The member needs no call any more."""
-
-    def starting(self, member: MemberTask) -> None:
-        """The member's command is about to be started."""
-
-
-class Way(Protocol):
-    """The (app, endpoint) that a command goes to, as far as progress is concerned (calls/endpoint_state.py)."""
-
-    @property
-    def queue(self) -> Waiting:
-        """Where its members wait."""
-
-    @property
-    def is_blocked(self) -> bool:
-        """Nothing but probes goes there now."""
-
-
+@dataclass(slots=True, eq=False, repr=False)
 class MemberTask:
-    """
-    One user of one command.
+    """One user of one open command."""
 
-    Attributes:
-        work: The command; gone when that is finished (``OpenCommand.let_go``).
-        group: Its place in the queue, which alone knows what that is.
-        since: Since when it waits there (monotonic).
-        attempts: Tries that count.
-        was_sent: A try has carried it: it may have taken effect, so it can no longer be superseded.
-        unknown_end: A try that carried it ended without an answer, so it may have taken effect.
-        started_at: When its first try was sent, on the clock of its lane that stands still in an outage.
-        riders: Those that ride with it, oldest first: perhaps thousands, so each comes and goes without a look at the others.
-        family: The members of the refused batch that it was last in.
+    command: OpenCommand  # gone once the command is finished (``OpenCommand.unlink``)
+    user: str
+    member_queue: MemberQueue
+    state: TaskState = TaskState.BEHIND
+    result: Result | None = None
+    coalesced: dict[MemberTask, None] | None = None  # those on its call, oldest first: perhaps thousands
+    # Of its attempts:
+    was_sent: bool = (
+        False  # an attempt has carried it: it may have taken effect, so it can no longer be superseded
+    )
+    unknown_end: bool = False  # such an attempt ended without an answer
+    counted_attempts: int = 0  # those that count against ``retry.max_attempts``
+    started_at: float | None = (
+        None  # of the first one, on its endpoint's clock that stands still in an outage
+    )
+    waiting_since: float = (
+        0.0  # since when it first waited in its endpoint's queue (monotonic); 0: it never did
+    )
+    batch_peers: tuple[MemberTask, ...] | None = None  # the members of the refused batch that it was last in
 
-    """
+    def move_to(self, state: TaskState) -> None:
+        """Take a step of the table."""
+        assert state in TASK_STEPS[self.state], f"{self!r} cannot become {state.value}"
+        self.state = state
 
-    __slots__ = (
-        "attempts", "family", "group", "line", "result", "riders", "since", "started_at", "state", "unknown_end", "user",
-        "was_sent", "work",
-    )  # fmt: skip
+    def mark_waiting(self, now: float) -> None:
+        """Note since when it waits for a permit: since the first time."""
+        self.waiting_since = self.waiting_since or now
 
-    def __init__(self, work: OpenCommand, user: str, line: MemberQueue) -> None:
-        self.work = work
-        self.user = user
-        self.line = line
-        self.state = TaskState.BEHIND
-        self.group: object | None = None
-        self.since = 0.0
-        self.attempts = 0
-        self.was_sent = False
-        self.unknown_end = False
-        self.started_at: float | None = None
-        self.riders: dict[MemberTask, None] | None = None
-        self.family: tuple[MemberTask, ...] | None = None
-        self.result: Result | None = None
+    def mark_sent(self, at: float) -> None:
+        """Note that an attempt carries it. ``at`` is on the endpoint's clock."""
+        self.was_sent = True
+        if self.started_at is None:
+            self.started_at = at
+
+    def mark_unknown_end(self) -> None:
+        """Note that an attempt which carried it ended without an answer: it may have taken effect."""
+        self.unknown_end = True
+
+    def count_attempt(self) -> None:
+        """Count an attempt that failed while the endpoint lived."""
+        self.counted_attempts += 1
+
+    def accompany(self, peers: tuple[MemberTask, ...]) -> None:
+        """Note the batch with which it was refused."""
+        self.batch_peers = peers
+
+    def coalesce(self, follower: MemberTask) -> None:
+        """Take a later task with the same effect along."""
+        follower.move_to(TaskState.COALESCED)
+        if self.coalesced is None:
+            self.coalesced = {}
+        self.coalesced[follower] = None
+
+    def let_go(self, follower: MemberTask) -> None:
+        """Take a coalesced task along no longer, if it was."""
+        if self.coalesced is not None:
+            self.coalesced.pop(follower, None)
+
+    def bequeath(self) -> MemberTask | None:
+        """Give its place to the first of its coalesced tasks, which takes the others along. None if it has none."""
+        followers, self.coalesced = self.coalesced, None
+        if not followers:
+            return None
+        heir = next(iter(followers))
+        del followers[heir]
+        heir.inherit(followers)
+        return heir
+
+    def inherit(self, followers: dict[MemberTask, None]) -> None:
+        """Go back to the member queue, and take these along."""
+        self.move_to(TaskState.BEHIND)
+        self.coalesced = followers
+
+    def settle(self, result: Result) -> bool:
+        """Give it its result. Return whether that completes its command."""
+        self.move_to(TaskState.SETTLED)
+        self.result = result
+        self.batch_peers = None
+        return self.command.count_settled()
+
+    def abandon(self) -> None:
+        """Leave it, unsent, to the next owner of its partition."""
+        self.move_to(TaskState.SETTLED)
+
+    def unlink(self) -> None:
+        """Forget its command (see ``OpenCommand.unlink``)."""
+        del self.command
 
     def __repr__(self) -> str:
-        return f"<MemberTask {'/'.join(self.line.key)}, {self.state.value}>"
+        return f"<MemberTask {'/'.join(self.member_queue.key)}, {self.state.value}>"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class MemberQueue:
     """
-    The members of all open commands for one (app, target, user), oldest first.
+    The tasks of all open commands for one (app, target, user), oldest first.
 
-    Only the first one may be in a queue or a call.
-
-    Attributes:
-        unknown_until: A try of unknown end may take effect until then: a different effect must wait.
-        unknown_what: Its effect.
-        last: The last command that touches this member, for the order of finishing.
-
+    Only the first one may be in an endpoint's queue or in a call.
     """
 
-    __slots__ = ("key", "last", "members", "unknown_until", "unknown_what")
+    key: MemberKey
+    tasks: list[MemberTask] = field(default_factory=list)
+    last: OpenCommand | None = None  # the last command that names this member, for the order of finishing
+    unknown_until: float = (
+        0.0  # an attempt of unknown end may take effect until then: a different effect must wait
+    )
+    unknown_effect: EffectKey | None = None  # its effect
 
-    def __init__(self, key: MemberKey) -> None:
-        self.key = key
-        self.members: list[MemberTask] = []
-        self.unknown_until = 0.0
-        self.unknown_what: What | None = None
-        self.last: OpenCommand | None = None
+    def follow(self, command: OpenCommand) -> OpenCommand | None:
+        """Note that this command names the member too. Return the one before it that is not finished."""
+        earlier, self.last = self.last, command
+        return earlier
+
+    def leave(self, command: OpenCommand) -> bool:
+        """Note that the command is finished. Return whether no later one names the member."""
+        if self.last is not command:
+            return False
+        self.last = None
+        return True
+
+    def append(self, task: MemberTask) -> bool:
+        """Put a task at the end. Return whether it is the first."""
+        self.tasks.append(task)
+        return len(self.tasks) == 1
+
+    def remove(self, task: MemberTask) -> None:
+        """Take a task out."""
+        if self.tasks[0] is task:
+            del self.tasks[0]
+        else:
+            self.tasks.remove(task)
+
+    def replace(self, task: MemberTask, heir: MemberTask) -> None:
+        """Give a task's place to another."""
+        self.tasks[self.tasks.index(task)] = heir
+
+    def delay(self, until: float, effect: EffectKey) -> None:
+        """Hold back every other effect until an attempt with this one, whose end is unknown, cannot act any more."""
+        self.unknown_until = until
+        self.unknown_effect = effect
+
+    def must_wait(self, effect: EffectKey, now: float) -> bool:
+        """Whether a command with this effect must not be sent yet."""
+        return now < self.unknown_until and effect != self.unknown_effect
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing needs to be known of the member."""
+        return not self.tasks and self.last is None and self.unknown_until <= now
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class OpenCommand:
-    """
-    One open command: from the admission of its record until its outcome is published.
+    """One open command: from the admission of its record until its outcome is committed."""
 
-    Attributes:
-        record: Untouched, for a dead letter; None once it is known that there will be none.
-        key: Its record's.
-        rejected: Why the record is no command; then it has neither ``command`` nor ``lane``.
-        what: See ``What``.
-        repeats: An earlier command with the same id: open, or known from before.
-        left: How many of its members have no result yet.
-        waits: How many earlier commands, sharing a member with it, must be emitted before it.
-        before: Those earlier commands.
-        followers: The later commands for which it is such an earlier one.
-        lane: The (app, endpoint) it goes to.
-        started: A try carried one of its members, or a started command waits for it.
-        emitted: Its outcome is made and handed on to be published.
-        dropped: It is no longer this process's business: its partition went, or the worker stops.
-        size: What it takes in memory without its outcome, and ``outcome_size`` what that takes (memory.py).
+    record: Record | None  # untouched, for a dead letter; None once it is known that there will be none
+    partition: Partition
+    received_at: float
+    spec: Command
+    effect_key: EffectKey
+    fingerprint: int
+    endpoint: EndpointKey
+    repeat_of: OpenCommand | Known | None  # an earlier command with the same id: open, or known from before
+    size: int  # what it takes in memory without its outcome (memory.py)
+    key: bytes | None = field(init=False)  # its record's
+    offset: int = field(init=False)
+    tasks: Sequence[MemberTask] = ()
+    unsettled: int = 0  # how many of its tasks have no result yet
+    started: bool = False  # an attempt carried one of its tasks, or a started command waits for it
+    emitted: bool = False  # its outcome is made, and handed on to be published
+    dropped: bool = False  # it is no longer this process's business: its partition went, or the worker stops
+    # The order of finishing: see ``wait_for``.
+    blockers: int = 0  # how many earlier commands must be emitted before it
+    predecessors: list[OpenCommand] | None = None  # those earlier commands
+    successors: list[OpenCommand] | None = None  # the later commands for which it is such an earlier one
+    # What its outcome will list:
+    attempts: int = 0
+    attempt_records: list[AttemptRecord] | None = None
+    attempts_omitted: int = 0
+    request_ids: list[str] | None = None
+    first_sent_at: float | None = None
+    last_answer_at: float | None = None
+    outcome: Outcome | None = None
+    outcome_size: int = 0  # what that takes in memory
+    letter_bytes: int | None = (
+        None  # the most that its dead letter may have, once a broker refused it for its size
+    )
 
-    """
-
-    __slots__ = (
-        "attempts", "before", "call_tries", "calls_omitted", "command", "dropped", "emitted", "fingerprint", "first_sent_at",
-        "followers", "key", "lane", "last_answer_at", "left", "members", "offset", "outcome", "outcome_size", "partition", "received_at",
-        "record", "rejected", "repeats", "request_ids", "size", "started", "waits", "what",
-    )  # fmt: skip
-
-    def __init__(self, record: Record, partition: Partition, received_at: float) -> None:
-        self.record: Record | None = record
-        self.key = record.key
-        self.partition = partition
-        self.offset = record.offset
-        self.received_at = received_at
-        self.size = 0
-        self.rejected: Rejected | None = None
-        self.what: What = ()
-        self.fingerprint = 0
-        self.repeats: OpenCommand | Known | None = None
-        self.members: Sequence[MemberTask] = ()
-        self.left = 0
-        self.waits = 0
-        self.before: list[OpenCommand] | None = None
-        self.followers: list[OpenCommand] | None = None
-        self.started = False
-        self.emitted = False
-        self.dropped = False
-        self.attempts = 0
-        self.call_tries: list[AttemptRecord] | None = None
-        self.calls_omitted = 0
-        self.request_ids: list[str] | None = None
-        self.first_sent_at: float | None = None
-        self.last_answer_at: float | None = None
-        self.outcome: Outcome | None = None
-        self.outcome_size = 0
-        self.command: Command
-        self.lane: Way
+    def __post_init__(self) -> None:
+        assert self.record is not None
+        self.key = self.record.key
+        self.offset = self.record.offset
 
     @property
     def outcome_id(self) -> str:
-        """Of its record, and of no other."""
+        """The id of its record's outcome, and of no other."""
         return f"{self.partition.topic}-{self.partition.number}-{self.offset}"
+
+    def take_places(self, member_queues: Iterable[MemberQueue]) -> None:
+        """Open a task for each of its users, behind the earlier commands that name the same member."""
+        self.tasks = tuple([MemberTask(self, each.key[2], each) for each in member_queues])
+        self.unsettled = len(self.tasks)
+        for task in self.tasks:
+            earlier = task.member_queue.follow(self)
+            if earlier is not None:
+                self.wait_for(earlier)
 
     def wait_for(self, earlier: OpenCommand) -> None:
         """
-        The command may not be finished before this earlier one, with which it shares a member: else a crash would redo
-        the earlier and skip the later.
+        Do not finish before this earlier command, with which it shares a member: else a crash would redo the earlier and
+        skip the later.
         """
         if earlier.emitted or earlier.dropped:
             return
-        self.waits += 1
-        if self.before is None:
-            self.before = []
-        self.before.append(earlier)
-        if earlier.followers is None:
-            earlier.followers = []
-        earlier.followers.append(self)
+        self.blockers += 1
+        if self.predecessors is None:
+            self.predecessors = []
+        self.predecessors.append(earlier)
+        earlier.precede(self)
 
-    def tried(self, call_try: AttemptRecord, sent_at: float, ended_at: float) -> None:
-        """A request that carried the command has ended. Called once for each of its members in it: counted once."""
-        tries = self.call_tries
-        if tries is None:
-            tries = self.call_tries = []
-        elif tries[-1] is call_try:
+    def precede(self, later: OpenCommand) -> None:
+        """Let a later command wait for it."""
+        if self.successors is None:
+            self.successors = []
+        self.successors.append(later)
+
+    def release_successors(self) -> Sequence[OpenCommand]:
+        """Let nothing wait for it any more. Return those that waited."""
+        released, self.successors = self.successors, None
+        for each in released or ():
+            each.count_released()
+        return released or ()
+
+    def count_released(self) -> None:
+        """Count a command that it need not wait for any more."""
+        self.blockers -= 1
+        assert self.blockers >= 0
+
+    def count_settled(self) -> bool:
+        """Count a task that has its result. Return whether it was the last one."""
+        self.unsettled -= 1
+        assert self.unsettled >= 0
+        return not self.unsettled
+
+    @property
+    def may_be_emitted(self) -> bool:
+        """Whether it has all its results and nothing before it is unfinished."""
+        return not (self.unsettled or self.blockers or self.emitted or self.dropped)
+
+    def start(self) -> Sequence[OpenCommand]:
+        """Begin it, unless it is begun or over. Return the commands that it waits for: they begin with it."""
+        if self.started or self.emitted or self.dropped:
+            return ()
+        self.started = True
+        return self.predecessors or ()
+
+    def record_attempt(self, attempt: AttemptRecord, sent_at: float, ended_at: float) -> None:
+        """List a request that carried it. Called once for each of its tasks in the request, listed once."""
+        records = self.attempt_records
+        if records is None:
+            records = self.attempt_records = []
+        elif records[-1] is attempt:
             return
         self.attempts += 1
         if self.first_sent_at is None:
             self.first_sent_at = sent_at
         self.last_answer_at = ended_at
-        tries.append(call_try)
-        if len(tries) > 2 * CALLS_AT_EITHER_END:
-            del tries[CALLS_AT_EITHER_END]
-            self.calls_omitted += 1
-        if call_try.request_id is not None:
+        records.append(attempt)
+        if len(records) > 2 * CALLS_AT_EITHER_END:
+            del records[CALLS_AT_EITHER_END]
+            self.attempts_omitted += 1
+        if attempt.request_id is not None:
             if self.request_ids is None:
                 self.request_ids = []
-            self.request_ids.append(call_try.request_id)
+            self.request_ids.append(attempt.request_id)
             if len(self.request_ids) > 2 * CALLS_AT_EITHER_END:
                 del self.request_ids[CALLS_AT_EITHER_END]
 
-    def let_go(self) -> None:
-        """
-        The command is finished: from now on its members are asked for their results alone.
+    def emit(self, outcome: Outcome, size: int) -> None:
+        """Take its outcome, which takes ``size`` in memory: from now on it only waits to be published."""
+        assert self.may_be_emitted
+        self.emitted = True
+        self.outcome = outcome
+        self.outcome_size = size
+        self.predecessors = None
+        self.repeat_of = None
 
-        Without this each command and its members would hold each other, and only the garbage collector would find them:
-        measured, half a second without a call in the middle of a backlog of 60,000.
+    def forget_record(self, size: int) -> None:
+        """Keep its record no longer: it gets no dead letter. That frees ``size``."""
+        self.record = None
+        self.size -= size
+
+    def drop(self) -> None:
+        """Leave it to the next owner of its partition."""
+        self.dropped = True
+        self.predecessors = None
+
+    def unlink(self) -> None:
         """
-        for member in self.members:
-            del member.work
+        Part it from its tasks: it is finished, and they are asked for their results alone.
+
+        Otherwise they would hold each other, and only the garbage collector would find them: measured, half a second
+        without a call in the middle of a backlog of 60,000.
+        """
+        for task in self.tasks:
+            task.unlink()
 
     def __repr__(self) -> str:
-        return f"<OpenCommand {self.outcome_id}, {self.left} left, {self.waits} before it>"
+        return f"<OpenCommand {self.outcome_id}, {self.unsettled} unsettled, {self.blockers} before it>"
 
 
-class Partition:
-    """
-    One partition of the command topic during one assignment: what belonged to an earlier one is gone.
+@dataclass(slots=True, eq=False, repr=False)
+class RejectedRecord:
+    """One admitted record that is no command: it has an outcome, or at least a dead letter, from the beginning."""
 
-    Attributes:
-        active_at: From then on its commands are called and its slice of the quota is used.
-        active: That time has come.
-        closing: It starts nothing new: a handover or a drain.
-        gone: It is not ours any more.
-        works: The open commands, by offset.
-        by_id: The newest open command of each id.
-        backlog: Records that were fetched and do not fit yet, oldest first.
-        held: What they and the open commands take in memory.
-
-    """
-
-    __slots__ = (
-        "active",
-        "active_at",
-        "backlog",
-        "by_id",
-        "closing",
-        "gone",
-        "held",
-        "ids",
-        "number",
-        "offsets",
-        "paused",
-        "topic",
-        "works",
-    )
-
-    def __init__(self, number: int, restored: Restored, rules: Rules, now: float, memory: IdMemory) -> None:
-        self.number = number
-        self.topic = rules.topic
-        self.active_at = now + SETTLING
-        self.active = False
-        self.closing = False
-        self.gone = False
-        self.paused = False
-        self.offsets = Offsets(
-            restored.position, restored.done, rules.max_gap, label(rules.topic, rules.topic_id, number)
-        )
-        self.held = 0
-        self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
-        for known in restored.known:
-            self.ids.remember(known)
-        self.works: dict[int, OpenCommand] = {}
-        self.by_id: dict[str, OpenCommand] = {}
-        self.backlog: deque[Record] = deque()
+    record: Record
+    partition: Partition
+    received_at: float
+    rejection: Rejected
+    size: int
+    dropped: bool = False
+    outcome: Outcome | None = None
+    outcome_size: int = 0
 
     @property
-    def quiet(self) -> bool:
-        """Nothing of it is in progress or unpublished: it may be handed over."""
-        return not self.works
+    def key(self) -> bytes | None:
+        """Its record's."""
+        return self.record.key
+
+    @property
+    def offset(self) -> int:
+        """Of its record, within the partition."""
+        return self.record.offset
+
+    @property
+    def outcome_id(self) -> str:
+        """The id of its record's outcome, and of no other."""
+        return f"{self.partition.topic}-{self.partition.number}-{self.offset}"
+
+    def emit(self, outcome: Outcome | None, size: int) -> None:
+        """Take its outcome, which takes ``size`` in memory; None if its ``command_id`` cannot be read."""
+        self.outcome = outcome
+        self.outcome_size = size
+
+    def drop(self) -> None:
+        """Leave it to the next owner of its partition."""
+        self.dropped = True
 
     def __repr__(self) -> str:
-        state = "closing" if self.closing else "active" if self.active else "settling"
-        return f"<Partition {self.number} {state}, {self.offsets!r}, {len(self.backlog)} in the backlog>"
+        return f"<RejectedRecord {self.outcome_id}, {self.rejection.code}>"
 
 
-def expired(member: MemberTask) -> Result:
-    """
-    The result of a member whose time is over. One that a request of unknown end has carried may have been applied, so it
-    has not expired: it has failed, and says why.
-    """
-    if member.unknown_end:
-        text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
-        return Result(member.user, ResultStatus.FAILED, error_info=text)
-    return Result(member.user, ResultStatus.EXPIRED)
+Admitted = OpenCommand | RejectedRecord
+"""What an admitted record is, until its offset is committed."""

@@ -1,6 +1,6 @@
 # What is told of a finished command: its Outcome, its dead letter, and what is remembered of its id.
 #
-# From a OpenCommand to values, nothing else: what the results are was decided before.
+# From an admitted record to values, nothing else: what the results are was decided before.
 
 from __future__ import annotations
 
@@ -19,82 +19,49 @@ from worker.domain.contract.outcomes import (
 )
 from worker.domain.contract.times import rfc3339
 from worker.domain.progress.dedupe import NO_PARAMETERS, known
+from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.commands import Command, Rejected
     from worker.domain.contract.outcomes import (
         Known,
         Result,
     )
-    from worker.domain.progress.open_commands import OpenCommand
+    from worker.domain.progress.open_commands import Admitted, OpenCommand
     from worker.domain.rules import Rules
 
 DEAD: Final = frozenset({Status.REJECTED, Status.FAILED})
 """The commands that are dead-lettered, besides records without a readable id."""
 
 
-def outcome_of(work: OpenCommand, rules: Rules, now: float, wall: float) -> Outcome | None:
-    """
-    The outcome of a command whose members all have a result; None for a record without a readable ``command_id``.
-
-    ``wall`` is ``now`` in seconds since 1970.
-    """
-    rejected = work.rejected
-    first_sent = work.first_sent_at
-    queued_ms = _ms((now if first_sent is None else first_sent) - work.received_at)
-    received_at = rfc3339(wall - now + work.received_at)
-    finished_at = rfc3339(wall)
-    source = Source(rules.topic, work.partition.number, work.offset)
-    if rejected is not None:
-        if rejected.command_id is None:
-            return None
-        return Outcome(
-            outcome_id=work.outcome_id,
-            command_id=rejected.command_id,
-            status=Status.REJECTED,
-            source=source,
-            worker=rules.worker,
-            received_at=received_at,
-            finished_at=finished_at,
-            queued_ms=queued_ms,
-            attempts=0,
-            action=rejected.action,
-            app=rejected.app,
-            group_id=rejected.group_id,
-            room_id=rejected.room_id,
-            issuer=rejected.issuer,
-            issued_at=rejected.issued_at,
-            metadata=rejected.metadata,
-            user_ids=rejected.user_ids,
-            error=OutcomeError(rejected.code, rejected.message, rejected.field, rejected.also),
-        )
-    command = work.command
-    results: list[Result] = [member.result for member in work.members if member.result is not None]
+def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> Outcome:
+    """Make the outcome of a command whose members all have a result. ``wall`` is ``now`` in seconds since 1970."""
+    spec, first_sent, last_answer = command.spec, command.first_sent_at, command.last_answer_at
+    results: list[Result] = [task.result for task in command.tasks if task.result is not None]
     overall = status_of(results)
-    is_group = command.action.target is TargetField.GROUP
-    last_answer = work.last_answer_at
+    is_group = spec.action.target is TargetField.GROUP
     return Outcome(
-        outcome_id=work.outcome_id,
-        command_id=command.command_id,
+        outcome_id=command.outcome_id,
+        command_id=spec.command_id,
         status=overall,
-        source=source,
+        source=Source(rules.topic, command.partition.number, command.offset),
         worker=rules.worker,
-        received_at=received_at,
-        finished_at=finished_at,
-        queued_ms=queued_ms,
-        attempts=work.attempts,
-        action=command.action.name,
-        app=command.app,
-        group_id=command.target if is_group else None,
-        room_id=None if is_group else command.target,
-        issuer=command.issuer,
-        issued_at=command.issued_at,
-        metadata=command.metadata,
-        parameters=_parameters(command),
+        received_at=rfc3339(wall - now + command.received_at),
+        finished_at=rfc3339(wall),
+        queued_ms=_ms((now if first_sent is None else first_sent) - command.received_at),
+        attempts=command.attempts,
+        action=spec.action.name,
+        app=spec.app,
+        group_id=spec.target if is_group else None,
+        room_id=None if is_group else spec.target,
+        issuer=spec.issuer,
+        issued_at=spec.issued_at,
+        metadata=spec.metadata,
+        parameters=_parameters(spec),
         results=results,
-        request_ids=work.request_ids or [],
-        calls=work.call_tries or [],
-        calls_omitted=work.calls_omitted,
+        request_ids=command.request_ids or [],
+        calls=command.attempt_records or [],
+        calls_omitted=command.attempts_omitted,
         calling_ms=None if first_sent is None or last_answer is None else _ms(last_answer - first_sent),
         duplicate_of=_first(results, "duplicate_of") if overall is Status.DUPLICATE else None,
         superseded_by=_first(results, "superseded_by") if overall is Status.SUPERSEDED else None,
@@ -102,34 +69,64 @@ def outcome_of(work: OpenCommand, rules: Rules, now: float, wall: float) -> Outc
     )
 
 
-def known_of(work: OpenCommand, wall: float) -> Known | None:
+def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: float) -> Outcome | None:
+    """Make the outcome of a record that is no command; None if its ``command_id`` cannot be read."""
+    why = rejected.rejection
+    if why.command_id is None:
+        return None
+    return Outcome(
+        outcome_id=rejected.outcome_id,
+        command_id=why.command_id,
+        status=Status.REJECTED,
+        source=Source(rules.topic, rejected.partition.number, rejected.offset),
+        worker=rules.worker,
+        received_at=rfc3339(wall - now + rejected.received_at),
+        finished_at=rfc3339(wall),
+        queued_ms=_ms(now - rejected.received_at),
+        attempts=0,
+        action=why.action,
+        app=why.app,
+        group_id=why.group_id,
+        room_id=why.room_id,
+        issuer=why.issuer,
+        issued_at=why.issued_at,
+        metadata=why.metadata,
+        user_ids=why.user_ids,
+        error=OutcomeError(why.code, why.message, why.field, why.also),
+    )
+
+
+def known_of(admitted: Admitted, wall: float) -> Known | None:
     """What is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
-    outcome = work.outcome
-    if outcome is None or work.rejected is not None:
+    if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
         return None
-    return known(outcome, work.fingerprint, wall)
+    return known(admitted.outcome, admitted.fingerprint, wall)
 
 
-def is_dead(work: OpenCommand) -> bool:
-    """Whether the emitted command gets a dead letter: it was rejected or has failed."""
-    return work.rejected is not None or (work.outcome is not None and work.outcome.status in DEAD)
+def is_dead(command: OpenCommand) -> bool:
+    """Whether the emitted command gets a dead letter: it has failed."""
+    return command.outcome is not None and command.outcome.status in DEAD
 
 
-def dead_letter_of(work: OpenCommand, topic: str) -> DeadLetter | None:
-    """The dead letter of a command that was rejected or failed; None for all others."""
-    outcome, rejected = work.outcome, work.rejected
-    if work.record is None:
+def dead_letter_of(admitted: Admitted, topic: str) -> DeadLetter | None:
+    """Make the dead letter of a record that was rejected or failed; None for all others."""
+    error: OutcomeError | Rejected | None
+    if isinstance(admitted, RejectedRecord):
+        error = admitted.rejection
+    elif admitted.outcome is not None and is_dead(admitted):
+        error = admitted.outcome.error
+    else:
+        error = None
+    if error is None or admitted.record is None:
         return None
-    if rejected is not None:
-        return DeadLetter(work.record, topic, work.outcome_id, rejected.code, rejected.message)
-    if outcome is None or outcome.status not in DEAD or outcome.error is None:
-        return None
-    return DeadLetter(work.record, topic, work.outcome_id, outcome.error.code, outcome.error.message)
+    return DeadLetter(admitted.record, topic, admitted.outcome_id, error.code, error.message)
 
 
-def traceparent_of(work: OpenCommand) -> str | None:
-    """The trace that the command belongs to."""
-    return (work.rejected or work.command).traceparent
+def traceparent_of(admitted: Admitted) -> str | None:
+    """The trace that the record belongs to."""
+    if isinstance(admitted, RejectedRecord):
+        return admitted.rejection.traceparent
+    return admitted.spec.traceparent
 
 
 def _ms(seconds: float) -> float:

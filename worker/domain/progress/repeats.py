@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
 
 
-def done_for(repeats: OpenCommand | Known, user: str) -> str | None:
+def done_for(earlier: OpenCommand | Known, user: str) -> str | None:
     """
-    The outcome_id of the command that has left nothing to do for this user under the same command id; None: there is none.
+    Find the outcome_id of the command that has left nothing to do for this user under the same command id; None: there is none.
     """
-    if isinstance(repeats, Known):
-        return repeats.outcome_id if repeats.done is None or user in repeats.done else None
-    result = next(member.result for member in repeats.members if member.user == user)
+    if isinstance(earlier, Known):
+        return earlier.outcome_id if earlier.done is None or user in earlier.done else None
+    result = next(task.result for task in earlier.tasks if task.user == user)
     if result is not None and result.status in SETTLED:
-        return result.duplicate_of or repeats.outcome_id
+        return result.duplicate_of or earlier.outcome_id
     return None
 
 
-def may_ride(member: MemberTask, last: MemberTask) -> bool:
-    """Whether the member may share the call of the one that waits before it."""
-    command, waiting = member.work.command, last.work.command
+def may_coalesce(later: MemberTask, waiting: MemberTask) -> bool:
+    """Whether the task may share the call of the one that waits before it."""
+    command = later.command
     return (
-        member.work.what == last.work.what
-        and command.not_after is None
-        and waiting.not_after is None
-        and may_share_result(command)
+        command.effect_key == waiting.command.effect_key
+        and command.spec.not_after is None
+        and waiting.command.spec.not_after is None
+        and may_share_result(command.spec)
     )
 
 

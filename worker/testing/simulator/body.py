@@ -25,7 +25,7 @@ NOT_JSON: Final = 60003
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class BodyRefusal:
     """An error code, and the text that goes with it."""
 
     code: int
@@ -50,7 +50,7 @@ class BodyReader:
     users: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-    refusal: Refusal | None = None
+    refusal: BodyRefusal | None = None
 
 
 def read(page: EndpointSpec, body: bytes) -> BodyReader:
@@ -58,9 +58,9 @@ def read(page: EndpointSpec, body: bytes) -> BodyReader:
     try:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return BodyReader(refusal=Refusal(NOT_JSON, "the body is no JSON"))
+        return BodyReader(refusal=BodyRefusal(NOT_JSON, "the body is no JSON"))
     if not isinstance(given, dict):
-        return BodyReader(refusal=Refusal(NOT_JSON, "the body is no JSON object"))
+        return BodyReader(refusal=BodyRefusal(NOT_JSON, "the body is no JSON object"))
     names = [rule.name for rule in page.fields]
     target = given.get(page.target)
     return BodyReader(
@@ -89,10 +89,10 @@ def _users(page: EndpointSpec, given: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _broken(page: EndpointSpec, rule: Field, given: dict[str, Any]) -> Refusal | None:
+def _broken(page: EndpointSpec, rule: Field, given: dict[str, Any]) -> BodyRefusal | None:
     code = page.codes.bad_field
     if rule.name not in given:
-        return Refusal(code, f"{rule.name} is missing") if rule.mandatory else None
+        return BodyRefusal(code, f"{rule.name} is missing") if rule.mandatory else None
     value = given[rule.name]
     match rule.shape:
         case Shape.TEXT:
@@ -108,33 +108,33 @@ def _broken(page: EndpointSpec, rule: Field, given: dict[str, Any]) -> Refusal |
             return next((refusal for part in MEMBER_FIELDS if (refusal := _broken(page, part, value))), None)
 
 
-def _broken_text(rule: Field, value: object, code: int) -> Refusal | None:
+def _broken_text(rule: Field, value: object, code: int) -> BodyRefusal | None:
     if not isinstance(value, str):
         return _wrong_shape(rule, code)
     if not value and not rule.empty:
-        return Refusal(code, f"{rule.name} is empty")
+        return BodyRefusal(code, f"{rule.name} is empty")
     if rule.max_bytes is not None and (size := len(value.encode())) > rule.max_bytes:
-        return Refusal(code, f"{rule.name} has {size} bytes, more than {rule.max_bytes}")
+        return BodyRefusal(code, f"{rule.name} has {size} bytes, more than {rule.max_bytes}")
     if rule.choices and value not in rule.choices:
-        return Refusal(code, f"{rule.name} must be one of {', '.join(rule.choices)}")
+        return BodyRefusal(code, f"{rule.name} must be one of {', '.join(rule.choices)}")
     return None
 
 
-def _broken_users(page: EndpointSpec, rule: Field, value: object) -> Refusal | None:
+def _broken_users(page: EndpointSpec, rule: Field, value: object) -> BodyRefusal | None:
     code = page.codes.bad_field
     if not isinstance(value, list) or not all(isinstance(user, str) for user in value):
         return _wrong_shape(rule, code)
     if not value:
-        return Refusal(code, f"{rule.name} names nobody")
+        return BodyRefusal(code, f"{rule.name} names nobody")
     if len(value) > MEMBERS_PER_CALL:
-        return Refusal(
+        return BodyRefusal(
             page.codes.too_many, f"{rule.name} names {len(value)} members, more than {MEMBERS_PER_CALL}"
         )
     for place, user in enumerate(value):
         if not 0 < len(user.encode()) <= USER_BYTES:
-            return Refusal(code, f"{rule.name}[{place}] must have 1 to {USER_BYTES} bytes")
+            return BodyRefusal(code, f"{rule.name}[{place}] must have 1 to {USER_BYTES} bytes")
     return None
 
 
-def _wrong_shape(rule: Field, code: int) -> Refusal:
-    return Refusal(code, f"{rule.name} must be {rule.shape.value}")
+def _wrong_shape(rule: Field, code: int) -> BodyRefusal:
+    return BodyRefusal(code, f"{rule.name} must be {rule.shape.value}")

@@ -18,6 +18,9 @@ class Waiter:
         self.name = name
         self.age: float | None = None
 
+    def set_age(self, since: float | None) -> None:
+        self.age = since
+
     def __repr__(self) -> str:
         return self.name
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.domain.factories import members, open_work, steps
+from tests.unit.domain.factories import members, open_command, steps
 from tests.unit.domain.samples import BAN
 from worker.domain.calls.endpoint_queue import EndpointQueue
-from worker.domain.progress.open_commands import TaskState
+from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
 
 PATIENT = 1e9
@@ -23,7 +25,7 @@ def command_to(target: str, *users: str, duration: int = 60) -> OpenCommand:
     """
     An open ban of these users.
     """
-    return open_work({**BAN, "group_id": target, "user_ids": list(users), "duration": duration})
+    return open_command({**BAN, "group_id": target, "user_ids": list(users), "duration": duration})
 
 
 def put(
@@ -32,10 +34,29 @@ def put(
     """
     These users of one command wait, from now on.
     """
-    some = list(command_to(target, *users, duration=duration).members)
+    some = waiting(command_to(target, *users, duration=duration).tasks)
     for member in some:
         queue.put(member, now)
     return some
+
+
+def waiting(some: Iterable[MemberTask]) -> list[MemberTask]:
+    """
+    The same, which wait from now on.
+    """
+    some = list(some)
+    for member in some:
+        member.move_to(TaskState.WAITING)
+    return some
+
+
+def start(queue: EndpointQueue, command: OpenCommand) -> None:
+    """
+    The command is started.
+    """
+    command.start()
+    for member in command.tasks:
+        queue.start(member)
 
 
 def taken(queue: EndpointQueue, now: float = 10.0, max_wait: float = PATIENT) -> list[str]:
@@ -49,7 +70,7 @@ def target_of(batch: list[MemberTask]) -> str:
     """
     Whose members they are.
     """
-    return batch[0].work.command.target
+    return batch[0].command.spec.target
 
 
 # What shares a call
@@ -170,8 +191,7 @@ def test_what_is_started_goes_before_the_fullest() -> None:
     put(queue, "a", "u1", "u2", "u3")
     started = put(queue, "b", "u1")[0]
 
-    queue.starting(started)
-    started.work.started = True
+    start(queue, started.command)
 
     assert [target_of(queue.take(10.0, PATIENT)) for _ in "ba"] == ["b", "a"]
 
@@ -179,19 +199,19 @@ def test_what_is_started_goes_before_the_fullest() -> None:
 def test_a_member_of_a_started_command_goes_first_from_the_start() -> None:
     queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2", "u3")
-    work = command_to("b", "u1")
-    work.started = True
+    command = command_to("b", "u1")
+    command.start()
 
-    queue.put(work.members[0], 10.0)
+    queue.put(waiting(command.tasks)[0], 10.0)
 
     assert [target_of(queue.take(10.0, PATIENT)) for _ in "ba"] == ["b", "a"]
 
 
 def test_once_the_started_members_have_left_their_group_has_no_precedence() -> None:
     queue = EndpointQueue(2)
-    work = command_to("a", "u1", "u2")
-    work.started = True
-    for member in work.members:
+    command = command_to("a", "u1", "u2")
+    command.start()
+    for member in waiting(command.tasks):
         queue.put(member, 10.0)
     put(queue, "a", "u3")
     put(queue, "b", "u1", "u2")
@@ -203,7 +223,7 @@ def test_what_is_not_waiting_cannot_be_brought_forward() -> None:
     queue = EndpointQueue(20)
     member = members("u1")[0]
 
-    queue.starting(member)
+    queue.start(member)
 
     assert taken(queue) == []
 
@@ -254,11 +274,11 @@ def test_a_probe_may_go_to_a_blocked_target_with_its_fullest_group() -> None:
     target = queue.target("a")
     queue.block(target, blocked=True)
 
-    assert list(queue.sendable) == [target]
-    assert [member.user for member in queue.take_of(target)] == ["u2", "u3"]
-    assert [member.user for member in queue.take_of(target)] == ["u1"]
-    assert queue.take_of(target) == []
-    assert list(queue.sendable) == []
+    assert target.is_sendable
+    assert [member.user for member in queue.take_of(target, 20)] == ["u2", "u3"]
+    assert [member.user for member in queue.take_of(target, 20)] == ["u1"]
+    assert queue.take_of(target, 20) == []
+    assert not target.is_sendable
 
 
 def test_of_a_target_with_many_groups_the_fullest_goes_first() -> None:
@@ -292,8 +312,7 @@ def test_of_a_target_with_many_groups_what_is_started_goes_first() -> None:
     put(queue, "a", "u1", "u2", duration=60)
     started = put(queue, "a", "u3", duration=61)[0]
 
-    queue.starting(started)
-    started.work.started = True
+    start(queue, started.command)
 
     assert [taken(queue) for _ in range(2)] == [["u3"], ["u1", "u2"]]
 
@@ -335,21 +354,19 @@ def test_a_member_that_needs_no_call_any_more_leaves_the_others_waiting() -> Non
 
     queue.remove(some[0])
 
-    assert some[0].group is None
     assert queue.waiting == 1
     assert taken(queue) == ["u2"]
 
 
 def test_what_came_back_from_a_search_rests_until_it_is_woken() -> None:
     queue = EndpointQueue(20)
-    some = members("u1", "u2")
+    some = waiting(members("u1", "u2"))
 
     queue.rest(some)
 
-    assert [member.state for member in some] == [TaskState.WAITING, TaskState.WAITING]
     assert queue.waiting == 2
     assert taken(queue, now=100.0, max_wait=1.0) == []
-    assert list(queue.sendable) == []
+    assert not queue.target(target_of(some)).is_sendable
 
     queue.wake(some)
     assert taken(queue) == ["u1", "u2"]
@@ -357,8 +374,7 @@ def test_what_came_back_from_a_search_rests_until_it_is_woken() -> None:
 
 def test_those_who_rest_go_on_when_others_fill_a_batch_with_them() -> None:
     queue = EndpointQueue(3)
-    work = command_to("a", "u1", "u2")
-    queue.rest(work.members)
+    queue.rest(waiting(command_to("a", "u1", "u2").tasks))
 
     put(queue, "a", "u3")
 
@@ -368,7 +384,7 @@ def test_those_who_rest_go_on_when_others_fill_a_batch_with_them() -> None:
 def test_those_who_rest_go_on_when_by_themselves_they_fill_a_batch() -> None:
     queue = EndpointQueue(2)
 
-    queue.rest(command_to("a", "u1", "u2").members)
+    queue.rest(waiting(command_to("a", "u1", "u2").tasks))
 
     assert taken(queue) == ["u1", "u2"]
 
@@ -384,21 +400,20 @@ def test_nobody_may_be_left_to_rest() -> None:
 def test_a_started_member_that_rests_goes_first_once_it_is_woken() -> None:
     queue = EndpointQueue(20)
     put(queue, "b", "u1", "u2")
-    work = command_to("a", "u3")
-    queue.rest(work.members)
-    queue.starting(work.members[0])
-    work.started = True
+    command = command_to("a", "u3")
+    queue.rest(waiting(command.tasks))
+    start(queue, command)
 
     assert target_of(queue.take(10.0, PATIENT)) == "b"
 
     put(queue, "b", "u1", "u2")
-    queue.wake(work.members)
+    queue.wake(command.tasks)
     assert target_of(queue.take(10.0, PATIENT)) == "a"
 
 
 def test_a_member_may_leave_while_it_rests_and_is_not_woken_any_more() -> None:
     queue = EndpointQueue(20)
-    some = command_to("a", "u1", "u2").members
+    some = waiting(command_to("a", "u1", "u2").tasks)
     queue.rest(some)
 
     queue.remove(some[0])
@@ -420,114 +435,90 @@ def test_what_comes_and_is_undone_while_nothing_leaves_does_not_pile_up() -> Non
         queue.remove(member)
 
     assert len(queue._ages) < 100
-    assert sum(len(target.ages or ()) for target in queue.targets.values()) < 100
+    assert sum(len(target._ages or ()) for target in queue.targets.values()) < 100
     assert taken(queue, now=10_000.0, max_wait=1.0) == ["u0"]
 
 
 # What is kept of a target
 
 
-def test_a_target_without_work_is_forgotten() -> None:
+def test_a_target_is_forgotten_when_nothing_of_it_waits() -> None:
     queue = EndpointQueue(20)
     put(queue, "a", "u1")
-    queue.sweep()
-    assert set(queue.targets) == {"a"}
+    with pytest.raises(AssertionError):
+        queue.forget(["a"])
 
     queue.take(10.0, PATIENT)
-    queue.sweep()
+    queue.forget(["a"])
 
     assert queue.targets == {}
-
-
-@pytest.mark.parametrize(("calls", "held_at"), [(1, None), (0, 10.0)])
-def test_a_target_that_is_called_or_held_is_not_forgotten(calls: int, held_at: float | None) -> None:
-    queue = EndpointQueue(20)
-    target = queue.target("a")
-    target.calls, target.held_at = calls, held_at
-
-    queue.sweep()
-
-    assert queue.target("a") is target
-
-
-def test_a_target_is_fresh_until_it_was_refused() -> None:
-    target = EndpointQueue(20).target("a")
-    fresh = [target.is_fresh]
-
-    target.held_at = 10.0
-    fresh.append(target.is_fresh)
-    target.held_at, target.at_fault_since = None, 12.0
-    fresh.append(target.is_fresh)
-
-    assert fresh == [True, False, False]
 
 
 def test_what_waits_can_be_read_from_its_text() -> None:
     queue = EndpointQueue(20)
     put(queue, "a", "u1", "u2")
     target = queue.target("a")
-    target.out = target.calls = 1
 
-    assert repr(target) == "<TargetQueue a, 1 out, 1 calls>"
+    assert repr(target) == "<TargetQueue a, 2 waiting>"
     assert [repr(group) for group in target.groups] == ["<CompatibleGroup a, 2 waiting, 0 resting>"]
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: int) -> None:
     chance, queue, now = Random(seed), EndpointQueue(4), 0.0
-    waiting: set[MemberTask] = set()
+    here: set[MemberTask] = set()
     resting: list[MemberTask] = []
     gone: set[MemberTask] = set()
 
     for _ in range(300):
         now += chance.random()
         match chance.choice(
-            ["put", "put", "put", "take", "take", "remove", "rest", "wake", "start", "block", "sweep"]
+            ["put", "put", "put", "take", "take", "remove", "rest", "wake", "start", "block", "forget"]
         ):
             case "put":
                 target, duration = chance.choice("abc"), chance.choice((60, 61))
                 users = [f"u{number}" for number in range(chance.randint(1, 5))]
-                waiting |= set(put(queue, target, *users, now=now, duration=duration))
+                here |= set(put(queue, target, *users, now=now, duration=duration))
             case "take":
                 batch = queue.take(now, chance.choice((0.5, PATIENT)))
-                assert len({(member.work.command.target, member.work.what) for member in batch}) <= 1
+                for each in batch:
+                    each.move_to(TaskState.CALLED)
+                assert len({(member.command.spec.target, member.command.effect_key) for member in batch}) <= 1
                 assert len(batch) <= 4
-                assert set(batch) <= waiting
+                assert set(batch) <= here
                 assert not any(queue.target(target_of([member])).blocked for member in batch)
-                waiting -= set(batch)
+                here -= set(batch)
                 gone |= set(batch)
-            case "remove" if waiting:
-                member = chance.choice(sorted(waiting, key=id))
+            case "remove" if here:
+                member = chance.choice(sorted(here, key=id))
                 queue.remove(member)
-                waiting.discard(member)
+                here.discard(member)
             case "rest" if gone:
                 some = chance.sample(sorted(gone, key=id), 1)
                 gone -= set(some)
-                waiting |= set(some)
+                here |= set(some)
                 resting += some
-                queue.rest(some)
+                queue.rest(waiting(some))
             case "wake":
-                queue.wake([member for member in resting if member in waiting])
+                queue.wake([member for member in resting if member in here])
                 resting = []
-            case "start" if waiting:
-                member = chance.choice(sorted(waiting, key=id))
-                if not member.work.started:
-                    for each in member.work.members:
-                        queue.starting(each)
-                    member.work.started = True
+            case "start" if here:
+                member = chance.choice(sorted(here, key=id))
+                if not member.command.started:
+                    start(queue, member.command)
             case "block":
                 queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
             case _:
-                queue.sweep()
-        assert queue.waiting == len(waiting)
+                queue.forget([name for name, each in queue.targets.items() if not each.levels])
+        assert queue.waiting == len(here)
 
     queue.wake(resting)
     for name in "abc":
         queue.block(queue.target(name), blocked=False)
     while batch := queue.take(now, 1.0):
-        waiting -= set(batch)
-    queue.sweep()
-    assert waiting == set()
+        here -= set(batch)
+    queue.forget(list(queue.targets))
+    assert here == set()
     assert queue.waiting == 0
     assert queue.targets == {}
     assert repr(queue) == "<EndpointQueue 0 waiting in 0 groups>"
@@ -536,22 +527,20 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(seed: int) -> None:
     chance, queue, now = Random(seed), EndpointQueue(4), 0.0
-    waiting: list[MemberTask] = []
+    here: list[MemberTask] = []
 
     for _ in range(400):
         now += chance.random()
         match chance.choice(["put", "put", "put", "take", "remove", "start", "block", "learn"]):
             case "put":
                 users = [f"u{number}" for number in range(chance.randint(1, 5))]
-                waiting += put(queue, chance.choice("abc"), *users, now=now, duration=chance.randint(1, 9))
-            case "remove" if waiting:
-                queue.remove(waiting.pop(chance.randrange(len(waiting))))
-            case "start" if waiting:
-                work = chance.choice(waiting).work
-                if not work.started:
-                    for each in work.members:
-                        queue.starting(each)
-                    work.started = True
+                here += put(queue, chance.choice("abc"), *users, now=now, duration=chance.randint(1, 9))
+            case "remove" if here:
+                queue.remove(here.pop(chance.randrange(len(here))))
+            case "start" if here:
+                command = chance.choice(here).command
+                if not command.started:
+                    start(queue, command)
             case "block":
                 queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
             case "learn":
@@ -560,23 +549,25 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
             case "take":
                 max_wait = chance.choice((0.0, 5.0, PATIENT))
                 groups: dict[Any, list[MemberTask]] = {}
-                for member in waiting:
+                for member in here:
                     if not queue.target(target_of([member])).blocked:
-                        groups.setdefault((target_of([member]), member.work.what), []).append(member)
+                        groups.setdefault((target_of([member]), member.command.effect_key), []).append(member)
                 sizes = {
                     key: min(len(some), queue.target(key[0]).batch.members) for key, some in groups.items()
                 }
                 batch = queue.take(now, max_wait)
-                waiting = [member for member in waiting if member not in batch]
+                here = [member for member in here if member not in batch]
                 if not groups:
                     assert batch == []
                     continue
-                key = (target_of(batch), batch[0].work.what)
-                oldest = min(some[0].since for some in groups.values())
-                started = {name for name, some in groups.items() if any(each.work.started for each in some)}
+                key = (target_of(batch), batch[0].command.effect_key)
+                oldest = min(some[0].waiting_since for some in groups.values())
+                started = {
+                    name for name, some in groups.items() if any(each.command.started for each in some)
+                }
                 assert batch == groups[key][: queue.target(key[0]).batch.members]
                 if oldest <= now - max_wait:
-                    assert groups[key][0].since == oldest
+                    assert groups[key][0].waiting_since == oldest
                 elif started:
                     assert key in started
                 else:

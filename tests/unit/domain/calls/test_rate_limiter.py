@@ -17,7 +17,7 @@ def permits(owned: int, *, from_send: bool = False) -> RateLimiter:
     This many permits, for a second.
     """
     made = RateLimiter(1.0, window_from_send=from_send)
-    made.own(owned)
+    made.set_share(owned)
     return made
 
 
@@ -26,7 +26,7 @@ def use(some: RateLimiter, count: int, sent_at: float, answered_at: float, *, ac
     So many requests are sent and answered.
     """
     for _ in range(count):
-        some.take(sent_at)
+        some.acquire(sent_at)
     for _ in range(count):
         some.answered(answered_at, accepted=accepted)
 
@@ -57,7 +57,7 @@ def test_a_permit_is_taken_until_a_second_after_the_answer() -> None:
 def test_what_is_not_answered_keeps_its_permit() -> None:
     some = permits(1)
 
-    some.take(10.0)
+    some.acquire(10.0)
 
     assert some.free(10_000.0) == 0
     assert some.next_return() is None
@@ -74,9 +74,9 @@ def test_the_next_permit_to_come_back_by_itself_is_that_of_the_oldest_answer() -
 
 def test_a_request_that_did_not_leave_gives_its_permit_back_at_once() -> None:
     some = permits(1)
-    some.take(10.0)
+    some.acquire(10.0)
 
-    some.untake()
+    some.release()
 
     assert some.free(10.0) == 1
 
@@ -84,7 +84,7 @@ def test_a_request_that_did_not_leave_gives_its_permit_back_at_once() -> None:
 def test_counted_from_the_sending_a_permit_comes_back_whatever_the_answer_does() -> None:
     some = permits(1, from_send=True)
 
-    some.take(10.0)
+    some.acquire(10.0)
     some.answered(10.5, accepted=True)
 
     assert some.free(10.999) == 0
@@ -98,14 +98,14 @@ def test_counted_from_the_sending_a_request_that_did_not_leave_holds_its_permit_
     Even when that it did not leave becomes known only after its second: it waited for a connection.
     """
     some = permits(2, from_send=True)
-    some.take(10.0)
-    some.take(10.5)
+    some.acquire(10.0)
+    some.acquire(10.5)
 
-    some.untake()
+    some.release()
     assert some.used(10.5) == 2
 
     assert some.used(11.5) == 0
-    some.untake()
+    some.release()
     assert some.free(11.5) == 2
 
 
@@ -113,7 +113,7 @@ def test_when_partitions_go_there_is_less_than_nothing_free_and_none_is_given() 
     some = permits(4)
     use(some, 3, sent_at=10.0, answered_at=10.0)
 
-    some.own(1)
+    some.set_share(1)
 
     assert some.free(10.5) == 0
     assert some.used(10.5) == 3
@@ -160,7 +160,7 @@ def test_what_is_accepted_within_a_second_after_a_refusal_counts_as_well() -> No
     """
     some = permits(200)
     for _ in range(121):
-        some.take(10.0)
+        some.acquire(10.0)
     some.answered(10.0, accepted=False)
     some.throttled(10.0)
 
@@ -190,7 +190,7 @@ def test_a_recovered_replica_forgets_that_it_was_throttled() -> None:
     some.throttled(10.0)
     some.granted(63.0)
 
-    some.own(400)
+    some.set_share(400)
 
     assert some.granted(63.0) == 400
 
@@ -209,7 +209,7 @@ def test_a_throttled_replica_that_loses_partitions_has_no_more_than_it_owns() ->
     use(some, 100, sent_at=10.0, answered_at=10.0)
     some.throttled(10.0)
 
-    some.own(0)
+    some.set_share(0)
 
     assert some.granted(10.0) == 0
     assert some.factor(10.0) == 1.0
@@ -229,7 +229,7 @@ def test_a_server_that_counts_any_rolling_second_never_sees_more_than_the_permit
     for _ in range(400):
         now += chance.choice((0.0, 0.01, 0.1, 0.5))
         if some.free(now) and chance.random() < 0.9:
-            some.take(now)
+            some.acquire(now)
             out.append((now, now))
         elif out:
             sent_at, _ = out.pop(chance.randrange(len(out)))

@@ -32,7 +32,7 @@ from worker.domain.contract.outcomes import (
     Outcome,
     OutcomeError,
     Parameters,
-    Problem,
+    RecordProblem,
     Result,
     ResultStatus,
     Source,
@@ -302,7 +302,9 @@ def written(outcome: Outcome) -> dict[str, Any]:
             MINIMAL,
             status=Status.REJECTED,
             user_ids=("u", "v"),
-            error=OutcomeError("empty", "a", "b", (Problem("empty", "c", "d"), Problem("not_json", "e"))),
+            error=OutcomeError(
+                "empty", "a", "b", (RecordProblem("empty", "c", "d"), RecordProblem("not_json", "e"))
+            ),
         ),
         msgspec.structs.replace(MINIMAL, status=Status.DUPLICATE, duplicate_of="commands-0-0"),
         msgspec.structs.replace(MINIMAL, status=Status.SUPERSEDED, superseded_by="commands-0-2"),

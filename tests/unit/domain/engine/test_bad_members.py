@@ -425,7 +425,7 @@ def test_of_an_unknown_code_that_every_target_gets_no_more_is_kept_than_is_neede
                 desk.ask()
         desk.wait(1.0)
 
-    codes = desk.engine._dispatch.apps["main"].unknown_codes
+    codes = desk.engine._scheduler.apps["main"].unknown_codes
     assert {code: len(targets) for code, targets in codes.items()} == {60999: 2}
 
 

@@ -204,5 +204,5 @@ def test_many_commands_that_are_done_are_not_kept_until_their_last_moment() -> N
         desk.ok()
         desk.publish()
 
-    assert len(desk.engine._lines._expiries) < 150
+    assert len(desk.engine._ordering._deadlines) < 150
     assert len(desk.told.outcomes) == 200

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
-from worker.domain.admission import MAX_ALIKE
+from worker.domain.admission import MAX_SHARED_KEYS
 from worker.domain.contract.commands import MAX_ALIKE as TEXTS
 from worker.domain.contract.commands import Command
 from worker.domain.memory import COMMAND_BYTES, GROUP_BYTES, PARTS, RECORD_BYTES, USER_BYTES, share
@@ -181,7 +181,7 @@ def test_what_was_admitted_is_not_called_while_too_much_waits_to_be_published() 
 
 def test_equal_commands_share_what_is_equal_in_them_whatever_came_between() -> None:
     desk = Desk(default_calls_per_second=1, max_wait=60.0)
-    desk.receive(ban("first"), *(ban("u", reason=f"{number}") for number in range(MAX_ALIKE + 2)))
+    desk.receive(ban("first"), *(ban("u", reason=f"{number}") for number in range(MAX_SHARED_KEYS + 2)))
     desk.receive(ban("second"), ban("third"))
     desk.ok()
     desk.wait(1.0)
@@ -226,7 +226,7 @@ def test_a_record_that_would_fit_now_does_not_overtake_those_that_wait_to_fit() 
 
 def test_texts_that_commands_have_in_common_are_kept_once() -> None:
     desk = Desk()
-    decoder = desk.engine._intake._decoder
+    decoder = desk.engine._admission._decoder
 
     def read(reason: str) -> Command:
         made = decoder.decode(desk.record(kick("u", room="a room", issuer="an issuer", reason=reason)))

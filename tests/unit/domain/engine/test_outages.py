@@ -32,7 +32,7 @@ def test_five_failures_in_a_row_open_the_breaker() -> None:
     desk.refuse_connection(desk.request())
 
     assert desk.events() == ["breaker.opened"]
-    lane = desk.engine.snapshot(desk.now).lanes[0]
+    lane = desk.engine.snapshot(desk.now).endpoints[0]
     assert (lane.breaker_open, lane.breaker_openings) == (True, 1)
     assert desk.limited_by("ban") == "breaker"
 

@@ -171,7 +171,9 @@ def test_throttling_lowers_the_permits_to_less_than_was_accepted() -> None:
     for request in list(desk.out)[:40]:
         desk.ok(request)
     desk.code(desk.out[0], 60007)
-    lane = next(each for each in desk.engine.snapshot(desk.now).lanes if each.endpoint == ENDPOINT_OF["ban"])
+    lane = next(
+        each for each in desk.engine.snapshot(desk.now).endpoints if each.endpoint == ENDPOINT_OF["ban"]
+    )
 
     assert lane.permits_granted == 38
     assert lane.permits_owned == 100
@@ -193,7 +195,7 @@ def granted(desk: Desk, action: str) -> int:
     """
     The permits of the endpoint that may be used at once.
     """
-    lanes = desk.engine.snapshot(desk.now).lanes
+    lanes = desk.engine.snapshot(desk.now).endpoints
     return next(each.permits_granted for each in lanes if each.endpoint == ENDPOINT_OF[action])
 
 
@@ -223,7 +225,7 @@ def test_throttling_of_the_app_lowers_all_its_endpoints_and_no_other_app() -> No
     desk.code(desk.request(), 60011)
 
     by_app = {
-        app: {each.permits_granted for each in desk.engine.snapshot(desk.now).lanes if each.app == app}
+        app: {each.permits_granted for each in desk.engine.snapshot(desk.now).endpoints if each.app == app}
         for app in ("main", "second")
     }
     assert by_app == {"main": {1}, "second": {100}}

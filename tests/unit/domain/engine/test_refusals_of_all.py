@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import Desk, ban, users
+from worker.domain.progress.open_commands import OpenCommand
 
 Answer = dict[str, Any]
 CODES: list[Answer] = [{"code": code} for code in (10999, -1, 500, 1, 2**31 - 1)]
@@ -126,7 +127,9 @@ def test_in_a_stream_of_one_room_a_strange_user_is_found_by_smaller_and_smaller_
             desk.ask(desk.waiting[0])
         desk.wait(0.5)
 
-    results = [each for each in desk.engine._partitions[0].works[0].members if each.result is None]
+    (open_command,) = desk.engine._partitions[0].open.values()
+    assert isinstance(open_command, OpenCommand)
+    results = [each for each in open_command.tasks if each.result is None]
     assert [each.user for each in results] in ([], ["u7"]), "at most the strange one still waits"
     if results:
         desk.receive(ban("v", group="b"))

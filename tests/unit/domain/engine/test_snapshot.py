@@ -14,12 +14,12 @@ def lane_of(desk: Desk, action: str) -> EndpointSnapshot:
     """
     The picture of one endpoint of the default app.
     """
-    lanes = desk.engine.snapshot(desk.now).lanes
+    lanes = desk.engine.snapshot(desk.now).endpoints
     return next(each for each in lanes if (each.app, each.endpoint) == ("main", ENDPOINT_OF[action]))
 
 
 def test_there_is_a_picture_of_each_endpoint_of_each_app() -> None:
-    lanes = Desk().engine.snapshot(1000.0).lanes
+    lanes = Desk().engine.snapshot(1000.0).endpoints
 
     assert {(each.app, each.endpoint) for each in lanes} == {
         (app, endpoint) for app in ("main", "second") for endpoint in ENDPOINT_OF.values()
@@ -77,9 +77,9 @@ def test_every_part_shows_what_it_is_about() -> None:
     desk = Desk(default_calls_per_second=1)
     desk.receive(ban("u"), ban("v", group="h"))
     engine = desk.engine
-    lane = next(iter(engine._dispatch.lanes))
-    (flight,) = lane.flights.values()
-    (member,) = flight.members
+    lane = next(iter(engine._scheduler.endpoints.values()))
+    (flight,) = lane.calls.values()
+    (member,) = flight.tasks
     waiting = lane.queue.target("h")
     (group,) = waiting.groups
 
@@ -88,12 +88,14 @@ def test_every_part_shows_what_it_is_about() -> None:
         "<EndpointState main group_open_http_svc/ban_group_member, <EndpointQueue 1 waiting in 1 groups>, 1 calls>"
     )
     assert repr(member) == "<MemberTask main/g/u, called>"
-    assert repr(member.work) == "<OpenCommand commands-0-0, 1 left, 0 before it>"
-    assert repr(waiting) == "<TargetQueue h, 0 out, 0 calls>"
+    assert repr(member.command) == "<OpenCommand commands-0-0, 1 unsettled, 0 before it>"
+    assert repr(waiting) == "<TargetQueue h, 1 waiting>"
+    assert repr(lane.target("g")) == "<TargetState g, 1 out, 1 calls>"
+    assert repr(lane.retry_after) == "<Gate retry after, open from 0.0>"
     assert repr(group) == "<CompatibleGroup h, 1 waiting, 0 resting>"
-    assert repr(engine._ledger) == "<Outbox 0 emitted, 0 far ahead, 0 in a transaction>"
+    assert repr(engine._outbox) == "<Outbox 0 emitted, 0 far ahead, 0 in a transaction>"
     assert repr(engine._partitions[0]) == "<Partition 0 active, <Offsets 0+2, 2 open>, 0 in the backlog>"
-    assert len(engine._lines) == 2
+    assert len(engine._ordering) == 2
 
 
 def test_targets_without_work_are_forgotten() -> None:
@@ -102,4 +104,6 @@ def test_targets_without_work_are_forgotten() -> None:
     desk.ok()
     desk.wait(2.0)
 
-    assert all(not lane.queue.targets for lane in desk.engine._dispatch.lanes)
+    assert all(
+        not lane.queue.targets and not lane.targets for lane in desk.engine._scheduler.endpoints.values()
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.unit.domain.factories import give, open_work, partition
+from tests.unit.domain.factories import give, open_command, partition, rejected_record
 from tests.unit.domain.samples import (
     BAN,
     EVERYTHING,
@@ -33,8 +33,7 @@ from worker.domain.progress.dedupe import (
     remembered,
 )
 from worker.domain.progress.outcome_building import known_of as known_of_work
-from worker.domain.progress.outcome_building import outcome_of
-from worker.domain.snapshots import Counts
+from worker.domain.progress.outcome_building import outcome_of, rejection_outcome
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
@@ -45,16 +44,11 @@ APPLIED, FAILED = ResultStatus.APPLIED, ResultStatus.FAILED
 DUPLICATE, SUPERSEDED = ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED
 
 
-def outcome(fields: dict[str, Any] | bytes, *results: ResultStatus, **details: Any) -> Outcome:
+def outcome(fields: dict[str, Any], *results: ResultStatus, **details: Any) -> Outcome:
     """
     The outcome of a command whose members ended like this.
     """
-    work = open_work(fields)
-    if results:
-        give(work, *results, **details)
-    made = outcome_of(work, RULES, 100.0, WALL)
-    assert made is not None
-    return made
+    return outcome_of(give(open_command(fields), *results, **details), RULES, 100.0, WALL)
 
 
 def known(command_id: str, at: float = WALL, done: SomeUsers | None = None) -> Known:
@@ -123,7 +117,7 @@ def test_a_restored_id_is_known_like_one_that_was_never_forgotten(fields: dict[s
     """
     A restart must not change what is a repeat, or a misuse, of an id.
     """
-    work = give(open_work(fields), *[APPLIED for _ in fields["user_ids"]])
+    work = give(open_command(fields), *[APPLIED for _ in fields["user_ids"]])
     work.outcome = outcome_of(work, RULES, 100.0, WALL)
 
     in_memory = known_of_work(work, WALL)
@@ -185,8 +179,8 @@ def test_a_duplicate_points_to_the_command_that_did_it() -> None:
 
 
 def test_of_a_duplicate_of_several_commands_its_own_outcome_names_them() -> None:
-    work = give(open_work(BAN), DUPLICATE, DUPLICATE)
-    for place, member in enumerate(work.members):
+    work = give(open_command(BAN), DUPLICATE, DUPLICATE)
+    for place, member in enumerate(work.tasks):
         assert member.result is not None
         member.result = msgspec.structs.replace(member.result, duplicate_of=f"moderation.commands-3-{place}")
     made = outcome_of(work, RULES, 100.0, WALL)
@@ -199,9 +193,11 @@ def test_of_a_duplicate_of_several_commands_its_own_outcome_names_them() -> None
 
 
 def test_the_id_of_a_rejected_command_stands_for_nothing() -> None:
-    rejected = json.dumps({**BAN, "duration": -1}).encode()
+    record = rejected_record(json.dumps({**BAN, "duration": -1}).encode())
+    made = rejection_outcome(record, RULES, 100.0, WALL)
 
-    assert remembered(outcome(rejected)) is None
+    assert made is not None
+    assert remembered(made) is None
 
 
 @pytest.mark.parametrize(
@@ -235,7 +231,7 @@ def ids_of(max_records: int, memory: IdMemory | None = None) -> CommandIds:
     """
     The ids of one partition, with memory for all of them.
     """
-    return CommandIds(3600.0, max_records, memory or IdMemory(PLENTY, Counts()))
+    return CommandIds(3600.0, max_records, memory or IdMemory(PLENTY))
 
 
 @pytest.mark.parametrize("done", [0, 1, 49, 50, 51, 99, 100])
@@ -253,19 +249,18 @@ def test_of_a_partial_success_the_smaller_side_is_kept(done: int) -> None:
 
 
 def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() -> None:
-    counts = Counts()
-    memory = IdMemory(3 * ID_BYTES, counts)
+    memory = IdMemory(3 * ID_BYTES)
     ids = ids_of(100, memory)
     for number in range(5):
         ids.remember(known(f"c-{number}"))
 
     assert [number for number in range(5) if ids.find(f"c-{number}", WALL)] == [2, 3, 4]
-    assert counts.forgotten_ids == 2
+    assert memory.forgotten == 2
     assert memory.held == 3 * ID_BYTES
 
 
 def test_a_partition_that_learns_ids_takes_no_memory_from_one_that_has_less() -> None:
-    memory = IdMemory(10 * ID_BYTES, Counts())
+    memory = IdMemory(10 * ID_BYTES)
     few, many = ids_of(100, memory), ids_of(100, memory)
     for number in range(3):
         few.remember(known(f"few-{number}"))
@@ -279,7 +274,7 @@ def test_a_partition_that_comes_gets_its_part_from_the_one_that_has_most() -> No
     """
     Else a handover would know nothing of what was done before it.
     """
-    memory = IdMemory(10 * ID_BYTES, Counts())
+    memory = IdMemory(10 * ID_BYTES)
     first = ids_of(100, memory)
     for number in range(10):
         first.remember(known(f"first-{number}"))
@@ -378,7 +373,7 @@ def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> Applie
 
 
 def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -> None:
-    effects = AppliedStates(PLENTY, Counts())
+    effects = AppliedStates(PLENTY)
     made = effect(at=10.0, keep=60.0)
     effects.applied(U1, made)
 
@@ -387,7 +382,7 @@ def test_a_repeat_of_the_last_effect_needs_no_call_for_as_long_as_it_is_kept() -
 
 
 def test_another_effect_or_another_member_is_no_repeat() -> None:
-    effects = AppliedStates(PLENTY, Counts())
+    effects = AppliedStates(PLENTY)
     effects.applied(U1, effect(what="ban"))
 
     assert effects.find(U1, "unban", 11.0) is None
@@ -395,7 +390,7 @@ def test_another_effect_or_another_member_is_no_repeat() -> None:
 
 
 def test_only_the_last_effect_of_a_member_counts() -> None:
-    effects = AppliedStates(PLENTY, Counts())
+    effects = AppliedStates(PLENTY)
     effects.applied(U1, effect(what="ban"))
     effects.applied(U1, effect(what="unban"))
 
@@ -405,7 +400,7 @@ def test_only_the_last_effect_of_a_member_counts() -> None:
 
 
 def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state() -> None:
-    effects = AppliedStates(PLENTY, Counts())
+    effects = AppliedStates(PLENTY)
     effects.applied(U1, effect())
 
     effects.sent(U1)
@@ -415,8 +410,7 @@ def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state
 
 
 def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
-    counts = Counts()
-    effects = AppliedStates(2 * APPLIED_BYTES, counts)
+    effects = AppliedStates(2 * APPLIED_BYTES)
     effects.applied(U1, effect())
     effects.applied(U2, effect())
     effects.applied(U1, effect())
@@ -426,12 +420,12 @@ def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
     assert effects.find(U2, "ban", 11.0) is None
     assert effects.find(U1, "ban", 11.0) is not None
     assert effects.find(U3, "ban", 11.0) is not None
-    assert counts.forgotten_effects == 1
+    assert effects.forgotten == 1
     assert effects.held == 2 * APPLIED_BYTES
 
 
 def test_effects_older_than_any_is_kept_are_forgotten() -> None:
-    effects = AppliedStates(PLENTY, Counts())
+    effects = AppliedStates(PLENTY)
     for number in range(5):
         effects.applied(member(f"u{number}"), effect(at=10.0 + number))
 

@@ -39,4 +39,4 @@ def test_nothing_is_kept_of_members_without_open_commands() -> None:
 
     desk.wait(UNKNOWN_FOR + 1.0)
 
-    assert len(desk.engine._lines) == 0
+    assert len(desk.engine._ordering) == 0

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.domain.factories import call_try, open_work
+from tests.unit.domain.factories import call_try, give, open_command, rejected_record
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, command, without
-from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
-from worker.domain.progress.open_commands import TaskState
+from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, ResultStatus
 from worker.domain.progress.repeats import may_share_result, overwrites
+from worker.domain.states import TaskState
 
 BANNED_UNTIL = {**without(BAN, "duration"), "banned_until": "2030-06-01T00:00:00Z"}
 PARTIAL_UPDATE = {**UPDATE, "member_info": {"name_card": "jack"}}
@@ -22,88 +22,104 @@ MOST = 2 * CALLS_AT_EITHER_END
 
 
 def test_a_later_command_waits_for_an_earlier_one_that_is_not_finished() -> None:
-    earlier, later = open_work(offset=1), open_work(offset=2)
+    earlier, later = open_command(offset=1), open_command(offset=2)
 
     later.wait_for(earlier)
 
-    assert later.waits == 1
-    assert later.before == [earlier]
-    assert earlier.followers == [later]
+    assert later.blockers == 1
+    assert later.predecessors == [earlier]
+    assert earlier.successors == [later]
 
 
 def test_it_waits_for_each_of_several() -> None:
-    first, second, later = (open_work(offset=offset) for offset in (1, 2, 3))
-    follower = open_work(offset=4)
+    first, second, later = (open_command(offset=offset) for offset in (1, 2, 3))
+    follower = open_command(offset=4)
 
     later.wait_for(first)
     later.wait_for(second)
     follower.wait_for(first)
 
-    assert later.waits == 2
-    assert later.before == [first, second]
-    assert first.followers == [later, follower]
+    assert later.blockers == 2
+    assert later.predecessors == [first, second]
+    assert first.release_successors() == [later, follower]
+    assert (later.blockers, follower.blockers) == (1, 0)
 
 
 @pytest.mark.parametrize("end", ["emitted", "dropped"])
 def test_nothing_waits_for_a_command_that_is_over(end: str) -> None:
-    earlier, later = open_work(offset=1), open_work(offset=2)
+    earlier, later = open_command(offset=1), open_command(offset=2)
     setattr(earlier, end, True)
 
     later.wait_for(earlier)
 
-    assert later.waits == 0
-    assert later.before is None
-    assert earlier.followers is None
+    assert later.blockers == 0
+    assert later.predecessors is None
+    assert earlier.successors is None
 
 
-# Tries
+# Steps that the table of states does not have
+
+
+def test_a_task_goes_nowhere_once_it_is_settled() -> None:
+    (task, _) = give(open_command(), ResultStatus.APPLIED, ResultStatus.APPLIED).tasks
+
+    with pytest.raises(AssertionError, match="settled> cannot become waiting"):
+        task.move_to(TaskState.WAITING)
+
+
+def test_a_task_is_not_called_before_it_waits() -> None:
+    with pytest.raises(AssertionError, match="behind> cannot become called"):
+        open_command().tasks[0].move_to(TaskState.CALLED)
+
+
+# Attempts
 
 
 def test_its_first_try_begins_and_its_last_ends_the_calling() -> None:
-    work = open_work()
+    command = open_command()
 
-    work.tried(call_try(1), 10.0, 10.5)
-    work.tried(call_try(2), 11.0, 12.5)
+    command.record_attempt(call_try(1), 10.0, 10.5)
+    command.record_attempt(call_try(2), 11.0, 12.5)
 
-    assert (work.first_sent_at, work.last_answer_at) == (10.0, 12.5)
-    assert work.attempts == 2
-    assert work.request_ids == ["request-1", "request-2"]
+    assert (command.first_sent_at, command.last_answer_at) == (10.0, 12.5)
+    assert command.attempts == 2
+    assert command.request_ids == ["request-1", "request-2"]
 
 
 def test_a_try_that_carried_several_of_its_members_counts_once() -> None:
-    work, once = open_work(), call_try()
+    command, once = open_command(), call_try()
 
-    for _ in work.members:
-        work.tried(once, 10.0, 10.5)
+    for _ in command.tasks:
+        command.record_attempt(once, 10.0, 10.5)
 
-    assert work.attempts == 1
-    assert work.call_tries == [once]
-    assert work.request_ids == ["request-1"]
+    assert command.attempts == 1
+    assert command.attempt_records == [once]
+    assert command.request_ids == ["request-1"]
 
 
 def test_a_try_without_a_request_id_is_listed_without_one() -> None:
     """
     The group service returns none.
     """
-    work = open_work()
+    command = open_command()
 
-    work.tried(call_try(1, request_id=None), 10.0, 10.5)
+    command.record_attempt(call_try(1, request_id=None), 10.0, 10.5)
 
-    assert work.request_ids is None
-    assert work.call_tries == [call_try(1, request_id=None)]
+    assert command.request_ids is None
+    assert len(command.attempt_records or ()) == 1
 
 
 def test_of_very_many_tries_the_first_and_the_last_fifty_are_listed() -> None:
-    work = open_work()
+    command = open_command()
 
     for number in range(1, MOST + 31):
-        work.tried(call_try(number), 10.0, 10.5)
+        command.record_attempt(call_try(number), 10.0, 10.5)
 
     listed = [f"{number}" for number in (*range(1, 51), *range(81, 131))]
-    assert [each.call_id for each in work.call_tries or ()] == [f"call-{number}" for number in listed]
-    assert work.request_ids == [f"request-{number}" for number in listed]
-    assert work.calls_omitted == 30
-    assert work.attempts == 130
+    assert [each.call_id for each in command.attempt_records or ()] == [f"call-{number}" for number in listed]
+    assert command.request_ids == [f"request-{number}" for number in listed]
+    assert command.attempts_omitted == 30
+    assert command.attempts == 130
 
 
 # What one command does to another
@@ -187,8 +203,9 @@ def _after(state: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_its_state_can_be_read_from_its_text() -> None:
-    work = open_work(offset=7)
-    work.members[0].state = TaskState.CALLED
+    made = open_command(offset=7)
+    made.tasks[0].move_to(TaskState.WAITING)
 
-    assert repr(work) == "<OpenCommand moderation.commands-3-7, 2 left, 0 before it>"
-    assert repr(work.members[0]) == "<MemberTask main/@TGS#aJRGC4MH6/brennanli3, called>"
+    assert repr(made) == "<OpenCommand moderation.commands-3-7, 2 unsettled, 0 before it>"
+    assert repr(made.tasks[0]) == "<MemberTask main/@TGS#aJRGC4MH6/brennanli3, waiting>"
+    assert repr(rejected_record(b"?", offset=8)) == "<RejectedRecord moderation.commands-3-8, not_json>"

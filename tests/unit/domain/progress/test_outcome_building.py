@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.unit.domain.factories import call_try, give, open_work
+from tests.unit.domain.factories import call_try, give, open_command, rejected_record
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
 from worker.domain.contract.outcomes import (
     Parameters,
@@ -22,12 +22,13 @@ from worker.domain.progress.outcome_building import (
     dead_letter_of,
     known_of,
     outcome_of,
+    rejection_outcome,
     traceparent_of,
 )
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
-    from worker.domain.progress.open_commands import OpenCommand
+    from worker.domain.progress.open_commands import OpenCommand, RejectedRecord
 
 WALL = 1_893_456_000.0
 """2030-01-01T00:00:00Z."""
@@ -36,32 +37,38 @@ BAD = json.dumps({**EVERYTHING, "duration": -1}).encode()
 UNREADABLE = b"{"
 
 
-def told(work: OpenCommand, now: float = 100.0) -> Outcome:
+def told(command: OpenCommand, now: float = 100.0) -> Outcome:
     """
     The command's outcome, finished at WALL.
     """
-    made = outcome_of(work, RULES, now, WALL)
-    assert made is not None
-    work.outcome = made
+    made = outcome_of(command, RULES, now, WALL)
+    command.emit(made, 1000)
     return made
 
 
-def finished(fields: dict[str, Any] | bytes = BAN, *results: ResultStatus, **details: Any) -> OpenCommand:
+def finished(fields: dict[str, Any] = BAN, *results: ResultStatus, **details: Any) -> OpenCommand:
     """
     A command whose outcome is made.
     """
-    work = open_work(fields)
-    if results:
-        give(work, *results, **details)
-    told(work)
-    return work
+    command = give(open_command(fields), *results, **details)
+    told(command)
+    return command
+
+
+def told_rejection(value: bytes) -> RejectedRecord:
+    """
+    A rejected record whose outcome is made.
+    """
+    rejected = rejected_record(value)
+    rejected.emit(rejection_outcome(rejected, RULES, 100.0, WALL), 1000)
+    return rejected
 
 
 # Outcomes
 
 
 def test_an_outcome_says_what_was_commanded_and_where_it_stood() -> None:
-    outcome = told(give(open_work(EVERYTHING), APPLIED, APPLIED))
+    outcome = told(give(open_command(EVERYTHING), APPLIED, APPLIED))
 
     assert outcome.outcome_id == "moderation.commands-3-42"
     assert outcome.source == Source("moderation.commands", 3, 42)
@@ -82,7 +89,7 @@ def test_an_outcome_says_what_was_commanded_and_where_it_stood() -> None:
 
 @pytest.mark.parametrize("fields", ONE_OF_EACH, ids=lambda each: str(each["action"]))
 def test_the_target_stands_where_the_command_had_it(fields: dict[str, Any]) -> None:
-    outcome = told(give(open_work(fields), *[APPLIED for _ in fields["user_ids"]]))
+    outcome = told(give(open_command(fields), *[APPLIED for _ in fields["user_ids"]]))
 
     assert outcome.group_id == fields.get("group_id")
     assert outcome.room_id == fields.get("room_id")
@@ -90,7 +97,7 @@ def test_the_target_stands_where_the_command_had_it(fields: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("fields", [UNBAN, LIVE_UNBAN], ids=lambda each: str(each["action"]))
 def test_an_action_without_parameters_tells_none(fields: dict[str, Any]) -> None:
-    outcome = told(give(open_work(fields), APPLIED, APPLIED))
+    outcome = told(give(open_command(fields), APPLIED, APPLIED))
 
     assert outcome.parameters == Parameters()
     assert msgspec.to_builtins(outcome)["parameters"] == {}
@@ -100,24 +107,24 @@ def test_the_end_of_a_ban_is_told_as_it_was_written() -> None:
     fields = {name: value for name, value in BAN.items() if name != "duration"}
     fields["banned_until"] = "2030-06-01T02:00:00.5+02:00"
 
-    outcome = told(give(open_work(fields), APPLIED, APPLIED))
+    outcome = told(give(open_command(fields), APPLIED, APPLIED))
 
     assert outcome.parameters == Parameters(banned_until="2030-06-01T02:00:00.5+02:00", reason=BAN["reason"])
 
 
 def test_an_update_tells_what_it_sets() -> None:
-    outcome = told(give(open_work(UPDATE), APPLIED))
+    outcome = told(give(open_command(UPDATE), APPLIED))
 
     assert outcome.parameters is not None
     assert msgspec.to_builtins(outcome.parameters) == {"member_info": UPDATE["member_info"]}
 
 
 def test_times_reach_from_the_receipt_to_the_first_try_and_from_there_to_the_last_answer() -> None:
-    work = give(open_work(BAN), APPLIED, APPLIED)
-    work.tried(call_try(1), 100.25, 100.5)
-    work.tried(call_try(2), 101.0, 102.0)
+    command = give(open_command(BAN), APPLIED, APPLIED)
+    command.record_attempt(call_try(1), 100.25, 100.5)
+    command.record_attempt(call_try(2), 101.0, 102.0)
 
-    outcome = told(work, now=104.0)
+    outcome = told(command, now=104.0)
 
     assert outcome.received_at == "2029-12-31T23:59:56.000Z"
     assert outcome.finished_at == "2030-01-01T00:00:00.000Z"
@@ -128,26 +135,26 @@ def test_times_reach_from_the_receipt_to_the_first_try_and_from_there_to_the_las
 
 
 def test_of_a_command_that_was_never_sent_all_time_was_waiting() -> None:
-    outcome = told(give(open_work(BAN), ResultStatus.EXPIRED, ResultStatus.EXPIRED), now=104.0)
+    outcome = told(give(open_command(BAN), ResultStatus.EXPIRED, ResultStatus.EXPIRED), now=104.0)
 
     assert (outcome.queued_ms, outcome.calling_ms, outcome.attempts) == (4000.0, None, 0)
 
 
 def test_a_clock_that_was_read_too_early_makes_no_negative_time() -> None:
-    work = give(open_work(BAN), APPLIED, APPLIED)
-    work.tried(call_try(), 99.9, 99.8)
+    command = give(open_command(BAN), APPLIED, APPLIED)
+    command.record_attempt(call_try(), 99.9, 99.8)
 
-    outcome = told(work)
+    outcome = told(command)
 
     assert (outcome.queued_ms, outcome.calling_ms) == (0.0, 0.0)
 
 
 def test_a_duplicate_names_the_command_that_did_it_and_a_superseded_one_its_successor() -> None:
     duplicate = told(
-        give(open_work(BAN), ResultStatus.DUPLICATE, ResultStatus.DUPLICATE, duplicate_of="t-3-1")
+        give(open_command(BAN), ResultStatus.DUPLICATE, ResultStatus.DUPLICATE, duplicate_of="t-3-1")
     )
     superseded = told(
-        give(open_work(BAN), ResultStatus.SUPERSEDED, ResultStatus.SUPERSEDED, superseded_by="t-3-9")
+        give(open_command(BAN), ResultStatus.SUPERSEDED, ResultStatus.SUPERSEDED, superseded_by="t-3-9")
     )
 
     assert (duplicate.duplicate_of, duplicate.superseded_by) == ("t-3-1", None)
@@ -155,17 +162,17 @@ def test_a_duplicate_names_the_command_that_did_it_and_a_superseded_one_its_succ
 
 
 def test_a_partly_repeated_command_is_no_duplicate() -> None:
-    work = open_work(BAN)
-    work.members[0].result = Result("brennanli3", ResultStatus.DUPLICATE, duplicate_of="t-3-1")
-    work.members[1].result = Result("brennanli12", APPLIED)
+    command = open_command(BAN)
+    command.tasks[0].settle(Result("brennanli3", ResultStatus.DUPLICATE, duplicate_of="t-3-1"))
+    command.tasks[1].settle(Result("brennanli12", APPLIED))
 
-    outcome = told(work)
+    outcome = told(command)
 
     assert (outcome.status, outcome.duplicate_of) == (Status.SUCCEEDED, None)
 
 
 def test_a_failed_command_says_in_a_sentence_what_its_first_failure_was() -> None:
-    outcome = told(give(open_work(BAN), FAILED, FAILED, error_code=10019, error_info="no such account"))
+    outcome = told(give(open_command(BAN), FAILED, FAILED, error_code=10019, error_info="no such account"))
 
     assert outcome.error is not None
     assert outcome.error.code == "10019"
@@ -175,7 +182,7 @@ def test_a_failed_command_says_in_a_sentence_what_its_first_failure_was() -> Non
 
 
 def test_a_failure_without_an_answer_has_a_code_too() -> None:
-    outcome = told(give(open_work(KICK), FAILED))
+    outcome = told(give(open_command(KICK), FAILED))
 
     assert outcome.error is not None
     assert outcome.error.code == "no_answer"
@@ -183,11 +190,11 @@ def test_a_failure_without_an_answer_has_a_code_too() -> None:
 
 
 def test_a_failure_after_an_expiry_is_the_one_that_is_told() -> None:
-    work = open_work(BAN)
-    work.members[0].result = Result("brennanli3", ResultStatus.EXPIRED)
-    work.members[1].result = Result("brennanli12", FAILED, error_code=10010, error_info="no such group")
+    command = open_command(BAN)
+    command.tasks[0].settle(Result("brennanli3", ResultStatus.EXPIRED))
+    command.tasks[1].settle(Result("brennanli12", FAILED, error_code=10010, error_info="no such group"))
 
-    outcome = told(work)
+    outcome = told(command)
 
     assert outcome.status is Status.FAILED
     assert outcome.error is not None
@@ -195,8 +202,9 @@ def test_a_failure_after_an_expiry_is_the_one_that_is_told() -> None:
 
 
 def test_a_rejected_command_tells_what_could_be_read_of_it_and_why() -> None:
-    outcome = told(open_work(BAD))
+    outcome = told_rejection(BAD).outcome
 
+    assert outcome is not None
     assert outcome.status is Status.REJECTED
     assert (outcome.command_id, outcome.action, outcome.app) == ("c-1", "group.ban_group_member", "second")
     assert (outcome.group_id, outcome.room_id) == ("@TGS#aJRGC4MH6", None)
@@ -209,7 +217,7 @@ def test_a_rejected_command_tells_what_could_be_read_of_it_and_why() -> None:
 
 
 def test_a_record_without_a_readable_id_has_no_outcome() -> None:
-    assert outcome_of(open_work(UNREADABLE), RULES, 100.0, WALL) is None
+    assert told_rejection(UNREADABLE).outcome is None
 
 
 # Dead letters, ids, traces
@@ -217,21 +225,20 @@ def test_a_record_without_a_readable_id_has_no_outcome() -> None:
 
 def test_a_rejected_record_becomes_a_dead_letter_whether_its_id_is_readable_or_not() -> None:
     for value, code in ((BAD, "out_of_range"), (UNREADABLE, "not_json")):
-        work = open_work(value)
-        work.outcome = outcome_of(work, RULES, 100.0, WALL)
+        rejected = told_rejection(value)
 
-        letter = dead_letter_of(work, "moderation.commands")
+        letter = dead_letter_of(rejected, "moderation.commands")
 
         assert letter is not None
-        assert letter.record is work.record
+        assert letter.record is rejected.record
         assert (letter.topic, letter.outcome_id) == ("moderation.commands", "moderation.commands-3-42")
         assert letter.error_code == code
 
 
 def test_a_failed_command_becomes_a_dead_letter_with_its_error() -> None:
-    work = finished(BAN, FAILED, FAILED, error_code=10019, error_info="no such account")
+    command = finished(BAN, FAILED, FAILED, error_code=10019, error_info="no such account")
 
-    letter = dead_letter_of(work, "moderation.commands")
+    letter = dead_letter_of(command, "moderation.commands")
 
     assert letter is not None
     assert letter.error_code == "10019"
@@ -254,18 +261,17 @@ def test_no_other_command_becomes_a_dead_letter(results: tuple[ResultStatus, Res
 
 
 def test_nothing_is_remembered_of_the_id_of_a_rejected_command() -> None:
-    assert known_of(finished(BAD), WALL) is None
+    assert known_of(told_rejection(BAD), WALL) is None
 
 
 def test_nothing_is_remembered_before_there_is_an_outcome() -> None:
-    assert known_of(open_work(BAN), WALL) is None
+    assert known_of(open_command(BAN), WALL) is None
 
 
 def test_the_trace_goes_on_whether_the_command_was_rejected_or_not() -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    good, bad = open_work(BAN), open_work(BAD)
-    good.command = msgspec.structs.replace(good.command, traceparent=trace)
-    assert bad.rejected is not None
-    bad.rejected = msgspec.structs.replace(bad.rejected, traceparent=trace)
+    good, bad = open_command(BAN), rejected_record(BAD)
+    good.spec = msgspec.structs.replace(good.spec, traceparent=trace)
+    bad.rejection = msgspec.structs.replace(bad.rejection, traceparent=trace)
 
     assert (traceparent_of(good), traceparent_of(bad)) == (trace, trace)

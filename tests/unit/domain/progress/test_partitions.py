@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from tests.unit.domain.factories import open_work, partition
+import pytest
+
+from tests.unit.domain.factories import open_command, partition
 from tests.unit.domain.samples import RULES
 from worker.domain.contract.outcomes import Known
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
-from worker.domain.progress.open_commands import SETTLING
+from worker.domain.progress.partitions import SETTLING_SECONDS
+from worker.domain.states import PartitionState
 
 
 def test_it_begins_where_the_last_owner_has_committed() -> None:
@@ -40,26 +43,44 @@ def test_it_remembers_as_many_ids_as_the_settings_say() -> None:
 def test_nothing_of_it_is_called_for_three_seconds() -> None:
     restored = partition()
 
-    assert restored.active_at == 100.0 + SETTLING == 103.0
-    assert not restored.active
+    assert restored.active_at == 100.0 + SETTLING_SECONDS == 103.0
+    assert not restored.activate(102.9)
+    assert (restored.state, restored.holds_slice) == (PartitionState.SETTLING, False)
+    assert restored.activate(103.0)
+    assert (restored.state, restored.holds_slice) == (PartitionState.ACTIVE, True)
+    assert not restored.activate(104.0)
 
 
 def test_it_may_be_handed_over_when_nothing_of_it_is_open() -> None:
     held = partition()
-    quiet = [held.quiet]
+    quiet = [held.is_quiet]
 
-    held.works[42] = open_work(of=held)
-    quiet.append(held.quiet)
+    held.admit(open_command(of=held))
+    quiet.append(held.is_quiet)
 
     assert quiet == [True, False]
+
+
+def test_it_keeps_its_slice_until_it_is_gone() -> None:
+    held = partition()
+    held.activate(103.0)
+
+    held.close()
+    held.close()
+    assert held.holds_slice
+    held.leave()
+
+    with pytest.raises(AssertionError, match="cannot become active"):
+        held.move_to(PartitionState.ACTIVE)
+    assert [held.holds_slice, held.is_gone] == [False, True]
 
 
 def test_its_state_can_be_read_from_its_text() -> None:
     held = partition(position=17)
     texts = [repr(held)]
-    held.active = True
+    held.activate(103.0)
     texts.append(repr(held))
-    held.closing = True
+    held.close()
     texts.append(repr(held))
 
     assert texts == [

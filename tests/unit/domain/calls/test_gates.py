@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from tests.unit.domain.factories import ended, members
-from worker.domain.calls.breaker import (
+from worker.domain.calls.gates import (
     FAILURES_TO_OPEN,
     FIRST_PROBE,
     MAX_UNCOUNTED,
@@ -60,7 +60,7 @@ def test_five_failures_in_a_row_are_an_outage() -> None:
         states.append(breaker.is_open)
 
     assert states == [False, False, False, False, True]
-    assert breaker.opened == 1
+    assert breaker.openings == 1
     assert repr(breaker) == "<Breaker open, 5 failures>"
 
 
@@ -115,11 +115,11 @@ def test_codes_that_may_be_an_outage_count_once_something_sent_after_them_has_su
     breaker.failed(ended(BUSY, ended_at=10.0), "a", first, 10.0)
     breaker.failed(ended(BUSY, ended_at=10.0), "b", second, 10.0)
     breaker.failed(ended(BUSY, ended_at=10.0), "a", first, 10.0)
-    assert [each[0].attempts for each in (first, second)] == [1, 0]
+    assert [each[0].counted_attempts for each in (first, second)] == [1, 0]
 
     breaker.succeeded(ended(0, sent_at=10.5), now=11.0)
 
-    assert [each[0].attempts for each in (first, second)] == [2, 1]
+    assert [each[0].counted_attempts for each in (first, second)] == [2, 1]
 
 
 def test_retry_codes_of_two_targets_with_a_success_between_are_none() -> None:
@@ -147,7 +147,7 @@ def test_transient_codes_by_chance_do_not_open_it_in_an_hour_of_the_whole_quota(
         else:
             breaker.succeeded(applied, 11.0)
 
-    assert breaker.opened == 0
+    assert breaker.openings == 0
 
 
 def test_a_retry_code_counts_as_an_attempt_at_once() -> None:
@@ -155,22 +155,24 @@ def test_a_retry_code_counts_as_an_attempt_at_once() -> None:
 
     Breaker().failed(ended(BUSY), "a", some, 10.0)
 
-    assert [member.attempts for member in some] == [1, 1]
+    assert [member.counted_attempts for member in some] == [1, 1]
 
 
 def test_a_missing_answer_counts_only_once_something_sent_after_it_has_succeeded() -> None:
     breaker, some = Breaker(), members("u1")
     breaker.failed(ended(None, status=None, sent_at=10.0, ended_at=20.0), "a", some, 20.0)
-    assert some[0].attempts == 0
+    assert some[0].counted_attempts == 0
 
     breaker.succeeded(ended(0, sent_at=19.999), now=20.5)
-    assert some[0].attempts == 0, "it was sent while the other still waited: perhaps into the same outage"
+    assert some[0].counted_attempts == 0, (
+        "it was sent while the other still waited: perhaps into the same outage"
+    )
 
     breaker.succeeded(ended(0, sent_at=20.0), now=21.0)
-    assert some[0].attempts == 1
+    assert some[0].counted_attempts == 1
 
     breaker.succeeded(ended(0, sent_at=22.0), now=23.0)
-    assert some[0].attempts == 1, "it counts once"
+    assert some[0].counted_attempts == 1, "it counts once"
 
 
 def test_what_failed_in_an_outage_never_counts() -> None:
@@ -182,8 +184,8 @@ def test_what_failed_in_an_outage_never_counts() -> None:
     breaker.failed(ended(BUSY), "a", some, 11.0)
     breaker.succeeded(ended(0, sent_at=60.0), now=60.5)
 
-    assert some[0].attempts == 0
-    assert breaker.opened == 1
+    assert some[0].counted_attempts == 0
+    assert breaker.openings == 1
 
 
 def test_the_first_success_closes_it() -> None:
@@ -215,21 +217,21 @@ def test_the_next_outage_is_probed_quickly_again() -> None:
     fail(breaker, FAILURES_TO_OPEN, now=100.0)
 
     assert breaker.probe_at == pytest.approx(100.0 + FIRST_PROBE)
-    assert breaker.opened == 2
+    assert breaker.openings == 2
     breaker.probe_failed(101.0)
     assert breaker.probe_at == pytest.approx(101.0 + 2 * FIRST_PROBE)
 
 
 def test_time_stands_still_while_it_is_open() -> None:
     breaker = opened(now=10.0)
-    assert breaker.stood_still(10.0) == 0.0
-    assert breaker.stood_still(15.0) == 5.0
+    assert breaker.gate.shut_for(10.0) == 0.0
+    assert breaker.gate.shut_for(15.0) == 5.0
 
     breaker.succeeded(ended(0, sent_at=16.0), now=17.0)
-    assert breaker.stood_still(100.0) == 7.0
+    assert breaker.gate.shut_for(100.0) == 7.0
 
     fail(breaker, FAILURES_TO_OPEN, now=200.0)
-    assert breaker.stood_still(201.0) == 8.0
+    assert breaker.gate.shut_for(201.0) == 8.0
 
 
 def test_of_failures_that_nothing_has_shown_to_count_only_so_many_are_remembered() -> None:
@@ -242,45 +244,45 @@ def test_of_failures_that_nothing_has_shown_to_count_only_so_many_are_remembered
         )  # sent before: it keeps the breaker closed, and counts nothing
     breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
 
-    assert first[0].attempts == 0
-    assert last[0].attempts == MAX_UNCOUNTED
+    assert first[0].counted_attempts == 0
+    assert last[0].counted_attempts == MAX_UNCOUNTED
 
 
 # ConfigHalt
 
 
 def test_nothing_is_halted_at_first() -> None:
-    halts = ConfigHalt()
+    halt = ConfigHalt()
 
-    assert halts.current is None
-    assert not halts.resume(10.0)
-    assert halts.stood_still(10.0) == 0.0
+    assert halt.reason is None
+    assert not halt.resume(10.0)
+    assert halt.gate.shut_for(10.0) == 0.0
 
 
 def test_a_halt_is_news_once() -> None:
-    halts = ConfigHalt()
+    halt = ConfigHalt()
 
-    assert halts.halt(WHY, 10.0)
-    assert not halts.halt(WHY, 11.0)
+    assert halt.halt(WHY, 10.0)
+    assert not halt.halt(WHY, 11.0)
 
 
 def test_a_refused_probe_tells_the_newest_reason() -> None:
-    halts, other = ConfigHalt(), Halt("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
-    halts.halt(WHY, 10.0)
+    halt, other = ConfigHalt(), Halt("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
+    halt.halt(WHY, 10.0)
 
-    halts.halt(other, 12.0)
+    halt.halt(other, 12.0)
 
-    assert halts.current == structs.replace(other, since=10.0)
+    assert halt.reason == structs.replace(other, since=10.0)
 
 
 def test_a_halt_is_probed_every_second_at_first_and_then_every_half_minute() -> None:
-    halts, waits, now = ConfigHalt(), [], 10.0
-    halts.halt(WHY, now)
+    halt, waits, now = ConfigHalt(), [], 10.0
+    halt.halt(WHY, now)
 
     for _ in range(QUICK_PROBES + 2):
-        waits.append(halts.probe_at - now)
-        now = halts.probe_at
-        halts.probed(now)
+        waits.append(halt.probe_at - now)
+        now = halt.probe_at
+        halt.probe_sent(now)
 
     assert waits == [1.0, 1.0, 1.0, 1.0, 1.0, 30.0, 30.0]
 
@@ -289,37 +291,37 @@ def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_seco
     """
     Those that are refused by their own fault must not hold up the others for half a minute.
     """
-    halts = ConfigHalt()
-    halts.halt(WHY, 10.0)
-    assert halts.fresh_probe_at == 10.0
+    halt = ConfigHalt()
+    halt.halt(WHY, 10.0)
+    assert halt.fresh_probe_at == 10.0
 
     for probe in range(QUICK_PROBES + 5):
-        halts.probed(10.0 + probe)
-        assert halts.fresh_probe_at == 11.0 + probe
+        halt.probe_sent(10.0 + probe)
+        assert halt.fresh_probe_at == 11.0 + probe
 
 
 def test_what_is_fixed_goes_on_and_the_next_halt_begins_anew() -> None:
-    halts = ConfigHalt()
-    halts.halt(WHY, 10.0)
+    halt = ConfigHalt()
+    halt.halt(WHY, 10.0)
     for _ in range(QUICK_PROBES):
-        halts.probed(10.0)
+        halt.probe_sent(10.0)
 
-    assert halts.resume(40.0)
-    assert halts.current is None
-    assert halts.resumed_at == 40.0
+    assert halt.resume(40.0)
+    assert halt.reason is None
+    assert halt.resumed_at == 40.0
 
-    assert halts.halt(WHY, 50.0)
-    assert halts.probe_at == 51.0
-    halts.probed(51.0)
-    assert halts.probe_at == 52.0
+    assert halt.halt(WHY, 50.0)
+    assert halt.probe_at == 51.0
+    halt.probe_sent(51.0)
+    assert halt.probe_at == 52.0
 
 
 def test_time_stands_still_while_it_is_halted() -> None:
-    halts = ConfigHalt()
-    halts.halt(WHY, 10.0)
-    assert halts.stood_still(12.0) == 2.0
+    halt = ConfigHalt()
+    halt.halt(WHY, 10.0)
+    assert halt.gate.shut_for(12.0) == 2.0
 
-    halts.resume(15.0)
-    halts.halt(WHY, 100.0)
+    halt.resume(15.0)
+    halt.halt(WHY, 100.0)
 
-    assert halts.stood_still(101.0) == 6.0
+    assert halt.gate.shut_for(101.0) == 6.0

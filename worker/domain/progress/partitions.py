@@ -1,0 +1,202 @@
+# A partition of the command topic during one assignment: what is open in it, what is known of its ids and offsets, and what
+# waits to be admitted. What belonged to an earlier assignment is gone.
+#
+# It keeps the books; what is admitted is decided in admission.py, what becomes of the open commands when it goes in
+# revocation.py. Its offsets are finished in one place, `finish`.
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.progress.commit_metadata import label
+from worker.domain.progress.dedupe import CommandIds
+from worker.domain.progress.offsets import Offsets
+from worker.domain.progress.open_commands import OpenCommand
+from worker.domain.states import PARTITION_STEPS, PartitionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from worker.domain.contract.outcomes import Known
+    from worker.domain.contract.records import Record
+    from worker.domain.effects import OffsetCommit, Restored
+    from worker.domain.progress.dedupe import IdMemory
+    from worker.domain.progress.open_commands import Admitted
+    from worker.domain.rules import Rules
+
+SETTLING_SECONDS: Final = 3.0
+"""
+After an assignment nothing of the partition is called for this long: Tencent's own budget for a request. Until then what a
+dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
+"""
+
+
+class Partition:
+    """
+    One assigned partition.
+
+    Attributes:
+        active_at: From then on its commands are called and its slice of the quota is used.
+        holds_slice: Its slice of the quota may be used: from its activation until it is gone.
+        topic: That it belongs to.
+        open: The admitted records that are not committed yet, by offset.
+        backlog: Records that were fetched and do not fit yet, oldest first.
+        paused: Nothing more of it is to be fetched.
+
+    """
+
+    __slots__ = (
+        "_newest_by_id",
+        "active_at",
+        "backlog",
+        "holds_slice",
+        "ids",
+        "number",
+        "offsets",
+        "open",
+        "paused",
+        "state",
+        "topic",
+    )
+
+    def __init__(self, number: int, restored: Restored, rules: Rules, now: float, memory: IdMemory) -> None:
+        self.number = number
+        self.topic = rules.topic
+        self.state = PartitionState.SETTLING
+        self.active_at = now + SETTLING_SECONDS
+        self.holds_slice = False
+        self.paused = False
+        whose = label(rules.topic, rules.topic_id, number)
+        self.offsets = Offsets(restored.position, restored.done, rules.max_gap, whose)
+        self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
+        for known in restored.known:
+            self.ids.remember(known)
+        self.open: dict[int, Admitted] = {}
+        self.backlog: deque[Record] = deque()
+        self._newest_by_id: dict[str, OpenCommand] = {}
+
+    # Its state
+
+    def move_to(self, state: PartitionState) -> None:
+        """Take a step of the table."""
+        assert state in PARTITION_STEPS[self.state], f"{self!r} cannot become {state.value}"
+        self.state = state
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it starts nothing new."""
+        return self.state in (PartitionState.CLOSING, PartitionState.GONE)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is not ours any more."""
+        return self.state is PartitionState.GONE
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of it is in progress or unpublished: it may be handed over."""
+        return not self.open
+
+    def activate(self, now: float) -> bool:
+        """Begin to call, once the time has come. Return whether it begins now."""
+        if self.state is not PartitionState.SETTLING or now < self.active_at:
+            return False
+        self.move_to(PartitionState.ACTIVE)
+        self.holds_slice = True
+        return True
+
+    def close(self) -> None:
+        """Start nothing new."""
+        if not self.is_closing:
+            self.move_to(PartitionState.CLOSING)
+
+    def leave(self) -> None:
+        """Let it go, and with it what is known of its ids."""
+        self.move_to(PartitionState.GONE)
+        self.holds_slice = False
+        self.ids.close()
+
+    # What is fetched
+
+    def reached(self, position: int) -> None:
+        """
+        Note that the consumer stands there: every record below was received, or will never come.
+
+        What a partition that goes had in its backlog is the next owner's, though the consumer has passed it.
+        """
+        if not self.backlog and not self.is_closing:
+            self.offsets.reached(position)
+
+    def hold_back(self, record: Record) -> None:
+        """Keep a record that does not fit yet."""
+        self.backlog.append(record)
+
+    def admit_held_back(self) -> None:
+        """Forget the oldest record that did not fit: it does now."""
+        self.backlog.popleft()
+
+    def clear_backlog(self) -> None:
+        """Leave what was not admitted to the next owner."""
+        self.backlog.clear()
+
+    def pause(self) -> bool:
+        """Pause it. Return whether it was not."""
+        was, self.paused = self.paused, True
+        return not was
+
+    def may_resume(self) -> bool:
+        """End the pause, if there is one and nothing is held back. Return whether it ended."""
+        if not self.paused or self.backlog or self.state is not PartitionState.ACTIVE:
+            return False
+        self.paused = False
+        return True
+
+    # What is open
+
+    def admit(self, admitted: Admitted) -> None:
+        """Take an admitted record into the books."""
+        self.offsets.admit(admitted.offset)
+        self.open[admitted.offset] = admitted
+        if isinstance(admitted, OpenCommand):
+            self._newest_by_id[admitted.spec.command_id] = admitted
+
+    def find(self, command_id: str, wall: float) -> OpenCommand | Known | None:
+        """The newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
+        return self._newest_by_id.get(command_id) or self.ids.find(command_id, wall)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is active, and its committed offset is below the position that was reached, with nothing open."""
+        return self.state is PartitionState.ACTIVE and self.offsets.is_behind
+
+    def propose(self, finishing: Iterable[int]) -> OffsetCommit:
+        """What may be committed together with the results of these open records."""
+        return self.offsets.propose(frozenset(finishing))
+
+    def committed(self, commit: OffsetCommit) -> None:
+        """Note what is committed for it."""
+        self.offsets.committed(commit)
+
+    def finish(self, committed: list[Admitted], known: list[Known | None]) -> None:
+        """
+        Finish the offsets of these records, whose results are committed, and remember what their outcomes tell of their ids.
+
+        This is the one place where an offset is finished.
+        """
+        self.offsets.finish([each.offset for each in committed])
+        for admitted, told in zip(committed, known, strict=True):
+            self.forget(admitted)
+            if admitted.outcome is not None:
+                self.ids.remember(told)
+
+    def forget(self, admitted: Admitted) -> None:
+        """Take a record out of the books: it is finished, or left to the next owner."""
+        self.open.pop(admitted.offset, None)
+        if isinstance(admitted, OpenCommand):
+            command_id = admitted.spec.command_id
+            if self._newest_by_id.get(command_id) is admitted:
+                del self._newest_by_id[command_id]
+
+    def __repr__(self) -> str:
+        return f"<Partition {self.number} {self.state.value}, {self.offsets!r}, {len(self.backlog)} in the backlog>"
