@@ -437,6 +437,12 @@ ROWS: Final = (
                 width=6,
             ),
             Panel(
+                "Forgotten for want of memory",
+                "Are ids and effects forgotten before their time? Then repeats of them call Tencent once more: give memory.budget_mib more.",
+                (("sum by (part) (increase(@forgotten_total[$__rate_interval]))", "{{part}}"),),
+                width=6,
+            ),
+            Panel(
                 "Processor",
                 "Is it the limit? One process uses one core and a little.",
                 (("rate(@@process_cpu_seconds_total[$__rate_interval])", "{{pod}}"),),
