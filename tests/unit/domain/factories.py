@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,9 +118,11 @@ def steps(do: Callable[[], object]) -> int:
         seen += event in ("call", "c_call")
 
     before = sys.getprofile()
+    gc.disable()  # else callbacks and finalizers of other tests' garbage are counted now and then
     sys.setprofile(see)
     try:
         do()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return seen
