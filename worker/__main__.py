@@ -1,4 +1,6 @@
 # `python -m worker` is the same as `moderation-worker`.
+#
+# Nothing lives here but the call; the commands are in worker/cli.
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-# The one tree of errors. An expected failure is a value (an outcome, a Try); an exception means that the world
-# or the code is broken. Foreign exceptions are translated once, at the edge of their adapter, `from exc`.
+# The one tree of errors, and the problems that a SettingsError lists.
+#
+# An expected failure is a value (an outcome, an AttemptResult); an exception means that the world or the code is broken.
+# Foreign exceptions are translated once, at the edge of their adapter, `from exc`. Not here: what is logged of an error.
 
 from __future__ import annotations
 
@@ -9,22 +11,24 @@ from typing import Final
 from worker.redaction import without_keys
 
 SHOWN: Final = 200
-"""The most characters that are shown of a setting's name or value: more is no help, and may be a megabyte."""
+"""The most characters shown of a setting's name or value: more is no help, and may be a megabyte."""
 
 
 class WorkerError(Exception):
-    """Something is wrong that no command is to blame for. The same again, unchanged, does not help, but for a BrokerError."""
+    """Something is wrong that no command is to blame for. Retrying helps only for a BrokerError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """
-    One thing that is wrong with the settings. What looks like a key is in none of its texts: it may be in the wrong field.
+    One thing that is wrong with the settings.
+
+    What looks like a key is removed from all its texts: somebody may have put one into the wrong field.
 
     Attributes:
-        name: The setting, as it is written (``kafka.max_gap``).
+        name: The setting as written in the file (``kafka.max_gap``).
         remedy: What to do about it.
-        value: What it is now; None when it is missing or secret.
+        value: The current value; None when it is missing or secret.
 
     """
 
@@ -42,7 +46,7 @@ class Problem:
 
     @property
     def setting(self) -> str:
-        """The name with its value, as a terminal and a log may show them: short, and without control characters."""
+        """The name with its value, safe for terminals and logs: short, and without control characters."""
         return _short(self.name) if self.value is None else f"{_short(self.name)} = {_spelled(self.value)}"
 
     def __str__(self) -> str:
@@ -57,15 +61,14 @@ def _short(text: str) -> str:
 def _spelled(value: object) -> str:
     if isinstance(value, str):
         return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}… ({len(value):,} characters)"
-    if (
-        isinstance(value, int) and abs(value) >= 1 << 64
-    ):  # it may be a key without quotes, and Python refuses to spell very long ones
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        # It may be a key without quotes; and Python refuses to convert very long integers to text.
         return "a number beyond all bounds"
     return _short(repr(value))
 
 
 class SettingsError(WorkerError):
-    """The settings are unsafe, contradictory or do not fit the cluster. Carries every problem found, not only the first."""
+    """The settings are unsafe, contradict each other or do not fit the cluster. Carries every problem found."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
@@ -73,11 +76,11 @@ class SettingsError(WorkerError):
 
 
 class BrokerError(WorkerError):
-    """Kafka refused or could not be reached. The same can be tried again, unchanged."""
+    """Kafka refused a request or could not be reached. The same request may be retried."""
 
 
 class CommitLostError(BrokerError):
-    """A partition's commit is gone, and what was done is not known for certain: a person says where to go on (``remedy``)."""
+    """A partition's commit is gone and what was done is uncertain: a person decides where to resume (``remedy`` says how)."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason)
@@ -89,8 +92,8 @@ class FencedError(WorkerError):
 
 
 class SignatureError(WorkerError):
-    """A UserSig cannot be made from what is configured (an empty key, a malformed identifier)."""
+    """No UserSig can be made from the configuration (an empty key, a malformed identifier)."""
 
 
 class FileError(WorkerError):
-    """A file cannot be read as what it is needed for. The argument is the reason, which shows nothing of what is in it."""
+    """A file cannot be used. The argument is the reason, which shows nothing of the file's content."""

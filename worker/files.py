@@ -1,6 +1,6 @@
-# Small files that people write: settings, keys, passwords. They are read whole, within a bound, and never waited for.
+# Reads small files that people write: settings, keys, passwords. Whole, within a bound, and without blocking.
 #
-# What is in them is judged by whoever asks. A reason never shows anything of a file: it may be a secret.
+# The caller judges the content. Error texts never quote it: it may be a secret.
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _KINDS: Final = (
 
 def read_text(path: str | Path, most_bytes: int) -> str:
     """
-    The text of a regular file of at most ``most_bytes``, without the byte order mark that some editors put before it.
+    Return the text of a regular UTF-8 file of at most ``most_bytes``, without a byte order mark.
 
-    Raises FileError with the reason. What is no regular file is refused, not opened for long: a pipe without a writer would
-    be waited for, and /dev/zero has no end.
+    Raises FileError with the reason. Anything but a regular file is refused before it is read: a pipe without a writer
+    would block, and /dev/zero never ends.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         raise FileError((error.strerror or "it cannot be opened").lower()) from None
-    except ValueError:  # a NUL, or what is no UTF-8, in its name
+    except ValueError:  # a NUL in its name, or characters that are no UTF-8
         raise FileError("no file can have this name") from None
     try:
         mode = os.fstat(descriptor).st_mode

@@ -1,9 +1,8 @@
-# What must never be read in a log, an outcome or an error is taken out here: signatures, keys and passwords, wherever they
-# are in a text.
+# Removes signatures, keys and passwords from texts, wherever in them they are: logs, outcomes and errors must not show any.
 #
-# It works on the finished text, the last thing before it is written: nothing that is nested, raised, quoted or
-# percent-encoded can pass beside it. Its time is linear in the text, whatever strangers put into it: every expression here
-# takes what it can and never goes back. Nothing here knows what a log or an outcome is.
+# It works on the finished text, as the last step before writing, so nothing nested, raised, quoted or percent-encoded
+# gets past it. Its time is linear in the text, whatever strangers put into it: every expression here is possessive and
+# never backtracks. Nothing here knows what a log or an outcome is.
 
 from __future__ import annotations
 
@@ -23,21 +22,21 @@ if TYPE_CHECKING:
 HIDDEN: Final = "[redacted]"
 
 Span = tuple[int, int]
-"""Where a secret begins in a text, and where it ends."""
+"""Where a secret begins in a text, and where it ends (exclusive)."""
 
 BEYOND: Final = 1024
-"""Characters behind a cut that are looked at as well: a secret that lies across the cut is seen whole."""
+"""Characters behind a cut that are searched too, so that a secret across the cut is found whole."""
 SHORTEST_SOUGHT: Final = 6
 """
-A secret with fewer characters is part of many texts that have nothing to do with it, and is not looked for. It is hidden
-where a name says what it is (``password=…``), and no field of a log ever holds it.
+A secret with fewer characters occurs by chance in many texts, so it is not searched for. It is hidden where a name says
+what it is (``password=…``), and no log field ever holds it.
 """
 SHORTEST_DIGITS: Final = 12
-"""The same for one of digits alone: fewer are an offset, or a part of a time."""
+"""The same for a secret of digits alone: fewer may be an offset, or a part of a time."""
 SHORTEST_PART: Final = 12
-"""So many characters in a row of a key or signature are hidden, wherever it was cut."""
+"""A fragment of a key or signature is hidden from this many characters on, wherever it was cut."""
 LONGEST_KEPT_SIGNATURES: Final = 16
-"""Signatures of which parts are known. One that is older still looks like one."""
+"""How many signatures are known well enough to hide fragments of them. An older one still looks like a signature."""
 
 _NAMED: Final = re.compile(
     r"""
@@ -56,15 +55,15 @@ A UserSig without a name: base64 (in Tencent's alphabet, or percent-encoded) of 
 A real one has some 200 characters; a line may show the beginning of one only.
 """
 _WRAPPED: Final = re.compile(r"(?:\\[nrt]|[\\\s\"'])++[A-Za-z0-9*_+/=%-]{16,}+")
-"""The next line of a value that was wrapped."""
+"""The next line of a wrapped value."""
 
 _GRAM: Final = 8
 """
-Secrets are compared in pieces of so many characters. Looking at every eighth place of a text finds each part of twice as
-many.
+Secrets are compared in pieces of this many characters. Sampling a text at every eighth position finds each fragment of
+twice that length.
 """
 _BETWEEN: Final = bytes([*range(0x21), *b"\\\"'", *range(0x7F, 0x100)])
-"""What may come between the characters of a secret: blanks, line breaks, quotes, backslashes, invisible characters."""
+"""What may separate the characters of a secret: blanks, line breaks, quotes, backslashes, invisible characters."""
 _TOKENS: Final = tuple(
     re.compile(
         r"(?P<text>[^\x00-\x20\x7f-\U0010ffff\"'\\%]++)|%(?:25)*+(?P<query>[0-9a-f]{2})"
@@ -72,17 +71,17 @@ _TOKENS: Final = tuple(
     )
     for escapes in ("|[nrt]", "")
 )
-"""The same text read in two ways: a backslash before an n, r or t is a line break, or is a backslash before a letter."""
+"""Two readings of one text: a backslash before n, r or t is a line break, or it is a backslash before a letter."""
 _SHORTEST_KEY: Final = 24
 _KEY_LIKE: Final = re.compile(rf"[A-Za-z0-9+/=_*-]{{{_SHORTEST_KEY},}}+")
 _KEY_OF_HEX: Final = re.compile(rf"[0-9A-Fa-f]{{{_SHORTEST_KEY},}}+")
 _CHANGES: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[0-9]|(?<=[0-9])[A-Za-z]")
 _MIXED: Final = 0.2
-"""Changes between letters and digits, or from small letters to capitals, for each character: names have fewer, keys more."""
+"""Changes per character between letters and digits, or from lower to upper case: names have fewer, keys more."""
 
 
 def without_keys(text: str) -> str:
-    """The text without what looks like a key: somebody may have put it into a field that is shown."""
+    """Return ``text`` without what looks like a key: somebody may have put one into a field that is shown."""
     spans = [found.span() for found in _KEY_OF_HEX.finditer(text)]
     spans += [
         found.span()
@@ -94,11 +93,10 @@ def without_keys(text: str) -> str:
 
 class Redaction:
     """
-    Hides what looks like a signature or is named like a secret, and every secret that it was given.
+    Hides what looks like a signature or is named like a secret, and every secret it has learned.
 
-    A text without either costs a few microseconds. ``words`` are those that the caller's own texts are made of: a password
-    that is one of them is not looked for. The same object may be used by several threads; what it learns takes effect for
-    texts cleaned after it.
+    A text without any costs a few microseconds. ``words`` is the vocabulary of the caller's own texts: a password made of
+    these words alone is not searched for. Threads may share one object; a learned secret is hidden in texts cleaned later.
     """
 
     def __init__(self, secrets: Iterable[str] = (), words: Container[str] = ()) -> None:
@@ -108,7 +106,7 @@ class Redaction:
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
-        """Hide these too, in every spelling that a text may have them in; of a key also its parts."""
+        """Hide these too, in every spelling a text may have them in; fragments too if it is a key."""
         self._secrets |= {secret for secret in secrets if self._is_sought(secret)}
         self._spellings = frozenset(
             spelling.lower()
@@ -119,16 +117,16 @@ class Redaction:
         self._look_for()
 
     def learn_signature(self, signature: str) -> None:
-        """Hide this one and all of its parts. The last few are remembered."""
+        """Hide this signature and its fragments. The last ``LONGEST_KEPT_SIGNATURES`` are remembered."""
         if signature not in self._signatures:
             self._signatures.append(signature)
             self._look_for()
 
     def clean(self, text: str, most: int | None = None) -> str:
         """
-        The text without secrets, of at most ``most`` of its characters. What is JSON stays JSON.
+        Return the first ``most`` characters of ``text`` (None: all) without secrets. JSON stays JSON.
 
-        A secret that lies across the cut is hidden whole.
+        A secret across the cut is hidden whole.
         """
         if most is None or len(text) <= most:
             most = len(text)
@@ -136,7 +134,7 @@ class Redaction:
             text = text[: most + BEYOND]
         lowered = text.replace("İ", "i").lower()  # the only letter that gets longer
         spans = self._known(lowered)
-        # Looking for plain words first is ten times as fast as the patterns.
+        # A search for plain words is ten times as fast as the patterns, and most texts have none of these words.
         if "eJ" in text or "eA" in text or "eN" in text or "eF" in text:
             spans += _unwrapped(text, [found.span() for found in _SIGNATURE.finditer(text)])
         if "sig" in lowered or "secret" in lowered or "password" in lowered:
@@ -149,7 +147,7 @@ class Redaction:
     def _is_sought(self, secret: str) -> bool:
         if len(secret) < SHORTEST_SOUGHT or secret.isdecimal():
             return len(secret) >= SHORTEST_DIGITS
-        # What is made of words alone: letters, with something between that is no digit.
+        # No known word has a digit, so "kafka2" and "kafka-2" are sought, and "kafka-group" is not.
         words = re.findall(r"\w+", secret.lower().replace("_", " "))
         return not words or not all(word in self._words for word in words)
 
@@ -164,7 +162,7 @@ class Redaction:
         self._sought = _Sought(short, tuple(squeezed), parts, hints)
 
     def _known(self, lowered: str) -> list[Span]:
-        """Where secrets and parts of keys are, also with blanks, line breaks or escapes between their characters."""
+        """Return where secrets and fragments of keys are, even with blanks, line breaks or escapes between their characters."""
         sought = self._sought
         squeezed = _squeezed(lowered)
         whole = len(squeezed) // _GRAM * _GRAM
@@ -182,13 +180,13 @@ class Redaction:
 
 class _Sought(NamedTuple):
     """
-    What a text is searched for.
+    What to search a text for.
 
     Attributes:
-        short: Spellings that are looked for in every text.
-        spellings: All of them.
+        short: Spellings too short for hints, searched for in every text.
+        spellings: All spellings.
         parts: Pieces of keys and signatures.
-        hints: Pieces of all but the short ones, as numbers: without one of them in it, a text holds none of these.
+        hints: Pieces of all but the short ones, as numbers: a text without any of them holds none of these secrets.
 
     """
 
@@ -211,13 +209,12 @@ def _grams(texts: Iterable[bytes]) -> frozenset[bytes]:
 
 
 class _SqueezedText:
-    """A text without what may come between the characters of a secret, which knows where each character was."""
+    """A text without the separators of ``_BETWEEN``, which knows where each character was."""
 
     def __init__(self, text: str, tokens: re.Pattern[str]) -> None:
-        self._starts: list[int] = []  # where each piece begins here
-        self._pieces: list[
-            tuple[int, int, bool]
-        ] = []  # where it was, and whether it was written with an escape
+        # Where each piece begins here; where it was in the text, and whether it was an escape.
+        self._starts: list[int] = []
+        self._pieces: list[tuple[int, int, bool]] = []
         pieces: list[str] = []
         length = 0
         for token in tokens.finditer(text):
@@ -232,7 +229,7 @@ class _SqueezedText:
         self._text = "".join(pieces).encode("ascii", "replace")
 
     def covered_by(self, grams: frozenset[bytes]) -> Iterator[Span]:
-        """The stretches of the text in which every piece is one of ``grams``, if they are long enough."""
+        """Yield the stretches of the text in which every piece is one of ``grams``, if they are long enough."""
         text, last, before = self._text, len(self._text) - _GRAM, 0
         place = 0
         while place <= last:
@@ -257,7 +254,7 @@ class _SqueezedText:
 
 
 def _without(text: str, spans: list[Span], most: int) -> str:
-    """The first ``most`` characters, with each of ``spans`` that begins in them hidden."""
+    """Return the first ``most`` characters, with each of ``spans`` that begins in them hidden."""
     parts: list[str] = []
     done = 0
     for start, end in sorted(spans):
@@ -278,7 +275,7 @@ def _all(spelling: str, text: str) -> Iterator[Span]:
 
 
 def _unwrapped(text: str, spans: list[Span]) -> list[Span]:
-    """Where values end, some of which go on in the next lines."""
+    """Extend each span, in place, over the lines that continue its value; return ``spans``."""
     ends = 0
     for index, (start, end) in enumerate(spans):
         if end - start < SHORTEST_PART or start < ends:
@@ -291,7 +288,7 @@ def _unwrapped(text: str, spans: list[Span]) -> list[Span]:
 
 
 def _is_random(secret: str) -> bool:
-    """Whether parts of it are found nowhere else: what a person has made up may have words in it."""
+    """Return whether fragments of it occur nowhere else: a secret that a person made up may contain words."""
     return (
         len(secret) >= _SHORTEST_KEY
         and len({secret[at : at + _GRAM] for at in range(len(secret))}) > len(secret) // 2
@@ -300,7 +297,7 @@ def _is_random(secret: str) -> bool:
 
 
 def _encoded(secret: str) -> Iterator[str]:
-    """A secret as a part of something that was made base64: what stands before it moves its bits."""
+    """Yield a secret as part of a longer base64 text, for each of the three ways the text before it shifts its bits."""
     raw = secret.encode()
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
@@ -308,7 +305,7 @@ def _encoded(secret: str) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> Iterable[str]:
-    """A secret as it may be in a text: as it is, encoded, and escaped up to three times over (JSON in a repr in JSON)."""
+    """Return a secret as texts may spell it: as it is, encoded, and escaped up to three times (JSON in a repr in JSON)."""
     found = {secret, secret.encode().hex(), *_encoded(secret)}
     for _ in range(_ESCAPES):
         found |= {escape(spelling) for spelling in found for escape in _ESCAPINGS}

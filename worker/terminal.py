@@ -1,6 +1,6 @@
-# What the texts of strangers may not do to a terminal: move its cursor, change its colours, reorder its letters, forge a line.
+# Makes foreign text safe to print: it must not move a terminal's cursor, change its colours, reorder its letters or forge a line.
 #
-# Pure functions, for logs and for the command line. Not here: what must not be read at all (redaction.py).
+# Pure functions, for logs and for the command line. Not here: secrets (redaction.py).
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNPRINTABLE: Final = re.compile(r"[^\n -~]")
 
 
 def plain(text: object, kept: str = "") -> str:
-    """A text from outside as a terminal may show it: control and format characters are replaced, but for those in ``kept``."""
+    """Return ``text`` safe for a terminal: control and format characters are replaced, except those in ``kept``."""
     shown = str(text)
     if shown.isprintable():
         return shown
@@ -19,7 +19,7 @@ def plain(text: object, kept: str = "") -> str:
 
 
 def plain_json(line: str) -> str:
-    """JSON in which nothing but printable characters is left unescaped. It means the same as before."""
+    """Return the same JSON with every unprintable character escaped."""
     return line if line.isprintable() else _UNPRINTABLE.sub(_escaped, line)
 
 

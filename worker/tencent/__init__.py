@@ -1,4 +1,5 @@
-# The room that speaks to Tencent Cloud Chat: signatures, connections, one call with its tries.
+# The package that calls Tencent Cloud Chat: signatures, connections, one call with its attempts.
 #
-# It knows the domain's nouns (Send, Try, Verdict) and nothing of Kafka, of the settings' files or of who runs it.
-# Every failure of the network becomes a Try here; no exception, log line or repr that leaves carries a URL, a key or a UserSig.
+# It knows the domain's nouns (Attempt, AttemptResult, Verdict), and nothing of Kafka, the settings' files or its callers.
+# Every network failure becomes an AttemptResult here. No exception, log line or repr that leaves carries a URL, a key or a
+# UserSig.

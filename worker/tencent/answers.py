@@ -1,8 +1,8 @@
-# What the text of an answer says: its code, its RequestId, its words, and how long to wait.
+# Reads answers: error code, RequestId, error text, and how long to wait.
 #
-# Tolerant of everything but the one thing that matters: an integer ErrorCode. Texts that go on into outcomes and logs
-# are cut and redacted here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py), how
-# bytes arrive (wire.py).
+# Tolerant of everything except the one thing that matters: an integer ErrorCode. Texts that go into outcomes and logs are
+# cut and redacted here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py),
+# how bytes arrive (wire.py).
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, rename="pascal"):
-    # ActionStatus is not here: it may be missing, and says nothing that ErrorCode does not. The texts are raw: a success must
-    # not become a failure for a text of an unexpected type, and what is none is not built.
+    # No ActionStatus: it may be missing, and says nothing that ErrorCode does not. The texts are raw, so that a text of an
+    # unexpected type does not turn a success into a failure.
     error_code: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
     error_info: msgspec.Raw = msgspec.Raw(b"")
     request_id: msgspec.Raw = msgspec.Raw(b"")
@@ -40,16 +40,16 @@ class _Response(msgspec.Struct, rename="pascal"):
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
 _LOOKS: Final = Redaction()
-"""Knows no secret, and hides what looks like one."""
+"""Knows no secret; hides what looks like one."""
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
-"""What is repeated of a host that somebody else has named."""
+"""A host that a foreign redirect may name in our texts."""
 
 
 def read(body: bytes, redaction: Redaction = _LOOKS) -> Answer | None:
     """
-    The answer that ``body`` is, or None when it is none: not JSON, or without an integer ``ErrorCode``.
+    Parse ``body``. Return None when it is no answer of Tencent's: not JSON, or without an integer ``ErrorCode``.
 
-    ``redaction`` knows the secrets that an answer may repeat.
+    ``redaction`` knows the secrets that an answer may echo.
     """
     found: _Body | None
     try:
@@ -64,7 +64,7 @@ def read(body: bytes, redaction: Redaction = _LOOKS) -> Answer | None:
 
 
 def _read_broken_text(body: bytes) -> _Body | None:
-    # A text that was cut inside a character makes the whole body unreadable for a strict decoder.
+    # One text cut inside a character makes the whole body unreadable for a strict decoder.
     try:
         return _DECODER.decode(body.decode("utf-8", "replace"))
     except (msgspec.MsgspecError, RecursionError):
@@ -94,16 +94,17 @@ def _text(raw: msgspec.Raw, redaction: Redaction) -> str:
 
 def foreign(status: int, body: bytes | None, location: str | None, redaction: Redaction = _LOOKS) -> str:
     """
-    What an answer that is not Tencent's is, in words. Of ``location`` its host alone: the rest may hold the signature.
+    Describe an answer that is not Tencent's. Of ``location`` only the host is shown: the rest may hold the signature.
 
-    A ``body`` of None is one that was too long to be read.
+    A ``body`` of None was too long to be read.
     """
-    told = f"HTTP {status}"
+    text = f"HTTP {status}"
     if 300 <= status < 400:
-        told += f" to {_host(location, redaction)}"
+        text += f" to {_host(location, redaction)}"
     elif status < 300:
-        told += f" with {_kind(body)}"
-    return told if status >= 500 else f"{told}: a proxy or gateway answers in Tencent's place"
+        text += f" with {_kind(body)}"
+    # A 5xx may be Tencent's own; any other status without an ErrorCode comes from something on the way.
+    return text if status >= 500 else f"{text}: a proxy or gateway answers in Tencent's place"
 
 
 def _host(location: str | None, redaction: Redaction) -> str:
@@ -133,9 +134,9 @@ def _kind(body: bytes | None) -> str:
 
 def retry_after(header: str | None, now: float, most: float) -> float | None:
     """
-    The seconds that a ``Retry-After`` asks to wait, from 0 to ``most``, or None when it is missing or unreadable.
+    Return the seconds that a ``Retry-After`` header asks to wait, at most ``most``; None when it is missing or unreadable.
 
-    ``now`` is in seconds since 1970: the header may name a date.
+    ``now`` is in seconds since 1970, because the header may name a date.
     """
     if header is None:
         return None

@@ -1,7 +1,7 @@
-# One call with all its attempts: sign, send, judge, and try again while the engine wants it.
+# One call with all its attempts: sign, send, judge, and retry while the engine wants it.
 #
-# tenacity owns the loop and the waiting; the engine owns the permits, the bodies, the fence and whether there is another
-# attempt, and is asked through a CallControl. Not here: connections (wire.py), signatures (usersig.py).
+# tenacity owns the loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is another
+# attempt; it is asked through a CallControl. Not here: connections (wire.py), signatures (usersig.py).
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
     from worker.tencent.wire import Exchange, Wire
 
 KEY_CODES: Final = frozenset({70002, 70009})
-"""Fatal codes that speak of the key alone: they say nothing against a key that was changed in the meantime."""
+"""Fatal codes about the key alone: they say nothing of a key that has replaced it in the meantime."""
 
 
 class CallControl(Protocol):
-    """What the engine decides about a call that is under way: three touches per attempt."""
+    """What the engine decides about a call in flight: one question before, at and after each attempt."""
 
     async def permit(self) -> Attempt:
-        """Wait until the next attempt may go, and get its body. Cancelled when the engine takes the call back."""
+        """Wait until the next attempt may go, and return it. Cancelled when the engine cancels the call."""
 
     def may_send(self) -> bool:
-        """Whether a request may still leave: asked in the very moment before it is written."""
+        """Return whether the request may still leave. Asked immediately before it is written."""
 
     def finished(self, result: AttemptResult) -> bool:
-        """End one HTTP request, also a cancelled one. Return whether the engine wants another attempt."""
+        """Report the end of one HTTP request, even a cancelled one. Return whether the engine wants another attempt."""
 
 
 class Client:
     """
     Tencent's REST API for all configured apps.
 
-    Promises: ``call`` ends with a result whatever the network does; every HTTP request ends in ``finished``, also a
-    cancelled one; nothing is sent that ``may_send`` did not allow in that moment. Raises SignatureError when an app can
-    have no valid signature (at the start only).
+    Promises: ``call`` returns a result whatever the network does; every HTTP request ends in ``finished``, even a
+    cancelled one; nothing is sent unless ``may_send`` allowed it at that moment. The constructor raises SignatureError when
+    an app can have no valid signature; nothing raises it later.
 
-    ``redaction`` learns each key and signature as it comes into use, and takes them out of the answers.
+    ``redaction`` learns each key and signature before its first use, and removes them from answers.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Client:
         return self._signers
 
     async def call(self, control: CallControl) -> AttemptResult:
-        """Make one call with all its attempts, and return the result of the last."""
+        """Make one call with all its attempts; return the result of the last."""
 
         async def attempt() -> tuple[AttemptResult, bool]:
             result = await self._attempt(await control.permit(), control)
@@ -100,35 +100,35 @@ class Client:
         return last[0]
 
     async def aclose(self) -> None:
-        """Close every connection. No call may be under way."""
+        """Close every connection. No call may be in flight."""
         await self._wire.aclose()
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._apps)}>"
 
-    async def _attempt(self, send: Attempt, control: CallControl) -> AttemptResult:
-        signer = self._signers[send.app]
-        if send.probe:
+    async def _attempt(self, attempt: Attempt, control: CallControl) -> AttemptResult:
+        signer = self._signers[attempt.app]
+        if attempt.probe:
             signer.probe()
         signed = signer.signature()
-        exchange = await self._exchange(send, control, signed)
+        exchange = await self._exchange(attempt, control, signed)
         if exchange.stray is not None:
-            self._tell("request.failed_strangely", endpoint=send.endpoint, what=exchange.stray)
-        return self._judged(exchange, signer, signed)
+            self._report("request.failed_strangely", endpoint=attempt.endpoint, what=exchange.stray)
+        return self._result(exchange, signer, signed)
 
-    async def _exchange(self, send: Attempt, control: CallControl, signed: Signed) -> Exchange:
-        app = self._apps[send.app]
+    async def _exchange(self, attempt: Attempt, control: CallControl, signed: Signed) -> Exchange:
+        app = self._apps[attempt.app]
         for _ in range(RESENDS):
             query = self._query(app, signed)
-            outbound = Outbound(query, send.body, control.may_send)
+            outbound = Outbound(query, attempt.body, control.may_send)
             began = time.monotonic()
             try:
-                exchange = await self._wire.post(app, send.endpoint, outbound)
+                exchange = await self._wire.post(app, attempt.endpoint, outbound)
             except asyncio.CancelledError:
                 control.finished(_cancelled(outbound, began))
                 raise
             if not outbound.stale:
-                break
+                break  # else nothing was sent, so the same attempt may take another connection
         return exchange
 
     def _query(self, app: AppCredentials, signed: Signed) -> str:
@@ -141,7 +141,7 @@ class Client:
             self._queries[app.name] = (signed.serial, start)
         return f"{start}{self._bits(32)}"
 
-    def _judged(self, exchange: Exchange, signer: Signer, signed: Signed) -> AttemptResult:
+    def _result(self, exchange: Exchange, signer: Signer, signed: Signed) -> AttemptResult:
         if exchange.status is None:
             return _unanswered(exchange)
         body = exchange.body if exchange.error is None else None
@@ -168,10 +168,10 @@ class Client:
         assert state.outcome is not None
         last: AttemptResult = state.outcome.result()[0]
         if last.verdict is Verdict.RESIGN:
-            return 0.0  # the signature was at fault, and there is a new one
+            return 0.0  # only the signature was at fault, and there is a new one
         return self._backoff(state) + (last.retry_after or 0.0)
 
-    def _tell(self, event: str, **fields: object) -> None:
+    def _report(self, event: str, **fields: object) -> None:
         if self._on_event is not None:
             self._on_event(LogEvent(event=event, level="error", fields=fields))
 
@@ -181,7 +181,7 @@ def _goes_on(attempt: tuple[AttemptResult, bool]) -> bool:
 
 
 def _with_signature(verdict: Verdict, code: int | None, signer: Signer, serial: int) -> Verdict:
-    """The verdict, with what the signer knows: whether a refused signature can be fixed by another."""
+    """Refine the verdict by what the signer knows: whether another signature can help."""
     if verdict is Verdict.DONE:
         signer.accepted(serial)
     elif verdict is Verdict.RESIGN:
@@ -194,7 +194,7 @@ def _with_signature(verdict: Verdict, code: int | None, signer: Signer, serial: 
 
 
 def _turned_away(status: int) -> bool:
-    # What answers 4xx has not passed the request on; 408 may be said of a connection and not of the request.
+    # Whoever answers 4xx has not forwarded the request; but a 408 may concern the connection and not the request.
     return 400 <= status < 500 and status != 408
 
 

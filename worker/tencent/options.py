@@ -1,4 +1,4 @@
-# What the client is told once, at start: the apps, the regions, and how to speak HTTP.
+# The client's options: apps, regions, and how to make HTTP requests.
 #
 # Values only, already validated by whoever read the settings. Durations are float seconds.
 # Not here: what a signature needs of an app (usersig.py checks it), which settings exist (worker/settings).
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 DAY: Final = 86_400.0
 
-
 REGIONS: Final[dict[str, str]] = {
     "china": "console.tim.qq.com",
     "singapore": "adminapisgp.im.qcloud.com",
@@ -23,26 +22,27 @@ REGIONS: Final[dict[str, str]] = {
     "usa": "adminapiusa.im.qcloud.com",
     "jakarta": "adminapiidn.im.qcloud.com",
 }
-"""Tencent's data centres, and the domain of the REST API of each (tencent: RESTful API Overview)."""
+"""Tencent's data centres, each with the host of its REST API (Tencent: RESTful API Overview)."""
 
 
 def base_url(region: str) -> str:
-    """Where an app of ``region`` is served. Raises KeyError for a region that is not in the table."""
+    """Return the base URL for apps of ``region``. Raises KeyError for an unlisted region."""
     return f"https://{REGIONS[region]}"
 
 
 @dataclass(frozen=True, slots=True)
 class AppCredentials:
     """
-    One SDKAppID, with its administrator and its key. Exactly one of the two ways to give the key is used.
+    One SDKAppID, with its administrator and its key: either ``secret_key`` or ``secret_key_file``.
 
     Attributes:
         name: What commands call it.
-        identifier: The administrator in whose name calls are made; any characters, it is percent-encoded.
+        identifier: The administrator in whose name calls are made. Any printable characters: it is percent-encoded.
         base_url: Scheme and authority, without a path (``https://console.tim.qq.com``).
         secret_key: The key itself. Never shown.
         secret_key_file: A file that holds the key; it is read again when a signature is refused.
-        lifetime: Seconds for which a signature is valid. Half of two days leaves the 24 hours that Tencent recommends.
+        lifetime: Seconds for which a signature is valid. It is renewed at half of its life, so two days keep the 24 hours
+            that Tencent recommends.
 
     """
 
@@ -58,17 +58,17 @@ class AppCredentials:
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
     """
-    How one call and its tries behave.
+    How one call and its attempts behave. Durations are seconds.
 
     Attributes:
-        timeout: One try, from asking for a connection to the last byte of the answer. Tencent's own budget for a
+        timeout: For one attempt, from asking for a connection to the last byte of the answer. Tencent's own budget for a
             request is 3 s, so it must be longer than that.
-        connect_timeout: The part of it that getting a connection (a free place, name, TCP, TLS) may take.
-        max_connections: Of one endpoint of one app. At least as many as permits, or tries wait for a connection.
-        keepalive: How long an idle connection is kept. Shorter than what servers and load balancers keep theirs (60 s and
-            more), so that a request is not written into a connection that the other end has just closed.
+        connect_timeout: The part of it for getting a connection (a free one in the pool, or DNS, TCP and TLS).
+        max_connections: Of one endpoint of one app. At least as many as permits, else attempts wait for a connection.
+        keepalive: How long an idle connection is kept. Shorter than servers and load balancers keep theirs (60 s and
+            more), so that no request is written into a connection that the other end has just closed.
         answer_bytes: The longest answer that is read; Tencent's are below 1 KiB.
-        first_wait: The mean backoff after the first try is half of this; it doubles with each try.
+        first_wait: The mean backoff after the first attempt is half of this; it doubles with each attempt.
         max_wait: The longest backoff.
         max_retry_after: The longest that an answer's ``Retry-After`` is honoured.
 

@@ -1,8 +1,8 @@
-# UserSigs: made from an app's key, cached, renewed at half of their life, and renewed by force when one is refused.
+# UserSigs: signed with an app's key, cached, renewed at half of their life, and renewed early when one is refused.
 #
-# tls-sig-api-v2 validates nothing and answers bad input with a signature that is silently wrong, so everything is
-# checked here before. No I/O but reading the key's file: it is tiny and local, so it is read where it is needed.
-# Not here: what a refusal is (domain/contract/codes.py), and who asks again (client.py).
+# tls-sig-api-v2 validates nothing and turns bad input into a signature that is silently wrong, so every input is checked
+# here first. The only I/O is reading the key file: it is tiny and local, so it is read synchronously.
+# Not here: which codes are refusals (domain/contract/codes.py), and who retries (client.py).
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from worker.tencent.options import AppCredentials
 
 FORCED_EVERY: Final = 5.0
-"""Seconds between two forced renewals with one key: bad signatures must not come in a hot loop (70050 locks the app)."""
+"""Seconds between two forced renewals with one key: a hot loop of bad signatures locks the app (70050)."""
 SHORTEST_LIFE: Final = 60.0
 LONGEST_LIFE: Final = 50 * 365 * 86_400.0
 """Tencent's own limit."""
 IDENTIFIER_BYTES: Final = 32
 KEY_BYTES: Final = 4096
-"""More than this is not a key but the wrong file."""
+"""A longer text is not a key but the wrong file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Signed:
 
     Attributes:
         value: The UserSig: an administrator's credential.
-        serial: From 1; a later signature has a higher one.
+        serial: Counts from 1; a later signature has a higher one.
 
     """
 
@@ -52,12 +52,12 @@ class Signer:
     """
     The signatures of one app.
 
-    Promises: ``signature()`` is always one that is not past half of its life; a refusal leads to at most one forced
-    renewal every ``FORCED_EVERY`` seconds (a changed key file: at once), and to none while Tencent's lock of 70050 stands.
-    Raises SignatureError when it is built from values that no valid signature can come from; never afterwards.
+    Promises: ``signature()`` never returns one past half of its life; refusals lead to at most one forced renewal every
+    ``FORCED_EVERY`` seconds (a changed key file: at once), and to none during Tencent's lockout (70050). The constructor
+    raises SignatureError for values that cannot yield a valid signature; nothing raises it later.
 
-    Two clocks: ``clock`` is wall time, because Tencent judges a signature's age by it; ``timer`` is monotonic, for the
-    pauses between renewals. ``redaction`` learns each key and signature before it is used.
+    Two clocks: ``clock`` is wall time, by which Tencent judges a signature's age; ``timer`` is monotonic, for the pauses
+    between renewals. ``redaction`` learns each key and signature before it is used.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Signer:
         self._current = self._sign(0)
 
     def signature(self) -> Signed:
-        """The signature to use now."""
+        """Return the signature to use now; renew it first if it is due."""
         if self._locked_at is not None and not self._locked():
             self._locked_at = None
             self.reload()
@@ -95,15 +95,15 @@ class Signer:
 
     def refused(self, serial: int) -> bool:
         """
-        Tencent did not accept the signature ``serial``: True means "go again", False that no signature will do.
+        Note that Tencent refused the signature ``serial``. Return whether to retry; False: no signature will do.
 
-        It is False only when the refused one was made by the last forced renewal, was never accepted since, and the
-        key's file still holds the same key.
+        False only when the refused one was made by the last forced renewal, was never accepted since, and the key file
+        still holds the same key.
         """
         if serial < self._current.serial:
             return True  # there is a newer one, which has not been refused
         if self._locked():
-            return True  # nothing may be signed now; what goes after the lock is signed anew
+            return True  # nothing may be signed now; the first attempt after the lockout gets a new one
         if self.reload():
             self._renew(forced=True)
             return True
@@ -114,22 +114,22 @@ class Signer:
         return True
 
     def outdated(self, serial: int) -> bool:
-        """Whether a verdict on the key, spoken on the signature ``serial``, says nothing of the key in use now."""
+        """Return whether a verdict on the key of the signature ``serial`` says nothing about the key in use now."""
         if serial == self._current.serial and not self._locked() and self.reload():
             self._renew(forced=True)
         return serial < self._current.serial
 
     def accepted(self, serial: int) -> None:
-        """Tencent did what a request with the signature ``serial`` asked for."""
+        """Note that Tencent carried out a request with the signature ``serial``."""
         if self._unproven and serial == self._current.serial:
             self._unproven = False
 
     def lock(self) -> None:
-        """Tencent answered 70050: no forced renewal for ``LOCK_SECONDS``, then one at once."""
+        """Note a lockout (70050): no forced renewal for ``LOCK_SECONDS``, then one at once."""
         self._locked_at = self._timer()
 
     def probe(self) -> None:
-        """The app is halted and one request goes to see whether it was fixed: read the key again and sign anew."""
+        """Read the key again and sign with it, for the probe of a halted app: somebody may have fixed the configuration."""
         changed = self.reload()
         if not self._locked() and (changed or self._may_force()):
             self._locked_at = None
@@ -137,37 +137,37 @@ class Signer:
 
     def reload(self) -> bool:
         """
-        Read the key's file again; True when it holds another key, which counts from the next renewal on.
+        Read the key file again. Return whether it holds another key, which is used from the next renewal on.
 
-        A file that cannot be read, or holds no key, changes nothing and is told as ``signature.key_unreadable``.
+        A file that cannot be read, or holds no key, changes nothing and is logged as ``signature.key_unreadable``.
         """
         if self._app.secret_key_file is None:
             return False
         try:
             key = self._read()
         except SignatureError as error:
-            self._tell("signature.key_unreadable", "warning", reason=str(error))
+            self._report("signature.key_unreadable", "warning", reason=str(error))
             return False
         if key == self._key:
             return False
         self._key = key
         self._redaction.learn(key)
-        self._tell("signature.key_changed", "info")
+        self._report("signature.key_changed", "info")
         return True
 
     def age(self) -> float:
-        """Seconds since the signature in use was made."""
+        """Return the seconds since the signature in use was made."""
         return self._clock() - self._made_at
 
     def expires_in(self) -> float:
-        """Seconds until the signature in use would expire."""
+        """Return the seconds until the signature in use expires."""
         return self._app.lifetime - self.age()
 
     def __repr__(self) -> str:
         return f"<Signer of {self._app.name}: signature {self._current.serial}, {self.age():.0f} s old>"
 
     def _is_old(self) -> bool:
-        # Below 0: our clock was set back, and for Tencent's the signature would come from the future.
+        # Below 0 our clock was set back, and Tencent would see a signature from the future.
         return not 0.0 <= self.age() < self._app.lifetime / 2
 
     def _locked(self) -> bool:
@@ -181,7 +181,7 @@ class Signer:
         if forced:
             self._forced_at = self._timer()
         self._current = self._sign(self._current.serial)
-        self._tell("signature.renewed", "info", serial=self._current.serial, forced=forced)
+        self._report("signature.renewed", "info", serial=self._current.serial, forced=forced)
 
     def _sign(self, serial: int) -> Signed:
         self._made_at = self._clock()
@@ -200,13 +200,13 @@ class Signer:
             raise SignatureError(f"{path} cannot be read: {error}") from None
         return _checked_key(text.strip(), str(path))
 
-    def _tell(self, event: str, level: str, **fields: object) -> None:
+    def _report(self, event: str, level: str, **fields: object) -> None:
         if self._on_event is not None:
             self._on_event(LogEvent(event=event, level=level, fields={"app": self._app.name, **fields}))
 
 
 def _validate(app: AppCredentials) -> None:
-    """Refuse what tls-sig-api-v2 would turn into a signature that is silently wrong. The messages name no secret."""
+    """Refuse what tls-sig-api-v2 would silently turn into a wrong signature. The messages contain no secret."""
     where = f"tencent.apps.{app.name}"
     if type(app.sdk_app_id) is not int or not 0 < app.sdk_app_id < 2**32:
         raise SignatureError(f"{where}.sdk_app_id must be a positive 32-bit integer")

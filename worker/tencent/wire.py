@@ -1,8 +1,8 @@
-# One HTTP request: its connection, the last check before it is written, its answer in bytes, and every way to fail.
+# One HTTP request: its connection, the last check before it is written, the bytes of its answer, and every way to fail.
 #
-# httpx speaks over aiohttp's connections (httpx-aiohttp), one pool for each endpoint of each app. Foreign exceptions
-# end here: they become an error of ERRORS, and none leaves, because their texts carry the URL with the signature in it.
-# Not here: what the bytes mean (answers.py), what is done about it (client.py).
+# httpx runs on aiohttp's connections (httpx-aiohttp), with one pool for each endpoint of each app. Foreign exceptions end
+# here, as an error of ERRORS: their texts may carry the URL with the signature in it.
+# Not here: what the bytes mean (answers.py), what to do about it (client.py).
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 ERRORS: Final = frozenset({
     "connect",  # no connection: nothing was sent
-    "tls",  # the other end could not prove who it is: nothing was sent
+    "tls",  # the server could not prove its identity: nothing was sent
     "timeout",  # no answer in time
     "reset",  # the connection ended before an answer began
-    "cut",  # it ended inside the answer
+    "cut",  # the connection ended inside the answer
     "not_json",  # an answer that is no answer of Tencent's API
     "too_long",  # an answer longer than HttpOptions.answer_bytes
-    "http",  # what came is not HTTP, or has another status than 2xx
-    "cancelled",  # the one who waited for it went away
-    "fenced",  # not sent: this process may no longer act
+    "http",  # not HTTP, or a status other than 2xx
+    "cancelled",  # the task that waited for it was cancelled
+    "fenced",  # not sent: this process may no longer act for its partitions
 })  # fmt: skip
 
 _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
@@ -59,17 +59,16 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientError, "http"),
     (aiohttp.http_exceptions.HttpProcessingError, "http"),
 )
-"""The first row that fits names the error. aiohttp's own exceptions come first: httpx-aiohttp calls every lost
-connection a ConnectTimeout, so the exception behind the one it raises is the one to ask."""
-
+"""
+The first row that fits names the error. aiohttp's exceptions come before httpx's: httpx-aiohttp turns every lost connection
+into a ConnectTimeout, and only the exception behind it says what happened.
+"""
 RESENDS: Final = 3
-"""How often a request is given to another connection when the first was found closed before a byte was written."""
-
-
+"""How many connections a request may try when each turns out to be closed before a byte is written."""
 AT_ONCE: Final = 0xFFFF
 """The longest body, in bytes, that aiohttp writes in one step; a command's is far shorter."""
 LONGEST_CHAIN: Final = 10
-"""How many causes of an exception are looked at."""
+"""How many causes of an exception are examined."""
 
 _HEADERS: Final = (
     (b"Content-Type", b"application/json"),
@@ -83,11 +82,11 @@ class Exchange(Struct, frozen=True):
     What became of one HTTP request. Times are seconds of the monotonic clock.
 
     Attributes:
-        sent_at: When it was handed to the connection; when it was begun, if it never was.
-        left: Whether the other end may have got it.
-        error: One of ``ERRORS``, or None: then ``status`` and ``body`` are here.
-        location: Where a redirect leads; it may hold the whole query again, and with it the signature.
-        stray: What an unforeseen failure was and where, without its text; None otherwise.
+        sent_at: When it was handed to the connection; if it never was, when it began.
+        left: Whether the server may have received it.
+        error: One of ``ERRORS``, or None: then ``status`` and ``body`` are set.
+        location: Where a redirect leads. May repeat the query, and with it the signature.
+        stray: Type and place of an unforeseen failure, without its text; None otherwise.
 
     """
 
@@ -102,23 +101,23 @@ class Exchange(Struct, frozen=True):
     stray: str | None = None
 
 
-class _NotSent(Exception):  # noqa: N818 - not an error: the way to end a write that must not happen
+class _NotSent(Exception):  # noqa: N818 - not an error: it stops a write that must not happen
     pass
 
 
 class Outbound(httpx.AsyncByteStream):
     """
-    One request: its query and its body, which is asked for its bytes at the very moment they are written.
+    One request: its query and its body, which yields its bytes at the moment they are written.
 
-    aiohttp keeps the head of the request back until the body's first bytes are there, and writes both at once, in the
-    same step of the event loop in which it has asked for them. So refusing them is a last check after which nothing can
-    come between, and what this object has seen tells exactly whether anything was sent.
+    aiohttp holds the head of a request back until the body yields its first bytes, and writes both in the same step of the
+    event loop. So refusing them here is the last check, with nothing in between, and this object knows exactly whether
+    anything was sent.
 
     Attributes:
-        query: Percent-encoded. It holds the signature, so it goes beside httpx and not through it.
+        query: Percent-encoded. It holds the signature, so it bypasses httpx.
         sent_at: When the bytes were handed to the connection, on the monotonic clock; None before.
-        fenced: Whether ``may_send`` said no.
-        spoilt: Whether it was given a connection that must not be used again; nothing of it was sent.
+        fenced: Whether ``may_send`` refused it.
+        spoilt: Whether it got a connection that must not be reused; nothing of it was sent.
 
     """
 
@@ -136,7 +135,7 @@ class Outbound(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         if self.sent_at is not None:
-            self._written = True  # the next bytes are only asked for when the first could be written
+            self._written = True  # aiohttp asks again only after it has written the first bytes
             raise StopAsyncIteration
         if not self._may_send():
             self.fenced = True
@@ -146,32 +145,32 @@ class Outbound(httpx.AsyncByteStream):
 
     @property
     def left(self) -> bool:
-        """Whether the other end may have got the request: then nobody knows what became of it until an answer says so."""
+        """Whether the server may have received the request: then only an answer says what became of it."""
         return self._written or (self.sent_at is not None and len(self.body) > AT_ONCE)
 
     @property
     def stale(self) -> bool:
-        """Whether its connection turned out to be at its end, so that nothing was sent and another one may do."""
+        """Whether its connection turned out to be closed, so that nothing was sent and another one may be used."""
         return self.spoilt or (self.sent_at is not None and not self.left)
 
 
 class Wire(Protocol):
     """
-    The way that requests take. The tests have one without a network.
+    What sends requests. The tests have one without a network.
 
-    Promises: ``post`` sends at most one request, asks ``outbound`` for its bytes in the moment of sending, and answers with
-    an Exchange whatever happens; only a cancellation goes through it.
+    Promises: ``post`` sends at most one request, asks ``outbound`` for its bytes at the moment of sending, and returns an
+    Exchange whatever happens; it raises nothing but a cancellation.
     """
 
     async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
 
     async def aclose(self) -> None:
-        """Close every connection; then nothing may be posted."""
+        """Close every connection. Nothing may be posted afterwards."""
 
 
 class HttpWire:
-    """The connections of all apps: one pool for each endpoint of each."""
+    """The connections of all apps, with one pool for each endpoint of each."""
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
@@ -192,7 +191,7 @@ class HttpWire:
                     body = await _read(response, self._options.answer_bytes)
                 finally:
                     await response.aclose()
-        except Exception as error:  # noqa: BLE001 - whatever the network or its libraries do, the call must get an end
+        except Exception as error:  # noqa: BLE001 - whatever the network or its libraries raise, the call must end
             return _failed(error, began, outbound)
         return Exchange(
             sent_at=began if outbound.sent_at is None else outbound.sent_at,
@@ -217,7 +216,7 @@ class HttpWire:
             transport=AiohttpTransport(verify=self._tls, client=self._session),
             timeout=self._timeout,
             cookies=_NoCookies(),
-            trust_env=False,  # a proxy of the environment would see an administrator's credential
+            trust_env=False,  # a proxy from the environment would see an administrator's credential
         )
         url = httpx.URL(f"{app.base_url.rstrip('/')}/v4/{endpoint}")
         self._pools[app.name, endpoint] = client, url
@@ -236,25 +235,25 @@ class HttpWire:
 
 
 _OUTBOUND: Final[ContextVar[Outbound]] = ContextVar("outbound")
-"""What the current task is sending."""
+"""What the current task sends: httpx has no way to hand it to the aiohttp request."""
 
 
 class _Request(aiohttp.ClientRequest):
-    # aiohttp's way to have a say between getting a connection and writing to it.
+    # aiohttp's hook between getting a connection and writing to it.
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         outbound = _OUTBOUND.get()
         if conn.protocol is None or conn.protocol.should_close:
-            # Closed, or with bytes that nobody asked for: aiohttp would take them for the answer to this request.
+            # Closed, or holding bytes nobody asked for, which aiohttp would take for the answer to this request.
             outbound.spoilt = True
             raise _NotSent
-        # Only here, so that the signature stands in no URL that httpx logs or hangs on its exceptions.
+        # Added only here, so that no URL that httpx logs or attaches to exceptions contains the signature.
         self.url = URL(f"{self.url}?{outbound.query}", encoded=True)
         return await super().send(conn)
 
 
 class _NoCookies(CookieJar):
-    # Tencent sets none. httpx would keep those of a balancer on the way, for nothing: no request takes any along.
+    # Tencent sets no cookies; httpx would store those of a load balancer on the way, and send them to nobody.
     def extract_cookies(self, response: object, request: object) -> None:
         pass
 
@@ -264,7 +263,7 @@ def _headers(length: int) -> list[tuple[bytes, bytes]]:
 
 
 async def _read(response: httpx.Response, most: int) -> bytes | None:
-    # The bytes as they come: no encoding was accepted, and unpacking one would have no bound.
+    # Raw bytes: we accept no content encoding, and unpacking one would have no bound.
     parts: list[bytes] = []
     size = 0
     async for part in response.aiter_raw():
@@ -289,7 +288,7 @@ def _failed(error: Exception, began: float, outbound: Outbound) -> Exchange:
 
 
 def _named(error: BaseException) -> str | None:
-    """The error of ``ERRORS`` that the first foreign exception behind ``error`` stands for; None for one that nobody foresaw."""
+    """Return the error of ``ERRORS`` for ``error`` and its causes; None for one that no row foresees."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None and len(causes) < LONGEST_CHAIN:
         causes.append(cause)
@@ -300,7 +299,7 @@ def _named(error: BaseException) -> str | None:
 
 
 def _where(error: BaseException) -> str:
-    # Its type and its place, never its text: that may hold the URL.
+    # Type and place, never the text: it may contain the URL.
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
