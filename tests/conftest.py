@@ -15,9 +15,9 @@ import hypothesis
 import pytest
 from kafka import KafkaAdminClient
 
-from worker.testing.demo.jars import FetchError
-from worker.testing.demo.kafka import EmbeddedKafka
-from worker.testing.demo.processes import ProcessFailedError
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka
+from worker.testing.kafka.jars import FetchError
+from worker.testing.kafka.processes import ProcessFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

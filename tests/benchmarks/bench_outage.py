@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.process import halting, hanging, outages
 from tests.process.environment import LATENCY, Scene
 from worker.testing.demo.environment import PARTITIONS
-from worker.testing.demo.kafka import EmbeddedKafka
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.process.restarts import NEW, play
 from worker.testing.demo.environment import PARTITIONS
-from worker.testing.demo.kafka import EmbeddedKafka
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from tests.process.restarts import Story

@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from tests.process.throttled import DOCUMENTED, play
-from worker.testing.demo.kafka import EmbeddedKafka
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 SETTLED = 10.0
 MOST_THROTTLED = 0.02

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from worker.testing.demo.check import check
-from worker.testing.demo.contract import BAN, UNBAN, CommandedEffect
+from worker.testing.checker.check import check
+from worker.testing.checker.contract import BAN, UNBAN, CommandedEffect
+from worker.testing.checker.evidence import Evidence, Fate, Planned
+from worker.testing.checker.simulator_log import read_log
+from worker.testing.checker.topics import Reader
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
-from worker.testing.demo.evidence import Evidence
-from worker.testing.demo.scenario import Fate, Planned
-from worker.testing.demo.simulator_log import read_log
-from worker.testing.demo.topics import Load, Reader
+from worker.testing.demo.load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.testing.demo.evidence import LoggedRequest, ProducedCommand
+    from worker.testing.checker.evidence import LoggedRequest, ProducedCommand
 
 ROOMS: Final = 50
 LATENCY: Final = 0.03
@@ -144,7 +144,9 @@ def main() -> None:
         stall = stage.control("stats")["longest_stall_seconds"]
         stage.stop_workers()
         stage.stop_simulator()
-        with contextlib.closing(Reader(stage.bootstrap_servers, stage.topics, PARTITIONS)) as reader:
+        with contextlib.closing(
+            Reader(stage.bootstrap_servers, stage.topics.outcomes, stage.topics.dead_letters, PARTITIONS)
+        ) as reader:
             reader.read_to_the_end(DEADLINE)
         requests = read_log(stage.simulator_log)
         read = reader.read

@@ -12,10 +12,10 @@ import pytest
 from tests.chart import chart
 from tests.chart.mounts import mounted
 from tests.process.environment import LATENCY, Scene, command
-from worker.testing.demo.contract import BAN, outcome_id
+from worker.testing.checker.contract import BAN, outcome_id
 from worker.testing.demo.environment import WORKER, answers_ok
-from worker.testing.demo.kafka import free_ports
-from worker.testing.demo.processes import Process
+from worker.testing.kafka.embedded_kafka import free_ports
+from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -25,7 +25,7 @@ from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.rules import Rules
 from worker.settings import load
 from worker.settings.catalog import rows as settings
-from worker.testing.demo.evidence import Violation
+from worker.testing.checker.evidence import Violation
 from worker.testing.demo.summary import MEANINGS
 
 README = "README.md"

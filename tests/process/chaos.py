@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from worker.testing.checker.evidence import Interruption
 from worker.testing.demo.environment import SETTLING
-from worker.testing.demo.evidence import Interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

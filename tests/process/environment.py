@@ -1,6 +1,6 @@
 # A scene: a stage with its simulator and workers, loads that are put into the command topic, and what comes out of it.
 #
-# It starts, plays, waits and gathers; what is claimed of a run stands in the tests, and worker/testing/demo/check.py judges it.
+# It starts, plays, waits and gathers; what is claimed of a run stands in the tests, and worker/testing/checker/check.py judges it.
 # The benchmarks play the same scenes for longer.
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 from kafka import KafkaAdminClient, TopicPartition
 
-from worker.testing.demo.check import check
-from worker.testing.demo.contract import TARGET_FIELDS, CommandedEffect, outcome_id
+from worker.testing.checker.check import check
+from worker.testing.checker.contract import TARGET_FIELDS, CommandedEffect, outcome_id
+from worker.testing.checker.evidence import Evidence, Fate, Planned
+from worker.testing.checker.simulator_log import requests_of
+from worker.testing.checker.topics import Reader
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
-from worker.testing.demo.evidence import Evidence
-from worker.testing.demo.scenario import Fate, Planned
-from worker.testing.demo.simulator_log import requests_of
-from worker.testing.demo.topics import Load, Reader
+from worker.testing.demo.load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from worker.testing.demo.check import Report
-    from worker.testing.demo.contract import SeenMemberInfo
-    from worker.testing.demo.evidence import Interruption, LoggedRequest, ProducedCommand, PublishedOutcome
-    from worker.testing.demo.processes import Process
+    from worker.testing.checker.check import Report
+    from worker.testing.checker.contract import SeenMemberInfo
+    from worker.testing.checker.evidence import Interruption, LoggedRequest, ProducedCommand, PublishedOutcome
+    from worker.testing.kafka.processes import Process
 
 LATENCY: Final = ("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random")
 ANSWER_TIMEOUT: Final = 10.0
@@ -94,7 +94,12 @@ class Scene:
         try:
             self.stage.start_kafka()
             self.stage.start_simulator(*self._simulator, seed=self._seed)
-            self.reader = Reader(self.stage.bootstrap_servers, self.stage.topics, PARTITIONS)
+            self.reader = Reader(
+                self.stage.bootstrap_servers,
+                self.stage.topics.outcomes,
+                self.stage.topics.dead_letters,
+                PARTITIONS,
+            )
         except BaseException:
             self._ends.close()
             raise

@@ -12,13 +12,13 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from tests.process.environment import command
-from worker.testing.demo.contract import BAN, KICK
+from worker.testing.checker.contract import BAN, KICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.process.environment import Scene
-    from worker.testing.demo.scenario import Planned
+    from worker.testing.checker.evidence import Planned
 
 ROOMS = 10
 RATE = 60.0

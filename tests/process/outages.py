@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from tests.process.environment import LATENCY, Scene, command
 from tests.process.rates import kept
-from worker.testing.demo.contract import BAN, ENDPOINTS, KICK, UNBAN
+from worker.testing.checker.contract import BAN, ENDPOINTS, KICK, UNBAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker.testing.demo.check import Report
-    from worker.testing.demo.scenario import Planned
+    from worker.testing.checker.check import Report
+    from worker.testing.checker.evidence import Planned
 
 ROOMS = 50
 BEFORE = 2.0

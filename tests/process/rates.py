@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from worker.testing.demo.evidence import LoggedRequest, ProducedCommand
+    from worker.testing.checker.evidence import LoggedRequest, ProducedCommand
 
 MOMENT = 1.5
 """Seconds: longer than permits need to come back."""

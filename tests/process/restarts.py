@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.process.environment import LATENCY, Scene, command
-from worker.testing.demo.contract import BAN
+from worker.testing.checker.contract import BAN
 
 if TYPE_CHECKING:
-    from worker.testing.demo.check import Report
-    from worker.testing.demo.scenario import Planned
+    from worker.testing.checker.check import Report
+    from worker.testing.checker.evidence import Planned
 
 ROOMS = 60
 NEW = 200

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.environment import LATENCY, Scene, command
-from worker.testing.demo.contract import BAN, ENDPOINTS, KICK, LIVE_UNBAN, UNBAN
+from worker.testing.checker.contract import BAN, ENDPOINTS, KICK, LIVE_UNBAN, UNBAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.evidence import LoggedRequest, PublishedOutcome
-    from worker.testing.demo.scenario import Planned
+    from worker.testing.checker.evidence import LoggedRequest, Planned, PublishedOutcome
 
 pytestmark = pytest.mark.kafka
 

@@ -15,14 +15,14 @@ import pytest
 from kafka import KafkaAdminClient
 
 from tests.conftest import CLUSTER_VARIABLE
-from worker.testing.demo.jars import FetchError, Jar, fetch
-from worker.testing.demo.kafka import answers
+from worker.testing.kafka.embedded_kafka import answers
+from worker.testing.kafka.jars import FetchError, Jar, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.kafka import EmbeddedKafka
+    from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.environment import Scene, command
-from worker.testing.demo.contract import BAN
+from worker.testing.checker.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.scenario import Planned
+    from worker.testing.checker.evidence import Planned
 
 pytestmark = pytest.mark.kafka
 

@@ -8,7 +8,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.process.environment import Scene, command
-from worker.testing.demo.contract import BAN
+from worker.testing.checker.contract import BAN
 
 if TYPE_CHECKING:
     from tests.conftest import Cluster

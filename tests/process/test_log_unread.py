@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.process.environment import LATENCY, Scene, command
-from worker.testing.demo.contract import BAN
+from worker.testing.checker.contract import BAN
 
 if TYPE_CHECKING:
     from tests.conftest import Cluster

@@ -9,15 +9,15 @@ import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from tests.process.environment import Scene, command
-from worker.testing.demo.contract import BAN
+from worker.testing.checker.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.processes import Process
-    from worker.testing.demo.topics import Load
+    from worker.testing.demo.load import Load
+    from worker.testing.kafka.processes import Process
 
 pytestmark = pytest.mark.kafka
 

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from tests.docs.markdown import blocks, command_lines, text
 from tests.docs.test_readme import COMMANDS, CONTRACT, LOCAL_API, OUTCOMES, RUNNING
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
-from worker.testing.demo.processes import Process
+from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

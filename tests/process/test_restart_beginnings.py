@@ -14,7 +14,7 @@ import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata
 
 from tests.process.environment import Scene, command
-from worker.testing.demo.contract import BAN
+from worker.testing.checker.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Cluster
-    from worker.testing.demo.processes import Process
-    from worker.testing.demo.scenario import Planned
-    from worker.testing.demo.topics import Load
+    from worker.testing.checker.evidence import Planned
+    from worker.testing.demo.load import Load
+    from worker.testing.kafka.processes import Process
 
 pytestmark = pytest.mark.kafka
 

@@ -18,9 +18,9 @@ from kafka.admin import (
 
 from tests.docs.markdown import rows
 from tests.process.test_readme import worker
-from worker.testing.demo import kafka as broker
 from worker.testing.demo.environment import DemoEnvironment
-from worker.testing.demo.kafka import EmbeddedKafka, free_ports
+from worker.testing.kafka import embedded_kafka as broker
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

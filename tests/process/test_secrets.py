@@ -10,7 +10,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.testing.demo.contract import ADMINISTRATOR
+from worker.testing.checker.contract import ADMINISTRATOR
 from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID, DemoEnvironment
 from worker.testing.demo.load import carry_out
 from worker.testing.demo.scenario import plan

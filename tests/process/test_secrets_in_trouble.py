@@ -14,9 +14,9 @@ from TLSSigAPIv2 import TLSSigAPIv2
 from tests.process.environment import LATENCY, Scene, command
 from tests.process.halting import another_key, new_key_in_the_file
 from tests.process.leaks import leaks
-from worker.testing.demo.contract import ADMINISTRATOR, BAN
+from worker.testing.checker.contract import ADMINISTRATOR, BAN
+from worker.testing.checker.evidence import Fate, Planned
 from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID
-from worker.testing.demo.scenario import Fate, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,14 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from tests.process.environment import Scene, command
-from worker.testing.demo.contract import BAN
+from worker.testing.checker.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.topics import Load
+    from worker.testing.demo.load import Load
 
 pytestmark = pytest.mark.kafka
 

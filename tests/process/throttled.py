@@ -11,11 +11,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.process.environment import LATENCY, Scene, command
-from worker.testing.demo.contract import UPDATE, SeenMemberInfo
+from worker.testing.checker.contract import UPDATE, SeenMemberInfo
 
 if TYPE_CHECKING:
-    from worker.testing.demo.check import Report
-    from worker.testing.demo.scenario import Planned
+    from worker.testing.checker.check import Report
+    from worker.testing.checker.evidence import Planned
 
 DOCUMENTED = 200
 TOO_MANY = 60007

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OURS: Final = {"worker", "tests", "config", "helm"}
-DEMO: Final = ROOT / "worker" / "testing" / "demo"
+TESTING: Final = ROOT / "worker" / "testing"
+"""What only tries the product out: of this, production has the simulator alone."""
 BROUGHT: Final = packages_distributions()
 
 
@@ -50,14 +51,22 @@ DEV: Final = declared([
 
 
 def in_production() -> Iterator[Path]:
-    return (path for path in (ROOT / "worker").rglob("*.py") if DEMO not in path.parents)
+    return (
+        path
+        for path in (ROOT / "worker").rglob("*.py")
+        if TESTING not in path.parents or TESTING / "simulator" in path.parents
+    )
+
+
+def of_the_demo() -> Iterator[Path]:
+    return (path for name in ("kafka", "checker", "demo") for path in (TESTING / name).rglob("*.py"))
 
 
 @pytest.mark.parametrize(
     ("files", "allowed"),
     [
         (in_production(), RUN),
-        (DEMO.rglob("*.py"), RUN | EXTRA),
+        (of_the_demo(), RUN | EXTRA),
         (
             (path for folder in ("tests", "config", "helm") for path in (ROOT / folder).rglob("*.py")),
             RUN | EXTRA | DEV,
@@ -76,7 +85,7 @@ def test_every_requirement_of_the_worker_is_imported() -> None:
     Or it would be installed, locked and scanned for nobody.
     """
     assert RUN - imported(in_production()).keys() == set()
-    assert EXTRA - imported(DEMO.rglob("*.py")).keys() == set()
+    assert EXTRA - imported(of_the_demo()).keys() == set()
 
 
 def test_a_library_with_private_parts_that_are_used_is_pinned_to_its_minor_version() -> None:

@@ -86,9 +86,9 @@ def demo(
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415
 
-    from worker.testing.demo.jars import FetchError  # noqa: PLC0415
     from worker.testing.demo.main import Options, play  # noqa: PLC0415
-    from worker.testing.demo.processes import ProcessFailedError  # noqa: PLC0415
+    from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
+    from worker.testing.kafka.processes import ProcessFailedError  # noqa: PLC0415
 
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)

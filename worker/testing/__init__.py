@@ -1,4 +1,5 @@
-# What only tries the product out: a local Tencent API, an embedded Kafka, the demo and the checker that judges it.
+# What only tries the product out, by purpose: simulator (the local Tencent API), kafka (an embedded broker), checker
+# (the independent judge), demo (all of them together).
 #
-# Nothing of the worker imports this, and nothing here decides anything for the worker. The simulator stays in the
-# production image as a command; the demo and its Kafka do not.
+# Nothing of the worker imports this except its commands `simulate` and `demo`, and nothing here decides anything for the
+# worker. The production image carries the simulator alone.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.contract.broker.conftest import Join
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
-    from worker.testing.demo.kafka import EmbeddedKafka
+    from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
 

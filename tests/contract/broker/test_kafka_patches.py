@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.contract.broker.conftest import Join
-    from worker.testing.demo.kafka import EmbeddedKafka
+    from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 pytestmark = pytest.mark.kafka
 

@@ -15,7 +15,7 @@ from tests.contract.broker.kafka_fixture import RealCluster, outcome_for, record
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
-from worker.testing.demo.kafka import EmbeddedKafka, free_ports
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

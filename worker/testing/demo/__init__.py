@@ -1,3 +1,3 @@
-# The demo and what it stands on: a real Apache Kafka without Docker, the load, and an independent checker.
+# The demo: a raid on live rooms, played with a real Kafka, the local Tencent API and the worker, while things go wrong.
 #
-# Nothing here imports the engine, the adapters or the runtime: the demo judges the worker from outside.
+# It starts the worker from outside, as anybody would, and imports nothing of it. The checker judges what came of it.

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.demo.contract import BAN, ENDPOINTS
+from worker.testing.checker.contract import BAN, ENDPOINTS
+from worker.testing.checker.evidence import Interruption
 from worker.testing.demo.environment import SETTLING
-from worker.testing.demo.evidence import Interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,16 +19,16 @@ import msgspec
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from worker.testing.demo.contract import ADMINISTRATOR
-from worker.testing.demo.kafka import EmbeddedKafka, free_ports
-from worker.testing.demo.processes import Process
+from worker.testing.checker.contract import ADMINISTRATOR
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
+from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
-    from worker.testing.demo.jars import Progress
+    from worker.testing.kafka.jars import Progress
 
 PARTITIONS: Final = 6
 SDK_APP_ID: Final = 1_400_000_000

@@ -1,32 +1,127 @@
-# One raid on a stage that is set: produced, watched until every command has its outcome, and kept as evidence.
+# One raid on a running environment: produced, watched until every command has its outcome, and kept as evidence.
 #
-# Nothing is judged or printed here; trouble comes from whoever is given (chaos.py, or a test).
+# Records are produced in a thread of their own, so that reading and showing progress do not slow them down. Nothing is
+# judged or printed here; trouble comes from whoever is given (chaos.py, or a test).
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from worker.testing.checker.evidence import Evidence, Fate, ProducedCommand
+from worker.testing.checker.simulator_log import read_log
+from worker.testing.checker.topics import Reader
 from worker.testing.demo.environment import PARTITIONS
-from worker.testing.demo.evidence import Evidence
-from worker.testing.demo.scenario import Fate
-from worker.testing.demo.simulator_log import read_log
-from worker.testing.demo.topics import Load, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.testing.checker.evidence import Interruption, Planned
     from worker.testing.demo.environment import DemoEnvironment
-    from worker.testing.demo.evidence import Interruption
     from worker.testing.demo.scenario import Scenario
 
+LARGEST_REQUEST: Final = 4 * 1024 * 1024
+SEND_DEADLINE: Final = 60.0
+CLOSE_DEADLINE: Final = 5.0
+PACE: Final = 0.01
+"""How often a paced load catches up, in seconds."""
 STALLED: Final = 60.0
 """So long may nothing at all come out, in seconds, before nobody waits any more."""
 READ_DEADLINE: Final = 30.0
 LOG_FLUSH: Final = 0.5
 """The simulator writes its log at least so often, in seconds (with room to spare)."""
+
+
+class Load:
+    """
+    Produces records in their order, in a thread.
+
+    Attributes:
+        sent: The records that Kafka has taken, with their places, in the order of its answers.
+
+    """
+
+    def __init__(
+        self, bootstrap_servers: str, topic: str, records: Sequence[Planned], rate: float | None = None
+    ) -> None:
+        self.sent: list[ProducedCommand] = []
+        self._records = records
+        self._topic = topic
+        self._rate = rate
+        self._bootstrap_servers = bootstrap_servers
+        self._error: BaseException | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<Load {len(self.sent)} of {len(self._records)} sent>"
+
+    def start(self) -> None:
+        """Begins to produce: as fast as it can, or ``rate`` records a second."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Produces no more, and leaves Kafka."""
+        self._stopping = True
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_DEADLINE)
+
+    @property
+    def done(self) -> bool:
+        """Whether every record has its place. Raises KafkaError if one could not be produced."""
+        if self._error is not None:
+            raise KafkaError(f"the load could not be produced: {self._error}") from self._error
+        return len(self.sent) == len(self._records)
+
+    def _run(self) -> None:
+        try:
+            self._produce()
+        except BaseException as exc:  # noqa: BLE001 - it is raised again in the thread that asks
+            self._error = exc
+
+    def _produce(self) -> None:
+        producer = KafkaProducer(
+            bootstrap_servers=self._bootstrap_servers,
+            compression_type="lz4",
+            linger_ms=5,
+            batch_size=128 * 1024,
+            max_request_size=LARGEST_REQUEST,
+        )
+        try:
+            self._send_all(producer)
+            if not self._stopping:
+                producer.flush(SEND_DEADLINE)
+        finally:
+            producer.close(CLOSE_DEADLINE)
+
+    def _send_all(self, producer: KafkaProducer) -> None:
+        begin = time.monotonic()
+        for number, planned in enumerate(self._records):
+            while (
+                self._rate is not None
+                and number > (time.monotonic() - begin) * self._rate
+                and not self._stopping
+            ):
+                time.sleep(PACE)
+            if self._stopping:
+                return
+            future = producer.send(self._topic, key=planned.key, value=planned.value)
+            future.add_callback(self._taken, planned)
+            future.add_errback(self._refused)
+
+    def _taken(self, planned: Planned, metadata: Any) -> None:
+        self.sent.append(
+            ProducedCommand(planned, metadata.partition, metadata.offset, metadata.timestamp / 1000)
+        )
+
+    def _refused(self, error: BaseException) -> None:
+        self._error = error
 
 
 class ChaosSource(Protocol):
@@ -80,7 +175,7 @@ def carry_out(
     the replicas and the simulator are stopped, so that what they might still have done stands in the evidence too.
     """
     load = Load(stage.bootstrap_servers, stage.topics.commands, raid.records, rate)
-    reader = Reader(stage.bootstrap_servers, stage.topics, PARTITIONS)
+    reader = Reader(stage.bootstrap_servers, stage.topics.outcomes, stage.topics.dead_letters, PARTITIONS)
     with contextlib.closing(reader), contextlib.closing(load):
         load.start()
         gave_up = not _watch(load, reader, wanted_outcomes(raid), troubles, show)

@@ -20,11 +20,11 @@ from rich.progress import (
 )
 
 from worker import __version__
+from worker.testing.checker.check import check
+from worker.testing.checker.figures import figures
 from worker.testing.demo import summary
 from worker.testing.demo.chaos import RAID_SECONDS, Chaos
-from worker.testing.demo.check import check
 from worker.testing.demo.environment import DemoEnvironment
-from worker.testing.demo.figures import figures
 from worker.testing.demo.load import STALLED, carry_out, wanted_outcomes
 from worker.testing.demo.scenario import plan
 

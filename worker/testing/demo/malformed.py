@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.testing.demo.contract import ADMINISTRATOR, BAN, KICK, UNBAN, UPDATE
+from worker.testing.checker.contract import ADMINISTRATOR, BAN, KICK, UNBAN, UPDATE
 
 if TYPE_CHECKING:
     import random

@@ -8,13 +8,12 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from worker.testing.demo.contract import (
+from worker.testing.checker.contract import (
     BAN,
     KICK,
     LIVE_UNBAN,
@@ -24,6 +23,7 @@ from worker.testing.demo.contract import (
     CommandedEffect,
     SeenMemberInfo,
 )
+from worker.testing.checker.evidence import Fate, Planned
 from worker.testing.demo.malformed import malformed
 
 if TYPE_CHECKING:
@@ -56,40 +56,6 @@ FAR_END_SECONDS: Final = 2_208_988_800.0
 
 
 Choice = TypeVar("Choice")
-
-
-class Fate(StrEnum):
-    """What must become of a record."""
-
-    CARRIED_OUT = "carried out"
-    EXPIRED = "expired"
-    REJECTED = "rejected"
-    UNREADABLE = "unreadable"
-    """No command_id can be read: a dead letter and no outcome."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """
-    One record to be produced, and what must become of it.
-
-    Attributes:
-        users: Without repeats, in order.
-        effect: What it wants done; None for a bad record.
-        field: Of a bad record: the field that its outcome must name (or begin with); None when any will do.
-        kind: What is wrong with a bad record, in words.
-
-    """
-
-    key: bytes | None
-    value: bytes | None
-    fate: Fate
-    command_id: str | None = None
-    target: str = ""
-    users: tuple[str, ...] = ()
-    effect: CommandedEffect | None = None
-    field: str | None = None
-    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

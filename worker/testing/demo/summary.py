@@ -10,16 +10,16 @@ from rich.json import JSON
 from rich.panel import Panel
 from rich.table import Table
 
-from worker.testing.demo.contract import QUOTA
+from worker.testing.checker.contract import QUOTA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from worker.testing.demo.check import Report
-    from worker.testing.demo.evidence import PublishedOutcome
-    from worker.testing.demo.figures import Figures
+    from worker.testing.checker.check import Report
+    from worker.testing.checker.evidence import PublishedOutcome
+    from worker.testing.checker.figures import Figures
 
 MEANINGS = {
     "succeeded": "every member applied",

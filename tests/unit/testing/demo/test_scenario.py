@@ -7,9 +7,10 @@ from collections import Counter
 import msgspec
 import pytest
 
-from worker.testing.demo.contract import ENDPOINTS, TARGET_FIELDS
+from worker.testing.checker.contract import ENDPOINTS, TARGET_FIELDS
+from worker.testing.checker.evidence import Fate
 from worker.testing.demo.malformed import MEGABYTE, REPLACED, WITHOUT_ID
-from worker.testing.demo.scenario import REPEAT_WITHIN, ROOMS, Fate, plan
+from worker.testing.demo.scenario import REPEAT_WITHIN, ROOMS, plan
 
 RAID = plan(10_000, seed=1)
 GOOD = [record for record in RAID.records if record.effect is not None]

@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.demo.answers import judge_answers
-from worker.testing.demo.contract import (
+from worker.testing.checker.answers import judge_answers
+from worker.testing.checker.contract import (
     IN_PLACE,
     KICK,
     NO_ACCOUNT,
@@ -24,18 +24,17 @@ from worker.testing.demo.contract import (
     outcome_id,
     status_of,
 )
-from worker.testing.demo.evidence import Finding, Violation
-from worker.testing.demo.members import Applied, Wish, judge
-from worker.testing.demo.scenario import Fate
+from worker.testing.checker.evidence import Fate, Finding, Violation
+from worker.testing.checker.members import Applied, Wish, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from worker.testing.demo.contract import (
+    from worker.testing.checker.contract import (
         SeenOutcome,
         SeenResult,
     )
-    from worker.testing.demo.evidence import (
+    from worker.testing.checker.evidence import (
         Evidence,
         FoundDeadLetter,
         LoggedRequest,

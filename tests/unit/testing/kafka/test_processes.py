@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.testing.demo.kafka import free_ports
-from worker.testing.demo.processes import Process, ProcessFailedError
+from worker.testing.kafka.embedded_kafka import free_ports
+from worker.testing.kafka.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: Path
 def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib\n"
-        "from worker.testing.demo.processes import Process\n"
+        "from worker.testing.kafka.processes import Process\n"
         "child = Process('child', ['sleep', '60'], pathlib.Path(sys.argv[1]))\n"
         "child.start()\n"
         "print(child.pid, flush=True)\n"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.testing.demo.check import highest_seconds
-from worker.testing.demo.contract import ENDPOINTS, outcome_id
+from worker.testing.checker.check import highest_seconds
+from worker.testing.checker.contract import ENDPOINTS, outcome_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.testing.demo.evidence import Evidence
+    from worker.testing.checker.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)

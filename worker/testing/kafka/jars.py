@@ -1,7 +1,7 @@
 # The jars of Apache Kafka: fetched once from Maven through jgo, checked against the lock file, kept in a cache folder.
 #
 # The lock file names each jar with its size and sha256. A jar that is missing, cut or altered is fetched again;
-# once all are there, nothing here touches the network. How Kafka is run is kafka.py's business.
+# once all are there, nothing here touches the network. How Kafka is run is embedded_kafka.py's business.
 
 from __future__ import annotations
 

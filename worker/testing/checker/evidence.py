@@ -11,8 +11,41 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.testing.demo.contract import CommandedEffect, SeenOutcome
-    from worker.testing.demo.scenario import Planned
+    from worker.testing.checker.contract import CommandedEffect, SeenOutcome
+
+
+class Fate(StrEnum):
+    """What must become of a record."""
+
+    CARRIED_OUT = "carried out"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    UNREADABLE = "unreadable"
+    """No command_id can be read: a dead letter and no outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """
+    One record to be produced, and what must become of it.
+
+    Attributes:
+        users: Without repeats, in order.
+        effect: What it wants done; None for a bad record.
+        field: Of a bad record: the field that its outcome must name (or begin with); None when any will do.
+        kind: What is wrong with a bad record, in words.
+
+    """
+
+    key: bytes | None
+    value: bytes | None
+    fate: Fate
+    command_id: str | None = None
+    target: str = ""
+    users: tuple[str, ...] = ()
+    effect: CommandedEffect | None = None
+    field: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

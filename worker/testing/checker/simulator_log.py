@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.testing.demo.contract import ACTIONS, CommandedEffect, SeenMemberInfo
-from worker.testing.demo.evidence import LoggedRequest
+from worker.testing.checker.contract import ACTIONS, CommandedEffect, SeenMemberInfo
+from worker.testing.checker.evidence import LoggedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from worker.testing.demo.contract import ENDPOINTS, IN_PLACE, REQUEST_ID_ENDPOINTS
-from worker.testing.demo.evidence import Finding, Violation
+from worker.testing.checker.contract import ENDPOINTS, IN_PLACE, REQUEST_ID_ENDPOINTS
+from worker.testing.checker.evidence import Finding, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from worker.testing.demo.contract import SeenAttempt, SeenOutcome, SeenResult
-    from worker.testing.demo.evidence import LoggedRequest, PublishedOutcome
+    from worker.testing.checker.contract import SeenAttempt, SeenOutcome, SeenResult
+    from worker.testing.checker.evidence import LoggedRequest, PublishedOutcome
 
 
 def judge_answers(

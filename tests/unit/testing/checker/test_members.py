@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from worker.testing.demo.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, CommandedEffect, SeenMemberInfo
-from worker.testing.demo.evidence import Interruption, Violation
-from worker.testing.demo.members import Applied, Wish, judge
+from worker.testing.checker.contract import (
+    BAN,
+    KICK,
+    LIVE_UNBAN,
+    UNBAN,
+    UPDATE,
+    CommandedEffect,
+    SeenMemberInfo,
+)
+from worker.testing.checker.evidence import Interruption, Violation
+from worker.testing.checker.members import Applied, Wish, judge
 
 HOUR = CommandedEffect(BAN, 3600, reason="spam")
 DAY = CommandedEffect(BAN, 86_400, reason="spam")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.testing.demo.contract import BAN, ENDPOINTS, UPDATE, CommandedEffect, SeenMemberInfo
-from worker.testing.demo.simulator_log import read_log, requests_of
+from worker.testing.checker.contract import BAN, ENDPOINTS, UPDATE, CommandedEffect, SeenMemberInfo
+from worker.testing.checker.simulator_log import read_log, requests_of
 from worker.testing.simulator.request_log import AppliedLine, RequestLine
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.demo.contract import BAN, IN_PLACE, LIVE_UNBAN, UNBAN, UPDATE, CommandedEffect
-from worker.testing.demo.evidence import Violation
+from worker.testing.checker.contract import BAN, IN_PLACE, LIVE_UNBAN, UNBAN, UPDATE, CommandedEffect
+from worker.testing.checker.evidence import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.testing.demo.evidence import Interruption
+    from worker.testing.checker.evidence import Interruption
 
 LATE_EFFECT: Final = 3.0
 """So long after a crash the dead process's last requests may still take effect: the API's own budget, in seconds."""

@@ -7,7 +7,7 @@ import dataclasses
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from worker.testing.demo.contract import (
+from worker.testing.checker.contract import (
     ENDPOINTS,
     MEMBERS_PER_CALL,
     REQUEST_ID_ENDPOINTS,
@@ -18,20 +18,21 @@ from worker.testing.demo.contract import (
     SeenResult,
     outcome_id,
 )
-from worker.testing.demo.evidence import (
+from worker.testing.checker.evidence import (
     Evidence,
+    Fate,
     FoundDeadLetter,
     LoggedRequest,
     ProducedCommand,
     PublishedOutcome,
 )
-from worker.testing.demo.scenario import Fate
 
 if TYPE_CHECKING:
-    from worker.testing.demo.contract import (
+    from worker.testing.checker.contract import (
         CommandedEffect,
     )
-    from worker.testing.demo.scenario import Planned, Scenario
+    from worker.testing.checker.evidence import Planned
+    from worker.testing.demo.scenario import Scenario
 
 TOPIC = "commands"
 PARTITIONS = 6

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.unit.testing.demo.stand_in import StandIn, honest_run
-from worker.testing.demo.check import check
-from worker.testing.demo.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
-from worker.testing.demo.contract import SeenError as ErrorOfOutcome
-from worker.testing.demo.evidence import FoundDeadLetter, Violation
-from worker.testing.demo.scenario import DURATIONS, Fate, Planned, plan
+from tests.unit.testing.checker.stand_in import StandIn, honest_run
+from worker.testing.checker.check import check
+from worker.testing.checker.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
+from worker.testing.checker.contract import SeenError as ErrorOfOutcome
+from worker.testing.checker.evidence import Fate, FoundDeadLetter, Planned, Violation
+from worker.testing.demo.scenario import DURATIONS, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.testing.demo.evidence import Evidence, LoggedRequest, PublishedOutcome
+    from worker.testing.checker.evidence import Evidence, LoggedRequest, PublishedOutcome
 
 LOAD = plan(600, seed=5)
 HONEST = honest_run(LOAD)

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Final
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from worker.testing.demo.jars import FetchError, cache_folder, fetch, locked_jars
-from worker.testing.demo.processes import Process, ProcessFailedError
+from worker.testing.kafka.jars import FetchError, cache_folder, fetch, locked_jars
+from worker.testing.kafka.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
-    from worker.testing.demo.jars import Progress
+    from worker.testing.kafka.jars import Progress
 
 OLDEST_JAVA: Final = 17
 """Kafka 4's broker needs it."""

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from tests.unit.testing.demo.stand_in import honest_run
-from worker.testing.demo.check import check
-from worker.testing.demo.figures import figures, percentile
+from tests.unit.testing.checker.stand_in import honest_run
+from worker.testing.checker.check import check
+from worker.testing.checker.figures import figures, percentile
 from worker.testing.demo.scenario import plan
 from worker.testing.demo.summary import as_json, choose_example, show
 

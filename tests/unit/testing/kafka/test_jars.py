@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.testing.demo import jars
-from worker.testing.demo.jars import Jar, cache_folder, fetch, locked_jars
+from worker.testing.kafka import jars
+from worker.testing.kafka.jars import Jar, cache_folder, fetch, locked_jars
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,107 @@
+# The outcome and dead-letter topics, read as evidence: what any consumer of them sees. Nothing is judged here.
+#
+# It reads with a client of its own and knows the contract's fields only, not the worker's types.
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from worker.testing.checker.contract import SeenOutcome
+from worker.testing.checker.evidence import FoundDeadLetter, PublishedOutcome
+
+POLL_MS: Final = 100
+MOST_RECORDS: Final = 2000
+
+
+@dataclass(slots=True)
+class Read:
+    """
+    What was read so far.
+
+    Attributes:
+        raw: The text of each outcome, beside ``outcomes``.
+
+    """
+
+    outcomes: list[PublishedOutcome] = field(default_factory=list)
+    letters: list[FoundDeadLetter] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+
+
+class Reader:
+    """Reads the outcome and dead-letter topics from their beginnings, read_committed: what any consumer of them would see."""
+
+    def __init__(self, bootstrap_servers: str, outcomes: str, dead_letters: str, partitions: int) -> None:
+        self.read = Read()
+        self._outcomes = outcomes
+        self._decode = msgspec.json.Decoder(SeenOutcome).decode
+        self._places = [
+            TopicPartition(topic, partition)
+            for topic in (outcomes, dead_letters)
+            for partition in range(partitions)
+        ]
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap_servers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_poll_records=MOST_RECORDS,
+        )
+        self._consumer.assign(self._places)
+
+    def __repr__(self) -> str:
+        return f"<Reader {len(self.read.outcomes)} outcomes, {len(self.read.letters)} dead letters>"
+
+    def poll(self) -> int:
+        """Reads what is there, waiting a moment if there is nothing. Returns how many records came."""
+        count = 0
+        for place, records in self._consumer.poll(timeout_ms=POLL_MS).items():
+            count += len(records)
+            for record in records:
+                if place.topic == self._outcomes:
+                    self._outcome(record)
+                else:
+                    self.read.letters.append(letter_of(record))
+        return count
+
+    def read_to_the_end(self, deadline: float) -> None:
+        """Reads on until nothing is left that can be read now. Raises KafkaError after ``deadline`` seconds."""
+        limit = time.monotonic() + deadline
+        ends = self._consumer.end_offsets(self._places)
+        while any(self._consumer.position(place) < end for place, end in ends.items()):
+            if time.monotonic() > limit:
+                raise KafkaError(f"the topics could not be read to their end within {deadline:g} s")
+            self.poll()
+
+    def close(self) -> None:
+        """Leaves Kafka."""
+        self._consumer.close()
+
+    def _outcome(self, record: Any) -> None:
+        self.read.raw.append(record.value)
+        self.read.outcomes.append(
+            PublishedOutcome(
+                self._decode(record.value), record.partition, record.key, record.timestamp / 1000
+            )
+        )
+
+
+def letter_of(record: Any) -> FoundDeadLetter:
+    """A record of the dead-letter topic as evidence. An omitted or null value is told by its headers."""
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    value = record.value
+    if headers.get("x-value-null") == "1":
+        value = None
+    return FoundDeadLetter(
+        headers.get("x-outcome-id", ""),
+        headers.get("x-error-code", ""),
+        record.key,
+        value,
+        value_omitted="x-value-omitted" in headers,
+    )
