@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,9 +26,9 @@ from worker.domain.contract.texts import hidden_in, shown
 from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    Check = Callable[[object, str], OutcomeError | None]
+    Check = Callable[[object, str], OutcomeError | Iterator[OutcomeError] | None]
 
 REJECTIONS: Final = {
     "not_read": "The record is larger than is read, or its batch cannot be unpacked: it is told by size and hash alone.",
@@ -77,39 +76,39 @@ REQUIRED: Final = frozenset({"action", "user_ids"})
 
 
 def faults_of(
-    checks: Mapping[str, Check],
-    fields: Mapping[str, Any],
-    path: str,
-    unread: Mapping[str, OutcomeError | None],
+    checks: Mapping[str, Check], found: Mapping[str, Sequence[OutcomeError]], path: str
 ) -> Iterator[OutcomeError]:
     """
-    What is wrong with the fields of an object, each by itself, against ``checks``: unknown ones first.
+    What is wrong with the fields of an object against ``checks``, in their order, and unknown ones first.
 
-    ``path`` is where the object stands (empty, or ending in a dot). ``unread`` are fields that could not be read, each with
-    the fault to tell of it.
+    ``found`` are all the fields that are given, each with its own faults. ``path`` is where the object stands (empty, or ending
+    in a dot).
     """
     meant = set()
-    for name in chain(fields, unread):
+    for name in found:
         if name not in checks:
             yield _unknown(name, checks, path)
             meant.add(meant_field(name, tuple(checks)))
-    for name, check in checks.items():
-        if name in fields:
-            yield from _each_fault(name, check, fields[name], path + name)
-        elif name in unread:
-            fault = unread[name]
-            if fault is not None:
-                yield fault
-        elif name in REQUIRED and name not in meant:
+    for name in checks:
+        yield from found.get(name, ())
+        if name in REQUIRED and name not in found and name not in meant:
             yield OutcomeError("missing_field", f"{name} is missing", name)
 
 
-def _each_fault(name: str, check: Check, value: object, path: str) -> Iterator[OutcomeError]:
-    several = _SEVERAL_FAULTS.get(name)
-    if several is not None:
-        yield from several(value, path)
-    elif (fault := check(value, path)) is not None:
-        yield fault
+def own_faults(
+    checks: Mapping[str, Check], fields: Mapping[str, Any], path: str
+) -> dict[str, list[OutcomeError]]:
+    """Of each field what is wrong with it by itself; of one that is unknown nothing."""
+    return {
+        name: _listed(checks[name](value, path + name)) if name in checks else []
+        for name, value in fields.items()
+    }
+
+
+def _listed(found: OutcomeError | Iterator[OutcomeError] | None) -> list[OutcomeError]:
+    if found is None:
+        return []
+    return [found] if isinstance(found, OutcomeError) else list(found)
 
 
 def _unknown(name: str, checks: Mapping[str, Check], path: str) -> OutcomeError:
@@ -171,7 +170,7 @@ def _half_pair(path: str) -> OutcomeError:
     )
 
 
-def _user_faults(value: object, path: str) -> Iterator[OutcomeError]:
+def _users(value: object, path: str) -> Iterator[OutcomeError]:
     if not isinstance(value, list):
         cure = f"write [{_in_json(value)}]" if isinstance(value, str) else ""
         yield _wrong_type(value, path, "a list of strings", cure)
@@ -184,10 +183,6 @@ def _user_faults(value: object, path: str) -> Iterator[OutcomeError]:
         for place, user in enumerate(value):
             if (fault := USER_ID(user, f"{path}[{place}]")) is not None:
                 yield fault
-
-
-def _users(value: object, path: str) -> OutcomeError | None:
-    return next(_user_faults(value, path), None)
 
 
 def _duration(value: object, path: str) -> OutcomeError | None:
@@ -226,15 +221,12 @@ def _role(value: object, path: str) -> OutcomeError | None:
     return OutcomeError("out_of_range", f'{path} must be "Admin" or "Member", not {shown(value)}', path)
 
 
-def _member_info_faults(value: object, path: str) -> Iterator[OutcomeError]:
+def _member_info(value: object, path: str) -> Iterator[OutcomeError]:
     if isinstance(value, dict):
-        yield from faults_of(MEMBER_INFO, value, f"{path}.", {})
+        within = f"{path}."
+        yield from faults_of(MEMBER_INFO, own_faults(MEMBER_INFO, value, within), within)
     else:
         yield _wrong_type(value, path, "an object")
-
-
-def _member_info(value: object, path: str) -> OutcomeError | None:
-    return next(_member_info_faults(value, path), None)
 
 
 def _metadata(value: object, path: str) -> OutcomeError | None:
@@ -292,10 +284,6 @@ FIELDS: Final[dict[str, Check]] = {
     "metadata": _metadata,
 }
 """Every field of a command, and the check that tells what is wrong with its value."""
-
-
-_SEVERAL_FAULTS: Final = {"user_ids": _user_faults, "member_info": _member_info_faults}
-"""The fields of which more than one thing may be wrong."""
 
 
 def _wrong_type(value: object, path: str, wanted: str, cure: str = "") -> OutcomeError:

@@ -52,7 +52,7 @@ class Members:
         unread: What is wrong with the value of each other one; None where ``constants`` says it.
         repeated: The names that are given more than once, in the order in which they come again.
         constants: Of each member that holds what only Python takes for JSON (``NaN``): the first such word.
-        begins: Where each member's value begins in the text.
+        spans: Where each member's value begins in the text, and where it ends.
 
     """
 
@@ -60,7 +60,16 @@ class Members:
     unread: dict[str, OutcomeError | None] = field(default_factory=dict)
     repeated: dict[str, None] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
-    begins: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def keep(self, name: str, value: Any, *, is_read: bool = True) -> None:
+        """Adds a member, or why it was not read. Of a name that is given twice the last value counts, as in every parser."""
+        self.fields.pop(name, None)
+        self.unread.pop(name, None)
+        if not is_read or isinstance(value, OutcomeError):
+            self.unread[name] = value
+        else:
+            self.fields[name] = value
 
 
 class JsonReader:
@@ -70,9 +79,7 @@ class JsonReader:
         self.text = text
         self._constants: list[str] = []
         self._parse = json.JSONDecoder(parse_constant=self._constants.append).raw_decode
-        self._parse_loosely = json.JSONDecoder(
-            parse_int=float, parse_constant=self._constants.append
-        ).raw_decode
+        self._parse_past = json.JSONDecoder(parse_int=len, parse_constant=self._constants.append).raw_decode
         few = text.count("[") + text.count("{") <= SHALLOW
         self._skeleton = None if few else _skeleton(text)
 
@@ -138,21 +145,14 @@ class JsonReader:
         if not self.text.startswith(":", at):
             raise JSONDecodeError("Expecting ':' delimiter", self.text, at)
         at = self.skip_blanks(at + 1)
-        if name in made.begins:
+        if name in made.spans:
             made.repeated[name] = None
-        made.begins[name] = at
         self._constants.clear()
         value, end = self.value(at)
-        # Of a name that is given twice the last value counts, as in every parser.
-        made.fields.pop(name, None)
-        made.unread.pop(name, None)
+        made.spans[name] = (at, end)
         if self._constants:
             made.constants[name] = self._constants[0]
-            made.unread[name] = None
-        elif isinstance(value, OutcomeError):
-            made.unread[name] = value
-        else:
-            made.fields[name] = value
+        made.keep(name, None if self._constants else value, is_read=not self._constants)
         return self.skip_blanks(end)
 
     def _rest(self, made: Members, comma: int) -> None:
@@ -169,16 +169,18 @@ class JsonReader:
         for name in FIELDS:
             raw = getattr(found, name)
             if raw is not UNSET:
-                made.fields[name], _ = JsonReader(bytes(raw).decode()).parsed(0)
+                made.keep(name, JsonReader(bytes(raw).decode()).parsed(0)[0])
 
     def parsed(self, at: int) -> tuple[Any, int]:
-        """The value that begins at ``at``, which is known not to be deep, and where it ends."""
+        """The value that begins at ``at``, which is known not to be deep (or why it was not read), and where it ends."""
         try:
             return self._parse(self.text, at)
         except JSONDecodeError:
             raise
-        except ValueError:  # an integer has more digits than Python cares to convert: it becomes infinity
-            return self._parse_loosely(self.text, at)
+        except (
+            ValueError
+        ):  # an integer has more digits than Python cares to convert, and than any field may have
+            return TOO_LARGE, self._parse_past(self.text, at)[1]
 
     def extent(self, at: int) -> tuple[int, int, int]:
         """Where the list or object that begins at ``at`` ends, how deep it is and how many brackets it opens; all 0 of others."""
@@ -212,6 +214,7 @@ class JsonReader:
 TOO_DEEP: Final = OutcomeError(
     "too_deep", f"is nested too deep: {METADATA_DEPTH} levels are allowed, and that in metadata only"
 )
+TOO_LARGE: Final = OutcomeError("out_of_range", "holds a number of more digits than any field may")
 
 
 def _too_large(size: int) -> OutcomeError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.fields import FIELDS, faults_of, kind
+from worker.domain.contract.fields import FIELDS, METADATA_BYTES, faults_of, kind, own_faults
 from worker.domain.contract.foreign import command_inside, shape_of_bytes, shape_of_json, shape_of_text
 from worker.domain.contract.json_members import TOO_DEEP, JsonReader
 from worker.domain.contract.outcomes import OutcomeError
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FAULTS: Final = 11
 """The most that are told of a record: the first, and ten beside it."""
+
+LONG_METADATA: Final = 16 * METADATA_BYTES
+"""Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""
 
 
 class FieldReader(Struct, frozen=True):
@@ -87,7 +90,7 @@ def _no_object(reader: JsonReader, begin: int) -> FieldReader:
     value, end = reader.value(begin)
     reader.ends_at(end)
     if isinstance(value, OutcomeError):  # too much to be read
-        value = []
+        value = [] if reader.text.startswith("[", begin) else 0
     return _foreign(
         "not_an_object", shape_of_json(value), f"the record must be a JSON object, not {kind(value)}"
     )
@@ -96,8 +99,7 @@ def _no_object(reader: JsonReader, begin: int) -> FieldReader:
 def _read(reader: JsonReader, members: Members) -> FieldReader:
     fields = members.fields
     if "specversion" in fields and "action" not in fields and isinstance(fields.get("data"), dict):
-        begin = members.begins["data"]
-        _, end = reader.value(begin)
+        begin, end = members.spans["data"]
         what = "the data of a CloudEvent must be the command, not another CloudEvent"
         return FieldReader(
             fields,
@@ -105,18 +107,30 @@ def _read(reader: JsonReader, members: Members) -> FieldReader:
             is_foreign=True,
             event=(fields, reader.text[begin:end].encode("utf-8", "surrogatepass")),
         )
-    found = command_inside(fields)
-    if found is not None:
-        name, inner, what = found
+    wrapped = command_inside(fields)
+    if wrapped is not None:
+        name, inner, what = wrapped
         return FieldReader(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
-    faults = islice(chain(_faults(reader, members), faults_of(FIELDS, fields, "", _located(members))), FAULTS)
-    strange = islice((name for name in chain(fields, members.unread) if name not in FIELDS), FAULTS)
+    _leave_out_long_metadata(reader, members)
+    own = own_faults(FIELDS, fields, "")
+    right = frozenset(name for name, faults in own.items() if name in FIELDS and not faults)
+    found = own | _unread(members)
+    strange = islice((name for name in found if name not in FIELDS), FAULTS)
     meant = {meant_field(name, tuple(FIELDS)) for name in strange}
-    given = frozenset(name for name in FIELDS if name in fields or name in members.unread or name in meant)
-    right = frozenset(
-        name for name, check in FIELDS.items() if name in fields and check(fields[name], name) is None
-    )
-    return FieldReader(fields, tuple(faults), given, right)
+    given = frozenset(name for name in FIELDS if name in found or name in meant)
+    faults = tuple(islice(chain(_faults(reader, members), faults_of(FIELDS, found, "")), FAULTS))
+    if "metadata" not in right:  # it may be long, so it is looked through only once
+        fields = {name: value for name, value in fields.items() if name != "metadata"}
+    return FieldReader(fields, faults, given, right)
+
+
+def _leave_out_long_metadata(reader: JsonReader, members: Members) -> None:
+    """Metadata that is too long by far, however it was written, is not looked through."""
+    begin, end = members.spans.get("metadata", (0, 0))
+    size = end - begin - sum(reader.text.count(blank, begin, end) for blank in " \t\n\r")
+    if size > LONG_METADATA and isinstance(members.fields.get("metadata"), dict):
+        what = f"has {size} characters besides blanks, and {METADATA_BYTES} bytes as JSON are allowed"
+        members.keep("metadata", OutcomeError("too_long", what))
 
 
 def _faults(reader: JsonReader, members: Members) -> Iterator[OutcomeError]:
@@ -127,23 +141,23 @@ def _faults(reader: JsonReader, members: Members) -> Iterator[OutcomeError]:
             "not_json", f"the record is not JSON: {constant}{where} is no JSON value; leave the field out"
         )
     for name, fault in members.unread.items():
-        if fault is TOO_DEEP and name == "metadata" and reader.text.startswith("{", members.begins[name]):
+        if fault is TOO_DEEP and name == "metadata" and reader.text.startswith("{", members.spans[name][0]):
             yield _at(name, fault)
         elif fault is TOO_DEEP:  # nothing else may be nested, so there is no field that is only too deep
             yield OutcomeError(fault.code, f"the record {fault.message}")
     inner: Iterable[str] = ()
-    if isinstance(members.fields.get("member_info"), dict) and "member_info" in members.begins:
-        inner = reader.repeated(members.begins["member_info"])
+    if isinstance(members.fields.get("member_info"), dict) and "member_info" in members.spans:
+        inner = reader.repeated(members.spans["member_info"][0])
     for path, names in (("", members.repeated), ("member_info.", inner)):
         for name in names:
             twice = path + shown(name, quoted=False)
             yield OutcomeError("duplicate_field", f"the field {twice} is given twice", twice)
 
 
-def _located(members: Members) -> Mapping[str, OutcomeError | None]:
+def _unread(members: Members) -> dict[str, list[OutcomeError]]:
     """The members that were not read, each with what is to be said of it beside the faults that were named before."""
     return {
-        name: None if fault is None or fault is TOO_DEEP else _at(name, fault)
+        name: [] if fault is None or fault is TOO_DEEP else [_at(name, fault)]
         for name, fault in members.unread.items()
         if name
     }

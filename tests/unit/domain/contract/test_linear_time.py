@@ -84,6 +84,13 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
     "many shallow fields": grown(HEAD + b',"x":' + b"[" * 65 + b"]" * 65, b',"x":[]', b"}"),
     "metadata of lists": grown(HEAD + b',"metadata":{"a":[', b"[],", b"1]}}"),
     "metadata of numbers": grown(HEAD + b',"metadata":{"a":[', b"1,", b"1]}}"),
+    "metadata of numbers, one of which is too long": grown(
+        HEAD + b',"metadata":{"a":[' + b"9" * 5000 + b",", b"1,", b"1]}}"
+    ),
+    "metadata of large numbers": grown(HEAD + b',"metadata":{"a":[', b"1e300,", b"1]}}"),
+    "metadata of names": lambda size: encoded(BAN | {"metadata": {f"{n:x}": 1 for n in range(size // 13)}}),
+    "metadata of escapes": grown(HEAD + b',"metadata":{"a":"', b"\\u00e9", b'"}}'),
+    "metadata of texts": grown(HEAD + b',"metadata":{"a":[', b'"",', b"1]}}"),
     "metadata of text": grown(HEAD + b',"metadata":{"a":"', b"a", b'"}}'),
     "metadata of blanks": grown(HEAD + b',"metadata":{"a":', b" ", b"1}}"),
     "member_info with many fields": grown(HEAD + b',"member_info":{"role":"Admin"', b',"x":1', b"}}"),

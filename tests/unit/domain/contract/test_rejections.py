@@ -323,6 +323,43 @@ def test_brackets_beside_each_other_and_in_texts_are_not_deep() -> None:
     assert rejected(value).code == "unknown_field"
 
 
+def test_a_number_of_too_many_digits_is_no_object() -> None:
+    assert rejected(b"9" * 5000).message == "the record must be a JSON object, not a number"
+
+
+def test_a_number_of_too_many_digits_hides_nothing_else() -> None:
+    strange = {f"x{number}": number for number in range(70)}
+    value = encoded(strange | BAN).replace(b"3600", b"-" + b"9" * 5000)
+
+    refused = rejected(value)
+
+    assert (refused.command_id, refused.user_ids) == ("c-1", ("brennanli3", "brennanli12"))
+    assert rejected(b'{"metadata":{"a":[1,' + b"9" * 5000 + b"]}," + encoded(BAN)[1:]).field == "metadata"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        ({"a": "x" * 70_000}, "too_long"),
+        (["x" * 70_000], "wrong_type"),
+        ("x" * 70_000, "wrong_type"),
+        ({"a": [1] * 30_000}, "too_long"),
+        ({"a": [[]] * 30_000}, "too_long"),
+    ],
+)
+def test_metadata_that_is_too_long_by_far_is_told_as_what_it_is(metadata: object, code: str) -> None:
+    refused = rejected({**BAN, "metadata": metadata})
+
+    assert (refused.code, refused.field, refused.metadata) == (code, "metadata", None)
+
+
+def test_metadata_that_is_long_for_its_blanks_or_escapes_alone_is_taken() -> None:
+    head = encoded(BAN)[:-1] + b',"metadata":{"a":'
+
+    assert command(head + b" " * 100_000 + b"1}}").metadata == {"a": 1}
+    assert command(head + b'"' + b"\\u0061" * 4_000 + b'"}}').metadata == {"a": "a" * 4_000}
+
+
 def test_a_list_too_deep_to_be_parsed_is_no_object() -> None:
     assert rejected(b"[" * 5000 + b"]" * 5000).code == "not_an_object"
 
