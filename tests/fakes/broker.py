@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from worker.broker.membership import Membership
-from worker.broker.records import sendings
+from worker.broker.records import producer_records
 from worker.domain.effects import Restored
 from worker.domain.progress import commit_metadata
 from worker.domain.publish_results import (
@@ -400,7 +400,7 @@ class FakePublisher:
         for partition, commit in transaction.commits.items():
             if len(commit.metadata) > self._kafka.metadata_bytes:
                 return MetadataRefused(partition, len(commit.metadata))
-        records = sendings(transaction, self._options)
+        records = producer_records(transaction, self._options)
         for record in records:
             log = (
                 self._kafka.dead_letters

@@ -60,7 +60,7 @@ def test_a_topic_that_is_made_again_under_a_live_worker_halts_it(scene: Scene, w
     bans(scene, "after")
     scene.play(QUIET)
 
-    assert f"topic {name} was deleted and made again" in logged["reason"]
+    assert f"topic {name} was deleted and recreated" in logged["reason"]
     assert "stop all replicas" in logged["reason"]
     assert any(told["reason"] == logged["reason"] for told in scene.obstacles())
     assert not any("after" in user for one in scene.requests() for user in one.users)

@@ -1,3 +1,3 @@
-# The room that knows Kafka, and nothing else: the consumer, the transactional publisher, the restoration of a
-# partition, the topics. Only here is kafka-python imported; where it must be reached behind its public face,
-# kafka_patches.py does it, and a contract test holds each such place to what we believe of it.
+# The package that knows Kafka, and nothing else: the consumer, the transactional publisher, the restoration of a
+# partition, the topics. kafka-python is imported only here. Its private parts are used in kafka_patches.py and batches.py
+# alone; contract tests check what we assume about each of them.

@@ -1,7 +1,8 @@
-# Who of the group gets which partition: kafka-python's cooperative-sticky assignor, with two faults of it fixed.
+# Which member of the group gets which partition: kafka-python's cooperative-sticky assignor, with two of its bugs fixed.
 #
-# Both give a partition to a member while another one still owns it, without a handover. They show when a process that was
-# stopped for longer than its session goes on (kafka-python 3.0.12).
+# Both bugs give a partition to one member while another still owns it, without a handover. They occur when a process that
+# was stopped for longer than its session resumes (kafka-python 3.0.12).
+# No bookkeeping of partitions is here (membership.py).
 
 from __future__ import annotations
 
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 OWNED_WITH_GENERATION: Final = 2
-"""The version of the group's protocol in which a member tells which generation its partitions are from."""
+"""The version of the consumer protocol in which a member reports the generation its partitions are from."""
 
 
 class Assignor(CooperativeStickyAssignor):
     """
-    Cooperative-sticky. It claims what this member owns now, and as leader believes of two claims the younger one.
+    A cooperative-sticky assignor that claims only what this member owns now. As leader it trusts the younger of two claims.
 
-    kafka-python claims what it was last assigned, even when it has lost it since; and claims without a generation, so that
-    the leader cannot tell which of two members is wrong, and may move the partition at once.
+    kafka-python claims whatever it was last assigned, even if it has lost it since. It also claims without a generation, so
+    the leader cannot know which of two members is wrong, and may move the partition at once.
 
-    ``owned`` is asked at each join, on kafka-python's I/O thread.
+    ``owned`` is called at each join, on kafka-python's I/O thread.
     """
 
     version = OWNED_WITH_GENERATION
@@ -37,7 +38,7 @@ class Assignor(CooperativeStickyAssignor):
         self._owned = owned
 
     def metadata(self, topics: Iterable[str]) -> Any:
-        """What this member asks for: its topics, and what it owns of them. There is one topic."""
+        """Return what this member asks for: its topics (there is one) and the partitions of them that it owns."""
         names = sorted(topics)
         owned = sorted(self._owned())
         claim = ConsumerProtocolSubscription.TopicPartition
@@ -50,14 +51,14 @@ class Assignor(CooperativeStickyAssignor):
         )
 
     def assign(self, cluster: Any, members: list[Any]) -> Any:
-        """The leader's work. Of a partition that several members claim, only the youngest claim counts."""
+        """Assign partitions to all members, as leader. If several claim one partition, only the youngest claim counts."""
         claims: dict[TopicPartition, list[tuple[int, str]]] = defaultdict(list)
         for member in members:
             for claim in member.metadata.owned_partitions or ():
                 for number in claim.partitions:
-                    place = TopicPartition(claim.topic, number)
-                    claims[place].append((member.metadata.generation_id, member.member_id))
-        owners = {place: max(claimants)[1] for place, claimants in claims.items()}
+                    tp = TopicPartition(claim.topic, number)
+                    claims[tp].append((member.metadata.generation_id, member.member_id))
+        owners = {tp: max(claimants)[1] for tp, claimants in claims.items()}
         for member in members:
             for claim in member.metadata.owned_partitions or ():
                 claim.partitions = [

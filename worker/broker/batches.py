@@ -1,7 +1,7 @@
-# Kafka's record batches, read within bounds: unpacked a piece at a time, a record that is too large told by size and hash,
-# and what no decoder can read told as one record, so that its partition goes on.
+# Kafka's record batches, read within bounds: unpacked piece by piece, with size and hash in place of a record that is too
+# large, and one record in place of whatever no decoder can read, so that the partition goes on.
 #
-# Put in the place of kafka-python's class by kafka_patches.py. What becomes of a record that was not read is decided in
+# kafka_patches.py replaces kafka-python's class with this one. What happens to a record that was not read is decided in
 # domain/contract/commands.py.
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEPT_BYTES: Final = 2 * 1024 * 1024
-"""The most of one record that is kept. No command is as long, and Kafka takes half of it by default."""
+"""The most bytes of one record that are kept. No command is this long, and Kafka accepts half of it by default."""
 BATCH_BYTES: Final = 1024 * 1024 * 1024
-"""The most that is unpacked of one batch: a thousand times what Kafka takes by default, and some seconds of work."""
+"""The most that one batch may unpack to: a thousand times what Kafka accepts by default, and some seconds of CPU."""
 SMALL: Final = 16 * 1024
-"""Bytes. A record that is no longer is read by kafka-python."""
+"""Bytes. Records up to this length are left to kafka-python."""
 VARINT: Final = 10
-"""The longest length of anything."""
+"""Bytes that the longest varint takes."""
 _NO_ASCII: Final = bytes(range(128)) + b"?" * 128
 
 
@@ -35,8 +35,8 @@ class BoundedBatch(DefaultRecordBatch):
     """
     A batch of records, read one after another.
 
-    A header's name that is not UTF-8 (producers in C or Go take any bytes, and so does Kafka) makes kafka-python call the
-    batch corrupt: here each of its bytes that is no ASCII is a "?".
+    kafka-python calls a batch corrupt if the name of a header is not UTF-8, though Kafka and producers in C or Go accept any
+    bytes. Here each byte of such a name that is not ASCII becomes a "?".
     """
 
     _pieces: Iterator[bytes] | None = None
@@ -82,7 +82,7 @@ class BoundedBatch(DefaultRecordBatch):
         try:
             return theirs._read_msg()  # noqa: SLF001
         except UnicodeDecodeError:
-            _remedy_header_names(self._buffer, self._pos)
+            _repair_header_names(self._buffer, self._pos)
             return theirs._read_msg()  # noqa: SLF001
 
     def _read_large(self, length: int) -> DefaultRecord:
@@ -117,7 +117,7 @@ class BoundedBatch(DefaultRecordBatch):
         return Omitted(size, digest.hexdigest())
 
     def _headers(self, kept: int) -> list[tuple[str, bytes | None]]:
-        """Hashed as a dead letter tells them: each name and value after its length in four bytes."""
+        """Read the headers, hashed as in a dead letter: each name and value preceded by its length in four bytes."""
         headers: list[tuple[str, bytes | None]] = []
         digest = hashlib.sha256()
         size = 0
@@ -165,7 +165,7 @@ class BoundedBatch(DefaultRecordBatch):
             yield piece
 
     def _fill(self, size: int) -> None:
-        """So many bytes of what comes next are in the buffer, or all that there are."""
+        """Unpack until the buffer holds ``size`` unread bytes, or all that are left."""
         if self._pieces is None or len(self._buffer) - self._pos >= size:
             return
         self._gone += self._pos
@@ -181,7 +181,7 @@ class BoundedBatch(DefaultRecordBatch):
                 raise UnpackError(f"it unpacks to more than {BATCH_BYTES} bytes")
 
     def _rest(self, why: str) -> DefaultRecord:
-        """What of the batch cannot be read, as one record in the place of the first of it."""
+        """Return one record in place of everything from here to the end of the batch, at the offset of the first."""
         packed = self._packed or bytes(self._buffer)
         left = self._num_records - self._next_record_index
         offset = self.base_offset if self._last is None else self._last + 1
@@ -203,8 +203,8 @@ def _readable(name: bytes) -> str:
         return name.translate(_NO_ASCII).decode()
 
 
-def _remedy_header_names(buffer: bytearray, pos: int) -> None:
-    """Makes the header names of the record that begins at ``pos`` readable: each byte of a broken one that is no ASCII is a "?"."""
+def _repair_header_names(buffer: bytearray, pos: int) -> None:
+    """Replace each non-ASCII byte by "?", in the header names that are not UTF-8, in the record that begins at ``pos``."""
     for _ in ("length", "attributes", "time", "offset"):
         _, pos = decode_varint(buffer, pos)
     for _ in ("key", "value"):

@@ -1,7 +1,7 @@
-# From our options to kafka-python's arguments: one table for each kind of client.
+# kafka-python's arguments, made from our options: one table for each kind of client.
 #
-# The order is: what we think is good, then the operator's `common`, then the operator's own for that client, then what
-# the promises rest on, which nobody may change. Nothing is opened here.
+# Later ones override earlier ones: our defaults, the operator's `common`, the operator's options for that client, and
+# last what the promises rest on, which nobody may change. Nothing is opened here.
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 MEGABYTE: Final = 1024 * 1024
 REQUEST_TIMEOUT_MS: Final = 15_000
-"""A broker that hangs is noticed within this, and not after kafka-python's 30 s."""
+"""A broker that hangs is noticed after this time instead of kafka-python's 30 s."""
 RECONNECT_MAX_MS: Final = 2_000
-"""kafka-python's 30 s would be added to each outage of a broker."""
+"""kafka-python's 30 s would lengthen every outage of a broker."""
 IDLE_MS: Final = 180_000
-"""Shorter than the four minutes after which balancers forget a connection without a word; the next request would wait for nothing."""
+"""Below the four minutes after which load balancers silently drop a connection; the next request would wait in vain."""
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
-"""How long one attempt to reach the cluster takes; whoever makes it tries again."""
+"""How long one attempt to reach the cluster may take; the caller retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Relation:
     """
-    What kafka-python demands of two timeouts, or it raises when the client is made.
+    A relation between timeouts that kafka-python demands: its constructor raises otherwise.
 
     Attributes:
-        less: Together they must be less than ``more``.
-        equal: Whether they may be as much.
+        less: The options whose sum must be less than ``more``.
+        equal: Whether the sum may also be equal.
 
     """
 
@@ -52,7 +52,7 @@ _OF_PRODUCERS: Final = (_Relation(("linger_ms", "request_timeout_ms"), "delivery
 
 
 def contradictions(options: KafkaOptions) -> list[Problem]:
-    """Timeouts that kafka-python would not take together, each named as the operator's setting that it is."""
+    """Return the timeouts that kafka-python would not accept together, each under the name of the operator's setting."""
     clients: tuple[tuple[str, Mapping[str, Any], Any, Mapping[str, Any], tuple[_Relation, ...]], ...] = (
         ("consumer", options.consumer, KafkaConsumer, consumer_arguments(options), _OF_CONSUMERS),
         ("common", {}, KafkaConsumer, reader_arguments(options), _OF_CONSUMERS),
@@ -77,7 +77,7 @@ def contradictions(options: KafkaOptions) -> list[Problem]:
 
 
 def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
-    """The arguments of the consumer of commands, without the assignor, which is one consumer's own (assignor.py)."""
+    """Return the arguments of the command consumer, except the assignor, which belongs to one consumer (assignor.py)."""
     return _arguments(
         KafkaConsumer.DEFAULT_CONFIG,
         options,
@@ -87,18 +87,18 @@ def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "heartbeat_interval_ms": _ms(options.heartbeat_interval),
             "max_poll_interval_ms": _ms(options.max_poll_interval),
             "max_poll_records": options.batch_records,
-            "fetch_max_bytes": 4
-            * MEGABYTE,  # of each broker; what is fetched ahead is no use, and part of memory.BASE_MIB
+            # Per broker. Fetching further ahead gains nothing, and it counts towards memory.BASE_MIB.
+            "fetch_max_bytes": 4 * MEGABYTE,
             "max_partition_fetch_bytes": MEGABYTE // 2,
             "metadata_max_age_ms": _ms(options.metadata_max_age),
-            "metrics_enabled": False,  # they cost CPU at each record, and nobody reads them
+            "metrics_enabled": False,  # they cost CPU for each record, and nobody reads them
         },
         own=options.consumer,
         fixed={
             "group_id": options.group_id,
             "group_instance_id": options.instance_id,
             "enable_auto_commit": False,
-            "auto_offset_reset": "none",  # an offset out of range is told, not skipped in silence
+            "auto_offset_reset": "none",  # an offset out of range is logged, not skipped silently
             "isolation_level": "read_committed",  # else OffsetFetch would not wait for a dead owner's transaction
             "allow_auto_create_topics": False,
         },
@@ -106,7 +106,7 @@ def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 
 def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
-    """The arguments of the transactional producer."""
+    """Return the arguments of the transactional producer."""
     return _arguments(
         KafkaProducer.DEFAULT_CONFIG,
         options,
@@ -114,8 +114,8 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "client_id": f"{options.client_name}-outcomes",
             "compression_type": "lz4",
             "batch_size": 256 * 1024,
-            "linger_ms": 5,  # a flush ends it, so it only keeps batches whole while they are filled
-            "retry_backoff_ms": 5,  # waited at nearly each transaction, while the last one's markers are written
+            "linger_ms": 5,  # a flush cuts it short, so it only lets batches fill up
+            "retry_backoff_ms": 5,  # nearly every transaction waits it, while the previous one's markers are written
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "delivery_timeout_ms": 4 * REQUEST_TIMEOUT_MS,
             "max_block_ms": _ms(options.publish_timeout),
@@ -134,7 +134,7 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 
 def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
-    """The arguments of a consumer of the same group that never joins it: it looks up offsets and reads outcomes back."""
+    """Return the arguments of a consumer that looks up the group's offsets and reads outcomes, and never joins the group."""
     return _arguments(
         KafkaConsumer.DEFAULT_CONFIG,
         options,
@@ -158,7 +158,7 @@ def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 
 def admin_arguments(options: KafkaOptions) -> dict[str, Any]:
-    """The arguments of a client that looks at topics and makes them."""
+    """Return the arguments of the client that inspects and creates topics."""
     return _arguments(
         KafkaAdminClient.DEFAULT_CONFIG,
         options,

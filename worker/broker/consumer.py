@@ -1,9 +1,9 @@
-# The consumer of commands: one thread that polls Kafka, hands batches to a listener and keeps the membership.
+# The consumer of commands: one thread that polls Kafka, passes batches to a listener and keeps the membership alive.
 #
-# What it is told by other threads (pause, resume, begin) waits in a queue until the poll thread does it: kafka-python's
-# consumer belongs to one thread. Rebalances run on kafka-python's I/O thread while the poll thread sits inside poll(), so the
-# handover (finish, publish, commit) is done by others, and whoever publishes must outlive `close`.
-# No offset is committed here: publisher.py does it, inside transactions.
+# kafka-python's consumer belongs to one thread, so what other threads request (pause, resume, begin) is queued until the
+# poll thread does it. Rebalances run on kafka-python's I/O thread while the poll thread is inside poll(), so others do the
+# handover (finish, publish, commit), and the publisher must outlive `close`.
+# No offset is committed here: publisher.py does that, inside transactions.
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from msgspec import Struct
 
 from worker.broker.assignor import Assignor
 from worker.broker.client_config import consumer_arguments
-from worker.broker.error_mapping import TRANSIENT, ending
+from worker.broker.error_mapping import TRANSIENT, consumer_failure
 from worker.broker.kafka_patches import (
     connection_failure,
     finish_join,
     known_partitions,
     known_topic_id,
-    opened,
+    open_client,
     release_parked,
 )
 from worker.broker.membership import Membership
@@ -44,23 +44,25 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
 
 POLL_SECONDS: Final = 0.1
-"""The longest that one poll waits for records, and so the longest that a pause or a begin waits for the poll thread."""
+"""How long one poll waits for records at most, and so how long a pause or a begin may wait for the poll thread."""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After a poll that failed: the first wait, which doubles up to the second."""
-LOOK_SECONDS: Final = 0.25
-"""How often positions, lags and the count of partitions are looked at."""
+OBSERVE_SECONDS: Final = 0.25
+"""How often positions, lags and the number of partitions are read."""
 METADATA_SECONDS: Final = 1.0
 """How long the first join waits for the topic's metadata; longer than a broker needs."""
-
-
 PARTY: Final = "consume"
-"""What this is called among those that Kafka may refuse (troubles.py)."""
+"""The consumer's name among the parties that Kafka may refuse (troubles.py)."""
 CALM_SECONDS: Final = 6.0
-"""Longer than the longest backoff: polls that fail again and again have good ones between."""
+"""After this long without a failure a refusal is over. Longer than the longest backoff: good polls occur between bad ones."""
 
 
 class Polled(Struct, frozen=True, gc=False):
-    """What of a record is needed: kafka-python's own takes five times as much memory, for as long as its command is open."""
+    """
+    The parts of a record that are needed.
+
+    kafka-python's own record takes five times as much memory, for as long as its command is open.
+    """
 
     partition: int
     offset: int
@@ -73,8 +75,8 @@ class Consumer:
     """
     Consumes the command topic as a member of the group.
 
-    ``start()`` returns at once; Kafka may be away then, and at any later time: it is tried again without end, and told through
-    ``notice``. ``close()`` hands over what is owned (the listener is asked) and leaves the group.
+    ``start()`` returns at once. Kafka may be down then or at any later time: the consumer retries without end and reports
+    it through ``notice``. ``close()`` hands over what is owned (through the listener) and leaves the group.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Consumer:
         assignor = Assignor(lambda: self._membership.partitions)
         self._arguments = {**arguments, "partition_assignment_strategy": (assignor,)}
         self._consumer: KafkaConsumer | None = None
-        self._orders: deque[Callable[[KafkaConsumer], None]] = deque()
+        self._pending_ops: deque[Callable[[KafkaConsumer], None]] = deque()
         self._wake = threading.Condition()
         self._outstanding = 0
         self._stopping = False
@@ -107,7 +109,7 @@ class Consumer:
         self._partition_count: int | None = None
         self._topic_id: str | None = None
         self._replaced = False
-        self._look_at = 0.0
+        self._observe_at = 0.0
         self._thread = threading.Thread(target=self._run, name="kafka-poll", daemon=True)
 
     def __repr__(self) -> str:
@@ -115,55 +117,56 @@ class Consumer:
         return f"<Consumer {self._options.command_topic}{sorted(self.partitions)} {state}, {self._outstanding} batches out>"
 
     def start(self) -> None:
-        """Starts the poll thread."""
+        """Start the poll thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks the poll thread to hand over, leave the group and end. Returns at once."""
+        """Ask the poll thread to hand over, leave the group and end. Returns at once."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
 
     def close(self, timeout: float) -> bool:
-        """``stop()``, and waits. Whether it was over within ``timeout`` seconds."""
+        """Stop, and wait for the poll thread. Return whether it has ended within ``timeout`` seconds."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
-        """The partition's past is restored: fetch it from ``position``. Ignored when that ownership is over."""
+        """Start fetching a restored partition from ``position``. Ignored if that ownership is over."""
         if self._membership.begin(partition, epoch):
-            self._order(lambda consumer: self._begin(consumer, partition, position, epoch))
+            self._enqueue(lambda consumer: self._begin(consumer, partition, position, epoch))
 
     def pause(self, partition: int) -> None:
-        """Fetch no more of it. What is on its way may still be handed over."""
-        self._order(lambda consumer: self._pause(consumer, partition))
+        """Stop fetching the partition. Records that are already on their way may still be delivered."""
+        self._enqueue(lambda consumer: self._pause(consumer, partition))
 
     def resume(self, partition: int) -> None:
-        """Fetch it again. Nothing is skipped or repeated."""
-        self._order(lambda consumer: self._resume(consumer, partition))
+        """Fetch the partition again. No record is skipped or repeated."""
+        self._enqueue(lambda consumer: self._resume(consumer, partition))
 
     def taken(self) -> None:
-        """One batch that was handed over is taken care of: another may come."""
+        """Acknowledge one delivered batch, so that another may be delivered."""
         with self._wake:
             self._outstanding -= 1
             self._wake.notify_all()
 
     def fence(self) -> float:
-        """The monotonic time until which a request may leave; minus infinity when nothing proves the membership."""
+        """Return the monotonic time until which a request may be sent; minus infinity while the membership is unproven."""
         return self._membership.fence()
 
     def claim(self, partitions: Iterable[int]) -> Claim | None:
-        """For the publisher: what is owned now, to be asked about later. None if one of the partitions is not owned."""
+        """Return what is owned now of these partitions, for ``group_metadata`` later; None if one of them is not owned."""
         return self._membership.claim(partitions)
 
     def group_metadata(self, claim: Claim) -> Any:
         """
-        For the publisher: this member's fresh identity, with which the broker fences; None if the claim no longer holds.
+        Return this member's current identity, by which the broker fences; None if the claim no longer holds.
 
-        A member that has lost its generation has the identity of nobody, which the broker does not check at all: it is
-        never given away. It is read before the claim is checked, so a loss in between leaves an old one, which is refused.
+        A member that has lost its generation has an anonymous identity, which the broker does not check at all: it is never
+        returned. The identity is read before the claim is checked, so that a loss in between yields an old one, which the
+        broker refuses.
         """
         consumer = self._consumer
         if consumer is None:
@@ -175,22 +178,22 @@ class Consumer:
 
     @property
     def partitions(self) -> frozenset[int]:
-        """Those that are owned now."""
+        """The partitions that are owned now."""
         return self._membership.partitions
 
     def lag(self, partition: int) -> int | None:
-        """How many offsets are not fetched yet, as of the last poll; None while nothing was fetched."""
+        """Return how many offsets are not fetched yet, as of the last poll; None before anything was fetched."""
         return self._lags.get(partition)
 
     def topic_id(self) -> str | None:
-        """The command topic's id as of the last metadata; None before the first, or from brokers older than 2.8."""
+        """Return the command topic's id as of the last metadata; None before the first, or with brokers older than 2.8."""
         return self._topic_id
 
     def partition_count(self) -> int | None:
-        """How many partitions the command topic has, as of the last metadata (a minute old at most); None before the first."""
+        """Return the number of partitions as of the last metadata, which is a minute old at most; None before the first."""
         return self._partition_count
 
-    # The poll thread.
+    # On the poll thread.
 
     def _run(self) -> None:
         try:
@@ -204,17 +207,17 @@ class Consumer:
                 self._leave(consumer)
         except WorkerError as exc:
             self._listener.failed(exc)
-        except Exception as exc:  # noqa: BLE001 - whatever it was, the thread is over and must not be so in silence
-            self._listener.failed(ending(exc))
+        except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
+            self._listener.failed(consumer_failure(exc))
 
     def _connected(self) -> tuple[KafkaConsumer, Rebalances] | None:
         wait = BACKOFF_SECONDS[0]
         while not self._stopping:
             try:
-                consumer = opened(KafkaConsumer, self._arguments, self._options.secrets_for("consumer"))
+                consumer = open_client(KafkaConsumer, self._arguments, self._options.secrets_for("consumer"))
             except TRANSIENT as exc:
                 self._refused(exc)
-                self._tell_failure("kafka.connect_failed", exc, wait)
+                self._log("kafka.connect_failed", exc, wait)
                 wait = self._back_off(wait)
                 continue
             rebalances = Rebalances(consumer, self._options, self._membership, self._listener, self._notice)
@@ -225,7 +228,7 @@ class Consumer:
         return None
 
     def _wait_for_metadata(self, consumer: KafkaConsumer) -> None:
-        """Without it the first to join assigns nothing to anybody, and a second rebalance follows at once."""
+        """Wait for the topic's metadata: without it the first leader assigns nothing, and a second rebalance follows at once."""
         deadline = time.monotonic() + METADATA_SECONDS
         while known_partitions(consumer, self._options.command_topic) is None and time.monotonic() < deadline:
             with self._wake:
@@ -242,25 +245,25 @@ class Consumer:
             except errors.LogTruncationError as exc:
                 self._skip_to_earliest(consumer, dict.fromkeys(exc.divergent_offsets))
             except errors.KafkaError as exc:
-                # A right that was revoked comes back: what is refused is tried again as an outage is.
+                # A revoked right may be granted again, so a refusal is retried like an outage.
                 if not self._refused(exc) and not isinstance(exc, TRANSIENT):
                     raise
-                self._tell_failure("kafka.poll_failed", exc, wait)
+                self._log("kafka.poll_failed", exc, wait)
                 wait = self._back_off(wait)
 
     def _step(self, consumer: KafkaConsumer, rebalances: Rebalances) -> None:
-        while self._orders:
-            self._orders.popleft()(consumer)
+        while self._pending_ops:
+            self._pending_ops.popleft()(consumer)
         joining = finish_join(consumer)
-        if self._has_room(0.0 if joining else POLL_SECONDS):
+        if self._may_fetch(0.0 if joining else POLL_SECONDS):
             polled = self._poll(consumer, POLL_SECONDS)
             self._watch_id(consumer)
             self._deliver(polled, rebalances)
         else:
             self._poll_without_fetching(consumer, POLL_SECONDS if joining else 0.0)
         rebalances.raise_if_fenced()
-        rebalances.readopt()
-        self._look(consumer)
+        rebalances.take_over_kept()
+        self._observe(consumer)
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> dict[Any, list[ConsumerRecord]]:
         self._membership.polled(time.monotonic())
@@ -269,15 +272,13 @@ class Consumer:
         return polled
 
     def _poll_without_fetching(self, consumer: KafkaConsumer, timeout: float) -> None:
-        """Keeps the membership, and takes part in rebalances, while the listener has enough to do."""
+        """Poll with everything paused while the listener is busy, which keeps the membership and takes part in rebalances."""
         held = consumer.assignment() - consumer.paused()
         consumer.pause(*held)
         self._poll(consumer, timeout)
-        consumer.resume(
-            *(where for where in held & consumer.assignment() if self._membership.begun(where.partition))
-        )
+        consumer.resume(*(tp for tp in held & consumer.assignment() if self._membership.begun(tp.partition)))
 
-    def _has_room(self, timeout: float) -> bool:
+    def _may_fetch(self, timeout: float) -> bool:
         with self._wake:
             self._wake.wait_for(
                 lambda: self._stopping or self._outstanding < self._options.batches_outstanding, timeout
@@ -285,18 +286,18 @@ class Consumer:
             return self._outstanding < self._options.batches_outstanding
 
     def _deliver(self, polled: dict[Any, list[ConsumerRecord]], rebalances: Rebalances) -> None:
-        with rebalances.telling:
-            begun = {where for where in polled if self._membership.begun(where.partition)}
-            records = [_polled(record) for where in begun for record in polled[where]]
+        with rebalances.notifying:
+            begun = {tp for tp in polled if self._membership.begun(tp.partition)}
+            records = [_polled(record) for tp in begun for record in polled[tp]]
             if records and not self._replaced:
                 with self._wake:
                     self._outstanding += 1
                 self._listener.received(records)
 
     def _begin(self, consumer: KafkaConsumer, partition: int, position: int, epoch: int) -> None:
-        where = self._at(partition)
-        if self._membership.holds(((partition, epoch),)) and where in consumer.assignment():
-            consumer.seek(where, position)
+        tp = self._at(partition)
+        if self._membership.holds(((partition, epoch),)) and tp in consumer.assignment():
+            consumer.seek(tp, position)
             self._positions = {}
             self._resume(consumer, partition)
 
@@ -309,30 +310,30 @@ class Consumer:
             consumer.resume(self._at(partition))
 
     def _watch_id(self, consumer: KafkaConsumer) -> None:
-        """Notices when another topic has the name: nothing of it is handed over, it would be taken for the old one's."""
+        """Notice that another topic has taken the name. Its records are not delivered: they would be taken for the old topic's."""
         known = known_topic_id(consumer, self._options.command_topic)
         if known is not None and self._topic_id not in (None, known):
             self._replaced = True
         self._topic_id = known or self._topic_id
 
-    def _look(self, consumer: KafkaConsumer) -> None:
+    def _observe(self, consumer: KafkaConsumer) -> None:
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._observe_at:
             return
-        self._look_at = now + LOOK_SECONDS
+        self._observe_at = now + OBSERVE_SECONDS
         failure = connection_failure(consumer)
         if failure is not None and now >= self._membership.fence():
             self._refused(failure)
         elif now >= self._failed_at + CALM_SECONDS:
             self._troubles.passed(PARTY)
         lags, positions = {}, {}
-        for where in consumer.assignment():
-            if self._membership.begun(where.partition):
-                position, highwater = consumer.position(where, timeout_ms=0), consumer.highwater(where)
+        for tp in consumer.assignment():
+            if self._membership.begun(tp.partition):
+                position, highwater = consumer.position(tp, timeout_ms=0), consumer.highwater(tp)
                 if position is not None:
-                    positions[where.partition] = position
+                    positions[tp.partition] = position
                 if position is not None and highwater is not None:
-                    lags[where.partition] = max(0, highwater - position)
+                    lags[tp.partition] = max(0, highwater - position)
         self._lags = lags
         if positions != self._positions and not self._replaced:
             self._positions = positions
@@ -342,14 +343,14 @@ class Consumer:
         )
 
     def _skip_to_earliest(self, consumer: KafkaConsumer, places: Iterable[Any]) -> None:
-        was = {where: consumer.position(where, timeout_ms=0) or 0 for where in places}
-        for where, now in consumer.beginning_offsets(list(was)).items():
-            if where in consumer.assignment():
-                consumer.seek(where, now)
-                self._listener.out_of_range(where.partition, was[where], now)
+        was = {tp: consumer.position(tp, timeout_ms=0) or 0 for tp in places}
+        for tp, now in consumer.beginning_offsets(list(was)).items():
+            if tp in consumer.assignment():
+                consumer.seek(tp, now)
+                self._listener.out_of_range(tp.partition, was[tp], now)
 
     def _refused(self, error: BaseException) -> bool:
-        """Notes what Kafka refuses; whether it does."""
+        """Record what Kafka refuses. Return whether the error is a refusal."""
         self._failed_at = time.monotonic()
         refusal = refusal_of(error, self._options)
         self._troubles.failed(PARTY, refusal)
@@ -359,15 +360,15 @@ class Consumer:
         try:
             consumer.close(autocommit=False, timeout_ms=2000)
         except errors.KafkaError as exc:
-            self._tell_failure("kafka.leave_failed", exc, 0.0)
+            self._log("kafka.leave_failed", exc, 0.0)
         finally:
             self._consumer = None
             self._lags = {}
 
-    # Any thread.
+    # On any thread.
 
-    def _order(self, order: Callable[[KafkaConsumer], None]) -> None:
-        self._orders.append(order)
+    def _enqueue(self, operation: Callable[[KafkaConsumer], None]) -> None:
+        self._pending_ops.append(operation)
 
     def _at(self, partition: int) -> Any:
         return TopicPartition(self._options.command_topic, partition)
@@ -377,12 +378,12 @@ class Consumer:
             self._wake.wait_for(lambda: self._stopping, wait)
         return min(2 * wait, BACKOFF_SECONDS[1])
 
-    def _tell_failure(self, event: str, error: Exception, wait: float) -> None:
+    def _log(self, event: str, error: Exception, wait: float) -> None:
         self._notice(LogEvent(event, "warning", {"error": repr(error), "next_try_seconds": wait}))
 
 
 def _polled(record: ConsumerRecord) -> Polled:
     headers = record.headers
     if not headers and type(headers) is list:
-        headers = ()  # each record brings a list of its own
+        headers = ()  # one shared value instead of a list for each record
     return Polled(record.partition, record.offset, record.key, record.value, headers)

@@ -1,5 +1,6 @@
-# What kafka-python's errors mean: which pass by themselves, and what a failed transaction was (a PublishResult).
-# Nothing is done about it here.
+# What kafka-python's errors mean: which ones pass by themselves, which PublishResult a failed transaction has, and the
+# sentence that an operator reads.
+# Errors are translated here, never acted on. What Kafka refuses until somebody changes something is in refusals.py.
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from worker.domain.publish_results import Aborted, Fenced, MetadataRefused
 from worker.errors import BrokerError, FencedError
 
 if TYPE_CHECKING:
-    from worker.broker.records import Sending
+    from worker.broker.records import ProducerRecord
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError
@@ -22,9 +23,9 @@ NAME_TAKEN: Final = (
     "kafka.instance_id of its own, or none ({error!r})"
 )
 TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
-"""What passes by itself. The last two are not marked as such by kafka-python; they come when brokers are replaced."""
+"""Errors that pass by themselves. kafka-python does not mark the last two as retriable; they occur when brokers are replaced."""
 FENCED: Final = (errors.ProducerFencedError, errors.InvalidProducerEpochError)
-"""Another producer has begun with our transactional id, or the broker has ended our transaction for its age."""
+"""Another producer has started with our transactional id, or the broker has aborted our transaction because of its age."""
 TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 REBALANCING: Final = (
     "CommitFailedError",
@@ -32,30 +33,30 @@ REBALANCING: Final = (
     "IllegalGenerationError",
     "UnknownMemberIdError",
 )
-"""By name: kafka-python wraps most of them into a plain KafkaError, with the name in its text."""
+"""Names of errors: kafka-python wraps most of these into a plain KafkaError that has the name in its text."""
 
 
 class RecordRefusedError(errors.KafkaError):
     """kafka-python or the broker refused this record; its cause says why."""
 
-    def __init__(self, record: Sending) -> None:
+    def __init__(self, record: ProducerRecord) -> None:
         super().__init__(f"a record of {record.topic}")
         self.record = record
 
     @property
     def too_large(self) -> bool:
-        """Whether for its size."""
+        """Whether it was refused for its size."""
         return isinstance(self.__cause__, TOO_LARGE)
 
 
-def verdict(
+def publish_failure(
     transaction: Transaction, error: BaseException, cause: BaseException, *, timed_out: bool
 ) -> PublishResult:
     """
-    What to tell of a transaction that is not committed.
+    Return the result of a transaction that is not committed.
 
-    ``error`` is what was raised, ``cause`` what brought the transaction down, which ``error`` often does not say.
-    ``timed_out``: it is so old that the broker may have ended it, which looks as if another producer had taken over.
+    ``error`` is what was raised, and ``cause`` what made the transaction fail, which ``error`` often does not say.
+    ``timed_out`` says that the broker may have aborted it because of its age, which looks the same as being fenced.
     """
     if isinstance(cause, errors.FencedInstanceIdError) or (isinstance(cause, FENCED) and not timed_out):
         return Fenced(repr(cause))
@@ -67,8 +68,8 @@ def verdict(
     return Aborted(text, generation=any(name in text for name in REBALANCING), aged=timed_out)
 
 
-def ending(error: Exception) -> WorkerError:
-    """What to tell of an error that ended the consumer."""
+def consumer_failure(error: Exception) -> WorkerError:
+    """Return the worker's error for one that ended the consumer."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     worker_error: WorkerError = (
         FencedError(ID_TAKEN)
@@ -86,32 +87,32 @@ _SENTENCES: Final[dict[type[BaseException], str]] = {
     errors.TransactionalIdAuthorizationFailedError: "the Kafka user may not use the transactional id",
     errors.SaslAuthenticationFailedError: "Kafka refuses the user or the password of kafka.common",
     errors.InvalidReplicationFactorError: "the replication factor is larger than the number of brokers",
-    errors.InvalidPartitionsError: "Kafka does not take this number of partitions",
+    errors.InvalidPartitionsError: "Kafka does not accept this number of partitions",
     errors.PolicyViolationError: "a policy of the cluster forbids it",
-    errors.InvalidConfigurationError: "Kafka does not take a topic's configuration",
+    errors.InvalidConfigurationError: "Kafka does not accept the configuration of a topic",
     errors.KafkaTimeoutError: "Kafka did not answer in time",
 }
-"""What an operator can do something about, in a sentence."""
-MOST_TOLD: Final = 300
-"""Characters of a text of kafka-python's: it may hold a whole response."""
+"""The errors that an operator can act on, each as a sentence."""
+SHOWN_CHARACTERS: Final = 300
+"""The most characters shown of kafka-python's text, which may contain a whole response."""
 _BOOTSTRAP: Final = "Unable to bootstrap from "
 _REFUSED_SIGN_IN: Final = ("SaslAuthenticationFailedError", "Failed to authenticate")
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, in one sentence: what brokers and kafka-python append of their requests and answers is left out."""
-    for kind, told in _SENTENCES.items():
+    """Return what went wrong in one sentence, without the requests and responses that kafka-python appends."""
+    for kind, known in _SENTENCES.items():
         if isinstance(error, kind):
-            return told
+            return known
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def unreachable(servers: str, error: BaseException) -> BrokerError:
-    """That a client could not be opened, and the reason that kafka-python gave last."""
+    """Return the error for a client that could not be opened, with the last reason that kafka-python gave."""
     text = " ".join(str(error).split())
-    text = text.partition(_BOOTSTRAP)[2].partition(": ")[2] or text  # the servers are told once
-    text = text[:MOST_TOLD]
+    text = text.partition(_BOOTSTRAP)[2].partition(": ")[2] or text  # the servers are already in our sentence
+    text = text[:SHOWN_CHARACTERS]
     if any(sign in text for sign in _REFUSED_SIGN_IN):
         text = f"Kafka refuses the user or the password of kafka.common ({text})"
     return BrokerError(f"Kafka cannot be reached at {servers}: {text}")

@@ -1,8 +1,8 @@
-# Every place where we reach behind kafka-python's public face, each in one function, with the reason.
+# Every use of kafka-python's private parts, each in one function with its reason.
 #
-# Written against kafka-python 3.0.12. tests/contract/broker/test_kafka_patches.py holds each function to what it says, so that
-# an upgrade that changes one of them fails there, and not at night. Nothing else in the
-# project touches a private name, but for batches.py, whose class is put in place here.
+# Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_patches.py checks the behaviour of each function and
+# tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
+# module uses a private name, except batches.py, whose class is installed here.
 
 from __future__ import annotations
 
@@ -34,24 +34,25 @@ if TYPE_CHECKING:
 
 
 POLL_BYTES: Final = 1024 * 1024
-"""Of the records that one poll returns, all but the last."""
+"""The most bytes of records that one poll returns, not counting the last one."""
 OLD_BATCH_BYTES: Final = 16 * 1024 * 1024
+"""The most that a batch of an old format may unpack to."""
 
 Client = TypeVar("Client", "KafkaConsumer", "KafkaProducer", "KafkaAdminClient")
 
 
-def opened(
+def open_client(
     kind: type[Client], arguments: dict[str, Any], secrets: Callable[[], Mapping[str, Any]] = dict
 ) -> Client:
     """
-    A client of kafka-python of that kind. Raises its error when Kafka cannot be reached.
+    Open a client of kafka-python. Raises its error when Kafka cannot be reached.
 
-    A constructor that fails leaves its I/O thread and its sockets behind. The argument ``kafka_client`` is there to change
-    how they are made; here it only remembers them, so that they can be closed. And it fails with "Unable to bootstrap",
-    whatever the reason was (a wrong certificate, a wrong port): here the most telling one is told with it, and is its cause.
+    A constructor that fails leaves its I/O thread and its sockets behind. The argument ``kafka_client`` is the hook to make
+    them; here it only remembers them, so that they can be closed. kafka-python also fails with "Unable to bootstrap" whatever
+    the reason was (a wrong certificate, a wrong port): here the most specific reason is added, and is the cause.
 
-    ``secrets`` has the options that are kept in files. It is asked again before each connection that the client ever makes,
-    and a sign-in that was refused is tried again: kafka-python would use what it was made with, and remember the refusal.
+    ``secrets`` returns the options that are kept in files. It is called again before each connection that the client makes,
+    and a refused sign-in is retried: kafka-python would reuse what it was made with, and remember the refusal.
     """
     patch()
     made: list[Any] = []
@@ -67,21 +68,21 @@ def opened(
     except BaseException as exc:
         for each in made:
             each.close()
-        reason = next((told for each in made if (told := _telling(each._manager))), None)  # noqa: SLF001
+        reason = next((failure for each in made if (failure := _most_specific(each._manager))), None)  # noqa: SLF001
         if isinstance(exc, errors.KafkaTimeoutError) and reason is not None:
             raise errors.KafkaTimeoutError(f"{exc.args[0]}: {reason}") from reason
         raise
-    cast("Any", client).watched_connector = made[-1]._manager  # noqa: SLF001 - each kind keeps it elsewhere
+    cast("Any", client).watched_connector = made[-1]._manager  # noqa: SLF001 - each client keeps it under another name
     return client
 
 
 def connection_failure(client: KafkaConsumer | KafkaProducer | KafkaAdminClient) -> BaseException | None:
     """
-    Why connections of the client fail now, with the host and port; None if none does.
+    Return why connections of the client fail now, with host and port; None if none does.
 
-    What its methods raise says only that something took too long.
+    The errors of its methods say only that something took too long.
     """
-    return _telling(cast("Any", client).watched_connector)
+    return _most_specific(cast("Any", client).watched_connector)
 
 
 def _fresh(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -92,7 +93,7 @@ def _fresh(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
-    """Notes which connections of a client fail and why, and gives each new one the secrets of now."""
+    """Record which connections of a client fail and why, and give each new one the current secrets."""
     connect = connector.get_connection
     connector.failed_connections = {}
 
@@ -112,7 +113,7 @@ def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
 
 
 def _note(connector: Any, node_id: Any, error: BaseException) -> None:
-    """Keeps the failure, unless an earlier one of the same broker tells more than "disconnected"."""
+    """Record the failure, unless the same broker has refused the sign-in, which says more than a later "disconnected"."""
     earlier = connector.failed_connections.get(node_id)
     if isinstance(earlier, AUTHENTICATION) and not isinstance(error, AUTHENTICATION):
         return
@@ -129,8 +130,8 @@ def _in_words(error: BaseException) -> str:
     return "its name cannot be resolved" if "DNS Resolution failure" in str(error) else str(error)
 
 
-def _telling(connector: Any) -> BaseException | None:
-    """Of the failures, the one that tells most: a refused sign-in before all others, and the last of those."""
+def _most_specific(connector: Any) -> BaseException | None:
+    """Return the most specific of the failures: a refused sign-in before any other, then the first recorded."""
     failures = [
         error
         for node_id, error in [*connector.failed_connections.items()]
@@ -148,7 +149,7 @@ AUTHENTICATION: Final = (
 
 
 def patch() -> None:
-    """Puts ours in the place of some classes and functions of kafka-python, for the whole process."""
+    """Replace some of kafka-python's classes and functions by ours, for the whole process."""
     connections: Any = manager
     connections.KafkaSSLTransport = _BoundedTls
     connections.KafkaTCPTransport = _WholeTcp
@@ -162,7 +163,7 @@ def patch() -> None:
 
 
 def _bounded(codec: int) -> Callable[[Any], bytes]:
-    # The batches of Kafka 0.10 and before: of no use to producers of today, so one that is too large may stop the partition.
+    # Batches of Kafka 0.10 and before: no current producer writes them, so one that is too large may stop the partition.
     def decode(packed: Any) -> bytes:
         whole = bytearray()
         for piece in unpacked(codec, bytes(packed)):
@@ -177,15 +178,15 @@ def _bounded(codec: int) -> Callable[[Any], bytes]:
 
 
 HANDSHAKE_SECONDS: Final = 10.0
-"""As long as kafka-python gives a TCP connection to come about."""
+"""As long as kafka-python waits for a TCP connection."""
 
 
-def _last_words(received: tuple[bytes, Any]) -> tuple[bytes, Any]:
+def _data_before_end(received: tuple[bytes, Any]) -> tuple[bytes, Any]:
     """
-    What was received, and only after it that the connection has ended.
+    Return the received data without the end of the connection, if both came together; the next read finds the end.
 
-    kafka-python throws away what comes together with the end. It is the answer of a broker that refuses a sign-in, and all that
-    would be told is "socket disconnected".
+    kafka-python drops data that arrives together with the end. That is how a broker answers a sign-in that it refuses, and
+    the error would be only "socket disconnected".
     """
     data, error = received
     return data, None if data else error
@@ -194,16 +195,16 @@ def _last_words(received: tuple[bytes, Any]) -> tuple[bytes, Any]:
 class _WholeTcp(KafkaTCPTransport):
     def _sock_recv(self) -> Any:
         theirs: Any = super()
-        return _last_words(theirs._sock_recv())  # noqa: SLF001
+        return _data_before_end(theirs._sock_recv())  # noqa: SLF001
 
 
 class _BoundedTls(KafkaSSLTransport):
     def _sock_recv(self) -> Any:
         theirs: Any = super()
-        return _last_words(theirs._sock_recv())  # noqa: SLF001
+        return _data_before_end(theirs._sock_recv())  # noqa: SLF001
 
-    # kafka-python waits for TLS without a limit: a port that takes connections and says nothing (a frozen broker, a
-    # balancer without one) would be waited for in silence, at the start and at each reconnection, for ever.
+    # kafka-python waits for TLS without a limit. A port that accepts connections and says nothing (a frozen broker, a load
+    # balancer without a backend) would block the start and each reconnection for ever, without a log line.
 
     async def handshake(self) -> None:
         until = time.monotonic() + HANDSHAKE_SECONDS
@@ -227,12 +228,12 @@ class BoundedFetcher(Fetcher):
     _left = POLL_BYTES
 
     class PartitionRecords(Fetcher.PartitionRecords):
-        """What was fetched of one partition."""
+        """The records fetched from one partition."""
 
         allowance = POLL_BYTES
 
         def take(self, n: int | None = None) -> list[Any]:
-            """At most ``n`` of its next records, and no more once ``allowance`` is used up."""
+            """Take up to ``n`` records, and stop once ``allowance`` is used up."""
             theirs: Any = super()
             theirs._maybe_raise_next_inline_exception()  # noqa: SLF001
             records: list[Any] = []
@@ -249,14 +250,14 @@ class BoundedFetcher(Fetcher):
             return records
 
     def fetched_records(self, max_records: int | None = None, update_offsets: Any = True) -> Any:
-        """What a poll returns."""
+        """Return the records of one poll."""
         self._left = POLL_BYTES
         theirs: Any = super()
         return theirs.fetched_records(max_records, update_offsets)
 
     def _append(self, drained: Any, part: Any, max_records: int, *others: Any) -> int:
         if self._left <= 0:
-            return max_records  # as if they were taken: the poll is full
+            return max_records  # reported as taken, which ends the poll
         part.allowance = self._left
         theirs: Any = super()
         taken: int = theirs._append(drained, part, max_records, *others)  # noqa: SLF001
@@ -265,29 +266,29 @@ class BoundedFetcher(Fetcher):
 
 
 def known_partitions(consumer: KafkaConsumer, topic: str) -> int | None:
-    """How many partitions the topic has, as of the last metadata. The public method asks the cluster when it does not know."""
+    """Return how many partitions the topic has, as of the last metadata, without the request that the public method may send."""
     cluster: Any = consumer._cluster  # noqa: SLF001
     partitions = cluster.partitions_for_topic(topic)
     return len(partitions) if partitions else None
 
 
 def known_topic_id(consumer: KafkaConsumer, topic: str) -> str | None:
-    """The id of the topic, as of the last metadata; None when it is not known, or the brokers are older than 2.8."""
+    """Return the topic's id, as of the last metadata; None if it is unknown or the brokers are older than 2.8."""
     cluster: Any = consumer._cluster  # noqa: SLF001
     return id_text(cluster.topic_id(topic))
 
 
 def id_text(topic_id: uuid.UUID | str | None) -> str | None:
-    """A topic's id (some of kafka-python's answers hold it as a text) as Kafka's own tools print it; None for none, or zeros."""
+    """Return a topic's id as Kafka's own tools print it; None for none or zeros. Some of kafka-python's answers hold a text."""
     known = uuid.UUID(str(topic_id)) if topic_id else None
     return base64.urlsafe_b64encode(known.bytes).decode().rstrip("=") if known and known.int else None
 
 
 def partition_count(producer: KafkaProducer, topic: str, seconds: float) -> int:
     """
-    How many partitions the topic has; 0 when the cluster does not know it within so many seconds.
+    Return how many partitions the topic has; 0 if the cluster does not know it within ``seconds``.
 
-    The public method waits for ``max_block_ms``, which other things need to be long.
+    The public method waits for ``max_block_ms``, which must be long for other reasons.
     """
     unbound: Any = producer
     try:
@@ -299,11 +300,11 @@ def partition_count(producer: KafkaProducer, topic: str, seconds: float) -> int:
 
 def finish_join(consumer: KafkaConsumer) -> bool:
     """
-    Whether the last poll left a join unfinished: then the next one must follow at once. To be called before each poll.
+    Return whether the last poll left a join unfinished, so that the next poll must follow at once. Call it before each poll.
 
-    A join that ends between two polls is thrown away by kafka-python, and begun again. And when it was metadata that made it
-    join (the first to arrive after it subscribed, or a new partition), it is even forgotten: the consumer then stays without
-    partitions and heartbeats for ever, unless it is told to join.
+    kafka-python drops a join that ends between two polls, and starts again. If metadata caused the join (the first after
+    subscribing, or a new partition), it even forgets it: the consumer would stay without partitions and heartbeats for ever,
+    so the join is requested here.
     """
     coordinator: Any = consumer._coordinator  # noqa: SLF001
     if coordinator.rejoining and not coordinator.rejoin_needed:
@@ -313,43 +314,43 @@ def finish_join(consumer: KafkaConsumer) -> bool:
 
 def release_parked(consumer: KafkaConsumer) -> None:
     """
-    Lets records that were parked when their partition was paused come out again. To be called before each poll.
+    Let records come out again that were parked when their partition was paused. Call it before each poll.
 
-    What a poll had left over of a partition that is paused then is parked, and put back after a resume only when the place
-    for the partition in work is empty. kafka-python never empties it: an exhausted partition stays there, and the parked one
-    is neither returned nor fetched again, for ever.
+    kafka-python parks what a poll left over of a paused partition. After a resume it takes it back only while its slot for
+    the current partition is empty, which it never empties: an exhausted partition stays in it, and the parked one is neither
+    returned nor fetched again.
     """
     fetcher: Any = consumer._fetcher  # noqa: SLF001
     if fetcher._next_partition_records is not None and not fetcher._next_partition_records:  # noqa: SLF001
         fetcher._next_partition_records = None  # noqa: SLF001
 
 
-OUT: tuple[type[errors.KafkaError], ...] = (
+MEMBERSHIP_ENDED: Final[tuple[type[errors.KafkaError], ...]] = (
     errors.UnknownMemberIdError,
     errors.IllegalGenerationError,
     errors.FencedInstanceIdError,
 )
-"""Answers that say: you are no member any more."""
+"""Answers that say that this process is no longer a member."""
 
 
 def witness_membership(
-    consumer: KafkaConsumer, proven: Callable[[float], None], out: Callable[[Exception], None]
+    consumer: KafkaConsumer, proven: Callable[[float], None], ended: Callable[[Exception], None]
 ) -> None:
     """
-    Tells of each proof of membership, and of each answer that says that it has ended.
+    Report each proof of membership, and each answer that says that it has ended.
 
     ``proven(sent_at)`` is called when a heartbeat or a SyncGroup was answered without error, with the monotonic time at
-    which it was *sent*: the broker has counted the session from there at the earliest. ``out(error)`` is called for the
-    answers in ``OUT``. Both are called on kafka-python's I/O thread and must not block.
+    which it was *sent*: the broker starts the session no earlier. ``ended(error)`` is called for the answers in
+    ``MEMBERSHIP_ENDED``. Both are called on kafka-python's I/O thread and must not block.
 
-    kafka-python's own ``heartbeat.last_send`` counts heartbeats that are never answered, and a fenced static member is
-    not told of it by ``poll()``: its heartbeats just end.
+    kafka-python's own ``heartbeat.last_send`` also counts heartbeats that are never answered. And ``poll()`` does not report
+    that a static member was fenced: its heartbeats just stop.
     """
     coordinator: Any = consumer._coordinator  # noqa: SLF001
     for name in ("_handle_heartbeat_response", "_process_sync_group_response"):
-        setattr(coordinator, name, _witnessed(getattr(coordinator, name), proven, out))
-    join = "_process_join_group_response"  # it waits for all others, so when it was sent proves nothing
-    setattr(coordinator, join, _witnessed(getattr(coordinator, join), _ignore, out))
+        setattr(coordinator, name, _witnessed(getattr(coordinator, name), proven, ended))
+    join = "_process_join_group_response"  # its answer waits for all members, so the time it was sent proves nothing
+    setattr(coordinator, join, _witnessed(getattr(coordinator, join), _ignore, ended))
 
 
 def _ignore(_: float) -> None:
@@ -359,13 +360,13 @@ def _ignore(_: float) -> None:
 def _witnessed(
     handle: Callable[[Any, float], Any],
     proven: Callable[[float], None],
-    out: Callable[[Exception], None],
+    ended: Callable[[Exception], None],
 ) -> Callable[[Any, float], Any]:
     def witnessed(response: Any, send_time: float) -> Any:
         try:
             answer = handle(response, send_time)
-        except OUT as exc:
-            out(exc)
+        except MEMBERSHIP_ENDED as exc:
+            ended(exc)
             raise
         proven(send_time)
         return answer
@@ -373,12 +374,12 @@ def _witnessed(
     return witnessed
 
 
-async def settled(consumer: KafkaConsumer, future: Future[None], seconds: float) -> bool:
+async def wait_until_done(consumer: KafkaConsumer, future: Future[None], seconds: float) -> bool:
     """
-    Waits on kafka-python's loop, without blocking it, until ``future`` is done in whatever thread; False after ``seconds``.
+    Wait on kafka-python's loop, without blocking it, until any thread completes ``future``. Return False after ``seconds``.
 
-    Its loop is not asyncio's and awaits only futures of its own. Completing such a one from another thread wakes the loop
-    only at its next event (up to a heartbeat later), unless it is done through ``call_soon_threadsafe``.
+    The loop is not asyncio's and awaits only futures of its own. Completing one of those from another thread wakes the loop
+    only at its next event (up to a heartbeat later), unless ``call_soon_threadsafe`` is used.
     """
     net: Any = consumer._net  # noqa: SLF001
     manager: Any = consumer._manager  # noqa: SLF001
@@ -391,7 +392,7 @@ async def settled(consumer: KafkaConsumer, future: Future[None], seconds: float)
     def wake(_: object) -> None:
         try:
             net.call_soon_threadsafe(complete)
-        except (AttributeError, RuntimeError):  # renamed, or the loop is closed: the slow way
+        except (AttributeError, RuntimeError):  # renamed, or the loop is closed: complete it without waking
             complete()
 
     future.add_done_callback(wake)
@@ -404,9 +405,9 @@ async def settled(consumer: KafkaConsumer, future: Future[None], seconds: float)
 
 class Pending:
     """
-    A transactional request on its way.
+    A transactional request that may not be answered yet.
 
-    kafka-python's public methods wait for the answer without a limit; this one can be left and asked again.
+    kafka-python's public methods wait for the answer without a limit; this can be waited for repeatedly, with a timeout.
     """
 
     __slots__ = ("_result",)
@@ -415,16 +416,16 @@ class Pending:
         self._result = result
 
     def wait(self, timeout: float) -> bool:
-        """Whether it was answered within ``timeout`` seconds. Raises kafka-python's error if it failed."""
+        """Return whether it was answered within ``timeout`` seconds. Raises kafka-python's error if it failed."""
         return bool(self._result.wait(timeout_ms=max(0.0, timeout) * 1000))
 
 
 def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: Any) -> Pending:
     """
-    ``send_offsets_to_transaction`` without the wait, and with these offsets alone.
+    Start ``send_offsets_to_transaction`` without waiting, and with these offsets only.
 
-    kafka-python keeps the offsets of a transaction that was aborted, and sends them with the next one. Partitions that have
-    moved to another process since would be set back, with the broker's consent: it checks the member, not what it owns.
+    kafka-python keeps the offsets of an aborted transaction and sends them with the next one. That would reset partitions
+    that have moved to another process since, and the broker would accept it: it checks the member, not what it owns.
     """
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     transactions._pending_txn_offset_commits.clear()  # noqa: SLF001
@@ -434,7 +435,7 @@ def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: An
 
 
 def begin_commit(producer: KafkaProducer) -> Pending:
-    """``commit_transaction`` without the wait. If it raises, nothing was sent."""
+    """Start ``commit_transaction`` without waiting. If it raises, nothing was sent."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     result = transactions.begin_commit()
     producer._sender.wakeup()  # noqa: SLF001
@@ -442,7 +443,7 @@ def begin_commit(producer: KafkaProducer) -> Pending:
 
 
 def begin_abort(producer: KafkaProducer) -> Pending:
-    """``abort_transaction`` without the wait."""
+    """Start ``abort_transaction`` without waiting."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     result = transactions.begin_abort()
     producer._sender.wakeup()  # noqa: SLF001
@@ -450,13 +451,13 @@ def begin_abort(producer: KafkaProducer) -> Pending:
 
 
 def is_broken(producer: KafkaProducer) -> bool:
-    """Whether the producer had a fatal error: nothing can be done with it any more."""
+    """Return whether the producer had a fatal error and cannot be used any more."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     return bool(transactions.has_fatal_error())
 
 
 def error_of(producer: KafkaProducer) -> BaseException | None:
-    """The error that brought the producer's transaction down; what a method raises often only says that there was one."""
+    """Return the error that failed the producer's transaction. What a method raises often says only that there was one."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     error = transactions.last_error
     return error if isinstance(error, BaseException) else None
@@ -464,9 +465,9 @@ def error_of(producer: KafkaProducer) -> BaseException | None:
 
 def discard(producer: KafkaProducer, timeout: float) -> None:
     """
-    Closes a producer whose transaction is over or lost, within about ``timeout`` seconds, whatever state it is in.
+    Close a producer whose transaction is over or lost, within about ``timeout`` seconds, whatever state it is in.
 
-    Its own ``close()`` first flushes, and raises, with its thread still running, when that takes too long.
+    Its own ``close()`` flushes first. If that takes too long it raises, and leaves its thread running.
     """
     sender: Any = producer._sender  # noqa: SLF001
     sender.force_close()

@@ -1,4 +1,6 @@
-# Whoever the consumer tells of what happens: the loop implements this, consumer.py calls it.
+# The interface through which the consumer reports what happens: consumer.py and rebalances.py call it, the loop implements it.
+#
+# Signatures and their contract only; nothing is decided or buffered here.
 
 from __future__ import annotations
 
@@ -13,25 +15,25 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """Whoever the consumer tells. Every method is called from a thread of the consumer, in order, and must not block."""
+    """What the consumer reports to. Every method is called from one of the consumer's threads, in order, and must not block."""
 
     def assigned(self, partitions: Mapping[int, int]) -> None:
-        """These partitions are ours, each with the epoch of this ownership. Each stays paused until ``begin``."""
+        """Take over these partitions, each with the epoch of this ownership. Each stays paused until ``Consumer.begin``."""
 
     def revoked(self, partitions: Sequence[int]) -> Future[None]:
-        """These partitions go. They are ours until the future is done, or the handover's time is over; nothing more is fetched."""
+        """Hand over these partitions. They stay ours until the future is done or the handover times out; fetching has ended."""
 
     def lost(self, partitions: Sequence[int]) -> None:
-        """These partitions are gone already: nothing of them can be published any more."""
+        """Drop these partitions. They are no longer ours, so nothing of them can be published."""
 
     def received(self, records: Sequence[Record]) -> None:
-        """The next records. ``Consumer.taken()`` must be called once for each call."""
+        """Take the next records. Call ``Consumer.taken()`` once for each call of this."""
 
     def reached(self, positions: Mapping[int, int]) -> None:
-        """Where the consumer stands in each partition: every record below was told of by ``received``, or will never come."""
+        """Note the consumer's position in each partition: every record below was passed to ``received``, or never will be."""
 
     def out_of_range(self, partition: int, was: int, now: int) -> None:
-        """The records from ``was`` up to ``now`` are not there any more: it goes on from ``now``."""
+        """Note that the records from ``was`` up to ``now`` no longer exist. The consumer continues at ``now``."""
 
     def failed(self, error: WorkerError) -> None:
-        """The poll thread has ended and will not come back."""
+        """Note that the poll thread has ended for good."""

@@ -1,7 +1,7 @@
-# What this process may believe about its partitions: which are its own, since when, and until when a request may leave.
+# What this process knows of its membership: which partitions it owns, since when, and until when a request may be sent.
 #
 # Pure bookkeeping behind one lock, for four threads: kafka-python's I/O thread (rebalances, heartbeats), the poll thread,
-# the loop (begin, fence) and the publisher (claims). No Kafka in here. Times are monotonic seconds.
+# the loop (begin, fence) and the publisher (claims). Kafka is not imported here. Times are monotonic seconds.
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Claim = tuple[tuple[int, int], ...]
-"""Partitions with the epoch in which each was owned when something was made of its records."""
+"""Partitions, each with the epoch of the ownership in which its records were processed."""
 
 
 @dataclass(slots=True)
@@ -25,11 +25,11 @@ class _Ownership:
 
 class Membership:
     """
-    The partitions of one consumer.
+    The partitions that one consumer owns.
 
-    An *epoch* is one uninterrupted ownership of a partition, from its assignment until it is revoked or lost. It is what
-    keeps a result that was made in one ownership from being published in the next: in between, another process may have
-    redone it, and the broker, which compares only the group's generation, would not notice.
+    An *epoch* is one uninterrupted ownership of a partition, from its assignment until it is revoked or lost. It keeps a
+    result of one ownership from being published in the next: in between, another process may have redone it, and the broker
+    would not notice, since it compares only the group's generation.
     """
 
     def __init__(self, *, session_timeout: float, max_poll_interval: float, margin: float) -> None:
@@ -48,12 +48,12 @@ class Membership:
 
     @property
     def partitions(self) -> frozenset[int]:
-        """Those that are owned, begun or not."""
+        """The partitions that are owned, begun or not."""
         with self._lock:
             return frozenset(self._owned)
 
     def assigned(self, partitions: Iterable[int]) -> dict[int, int]:
-        """New ownerships begin. Returns each partition's epoch; none is ever used twice."""
+        """Start a new ownership of each partition. Return their epochs, of which none is ever used twice."""
         with self._lock:
             fresh = {}
             for partition in partitions:
@@ -63,7 +63,7 @@ class Membership:
             return fresh
 
     def begin(self, partition: int, epoch: int) -> bool:
-        """The partition's past is known: it may be fetched and published. False if that ownership is over."""
+        """Allow fetching and publishing, since the partition is restored. Return False if that ownership is over."""
         with self._lock:
             owned = self._owned.get(partition)
             if owned is None or owned.epoch != epoch:
@@ -72,19 +72,19 @@ class Membership:
             return True
 
     def begun(self, partition: int) -> bool:
-        """Whether it is owned, and was begun in this ownership."""
+        """Return whether the partition is owned, and was begun in this ownership."""
         owned = self._owned.get(partition)
         return owned is not None and owned.begun
 
     def gone(self, partitions: Iterable[int]) -> tuple[int, ...]:
-        """Ownerships end. Returns those of the partitions that were owned until now."""
+        """End the ownership of these partitions. Return those that were owned until now."""
         with self._lock:
             return tuple(
                 partition for partition in partitions if self._owned.pop(partition, None) is not None
             )
 
     def claim(self, partitions: Iterable[int]) -> Claim | None:
-        """What is owned now of these partitions; None unless all of them are, and were begun."""
+        """Return the current ownerships of these partitions; None unless all of them are owned and were begun."""
         with self._lock:
             claim = []
             for partition in partitions:
@@ -95,7 +95,7 @@ class Membership:
             return tuple(claim)
 
     def holds(self, claim: Claim) -> bool:
-        """Whether every ownership of the claim still lasts."""
+        """Return whether every ownership of the claim still lasts."""
         with self._lock:
             return all(
                 partition in self._owned and self._owned[partition].epoch == epoch
@@ -103,12 +103,12 @@ class Membership:
             )
 
     def proven(self, sent_at: float) -> None:
-        """The broker has answered, to a request sent then, that this process is a member."""
+        """Note that the broker confirmed the membership, in the answer to a request sent at ``sent_at``."""
         with self._lock:
             self._proven = max(self._proven, sent_at)
 
     def out(self) -> tuple[int, ...]:
-        """The broker has answered that it is none. All partitions are gone; returns them."""
+        """Note that the broker no longer knows this member. Return the partitions that were owned: all are lost."""
         with self._lock:
             self._proven = -math.inf
             gone = tuple(self._owned)
@@ -116,21 +116,21 @@ class Membership:
             return gone
 
     def polled(self, now: float) -> None:
-        """``poll()`` is being called."""
+        """Note a call of ``poll()``."""
         self._polled = now
 
     def fence(self) -> float:
-        """Until when a request may leave. Before that time the broker gives none of these partitions to another process."""
+        """Return until when a request may be sent. Before that time the broker gives no owned partition to another process."""
         with self._lock:
             session = self._proven + self._session_timeout
         return min(session, self._polled + self._max_poll_interval) - self._margin
 
 
 class Owner(Protocol):
-    """What the publisher asks the consumer: Consumer is one."""
+    """What the publisher needs of the consumer, which implements it."""
 
     def claim(self, partitions: Iterable[int]) -> Claim | None:
-        """What is owned now of these partitions; None if one of them is not."""
+        """Return the current ownerships of these partitions; None if one of them is not owned."""
 
     def group_metadata(self, claim: Claim) -> Any:
-        """The member's identity, if every ownership of the claim still lasts; else None."""
+        """Return the member's identity if every ownership of the claim still lasts, else None."""

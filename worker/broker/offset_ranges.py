@@ -1,6 +1,7 @@
-# Spans of partitions: where they begin and end, and the committed records in them, read by a consumer that has joined no group.
+# Ranges of offsets: where a partition ends, the first offset of a time, and the committed records in between, read by a
+# consumer that has joined no group.
 #
-# For those who read back (restore.py, outcome_reader.py). What a record holds, and how far back to go, is theirs to say.
+# restore.py and outcome_reader.py read back by these. What a record contains, and how far to read, is theirs to decide.
 
 from __future__ import annotations
 
@@ -15,35 +16,35 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer
 
 READ_SECONDS: Final = 30.0
-"""The longest that a broker may give nothing while there is something to read."""
+"""How long a broker may return nothing although there is something to read."""
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 5_000
 
 
-def ends(reader: KafkaConsumer, places: Sequence[Any]) -> dict[Any, int]:
-    """Where each partition ends: for a reader of committed records, before the first transaction that is open."""
-    return {place: int(end) for place, end in reader.end_offsets(places).items()}
+def ends(reader: KafkaConsumer, tps: Sequence[Any]) -> dict[Any, int]:
+    """Return each partition's end. For a reader of committed records that is before the first open transaction."""
+    return {tp: int(end) for tp, end in reader.end_offsets(tps).items()}
 
 
-def first_since(reader: KafkaConsumer, places: Sequence[Any], since: float) -> dict[Any, int | None]:
-    """In each partition the first offset that was written at or after ``since``, in seconds since 1970; None if there is none."""
-    told = reader.offsets_for_times({place: max(0, round(since * 1000)) for place in places})
-    return {place: None if (at := told[place]) is None else int(at.offset) for place in places}
+def first_since(reader: KafkaConsumer, tps: Sequence[Any], since: float) -> dict[Any, int | None]:
+    """Return each partition's first offset written at or after ``since`` (seconds since 1970); None where there is none."""
+    found = reader.offsets_for_times({tp: max(0, round(since * 1000)) for tp in tps})
+    return {tp: None if (at := found[tp]) is None else int(at.offset) for tp in tps}
 
 
-def batches(reader: KafkaConsumer, place: Any, begin: int, end: int) -> Iterator[list[Any]]:
+def batches(reader: KafkaConsumer, tp: Any, begin: int, end: int) -> Iterator[list[Any]]:
     """
-    The committed records from ``begin`` up to ``end``, in order, as they come. The reader is assigned to nothing else meanwhile.
+    Yield the committed records from ``begin`` up to ``end`` in order, as they arrive. Reassigns the reader.
 
-    Raises BrokerError when the broker gives nothing for too long, and kafka-python's own errors.
+    Raises BrokerError if the broker returns nothing for ``READ_SECONDS``, and kafka-python's own errors.
     """
-    reader.assign([place])
-    reader.seek(place, begin)
-    heard = time.monotonic()
-    while (position := reader.position(place)) < end:
-        batch = reader.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS).get(place, ())
+    reader.assign([tp])
+    reader.seek(tp, begin)
+    progressed = time.monotonic()
+    while (position := reader.position(tp)) < end:
+        batch = reader.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS).get(tp, ())
         yield [record for record in batch if record.offset < end]
-        if reader.position(place) != position:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > READ_SECONDS:
-            raise BrokerError(f"{place.topic}[{place.partition}] gives nothing from offset {position}")
+        if reader.position(tp) != position:
+            progressed = time.monotonic()
+        elif time.monotonic() - progressed > READ_SECONDS:
+            raise BrokerError(f"{tp.topic}[{tp.partition}] returns nothing from offset {position} on")

@@ -1,7 +1,7 @@
-# What the broker's adapters are given once, at start: the topics, the group, and how to speak to Kafka.
+# What the broker's adapters get once, at start: the topics, the group, and how to connect to Kafka.
 #
-# Values only, already validated by whoever read the settings. Durations are float seconds.
-# Not here: how these become kafka-python's arguments (client_config.py).
+# Values only, already validated when the settings were read. Durations are float seconds.
+# How these become kafka-python's arguments is not here (client_config.py).
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 RESTORED_AT_ONCE: Final = 2
-"""How many partitions are restored at the same time."""
+"""How many partitions are restored concurrently."""
 METADATA_MAX_AGE: Final = 60.0
-"""Partitions that were added, and topics that were made again, are seen within a minute."""
+"""New partitions and recreated topics are noticed within a minute."""
 
 Start = Literal["earliest", "latest"] | datetime
 
@@ -25,35 +25,35 @@ Start = Literal["earliest", "latest"] | datetime
 @dataclass(frozen=True, slots=True)
 class KafkaOptions:
     """
-    Where the commands are, where outcomes go, and who we are.
+    Where commands come from, where outcomes go, and who this worker is.
 
     Attributes:
-        client_name: This worker's name. With the group it makes the transactional id, so no two live processes may
-            share it, and a restarted one should keep it: it ends the transaction that its predecessor left open.
-        instance_id: The static member id; None: a dynamic member.
+        client_name: This worker's name. It is part of the transactional id, so no two live processes may share it, and a
+            restarted process should keep it: it then ends the transaction that its predecessor left open.
+        instance_id: The static member id; None for a dynamic member.
         start: Where to begin in a partition that has no committed offset.
-        handover: How long a rebalance waits for what is in flight on the partitions that go.
-        handover_margin: Added to it before they are given up without an answer from the listener.
-        session_timeout: A member that the broker has not heard for so long is out.
-        heartbeat_interval: At most a third of it.
-        max_poll_interval: A member that has not polled, or joined a rebalance, for so long is out.
-        fence_margin: What a try's way to the server, and a clock's drift, may take out of a proof of membership.
-        batch_records: The most records that are handed over at once.
-        batches_outstanding: The most batches that are handed over and not yet taken.
-        transaction_timeout: After it the broker ends a dead process's transaction, which holds back readers until then.
-        publish_timeout: The longest that a transaction is tried before it is aborted; its results are sent again.
-        record_bytes: The largest record that is sent, unless ``producer`` says otherwise by ``max_request_size``. Brokers
-            refuse 1,048,588 bytes by default, batch overhead included.
+        handover: How long a rebalance waits for calls in flight on the revoked partitions.
+        handover_margin: Added to it before the partitions are given up without an answer from the listener.
+        session_timeout: The broker removes a member that it has not heard from for this long.
+        heartbeat_interval: At most a third of the session timeout.
+        max_poll_interval: A member that has not polled or joined a rebalance for this long is removed.
+        fence_margin: Subtracted from a proof of membership, for an attempt's way to the server and clock drift.
+        batch_records: The most records that are delivered at once.
+        batches_outstanding: The most batches that are delivered and not acknowledged by ``taken``.
+        transaction_timeout: The broker aborts a dead process's transaction after it; until then readers are held back.
+        publish_timeout: A transaction that takes longer is aborted, and its results are published again.
+        record_bytes: The largest record that is sent, unless ``producer`` has a ``max_request_size``. Brokers refuse more
+            than 1,048,588 bytes by default, batch overhead included.
         restore_records: How many outcome records of a partition are read back.
-        restore_bytes: What may be kept of them in memory, while they are read and after.
-        restore_window: How old, in seconds, they may be.
+        restore_bytes: How much memory they may take, while they are read and after.
+        restore_window: Their greatest age, in seconds.
         cloudevents_headers: Whether outcomes carry the ``ce_*`` headers.
-        common: Arguments of kafka-python for every client (TLS, SASL). Never shown: it may hold a password.
-        consumer: Arguments of kafka-python for the consumer, over ``common``.
-        producer: Arguments of kafka-python for the producer, over ``common``.
-        file_secrets: What of ``common``, ``consumer`` or ``producer`` is kept in files, as they are now. Asked for each new
-            connection, in any thread. Raises OSError or ValueError when a file cannot be read.
-        password_source: Where the password is, for people: a file, or the setting's name.
+        common: kafka-python's arguments for every client (TLS, SASL). Never shown: it may contain a password.
+        consumer: kafka-python's arguments for the consumer, which override ``common``.
+        producer: kafka-python's arguments for the producer, which override ``common``.
+        file_secrets: Returns the current content of the secret files of ``common``, ``consumer`` or ``producer``. Called for
+            each new connection, on any thread. Raises OSError or ValueError if a file cannot be read.
+        password_source: Where the password is, as shown to people: a file, or the setting's name.
 
     """
 
@@ -87,21 +87,21 @@ class KafkaOptions:
     password_source: str = "kafka.common.sasl_plain_password"  # noqa: S105 - a name
 
     def secrets_for(self, part: str) -> Callable[[], Mapping[str, Any]]:
-        """For a client of that part: what it takes from files, as they are at each call."""
+        """Return a function that reads the secret files of a client of that part, at each call."""
         return lambda: {**self.file_secrets("common"), **self.file_secrets(part)}
 
     @property
     def metadata_max_age(self) -> float:
-        """How often, in seconds, it is looked at how the topics are."""
+        """How often the topics' metadata is refreshed, in seconds."""
         given = self.consumer.get("metadata_max_age_ms", self.common.get("metadata_max_age_ms"))
         return METADATA_MAX_AGE if given is None else float(given) / 1000
 
     @property
     def record_limit(self) -> int:
-        """The largest record that is sent, in bytes: key, value, headers and what the record format adds."""
+        """The largest record that is sent, in bytes: key, value, headers and the overhead of the record format."""
         return int(self.producer.get("max_request_size", self.record_bytes))
 
     @property
     def transactional_id(self) -> str:
-        """The same for every life of this worker, and of no other."""
+        """The transactional id: the same after each restart of this worker, and of no other worker."""
         return f"{self.group_id}-{self.client_name}"

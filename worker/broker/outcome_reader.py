@@ -1,7 +1,7 @@
-# What Kafka tells of commands: the outcome topic read backwards, the newest first, and what still waits in the command topic.
+# Looks commands up in Kafka: the outcome topic read backwards, newest first, and what still waits in the command topic.
 #
-# For a person who asks. No group is joined, nothing is written, and no more is kept than is returned. What an outcome or
-# a command must hold to be shown is decided by the caller.
+# For `moderation-worker outcomes`. No group is joined, nothing is written, and no more is kept than is returned. The caller
+# decides which outcomes and commands match.
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from msgspec import Struct
 from worker.broker import offset_ranges
 from worker.broker.client_config import reader_arguments
 from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.kafka_patches import known_topic_id, opened
+from worker.broker.kafka_patches import known_topic_id, open_client
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from worker.domain.contract.records import Record
 
     Wanted = Callable[[bytes], bool]
-    """Whether the value of an outcome's record is one of those asked for."""
+    """Returns whether the value of an outcome record matches."""
     WantedCommand = Callable[[Record], bool]
-    """The same of a command's record."""
+    """Returns whether a command record matches."""
     Progress = Callable[[int, float], None]
-    """Told how many records were read so far, and back to which time (seconds since 1970)."""
+    """Called with the number of records read so far, and the time (seconds since 1970) back to which they were read."""
 
 FIRST_STEP: Final = 60.0
-"""Seconds. The first look back; each further one goes back twice as far as the one before."""
+"""Seconds of the first step back; each further step is twice as long as the one before."""
 FETCH_BYTES: Final = 1024 * 1024
-"""It may run beside a worker, within the memory of its pod; compressed, a megabyte holds thousands of outcomes."""
+"""The command may run beside a worker, within its pod's memory limit; a compressed megabyte holds thousands of outcomes."""
 
 
 class Found(Struct, frozen=True):
     """
-    One record that was asked for.
+    One record that matched.
 
     Attributes:
-        timestamp: As its writer gave it: milliseconds since 1970, if it keeps to Kafka's rule; -1 for none.
+        timestamp: As its producer set it: milliseconds since 1970, if it keeps to Kafka's rule; -1 for none.
 
     """
 
@@ -59,18 +59,18 @@ class Found(Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """Where it stands; of a command, this is its outcome_id."""
+        """Topic, partition and offset; for a command this is its outcome_id."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
 class WaitingCommand(Struct, frozen=True):
     """
-    One command without an outcome when it was asked for.
+    One command that had no outcome at the time of the lookup.
 
     Attributes:
-        ahead: How many records its partition's oldest open command is before it; that one and all between may be open.
-        held_from: The offset from which a transaction that is still open holds up its partition, and so this command;
-            None where nobody but the worker is waited for.
+        ahead: The offsets from its partition's oldest open command to this one; the records between may be open too.
+        held_from: The offset from which an open transaction of a producer holds up its partition, and so this command; None
+            if only the worker is awaited.
 
     """
 
@@ -81,10 +81,10 @@ class WaitingCommand(Struct, frozen=True):
 
 class Begun(Struct, frozen=True):
     """
-    What the group had done with one partition at a moment: everything below ``position``, and above it what ``bits`` tells.
+    What the group had done in one partition at a moment: everything below ``position``, and above it the offsets of ``bits``.
 
     Attributes:
-        committed: Below ``position`` where commands have been deleted that were not done.
+        committed: The committed offset. It is below ``position`` if undone commands have been deleted.
 
     """
 
@@ -93,19 +93,19 @@ class Begun(Struct, frozen=True):
     bits: int = 0
 
     def is_done(self, offset: int) -> bool:
-        """Whether that record was finished."""
+        """Return whether that record was finished."""
         return offset < self.position or bool(self.bits >> (offset - self.position) & 1)
 
 
 class Unseen(Struct, frozen=True):
     """
-    What a search could not look at, although it may have been there.
+    What a lookup could not search, although it may have existed.
 
     Attributes:
-        older: Whether there are outcomes from before the time that was looked back to.
-        deleted: Whether outcomes have been deleted for their age.
-        skipped: The commands that were deleted before the group had done them: partition -> first offset and the one after
-            the last.
+        older: Whether there are outcomes from before the time that was searched back to.
+        deleted: Whether outcomes have been deleted because of their age.
+        skipped: Commands that were deleted before the group had done them: partition -> first offset, and the one after the
+            last.
 
     """
 
@@ -115,13 +115,13 @@ class Unseen(Struct, frozen=True):
 
 
 class OutcomeReader:
-    """One look at the topics, over a connection of its own. A context manager. Raises BrokerError when Kafka refuses."""
+    """A lookup in the topics over its own connection, as a context manager. Its methods raise BrokerError if Kafka refuses."""
 
     def __init__(self, options: KafkaOptions, progress: Progress = lambda _count, _back_to: None) -> None:
         self._options = options
         self._progress = progress
         self._read = 0
-        self._reader = self._opened({})
+        self._reader = self._open_reader({})
 
     def __enter__(self) -> Self:
         return self
@@ -134,19 +134,19 @@ class OutcomeReader:
 
     def outcomes(self, wanted: Wanted, since: float, limit: int) -> Iterator[Found]:
         """
-        The outcomes that are wanted, the newest first, at most ``limit`` and none written before ``since``.
+        Yield at most ``limit`` matching outcomes, newest first, none written before ``since`` (seconds since 1970).
 
-        It goes back in steps of time over all partitions at once, so the newest are told before the oldest are read.
+        It goes back in time over all partitions at once, step by step, so the newest are yielded before the oldest are read.
         """
         try:
-            places = self._places(self._options.outcome_topic)
-            ends = offset_ranges.ends(self._reader, places)
+            tps = self._partitions_of(self._options.outcome_topic)
+            ends = offset_ranges.ends(self._reader, tps)
             step, now = FIRST_STEP, time.time()
             begin = now
             while limit and begin > since:
                 begin = max(since, begin - step)
                 step *= 2
-                begins = self._since(places, begin, ends)
+                begins = self._since(tps, begin, ends)
                 newest = self._newest(self._records(begins, ends), wanted, limit)
                 self._progress(self._read, begin)
                 yield from newest
@@ -157,27 +157,25 @@ class OutcomeReader:
 
     def begun(self) -> Mapping[int, Begun]:
         """
-        What the group has done so far in each partition. Take it before ``outcomes``, and give it to ``waiting``.
+        Return what the group has done so far in each partition. Call it before ``outcomes``, and pass it to ``waiting``.
 
-        Else a command could end between the two and be told by neither.
+        Otherwise a command could finish between the two and appear in neither.
         """
         try:
-            places = self._places(self._options.command_topic)
-            starts = self._reader.beginning_offsets(places)
-            told = {place: self._reader.committed(place, metadata=True) for place in places}
+            tps = self._partitions_of(self._options.command_topic)
+            starts = self._reader.beginning_offsets(tps)
+            commits = {tp: self._reader.committed(tp, metadata=True) for tp in tps}
         except errors.KafkaError as exc:
             raise self._unreadable(f"the commits of {self._options.group_id}", exc) from exc
-        return {
-            place.partition: self._begun(place, commit, int(starts[place])) for place, commit in told.items()
-        }
+        return {tp.partition: self._begun(tp, commit, int(starts[tp])) for tp, commit in commits.items()}
 
     def waiting(
         self, begun: Mapping[int, Begun], wanted: WantedCommand, limit: int
     ) -> Sequence[WaitingCommand]:
         """
-        The commands that are wanted and were not done when ``begun`` was asked, oldest first, at most ``limit``.
+        Return at most ``limit`` matching commands that were not done when ``begun`` was called, oldest first.
 
-        Last come those that the worker is not given yet: they are behind a transaction that their producer has not ended.
+        Commands that the worker cannot read yet come last: they are behind a transaction that a producer has not ended.
         """
         topic = self._options.command_topic
         begins = {TopicPartition(topic, partition): each.position for partition, each in begun.items()}
@@ -198,7 +196,7 @@ class OutcomeReader:
     def _held(
         self, begun: Mapping[int, Begun], stable: Mapping[Any, int], wanted: WantedCommand, limit: int
     ) -> Iterator[WaitingCommand]:
-        reader = self._opened({"isolation_level": "read_uncommitted"})
+        reader = self._open_reader({"isolation_level": "read_uncommitted"})
         try:
             all_ends = offset_ranges.ends(reader, list(stable))
             for record in self._records(stable, all_ends, reader):
@@ -206,25 +204,25 @@ class OutcomeReader:
                     return
                 if wanted(record):
                     limit -= 1
-                    place = TopicPartition(record.topic, record.partition)
+                    tp = TopicPartition(record.topic, record.partition)
                     ahead = record.offset - begun[record.partition].position
-                    yield WaitingCommand(_found(record), ahead, stable[place])
+                    yield WaitingCommand(_found(record), ahead, stable[tp])
         finally:
             reader.close(autocommit=False)
 
     def unseen(self, since: float, begun: Mapping[int, Begun]) -> Unseen:
-        """What ``outcomes`` back to ``since``, and ``waiting``, could not look at."""
+        """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search."""
         topic = self._options.outcome_topic
         try:
-            places = self._places(topic)
-            ends = offset_ranges.ends(self._reader, places)
-            starts = self._reader.beginning_offsets(places)
-            firsts = self._since(places, since, ends)
+            tps = self._partitions_of(topic)
+            ends = offset_ranges.ends(self._reader, tps)
+            starts = self._reader.beginning_offsets(tps)
+            firsts = self._since(tps, since, ends)
         except errors.KafkaError as exc:
             raise self._unreadable(topic, exc) from exc
         return Unseen(
-            older=any(int(starts[place]) < firsts[place] for place in places),
-            deleted=any(int(starts[place]) > 0 for place in places),
+            older=any(int(starts[tp]) < firsts[tp] for tp in tps),
+            deleted=any(int(starts[tp]) > 0 for tp in tps),
             skipped={
                 partition: (each.committed, each.position)
                 for partition, each in begun.items()
@@ -232,7 +230,7 @@ class OutcomeReader:
             },
         )
 
-    def _opened(self, changes: Mapping[str, Any]) -> KafkaConsumer:
+    def _open_reader(self, changes: Mapping[str, Any]) -> KafkaConsumer:
         arguments = {
             **reader_arguments(self._options),
             "client_id": f"{self._options.client_name}-history",
@@ -241,18 +239,18 @@ class OutcomeReader:
             **changes,
         }
         try:
-            return opened(KafkaConsumer, arguments)
+            return open_client(KafkaConsumer, arguments)
         except errors.KafkaError as exc:
             raise unreachable(self._options.bootstrap_servers, exc) from exc
 
     def _unreadable(self, what: str, error: errors.KafkaError) -> BrokerError:
         return BrokerError(f"{what} cannot be read: {sentence(error)}")
 
-    def _begun(self, place: Any, commit: Any, start: int) -> Begun:
+    def _begun(self, tp: Any, commit: Any, start: int) -> Begun:
         if commit is None:
             return Begun(start, 0)
-        whose = label(place.topic, known_topic_id(self._reader, place.topic), place.partition)
-        bits = decode(commit.metadata or "", whose, commit.offset) or 0
+        expected_label = label(tp.topic, known_topic_id(self._reader, tp.topic), tp.partition)
+        bits = decode(commit.metadata or "", expected_label, commit.offset) or 0
         position = max(commit.offset, start)
         return Begun(position, commit.offset, bits >> (position - commit.offset))
 
@@ -263,27 +261,24 @@ class OutcomeReader:
     def _records(
         self, begins: Mapping[Any, int], ends: Mapping[Any, int], reader: KafkaConsumer | None = None
     ) -> Iterator[Any]:
-        """The committed records from ``begins`` up to ``ends``, each partition's in order."""
-        for place, begin in begins.items():
-            if begin >= ends[place]:
+        """Yield the committed records from ``begins`` up to ``ends``, each partition's in order."""
+        for tp, begin in begins.items():
+            if begin >= ends[tp]:
                 continue
-            for batch in offset_ranges.batches(reader or self._reader, place, begin, ends[place]):
+            for batch in offset_ranges.batches(reader or self._reader, tp, begin, ends[tp]):
                 self._read += len(batch)
                 yield from batch
 
-    def _places(self, topic: str) -> list[Any]:
+    def _partitions_of(self, topic: str) -> list[Any]:
         partitions = self._reader.partitions_for_topic(topic)
         if not partitions:
             raise BrokerError(f"there is no topic {topic}, or this user may not read it")
         return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
-    def _since(self, places: Sequence[Any], since: float, ends: Mapping[Any, int]) -> dict[Any, int]:
-        """Where in each partition the records of ``since`` and later begin; nowhere beyond ``ends``."""
-        firsts = offset_ranges.first_since(self._reader, places, since)
-        return {
-            place: ends[place] if first is None else min(first, ends[place])
-            for place, first in firsts.items()
-        }
+    def _since(self, tps: Sequence[Any], since: float, ends: Mapping[Any, int]) -> dict[Any, int]:
+        """Return where in each partition the records written at or after ``since`` begin, or its end if there are none."""
+        firsts = offset_ranges.first_since(self._reader, tps, since)
+        return {tp: ends[tp] if first is None else min(first, ends[tp]) for tp, first in firsts.items()}
 
 
 def _found(record: Any) -> Found:

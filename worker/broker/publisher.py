@@ -1,8 +1,8 @@
-# The publisher: one thread that owns the transactional producer and carries out one transaction at a time.
+# The publisher: one thread that owns the transactional producer and publishes one transaction at a time.
 #
-# A transaction holds outcomes, dead letters, and the offsets with metadata of every partition that it is about; the broker
-# checks the member's generation with them, so a zombie publishes nothing. Whatever goes wrong becomes a PublishResult
-# (domain/publishing.py), and "aborted" is only said when it is certain that nothing was committed.
+# A transaction contains outcomes, dead letters, and the offsets with metadata of every partition that it concerns. The broker
+# checks the member's generation with the offsets, so a zombie publishes nothing. Every failure becomes a PublishResult
+# (domain/publish_results.py), and `Aborted` is returned only when it is certain that nothing was committed.
 # What a record looks like is not here (records.py), nor what is published when (the engine).
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from msgspec import structs
 
 from worker.broker import kafka_patches
 from worker.broker.client_config import producer_arguments, reader_arguments
-from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, verdict
+from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
 from worker.broker.record_limits import RecordLimits
-from worker.broker.records import sendings
-from worker.broker.refusals import OTHER, refusal_of, told
+from worker.broker.records import producer_records
+from worker.broker.refusals import OTHER, refusal_from, refusal_of
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.domain.publish_results import Aborted, Fenced, Published
@@ -32,42 +32,42 @@ if TYPE_CHECKING:
 
     from worker.broker.membership import Claim, Owner
     from worker.broker.options import KafkaOptions
-    from worker.broker.records import Sending
+    from worker.broker.records import ProducerRecord
     from worker.broker.refusals import Refusal
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
 
 PARTY: Final = "publish"
-"""What this is called among those that Kafka may refuse (troubles.py)."""
+"""The publisher's name among the parties that Kafka may refuse (troubles.py)."""
 LETTERS: Final = "publish dead letters"
-"""These can be refused alone, while outcomes go on."""
+"""Its name for dead letters, which can be refused alone while outcomes are published."""
 METADATA_SECONDS: Final = 3.0
-"""How long a topic that is not known yet is asked for; a broker answers within milliseconds."""
-TEXT: Final = 500
-"""Characters of an error that is in no table."""
+"""How long to wait for the metadata of an unknown topic; a broker answers within milliseconds."""
+ERROR_CHARACTERS: Final = 500
+"""The most characters logged of an error that is in no table."""
 AGE_SHARE: Final = 0.8
-"""Of the transaction timeout: what is not accepted by then is aborted, before the broker does it."""
+"""Share of the transaction timeout after which what is not accepted is aborted, before the broker does it."""
 OLD_SHARE: Final = 0.75
-"""From this share on it is said to have been too slow; a wait may end a moment before its time."""
+"""Share of the transaction timeout from which a failure counts as too slow. Less than AGE_SHARE: a wait may end a moment early."""
 START_SECONDS: Final = 60.0
 """How long ``start`` tries to reach Kafka."""
 CLOSE_SECONDS: Final = 1.0
-"""How long a producer with which nothing is wrong any more takes to close."""
+"""How long closing a producer may take once its transaction is over."""
 ABORT_SECONDS: Final = 5.0
-"""How long an abort is waited for. If it is not answered, the next producer's start ends the transaction."""
+"""How long to wait for an abort. If it is not answered, the next producer's start ends the transaction."""
 REBALANCE_WAIT: Final = 0.05
-"""After an abort because of a rebalance: it lasts some round trips, and each attempt costs the broker one transaction."""
+"""The wait after an abort because of a rebalance, which takes some round trips; each attempt costs the broker a transaction."""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After any other failure: the first wait, which doubles up to the second."""
 STALL_SECONDS: Final = 5.0
-"""How often an unanswered commit is told of."""
+"""How often an unanswered commit is logged."""
 
 
 class Publisher:
     """
-    Publishes transactions. ``start()`` ends what a predecessor of the same name left open, and fences it.
+    Publishes transactions. ``start()`` fences a predecessor of the same name and ends the transaction that it left open.
 
-    It must outlive the consumer's ``close()``, which hands over through it.
+    It must outlive the consumer's ``close()``, which publishes through it during the handover.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Publisher:
 
     def start(self, timeout: float = START_SECONDS) -> None:
         """
-        Starts the thread and waits until the producer is ready.
+        Start the thread and wait until the producer is ready.
 
-        Raises BrokerError if it is not within ``timeout`` seconds, or at once when trying again cannot help.
+        Raises BrokerError if it is not ready within ``timeout`` seconds, or at once if retrying cannot help.
         """
         self._thread.start()
         try:
@@ -111,10 +111,10 @@ class Publisher:
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
         """
-        Publishes it; ``done`` is called with the result, from the publisher's thread, exactly once (at once when it is closed).
+        Publish it. ``done`` is called exactly once with the result, on the publisher's thread (or at once, if it is closed).
 
-        One at a time: the next may be given when ``done`` was called. Call it from the thread that begins partitions
-        (``Consumer.begin``): what is owned is noted now, so nothing can be published for an ownership that ended since.
+        One at a time: call it again only after ``done``. Call it on the thread that begins partitions (``Consumer.begin``):
+        ownership is recorded now, so nothing is published for an ownership that has ended since.
         """
         claim = self._membership.claim(transaction.commits)
         with self._wake:
@@ -129,9 +129,9 @@ class Publisher:
 
     def close(self, timeout: float) -> bool:
         """
-        Ends the transaction that is on its way, if it can be within ``timeout`` seconds, and the thread. Whether it was over.
+        Finish the current transaction, within ``timeout`` seconds, and end the thread. Return whether it has ended.
 
-        One that has not reached Kafka yet has nothing to end, and takes no time.
+        A publisher that has not reached Kafka yet has nothing to finish, and does not wait.
         """
         with self._wake:
             started = self._started.done() and self._started.exception() is None
@@ -142,7 +142,7 @@ class Publisher:
             self._thread.join(timeout + CLOSE_SECONDS)
         return not self._thread.is_alive()
 
-    # The publisher's thread.
+    # On the publisher's thread.
 
     def _run(self) -> None:
         self._first_producer()
@@ -153,7 +153,7 @@ class Publisher:
             if job is None:
                 break
             transaction, claim, done = job
-            result = self._carry_out(transaction, claim)
+            result = self._process(transaction, claim)
             self._pace(result)
             with self._wake:
                 self._job = None
@@ -168,41 +168,41 @@ class Publisher:
             except TRANSIENT as exc:
                 self._refused(exc)
                 self._last_failure = str(exc)
-                self._tell("kafka.connect_failed", exc, next_try_seconds=wait)
+                self._log("kafka.connect_failed", exc, next_try_seconds=wait)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
-            except Exception as exc:  # noqa: BLE001 - whatever it is, start() tells it
+            except Exception as exc:  # noqa: BLE001 - whatever it is, start() raises it
                 refusal = refusal_of(exc, self._options)
                 why = repr(exc) if refusal is None else f"{refusal.reason}: {refusal.remedy}"
-                failure = BrokerError(f"the producer cannot be made: {why}")
+                failure = BrokerError(f"the producer cannot be created: {why}")
                 failure.__cause__ = exc
                 self._started.set_exception(failure)
             else:
                 self._started.set_result(None)
 
-    def _carry_out(self, transaction: Transaction, claim: Claim | None) -> PublishResult:
+    def _process(self, transaction: Transaction, claim: Claim | None) -> PublishResult:
         try:
             if claim is None:
-                return Aborted("a partition inside has gone", generation=True)
+                return Aborted("a partition in it was revoked", generation=True)
             return self._publish(transaction, claim)
-        except Exception as exc:  # noqa: BLE001 - no failure may end the thread in silence, or lose the caller's answer
-            self._tell("kafka.publish_failed", exc)
+        except Exception as exc:  # noqa: BLE001 - no failure may end the thread silently, or leave `done` uncalled
+            self._log("kafka.publish_failed", exc)
             self._refused(exc)
             self._drop_producer()
             return Aborted(repr(exc))
 
     def _publish(self, transaction: Transaction, claim: Claim) -> PublishResult:
         producer = self._ready()
-        records = sendings(transaction, self._options, self._limits.by_topic)
-        missing = self._missing(producer, records)
+        records = producer_records(transaction, self._options, self._limits.by_topic)
+        missing = self._missing_topic(producer, records)
         if missing is not None:
             return self._without_topic(missing)
         metadata = self._membership.group_metadata(claim)
         if metadata is None:
-            return Aborted("a partition inside has gone, or the group is being joined", generation=True)
+            return Aborted("a partition in it was revoked, or the group is rebalancing", generation=True)
         begun = time.monotonic()
         try:
-            self._fill(producer, transaction, records, metadata)
+            self._send_all(producer, transaction, records, metadata)
             commit = kafka_patches.begin_commit(producer)
         except errors.KafkaError as exc:
             return self._abort(producer, transaction, exc, begun)
@@ -211,24 +211,24 @@ class Publisher:
         except Exception as exc:  # noqa: BLE001 - whatever went wrong, the commit may have taken effect
             if isinstance(exc, FENCED) and not self._timed_out(begun):
                 return Fenced(NAME_TAKEN.format(name=self._options.client_name, error=exc))
-            answered = self._find_out(transaction, claim, exc)
+            answered = self._resolve_commit(transaction, claim, exc)
         if not answered:
             return Aborted(
-                "the end of the commit is not known, or it was not committed", aged=self._timed_out(begun)
+                "it was not committed, or the result of the commit is unknown", aged=self._timed_out(begun)
             )
         self._troubles.passed(PARTY)
         if transaction.dead_letters:
             self._troubles.passed(LETTERS)
-        self._limits.told(records)
+        self._limits.published(records)
         return Published(time.monotonic() - begun, len(records), sum(record.size for record in records))
 
-    def _fill(
-        self, producer: KafkaProducer, transaction: Transaction, records: list[Sending], metadata: Any
+    def _send_all(
+        self, producer: KafkaProducer, transaction: Transaction, records: list[ProducerRecord], metadata: Any
     ) -> None:
         """
-        Everything but the commit. Raises kafka-python's error unless every record and every offset was accepted.
+        Send everything except the commit. Raises kafka-python's error unless every record and every offset was accepted.
 
-        Each record's own answer is looked at: kafka-python would commit without those that ran out of time.
+        Each record's own result is checked: kafka-python would commit without the records that timed out.
         """
         deadline = time.monotonic() + min(
             self._options.publish_timeout, AGE_SHARE * self._options.transaction_timeout
@@ -251,24 +251,26 @@ class Publisher:
                 self._limits.too_slow(records)
                 raise
             except errors.KafkaError as exc:
-                raise self._guilty(sent) or RecordRefusedError(record) from exc
+                raise self._culprit(sent) or RecordRefusedError(record) from exc
 
-    def _guilty(self, sent: list[tuple[Sending, Any]]) -> RecordRefusedError | None:
-        """The record that brought the transaction down, of several the largest: others failed with it, perhaps before it."""
-        guilty: RecordRefusedError | None = None
+    def _culprit(self, sent: list[tuple[ProducerRecord, Any]]) -> RecordRefusedError | None:
+        """Return the refused record that failed the transaction; of several, the largest. Others may have failed before it."""
+        culprit: RecordRefusedError | None = None
         for record, future in sent:
             reason = future.exception if future.is_done else None
             if (
                 isinstance(reason, errors.KafkaError)
-                and (guilty is None or record.size > guilty.record.size)
+                and (culprit is None or record.size > culprit.record.size)
                 and refusal_of(reason, self._options) is not None
             ):
-                guilty = RecordRefusedError(record)
-                guilty.__cause__ = reason
-        return guilty
+                culprit = RecordRefusedError(record)
+                culprit.__cause__ = reason
+        return culprit
 
-    def _missing(self, producer: KafkaProducer, records: list[Sending]) -> RecordRefusedError | None:
-        """The first record for which there is no topic, or no such partition: kafka-python would wait for it in silence."""
+    def _missing_topic(
+        self, producer: KafkaProducer, records: list[ProducerRecord]
+    ) -> RecordRefusedError | None:
+        """Return the error of the first record whose topic or partition does not exist: kafka-python would silently wait for it."""
         counts: dict[str, int] = {}
         for record in records:
             error = RecordRefusedError(record)
@@ -289,24 +291,24 @@ class Publisher:
 
     def _without_topic(self, missing: RecordRefusedError) -> Aborted:
         refusal = self._refused(missing)
-        self._drop_producer()  # what it knows of the topic may be old
+        self._drop_producer()  # its metadata of the topic may be stale
         return Aborted(repr(missing.__cause__), letters=self._is_of_letters(refusal))
 
     def _is_of_letters(self, refusal: Refusal | None) -> bool:
-        """Whether only the dead letters are refused."""
+        """Return whether only the dead letters are refused."""
         return refusal is not None and refusal.topic == self._options.dead_letter_topic
 
     def _abort(
         self, producer: KafkaProducer, transaction: Transaction, error: errors.KafkaError, begun: float
     ) -> PublishResult:
         """
-        Nothing of it was committed: says why, and leaves a producer that can begin anew, or none.
+        Abort it and return why nothing was committed. Leaves a producer that can start the next transaction, or none.
 
-        After a rebalance the producer is sound. After any other failure it is not trusted: its count of what the broker has
-        accepted may be off by what was refused.
+        After a rebalance the producer can be used again. After any other failure it is dropped: its sequence numbers may be off
+        by what was refused.
         """
         cause = kafka_patches.error_of(producer) or error
-        result = verdict(transaction, error, cause, timed_out=self._timed_out(begun))
+        result = publish_failure(transaction, error, cause, timed_out=self._timed_out(begun))
         if isinstance(error, RecordRefusedError) and error.too_large and self._limits.lower(error.record):
             return self._aborted_for_size(producer)
         if isinstance(result, Fenced):
@@ -319,47 +321,49 @@ class Publisher:
             try:
                 sound = kafka_patches.begin_abort(producer).wait(ABORT_SECONDS) and sound
             except errors.KafkaError as exc:
-                self._tell("kafka.abort_failed", exc)
+                self._log("kafka.abort_failed", exc)
                 sound = False
         if not sound:
             self._drop_producer()
         return result
 
     def _aborted_for_size(self, producer: KafkaProducer) -> PublishResult:
-        """The broker takes smaller records than was thought: what is left of them goes at once."""
+        """Abort it because the broker takes smaller records than assumed. It is published again at once, with smaller ones."""
         if not kafka_patches.is_broken(producer):
             with contextlib.suppress(errors.KafkaError):
                 kafka_patches.begin_abort(producer).wait(ABORT_SECONDS)
         self._drop_producer()
-        return Aborted("the broker takes smaller records", generation=True)
+        return Aborted("the broker accepts only smaller records", generation=True)
 
     def _refused(self, *found: BaseException) -> Refusal | None:
-        """Notes what Kafka has refused, as far as one of the errors, or a connection that fails, tells it."""
+        """Record and return what Kafka has refused, if one of the errors or a failing connection says so."""
         options = self._options
         failure = kafka_patches.connection_failure(self._producer) if self._producer is not None else None
         refusals = (refusal_of(error, options) for error in (*found, failure) if error is not None)
         refusal = next((each for each in refusals if each is not None), None)
         party = LETTERS if self._is_of_letters(refusal) else PARTY
-        self._troubles.failed(party, refusal or told(OTHER, repr(found[-1])[:TEXT], options))
+        self._troubles.failed(
+            party, refusal or refusal_from(OTHER, repr(found[-1])[:ERROR_CHARACTERS], options)
+        )
         return refusal
 
     def _await(self, commit: kafka_patches.Pending) -> bool:
-        """Whether the commit was answered; False only when the publisher is closed before."""
+        """Return whether the commit was answered; False only if the publisher is closed before."""
         while not commit.wait(self._remaining(STALL_SECONDS)):
             if self._is_over():
                 return False
-            self._tell("kafka.commit_unanswered", None)
+            self._log("kafka.commit_unanswered", None)
         return True
 
-    def _find_out(self, transaction: Transaction, claim: Claim, error: Exception) -> bool:
+    def _resolve_commit(self, transaction: Transaction, claim: Claim, error: Exception) -> bool:
         """
-        Whether a commit took effect whose answer is unknown.
+        Return whether a commit took effect whose answer is unknown.
 
-        A new producer of the same id ends what the old one left, one way or the other. Then the committed offset and
-        metadata tell: nobody else commits for a partition that is still ours, and no two transactions commit the same.
+        A new producer with the same transactional id completes or aborts what the old one left. After that the committed offset
+        and metadata show it: nobody else commits for a partition that is still ours, and no two transactions commit the same.
         """
         wait = BACKOFF_SECONDS[0]
-        self._tell("kafka.commit_unknown", error, next_try_seconds=0.0)
+        self._log("kafka.commit_unknown", error, next_try_seconds=0.0)
         self._drop_producer()
         while not self._is_over():
             held = [each for each in claim if self._membership.claim([each[0]]) == (each,)]
@@ -369,8 +373,8 @@ class Publisher:
             try:
                 self._ready()
                 committed = self._committed(partition)
-            except Exception as exc:  # noqa: BLE001 - not before it is known may anything else be said
-                self._tell("kafka.commit_unknown", exc, next_try_seconds=wait)
+            except Exception as exc:  # noqa: BLE001 - any other result would be a guess until it is known
+                self._log("kafka.commit_unknown", exc, next_try_seconds=wait)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
@@ -379,20 +383,20 @@ class Publisher:
         return False
 
     def _committed(self, partition: int) -> tuple[int, str] | None:
-        reader = kafka_patches.opened(
+        reader = kafka_patches.open_client(
             KafkaConsumer, reader_arguments(self._options), self._options.secrets_for("common")
         )
         try:
-            place = TopicPartition(self._options.command_topic, partition)
+            tp = TopicPartition(self._options.command_topic, partition)
             timeout = round(self._options.publish_timeout * 1000)
-            committed = reader.committed(place, metadata=True, timeout_ms=timeout)
+            committed = reader.committed(tp, metadata=True, timeout_ms=timeout)
         finally:
             reader.close(autocommit=False)
         return None if committed is None else (committed.offset, committed.metadata)
 
     def _ready(self) -> KafkaProducer:
         if self._producer is None:
-            producer = kafka_patches.opened(
+            producer = kafka_patches.open_client(
                 KafkaProducer,
                 self._limits.fitted(producer_arguments(self._options)),
                 self._options.secrets_for("producer"),
@@ -414,7 +418,7 @@ class Publisher:
             kafka_patches.discard(producer, CLOSE_SECONDS)
 
     def _timed_out(self, begun: float) -> bool:
-        """Whether the broker may have ended the transaction for its age, which looks as if another producer had taken over."""
+        """Return whether the broker may have aborted the transaction because of its age, which looks the same as being fenced."""
         return time.monotonic() - begun >= OLD_SHARE * self._options.transaction_timeout
 
     def _pace(self, result: PublishResult) -> None:
@@ -438,11 +442,11 @@ class Publisher:
         closing_at = self._closing_at
         return closing_at is not None and time.monotonic() >= closing_at
 
-    def _tell(self, event: str, error: BaseException | None, **fields: object) -> None:
+    def _log(self, event: str, error: BaseException | None, **fields: object) -> None:
         self._notice(LogEvent(event, "warning", {"error": None if error is None else repr(error), **fields}))
 
 
-def _send(producer: KafkaProducer, record: Sending) -> Any:
+def _send(producer: KafkaProducer, record: ProducerRecord) -> Any:
     try:
         return producer.send(
             record.topic,

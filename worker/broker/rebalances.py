@@ -1,7 +1,7 @@
 # What happens to a consumer's partitions: assigned, handed over, lost. Most of it runs on kafka-python's I/O thread.
 #
-# The bookkeeping is membership.py's; here kafka-python's events are turned into it, and told to the listener in an order that
-# it can rely on. A rebalance waits for the handover without blocking that thread: heartbeats go on.
+# Here kafka-python's events become bookkeeping (membership.py) and calls of the listener, in an order that it can rely on.
+# A rebalance waits for the handover without blocking that thread, so heartbeats go on.
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kafka import TopicPartition, errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
 from worker.broker.error_mapping import ID_TAKEN
-from worker.broker.kafka_patches import settled, witness_membership
+from worker.broker.kafka_patches import wait_until_done, witness_membership
 from worker.domain.effects import LogEvent
 from worker.errors import FencedError
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 class Rebalances(AsyncConsumerRebalanceListener):
     """
-    What kafka-python calls during a rebalance. It takes nothing but a class of its own, hence the inheritance.
+    What kafka-python calls during a rebalance. It accepts only subclasses of its own class, hence the inheritance.
 
     Attributes:
-        telling: Held while the listener is told of a loss, or of records: it hears no record of a partition after its loss.
+        notifying: Held while the listener is notified of a loss or of records, so that it gets no record after a loss.
 
     """
 
@@ -50,68 +50,68 @@ class Rebalances(AsyncConsumerRebalanceListener):
         self._listener = listener
         self._notice = notice
         self._fenced: Exception | None = None
-        self.telling = threading.Lock()
-        witness_membership(consumer, membership.proven, self._put_out)
+        self.notifying = threading.Lock()
+        witness_membership(consumer, membership.proven, self._membership_ended)
 
     def raise_if_fenced(self) -> None:
-        """Raises FencedError when another process has taken the static member id. ``poll()`` would not tell."""
+        """Raise FencedError if another process has taken the static member id, which ``poll()`` does not report."""
         if self._fenced is not None:
             raise FencedError(ID_TAKEN) from self._fenced
 
-    def readopt(self) -> None:
+    def take_over_kept(self) -> None:
         """
-        Begins anew what kafka-python believes it has kept, though the membership has ended in between.
+        Start a new ownership of partitions that kafka-python seems to have kept although the membership ended in between.
 
-        It tells of no change when a membership ends and begins again within one rebalance; another process may have had
-        the partitions meanwhile. To be called by the poll thread after each poll.
+        It reports no change if a membership ends and starts again within one rebalance, though another process may have owned
+        the partitions meanwhile. Call it on the poll thread after each poll.
         """
-        unknown = {where.partition for where in self._consumer.assignment()} - self._membership.partitions
+        unknown = {tp.partition for tp in self._consumer.assignment()} - self._membership.partitions
         if unknown and self._consumer.group_metadata().generation_id >= 0:
-            self._adopt(unknown)
+            self._take_over(unknown)
 
     async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        """They go when the listener's handover is over, or its time."""
-        ours = tuple(sorted(self._membership.partitions.intersection(where.partition for where in revoked)))
-        if not ours:
+        """Hand over the partitions. They are ours until the listener's handover is over or times out."""
+        owned = tuple(sorted(self._membership.partitions.intersection(tp.partition for tp in revoked)))
+        if not owned:
             return
         try:
-            future = self._listener.revoked(ours)
-            if await settled(self._consumer, future, self._budget):
+            future = self._listener.revoked(owned)
+            if await wait_until_done(self._consumer, future, self._budget):
                 future.result(timeout=0)
             else:
-                self._tell("kafka.handover_timed_out", "warning", partitions=ours, seconds=self._budget)
-        except Exception as exc:  # noqa: BLE001 - raised on, it would only leave kafka-python half closed
-            self._tell("kafka.handover_failed", "error", partitions=ours, error=repr(exc))
+                self._log("kafka.handover_timed_out", "warning", partitions=owned, seconds=self._budget)
+        except Exception as exc:  # noqa: BLE001 - raising it would only leave kafka-python half closed
+            self._log("kafka.handover_failed", "error", partitions=owned, error=repr(exc))
         finally:
-            self._membership.gone(ours)
+            self._membership.gone(owned)
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """They stay paused until they are begun."""
-        self._adopt(where.partition for where in assigned)
+        """Take over the partitions, which stay paused until they are begun."""
+        self._take_over(tp.partition for tp in assigned)
 
     async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        """They are another's already: there is nothing to hand over. By default this would call ``on_partitions_revoked``."""
-        with self.telling:
-            gone = self._membership.gone(sorted(where.partition for where in lost))
+        """Drop the partitions: they may have a new owner, so there is no handover. By default ``on_partitions_revoked`` is called."""
+        with self.notifying:
+            gone = self._membership.gone(sorted(tp.partition for tp in lost))
             if gone:
                 self._listener.lost(gone)
 
-    def _put_out(self, error: Exception) -> None:
+    def _membership_ended(self, error: Exception) -> None:
         if isinstance(error, errors.FencedInstanceIdError):
             self._fenced = error
-        with self.telling:
+        with self.notifying:
             gone = self._membership.out()
             if gone:
                 self._listener.lost(gone)
 
-    def _adopt(self, partitions: Iterable[int]) -> None:
-        places = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
-        self._consumer.pause(*places)
-        for place in places:
-            # Any position keeps kafka-python from looking for one; `begin` sets the right one.
-            self._consumer.seek(place, 0)
-        with self.telling:
-            self._listener.assigned(self._membership.assigned(place.partition for place in places))
+    def _take_over(self, partitions: Iterable[int]) -> None:
+        tps = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+        self._consumer.pause(*tps)
+        for tp in tps:
+            # Any position keeps kafka-python from looking one up; `begin` sets the right one.
+            self._consumer.seek(tp, 0)
+        with self.notifying:
+            self._listener.assigned(self._membership.assigned(tp.partition for tp in tps))
 
-    def _tell(self, event: str, level: str, **fields: object) -> None:
+    def _log(self, event: str, level: str, **fields: object) -> None:
         self._notice(LogEvent(event, level, fields))

@@ -1,6 +1,6 @@
-# How large a record may be for each topic that is written, while brokers take less than they did at the start.
+# How large a record may be in each topic, while brokers accept less than they did at the start.
 #
-# It belongs to the publisher's thread. What is left out of a record that is too large is decided in records.py.
+# It belongs to the publisher's thread. What is omitted from a record that is too large is decided in records.py.
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.records import Sending
+    from worker.broker.records import ProducerRecord
 
 FORGET_SECONDS: Final = 300.0
-"""How often it is tried again whether the brokers take the usual size."""
-
+"""After this time a lowered limit is forgotten, to try whether the brokers accept the usual size again."""
 ALONE: Final = 2
+"""A transaction of at most this many records cannot be made smaller by publishing fewer of them."""
 SLOW_TIMES: Final = 3
-"""So few records, so often too slow in a row: an outage of seconds must not cut a dead letter."""
+"""How often in a row one must be too slow: an outage of seconds must not shorten a dead letter."""
 
 
 class RecordLimits:
-    """The topics whose brokers take less than ``record_limit``; ``notice`` is told of each change, once."""
+    """The topics whose brokers accept less than ``record_limit``. ``notice`` is called once for each change."""
 
     def __init__(self, options: KafkaOptions, notice: Callable[[LogEvent], None]) -> None:
         self._options = options
@@ -37,21 +37,21 @@ class RecordLimits:
         self._by_topic: dict[str, int] = {}
         self._forget_at = 0.0
         self._shortened = 0
-        self._tell_at = 0.0
+        self._log_at = 0.0
         self._slow = 0
 
     @property
     def by_topic(self) -> Mapping[str, int]:
-        """The lowered limits, in bytes."""
+        """The lowered limits by topic, in bytes."""
         if self._by_topic and time.monotonic() >= self._forget_at:
             self._by_topic.clear()
         return self._by_topic
 
-    def lower(self, refused: Sending) -> bool:
+    def lower(self, refused: ProducerRecord) -> bool:
         """
-        The broker has refused this record for its size. Whether smaller ones can be sent now.
+        Lower the limit of a topic whose broker refused this record for its size. Return False if it was the lowest already.
 
-        The topic's own ``max.message.bytes`` counts; where it may not be read, or does not explain it, half of the record.
+        The new limit is the topic's ``max.message.bytes``, or half of the record if that may not be read or explains nothing.
         """
         topic = refused.topic
         before = self._by_topic.get(topic, self._options.record_limit)
@@ -72,10 +72,12 @@ class RecordLimits:
         fields = {"topic": topic, "record_bytes": size, "limit_bytes": limit, "message_bytes": message_bytes}
         self._notice(LogEvent("kafka.record_limit_lowered", "warning", fields))
 
-    def too_slow(self, records: Sequence[Sending]) -> None:
+    def too_slow(self, records: Sequence[ProducerRecord]) -> None:
         """
-        The broker has answered, and could not be sent these in time. When there is hardly another record to leave out, and
-        it was so a few times, the link is too slow for records of this size.
+        Note that these records could not be sent in time although the broker answered.
+
+        If that happens ``SLOW_TIMES`` in a row to hardly more than one record, the link is too slow for this size, and the limits
+        are lowered.
         """
         if len(records) > ALONE:
             return
@@ -86,20 +88,20 @@ class RecordLimits:
                 self._lower(record.topic, record.size, max(SMALLEST_LIMIT, record.size // 2), None)
 
     def fitted(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The producer's arguments, with batches that fit: a broker judges the batch, not the record."""
+        """Return the producer's arguments with batches that fit: brokers limit the batch, not the record."""
         smallest = min(self._by_topic.values(), default=None)
         if smallest is None:
             return arguments
         return {**arguments, "batch_size": min(arguments["batch_size"], smallest)}
 
-    def told(self, records: Sequence[Sending]) -> None:
-        """These were published. Tells how many lack something for want of space, at most once a minute."""
+    def published(self, records: Sequence[ProducerRecord]) -> None:
+        """Note that these were published. Log how many were shortened to fit, at most once a minute."""
         self._slow = 0
         self._shortened += sum(record.is_shortened for record in records)
         now = time.monotonic()
-        if self._shortened and now >= self._tell_at:
+        if self._shortened and now >= self._log_at:
             self._notice(LogEvent("kafka.records_shortened", "warning", {"records": self._shortened}))
-            self._shortened, self._tell_at = 0, now + 60.0
+            self._shortened, self._log_at = 0, now + 60.0
 
     def _message_bytes(self, topic: str) -> int | None:
         try:

@@ -1,6 +1,7 @@
-# From an outcome or a dead letter to the record that Kafka gets: topic, partition, key, value, headers.
+# Makes Kafka records of outcomes and dead letters: topic, partition, key, value, headers.
 #
-# Values in, values out: nothing is sent here. How a dead letter keeps its original is decided in domain/contract/deadletters.py.
+# Values in, values out: nothing is sent here. What a dead letter keeps of its original is decided in
+# domain/contract/deadletters.py, what an outcome omits to fit in domain/contract/outcome_fitting.py.
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 RECORD_BYTES: Final = 128
 HEADER_BYTES: Final = 16
-"""At least what the record format adds to key, value and headers (lengths, the batch's header), once and for each header."""
+"""Upper bounds of what the record format adds to key, value and headers (lengths, the batch's header): once, and per header."""
 CE_TYPE: Final = "moderation.command."
 """The CloudEvents type of an outcome, before its status."""
 
@@ -32,14 +33,14 @@ NO_LIMITS: Final[Mapping[str, int]] = {}
 _encoder: Final = msgspec.json.Encoder()
 
 
-class Sending(Struct, frozen=True):
+class ProducerRecord(Struct, frozen=True):
     """
-    One record on its way.
+    One record for the producer.
 
     Attributes:
-        partition: None lets the key decide.
-        outcome_id: Of the command that it is about.
-        is_shortened: More of it was left out than a reader of the topic expects: an outcome's history, or a record's key.
+        partition: None if the key decides.
+        outcome_id: The outcome id of its command.
+        is_shortened: Whether more was omitted than a reader of the topic expects: an outcome's history, or a record's key.
 
     """
 
@@ -53,18 +54,18 @@ class Sending(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes of key, value and headers."""
+        """The bytes of key, value and headers."""
         headers = sum(len(name) + len(value) for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
-def sendings(
+def producer_records(
     transaction: Transaction, options: KafkaOptions, limits: Mapping[str, int] = NO_LIMITS
-) -> list[Sending]:
+) -> list[ProducerRecord]:
     """
-    All records of one transaction, none larger than its topic's limit: what does not fit is left out.
+    Return all records of one transaction, none larger than its topic's limit: what does not fit is omitted.
 
-    ``limits`` has the topics whose brokers take less than ``options.record_limit``; none is below ``SMALLEST_LIMIT``.
+    ``limits`` has the topics whose brokers accept less than ``options.record_limit``; none is below ``SMALLEST_LIMIT``.
     """
     outcomes = limits.get(options.outcome_topic, options.record_limit)
     letters = limits.get(options.dead_letter_topic, options.record_limit)
@@ -74,23 +75,25 @@ def sendings(
     ]
 
 
-def _outcome(outgoing: Outgoing, options: KafkaOptions, limit: int) -> Sending:
+def _outcome(outgoing: Outgoing, options: KafkaOptions, limit: int) -> ProducerRecord:
     whole = not isinstance(outgoing.key, Omitted)
-    sending = _outcome_record(outgoing, outgoing.outcome, options, has_key=whole)
-    if _bytes(sending) <= limit:
-        return sending if whole else structs.replace(sending, is_shortened=True)
+    record = _outcome_record(outgoing, outgoing.outcome, options, has_key=whole)
+    if _bytes(record) <= limit:
+        return record if whole else structs.replace(record, is_shortened=True)
     for form, has_key in shorter(outgoing.outcome, has_key=whole and outgoing.key is not None):
-        sending = _outcome_record(outgoing, form, options, has_key=has_key)
-        if _bytes(sending) <= limit:
+        record = _outcome_record(outgoing, form, options, has_key=has_key)
+        if _bytes(record) <= limit:
             break
-    return structs.replace(sending, is_shortened=True)
+    return structs.replace(record, is_shortened=True)
 
 
-def _bytes(sending: Sending) -> int:
-    return sending.size + RECORD_BYTES + HEADER_BYTES * len(sending.headers)
+def _bytes(record: ProducerRecord) -> int:
+    return record.size + RECORD_BYTES + HEADER_BYTES * len(record.headers)
 
 
-def _outcome_record(outgoing: Outgoing, outcome: Outcome, options: KafkaOptions, *, has_key: bool) -> Sending:
+def _outcome_record(
+    outgoing: Outgoing, outcome: Outcome, options: KafkaOptions, *, has_key: bool
+) -> ProducerRecord:
     headers = [
         ("command_id", outcome.command_id.encode("utf-8", "replace")),
         ("status", outcome.status.encode()),
@@ -108,7 +111,7 @@ def _outcome_record(outgoing: Outgoing, outcome: Outcome, options: KafkaOptions,
         ]
     if not has_key and outgoing.key is not None:
         headers += key_omitted(outgoing.key)
-    return Sending(
+    return ProducerRecord(
         topic=options.outcome_topic,
         partition=outgoing.partition,
         key=outgoing.key if has_key else None,
@@ -118,9 +121,9 @@ def _outcome_record(outgoing: Outgoing, outcome: Outcome, options: KafkaOptions,
     )
 
 
-def _dead_letter(letter: DeadLetter, options: KafkaOptions, limit: int) -> Sending:
+def _dead_letter(letter: DeadLetter, options: KafkaOptions, limit: int) -> ProducerRecord:
     fitted = fit(letter, limit)
-    return Sending(
+    return ProducerRecord(
         topic=options.dead_letter_topic,
         partition=None,
         key=fitted.key,

@@ -1,6 +1,7 @@
-# What Kafka refuses until somebody changes something: from kafka-python's errors to a kind, a sentence and a remedy, in one table.
+# What Kafka refuses until somebody changes something: one table from kafka-python's errors to a kind, a sentence and a remedy.
 #
-# An error that is in no row passes by itself, or is another module's business (error_mapping.py). Nothing is asked here.
+# An error in no row passes by itself or is handled elsewhere (error_mapping.py). Kafka is not called here, and how long a
+# refusal lasts is not known here (troubles.py).
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ class Row(Struct, frozen=True):
 
     Attributes:
         kind: Its name in events and metrics.
-        classes: The errors that mean it.
-        reason: A sentence; ``{what}`` is the topic, group or transactional id that it is about.
-        remedy: What an operator does about it.
+        classes: kafka-python's errors of this kind.
+        reason: A sentence; ``{what}`` is the topic that it concerns.
+        remedy: What an operator can do about it.
 
     """
 
@@ -39,11 +40,11 @@ class Row(Struct, frozen=True):
 
 class Refusal(Struct, frozen=True):
     """
-    One refusal, as it is told.
+    One refusal, as it is logged and shown.
 
     Attributes:
-        topic: The topic that it is about, or None.
-        error: kafka-python's error, by its name.
+        topic: The topic that it concerns, or None.
+        error: The name of kafka-python's error.
 
     """
 
@@ -114,7 +115,7 @@ ROWS: Final = (
     Row(
         "record_too_large",
         (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError),
-        "the topic {what} takes not even the smallest records",
+        "the topic {what} does not accept even the smallest records",
         "raise its max.message.bytes; 1048588 is Kafka's default",
     ),
     Row(
@@ -130,8 +131,8 @@ ROWS: Final = (
             errors.UnsupportedCompressionTypeError,
             errors.UnsupportedVersionError,
         ),
-        "the topic {what} does not take this format of records",
-        "set kafka.producer.compression_type to one that it takes, and use brokers from 2.5 on",
+        "the topic {what} does not accept this record format",
+        "set kafka.producer.compression_type to one that it accepts, and use brokers of version 2.5 or later",
     ),
     Row(
         "transaction_timeout_refused",
@@ -152,14 +153,14 @@ ROWS: Final = (
             errors.InconsistentGroupProtocolError,
             errors.InvalidGroupIdError,
         ),
-        "the consumer group {group} does not take this member",
+        "the consumer group {group} does not accept this member",
         "use a kafka.group_id that no other program has, and see group.max.size of the brokers",
     ),
     Row(
         "too_few_replicas",
         (errors.NotEnoughReplicasError, errors.NotEnoughReplicasAfterAppendError),
         "the topic {what} has fewer replicas in sync than its min.insync.replicas",
-        "bring the brokers back; it goes on by itself",
+        "bring the brokers back; the worker continues by itself",
     ),
     Row(
         "storage_failed",
@@ -168,13 +169,13 @@ ROWS: Final = (
         "look at the disk of the leader of {what}",
     ),
 )
-"""The first row that fits names the refusal."""
+"""The first row that matches an error names the refusal."""
 
 OTHER: Final = Row(
-    "other", (), "Kafka refuses again and again: {error}", "look at the broker's log and at the event's error"
+    "other", (), "Kafka refuses repeatedly: {error}", "look at the broker's log and at the event's error"
 )
 KINDS: Final = (*(row.kind for row in ROWS), "unreachable", OTHER.kind)
-"""All kinds, for the metric's label."""
+"""All kinds: the values of the metric's label."""
 UNREACHABLE: Final = Row(
     "unreachable",
     (),
@@ -185,9 +186,9 @@ UNREACHABLE: Final = Row(
 
 def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = None) -> Refusal | None:
     """
-    What an error of kafka-python refuses, wherever in its causes that stands; None if it is in no row.
+    Return the refusal that an error of kafka-python or one of its causes means; None if no row matches.
 
-    That no broker can be reached is the last row: a refusal says more.
+    An unreachable broker is considered last, since a refusal is more specific.
     """
     for each in _chain(error):
         if isinstance(each, RecordRefusedError):
@@ -196,13 +197,13 @@ def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = 
             named = next((kind for kind in row.classes if isinstance(each, kind)), None)
             named = named or next((kind for kind in row.classes if kind.__name__ in str(each)), None)
             if named is not None:
-                return told(row, named.__name__, options, topic or _topic(each, options))
+                return refusal_from(row, named.__name__, options, topic or _topic(each, options))
     failure = next((each for each in _chain(error) if isinstance(each, errors.KafkaConnectionError)), None)
-    return None if failure is None else told(UNREACHABLE, str(failure), options)
+    return None if failure is None else refusal_from(UNREACHABLE, str(failure), options)
 
 
-def told(row: Row, error: str, options: KafkaOptions, topic: str | None = None) -> Refusal:
-    """The row, filled in."""
+def refusal_from(row: Row, error: str, options: KafkaOptions, topic: str | None = None) -> Refusal:
+    """Return the refusal of a row, with its texts filled in."""
     user = options.common.get("sasl_plain_username")
     fields = {
         "what": topic or "of commands, outcomes or dead letters",
@@ -227,7 +228,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _topic(error: BaseException, options: KafkaOptions) -> str | None:
-    """The one of our topics that the error names."""
+    """Return the topic of ours that the error names, if any."""
     text = str(error)
     if "TxnOffsetCommit" in text:
         return options.command_topic

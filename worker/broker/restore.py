@@ -1,9 +1,9 @@
-# What a new owner of a partition must know before it begins, read from Kafka: where to begin, what is done above it, and
-# which command ids the outcome topic tells of. The order of the steps is the promise (nothing is done twice):
+# What a new owner of a partition must know before it begins, read from Kafka: where to begin, what is done above that
+# offset, and the command ids in the outcome topic. The promise that nothing is done twice depends on the order of the steps:
 # the stable committed offset, then the high watermark of the outcomes, then the outcomes up to that mark.
 #
-# Nothing is written here, and the group is not joined. What outcomes prove when a commit is lost, or its metadata foreign,
-# is decided in domain/progress/outcome_evidence.py.
+# Nothing is written here, and the group is not joined. What outcomes prove if a commit is lost or its metadata is foreign is
+# decided in domain/progress/outcome_evidence.py.
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, T
 from worker.broker import offset_ranges
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
-from worker.broker.kafka_patches import connection_failure, opened
+from worker.broker.kafka_patches import connection_failure, open_client
 from worker.broker.refusals import refusal_of
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent, Restored
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from worker.domain.contract.records import Record
 
 CLEANUP_SECONDS: Final = 15.0
-"""A broker looks for transactions that are too old every 10 s."""
+"""A broker checks every 10 s for transactions that are too old."""
 MARK_WAIT: Final = (0.02, 0.5)
-"""Between two looks at a transaction that is still open: the first wait, which doubles up to the second."""
+"""Between two checks of a transaction that is still open: the first wait, which doubles up to the second."""
 SPARE: Final = 1.25
-"""The first step back, in records wanted: transaction markers take offsets too."""
+"""The first step back, as a multiple of the records wanted: transaction markers take offsets too."""
 DECIDE: Final = (
     "stop all replicas and say where to go on: kafka-consumer-groups --bootstrap-server {servers} --group {group} --topic "
     "{topic}:{partition} --reset-offsets --to-offset <n> --execute, with {first} to carry out what is in doubt, perhaps again, "
@@ -59,10 +59,10 @@ DECIDE: Final = (
 
 class Restorer:
     """
-    Restores partitions, each call with connections of its own: it may be called from several threads at once.
+    Restores partitions. Each call opens its own connections, so several threads may call it at once.
 
-    ``decode`` makes of an outcome's bytes what is known of its command id, or None; ``command_id_of`` tells a command
-    record's id, or None. ``topic_id`` is the cluster's id of the command topic.
+    ``decode`` returns what an outcome's bytes say of its command id, or None; ``command_id_of`` returns a command record's
+    id, or None. ``topic_id`` is the cluster's id of the command topic.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Restorer:
 
     def restore(self, partition: int) -> Restored:
         """
-        Blocks until the partition's past is known. Call it only for a partition that this member owns.
+        Read the partition's past from Kafka. It blocks; call it only for a partition that this member owns.
 
-        Raises BrokerError when Kafka cannot be reached, or a dead owner's transaction stays open for longer than the broker
-        should allow; the same can be tried again. Raises CommitLostError where a person must decide.
+        Raises BrokerError if Kafka cannot be reached, or a dead owner's transaction stays open longer than the broker should
+        allow; the caller may retry. Raises CommitLostError if a person must decide.
         """
         began = time.monotonic()
         party = f"restore {partition}"
@@ -118,41 +118,41 @@ class Restorer:
         return restored
 
     def _restored(self, lookup: _Lookup, partition: int) -> Restored:
-        place = TopicPartition(self._options.command_topic, partition)
-        committed = lookup.committed(place, self._open_transaction_seconds())
+        tp = TopicPartition(self._options.command_topic, partition)
+        committed = lookup.committed(tp, self._open_transaction_seconds())
         outcomes = TopicPartition(self._options.outcome_topic, partition)
         mark = lookup.high_watermark(outcomes)
         lookup.wait_until_stable(outcomes, mark, self._open_transaction_seconds())
         known = self._known(lookup, outcomes, mark)
         if committed is None:
-            return self._uncommitted(lookup, place, outcomes, mark, known)
+            return self._uncommitted(lookup, tp, outcomes, mark, known)
         position, metadata = committed.offset, committed.metadata or ""
-        whose = commit_metadata.label(place.topic, self._topic_id, partition)
-        done = commit_metadata.decode(metadata, whose, position)
+        expected_label = commit_metadata.label(tp.topic, self._topic_id, partition)
+        done = commit_metadata.decode(metadata, expected_label, position)
         if done is not None:
             return Restored(position, done, known)
-        ids = self._told(lookup, place, outcomes, mark)
+        ids = self._outcome_ids(lookup, tp, outcomes, mark)
         span = range(position, min(window(position, ids).stop, position + commit_metadata.MAX_SPAN))
-        records = self._ids(lookup, place, span)
-        done = proven(position, records, ids | self._dead(lookup, place, records))
+        records = self._command_ids(lookup, tp, span)
+        done = proven(position, records, ids | self._dead_letter_ids(lookup, tp, records))
         return Restored(position, done, known, foreign=commit_metadata.excerpt(metadata))
 
     def _uncommitted(
-        self, lookup: _Lookup, place: Any, outcomes: Any, mark: int, known: list[Known]
+        self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int, known: list[Known]
     ) -> Restored:
-        """Tells a group that never committed here from one whose commit is lost: of the second there are outcomes."""
-        ids = self._told(lookup, place, outcomes, mark)
+        """Restore a partition without a commit: with outcomes a commit was lost, without any the group never committed here."""
+        ids = self._outcome_ids(lookup, tp, outcomes, mark)
         if not ids:
-            position = lookup.start(place, self._options.start)
-            self._tell_start("kafka.no_committed_offset", lookup, place, position)
+            position = lookup.start(tp, self._options.start)
+            self._log_start("kafka.no_committed_offset", lookup, tp, position)
             return Restored(position, known=known, fresh=True)
-        start = lookup.beginning(place)
-        records = self._ids(lookup, place, window(start, ids))
+        start = lookup.beginning(tp)
+        records = self._command_ids(lookup, tp, window(start, ids))
         found = place_of(
             start,
-            lookup.high_watermark(place),
+            lookup.high_watermark(tp),
             records,
-            ids | self._dead(lookup, place, records),
+            ids | self._dead_letter_ids(lookup, tp, records),
             is_whole=lookup.beginning(outcomes) == 0,
             from_start=self._options.start == "earliest",
         )
@@ -161,23 +161,23 @@ class Restorer:
             remedy = DECIDE.format(
                 servers=options.bootstrap_servers,
                 group=options.group_id,
-                topic=place.topic,
-                partition=place.partition,
+                topic=tp.topic,
+                partition=tp.partition,
                 first=found.first,
                 next=found.next,
             )
             raise CommitLostError(
-                f"partition {place.partition} has outcomes and no committed offset (expired, or deleted): {found.reason}",
+                f"partition {tp.partition} has outcomes and no committed offset (expired, or deleted): {found.reason}",
                 remedy,
             )
-        self._tell_start("kafka.commit_lost", lookup, place, found.position)
+        self._log_start("kafka.commit_lost", lookup, tp, found.position)
         return Restored(found.position, found.done, known, fresh=True)
 
-    def _tell_start(self, event: str, lookup: _Lookup, place: Any, position: int) -> None:
-        records, first_at = lookup.rest(place, position)
+    def _log_start(self, event: str, lookup: _Lookup, tp: Any, position: int) -> None:
+        records, first_at = lookup.rest(tp, position)
         age = None if first_at is None else round(max(0.0, time.time() - first_at), 3)
         fields = {
-            "partition": place.partition,
+            "partition": tp.partition,
             "position": position,
             "records": records,
             "oldest_age_seconds": age,
@@ -186,13 +186,13 @@ class Restorer:
             fields["start"] = str(self._options.start)
         self._notice(LogEvent(event, "warning", fields))
 
-    def _known(self, lookup: _Lookup, place: Any, mark: int) -> list[Known]:
+    def _known(self, lookup: _Lookup, tp: Any, mark: int) -> list[Known]:
         """
-        What the newest ``restore_records`` outcomes since the window's beginning tell, as far as memory goes, oldest first.
+        Return what the newest ``restore_records`` outcomes within the window say, as far as memory allows, oldest first.
 
-        It reads backwards in steps: markers and aborted records leave it unknown how many offsets that takes.
+        It reads backwards in steps, since markers and aborted records also take offsets.
         """
-        floor = lookup.first_since(place, time.time() - self._options.restore_window)
+        floor = lookup.first_since(tp, time.time() - self._options.restore_window)
         if floor is None:
             return []
         found: deque[Known | None] = deque()
@@ -201,44 +201,44 @@ class Restorer:
         step = max(1, round(SPARE * wanted))
         while end > floor and len(found) < wanted and allowed > 0:
             begin = max(floor, end - step)
-            told = map(self._decode, lookup.values(place, begin, end))
-            older, allowed = newest(told, wanted - len(found), allowed)
+            decoded = map(self._decode, lookup.values(tp, begin, end))
+            older, allowed = newest(decoded, wanted - len(found), allowed)
             older.extend(found)
             found = older
             end = begin
             step *= 2
         return [known for known in found if known is not None]
 
-    def _told(self, lookup: _Lookup, place: Any, outcomes: Any, mark: int) -> dict[int, str]:
-        """The newest ``ENOUGH`` outcomes of this partition's records: offset -> command_id, as the newest of each offset says."""
+    def _outcome_ids(self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int) -> dict[int, str]:
+        """Return offset -> command_id of the newest ``ENOUGH`` outcomes of this partition, by the newest of each offset."""
         ids: dict[int, str] = {}
         begin, end = lookup.beginning(outcomes), mark
         while end > begin and len(ids) < ENOUGH:
             floor = max(begin, end - ENOUGH)
             older = {
-                told.source.offset: told.command_id
+                outcome.source.offset: outcome.command_id
                 for value in lookup.values(outcomes, floor, end)
-                if (told := told_by(value)) is not None
-                and (told.source.topic, told.source.partition) == (place.topic, place.partition)
+                if (outcome := told_by(value)) is not None
+                and (outcome.source.topic, outcome.source.partition) == (tp.topic, tp.partition)
             }
             ids = older | ids
             end = floor
         return ids
 
-    def _ids(self, lookup: _Lookup, place: Any, span: range) -> dict[int, str]:
-        """The command records in that span of offsets: offset -> command_id, or what stands for one that cannot be read."""
-        begin, end = max(span.start, lookup.beginning(place)), min(span.stop, lookup.end(place))
-        records = lookup.records(place, begin, end) if begin < end else ()
+    def _command_ids(self, lookup: _Lookup, tp: Any, span: range) -> dict[int, str]:
+        """Return offset -> command_id of the command records in that span, with a substitute for an id that cannot be read."""
+        begin, end = max(span.start, lookup.beginning(tp)), min(span.stop, lookup.end(tp))
+        records = lookup.records(tp, begin, end) if begin < end else ()
         return {record.offset: self._command_id_of(record) or nameless(record.value) for record in records}
 
-    def _dead(self, lookup: _Lookup, place: Any, records: Mapping[int, str]) -> dict[int, str]:
-        """Of those records whose id cannot be read, the ones that have a dead letter: offset -> what stands for the id."""
+    def _dead_letter_ids(self, lookup: _Lookup, tp: Any, records: Mapping[int, str]) -> dict[int, str]:
+        """Return offset -> substitute id of those records that have no readable id and do have a dead letter."""
         wanted = {offset for offset, command_id in records.items() if is_nameless(command_id)}
         if not wanted:
             return {}
-        source = (place.topic.encode(), str(place.partition).encode())
+        source = (tp.topic.encode(), str(tp.partition).encode())
         found = {}
-        for letters in lookup.places(self._options.dead_letter_topic):
+        for letters in lookup.partitions_of(self._options.dead_letter_topic):
             for letter in lookup.records(letters, lookup.beginning(letters), lookup.end(letters)):
                 headers = dict(letter.headers)
                 if (headers.get("x-source-topic"), headers.get("x-source-partition")) != source:
@@ -256,15 +256,15 @@ class Restorer:
         return self._options.transaction_timeout + CLEANUP_SECONDS
 
 
-def newest(told: Iterable[Known | None], most: int, allowed: int) -> tuple[deque[Known | None], int]:
+def newest(decoded: Iterable[Known | None], most: int, allowed: int) -> tuple[deque[Known | None], int]:
     """
-    The newest of them, at most ``most``, in ``allowed`` bytes of memory; and how many of those are left: none, if one did not fit.
+    Return the newest ``most`` of them that fit into ``allowed`` bytes, and the bytes left (0 if one did not fit).
 
-    Never more is held than that, however many there are: the pod would die of it, and so would the next owner's.
+    It never holds more than that, however many there are: the pod would run out of memory, and so would the next owner's.
     """
     found: deque[Known | None] = deque()
     left, did_fit = allowed, True
-    for known in told:
+    for known in decoded:
         found.append(known)
         left -= _size(known)
         while left < 0 or len(found) > most:
@@ -278,12 +278,14 @@ def _size(known: Known | None) -> int:
 
 
 class _Lookup:
-    """The questions that a restoration asks, over one consumer that is in no group's membership and one admin client."""
+    """The lookups of one restoration, over a consumer that joins no group and an admin client."""
 
     def __init__(self, options: KafkaOptions) -> None:
-        self._reader = opened(KafkaConsumer, reader_arguments(options), options.secrets_for("common"))
+        self._reader = open_client(KafkaConsumer, reader_arguments(options), options.secrets_for("common"))
         try:
-            self._admin = opened(KafkaAdminClient, admin_arguments(options), options.secrets_for("common"))
+            self._admin = open_client(
+                KafkaAdminClient, admin_arguments(options), options.secrets_for("common")
+            )
         except BaseException:
             self._reader.close(autocommit=False)
             raise
@@ -295,79 +297,75 @@ class _Lookup:
         reason = connection_failure(self._reader) or connection_failure(self._admin)
         self._admin.close()
         self._reader.close(autocommit=False)
-        if isinstance(error, TRANSIENT) and reason is not None:  # what failed says only that it took too long
+        if isinstance(error, TRANSIENT) and reason is not None:  # the error says only that it took too long
             raise errors.KafkaConnectionError(f"{error}: {reason}") from reason
 
-    def committed(self, place: Any, timeout: float) -> Any:
-        """The committed offset and metadata, after any transaction that is about to move them; None if there is none."""
-        return self._reader.committed(place, metadata=True, timeout_ms=round(timeout * 1000))
+    def committed(self, tp: Any, timeout: float) -> Any:
+        """Return the committed offset and metadata, after any open transaction that may move them; None if there are none."""
+        return self._reader.committed(tp, metadata=True, timeout_ms=round(timeout * 1000))
 
-    def start(self, place: Any, start: object) -> int:
-        """The offset of ``kafka.start``."""
+    def start(self, tp: Any, start: object) -> int:
+        """Return the offset that ``kafka.start`` means."""
         if isinstance(start, datetime):
-            first = self.first_since(place, start.timestamp())
-            return self.end(place) if first is None else first
-        return self.end(place) if start == "latest" else self.beginning(place)
+            first = self.first_since(tp, start.timestamp())
+            return self.end(tp) if first is None else first
+        return self.end(tp) if start == "latest" else self.beginning(tp)
 
-    def rest(self, place: Any, position: int) -> tuple[int, float | None]:
-        """How many offsets there are from ``position`` on, and when the first of them was written, in seconds since 1970."""
-        count = max(0, self.end(place) - position)
+    def rest(self, tp: Any, position: int) -> tuple[int, float | None]:
+        """Return how many offsets there are from ``position`` on, and when the first was written (seconds since 1970, or None)."""
+        count = max(0, self.end(tp) - position)
         if not count:
             return 0, None
-        self._reader.assign([place])
-        self._reader.seek(place, position)
+        self._reader.assign([tp])
+        self._reader.seek(tp, position)
         for batch in self._reader.poll(
             timeout_ms=round(offset_ranges.READ_SECONDS * 1000), max_records=1
         ).values():
             return count, batch[0].timestamp / 1000
         return count, None
 
-    def high_watermark(self, place: Any) -> int:
+    def high_watermark(self, tp: Any) -> int:
         """
-        The end of everything written, whether committed or not.
+        Return the end of everything written, committed or not.
 
-        A read_committed consumer's end is the last *stable* offset: it can miss what was committed last.
+        A read_committed consumer's end is the last *stable* offset, which can miss what was committed last.
         """
-        offsets = self._admin.list_partition_offsets(
-            {place: OffsetSpec.LATEST}, IsolationLevel.READ_UNCOMMITTED
-        )
-        return int(offsets[place].offset)
+        offsets = self._admin.list_partition_offsets({tp: OffsetSpec.LATEST}, IsolationLevel.READ_UNCOMMITTED)
+        return int(offsets[tp].offset)
 
-    def wait_until_stable(self, place: Any, mark: int, timeout: float) -> None:
-        """Waits until no transaction below ``mark`` is open. Raises BrokerError after ``timeout`` seconds."""
+    def wait_until_stable(self, tp: Any, mark: int, timeout: float) -> None:
+        """Wait until no transaction below ``mark`` is open. Raises BrokerError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         wait = MARK_WAIT[0]
-        while self.end(place) < mark:
+        while self.end(tp) < mark:
             if time.monotonic() >= deadline:
-                raise BrokerError(
-                    f"a transaction in {place.topic}[{place.partition}] stays open: is it hanging?"
-                )
+                raise BrokerError(f"a transaction in {tp.topic}[{tp.partition}] stays open: is it hanging?")
             time.sleep(wait)
             wait = min(2 * wait, MARK_WAIT[1])
 
-    def first_since(self, place: Any, since: float) -> int | None:
-        """The first offset that was written at or after ``since``, in seconds since 1970; None if there is none."""
-        return offset_ranges.first_since(self._reader, [place], since)[place]
+    def first_since(self, tp: Any, since: float) -> int | None:
+        """Return the first offset written at or after ``since`` (seconds since 1970); None if there is none."""
+        return offset_ranges.first_since(self._reader, [tp], since)[tp]
 
-    def records(self, place: Any, begin: int, end: int) -> Iterator[Any]:
-        """The committed records from ``begin`` up to ``end``, oldest first, as they come."""
-        for batch in offset_ranges.batches(self._reader, place, begin, end):
+    def records(self, tp: Any, begin: int, end: int) -> Iterator[Any]:
+        """Yield the committed records from ``begin`` up to ``end``, oldest first, as they arrive."""
+        for batch in offset_ranges.batches(self._reader, tp, begin, end):
             yield from batch
 
-    def values(self, place: Any, begin: int, end: int) -> Iterator[bytes]:
-        """The values of those that have one."""
-        return (record.value for record in self.records(place, begin, end) if record.value is not None)
+    def values(self, tp: Any, begin: int, end: int) -> Iterator[bytes]:
+        """Return the values of the committed records that have one."""
+        return (record.value for record in self.records(tp, begin, end) if record.value is not None)
 
-    def places(self, topic: str) -> list[Any]:
-        """All partitions of a topic."""
+    def partitions_of(self, topic: str) -> list[Any]:
+        """Return all partitions of a topic."""
         return [
             TopicPartition(topic, number) for number in sorted(self._reader.partitions_for_topic(topic) or ())
         ]
 
-    def end(self, place: Any) -> int:
-        """Where the partition ends for a reader of committed records."""
-        return offset_ranges.ends(self._reader, [place])[place]
+    def end(self, tp: Any) -> int:
+        """Return where the partition ends for a reader of committed records."""
+        return offset_ranges.ends(self._reader, [tp])[tp]
 
-    def beginning(self, place: Any) -> int:
-        """The partition's first offset."""
-        return int(self._reader.beginning_offsets([place])[place])
+    def beginning(self, tp: Any) -> int:
+        """Return the partition's first offset."""
+        return int(self._reader.beginning_offsets([tp])[tp])

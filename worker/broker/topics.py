@@ -1,7 +1,7 @@
-# The three topics: what they are, what is wrong with them, and how they are made.
+# The three topics: how they are, what is wrong with them, and how they are created.
 #
-# `inspect` asks the cluster, `problems` judges its report and asks nobody, so that all that is wrong is told at once.
-# A count of partitions that changes later is the consumer's to notice (Consumer.partition_count).
+# `inspect` asks the cluster; `problems` judges its report without a connection, so that everything wrong is reported at once.
+# How often the running worker looks, and what it does then, is not here (runtime/topic_watch.py).
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from worker.broker.client_config import admin_arguments
 from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.kafka_patches import id_text, opened
+from worker.broker.kafka_patches import id_text, open_client
 from worker.errors import BrokerError, Problem
 
 if TYPE_CHECKING:
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 CREATE: Final = "moderation-worker topics create --config …"
 SMALLEST_RECORD: Final = 256 * 1024
-"""The outcome of a command with 100 users, 100 calls and long error texts takes about half of it."""
+"""The outcome of a command with 100 users, 100 calls and long error texts takes about half of this."""
 BATCH_BYTES: Final = 1_024
-"""What a batch of one record may take beside the record: its header, and what a compressor adds to what it cannot shrink."""
+"""What a batch of one record may take besides the record: its header, and what compression adds to incompressible data."""
 COMPACTED: Final = "compact keeps one record a key, which is one a room: set cleanup.policy=delete"
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
     """
-    One topic, as the cluster has it. What this worker may not read of its configuration is None.
+    One topic as the cluster describes it. Configuration that this worker may not read is None.
 
     Attributes:
         cleanup: ``delete``, ``compact`` or both.
-        retention: Seconds; infinity when nothing is ever too old.
-        message_bytes: The largest batch that the brokers take.
-        topic_id: What the cluster calls it, as its own tools print it: another topic of that name has another one.
+        retention: Seconds; infinity if records are kept for ever.
+        message_bytes: The largest batch that the brokers accept.
+        topic_id: The cluster's id of it, as Kafka's own tools print it: a recreated topic has another one.
 
     """
 
@@ -60,14 +60,14 @@ class TopicsReport:
 
 
 def inspect(options: KafkaOptions) -> TopicsReport:
-    """Asks the cluster. Raises BrokerError when it cannot be reached or refuses to tell."""
+    """Return the topics as the cluster describes them. Raises BrokerError if it cannot be reached or refuses."""
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
     try:
         described = _described(admin, names)
         configs = _configs(admin, list(described))
     except errors.KafkaError as exc:
-        raise BrokerError(f"the topics cannot be looked at: {sentence(exc)}") from exc
+        raise BrokerError(f"the topics cannot be inspected: {sentence(exc)}") from exc
     finally:
         admin.close()
     topics = {name: _topic(topic, configs.get(name, {})) for name, topic in described.items()}
@@ -75,19 +75,19 @@ def inspect(options: KafkaOptions) -> TopicsReport:
 
 
 def message_bytes(options: KafkaOptions, topic: str) -> int | None:
-    """The topic's ``max.message.bytes`` now; None if this worker may not read it. Raises BrokerError."""
+    """Return the topic's current ``max.message.bytes``; None if this worker may not read it. Raises BrokerError."""
     admin = _admin(options)
     try:
         size = _configs(admin, [topic]).get(topic, {}).get("max.message.bytes")
     except errors.KafkaError as exc:
-        raise BrokerError(f"the topic {topic} cannot be looked at: {sentence(exc)}") from exc
+        raise BrokerError(f"the topic {topic} cannot be inspected: {sentence(exc)}") from exc
     finally:
         admin.close()
     return None if size is None else int(size)
 
 
 def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: float) -> list[Problem]:
-    """What would break a promise. ``dedupe_window`` in seconds: outcomes must stay that long, or a repeat is not recognised."""
+    """Return what would break a promise. Outcomes must be kept for ``dedupe_window`` seconds, or repeats are not recognised."""
     rows = (
         ("kafka.command_topics", options.command_topic, report.command),
         ("kafka.outcome_topic", options.outcome_topic, report.outcome),
@@ -96,7 +96,7 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
     found = []
     for setting, name, topic in rows:
         if topic is None:
-            found.append(Problem(setting, f"this topic does not exist: {CREATE} makes it", name))
+            found.append(Problem(setting, f"this topic does not exist: {CREATE} creates it", name))
         elif topic.cleanup is not None and "compact" in topic.cleanup:
             found.append(
                 Problem(setting, f"cleanup.policy is {','.join(sorted(topic.cleanup))}: {COMPACTED}", name)
@@ -136,10 +136,10 @@ def changes(
     first: TopicsReport, now: TopicsReport, options: KafkaOptions, *, dedupe_window: float
 ) -> tuple[str | None, list[Problem], list[Problem]]:
     """
-    What became of the topics since the start.
+    Compare the topics with what they were at the start.
 
-    Returns why the worker must not go on (another topic has the name), what makes it not ready, and all that is wrong: the
-    publisher copes with a smaller size, and too short a retention is for a person to know of.
+    Returns why the worker must stop (another topic has the name), or None; what makes it not ready; and everything that is
+    wrong. The last has more rows: the publisher copes with a smaller size, and too short a retention is only reported.
     """
     pairs = ((first.command, now.command), (first.outcome, now.outcome))
     refusals = [
@@ -156,14 +156,14 @@ def changes(
 
 
 def is_another(before: str | None, after: str | None) -> bool:
-    """Whether both ids are known, and differ."""
+    """Return whether both ids are known and differ."""
     return before is not None and after is not None and before != after
 
 
 def recreated(name: str, before: str | None, after: str | None) -> str:
-    """Why the worker must not go on with a topic that was made again."""
+    """Return the sentence that says why the worker must not go on with a recreated topic."""
     return (
-        f"topic {name} was deleted and made again (its id was {before} and is {after}): stop all replicas, see what is lost, "
+        f"topic {name} was deleted and recreated (its id was {before} and is {after}): stop all replicas, check what is lost, "
         "then start them again"
     )
 
@@ -176,10 +176,10 @@ def create_missing(
     options: KafkaOptions, *, partitions: int, replication: int, retention: float | None = None
 ) -> tuple[str, ...]:
     """
-    Makes those of the three topics that do not exist, and returns their names.
+    Create those of the three topics that do not exist, and return their names.
 
-    The outcome topic gets as many partitions as the command topic has, if that exists. ``retention`` in seconds is for the
-    two that this worker writes; None leaves it to the cluster. Raises BrokerError.
+    The outcome topic gets at least as many partitions as an existing command topic has. ``retention`` in seconds applies to
+    the two topics that this worker writes; None leaves it to the cluster. Raises BrokerError.
     """
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
@@ -200,15 +200,15 @@ def create_missing(
             for name in dict.fromkeys(names)
             if name not in described
         }
-        return _make(admin, missing)
+        return _create(admin, missing)
     except errors.KafkaError as exc:
-        raise BrokerError(f"the topics cannot be made: {sentence(exc)}") from exc
+        raise BrokerError(f"the topics cannot be created: {sentence(exc)}") from exc
     finally:
         admin.close()
 
 
-def _make(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Makes them, and returns those that nobody else has just made. Raises BrokerError with the reason of each that is refused."""
+def _create(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Create them, and return those that nobody else has just created. Raises BrokerError with the reason of each refusal."""
     if not topics:
         return ()
     answers = admin.create_topics(dict(topics), raise_errors=False)["topics"]
@@ -222,20 +222,20 @@ def _make(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) -> t
     if made:
         admin.wait_for_topics(made)
     if refused:
-        done = f" ({', '.join(made)} {'was' if len(made) == 1 else 'were'} made)" if made else ""
-        raise BrokerError(f"the topics cannot be made{done}: {'; '.join(refused)}")
+        done = f" ({', '.join(made)} {'was' if len(made) == 1 else 'were'} created)" if made else ""
+        raise BrokerError(f"the topics cannot be created{done}: {'; '.join(refused)}")
     return tuple(made)
 
 
 def _admin(options: KafkaOptions) -> KafkaAdminClient:
     try:
-        return opened(KafkaAdminClient, admin_arguments(options), options.secrets_for("common"))
+        return open_client(KafkaAdminClient, admin_arguments(options), options.secrets_for("common"))
     except errors.KafkaError as exc:
         raise unreachable(options.bootstrap_servers, exc) from exc
 
 
 def _described(admin: KafkaAdminClient, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Those of the topics that exist, as kafka-python describes them."""
+    """Return those of the topics that exist, as kafka-python describes them."""
     found = {}
     for topic in admin.describe_topics(list(dict.fromkeys(names))):
         error = errors.for_code(topic["error_code"])
@@ -250,8 +250,12 @@ def _configs(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, s
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     if not resources:
         return {}
-    told: dict[str, dict[str, Any]] = admin.describe_configs(resources, config_filter="all").get("topic", {})
-    return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in told.items()}
+    configs: dict[str, dict[str, Any]] = admin.describe_configs(resources, config_filter="all").get(
+        "topic", {}
+    )
+    return {
+        name: {key: entry["value"] for key, entry in entries.items()} for name, entries in configs.items()
+    }
 
 
 def _topic(described: Mapping[str, Any], config: Mapping[str, str]) -> Topic:

@@ -1,6 +1,7 @@
-# What Kafka keeps refusing to this process, by who was refused: after some failures it is an obstacle to being ready.
+# What Kafka keeps refusing, by the party that was refused: after some failures it keeps the worker from being ready.
 #
-# Written by the publisher's, the consumer's and the restorations' threads, read by the loop. No Kafka in here.
+# The threads of publisher, consumer and restorations write it, the loop reads it. Kafka is not imported here, and what is a
+# refusal is decided in refusals.py.
 
 from __future__ import annotations
 
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
 
 FAILURES: Final = 3
 SECONDS: Final = 10.0
-"""Refused so often in a row, or for so long, it will not pass by itself."""
-TELL_SECONDS: Final = 60.0
-"""How often one and the same refusal is logged."""
-
-
+"""A refusal that was repeated this often in a row, or lasts this long, will not pass by itself."""
+LOG_SECONDS: Final = 60.0
+"""How often the same refusal is logged."""
 STALE_SECONDS: Final = 120.0
-"""Who was not refused for so long does not ask any more: its partition went, or there is nothing to publish."""
+"""A party without a failure for this long has stopped trying: its partition is gone, or there is nothing to publish."""
 
 
 class _Trouble(Struct):
@@ -33,23 +32,23 @@ class _Trouble(Struct):
     last: float
     seen: float
     failures: int = 1
-    told_at: float = float("-inf")
+    logged_at: float = float("-inf")
 
     def is_replaced_by(self, refusal: Refusal, now: float) -> bool:
-        """A reason that tells less must wait until the other was not heard for a while."""
-        return _telling(refusal) >= _telling(self.refusal) or now >= self.seen + TELL_SECONDS
+        """Return whether ``refusal`` is at least as specific, or this one was not repeated for a while."""
+        return _specificity(refusal) >= _specificity(self.refusal) or now >= self.seen + LOG_SECONDS
 
 
-def _telling(refusal: Refusal) -> int:
+def _specificity(refusal: Refusal) -> int:
     return {OTHER.kind: 0, UNREACHABLE.kind: 1}.get(refusal.kind, 2)
 
 
 class Troubles:
     """
-    The refusals that last, one for each party that is refused (``publish``, ``consume``, ``restore 3``).
+    The current refusals, one for each refused party (``publish``, ``consume``, ``restore 3``).
 
-    The most telling reason is kept: one without a kind of its own never replaces one that has it. ``notice`` is told of each
-    refusal when it begins, when its kind changes, and once a minute.
+    The most specific reason is kept: one without a kind of its own does not replace one that has a kind. ``notice`` is
+    called for each refusal when it begins, when it changes, and once a minute.
     """
 
     def __init__(self, notice: Callable[[LogEvent], None]) -> None:
@@ -58,7 +57,7 @@ class Troubles:
         self._troubles: dict[str, _Trouble] = {}
 
     def failed(self, party: str, refusal: Refusal | None) -> None:
-        """The party has failed once more; ``refusal``: what it was refused, or None where that is not known."""
+        """Count another failure of the party. ``refusal`` is what it was refused, or None if that is unknown."""
         now = time.monotonic()
         with self._lock:
             trouble = self._troubles.get(party)
@@ -67,13 +66,13 @@ class Troubles:
                 trouble.last = now
                 if refusal is not None and trouble.is_replaced_by(refusal, now):
                     if refusal != trouble.refusal:
-                        trouble.refusal, trouble.told_at = refusal, float("-inf")
+                        trouble.refusal, trouble.logged_at = refusal, float("-inf")
                     trouble.seen = now
             elif refusal is not None:
                 trouble = self._troubles[party] = _Trouble(refusal, now, now, now)
-            if trouble is None or now < trouble.told_at + TELL_SECONDS:
+            if trouble is None or now < trouble.logged_at + LOG_SECONDS:
                 return
-            trouble.told_at = now
+            trouble.logged_at = now
             refusal, failures, since = trouble.refusal, trouble.failures, trouble.since
         fields = {
             "party": party,
@@ -88,7 +87,7 @@ class Troubles:
         self._notice(LogEvent("kafka.refused", "error", fields))
 
     def passed(self, party: str) -> None:
-        """The party was not refused this time."""
+        """Note that the party was not refused this time, which ends its refusal."""
         if not self._troubles:
             return
         with self._lock:
@@ -103,7 +102,7 @@ class Troubles:
 
     @property
     def lasting(self) -> list[Refusal]:
-        """What is refused again and again, each once."""
+        """The refusals that will not pass by themselves, without repeats."""
         now = time.monotonic()
         with self._lock:
             self._troubles = {

@@ -1,7 +1,7 @@
-# What a compressed batch holds, a piece at a time: however much a megabyte becomes when it is unpacked, no more of it is in
-# memory than a piece. All of Kafka's compressions.
+# Unpacks compressed batches piece by piece, so that only one piece is in memory however much a megabyte unpacks to. All of
+# Kafka's compressions.
 #
-# Bytes in, bytes out. What is made of the pieces, and how much of them is kept, is decided in batches.py.
+# Bytes in, bytes out. What the pieces become, and how much of them is kept, is decided in batches.py.
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PIECE: Final = 64 * 1024
-"""Bytes: the most that is unpacked at once, but for a block of snappy; and how much is given to a decoder at once."""
+"""Bytes: the most that is unpacked at once, except a block of snappy, and how much a decoder is fed at once."""
 ZSTD_WINDOW: Final = 8 * 1024 * 1024
-"""What each decoder should be able to keep (RFC 8878). A frame may ask for gigabytes."""
+"""Bytes of the window that every decoder should support (RFC 8878). A frame may demand gigabytes."""
 SNAPPY_RATIO: Final = 64
-"""No block of snappy can hold more than some 21 times its size; one that claims more would get the memory for it first."""
+"""A snappy block can hold about 21 times its size at most. The decoder allocates whatever a block claims, so claims are limited."""
 XERIAL: Final = b"\x82SNAPPY\x00"
 XERIAL_HEADER: Final = 16
-"""Java's framing of snappy: this magic and two versions, then blocks, each after its length in four bytes."""
+"""Java's framing of snappy: this magic and two versions, then blocks, each preceded by its length in four bytes."""
 LONGEST_VARINT: Final = 5
 GZIP_FRAMING: Final = 31
-"""zlib's number for a whole window in gzip's framing."""
+"""zlib's ``wbits`` for the largest window in gzip's framing."""
 
 
 class UnpackError(Exception):
-    """The bytes are not what the compression says, or ask for more memory than is given."""
+    """The bytes are not valid for the compression, or demand more memory than is allowed."""
 
 
 def unpacked(codec: int, packed: bytes) -> Iterator[bytes]:
-    """What is packed by Kafka's compression of that number, in order. Raises UnpackError where it cannot go on."""
+    """Yield the pieces of what Kafka's compression of that number packed, in order. Raises UnpackError if it cannot go on."""
     try:
         yield from _CODECS[codec](packed)
     except UnpackError:
@@ -44,14 +44,14 @@ def unpacked(codec: int, packed: bytes) -> Iterator[bytes]:
 
 
 class _Input:
-    """The packed bytes, given out in pieces: a decoder copies what it has not used yet, at each step."""
+    """The packed bytes, fed to a decoder in pieces: it copies its unused input at each step."""
 
     def __init__(self, packed: bytes) -> None:
         self._packed = packed
         self._at = 0
 
     def take(self) -> bytes:
-        """The next piece. Raises UnpackError at the end: what was packed goes on beyond it."""
+        """Return the next piece. Raises UnpackError at the end: the packed data is incomplete."""
         piece = self._packed[self._at : self._at + PIECE]
         if not piece:
             raise UnpackError("it ends in the middle")
@@ -59,12 +59,12 @@ class _Input:
         return piece
 
     def give_back(self, unused: bytes) -> None:
-        """So much of the last piece belongs to what follows."""
+        """Take back the end of the last piece, which belongs to the next frame."""
         self._at -= len(unused)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left but padding."""
+        """Whether only padding is left."""
         rest = self._packed[self._at : self._at + PIECE]
         return not rest.strip(b"\x00")
 
@@ -123,4 +123,4 @@ def _block(block: bytes) -> Iterator[bytes]:
 
 
 _CODECS: Final[dict[int, Callable[[bytes], Iterator[bytes]]]] = {1: _gzip, 2: _snappy, 3: _lz4, 4: _zstd}
-"""By Kafka's number of the compression."""
+"""The decoders, by Kafka's number of the compression."""

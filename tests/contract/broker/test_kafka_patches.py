@@ -64,7 +64,7 @@ def test_the_topics_id_is_the_same_by_either_client_and_another_after_it_was_mad
     """
     options = real_cluster.options("a")
     ids = [topics.inspect(options).command]
-    with kafka_patches.opened(KafkaConsumer, reader_arguments(options)) as reader:
+    with kafka_patches.open_client(KafkaConsumer, reader_arguments(options)) as reader:
         reader.partitions_for_topic(options.command_topic)
         known = kafka_patches.known_topic_id(reader, options.command_topic)
     real_cluster.admin.delete_topics([options.command_topic])
@@ -140,14 +140,14 @@ def test_a_future_that_another_thread_completes_wakes_the_loop_at_once(consumer:
     began = time.monotonic()
     threading.Timer(0.1, future.set_result, [None]).start()
 
-    done = consumer._net.run(kafka_patches.settled, consumer, future, 10.0)
+    done = consumer._net.run(kafka_patches.wait_until_done, consumer, future, 10.0)
 
     assert done
     assert time.monotonic() - began < 0.5
 
 
 def test_a_future_that_nobody_completes_is_left_after_its_time(consumer: KafkaConsumer) -> None:
-    assert not consumer._net.run(kafka_patches.settled, consumer, Future(), 0.1)
+    assert not consumer._net.run(kafka_patches.wait_until_done, consumer, Future(), 0.1)
 
 
 def test_a_join_that_ended_between_two_polls_is_finished(
@@ -220,7 +220,7 @@ def test_a_client_that_cannot_be_made_leaves_no_thread_behind(
         (KafkaProducer, producer_arguments(options)),
     ):
         with pytest.raises(errors.KafkaTimeoutError):
-            kafka_patches.opened(kind, arguments)  # type: ignore[type-var]
+            kafka_patches.open_client(kind, arguments)  # type: ignore[type-var]
 
     until(lambda: io_threads() <= before, "its thread to end", 5)
 

@@ -109,5 +109,5 @@ def test_a_kafka_that_is_not_there_is_an_error_that_says_so() -> None:
 
 
 def test_a_replication_that_the_cluster_cannot_do_is_an_error(fresh: KafkaOptions) -> None:
-    with pytest.raises(BrokerError, match="cannot be made"):
+    with pytest.raises(BrokerError, match="cannot be created"):
         create_missing(fresh, partitions=1, replication=9)

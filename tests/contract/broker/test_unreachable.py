@@ -37,7 +37,7 @@ def closed_port() -> int:
 
 def open_admin(port: int, **arguments: Any) -> KafkaAdminClient:
     servers = f"127.0.0.1:{port}"
-    return kafka_patches.opened(
+    return kafka_patches.open_client(
         KafkaAdminClient, {"bootstrap_servers": servers, "bootstrap_timeout_ms": SILENT * 1000, **arguments}
     )
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import errors
 
-from worker.broker.error_mapping import RecordRefusedError, sentence, unreachable, verdict
-from worker.broker.records import Sending
+from worker.broker.error_mapping import RecordRefusedError, publish_failure, sentence, unreachable
+from worker.broker.records import ProducerRecord
 from worker.domain.effects import OffsetCommit, Transaction
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused
 
@@ -23,7 +23,7 @@ TRANSACTION = Transaction(
 
 
 def judged(error: Exception, cause: Exception | None = None, *, timed_out: bool = False) -> PublishResult:
-    return verdict(TRANSACTION, error, cause or error, timed_out=timed_out)
+    return publish_failure(TRANSACTION, error, cause or error, timed_out=timed_out)
 
 
 @pytest.mark.parametrize("error", [errors.ProducerFencedError(), errors.InvalidProducerEpochError()])
@@ -67,7 +67,7 @@ def test_refused_metadata_names_the_partition_with_the_most() -> None:
     [(errors.MessageSizeTooLargeError(), True), (errors.InvalidRecordError(), False)],
 )
 def test_a_refused_record_says_whether_its_size_was_the_reason(cause: Exception, for_its_size: bool) -> None:
-    error = RecordRefusedError(Sending("dead-letters", None, None, b"", [], "commands-0-7"))
+    error = RecordRefusedError(ProducerRecord("dead-letters", None, None, b"", [], "commands-0-7"))
     error.__cause__ = cause
 
     assert error.too_large is for_its_size

@@ -1,4 +1,4 @@
-# A span is read to its end and no further, and a broker that gives nothing is not waited for without end.
+# A range is read to its end and no further, and a broker that returns nothing is not awaited for ever.
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def test_a_broker_that_gives_nothing_is_told_with_the_offset(monkeypatch: pytest
     monkeypatch.setattr(offset_ranges, "READ_SECONDS", 0.0)
     reader = Reader([([3], 4)])
 
-    with pytest.raises(BrokerError, match=r"moderation\.outcomes\[2\] gives nothing from offset 4"):
+    with pytest.raises(BrokerError, match=r"moderation\.outcomes\[2\] returns nothing from offset 4"):
         read(reader)

@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from tests.contract.broker.kafka_fixture import outcome_for, record, transaction_of
+from tests.contract.broker.kafka_fixture import outcome_for, transaction_of
+from tests.contract.broker.kafka_fixture import record as record_of
 from worker.broker.options import KafkaOptions
-from worker.broker.records import sendings
+from worker.broker.records import producer_records
 from worker.domain.contract.deadletters import SMALLEST_LIMIT, DeadLetter
 from worker.domain.contract.outcomes import AttemptRecord, OutcomeError, Parameters, Result, ResultStatus
 from worker.domain.contract.records import Omitted
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
-    from worker.broker.records import Sending
+    from worker.broker.records import ProducerRecord
 
 OPTIONS = KafkaOptions(
     "kafka", "workers", "commands", "outcomes", "letters", "pod-0", cloudevents_headers=True
@@ -50,30 +51,30 @@ def largest(key: bytes | None = b"room", text: str = "x" * 512, **changes: Any) 
     return outcome_for(0, 7, key, traceparent='"' * 128, **fields | changes)
 
 
-def sent(outgoing: Any, limit: int) -> Sending:
-    (sending,) = sendings(transaction_of([outgoing], {}), OPTIONS, {"outcomes": limit})
-    return sending
+def sent(outgoing: Any, limit: int) -> ProducerRecord:
+    (record,) = producer_records(transaction_of([outgoing], {}), OPTIONS, {"outcomes": limit})
+    return record
 
 
-def wire_bytes(sending: Sending) -> int:
+def wire_bytes(record: ProducerRecord) -> int:
     builder = DefaultRecordBatchBuilder(
         2, 0, is_transactional=1, producer_id=1, producer_epoch=1, base_sequence=1, batch_size=9**9
     )
-    builder.append(0, 0, sending.key, sending.value, sending.headers)
+    builder.append(0, 0, record.key, record.value, record.headers)
     return len(builder.build())
 
 
-def told(sending: Sending) -> dict[str, Any]:
-    decoded: dict[str, Any] = msgspec.json.decode(sending.value or b"")
+def told(record: ProducerRecord) -> dict[str, Any]:
+    decoded: dict[str, Any] = msgspec.json.decode(record.value or b"")
     return decoded
 
 
 def test_a_record_that_fits_is_sent_whole() -> None:
-    sending = sent(largest(), 1_000_000)
+    record = sent(largest(), 1_000_000)
 
-    assert sending.key == b"room"
-    assert len(told(sending)["calls"]) == 100
-    assert not sending.is_shortened
+    assert record.key == b"room"
+    assert len(told(record)["calls"]) == 100
+    assert not record.is_shortened
 
 
 def test_an_outcome_loses_its_calls_then_its_texts_then_what_the_command_brought() -> None:
@@ -103,23 +104,23 @@ def test_a_key_of_a_megabyte_is_left_out_and_told_and_the_outcome_stays_whole() 
     """
     key = b"k" * 1_000_000
 
-    sending = sent(largest(key), 1_000_000)
+    record = sent(largest(key), 1_000_000)
 
-    headers = dict(sending.headers)
-    assert sending.key is None
+    headers = dict(record.headers)
+    assert record.key is None
     assert headers["x-key-omitted"] == b"1000000"
     assert headers["x-key-sha256"].decode() == hashlib.sha256(key).hexdigest()
-    assert len(told(sending)["calls"]) == 100
-    assert sending.is_shortened
+    assert len(told(record)["calls"]) == 100
+    assert record.is_shortened
 
 
 def test_a_key_that_was_too_large_to_be_kept_is_told_by_what_it_was() -> None:
-    sending = sent(outcome_for(0, 1, Omitted(5_000_000, "ab" * 32)), 1_000_000)
+    record = sent(outcome_for(0, 1, Omitted(5_000_000, "ab" * 32)), 1_000_000)
 
-    assert sending.key is None
-    assert dict(sending.headers)["x-key-omitted"] == b"5000000"
-    assert dict(sending.headers)["x-key-sha256"] == b"ab" * 32
-    assert sending.is_shortened
+    assert record.key is None
+    assert dict(record.headers)["x-key-omitted"] == b"5000000"
+    assert dict(record.headers)["x-key-sha256"] == b"ab" * 32
+    assert record.is_shortened
 
 
 def test_a_key_that_just_fits_is_kept() -> None:
@@ -144,11 +145,11 @@ def test_at_the_smallest_limit_the_results_are_counted_and_the_id_stands_for_not
     """
     What the id stands for is no longer told: a repeat must not be taken for a misuse of the id after a restart.
     """
-    sending = sent(largest(b"k" * 5000), SMALLEST_LIMIT)
+    record = sent(largest(b"k" * 5000), SMALLEST_LIMIT)
 
-    assert told(sending)["results_omitted"] == USERS
-    assert told(sending)["command_id"] == '"' * 128
-    assert known_of(sending.value or b"") is None
+    assert told(record)["results_omitted"] == USERS
+    assert told(record)["command_id"] == '"' * 128
+    assert known_of(record.value or b"") is None
 
 
 @settings(deadline=None)
@@ -166,9 +167,9 @@ def test_whatever_an_outcome_holds_its_record_fits(
     """
     outgoing = largest(None if key is None else b"k" * key, text * 512, action='"' * action)
 
-    sending = sent(outgoing, limit)
+    record = sent(outgoing, limit)
 
-    assert wire_bytes(sending) <= limit
+    assert wire_bytes(record) <= limit
 
 
 @pytest.mark.parametrize("part", ["key", "value", "headers"])
@@ -176,9 +177,9 @@ def test_a_dead_letter_fits_whatever_its_record_holds(part: str) -> None:
     value = b"v" * (10**6 if part == "value" else 1)
     huge: dict[str, Any] = {"key": b"k" * 10**6, "headers": [("h" * 1000, None)] * 1000}
     changes = {name: each for name, each in huge.items() if name == part}
-    letter = DeadLetter(record(0, 1, value, **changes), "commands", "commands-0-1", "not_json", "no JSON")
+    letter = DeadLetter(record_of(0, 1, value, **changes), "commands", "commands-0-1", "not_json", "no JSON")
 
-    (sending,) = sendings(transaction_of([], {}, [letter]), OPTIONS, {"letters": SMALLEST_LIMIT})
+    (record,) = producer_records(transaction_of([], {}, [letter]), OPTIONS, {"letters": SMALLEST_LIMIT})
 
-    assert wire_bytes(sending) <= SMALLEST_LIMIT
-    assert dict(sending.headers)[f"x-{part}-omitted"]
+    assert wire_bytes(record) <= SMALLEST_LIMIT
+    assert dict(record.headers)[f"x-{part}-omitted"]

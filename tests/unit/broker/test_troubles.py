@@ -10,9 +10,9 @@ from kafka import errors
 from worker.broker import troubles as module
 from worker.broker.error_mapping import RecordRefusedError
 from worker.broker.options import KafkaOptions
-from worker.broker.records import Sending
-from worker.broker.refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_of, told
-from worker.broker.troubles import FAILURES, SECONDS, STALE_SECONDS, TELL_SECONDS, Troubles
+from worker.broker.records import ProducerRecord
+from worker.broker.refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_from, refusal_of
+from worker.broker.troubles import FAILURES, LOG_SECONDS, SECONDS, STALE_SECONDS, Troubles
 
 if TYPE_CHECKING:
     from worker.broker.refusals import Refusal
@@ -25,7 +25,7 @@ OPTIONS = KafkaOptions(
 
 def refusal(kind: str, error: str = "x") -> Refusal:
     row = next(row for row in (*ROWS, OTHER, UNREACHABLE) if row.kind == kind)
-    return told(row, error, OPTIONS)
+    return refusal_from(row, error, OPTIONS)
 
 
 class Clock:
@@ -101,7 +101,7 @@ def test_an_error_that_kafka_python_has_wrapped_is_known_by_its_name() -> None:
 
 
 def test_the_cause_tells_more_than_the_error_and_the_record_names_the_topic() -> None:
-    error = RecordRefusedError(Sending("letters", None, None, b"", [], "commands-0-1"))
+    error = RecordRefusedError(ProducerRecord("letters", None, None, b"", [], "commands-0-1"))
     error.__cause__ = errors.InvalidTimestampError("too old")
 
     found = refusal_of(error, OPTIONS)
@@ -154,7 +154,7 @@ def test_the_most_telling_reason_is_kept_and_not_the_last(
         troubles.failed("restore 3", refusal(vague))
         troubles.failed("restore 3", None)
     kept = troubles.lasting
-    clock.now += TELL_SECONDS
+    clock.now += LOG_SECONDS
     troubles.failed("restore 3", refusal(vague))
 
     assert [each.kind for each in kept] == ["sign_in"]
@@ -169,7 +169,7 @@ def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
         ("other", 1),
         ("sign_in", 1),
         ("sign_in", 1),
-        ("sign_in", TELL_SECONDS),
+        ("sign_in", LOG_SECONDS),
     ):
         clock.now += seconds
         troubles.failed("publish", refusal(kind))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from kafka import errors
 
-from worker.broker.kafka_patches import OUT, witness_membership
+from worker.broker.kafka_patches import MEMBERSHIP_ENDED, witness_membership
 
 SENT_AT: Final = 100.0
 HANDLERS: Final = (
@@ -62,7 +62,7 @@ def test_a_join_that_waited_for_all_others_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
-@pytest.mark.parametrize("error", OUT)
+@pytest.mark.parametrize("error", MEMBERSHIP_ENDED)
 def test_an_answer_that_the_member_is_out_is_told_and_proves_nothing(
     handler: str, error: type[errors.KafkaError]
 ) -> None:
