@@ -94,10 +94,3 @@ def test_being_put_out_shuts_the_fence_at_once() -> None:
     held.out()
 
     assert held.fence() == -math.inf
-
-
-def test_it_shows_what_it_owns() -> None:
-    held = membership()
-    held.assigned([2, 0])
-
-    assert repr(held) == "<Membership [0, 2]>"

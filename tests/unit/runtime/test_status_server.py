@@ -53,10 +53,8 @@ async def served(worker: Worker, port: int = 0, metrics: bytes | None = None) ->
         metrics=lambda: (text, CONTENT_TYPE),
     )
     bound = await server.start()
-    assert f"127.0.0.1:{bound}" in repr(server)
     yield bound
     await server.close()
-    assert "closed" in repr(server)
 
 
 def ask(worker: Worker, path: str, method: str = "GET") -> Answer:
