@@ -1,7 +1,7 @@
-# The engine on a desk: one worker without Kafka and Tencent, at a time that the test moves. What the engine asks for lies
-# open here, and the test plays the client and the publisher, one event after another.
+# Drives the engine by hand: one worker without Kafka and Tencent, at a time that the test moves. What the engine asks for
+# is listed here, and the test plays the client and the publisher, one event after another.
 #
-# Nothing here decides, and no test stands here. Only the engine's public face is used.
+# Nothing here decides, and no test is here. Only the engine's public interface is used.
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 START: Final = 1000.0
 WALL: Final = 1_900_000_000.0
-"""2030-03-17T17:46:40Z, when a desk is opened."""
+"""2030-03-17T17:46:40Z, when a harness begins."""
 SETTLING: Final = 3.0
 TOPIC: Final = "commands"
 GRAIN: Final = 1 / 1024
@@ -109,7 +109,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class Told:
+class Published:
     """
     What was published.
     """
@@ -118,7 +118,7 @@ class Told:
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
-class Desk:
+class EngineHarness:
     """
     One engine, the requests that are out, and what was published.
 
@@ -142,13 +142,13 @@ class Desk:
         self.wall = WALL
         self.engine = Engine(self.rules, self.now, self.wall, "call")
         self.out: list[Request] = []
-        self.asking: list[str] = []
+        self.awaiting_permit: list[str] = []
         self.waiting: list[str] = []
         self.sent: list[Request] = []
-        self.recalled: list[str] = []
-        self.notices: list[LogEvent] = []
+        self.cancelled: list[str] = []
+        self.log_events: list[LogEvent] = []
         self.paused: set[int] = set()
-        self.told = Told()
+        self.published = Published()
         self._offsets: dict[int, count[int]] = {}
         self._ids = count(1)
         for number in partitions or (0,):
@@ -287,14 +287,14 @@ class Desk:
         result = AttemptResult(request.at, self.now, verdict, **fields)
         self._settle(self.engine.attempt_finished(request.call_id, result, self.now))
 
-    def ask(self, call_id: str | None = None) -> None:
+    def request_permit(self, call_id: str | None = None) -> None:
         """
         The backoff of the call, or of the only one that waits, is over.
         """
         if call_id is None:
             (call_id,) = self.waiting
         self.waiting.remove(call_id)
-        self.asking.append(call_id)
+        self.awaiting_permit.append(call_id)
         self._settle(self.engine.permit_requested(call_id, self.now))
 
     # The publisher
@@ -311,8 +311,8 @@ class Desk:
         """
         The transaction is committed.
         """
-        self.told.outcomes += [each.outcome for each in transaction.outcomes]
-        self.told.dead_letters += transaction.dead_letters
+        self.published.outcomes += [each.outcome for each in transaction.outcomes]
+        self.published.dead_letters += transaction.dead_letters
         self._settle(self.engine.published(self.now))
 
     def abort(self, *, aged: bool = False, letters: bool = False) -> None:
@@ -331,10 +331,10 @@ class Desk:
         """
         Everything that can be published is. Returns the new outcomes.
         """
-        before = len(self.told.outcomes)
+        before = len(self.published.outcomes)
         while (transaction := self.engine.transaction()) is not None:
             self.commit(transaction)
-        return self.told.outcomes[before:]
+        return self.published.outcomes[before:]
 
     # What can be seen
 
@@ -343,8 +343,8 @@ class Desk:
         The one published outcome of this command.
         """
         self.publish()
-        found = [each for each in self.told.outcomes if each.command_id == command_id]
-        assert len(found) == 1, (command_id, [each.command_id for each in self.told.outcomes])
+        found = [each for each in self.published.outcomes if each.command_id == command_id]
+        assert len(found) == 1, (command_id, [each.command_id for each in self.published.outcomes])
         return found[0]
 
     def status(self, command_id: str) -> str:
@@ -370,14 +370,14 @@ class Desk:
         Whether the command has no outcome yet.
         """
         self.publish()
-        return command_id not in [each.command_id for each in self.told.outcomes]
+        return command_id not in [each.command_id for each in self.published.outcomes]
 
     def events(self) -> list[str]:
         """
         What an operator was told, since the last look.
         """
-        names = [notice.event for notice in self.notices]
-        self.notices.clear()
+        names = [notice.event for notice in self.log_events]
+        self.log_events.clear()
         return names
 
     def limited_by(self, action: str) -> str:
@@ -395,7 +395,7 @@ class Desk:
                 case StartCall(send) | GrantPermit(send):
                     assert (send.number == 1) == isinstance(effect, StartCall)
                     if send.number > 1:
-                        self.asking.remove(send.call_id)
+                        self.awaiting_permit.remove(send.call_id)
                     request = Request(send, self.now, json.loads(send.body))
                     assert len(request.users) == send.members
                     self.out.append(request)
@@ -403,14 +403,14 @@ class Desk:
                 case RetryCall(call_id):
                     self.waiting.append(call_id)
                 case CancelCall(call_id):
-                    self.recalled.append(call_id)
-                    (self.waiting if call_id in self.waiting else self.asking).remove(call_id)
+                    self.cancelled.append(call_id)
+                    (self.waiting if call_id in self.waiting else self.awaiting_permit).remove(call_id)
                 case PausePartition(number):
                     self.paused.add(number)
                 case ResumePartition(number):
                     self.paused.remove(number)
                 case LogEvent():
-                    self.notices.append(effect)
+                    self.log_events.append(effect)
 
 
 def ban(*users: str, group: str = "g", **fields: Any) -> dict[str, Any]:

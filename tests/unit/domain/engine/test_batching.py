@@ -6,60 +6,60 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.domain.engine_harness import Desk, ban, kick, unban, update, users
+from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban, update, users
 
 if TYPE_CHECKING:
     from tests.unit.domain.engine_harness import Request
 
 
-def busy(permits: int = 1, **rules: Any) -> Desk:
+def busy(permits: int = 1, **rules: Any) -> EngineHarness:
     """
-    A desk all of whose permits for bans are out, with one target each, so that what comes now waits.
+    A harness all of whose permits for bans are out, with one target each, so that what comes now waits.
     """
-    desk = Desk(**{"default_calls_per_second": permits, "max_wait": 60.0} | rules)
+    harness = EngineHarness(**{"default_calls_per_second": permits, "max_wait": 60.0} | rules)
     for number in range(permits):
-        desk.receive(ban("x", group=f"busy{number}"))
-    assert len(desk.out) == permits
-    return desk
+        harness.receive(ban("x", group=f"busy{number}"))
+    assert len(harness.out) == permits
+    return harness
 
 
-def next_after_answer(desk: Desk) -> Request:
+def next_after_answer(harness: EngineHarness) -> Request:
     """
     The request that leaves when the permit of the only one that is out has come back.
     """
-    desk.ok(desk.request())
-    desk.wait(1.0)
-    return desk.request()
+    harness.ok(harness.request())
+    harness.wait(1.0)
+    return harness.request()
 
 
 def test_a_command_leaves_at_once_and_alone_when_a_permit_is_free() -> None:
-    desk = Desk()
-    desk.receive(ban("u"))
+    harness = EngineHarness()
+    harness.receive(ban("u"))
 
-    assert desk.request().users == ["u"]
-    assert desk.request().at == desk.now
+    assert harness.request().users == ["u"]
+    assert harness.request().at == harness.now
 
 
 def test_commands_of_one_target_and_effect_share_a_call() -> None:
-    desk = busy()
+    harness = busy()
     for user in ("u", "v", "w"):
-        desk.receive(ban(user))
+        harness.receive(ban(user))
 
-    assert next_after_answer(desk).users == ["u", "v", "w"]
+    assert next_after_answer(harness).users == ["u", "v", "w"]
 
 
 def test_a_call_carries_at_most_twenty_members() -> None:
-    desk = Desk()
-    desk.receive(ban(*users(45)))
+    harness = EngineHarness()
+    harness.receive(ban(*users(45)))
 
-    assert [len(each.users) for each in desk.out] == [20, 20, 5]
+    assert [len(each.users) for each in harness.out] == [20, 20, 5]
 
 
 def test_an_update_carries_one_member_a_call() -> None:
-    desk = Desk()
-    desk.receive(update("u", "v"))
+    harness = EngineHarness()
+    harness.receive(update("u", "v"))
 
-    assert [each.users for each in desk.out] == [["u"], ["v"]]
+    assert [each.users for each in harness.out] == [["u"], ["v"]]
 
 
 @pytest.mark.parametrize(
@@ -68,190 +68,190 @@ def test_an_update_carries_one_member_a_call() -> None:
     ids=["target", "duration", "reason", "action", "app"],
 )
 def test_commands_that_differ_in_more_than_the_user_do_not_share_a_call(other: dict[str, Any]) -> None:
-    desk = Desk()
-    desk.receive_together(ban("u"), other)
+    harness = EngineHarness()
+    harness.receive_together(ban("u"), other)
 
-    assert [each.users for each in desk.out] == [["u"], ["v"]]
+    assert [each.users for each in harness.out] == [["u"], ["v"]]
 
 
 def test_commands_with_different_reasons_share_a_call_when_the_settings_say_so() -> None:
-    desk = Desk(reasons_matter=False)
-    desk.receive_together(
+    harness = EngineHarness(reasons_matter=False)
+    harness.receive_together(
         kick("u", reason="score 0.97", command_id="a"), kick("v", reason="score 0.98", command_id="b")
     )
 
-    assert desk.request().users == ["u", "v"]
-    assert desk.request().body["Reason"] == "score 0.97"
+    assert harness.request().users == ["u", "v"]
+    assert harness.request().body["Reason"] == "score 0.97"
 
-    desk.ok()
+    harness.ok()
 
     for command_id, reason in (("a", "score 0.97"), ("b", "score 0.98")):
-        parameters = desk.outcome(command_id).parameters
+        parameters = harness.outcome(command_id).parameters
         assert parameters is not None
         assert parameters.reason == reason
 
 
 def test_at_a_permit_the_fullest_group_leaves() -> None:
-    desk = busy()
-    desk.receive(ban("u", group="small"), ban("v", "w", group="large"), ban("y", group="late"))
+    harness = busy()
+    harness.receive(ban("u", group="small"), ban("v", "w", group="large"), ban("y", group="late"))
 
-    assert next_after_answer(desk).target == "large"
+    assert next_after_answer(harness).target == "large"
 
 
 def test_of_groups_alike_the_one_that_has_waited_longest_leaves() -> None:
-    desk = busy()
-    desk.receive(ban("u", group="first"), ban("v", group="second"))
+    harness = busy()
+    harness.receive(ban("u", group="first"), ban("v", group="second"))
 
-    assert next_after_answer(desk).target == "first"
+    assert next_after_answer(harness).target == "first"
 
 
 def test_a_group_that_has_waited_longer_than_max_wait_goes_before_the_fullest() -> None:
-    desk = busy(max_wait=5.0)
-    desk.receive(ban("u", group="old"))
-    desk.wait(4.0)
-    desk.receive(ban("v", "w", group="large"))
+    harness = busy(max_wait=5.0)
+    harness.receive(ban("u", group="old"))
+    harness.wait(4.0)
+    harness.receive(ban("v", "w", group="large"))
 
-    assert next_after_answer(desk).target == "old"
-    assert next_after_answer(desk).target == "large"
+    assert next_after_answer(harness).target == "old"
+    assert next_after_answer(harness).target == "large"
 
 
 def test_of_several_overdue_groups_the_oldest_goes_first() -> None:
-    desk = busy(max_wait=1.0)
-    desk.receive(ban("u", group="a"))
-    desk.wait(0.5)
-    desk.receive(ban("v", group="b"))
-    desk.wait(0.5)
-    desk.receive(ban("w", "x", group="c"))
-    desk.wait(5.0)
+    harness = busy(max_wait=1.0)
+    harness.receive(ban("u", group="a"))
+    harness.wait(0.5)
+    harness.receive(ban("v", group="b"))
+    harness.wait(0.5)
+    harness.receive(ban("w", "x", group="c"))
+    harness.wait(5.0)
 
-    assert [next_after_answer(desk).target for _ in range(3)] == ["a", "b", "c"]
+    assert [next_after_answer(harness).target for _ in range(3)] == ["a", "b", "c"]
 
 
 def test_a_group_whose_oldest_member_has_left_counts_by_its_next_one() -> None:
-    desk = busy(max_wait=2.0)
-    desk.receive(ban(*users(20), group="a"))
-    desk.wait(1.0)
-    desk.receive(ban("late", group="a"))
-    desk.wait(0.25)
-    desk.receive(ban("v", group="b"))
-    assert len(next_after_answer(desk).users) == 20
-    desk.wait(3.0)
+    harness = busy(max_wait=2.0)
+    harness.receive(ban(*users(20), group="a"))
+    harness.wait(1.0)
+    harness.receive(ban("late", group="a"))
+    harness.wait(0.25)
+    harness.receive(ban("v", group="b"))
+    assert len(next_after_answer(harness).users) == 20
+    harness.wait(3.0)
 
-    assert next_after_answer(desk).users == ["late"]
-    assert next_after_answer(desk).target == "b"
+    assert next_after_answer(harness).users == ["late"]
+    assert next_after_answer(harness).target == "b"
 
 
 def test_a_full_group_does_not_go_twice_before_another_full_one() -> None:
-    desk = busy()
-    desk.receive(*(ban(*users(20, name), group="a") for name in "uvw"))
-    desk.receive(*(ban(*users(20, name), group="b") for name in "uv"))
+    harness = busy()
+    harness.receive(*(ban(*users(20, name), group="a") for name in "uvw"))
+    harness.receive(*(ban(*users(20, name), group="b") for name in "uv"))
 
-    assert [next_after_answer(desk).target for _ in range(5)] == ["a", "b", "a", "b", "a"]
+    assert [next_after_answer(harness).target for _ in range(5)] == ["a", "b", "a", "b", "a"]
 
 
 def test_a_started_command_goes_before_a_fuller_group() -> None:
     """
     What is started must be finished at a drain, so it had better be few.
     """
-    desk = busy()
-    desk.receive(ban(*users(21), group="a"))
-    desk.receive(ban("v", "w", group="b"))
-    assert len(next_after_answer(desk).users) == 20
+    harness = busy()
+    harness.receive(ban(*users(21), group="a"))
+    harness.receive(ban("v", "w", group="b"))
+    assert len(next_after_answer(harness).users) == 20
 
-    assert next_after_answer(desk).users == ["u20"]
-    assert next_after_answer(desk).target == "b"
+    assert next_after_answer(harness).users == ["u20"]
+    assert next_after_answer(harness).target == "b"
 
 
 def test_a_command_for_which_a_started_one_waits_goes_before_a_fuller_group() -> None:
-    desk = busy()
-    desk.receive(ban("v", "w", group="full"))
-    desk.receive(ban("a", group="g"))  # waits in its queue
-    desk.receive(kick("b", room="other"))
-    desk.ok(desk.request("kick"))
-    desk.receive(unban("a", "z", group="g", not_after="2040-01-01T00:00:00Z"))  # z starts it, and a waits
-    assert desk.request("unban").users == ["z"]
-    desk.ok(desk.request("ban"))
-    desk.wait(1.0)
+    harness = busy()
+    harness.receive(ban("v", "w", group="full"))
+    harness.receive(ban("a", group="g"))  # waits in its queue
+    harness.receive(kick("b", room="other"))
+    harness.ok(harness.request("kick"))
+    harness.receive(unban("a", "z", group="g", not_after="2040-01-01T00:00:00Z"))  # z starts it, and a waits
+    assert harness.request("unban").users == ["z"]
+    harness.ok(harness.request("ban"))
+    harness.wait(1.0)
 
-    assert desk.request("ban").users == ["a"]
+    assert harness.request("ban").users == ["a"]
 
 
 def test_one_target_has_at_most_an_eighth_of_the_permits_out() -> None:
-    desk = Desk(default_calls_per_second=32)
-    desk.receive(ban(*users(100), group="large"))
+    harness = EngineHarness(default_calls_per_second=32)
+    harness.receive(ban(*users(100), group="large"))
 
-    assert len(desk.out) == 4
-    assert desk.limited_by("ban") == "target"
+    assert len(harness.out) == 4
+    assert harness.limited_by("ban") == "target"
 
-    desk.receive(ban("v", group="other"))
-    assert len(desk.out) == 5
+    harness.receive(ban("v", group="other"))
+    assert len(harness.out) == 5
 
-    desk.ok(desk.out[0])
-    assert [each.target for each in desk.out] == ["large"] * 3 + ["other", "large"]
+    harness.ok(harness.out[0])
+    assert [each.target for each in harness.out] == ["large"] * 3 + ["other", "large"]
 
 
 def test_one_target_may_have_two_requests_out_however_few_permits_there_are() -> None:
-    desk = Desk(default_calls_per_second=8)
-    desk.receive(ban(*users(100)))
+    harness = EngineHarness(default_calls_per_second=8)
+    harness.receive(ban(*users(100)))
 
-    assert len(desk.out) == 2
+    assert len(harness.out) == 2
 
 
 def test_a_target_without_an_answer_has_one_call_until_one_is_answered() -> None:
-    desk = Desk(default_calls_per_second=32)
-    desk.receive(ban(*users(100)))
-    hanging = desk.out[0]
-    desk.timeout(hanging)
-    for request in list(desk.out):
-        desk.timeout(request) if request is desk.out[-1] else desk.refuse_connection(request)
+    harness = EngineHarness(default_calls_per_second=32)
+    harness.receive(ban(*users(100)))
+    hanging = harness.out[0]
+    harness.timeout(hanging)
+    for request in list(harness.out):
+        harness.timeout(request) if request is harness.out[-1] else harness.refuse_connection(request)
 
-    assert desk.out == []
+    assert harness.out == []
 
-    desk.ask(desk.waiting[0])
-    assert len(desk.out) == 1
-    desk.ask(desk.waiting[0])
-    desk.wait(5.0)
-    assert len(desk.out) == 1, "the second retry waits until the first is answered"
+    harness.request_permit(harness.waiting[0])
+    assert len(harness.out) == 1
+    harness.request_permit(harness.waiting[0])
+    harness.wait(5.0)
+    assert len(harness.out) == 1, "the second retry waits until the first is answered"
 
-    desk.ok()
-    assert len(desk.out) > 1
+    harness.ok()
+    assert len(harness.out) > 1
 
 
 def test_a_retry_of_a_full_target_waits_behind_its_bound_and_lets_others_pass() -> None:
-    desk = Desk(default_calls_per_second=16)
-    desk.receive(ban(*users(20), group="g"), ban(*users(20, "v"), group="g"))
-    first, second = desk.out
-    desk.code(first, 60008)
-    desk.ask()
-    assert desk.out == [second], "a suspect target has one request out"
-    desk.receive(ban("x", group="other"))
+    harness = EngineHarness(default_calls_per_second=16)
+    harness.receive(ban(*users(20), group="g"), ban(*users(20, "v"), group="g"))
+    first, second = harness.out
+    harness.code(first, 60008)
+    harness.request_permit()
+    assert harness.out == [second], "a suspect target has one request out"
+    harness.receive(ban("x", group="other"))
 
-    assert [each.target for each in desk.out] == ["g", "other"]
+    assert [each.target for each in harness.out] == ["g", "other"]
 
-    desk.ok(second)
-    assert [each.users for each in desk.out] == [["x"], users(20)]
+    harness.ok(second)
+    assert [each.users for each in harness.out] == [["x"], users(20)]
 
 
 def test_retries_go_before_new_commands() -> None:
-    desk = busy()
-    desk.code(desk.request(), 10002)
-    desk.receive(ban("u", group="new"))
-    desk.ask()
-    desk.wait(1.0)
+    harness = busy()
+    harness.code(harness.request(), 10002)
+    harness.receive(ban("u", group="new"))
+    harness.request_permit()
+    harness.wait(1.0)
 
-    assert desk.request().target == "busy0"
+    assert harness.request().target == "busy0"
 
 
 def test_the_body_is_what_tencent_takes() -> None:
-    desk = Desk()
-    desk.receive(
+    harness = EngineHarness()
+    harness.receive(
         ban("u", duration=60, reason="spam"),
         unban("u", group="h"),
         kick("v", room="r"),
         update("w", room="s", name_card="n", role="Admin", custom_info="i"),
     )
 
-    assert {each.action: each.body for each in desk.out} == {
+    assert {each.action: each.body for each in harness.out} == {
         "ban": {"GroupId": "g", "Members_Account": ["u"], "Duration": 60, "Description": "spam"},
         "unban": {"GroupId": "h", "Members_Account": ["u"]},
         "kick": {"RoomId": "r", "MemberList_Account": ["v"], "Reason": "spam"},

@@ -5,75 +5,75 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.domain.engine_harness import SETTLING, WALL, Desk, kick
+from tests.unit.domain.engine_harness import SETTLING, WALL, EngineHarness, kick
 from worker.domain.contract.times import rfc3339
 
 OVER = rfc3339(WALL)
 SOON = rfc3339(WALL + SETTLING + 5.0)
 
 
-def statuses(desk: Desk) -> list[str]:
+def statuses(harness: EngineHarness) -> list[str]:
     """
     Of all outcomes, in the order of their publication.
     """
-    desk.publish()
-    return [outcome.status.value for outcome in desk.told.outcomes]
+    harness.publish()
+    return [outcome.status.value for outcome in harness.published.outcomes]
 
 
 @pytest.mark.parametrize("published", [True, False])
 def test_a_repeat_that_comes_too_late_does_not_make_an_id_forgotten(published: bool) -> None:
-    desk = Desk()
-    desk.receive(kick("u", command_id="c"))
-    desk.ok()
+    harness = EngineHarness()
+    harness.receive(kick("u", command_id="c"))
+    harness.ok()
     for command in (kick("u", command_id="c", not_after=OVER), kick("u", command_id="c")):
         if published:
-            desk.publish()
-        desk.receive(command)
+            harness.publish()
+        harness.receive(command)
 
-    assert len(desk.sent) == 1
-    assert statuses(desk) == ["succeeded", "duplicate", "duplicate"]
+    assert len(harness.sent) == 1
+    assert statuses(harness) == ["succeeded", "duplicate", "duplicate"]
 
 
 def test_a_repeat_that_is_too_late_for_the_first_one_waits_for_its_answer() -> None:
-    desk = Desk()
-    desk.receive(
+    harness = EngineHarness()
+    harness.receive(
         kick("u", command_id="c"), kick("u", command_id="c", not_after=OVER), kick("u", command_id="c")
     )
-    desk.ok()
+    harness.ok()
 
-    assert len(desk.sent) == 1
-    assert statuses(desk) == ["succeeded", "duplicate", "duplicate"]
+    assert len(harness.sent) == 1
+    assert statuses(harness) == ["succeeded", "duplicate", "duplicate"]
 
 
 def test_a_repeat_whose_time_runs_out_while_the_first_one_is_on_its_way_waits_for_its_answer() -> None:
-    desk = Desk()
-    desk.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
-    desk.wait(9.0)
-    assert statuses(desk) == []
-    desk.ok()
-    desk.receive(kick("u", command_id="c"))
+    harness = EngineHarness()
+    harness.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
+    harness.wait(9.0)
+    assert statuses(harness) == []
+    harness.ok()
+    harness.receive(kick("u", command_id="c"))
 
-    assert len(desk.sent) == 1
-    assert statuses(desk) == ["succeeded", "duplicate", "duplicate"]
+    assert len(harness.sent) == 1
+    assert statuses(harness) == ["succeeded", "duplicate", "duplicate"]
 
 
 def test_a_repeat_that_is_too_late_has_expired_once_the_first_one_has_failed() -> None:
-    desk = Desk()
-    desk.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
-    desk.wait(9.0)
-    desk.code(desk.request(), 10010)
-    desk.receive(kick("u", command_id="c"))
-    desk.ok()
+    harness = EngineHarness()
+    harness.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
+    harness.wait(9.0)
+    harness.code(harness.request(), 10010)
+    harness.receive(kick("u", command_id="c"))
+    harness.ok()
 
-    assert len(desk.sent) == 2
-    assert statuses(desk) == ["failed", "expired", "succeeded"]
+    assert len(harness.sent) == 2
+    assert statuses(harness) == ["failed", "expired", "succeeded"]
 
 
 def test_a_repeat_that_waits_to_be_carried_out_again_expires_in_time() -> None:
-    desk = Desk(default_calls_per_second=1)
-    desk.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
-    desk.code(desk.request(), 10010)
-    desk.be_busy(9.0)
-    desk.wait(0.0)
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
+    harness.code(harness.request(), 10010)
+    harness.be_busy(9.0)
+    harness.wait(0.0)
 
-    assert statuses(desk) == ["failed", "expired"]
+    assert statuses(harness) == ["failed", "expired"]

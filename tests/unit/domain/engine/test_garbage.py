@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.domain.engine_harness import Desk, ban, unban
+from tests.unit.domain.engine_harness import EngineHarness, ban, unban
 from worker.domain.contract.commands import Command
 from worker.domain.progress.open_commands import MemberQueue, MemberTask, OpenCommand
 
@@ -21,51 +21,51 @@ UNKNOWN_FOR = 3.0
 A_PERMIT = 1.0
 
 
-def applied(desk: Desk) -> None:
-    desk.receive(ban("u", "v"))
-    desk.ok()
+def applied(harness: EngineHarness) -> None:
+    harness.receive(ban("u", "v"))
+    harness.ok()
 
 
-def ridden_with(desk: Desk) -> None:
-    desk.receive(ban("x"), ban("u"), ban("u"))
-    desk.ok()
-    desk.wait(A_PERMIT)
-    desk.ok()
-    assert desk.engine.snapshot(desk.now).counts.coalesced == 1
+def ridden_with(harness: EngineHarness) -> None:
+    harness.receive(ban("x"), ban("u"), ban("u"))
+    harness.ok()
+    harness.wait(A_PERMIT)
+    harness.ok()
+    assert harness.engine.snapshot(harness.now).counts.coalesced == 1
 
 
-def superseded(desk: Desk) -> None:
-    desk.receive(unban("x"), unban("u"), ban("u"))
-    desk.ok()
-    assert desk.engine.snapshot(desk.now).counts.superseded == 1
+def superseded(harness: EngineHarness) -> None:
+    harness.receive(unban("x"), unban("u"), ban("u"))
+    harness.ok()
+    assert harness.engine.snapshot(harness.now).counts.superseded == 1
 
 
-def repeated(desk: Desk) -> None:
-    desk.receive(ban("u", command_id="c"), ban("u", command_id="c"))
-    desk.ok()
+def repeated(harness: EngineHarness) -> None:
+    harness.receive(ban("u", command_id="c"), ban("u", command_id="c"))
+    harness.ok()
 
 
-def searched(desk: Desk) -> None:
-    desk.receive(ban("u", "v", "w", "x"))
-    while desk.out:
-        (request,) = desk.out
+def searched(harness: EngineHarness) -> None:
+    harness.receive(ban("u", "v", "w", "x"))
+    while harness.out:
+        (request,) = harness.out
         if "w" in request.users:
-            desk.code(request, BAD_USER, "no such user")
+            harness.code(request, BAD_USER, "no such user")
         else:
-            desk.ok(request)
-        desk.wait(A_PERMIT)
+            harness.ok(request)
+        harness.wait(A_PERMIT)
 
 
-def tried_again(desk: Desk) -> None:
-    desk.receive(ban("u", "v"))
-    desk.timeout(desk.request())
-    desk.wait(A_PERMIT)
-    desk.ask()
-    desk.ok()
+def tried_again(harness: EngineHarness) -> None:
+    harness.receive(ban("u", "v"))
+    harness.timeout(harness.request())
+    harness.wait(A_PERMIT)
+    harness.request_permit()
+    harness.ok()
 
 
-def rejected(desk: Desk) -> None:
-    desk.receive(ban("u", duration=-1))
+def rejected(harness: EngineHarness) -> None:
+    harness.receive(ban("u", duration=-1))
 
 
 @contextmanager
@@ -89,15 +89,17 @@ def alive() -> list[object]:
 @pytest.mark.parametrize(
     "story", [applied, ridden_with, superseded, repeated, searched, tried_again, rejected]
 )
-def test_a_finished_command_leaves_nothing_to_the_garbage_collector(story: Callable[[Desk], None]) -> None:
+def test_a_finished_command_leaves_nothing_to_the_garbage_collector(
+    story: Callable[[EngineHarness], None],
+) -> None:
     with no_collection():
         before = len(alive())
-        desk = Desk(default_calls_per_second=1)
-        story(desk)
-        opened = desk.engine.open
-        desk.publish()
-        desk.wait(UNKNOWN_FOR)
+        harness = EngineHarness(default_calls_per_second=1)
+        story(harness)
+        opened = harness.engine.open
+        harness.publish()
+        harness.wait(UNKNOWN_FOR)
 
         assert opened
-        assert desk.engine.open == 0
+        assert harness.engine.open == 0
         assert len(alive()) == before

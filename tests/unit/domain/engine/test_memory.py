@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
+from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, unban
 from worker.domain.admission import MAX_SHARED_KEYS
 from worker.domain.contract.commands import MAX_ALIKE as TEXTS
 from worker.domain.contract.commands import Command
@@ -17,11 +17,11 @@ ONE = COMMAND_BYTES + USER_BYTES + GROUP_BYTES + RECORD_BYTES + 320
 FOR_TWO = int(2 * ONE / PARTS["commands"])
 
 
-def held(desk: Desk, part: str = "commands") -> int:
+def held(harness: EngineHarness, part: str = "commands") -> int:
     """
     Bytes that the part takes.
     """
-    return desk.engine.snapshot(desk.now).memory[part]
+    return harness.engine.snapshot(harness.now).memory[part]
 
 
 def test_the_parts_share_all_of_the_budget() -> None:
@@ -29,17 +29,17 @@ def test_the_parts_share_all_of_the_budget() -> None:
 
 
 def test_open_commands_are_bounded_and_the_rest_waits() -> None:
-    desk = Desk(memory_budget=2 * FOR_TWO)
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(20)))
+    harness = EngineHarness(memory_budget=2 * FOR_TWO)
+    harness.receive(*(kick("u", room=f"r{number}") for number in range(20)))
 
-    assert len(desk.out) == 4
-    assert desk.paused == {0}
-    while desk.out:
-        desk.ok()
-        desk.publish()
-    assert len(desk.told.outcomes) == 20
-    assert held(desk) == 0
-    assert desk.paused == set()
+    assert len(harness.out) == 4
+    assert harness.paused == {0}
+    while harness.out:
+        harness.ok()
+        harness.publish()
+    assert len(harness.published.outcomes) == 20
+    assert held(harness) == 0
+    assert harness.paused == set()
 
 
 @pytest.mark.parametrize("part", ["key", "value", "headers"])
@@ -47,103 +47,103 @@ def test_whatever_a_record_brings_is_counted(part: str) -> None:
     """
     Six hundred commands with headers of 900 kB took 1.4 GB, and 3 MB of it were counted.
     """
-    desk = Desk(memory_budget=10_000_000)
+    harness = EngineHarness(memory_budget=10_000_000)
     for number in range(60):
-        record = desk.record(kick("u", room=f"r{number}"))
+        record = harness.record(kick("u", room=f"r{number}"))
         much = b" " * 900_000
         values: dict[str, Any] = {"key": record.key, "value": record.value, "headers": ()}
         values |= (
             {"headers": (("name", much),)} if part == "headers" else {part: (values[part] or b"") + much}
         )
-        desk.fetch([Record(0, record.offset, **values)])
+        harness.fetch([Record(0, record.offset, **values)])
 
-    assert 0 < len(desk.out) <= 6
-    assert held(desk) > 60 * 900_000
+    assert 0 < len(harness.out) <= 6
+    assert held(harness) > 60 * 900_000
 
 
 def test_a_record_larger_than_all_memory_gets_through_alone() -> None:
-    desk = Desk(memory_budget=1_000)
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(3)))
+    harness = EngineHarness(memory_budget=1_000)
+    harness.receive(*(kick("u", room=f"r{number}") for number in range(3)))
     for _ in range(3):
-        desk.ok(desk.request())
-        desk.publish()
+        harness.ok(harness.request())
+        harness.publish()
 
-    assert len(desk.told.outcomes) == 3
+    assert len(harness.published.outcomes) == 3
 
 
 def test_one_partition_does_not_take_the_memory_of_another() -> None:
-    desk = Desk(0, 1, memory_budget=4 * FOR_TWO)
-    desk.receive(*(ban("u", group=f"g{number}") for number in range(20)), partition=0)
-    assert len(desk.out) == 6
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(20)), partition=1)
+    harness = EngineHarness(0, 1, memory_budget=4 * FOR_TWO)
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(20)), partition=0)
+    assert len(harness.out) == 6
+    harness.receive(*(kick("u", room=f"r{number}") for number in range(20)), partition=1)
 
-    assert len([each for each in desk.out if each.action == "kick"]) == 2
-    while desk.out:
-        desk.ok()
-        desk.publish()
-    assert len(desk.told.outcomes) == 40
+    assert len([each for each in harness.out if each.action == "kick"]) == 2
+    while harness.out:
+        harness.ok()
+        harness.publish()
+    assert len(harness.published.outcomes) == 40
 
 
 def test_a_partition_that_comes_has_its_part_though_memory_is_full() -> None:
-    desk = Desk(0, memory_budget=4 * FOR_TWO)
-    desk.receive(*(ban("u", group=f"g{number}") for number in range(20)))
-    desk.assign(1)
-    desk.wait(3.0)
-    desk.receive(kick("u"), partition=1)
+    harness = EngineHarness(0, memory_budget=4 * FOR_TWO)
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(20)))
+    harness.assign(1)
+    harness.wait(3.0)
+    harness.receive(kick("u"), partition=1)
 
-    assert desk.request("kick").target == "r"
+    assert harness.request("kick").target == "r"
 
 
 def test_when_memory_is_full_nothing_more_is_fetched_of_any_partition() -> None:
     """
     Else each of a hundred partitions would bring some batches more.
     """
-    desk = Desk(0, 1, 2, memory_budget=FOR_TWO)
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(4)))
+    harness = EngineHarness(0, 1, 2, memory_budget=FOR_TWO)
+    harness.receive(*(kick("u", room=f"r{number}") for number in range(4)))
 
-    assert desk.paused == {0, 1, 2}
-    while desk.out:
-        desk.ok()
-        desk.publish()
-    assert desk.paused == set()
+    assert harness.paused == {0, 1, 2}
+    while harness.out:
+        harness.ok()
+        harness.publish()
+    assert harness.paused == set()
 
 
 def test_what_waits_to_be_admitted_is_counted() -> None:
-    desk = Desk(memory_budget=FOR_TWO)
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(3)))
-    before = held(desk)
-    record = desk.record(kick("u"))
-    desk.fetch([Record(0, record.offset, record.key, record.value, (("name", b" " * 5_000),))])
+    harness = EngineHarness(memory_budget=FOR_TWO)
+    harness.receive(*(kick("u", room=f"r{number}") for number in range(3)))
+    before = held(harness)
+    record = harness.record(kick("u"))
+    harness.fetch([Record(0, record.offset, record.key, record.value, (("name", b" " * 5_000),))])
 
-    assert held(desk) > before + 5_000
-    desk.revoking(0)
-    desk.ok()
-    desk.publish()
-    desk.revoked(0)
-    assert held(desk) == 0
+    assert held(harness) > before + 5_000
+    harness.revoking(0)
+    harness.ok()
+    harness.publish()
+    harness.revoked(0)
+    assert held(harness) == 0
 
 
 def test_of_a_lost_partition_nothing_is_held() -> None:
-    desk = Desk(0, 1, memory_budget=FOR_TWO)
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(9)), partition=1)
-    desk.revoked(1)
+    harness = EngineHarness(0, 1, memory_budget=FOR_TWO)
+    harness.receive(*(kick("u", room=f"r{number}") for number in range(9)), partition=1)
+    harness.revoked(1)
 
-    assert held(desk) == 0
-    assert held(desk, "ids") == 0
+    assert held(harness) == 0
+    assert held(harness, "ids") == 0
 
 
 def test_a_record_is_kept_no_longer_than_it_may_be_dead_lettered() -> None:
-    desk = Desk()
-    record = desk.record(kick("u", room="good"))
-    desk.fetch([Record(0, record.offset, b"its key", (record.value or b"") + b" " * 9_000)])
-    desk.receive(kick("u", room="bad"))
-    good, bad = desk.out
-    before = held(desk)
-    desk.ok(good)
-    desk.code(bad, 10010, "no such room")
+    harness = EngineHarness()
+    record = harness.record(kick("u", room="good"))
+    harness.fetch([Record(0, record.offset, b"its key", (record.value or b"") + b" " * 9_000)])
+    harness.receive(kick("u", room="bad"))
+    good, bad = harness.out
+    before = held(harness)
+    harness.ok(good)
+    harness.code(bad, 10010, "no such room")
 
-    assert before - held(desk) > 9_000
-    transaction = desk.take()
+    assert before - held(harness) > 9_000
+    transaction = harness.take()
     assert [each.key for each in transaction.outcomes] == [b"its key", b"bad"]
     assert [letter.record.value is None for letter in transaction.dead_letters] == [False]
 
@@ -152,84 +152,84 @@ def test_results_that_cannot_be_published_are_bounded_by_their_memory() -> None:
     """
     What is done must be told before more is done, and no more is admitted than can be told.
     """
-    desk = Desk(memory_budget=100_000)
+    harness = EngineHarness(memory_budget=100_000)
     for number in range(60):
-        desk.receive(kick("u", room=f"r{number}"))
-        desk.ok()
+        harness.receive(kick("u", room=f"r{number}"))
+        harness.ok()
 
-    assert held(desk, "results") < share("results", 100_000) + 2_000
-    assert len(desk.sent) < 15
-    assert desk.paused == {0}
-    while desk.out or desk.engine.unpublished:
-        desk.publish()
-        desk.ok()
-    assert len(desk.told.outcomes) == 60
-    assert held(desk, "results") == 0
+    assert held(harness, "results") < share("results", 100_000) + 2_000
+    assert len(harness.sent) < 15
+    assert harness.paused == {0}
+    while harness.out or harness.engine.unpublished:
+        harness.publish()
+        harness.ok()
+    assert len(harness.published.outcomes) == 60
+    assert held(harness, "results") == 0
 
 
 def test_what_was_admitted_is_not_called_while_too_much_waits_to_be_published() -> None:
-    desk = Desk(default_calls_per_second=1, memory_budget=300_000)
-    desk.receive(kick("u", room="first"), kick("u", room="second"))
-    desk.fetch([Record(0, 2 + number, b"k", b'{"command_id": "c%d"}' % number) for number in range(40)])
-    desk.ok(desk.request(target="first"))
-    desk.wait(5.0)
-    assert desk.out == []
-    desk.publish()
+    harness = EngineHarness(default_calls_per_second=1, memory_budget=300_000)
+    harness.receive(kick("u", room="first"), kick("u", room="second"))
+    harness.fetch([Record(0, 2 + number, b"k", b'{"command_id": "c%d"}' % number) for number in range(40)])
+    harness.ok(harness.request(target="first"))
+    harness.wait(5.0)
+    assert harness.out == []
+    harness.publish()
 
-    assert desk.request().target == "second"
+    assert harness.request().target == "second"
 
 
 def test_equal_commands_share_what_is_equal_in_them_whatever_came_between() -> None:
-    desk = Desk(default_calls_per_second=1, max_wait=60.0)
-    desk.receive(ban("first"), *(ban("u", reason=f"{number}") for number in range(MAX_SHARED_KEYS + 2)))
-    desk.receive(ban("second"), ban("third"))
-    desk.ok()
-    desk.wait(1.0)
+    harness = EngineHarness(default_calls_per_second=1, max_wait=60.0)
+    harness.receive(ban("first"), *(ban("u", reason=f"{number}") for number in range(MAX_SHARED_KEYS + 2)))
+    harness.receive(ban("second"), ban("third"))
+    harness.ok()
+    harness.wait(1.0)
 
-    assert desk.request().users == ["second", "third"]
+    assert harness.request().users == ["second", "third"]
 
 
 def test_ids_and_effects_are_forgotten_oldest_first_and_counted() -> None:
-    desk = Desk(memory_budget=100_000)
+    harness = EngineHarness(memory_budget=100_000)
     for number in range(200):
-        desk.receive(unban("u", group=f"g{number}", command_id=f"id-{number}"))
-        desk.ok()
-        desk.publish()
+        harness.receive(unban("u", group=f"g{number}", command_id=f"id-{number}"))
+        harness.ok()
+        harness.publish()
 
-    counts = desk.engine.snapshot(desk.now).counts
-    assert 0 < held(desk, "ids") <= share("ids", 100_000)
-    assert 0 < held(desk, "applied") <= share("applied", 100_000)
+    counts = harness.engine.snapshot(harness.now).counts
+    assert 0 < held(harness, "ids") <= share("ids", 100_000)
+    assert 0 < held(harness, "applied") <= share("applied", 100_000)
     assert counts.forgotten_ids > 100
     assert counts.forgotten_effects > 100
-    desk.wait(1.0)
-    desk.receive(unban("u", group="g199", command_id="id-199"), unban("u", group="g199"))
-    desk.receive(unban("u", group="g0", command_id="id-0"))
-    desk.ok()
-    assert [each.status.value for each in desk.publish()] == ["duplicate", "duplicate", "succeeded"]
+    harness.wait(1.0)
+    harness.receive(unban("u", group="g199", command_id="id-199"), unban("u", group="g199"))
+    harness.receive(unban("u", group="g0", command_id="id-0"))
+    harness.ok()
+    assert [each.status.value for each in harness.publish()] == ["duplicate", "duplicate", "succeeded"]
 
 
 def test_a_record_that_would_fit_now_does_not_overtake_those_that_wait_to_fit() -> None:
     """
     What it overtakes would be taken for done.
     """
-    desk = Desk(0, 1, memory_budget=FOR_TWO * 3 // 2)
-    desk.receive(ban("u"), unban("u"))
-    desk.receive(kick("u", room="open"), kick("u", room="first", command_id="first"), partition=1)
-    assert 1 in desk.paused
-    desk.revoking(0)
-    desk.receive(kick("u", room="second", command_id="second"), partition=1)
-    desk.revoked(0)
-    desk.ok()
+    harness = EngineHarness(0, 1, memory_budget=FOR_TWO * 3 // 2)
+    harness.receive(ban("u"), unban("u"))
+    harness.receive(kick("u", room="open"), kick("u", room="first", command_id="first"), partition=1)
+    assert 1 in harness.paused
+    harness.revoking(0)
+    harness.receive(kick("u", room="second", command_id="second"), partition=1)
+    harness.revoked(0)
+    harness.ok()
 
-    assert [desk.status(each) for each in ("first", "second")] == ["succeeded", "succeeded"]
+    assert [harness.status(each) for each in ("first", "second")] == ["succeeded", "succeeded"]
 
 
 def test_texts_that_commands_have_in_common_are_kept_once() -> None:
-    desk = Desk()
-    decoder = desk.engine._admission._decoder
+    harness = EngineHarness()
+    decoder = harness.engine._admission._decoder
 
     def read(reason: str) -> Command:
-        made = decoder.decode(desk.record(kick("u", room="a room", issuer="an issuer", reason=reason)))
+        made = decoder.decode(harness.record(kick("u", room="a room", issuer="an issuer", reason=reason)))
         assert isinstance(made, Command)
         return made
 

@@ -8,66 +8,66 @@ from typing import Any
 
 import pytest
 
-from tests.unit.domain.engine_harness import Desk, ban, kick, users
+from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
 from worker.domain.contract.codes import Verdict
 
 
-def down(failures: int = 5, **rules: Any) -> Desk:
+def down(failures: int = 5, **rules: Any) -> EngineHarness:
     """
-    A desk whose ban endpoint has had so many failures in a row, each of another group (five make an outage).
+    A harness whose ban endpoint has had so many failures in a row, each of another group (five make an outage).
     """
-    desk = Desk(**rules)
+    harness = EngineHarness(**rules)
     for number in range(failures):
-        desk.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
-    for request in list(desk.out):
-        desk.refuse_connection(request)
-    return desk
+        harness.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
+    for request in list(harness.out):
+        harness.refuse_connection(request)
+    return harness
 
 
 def test_five_failures_in_a_row_open_the_breaker() -> None:
-    desk = down(4)
-    assert desk.events() == []
-    assert len(desk.waiting) == 4
-    desk.receive(ban("v", group="fifth"))
-    desk.refuse_connection(desk.request())
+    harness = down(4)
+    assert harness.events() == []
+    assert len(harness.waiting) == 4
+    harness.receive(ban("v", group="fifth"))
+    harness.refuse_connection(harness.request())
 
-    assert desk.events() == ["breaker.opened"]
-    lane = desk.engine.snapshot(desk.now).endpoints[0]
+    assert harness.events() == ["breaker.opened"]
+    lane = harness.engine.snapshot(harness.now).endpoints[0]
     assert (lane.breaker_open, lane.breaker_openings) == (True, 1)
-    assert desk.limited_by("ban") == "breaker"
+    assert harness.limited_by("ban") == "breaker"
 
 
 def test_a_success_between_keeps_the_breaker_closed() -> None:
-    desk = Desk()
+    harness = EngineHarness()
     for number in range(9):
-        desk.receive(ban("u", group=f"g{number}"))
-    for number, request in enumerate(list(desk.out)):
+        harness.receive(ban("u", group=f"g{number}"))
+    for number, request in enumerate(list(harness.out)):
         if number == 4:
-            desk.ok(request)
+            harness.ok(request)
         else:
-            desk.refuse_connection(request)
+            harness.refuse_connection(request)
 
-    assert desk.events() == []
+    assert harness.events() == []
 
 
-def busy(desk: Desk, times: int = 5) -> None:
+def busy(harness: EngineHarness, times: int = 5) -> None:
     """
     The next tries get a retry code, oldest first; those whose backoff is over ask at once.
     """
     for _ in range(times):
-        if not desk.out:
-            desk.ask(desk.waiting[0])
-        desk.code(desk.out[0], 10002)
+        if not harness.out:
+            harness.request_permit(harness.waiting[0])
+        harness.code(harness.out[0], 10002)
 
 
 def test_five_retry_codes_of_two_targets_open_the_breaker() -> None:
-    desk = Desk()
-    desk.receive(ban("u", group="a"), ban("u", group="b"))
-    busy(desk, 4)
-    assert desk.events() == []
-    busy(desk, 1)
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a"), ban("u", group="b"))
+    busy(harness, 4)
+    assert harness.events() == []
+    busy(harness, 1)
 
-    assert desk.events() == ["breaker.opened"]
+    assert harness.events() == ["breaker.opened"]
 
 
 @pytest.mark.parametrize("code", [10019, 10010, 10004])
@@ -75,84 +75,84 @@ def test_a_refusal_between_retry_codes_shows_that_the_endpoint_works(code: int) 
     """
     At 1 % of transient codes and 2 % of bad users, a breaker that counts successes only would open every minute.
     """
-    desk = Desk()
+    harness = EngineHarness()
     for number in range(30):
         for group in "ab":
-            desk.receive(ban("u", group=f"{group}{number}"))
-        busy(desk, 4)
-        desk.receive(ban("v", group=f"c{number}"))
-        desk.code(desk.request(target=f"c{number}"), code)
-        while desk.waiting:
-            desk.ask(desk.waiting[0])
-            desk.ok()
-        desk.wait(1.0)
+            harness.receive(ban("u", group=f"{group}{number}"))
+        busy(harness, 4)
+        harness.receive(ban("v", group=f"c{number}"))
+        harness.code(harness.request(target=f"c{number}"), code)
+        while harness.waiting:
+            harness.request_permit(harness.waiting[0])
+            harness.ok()
+        harness.wait(1.0)
 
-    assert desk.events() == []
+    assert harness.events() == []
 
 
 def test_retry_codes_of_one_target_are_its_own_and_count() -> None:
-    desk = Desk(max_attempts=7)
-    desk.receive(ban("u", command_id="c"))
+    harness = EngineHarness(max_attempts=7)
+    harness.receive(ban("u", command_id="c"))
     for _ in range(6):
-        desk.code(desk.request(), 10002, "busy")
-        desk.ask()
-    desk.code(desk.request(), 10002, "busy")
+        harness.code(harness.request(), 10002, "busy")
+        harness.request_permit()
+    harness.code(harness.request(), 10002, "busy")
 
-    assert desk.events() == []
-    assert desk.status("c") == "failed"
-    assert desk.outcome("c").attempts == 7
-    assert desk.result("c", "u").error_info == "busy"
+    assert harness.events() == []
+    assert harness.status("c") == "failed"
+    assert harness.outcome("c").attempts == 7
+    assert harness.result("c", "u").error_info == "busy"
 
 
 def test_an_open_breaker_takes_the_waiting_calls_back_at_once() -> None:
-    desk = down()
+    harness = down()
 
-    assert len(desk.recalled) == 4
-    assert desk.waiting == []
-    assert desk.engine.snapshot(desk.now).counts.recalled == 4
+    assert len(harness.cancelled) == 4
+    assert harness.waiting == []
+    assert harness.engine.snapshot(harness.now).counts.recalled == 4
 
 
 def test_an_open_breaker_delays_no_other_endpoint() -> None:
-    desk = down()
-    desk.receive(kick("v"), ban("v", app="second", group="x"))
+    harness = down()
+    harness.receive(kick("v"), ban("v", app="second", group="x"))
 
-    assert [(each.send.app, each.action) for each in desk.out] == [("main", "kick"), ("second", "ban")]
+    assert [(each.send.app, each.action) for each in harness.out] == [("main", "kick"), ("second", "ban")]
 
 
 def test_probes_go_one_at_a_time_and_later_each_time() -> None:
-    desk = down()
-    opened_at = desk.now
+    harness = down()
+    opened_at = harness.now
     probed_after = []
     for _ in range(7):
-        desk.wait(0.0)
-        while not desk.out:
-            desk.wait(desk.engine.wake_at() - desk.now)
-        probe = desk.request()
-        probed_after.append(round(desk.now - opened_at, 3))
-        opened_at = desk.now
-        desk.refuse_connection(probe)
-        assert desk.waiting == [], "a probe is tried once"
+        harness.wait(0.0)
+        while not harness.out:
+            harness.wait(harness.engine.wake_at() - harness.now)
+        probe = harness.request()
+        probed_after.append(round(harness.now - opened_at, 3))
+        opened_at = harness.now
+        harness.refuse_connection(probe)
+        assert harness.waiting == [], "a probe is tried once"
 
     assert probed_after == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
 def test_while_a_probe_is_out_nothing_else_goes() -> None:
-    desk = down()
-    desk.wait(0.25)
-    assert len(desk.out) == 1
-    desk.receive(ban("x", group="more"))
-    desk.wait(30.0)
+    harness = down()
+    harness.wait(0.25)
+    assert len(harness.out) == 1
+    harness.receive(ban("x", group="more"))
+    harness.wait(30.0)
 
-    assert len(desk.out) == 1
+    assert len(harness.out) == 1
 
 
 def test_probes_try_the_targets_in_turn() -> None:
-    desk = down()
+    harness = down()
     probed = []
     for _ in range(6):
-        desk.wait(6.0)
-        probed.append(desk.request().target)
-        desk.timeout(desk.request())
+        harness.wait(6.0)
+        probed.append(harness.request().target)
+        harness.timeout(harness.request())
 
     assert sorted(probed[:5]) == [f"g{number}" for number in range(5)]
     assert probed[5] == probed[0]
@@ -163,259 +163,259 @@ def test_a_room_that_hangs_is_not_the_probe_when_another_one_waits() -> None:
     Its calls have ended together, with no success between: that looks like an outage. As the probe it would hang for ten
     seconds more, and all others with it.
     """
-    desk = Desk()
-    desk.receive(*(kick(f"u{number}", room="hangs", reason=str(number)) for number in range(5)))
-    desk.wait(10.0)
-    for request in list(desk.out):
-        desk.timeout(request)
-    assert desk.events() == ["breaker.opened"]
-    desk.receive(kick("x", room="well", command_id="well"))
-    desk.wait(0.25)
-    desk.ok(desk.request())
+    harness = EngineHarness()
+    harness.receive(*(kick(f"u{number}", room="hangs", reason=str(number)) for number in range(5)))
+    harness.wait(10.0)
+    for request in list(harness.out):
+        harness.timeout(request)
+    assert harness.events() == ["breaker.opened"]
+    harness.receive(kick("x", room="well", command_id="well"))
+    harness.wait(0.25)
+    harness.ok(harness.request())
 
-    assert desk.status("well") == "succeeded"
-    assert desk.events() == ["breaker.closed"]
+    assert harness.status("well") == "succeeded"
+    assert harness.events() == ["breaker.closed"]
 
 
 def test_the_first_success_closes_the_breaker_and_all_goes_on() -> None:
-    desk = down()
-    desk.wait(0.25)
-    desk.events()
-    desk.ok()
+    harness = down()
+    harness.wait(0.25)
+    harness.events()
+    harness.ok()
 
-    assert desk.events() == ["breaker.closed"]
-    assert len(desk.out) == 4
-    desk.ok()
-    assert {desk.status(f"g{number}") for number in range(5)} == {"succeeded"}
+    assert harness.events() == ["breaker.closed"]
+    assert len(harness.out) == 4
+    harness.ok()
+    assert {harness.status(f"g{number}") for number in range(5)} == {"succeeded"}
 
 
 @pytest.mark.parametrize("code", [10019, 10010, 60007, 70001, 123456])
 def test_any_answer_of_tencents_own_closes_the_breaker(code: int) -> None:
-    desk = down()
-    desk.wait(0.25)
-    desk.events()
-    desk.code(desk.request(), code)
+    harness = down()
+    harness.wait(0.25)
+    harness.events()
+    harness.code(harness.request(), code)
 
-    assert desk.events() == ["breaker.closed"]
+    assert harness.events() == ["breaker.closed"]
 
 
 def test_a_probe_that_could_not_be_sent_says_nothing() -> None:
-    desk = down()
-    desk.wait(0.25)
-    desk.events()
-    desk.fence(desk.request())
-    assert desk.events() == []
-    desk.wait(0.25)
-    assert desk.out == []
-    desk.wait(0.25)
+    harness = down()
+    harness.wait(0.25)
+    harness.events()
+    harness.fence(harness.request())
+    assert harness.events() == []
+    harness.wait(0.25)
+    assert harness.out == []
+    harness.wait(0.25)
 
-    assert len(desk.out) == 1
+    assert len(harness.out) == 1
 
 
 def test_the_answer_to_a_call_that_was_under_way_closes_the_breaker() -> None:
-    desk = Desk()
-    desk.receive(ban("slow", group="slow"))
-    slow = desk.request()
+    harness = EngineHarness()
+    harness.receive(ban("slow", group="slow"))
+    slow = harness.request()
     for number in range(5):
-        desk.receive(ban("u", group=f"g{number}"))
-        desk.refuse_connection(desk.out[-1])
-    assert desk.events() == ["breaker.opened"]
-    desk.ok(slow)
+        harness.receive(ban("u", group=f"g{number}"))
+        harness.refuse_connection(harness.out[-1])
+    assert harness.events() == ["breaker.opened"]
+    harness.ok(slow)
 
-    assert desk.events() == ["breaker.closed"]
+    assert harness.events() == ["breaker.closed"]
 
 
 def test_the_failure_of_a_call_that_was_under_way_is_not_tried_again_while_the_breaker_is_open() -> None:
-    desk = Desk()
-    desk.receive(ban("slow", group="slow", command_id="slow"))
-    slow = desk.request()
+    harness = EngineHarness()
+    harness.receive(ban("slow", group="slow", command_id="slow"))
+    slow = harness.request()
     for number in range(5):
-        desk.receive(ban("u", group=f"g{number}"))
-        desk.refuse_connection(desk.out[-1])
-    desk.timeout(slow)
+        harness.receive(ban("u", group=f"g{number}"))
+        harness.refuse_connection(harness.out[-1])
+    harness.timeout(slow)
 
-    assert desk.waiting == []
-    assert desk.is_open("slow")
+    assert harness.waiting == []
+    assert harness.is_open("slow")
 
 
 def test_an_outage_is_no_attempt_of_anybody() -> None:
-    desk = down(max_attempts=2)
+    harness = down(max_attempts=2)
     for _ in range(10):
-        desk.wait(6.0)
-        desk.timeout(desk.request())
-    desk.wait(6.0)
-    desk.ok()
-    desk.ok()
+        harness.wait(6.0)
+        harness.timeout(harness.request())
+    harness.wait(6.0)
+    harness.ok()
+    harness.ok()
 
-    assert {desk.status(f"g{number}") for number in range(5)} == {"succeeded"}
+    assert {harness.status(f"g{number}") for number in range(5)} == {"succeeded"}
 
 
 def test_an_endpoint_that_answers_with_retry_codes_only_is_down_for_as_long_as_it_does() -> None:
-    desk = Desk(max_attempts=2)
-    desk.receive(ban("u", group="a"), ban("u", group="b"))
-    busy(desk)
+    harness = EngineHarness(max_attempts=2)
+    harness.receive(ban("u", group="a"), ban("u", group="b"))
+    busy(harness)
     for _ in range(5):
-        desk.wait(6.0)
-        desk.code(desk.request(), 10002)
-        assert desk.limited_by("ban") == "breaker"
-    desk.wait(6.0)
-    desk.ok()
-    desk.ok()
+        harness.wait(6.0)
+        harness.code(harness.request(), 10002)
+        assert harness.limited_by("ban") == "breaker"
+    harness.wait(6.0)
+    harness.ok()
+    harness.ok()
 
-    assert [each.status.value for each in desk.publish()] == ["succeeded", "succeeded"]
+    assert [each.status.value for each in harness.publish()] == ["succeeded", "succeeded"]
 
 
 def test_whose_last_try_may_show_an_outage_is_kept() -> None:
-    desk = Desk(max_attempts=1)
-    desk.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
-    first, second = desk.out
-    desk.code(first, 10002)
-    assert desk.status("a") == "failed"
-    desk.code(second, 10002)
-    desk.ask()
-    busy(desk, 3)
-    assert desk.events() == ["breaker.opened"]
-    assert desk.is_open("b")
-    desk.wait(1.0)
-    desk.ok()
+    harness = EngineHarness(max_attempts=1)
+    harness.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
+    first, second = harness.out
+    harness.code(first, 10002)
+    assert harness.status("a") == "failed"
+    harness.code(second, 10002)
+    harness.request_permit()
+    busy(harness, 3)
+    assert harness.events() == ["breaker.opened"]
+    assert harness.is_open("b")
+    harness.wait(1.0)
+    harness.ok()
 
-    assert desk.status("b") == "succeeded"
+    assert harness.status("b") == "succeeded"
 
 
 def test_the_time_to_give_up_stands_still_in_an_outage() -> None:
-    desk = down(give_up_after=10.0)
-    desk.wait(100.0)
-    desk.ok()
-    for request in list(desk.out)[:2]:
-        desk.refuse_connection(request)
-        assert desk.waiting, "it is not given up"
-        desk.ask()
-    desk.wait(2.0)
-    desk.ok()
+    harness = down(give_up_after=10.0)
+    harness.wait(100.0)
+    harness.ok()
+    for request in list(harness.out)[:2]:
+        harness.refuse_connection(request)
+        assert harness.waiting, "it is not given up"
+        harness.request_permit()
+    harness.wait(2.0)
+    harness.ok()
 
-    assert {desk.status(f"g{number}") for number in range(5)} == {"succeeded"}
+    assert {harness.status(f"g{number}") for number in range(5)} == {"succeeded"}
 
 
 def test_a_member_is_given_up_after_so_long() -> None:
-    desk = Desk(give_up_after=10.0)
-    desk.receive(ban("u", command_id="c"))
-    desk.wait(10.25)
-    desk.refuse_connection(desk.request())
+    harness = EngineHarness(give_up_after=10.0)
+    harness.receive(ban("u", command_id="c"))
+    harness.wait(10.25)
+    harness.refuse_connection(harness.request())
 
-    assert desk.status("c") == "failed"
-    error = desk.outcome("c").error
+    assert harness.status("c") == "failed"
+    error = harness.outcome("c").error
     assert error is not None
     assert error.code == "no_answer"
-    assert desk.result("c", "u").error_info == "connect"
+    assert harness.result("c", "u").error_info == "connect"
 
 
 def test_the_time_to_give_up_runs_from_the_first_try() -> None:
-    desk = Desk(give_up_after=10.0)
-    desk.receive(ban("u", command_id="c"))
+    harness = EngineHarness(give_up_after=10.0)
+    harness.receive(ban("u", command_id="c"))
     for _ in range(2):
-        desk.wait(4.0)
-        desk.refuse_connection(desk.request())
-        desk.ask()
-    desk.wait(2.25)
-    desk.refuse_connection(desk.request())
+        harness.wait(4.0)
+        harness.refuse_connection(harness.request())
+        harness.request_permit()
+    harness.wait(2.25)
+    harness.refuse_connection(harness.request())
 
-    assert desk.status("c") == "failed"
+    assert harness.status("c") == "failed"
 
 
 @pytest.mark.parametrize("verdict", [Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN, Verdict.UNSENT])
 def test_nobody_is_given_up_for_what_is_no_members_fault(verdict: Verdict) -> None:
-    desk = Desk(give_up_after=10.0, max_attempts=1)
-    desk.receive(ban("u", command_id="c"))
-    desk.wait(10.25)
-    desk.end(desk.request(), verdict)
-    assert desk.waiting
-    desk.wait(2.0)
-    desk.ask()
-    desk.ok()
+    harness = EngineHarness(give_up_after=10.0, max_attempts=1)
+    harness.receive(ban("u", command_id="c"))
+    harness.wait(10.25)
+    harness.end(harness.request(), verdict)
+    assert harness.waiting
+    harness.wait(2.0)
+    harness.request_permit()
+    harness.ok()
 
-    assert desk.status("c") == "succeeded"
+    assert harness.status("c") == "succeeded"
 
 
 def test_without_a_time_to_give_up_only_attempts_end_it() -> None:
-    desk = Desk(give_up_after=None)
-    desk.receive(ban("u", command_id="c"))
-    desk.wait(2000.0)
-    desk.refuse_connection(desk.request())
+    harness = EngineHarness(give_up_after=None)
+    harness.receive(ban("u", command_id="c"))
+    harness.wait(2000.0)
+    harness.refuse_connection(harness.request())
 
-    assert len(desk.waiting) == 1
+    assert len(harness.waiting) == 1
 
 
 def test_failures_count_once_a_call_that_was_sent_after_them_has_succeeded() -> None:
-    desk = Desk(max_attempts=2)
-    desk.receive(ban("u", group="bad", command_id="bad"))
+    harness = EngineHarness(max_attempts=2)
+    harness.receive(ban("u", group="bad", command_id="bad"))
     for _ in range(2):
-        desk.wait(1.0)
-        desk.refuse_connection(desk.request())
-        desk.ask()
-    desk.receive(ban("v", group="good"))
-    desk.ok(desk.request(target="good"))
-    desk.refuse_connection(desk.request(target="bad"))
+        harness.wait(1.0)
+        harness.refuse_connection(harness.request())
+        harness.request_permit()
+    harness.receive(ban("v", group="good"))
+    harness.ok(harness.request(target="good"))
+    harness.refuse_connection(harness.request(target="bad"))
 
-    assert desk.waiting == []
-    assert desk.status("bad") == "failed"
+    assert harness.waiting == []
+    assert harness.status("bad") == "failed"
 
 
 def test_failures_do_not_count_for_a_success_that_was_sent_before_them() -> None:
-    desk = Desk(max_attempts=1)
-    desk.receive(ban("v", group="good"))
-    desk.wait(1.0)
-    desk.receive(ban("u", group="bad", command_id="bad"))
-    desk.refuse_connection(desk.request(target="bad"))
-    desk.ok()
+    harness = EngineHarness(max_attempts=1)
+    harness.receive(ban("v", group="good"))
+    harness.wait(1.0)
+    harness.receive(ban("u", group="bad", command_id="bad"))
+    harness.refuse_connection(harness.request(target="bad"))
+    harness.ok()
 
-    assert len(desk.waiting) == 1
+    assert len(harness.waiting) == 1
 
 
 def test_a_probe_needs_a_permit() -> None:
-    desk = Desk(default_calls_per_second=5)
+    harness = EngineHarness(default_calls_per_second=5)
     for number in range(5):
-        desk.receive(ban("u", group=f"g{number}"))
-    for request in list(desk.out):
-        desk.refuse_connection(request)
-    assert desk.events() == ["breaker.opened"]
-    desk.wait(0.75)
-    assert desk.out == []
-    desk.wait(0.25)
+        harness.receive(ban("u", group=f"g{number}"))
+    for request in list(harness.out):
+        harness.refuse_connection(request)
+    assert harness.events() == ["breaker.opened"]
+    harness.wait(0.75)
+    assert harness.out == []
+    harness.wait(0.25)
 
-    assert len(desk.out) == 1
+    assert len(harness.out) == 1
 
 
 def test_a_probe_carries_a_whole_batch_of_its_target() -> None:
-    desk = down()
-    desk.receive(*(ban(user, group="g0") for user in users(3, "v")))
-    desk.wait(0.25)
+    harness = down()
+    harness.receive(*(ban(user, group="g0") for user in users(3, "v")))
+    harness.wait(0.25)
 
-    assert desk.request().target == "g0"
-    assert len(desk.request().users) == 4
+    assert harness.request().target == "g0"
+    assert len(harness.request().users) == 4
 
 
 def test_a_breaker_with_nothing_to_send_probes_with_what_comes_next() -> None:
-    desk = Desk()
+    harness = EngineHarness()
     for number in range(5):
-        desk.receive(ban("u", group=f"g{number}", not_after="2030-03-17T17:46:43.100Z"))
-    for request in list(desk.out):
-        desk.refuse_connection(request)
-    desk.wait(30.0)
-    assert desk.out == []
-    assert len(desk.publish()) == 5
-    desk.receive(ban("x"))
+        harness.receive(ban("u", group=f"g{number}", not_after="2030-03-17T17:46:43.100Z"))
+    for request in list(harness.out):
+        harness.refuse_connection(request)
+    harness.wait(30.0)
+    assert harness.out == []
+    assert len(harness.publish()) == 5
+    harness.receive(ban("x"))
 
-    assert desk.request().users == ["x"]
+    assert harness.request().users == ["x"]
 
 
 def test_a_probe_whose_time_is_over_is_not_sent_and_the_next_one_goes_at_once() -> None:
-    desk = Desk()
+    harness = EngineHarness()
     for number in range(5):
-        desk.receive(ban("u", group=f"g{number}", not_after="2030-03-17T17:46:48Z"))
-        desk.refuse_connection(desk.out[-1])
-    desk.be_busy(20.0)
-    desk.receive(ban("x", group="new"))
-    desk.wait(1.0)
+        harness.receive(ban("u", group=f"g{number}", not_after="2030-03-17T17:46:48Z"))
+        harness.refuse_connection(harness.out[-1])
+    harness.be_busy(20.0)
+    harness.receive(ban("x", group="new"))
+    harness.wait(1.0)
 
-    assert [each.target for each in desk.out] == ["new"]
-    assert [each.status.value for each in desk.publish()] == ["expired"] * 5
+    assert [each.target for each in harness.out] == ["new"]
+    assert [each.status.value for each in harness.publish()] == ["expired"] * 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.domain.engine_harness import Desk, Record, ban, kick, unban
+from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, unban
 from worker.domain.contract.records import Omitted, OmittedHeaders
 from worker.domain.effects import LogEvent, OffsetCommit, Transaction
 from worker.domain.engine import COMMIT_POSITIONS, HOUSEKEEPING
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     from worker.domain.publish_results import PublishResult
 
 
-def hear(desk: Desk, result: PublishResult) -> None:
+def hear(harness: EngineHarness, result: PublishResult) -> None:
     """
     The engine is told what became of its transaction, as the service's loop tells it.
     """
     match result:
         case Published():
-            desk.engine.published(desk.now)
+            harness.engine.published(harness.now)
         case Aborted():
-            desk.abort()
+            harness.abort()
         case MetadataRefused():
-            desk.refuse_metadata(result.partition)
+            harness.refuse_metadata(result.partition)
         case Fenced():
             raise AssertionError(result.reason)
 
 
 def test_there_is_nothing_to_publish_at_first() -> None:
-    desk = Desk()
-    desk.receive(ban("u"))
+    harness = EngineHarness()
+    harness.receive(ban("u"))
 
-    assert desk.engine.transaction() is None
+    assert harness.engine.transaction() is None
 
 
 def test_an_outcome_goes_with_the_offset_and_the_key_of_its_command() -> None:
-    desk = Desk()
-    desk.receive(ban("u", command_id="c"))
-    desk.ok()
-    transaction = desk.take()
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="c"))
+    harness.ok()
+    transaction = harness.take()
 
     assert [(each.partition, each.key, each.outcome.command_id) for each in transaction.outcomes] == [
         (0, b"g", "c")
@@ -61,60 +61,60 @@ def test_an_outcome_goes_with_the_offset_and_the_key_of_its_command() -> None:
 
 
 def test_one_transaction_at_a_time() -> None:
-    desk = Desk()
-    desk.receive(ban("u"), ban("v", group="h"))
-    first, second = desk.out
-    desk.ok(first)
-    transaction = desk.take()
-    desk.ok(second)
-    assert desk.engine.transaction() is None
-    assert desk.engine.unpublished == 2
-    hear(desk, Published(0.1, len(transaction.outcomes), 100))
+    harness = EngineHarness()
+    harness.receive(ban("u"), ban("v", group="h"))
+    first, second = harness.out
+    harness.ok(first)
+    transaction = harness.take()
+    harness.ok(second)
+    assert harness.engine.transaction() is None
+    assert harness.engine.unpublished == 2
+    hear(harness, Published(0.1, len(transaction.outcomes), 100))
 
-    assert len(desk.take().outcomes) == 1
-    assert desk.engine.unpublished == 1
+    assert len(harness.take().outcomes) == 1
+    assert harness.engine.unpublished == 1
 
 
 def test_a_command_that_is_done_above_an_open_one_is_committed_below_it() -> None:
-    desk = Desk()
-    desk.receive(ban("u", group="a"), ban("u", group="b"))
-    desk.ok(desk.request(target="b"))
-    transaction = desk.take()
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a"), ban("u", group="b"))
+    harness.ok(harness.request(target="b"))
+    transaction = harness.take()
 
     assert transaction.commits[0].offset == 0
     assert transaction.commits[0].metadata
 
 
 def test_every_partition_of_a_result_is_committed_even_when_its_offset_does_not_move() -> None:
-    desk = Desk(0, 1)
+    harness = EngineHarness(0, 1)
     for partition in (0, 1):
-        desk.receive(ban("u", group=f"open{partition}"), partition=partition)
-        desk.receive(ban("u", group=f"done{partition}"), partition=partition)
+        harness.receive(ban("u", group=f"open{partition}"), partition=partition)
+        harness.receive(ban("u", group=f"done{partition}"), partition=partition)
     for partition in (0, 1):
-        desk.ok(desk.request(target=f"done{partition}"))
-    transaction = desk.take()
+        harness.ok(harness.request(target=f"done{partition}"))
+    transaction = harness.take()
 
     assert {number: commit.offset for number, commit in transaction.commits.items()} == {0: 0, 1: 0}
 
 
 def test_an_aborted_transaction_goes_again_in_the_same_order_before_later_results() -> None:
-    desk = Desk()
+    harness = EngineHarness()
     for target in "abc":
-        desk.receive(ban("u", group=target, command_id=target))
-    desk.ok(desk.request(target="b"))
-    desk.ok(desk.request(target="a"))
-    desk.take()
-    desk.ok(desk.request(target="c"))
-    hear(desk, Aborted("the group is rebalancing", generation=True))
+        harness.receive(ban("u", group=target, command_id=target))
+    harness.ok(harness.request(target="b"))
+    harness.ok(harness.request(target="a"))
+    harness.take()
+    harness.ok(harness.request(target="c"))
+    hear(harness, Aborted("the group is rebalancing", generation=True))
 
-    assert [each.command_id for each in desk.publish()] == ["b", "a", "c"]
+    assert [each.command_id for each in harness.publish()] == ["b", "a", "c"]
 
 
 def test_a_failed_command_has_its_outcome_and_its_dead_letter() -> None:
-    desk = Desk()
-    desk.receive(ban("u", command_id="c"))
-    desk.code(desk.request(), 10010, "no such group")
-    transaction = desk.take()
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="c"))
+    harness.code(harness.request(), 10010, "no such group")
+    transaction = harness.take()
 
     (letter,) = transaction.dead_letters
     assert (letter.outcome_id, letter.error_code, letter.topic) == ("commands-0-0", "10010", "commands")
@@ -123,22 +123,22 @@ def test_a_failed_command_has_its_outcome_and_its_dead_letter() -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b'{"action": 1}'])
 def test_a_record_without_a_readable_id_has_a_dead_letter_and_no_outcome(value: bytes | None) -> None:
-    desk = Desk()
-    desk.fetch([Record(0, 0, b"k", value)])
-    transaction = desk.take()
+    harness = EngineHarness()
+    harness.fetch([Record(0, 0, b"k", value)])
+    transaction = harness.take()
 
     assert transaction.outcomes == []
     assert len(transaction.dead_letters) == 1
     assert transaction.commits[0].offset == 1
-    desk.commit(transaction)
-    assert desk.engine.idle
+    harness.commit(transaction)
+    assert harness.engine.idle
 
 
 def test_bad_input_is_rejected_at_once_with_the_field() -> None:
-    desk = Desk()
-    desk.receive(ban("u", command_id="c", bogus=1))
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="c", bogus=1))
 
-    outcome = desk.outcome("c")
+    outcome = harness.outcome("c")
 
     assert outcome.status.value == "rejected"
     assert outcome.error is not None
@@ -148,127 +148,127 @@ def test_bad_input_is_rejected_at_once_with_the_field() -> None:
 
 def test_the_trace_of_a_command_goes_with_its_outcome() -> None:
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    desk = Desk()
-    record = desk.record(kick("u"))
-    desk.fetch([Record(0, record.offset, record.key, record.value, (("traceparent", trace),))])
-    desk.ok()
+    harness = EngineHarness()
+    record = harness.record(kick("u"))
+    harness.fetch([Record(0, record.offset, record.key, record.value, (("traceparent", trace),))])
+    harness.ok()
 
-    assert [each.traceparent for each in desk.take().outcomes] == [trace.decode()]
+    assert [each.traceparent for each in harness.take().outcomes] == [trace.decode()]
 
 
 def test_a_partition_that_was_never_committed_is_committed_where_it_begins() -> None:
-    desk = Desk(settled=False)
-    desk.revoked(0)
-    desk.assign(0, 17, fresh=True)
-    transaction = desk.take()
+    harness = EngineHarness(settled=False)
+    harness.revoked(0)
+    harness.assign(0, 17, fresh=True)
+    transaction = harness.take()
 
     assert (transaction.outcomes, transaction.commits[0].offset) == ([], 17)
-    hear(desk, Aborted("a broker is away"))
-    assert desk.take().commits[0].offset == 17
-    hear(desk, Published(0.1, 0, 0))
-    assert desk.engine.transaction() is None
+    hear(harness, Aborted("a broker is away"))
+    assert harness.take().commits[0].offset == 17
+    hear(harness, Published(0.1, 0, 0))
+    assert harness.engine.transaction() is None
 
 
 @pytest.mark.parametrize("under_way", [True, False])
 def test_the_beginning_of_a_partition_that_has_gone_is_not_committed(under_way: bool) -> None:
-    desk = Desk(settled=False)
-    desk.revoked(0)
-    desk.assign(0, 17, fresh=True)
+    harness = EngineHarness(settled=False)
+    harness.revoked(0)
+    harness.assign(0, 17, fresh=True)
     if under_way:
-        desk.take()
-    desk.revoked(0)
+        harness.take()
+    harness.revoked(0)
     if under_way:
-        hear(desk, Aborted("it is another's", generation=True))
+        hear(harness, Aborted("it is another's", generation=True))
 
-    assert desk.engine.transaction() is None
+    assert harness.engine.transaction() is None
 
 
 def test_a_broker_that_takes_less_metadata_is_given_less() -> None:
-    desk = Desk(max_gap=8)
+    harness = EngineHarness(max_gap=8)
     for number in range(8):
-        desk.receive(ban("u", group=f"g{number}"))
-    desk.ok(desk.request(target="g7"))
-    desk.take()
-    hear(desk, MetadataRefused(0, 4))
+        harness.receive(ban("u", group=f"g{number}"))
+    harness.ok(harness.request(target="g7"))
+    harness.take()
+    hear(harness, MetadataRefused(0, 4))
 
-    assert desk.engine.transaction() is None, "it is four above the oldest open one: that must go first"
-    assert desk.engine.unpublished == 1
+    assert harness.engine.transaction() is None, "it is four above the oldest open one: that must go first"
+    assert harness.engine.unpublished == 1
     for number in range(7):
-        desk.ok(desk.request(target=f"g{number}"))
-    assert len(desk.publish()) == 8
-    assert desk.engine.idle
+        harness.ok(harness.request(target=f"g{number}"))
+    assert len(harness.publish()) == 8
+    assert harness.engine.idle
 
 
 def test_what_is_far_above_the_gap_is_told_once_the_gap_has_moved() -> None:
-    desk = Desk(max_gap=8)
+    harness = EngineHarness(max_gap=8)
     for number in range(8):
-        desk.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
-    desk.ok(desk.request(target="g5"))
-    desk.ok(desk.request(target="g7"))
-    desk.take()
-    hear(desk, MetadataRefused(0, 4))
-    desk.ok(desk.request(target="g0"))
-    desk.ok(desk.request(target="g1"))
+        harness.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
+    harness.ok(harness.request(target="g5"))
+    harness.ok(harness.request(target="g7"))
+    harness.take()
+    hear(harness, MetadataRefused(0, 4))
+    harness.ok(harness.request(target="g0"))
+    harness.ok(harness.request(target="g1"))
 
-    assert [each.command_id for each in desk.publish()] == ["g0", "g1", "g5"]
-    desk.ok(desk.request(target="g2"))
-    desk.ok(desk.request(target="g3"))
-    assert [each.command_id for each in desk.publish()] == ["g2", "g3", "g7"]
+    assert [each.command_id for each in harness.publish()] == ["g0", "g1", "g5"]
+    harness.ok(harness.request(target="g2"))
+    harness.ok(harness.request(target="g3"))
+    assert [each.command_id for each in harness.publish()] == ["g2", "g3", "g7"]
 
 
 def test_what_is_far_above_the_gap_is_not_overtaken_by_a_later_command_of_its_member() -> None:
     """
     A crash between the two transactions would do the earlier one again, after the later one.
     """
-    desk = Desk(max_gap=8_000)
-    desk.receive(ban("u", group="oldest", command_id="oldest"))
+    harness = EngineHarness(max_gap=8_000)
+    harness.receive(ban("u", group="oldest", command_id="oldest"))
     far = [ban("u", command_id="earlier"), unban("u", command_id="later")]
     far += [ban("v", group="many") for _ in range(PER_TRANSACTION)]
-    desk.fetch(
-        [Record(0, 5_000 + place, b"k", desk.record(command).value) for place, command in enumerate(far)]
+    harness.fetch(
+        [Record(0, 5_000 + place, b"k", harness.record(command).value) for place, command in enumerate(far)]
     )
-    desk.ok(desk.request(target="g"))
-    desk.take()
-    hear(desk, MetadataRefused(0, 836))
-    desk.ok(desk.request(target="oldest"))
-    transaction = desk.take()
-    desk.ok()
-    desk.commit(transaction)
+    harness.ok(harness.request(target="g"))
+    harness.take()
+    hear(harness, MetadataRefused(0, 836))
+    harness.ok(harness.request(target="oldest"))
+    transaction = harness.take()
+    harness.ok()
+    harness.commit(transaction)
 
-    assert [each.outcome.command_id for each in desk.take().outcomes][:2] == ["earlier", "later"]
+    assert [each.outcome.command_id for each in harness.take().outcomes][:2] == ["earlier", "later"]
 
 
 def test_refused_metadata_of_a_partition_that_has_gone_only_aborts() -> None:
-    desk = Desk(0, 1)
-    desk.receive(ban("u", command_id="c"), partition=1)
-    desk.ok()
-    desk.take()
-    desk.revoked(0)
-    hear(desk, MetadataRefused(0, 4))
+    harness = EngineHarness(0, 1)
+    harness.receive(ban("u", command_id="c"), partition=1)
+    harness.ok()
+    harness.take()
+    harness.revoked(0)
+    hear(harness, MetadataRefused(0, 4))
 
-    assert [each.command_id for each in desk.publish()] == ["c"]
+    assert [each.command_id for each in harness.publish()] == ["c"]
 
 
 def test_a_transaction_has_at_most_so_many_commands() -> None:
-    desk = Desk()
-    desk.fetch([Record(0, offset, b"k", None) for offset in range(PER_TRANSACTION + 1)])
+    harness = EngineHarness()
+    harness.fetch([Record(0, offset, b"k", None) for offset in range(PER_TRANSACTION + 1)])
 
-    assert len(desk.take().dead_letters) == PER_TRANSACTION
-    desk.engine.published(desk.now)
-    assert len(desk.take().dead_letters) == 1
+    assert len(harness.take().dead_letters) == PER_TRANSACTION
+    harness.engine.published(harness.now)
+    assert len(harness.take().dead_letters) == 1
 
 
 def test_a_transaction_holds_only_so_many_bytes() -> None:
     """
     A thousand dead letters of a megabyte would never pass within the transaction's timeout.
     """
-    desk = Desk()
-    desk.fetch([Record(0, offset, b"k", b"{" * 1_000_000) for offset in range(20)])
+    harness = EngineHarness()
+    harness.fetch([Record(0, offset, b"k", b"{" * 1_000_000) for offset in range(20)])
 
     sizes = []
-    while (transaction := desk.engine.transaction()) is not None:
+    while (transaction := harness.engine.transaction()) is not None:
         sizes.append(len(transaction.dead_letters))
-        desk.commit(transaction)
+        harness.commit(transaction)
 
     assert sum(sizes) == 20
     assert max(sizes) * 1_000_000 <= PER_TRANSACTION_BYTES + 1_000_000
@@ -278,70 +278,70 @@ def test_after_a_transaction_that_took_too_long_the_next_is_half_as_large_and_gr
     """
     The same size again would take too long again, for ever.
     """
-    desk = Desk()
-    desk.fetch([Record(0, offset, b"k", None) for offset in range(12 * PER_TRANSACTION)])
+    harness = EngineHarness()
+    harness.fetch([Record(0, offset, b"k", None) for offset in range(12 * PER_TRANSACTION)])
 
-    sizes = [len(desk.take().dead_letters)]
+    sizes = [len(harness.take().dead_letters)]
     for _ in range(2):
-        desk.abort(aged=True)
-        sizes.append(len(desk.take().dead_letters))
-    desk.engine.published(desk.now, SLOW_SECONDS + 1)
-    sizes.append(len(desk.take().dead_letters))
+        harness.abort(aged=True)
+        sizes.append(len(harness.take().dead_letters))
+    harness.engine.published(harness.now, SLOW_SECONDS + 1)
+    sizes.append(len(harness.take().dead_letters))
     while sizes[-1] < PER_TRANSACTION:
-        desk.engine.published(desk.now, 0.1)
-        sizes.append(len(desk.take().dead_letters))
+        harness.engine.published(harness.now, 0.1)
+        sizes.append(len(harness.take().dead_letters))
 
     assert sizes[:4] == [PER_TRANSACTION, PER_TRANSACTION // 2, PER_TRANSACTION // 4, PER_TRANSACTION // 8]
     assert sizes[4] == PER_TRANSACTION // 8 * 5 // 4
 
 
 def test_however_often_it_takes_too_long_one_command_goes() -> None:
-    desk = Desk()
-    desk.fetch([Record(0, offset, b"k", None) for offset in range(5)])
+    harness = EngineHarness()
+    harness.fetch([Record(0, offset, b"k", None) for offset in range(5)])
 
     for _ in range(5):
-        last = desk.take()
-        desk.abort(aged=True)
+        last = harness.take()
+        harness.abort(aged=True)
 
     assert len(last.dead_letters) == 1
 
 
-def refuse_letters(desk: Desk) -> None:
+def refuse_letters(harness: EngineHarness) -> None:
     """
     The next transaction is refused for its dead letters alone.
     """
-    assert desk.take().dead_letters
-    desk.abort(letters=True)
+    assert harness.take().dead_letters
+    harness.abort(letters=True)
 
 
 def test_without_a_dead_letter_topic_outcomes_that_need_none_go_on() -> None:
     """
     One bad record would stop the outcomes of everybody.
     """
-    desk = Desk()
-    desk.receive(ban("administrator", command_id="bad"), ban("u", command_id="good"))
-    desk.ok()
-    refuse_letters(desk)
+    harness = EngineHarness()
+    harness.receive(ban("administrator", command_id="bad"), ban("u", command_id="good"))
+    harness.ok()
+    refuse_letters(harness)
 
-    told = [each.command_id for each in desk.publish()]
+    told = [each.command_id for each in harness.publish()]
 
     assert told == ["good"]
-    assert desk.engine.transaction() is None
-    assert desk.engine.unpublished == 1
+    assert harness.engine.transaction() is None
+    assert harness.engine.unpublished == 1
 
 
 def test_what_waits_for_the_dead_letter_topic_is_tried_alone_and_then_all_goes() -> None:
-    desk = Desk()
-    desk.receive(*(ban("administrator", command_id=f"bad-{number}") for number in range(3)))
-    refuse_letters(desk)
-    desk.publish()
+    harness = EngineHarness()
+    harness.receive(*(ban("administrator", command_id=f"bad-{number}") for number in range(3)))
+    refuse_letters(harness)
+    harness.publish()
 
-    desk.wait(PROBE_SECONDS)
-    first = desk.take()
-    desk.abort(letters=True)
-    desk.publish()
-    desk.wait(PROBE_SECONDS)
-    again = [each.command_id for each in desk.publish()]
+    harness.wait(PROBE_SECONDS)
+    first = harness.take()
+    harness.abort(letters=True)
+    harness.publish()
+    harness.wait(PROBE_SECONDS)
+    again = [each.command_id for each in harness.publish()]
 
     assert [each.outcome.command_id for each in first.outcomes] == ["bad-0"]
     assert again == ["bad-0", "bad-1", "bad-2"]
@@ -351,140 +351,140 @@ def test_a_later_command_of_the_same_member_waits_with_it() -> None:
     """
     Finished before the earlier one, it would be undone after a crash.
     """
-    desk = Desk()
-    desk.receive(ban("u", command_id="failed"))
-    desk.code(desk.request(), 10010, "no such group")
-    desk.receive(unban("u", command_id="later"), ban("v", group="h", command_id="other"))
-    desk.ok()
-    refuse_letters(desk)
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="failed"))
+    harness.code(harness.request(), 10010, "no such group")
+    harness.receive(unban("u", command_id="later"), ban("v", group="h", command_id="other"))
+    harness.ok()
+    refuse_letters(harness)
 
-    told = [each.command_id for each in desk.publish()]
-    desk.wait(PROBE_SECONDS)
+    told = [each.command_id for each in harness.publish()]
+    harness.wait(PROBE_SECONDS)
 
     assert told == ["other"]
-    assert [each.command_id for each in desk.publish()] == ["failed", "later"]
+    assert [each.command_id for each in harness.publish()] == ["failed", "later"]
 
 
 @pytest.mark.parametrize("probing", [False, True])
 def test_what_waits_for_the_dead_letter_topic_goes_with_its_partition(probing: bool) -> None:
-    desk = Desk()
-    desk.receive(ban("administrator"))
-    refuse_letters(desk)
-    desk.publish()
+    harness = EngineHarness()
+    harness.receive(ban("administrator"))
+    refuse_letters(harness)
+    harness.publish()
     if probing:
-        desk.wait(PROBE_SECONDS)
+        harness.wait(PROBE_SECONDS)
 
-    desk.revoked(0)
+    harness.revoked(0)
 
-    assert desk.engine.unpublished == 0
-    assert desk.engine.transaction() is None
+    assert harness.engine.unpublished == 0
+    assert harness.engine.transaction() is None
 
 
 def test_nothing_new_is_called_while_too_much_waits_to_be_published() -> None:
-    desk = Desk()
-    desk.fetch([Record(0, offset, b"k", None) for offset in range(MAX_UNPUBLISHED)])
-    desk.fetch([Record(0, MAX_UNPUBLISHED, b"k", desk.record(ban("u")).value)])
-    assert desk.out == []
-    assert desk.limited_by("ban") == "publishing"
-    transaction = desk.take()
-    desk.wait(1.0)
-    assert desk.out == [], "what is under way is not published yet"
-    desk.commit(transaction)
+    harness = EngineHarness()
+    harness.fetch([Record(0, offset, b"k", None) for offset in range(MAX_UNPUBLISHED)])
+    harness.fetch([Record(0, MAX_UNPUBLISHED, b"k", harness.record(ban("u")).value)])
+    assert harness.out == []
+    assert harness.limited_by("ban") == "publishing"
+    transaction = harness.take()
+    harness.wait(1.0)
+    assert harness.out == [], "what is under way is not published yet"
+    harness.commit(transaction)
 
-    assert len(desk.out) == 1
+    assert len(harness.out) == 1
 
 
 def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partition() -> None:
-    desk = Desk(max_gap=2)
-    desk.receive(*(ban("u", group=f"g{number}") for number in range(4)))
-    assert len(desk.out) == 2
-    assert desk.paused == {0}
-    desk.ok(desk.out[0])
-    desk.publish()
-    assert len(desk.out) == 2
-    assert desk.paused == {0}
-    desk.ok(desk.out[0])
-    desk.publish()
+    harness = EngineHarness(max_gap=2)
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(4)))
+    assert len(harness.out) == 2
+    assert harness.paused == {0}
+    harness.ok(harness.out[0])
+    harness.publish()
+    assert len(harness.out) == 2
+    assert harness.paused == {0}
+    harness.ok(harness.out[0])
+    harness.publish()
 
-    assert desk.paused == set()
+    assert harness.paused == set()
 
 
 def test_with_nothing_open_the_consumers_position_is_committed_once_in_five_seconds() -> None:
     """
     Behind the last record of a transactional producer stands its marker, which was told as lag for ever.
     """
-    desk = Desk(0, 1)
-    desk.receive(ban("u"))
-    desk.ok()
-    desk.publish()
-    desk.engine.reached({0: 2, 1: 5, 7: 9})
-    desk.wait(HOUSEKEEPING)
-    first = desk.take()
-    hear(desk, Published(0.1, 0, 0))
-    desk.engine.reached({0: 3})
-    desk.wait(HOUSEKEEPING)
-    soon = desk.engine.transaction()
-    desk.wait(COMMIT_POSITIONS)
-    second = desk.take()
-    hear(desk, Published(0.1, 0, 0))
-    desk.wait(3 * COMMIT_POSITIONS)
+    harness = EngineHarness(0, 1)
+    harness.receive(ban("u"))
+    harness.ok()
+    harness.publish()
+    harness.engine.reached({0: 2, 1: 5, 7: 9})
+    harness.wait(HOUSEKEEPING)
+    first = harness.take()
+    hear(harness, Published(0.1, 0, 0))
+    harness.engine.reached({0: 3})
+    harness.wait(HOUSEKEEPING)
+    soon = harness.engine.transaction()
+    harness.wait(COMMIT_POSITIONS)
+    second = harness.take()
+    hear(harness, Published(0.1, 0, 0))
+    harness.wait(3 * COMMIT_POSITIONS)
 
     assert first == Transaction([], [], {0: OffsetCommit(2, ""), 1: OffsetCommit(5, "")})
     assert soon is None
     assert second == Transaction([], [], {0: OffsetCommit(3, "")})
-    assert desk.engine.transaction() is None
+    assert harness.engine.transaction() is None
 
 
 def test_a_position_is_not_committed_while_something_is_open_or_waits_to_be_admitted() -> None:
     """
     What it passes would be taken for done.
     """
-    desk = Desk(0, 1, max_gap=1)
-    desk.receive(ban("u"), ban("v"))
-    desk.engine.reached({0: 2})
-    desk.wait(2 * COMMIT_POSITIONS)
+    harness = EngineHarness(0, 1, max_gap=1)
+    harness.receive(ban("u"), ban("v"))
+    harness.engine.reached({0: 2})
+    harness.wait(2 * COMMIT_POSITIONS)
 
-    assert desk.engine.transaction() is None
-    desk.ok()
-    assert desk.take().commits[0].offset == 1
+    assert harness.engine.transaction() is None
+    harness.ok()
+    assert harness.take().commits[0].offset == 1
 
 
 def test_a_partition_that_goes_commits_no_position_any_more() -> None:
-    desk = Desk()
-    desk.engine.reached({0: 2})
-    desk.revoking(0)
-    desk.wait(2 * COMMIT_POSITIONS)
+    harness = EngineHarness()
+    harness.engine.reached({0: 2})
+    harness.revoking(0)
+    harness.wait(2 * COMMIT_POSITIONS)
 
-    assert desk.engine.transaction() is None
+    assert harness.engine.transaction() is None
 
 
 def test_a_position_never_passes_what_a_partition_that_goes_had_in_its_backlog() -> None:
     """
     It is the next owner's, and was committed as done with the last outcome.
     """
-    desk = Desk(max_gap=1)
-    desk.receive(ban("u"), ban("v"))
-    desk.revoking(0)
-    desk.engine.reached({0: 2})
-    desk.ok()
+    harness = EngineHarness(max_gap=1)
+    harness.receive(ban("u"), ban("v"))
+    harness.revoking(0)
+    harness.engine.reached({0: 2})
+    harness.ok()
 
-    assert desk.take().commits[0] == OffsetCommit(1, "")
+    assert harness.take().commits[0] == OffsetCommit(1, "")
 
 
 def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:
-    desk = Desk(settled=False)
-    desk.revoked(0)
-    desk.assign(0, 5, foreign="AQAAAZrJQvWA")
-    desk.wait(3.0)
+    harness = EngineHarness(settled=False)
+    harness.revoked(0)
+    harness.assign(0, 5, foreign="AQAAAZrJQvWA")
+    harness.wait(3.0)
 
-    assert desk.notices == [
+    assert harness.log_events == [
         LogEvent(
             "kafka.foreign_metadata",
             "warning",
-            {"topic": desk.rules.topic, "partition": 0, "excerpt": "AQAAAZrJQvWA"},
+            {"topic": harness.rules.topic, "partition": 0, "excerpt": "AQAAAZrJQvWA"},
         )
     ]
-    assert desk.engine.snapshot(desk.now).counts.foreign_metadata == 1
+    assert harness.engine.snapshot(harness.now).counts.foreign_metadata == 1
 
 
 UNREAD_HEADERS: Any = OmittedHeaders(300_000_000, "ab" * 32)
@@ -506,10 +506,10 @@ UNREAD_HEADERS: Any = OmittedHeaders(300_000_000, "ab" * 32)
     ],
 )
 def test_a_record_that_was_not_read_is_told_and_dead_lettered(unread: Record) -> None:
-    desk = Desk()
-    desk.fetch([unread])
-    transaction = desk.take()
+    harness = EngineHarness()
+    harness.fetch([unread])
+    transaction = harness.take()
 
-    assert "record.not_read" in desk.events()
+    assert "record.not_read" in harness.events()
     assert [letter.error_code for letter in transaction.dead_letters] == ["not_read"]
     assert transaction.commits[0].offset == 1

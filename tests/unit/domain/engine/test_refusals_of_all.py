@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.domain.engine_harness import Desk, ban, users
+from tests.unit.domain.engine_harness import EngineHarness, ban, users
 from worker.domain.progress.open_commands import OpenCommand
 
 Answer = dict[str, Any]
@@ -26,28 +26,28 @@ ALL = pytest.mark.parametrize("answer", [*CODES, *PLATFORM, *STATUSES, *OTHERS],
 HELD = pytest.mark.parametrize("answer", [*CODES, *STATUSES], ids=str)
 
 
-def answer_all(desk: Desk, answer: Answer, rounds: int = 8) -> None:
+def answer_all(harness: EngineHarness, answer: Answer, rounds: int = 8) -> None:
     """
     Every request gets this answer, and every call that may be tried again is.
     """
     for _ in range(rounds):
-        for request in list(desk.out):
-            desk.code(request, **answer)
-        for call_id in list(desk.waiting):
-            if call_id in desk.waiting:
-                desk.ask(call_id)
-        desk.wait(1.0)
+        for request in list(harness.out):
+            harness.code(request, **answer)
+        for call_id in list(harness.waiting):
+            if call_id in harness.waiting:
+                harness.request_permit(call_id)
+        harness.wait(1.0)
 
 
-def bring_to_an_end(desk: Desk) -> None:
+def bring_to_an_end(harness: EngineHarness) -> None:
     """
     Everything passes from now on.
     """
     for _ in range(60):
-        desk.ok()
-        while desk.waiting:
-            desk.ask(desk.waiting[0])
-        desk.wait(1.0)
+        harness.ok()
+        while harness.waiting:
+            harness.request_permit(harness.waiting[0])
+        harness.wait(1.0)
 
 
 @ALL
@@ -56,56 +56,56 @@ def test_what_everybody_is_refused_for_fails_nobody(answer: Answer, targets: int
     """
     A gateway that answers 413, or a code that Tencent added yesterday: 500 of 500 commands were dead within seconds.
     """
-    desk = Desk()
-    desk.receive(*(ban(*users(3), group=f"g{number}") for number in range(targets)))
-    answer_all(desk, answer)
+    harness = EngineHarness()
+    harness.receive(*(ban(*users(3), group=f"g{number}") for number in range(targets)))
+    answer_all(harness, answer)
 
-    assert desk.publish() == []
-    bring_to_an_end(desk)
-    assert {each.status.value for each in desk.publish()} == {"succeeded"}
-    assert len(desk.told.outcomes) == targets
+    assert harness.publish() == []
+    bring_to_an_end(harness)
+    assert {each.status.value for each in harness.publish()} == {"succeeded"}
+    assert len(harness.published.outcomes) == targets
 
 
 @HELD
 def test_two_targets_that_are_refused_with_no_success_between_halt_the_endpoint(answer: Answer) -> None:
-    desk = Desk()
-    desk.receive(ban("u", group="a"), ban("u", group="b"))
-    answer_all(desk, answer, rounds=3)
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a"), ban("u", group="b"))
+    answer_all(harness, answer, rounds=3)
 
-    (halt,) = desk.engine.halts
+    (halt,) = harness.engine.halts
     assert halt.endpoint == "group_open_http_svc/ban_group_member"
     assert halt.error_code == answer["code"]
     assert str(answer.get("status", answer["code"])) in halt.reason + halt.remedy
-    assert "endpoint.halted" in desk.events()
+    assert "endpoint.halted" in harness.events()
 
 
 @HELD
 def test_a_single_target_that_is_refused_halts_the_endpoint_after_five_seconds(answer: Answer) -> None:
-    desk = Desk()
-    desk.receive(ban("u", group="a", command_id="c"))
-    answer_all(desk, answer, rounds=12)
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a", command_id="c"))
+    answer_all(harness, answer, rounds=12)
 
-    assert len(desk.engine.halts) == 1
-    assert desk.is_open("c")
+    assert len(harness.engine.halts) == 1
+    assert harness.is_open("c")
 
 
 @HELD
 def test_a_target_at_fault_fails_once_another_one_has_passed(answer: Answer) -> None:
-    desk = Desk()
-    desk.receive(ban("u", group="a", command_id="c"))
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a", command_id="c"))
     for number in range(8):
-        desk.wait(0.5)
-        desk.receive(ban("v", group=f"other{number}"))
-        for request in list(desk.out):
+        harness.wait(0.5)
+        harness.receive(ban("v", group=f"other{number}"))
+        for request in list(harness.out):
             if request.target == "a":
-                desk.code(request, **answer)
+                harness.code(request, **answer)
             else:
-                desk.ok(request)
-        while desk.waiting:
-            desk.ask(desk.waiting[0])
+                harness.ok(request)
+        while harness.waiting:
+            harness.request_permit(harness.waiting[0])
 
-    assert desk.status("c") == "failed"
-    assert desk.engine.halts == []
+    assert harness.status("c") == "failed"
+    assert harness.engine.halts == []
 
 
 @pytest.mark.parametrize("answer", CODES, ids=str)
@@ -115,34 +115,34 @@ def test_in_a_stream_of_one_room_a_strange_user_is_found_by_smaller_and_smaller_
     """
     No other room can show that the endpoint works; but what passes of this one does.
     """
-    desk = Desk()
-    desk.receive(ban(*users(20), group="a", command_id="c"))
+    harness = EngineHarness()
+    harness.receive(ban(*users(20), group="a", command_id="c"))
     for _ in range(400):
-        for request in list(desk.out):
+        for request in list(harness.out):
             if "u7" in request.users:
-                desk.code(request, **answer)
+                harness.code(request, **answer)
             else:
-                desk.ok(request)
-        while desk.waiting:
-            desk.ask(desk.waiting[0])
-        desk.wait(0.5)
+                harness.ok(request)
+        while harness.waiting:
+            harness.request_permit(harness.waiting[0])
+        harness.wait(0.5)
 
-    (open_command,) = desk.engine._partitions[0].open.values()
+    (open_command,) = harness.engine._partitions[0].open.values()
     assert isinstance(open_command, OpenCommand)
     results = [each for each in open_command.tasks if each.result is None]
     assert [each.user for each in results] in ([], ["u7"]), "at most the strange one still waits"
     if results:
-        desk.receive(ban("v", group="b"))
+        harness.receive(ban("v", group="b"))
         for _ in range(20):
-            for request in list(desk.out):
+            for request in list(harness.out):
                 if request.target == "a":
-                    desk.code(request, **answer)
+                    harness.code(request, **answer)
                 else:
-                    desk.ok(request)
-            while desk.waiting:
-                desk.ask(desk.waiting[0])
-            desk.wait(0.5)
-    assert desk.results("c") == {each: "failed" if each == "u7" else "applied" for each in users(20)}
+                    harness.ok(request)
+            while harness.waiting:
+                harness.request_permit(harness.waiting[0])
+            harness.wait(0.5)
+    assert harness.results("c") == {each: "failed" if each == "u7" else "applied" for each in users(20)}
 
 
 @pytest.mark.parametrize("answer", CODES, ids=str)
@@ -150,45 +150,45 @@ def test_in_a_stream_of_one_room_a_strange_user_is_found_by_smaller_and_smaller_
 def test_a_refusal_of_another_kind_does_not_end_a_halt_for_a_code_of_no_table(
     answer: Answer, refusal: int
 ) -> None:
-    desk = Desk()
-    desk.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
-    answer_all(desk, answer, rounds=3)
-    desk.receive(ban("v", group="c"))
-    while not desk.out or desk.request().target != "c":
-        for request in list(desk.out):
-            desk.code(request, **answer)
-        desk.wait(1.0)
-    desk.code(desk.request(), refusal)
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
+    answer_all(harness, answer, rounds=3)
+    harness.receive(ban("v", group="c"))
+    while not harness.out or harness.request().target != "c":
+        for request in list(harness.out):
+            harness.code(request, **answer)
+        harness.wait(1.0)
+    harness.code(harness.request(), refusal)
 
-    assert len(desk.engine.halts) == 1
-    assert desk.is_open("a")
-    assert desk.is_open("b")
+    assert len(harness.engine.halts) == 1
+    assert harness.is_open("a")
+    assert harness.is_open("b")
 
 
 def test_an_outage_that_begins_in_the_middle_of_a_search_fails_nobody() -> None:
-    desk = Desk()
-    desk.receive(ban(*users(20), command_id="c"))
-    desk.code(desk.request(), 10019)
-    desk.ok()
-    answer_all(desk, {"code": 10999})
-    assert desk.is_open("c")
+    harness = EngineHarness()
+    harness.receive(ban(*users(20), command_id="c"))
+    harness.code(harness.request(), 10019)
+    harness.ok()
+    answer_all(harness, {"code": 10999})
+    assert harness.is_open("c")
 
-    bring_to_an_end(desk)
-    assert desk.status("c") == "succeeded"
+    bring_to_an_end(harness)
+    assert harness.status("c") == "succeeded"
 
 
 def test_smaller_probes_pass_what_is_too_large_for_something_on_the_way() -> None:
-    desk = Desk()
-    desk.receive(ban(*users(20), command_id="c"))
+    harness = EngineHarness()
+    harness.receive(ban(*users(20), command_id="c"))
     for _ in range(300):
-        for request in list(desk.out):
+        for request in list(harness.out):
             if len(request.users) > 6:
-                desk.code(request, None, status=413)
+                harness.code(request, None, status=413)
             else:
-                desk.ok(request)
-        desk.wait(0.5)
+                harness.ok(request)
+        harness.wait(0.5)
 
-    assert desk.status("c") == "succeeded"
+    assert harness.status("c") == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -197,50 +197,50 @@ def test_smaller_probes_pass_what_is_too_large_for_something_on_the_way() -> Non
 def test_what_answers_in_tencents_place_is_told_with_a_remedy_and_the_worker_is_not_ready(
     status: int, info: str
 ) -> None:
-    desk = Desk()
-    desk.receive(*(ban("u", group=f"g{number}") for number in range(5)))
-    for request in list(desk.out):
-        desk.code(request, None, info, status=status, error="http")
+    harness = EngineHarness()
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
+    for request in list(harness.out):
+        harness.code(request, None, info, status=status, error="http")
 
-    (opened,) = desk.notices
+    (opened,) = harness.log_events
     reason = info or f"HTTP {status}"
     assert opened.event == "breaker.opened"
     assert opened.fields["http_status"] == status
     assert opened.fields["reason"] == (info or None)
-    (halt,) = desk.engine.halts
+    (halt,) = harness.engine.halts
     assert (halt.reason, halt.remedy) == (reason, opened.fields["remedy"])
     assert "base_url" in halt.remedy
 
-    desk.wait(1.0)
-    desk.ok(desk.request())
-    assert desk.engine.halts == []
+    harness.wait(1.0)
+    harness.ok(harness.request())
+    assert harness.engine.halts == []
 
 
 @pytest.mark.parametrize("status", [None, 500, 502, 503])
 def test_an_outage_that_may_pass_leaves_the_worker_ready(status: int | None) -> None:
-    desk = Desk()
-    desk.receive(*(ban("u", group=f"g{number}") for number in range(5)))
-    for request in list(desk.out):
+    harness = EngineHarness()
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
+    for request in list(harness.out):
         if status is None:
-            desk.timeout(request)
+            harness.timeout(request)
         else:
-            desk.code(request, None, f"HTTP {status}", status=status, error="http")
+            harness.code(request, None, f"HTTP {status}", status=status, error="http")
 
-    (opened,) = desk.notices
+    (opened,) = harness.log_events
     assert (opened.event, opened.fields["remedy"]) == ("breaker.opened", None)
-    assert desk.engine.halts == []
+    assert harness.engine.halts == []
 
 
 def test_the_remedy_is_that_of_what_answers_now() -> None:
     """
     The outage begins with a broken line and ends in a sign-in page.
     """
-    desk = Desk()
-    desk.receive(*(ban("u", group=f"g{number}") for number in range(5)))
-    for request in list(desk.out):
-        desk.timeout(request)
-    assert desk.engine.halts == []
-    desk.wait(1.0)
-    desk.code(desk.request(), None, status=302)
+    harness = EngineHarness()
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
+    for request in list(harness.out):
+        harness.timeout(request)
+    assert harness.engine.halts == []
+    harness.wait(1.0)
+    harness.code(harness.request(), None, status=302)
 
-    assert [halt.reason for halt in desk.engine.halts] == ["HTTP 302"]
+    assert [halt.reason for halt in harness.engine.halts] == ["HTTP 302"]

@@ -6,23 +6,23 @@ import gc
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
-from tests.unit.domain.engine_harness import ENDPOINT_OF, Desk, ban, kick, users
+from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, users
 
 if TYPE_CHECKING:
     from worker.domain.engine import Engine
     from worker.domain.snapshots import EndpointSnapshot
 
 
-def lane_of(desk: Desk, action: str) -> EndpointSnapshot:
+def lane_of(harness: EngineHarness, action: str) -> EndpointSnapshot:
     """
     The picture of one endpoint of the default app.
     """
-    lanes = desk.engine.snapshot(desk.now).endpoints
+    lanes = harness.engine.snapshot(harness.now).endpoints
     return next(each for each in lanes if (each.app, each.endpoint) == ("main", ENDPOINT_OF[action]))
 
 
 def test_there_is_a_picture_of_each_endpoint_of_each_app() -> None:
-    lanes = Desk().engine.snapshot(1000.0).endpoints
+    lanes = EngineHarness().engine.snapshot(1000.0).endpoints
 
     assert {(each.app, each.endpoint) for each in lanes} == {
         (app, endpoint) for app in ("main", "second") for endpoint in ENDPOINT_OF.values()
@@ -30,7 +30,7 @@ def test_there_is_a_picture_of_each_endpoint_of_each_app() -> None:
 
 
 def test_an_endpoint_without_work_is_limited_by_nothing() -> None:
-    lane = lane_of(Desk(), "ban")
+    lane = lane_of(EngineHarness(), "ban")
 
     assert (lane.limited_by, lane.waiting, lane.calls, lane.oldest_age) == ("nothing", 0, 0, 0.0)
     assert (lane.permits_used, lane.permits_granted, lane.permits_owned) == (0, 200, 200)
@@ -38,29 +38,29 @@ def test_an_endpoint_without_work_is_limited_by_nothing() -> None:
 
 
 def test_a_picture_tells_what_waits_and_how_long() -> None:
-    desk = Desk(default_calls_per_second=1)
-    desk.receive(ban("x", group="busy"))
-    desk.receive(ban(*users(3)))
-    desk.wait(7.0)
-    lane = lane_of(desk, "ban")
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("x", group="busy"))
+    harness.receive(ban(*users(3)))
+    harness.wait(7.0)
+    lane = lane_of(harness, "ban")
 
     assert (lane.waiting, lane.calls, lane.oldest_age, lane.permits_used) == (3, 1, 7.0, 1)
     assert lane.limited_by == "quota"
 
 
 def test_a_replica_without_a_partition_owns_no_permit() -> None:
-    desk = Desk(settled=False)
-    lane = lane_of(desk, "ban")
+    harness = EngineHarness(settled=False)
+    lane = lane_of(harness, "ban")
 
     assert (lane.permits_owned, lane.throttle_factor) == (0, 1.0)
 
 
 def test_a_picture_tells_of_each_partition() -> None:
-    desk = Desk(0, 1, max_gap=2)
-    desk.receive(*(kick("u", room=f"r{number}") for number in range(3)), partition=1)
-    desk.ok(desk.out[1])
-    desk.publish()
-    idle, busy = desk.engine.snapshot(desk.now).partitions
+    harness = EngineHarness(0, 1, max_gap=2)
+    harness.receive(*(kick("u", room=f"r{number}") for number in range(3)), partition=1)
+    harness.ok(harness.out[1])
+    harness.publish()
+    idle, busy = harness.engine.snapshot(harness.now).partitions
 
     assert (idle.partition, idle.open, idle.gap, idle.backlog, idle.known_ids) == (0, 0, 0, 0, 0)
     assert (busy.partition, busy.open, busy.gap, busy.backlog, busy.known_ids) == (1, 1, 2, 1, 1)
@@ -72,11 +72,11 @@ def test_no_part_is_printed_longer_for_more_work() -> None:
     """
 
     def longest(commands: int) -> dict[str, int]:
-        desk = Desk(default_calls_per_second=1)
-        desk.receive_together(*(ban(*users(20), group=f"g{number % 3}") for number in range(commands)))
-        desk.timeout(desk.out[0])
+        harness = EngineHarness(default_calls_per_second=1)
+        harness.receive_together(*(ban(*users(20), group=f"g{number % 3}") for number in range(commands)))
+        harness.timeout(harness.out[0])
         lengths: dict[str, int] = {}
-        for part in parts_of(desk.engine):
+        for part in parts_of(harness.engine):
             text = repr(part)
             assert "\n" not in text
             lengths[type(part).__name__] = max(len(text), lengths.get(type(part).__name__, 0))
@@ -116,11 +116,11 @@ def prints_itself(kind: type) -> bool:
 
 
 def test_targets_without_work_are_forgotten() -> None:
-    desk = Desk()
-    desk.receive(ban("u"))
-    desk.ok()
-    desk.wait(2.0)
+    harness = EngineHarness()
+    harness.receive(ban("u"))
+    harness.ok()
+    harness.wait(2.0)
 
     assert all(
-        not lane.queue.targets and not lane.targets for lane in desk.engine._scheduler.endpoints.values()
+        not lane.queue.targets and not lane.targets for lane in harness.engine._scheduler.endpoints.values()
     )

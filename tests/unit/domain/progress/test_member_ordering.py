@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.domain.engine_harness import Desk, ban, unban
+from tests.unit.domain.engine_harness import EngineHarness, ban, unban
 from worker.domain.progress.member_ordering import UNKNOWN_FOR
 
 
@@ -11,32 +11,32 @@ def test_a_line_that_was_forgotten_does_not_take_its_successor_along() -> None:
     A try of unknown end keeps a timer for its line. If the line ends in the very moment before that timer is looked at, and
     a new line begins for the same member, the timer must not end that one: its next command would not wait.
     """
-    desk = Desk()
-    desk.receive(ban("u", command_id="first"))
-    desk.timeout(desk.request())
-    desk.ask()
-    desk.now += UNKNOWN_FOR  # no tick between
-    desk.ok()
-    desk.publish()
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="first"))
+    harness.timeout(harness.request())
+    harness.request_permit()
+    harness.now += UNKNOWN_FOR  # no tick between
+    harness.ok()
+    harness.publish()
 
-    desk.receive(unban("u", command_id="second"))
-    assert len(desk.out) == 1
-    desk.wait(0.0)
-    desk.receive(ban("u", command_id="third"))
+    harness.receive(unban("u", command_id="second"))
+    assert len(harness.out) == 1
+    harness.wait(0.0)
+    harness.receive(ban("u", command_id="third"))
 
-    assert [request.action for request in desk.out] == ["unban"]
+    assert [request.action for request in harness.out] == ["unban"]
 
 
 def test_nothing_is_kept_of_members_without_open_commands() -> None:
-    desk = Desk()
+    harness = EngineHarness()
     for number in range(20):
-        desk.wait(UNKNOWN_FOR)
-        desk.receive(ban(f"u{number % 7}", command_id=f"c{number}", duration=60 + number))
-        desk.timeout(desk.request())
-        desk.ask()
-        desk.ok()
-        desk.publish()
+        harness.wait(UNKNOWN_FOR)
+        harness.receive(ban(f"u{number % 7}", command_id=f"c{number}", duration=60 + number))
+        harness.timeout(harness.request())
+        harness.request_permit()
+        harness.ok()
+        harness.publish()
 
-    desk.wait(UNKNOWN_FOR + 1.0)
+    harness.wait(UNKNOWN_FOR + 1.0)
 
-    assert len(desk.engine._ordering) == 0
+    assert len(harness.engine._ordering) == 0
