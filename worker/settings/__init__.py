@@ -1,4 +1,4 @@
-# Every knob: read from a file and the environment, validated at start, all problems told at once.
+# Every setting: read from a file and the environment, validated at start, with all problems reported at once.
 #
 # model.py has each setting with its default and reason; the rest reads, refuses and documents that table (loader.py: `load`).
 # Nothing here starts or connects anything, and no secret is ever shown.

@@ -1,7 +1,7 @@
-# Hosts, servers and URLs: what may stand where an address is wanted. Nothing is resolved or opened here.
+# Hosts, servers and URLs: what is accepted where a setting is an address. Nothing is resolved or opened here.
 #
-# An address that only one of several parsers takes (a line break that one drops, letters that one encodes in its own way)
-# would pass here and fail at the first command, so what is allowed is what all of them read alike.
+# An address that only some parsers accept (one drops a line break, another encodes letters in its own way) would pass here
+# and fail at the first command. So only what all of them read alike is allowed.
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from urllib.parse import SplitResult, urlsplit
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 PROXIES: Final = ("http", "socks5", "socks5h")
-"""The kinds of proxies that kafka-python can speak to (a test compares)."""
+"""The kinds of proxies that kafka-python supports (a test compares)."""
 _NAME_BYTES: Final = 253
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-_BEYOND_ASCII: Final = "write a name that is not ASCII in its form that begins with xn--"
+_BEYOND_ASCII: Final = "write a name that is not ASCII in its encoded form, which begins with xn--"
 
 
 def host(text: str) -> str:
-    """A name or an IP address. Raises ValueError with the reason."""
+    """Return the text if it is a host name or an IP address. Raises ValueError with the reason."""
     if not text:
         raise ValueError("the host is missing")
     if not text.isascii():
@@ -28,21 +28,21 @@ def host(text: str) -> str:
         ip_address(text)
     except ValueError:
         labels = text.removesuffix(".").split(".")
-        # What ends in a number is read as an IPv4 address by some, and as a name by others.
+        # A name that ends in a number is read as an IPv4 address by some parsers, and as a name by others.
         if len(text) > _NAME_BYTES or labels[-1].isdigit() or not all(map(_LABEL.fullmatch, labels)):
-            raise ValueError("it holds no host name and no IP address") from None
-        _decoded(text)
+            raise ValueError("it is neither a host name nor an IP address") from None
+        _check_encoded_labels(text)
     return text
 
 
 def server(text: str) -> str:
-    """``host:port``, an IPv6 address in brackets. Raises ValueError with the reason."""
+    """Return the text if it is ``host:port``, with an IPv6 address in brackets. Raises ValueError with the reason."""
     name, _, port = text.rpartition(":")
     if name.startswith("[") and name.endswith("]"):
         _ipv6(name[1:-1])
     elif ":" in name:
         raise ValueError(
-            "an IPv6 address stands in brackets" if _is_ip(name) else "a server is host:port, without more"
+            "put the IPv6 address into brackets" if _is_ip(name) else "a server is host:port and nothing else"
         )
     else:
         host(name)
@@ -52,7 +52,9 @@ def server(text: str) -> str:
 
 def base_url(text: str) -> str:
     """
-    The address of an API: scheme, host, perhaps a port, and nothing else. Raises ValueError with the reason.
+    Return the URL of an API without a slash at its end: scheme, host, an optional port, and nothing else.
+
+    Raises ValueError with the reason.
     """
     parts = _split(text)
     if parts.scheme not in {"https", "http"}:
@@ -60,7 +62,7 @@ def base_url(text: str) -> str:
     if "@" in parts.netloc:
         raise ValueError("it carries credentials")
     if parts.path.strip("/") or "?" in text or "#" in text:
-        raise ValueError("after the port there is something: the worker adds the path itself")
+        raise ValueError("something follows the port: the worker adds the path itself")
     _authority(parts)
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError(
@@ -70,12 +72,12 @@ def base_url(text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """The URL of a proxy, which may carry credentials. Raises ValueError with a reason that shows none."""
+    """Return the text if it is the URL of a proxy, perhaps with credentials. Raises ValueError with a reason that shows none."""
     parts = _split(text)
     if parts.scheme not in PROXIES:
         raise ValueError(f"it begins with none of {', '.join(f'{scheme}://' for scheme in PROXIES)}")
     if parts.path.strip("/") or "?" in text or "#" in text:
-        raise ValueError("after the port there is something")
+        raise ValueError("something follows the port")
     _authority(parts)
     if parts.port is None:
         raise ValueError("the port is missing")
@@ -83,15 +85,15 @@ def proxy(text: str) -> str:
 
 
 def _split(text: str) -> SplitResult:
-    # urlsplit drops line breaks, tabs, and blanks at the ends without a word; the parsers of requests do not.
+    # urlsplit silently drops line breaks, tabs, and blanks at the ends; the HTTP client's parser does not.
     if not text.isascii():
         raise ValueError(_BEYOND_ASCII)
     if any(not "!" <= character <= "~" for character in text):
-        raise ValueError("it has a blank, a line break or another control character in it")
+        raise ValueError("it contains a blank, a line break or another control character")
     try:
         return urlsplit(text)
     except ValueError:
-        raise ValueError("it is no URL") from None
+        raise ValueError("it is not a URL") from None
 
 
 def _authority(parts: SplitResult) -> None:
@@ -116,7 +118,7 @@ def _ipv6(text: str) -> None:
     try:
         address = IPv6Address(text)
     except ValueError:
-        raise ValueError("in the brackets there is no IPv6 address") from None
+        raise ValueError("the brackets contain no IPv6 address") from None
     if address.scope_id is not None:
         raise ValueError("an IPv6 address with a zone (%) is not supported: give one without")
 
@@ -129,11 +131,11 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _decoded(name: str) -> None:
-    """Raises ValueError when a part of a name begins with xn-- and does not stand for letters and digits."""
+def _check_encoded_labels(name: str) -> None:
+    """Raise ValueError if a label that begins with xn-- does not decode to letters and digits."""
     try:
         decoded = name.lower().encode("ascii").decode("idna")
     except UnicodeError:
         decoded = ""
     if not decoded or not all(character.isalnum() or character in "-._" for character in decoded):
-        raise ValueError("a part of its name that begins with xn-- is no encoded name")
+        raise ValueError("a part of its name begins with xn-- and is not a valid encoded name")

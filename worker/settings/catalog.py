@@ -1,6 +1,6 @@
-# The table of settings as rows: what reading, refusing and documenting them have in common.
+# The table of settings as rows, which reading, refusing and documenting them have in common.
 #
-# Everything here is read from the models of model.py; nothing is decided.
+# Everything here is derived from the models of model.py; no setting is defined or judged.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 NAME: Final = "<name>"
-"""Stands in a path where the user chooses the word: the name of an app."""
+"""The word of a path that the user chooses: the name of an app."""
 
 Words = tuple[str, ...]
 
@@ -28,13 +28,13 @@ Words = tuple[str, ...]
 @dataclass(frozen=True, slots=True)
 class SettingRow:
     """
-    One setting, or one section of them.
+    One setting, or one section of settings.
 
     Attributes:
         path: The words of its name; ``NAME`` for one that the user chooses.
-        kind: The type of its value; of a section, its model.
+        kind: The type of its value, or the model of a section.
         rule: What a value must be, as the end of "give …".
-        default: What it is when it is not given (also when it must be: see ``required``).
+        default: Its value if it is not given; None for a ``required`` one.
 
     """
 
@@ -47,7 +47,7 @@ class SettingRow:
 
     @property
     def name(self) -> str:
-        """As it is spoken of: ``kafka.max_gap``."""
+        """The name with dots: ``kafka.max_gap``."""
         return ".".join(self.path)
 
     @property
@@ -62,7 +62,7 @@ class SettingRow:
 
 
 def rows(model: type[BaseModel] = Settings, above: Words = ()) -> Iterator[SettingRow]:
-    """Every section and setting, each section before what is in it."""
+    """Yield every section and setting, each section before its settings."""
     for word, field in model.model_fields.items():
         path = (*above, word)
         row = _row(path, field)
@@ -76,7 +76,7 @@ def rows(model: type[BaseModel] = Settings, above: Words = ()) -> Iterator[Setti
 
 
 def find(table: dict[Words, SettingRow], path: Words) -> SettingRow | None:
-    """The row of a path with the user's own words in it, or None."""
+    """Return the row of a path that may contain the user's own words, or None."""
     here: Words = ()
     for word in path:
         here = (*here, word) if (*here, word) in table else (*here, NAME)
@@ -84,12 +84,12 @@ def find(table: dict[Words, SettingRow], path: Words) -> SettingRow | None:
 
 
 def table_of_rows() -> dict[Words, SettingRow]:
-    """The rows by their path."""
+    """Return the rows by path."""
     return {row.path: row for row in rows()}
 
 
 def nearest(table: dict[Words, SettingRow], path: Words) -> str | None:
-    """The known name that an unknown one was perhaps meant to be: the same word elsewhere, else a like one at the same place."""
+    """Return the known name that an unknown one may have meant: the same word elsewhere, else a similar one at the same place."""
     *above, word = path
     elsewhere = [row.name for row in table.values() if row.path[-1] == word]
     if elsewhere:

@@ -1,4 +1,6 @@
-# What the core works by where nothing is said. The settings take their defaults from here, so that each stands in one place.
+# The core's own defaults. The settings take theirs from here, so that each default is defined once.
+#
+# No setting is defined here (model.py, kafka.py, tencent.py).
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-# What settings may not be together, although each alone is well: one function for each subject, all of them asked.
+# Settings that contradict each other although each alone is valid: one function for each subject, and all of them run.
 #
-# Here also: key files, which must be there at start. Not here: kafka-python's own options (kafka_options.py), and what must fit
-# the cluster (topics, partitions): only a connection can tell.
+# Key files are checked here too: they must be readable at start. Not here: kafka-python's own options (kafka_options.py), and
+# what must fit the cluster (topics, partitions), which only a connection can show.
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from worker.settings.model import Settings
 
 SESSION_TIMEOUT_MS: Final = (6_000, 1_800_000)
-"""What brokers allow by default (``group.min.session.timeout.ms``, ``group.max.session.timeout.ms``)."""
+"""The brokers' default limits (``group.min.session.timeout.ms``, ``group.max.session.timeout.ms``)."""
 
 
 def contradictions(settings: Settings) -> list[Problem]:
-    """Every contradiction in settings of which each value is well."""
+    """Return every contradiction in settings whose single values are all valid."""
     return list(chain.from_iterable(found(settings) for found in _SUBJECTS))
 
 
@@ -35,7 +35,7 @@ def _topics(settings: Settings) -> Iterator[Problem]:
     if len(kafka.command_topics) != 1:
         yield Problem(
             "kafka.command_topics",
-            "name exactly one topic: one release reads one",
+            "name exactly one topic: a release reads one",
             ", ".join(kafka.command_topics) or None,
         )
     names = [
@@ -46,7 +46,7 @@ def _topics(settings: Settings) -> Iterator[Problem]:
     for index, (name, topic) in enumerate(names):
         for other, same in names[:index]:
             if topic == same:
-                yield Problem(name, f"take another topic: {other} is the same", topic)
+                yield Problem(name, f"use another topic: {other} is the same", topic)
 
 
 def _timing(settings: Settings) -> Iterator[Problem]:
@@ -59,13 +59,13 @@ def _timing(settings: Settings) -> Iterator[Problem]:
     if not low <= session * 1000 <= high:
         yield Problem(
             "kafka.consumer.session_timeout_ms",
-            f"give a whole number from {low} to {high}, as brokers demand by default",
+            f"give a whole number from {low} to {high}, which brokers demand by default",
             round(session * 1000),
         )
     if drain >= poll:
         yield Problem(
             "drain_seconds",
-            f"make it shorter than kafka.consumer.max_poll_interval_ms ({poll:g} s), or Kafka throws the worker out in mid-drain",
+            f"make it shorter than kafka.consumer.max_poll_interval_ms ({poll:g} s), or Kafka removes the worker from the group in the middle of a drain",
             drain,
         )
     limits = {
@@ -99,7 +99,7 @@ def _apps(settings: Settings) -> Iterator[Problem]:
         known = ", ".join(tencent.apps)
         yield Problem(
             "tencent.default_app",
-            f"is in no row of tencent.apps: name one of these: {known}",
+            f"is not in tencent.apps: name one of these: {known}",
             tencent.default_app,
         )
     shared = Counter(app.sdk_app_id for app in tencent.apps.values())
@@ -109,12 +109,12 @@ def _apps(settings: Settings) -> Iterator[Problem]:
             yield Problem(name, "name the app with 1 to 64 of the characters a-z A-Z 0-9 . _ -")
         elif without_keys(word) != word:
             yield Problem(
-                name, "name the app otherwise: this looks like a key, and the name is in logs and metrics"
+                name, "choose another name: this looks like a key, and the name is in logs and metrics"
             )
         if shared[app.sdk_app_id] > 1:
             yield Problem(
                 f"{name}.sdk_app_id",
-                "two apps have it: Tencent counts the quota per SDKAppID, so they would exceed it together",
+                "two apps share it: Tencent counts the quota per SDKAppID, so together they would exceed it",
                 app.sdk_app_id,
             )
         if app.secret_key is not None and app.secret_key_file is not None:
@@ -154,7 +154,7 @@ def _limits(settings: Settings) -> Iterator[Problem]:
     if connections is not None and connections < most:
         yield Problem(
             "http.max_connections",
-            f"give at least {most}, the permits of an endpoint, or null for as many as those",
+            f"give at least {most}, the permits of an endpoint, or null for as many as the permits",
             connections,
         )
 
@@ -164,7 +164,7 @@ def _retries(settings: Settings) -> Iterator[Problem]:
     if give_up is not None and give_up < settings.http.timeout_seconds:
         yield Problem(
             "retry.give_up_after_seconds",
-            f"make it at least http.timeout_seconds ({settings.http.timeout_seconds:g}): one try may take that long",
+            f"make it at least http.timeout_seconds ({settings.http.timeout_seconds:g}): one attempt may take that long",
             give_up,
         )
 

@@ -1,4 +1,7 @@
-# The settings of section `kafka`: each with its default, and why. See model.py.
+# The settings of section `kafka`, each with its default and the reason for it.
+#
+# What kafka-python's own options may be is not here (kafka_values.py, kafka_options.py), nor what contradicts other settings
+# (cross_checks.py).
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ CONSUMER_TIMEOUTS_MS: Final = {
     "heartbeat_interval_ms": 3_000,
     "max_poll_interval_ms": 300_000,
 }
-"""What kafka-python does when ``kafka.consumer`` does not say (a test compares)."""
+"""kafka-python's defaults, in force where ``kafka.consumer`` does not set them (a test compares)."""
 SECRET_BYTES: Final = 65_536
-"""The longest secret that a file may hold; a token of OAuth has some thousand."""
+"""The longest secret that a file may hold; an OAuth token takes a few thousand bytes."""
 
 
 class KafkaSettings(Section):
     """Where commands come from and outcomes go."""
 
     bootstrap_servers: types.Servers = Field(
-        description="Kafka's brokers to begin with; two or three are enough."
+        description="The Kafka brokers to connect to first; two or three are enough."
     )
     group_id: types.GroupName = Field(
         default="moderation-worker",
@@ -43,54 +46,54 @@ class KafkaSettings(Section):
     )
     dead_letter_topic: types.Topic = Field(
         default="moderation.dead-letters",
-        description="Where records go that could not be carried out, whole, with the reason.",
+        description="Where records that could not be carried out go, whole and with the reason.",
     )
     instance_id: types.Topic | None = Field(
         default=None,
         description="A name that this replica keeps over a restart and that no other live process has (a StatefulSet's pod "
-        "name). With it a restart is no rebalance. Without it the membership is dynamic.",
+        "name). With it a restart causes no rebalance. Without it the membership is dynamic.",
     )
     start: types.Start = Field(
         default="earliest",
-        description="Where to begin in a partition that the group has never committed. A moderation command that nobody "
+        description="Where to begin in a partition for which the group has no commit. A moderation command that nobody "
         "carried out is a loss, so the default is the earliest.",
     )
     max_gap: Annotated[types.Whole, Field(ge=100, le=MAX_SPAN)] = Field(
         default=CORE.max_gap,
-        description="How many offsets a partition may go on beyond its oldest open command. What is done above that command "
-        f"is kept as a bitmap in the commit, which {MAX_SPAN} offsets would fill to the 4,096 bytes that a broker allows.",
+        description="How many offsets a partition may advance beyond its oldest open command. What is done above that command "
+        f"is kept as a bitmap in the commit; {MAX_SPAN} offsets would fill the 4,096 bytes that a broker allows.",
     )
     handover_seconds: Annotated[types.Number, Field(ge=0, le=60)] = Field(
         default=5.0,
-        description="Seconds that calls in flight have to end when a partition moves to another replica. The group waits for "
+        description="Seconds that calls in flight have to finish when a partition moves to another replica. The group waits for "
         "it, so it is short: enough for an answer, not for a long backoff.",
     )
     cloudevents_headers: bool = Field(
         default=False,
-        description="Whether outcomes carry the ce_* headers of CloudEvents too. Off: each header costs CPU at each outcome.",
+        description="Whether outcomes also carry the ce_* headers of CloudEvents. Off by default, since each header costs CPU.",
     )
     common: types.Options = Field(
         default_factory=dict,
-        description="Options of kafka-python for every client: TLS and SASL (security_protocol, ssl_cafile, sasl_mechanism, "
+        description="kafka-python's options for every client: TLS and SASL (security_protocol, ssl_cafile, sasl_mechanism, "
         "sasl_plain_username …). sasl_plain_password and ssl_password may be given as sasl_plain_password_file and "
         "ssl_password_file.",
     )
     consumer: types.Options = Field(
         default_factory=dict,
-        description="Options of kafka-python for the consumer (session_timeout_ms, fetch_max_wait_ms, max_poll_records …). What "
-        "the promises rest on is refused here.",
+        description="kafka-python's options for the consumer (session_timeout_ms, fetch_max_wait_ms, max_poll_records …). Those "
+        "that the promises depend on are refused.",
     )
     producer: types.Options = Field(
         default_factory=dict,
-        description="Options of kafka-python for the producer (compression_type, linger_ms, max_request_size …). What the "
-        "promises rest on is refused here.",
+        description="kafka-python's options for the producer (compression_type, linger_ms, max_request_size …). Those that the "
+        "promises depend on are refused.",
     )
 
     def options(self, part: str = "common") -> dict[str, Any]:
         """
-        The options of one part (``common``, ``consumer`` or ``producer``) as kafka-python takes them, **secrets bare**.
+        Return the options of one part (``common``, ``consumer`` or ``producer``) for kafka-python, **with bare secrets**.
 
-        Secrets given as files are read now. Raises what ``first_line`` does.
+        Secrets given as files are read at each call. Raises FileError if one cannot be read.
         """
         options: dict[str, Any] = {}
         for name, value in getattr(self, part).items():
@@ -99,7 +102,7 @@ class KafkaSettings(Section):
         return options | self.file_secrets(part)
 
     def file_secrets(self, part: str) -> dict[str, str]:
-        """Those of the part's options that are given as files, as the files are **now**. Raises what ``first_line`` does."""
+        """Return the part's options that are given as files, with what the files hold **now**. Raises FileError."""
         return {
             name.removesuffix("_file"): first_line(value)
             for name, value in getattr(self, part).items()
@@ -107,7 +110,7 @@ class KafkaSettings(Section):
         }
 
     def consumer_seconds(self, option: str) -> float:
-        """One of ``CONSUMER_TIMEOUTS_MS`` as it is in force."""
+        """Return the value in force of one of ``CONSUMER_TIMEOUTS_MS``, in seconds."""
         default = CONSUMER_TIMEOUTS_MS[option]
         value = self.consumer.get(option, default)
         return (value if isinstance(value, int) else default) / 1000
@@ -118,5 +121,5 @@ def _is_secret_file(option: str) -> bool:
 
 
 def first_line(path: str) -> str:
-    """The secret that a file holds. Raises FileError if it cannot be read."""
+    """Return the first line of a file: the secret in it. Raises FileError if it cannot be read."""
     return read_text(path, SECRET_BYTES).partition("\n")[0].rstrip("\r")

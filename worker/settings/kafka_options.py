@@ -1,7 +1,7 @@
-# What of kafka-python's options may be set, to what, and with which others (kafka.common, kafka.consumer, kafka.producer).
+# Which of kafka-python's options may be set, where, and with which others (kafka.common, kafka.consumer, kafka.producer).
 #
-# The one table of the options that are the worker's own business is here. Not here: timings that contradict other settings
-# (cross_checks.py), what one value may be (kafka_values.py), and what is made of the options (broker/client_config.py).
+# The table of the options that only the worker sets is here. Not here: timings that contradict other settings
+# (cross_checks.py), what one value may be (kafka_values.py), and how the options reach kafka-python (broker/client_config.py).
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 _WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _WITHOUT_PASSWORD: Final = {"GSSAPI": "gssapi", "AWS_MSK_IAM": "botocore"}
-"""What kafka-python can do besides, and the package it needs: not OAUTHBEARER, for which it wants an object of Python (a test compares)."""
+"""
+kafka-python's other mechanisms and the packages that they need. OAUTHBEARER is missing since it needs a Python object, which no
+file can hold (a test compares).
+"""
 _OF_ALL_CLIENTS: Final = ("security_protocol", "sasl_", "ssl_", "proxy_url", "socks5_proxy")
-"""How options begin that say how to speak to Kafka. There are more clients than the consumer and the producer."""
+"""Prefixes of the options of a connection. There are more clients than the consumer and the producer, so they are common."""
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_THE_WORKERS: Final = "leave it out: the worker's promises rest on its own value"
-_NO_TEXT: Final = "leave it out: it is an object of Python, which no file can hold"
+_THE_WORKERS: Final = "leave it out: the worker's promises depend on its own value"
+_NO_TEXT: Final = "leave it out: it is a Python object, which no file can hold"
 OWNED: Final[dict[str, str]] = {
     "bootstrap_servers": "set kafka.bootstrap_servers instead",
     "group_id": "set kafka.group_id instead",
@@ -40,7 +43,7 @@ OWNED: Final[dict[str, str]] = {
     "transactional_id": "leave it out (it follows from kafka.group_id and kafka.instance_id): two users of one id would fence each other",
     "allow_auto_create_topics": "leave it out: topics are created by `moderation-worker topics create`",
     "ssl_crlfile": "leave it out: this kafka-python fails to load such a list",
-    "ssl_ciphers": "leave it out: this kafka-python gives it to nobody",
+    "ssl_ciphers": "leave it out: this kafka-python ignores it",
     **dict.fromkeys(
         (
             "isolation_level", "partition_assignment_strategy", "consumer_timeout_ms", "exclude_internal_topics", "enable_idempotence", "transaction_timeout_ms",
@@ -57,11 +60,11 @@ OWNED: Final[dict[str, str]] = {
         _NO_TEXT,
     ),
 }  # fmt: skip
-"""Options that nobody else may set, and what to do instead."""
+"""Options that only the worker sets, and what to do instead."""
 
 
 def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
-    """Options that kafka-python does not have there, that are the worker's own, or whose value it would not take."""
+    """Yield the options that kafka-python does not have there, that only the worker sets, or whose value is wrong."""
     known = _kafka_pythons_own()
     for part, defaults in known.items():
         for option, value in getattr(kafka, part).items():
@@ -75,7 +78,7 @@ def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
                 )
             elif part != "common" and option.startswith(_OF_ALL_CLIENTS):
                 yield Problem(
-                    name, f"set kafka.common.{option} instead: all clients speak to Kafka in one way"
+                    name, f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
                 )
             elif stem != option and stem in types.SECRET_OPTIONS:
                 yield from _secret_file(name, value, twice=stem in getattr(kafka, part))
@@ -97,7 +100,7 @@ def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
 
 
 def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
-    """What of TLS and SASL is missing, or would have no effect."""
+    """Yield what is missing for TLS and SASL, and what would have no effect."""
     options = kafka.common
     protocol = options.get("security_protocol", "PLAINTEXT")
     if protocol not in _PROTOCOLS:
@@ -130,7 +133,7 @@ def _tls(kafka: KafkaSettings) -> Iterator[Problem]:
     try:
         options = kafka.options()
     except (FileError, TypeError):
-        return  # a secret's file that cannot be read is a problem of its own
+        return  # option_problems reports a secret's file that cannot be read
     yield from tls_problems("kafka.common", options)
 
 
@@ -181,7 +184,7 @@ def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[Problem]:
 
 
 def _kafka_pythons_own() -> dict[str, dict[str, Any]]:
-    """The options that kafka-python knows, with their defaults, by the part of the settings that they belong to."""
+    """Return kafka-python's options with their defaults, by the part of the settings that they belong to."""
     from kafka import KafkaConsumer, KafkaProducer  # noqa: PLC0415 - 0.2 s that `--help` and `simulate` need not pay
 
     consumer, producer = dict(KafkaConsumer.DEFAULT_CONFIG), dict(KafkaProducer.DEFAULT_CONFIG)

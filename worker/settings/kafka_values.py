@@ -1,8 +1,8 @@
-# What each of kafka-python's options may be, where an operator may set it: one table.
+# What each of kafka-python's options may be, if an operator may set it: one table.
 #
-# kafka-python takes nearly anything, and fails later with a traceback, a hang, or a loop without a pause. A test holds the
-# table to kafka-python's own list of options. Not here: options that nobody may set, and what two may not be together
-# (kafka_options.py).
+# kafka-python accepts nearly anything, and fails later with a traceback, a hang, or a loop without a pause. A test compares
+# the table with kafka-python's own list of options. Not here: options that nobody may set, and options that contradict each
+# other (kafka_options.py).
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INT32: Final = 2**31 - 1
-"""The largest number that Kafka's protocol holds in these places."""
+"""The largest number that these fields of Kafka's protocol can hold."""
 TEXT_BYTES: Final = 1_024
 SECRET_CHARACTERS: Final = 65_536
 
@@ -26,8 +26,8 @@ class OptionRule:
     What one option may be.
 
     Attributes:
-        wanted: As the end of "give …".
-        fits: Whether a value is that. It gets what YAML or JSON can hold.
+        wanted: What a value must be, as the end of "give …".
+        fits: Returns whether a value is valid, whatever YAML or JSON can hold.
 
     """
 

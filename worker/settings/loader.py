@@ -1,7 +1,8 @@
-# From a file and an environment to settings, or to every problem in them at once.
+# Makes settings of a file and an environment, or reports every problem in them at once.
 #
-# A value that is refused is taken out and stood in for, so that what the others contradict is found as well.
-# A problem never shows a secret, nor a word that is in no row: it may be a secret under a misspelt name.
+# A refused value is replaced by a stand-in, so that contradictions among the others are found too.
+# A problem never shows a secret, nor the value of an unknown name: it may be a secret under a misspelt name.
+# Where the values come from is sources.py's business, what they may be that of the models.
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ _OTHER_HALF: Final = {"secret_key_file": "secret_key", "region": "base_url"}
 
 def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     """
-    The settings of a YAML file (``config``, else the variable ``WORKER_CONFIG``, else none) and the variables over it.
+    Return the settings of a YAML file (``config``, else the variable ``WORKER_CONFIG``, else none), overridden by variables.
 
     Raises SettingsError with every problem that can be found without a connection.
     """
@@ -54,7 +55,7 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
 
 
 def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Settings, list[Problem]]:
-    """The settings, with stand-ins for what is wrong."""
+    """Return the settings, with stand-ins for what is wrong, and the problems."""
     try:
         return Settings(**data), []
     except ValidationError as error:
@@ -64,7 +65,7 @@ def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Se
         problem = _problem(found["type"], _words(found["loc"], table), found["msg"], found["input"], table)
         problems.setdefault(problem.name, problem)
         if found["type"] != "missing":
-            _take_out(data, found["loc"])
+            _remove(data, found["loc"])
     data = merged(_STAND_IN, data)
     data["tencent"]["apps"] = {
         word: merged(_STAND_IN_APP, app) for word, app in data["tencent"]["apps"].items()
@@ -82,12 +83,12 @@ def _problem(kind: str, words: Words, message: str, value: object, table: dict[W
         return Problem(name, f"is missing: give {row.rule}")
     reason = message.removeprefix("Value error, ") if kind == "value_error" else ""
     if kind == "string_type" and isinstance(value, bool | int | float):
-        reason = "put it into quotes: without them YAML does not read a text"
+        reason = "put it into quotes: without them YAML does not read it as text"
     return Problem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
 
 
 def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> Words:
-    """The setting that an error of pydantic is about: without the places in lists and the members of unions."""
+    """Return the path of the setting that pydantic's error concerns, without list positions and members of unions."""
     words: tuple[str, ...] = ()
     for part in location:
         if not isinstance(part, str):
@@ -106,8 +107,8 @@ def _shown(row: SettingRow, value: object) -> object:
     return value if shown else None
 
 
-def _take_out(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
-    """Removes what an error is about: the last mapping's key on the way to it."""
+def _remove(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Remove what an error concerns: the key of the innermost mapping on the way to it."""
     here: Any = data
     holder: dict[Any, Any] = data
     word = location[0]
@@ -119,13 +120,13 @@ def _take_out(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
 
 
 def _is_section(word: str, table: dict[Words, SettingRow]) -> bool:
-    """Such a word without a value is a section in which everything is commented out."""
+    """Return whether the word names a section. If it has no value, everything in the section is commented out."""
     row = table.get((word,))
     return row is not None and row.section is not None
 
 
 def _touches(name: str, wrong: set[str]) -> bool:
-    """Whether a contradiction rests on a stand-in: what it names, or its other half, was refused."""
+    """Return whether a contradiction is due to a stand-in: the setting that it names, or its other half, was refused."""
     above, _, word = name.rpartition(".")
     other = f"{above}.{_OTHER_HALF.get(word)}"
     return other in wrong or any(name == refused or name.startswith(f"{refused}.") for refused in wrong)

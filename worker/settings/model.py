@@ -1,7 +1,7 @@
-# Every setting: its name, kind, default, and why the default is what it is (the two large sections: kafka.py, tencent.py).
+# Every setting: its name, type, default, and the reason for the default (the two large sections: kafka.py, tencent.py).
 #
-# config/worker.example.yaml and config/settings.md are made from these models (reference.py). The names are
-# an interface: other programs and charts write them. No check of two settings together is here (cross_checks.py).
+# config/worker.example.yaml and config/settings.md are generated from these models (reference.py). The names are an
+# interface: other programs and charts use them. No check of two settings together is here (cross_checks.py).
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 _PARTS: Final = (
-    "for commands that wait or are open",
+    "for waiting and open commands",
     "for known ids",
     "for effects that need no second call",
-    "for outcomes and dead letters that are not published",
+    "for unpublished outcomes and dead letters",
 )
 
 
@@ -35,17 +35,17 @@ class Limits(Section):
 
     calls_per_second: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
         default=CORE.default_calls_per_second,
-        description="Requests in any rolling second for each endpoint and app, over all replicas (Tencent's default). Lower it by "
-        "what other programs use. It must be at least the number of command partitions.",
+        description="Requests in any rolling second for each endpoint and app, over all replicas (the default is Tencent's). Lower "
+        "it by what other programs use. It must be at least the number of command partitions.",
     )
     per_endpoint: types.PerEndpoint = Field(
         default_factory=dict,
-        description="The same for single endpoints, named <service>/<command>, when Tencent has raised one.",
+        description="The same for single endpoints, named <service>/<command>, if Tencent has raised their quota.",
     )
     window_from: types.WindowFrom = Field(
         default="answer",
-        description="When the second of a permit begins: at the answer (exact, whatever the network does) or at the sending (for "
-        "distant regions, where waiting for answers would cost throughput; approximate).",
+        description="When the second of a permit begins: at the answer (exact, whatever the network does) or when the request is "
+        "sent (approximate; for distant regions, where waiting for answers would cost throughput).",
     )
     window_margin_ms: Annotated[types.Whole, Field(ge=0, le=1000)] = Field(
         default=50,
@@ -58,13 +58,13 @@ class Batching(Section):
 
     max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
         default=CORE.max_wait,
-        description="From this age on, in seconds, waiting members leave oldest first instead of fullest batch first: what a "
-        "quiet room may lose to a busy one. Nothing waits for it when permits are free.",
+        description="From this age on, in seconds, waiting members are sent oldest first instead of fullest batch first: the delay "
+        "that a busy room may cause a quiet one. Nothing waits for it while permits are free.",
     )
     reasons: types.Reasons = Field(
         default="exact",
         description="Whether commands with different reasons may share a call. `any` sends the first reason (each outcome keeps "
-        "its own); use it when reasons hold a score, or each batch stays at one member.",
+        "its own); use it if reasons contain a score, or each batch has one member.",
     )
 
 
@@ -73,41 +73,41 @@ class Dedupe(Section):
 
     window_seconds: Annotated[types.Number, Field(gt=0, le=604_800)] = Field(
         default=CORE.dedupe_window,
-        description="Seconds for which a command_id is known after its outcome. An hour covers a detector's own retries; the "
+        description="Seconds for which a command_id is remembered after its outcome. An hour covers a detector's own retries; the "
         "outcome topic's retention must be longer.",
     )
     restore_records: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
         default=CORE.restore_records,
-        description="How many ids a partition knows, and so the most outcomes that a new owner reads back before it begins. More "
+        description="How many ids a partition remembers, and so the most outcomes that a new owner reads back before it begins. More "
         "costs time at each rebalance, and must fit into its share of memory.budget_mib (some 330 bytes each).",
     )
     effect_window_seconds: Annotated[types.Number, Field(ge=0, le=3600)] = Field(
         default=CORE.effect_window,
-        description="Seconds for which the same effect on the same member is not called again: several detectors report one user "
-        "within seconds. At most a tenth of a ban's duration. 0 switches it off.",
+        description="Seconds for which the same effect on the same member needs no second call: several detectors report one user "
+        "within seconds. At most a tenth of a ban's duration. 0 turns it off.",
     )
     effects: types.Effects = Field(
         default="ours",
-        description="Which effects these are. ours: only where nobody but this worker changes the state, so not live.unban_member "
-        "(its ban never comes through here) and no update with a name_card (users set their own). all: these, too. Commands with "
+        description="Which effects these are. ours: only those whose state this worker alone changes, so not live.unban_member "
+        "(its ban never comes through here) and no update with a name_card (users set their own). all: these too. Commands with "
         "the same effect that wait at the same time always share one call.",
     )
     supersede: bool = Field(
         default=CORE.supersede,
-        description="Whether a command that undoes a waiting one makes that one needless, so that neither is sent twice over.",
+        description="Whether a command that undoes a waiting one supersedes it, so that the waiting one is not sent at all.",
     )
 
 
 class Memory(Section):
-    """What may be kept in memory. What does not fit waits in Kafka, or is forgotten, oldest first; nothing grows."""
+    """What may be kept in memory. The rest waits in Kafka or is forgotten, oldest first; nothing grows without bound."""
 
     budget_mib: Annotated[types.Whole, Field(ge=16, le=65_536)] = Field(
         default=BUDGET_MIB,
-        description="MiB for all that is kept: "
+        description="MiB for everything that is kept: "
         + ", ".join(
             f"{round(share * 100)} % {what}" for share, what in zip(PARTS.values(), _PARTS, strict=True)
         )
-        + f". The process takes up to {BASE_MIB} MiB besides; a pod's limit must hold both.",
+        + f". The process takes up to {BASE_MIB} MiB more; a pod's limit must hold both.",
     )
 
 
@@ -116,29 +116,29 @@ class Http(Section):
 
     timeout_seconds: Annotated[types.Number, Field(gt=3, le=60)] = Field(
         default=10.0,
-        description="Seconds for one request in all. Tencent's own budget is 3; a shorter timeout would give up calls that take effect.",
+        description="Seconds for one request in total. Tencent's own budget is 3; a shorter timeout would give up calls that take effect.",
     )
     max_connections: Annotated[types.Whole, Field(ge=1, le=10_000)] | None = Field(
         default=None,
-        description="Connections for each app and endpoint. null: as many as there are permits, so that none waits for a connection.",
+        description="Connections for each app and endpoint. null: one for each permit, so that no permit waits for a connection.",
     )
 
 
 class Retry(Section):
-    """When a member is tried again, and when no more. Outages count towards neither."""
+    """How often and for how long a member is retried. Outages count towards neither."""
 
     max_attempts: Annotated[types.Whole, Field(ge=1, le=100)] = Field(
         default=CORE.max_attempts,
-        description="Tries that a member gets before it fails. With waits that double from a fraction of a second to max_wait_seconds, "
-        "eight outlast the transient codes that are seen in practice and end within half a minute.",
+        description="Attempts for a member before it fails. With waits that double from a fraction of a second to max_wait_seconds, "
+        "eight outlast the transient codes that occur in practice and end within half a minute.",
     )
     max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
         default=10.0,
-        description="The longest wait between two tries, in seconds. Longer would let the members behind it wait in vain.",
+        description="The longest wait between two attempts, in seconds. A longer one would delay the members behind it for nothing.",
     )
     give_up_after_seconds: Annotated[types.Number, Field(gt=0, le=86_400)] | None = Field(
         default=CORE.give_up_after,
-        description="Seconds after which a member fails, however few its tries. null: only max_attempts ends it.",
+        description="Seconds after which a member fails, however few its attempts. null: only max_attempts ends it.",
     )
 
 
@@ -147,7 +147,7 @@ class ServerSettings(Section):
 
     host: types.Host = Field(
         default="0.0.0.0",  # noqa: S104 - a probe comes from outside the pod; nothing secret is served
-        description="The address to listen on. All, since probes and Prometheus come from outside; nothing secret is served.",
+        description="The address to listen on. All by default, since probes and Prometheus come from outside; nothing secret is served.",
     )
     port: Annotated[types.Whole, Field(ge=0, le=65_535)] = Field(
         default=9000, description="The port; 0 takes any free one, and logs it."
@@ -155,18 +155,19 @@ class ServerSettings(Section):
 
 
 class LogSettings(Section):
-    """What is told, and how."""
+    """What is logged, and how."""
 
     level: types.Level = Field(
-        default="info", description="One line a request at info; debug adds the lines of the libraries."
+        default="info",
+        description="info has one line for each request; debug adds the lines of the libraries.",
     )
     format: types.Format = Field(
-        default="json", description="`json` is one object a line; `console` is for a person at a terminal."
+        default="json", description="`json` is one object per line; `console` is for a person at a terminal."
     )
 
 
 class Settings(BaseSettings):
-    """All settings, each well and none against another. Only ``load`` makes them (loader.py)."""
+    """All settings, individually and jointly valid. Only ``load`` makes them (loader.py)."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -181,7 +182,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     drain_seconds: Annotated[types.Number, Field(gt=0, le=3600)] = Field(
         default=25.0,
-        description="Seconds that started commands have to end after SIGTERM. Kubernetes kills after 30 by default, so 25 leaves "
+        description="Seconds that started commands have to finish after SIGTERM. Kubernetes kills after 30 by default, so 25 leaves "
         "five for publishing and closing.",
     )
     log: LogSettings = LogSettings()
@@ -195,12 +196,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing but what it is given: sources.py reads the file and the environment, so that one error hides no other."""
+        """Return only the given values: sources.py reads the file and the environment, so that one error hides no other."""
         return (init_settings,)
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """Every secret text in the settings, **bare**, for the redaction of logs. What cannot be read is left out."""
+    """Return every secret in the settings, **bare**, for the redaction of logs. A key that cannot be read is omitted."""
     found: list[str] = []
     for app in settings.tencent.apps.values():
         try:

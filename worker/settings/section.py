@@ -1,4 +1,6 @@
-# What every section of the settings has in common: frozen, strict about names, silent about values.
+# The base of every section of the settings: frozen, strict about names, silent about values.
+#
+# No setting is defined here (model.py, kafka.py, tencent.py).
 
 from __future__ import annotations
 
@@ -6,6 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of the settings: frozen, without unknown names, and without values in its errors."""
+    """One section of the settings: frozen, without unknown names, and without values in its errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

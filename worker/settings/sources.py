@@ -1,7 +1,7 @@
-# Where settings are written: one YAML file, and environment variables over it.
+# Where settings come from: one YAML file, and environment variables that override it.
 #
-# Both become one plain mapping here, with the problems of reading them. What a value may be is decided later
-# (types.py, model.py), so a word that means nothing is passed on, to be refused there with all the others.
+# Both become one plain mapping here, with the problems of reading them. What a value may be is decided later (types.py,
+# model.py), so an unknown word is passed on, to be refused there together with the others.
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "WORKER_"
 CONFIG: Final = "WORKER_CONFIG"
-"""The variable that names the file, where ``--config`` does not."""
+"""The variable that names the file if ``--config`` does not."""
 
 FILE_BYTES: Final = 1024 * 1024
 """The longest settings file: no ConfigMap of Kubernetes holds more."""
 VALUES: Final = 50_000
-"""The most names and values of a file; a parser in Python takes some seconds for them."""
+"""The most names and values in a file; PyYAML's parser takes some seconds for them."""
 DEPTH: Final = 8
-"""How deep settings may be nested: the deepest of them needs four levels."""
+"""How deep settings may be nested: the deepest setting needs four levels."""
 PATHS: Final = frozenset({"secret_key_file", *KAFKA_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
 """Settings that name a file."""
 
 _SERVICE_LINK: Final = re.compile(
     r"(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
-"""Variables that Kubernetes makes for a Service whose name begins with ``worker``: they are no settings."""
+"""Variables that Kubernetes sets for a Service whose name begins with ``worker``: they are not settings."""
 
 
 def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """What a YAML file says. Its text is never shown in a problem: it may hold a secret."""
+    """Return the data of a YAML file and the problems of reading it, which never show its text: it may contain a secret."""
     name = str(path)
     try:
         data = _loaded(read_text(path, FILE_BYTES))
@@ -56,25 +56,25 @@ def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         what = error.problem if isinstance(error, _RefusedError) else "the file is not valid YAML"
         return {}, [Problem(name, f"{what}{where}")]
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-        # A tag promises what its text is not (!!bool maybe, !!int ""), a number has more digits than Python reads.
+        # A tag that does not fit its text (!!bool maybe, !!int ""), or a number with more digits than Python reads.
         return {}, [
-            Problem(name, "the file is not valid YAML: it is nested too deep, or holds a number that is none")
+            Problem(name, "the file is not valid YAML: it is nested too deep, or contains an invalid number")
         ]
     if data is None:
         return {}, []
     if not isinstance(data, dict):
-        return {}, [Problem(name, "the file must hold a mapping of sections (kafka: …, tencent: …)")]
+        return {}, [Problem(name, "the file must contain a mapping of sections (kafka: …, tencent: …)")]
     return _with_paths(data, path.absolute().parent), []
 
 
 def _with_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The data with each relative path of a file that lies beside the settings file made absolute."""
+    """Make each relative path absolute that names a file in the folder of the settings file. Changes and returns the data."""
     tencent = data.get("tencent")
     apps = tencent.get("apps") if isinstance(tencent, dict) else None
     for holder in (*_mappings_in(apps), *_mappings_in(data.get("kafka"))):
         for name in PATHS & holder.keys():
             beside = os.path.join(folder, holder[name]) if isinstance(holder[name], str) else ""  # noqa: PTH118
-            if holder[name] and os.path.exists(beside):  # noqa: PTH110 - pathlib's raises where there is a NUL in it
+            if holder[name] and os.path.exists(beside):  # noqa: PTH110 - pathlib's raises if the path contains a NUL
                 holder[name] = beside
     return data
 
@@ -87,9 +87,9 @@ def from_environment(
     environ: Mapping[str, str], table: dict[Words, SettingRow], below: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Problem]]:
     """
-    What the variables ``WORKER_<SECTION>__<SETTING>`` say, and what is wrong with them.
+    Return the data of the variables ``WORKER_<SECTION>__<SETTING>``, and the problems of reading them.
 
-    ``below`` is what the file says: where a user chooses a word, as the name of an app, the variable's ``MY_APP`` means the
+    ``below`` is the file's data: where the user chooses a word, like the name of an app, a variable's ``MY_APP`` means the
     file's ``my-app``.
     """
     data: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def from_environment(
             continue
         found = unreadable(value, spelled)
         problems += found
-        if not found:  # else what is nested without end would be merged, by a function that calls itself
+        if not found:  # else `merged`, which is recursive, would get data nested without end
             for word in reversed(spelled):
                 value = {word: value}
             data = merged(data, value)
@@ -121,13 +121,17 @@ def from_environment(
 
 
 def unreadable(data: object, path: Words = ()) -> list[Problem]:
-    """Where the data, which stands at ``path``, is nested too deep, or holds a text that no UTF-8 can be made of (what an environment may bring)."""
+    """
+    Return where the data at ``path`` is nested too deep, or contains text that is not UTF-8, which an environment may.
+
+    It is iterative, since the data may be nested without end.
+    """
     problems: list[Problem] = []
     waiting: list[tuple[Words, object, int]] = [(path, data, len(path))]
     while waiting:
         path, value, depth = waiting.pop()
         if depth > DEPTH:
-            problems.append(Problem(".".join(path), "it is nested too deep: no setting is"))
+            problems.append(Problem(".".join(path), "it is nested too deep: no setting is nested like this"))
         elif isinstance(value, dict):
             for key, inner in value.items():
                 if _is_utf8(str(key)):
@@ -154,7 +158,7 @@ def _replaced(text: str) -> str:
 
 
 def merged(below: Any, above: Any) -> Any:
-    """One value over another; of two mappings, key by key."""
+    """Return ``above`` over ``below``: mappings are merged key by key, anything else is replaced."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
@@ -174,7 +178,7 @@ def _folded(word: str) -> str:
 
 
 def _read(text: str, words: Words, table: dict[Words, SettingRow]) -> object:
-    """A variable's text as the value that its setting wants: texts as they are, everything else as JSON if it is that."""
+    """Return the value of a variable: its text if the setting is a text, else what it is as JSON, else its text."""
     row = find(table, words)
     if row is None and words[-1].startswith(("sasl_", "ssl_")) and words[-1] != "ssl_check_hostname":
         return text
@@ -192,7 +196,7 @@ class _RepeatedError(Exception):
 
 
 def _without_repeats(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The members as a mapping. Python's own would keep the last of two with one name, without a word."""
+    """Return the members as a mapping. Python's decoder would silently keep the last of two with the same name."""
     made = dict(members)
     if len(made) != len(members):
         raise _RepeatedError
@@ -222,31 +226,31 @@ def _loaded(text: str) -> Any:
         root = loader.get_single_node()
         if root is None:
             return None
-        _unfolded(root, {})
+        _expanded_size(root, {})
         return loader.construct_document(root)
     finally:
         loader.dispose()
 
 
-def _unfolded(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
+def _expanded_size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
     """
-    How many values a node holds, with each alias as what it stands for.
+    Return how many values a node contains with all aliases expanded.
 
-    Raises ``_RefusedError`` when they are too many, or have no end: some lines of aliases can stand for more than any memory holds.
+    Raises ``_RefusedError`` if there are too many, or infinitely many: a few lines of aliases can expand to more than any memory.
     """
     if node in sizes:
         if not sizes[node]:
-            raise _RefusedError(problem="an alias stands for what it is in", problem_mark=node.start_mark)
+            raise _RefusedError(problem="an alias refers to what contains it", problem_mark=node.start_mark)
         return sizes[node]
     sizes[node] = 0
     size = 1
     if isinstance(node, yaml.MappingNode):
-        size += sum(_unfolded(key, sizes) + _unfolded(value, sizes) for key, value in node.value)
+        size += sum(_expanded_size(key, sizes) + _expanded_size(value, sizes) for key, value in node.value)
     elif isinstance(node, yaml.SequenceNode):
-        size += sum(_unfolded(item, sizes) for item in node.value)
+        size += sum(_expanded_size(item, sizes) for item in node.value)
     if size > VALUES:
         raise _RefusedError(
-            problem=f"aliases stand for more than {VALUES:,} values here", problem_mark=node.start_mark
+            problem=f"aliases expand to more than {VALUES:,} values here", problem_mark=node.start_mark
         )
     sizes[node] = size
     return size
@@ -254,9 +258,9 @@ def _unfolded(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
 
 class _Loader(yaml.SafeLoader):
     """
-    Takes keys and times as the texts that they are written as, and refuses what no settings file means.
+    Reads keys and times as plain text, and refuses what no settings file needs.
 
-    An app may be called by its SDKAppID, or ``no``. A mapping that names a key twice would lose the first without a word.
+    The name of an app may be its SDKAppID, or ``no``. A key given twice would silently lose its first value.
     """
 
     def __init__(self, text: str) -> None:
@@ -264,19 +268,19 @@ class _Loader(yaml.SafeLoader):
         self._values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """The next node, or ``_RefusedError`` when there are more than any settings file has."""
+        """Return the next node. Raises ``_RefusedError`` if there are more than any settings file has."""
         self._values += 1
         if self._values > VALUES:
-            raise _RefusedError(problem=f"the file holds more than {VALUES:,} values")
+            raise _RefusedError(problem=f"the file contains more than {VALUES:,} values")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, or ``_RefusedError``."""
+        """Return the mapping, with its keys as text. Raises ``_RefusedError`` for a repeated key, or one that is not a scalar."""
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise _RefusedError(
-                    problem="a list or mapping is no name of a setting", problem_mark=key.start_mark
+                    problem="a list or mapping cannot name a setting", problem_mark=key.start_mark
                 )
             if key.value in seen:
                 raise _RefusedError(problem="a key is repeated", problem_mark=key.start_mark)

@@ -1,4 +1,6 @@
-# The settings of section `tencent`: each with its default, and why. See model.py.
+# The settings of section `tencent`, each with its default and the reason for it.
+#
+# What two settings may not be together is not here (cross_checks.py); the key's file is read here, but never kept.
 
 from __future__ import annotations
 
@@ -19,24 +21,24 @@ class AppSettings(Section):
         description="The app's SDKAppID."
     )
     identifier: types.User = Field(
-        description="The app administrator in whose name calls are made. It is never acted on."
+        description="The app administrator in whose name calls are made. No command may act on it."
     )
     secret_key: types.Key | None = Field(
         default=None,
-        description="The key that signs. Better give secret_key_file: an environment or a file of settings is read by more eyes.",
+        description="The signing key. Prefer secret_key_file: more people can read an environment or a settings file.",
     )
     secret_key_file: types.File | None = Field(
         default=None,
-        description="A file with nothing but the key. It is read again when Tencent refuses the signature.",
+        description="A file that contains only the key. It is read again when Tencent refuses the signature.",
     )
-    region: types.Region | None = Field(default=None, description="Where the app lives. This, or base_url.")
+    region: types.Region | None = Field(default=None, description="The app's region. Give this or base_url.")
     base_url: types.Url | None = Field(
         default=None,
-        description="The API's address, for a backup domain, a gateway or the local simulator. This, or region.",
+        description="The API's address, for a backup domain, a gateway or the local simulator. Give this or region.",
     )
 
     def key(self) -> str:
-        """The secret key, **bare**; a file is read anew. Raises SignatureError if there is none or it cannot be a key."""
+        """Return the secret key, **bare**; a file is read at each call. Raises SignatureError if it is missing or cannot be a key."""
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
         if self.secret_key_file is None:
@@ -47,7 +49,7 @@ class AppSettings(Section):
             raise SignatureError(f"secret_key_file cannot be read: {error}") from None
         if not types.usable(key):
             raise SignatureError(
-                "secret_key_file is empty, or holds something else than a key (it has blanks, or is too long)"
+                "secret_key_file is empty, or does not contain a key (it has blanks, or is too long)"
             )
         return key
 
@@ -57,15 +59,15 @@ class TencentSettings(Section):
 
     default_app: str | None = Field(
         default=None,
-        description="The app of commands that name none. With one app it is that one, without being named here.",
+        description="The app of commands that name none. With a single app it is that one, and need not be named here.",
     )
     protected_users: types.Users = Field(
         default=(),
-        description="Users that are never acted on: commands that name one are rejected. Each app's identifier is one anyway.",
+        description="Users that no command may act on: commands that name one are rejected. Each app's identifier always is one.",
     )
     apps: dict[str, AppSettings] = Field(
         description="The apps by name. A command names one in its field `app`. Apps of one release share partitions, so a "
-        "halted app holds up the others in the end: one release per app isolates them."
+        "halted app eventually holds up the others: use one release per app to isolate them."
     )
 
     @property

@@ -1,7 +1,7 @@
-# The files of TLS, read as kafka-python will read them: what OpenSSL cannot use is told here, not at each connection.
+# TLS files, read as kafka-python will read them: what OpenSSL cannot use is reported here instead of at each connection.
 #
-# Nothing is connected, and no file's content is shown. An encrypted key without a password would make OpenSSL ask for it
-# at the terminal, and wait.
+# Nothing is connected, and no file's content is shown. OpenSSL is never left to ask for a key's password at the terminal,
+# where it would wait for ever.
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PEM_BYTES: Final = 4 * 1024 * 1024
-"""More than all authorities of a system together take."""
-NO_CERTIFICATE: Final = "OpenSSL can read no certificate in this file"
+"""More than all of a system's certificate authorities take together."""
+NO_CERTIFICATE: Final = "OpenSSL finds no certificate in this file"
 ANOTHERS_KEY: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
-"""How OpenSSL says that a key is not that of a certificate; the last, when they are of different kinds."""
+"""OpenSSL's reasons for a key that does not belong to the certificate; the last one if they are of different kinds."""
 
 
 def tls_problems(part: str, options: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with the TLS files of these options, of which the secrets are bare."""
+    """Yield what is wrong with the TLS files of these options, whose secrets are bare."""
     files = {name: options[name] for name in sorted(types.KAFKA_FILES) if isinstance(options.get(name), str)}
     unreadable = [problem for name, path in files.items() if (problem := _unreadable(f"{part}.{name}", path))]
     if unreadable:
@@ -46,7 +46,7 @@ def _unreadable(name: str, path: str) -> Problem | None:
         return Problem(name, f"the file cannot be read ({error}): check the path and its rights", path)
     if "-----BEGIN " in text:
         return None
-    return Problem(name, "this is no PEM file: none of its lines begins with -----BEGIN", path)
+    return Problem(name, "this is not a PEM file: it contains no -----BEGIN line", path)
 
 
 def _certificate(part: str, cert: str, key: str | None, password: str | None) -> Iterator[Problem]:
@@ -70,10 +70,10 @@ def _certificate(part: str, cert: str, key: str | None, password: str | None) ->
             yield Problem(f"{part}.ssl_certfile", NO_CERTIFICATE, cert)
         elif getattr(error, "reason", None) in ANOTHERS_KEY:
             yield Problem(
-                f"{part}.{holder}", "this key is not that of the certificate in ssl_certfile", key or cert
+                f"{part}.{holder}", "this key does not belong to the certificate in ssl_certfile", key or cert
             )
         else:
-            yield Problem(f"{part}.{holder}", "OpenSSL can read no private key in this file", key or cert)
+            yield Problem(f"{part}.{holder}", "OpenSSL finds no private key in this file", key or cert)
 
 
 def _holds_certificates(path: str) -> bool:

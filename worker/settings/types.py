@@ -1,7 +1,7 @@
-# The kinds of values that a setting can have, each with the rule that a person reads when it is refused.
+# The types of settings, each with the rule that a person reads when a value is refused.
 #
-# Only what one value may be is decided here. What a setting is called, is for, and defaults to stands in
-# model.py; what two settings may not be together in cross_checks.py.
+# Only what one value may be is decided here. A setting's name, purpose and default are in model.py, contradictions between
+# settings in cross_checks.py.
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from worker.domain.contract.times import instant_of
 from worker.settings import addresses
 
 SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
-"""Options of the Kafka client that hold a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
+"""Options of the Kafka client that contain a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
 KAFKA_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile"})
 """Options of the Kafka client that name a file."""
 KEY_BYTES: Final = 4096
-"""More than this is no key."""
+"""The longest key."""
 KEY_FILE_BYTES: Final = 2 * KEY_BYTES
-"""More than this is the wrong file: a key with blank lines about it is less."""
+"""The longest key file: a longer one is the wrong file, even if there are blank lines around the key."""
 NAME_BYTES: Final = 249
-"""As long as Kafka lets the name of a topic or of a static member be. The name of a group goes into that of each transaction."""
+"""Kafka's limit for the name of a topic or a static member. A group's name is part of each transactional id."""
 
 
 class Rule(str):
@@ -49,7 +49,7 @@ class Region(StrEnum):
 
 def _number(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic collects ValueErrors only
+        raise ValueError("true and false are not numbers")  # noqa: TRY004 - pydantic collects ValueErrors only
     return value
 
 
@@ -94,22 +94,22 @@ def _key(value: SecretStr) -> SecretStr:
 
 
 def usable(key: str) -> bool:
-    """Whether a text can be a secret key. The signing library would sign with any text, silently."""
+    """Return whether a text can be a secret key. The signing library would silently sign with any text."""
     return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key
 
 
 def shown_path(value: object) -> str | None:
-    """A path as it may be shown. Without a slash it may be the secret itself, in the wrong place."""
+    """Return a path that may be shown, else None: without a slash it may be the secret itself, in the wrong place."""
     return str(value) if "/" in str(value) else None
 
 
 def is_app_name(word: str) -> bool:
-    """Whether an app may be called so: the name is a label of metrics and a part of names of variables."""
+    """Return whether an app may have this name, which is a metric label and part of variables' names."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", word) is not None
 
 
 def _hidden(value: object) -> object:
-    """The options with their secrets wrapped, so that no repr or dump shows them."""
+    """Wrap the secrets among the options, so that no repr or dump shows them."""
     if not isinstance(value, dict):
         return value
     return {
@@ -134,7 +134,7 @@ Servers = Annotated[
     tuple[Annotated[str, AfterValidator(addresses.server)], ...],
     BeforeValidator(_listed),
     Field(min_length=1),
-    Rule("a list of host:port, or one text with commas between"),
+    Rule("a list of host:port, or one text separated by commas"),
 ]
 Topic = Annotated[str, AfterValidator(_topic), Rule("1 to 249 of the characters a-z A-Z 0-9 . _ -")]
 Topics = Annotated[
@@ -175,10 +175,10 @@ Format = Literal["json", "console"]
 
 
 def rule_of(annotation: Any, metadata: list[Any]) -> str:
-    """What a value of this kind must be, as the end of "give …"."""
-    told = [item for item in metadata if isinstance(item, Rule)]
-    if told:
-        return told[-1]
+    """Return what a value of this type must be, as the end of "give …"."""
+    rules = [item for item in metadata if isinstance(item, Rule)]
+    if rules:
+        return rules[-1]
     arguments = get_args(annotation)
     if get_origin(annotation) is Annotated:
         inner = [

@@ -253,12 +253,12 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
     ("text", "told"),
     [
         ("a: &a [x, x]\nb: &b [*a, *a]\n" + "".join(
-            f"{chr(99 + n)}: &{chr(99 + n)} [{', '.join([f'*{chr(98 + n)}'] * 9)}]\n" for n in range(12)), "aliases stand for more"),
+            f"{chr(99 + n)}: &{chr(99 + n)} [{', '.join([f'*{chr(98 + n)}'] * 9)}]\n" for n in range(12)), "aliases expand to more"),
         ("a: &a {k: 1}\n" + "".join(
-            f"b{n}: &b{n} {{<<: [{', '.join(['*a' if not n else f'*b{n - 1}'] * 9)}]}}\n" for n in range(9)), "aliases stand for more"),
-        ("a: &a [*a]", "an alias stands for what it is in"),
-        ("kafka: &k {common: *k}", "an alias stands for what it is in"),
-        ("a: [" + "x, " * VALUES + "]", "holds more than"),
+            f"b{n}: &b{n} {{<<: [{', '.join(['*a' if not n else f'*b{n - 1}'] * 9)}]}}\n" for n in range(9)), "aliases expand to more"),
+        ("a: &a [*a]", "an alias refers to what it is in"),
+        ("kafka: &k {common: *k}", "an alias refers to what it is in"),
+        ("a: [" + "x, " * VALUES + "]", "contains more than"),
         ("a: " + "[" * 100_000, "nested too deep"),
         ("a: " + "{b: " * 20 + "1" + "}" * 20, "nested too deep"),
         ("log: {level: !!bool maybe}", "not valid YAML"),

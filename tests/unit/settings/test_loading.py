@@ -209,12 +209,12 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
     [
         ("kafka: [", "not valid YAML"),
         (f"tencent: *{KEY}", "not valid YAML at line 1"),
-        ("- kafka", "must hold a mapping"),
+        ("- kafka", "must contain a mapping"),
         ("a: !!python/object:os.system {}", "not valid YAML"),
-        ("? [kafka]\n: a", "a list or mapping is no name of a setting at line 1"),
-        ("? {kafka: b}\n: a", "a list or mapping is no name of a setting at line 1"),
+        ("? [kafka]\n: a", "a list or mapping cannot name a setting at line 1"),
+        ("? {kafka: b}\n: a", "a list or mapping cannot name a setting at line 1"),
         ("a: " + "[" * 5000, "nested too deep"),
-        ("a: " + "9" * 5000, "a number that is none"),
+        ("a: " + "9" * 5000, "an invalid number"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, told: str) -> None:

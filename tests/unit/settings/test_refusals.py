@@ -63,7 +63,7 @@ def at(name: str, value: object) -> dict[str, Any]:
         ("kafka.consumer.enable_auto_commit", False, "leave it out"),
         ("kafka.consumer.isolation_level", "read_uncommitted", "promises"),
         ("kafka.consumer.group_id", "x", "kafka.group_id"),
-        ("kafka.consumer.value_deserializer", "json", "object of Python"),
+        ("kafka.consumer.value_deserializer", "json", "Python object"),
         ("kafka.consumer.session_timeout_ms", 5000, "from 6000"),
         ("kafka.consumer.heartbeat_interval_ms", 20_000, "third of the session timeout"),
         ("kafka.consumer.fetch_min_bytes", "many", "whole number"),
