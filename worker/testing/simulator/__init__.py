@@ -1,7 +1,7 @@
-# A local Tencent Chat REST API: five endpoints with state, signatures, quota and faults, for the demo, for the tests and
-# for whoever wants to try a detector without a Tencent account.
+# A local Tencent Chat REST API: five endpoints with state, signatures, quota and faults, for the demo, the tests and
+# anyone who wants to try a detector without a Tencent account.
 #
-# It judges the worker's requests, so nothing of the worker's own tables may be imported here.
+# It judges the worker's requests, so it must not import the worker's tables.
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-# What is said of one request: its code, to whom it is applied, and which fault made it so. And the texts of the codes.
+# The verdict on one request: its code, to whom it applies, and the fault behind it. And the texts of the codes.
 #
-# The codes are Tencent's (the endpoints' pages and the common table of error codes); which code is for what stands in
-# endpoint_specs.py, in the table of faults and where a rule is checked.
+# The codes are Tencent's, from the endpoints' pages and the common table of error codes. When each one is used is
+# defined in endpoint_specs.py, in the table of faults and where a rule is checked.
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ INFO: Final[dict[int, str]] = {
     70107: "the account was not imported",
     100005: "not a member of the room",
 }
-"""The texts of our answers. The words are ours: nobody should parse them."""
+"""The texts of our answers. The wording is ours: do not parse it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """
-    What is said of one request.
+    The verdict on one request.
 
     Attributes:
-        code: The ErrorCode of its answer; 0: it is done.
+        code: The ErrorCode of its answer; 0 for success.
         info: The ErrorInfo.
-        applied: To whom it is applied; a refused one may be applied to some.
-        fault: The fault that had a part in it, by name.
+        applied: The users to whom it applies; a refused request may apply to some.
+        fault: The name of the fault that caused it, if any.
 
     """
 
@@ -62,5 +62,5 @@ class Judgement:
 
 
 def refused(code: int, fault: str | None = None) -> Judgement:
-    """Refused with this code, applied to nobody."""
-    return Judgement(code, INFO.get(code, "as the simulator was told"), fault=fault)
+    """Return a refusal with this code, applied to no user."""
+    return Judgement(code, INFO.get(code, "as configured in the simulator"), fault=fault)

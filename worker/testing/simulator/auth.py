@@ -1,6 +1,6 @@
-# Who may come in: the URL's parameters, the app, the signature, and the faults that shut an app out.
+# Authentication: the URL's parameters, the app, the signature, and the faults that lock an app out.
 #
-# Pure but for the count of refused signatures. Nothing of the request's body is looked at here.
+# Pure except for the count of refused signatures. The body of a request is not examined here.
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worker.testing.simulator.signature import SimulatedApp
 
 LOCK_SECONDS: Final = 60.0
-"""How long 70050 lasts, and over what time refused signatures are counted (its text says one minute)."""
+"""How long 70050 lasts, and the window in which refused signatures are counted (its text says one minute)."""
 
 _SIGNATURE_SWITCHES: Final = ("signature_expired", "wrong_key")
 _SWITCHES: Final = tuple(name for name, row in ROWS.items() if row.code and name not in _SIGNATURE_SWITCHES)
@@ -29,7 +29,7 @@ _SWITCHES: Final = tuple(name for name, row in ROWS.items() if row.code and name
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """What the protocol has read of one call to the API. ``query`` holds the UserSig: never log it."""
+    """One call to the API, as read from HTTP. ``query`` holds the UserSig: never log it."""
 
     method: str
     endpoint: str
@@ -38,29 +38,29 @@ class ApiRequest:
 
 
 class Authenticator:
-    """Lets the requests of known apps in."""
+    """Admits the requests of known apps."""
 
     def __init__(self, apps: Iterable[SimulatedApp]) -> None:
         self._apps: dict[str, tuple[SimulatedApp, Verifier]] = {}
         self._refused: defaultdict[int, deque[float]] = defaultdict(deque)
         self._locked_until: dict[int, float] = {}
         for app in apps:
-            self.know(app)
+            self.add_app(app)
 
     def __repr__(self) -> str:
         return f"<Authenticator {len(self._apps)} apps>"
 
-    def know(self, app: SimulatedApp) -> None:
-        """Know an app, or know it anew with other keys."""
+    def add_app(self, app: SimulatedApp) -> None:
+        """Register an app, or replace its keys."""
         self._apps[str(app.sdk_app_id)] = (app, Verifier(app))
 
     def app(self, request: ApiRequest) -> int:
-        """The SDKAppID that a request names; 0 when it is not known."""
+        """Return the SDKAppID that a request names, or 0 if it is not known."""
         known = self._apps.get(request.query.get("sdkappid", ""))
         return known[0].sdk_app_id if known else 0
 
     def stop(self, request: ApiRequest, faults: Faults, at: float, wall: float) -> Judgement | None:
-        """Why a request may not come in, or None when it may. ``at`` is monotonic, ``wall`` seconds since 1970."""
+        """Return why a request is refused, or None to admit it. ``at`` is monotonic, ``wall`` seconds since 1970."""
         code = _malformed(request)
         if code:
             return refused(code)
@@ -78,14 +78,14 @@ class Authenticator:
             else verifier.check(request.query.get("usersig", ""), identifier, wall)
         )
         if code:
-            self._note_refused(app.sdk_app_id, faults.lock_after, at)
+            self._count_refused(app.sdk_app_id, faults.lock_after, at)
             return refused(code, switched)
         if identifier not in app.identifiers:
             return refused(60010)
         switched = next((name for name in _SWITCHES if getattr(faults, name)), None)
         return refused(ROWS[switched].code, switched) if switched else None
 
-    def _note_refused(self, app: int, lock_after: int, at: float) -> None:
+    def _count_refused(self, app: int, lock_after: int, at: float) -> None:
         if not lock_after:
             return
         stamps = self._refused[app]

@@ -1,6 +1,6 @@
-# The body of a request, held against its page: what it asks for, or with which code it is refused.
+# Validates a request's body against its endpoint's page: what it asks for, or the code that refuses it.
 #
-# Pure. Whether users and targets exist is not known here (decision.py), nor what a call changes (state.py).
+# Pure. Whether users and targets exist is decided in decision.py; what a call changes is in state.py.
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ NOT_JSON: Final = 60003
 
 @dataclass(frozen=True, slots=True)
 class BodyRefusal:
-    """An error code, and the text that goes with it."""
+    """An error code and its text."""
 
     code: int
     info: str
 
 
 @dataclass(frozen=True, slots=True)
-class BodyReader:
+class ParsedBody:
     """
-    What could be read of a body. The refusal says what is wrong with it, if anything is.
+    As much of a body as could be read, and what is wrong with it, if anything.
 
     Attributes:
-        target: The group or room; None when the body does not name one.
-        users: The members named, without repeats, in order.
-        parameters: Every other documented field that was given, as it was given.
-        ignored: Fields that the page does not know. Tencent ignores them; a misspelt one is lost without a word.
-        refusal: None when the body keeps every rule of the page.
+        target: The group or room; None if the body names none.
+        users: The members named, in order, without repeats.
+        parameters: Every other documented field, as it was sent.
+        ignored: Undocumented fields. Tencent ignores them, so a misspelt one is lost silently.
+        refusal: None if the body satisfies every rule of the page.
 
     """
 
@@ -53,30 +53,30 @@ class BodyReader:
     refusal: BodyRefusal | None = None
 
 
-def read(page: EndpointSpec, body: bytes) -> BodyReader:
-    """Hold a body against its page. The first rule that is broken, in the order of the page, decides."""
+def read(spec: EndpointSpec, body: bytes) -> ParsedBody:
+    """Parse and validate a body. The first broken rule, in the order of the page, decides the refusal."""
     try:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return BodyReader(refusal=BodyRefusal(NOT_JSON, "the body is no JSON"))
+        return ParsedBody(refusal=BodyRefusal(NOT_JSON, "the body is no JSON"))
     if not isinstance(given, dict):
-        return BodyReader(refusal=BodyRefusal(NOT_JSON, "the body is no JSON object"))
-    names = [rule.name for rule in page.fields]
-    target = given.get(page.target)
-    return BodyReader(
+        return ParsedBody(refusal=BodyRefusal(NOT_JSON, "the body is no JSON object"))
+    names = [rule.name for rule in spec.fields]
+    target = given.get(spec.target)
+    return ParsedBody(
         target=target if isinstance(target, str) else None,
-        users=_users(page, given),
+        users=_users(spec, given),
         parameters={name: given[name] for name in names if name in given and name not in _WHO},
         ignored=tuple(name for name in given if name not in names),
-        refusal=next((refusal for rule in page.fields if (refusal := _broken(page, rule, given))), None),
+        refusal=next((refusal for rule in spec.fields if (refusal := _broken(spec, rule, given))), None),
     )
 
 
 _WHO: Final = frozenset({"GroupId", "RoomId", "Members_Account", "MemberList_Account"})
 
 
-def _users(page: EndpointSpec, given: dict[str, Any]) -> tuple[str, ...]:
-    for rule in page.fields:
+def _users(spec: EndpointSpec, given: dict[str, Any]) -> tuple[str, ...]:
+    for rule in spec.fields:
         value = given.get(rule.name)
         if rule.shape is Shape.USERS and isinstance(value, list):
             return tuple(dict.fromkeys(user for user in value if isinstance(user, str)))
@@ -89,8 +89,8 @@ def _users(page: EndpointSpec, given: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _broken(page: EndpointSpec, rule: Field, given: dict[str, Any]) -> BodyRefusal | None:
-    code = page.codes.bad_field
+def _broken(spec: EndpointSpec, rule: Field, given: dict[str, Any]) -> BodyRefusal | None:
+    code = spec.codes.bad_field
     if rule.name not in given:
         return BodyRefusal(code, f"{rule.name} is missing") if rule.mandatory else None
     value = given[rule.name]
@@ -101,11 +101,11 @@ def _broken(page: EndpointSpec, rule: Field, given: dict[str, Any]) -> BodyRefus
             right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= U32_MAX
             return None if right else _wrong_shape(rule, code)
         case Shape.USERS:
-            return _broken_users(page, rule, value)
+            return _broken_users(spec, rule, value)
         case Shape.MEMBER:
             if not isinstance(value, dict):
                 return _wrong_shape(rule, code)
-            return next((refusal for part in MEMBER_FIELDS if (refusal := _broken(page, part, value))), None)
+            return next((refusal for part in MEMBER_FIELDS if (refusal := _broken(spec, part, value))), None)
 
 
 def _broken_text(rule: Field, value: object, code: int) -> BodyRefusal | None:
@@ -120,15 +120,15 @@ def _broken_text(rule: Field, value: object, code: int) -> BodyRefusal | None:
     return None
 
 
-def _broken_users(page: EndpointSpec, rule: Field, value: object) -> BodyRefusal | None:
-    code = page.codes.bad_field
+def _broken_users(spec: EndpointSpec, rule: Field, value: object) -> BodyRefusal | None:
+    code = spec.codes.bad_field
     if not isinstance(value, list) or not all(isinstance(user, str) for user in value):
         return _wrong_shape(rule, code)
     if not value:
-        return BodyRefusal(code, f"{rule.name} names nobody")
+        return BodyRefusal(code, f"{rule.name} names no users")
     if len(value) > MEMBERS_PER_CALL:
         return BodyRefusal(
-            page.codes.too_many, f"{rule.name} names {len(value)} members, more than {MEMBERS_PER_CALL}"
+            spec.codes.too_many, f"{rule.name} names {len(value)} members, more than {MEMBERS_PER_CALL}"
         )
     for place, user in enumerate(value):
         if not 0 < len(user.encode()) <= USER_BYTES:

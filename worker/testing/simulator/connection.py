@@ -1,6 +1,6 @@
-# One connection: bytes in, requests to the desk or to the control, answers out in the order of the requests.
+# One connection: bytes in, requests to the executor or to the control, answers out in the order of the requests.
 #
-# The stamp of a request is taken here, where its bytes are read from the socket. Nothing is decided here.
+# A request gets its timestamp here, where its bytes are read from the socket. Nothing is decided here.
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ API: Final = "/v4/"
 CONTROL: Final = "/__control"
 
 MAX_PIPELINED: Final = 64
-"""Requests of one connection that may wait for their answers; the rest waits in the socket."""
+"""Requests of one connection that may await their answers; further ones wait in the socket."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time: closing sends a reset instead of an orderly end."""
+"""SO_LINGER with a timeout of zero: closing sends a reset instead of a FIN."""
 
 _HTML: Final = "text/html"
 
@@ -36,95 +36,95 @@ class Controls(Protocol):
     """Answers requests to the control."""
 
     def answer(self, request: HttpRequest) -> tuple[int, bytes]:
-        """An HTTP status and a JSON body."""
+        """Return an HTTP status and a JSON body."""
 
 
 class _AnswerSlot:
     """The place of one answer on its connection."""
 
-    __slots__ = ("_connection", "keep_alive", "payload", "status", "then", "way")
+    __slots__ = ("_connection", "exchange_end", "keep_alive", "on_close", "payload", "status")
 
     def __init__(self, connection: Connection, *, keep_alive: bool) -> None:
         self._connection = connection
         self.keep_alive = keep_alive
-        self.way: ExchangeEnd | None = None
+        self.exchange_end: ExchangeEnd | None = None
         self.status: int | None = None
         self.payload = b""
-        self.then: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
 
-    def end(self, way: ExchangeEnd, status: int | None, payload: bytes) -> bool:
-        self.way, self.status, self.payload = way, status, payload
+    def end(self, exchange_end: ExchangeEnd, status: int | None, payload: bytes) -> bool:
+        self.exchange_end, self.status, self.payload = exchange_end, status, payload
         return self._connection.ended()
 
-    def when_gone(self, then: Callable[[], None]) -> None:
-        if self._connection.is_gone:
-            then()
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        if self._connection.is_closed:
+            callback()
         else:
-            self.then = then
+            self.on_close = callback
 
 
 class Connection(asyncio.Protocol):
     """
-    One caller's connection.
+    One client's connection.
 
     Attributes:
-        is_gone: It is closed.
-        is_control: It has carried nothing but requests to the control.
+        is_closed: Whether it is closed.
+        is_control: Whether it has carried only requests to the control.
 
     """
 
     def __init__(
-        self, desk: Executor, control: Controls, clock: Callable[[], float], all_open: set[Connection]
+        self, executor: Executor, control: Controls, clock: Callable[[], float], all_open: set[Connection]
     ) -> None:
-        self.is_gone = False
+        self.is_closed = False
         self.is_control = True
-        self._desk = desk
+        self._executor = executor
         self._control = control
         self._clock = clock
         self._all_open = all_open
         self._parser = Parser()
         self._slots: deque[_AnswerSlot] = deque()
         self._is_reading = True
-        self._is_taking = False
+        self._is_serving = False
         self._can_write = True
         self._transport: asyncio.Transport | None = None
 
     def __repr__(self) -> str:
-        return f"<Connection {len(self._slots)} waiting{' gone' if self.is_gone else ''}>"
+        return f"<Connection {len(self._slots)} waiting{' closed' if self.is_closed else ''}>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The caller is here."""
+        """Register the new connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._all_open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # the protocol's signature
-        """The caller has gone."""
-        self.is_gone = True
+        """Unregister the connection and call whatever waits for its end."""
+        self.is_closed = True
         self._transport = None  # else the two hold each other until a garbage collection
         self._all_open.discard(self)
         slots, self._slots = self._slots, deque()
         for slot in slots:
-            if slot.then is not None:
-                slot.then()
+            if slot.on_close is not None:
+                slot.on_close()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes were read: this is the moment that the quota counts."""
+        """Parse what was read. The quota counts requests by the time of this call."""
         at = self._clock()
         self._parser.feed(data)
         self._read_on(at)
 
     def pause_writing(self) -> None:
-        """The caller does not take its answers: read no more of its requests."""
+        """Stop taking requests while the client does not read its answers."""
         self._can_write = False
 
     def resume_writing(self) -> None:
-        """The caller takes its answers again."""
+        """Take requests again."""
         self._can_write = True
         self._read_on(self._clock())
 
     def reset(self) -> None:
-        """End the connection with a reset, whatever is under way."""
-        if self._transport is None or self.is_gone:
+        """Close the connection with a TCP reset, whatever is in flight."""
+        if self._transport is None or self.is_closed:
             return
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
@@ -132,16 +132,16 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def ended(self) -> bool:
-        """A slot has its end: write what can be written. False when the caller has gone."""
-        if self.is_gone or self._transport is None or self._transport.is_closing():
+        """Write every answer whose turn it is. Return False when the connection is closed."""
+        if self.is_closed or self._transport is None or self._transport.is_closing():
             return False
         self._write_out(self._transport)
-        if not self._is_reading and not self._is_taking:
+        if not self._is_reading and not self._is_serving:
             self._read_on(self._clock())
         return True
 
     def _read_on(self, at: float) -> None:
-        while self._can_write and len(self._slots) < MAX_PIPELINED and not self.is_gone:
+        while self._can_write and len(self._slots) < MAX_PIPELINED and not self.is_closed:
             item = self._parser.next()
             if item is None:
                 if self._parser.wants_continue and self._transport is not None:
@@ -149,9 +149,9 @@ class Connection(asyncio.Protocol):
                     self._transport.write(CONTINUE)
                 self._set_reading(wanted=True)
                 return
-            self._is_taking = True  # an answer given at once must not read on from inside this loop
+            self._is_serving = True  # an immediate answer must not re-enter this loop through ended()
             self._take(item, at)
-            self._is_taking = False
+            self._is_serving = False
         self._set_reading(wanted=False)
 
     def _set_reading(self, *, wanted: bool) -> None:
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         if item.path.startswith(API):
             self.is_control = False
             request = ApiRequest(item.method, item.path.removeprefix(API), query_of(item.query), item.body)
-            self._desk.take(request, at, slot)
+            self._executor.take(request, at, slot)
         elif item.path.startswith(CONTROL):
             slot.end(ExchangeEnd.ANSWER, *self._control.answer(item))
         else:
@@ -186,9 +186,9 @@ class Connection(asyncio.Protocol):
         return slot
 
     def _write_out(self, transport: asyncio.Transport) -> None:
-        while self._slots and self._slots[0].way is not None:
+        while self._slots and self._slots[0].exchange_end is not None:
             slot = self._slots.popleft()
-            match slot.way:
+            match slot.exchange_end:
                 case ExchangeEnd.ANSWER:
                     transport.write(_answer(slot))
                 case ExchangeEnd.CUT:
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
                     return
                 case _:
                     pass
-            if slot.way is not ExchangeEnd.ANSWER or not slot.keep_alive:
+            if slot.exchange_end is not ExchangeEnd.ANSWER or not slot.keep_alive:
                 transport.close()
                 return
 

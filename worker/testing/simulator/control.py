@@ -1,7 +1,7 @@
-# The run-time control under /__control: faults, state, figures. JSON in, JSON out; every refusal names field and fix.
+# The run-time control under /__control: faults, state, figures. JSON in, JSON out; every refusal names field and remedy.
 #
-# No socket here, and nothing of how a fault works. Keys can be set, and are never shown. It asks nobody for a password, so it
-# answers no page of a browser: a script of any site could reach the loopback.
+# It has no socket and does not know how a fault works. Keys can be set and are never shown. It has no password, so it
+# refuses every page of a browser: a script of any site can reach the loopback.
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from worker.testing.simulator.state import World
 
 Answer = tuple[int, Any]
-"""An HTTP status and what is to be written as JSON."""
+"""An HTTP status and the value to encode as JSON."""
 
 
-class _Refused(Exception):  # noqa: N818 - it is an answer, and never leaves this file
-    """What is asked cannot be done, for these problems."""
+class _Refused(Exception):  # noqa: N818 - it becomes an answer and never leaves this module
+    """The request is refused because of these problems."""
 
     def __init__(self, *problems: FaultProblem) -> None:
         super().__init__(*problems)
@@ -46,22 +46,22 @@ class Control:
     def __init__(
         self,
         apps: tuple[SimulatedApp, ...],
-        board: FaultStore,
+        store: FaultStore,
         world: World,
-        door: Authenticator,
-        desk: Executor,
+        authenticator: Authenticator,
+        executor: Executor,
         *,
-        pulse: LoopHeartbeat,
+        heartbeat: LoopHeartbeat,
         clock: Callable[[], float],
         epoch: float,
         changed: Callable[[], None],
         host: str,
     ) -> None:
-        self._board = board
+        self._store = store
         self._world = world
-        self._door = door
-        self._desk = desk
-        self._pulse = pulse
+        self._authenticator = authenticator
+        self._executor = executor
+        self._heartbeat = heartbeat
         self._apps = {app.sdk_app_id: app for app in apps}
         self._clock = clock
         self._epoch = epoch
@@ -75,7 +75,7 @@ class Control:
             ("DELETE", "/__control/faults"): self._clear_faults,
             ("GET", "/__control/state"): self._show_state,
             ("POST", "/__control/state"): self._seed_state,
-            ("GET", "/__control/stats"): lambda _query, _body: (200, desk.stats(pulse)),
+            ("GET", "/__control/stats"): lambda _query, _body: (200, executor.stats(heartbeat)),
             ("DELETE", "/__control/stats"): self._forget_stats,
             ("POST", "/__control/keys"): self._set_keys,
         }
@@ -84,12 +84,12 @@ class Control:
         return f"<Control {len(self._routes)} routes>"
 
     def answer(self, request: HttpRequest) -> tuple[int, bytes]:
-        """The HTTP status and the JSON body for one request."""
+        """Return the HTTP status and the JSON body for one request."""
         method, path = request.method, request.path
         route = self._routes.get((method, path.rstrip("/")))
         status: int
         shown: Any
-        if (problem := self._foreign(request)) is not None:
+        if (problem := self._cross_site(request)) is not None:
             status, shown = 403, {"errors": [{"field": problem.field, "remedy": problem.remedy}]}
         elif route is None:
             status = 405 if any(path == known for _, known in self._routes) else 404
@@ -110,8 +110,8 @@ class Control:
                 }
         return status, msgspec.json.encode(shown) + b"\n"
 
-    def _foreign(self, request: HttpRequest) -> FaultProblem | None:
-        """Why a request may come from a page of another site, if it may."""
+    def _cross_site(self, request: HttpRequest) -> FaultProblem | None:
+        """Return the problem with a request that a page of another site may have sent, or None."""
         host = request.host or ""
         if self._is_local and host and not _is_loopback(_name(host)):
             return FaultProblem(
@@ -126,7 +126,7 @@ class Control:
 
     def _show_faults(self, _query: str, _body: bytes) -> Answer:
         now = self._clock()
-        everywhere = self._board.at(None, None, now)
+        everywhere = self._store.at(None, None, now)
         table = [
             {
                 "name": row.name,
@@ -138,7 +138,7 @@ class Control:
             }
             for row in ROWS.values()
         ]
-        return 200, {"faults": table, "set": self._board.rules(now)}
+        return 200, {"faults": table, "set": self._store.rules(now)}
 
     def _set_faults(self, _query: str, body: bytes) -> Answer:
         given = _object(body)
@@ -146,14 +146,14 @@ class Control:
         if problem:
             raise _Refused(problem)
         now = self._clock()
-        problems = self._board.put(given, now)
+        problems = self._store.put(given, now)
         if problems:
             raise _Refused(*problems)
         self._changed()
-        return 200, {"set": self._board.rules(now)}
+        return 200, {"set": self._store.rules(now)}
 
     def _clear_faults(self, _query: str, _body: bytes) -> Answer:
-        self._board.clear()
+        self._store.clear()
         self._changed()
         return 200, {"set": []}
 
@@ -197,7 +197,7 @@ class Control:
         return 200, self._world.shown(app.sdk_app_id, target, now, self._epoch)
 
     def _forget_stats(self, _query: str, _body: bytes) -> Answer:
-        self._desk.forget(self._pulse)
+        self._executor.forget(self._heartbeat)
         return 200, {}
 
     def _set_keys(self, _query: str, body: bytes) -> Answer:
@@ -210,18 +210,18 @@ class Control:
             )
         changed = SimulatedApp(app.sdk_app_id, tuple(keys), app.identifiers)
         self._apps[app.sdk_app_id] = changed
-        self._door.know(changed)
+        self._authenticator.add_app(changed)
         return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
 
 
 def _name(host: str) -> str:
-    """A ``Host`` without its port."""
+    """Strip the port from a ``Host``."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdecimal() else host).strip("[]")
 
 
 def _is_address(name: str) -> bool:
-    """Whether nobody else can have this name lead here."""
+    """Return whether a host name cannot be pointed here by somebody else's DNS."""
     return _is_loopback(name) or _ip(name) is not None
 
 
@@ -238,14 +238,14 @@ def _ip(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _refuse_unknown(given: Iterable[str], known: tuple[str, ...]) -> None:
-    """A name that would be ignored is misspelt."""
+    """Raise _Refused for a name that would be ignored: it is misspelt."""
     for name in given:
         if name not in known:
             raise _Refused(FaultProblem(name, f"there are: {', '.join(known)}"))
 
 
 def _object(body: bytes, known: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a body holds. With ``known``, no other name may be in it."""
+    """Decode a body. With ``known``, it may hold no other names."""
     try:
         given = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -258,8 +258,8 @@ def _object(body: bytes, known: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def check_start(faults: Faults) -> list[FaultProblem]:
-    """Why a simulator cannot start with these faults, if it cannot."""
+    """Return why a simulator cannot start with these faults, if it cannot."""
     if faults.outage == "refuse":
-        remedy = "refuse cannot be set at the start, for nobody could end it: set it with for_seconds while it runs"
+        remedy = "refuse cannot be set at the start, because nothing could end it: set it with for_seconds while it runs"
         return [FaultProblem("outage", remedy)]
     return problems_of(faults)

@@ -1,7 +1,7 @@
-# One request -> what becomes of it: its answer, how and when it is given, and what it changes. All decisions meet here.
+# Decides what becomes of a request: its answer, how and when it is sent, and what it changes.
 #
-# Pure but for the counters that it keeps: the time, the randomness and the ids are arguments. It opens no socket and
-# changes no state of groups and rooms; the desk does what a Reaction says, when it says.
+# Pure except for its counters: the time, the randomness and the ids are arguments. It opens no socket and does not change
+# groups or rooms; the executor does what a Reaction says, when it says.
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.testing.simulator.answer_codes import Judgement, refused
-from worker.testing.simulator.body import BodyReader, read
-from worker.testing.simulator.endpoint_specs import PAGES, SERVICES
+from worker.testing.simulator.body import ParsedBody, read
+from worker.testing.simulator.endpoint_specs import SERVICES, SPECS
 from worker.testing.simulator.faults import is_chosen
 from worker.testing.simulator.quota import Counter
 from worker.testing.simulator.state import StateChange
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.testing.simulator.state import World
 
 GROUP_SERVICE: Final = "group_open_http_svc"
-"""The only service whose banning has a switch in the console."""
+"""The only service whose bans can be switched off in the console."""
 
 BAD_GATEWAY: Final = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n"
@@ -39,7 +39,7 @@ BAD_GATEWAY: Final = (
 
 
 class ExchangeEnd(StrEnum):
-    """How an exchange ends for the caller."""
+    """How an exchange ends for the client."""
 
     ANSWER = "answer"
     CUT = "cut"
@@ -57,19 +57,19 @@ class Reaction:
         seq: Its number, from 1, in the order of reading.
         at: When it was read, on the monotonic clock.
         wall: The same in seconds since 1970.
-        app: The SDKAppID, as far as it is known; 0: unknown.
+        app: The SDKAppID; 0 if unknown.
         endpoint: ``<service>/<command>``, as in the URL.
-        reading: What its body says.
-        way: How the exchange ends.
-        http_status: Of the answer; None when there is none.
-        code: The ErrorCode of the answer; None when it has none, or was cut.
-        request_id: Of the answer; None where there is none, or it was cut.
+        parsed: Its body.
+        exchange_end: How the exchange ends.
+        http_status: Of the answer; None without one.
+        code: The ErrorCode of the answer; None if it has none or is cut.
+        request_id: Of the answer; None if it has none or is cut.
         payload: The answer's body.
-        fault: The fault that had a part in it, by name.
+        fault: The name of the fault that caused it, if any.
         answer_after: Seconds from reading to the end of the exchange.
-        effect: What it changes; None when nothing.
+        effect: What it changes, if anything.
         apply_after: Seconds from reading to the effect.
-        apply_once_gone: The time to the effect runs from when the caller has gone.
+        applies_after_close: Whether ``apply_after`` counts from the end of the connection instead.
 
     """
 
@@ -78,8 +78,8 @@ class Reaction:
     wall: float
     app: int
     endpoint: str
-    reading: BodyReader
-    way: ExchangeEnd
+    parsed: ParsedBody
+    exchange_end: ExchangeEnd
     http_status: int | None
     code: int | None
     request_id: str | None
@@ -88,28 +88,28 @@ class Reaction:
     answer_after: float
     effect: StateChange | None = None
     apply_after: float = 0.0
-    apply_once_gone: bool = False
+    applies_after_close: bool = False
 
     @property
     def applies_first(self) -> bool:
         """Whether the effect comes no later than the end of the exchange."""
-        return not self.apply_once_gone and self.apply_after <= self.answer_after
+        return not self.applies_after_close and self.apply_after <= self.answer_after
 
     @property
     def known(self) -> bool:
         """Whether the endpoint is one of the five."""
-        return self.endpoint in PAGES
+        return self.endpoint in SPECS
 
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """How an exchange ends, and which fault wants it so. ``apply_after`` is None when the effect has its usual moment."""
+    """How an exchange ends, and the fault that causes it. ``apply_after`` is None if the effect has its usual moment."""
 
-    way: ExchangeEnd = ExchangeEnd.ANSWER
+    exchange_end: ExchangeEnd = ExchangeEnd.ANSWER
     http_status: int | None = 200
     fault: str | None = None
     apply_after: float | None = None
-    once_gone: bool = False
+    after_close: bool = False
 
 
 _BEFORE: Final = (
@@ -117,13 +117,13 @@ _BEFORE: Final = (
     _Ending(ExchangeEnd.ANSWER, 502, "bad_gateway"),
     _Ending(ExchangeEnd.HANG, None, "hang"),
 )
-"""Drawn before a request is looked at, by the share that each fault gives."""
+"""Drawn before a request is examined, each with its fault's probability."""
 _AFTER: Final = (
     _Ending(ExchangeEnd.CLOSE, None, "drop_after"),
     _Ending(ExchangeEnd.ANSWER, 502, "bad_gateway_after"),
     _Ending(ExchangeEnd.CUT, 200, "cut_body"),
 )
-"""Drawn after a request was carried out."""
+"""Drawn after a request was carried out, likewise."""
 _OUTAGES: Final = {
     "502": _Ending(ExchangeEnd.ANSWER, 502, "outage"),
     "refuse": _Ending(ExchangeEnd.RESET, None, "outage"),
@@ -133,17 +133,17 @@ _OUTAGES: Final = {
 
 class Decider:
     """
-    Decides about requests, one after the other.
+    Decides requests one by one.
 
     Attributes:
-        counters: The quota's counters of each (app, endpoint).
+        counters: The quota's counter of each (app, endpoint).
 
     """
 
     def __init__(
         self,
-        door: Authenticator,
-        board: FaultStore,
+        authenticator: Authenticator,
+        store: FaultStore,
         world: World,
         *,
         seed: int,
@@ -151,8 +151,8 @@ class Decider:
         request_id: Callable[[int], str],
     ) -> None:
         self.counters: defaultdict[tuple[int, str], Counter] = defaultdict(Counter)
-        self._door = door
-        self._board = board
+        self._authenticator = authenticator
+        self._store = store
         self._world = world
         self._seed = seed
         self._rng = rng
@@ -162,49 +162,49 @@ class Decider:
     def __repr__(self) -> str:
         return f"<Decider {self._seq} requests>"
 
-    def hear(self, request: ApiRequest, at: float, wall: float) -> Reaction:
+    def decide(self, request: ApiRequest, at: float, wall: float) -> Reaction:
         """
-        Decide about a request that was read at ``at`` (monotonic) and ``wall`` (seconds since 1970).
+        Decide a request that was read at ``at`` (monotonic) and ``wall`` (seconds since 1970).
 
-        The order: what keeps it from arriving at all, the door, the quota, the service, what happens to its answer.
+        In order: faults that keep it from arriving, authentication, the quota, the service, faults of its answer.
         """
         self._seq += 1
-        page = PAGES.get(request.endpoint)
-        reading = read(page, request.body) if page else BodyReader()
-        app = self._door.app(request)
-        faults = self._board.at(page.endpoint if page else None, reading.target, at)
-        counter = self.counters[app, page.endpoint if page else "unknown"]
+        spec = SPECS.get(request.endpoint)
+        parsed = read(spec, request.body) if spec else ParsedBody()
+        app = self._authenticator.app(request)
+        faults = self._store.at(spec.endpoint if spec else None, parsed.target, at)
+        counter = self.counters[app, spec.endpoint if spec else "unknown"]
         counter.read.add(at)
         latency = self._latency(faults)
 
         ending = _OUTAGES.get(faults.outage) or self._drawn(faults, _BEFORE)
         verdict = None
         if ending is None:
-            verdict = self._door.stop(request, faults, at, wall)
+            verdict = self._authenticator.stop(request, faults, at, wall)
             if verdict is None and not counter.admit(at, faults.limit):
                 verdict = refused(60007)
             if verdict is None:
-                verdict = self._served(page, request, reading, faults, app=app, at=at)
+                verdict = self._served(spec, request, parsed, faults, app=app, at=at)
             ending = (
                 self._drawn(faults, _AFTER)
                 or self._slow(faults, verdict, latency)
                 or _Ending(fault=verdict.fault)
             )
-        elif ending.way is ExchangeEnd.RESET:
+        elif ending.exchange_end is ExchangeEnd.RESET:
             latency = 0.0
 
-        effect = self._effect(page, reading, verdict, app)
+        effect = self._effect(spec, parsed, verdict, app)
         answers = verdict if ending.http_status == 200 else None
-        is_whole = ending.way is not ExchangeEnd.CUT
-        request_id = self._request_id(self._seq) if answers and page and page.has_request_id else None
+        is_whole = ending.exchange_end is not ExchangeEnd.CUT
+        request_id = self._request_id(self._seq) if answers and spec and spec.has_request_id else None
         return Reaction(
             seq=self._seq,
             at=at,
             wall=wall,
             app=app,
             endpoint=request.endpoint,
-            reading=reading,
-            way=ending.way,
+            parsed=parsed,
+            exchange_end=ending.exchange_end,
             http_status=ending.http_status,
             code=answers.code if answers and is_whole else None,
             request_id=request_id if is_whole else None,
@@ -213,15 +213,15 @@ class Decider:
             answer_after=latency,
             effect=effect,
             apply_after=self._moment(faults, latency) if ending.apply_after is None else ending.apply_after,
-            apply_once_gone=ending.once_gone,
+            applies_after_close=ending.after_close,
         )
 
     def _effect(
-        self, page: EndpointSpec | None, reading: BodyReader, verdict: Judgement | None, app: int
+        self, spec: EndpointSpec | None, parsed: ParsedBody, verdict: Judgement | None, app: int
     ) -> StateChange | None:
-        if page is None or verdict is None or not verdict.applied or reading.target is None:
+        if spec is None or verdict is None or not verdict.applied or parsed.target is None:
             return None
-        return StateChange(self._seq, app, page.change, reading.target, verdict.applied, reading.parameters)
+        return StateChange(self._seq, app, spec.change, parsed.target, verdict.applied, parsed.parameters)
 
     def _latency(self, faults: Faults) -> float:
         if not faults.latency:
@@ -234,7 +234,7 @@ class Decider:
         return latency if faults.apply_point == "answer" else self._rng.uniform(0.0, latency)
 
     def _happens(self, share: float) -> bool:
-        # Draws nothing for a fault that is off, so that switching one on does not move the others.
+        # Draw nothing for a fault that is off, so that enabling one does not shift the random numbers of the others.
         return share > 0 and self._rng.random() < share
 
     def _drawn(self, faults: Faults, endings: tuple[_Ending, ...]) -> _Ending | None:
@@ -245,64 +245,64 @@ class Decider:
             return None
         late = self._rng.uniform(0.0, faults.slow_apply_seconds)
         if faults.slow_apply_end == "hang":
-            return _Ending(ExchangeEnd.HANG, None, "slow_apply", late, once_gone=True)
+            return _Ending(ExchangeEnd.HANG, None, "slow_apply", late, after_close=True)
         return _Ending(ExchangeEnd.RESET, None, "slow_apply", latency + late)
 
     def _served(
         self,
-        page: EndpointSpec | None,
+        spec: EndpointSpec | None,
         request: ApiRequest,
-        reading: BodyReader,
+        parsed: ParsedBody,
         faults: Faults,
         *,
         app: int,
         at: float,
     ) -> Judgement:
-        if page is None:
+        if spec is None:
             service = SERVICES.get(request.endpoint.partition("/")[0])
             return refused(service.unknown_command if service else 60009)
         if faults.answer_code:
             return refused(faults.answer_code, "answer_code")
         if self._happens(faults.transient):
-            return refused(self._rng.choice(faults.transient_codes or (page.codes.internal,)), "transient")
-        if reading.refusal:
-            return Judgement(reading.refusal.code, reading.refusal.info)
+            return refused(self._rng.choice(faults.transient_codes or (spec.codes.internal,)), "transient")
+        if parsed.refusal:
+            return Judgement(parsed.refusal.code, parsed.refusal.info)
         if faults.forbidden:
-            return refused(page.codes.forbidden, "forbidden")
-        if faults.switch_off and page.service == GROUP_SERVICE:
-            return refused(page.codes.forbidden, "switch_off")
-        if reading.target in faults.unknown_targets:
-            return refused(page.codes.no_target, "unknown_targets")
-        return self._members(page, reading, faults, app=app, at=at)
+            return refused(spec.codes.forbidden, "forbidden")
+        if faults.switch_off and spec.service == GROUP_SERVICE:
+            return refused(spec.codes.forbidden, "switch_off")
+        if parsed.target in faults.unknown_targets:
+            return refused(spec.codes.no_target, "unknown_targets")
+        return self._members(spec, parsed, faults, app=app, at=at)
 
     def _members(
-        self, page: EndpointSpec, reading: BodyReader, faults: Faults, *, app: int, at: float
+        self, spec: EndpointSpec, parsed: ParsedBody, faults: Faults, *, app: int, at: float
     ) -> Judgement:
-        # The first bad member, in the order of the request, gives the code.
+        # The first bad member, in the order of the request, decides the code.
         bad = {
             user: why
-            for user in reading.users
-            if (why := self._at_fault(page, reading, faults, user, app=app, at=at))
+            for user in parsed.users
+            if (why := self._at_fault(spec, parsed, faults, user, app=app, at=at))
         }
         if not bad:
-            return Judgement(0, applied=reading.users)
+            return Judgement(0, applied=parsed.users)
         code, fault = next(iter(bad.values()))
-        applied = self._applied_anyway(faults, tuple(user for user in reading.users if user not in bad))
+        applied = self._applied_anyway(faults, tuple(user for user in parsed.users if user not in bad))
         return Judgement(code, refused(code).info, applied, fault)
 
     def _at_fault(
-        self, page: EndpointSpec, reading: BodyReader, faults: Faults, user: str, *, app: int, at: float
+        self, spec: EndpointSpec, parsed: ParsedBody, faults: Faults, user: str, *, app: int, at: float
     ) -> tuple[int, str | None] | None:
         if user in faults.bad_user_list or is_chosen(user, faults.bad_users, self._seed, "bad_users"):
-            return faults.bad_user_code or page.codes.no_account, "bad_users"
-        if page.codes.not_member is None:
+            return faults.bad_user_code or spec.codes.no_account, "bad_users"
+        if spec.codes.not_member is None:
             return None
         if user in faults.missing_user_list or is_chosen(
             user, faults.missing_users, self._seed, "missing_users"
         ):
-            return page.codes.not_member, "missing_users"
-        is_in = self._world.is_in_room(app, reading.target or "", user, at, faults.rejoin_after)
-        return None if is_in else (page.codes.not_member, None)
+            return spec.codes.not_member, "missing_users"
+        is_in = self._world.is_in_room(app, parsed.target or "", user, at, faults.rejoin_after)
+        return None if is_in else (spec.codes.not_member, None)
 
     def _applied_anyway(self, faults: Faults, good: tuple[str, ...]) -> tuple[str, ...]:
         if faults.refused_applies == "part":

@@ -1,7 +1,7 @@
 # Tencent's pages of the five endpoints, as one table: fields, limits in bytes, codes, and what a call changes.
 #
-# Written from the public pages named in each row, and from nothing else: the simulator judges requests, so it must not
-# share a table with the worker that sends them. Where the pages are silent, the comment says what we chose.
+# Written from the public pages named in each row and nothing else: the simulator judges requests, so it must not share a
+# table with the worker that sends them. Where the pages are silent, a comment says what we chose.
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Field:
     One field of a request's body.
 
     Attributes:
-        name: As the page writes it.
+        name: As the page spells it.
         shape: What it must be.
         mandatory: Whether a call without it is refused.
-        max_bytes: Of a text, in UTF-8. None: no limit is documented.
-        choices: The only texts allowed; empty: any.
-        empty: Whether an empty text will do.
+        max_bytes: The limit of a text in UTF-8; None if none is documented.
+        choices: The only texts allowed; empty for any.
+        empty: Whether an empty text is valid.
 
     """
 
@@ -62,17 +62,17 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Codes:
     """
-    The codes with which one service tells its refusals.
+    The error codes of one service.
 
     Attributes:
-        internal: An error of its own: try again.
+        internal: Internal error: retry.
         unknown_command: The service has no such command.
-        bad_field: A field is missing or breaks a rule.
+        bad_field: A field is missing or invalid.
         too_many: More members than a call may carry.
         no_target: No such group or room.
         no_account: No such user.
-        not_member: The user exists, but is not in the room; None where the page does not ask for membership.
-        forbidden: The operator may not do this.
+        not_member: The user exists but is not in the room; None where the page does not require membership.
+        forbidden: The operator lacks permission.
 
     """
 
@@ -86,13 +86,13 @@ class Codes:
     forbidden: int
 
 
-# 10010 and 10019 stand in the common table of group errors, not on the two pages.
+# 10010 and 10019 are in the common table of group errors, not on the two pages.
 GROUP: Final = Codes(
     internal=10002, unknown_command=10003, bad_field=10004, too_many=10005,
     no_target=10010, no_account=10019, not_member=None, forbidden=10007,
 )  # fmt: skip
 # The pages of the live and room services name no code for an unknown account (70107 is the common one) and none for too
-# many members (100002, as any other bad field). 60009 is the common code for a resource that the URL names wrongly.
+# many members (100002, like any other bad field). 60009 is the common code for an unknown resource in the URL.
 ROOM: Final = Codes(
     internal=100001, unknown_command=60009, bad_field=100002, too_many=100002,
     no_target=100004, no_account=70107, not_member=100005, forbidden=100006,
@@ -134,7 +134,7 @@ class EndpointSpec:
 
     @property
     def service(self) -> str:
-        """The service that offers it."""
+        """The service part of the endpoint."""
         return self.endpoint.partition("/")[0]
 
     @property
@@ -159,9 +159,9 @@ MEMBER_FIELDS: Final = (
 )
 """The fields inside ``MemberInfo``."""
 
-PAGES: Final[dict[str, EndpointSpec]] = {
-    page.endpoint: page
-    for page in (
+SPECS: Final[dict[str, EndpointSpec]] = {
+    spec.endpoint: spec
+    for spec in (
         EndpointSpec(
             endpoint="group_open_http_svc/ban_group_member",
             title="Banning Group Members",
@@ -192,7 +192,7 @@ PAGES: Final[dict[str, EndpointSpec]] = {
             endpoint="room_engine_http_srv/kick_user_out",
             title="Remove Room Member",
             target="RoomId",
-            # The page says "mandatory"; that an empty reason is no reason is our choice.
+            # The page says "mandatory"; refusing an empty reason is our choice.
             fields=(
                 _ROOM_ID,
                 Field("MemberList_Account", Shape.USERS),

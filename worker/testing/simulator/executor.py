@@ -1,6 +1,6 @@
-# Where requests are taken and carried out: the judge decides, the desk lets it happen at its time and writes it down.
+# Carries requests out: the Decider says what becomes of each, and the Executor does it in time and logs it.
 #
-# Knows the loop's timers, and no socket: an answer is handed to a Slot, which the connection has given.
+# It uses the loop's timers, but no socket: an answer goes into a Slot that the connection provides.
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 class Slot(Protocol):
     """The place of one answer on a connection. Answers leave in the order of the requests."""
 
-    def end(self, way: ExchangeEnd, status: int | None, payload: bytes) -> bool:
-        """End the exchange this way. False when the caller has gone already."""
+    def end(self, exchange_end: ExchangeEnd, status: int | None, payload: bytes) -> bool:
+        """End the exchange. Return False if the connection is closed already."""
 
-    def when_gone(self, then: Callable[[], None]) -> None:
-        """Call ``then`` once the connection is closed; at once when it is."""
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the connection is closed, at once if it is already."""
 
 
 @dataclass(slots=True, eq=False)
 class _Exchange:
-    """One request under way."""
+    """One request in flight."""
 
     reaction: Reaction
     slot: Slot
     applied_at: float | None = None
-    written: bool = False
+    logged: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     @property
-    def over(self) -> bool:
-        return self.written and (self.reaction.effect is None or self.applied_at is not None)
+    def is_done(self) -> bool:
+        return self.logged and (self.reaction.effect is None or self.applied_at is not None)
 
 
 _NO_ANSWER: Final = "no answer"
@@ -51,19 +51,19 @@ _NO_ANSWER: Final = "no answer"
 
 class Executor:
     """
-    Carries out what the judge decides.
+    Carries out what the Decider decides.
 
     Attributes:
-        endpoints: What was answered, counted: endpoint -> ErrorCode, ``http 502``, ``cut`` or ``no answer`` -> requests.
+        endpoints: Requests by endpoint and answer: an ErrorCode, ``http 502``, ``cut`` or ``no answer``.
         members: Members to whom something was applied, by endpoint.
 
     """
 
     def __init__(
         self,
-        judge: Decider,
+        decider: Decider,
         world: World,
-        journal: RequestLog,
+        request_log: RequestLog,
         loop: asyncio.AbstractEventLoop,
         *,
         clock: Callable[[], float],
@@ -71,52 +71,52 @@ class Executor:
     ) -> None:
         self.endpoints: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.members: Counter[str] = Counter()
-        self._judge = judge
+        self._decider = decider
         self._world = world
-        self._journal = journal
+        self._request_log = request_log
         self._loop = loop
         self._clock = clock
         self._epoch = epoch
         self._open: set[_Exchange] = set()
 
     def __repr__(self) -> str:
-        return f"<Executor {len(self._open)} under way>"
+        return f"<Executor {len(self._open)} in flight>"
 
     def take(self, request: ApiRequest, at: float, slot: Slot) -> None:
-        """A request was read at ``at``; its answer goes into ``slot``."""
-        reaction = self._judge.hear(request, at, at + self._epoch)
+        """Carry out a request that was read at ``at``; its answer goes into ``slot``."""
+        reaction = self._decider.decide(request, at, at + self._epoch)
         exchange = _Exchange(reaction, slot)
-        if reaction.effect and not reaction.apply_once_gone and reaction.apply_after <= 0:
+        if reaction.effect and not reaction.applies_after_close and reaction.apply_after <= 0:
             self._apply(exchange, at)
-        if reaction.way is ExchangeEnd.HANG:
-            self._write(exchange, sent=False, ended_at=None)
+        if reaction.exchange_end is ExchangeEnd.HANG:
+            self._log(exchange, sent=False, ended_at=None)
         elif reaction.answer_after <= 0:
             self._end(exchange)
-        if exchange.over:
+        if exchange.is_done:
             return
         self._open.add(exchange)
-        if reaction.apply_once_gone:
-            slot.when_gone(lambda: self._later(exchange, reaction.apply_after, self._take_effect))
+        if reaction.applies_after_close:
+            slot.when_closed(lambda: self._later(exchange, reaction.apply_after, self._take_effect))
         elif (
             exchange.applied_at is None and reaction.effect and reaction.apply_after != reaction.answer_after
         ):
             self._later(exchange, reaction.apply_after, self._take_effect)
-        if not exchange.written:
+        if not exchange.logged:
             self._later(exchange, reaction.answer_after, self._end)
 
     def stop(self) -> None:
-        """Write down what is still under way, as unanswered; what has not taken effect never will."""
+        """Log what is still in flight as unanswered. What has not taken effect never will."""
         for exchange in tuple(self._open):
             for timer in exchange.timers:
                 timer.cancel()
-            if not exchange.written:
-                self._write(exchange, sent=False, ended_at=None)
+            if not exchange.logged:
+                self._log(exchange, sent=False, ended_at=None)
         self._open.clear()
 
-    def stats(self, pulse: LoopHeartbeat) -> dict[str, Any]:
-        """What was measured since the start, or since ``forget``."""
+    def stats(self, heartbeat: LoopHeartbeat) -> dict[str, Any]:
+        """Return the figures since the start, or since ``forget``."""
         highest: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        for (app, endpoint), counter in self._judge.counters.items():
+        for (app, endpoint), counter in self._decider.counters.items():
             highest[endpoint][str(app)] = {
                 "requests": counter.read.highest,
                 "at": counter.read.highest_at,
@@ -127,28 +127,28 @@ class Executor:
             "highest_second": dict(highest),
             "members_applied": dict(self.members),
             "under_way": len(self._open),
-            "longest_stall_seconds": pulse.longest,
-            "longest_stall_at": pulse.longest_at,
+            "longest_stall_seconds": heartbeat.longest,
+            "longest_stall_at": heartbeat.longest_at,
             "now": self._clock(),
             "epoch": self._epoch,
         }
 
-    def forget(self, pulse: LoopHeartbeat) -> None:
-        """Begin all measures anew. The state, the log and the quota stay as they are."""
+    def forget(self, heartbeat: LoopHeartbeat) -> None:
+        """Reset all figures. The state, the log and the quota are not affected."""
         self.endpoints.clear()
         self.members.clear()
-        for counter in self._judge.counters.values():
+        for counter in self._decider.counters.values():
             counter.read.forget()
             counter.admitted.forget()
-        pulse.forget()
+        heartbeat.forget()
 
-    def _later(self, exchange: _Exchange, delay: float, then: Callable[[_Exchange], None]) -> None:
-        exchange.timers.append(self._loop.call_later(delay, then, exchange))
+    def _later(self, exchange: _Exchange, delay: float, step: Callable[[_Exchange], None]) -> None:
+        exchange.timers.append(self._loop.call_later(delay, step, exchange))
 
     def _take_effect(self, exchange: _Exchange) -> None:
         if exchange in self._open and exchange.applied_at is None:
             self._apply(exchange, self._clock())
-            self._close_if_over(exchange)
+            self._drop_if_done(exchange)
 
     def _apply(self, exchange: _Exchange, now: float) -> None:
         reaction, effect = exchange.reaction, exchange.reaction.effect
@@ -157,29 +157,29 @@ class Executor:
         self._world.apply(effect, now)
         exchange.applied_at = now
         self.members[reaction.endpoint] += len(effect.users)
-        if exchange.written:
-            self._journal.applied(effect, reaction.endpoint, now)
+        if exchange.logged:
+            self._request_log.applied(effect, reaction.endpoint, now)
 
     def _end(self, exchange: _Exchange) -> None:
         reaction = exchange.reaction
         now = self._clock()
         if exchange.applied_at is None and reaction.applies_first:
             self._apply(exchange, now)  # also when both are due in the same turn of the loop
-        sent = exchange.slot.end(reaction.way, reaction.http_status, reaction.payload)
-        self._write(exchange, sent=sent, ended_at=now)
-        self._close_if_over(exchange)
+        sent = exchange.slot.end(reaction.exchange_end, reaction.http_status, reaction.payload)
+        self._log(exchange, sent=sent, ended_at=now)
+        self._drop_if_done(exchange)
 
-    def _write(self, exchange: _Exchange, *, sent: bool, ended_at: float | None) -> None:
+    def _log(self, exchange: _Exchange, *, sent: bool, ended_at: float | None) -> None:
         reaction = exchange.reaction
-        exchange.written = True
-        self._journal.request(reaction, sent=sent, ended_at=ended_at, applied_at=exchange.applied_at)
+        exchange.logged = True
+        self._request_log.request(reaction, sent=sent, ended_at=ended_at, applied_at=exchange.applied_at)
         if not sent or reaction.http_status is None:
-            told = _NO_ANSWER
+            answered = _NO_ANSWER
         else:
-            unread = "cut" if reaction.way is ExchangeEnd.CUT else f"http {reaction.http_status}"
-            told = unread if reaction.code is None else str(reaction.code)
-        self.endpoints[reaction.endpoint if reaction.known else "unknown"][told] += 1
+            unread = "cut" if reaction.exchange_end is ExchangeEnd.CUT else f"http {reaction.http_status}"
+            answered = unread if reaction.code is None else str(reaction.code)
+        self.endpoints[reaction.endpoint if reaction.known else "unknown"][answered] += 1
 
-    def _close_if_over(self, exchange: _Exchange) -> None:
-        if exchange.over:
+    def _drop_if_done(self, exchange: _Exchange) -> None:
+        if exchange.is_done:
             self._open.discard(exchange)

@@ -1,6 +1,6 @@
 # Which faults are in force, for which endpoint and target, until when.
 #
-# Values only: it is told the time, and it refuses by returning problems. What a fault does stands in decision.py.
+# Pure: the time is an argument, and a refusal is a list of problems. What a fault does is in decision.py.
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.testing.simulator.endpoint_specs import PAGES
+from worker.testing.simulator.endpoint_specs import SPECS
 from worker.testing.simulator.faults import LONGEST_SECONDS, ROWS, FaultProblem, is_number, read
 
 if TYPE_CHECKING:
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from worker.testing.simulator.faults import Faults
 
 LIMITS: Final = ("endpoint", "target", "for_seconds")
-"""What limits the faults that are set together with it."""
+"""The names that limit the faults set together with them."""
 
 Scope = tuple[str | None, str | None]
-"""(endpoint, target); None is every one."""
+"""(endpoint, target); None stands for all."""
 
 
 @dataclass(slots=True)
 class _Setting:
-    """The value of one fault in one scope: one that stays, and one that runs out and stands above it."""
+    """The value of one fault in one scope: a lasting one, and a temporary one that overrides it."""
 
     lasting: object = None
-    passing: object = None
+    temporary: object = None
     until: float = 0.0
 
     def value(self, now: float) -> object:
-        return self.passing if self.passing is not None and now < self.until else self.lasting
+        return self.temporary if self.temporary is not None and now < self.until else self.lasting
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class FaultStore:
     """
     The faults in force.
 
-    The narrowest scope wins: endpoint and target, then target, then endpoint, then all. Within a scope the last value
-    set wins; a value set for some seconds gives way to the one before it when its time is over.
+    The narrowest scope wins: endpoint and target, then target, then endpoint, then all. Within a scope the latest value
+    wins; a value set for some seconds reverts to the one before it when its time is over.
     """
 
     start: Faults
@@ -51,7 +51,7 @@ class FaultStore:
     _known_until: float = float("inf")
 
     def at(self, endpoint: str | None, target: str | None, now: float) -> Faults:
-        """The faults in force for one endpoint and target."""
+        """Return the faults in force for one endpoint and target."""
         if now >= self._known_until:
             self._forget(now)
         scope = (endpoint, target if target in self._targets else None)
@@ -62,37 +62,37 @@ class FaultStore:
 
     def put(self, given: Mapping[str, object], now: float) -> list[FaultProblem]:
         """
-        Set faults by name, all or none; None as a value takes back what this scope had set.
+        Set faults by name, all or none. The value None removes what this scope had set.
 
-        ``endpoint`` and ``target`` among them limit the scope, ``for_seconds`` the time. Returns what is wrong, if
-        anything.
+        ``endpoint`` and ``target`` limit the scope, ``for_seconds`` the time. Returns what is wrong, if anything; then
+        nothing is set.
         """
         problems = _limits_at_fault(given)
-        taken: dict[str, object] = {}
+        values: dict[str, object] = {}
         for name, value in given.items():
             if name in LIMITS:
                 continue
             if value is None and name in ROWS:
-                taken[name] = None
+                values[name] = None
                 continue
-            taken[name], problem = read(name, value)
+            values[name], problem = read(name, value)
             if problem:
                 problems.append(problem)
-        if not taken:
+        if not values:
             problems.append(FaultProblem("faults", f"name at least one fault; there are: {', '.join(ROWS)}"))
         if not problems:
             endpoint, target, for_seconds = (given.get(name) for name in LIMITS)
             scope = (str(endpoint) if endpoint else None, str(target) if target else None)
-            self._set(scope, taken, now, for_seconds if isinstance(for_seconds, (int, float)) else None)
+            self._set(scope, values, now, for_seconds if isinstance(for_seconds, (int, float)) else None)
         return problems
 
     def clear(self) -> None:
-        """Back to the faults of the start."""
+        """Return to the faults of the start."""
         self._scopes.clear()
         self._forget(0.0)
 
     def rules(self, now: float) -> list[dict[str, Any]]:
-        """What was set since the start and is still in force, to be shown."""
+        """Return what was set since the start and is still in force, as JSON shows it."""
         return [
             {
                 "endpoint": endpoint,
@@ -100,7 +100,7 @@ class FaultStore:
                 "fault": name,
                 "value": setting.value(now),
                 "seconds_left": round(setting.until - now, 3)
-                if setting.passing is not None and now < setting.until
+                if setting.temporary is not None and now < setting.until
                 else None,
             }
             for (endpoint, target), settings in self._scopes.items()
@@ -109,13 +109,13 @@ class FaultStore:
         ]
 
     def next_change(self, now: float) -> float | None:
-        """When the next passing fault runs out, or None."""
+        """Return when the next temporary fault expires, or None."""
         times = [s.until for settings in self._scopes.values() for s in settings.values() if s.until > now]
         return min(times, default=None)
 
-    def _set(self, scope: Scope, taken: dict[str, object], now: float, for_seconds: float | None) -> None:
+    def _set(self, scope: Scope, values: dict[str, object], now: float, for_seconds: float | None) -> None:
         settings = self._scopes.setdefault(scope, {})
-        for name, value in taken.items():
+        for name, value in values.items():
             setting = settings.setdefault(name, _Setting())
             if value is None:
                 del settings[name]
@@ -152,8 +152,8 @@ class FaultStore:
 def _limits_at_fault(given: Mapping[str, object]) -> list[FaultProblem]:
     endpoint, target, for_seconds = (given.get(name) for name in LIMITS)
     problems = []
-    if endpoint is not None and not (isinstance(endpoint, str) and endpoint in PAGES):
-        problems.append(FaultProblem("endpoint", f"there is no {endpoint!r}; there are: {', '.join(PAGES)}"))
+    if endpoint is not None and not (isinstance(endpoint, str) and endpoint in SPECS):
+        problems.append(FaultProblem("endpoint", f"there is no {endpoint!r}; there are: {', '.join(SPECS)}"))
     if target is not None and not (isinstance(target, str) and target):
         problems.append(FaultProblem("target", "must be the id of a group or room"))
     if for_seconds is not None and not (is_number(for_seconds) and 0 < for_seconds <= LONGEST_SECONDS):
@@ -164,7 +164,7 @@ def _limits_at_fault(given: Mapping[str, object]) -> list[FaultProblem]:
 
 
 def shuts_itself_out(given: Mapping[str, object]) -> FaultProblem | None:
-    """The problem with faults after which nobody could reach the control to end them, or None."""
+    """Return the problem with faults that would make the control unreachable for good, or None."""
     if given.get("outage") != "refuse" or any(given.get(limit) is not None for limit in LIMITS):
         return None
-    return FaultProblem("for_seconds", "say for how long: nobody can reach the control while nothing listens")
+    return FaultProblem("for_seconds", "say for how long: the control is unreachable while nothing listens")

@@ -1,7 +1,7 @@
 # The table of faults: every way in which the simulator can be made to misbehave, one row each.
 #
-# Flags, the run-time control, its help and the reference page are all made from these rows. What a fault does is told
-# here in words and done in decision.py; where it applies (an endpoint, a target, for how long) is the business of fault_store.py.
+# Flags, the run-time control, its help and the reference page are made from these rows. A fault is described here and
+# done in decision.py; where it applies (an endpoint, a target, for how long) is kept in fault_store.py.
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 LONGEST_SECONDS: Final = 86_400.0
-"""A day: no time of a fault is longer, so that a slip of the keyboard cannot become a forgotten fault."""
+"""A day. No fault lasts longer, so that a typing error cannot become a forgotten fault."""
 
 
 class FaultKind(StrEnum):
@@ -38,13 +38,13 @@ class FaultRow:
     One row of the table.
 
     Attributes:
-        name: As in JSON; a flag writes it with dashes.
+        name: As in JSON; the flag has dashes instead of underscores.
         kind: The type.
         default: The value that changes nothing, or the documented one.
         unit: Of the value.
         meaning: What it does.
         choices: The texts of a CHOICE.
-        code: The code with which a switch makes every request of a signed-in caller fail; 0 when it works otherwise.
+        code: The code that a switch gives to every authenticated request; 0 if it works otherwise.
 
     """
 
@@ -66,7 +66,7 @@ class FaultRow:
 
 @dataclass(frozen=True, slots=True)
 class FaultProblem:
-    """Why a value was not taken: the field at fault, and what to write instead."""
+    """Why a value was refused: the field at fault, and the remedy."""
 
     field: str
     remedy: str
@@ -78,7 +78,7 @@ class FaultProblem:
 def _row(
     kind: FaultKind, default: object, unit: str, meaning: str, *, choices: tuple[str, ...] = (), code: int = 0
 ) -> Any:
-    # Any, so that a field keeps the type that it declares.
+    # The result is Any, so that each field keeps its declared type.
     row = FaultRow("", kind, default, unit, meaning, choices, code)
     return dataclasses.field(default=default, metadata={"row": row})
 
@@ -88,7 +88,7 @@ class Faults:
     """
     One value for every fault. The defaults are a healthy, patient Tencent.
 
-    A share is drawn anew for each request from the seeded random source, unless its row says otherwise.
+    A share is drawn for each request from the seeded random source, unless its row says otherwise.
     """
 
     limit: int = _row(
@@ -98,7 +98,7 @@ class Faults:
     latency: float = _row(FaultKind.SECONDS, 0.0, "s", "Mean time from reading a request to answering it.")
     latency_jitter: float = _row(
         FaultKind.SHARE, 0.0, "share",
-        "How far a latency may lie from the mean: evenly drawn from latency*(1-jitter) to latency*(1+jitter).",
+        "How far a latency may be from the mean: drawn uniformly from latency*(1-jitter) to latency*(1+jitter).",
     )  # fmt: skip
     apply_point: str = _row(
         FaultKind.CHOICE, "read", "moment",
@@ -118,7 +118,7 @@ class Faults:
     )  # fmt: skip
     missing_users: float = _row(
         FaultKind.SHARE, 0.0, "share",
-        "Users that are in no room, chosen by a hash: 100005 when they are to be kicked or changed.",
+        "Users that are in no room, chosen by a hash: 100005 for a kick or an update.",
     )  # fmt: skip
     missing_user_list: frozenset[str] = _row(
         FaultKind.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
@@ -129,7 +129,7 @@ class Faults:
         choices=("none", "part", "all"),
     )  # fmt: skip
     rejoin_after: float = _row(
-        FaultKind.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: stays out.",
+        FaultKind.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: never.",
     )  # fmt: skip
     unknown_targets: frozenset[str] = _row(
         FaultKind.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
@@ -173,7 +173,7 @@ class Faults:
     )  # fmt: skip
     slow_apply_end: str = _row(
         FaultKind.CHOICE, "reset", "end",
-        "How that answer is lost: the connection is reset, or it hangs until the caller gives up (the time runs from then).",
+        "How that answer is lost: the connection is reset, or it hangs until the client gives up (the time runs from then).",
         choices=("reset", "hang"),
     )  # fmt: skip
     outage: str = _row(
@@ -191,7 +191,7 @@ class Faults:
     )
     lock_after: int = _row(
         FaultKind.COUNT, 0, "signatures",
-        "So many refused signatures within a minute lock an app for a minute: 70050. 0: never.",
+        "This many refused signatures within a minute lock an app for a minute: 70050. 0: never.",
     )  # fmt: skip
     wrong_region: bool = _row(
         FaultKind.SWITCH, False, "", "The app is not in this data centre: 60026.", code=60026
@@ -222,39 +222,39 @@ ROWS: Final[dict[str, FaultRow]] = {
 
 
 def read(name: str, value: object) -> tuple[object, FaultProblem | None]:
-    """A value as JSON gave it -> the value to set, or the problem with it."""
+    """Return the value to set for a JSON value, or the problem with it."""
     row = ROWS.get(name)
     if row is None:
         return None, FaultProblem(name, f"there is no such fault; there are: {', '.join(ROWS)}")
-    taken = _take(row, value)
-    if taken is None:
+    valid = _validated(row, value)
+    if valid is None:
         return None, FaultProblem(name, f"must be {row.type_text}")
-    return taken, None
+    return valid, None
 
 
-def _take(row: FaultRow, value: object) -> object:
-    # None: not of this type. bool is an int in Python, and is refused wherever a number is asked for.
-    taken: object = None
+def _validated(row: FaultRow, value: object) -> object:
+    # Return None for another type. bool is an int in Python, and is refused wherever a number is expected.
+    valid: object = None
     match row.kind:
         case FaultKind.SWITCH if isinstance(value, bool):
-            taken = value
+            valid = value
         case FaultKind.CHOICE if value in row.choices:
-            taken = value
+            valid = value
         case FaultKind.COUNT if _is_int(value) and 0 <= value <= U32_MAX:
-            taken = value
+            valid = value
         case FaultKind.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
-            taken = frozenset(value)
+            valid = frozenset(value)
         case FaultKind.CODES if _is_list(value) and all(
             _is_int(code) and 0 < code <= U32_MAX for code in value
         ):
-            taken = tuple(value)
+            valid = tuple(value)
         case FaultKind.SHARE if is_number(value) and 0 <= value <= 1:
-            taken = float(value)
+            valid = float(value)
         case FaultKind.SECONDS if is_number(value) and 0 <= value <= LONGEST_SECONDS:
-            taken = float(value)
+            valid = float(value)
         case _:
             pass
-    return taken
+    return valid
 
 
 def _is_int(value: object) -> TypeGuard[int]:
@@ -262,7 +262,7 @@ def _is_int(value: object) -> TypeGuard[int]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a JSON value is a number; true and false are none."""
+    """Return whether a JSON value is a number; true and false are not."""
     return isinstance(value, float) or _is_int(value)
 
 
@@ -271,14 +271,14 @@ def _is_list(value: object) -> TypeGuard[Collection[object]]:
 
 
 def problems_of(faults: Faults) -> list[FaultProblem]:
-    """What is wrong with values that a program has set."""
+    """Return what is wrong with values that a program has set."""
     read_all = (read(name, getattr(faults, name))[1] for name in ROWS)
     return [problem for problem in read_all if problem]
 
 
 def is_chosen(user: str, share: float, seed: int, what: str) -> bool:
     """
-    Whether a user belongs to the share that ``seed`` chooses: the same answer every time, everywhere.
+    Return whether a user belongs to the share that ``seed`` chooses, always the same.
 
     ``what`` is the name of the fault, so that two faults choose different users.
     """

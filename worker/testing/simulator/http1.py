@@ -1,7 +1,7 @@
 # HTTP/1.1 as far as the simulator needs it: bytes -> requests, and an answer -> bytes. Values only, no socket.
 #
-# Understood: keep-alive, pipelining, bodies with a Content-Length, in whatever pieces they arrive. Chunked bodies are
-# refused with 411: no client of a JSON API with a known body needs them.
+# It understands keep-alive, pipelining and bodies with a Content-Length, in whatever pieces they arrive. Chunked bodies
+# are refused with 411: no client of a JSON API with a known body needs them.
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _REASONS: Final = {
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """
-    One request as read. ``query`` is raw, and may hold a UserSig: never log it.
+    One request as read. ``query`` is raw and may hold a UserSig: never log it.
 
     Attributes:
-        keep_alive: Whether the caller wants to use the connection again.
-        host: The ``Host`` that was asked for; None without one.
-        origin: The page whose script asks, which only a browser tells; None without one.
+        keep_alive: Whether the client wants to reuse the connection.
+        host: The ``Host`` header, if any.
+        origin: The ``Origin`` header, which only a browser sends, if any.
 
     """
 
@@ -43,14 +43,14 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Bytes that are no request, or one that is too large: answered with this status, and the connection is closed."""
+    """Bytes that are no request, or too large a one: the answer has this status, and the connection is closed."""
 
     status: int
     message: str
 
 
 class Parser:
-    """Takes bytes in pieces, gives requests in order. After an Unreadable it gives nothing more."""
+    """Turns pieces of bytes into requests, in order. After an Unreadable it returns nothing more."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -62,11 +62,11 @@ class Parser:
         return f"<Parser {len(self._buffer)} bytes waiting>"
 
     def feed(self, data: bytes) -> None:
-        """More bytes of the connection."""
+        """Append bytes read from the connection."""
         self._buffer += data
 
     def next(self) -> HttpRequest | Unreadable | None:
-        """The next whole request, or None until there are more bytes."""
+        """Return the next complete request, or None if more bytes are needed."""
         if self._broken:
             return None
         if self._head is None:
@@ -137,7 +137,7 @@ def _keeps(value: str, *, keep_alive: bool) -> bool:
 
 
 def query_of(raw: str) -> dict[str, str]:
-    """The parameters of a URL; of a repeated one the last counts."""
+    """Parse the query of a URL. The last of several parameters with one name counts."""
     pairs = (pair.partition("=") for pair in raw.split("&") if pair)
     return {name: unquote_plus(value) if "%" in value or "+" in value else value for name, _, value in pairs}
 
@@ -145,7 +145,7 @@ def query_of(raw: str) -> dict[str, str]:
 def answer(
     status: int, body: bytes, *, content_type: str = "application/json", keep_alive: bool = True
 ) -> bytes:
-    """An answer, ready to be written."""
+    """Encode an answer for the socket."""
     closing = "" if keep_alive else "Connection: close\r\n"
     head = (
         f"HTTP/1.1 {status} {_REASONS[status]}\r\nServer: moderation-worker-simulator\r\n"

@@ -1,6 +1,6 @@
-# The loop's pulse: how long the simulator was away at the longest.
+# Measures the longest stall of the simulator's event loop.
 #
-# A stall makes its stamps late: a run in which the simulator stalled says nothing about anybody's rate.
+# A stall makes timestamps late, so a run in which the simulator stalled proves nothing about request rates.
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BEAT_SECONDS: Final = 0.005
-"""Between two beats: short beside the stalls that matter (tens of milliseconds), cheap at 200 a second."""
+"""Between two beats: short compared with the stalls that matter (tens of milliseconds), cheap at 200 a second."""
 
 
 class LoopHeartbeat:
     """
-    Beats in a loop, and remembers its longest delay.
+    Schedules a beat again and again, and records the longest delay.
 
     Attributes:
-        longest: Seconds by which a beat came too late, at most.
-        longest_at: When that beat came, on the clock given; None before the first late beat.
+        longest: The longest delay of a beat, in seconds.
+        longest_at: When that beat came, on the given clock; None before the first late beat.
 
     """
 
@@ -36,7 +36,7 @@ class LoopHeartbeat:
         return f"<LoopHeartbeat longest stall {self.longest * 1000:.1f} ms>"
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start beating."""
         self._due = self._clock() + BEAT_SECONDS
         self._timer = self._loop.call_later(BEAT_SECONDS, self._beat)
 
@@ -46,7 +46,7 @@ class LoopHeartbeat:
             self._timer.cancel()
 
     def forget(self) -> None:
-        """Begin the measure anew."""
+        """Reset the longest delay."""
         self.longest = 0.0
         self.longest_at = None
 

@@ -1,6 +1,6 @@
-# Counting requests in a rolling second: what the quota has let in, and how many there were at most.
+# Counts requests in a rolling second: those that the quota admitted, and the highest count so far.
 #
-# Pure: the stamp of each request is an argument, taken where it was read from the socket.
+# Pure: the timestamp of each request is an argument, taken where it was read from the socket.
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SECOND: Final = 1.0
 
 class Window:
     """
-    The stamps of one rolling second: those in ``(now - 1 s, now]``.
+    The timestamps of one rolling second: those in ``(now - 1 s, now]``.
 
     Attributes:
-        highest: The most stamps that ever stood in it together.
-        highest_at: When that was reached first, on the clock of the stamps.
+        highest: The highest count so far.
+        highest_at: When that count was first reached, on the clock of the timestamps.
 
     """
 
@@ -32,14 +32,14 @@ class Window:
         return f"<Window {len(self._stamps)} now, {self.highest} at most>"
 
     def count(self, now: float) -> int:
-        """How many stamps stand in the second that ends now."""
+        """Return the number of timestamps in the second that ends now."""
         stamps = self._stamps
         while stamps and now - stamps[0] >= SECOND:
             stamps.popleft()
         return len(stamps)
 
     def add(self, now: float) -> None:
-        """One more stamp, not older than the last."""
+        """Add a timestamp, not older than the last."""
         count = self.count(now) + 1
         self._stamps.append(now)
         if count > self.highest:
@@ -47,13 +47,13 @@ class Window:
             self.highest_at = now
 
     def forget(self) -> None:
-        """Begin the measure anew; the stamps stay, and with them the quota."""
+        """Reset the highest count. The timestamps stay, so the quota is not affected."""
         self.highest = 0
         self.highest_at = None
 
 
 class Counter:
-    """The requests of one app to one endpoint: all that were read, and those that the quota let in."""
+    """The requests of one app to one endpoint: all that were read, and those that the quota admitted."""
 
     __slots__ = ("admitted", "read")
 
@@ -63,10 +63,10 @@ class Counter:
 
     def admit(self, now: float, limit: int) -> bool:
         """
-        Whether the quota lets one more request in; if so, it is counted.
+        Count one more request and return True, or return False if the quota is used up.
 
-        A refused request does not count against the quota: the pages do not say that it does, and a caller that is far
-        over the limit would otherwise never be served again.
+        A refused request does not count against the quota: the pages do not say that it does, and a client far over
+        the limit would otherwise never be served again.
         """
         if self.admitted.count(now) >= limit:
             return False

@@ -1,6 +1,6 @@
 # The reference page, as text, from the tables: endpoints, faults, the control's routes, the log's fields.
 #
-# Nothing here is told a second time: what a fault does stands in faults.py, what a line holds in request_log.py.
+# It repeats nothing: faults.py says what a fault does, request_log.py what a line holds.
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from worker.testing.simulator.answer_codes import INFO
 from worker.testing.simulator.endpoint_specs import (
     MEMBER_FIELDS,
     MEMBERS_PER_CALL,
-    PAGES,
     SERVICES,
+    SPECS,
     USER_BYTES,
     Codes,
 )
@@ -37,14 +37,14 @@ ROUTES: Final = (
         "/__control/faults",
         (
             "Sets faults (POST does the same): one JSON object of fault names and values, with `endpoint` and `target` to limit"
-            " them, and `for_seconds` to let them end by themselves. `null` takes a value back. All or none is set."
+            " them, and `for_seconds` to let them expire. `null` removes a value. All or none is set."
         ),
     ),
-    ("DELETE", "/__control/faults", "Back to the faults of the start."),
+    ("DELETE", "/__control/faults", "Returns to the faults of the start."),
     (
         "GET",
         "/__control/state",
-        "With `?target=`: who is banned until when, members, kicks, member info. Without: the ids of all targets touched.",
+        "With `?target=`: bans and their ends, members, kicks, member info. Without: the ids of all targets changed so far.",
     ),
     (
         "POST",
@@ -56,21 +56,21 @@ ROUTES: Final = (
         "/__control/stats",
         (
             "Requests by endpoint and code, the most requests in any rolling second by endpoint and app, members applied, the"
-            " longest stall of the simulator's own loop and when it was."
+            " longest stall of the simulator's event loop and its time."
         ),
     ),
-    ("DELETE", "/__control/stats", "Begins all measures anew."),
+    ("DELETE", "/__control/stats", "Resets all figures."),
     ("POST", "/__control/keys", 'Rotates keys: `{"keys": ["new", "old"]}`. All of them are accepted.'),
 )
 """(method, path, what it does)."""
 
 
 def reference() -> str:
-    """The reference page, in Markdown."""
+    """Return the reference page, in Markdown."""
     sections = (
         ("# The local Tencent API: reference", _INTRODUCTION, ""),
         ("## Endpoints", _ENDPOINTS, _endpoints()),
-        ("## Codes", "What each service answers; the door's own codes are the same for all.", _codes()),
+        ("## Codes", "The codes of each service, and those that all share.", _codes()),
         ("## Faults", _FAULTS, _faults()),
         (
             "## Control",
@@ -95,24 +95,24 @@ _ENDPOINTS: Final = (
     f" {MEMBERS_PER_CALL} members of at most {USER_BYTES} bytes each. Sizes are bytes of UTF-8."
 )
 _FAULTS: Final = (
-    'Each one is a flag (`--refused-applies all`) and a field of the control (`{"refused_applies": "all"}`).'
+    'Each is a flag (`--refused-applies all`) and a field of the control (`{"refused_applies": "all"}`).'
 )
 _CONTROL: Final = (
     "The narrowest limit wins: endpoint and target, then target, then endpoint, then everything.\n"
     "A refusal is a 400 with `errors`, each with `field` and `remedy`."
 )
-_LOG: Final = "`--log FILE` writes one JSON line for each request, and one for each effect that came after its request's line."
+_LOG: Final = "`--log FILE` writes one JSON line for each request, and one for each effect that comes after its request's line."
 
 
 def _endpoints() -> str:
     rows = [
         (
-            f"`{page.endpoint}`",
-            page.title,
-            "; ".join(_field(rule) for rule in page.fields),
-            "yes" if page.has_request_id else "no",
+            f"`{spec.endpoint}`",
+            spec.title,
+            "; ".join(_field(rule) for rule in spec.fields),
+            "yes" if spec.has_request_id else "no",
         )
-        for page in PAGES.values()
+        for spec in SPECS.values()
     ]
     member = ("inside `MemberInfo`", "", "; ".join(_field(rule) for rule in MEMBER_FIELDS), "")
     return _table(("endpoint", "Tencent's page", "body", "RequestId"), [*rows, member])
@@ -124,16 +124,18 @@ def _field(rule: Field) -> str:
         "" if rule.max_bytes is None else f"at most {rule.max_bytes} bytes",
         " or ".join(rule.choices),
     ]
-    told = ", ".join(limit for limit in limits if limit)
-    return f"`{rule.name}`" + (f" ({told})" if told else "")
+    note = ", ".join(limit for limit in limits if limit)
+    return f"`{rule.name}`" + (f" ({note})" if note else "")
 
 
 def _codes() -> str:
     names = [(field.name, field.name.replace("_", " ")) for field in dataclasses.fields(Codes)]
-    rows = [(told, *(str(getattr(codes, name) or "") for codes in SERVICES.values())) for name, told in names]
+    rows = [
+        (label, *(str(getattr(codes, name) or "") for codes in SERVICES.values())) for name, label in names
+    ]
     own = {code for codes in SERVICES.values() for code in dataclasses.astuple(codes)}
-    door = [(str(code), text) for code, text in sorted(INFO.items()) if code not in own]
-    return _table(("what", *SERVICES), rows) + "\n\n" + _table(("code of the door", "what"), door)
+    common = [(str(code), text) for code, text in sorted(INFO.items()) if code not in own]
+    return _table(("what", *SERVICES), rows) + "\n\n" + _table(("code of all services", "what"), common)
 
 
 def _faults() -> str:

@@ -1,7 +1,7 @@
-# The simulator as a whole: it builds the parts, opens the door and closes it again.
+# The simulator as a whole: builds its parts, listens, and stops.
 #
-# Use it in a test's own loop (`async with Simulator(config) as sim`), or as a process of its own (`moderation-worker
-# simulate`). Everything runs in one loop; only the log's file is written by a thread, so that a slow disk stalls nothing.
+# Use it in a test's own loop (`async with Simulator(config) as sim`), or as a process (`moderation-worker simulate`).
+# Everything runs in one loop; only the log file is written in a thread, so that a slow disk does not stall the loop.
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from worker.testing.simulator.signature import SimulatedApp
 
 BACKLOG: Final = 1024
-"""Connections that may wait to be accepted."""
+"""Connections that may await acceptance."""
 ACCEPT_AGAIN_SECONDS: Final = 0.1
-"""After an accept that failed for want of file descriptors."""
+"""The pause after an accept that failed because file descriptors ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class SimulatorConfig:
     How a simulator starts.
 
     Attributes:
-        apps: The apps that it knows, one at least. The control speaks of the first where none is named.
+        apps: The known apps, at least one. The control uses the first where none is named.
         faults: The faults in force until the control changes them.
-        host: Where it listens. The control asks nobody for a password: keep it on the loopback.
-        port: 0 takes a free one.
-        seed: Of every choice: latencies, bad users, which requests fail.
-        log: The file of the log, written anew; None: no file.
+        host: Where it listens. The control has no password: keep it on the loopback.
+        port: 0 picks a free one.
+        seed: Determines every random choice: latencies, bad users, which requests fail.
+        log: The log file, which is overwritten; None for no file.
         keep_lines: How many lines of the log are kept in memory, for a test.
-        clock: Monotonic seconds. Of the machine's own, so that stamps can be compared between processes.
-        wall_clock: Seconds since 1970, against which signatures expire.
+        clock: Monotonic seconds; by default of the machine's clock, so that processes can compare timestamps.
+        wall_clock: Seconds since 1970, for the expiry of signatures.
 
     """
 
@@ -71,30 +71,30 @@ class SimulatorConfig:
 
 
 class FaultsHandle:
-    """The faults of a running simulator, for a program in the same process."""
+    """Changes the faults of a running simulator from the same process."""
 
-    def __init__(self, board: FaultStore, clock: Callable[[], float], changed: Callable[[], None]) -> None:
-        self._board = board
+    def __init__(self, store: FaultStore, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+        self._store = store
         self._clock = clock
         self._changed = changed
 
     def __repr__(self) -> str:
-        return f"<Faults {len(self._board.rules(self._clock()))} set>"
+        return f"<Faults {len(self._store.rules(self._clock()))} set>"
 
     def put(self, **given: object) -> None:
         """
-        Set faults by name; None takes one back. ``endpoint``, ``target`` and ``for_seconds`` limit them.
+        Set faults by name; None removes one. ``endpoint``, ``target`` and ``for_seconds`` limit them.
 
-        Raises ValueError with every problem found, and then sets none.
+        Raises ValueError with every problem found; then none is set.
         """
-        problems = self._board.put(given, self._clock())
+        problems = self._store.put(given, self._clock())
         if problems:
             raise ValueError("; ".join(map(str, problems)))
         self._changed()
 
     def clear(self) -> None:
-        """Back to the faults of the start."""
-        self._board.clear()
+        """Return to the faults of the start."""
+        self._store.clear()
         self._changed()
 
 
@@ -102,12 +102,11 @@ class Simulator:
     """
     A local Tencent Chat REST API.
 
-    ``async with Simulator(config) as sim:`` listens until the block ends. Raises ValueError for a config that cannot be
-    started with, and OSError when the address is not to be had.
+    ``async with Simulator(config) as sim:`` listens until the block ends. Raises ValueError for an invalid config, and
+    OSError if the address is not available.
 
     Attributes:
-        url: ``http://127.0.0.1:PORT``; what a worker calls base_url.
-        faults: To change faults while it runs.
+        faults: Changes faults while it runs.
 
     """
 
@@ -120,13 +119,13 @@ class Simulator:
         self._config = config
         self._clock = config.clock
         self._epoch = config.wall_clock() - config.clock()
-        self._board = FaultStore(config.faults)
+        self._store = FaultStore(config.faults)
         self._world = World()
-        self._journal = RequestLog(config.keep_lines, to_file=config.log is not None)
-        self._door = Authenticator(config.apps)
+        self._request_log = RequestLog(config.keep_lines, to_file=config.log is not None)
+        self._authenticator = Authenticator(config.apps)
         run = uuid.uuid4().hex[:20]
-        self._judge = Decider(
-            self._door, self._board, self._world,
+        self._decider = Decider(
+            self._authenticator, self._store, self._world,
             seed=config.seed, rng=random.Random(config.seed),
             request_id=lambda seq: f"Id-{run}{seq:012x}-O-Seq-{seq}",
         )  # fmt: skip
@@ -134,45 +133,45 @@ class Simulator:
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._welcomes: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._writer = ThreadPoolExecutor(1, "simulator-log")
         self._file: io.FileIO | None = None
         self._address = (config.host, config.port)
-        self.faults = FaultsHandle(self._board, self._clock, self._changed.set)
+        self.faults = FaultsHandle(self._store, self._clock, self._changed.set)
 
     def __repr__(self) -> str:
         return f"<Simulator {self.url} {len(self._connections)} connections>"
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address, ``http://127.0.0.1:PORT``: the base_url of a worker."""
         host, port = self._address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
     def log(self) -> list[RequestLine | AppliedLine]:
-        """The last lines of the log."""
-        return list(self._journal.lines)
+        """The latest lines of the log."""
+        return list(self._request_log.lines)
 
     @property
     def stats(self) -> dict[str, Any]:
         """The figures, as ``GET /__control/stats`` shows them."""
-        return self._desk.stats(self._pulse)
+        return self._executor.stats(self._heartbeat)
 
     def state(self, target: str, sdk_app_id: int | None = None) -> dict[str, Any]:
-        """The state of one target, as ``GET /__control/state`` shows it."""
+        """Return the state of one target, as ``GET /__control/state`` shows it."""
         app = self._config.apps[0].sdk_app_id if sdk_app_id is None else sdk_app_id
         return self._world.shown(app, target, self._clock(), self._epoch)
 
     async def start(self) -> None:
-        """Listen. When this returns, connections are accepted."""
+        """Start to listen. When this returns, connections are accepted."""
         loop = asyncio.get_running_loop()
-        self._desk = Executor(
-            self._judge, self._world, self._journal, loop, clock=self._clock, epoch=self._epoch
+        self._executor = Executor(
+            self._decider, self._world, self._request_log, loop, clock=self._clock, epoch=self._epoch
         )
-        self._pulse = LoopHeartbeat(loop, self._clock)
+        self._heartbeat = LoopHeartbeat(loop, self._clock)
         self._control = Control(
-            self._config.apps, self._board, self._world, self._door, self._desk, pulse=self._pulse,
+            self._config.apps, self._store, self._world, self._authenticator, self._executor, heartbeat=self._heartbeat,
             clock=self._clock, epoch=self._epoch, changed=self._changed.set, host=self._config.host,
         )  # fmt: skip
         listener = self._bind()
@@ -184,21 +183,21 @@ class Simulator:
             listener.close()
             raise
         self._address = listener.getsockname()[:2]
-        self._pulse.start()
-        self._tasks = [loop.create_task(self._keep_door(listener)), loop.create_task(self._keep_log())]
+        self._heartbeat.start()
+        self._tasks = [loop.create_task(self._listen_on(listener)), loop.create_task(self._write_log())]
 
     async def stop(self) -> None:
-        """Close the door and every connection, and write the log to its end. Raises OSError when that cannot be done."""
-        door, log = self._tasks
-        door.cancel()
-        await asyncio.gather(door, *self._welcomes, return_exceptions=True)
-        self._pulse.stop()
-        self._desk.stop()
+        """Stop listening, close every connection and write the rest of the log. Raises OSError if that cannot be written."""
+        listening, log = self._tasks
+        listening.cancel()
+        await asyncio.gather(listening, *self._accepting, return_exceptions=True)
+        self._heartbeat.stop()
+        self._executor.stop()
         for connection in tuple(self._connections):
             connection.reset()
         self._closing.set()
         try:
-            await log  # never cancelled: lines that the thread has not begun to write would be lost
+            await log  # not cancelled: lines that the thread has not begun to write would be lost
         finally:
             self._writer.shutdown()
             if self._file:
@@ -206,9 +205,9 @@ class Simulator:
 
     async def broken(self) -> None:
         """
-        Waits for as long as the simulator is well.
+        Wait until the simulator fails.
 
-        Raises OSError when its log cannot be written, or when another process has taken its port in a refusal.
+        Raises OSError if the log cannot be written, or if another process took the port during an outage.
         """
         ended, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in ended:
@@ -235,14 +234,14 @@ class Simulator:
             raise
         return sock
 
-    async def _keep_door(self, listener: socket.socket) -> None:
-        # Open, but for an outage of the kind "refuse". While it lasts the port is held by a socket that does not
-        # listen: connections are refused, and nobody else can take the port.
+    async def _listen_on(self, listener: socket.socket) -> None:
+        # During an outage of the kind "refuse" the port is bound by a socket that does not listen: connections are
+        # refused, and no other process can take the port.
         loop = asyncio.get_running_loop()
         while True:
             loop.add_reader(listener.fileno(), self._accept, listener)
             try:
-                while self._board.at(None, None, self._clock()).outage != "refuse":
+                while self._store.at(None, None, self._clock()).outage != "refuse":
                     self._changed.clear()
                     await self._changed.wait()
             finally:
@@ -260,9 +259,9 @@ class Simulator:
             listener.listen(BACKLOG)
 
     async def _outlast_refusal(self) -> None:
-        while self._board.at(None, None, now := self._clock()).outage == "refuse":
+        while self._store.at(None, None, now := self._clock()).outage == "refuse":
             self._changed.clear()
-            until = self._board.next_change(now)
+            until = self._store.next_change(now)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), None if until is None else until - now)
 
@@ -270,36 +269,36 @@ class Simulator:
         loop = asyncio.get_running_loop()
         try:
             sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # it has gone again
+        except (BlockingIOError, ConnectionAbortedError):  # the client disconnected first
             return
-        except OSError:  # no file descriptors are left: the callers wait in the backlog
+        except OSError:  # no file descriptors are left: clients wait in the backlog
             loop.remove_reader(listener.fileno())
             loop.call_later(ACCEPT_AGAIN_SECONDS, self._accept_again, listener)
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        welcome = loop.create_task(self._welcome(sock))
-        self._welcomes.add(welcome)
-        welcome.add_done_callback(self._welcomes.discard)
+        accepting = loop.create_task(self._serve_socket(sock))
+        self._accepting.add(accepting)
+        accepting.add_done_callback(self._accepting.discard)
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener.fileno() >= 0:
             asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
-    async def _welcome(self, sock: socket.socket) -> None:
+    async def _serve_socket(self, sock: socket.socket) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(self._connection, sock)
-        except OSError:  # it has gone before it was served
+        except OSError:  # the client disconnected first
             sock.close()
 
     def _connection(self) -> Connection:
-        return Connection(self._desk, self._control, self._clock, self._connections)
+        return Connection(self._executor, self._control, self._clock, self._connections)
 
-    async def _keep_log(self) -> None:
+    async def _write_log(self) -> None:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), FLUSH_SECONDS / 2)
-            lines = self._journal.take()
+            lines = self._request_log.take()
             if lines and self._file:
                 await asyncio.get_running_loop().run_in_executor(
                     self._writer, _write_whole, self._file, lines

@@ -1,4 +1,4 @@
-# UserSig, read and verified: what a signature says, and whether the app's key made it.
+# Reads and verifies UserSigs: what a signature says, and whether the app's key made it.
 #
 # The format is Tencent's TLSSigAPIv2: JSON, zlib, base64 with `+/=` written as `*-_`; inside it an HMAC-SHA256 over the
 # named lines. A signature is an administrator's credential: nothing here may print or keep one beyond the cache.
@@ -25,20 +25,20 @@ OTHER_APP: Final = 70014
 
 _PLAIN: Final = str.maketrans("*-_", "+/=")
 _LONGEST_JSON: Final = 8192
-"""Bytes: no honest signature is longer, and a zip bomb would be."""
+"""Bytes. No honest signature is longer; the limit stops zip bombs."""
 _CACHED: Final = 256
-"""Signatures whose check is remembered: a worker uses one for hours."""
+"""Signatures whose check is cached: a worker uses one for hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedApp:
     """
-    One app that the simulator knows.
+    One app known to the simulator.
 
     Attributes:
-        sdk_app_id: Its number.
-        keys: The secret keys that it accepts; two while a key is being rotated.
-        identifiers: Its administrators.
+        sdk_app_id: The SDKAppID.
+        keys: The accepted secret keys; two during a rotation.
+        identifiers: The app's administrators.
 
     """
 
@@ -48,7 +48,7 @@ class SimulatedApp:
 
 
 class _Signed(msgspec.Struct, frozen=True, rename=lambda name: f"TLS.{name}"):
-    """What stands inside a UserSig."""
+    """The content of a UserSig."""
 
     identifier: str
     sdkappid: int
@@ -73,18 +73,18 @@ _DECODER: Final = msgspec.json.Decoder(_Signed)
 
 
 def _open(usersig: str) -> _Signed | None:
-    """The content of a signature; None when it is not one."""
+    """Return the content of a signature, or None if it is not one."""
     try:
         packed = base64.b64decode(usersig.translate(_PLAIN), validate=True)
         stream = zlib.decompressobj()
         content = stream.decompress(packed, _LONGEST_JSON)
-        return _DECODER.decode(content) if stream.eof else None  # else it was cut, or is too long
+        return _DECODER.decode(content) if stream.eof else None  # otherwise it is truncated or too long
     except (binascii.Error, zlib.error, msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
 class Verifier:
-    """Checks signatures for one app. Expiry is checked each time; the rest is remembered per signature."""
+    """Checks signatures for one app. Expiry is checked each time; the rest is cached per signature."""
 
     def __init__(self, app: SimulatedApp) -> None:
         self._app = app
@@ -94,7 +94,7 @@ class Verifier:
         return f"<Verifier {self._app.sdk_app_id}>"
 
     def check(self, usersig: str, identifier: str, wall: float) -> int:
-        """The error code for a signature that ``identifier`` presents at ``wall`` (seconds since 1970); 0 when it is good."""
+        """Return the error code for a signature that ``identifier`` presents at ``wall`` (seconds since 1970); 0 if it is valid."""
         if not usersig:
             return EMPTY
         signed, by_key = self._look(usersig)

@@ -1,7 +1,7 @@
-# What the simulated service knows of groups, rooms and their members, and how each call changes it.
+# The state of groups, rooms and their members, and how each call changes it.
 #
-# Pure: values in, the time as an argument, nothing but dictionaries behind it. Whether a call is allowed to change
-# anything was decided before (decision.py).
+# Pure: values in, the time as an argument, dictionaries inside. Whether a call may change anything is decided before,
+# in decision.py.
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _INFO = tuple(rule.name for rule in MEMBER_FIELDS if rule.name != "Member_Accoun
 @dataclass(frozen=True, slots=True)
 class StateChange:
     """
-    What one request does to the state, once it takes effect.
+    What one request does to the state when it takes effect.
 
     Attributes:
         seq: The request's number in the log.
         app: The SDKAppID.
-        change: What kind of change.
+        change: The kind of change.
         target: The group or room.
-        users: To whom.
+        users: The users affected.
         parameters: The request's other fields.
 
     """
@@ -41,7 +41,7 @@ class StateChange:
 
 @dataclass(slots=True)
 class Ban:
-    """A ban in a group: from when and until when, on the simulator's clock."""
+    """A ban in a group, on the simulator's clock."""
 
     since: float
     until: float
@@ -51,7 +51,7 @@ class Ban:
 
 @dataclass(slots=True)
 class GroupState:
-    """A group: who is banned, and who was freed of a ban by an unban."""
+    """A group: its bans, and the request that last unbanned each user."""
 
     bans: dict[str, Ban] = field(default_factory=dict)
     unbanned: dict[str, int] = field(default_factory=dict)
@@ -64,9 +64,9 @@ class RoomMember:
 
     Attributes:
         kicks: How often the user was kicked.
-        kicked_at: The last time, or None; the user is out of the room from then.
+        kicked_at: When the user was last kicked and left the room; None while in it.
         reason: The reason of the last kick.
-        info: NameCard, Role and CustomInfo, as far as they were set.
+        info: NameCard, Role and CustomInfo, if they were set.
         seq: The last request that changed any of it.
 
     """
@@ -80,7 +80,7 @@ class RoomMember:
 
 @dataclass(slots=True)
 class RoomState:
-    """A room: members that were touched, and the live service's bans (user -> until when)."""
+    """A room: the members that some call has changed, and the live service's bans (user -> end)."""
 
     members: dict[str, RoomMember] = field(default_factory=dict)
     live_bans: dict[str, float] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class RoomState:
 
 
 class World:
-    """All groups and rooms of all apps. A target or user that nobody has touched has no entry, and exists all the same."""
+    """All groups and rooms of all apps. A target or user that no call has changed has no entry, but exists."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[int, str], GroupState] = {}
@@ -98,7 +98,7 @@ class World:
         return f"<World {len(self._groups)} groups, {len(self._rooms)} rooms>"
 
     def apply(self, effect: StateChange, now: float) -> None:
-        """Let a request take effect."""
+        """Apply the change of one request."""
         key = (effect.app, effect.target)
         match effect.change:
             case Change.BAN:
@@ -119,7 +119,7 @@ class World:
                 self._update(self._rooms.setdefault(key, RoomState()), effect)
 
     def is_in_room(self, app: int, room: str, user: str, now: float, rejoin_after: float) -> bool:
-        """Whether a user is in a room: everybody is, who was not kicked, or has come back since (0: nobody does)."""
+        """Return whether a user is in a room: not kicked, or kicked at least ``rejoin_after`` seconds ago (0: never back)."""
         known = self._rooms.get((app, room))
         member = known.members.get(user) if known else None
         if member is None or member.kicked_at is None:
@@ -127,13 +127,13 @@ class World:
         return rejoin_after > 0 and now - member.kicked_at >= rejoin_after
 
     def ban_live(self, app: int, room: str, users: Iterable[str], until: float) -> None:
-        """Ban users in a live room, as that service's own clients would: of the five endpoints only the unban is here."""
+        """Ban users in a live room, as the service's own clients would: the five endpoints include only the unban."""
         bans = self._rooms.setdefault((app, room), RoomState()).live_bans
         for user in users:
             bans[user] = until
 
     def rejoin(self, app: int, room: str, users: Iterable[str]) -> None:
-        """Let kicked users come back into a room, as their clients would."""
+        """Return kicked users to a room, as their clients would."""
         known = self._rooms.get((app, room))
         for user in users:
             member = known.members.get(user) if known else None
@@ -141,7 +141,7 @@ class World:
                 member.kicked_at = None
 
     def shown(self, app: int, target: str, now: float, epoch: float) -> dict[str, Any]:
-        """Everything known of one id, as group and as room. ``epoch``: what to add to this clock for seconds since 1970."""
+        """Return everything known of one id, as group and as room. ``epoch`` converts this clock to seconds since 1970."""
         group = self._groups.get((app, target))
         room = self._rooms.get((app, target))
         return {
@@ -151,7 +151,7 @@ class World:
         }
 
     def targets(self, app: int) -> dict[str, list[str]]:
-        """The ids of all groups and rooms that were touched."""
+        """Return the ids of all groups and rooms that some call has changed."""
         return {
             "groups": [target for owner, target in self._groups if owner == app],
             "rooms": [target for owner, target in self._rooms if owner == app],
@@ -159,7 +159,7 @@ class World:
 
     @staticmethod
     def _ban(group: GroupState, effect: StateChange, now: float) -> None:
-        # What a Duration of 0 means is not documented; taken literally, it is a ban that is over at once.
+        # The meaning of a Duration of 0 is not documented; taken literally, the ban is over at once.
         until = now + effect.parameters["Duration"]
         description = effect.parameters.get("Description")
         for user in effect.users:

@@ -86,27 +86,27 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.world = World()
-        self.board = FaultStore(self.faults)
-        self.door = Authenticator([SimulatedApp(APP, (KEY,), (ADMIN,))])
-        self.judge = Decider(
-            self.door, self.board, self.world,
+        self.store = FaultStore(self.faults)
+        self.authenticator = Authenticator([SimulatedApp(APP, (KEY,), (ADMIN,))])
+        self.decider = Decider(
+            self.authenticator, self.store, self.world,
             seed=self.seed, rng=random.Random(self.seed), request_id=lambda seq: f"id-{seq}",
         )  # fmt: skip
 
-    def hear(self, request: ApiRequest | None = None, **changes: Any) -> Reaction:
+    def decide(self, request: ApiRequest | None = None, **changes: Any) -> Reaction:
         """
         Let the judge decide, now.
         """
         request = request or a_request()
         if "query" in changes:
             request = replace(request, query=changes["query"])
-        return self.judge.hear(request, self.now, WALL)
+        return self.decider.decide(request, self.now, WALL)
 
     def carry_out(self, request: ApiRequest | None = None) -> Reaction:
         """
         Let the judge decide, and the effect take place at once.
         """
-        reaction = self.hear(request)
+        reaction = self.decide(request)
         if reaction.effect:
             self.world.apply(reaction.effect, self.now)
         return reaction

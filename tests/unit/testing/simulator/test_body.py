@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.testing.simulator.calls import BAN, KICK, LIVE_UNBAN, SAMPLES, UNBAN, UPDATE
 from worker.testing.simulator.body import NOT_JSON, read
-from worker.testing.simulator.endpoint_specs import PAGES
+from worker.testing.simulator.endpoint_specs import SPECS
 
 BAD_FIELD = {BAN: 10004, UNBAN: 10004, LIVE_UNBAN: 100002, KICK: 100002, UPDATE: 100002}
 TOO_MANY = {BAN: 10005, UNBAN: 10005, LIVE_UNBAN: 100002, KICK: 100002}
@@ -24,12 +24,12 @@ FOUR_BYTES = "😀"
 
 
 def code_of(endpoint: str, body: dict[str, Any]) -> int:
-    refusal = read(PAGES[endpoint], msgspec.json.encode(body)).refusal
+    refusal = read(SPECS[endpoint], msgspec.json.encode(body)).refusal
     return refusal.code if refusal else 0
 
 
 def test_there_are_the_five_endpoints_and_no_other() -> None:
-    assert set(PAGES) == {BAN, UNBAN, LIVE_UNBAN, KICK, UPDATE}
+    assert set(SPECS) == {BAN, UNBAN, LIVE_UNBAN, KICK, UPDATE}
 
 
 @pytest.mark.parametrize("endpoint", SAMPLES)
@@ -54,7 +54,7 @@ def test_a_mandatory_field_that_is_missing_is_refused(endpoint: str, name: str) 
 
 
 def test_a_body_that_is_nested_too_deep_is_no_json() -> None:
-    refusal = read(PAGES[BAN], b"[" * 100_000).refusal
+    refusal = read(SPECS[BAN], b"[" * 100_000).refusal
 
     assert refusal is not None
     assert refusal.code == NOT_JSON
@@ -135,7 +135,7 @@ def test_member_info_keeps_its_own_limits(info: object, code: int) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"GroupId": "\\ud800"}'])
 def test_what_is_no_json_object_has_the_common_code(body: bytes) -> None:
-    refusal = read(PAGES[BAN], body).refusal
+    refusal = read(SPECS[BAN], body).refusal
 
     assert refusal
     assert refusal.code == NOT_JSON
@@ -144,9 +144,9 @@ def test_what_is_no_json_object_has_the_common_code(body: bytes) -> None:
 def test_a_reading_tells_target_users_and_parameters_even_of_a_refused_body() -> None:
     body = {"GroupId": "g1", "Members_Account": ["u2", "u1", "u2"], "Duration": -1, "Descripton": "typo"}
 
-    reading = read(PAGES[BAN], msgspec.json.encode(body))
+    parsed = read(SPECS[BAN], msgspec.json.encode(body))
 
-    assert (reading.target, reading.users, reading.parameters) == ("g1", ("u2", "u1"), {"Duration": -1})
-    assert reading.ignored == ("Descripton",)
-    assert reading.refusal
-    assert "Duration" in reading.refusal.info
+    assert (parsed.target, parsed.users, parsed.parameters) == ("g1", ("u2", "u1"), {"Duration": -1})
+    assert parsed.ignored == ("Descripton",)
+    assert parsed.refusal
+    assert "Duration" in parsed.refusal.info

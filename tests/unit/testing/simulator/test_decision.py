@@ -41,9 +41,9 @@ def answer_of(reaction: Reaction) -> dict[str, Any]:
 
 @pytest.mark.parametrize("endpoint", SAMPLES)
 def test_a_good_request_is_answered_and_applied(endpoint: str) -> None:
-    reaction = Bench().hear(a_request(endpoint))
+    reaction = Bench().decide(a_request(endpoint))
 
-    assert (reaction.way, reaction.http_status, reaction.code) == (ExchangeEnd.ANSWER, 200, 0)
+    assert (reaction.exchange_end, reaction.http_status, reaction.code) == (ExchangeEnd.ANSWER, 200, 0)
     assert reaction.effect
     assert reaction.effect.users == (("u1",) if endpoint == UPDATE else ("u1", "u2"))
 
@@ -53,7 +53,7 @@ def test_a_good_request_is_answered_and_applied(endpoint: str) -> None:
 def test_only_live_and_room_answers_carry_a_request_id(endpoint: str, code: int) -> None:
     bench = Bench(Faults(limit=0 if code else 200))
 
-    reaction = bench.hear(a_request(endpoint))
+    reaction = bench.decide(a_request(endpoint))
 
     answer = answer_of(reaction)
     assert answer["ErrorCode"] == code
@@ -65,7 +65,7 @@ def test_only_live_and_room_answers_carry_a_request_id(endpoint: str, code: int)
 def test_each_answer_has_a_request_id_of_its_own() -> None:
     bench = Bench()
 
-    ids = {bench.hear(a_request(LIVE_UNBAN)).request_id for _ in range(100)}
+    ids = {bench.decide(a_request(LIVE_UNBAN)).request_id for _ in range(100)}
 
     assert len(ids) == 100
 
@@ -95,14 +95,14 @@ def test_each_answer_has_a_request_id_of_its_own() -> None:
     ],
 )
 def test_a_url_that_is_not_right_is_refused_with_its_code(query: dict[str, str | None], code: int) -> None:
-    reaction = Bench().hear(query=a_query(**query))
+    reaction = Bench().decide(query=a_query(**query))
 
     assert reaction.code == code
     assert (reaction.effect is None) == (code != 0)
 
 
 def test_only_post_is_understood() -> None:
-    assert Bench().hear(replace(a_request(), method="GET")).code == 60002
+    assert Bench().decide(replace(a_request(), method="GET")).code == 60002
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_only_post_is_understood() -> None:
     ],
 )
 def test_a_command_that_does_not_exist_is_refused(endpoint: str, code: int) -> None:
-    assert Bench().hear(ApiRequest("POST", endpoint, a_query(), b"{}")).code == code
+    assert Bench().decide(ApiRequest("POST", endpoint, a_query(), b"{}")).code == code
 
 
 def test_what_the_quota_refuses_is_not_applied() -> None:
     bench = Bench(Faults(limit=2))
 
-    reactions = [bench.hear() for _ in range(3)]
+    reactions = [bench.decide() for _ in range(3)]
 
     assert [reaction.code for reaction in reactions] == [0, 0, 60007]
     assert reactions[2].effect is None
@@ -129,13 +129,14 @@ def test_what_the_quota_refuses_is_not_applied() -> None:
 
 def test_the_quota_counts_each_endpoint_and_each_app_alone() -> None:
     bench = Bench(Faults(limit=1))
-    bench.door.know(SimulatedApp(APP + 1, ("k",)))
+    bench.authenticator.add_app(SimulatedApp(APP + 1, ("k",)))
     other_app = replace(
         a_request(), query=a_query(sdkappid=str(APP + 1), usersig=signed(key="k", app=APP + 1))
     )
 
     codes = [
-        bench.hear(request).code for request in (a_request(BAN), a_request(UNBAN), other_app, a_request(BAN))
+        bench.decide(request).code
+        for request in (a_request(BAN), a_request(UNBAN), other_app, a_request(BAN))
     ]
 
     assert codes == [0, 0, 0, 60007]
@@ -144,10 +145,10 @@ def test_the_quota_counts_each_endpoint_and_each_app_alone() -> None:
 def test_a_request_with_a_bad_signature_uses_nothing_of_the_quota_but_is_counted_as_read() -> None:
     bench = Bench(Faults(limit=1))
 
-    bench.hear(query=a_query(usersig="x"))
+    bench.decide(query=a_query(usersig="x"))
 
-    assert bench.hear().code == 0
-    assert bench.judge.counters[APP, BAN].read.highest == 2
+    assert bench.decide().code == 0
+    assert bench.decider.counters[APP, BAN].read.highest == 2
 
 
 @pytest.mark.parametrize(("fault", "codes"), [
@@ -174,9 +175,9 @@ def test_a_fault_gives_its_documented_code_and_applies_nothing(
     fault: dict[str, Any], codes: tuple[int, ...]
 ) -> None:
     bench = Bench()
-    assert bench.board.put(fault, 0.0) == []
+    assert bench.store.put(fault, 0.0) == []
 
-    reactions = [bench.hear(a_request(endpoint)) for endpoint in (BAN, LIVE_UNBAN, KICK)]
+    reactions = [bench.decide(a_request(endpoint)) for endpoint in (BAN, LIVE_UNBAN, KICK)]
 
     assert tuple(reaction.code for reaction in reactions) == codes
     assert [reaction.effect is None for reaction in reactions] == [code != 0 for code in codes]
@@ -185,7 +186,7 @@ def test_a_fault_gives_its_documented_code_and_applies_nothing(
     )
 
 
-@pytest.mark.parametrize(("fault", "way", "status", "applied"), [
+@pytest.mark.parametrize(("fault", "exchange_end", "status", "applied"), [
     ({"drop_before": 1.0}, ExchangeEnd.CLOSE, None, False),
     ({"drop_after": 1.0}, ExchangeEnd.CLOSE, None, True),
     ({"bad_gateway": 1.0}, ExchangeEnd.ANSWER, 502, False),
@@ -199,33 +200,40 @@ def test_a_fault_gives_its_documented_code_and_applies_nothing(
     ({"outage": "hang"}, ExchangeEnd.HANG, None, False),
 ])  # fmt: skip
 def test_a_fault_of_the_line_ends_the_exchange_its_own_way(
-    fault: dict[str, Any], way: ExchangeEnd, status: int | None, applied: bool
+    fault: dict[str, Any], exchange_end: ExchangeEnd, status: int | None, applied: bool
 ) -> None:
     bench = Bench()
-    assert bench.board.put(fault, 0.0) == []
+    assert bench.store.put(fault, 0.0) == []
 
-    reaction = bench.hear(a_request(LIVE_UNBAN))
+    reaction = bench.decide(a_request(LIVE_UNBAN))
 
-    assert (reaction.way, reaction.http_status, reaction.effect is not None) == (way, status, applied)
+    assert (reaction.exchange_end, reaction.http_status, reaction.effect is not None) == (
+        exchange_end,
+        status,
+        applied,
+    )
     assert reaction.fault == next(iter(fault))
-    if (way, status) != (ExchangeEnd.ANSWER, 200):
+    if (exchange_end, status) != (ExchangeEnd.ANSWER, 200):
         assert (reaction.code, reaction.request_id) == (None, None)
     if status == 502:
         assert reaction.payload.startswith(b"<html>")
 
 
 def test_a_refused_connection_is_reset_at_once_and_every_other_failure_takes_its_time() -> None:
-    waits = [Bench(Faults(outage=way, latency=0.5)).hear().answer_after for way in ("refuse", "502")]
+    waits = [
+        Bench(Faults(outage=exchange_end, latency=0.5)).decide().answer_after
+        for exchange_end in ("refuse", "502")
+    ]
 
     assert waits == [0.0, 0.5]
 
 
 def test_a_fault_limited_to_a_target_hits_no_other() -> None:
     bench = Bench()
-    bench.board.put({"outage": "hang", "target": "t1", "endpoint": BAN}, 0.0)
+    bench.store.put({"outage": "hang", "target": "t1", "endpoint": BAN}, 0.0)
 
     ways = [
-        bench.hear(request).way
+        bench.decide(request).exchange_end
         for request in (a_request(BAN), a_request(BAN, GroupId="t2"), a_request(UNBAN))
     ]
 
@@ -235,7 +243,7 @@ def test_a_fault_limited_to_a_target_hits_no_other() -> None:
 def test_a_slow_effect_comes_after_the_lost_answer_and_within_its_time() -> None:
     bench = Bench(Faults(latency=0.5, slow_apply=1.0, slow_apply_seconds=2.9, limit=ROUNDS))
 
-    reactions = [bench.hear() for _ in range(ROUNDS)]
+    reactions = [bench.decide() for _ in range(ROUNDS)]
 
     waits = [reaction.apply_after - reaction.answer_after for reaction in reactions]
     assert min(waits) >= 0
@@ -243,16 +251,16 @@ def test_a_slow_effect_comes_after_the_lost_answer_and_within_its_time() -> None
 
 
 def test_a_refused_request_is_never_slow_for_it_changes_nothing() -> None:
-    reaction = Bench(Faults(slow_apply=1.0, forbidden=True)).hear()
+    reaction = Bench(Faults(slow_apply=1.0, forbidden=True)).decide()
 
-    assert (reaction.way, reaction.code) == (ExchangeEnd.ANSWER, 10007)
+    assert (reaction.exchange_end, reaction.code) == (ExchangeEnd.ANSWER, 10007)
 
 
 @pytest.mark.parametrize(("choice", "applied"), [("none", set()), ("all", {"u1", "u3"})])
 def test_a_call_refused_for_a_bad_member_has_applied_what_was_chosen(choice: str, applied: set[str]) -> None:
     bench = Bench(Faults(bad_user_list=frozenset({"u2"}), refused_applies=choice))
 
-    reaction = bench.hear(a_request(BAN, Members_Account=["u1", "u2", "u3"]))
+    reaction = bench.decide(a_request(BAN, Members_Account=["u1", "u2", "u3"]))
 
     assert reaction.code == 10019
     assert set(reaction.effect.users if reaction.effect else ()) == applied
@@ -261,7 +269,7 @@ def test_a_call_refused_for_a_bad_member_has_applied_what_was_chosen(choice: str
 def test_a_call_refused_for_a_bad_member_may_have_applied_any_part_of_the_good_ones() -> None:
     bench = Bench(Faults(bad_user_list=frozenset({"u2"}), refused_applies="part", limit=ROUNDS))
 
-    reactions = [bench.hear(a_request(BAN, Members_Account=["u1", "u2", "u3"])) for _ in range(ROUNDS)]
+    reactions = [bench.decide(a_request(BAN, Members_Account=["u1", "u2", "u3"])) for _ in range(ROUNDS)]
 
     parts = Counter(reaction.effect.users if reaction.effect else () for reaction in reactions)
     assert set(parts) == {(), ("u1",), ("u3",), ("u1", "u3")}
@@ -272,7 +280,7 @@ def test_the_first_bad_member_of_the_request_gives_the_code() -> None:
     bench = Bench(Faults(bad_user_list=frozenset({"bad"}), missing_user_list=frozenset({"gone"})))
 
     codes = [
-        bench.hear(a_request(KICK, MemberList_Account=users)).code
+        bench.decide(a_request(KICK, MemberList_Account=users)).code
         for users in (["u", "gone", "bad"], ["bad", "gone"])
     ]
 
@@ -283,7 +291,7 @@ def test_bad_users_are_those_that_the_seed_chooses() -> None:
     bench = Bench(Faults(bad_users=0.3, limit=ROUNDS), seed=5)
     users = [f"user-{number}" for number in range(ROUNDS)]
 
-    refused = [user for user in users if bench.hear(a_request(BAN, Members_Account=[user])).code]
+    refused = [user for user in users if bench.decide(a_request(BAN, Members_Account=[user])).code]
 
     assert refused == [user for user in users if is_chosen(user, 0.3, 5, "bad_users")]
 
@@ -292,7 +300,7 @@ def test_the_same_seed_makes_the_same_choices() -> None:
     faults = Faults(latency=0.1, latency_jitter=1.0, transient=0.3, drop_after=0.2, hang=0.1, limit=ROUNDS)
 
     first, same, other = [
-        [bench.hear() for _ in range(ROUNDS)] for bench in (Bench(faults, seed=seed) for seed in (3, 3, 4))
+        [bench.decide() for _ in range(ROUNDS)] for bench in (Bench(faults, seed=seed) for seed in (3, 3, 4))
     ]
 
     assert first == same
@@ -302,7 +310,7 @@ def test_the_same_seed_makes_the_same_choices() -> None:
 def test_a_share_is_met_over_many_requests() -> None:
     bench = Bench(Faults(transient=0.25, limit=2000))
 
-    codes = Counter(bench.hear().code for _ in range(2000))
+    codes = Counter(bench.decide().code for _ in range(2000))
 
     assert 400 < codes[10002] < 600
 
@@ -310,7 +318,7 @@ def test_a_share_is_met_over_many_requests() -> None:
 def test_a_latency_lies_within_its_jitter_and_around_its_mean() -> None:
     bench = Bench(Faults(latency=0.1, latency_jitter=0.5, limit=ROUNDS))
 
-    latencies = [bench.hear().answer_after for _ in range(ROUNDS)]
+    latencies = [bench.decide().answer_after for _ in range(ROUNDS)]
 
     assert 0.05 <= min(latencies) < 0.06
     assert 0.14 < max(latencies) <= 0.15
@@ -323,7 +331,7 @@ def test_a_latency_lies_within_its_jitter_and_around_its_mean() -> None:
 def test_a_request_takes_effect_at_the_chosen_moment(point: str, least: float, most: float) -> None:
     bench = Bench(Faults(latency=0.1, apply_point=point, limit=ROUNDS))
 
-    moments = [bench.hear().apply_after for _ in range(ROUNDS)]
+    moments = [bench.decide().apply_after for _ in range(ROUNDS)]
 
     assert all(least <= moment <= most for moment in moments)
     assert (len(set(moments)) > 1) == (point == "random")
@@ -332,11 +340,11 @@ def test_a_request_takes_effect_at_the_chosen_moment(point: str, least: float, m
 def test_too_many_bad_signatures_lock_the_app_for_a_minute() -> None:
     bench = Bench(Faults(lock_after=3))
     for _ in range(3):
-        bench.hear(query=a_query(usersig="x"))
+        bench.decide(query=a_query(usersig="x"))
 
     codes = []
     for bench.now in (100.0, 159.9, 160.0):
-        codes.append(bench.hear().code)
+        codes.append(bench.decide().code)
 
     assert codes == [70050, 70050, 0]
 
@@ -344,21 +352,21 @@ def test_too_many_bad_signatures_lock_the_app_for_a_minute() -> None:
 def test_bad_signatures_that_lie_over_a_minute_apart_lock_nothing() -> None:
     bench = Bench(Faults(lock_after=2))
     for bench.now in (0.0, 61.0, 122.0):
-        bench.hear(query=a_query(usersig="x"))
+        bench.decide(query=a_query(usersig="x"))
 
-    assert bench.hear().code == 0
+    assert bench.decide().code == 0
 
 
 def test_an_outage_stands_before_everything_else() -> None:
     bench = Bench(Faults(outage="502", limit=0, wrong_key=True))
 
-    assert bench.hear().http_status == 502
+    assert bench.decide().http_status == 502
 
 
 def test_no_reaction_shows_a_signature() -> None:
     usersig = signed()
 
-    reactions = [Bench().hear(query=a_query(usersig=given)) for given in (usersig, usersig[:-4])]
+    reactions = [Bench().decide(query=a_query(usersig=given)) for given in (usersig, usersig[:-4])]
 
     assert usersig[:20] not in repr(reactions)
     assert usersig[:20] not in repr(a_request())

@@ -65,19 +65,19 @@ class FakeSlot:
 
     loop: FakeLoop
     ends: list[tuple[float, ExchangeEnd, int | None, bytes]] = field(default_factory=list)
-    is_gone: bool = False
+    is_closed: bool = False
     then: Callable[[], None] | None = None
 
-    def end(self, way: ExchangeEnd, status: int | None, payload: bytes) -> bool:
-        if not self.is_gone:
-            self.ends.append((self.loop.now, way, status, payload))
-        return not self.is_gone
+    def end(self, exchange_end: ExchangeEnd, status: int | None, payload: bytes) -> bool:
+        if not self.is_closed:
+            self.ends.append((self.loop.now, exchange_end, status, payload))
+        return not self.is_closed
 
-    def when_gone(self, then: Callable[[], None]) -> None:
+    def when_closed(self, then: Callable[[], None]) -> None:
         self.then = then
 
     def go(self) -> None:
-        self.is_gone = True
+        self.is_closed = True
         if self.then:
             self.then()
 
@@ -90,11 +90,11 @@ class Shop:
     def __init__(self, **faults: Any) -> None:
         self.bench = Bench(Faults(**faults))
         self.loop = FakeLoop()
-        self.journal = RequestLog(1000, to_file=True)
-        self.desk = Executor(
-            self.bench.judge,
+        self.request_log = RequestLog(1000, to_file=True)
+        self.executor = Executor(
+            self.bench.decider,
             self.bench.world,
-            self.journal,
+            self.request_log,
             cast("Any", self.loop),
             clock=self.loop.time,
             epoch=1000.0,
@@ -102,16 +102,16 @@ class Shop:
 
     def take(self, endpoint: str = BAN, **changes: Any) -> FakeSlot:
         slot = FakeSlot(self.loop)
-        self.desk.take(a_request(endpoint, **changes), self.loop.now, slot)
+        self.executor.take(a_request(endpoint, **changes), self.loop.now, slot)
         return slot
 
     @property
     def requests(self) -> list[RequestLine]:
-        return [line for line in self.journal.lines if isinstance(line, RequestLine)]
+        return [line for line in self.request_log.lines if isinstance(line, RequestLine)]
 
     @property
     def late(self) -> list[AppliedLine]:
-        return [line for line in self.journal.lines if isinstance(line, AppliedLine)]
+        return [line for line in self.request_log.lines if isinstance(line, AppliedLine)]
 
     def banned(self) -> list[str]:
         group = self.bench.world.shown(APP, "t1", self.loop.now, 0.0)["group"]
@@ -123,7 +123,9 @@ def test_without_latency_a_request_is_applied_answered_and_written_at_once() -> 
 
     slot = shop.take()
 
-    assert [(at, way, status) for at, way, status, _ in slot.ends] == [(100.0, ExchangeEnd.ANSWER, 200)]
+    assert [(at, exchange_end, status) for at, exchange_end, status, _ in slot.ends] == [
+        (100.0, ExchangeEnd.ANSWER, 200)
+    ]
     assert shop.banned() == ["u1", "u2"]
     (line,) = shop.requests
     assert (line.seq, line.at, line.wall, line.sdkappid, line.endpoint) == (1, 100.0, 1100.0, APP, BAN)
@@ -179,7 +181,7 @@ def test_a_caller_that_has_gone_gets_no_answer_and_the_request_is_applied_all_th
         None,
         ("u1", "u2"),
     )
-    assert shop.desk.endpoints[KICK] == {"no answer": 1}
+    assert shop.executor.endpoints[KICK] == {"no answer": 1}
 
 
 def test_a_request_that_hangs_is_written_when_it_is_read() -> None:
@@ -231,10 +233,10 @@ def test_an_effect_that_waits_for_the_caller_to_give_up_comes_within_its_time_af
 def test_a_stop_writes_down_what_is_under_way_and_applies_nothing_more() -> None:
     shop = Shop(latency=1.0, apply_point="answer")
     shop.take()
-    shop.bench.board.put({"slow_apply": 1.0, "slow_apply_end": "hang"}, 0.0)
+    shop.bench.store.put({"slow_apply": 1.0, "slow_apply_end": "hang"}, 0.0)
     waiting = shop.take()
 
-    shop.desk.stop()
+    shop.executor.stop()
     waiting.go()
     shop.loop.run_to(200.0)
 
@@ -251,13 +253,13 @@ def test_a_stop_writes_down_what_is_under_way_and_applies_nothing_more() -> None
 def test_every_request_is_counted_by_endpoint_and_what_it_was_answered() -> None:
     shop = Shop(limit=2)
     shop.take()
-    shop.bench.board.put({"outage": "502", "target": "t2"}, 0.0)
+    shop.bench.store.put({"outage": "502", "target": "t2"}, 0.0)
     shop.take(GroupId="t2")
     shop.take(Duration=-1)
     shop.take()
 
-    assert shop.desk.endpoints == {BAN: {"0": 1, "http 502": 1, "10004": 1, "60007": 1}}
-    assert shop.desk.members == {BAN: 2}
+    assert shop.executor.endpoints == {BAN: {"0": 1, "http 502": 1, "10004": 1, "60007": 1}}
+    assert shop.executor.members == {BAN: 2}
 
 
 def test_the_log_is_one_json_line_for_each_request_and_is_taken_once() -> None:
@@ -265,8 +267,8 @@ def test_the_log_is_one_json_line_for_each_request_and_is_taken_once() -> None:
     shop.take()
     shop.take()
 
-    text = shop.journal.take()
+    text = shop.request_log.take()
 
     assert text.count(b"\n") == 2
     assert text.startswith(b'{"kind":"request","seq":1,')
-    assert shop.journal.take() == b""
+    assert shop.request_log.take() == b""

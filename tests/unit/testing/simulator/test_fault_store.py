@@ -14,67 +14,67 @@ def test_what_nobody_has_set_is_as_at_the_start() -> None:
 
 
 def test_the_narrowest_limit_wins_in_whatever_order_they_are_set() -> None:
-    board = FaultStore(Faults())
+    store = FaultStore(Faults())
 
-    board.put({"answer_code": 4, "endpoint": BAN, "target": "g1"}, 0.0)
-    board.put({"answer_code": 3, "target": "g1"}, 0.0)
-    board.put({"answer_code": 2, "endpoint": BAN}, 0.0)
-    board.put({"answer_code": 1}, 0.0)
+    store.put({"answer_code": 4, "endpoint": BAN, "target": "g1"}, 0.0)
+    store.put({"answer_code": 3, "target": "g1"}, 0.0)
+    store.put({"answer_code": 2, "endpoint": BAN}, 0.0)
+    store.put({"answer_code": 1}, 0.0)
 
     found = [
-        board.at(*scope, 0.0).answer_code for scope in ((BAN, "g1"), (KICK, "g1"), (BAN, "g2"), (KICK, "g2"))
+        store.at(*scope, 0.0).answer_code for scope in ((BAN, "g1"), (KICK, "g1"), (BAN, "g2"), (KICK, "g2"))
     ]
     assert found == [4, 3, 2, 1]
 
 
 def test_a_fault_for_some_seconds_gives_way_to_what_was_before() -> None:
-    board = FaultStore(Faults())
-    board.put({"latency": 1.0}, 0.0)
+    store = FaultStore(Faults())
+    store.put({"latency": 1.0}, 0.0)
 
-    board.put({"latency": 2.0, "for_seconds": 10}, 5.0)
+    store.put({"latency": 2.0, "for_seconds": 10}, 5.0)
 
-    assert [board.at(BAN, "g1", now).latency for now in (5.0, 14.9, 15.0, 99.0)] == [2.0, 2.0, 1.0, 1.0]
+    assert [store.at(BAN, "g1", now).latency for now in (5.0, 14.9, 15.0, 99.0)] == [2.0, 2.0, 1.0, 1.0]
 
 
 def test_a_lasting_value_ends_a_passing_one() -> None:
-    board = FaultStore(Faults())
-    board.put({"outage": "hang", "for_seconds": 60}, 0.0)
+    store = FaultStore(Faults())
+    store.put({"outage": "hang", "for_seconds": 60}, 0.0)
 
-    board.put({"outage": "none"}, 1.0)
+    store.put({"outage": "none"}, 1.0)
 
-    assert board.at(None, None, 2.0).outage == "none"
-    assert board.next_change(2.0) is None
+    assert store.at(None, None, 2.0).outage == "none"
+    assert store.next_change(2.0) is None
 
 
 def test_null_takes_back_what_the_same_limit_had_set() -> None:
-    board = FaultStore(Faults())
-    board.put({"outage": "502", "latency": 1.0}, 0.0)
-    board.put({"outage": "hang", "target": "g1"}, 0.0)
+    store = FaultStore(Faults())
+    store.put({"outage": "502", "latency": 1.0}, 0.0)
+    store.put({"outage": "hang", "target": "g1"}, 0.0)
 
-    board.put({"outage": None, "target": "g1"}, 0.0)
-    board.put({"latency": None}, 0.0)
+    store.put({"outage": None, "target": "g1"}, 0.0)
+    store.put({"latency": None}, 0.0)
 
-    assert board.at(BAN, "g1", 0.0) == Faults(outage="502")
-    assert [rule["fault"] for rule in board.rules(0.0)] == ["outage"]
+    assert store.at(BAN, "g1", 0.0) == Faults(outage="502")
+    assert [rule["fault"] for rule in store.rules(0.0)] == ["outage"]
 
 
 def test_a_fault_that_has_run_out_is_shown_no_more() -> None:
-    board = FaultStore(Faults())
-    board.put({"outage": "502", "target": "g1", "for_seconds": 10}, 0.0)
+    store = FaultStore(Faults())
+    store.put({"outage": "502", "target": "g1", "for_seconds": 10}, 0.0)
 
-    shown = [(rule["target"], rule["seconds_left"]) for rule in board.rules(4.0)]
+    shown = [(rule["target"], rule["seconds_left"]) for rule in store.rules(4.0)]
 
     assert shown == [("g1", 6.0)]
-    assert board.rules(10.0) == []
+    assert store.rules(10.0) == []
 
 
 def test_clearing_goes_back_to_the_start() -> None:
-    board = FaultStore(Faults(latency=0.5))
-    board.put({"latency": 9.0, "endpoint": BAN}, 0.0)
+    store = FaultStore(Faults(latency=0.5))
+    store.put({"latency": 9.0, "endpoint": BAN}, 0.0)
 
-    board.clear()
+    store.clear()
 
-    assert board.at(BAN, "g1", 0.0) == Faults(latency=0.5)
+    assert store.at(BAN, "g1", 0.0) == Faults(latency=0.5)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_a_wrong_value_is_refused_by_its_name_with_a_remedy(given: dict[str, obj
 
 
 def test_all_is_set_or_nothing() -> None:
-    board = FaultStore(Faults())
+    store = FaultStore(Faults())
 
-    problems = board.put({"latency": 1.0, "outage": "no", "limit": -1}, 0.0)
+    problems = store.put({"latency": 1.0, "outage": "no", "limit": -1}, 0.0)
 
     assert [problem.field for problem in problems] == ["outage", "limit"]
-    assert board.at(BAN, "g1", 0.0) == Faults()
+    assert store.at(BAN, "g1", 0.0) == Faults()
 
 
 def test_an_endless_refusal_of_connections_would_shut_the_control_out() -> None:

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from worker.cli.simulate import simulate
-from worker.testing.simulator.endpoint_specs import PAGES
+from worker.testing.simulator.endpoint_specs import SPECS
 from worker.testing.simulator.faults import ROWS, FaultKind
 from worker.testing.simulator.reference import ROUTES, reference
 from worker.testing.simulator.request_log import AppliedLine, RequestLine
@@ -31,7 +31,7 @@ def test_every_fault_is_a_flag_and_stands_in_the_help(name: str) -> None:
     assert f"{flag} " in run("--help").output
 
 
-@pytest.mark.parametrize("name", [*ROWS, *PAGES, *(path for _, path, _ in ROUTES)])
+@pytest.mark.parametrize("name", [*ROWS, *SPECS, *(path for _, path, _ in ROUTES)])
 def test_every_fault_endpoint_and_route_stands_in_the_reference(name: str) -> None:
     assert name in reference()
 

@@ -87,7 +87,7 @@ def test_a_kicked_user_is_out_of_the_room_and_cannot_be_kicked_or_changed() -> N
 
 def test_a_kicked_user_comes_back_after_the_time_that_the_fault_gives() -> None:
     bench = Bench(now=100.0)
-    bench.board.put({"rejoin_after": 10}, 0.0)
+    bench.store.put({"rejoin_after": 10}, 0.0)
     bench.carry_out(a_request(KICK))
 
     bench.now = 109.9
