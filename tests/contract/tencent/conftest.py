@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.tencent.journey import Naps
+from tests.contract.tencent.call_control import FakeSleep
 from tests.contract.tencent.scripted import ScriptedServer, closed_port
 from tests.fakes.tencent import NO_CONNECTION, FakeWire, an_app, in_turn
 from worker.tencent.client import Client
@@ -33,19 +33,19 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 
 @dataclass(slots=True)
-class Rig:
+class ClientHarness:
     """
-    A client and what stands at the other end of it.
+    A client and what is at the other end of it.
     """
 
     client: Client
-    naps: Naps
+    sleeps: FakeSleep
     seen: list[Seen]
     notices: list[LogEvent] = field(default_factory=list)
     server: ScriptedServer | None = None
 
 
-Build = Callable[..., Awaitable[Rig]]
+Build = Callable[..., Awaitable[ClientHarness]]
 
 
 @pytest.fixture
@@ -54,40 +54,46 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield opened
 
 
-async def over_sockets(stack: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None) -> Rig:
+async def over_sockets(
+    stack: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None
+) -> ClientHarness:
     """
     A client that speaks to a ScriptedServer.
     """
     server = await stack.enter_async_context(ScriptedServer(in_turn(*replies)))
     address = closed_port() if replies == (NO_CONNECTION,) else server.base_url
-    naps, notices = Naps(), list["LogEvent"]()
-    client = Client([an_app(address)], options or HttpOptions(), notices.append, sleep=naps)
+    sleeps, notices = FakeSleep(), list["LogEvent"]()
+    client = Client([an_app(address)], options or HttpOptions(), notices.append, sleep=sleeps)
     stack.push_async_callback(client.aclose)
-    return Rig(client, naps, server.seen, notices, server)
+    return ClientHarness(client, sleeps, server.seen, notices, server)
 
 
-async def over_nothing(_: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None) -> Rig:
+async def over_nothing(
+    _: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None
+) -> ClientHarness:
     """
     A client on a FakeWire.
     """
     options = options or HttpOptions()
-    naps, notices = Naps(), list["LogEvent"]()
+    sleeps, notices = FakeSleep(), list["LogEvent"]()
     wire = FakeWire(in_turn(*replies), options)
-    return Rig(Client([an_app()], options, notices.append, wire=wire, sleep=naps), naps, wire.seen, notices)
+    return ClientHarness(
+        Client([an_app()], options, notices.append, wire=wire, sleep=sleeps), sleeps, wire.seen, notices
+    )
 
 
 @pytest.fixture(params=[over_sockets, over_nothing], ids=["sockets", "fake"])
 def build(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Build:
-    async def built(*replies: Reply, options: HttpOptions | None = None) -> Rig:
-        rig: Rig = await request.param(stack, *replies, options=options)
-        return rig
+    async def built(*replies: Reply, options: HttpOptions | None = None) -> ClientHarness:
+        harness: ClientHarness = await request.param(stack, *replies, options=options)
+        return harness
 
     return built
 
 
 @pytest.fixture
 def real(stack: AsyncExitStack) -> Build:
-    async def built(*replies: Reply, options: HttpOptions | None = None) -> Rig:
+    async def built(*replies: Reply, options: HttpOptions | None = None) -> ClientHarness:
         return await over_sockets(stack, *replies, options=options)
 
     return built

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.contract.tencent.call_control import ENDPOINT, FIRST, PROBE, RecordingCallControl, until
 from tests.contract.tencent.conftest import SHORT
-from tests.contract.tencent.journey import ENDPOINT, FIRST, PROBE, Journey, until
 from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
 from worker.domain.contract.codes import Verdict
 from worker.tencent.options import HttpOptions
@@ -25,25 +25,25 @@ BAD_SIGNATURE = answer(70003, "signature check failed")
 
 
 async def test_a_call_that_takes_effect_is_done_in_one_try(build: Build) -> None:
-    rig = await build(answer(0, request_id="r-1"))
-    journey = Journey()
+    harness = await build(answer(0, request_id="r-1"))
+    control = RecordingCallControl()
 
     before = time.monotonic()
-    last = await rig.client.call(journey)
+    last = await harness.client.call(control)
 
     assert (last.verdict, last.http_status, last.error_code, last.error) == (Verdict.DONE, 200, 0, None)
     assert (last.request_id, last.end_unknown) == ("r-1", False)
     assert before <= last.sent_at <= last.ended_at <= time.monotonic()
-    assert journey.tries == [last]
-    assert journey.told == ["permit", "finished"]
+    assert control.results == [last]
+    assert control.events == ["permit", "finished"]
 
 
 async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
-    rig = await build(OK)
+    harness = await build(OK)
 
-    await rig.client.call(Journey())
+    await harness.client.call(RecordingCallControl())
 
-    (seen,) = rig.seen
+    (seen,) = harness.seen
     assert (seen.endpoint, seen.body) == (ENDPOINT, FIRST.body)
     assert set(seen.query) == {"sdkappid", "identifier", "usersig", "random", "contenttype"}
     assert (seen.query["sdkappid"], seen.query["identifier"]) == ("1400000001", "administrator")
@@ -80,14 +80,14 @@ async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
 async def test_every_end_of_a_request_has_one_meaning(
     build: Build, reply: Reply, verdict: Verdict, error: str | None, end_unknown: bool
 ) -> None:
-    rig = await build(reply)
-    journey = Journey()
+    harness = await build(reply)
+    control = RecordingCallControl()
 
-    last = await rig.client.call(journey)
+    last = await harness.client.call(control)
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
-    assert journey.tries == [last]
-    assert rig.notices == []
+    assert control.results == [last]
+    assert harness.notices == []
 
 
 ELSEWHERE = "https://login.example.com:8443/sso?usersig=eJwtjMEKgkAURf9l1iHz3sw0o9AipI1ROwncTczTXlkNJhhE-55p"
@@ -118,9 +118,9 @@ async def test_what_answers_in_tencents_place_is_told_without_the_signature(
     """
     A status alone says too little at 3 a.m., and the address of a redirect may hold the signature.
     """
-    rig = await build(reply)
+    harness = await build(reply)
 
-    last = await rig.client.call(Journey())
+    last = await harness.client.call(RecordingCallControl())
 
     assert last.error_info.startswith(told)
     assert "a proxy or gateway answers in Tencent's place" in last.error_info
@@ -129,203 +129,205 @@ async def test_what_answers_in_tencents_place_is_told_without_the_signature(
 
 
 async def test_of_a_gateway_that_reaches_nobody_the_status_is_told(build: Build) -> None:
-    rig = await build(Reply(b"<html>Bad Gateway</html>", 502))
+    harness = await build(Reply(b"<html>Bad Gateway</html>", 502))
 
-    assert (await rig.client.call(Journey())).error_info == "HTTP 502"
+    assert (await harness.client.call(RecordingCallControl())).error_info == "HTTP 502"
 
 
 async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: Build) -> None:
-    rig = await build(HANG, options=SHORT)
+    harness = await build(HANG, options=SHORT)
 
-    last = await rig.client.call(Journey())
+    last = await harness.client.call(RecordingCallControl())
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "timeout", True)
     assert last.ended_at - last.sent_at == pytest.approx(SHORT.timeout, abs=0.2)
 
 
 async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_permit(build: Build) -> None:
-    rig = await build(BUSY, RESET, OK)
-    journey = Journey(retries=5)
+    harness = await build(BUSY, RESET, OK)
+    control = RecordingCallControl(retries=5)
 
-    last = await rig.client.call(journey)
+    last = await harness.client.call(control)
 
     assert last.verdict is Verdict.DONE
-    assert [try_.verdict for try_ in journey.tries] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
-    assert [seen.body for seen in rig.seen] == [b'{"GroupId":"g","n":%d}' % number for number in (1, 2, 3)]
-    assert len({seen.query["random"] for seen in rig.seen}) == 3
+    assert [try_.verdict for try_ in control.results] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
+    assert [seen.body for seen in harness.seen] == [
+        b'{"GroupId":"g","n":%d}' % number for number in (1, 2, 3)
+    ]
+    assert len({seen.query["random"] for seen in harness.seen}) == 3
 
 
 async def test_a_call_asks_for_a_permit_and_ends_each_attempt_in_turn(build: Build) -> None:
-    rig = await build(BUSY, OK)
-    journey = Journey(retries=1)
+    harness = await build(BUSY, OK)
+    control = RecordingCallControl(retries=1)
 
-    await rig.client.call(journey)
+    await harness.client.call(control)
 
-    assert journey.told == ["permit", "finished", "permit", "finished"]
+    assert control.events == ["permit", "finished", "permit", "finished"]
 
 
 async def test_when_the_engine_allows_no_more_tries_the_last_one_is_the_answer(build: Build) -> None:
-    rig = await build(BUSY)
-    journey = Journey(retries=2)
+    harness = await build(BUSY)
+    control = RecordingCallControl(retries=2)
 
-    last = await rig.client.call(journey)
+    last = await harness.client.call(control)
 
     assert last.verdict is Verdict.RETRY
-    assert len(rig.seen) == len(journey.tries) == 3
-    assert last is journey.tries[-1]
+    assert len(harness.seen) == len(control.results) == 3
+    assert last is control.results[-1]
 
 
 async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None:
-    rig = await build(BUSY, options=HttpOptions(first_wait=0.5, max_wait=4.0))
+    harness = await build(BUSY, options=HttpOptions(first_wait=0.5, max_wait=4.0))
 
     for _ in range(30):
-        await rig.client.call(Journey(retries=7))
+        await harness.client.call(RecordingCallControl(retries=7))
 
-    by_number = [rig.naps.lengths[number::7] for number in range(7)]
+    by_number = [harness.sleeps.lengths[number::7] for number in range(7)]
     for number, waits in enumerate(by_number):
         assert 0 <= min(waits) < max(waits) <= min(0.5 * 2**number, 4.0)
     assert max(by_number[0]) < max(by_number[3])
 
 
 async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: Build) -> None:
-    rig = await build(Reply(b"", 429, (("Retry-After", "7"),)), OK)
+    harness = await build(Reply(b"", 429, (("Retry-After", "7"),)), OK)
 
-    last = await rig.client.call(journey := Journey(retries=1))
+    last = await harness.client.call(control := RecordingCallControl(retries=1))
 
     assert last.verdict is Verdict.DONE
-    assert (journey.tries[0].verdict, journey.tries[0].retry_after) == (Verdict.THROTTLE, 7.0)
-    assert journey.tries[0].end_unknown is False
-    (wait,) = rig.naps.lengths
+    assert (control.results[0].verdict, control.results[0].retry_after) == (Verdict.THROTTLE, 7.0)
+    assert control.results[0].end_unknown is False
+    (wait,) = harness.sleeps.lengths
     assert 7.0 <= wait <= 7.0 + HttpOptions().first_wait
 
 
 async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: Build) -> None:
-    rig = await build(Reply(b"", 429, (("Retry-After", "36000"),)), OK)
+    harness = await build(Reply(b"", 429, (("Retry-After", "36000"),)), OK)
 
-    await rig.client.call(Journey(retries=1))
+    await harness.client.call(RecordingCallControl(retries=1))
 
-    assert rig.naps.lengths[0] <= HttpOptions().max_retry_after + HttpOptions().first_wait
+    assert harness.sleeps.lengths[0] <= HttpOptions().max_retry_after + HttpOptions().first_wait
 
 
 async def test_a_fenced_try_sends_nothing_and_says_so(build: Build) -> None:
-    rig = await build(OK)
-    journey = Journey(may=lambda: False)
+    harness = await build(OK)
+    control = RecordingCallControl(may=lambda: False)
 
-    last = await rig.client.call(journey)
+    last = await harness.client.call(control)
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.UNSENT, "fenced", False)
-    assert journey.tries == [last]
-    assert rig.seen == []
+    assert control.results == [last]
+    assert harness.seen == []
 
 
 async def test_a_call_that_may_send_again_later_goes_on(build: Build) -> None:
-    rig = await build(OK)
+    harness = await build(OK)
     chances = iter([False, True])
 
-    last = await rig.client.call(journey := Journey(retries=1, may=lambda: next(chances)))
+    last = await harness.client.call(control := RecordingCallControl(retries=1, may=lambda: next(chances)))
 
     assert last.verdict is Verdict.DONE
-    assert [try_.verdict for try_ in journey.tries] == [Verdict.UNSENT, Verdict.DONE]
-    assert len(rig.seen) == 1
+    assert [try_.verdict for try_ in control.results] == [Verdict.UNSENT, Verdict.DONE]
+    assert len(harness.seen) == 1
 
 
 async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(build: Build) -> None:
-    rig = await build(BUSY)
-    journey = Journey(retries=3)
-    journey.permits.clear()
+    harness = await build(BUSY)
+    control = RecordingCallControl(retries=3)
+    control.permits.clear()
 
-    call = asyncio.create_task(rig.client.call(journey))
-    await until(lambda: journey.told.count("permit") == 2)
+    call = asyncio.create_task(harness.client.call(control))
+    await until(lambda: control.events.count("permit") == 2)
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    assert len(journey.tries) == len(rig.seen) == 1
+    assert len(control.results) == len(harness.seen) == 1
 
 
 async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_effect(build: Build) -> None:
-    rig = await build(HANG)
-    journey = Journey(retries=3)
+    harness = await build(HANG)
+    control = RecordingCallControl(retries=3)
 
-    call = asyncio.create_task(rig.client.call(journey))
-    await until(lambda: bool(rig.seen))
+    call = asyncio.create_task(harness.client.call(control))
+    await until(lambda: bool(harness.seen))
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    (try_,) = journey.tries
+    (try_,) = control.results
     assert (try_.error, try_.end_unknown, try_.verdict) == ("cancelled", True, Verdict.TRANSPORT)
 
 
 async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_a_pause(
     build: Build,
 ) -> None:
-    rig = await build(BAD_SIGNATURE, OK)
+    harness = await build(BAD_SIGNATURE, OK)
 
-    last = await rig.client.call(journey := Journey(retries=1))
+    last = await harness.client.call(control := RecordingCallControl(retries=1))
 
     assert last.verdict is Verdict.DONE
-    assert [try_.verdict for try_ in journey.tries] == [Verdict.RESIGN, Verdict.DONE]
-    assert rig.naps.lengths in ([], [0.0])
-    assert [notice.event for notice in rig.notices] == ["signature.renewed"]
+    assert [try_.verdict for try_ in control.results] == [Verdict.RESIGN, Verdict.DONE]
+    assert harness.sleeps.lengths in ([], [0.0])
+    assert [notice.event for notice in harness.notices] == ["signature.renewed"]
 
 
 async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(build: Build) -> None:
-    rig = await build(BAD_SIGNATURE)
+    harness = await build(BAD_SIGNATURE)
 
-    last = await rig.client.call(journey := Journey(retries=9))
+    last = await harness.client.call(control := RecordingCallControl(retries=9))
 
     assert last.verdict is Verdict.FATAL
-    assert [try_.verdict for try_ in journey.tries] == [Verdict.RESIGN, Verdict.FATAL]
+    assert [try_.verdict for try_ in control.results] == [Verdict.RESIGN, Verdict.FATAL]
 
 
 async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: Build) -> None:
-    rig = await build(BAD_SIGNATURE, OK, BAD_SIGNATURE, OK)
+    harness = await build(BAD_SIGNATURE, OK, BAD_SIGNATURE, OK)
 
-    verdicts = [(await rig.client.call(Journey(retries=1))).verdict for _ in range(2)]
+    verdicts = [(await harness.client.call(RecordingCallControl(retries=1))).verdict for _ in range(2)]
 
     assert verdicts == [Verdict.DONE] * 2
 
 
 async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: Build) -> None:
-    rig = await build(*[BAD_SIGNATURE] * 20, OK)
-    journeys = [Journey(retries=1) for _ in range(20)]
+    harness = await build(*[BAD_SIGNATURE] * 20, OK)
+    controls = [RecordingCallControl(retries=1) for _ in range(20)]
     ready = asyncio.Event()
-    for journey in journeys:
-        journey.permits = ready  # no second try leaves before all first ones were refused
+    for control in controls:
+        control.permits = ready  # no second try leaves before all first ones were refused
 
-    calls = asyncio.gather(*(rig.client.call(journey) for journey in journeys))
-    await until(lambda: all(journey.told.count("permit") == 2 for journey in journeys))
+    calls = asyncio.gather(*(harness.client.call(control) for control in controls))
+    await until(lambda: all(control.events.count("permit") == 2 for control in controls))
     ready.set()
 
     assert {last.verdict for last in await calls} == {Verdict.DONE}
-    assert [notice.event for notice in rig.notices] == ["signature.renewed"]
+    assert [notice.event for notice in harness.notices] == ["signature.renewed"]
 
 
 async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: Build) -> None:
-    rig = await build(answer(70050), BAD_SIGNATURE)
+    harness = await build(answer(70050), BAD_SIGNATURE)
 
-    locked = await rig.client.call(Journey(retries=9))
-    refused = await rig.client.call(Journey())
-    await rig.client.call(Journey(send=PROBE))
+    locked = await harness.client.call(RecordingCallControl(retries=9))
+    refused = await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallControl(send=PROBE))
 
     assert (locked.verdict, refused.verdict) == (Verdict.LOCKED, Verdict.RESIGN)
-    assert rig.notices == []
+    assert harness.notices == []
 
 
 async def test_a_probe_is_signed_anew(build: Build) -> None:
-    rig = await build(OK)
+    harness = await build(OK)
 
-    await rig.client.call(Journey())
-    await rig.client.call(Journey(send=PROBE))
+    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallControl(send=PROBE))
 
-    assert [notice.event for notice in rig.notices] == ["signature.renewed"]
+    assert [notice.event for notice in harness.notices] == ["signature.renewed"]
 
 
 async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
-    rig = await build(OK)
-    await rig.client.call(Journey())
-    usersig = rig.seen[0].query["usersig"]
+    harness = await build(OK)
+    await harness.client.call(RecordingCallControl())
+    usersig = harness.seen[0].query["usersig"]
 
     tries: list[AttemptResult] = []
     for info in (
@@ -334,8 +336,8 @@ async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
         f"{'x' * 500}{usersig}",
         "é" * 2000,
     ):
-        rig = await build(answer(60002, info))
-        tries.append(await rig.client.call(Journey()))
+        harness = await build(answer(60002, info))
+        tries.append(await harness.client.call(RecordingCallControl()))
 
     assert tries[0].error_info == "bad usersig=[redacted]&random=1"
     assert tries[1].error_info == "[redacted] is not valid"

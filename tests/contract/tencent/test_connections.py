@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.contract.tencent.journey import FIRST, Journey, until
+from tests.contract.tencent.call_control import FIRST, RecordingCallControl, until
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
 from worker.domain.contract.codes import Verdict
@@ -30,72 +30,76 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_connection_is_kept_and_used_again(real: Build) -> None:
-    rig = await real(OK)
+    harness = await real(OK)
 
     for _ in range(5):
-        await rig.client.call(Journey())
+        await harness.client.call(RecordingCallControl())
 
-    assert {seen.connection for seen in rig.seen} == {1}
+    assert {seen.connection for seen in harness.seen} == {1}
 
 
 async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: Build) -> None:
-    rig = await real(OK)
-    assert rig.server is not None
-    await rig.client.call(Journey())
+    harness = await real(OK)
+    assert harness.server is not None
+    await harness.client.call(RecordingCallControl())
 
-    rig.server.close_connections()
-    await until(lambda: not any(proto.is_connected() for proto in _kept(rig.client)))
-    last = await rig.client.call(journey := Journey())
+    harness.server.close_connections()
+    await until(lambda: not any(proto.is_connected() for proto in _kept(harness.client)))
+    last = await harness.client.call(control := RecordingCallControl())
 
     assert last.verdict is Verdict.DONE
-    assert len(journey.tries) == 1
-    assert {seen.connection for seen in rig.seen} == {1, 2}
+    assert len(control.results) == 1
+    assert {seen.connection for seen in harness.seen} == {1, 2}
 
 
 async def test_a_connection_that_closes_just_before_the_write_is_replaced_and_counts_as_nothing(
     real: Build,
 ) -> None:
-    rig = await real(OK)
-    await rig.client.call(Journey())
+    harness = await real(OK)
+    await harness.client.call(RecordingCallControl())
 
-    last = await rig.client.call(journey := Journey(may=_closing_connections(rig.client, times=1)))
+    last = await harness.client.call(
+        control := RecordingCallControl(may=_closing_connections(harness.client, times=1))
+    )
 
     assert (last.verdict, last.end_unknown) == (Verdict.DONE, False)
-    assert len(journey.tries) == 1
-    assert [seen.connection for seen in rig.seen] == [1, 2]
+    assert len(control.results) == 1
+    assert [seen.connection for seen in harness.seen] == [1, 2]
 
 
 async def test_connections_that_always_close_before_the_write_end_as_a_reset_that_sent_nothing(
     real: Build,
 ) -> None:
-    rig = await real(OK)
+    harness = await real(OK)
 
-    last = await rig.client.call(journey := Journey(may=_closing_connections(rig.client, times=99)))
+    last = await harness.client.call(
+        control := RecordingCallControl(may=_closing_connections(harness.client, times=99))
+    )
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "reset", False)
-    assert journey.tries == [last]
-    assert rig.seen == []
+    assert control.results == [last]
+    assert harness.seen == []
 
 
 async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknown(real: Build) -> None:
-    rig = await real(OK, RESET)
-    await rig.client.call(Journey())
+    harness = await real(OK, RESET)
+    await harness.client.call(RecordingCallControl())
 
-    last = await rig.client.call(Journey())
+    last = await harness.client.call(RecordingCallControl())
 
     assert (last.error, last.end_unknown) == ("reset", True)
-    assert [seen.connection for seen in rig.seen] == [1, 1]
+    assert [seen.connection for seen in harness.seen] == [1, 1]
 
 
 async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(real: Build) -> None:
-    rig = await real(OK, answer(60002))
-    assert rig.server is not None
-    await rig.client.call(Journey())
+    harness = await real(OK, answer(60002))
+    assert harness.server is not None
+    await harness.client.call(RecordingCallControl())
 
     stray = answer(0, request_id="stray").body
-    rig.server.push(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(stray), stray))
-    await until(lambda: any(proto.should_close for proto in _kept(rig.client)))
-    last = await rig.client.call(Journey(retries=1))
+    harness.server.push(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(stray), stray))
+    await until(lambda: any(proto.should_close for proto in _kept(harness.client)))
+    last = await harness.client.call(RecordingCallControl(retries=1))
 
     assert last.request_id != "stray"
     assert last.error_code == 60002
@@ -105,7 +109,7 @@ async def test_a_name_that_nobody_knows_is_a_connect_error(stack: AsyncExitStack
     client = Client([an_app("http://nowhere.invalid")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(Journey())
+    last = await client.call(RecordingCallControl())
 
     assert (last.error, last.end_unknown, last.verdict) == ("connect", False, Verdict.TRANSPORT)
 
@@ -120,19 +124,21 @@ async def test_a_server_that_accepts_no_connection_is_given_up_in_time_and_was_s
     client = Client([an_app(await _silent(stack))], options)
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(Journey())
+    last = await client.call(RecordingCallControl())
 
     assert (last.error, last.end_unknown) == ("connect", False)
     assert last.ended_at - last.sent_at < 1.0
 
 
 async def test_a_hanging_endpoint_takes_no_connection_from_another(real: Build) -> None:
-    rig = await real(HANG, OK, options=HttpOptions(max_connections=1))
-    hanging = asyncio.create_task(rig.client.call(Journey()))
-    assert rig.server is not None
-    await rig.server.requests(1)
+    harness = await real(HANG, OK, options=HttpOptions(max_connections=1))
+    hanging = asyncio.create_task(harness.client.call(RecordingCallControl()))
+    assert harness.server is not None
+    await harness.server.requests(1)
 
-    other = await rig.client.call(Journey(send=_at("group_open_http_svc/unban_group_member")))
+    other = await harness.client.call(
+        RecordingCallControl(send=_at("group_open_http_svc/unban_group_member"))
+    )
 
     assert other.verdict is Verdict.DONE
     hanging.cancel()
@@ -142,14 +148,14 @@ async def test_a_hanging_endpoint_takes_no_connection_from_another(real: Build) 
 async def test_two_hundred_requests_are_under_way_at_once_and_none_waits_for_a_connection(
     real: Build,
 ) -> None:
-    rig = await real(HANG)
-    assert rig.server is not None
+    harness = await real(HANG)
+    assert harness.server is not None
 
-    calls = [asyncio.create_task(rig.client.call(Journey())) for _ in range(200)]
+    calls = [asyncio.create_task(harness.client.call(RecordingCallControl())) for _ in range(200)]
     async with asyncio.timeout(10):
-        await rig.server.requests(200)
+        await harness.server.requests(200)
 
-    assert len({seen.connection for seen in rig.seen}) == 200
+    assert len({seen.connection for seen in harness.seen}) == 200
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
@@ -161,13 +167,13 @@ async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to
     client = Client([an_app(await _silent(stack))], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    call = asyncio.create_task(client.call(journey := Journey()))
+    call = asyncio.create_task(client.call(control := RecordingCallControl()))
     await until(lambda: client._wire._pools != {})  # type: ignore[attr-defined]
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    assert [(try_.error, try_.end_unknown) for try_ in journey.tries] == [("cancelled", False)]
+    assert [(try_.error, try_.end_unknown) for try_ in control.results] == [("cancelled", False)]
 
 
 async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: AsyncExitStack) -> None:
@@ -176,29 +182,29 @@ async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: A
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    call = asyncio.create_task(client.call(journey := Journey(retries=3)))
-    await until(lambda: "finished" in journey.told)
+    call = asyncio.create_task(client.call(control := RecordingCallControl(retries=3)))
+    await until(lambda: "finished" in control.events)
     call.cancel()
     async with asyncio.timeout(1):
         (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    assert len(journey.tries) == len(server.seen) == 1
-    assert journey.told == ["permit", "finished"]
+    assert len(control.results) == len(server.seen) == 1
+    assert control.events == ["permit", "finished"]
 
 
 async def test_a_cancelled_request_does_not_spoil_the_next(real: Build) -> None:
-    rig = await real(HANG, OK)
-    assert rig.server is not None
-    call = asyncio.create_task(rig.client.call(Journey()))
-    await rig.server.requests(1)
+    harness = await real(HANG, OK)
+    assert harness.server is not None
+    call = asyncio.create_task(harness.client.call(RecordingCallControl()))
+    await harness.server.requests(1)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
 
-    last = await rig.client.call(Journey())
+    last = await harness.client.call(RecordingCallControl())
 
     assert last.verdict is Verdict.DONE
-    assert [seen.connection for seen in rig.seen] == [1, 2]
+    assert [seen.connection for seen in harness.seen] == [1, 2]
 
 
 async def _silent(stack: AsyncExitStack) -> str:

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from tests.contract.tencent.journey import Journey, Naps, until
+from tests.contract.tencent.call_control import FakeSleep, RecordingCallControl, until
 from tests.fakes.tencent import SECRET_KEY, an_app
 from worker.domain.contract.actions import ACTIONS, MemberInfo
 from worker.domain.contract.codes import Verdict
@@ -38,7 +38,7 @@ async def tencent() -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def client(tencent: Simulator) -> AsyncIterator[Client]:
-    client = Client([an_app(tencent.url)], HttpOptions(timeout=0.5), sleep=Naps())
+    client = Client([an_app(tencent.url)], HttpOptions(timeout=0.5), sleep=FakeSleep())
     yield client
     await client.aclose()
 
@@ -57,7 +57,7 @@ def a_call(
 
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_every_action_is_carried_out(client: Client, tencent: Simulator, action: str) -> None:
-    last = await client.call(Journey(send=a_call(action)))
+    last = await client.call(RecordingCallControl(send=a_call(action)))
 
     assert (last.verdict, last.error_info) == (Verdict.DONE, "")
     assert (last.request_id is not None) == ACTIONS[action].returns_request_id
@@ -102,7 +102,7 @@ async def test_every_fault_has_one_meaning(
     await _healthy_once(client)
     tencent.faults.put(**faults)
 
-    last = await client.call(Journey(send=a_call()))
+    last = await client.call(RecordingCallControl(send=a_call()))
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
 
@@ -114,7 +114,7 @@ async def test_an_endpoint_that_refuses_connections_has_been_sent_nothing(
     tencent.faults.put(outage="refuse")
 
     # The first may still be written into a connection that the outage is just breaking.
-    tries = [await client.call(Journey(send=a_call())) for _ in range(3)]
+    tries = [await client.call(RecordingCallControl(send=a_call())) for _ in range(3)]
 
     assert {try_.verdict for try_ in tries} == {Verdict.TRANSPORT}
     assert [(try_.error, try_.end_unknown) for try_ in tries[1:]] == [("connect", False)] * 2
@@ -124,18 +124,18 @@ async def test_what_was_carried_out_without_an_answer_is_told_as_unknown_and_the
     client: Client, tencent: Simulator
 ) -> None:
     tencent.faults.put(drop_after=1.0)
-    journey = Journey(retries=1, send=a_call())
+    control = RecordingCallControl(retries=1, send=a_call())
     waiting = asyncio.Event()
-    journey.permits = waiting
+    control.permits = waiting
 
-    call = asyncio.create_task(client.call(journey))
-    await until(lambda: bool(journey.tries))
+    call = asyncio.create_task(client.call(control))
+    await until(lambda: bool(control.results))
     tencent.faults.clear()
     waiting.set()
     last = await call
 
     assert last.verdict is Verdict.DONE
-    assert [try_.end_unknown for try_ in journey.tries] == [True, False]
+    assert [try_.end_unknown for try_ in control.results] == [True, False]
     assert [line.applied for line in tencent.log] == [("u1",), ("u1",)]
 
 
@@ -145,18 +145,20 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
     path.write_text(SECRET_KEY)
     tencent.faults.put(latency=0.01, limit=100_000)
     client = Client(
-        [replace(an_app(tencent.url), secret_key=None, secret_key_file=path)], HttpOptions(), sleep=Naps()
+        [replace(an_app(tencent.url), secret_key=None, secret_key_file=path)],
+        HttpOptions(),
+        sleep=FakeSleep(),
     )
-    journeys: list[Journey] = []
+    controls: list[RecordingCallControl] = []
     left = 600
 
     async def caller(number: int) -> None:
         nonlocal left
         while left > 0:
             left -= 1
-            journey = Journey(retries=3, send=a_call(target=f"g{number}"))
-            journeys.append(journey)
-            assert (await client.call(journey)).verdict is Verdict.DONE
+            control = RecordingCallControl(retries=3, send=a_call(target=f"g{number}"))
+            controls.append(control)
+            assert (await client.call(control)).verdict is Verdict.DONE
             if left == 300:
                 path.write_text(f"{NEW_KEY}\n")
                 await _rotate(tencent, NEW_KEY)
@@ -164,9 +166,9 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
     await asyncio.gather(*(caller(number) for number in range(20)))
     await client.aclose()
 
-    verdicts = {try_.verdict for journey in journeys for try_ in journey.tries}
+    verdicts = {try_.verdict for control in controls for try_ in control.results}
     assert verdicts == {Verdict.DONE, Verdict.RESIGN}
-    assert max(len(journey.tries) for journey in journeys) == 2
+    assert max(len(control.results) for control in controls) == 2
 
 
 async def test_a_key_that_is_rotated_too_early_halts_until_the_file_has_it(
@@ -178,9 +180,11 @@ async def test_a_key_that_is_rotated_too_early_halts_until_the_file_has_it(
     probe = msgspec.structs.replace(a_call(), probe=True)
     await _rotate(tencent, NEW_KEY)
 
-    before = [(await client.call(Journey(send=send))).verdict for send in (a_call(), probe, probe)]
+    before = [
+        (await client.call(RecordingCallControl(send=send))).verdict for send in (a_call(), probe, probe)
+    ]
     path.write_text(NEW_KEY)
-    after = [(await client.call(Journey(send=send))).verdict for send in (probe, a_call())]
+    after = [(await client.call(RecordingCallControl(send=send))).verdict for send in (probe, a_call())]
     await client.aclose()
 
     assert set(before) == {Verdict.FATAL}
@@ -192,7 +196,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
     notices: list[object] = []
     client = Client([an_app(tencent.url, secret_key=NEW_KEY)], HttpOptions(), notices.append)
 
-    verdicts = [(await client.call(Journey(send=a_call()))).verdict for _ in range(10)]
+    verdicts = [(await client.call(RecordingCallControl(send=a_call()))).verdict for _ in range(10)]
     await client.aclose()
 
     assert verdicts == [Verdict.FATAL] + [Verdict.LOCKED] * 9
@@ -201,7 +205,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
 
 async def _healthy_once(client: Client) -> None:
     # So that a connection is kept, as in the middle of a run.
-    assert (await client.call(Journey(send=a_call(target="other")))).verdict is Verdict.DONE
+    assert (await client.call(RecordingCallControl(send=a_call(target="other")))).verdict is Verdict.DONE
 
 
 async def _rotate(tencent: Simulator, key: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.contract.tencent.journey import ENDPOINT, Journey
+from tests.contract.tencent.call_control import ENDPOINT, RecordingCallControl
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import OK, RESET, Reply, an_app, in_turn
 from worker.domain.contract.codes import Verdict
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_request_carries_no_header_that_it_does_not_need(real: Build) -> None:
-    rig = await real(Reply(OK.body, headers=(("Set-Cookie", "balancer=7; Path=/"),)))
+    harness = await real(Reply(OK.body, headers=(("Set-Cookie", "balancer=7; Path=/"),)))
 
-    await rig.client.call(Journey())
-    await rig.client.call(Journey())
+    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallControl())
 
-    for seen in rig.seen:
+    for seen in harness.seen:
         assert {name.lower() for name, _ in seen.headers} == {
             "host", "content-type", "content-length", "accept-encoding", "user-agent",
         }  # fmt: skip
@@ -50,7 +50,7 @@ async def test_any_identifier_arrives_as_it_is(stack: AsyncExitStack, identifier
     client = Client([replace(an_app(server.base_url), identifier=identifier)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(Journey())
+    last = await client.call(RecordingCallControl())
 
     assert last.verdict is Verdict.DONE
     assert server.seen[0].query["identifier"] == identifier
@@ -64,7 +64,7 @@ async def test_a_redirect_is_not_followed(stack: AsyncExitStack) -> None:
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(Journey())
+    last = await client.call(RecordingCallControl())
 
     assert (last.http_status, last.error, last.verdict) == (307, "http", Verdict.TRANSPORT)
     assert elsewhere.connections == 0
@@ -81,14 +81,14 @@ async def test_a_redirect_is_not_followed(stack: AsyncExitStack) -> None:
     ids=["chunks", "location", "gzip", "header"],
 )
 async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: Build, reply: Reply) -> None:
-    rig = await real(reply)
+    harness = await real(reply)
 
-    last = await rig.client.call(Journey())
+    last = await harness.client.call(RecordingCallControl())
 
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in ERRORS
     assert last.end_unknown
-    assert rig.notices == []
+    assert harness.notices == []
 
 
 async def test_what_is_no_http_is_a_failure_with_a_name(stack: AsyncExitStack) -> None:
@@ -102,7 +102,7 @@ async def test_what_is_no_http_is_a_failure_with_a_name(stack: AsyncExitStack) -
     client = Client([an_app(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(Journey())
+    last = await client.call(RecordingCallControl())
 
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in {"http", "reset"}
@@ -118,11 +118,11 @@ async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
 
     wary = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(wary.aclose)
-    refused = await wary.call(Journey())
+    refused = await wary.call(RecordingCallControl())
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     told = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(told.aclose)
-    accepted = await told.call(Journey())
+    accepted = await told.call(RecordingCallControl())
 
     assert (refused.error, refused.end_unknown, refused.verdict) == ("tls", False, Verdict.TRANSPORT)
     assert accepted.verdict is Verdict.DONE
@@ -139,7 +139,7 @@ async def test_a_proxy_of_the_environment_never_sees_a_signature(
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(Journey())
+    last = await client.call(RecordingCallControl())
 
     assert last.verdict is Verdict.DONE
     assert (len(server.seen), proxy.connections) == (1, 0)
@@ -150,16 +150,16 @@ async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key
 ) -> None:
     """httpx logs the URL of every request: it must not know the signature at all."""
     caplog.set_level(logging.DEBUG)
-    rig = await real(OK, RESET, Reply(b"", 301, (("Location", "http://[broken/"),)), OK)
+    harness = await real(OK, RESET, Reply(b"", 301, (("Location", "http://[broken/"),)), OK)
 
     for _ in range(4):
-        await rig.client.call(Journey())
-    call = asyncio.create_task(rig.client.call(Journey()))
+        await harness.client.call(RecordingCallControl())
+    call = asyncio.create_task(harness.client.call(RecordingCallControl()))
     call.cancel()
     (cancelled,) = await asyncio.gather(call, return_exceptions=True)
 
-    secrets = {seen.query["usersig"] for seen in rig.seen} | {"5bd2850f5bd2850f", "usersig"}
-    texts = [caplog.text, repr(rig.client), repr(rig.client.signers), repr(cancelled), repr(an_app())]
+    secrets = {seen.query["usersig"] for seen in harness.seen} | {"5bd2850f5bd2850f", "usersig"}
+    texts = [caplog.text, repr(harness.client), repr(harness.client.signers), repr(cancelled), repr(an_app())]
     assert "HTTP Request" in caplog.text
     assert [secret for secret in secrets for text in texts if secret in text] == []
 
@@ -167,17 +167,17 @@ async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key
 async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
     real: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = await real(OK)
+    harness = await real(OK)
 
     async def broken(*_: object, **__: object) -> httpx.Response:
         raise AssertionError("secret https://example.invalid/?usersig=eJx")
 
     monkeypatch.setattr(httpx.AsyncClient, "send", broken)
-    last = await rig.client.call(journey := Journey())
+    last = await harness.client.call(control := RecordingCallControl())
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "http", False)
-    assert journey.tries == [last]
-    (notice,) = rig.notices
+    assert control.results == [last]
+    (notice,) = harness.notices
     assert notice.event == "request.failed_strangely"
     assert "AssertionError" in str(notice.fields["what"])
     assert "usersig" not in str(notice.fields)

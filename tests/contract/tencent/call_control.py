@@ -1,4 +1,4 @@
-# A CallControl for the tests: it decides what it was told to decide, and keeps what it was told.
+# A CallControl for the tests: it decides what the test laid out, and records what the client reports.
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE: Final = msgspec.structs.replace(FIRST, probe=True)
 
 
 @dataclass(slots=True)
-class Journey:
+class RecordingCallControl:
     """
     Lets a call be tried ``retries`` more times; each further try has a body of its own.
 
@@ -39,8 +39,8 @@ class Journey:
     send: Attempt = FIRST
     may: Callable[[], bool] = lambda: True
     permits: asyncio.Event = field(default_factory=asyncio.Event)
-    tries: list[AttemptResult] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    results: list[AttemptResult] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.permits.set()
@@ -49,22 +49,22 @@ class Journey:
         return self.may()
 
     def finished(self, result: AttemptResult) -> bool:
-        self.tries.append(result)
-        self.told.append("finished")
-        return bool(result.verdict.again) and len(self.tries) <= self.retries
+        self.results.append(result)
+        self.events.append("finished")
+        return bool(result.verdict.again) and len(self.results) <= self.retries
 
     async def permit(self) -> Attempt:
-        self.told.append("permit")
-        if not self.tries:
+        self.events.append("permit")
+        if not self.results:
             return self.send
         await self.permits.wait()
-        number = len(self.tries) + 1
+        number = len(self.results) + 1
         body = self.send.body.replace(b'"n":1', b'"n":%d' % number)
         return msgspec.structs.replace(self.send, number=number, probe=False, body=body)
 
 
 @dataclass(slots=True)
-class Naps:
+class FakeSleep:
     """
     A sleep that takes no time and remembers how long it was to be.
     """
