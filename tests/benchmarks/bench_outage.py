@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.process import halting, hanging, outages
-from tests.process.environment import LATENCY, Scene
+from tests.process.environment import LATENCY, Environment
 from worker.testing.demo.environment import PARTITIONS
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
@@ -56,73 +56,71 @@ def outage(servers: str, verdict: Verdict, options: argparse.Namespace) -> None:
     """
     third = options.seconds / 3
     ways = {"502": third, "refuse": third, "hang": third}
-    story = outages.play(servers, rate=options.rate, ways=ways, timeout=TIMEOUT)
+    run = outages.play(servers, rate=options.rate, ways=ways, timeout=TIMEOUT)
     say = verdict.say
     say("load, commands/s", options.rate, f"at most {MOST_LOAD:.0f}", holds=options.rate <= MOST_LOAD)
-    say("commands", story.commands, "", holds=True)
-    say("outcomes", story.statuses, "all succeeded", holds=story.statuses == {"succeeded": story.commands})
-    say("dead letters", story.letters, "0", holds=story.letters == 0)
-    say("findings of the checker", sum(story.report.counts.values()), "0", holds=story.report.clean)
+    say("commands", run.commands, "", holds=True)
+    say("outcomes", run.statuses, "all succeeded", holds=run.statuses == {"succeeded": run.commands})
+    say("dead letters", run.letters, "0", holds=run.letters == 0)
+    say("findings of the checker", sum(run.report.counts.values()), "0", holds=run.report.clean)
     say(
         "rate kept by the other endpoint",
-        f"{story.kept_elsewhere:.1%}",
+        f"{run.kept_elsewhere:.1%}",
         "95 % or more",
-        holds=story.kept_elsewhere >= 0.95,
+        holds=run.kept_elsewhere >= 0.95,
     )
-    say("how tries failed", ", ".join(sorted(story.failures)), "", holds=True)
+    say("how tries failed", ", ".join(sorted(run.failures)), "", holds=True)
     most = FIRST_PROBES + options.seconds / SLOWEST_PROBE
     say(
         "requests while it was known to be down",
-        story.probes,
+        run.probes,
         f"at most {most:.0f}",
-        holds=story.probes <= most,
+        holds=run.probes <= most,
     )
-    say("from the end to the last outcome, s", f"{story.recovery:.1f}", "", holds=True)
+    say("from the end to the last outcome, s", f"{run.recovery:.1f}", "", holds=True)
 
 
 def room(servers: str, verdict: Verdict, options: argparse.Namespace) -> None:
     """
     A minute without one room.
     """
-    story = hanging.play(servers, rate=600, limit=100, hang=options.seconds, timeout=TIMEOUT)
+    run = hanging.play(servers, rate=600, limit=100, hang=options.seconds, timeout=TIMEOUT)
     say = verdict.say
-    say("commands", story.commands, "", holds=True)
-    say("outcomes", story.statuses, "all succeeded", holds=story.statuses == {"succeeded": story.commands})
-    say("findings of the checker", sum(story.report.counts.values()), "0", holds=story.report.clean)
-    say("requests that hung", story.hung_requests, "", holds=story.hung_requests > 0)
+    say("commands", run.commands, "", holds=True)
+    say("outcomes", run.statuses, "all succeeded", holds=run.statuses == {"succeeded": run.commands})
+    say("findings of the checker", sum(run.report.counts.values()), "0", holds=run.report.clean)
+    say("requests that hung", run.hung_requests, "", holds=run.hung_requests > 0)
     say(
         "rate kept by the other rooms",
-        f"{story.kept_elsewhere:.1%}",
+        f"{run.kept_elsewhere:.1%}",
         "95 % or more",
-        holds=story.kept_elsewhere >= 0.95,
+        holds=run.kept_elsewhere >= 0.95,
     )
-    say("from the end to the last outcome, s", f"{story.recovery:.1f}", "", holds=True)
+    say("from the end to the last outcome, s", f"{run.recovery:.1f}", "", holds=True)
 
 
 def halts(servers: str, verdict: Verdict, _: argparse.Namespace) -> None:
     """
     Five wrong configurations, each for longer than the quick probes.
     """
-    with Scene(servers, *LATENCY) as scene:
-        worker = scene.stage.start_worker()
-        scene.stage.wait_until_ready(worker)
-        scene.send(halting.commands(2 * halting.ROOMS))
-        scene.play_to_the_end()
+    with Environment(servers, *LATENCY) as environment:
+        worker = environment.stage.start_worker()
+        environment.stage.wait_until_ready(worker)
+        environment.send(halting.commands(2 * halting.ROOMS))
+        environment.play_to_the_end()
         for wrong in halting.WRONGS:
-            story = halting.play(scene, wrong, load=LONG_HALT * 2, halted_for=LONG_HALT)
+            run = halting.play(environment, wrong, load=LONG_HALT * 2, halted_for=LONG_HALT)
             verdict.say(
-                f"{wrong}: halted after, s", f"{story.noticed:.2f}", "3 or less", holds=story.noticed <= 3
+                f"{wrong}: halted after, s", f"{run.noticed:.2f}", "3 or less", holds=run.noticed <= 3
             )
-            verdict.say(
-                "    resumed after, s", f"{story.resumed:.1f}", "35 or less", holds=story.resumed <= 35
-            )
+            verdict.say("    resumed after, s", f"{run.resumed:.1f}", "35 or less", holds=run.resumed <= 35)
             verdict.say(
                 "    outcomes",
-                dict(story.statuses),
+                dict(run.statuses),
                 "all succeeded",
-                holds=story.statuses.keys() == {"succeeded"} and story.letters == 0,
+                holds=run.statuses.keys() == {"succeeded"} and run.letters == 0,
             )
-        report = scene.judged()
+        report = environment.judged()
         verdict.say("findings of the checker", sum(report.counts.values()), "0", holds=report.clean)
 
 

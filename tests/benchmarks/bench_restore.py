@@ -16,7 +16,7 @@ from worker.testing.demo.environment import PARTITIONS
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
-    from tests.process.restarts import Story
+    from tests.process.restarts import RunResult
 
 DEFAULT = 5000
 """dedupe.restore_records, as it is when nobody sets it."""
@@ -28,24 +28,24 @@ their places in the window as well, and because rooms do not fall evenly on part
 MEGABYTE = 2**20
 
 
-def show(story: Story, repeated: int) -> bool:
+def show(run: RunResult, repeated: int) -> bool:
     """
     Prints one run. Whether its claims hold.
     """
     holds = (
-        story.executed_again == 0
-        and story.repeated == {"duplicate": repeated}
-        and story.fresh == {"succeeded": NEW}
-        and story.report.clean
+        run.executed_again == 0
+        and run.repeated == {"duplicate": repeated}
+        and run.fresh == {"succeeded": NEW}
+        and run.report.clean
     )
     sys.stdout.write(
-        f"  commands carried out before the restart: {story.commands}\n"
-        f"  ids known again: {story.known}, the slowest of {PARTITIONS} partitions after {story.restore_seconds:.2f} s\n"
-        f"  from the start of the process to ready: {story.start_seconds:.2f} s\n"
-        f"  repeated ids: {dict(story.repeated)}, executed again: {story.executed_again}\n"
-        f"  new ids: {dict(story.fresh)}\n"
-        f"  memory of the new process: {story.memory / MEGABYTE:.0f} MiB\n"
-        f"  findings of the checker: {sum(story.report.counts.values())}\n"
+        f"  commands carried out before the restart: {run.commands}\n"
+        f"  ids known again: {run.known}, the slowest of {PARTITIONS} partitions after {run.restore_seconds:.2f} s\n"
+        f"  from the start of the process to ready: {run.start_seconds:.2f} s\n"
+        f"  repeated ids: {dict(run.repeated)}, executed again: {run.executed_again}\n"
+        f"  new ids: {dict(run.fresh)}\n"
+        f"  memory of the new process: {run.memory / MEGABYTE:.0f} MiB\n"
+        f"  findings of the checker: {sum(run.report.counts.values())}\n"
         f"  {'holds' if holds else 'DOES NOT HOLD'}\n"
     )
     sys.stdout.flush()

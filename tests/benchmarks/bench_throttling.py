@@ -27,16 +27,16 @@ def main() -> None:
     parser.add_argument("--look", type=int, default=30)
     options = parser.parse_args()
     with EmbeddedKafka() as kafka:
-        story = play(kafka.bootstrap_servers, limit=options.limit, after=SETTLED, look=options.look)
+        run = play(kafka.bootstrap_servers, limit=options.limit, after=SETTLED, look=options.look)
     sys.stdout.write(
         f"limit: {options.limit} of {DOCUMENTED} requests a second\n"
-        f"throttled in the first {SETTLED:g} s: {story.storm:.2%}\n"
-        f"throttled afterwards: {story.throttled:.2%} (less than {MOST_THROTTLED:.0%})\n"
-        f"used of the limit: {story.used:.1%} ({LEAST_USED:.0%} or more), in the second in the middle {story.usually_used:.1%}\n"
-        f"accepted in each second: {story.accepted}\n"
-        f"outcomes: {story.statuses}, {story.letters} dead letters, {sum(story.report.counts.values())} findings\n"
+        f"throttled in the first {SETTLED:g} s: {run.storm:.2%}\n"
+        f"throttled afterwards: {run.throttled:.2%} (less than {MOST_THROTTLED:.0%})\n"
+        f"used of the limit: {run.used:.1%} ({LEAST_USED:.0%} or more), in the second in the middle {run.usually_used:.1%}\n"
+        f"accepted in each second: {run.accepted}\n"
+        f"outcomes: {run.statuses}, {run.letters} dead letters, {sum(run.report.counts.values())} findings\n"
     )
-    holds = story.throttled < MOST_THROTTLED and story.used >= LEAST_USED and story.report.clean
+    holds = run.throttled < MOST_THROTTLED and run.used >= LEAST_USED and run.report.clean
     sys.exit(not holds)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chart import chart
 from tests.chart.mounts import mounted
-from tests.process.environment import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import BAN, outcome_id
 from worker.testing.demo.environment import WORKER, answers_ok
 from worker.testing.kafka.embedded_kafka import free_ports
@@ -40,7 +40,7 @@ class Pods:
     The pods of one release, as processes.
     """
 
-    scene: Scene
+    environment: Environment
     running: dict[int, Process] = field(default_factory=dict)
     urls: dict[int, str] = field(default_factory=dict)
     grace: float = 0.0
@@ -50,7 +50,7 @@ class Pods:
         """
         The pod with this number, with the chart's settings for this Kafka; returns when it is ready.
         """
-        stage = self.scene.stage
+        stage = self.environment.stage
         (port,) = free_ports(1)
         rendered = chart.render(
             {
@@ -97,13 +97,13 @@ class Pods:
         """
         Lets the load go on meanwhile.
         """
-        self.scene.play_until(come, deadline, what)
+        self.environment.play_until(come, deadline, what)
 
     def events(self, number: int, event: str) -> int:
         """
         How often a pod's log has an event, over all its lives.
         """
-        text = (self.scene.stage.folder / f"{chart.FULL_NAME}-{number}.log").read_text()
+        text = (self.environment.stage.folder / f"{chart.FULL_NAME}-{number}.log").read_text()
         return sum(f'"{event}"' in line for line in text.splitlines())
 
 
@@ -112,8 +112,8 @@ def pods(kafka: Cluster) -> Iterator[Pods]:
     """
     Two pods of a release, ready.
     """
-    with Scene(kafka.bootstrap_servers, *LATENCY) as scene:
-        made = Pods(scene)
+    with Environment(kafka.bootstrap_servers, *LATENCY) as environment:
+        made = Pods(environment)
         try:
             for number in (0, 1):
                 made.start(number)
@@ -131,20 +131,23 @@ def _load(pods: Pods, seconds: float) -> None:
         command(BAN, f"room-{number % ROOMS}", f"user-{number}", f"ban-{number}", duration=3600)
         for number in range(int(RATE * seconds))
     ]
-    pods.scene.send(records, RATE)
+    pods.environment.send(records, RATE)
 
 
 def _waits(pods: Pods) -> list[float]:
     """
     For each command, the seconds from its record to that of its outcome, after the end of the load. Every one has exactly one.
     """
-    scene = pods.scene
-    scene.play_to_the_end()
-    published = Counter(one.body.outcome_id for one in scene.outcomes)
-    at = {one.body.outcome_id: one.at for one in scene.outcomes}
-    names = {outcome_id(scene.stage.topics.commands, one.partition, one.offset): one.at for one in scene.sent}
+    environment = pods.environment
+    environment.play_to_the_end()
+    published = Counter(one.body.outcome_id for one in environment.outcomes)
+    at = {one.body.outcome_id: one.at for one in environment.outcomes}
+    names = {
+        outcome_id(environment.stage.topics.commands, one.partition, one.offset): one.at
+        for one in environment.sent
+    }
     assert published == Counter(names.keys())
-    assert set(scene.statuses()) == {"succeeded"}
+    assert set(environment.statuses()) == {"succeeded"}
     waits = [at[name] - began for name, began in names.items()]
     print(f"longest wait {max(waits):.1f} s of {len(waits)}")  # noqa: T201 - shown with -s: the figure that the page quotes
     return waits
@@ -154,7 +157,9 @@ def _repeated(pods: Pods) -> list[tuple[str, str]]:
     """
     Users for whom the API was called more than once.
     """
-    called = Counter((request.target, user) for request in pods.scene.requests() for user in request.users)
+    called = Counter(
+        (request.target, user) for request in pods.environment.requests() for user in request.users
+    )
     return [name for name, times in called.items() if times > 1]
 
 
@@ -164,14 +169,14 @@ def test_a_rolling_restart_delays_no_command_beyond_the_drain_and_repeats_no_cal
     """
     drain = float(pods.settings["drain_seconds"])
     _load(pods, 50)
-    pods.scene.play(STEADY)
+    pods.environment.play(STEADY)
     moved = pods.events(0, "partitions.revoked")
 
     codes = []
     for number in (1, 0):
         codes.append(pods.stop(number))
         pods.start(number)
-        pods.scene.play(STEADY)
+        pods.environment.play(STEADY)
 
     waits = _waits(pods)
     assert codes == [0, 0]
@@ -190,13 +195,13 @@ def test_scaling_from_two_to_four_and_back_delays_no_command_beyond_drain_and_se
     drain = float(pods.settings["drain_seconds"])
     session = pods.settings["kafka"]["consumer"]["session_timeout_ms"] / 1000
     _load(pods, 90)
-    pods.scene.play(STEADY)
+    pods.environment.play(STEADY)
 
     for number in (2, 3):
         pods.start(number)
-    pods.scene.play(STEADY)
+    pods.environment.play(STEADY)
     codes = [pods.stop(number) for number in (3, 2)]
-    pods.scene.play(STEADY)
+    pods.environment.play(STEADY)
 
     waits = _waits(pods)
     assert codes == [0, 0]

@@ -1,7 +1,7 @@
-# A scene: a stage with its simulator and workers, loads that are put into the command topic, and what comes out of it.
+# A demo environment with its simulator and workers, loads that are put into the command topic, and what comes out of it.
 #
-# It starts, plays, waits and gathers; what is claimed of a run stands in the tests, and worker/testing/checker/check.py judges it.
-# The benchmarks play the same scenes for longer.
+# It starts, waits and gathers; the tests say what is claimed of a run, and worker/testing/checker/check.py judges it.
+# The benchmarks run the same for longer.
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def command(
     return Planned(target.encode(), value, Fate.CARRIED_OUT, command_id, target, named, effect)
 
 
-class Scene:
+class Environment:
     """
-    One run on a stage whose Kafka is there already. A context manager: leaving it ends all that was started.
+    One run on processes whose Kafka is there already. A context manager: leaving it ends all that was started.
 
     Attributes:
         stage: The processes.
@@ -87,7 +87,7 @@ class Scene:
         self.reader: Reader
 
     def __repr__(self) -> str:
-        return f"<Scene on {self.stage!r}, {self.reader!r}>"
+        return f"<Environment on {self.stage!r}, {self.reader!r}>"
 
     def __enter__(self) -> Self:
         self._ends.callback(self.stage.close)
@@ -325,4 +325,4 @@ def _lines(replica: Process) -> Iterator[dict[str, Any]]:
                 yield told
 
 
-__all__ = ["LATENCY", "Scene", "command"]
+__all__ = ["LATENCY", "Environment", "command"]

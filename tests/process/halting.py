@@ -1,6 +1,6 @@
-# The story of a configuration that Tencent refuses: switched on under load, noticed, fixed while the load goes on.
+# A run with a configuration that Tencent refuses: switched on under load, noticed, fixed while the load goes on.
 #
-# It plays and counts; what the counts must be stands in the tests and the benchmark.
+# It plays and counts; the test and the benchmark say what the counts must be.
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.testing.checker.contract import BAN, KICK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.process.environment import Scene
+    from tests.process.environment import Environment
     from worker.testing.checker.evidence import Planned
 
 ROOMS = 10
@@ -46,8 +46,8 @@ class Wrong:
     """
 
     name: str
-    spoil: Callable[[Scene], None]
-    remedy: Callable[[Scene], None]
+    spoil: Callable[[Environment], None]
+    remedy: Callable[[Environment], None]
     code: int
     word: str
     event: str = "app.halted"
@@ -57,24 +57,26 @@ class Wrong:
         return self.name
 
 
-def another_key(scene: Scene) -> None:
+def another_key(environment: Environment) -> None:
     """
     Tencent knows another key from now on, and the worker does not.
     """
-    scene.control("POST", "keys", {"keys": [secrets.token_hex(KEY_BYTES)]})
+    environment.control("POST", "keys", {"keys": [secrets.token_hex(KEY_BYTES)]})
 
 
-def new_key_in_the_file(scene: Scene) -> None:
+def new_key_in_the_file(environment: Environment) -> None:
     """
     A key that Tencent knows is put where the worker reads it.
     """
     key = secrets.token_hex(KEY_BYTES)
-    scene.control("POST", "keys", {"keys": [key]})
-    scene.stage.key_file.write_text(key, "utf-8")
+    environment.control("POST", "keys", {"keys": [key]})
+    environment.stage.key_file.write_text(key, "utf-8")
 
 
-def _switched(name: str) -> tuple[Callable[[Scene], None], Callable[[Scene], None]]:
-    return lambda scene: scene.fault(**{name: True}), lambda scene: scene.fault(**{name: False})
+def _switched(name: str) -> tuple[Callable[[Environment], None], Callable[[Environment], None]]:
+    return lambda environment: environment.fault(**{name: True}), lambda environment: environment.fault(
+        **{name: False}
+    )
 
 
 WRONGS = (
@@ -90,7 +92,7 @@ WRONGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RunResult:
     """
     What came of one halt.
 
@@ -120,35 +122,41 @@ class Story:
 _NUMBERS = count(1)
 
 
-def play(scene: Scene, wrong: Wrong, *, load: float = LOAD, halted_for: float = 1.2) -> Story:
+def play(environment: Environment, wrong: Wrong, *, load: float = LOAD, halted_for: float = 1.2) -> RunResult:
     """
     Plays one halt on a scene with one worker that is ready, and fixes it ``halted_for`` seconds after it was noticed.
     """
-    lines = len(scene.events(wrong.event))
-    letters = len(scene.reader.read.letters)
-    load_ = scene.send(commands(round(RATE * load)), RATE)
-    scene.play(UNDISTURBED)
-    wrong.spoil(scene)
+    lines = len(environment.events(wrong.event))
+    letters = len(environment.reader.read.letters)
+    load_ = environment.send(commands(round(RATE * load)), RATE)
+    environment.play(UNDISTURBED)
+    wrong.spoil(environment)
     try:
-        noticed = scene.play_until(lambda: bool(scene.obstacles()), NOTICED_WITHIN, f"halted for {wrong}")
-        told = scene.obstacles()
+        noticed = environment.play_until(
+            lambda: bool(environment.obstacles()), NOTICED_WITHIN, f"halted for {wrong}"
+        )
+        told = environment.obstacles()
         begin = time.time()
-        scene.play(halted_for)
+        environment.play(halted_for)
         end = time.time()
     finally:
-        wrong.remedy(scene)
-    resumed = scene.play_until(lambda: not scene.obstacles(), RESUMED_WITHIN, f"resumed after {wrong}")
-    scene.play_to_the_end()
-    return Story(
+        wrong.remedy(environment)
+    resumed = environment.play_until(
+        lambda: not environment.obstacles(), RESUMED_WITHIN, f"resumed after {wrong}"
+    )
+    environment.play_to_the_end()
+    return RunResult(
         told,
         noticed,
         resumed,
-        refused=sum(one.code == wrong.code and begin < one.read_at < end for one in scene.requests()),
+        refused=sum(one.code == wrong.code and begin < one.read_at < end for one in environment.requests()),
         refused_for=end - begin,
-        carried_on=sum(one.body.action in wrong.goes_on and begin < one.at < end for one in scene.outcomes),
-        loud_lines=len(scene.events(wrong.event)) - lines,
-        statuses=Counter(one.body.status for one in scene.outcomes_of(load_)),
-        letters=len(scene.reader.read.letters) - letters,
+        carried_on=sum(
+            one.body.action in wrong.goes_on and begin < one.at < end for one in environment.outcomes
+        ),
+        loud_lines=len(environment.events(wrong.event)) - lines,
+        statuses=Counter(one.body.status for one in environment.outcomes_of(load_)),
+        letters=len(environment.reader.read.letters) - letters,
     )
 
 

@@ -1,7 +1,7 @@
-# The story of one room that gives no answer: the busiest of fifty hangs for a while, under a load that needs most of a
+# A run with one room that gives no answer: the busiest of fifty hangs for a while, under a load that needs most of a
 # small quota, so that a worker which let it take permits would starve the others.
 #
-# It plays and counts; what the counts must be stands in the test and the benchmark.
+# It plays and counts; the test and the benchmark say what the counts must be.
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from tests.process.environment import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Environment, command
 from tests.process.rates import kept
 from worker.testing.checker.contract import BAN
 
@@ -30,7 +30,7 @@ AFTER = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RunResult:
     """
     What came of it.
 
@@ -50,36 +50,36 @@ class Story:
     recovery: float
 
 
-def play(servers: str, *, rate: float, limit: int, hang: float, timeout: float) -> Story:
+def play(servers: str, *, rate: float, limit: int, hang: float, timeout: float) -> RunResult:
     """
     Plays it: ``rate`` commands a second, a quota of ``limit`` calls a second, a room that hangs for ``hang`` seconds.
     """
     records = list(commands(round(rate * (BEFORE + hang + AFTER)), seed=1))
-    with Scene(servers, *LATENCY) as scene:
-        worker = scene.stage.start_worker(
+    with Environment(servers, *LATENCY) as environment:
+        worker = environment.stage.start_worker(
             {"limits": {"calls_per_second": limit}, "http": {"timeout_seconds": timeout}}
         )
-        scene.stage.wait_until_ready(worker)
-        scene.send([command(BAN, "warm-up", "user", "warm-up", duration=3600, reason="raid")])
-        scene.play_to_the_end()
-        scene.send(records, rate)
-        scene.play(BEFORE)
+        environment.stage.wait_until_ready(worker)
+        environment.send([command(BAN, "warm-up", "user", "warm-up", duration=3600, reason="raid")])
+        environment.play_to_the_end()
+        environment.send(records, rate)
+        environment.play(BEFORE)
         begin = time.time()
-        scene.fault(target=HANGING, hang=1.0)
-        scene.play(hang)
-        scene.fault(target=HANGING, hang=0.0)
+        environment.fault(target=HANGING, hang=1.0)
+        environment.play(hang)
+        environment.fault(target=HANGING, hang=0.0)
         end = time.time()
-        scene.play_to_the_end()
+        environment.play_to_the_end()
         recovery = time.time() - end
-        report = scene.judged()
-        requests = scene.requests()
-        return Story(
+        report = environment.judged()
+        requests = environment.requests()
+        return RunResult(
             commands=len(records) + 1,
-            statuses=dict(scene.statuses()),
-            letters=len(scene.reader.read.letters),
+            statuses=dict(environment.statuses()),
+            letters=len(environment.reader.read.letters),
             report=report,
             hung_requests=sum(one.target == HANGING and begin < one.read_at < end for one in requests),
-            kept_elsewhere=kept(scene.sent, requests, lambda _, target: target != HANGING, begin, end),
+            kept_elsewhere=kept(environment.sent, requests, lambda _, target: target != HANGING, begin, end),
             recovery=recovery,
         )
 

@@ -1,7 +1,7 @@
-# The story of an outage: bans (and what follows them for the same users) on an endpoint that goes down in several ways,
+# A run with an outage: bans (and what follows them for the same users) on an endpoint that goes down in several ways,
 # kicks on one that does not. Played for seconds by a test and for a minute by a benchmark.
 #
-# It plays and counts; what the counts must be stands in the test and the benchmark.
+# It plays and counts; the test and the benchmark say what the counts must be.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tests.process.environment import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Environment, command
 from tests.process.rates import kept
 from worker.testing.checker.contract import BAN, ENDPOINTS, KICK, UNBAN
 
@@ -31,7 +31,7 @@ GRACE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RunResult:
     """
     What came of it.
 
@@ -56,59 +56,61 @@ class Story:
     recovery: float
 
 
-def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float) -> Story:
+def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float) -> RunResult:
     """
     Plays it: ``rate`` commands a second, the outage in these ways for so many seconds each.
     """
     down = sum(ways.values())
     records = list(commands(round(rate * (BEFORE + down + AFTER))))
-    with Scene(servers, *LATENCY) as scene:
+    with Environment(servers, *LATENCY) as environment:
         # Nothing is made needless, so that every command must really be carried out, and in order.
-        worker = scene.stage.start_worker(
+        worker = environment.stage.start_worker(
             {"dedupe": {"supersede": False, "effect_window_seconds": 0}, "http": {"timeout_seconds": timeout}}
         )
-        scene.stage.wait_until_ready(worker)
-        scene.send([command(KICK, "warm-up", "user", "warm-up", reason="raid")])
-        scene.play_to_the_end()
-        scene.send(records, rate)
-        scene.play(BEFORE)
+        environment.stage.wait_until_ready(worker)
+        environment.send([command(KICK, "warm-up", "user", "warm-up", reason="raid")])
+        environment.play_to_the_end()
+        environment.send(records, rate)
+        environment.play(BEFORE)
         begin = time.time()
         for way, seconds in ways.items():
-            scene.fault(outage=way, endpoint=ENDPOINTS[BAN])
-            scene.play(seconds)
-        scene.fault(outage="none", endpoint=ENDPOINTS[BAN])
+            environment.fault(outage=way, endpoint=ENDPOINTS[BAN])
+            environment.play(seconds)
+        environment.fault(outage="none", endpoint=ENDPOINTS[BAN])
         end = time.time()
-        scene.play_to_the_end()
+        environment.play_to_the_end()
         recovery = time.time() - end
-        openings = scene.metric("moderation_worker_breaker_openings_total")
-        opened = [datetime.fromisoformat(line["time"]).timestamp() for line in scene.events("breaker.opened")]
-        report = scene.judged()
-        requests = scene.requests()
-        return Story(
+        openings = environment.metric("moderation_worker_breaker_openings_total")
+        opened = [
+            datetime.fromisoformat(line["time"]).timestamp() for line in environment.events("breaker.opened")
+        ]
+        report = environment.judged()
+        requests = environment.requests()
+        return RunResult(
             commands=len(records) + 1,
-            statuses=dict(scene.statuses()),
-            letters=len(scene.reader.read.letters),
+            statuses=dict(environment.statuses()),
+            letters=len(environment.reader.read.letters),
             report=report,
-            kept_elsewhere=kept(scene.sent, requests, lambda action, _: action == KICK, begin, end),
+            kept_elsewhere=kept(environment.sent, requests, lambda action, _: action == KICK, begin, end),
             failures=frozenset(
                 f"http {each.http_status}" if each.error == "http" else str(each.error)
-                for one in scene.outcomes
+                for one in environment.outcomes
                 for each in one.body.calls
                 if each.error is not None
             ),
             openings=openings,
-            probes=len(_sent_between(scene, min(opened, default=begin) + GRACE, end)),
+            probes=len(_sent_between(environment, min(opened, default=begin) + GRACE, end)),
             recovery=recovery,
         )
 
 
-def _sent_between(scene: Scene, begin: float, end: float) -> set[tuple[str, str]]:
+def _sent_between(environment: Environment, begin: float, end: float) -> set[tuple[str, str]]:
     """
     The tries on the dead endpoint, as the outcomes tell of them.
     """
     return {
         (each.call_id, each.sent_at)
-        for one in scene.outcomes
+        for one in environment.outcomes
         for each in one.body.calls
         if each.endpoint == ENDPOINTS[BAN] and begin < datetime.fromisoformat(each.sent_at).timestamp() < end
     }
@@ -123,10 +125,10 @@ def commands(count: int) -> Iterator[Planned]:
     while made < count:
         number += 1
         group, room, user = f"group-{number % ROOMS}", f"room-{number % ROOMS}", f"user-{number}"
-        story = [command(BAN, group, user, f"ban-{number}", duration=3600, reason="raid")]
+        sequence = [command(BAN, group, user, f"ban-{number}", duration=3600, reason="raid")]
         if number % SEQUENCE_EVERY == 0:
-            story.append(command(UNBAN, group, user, f"unban-{number}"))
-            story.append(command(BAN, group, user, f"ban-again-{number}", duration=7200, reason="raid"))
-        story.append(command(KICK, room, user, f"kick-{number}", reason="raid"))
-        yield from story[: count - made]
-        made += len(story)
+            sequence.append(command(UNBAN, group, user, f"unban-{number}"))
+            sequence.append(command(BAN, group, user, f"ban-again-{number}", duration=7200, reason="raid"))
+        sequence.append(command(KICK, room, user, f"kick-{number}", reason="raid"))
+        yield from sequence[: count - made]
+        made += len(sequence)

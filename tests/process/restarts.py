@@ -1,6 +1,6 @@
-# The story of a restart: many commands are carried out, the worker goes and comes back, and the same ids come once more.
+# A run with a restart: many commands are carried out, the worker goes and comes back, and the same ids come once more.
 #
-# It plays and counts; what the counts must be stands in the test and the benchmark.
+# It plays and counts; the test and the benchmark say what the counts must be.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.process.environment import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import BAN
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ READY_WITHIN = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RunResult:
     """
     What came of it.
 
@@ -52,7 +52,7 @@ class Story:
     report: Report
 
 
-def play(servers: str, *, count: int, restore_records: int, repeat_last: int | None = None) -> Story:
+def play(servers: str, *, count: int, restore_records: int, repeat_last: int | None = None) -> RunResult:
     """
     Plays it with ``count`` commands, of which the last ``repeat_last`` (None: all) come once more, in another order.
     """
@@ -66,29 +66,29 @@ def play(servers: str, *, count: int, restore_records: int, repeat_last: int | N
     fresh = bans("fresh", NEW)
     second = again + fresh
     random.Random(1).shuffle(second)
-    with Scene(servers, *LATENCY) as scene:
-        scene.stage.start_worker(settings)
-        scene.send(first)
-        scene.play_to_the_end()
-        scene.stage.replicas[0].stop(SHUTDOWN_WITHIN)
+    with Environment(servers, *LATENCY) as environment:
+        environment.stage.start_worker(settings)
+        environment.send(first)
+        environment.play_to_the_end()
+        environment.stage.replicas[0].stop(SHUTDOWN_WITHIN)
         restarted = time.time()
-        worker = scene.stage.start_worker(settings)
-        scene.play_until(lambda: scene.stage.is_ready(worker), READY_WITHIN, "ready")
+        worker = environment.stage.start_worker(settings)
+        environment.play_until(lambda: environment.stage.is_ready(worker), READY_WITHIN, "ready")
         start_seconds = time.time() - restarted
-        restored = scene.events("kafka.partition_restored", replica=1)
-        load = scene.send(second)
-        scene.play_to_the_end()
-        memory = scene.metric("process_resident_memory_bytes", replica=1)
-        report = scene.judged()
+        restored = environment.events("kafka.partition_restored", replica=1)
+        load = environment.send(second)
+        environment.play_to_the_end()
+        memory = environment.metric("process_resident_memory_bytes", replica=1)
+        report = environment.judged()
         is_fresh = {one.command_id for one in fresh}
         statuses: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-        for one in scene.outcomes_of(load):
+        for one in environment.outcomes_of(load):
             statuses[one.body.command_id in is_fresh][one.body.status] += 1
         new_users = {user for one in fresh for user in one.users}
         done_after = {
-            user for one in scene.requests() if one.read_at >= restarted for user in one.users
+            user for one in environment.requests() if one.read_at >= restarted for user in one.users
         }  # fmt: skip
-        return Story(
+        return RunResult(
             commands=count,
             known=sum(line["known"] for line in restored),
             restore_seconds=max(line["seconds"] for line in restored),

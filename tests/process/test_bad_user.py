@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.environment import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import BAN, ENDPOINTS, KICK, LIVE_UNBAN, UNBAN
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ def bad_user(action: str, place: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def scene(kafka: Cluster) -> Iterator[Scene]:
+def environment(kafka: Cluster) -> Iterator[Environment]:
     bad = frozenset(bad_user(action, place) for action, place in ROOMS)
-    with Scene(kafka.bootstrap_servers, *LATENCY) as scene:
-        scene.fault(bad_user_list=sorted(bad))
+    with Environment(kafka.bootstrap_servers, *LATENCY) as environment:
+        environment.fault(bad_user_list=sorted(bad))
         # A refused call may have applied nothing, as the bans', or everything but the bad one, as the unbans'.
-        scene.fault(refused_applies="all", endpoint=ENDPOINTS[UNBAN])
-        load = scene.send([one for action, place in ROOMS for one in commands(action, place)])
-        scene.play_until(lambda: load.done, 10.0, "produced")
-        scene.stage.start_worker({"dedupe": {"effect_window_seconds": 0}})
-        scene.play_to_the_end()
-        report = scene.judged(bad)
+        environment.fault(refused_applies="all", endpoint=ENDPOINTS[UNBAN])
+        load = environment.send([one for action, place in ROOMS for one in commands(action, place)])
+        environment.play_until(lambda: load.done, 10.0, "produced")
+        environment.stage.start_worker({"dedupe": {"effect_window_seconds": 0}})
+        environment.play_to_the_end()
+        report = environment.judged(bad)
         assert report.clean, report.examples
-        yield scene
+        yield environment
 
 
 def commands(action: str, place: int) -> Iterator[Planned]:
@@ -65,20 +65,20 @@ def commands(action: str, place: int) -> Iterator[Planned]:
         )
 
 
-def requests_to(scene: Scene, action: str, place: int) -> list[LoggedRequest]:
-    return [one for one in scene.requests() if one.target == room(action, place)]
+def requests_to(environment: Environment, action: str, place: int) -> list[LoggedRequest]:
+    return [one for one in environment.requests() if one.target == room(action, place)]
 
 
-def outcome_of(scene: Scene, command_id: str) -> PublishedOutcome:
-    (found,) = (one for one in scene.outcomes if one.body.command_id == command_id)
+def outcome_of(environment: Environment, command_id: str) -> PublishedOutcome:
+    (found,) = (one for one in environment.outcomes if one.body.command_id == command_id)
     return found
 
 
 @pytest.mark.parametrize("action", PLACES)
 def test_one_bad_user_of_twenty_costs_at_most_seven_calls_wherever_it_stands(
-    scene: Scene, action: str
+    environment: Environment, action: str
 ) -> None:
-    calls = {place: requests_to(scene, action, place) for place in PLACES[action]}
+    calls = {place: requests_to(environment, action, place) for place in PLACES[action]}
 
     assert all(len(requests[0].users) == USERS for requests in calls.values()), "they did not share a call"
     assert max(len(requests) for requests in calls.values()) <= MOST_CALLS
@@ -86,29 +86,31 @@ def test_one_bad_user_of_twenty_costs_at_most_seven_calls_wherever_it_stands(
 
 
 @pytest.mark.parametrize("action", PLACES)
-def test_the_nineteen_others_are_applied(scene: Scene, action: str) -> None:
+def test_the_nineteen_others_are_applied(environment: Environment, action: str) -> None:
     for place in PLACES[action]:
         others = [number for number in range(USERS) if number != place]
-        outcomes = [outcome_of(scene, f"{room(action, place)}-{number}").body for number in others]
+        outcomes = [outcome_of(environment, f"{room(action, place)}-{number}").body for number in others]
 
         assert {one.status for one in outcomes} == {"succeeded"}
-        applied = {user for request in requests_to(scene, action, place) for user in request.applied}
+        applied = {user for request in requests_to(environment, action, place) for user in request.applied}
         assert applied == {f"{room(action, place)}-user-{number}" for number in others}
 
 
 @pytest.mark.parametrize("action", PLACES)
-def test_the_bad_ones_outcome_names_the_code_and_is_dead_lettered(scene: Scene, action: str) -> None:
+def test_the_bad_ones_outcome_names_the_code_and_is_dead_lettered(
+    environment: Environment, action: str
+) -> None:
     for place in PLACES[action]:
-        body = outcome_of(scene, f"{room(action, place)}-{place}").body
+        body = outcome_of(environment, f"{room(action, place)}-{place}").body
         (result,) = body.results
 
         assert (body.status, result.user_id) == ("failed", bad_user(action, place))
         assert result.error_code == CODES[action]
         assert body.error is not None
         assert str(CODES[action]) in f"{body.error.code} {body.error.message}"
-        letters = [one for one in scene.reader.read.letters if one.outcome_id == body.outcome_id]
+        letters = [one for one in environment.reader.read.letters if one.outcome_id == body.outcome_id]
         assert len(letters) == 1
 
 
-def test_nobody_else_is_dead_lettered(scene: Scene) -> None:
-    assert len(scene.reader.read.letters) == len(ROOMS)
+def test_nobody_else_is_dead_lettered(environment: Environment) -> None:
+    assert len(environment.reader.read.letters) == len(ROOMS)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.process.environment import Scene, command
+from tests.process.environment import Environment, command
 from worker.testing.checker.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 
@@ -25,34 +25,34 @@ QUIET = 1.5
 
 
 @pytest.fixture
-def scene(kafka: Cluster) -> Iterator[Scene]:
-    with Scene(kafka.bootstrap_servers) as scene:
+def environment(kafka: Cluster) -> Iterator[Environment]:
+    with Environment(kafka.bootstrap_servers) as environment:
         # It looks at the topic each second instead of each minute.
-        worker = scene.stage.start_worker({"kafka": {"consumer": {"metadata_max_age_ms": 1000}}})
-        scene.stage.wait_until_ready(worker)
-        yield scene
+        worker = environment.stage.start_worker({"kafka": {"consumer": {"metadata_max_age_ms": 1000}}})
+        environment.stage.wait_until_ready(worker)
+        yield environment
 
 
-def test_a_replica_that_sees_another_count_of_partitions_halts_and_says_so(scene: Scene) -> None:
-    scene.send(bans("before"))
-    scene.play_to_the_end()
+def test_a_replica_that_sees_another_count_of_partitions_halts_and_says_so(environment: Environment) -> None:
+    environment.send(bans("before"))
+    environment.play_to_the_end()
 
-    with scene.admin() as admin:
-        admin.create_partitions({scene.stage.topics.commands: PARTITIONS + 2})
-    scene.play_until(lambda: bool(scene.events("worker.refused")), NOTICED_WITHIN, "halted")
-    (told,) = scene.obstacles()
-    after = scene.send(bans("after"))
-    scene.play(QUIET)
+    with environment.admin() as admin:
+        admin.create_partitions({environment.stage.topics.commands: PARTITIONS + 2})
+    environment.play_until(lambda: bool(environment.events("worker.refused")), NOTICED_WITHIN, "halted")
+    (told,) = environment.obstacles()
+    after = environment.send(bans("after"))
+    environment.play(QUIET)
 
     assert f"has {PARTITIONS + 2} partitions now, and had {PARTITIONS} at the start" in told["reason"]
     assert "stop all replicas, then start them again" in told["reason"]
-    (logged,) = scene.events("worker.refused")
+    (logged,) = environment.events("worker.refused")
     assert (logged["level"], logged["reason"]) == ("error", told["reason"])
     assert after.done
-    assert scene.outcomes_of(after) == []
-    assert not any("after" in user for one in scene.requests() for user in one.users)
-    assert scene.ask("/livez")[0] == 200
-    scene.end()
+    assert environment.outcomes_of(after) == []
+    assert not any("after" in user for one in environment.requests() for user in one.users)
+    assert environment.ask("/livez")[0] == 200
+    environment.end()
 
 
 def bans(stem: str) -> list[Planned]:

@@ -12,22 +12,22 @@ from tests.process.hanging import play
 
 if TYPE_CHECKING:
     from tests.conftest import Cluster
-    from tests.process.hanging import Story
+    from tests.process.hanging import RunResult
 
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
-def story(kafka: Cluster) -> Story:
+def run(kafka: Cluster) -> RunResult:
     return play(kafka.bootstrap_servers, rate=360, limit=36, hang=5.5, timeout=4.0)
 
 
-def test_while_the_busiest_room_hangs_the_others_keep_their_rate(story: Story) -> None:
-    assert story.hung_requests > 0
-    assert story.kept_elsewhere >= 0.95
+def test_while_the_busiest_room_hangs_the_others_keep_their_rate(run: RunResult) -> None:
+    assert run.hung_requests > 0
+    assert run.kept_elsewhere >= 0.95
 
 
-def test_what_hung_is_carried_out_afterwards_and_nothing_has_failed(story: Story) -> None:
-    assert story.statuses == {"succeeded": story.commands}
-    assert story.letters == 0
-    assert story.report.clean, story.report.examples
+def test_what_hung_is_carried_out_afterwards_and_nothing_has_failed(run: RunResult) -> None:
+    assert run.statuses == {"succeeded": run.commands}
+    assert run.letters == 0
+    assert run.report.clean, run.report.examples

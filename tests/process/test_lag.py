@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import KafkaProducer
 
-from tests.process.environment import Scene, command
+from tests.process.environment import Environment, command
 from worker.testing.checker.contract import BAN
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def test_where_producers_use_transactions_the_groups_lag_goes_to_nothing(kafka: 
     """
     A marker behind each transaction was told as a lag of 1 for ever, and an aborted one with all its records.
     """
-    with Scene(kafka.bootstrap_servers) as scene:
-        worker = scene.stage.start_worker()
-        scene.stage.wait_until_ready(worker)
-        group = scene.stage.topics.commands.removesuffix(".commands")
+    with Environment(kafka.bootstrap_servers) as environment:
+        worker = environment.stage.start_worker()
+        environment.stage.wait_until_ready(worker)
+        group = environment.stage.topics.commands.removesuffix(".commands")
         producer = KafkaProducer(
             bootstrap_servers=kafka.bootstrap_servers, transactional_id=f"{group}-detector"
         )
@@ -37,7 +37,7 @@ def test_where_producers_use_transactions_the_groups_lag_goes_to_nothing(kafka: 
                 planned = command(
                     BAN, f"group-{each}", f"user-{number}-{each}", f"id-{number}-{each}", duration=60
                 )
-                producer.send(scene.stage.topics.commands, key=planned.key, value=planned.value)
+                producer.send(environment.stage.topics.commands, key=planned.key, value=planned.value)
             if number % 2:
                 producer.abort_transaction()
             else:
@@ -45,13 +45,15 @@ def test_where_producers_use_transactions_the_groups_lag_goes_to_nothing(kafka: 
         producer.close()
 
         def lag() -> int:
-            with scene.admin() as admin:
-                ends = admin.list_partition_offsets(dict.fromkeys(scene.places(), -1))
+            with environment.admin() as admin:
+                ends = admin.list_partition_offsets(dict.fromkeys(environment.places(), -1))
                 held = admin.list_group_offsets(group)[group]
             return sum(
                 end.offset - (held[place].offset if place in held else 0) for place, end in ends.items()
             )
 
-        scene.play_until(lambda: len(scene.outcomes) == TRANSACTIONS * 5 // 2, WITHIN, "carried out")
-        scene.play_until(lambda: lag() == 0, WITHIN, "no lag")
-        scene.end()
+        environment.play_until(
+            lambda: len(environment.outcomes) == TRANSACTIONS * 5 // 2, WITHIN, "carried out"
+        )
+        environment.play_until(lambda: lag() == 0, WITHIN, "no lag")
+        environment.end()

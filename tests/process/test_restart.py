@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Cluster
-    from tests.process.restarts import Story
+    from tests.process.restarts import RunResult
 
 pytestmark = pytest.mark.kafka
 
@@ -22,26 +22,26 @@ COMMANDS = 10_000
 
 
 @pytest.fixture(scope="module")
-def story(kafka: Cluster) -> Story:
+def run(kafka: Cluster) -> RunResult:
     return play(kafka.bootstrap_servers, count=COMMANDS, restore_records=5000)
 
 
-def test_after_a_restart_no_repeated_id_is_executed_again(story: Story) -> None:
-    assert story.repeated == {"duplicate": COMMANDS}
-    assert story.executed_again == 0
+def test_after_a_restart_no_repeated_id_is_executed_again(run: RunResult) -> None:
+    assert run.repeated == {"duplicate": COMMANDS}
+    assert run.executed_again == 0
 
 
-def test_after_a_restart_new_ids_are_executed(story: Story) -> None:
-    assert story.fresh == {"succeeded": NEW}
+def test_after_a_restart_new_ids_are_executed(run: RunResult) -> None:
+    assert run.fresh == {"succeeded": NEW}
 
 
 def test_every_id_is_restored_within_seconds(
-    story: Story, record_property: Callable[[str, object], None]
+    run: RunResult, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("restore_seconds", story.restore_seconds)
-    assert story.known == COMMANDS
-    assert story.restore_seconds < 10
+    record_property("restore_seconds", run.restore_seconds)
+    assert run.known == COMMANDS
+    assert run.restore_seconds < 10
 
 
-def test_over_a_restart_every_record_has_one_outcome(story: Story) -> None:
-    assert story.report.clean, story.report.examples
+def test_over_a_restart_every_record_has_one_outcome(run: RunResult) -> None:
+    assert run.report.clean, run.report.examples

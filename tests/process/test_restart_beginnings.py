@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from kafka import KafkaConsumer, OffsetAndMetadata
 
-from tests.process.environment import Scene, command
+from tests.process.environment import Environment, command
 from worker.testing.checker.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 
@@ -35,9 +35,9 @@ READY_WITHIN = 30.0
 
 
 @pytest.fixture
-def scene(kafka: Cluster) -> Iterator[Scene]:
-    with Scene(kafka.bootstrap_servers) as scene:
-        yield scene
+def environment(kafka: Cluster) -> Iterator[Environment]:
+    with Environment(kafka.bootstrap_servers) as environment:
+        yield environment
 
 
 def bans(stem: str) -> list[Planned]:
@@ -47,125 +47,128 @@ def bans(stem: str) -> list[Planned]:
     ]
 
 
-def produced(scene: Scene, stem: str) -> Load:
-    load = scene.send(bans(stem))
-    scene.play_until(lambda: load.done, READY_WITHIN, "produced")
+def produced(environment: Environment, stem: str) -> Load:
+    load = environment.send(bans(stem))
+    environment.play_until(lambda: load.done, READY_WITHIN, "produced")
     return load
 
 
-def started(scene: Scene, start: str) -> Process:
-    worker = scene.stage.start_worker({"kafka": {"start": start}})
-    scene.play_until(lambda: scene.stage.is_ready(worker), READY_WITHIN, "ready")
+def started(environment: Environment, start: str) -> Process:
+    worker = environment.stage.start_worker({"kafka": {"start": start}})
+    environment.play_until(lambda: environment.stage.is_ready(worker), READY_WITHIN, "ready")
     return worker
 
 
-def outcomes_of(scene: Scene, load: Load) -> list[str]:
-    return [one.body.status for one in scene.outcomes_of(load)]
+def outcomes_of(environment: Environment, load: Load) -> list[str]:
+    return [one.body.status for one in environment.outcomes_of(load)]
 
 
-def all_succeeded(scene: Scene, load: Load) -> bool:
-    return outcomes_of(scene, load) == ["succeeded"] * COUNT
+def all_succeeded(environment: Environment, load: Load) -> bool:
+    return outcomes_of(environment, load) == ["succeeded"] * COUNT
 
 
 def test_a_worker_that_starts_at_the_latest_leaves_what_was_there_and_misses_nothing_after_it(
-    scene: Scene,
+    environment: Environment,
 ) -> None:
-    before = produced(scene, "before")
+    before = produced(environment, "before")
 
-    worker = started(scene, "latest")
+    worker = started(environment, "latest")
     worker.stop(STOP_WITHIN)
-    while_away = produced(scene, "while-away")
-    started(scene, "latest")
-    after = produced(scene, "after")
-    scene.play_until(lambda: all_succeeded(scene, after), READY_WITHIN, "carried out")
-    scene.end()
+    while_away = produced(environment, "while-away")
+    started(environment, "latest")
+    after = produced(environment, "after")
+    environment.play_until(lambda: all_succeeded(environment, after), READY_WITHIN, "carried out")
+    environment.end()
 
-    told = scene.events("kafka.no_committed_offset")
+    told = environment.events("kafka.no_committed_offset")
     assert {line["start"] for line in told} == {"latest"}
     assert sum(line["records"] for line in told) == 0
-    assert scene.events("kafka.no_committed_offset", replica=1) == []
-    assert outcomes_of(scene, before) == []
-    assert all_succeeded(scene, while_away)
-    assert {user.partition("-")[0] for one in scene.requests() for user in one.users} == {"while", "after"}
+    assert environment.events("kafka.no_committed_offset", replica=1) == []
+    assert outcomes_of(environment, before) == []
+    assert all_succeeded(environment, while_away)
+    assert {user.partition("-")[0] for one in environment.requests() for user in one.users} == {
+        "while",
+        "after",
+    }
 
 
 def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since_and_tells_how_old_that_is(
-    scene: Scene,
+    environment: Environment,
 ) -> None:
-    before = produced(scene, "before")
-    scene.play(0.1)
+    before = produced(environment, "before")
+    environment.play(0.1)
     moment = time.time()
-    scene.play(0.1)
-    since = produced(scene, "since")
+    environment.play(0.1)
+    since = produced(environment, "since")
 
     written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f"{moment % 1:.3f}"[1:] + "+00:00"
-    started(scene, written)
-    scene.play_until(lambda: all_succeeded(scene, since), READY_WITHIN, "carried out")
-    scene.end()
+    started(environment, written)
+    environment.play_until(lambda: all_succeeded(environment, since), READY_WITHIN, "carried out")
+    environment.end()
 
-    told = scene.events("kafka.no_committed_offset")
+    told = environment.events("kafka.no_committed_offset")
     assert sum(line["records"] for line in told) == COUNT
     assert all(0 < line["oldest_age_seconds"] < READY_WITHIN for line in told if line["records"])
-    assert outcomes_of(scene, before) == []
+    assert outcomes_of(environment, before) == []
 
 
 def test_commands_that_kafka_has_deleted_unread_are_told_and_counted_and_the_rest_is_carried_out(
-    scene: Scene,
+    environment: Environment,
 ) -> None:
-    started(scene, "earliest").stop(STOP_WITHIN)
-    deleted = produced(scene, "deleted")
-    with scene.admin() as admin:
-        admin.delete_records(dict.fromkeys(scene.places(), -1))
-    kept = produced(scene, "kept")
+    started(environment, "earliest").stop(STOP_WITHIN)
+    deleted = produced(environment, "deleted")
+    with environment.admin() as admin:
+        admin.delete_records(dict.fromkeys(environment.places(), -1))
+    kept = produced(environment, "kept")
 
-    started(scene, "latest")
-    scene.play_until(lambda: all_succeeded(scene, kept), READY_WITHIN, "carried out")
-    told = scene.events("offset.out_of_range", replica=1)
-    counted = scene.metric("moderation_worker_offsets_out_of_range_total", replica=1)
-    scene.end()
+    started(environment, "latest")
+    environment.play_until(lambda: all_succeeded(environment, kept), READY_WITHIN, "carried out")
+    told = environment.events("offset.out_of_range", replica=1)
+    counted = environment.metric("moderation_worker_offsets_out_of_range_total", replica=1)
+    environment.end()
 
     assert {line["partition"] for line in told} == set(range(PARTITIONS))
     assert {line["level"] for line in told} == {"error"}
     assert sum(line["lost"] for line in told) == COUNT
     assert all(line["was"] + line["lost"] == line["now"] for line in told)
     assert counted == PARTITIONS
-    assert outcomes_of(scene, deleted) == []
+    assert outcomes_of(environment, deleted) == []
 
 
 def test_a_topic_that_ends_before_what_the_group_has_read_is_not_read_as_if_it_were_done(
-    scene: Scene,
+    environment: Environment,
 ) -> None:
     """
     Brokers that lost records, or a group's offsets that came from another cluster. The new records have offsets that were
     committed already: taken for redeliveries, they would be dropped in silence.
     """
-    commit(scene, 1000)
-    load = produced(scene, "new")
+    commit(environment, 1000)
+    load = produced(environment, "new")
 
-    worker = scene.stage.start_worker()
-    scene.play_until(lambda: bool(scene.events("worker.refused")), READY_WITHIN, "refused")
-    refused, ready = scene.events("worker.refused"), scene.stage.is_ready(worker)
+    worker = environment.stage.start_worker()
+    environment.play_until(lambda: bool(environment.events("worker.refused")), READY_WITHIN, "refused")
+    refused, ready = environment.events("worker.refused"), environment.stage.is_ready(worker)
     worker.stop(STOP_WITHIN)
-    commit(scene, 0)
-    started(scene, "earliest")
-    scene.play_until(lambda: all_succeeded(scene, load), READY_WITHIN, "carried out")
-    scene.end()
+    commit(environment, 0)
+    started(environment, "earliest")
+    environment.play_until(lambda: all_succeeded(environment, load), READY_WITHIN, "carried out")
+    environment.end()
 
     assert "--reset-offsets" in refused[0]["reason"]
     assert not ready
     assert worker.exit_code == 0
 
 
-def commit(scene: Scene, offset: int) -> None:
+def commit(environment: Environment, offset: int) -> None:
     """
     For the group, in each partition, as a tool would.
     """
     tool = KafkaConsumer(
-        bootstrap_servers=scene.stage.bootstrap_servers,
-        group_id=scene.stage.topics.commands.removesuffix(".commands"),
+        bootstrap_servers=environment.stage.bootstrap_servers,
+        group_id=environment.stage.topics.commands.removesuffix(".commands"),
         enable_auto_commit=False,
     )
-    tool.commit({place: OffsetAndMetadata(offset, "", -1) for place in scene.places()})
+    tool.commit({place: OffsetAndMetadata(offset, "", -1) for place in environment.places()})
     tool.close(autocommit=False)
 
 

@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from tests.process.environment import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Environment, command
 from tests.process.halting import another_key, new_key_in_the_file
 from tests.process.leaks import leaks
 from worker.testing.checker.contract import ADMINISTRATOR, BAN
@@ -59,51 +59,51 @@ def texts(kafka: Cluster) -> Iterator[tuple[dict[str, bytes], list[str]]]:
     """
     Everything that the run has written, and the keys that were used in it.
     """
-    with Scene(kafka.bootstrap_servers, *LATENCY) as scene:
-        worker = scene.stage.start_worker({"log": {"level": "debug"}, "http": {"timeout_seconds": 3.1}})
-        scene.fault(bad_user_list=["user-7", "user-77"])
-        scene.stage.wait_until_ready(worker)
-        scene.send([command(BAN, "warm-up", "user", "warm-up", duration=60)])
-        scene.play_to_the_end()
-        keys = [scene.stage.key_file.read_text("utf-8")]
-        served = trouble(scene, keys)
-        name = scene.stage.topics
-        scene.end()
+    with Environment(kafka.bootstrap_servers, *LATENCY) as environment:
+        worker = environment.stage.start_worker({"log": {"level": "debug"}, "http": {"timeout_seconds": 3.1}})
+        environment.fault(bad_user_list=["user-7", "user-77"])
+        environment.stage.wait_until_ready(worker)
+        environment.send([command(BAN, "warm-up", "user", "warm-up", duration=60)])
+        environment.play_to_the_end()
+        keys = [environment.stage.key_file.read_text("utf-8")]
+        served = trouble(environment, keys)
+        name = environment.stage.topics
+        environment.end()
         yield (
             {
                 "the worker's log": worker.log.read_bytes(),
-                "the simulator's log": scene.stage.simulator_log.read_bytes(),
-                "what the simulator printed": (scene.stage.folder / "simulator.log").read_bytes(),
-                "outcomes": records(scene, name.outcomes),
-                "dead letters": records(scene, name.dead_letters),
+                "the simulator's log": environment.stage.simulator_log.read_bytes(),
+                "what the simulator printed": (environment.stage.folder / "simulator.log").read_bytes(),
+                "outcomes": records(environment, name.outcomes),
+                "dead letters": records(environment, name.dead_letters),
                 **served,
             },
             keys,
         )
 
 
-def trouble(scene: Scene, keys: list[str]) -> dict[str, bytes]:
+def trouble(environment: Environment, keys: list[str]) -> dict[str, bytes]:
     """
     Lets everything go wrong, and returns what the worker's own HTTP said meanwhile.
     """
     faults = ("bad_gateway", "drop_before", "drop_after", "cut_body", "transient")
-    scene.fault(**dict.fromkeys(faults, 0.06), hang=0.02)
-    scene.send([*commands(), Planned(b"x", b"no JSON", Fate.UNREADABLE)], RATE)
-    scene.play(1.0)
-    scene.fault(**dict.fromkeys(faults, 0.0), hang=0.0)
-    scene.fault(outage="refuse", for_seconds=0.7)
-    scene.play(0.8)
-    another_key(scene)
-    scene.play_until(lambda: bool(scene.obstacles()), NOTICED_WITHIN, "halted")
-    served = {"/readyz": scene.ask("/readyz")[1]}
-    new_key_in_the_file(scene)
-    keys.append(scene.stage.key_file.read_text("utf-8"))
-    scene.play_until(lambda: not scene.obstacles(), NOTICED_WITHIN, "resumed")
-    scene.fault(signature_expired=True, for_seconds=1.0)
-    scene.play_until(
-        lambda: scene.missing <= 1, NOTICED_WITHIN, "carried out"
+    environment.fault(**dict.fromkeys(faults, 0.06), hang=0.02)
+    environment.send([*commands(), Planned(b"x", b"no JSON", Fate.UNREADABLE)], RATE)
+    environment.play(1.0)
+    environment.fault(**dict.fromkeys(faults, 0.0), hang=0.0)
+    environment.fault(outage="refuse", for_seconds=0.7)
+    environment.play(0.8)
+    another_key(environment)
+    environment.play_until(lambda: bool(environment.obstacles()), NOTICED_WITHIN, "halted")
+    served = {"/readyz": environment.ask("/readyz")[1]}
+    new_key_in_the_file(environment)
+    keys.append(environment.stage.key_file.read_text("utf-8"))
+    environment.play_until(lambda: not environment.obstacles(), NOTICED_WITHIN, "resumed")
+    environment.fault(signature_expired=True, for_seconds=1.0)
+    environment.play_until(
+        lambda: environment.missing <= 1, NOTICED_WITHIN, "carried out"
     )  # the record that is no JSON has no outcome
-    served["/metrics"] = scene.ask("/metrics")[1]
+    served["/metrics"] = environment.ask("/metrics")[1]
     return served
 
 
@@ -114,8 +114,10 @@ def commands() -> list[Planned]:
     ]
 
 
-def records(scene: Scene, topic: str) -> bytes:
-    consumer = KafkaConsumer(bootstrap_servers=scene.stage.bootstrap_servers, auto_offset_reset="earliest")
+def records(environment: Environment, topic: str) -> bytes:
+    consumer = KafkaConsumer(
+        bootstrap_servers=environment.stage.bootstrap_servers, auto_offset_reset="earliest"
+    )
     places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
     consumer.assign(places)
     ends = consumer.end_offsets(places)

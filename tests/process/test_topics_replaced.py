@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from tests.process.environment import Scene, command
+from tests.process.environment import Environment, command
 from worker.testing.checker.contract import BAN
 from worker.testing.demo.environment import PARTITIONS
 
@@ -26,16 +26,16 @@ QUIET = 1.5
 
 
 @pytest.fixture
-def scene(kafka: Cluster) -> Iterator[Scene]:
-    with Scene(kafka.bootstrap_servers) as scene:
+def environment(kafka: Cluster) -> Iterator[Environment]:
+    with Environment(kafka.bootstrap_servers) as environment:
         # It looks at the topics each second instead of each minute.
-        worker = scene.stage.start_worker({"kafka": {"consumer": {"metadata_max_age_ms": 1000}}})
-        scene.stage.wait_until_ready(worker)
-        yield scene
+        worker = environment.stage.start_worker({"kafka": {"consumer": {"metadata_max_age_ms": 1000}}})
+        environment.stage.wait_until_ready(worker)
+        yield environment
 
 
-def bans(scene: Scene, stem: str) -> Load:
-    return scene.send(
+def bans(environment: Environment, stem: str) -> Load:
+    return environment.send(
         [
             command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60)
             for each in range(COUNT)
@@ -44,49 +44,55 @@ def bans(scene: Scene, stem: str) -> Load:
 
 
 @pytest.mark.parametrize("which", ["commands", "outcomes"])
-def test_a_topic_that_is_made_again_under_a_live_worker_halts_it(scene: Scene, which: str) -> None:
+def test_a_topic_that_is_made_again_under_a_live_worker_halts_it(
+    environment: Environment, which: str
+) -> None:
     """
     It went on: the records of the new topic got the outcome_ids of the old one's.
     """
-    bans(scene, "before")
-    scene.play_to_the_end()
-    name = getattr(scene.stage.topics, which)
-    with scene.admin() as admin:
+    bans(environment, "before")
+    environment.play_to_the_end()
+    name = getattr(environment.stage.topics, which)
+    with environment.admin() as admin:
         admin.delete_topics([name])
         admin.create_topics({name: {"num_partitions": PARTITIONS, "replication_factor": 1}})
 
-    scene.play_until(lambda: bool(scene.events("worker.refused")), WITHIN, "halted")
-    (logged,) = scene.events("worker.refused")
-    bans(scene, "after")
-    scene.play(QUIET)
+    environment.play_until(lambda: bool(environment.events("worker.refused")), WITHIN, "halted")
+    (logged,) = environment.events("worker.refused")
+    bans(environment, "after")
+    environment.play(QUIET)
 
     assert f"topic {name} was deleted and recreated" in logged["reason"]
     assert "stop all replicas" in logged["reason"]
-    assert any(told["reason"] == logged["reason"] for told in scene.obstacles())
-    assert not any("after" in user for one in scene.requests() for user in one.users)
-    assert scene.ask("/livez")[0] == 200
+    assert any(told["reason"] == logged["reason"] for told in environment.obstacles())
+    assert not any("after" in user for one in environment.requests() for user in one.users)
+    assert environment.ask("/livez")[0] == 200
 
 
-def test_compaction_that_is_switched_on_later_is_an_obstacle_until_it_is_off(scene: Scene) -> None:
+def test_compaction_that_is_switched_on_later_is_an_obstacle_until_it_is_off(
+    environment: Environment,
+) -> None:
     """
     It was seen at the next start only, when the outcomes were gone.
     """
-    topic = scene.stage.topics.outcomes
+    topic = environment.stage.topics.outcomes
 
     def policy(**configs: str) -> None:
-        with scene.admin() as admin:
+        with environment.admin() as admin:
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
 
     policy(**{"cleanup.policy": "compact"})
-    scene.play_until(lambda: scene.ask("/readyz")[0] == 503, WITHIN, "not ready")
-    (told,) = scene.obstacles()
+    environment.play_until(lambda: environment.ask("/readyz")[0] == 503, WITHIN, "not ready")
+    (told,) = environment.obstacles()
     policy(**{"cleanup.policy": "delete", "retention.ms": "60000"})
-    scene.play_until(lambda: scene.ask("/readyz")[0] == 200, WITHIN, "ready again")
-    scene.play_until(lambda: len(scene.events("topic.unfit")) == 2, WITHIN, "the retention is told")
-    scene.end()
+    environment.play_until(lambda: environment.ask("/readyz")[0] == 200, WITHIN, "ready again")
+    environment.play_until(
+        lambda: len(environment.events("topic.unfit")) == 2, WITHIN, "the retention is told"
+    )
+    environment.end()
 
     assert told["reason"] == f"topic {topic} does not fit any more"
     assert "cleanup.policy is compact" in told["remedy"]
-    compaction, retention = scene.events("topic.unfit")
+    compaction, retention = environment.events("topic.unfit")
     assert (compaction["topic"], retention["topic"]) == (topic, topic)
     assert "shorter than dedupe.window_seconds" in retention["remedy"]

@@ -1,7 +1,7 @@
-# The story of a lower limit than the documented one: Tencent takes 120 calls a second of an endpoint instead of 200, and
+# A run with a lower limit than the documented one: Tencent takes 120 calls a second of an endpoint instead of 200, and
 # nobody has told the worker.
 #
-# It plays and counts; what the counts must be stands in the test and the benchmark.
+# It plays and counts; the test and the benchmark say what the counts must be.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.process.environment import LATENCY, Scene, command
+from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import UPDATE, SeenMemberInfo
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ OVERLOAD = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RunResult:
     """
     What came of it, in the time that was looked at.
 
@@ -61,42 +61,42 @@ class Story:
         return median(self.accepted) / self.limit
 
 
-def play(servers: str, *, limit: int, after: float, look: int) -> Story:
+def play(servers: str, *, limit: int, after: float, look: int) -> RunResult:
     """
     Plays it: the limit falls to ``limit``, and from ``after`` seconds later on it is looked at for ``look`` seconds.
     """
     first = round(BEFORE * RATE_BEFORE)
     rate = limit * OVERLOAD
     records = commands(first + round((after + look) * rate))
-    with Scene(servers, *LATENCY) as scene:
-        worker = scene.stage.start_worker()
-        scene.stage.wait_until_ready(worker)
-        scene.send(records[:ROOMS])
-        scene.play_to_the_end()
-        scene.send(records[ROOMS:first], RATE_BEFORE)
-        scene.play(BEFORE)
+    with Environment(servers, *LATENCY) as environment:
+        worker = environment.stage.start_worker()
+        environment.stage.wait_until_ready(worker)
+        environment.send(records[:ROOMS])
+        environment.play_to_the_end()
+        environment.send(records[ROOMS:first], RATE_BEFORE)
+        environment.play(BEFORE)
         fell = time.time()
-        scene.fault(limit=limit)
-        scene.send(records[first:], rate)
-        scene.play(after)
+        environment.fault(limit=limit)
+        environment.send(records[first:], rate)
+        environment.play(after)
         begin = time.time()
-        scene.play(look)
-        scene.fault(limit=DOCUMENTED)
-        scene.play_to_the_end()
-        report = scene.judged()
-        requests = scene.requests()
+        environment.play(look)
+        environment.fault(limit=DOCUMENTED)
+        environment.play_to_the_end()
+        report = environment.judged()
+        requests = environment.requests()
         seen = [one for one in requests if begin <= one.read_at < begin + look]
         accepted = [0] * look
         for one in seen:
             accepted[int(one.read_at - begin)] += one.code != TOO_MANY
         storm = [one.code == TOO_MANY for one in requests if fell <= one.read_at < begin]
-        return Story(
+        return RunResult(
             limit=limit,
             accepted=accepted,
             throttled=sum(one.code == TOO_MANY for one in seen) / len(seen),
             storm=sum(storm) / len(storm),
-            statuses=dict(scene.statuses()),
-            letters=len(scene.reader.read.letters),
+            statuses=dict(environment.statuses()),
+            letters=len(environment.reader.read.letters),
             report=report,
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.simulation.history import Plan, Story
+from tests.simulation.history import History, Plan
 from tests.simulation.oracles import Verdicts
 from tests.simulation.tencent import Weather
 from worker.domain.contract.codes import Verdict, judge
@@ -56,10 +56,10 @@ class Player:
     One process: an engine and what it has asked for.
     """
 
-    def __init__(self, name: str, story: Story) -> None:
+    def __init__(self, name: str, history: History) -> None:
         self.name = name
-        self.story = story
-        self.engine = Engine(story.rules(name), story.clockwork.now, story.clockwork.wall, name)
+        self.history = history
+        self.engine = Engine(history.rules(name), history.clock.now, history.clock.wall, name)
         self.alive = True
         self.stopped = False
         self.positions: dict[int, int] = {}
@@ -80,9 +80,9 @@ class Player:
         for effect in effects:
             match effect:
                 case StartCall(send) | GrantPermit(send):
-                    request = self.story.tencent._request(send, self.name)
-                    self.story.tencent.requests.append(request)
-                    self.story.tencent.reads[send.endpoint].append(self.story.clockwork.now)
+                    request = self.history.tencent._request(send, self.name)
+                    self.history.tencent.requests.append(request)
+                    self.history.tencent.reads[send.endpoint].append(self.history.clock.now)
                     self.out.append((send, request))
                 case RetryCall(call_id):
                     self.backing_off.append(call_id)
@@ -112,7 +112,7 @@ class Adversary(RuleBasedStateMachine):
             0, partitions=2, quota=QUOTA, max_gap=gap, metadata_bytes=metadata, weather=weather, reasons_matter=reasons,
             supersede=supersede, max_attempts=1000, give_up_after=None,
         )  # fmt: skip
-        self.story = Story(plan)
+        self.history = History(plan)
         self.names = 0
         self.late: list[tuple[float, Request]] = []
         self.orphans: set[int] = set()
@@ -127,7 +127,7 @@ class Adversary(RuleBasedStateMachine):
         variant=st.integers(0, 1),
     )
     def command(self, kind: int, room: str, users: list[str], variant: int) -> None:
-        fields: dict[str, Any] = {"command_id": f"c{len(self.story.commanded)}", "user_ids": users}
+        fields: dict[str, Any] = {"command_id": f"c{len(self.history.commanded)}", "user_ids": users}
         fields |= (
             {"action": "group.ban_group_member", "group_id": room, "duration": (600, 1200)[variant]},
             {"action": "group.unban_group_member", "group_id": room},
@@ -135,18 +135,18 @@ class Adversary(RuleBasedStateMachine):
             {"action": "room.kick_user_out", "room_id": room, "reason": ("spam", "abuse")[variant]},
             {"action": "room.update_room_member_info", "room_id": room, "member_info": {"name_card": f"n{variant}"}},
         )[kind]  # fmt: skip
-        self.story.command(fields)
+        self.history.command(fields)
         self.receive(2)
 
-    @precondition(lambda self: self.story.commanded)
+    @precondition(lambda self: self.history.commanded)
     @rule(back=st.integers(0, 5))
     def repeat(self, back: int) -> None:
         """
         A detector sends one of the last commands again.
         """
-        fields = self.story.commanded[-1 - min(back, len(self.story.commanded) - 1)].fields
+        fields = self.history.commanded[-1 - min(back, len(self.history.commanded) - 1)].fields
         assert fields is not None
-        self.story.command(fields)
+        self.history.command(fields)
         self.receive(2)
 
     @rule(most=st.integers(1, 10))
@@ -155,7 +155,7 @@ class Adversary(RuleBasedStateMachine):
         for number, position in self.player.positions.items():
             if number not in self.player.paused:
                 new = [
-                    each for each in self.story.kafka.partitions[number].records if each.offset >= position
+                    each for each in self.history.kafka.partitions[number].records if each.offset >= position
                 ]
                 records += new[:most]
         for record in records:
@@ -170,12 +170,12 @@ class Adversary(RuleBasedStateMachine):
         """
         send, request = self.player.out.pop(place % len(self.player.out))
         if how in ("done", "judged") and "bad" in request.users:
-            self.tell(send, request, judge(200, 10019), 200, 10019)
+            self.end_attempt(send, request, judge(200, 10019), 200, 10019)
             return
         status, code, error = CODES.get(how, CODES["done"])
         if code == 0 and request.number not in self.orphans:
-            self.story.tencent._apply(request, request.users)
-        self.tell(send, request, judge(status, code), status, code, error)
+            self.history.tencent._apply(request, request.users)
+        self.end_attempt(send, request, judge(status, code), status, code, error)
 
     @precondition(lambda self: self.player.out)
     @rule(place=st.integers(0, 50), late=st.floats(0.0, LATE), applied=st.booleans())
@@ -186,7 +186,7 @@ class Adversary(RuleBasedStateMachine):
         send, request = self.player.out.pop(place % len(self.player.out))
         if applied and "bad" not in request.users and request.number not in self.orphans:
             self.late.append((self.now + late, request))
-        self.tell(send, request, Verdict.TRANSPORT, error="timeout", end_unknown=True)
+        self.end_attempt(send, request, Verdict.TRANSPORT, error="timeout", end_unknown=True)
 
     @precondition(lambda self: self.player.out)
     @rule(place=st.integers(0, 50))
@@ -195,8 +195,8 @@ class Adversary(RuleBasedStateMachine):
         A request does not leave the process after all.
         """
         send, request = self.player.out.pop(place % len(self.player.out))
-        self.story.tencent.reads[send.endpoint].remove(request.sent_at)
-        self.tell(send, request, Verdict.UNSENT, error="fenced")
+        self.history.tencent.reads[send.endpoint].remove(request.sent_at)
+        self.end_attempt(send, request, Verdict.UNSENT, error="fenced")
 
     @precondition(lambda self: self.player.backing_off)
     @rule(place=st.integers(0, 50))
@@ -217,14 +217,14 @@ class Adversary(RuleBasedStateMachine):
             at = min(until, max(self.now, self.player.engine.wake_at()))
             for due, request in sorted(self.late, key=lambda each: each[0]):
                 if due <= at:
-                    self.story.clockwork.now = max(self.now, due)
-                    self.story.tencent._apply(request, request.users)
+                    self.history.clock.now = max(self.now, due)
+                    self.history.tencent._apply(request, request.users)
             self.late = [each for each in self.late if each[0] > at]
-            self.story.clockwork.now = at
-            self.settle(self.player.engine.tick(self.now, self.story.clockwork.wall))
+            self.history.clock.now = at
+            self.settle(self.player.engine.tick(self.now, self.history.clock.wall))
             if at >= until:
                 return
-            self.story.clockwork.now += 0.001
+            self.history.clock.now += 0.001
 
     @precondition(lambda self: self.player.transaction is None)
     @rule()
@@ -234,7 +234,7 @@ class Adversary(RuleBasedStateMachine):
         """
         transaction = self.player.engine.transaction()
         if transaction is not None:
-            self.player.transaction = (transaction, self.story.kafka.claim(transaction))
+            self.player.transaction = (transaction, self.history.kafka.claim(transaction))
 
     @precondition(lambda self: self.player.transaction is not None)
     @rule(commits=st.booleans())
@@ -245,7 +245,7 @@ class Adversary(RuleBasedStateMachine):
         assert self.player.transaction is not None
         transaction, claim = self.player.transaction
         self.player.transaction = None
-        kafka, engine = self.story.kafka, self.player.engine
+        kafka, engine = self.history.kafka, self.player.engine
         refused = kafka.refuses_metadata(transaction)
         if refused is not None:
             self.settle(engine.metadata_refused(refused, self.now))
@@ -270,7 +270,7 @@ class Adversary(RuleBasedStateMachine):
         A partition goes, whatever is in flight, and comes back at once.
         """
         number = min(self.player.positions)
-        self.story.kafka.partitions[number].owner = None
+        self.history.kafka.partitions[number].owner = None
         del self.player.positions[number]
         self.orphan(number)
         self.settle(self.player.engine.revoked([number], self.now))
@@ -285,13 +285,13 @@ class Adversary(RuleBasedStateMachine):
         if (
             old.transaction is not None
             and committed
-            and self.story.kafka.refuses_metadata(old.transaction[0]) is None
+            and self.history.kafka.refuses_metadata(old.transaction[0]) is None
         ):
             transaction, claim = old.transaction
-            if self.story.kafka.owns(old, claim):
-                self.story.kafka.commit(old, transaction)
+            if self.history.kafka.owns(old, claim):
+                self.history.kafka.commit(old, transaction)
         old.alive = False
-        for partition in self.story.kafka.partitions:
+        for partition in self.history.kafka.partitions:
             partition.owner = None
         self.orphan(0, 1)
         self.player = self.join()
@@ -303,7 +303,7 @@ class Adversary(RuleBasedStateMachine):
         """
         P5.
         """
-        for endpoint, reads in self.story.tencent.reads.items():
+        for endpoint, reads in self.history.tencent.reads.items():
             recent = [each for each in reads if each > self.now - 1.0]
             assert len(recent) <= QUOTA, endpoint
 
@@ -315,14 +315,14 @@ class Adversary(RuleBasedStateMachine):
         for partition in self.player.engine._partitions.values():
             offsets = [work.offset for work in partition.open.values()]
             if offsets:
-                assert max(offsets) - min(offsets) < self.story.plan.max_gap
+                assert max(offsets) - min(offsets) < self.history.plan.max_gap
 
     @invariant()
     def nothing_is_told_twice(self) -> None:
         """
         P2.
         """
-        for partition in self.story.kafka.partitions:
+        for partition in self.history.kafka.partitions:
             told = [each.outcome_id for each in partition.outcomes]
             assert len(told) == len(set(told))
 
@@ -342,13 +342,13 @@ class Adversary(RuleBasedStateMachine):
                 self.publish()
             if self.player.transaction is not None:
                 self.commit(commits=True)
-            elif self.story._all_told() and not self.player.out:
+            elif self.history._all_told() and not self.player.out:
                 break
             elif not self.player.out:
                 self.wait(1.0)
                 self.refresh()
         self.wait(10.0)
-        complaints = Verdicts(self.story).judge()
+        complaints = Verdicts(self.history).judge()
         assert not complaints, complaints[:5]
 
     # Inside
@@ -358,7 +358,7 @@ class Adversary(RuleBasedStateMachine):
         """
         The time.
         """
-        return self.story.clockwork.now
+        return self.history.clock.now
 
     def settle(self, effects: list[Effect]) -> None:
         """
@@ -371,8 +371,8 @@ class Adversary(RuleBasedStateMachine):
         A process starts and gets all partitions.
         """
         self.names += 1
-        player = Player(f"w{self.names}", self.story)
-        self.story.replicas = [player]  # type: ignore[list-item]
+        player = Player(f"w{self.names}", self.history)
+        self.history.replicas = [player]  # type: ignore[list-item]
         for number in range(2):
             self.assign(player, number)
         return player
@@ -381,8 +381,8 @@ class Adversary(RuleBasedStateMachine):
         """
         The partition becomes the process's.
         """
-        self.story.kafka.assign(number, player)
-        restored = self.story.kafka.restore(number, restore_records=5000, window=3600.0)
+        self.history.kafka.assign(number, player)
+        restored = self.history.kafka.restore(number, restore_records=5000, window=3600.0)
         player.positions[number] = restored.position
         player.paused.discard(number)
         player.settle(player.engine.assigned(number, restored, self.now))
@@ -395,7 +395,7 @@ class Adversary(RuleBasedStateMachine):
             partition.number for partition in self.player.engine._partitions.values() if partition.is_closing
         ]
         for number in closing:
-            self.story.kafka.partitions[number].owner = None
+            self.history.kafka.partitions[number].owner = None
             self.player.positions.pop(number, None)
             self.orphan(number)
             self.settle(self.player.engine.revoked([number], self.now))
@@ -408,7 +408,7 @@ class Adversary(RuleBasedStateMachine):
         latest = self.now + LATE
 
         def is_of_them(request: Request) -> bool:
-            return self.story.partition_of(request.target) in numbers
+            return self.history.partition_of(request.target) in numbers
 
         self.late = [(min(due, latest) if is_of_them(each) else due, each) for due, each in self.late]
         for _, request in self.player.out:
@@ -416,7 +416,7 @@ class Adversary(RuleBasedStateMachine):
                 self.orphans.add(request.number)
                 self.late.append((latest, request))
 
-    def tell(
+    def end_attempt(
         self,
         send: Attempt,
         request: Request,

@@ -12,7 +12,7 @@ from tests.simulation.loop import START
 from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
-    from tests.simulation.history import Story
+    from tests.simulation.history import History
 
 
 class Detectors:
@@ -20,44 +20,44 @@ class Detectors:
     Whoever commands, in one history.
     """
 
-    def __init__(self, story: Story) -> None:
-        self._story = story
+    def __init__(self, history: History) -> None:
+        self._history = history
 
     def plan_commands(self) -> None:
         """
         Spreads the plan's commands over its time, in bursts.
         """
-        chance = self._story.clockwork.chance
-        left = self._story.plan.commands
+        chance = self._history.clock.chance
+        left = self._history.plan.commands
         while left > 0:
             burst = min(left, chance.choice((1, 1, 2, 5, 20, 40)))
             left -= burst
-            at = chance.uniform(START, self._story.ends_at)
+            at = chance.uniform(START, self._history.ends_at)
             for _ in range(burst):
                 at += chance.uniform(0.0, 0.02)
-                self._story.clockwork.at(min(at, self._story.ends_at), self._command_any)
+                self._history.clock.at(min(at, self._history.ends_at), self._command_any)
 
     def _command_any(self) -> None:
-        chance, plan = self._story.clockwork.chance, self._story.plan
+        chance, plan = self._history.clock.chance, self._history.plan
         draw = chance.random()
-        valid = [each for each in self._story.commanded[-100:] if each.is_valid]
+        valid = [each for each in self._history.commanded[-100:] if each.is_valid]
         if draw < plan.garbage:
             self._garbage()
         elif draw < plan.garbage + plan.repeats and valid:
             again = chance.choice(valid)
             assert again.fields is not None
-            self._story.command(again.fields)
+            self._history.command(again.fields)
         elif draw < plan.garbage + plan.repeats + plan.reused and valid:
             other = chance.choice(valid)
             assert other.fields is not None
-            self._story.command(
+            self._history.command(
                 other.fields | {"user_ids": [*other.fields["user_ids"], "another"]}, is_valid=False
             )
         else:
-            self._story.command(self._draw())
+            self._history.command(self._draw())
 
     def _draw(self) -> dict[str, Any]:
-        chance, plan = self._story.clockwork.chance, self._story.plan
+        chance, plan = self._history.clock.chance, self._history.plan
         target = f"t{chance.randrange(plan.targets)}"
         users = [f"u{chance.randrange(plan.users)}"]
         if chance.random() < plan.hot:
@@ -69,19 +69,19 @@ class Detectors:
             ]
         fields = self.of_kind(chance.choices(range(5), plan.kinds)[0], target, users)
         if chance.random() < plan.expiring:
-            fields["not_after"] = rfc3339(self._story.clockwork.wall + chance.uniform(0.2, 12.0))
+            fields["not_after"] = rfc3339(self._history.clock.wall + chance.uniform(0.2, 12.0))
         return fields
 
     def of_kind(self, kind: int, target: str, users: list[str]) -> dict[str, Any]:
         """
         A command of the action in this place of the table.
         """
-        chance, number = self._story.clockwork.chance, len(self._story.commanded)
+        chance, number = self._history.clock.chance, len(self._history.commanded)
         fields: dict[str, Any] = {"command_id": f"c{number}", "user_ids": users}
         if kind == 0:
             fields |= {"action": "group.ban_group_member", "group_id": target}
-            if chance.random() < self._story.plan.expiring:
-                fields["banned_until"] = rfc3339(self._story.clockwork.wall + chance.uniform(1.5, 900.0))
+            if chance.random() < self._history.plan.expiring:
+                fields["banned_until"] = rfc3339(self._history.clock.wall + chance.uniform(1.5, 900.0))
             else:
                 fields["duration"] = 600 + 60 * (number // 20)
             if chance.random() < 0.3:
@@ -103,13 +103,13 @@ class Detectors:
         return fields
 
     def _garbage(self) -> None:
-        number = len(self._story.commanded)
-        partition = self._story.clockwork.chance.randrange(self._story.plan.partitions)
-        readable = self._story.clockwork.chance.random() < 0.5
+        number = len(self._history.commanded)
+        partition = self._history.clock.chance.randrange(self._history.plan.partitions)
+        readable = self._history.clock.chance.random() < 0.5
         value = json.dumps({"command_id": f"c{number}", "action": "dance"}).encode() if readable else b"\xff{"
-        record = self._story.kafka.append(partition, b"key", value)
-        self._story.commanded.append(
+        record = self._history.kafka.append(partition, b"key", value)
+        self._history.commanded.append(
             Commanded(
-                record, self._story.clockwork.now, None, f"c{number}" if readable else None, is_valid=False
+                record, self._history.clock.now, None, f"c{number}" if readable else None, is_valid=False
             )
         )

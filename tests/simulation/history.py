@@ -1,6 +1,6 @@
 # One history: what is commanded, who is alive, what goes wrong and when; then the calm in which everything must come to its end.
 #
-# A plan is drawn from a seed; the same seed tells the same story. What must hold of it is judged in oracles.py.
+# A plan is drawn from a seed; the same seed gives the same history. What must hold of it is judged in oracles.py.
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.simulation.detectors import Detectors
 from tests.simulation.expectations import TOPIC, Commanded
 from tests.simulation.kafka import Kafka
-from tests.simulation.loop import START, Clockwork
+from tests.simulation.loop import START, VirtualClock
 from tests.simulation.replica import Replica
 from tests.simulation.tencent import Tencent, Weather
 from worker.domain.contract.outcomes import Worker
@@ -81,22 +81,22 @@ class Plan:
     weather: Weather = field(default_factory=Weather)
 
 
-class Story:
+class History:
     """
-    A history, told by ``tell``.
+    A history, played by ``play``.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.clockwork = Clockwork(plan.seed)
+        self.clock = VirtualClock(plan.seed)
         self.kafka = Kafka(
-            self.clockwork,
+            self.clock,
             plan.partitions,
             metadata_bytes=plan.metadata_bytes,
             aborts=plan.aborts,
             holes=plan.holes,
         )
-        self.tencent = Tencent(self.clockwork, plan.weather, plan.quota)
+        self.tencent = Tencent(self.clock, plan.weather, plan.quota)
         self.detectors = Detectors(self)
         self.commanded: list[Commanded] = []
         self.replicas: list[Replica] = []
@@ -129,7 +129,7 @@ class Story:
             window_from_send=plan.window_from_send,
         )
 
-    def tell(self) -> Story:
+    def play(self) -> History:
         """
         Lets it all happen. Returns itself.
         """
@@ -137,7 +137,7 @@ class Story:
             self.join()
         self.detectors.plan_commands()
         self.plan_troubles()
-        self.clockwork.run(self.ends_at)
+        self.clock.run(self.ends_at)
         self.finish()
         return self
 
@@ -152,10 +152,10 @@ class Story:
         if weather.own_fault or any(window.end > self.ends_at + CALM for window in weather.strange):
             self._pulses = 20
             self._pulse()
-        self.clockwork.run(self.clockwork.now + CALM, self._all_told)
+        self.clock.run(self.clock.now + CALM, self._all_told)
         self._pulses = 0
-        self.clockwork.run(self.clockwork.now + CALM, self._all_told)
-        self.clockwork.run(self.clockwork.now + LULL)
+        self.clock.run(self.clock.now + CALM, self._all_told)
+        self.clock.run(self.clock.now + LULL)
 
     def _all_told(self) -> bool:
         told = sum(len(each.outcomes) for each in self.kafka.partitions)
@@ -174,7 +174,7 @@ class Story:
                 self.command(self.detectors.of_kind(kind, target, [f"u{self._pulses}.{kind}"]))
         self._pulses -= 1
         if self._pulses > 0:
-            self.clockwork.after(4.0, self._pulse)
+            self.clock.after(4.0, self._pulse)
 
     # Who is alive
 
@@ -186,7 +186,7 @@ class Story:
         name = f"w{self._names}"
         replica = Replica(
             name,
-            self.clockwork,
+            self.clock,
             self.kafka,
             self.tencent,
             self.rules(name),
@@ -212,7 +212,7 @@ class Story:
                     self._holders[number] = None
             self._rebalance()
 
-        self.clockwork.after(self.clockwork.chance.uniform(0.1, 3.0), noticed)
+        self.clock.after(self.clock.chance.uniform(0.1, 3.0), noticed)
 
     def stop(self, replica: Replica) -> None:
         """
@@ -225,7 +225,7 @@ class Story:
                     self._holders[number] = None
             self._rebalance()
 
-        replica.stop(self.clockwork.now + DRAIN, left)
+        replica.stop(self.clock.now + DRAIN, left)
 
     def _living(self) -> list[Replica]:
         return [replica for replica in self.replicas if replica.alive and not replica.stopped]
@@ -237,11 +237,11 @@ class Story:
         living = self._living()
         numbers = [number for number in self._holders if number not in self._moving]
         if len(living) > 1 and numbers:
-            number = self.clockwork.chance.choice(numbers)
+            number = self.clock.chance.choice(numbers)
             holder = self._holders[number]
             if holder is not None and holder.alive and not holder.stopped:
                 others = [replica for replica in living if replica is not holder]
-                self._hand_over([number], holder, self.clockwork.chance.choice(others))
+                self._hand_over([number], holder, self.clock.chance.choice(others))
 
     def _rebalance(self) -> None:
         living = self._living()
@@ -271,7 +271,7 @@ class Story:
                     self._give(number, new)
             self._rebalance()
 
-        old.hand_over(numbers, self.clockwork.now + HANDOVER, gone)
+        old.hand_over(numbers, self.clock.now + HANDOVER, gone)
 
     def _give(self, number: int, replica: Replica) -> None:
         self._holders[number] = replica
@@ -287,7 +287,7 @@ class Story:
                 self._holders[number] = None
             self._rebalance()
 
-        self.clockwork.after(self.clockwork.jitter(0.01, 0.2), restored)
+        self.clock.after(self.clock.jitter(0.01, 0.2), restored)
 
     # What goes wrong
 
@@ -295,11 +295,11 @@ class Story:
         """
         Spreads the plan's troubles over its time.
         """
-        plan, chance = self.plan, self.clockwork.chance
+        plan, chance = self.plan, self.clock.chance
 
         def whenever(count: int, what: Callable[[], None]) -> None:
             for _ in range(count):
-                self.clockwork.at(chance.uniform(START + 2.0, self.ends_at), what)
+                self.clock.at(chance.uniform(START + 2.0, self.ends_at), what)
 
         def join() -> None:
             self.join()
@@ -307,12 +307,12 @@ class Story:
         def kill() -> None:
             if living := self._living():
                 self.kill(chance.choice(living))
-                self.clockwork.after(chance.uniform(0.0, 4.0), join)
+                self.clock.after(chance.uniform(0.0, 4.0), join)
 
         def stop() -> None:
             if living := self._living():
                 self.stop(chance.choice(living))
-                self.clockwork.after(chance.uniform(0.0, 4.0), join)
+                self.clock.after(chance.uniform(0.0, 4.0), join)
 
         whenever(plan.kills, kill)
         whenever(plan.moves, self.move)
@@ -328,7 +328,7 @@ class Story:
         target: str = fields.get("group_id") or fields["room_id"]
         value = json.dumps(fields).encode()
         record = self.kafka.append(self.partition_of(target), target.encode(), value)
-        commanded = Commanded(record, self.clockwork.now, fields, fields["command_id"], is_valid)
+        commanded = Commanded(record, self.clock.now, fields, fields["command_id"], is_valid)
         self.commanded.append(commanded)
         return commanded
 

@@ -15,7 +15,7 @@ from worker.domain.progress.commit_metadata import decode, label
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
-    from tests.simulation.loop import Clockwork
+    from tests.simulation.loop import VirtualClock
     from worker.domain.effects import OffsetCommit, Transaction
 
 _encoder = msgspec.json.Encoder()
@@ -48,7 +48,7 @@ class Owner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PublishedRecord:
     """
     An outcome or a dead letter, as a read_committed reader sees it.
     """
@@ -74,8 +74,8 @@ class Partition:
     records: list[Record] = field(default_factory=list)
     next_offset: int = 0
     committed: OffsetCommit | None = None
-    outcomes: list[Told] = field(default_factory=list)
-    dead_letters: list[Told] = field(default_factory=list)
+    outcomes: list[PublishedRecord] = field(default_factory=list)
+    dead_letters: list[PublishedRecord] = field(default_factory=list)
     owner: Owner | None = None
     generation: int = 0
     handovers: list[tuple[float, str]] = field(default_factory=list)
@@ -104,14 +104,14 @@ class Kafka:
 
     def __init__(
         self,
-        clockwork: Clockwork,
+        clock: VirtualClock,
         partitions: int,
         *,
         metadata_bytes: int = 4096,
         aborts: float = 0.0,
         holes: float = 0.1,
     ) -> None:
-        self._clockwork = clockwork
+        self._clock = clock
         self.partitions = [Partition(number) for number in range(partitions)]
         self.metadata_bytes = metadata_bytes
         self.aborts = aborts
@@ -123,7 +123,7 @@ class Kafka:
         A producer writes a record. Now and then offsets are skipped, as transaction markers and compaction do.
         """
         partition = self.partitions[number]
-        chance = self._clockwork.chance
+        chance = self._clock.chance
         if chance.random() < self._holes:
             partition.next_offset += chance.choice((1, 1, 1, 2, 7, 300))
         record = Record(number, partition.next_offset, key, value)
@@ -141,7 +141,7 @@ class Kafka:
         known = []
         for told in partition.outcomes[-restore_records:]:
             found = known_of(told.value)
-            if found is not None and found.at >= self._clockwork.wall - window:
+            if found is not None and found.at >= self._clock.wall - window:
                 known.append(found)
         commit = partition.committed
         if commit is None:
@@ -156,7 +156,7 @@ class Kafka:
         assert partition.owner is None
         partition.owner = replica
         partition.generation += 1
-        partition.handovers.append((self._clockwork.now, replica.name))
+        partition.handovers.append((self._clock.now, replica.name))
 
     def claim(self, transaction: Transaction) -> dict[int, int]:
         """
@@ -194,10 +194,14 @@ class Kafka:
         )
         for outgoing in transaction.outcomes:
             outcome = outgoing.outcome
-            told = Told(self._clockwork.now, outcome.outcome_id, _encoder.encode(outcome), replica.name)
+            told = PublishedRecord(
+                self._clock.now, outcome.outcome_id, _encoder.encode(outcome), replica.name
+            )
             self.partitions[outgoing.partition].outcomes.append(told)
         for letter in transaction.dead_letters:
-            told = Told(self._clockwork.now, letter.outcome_id, letter.error_code.encode(), replica.name)
+            told = PublishedRecord(
+                self._clock.now, letter.outcome_id, letter.error_code.encode(), replica.name
+            )
             self.partitions[letter.record.partition].dead_letters.append(told)
         for number, commit in transaction.commits.items():
             before = self.partitions[number].committed

@@ -36,7 +36,7 @@ class Event:
         self.cancelled = True
 
 
-class Clockwork:
+class VirtualClock:
     """
     The time of one history, and its chance.
     """

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.simulation.expectations import (
         Commanded,
     )
-    from tests.simulation.history import Story
-    from tests.simulation.kafka import Partition, Told
+    from tests.simulation.history import History
+    from tests.simulation.kafka import Partition, PublishedRecord
     from tests.simulation.tencent import Applied, Request
     from worker.domain.contract.outcomes import Result
 
@@ -44,18 +44,18 @@ class Verdicts:
     A history that is over, and what may be said against it.
     """
 
-    def __init__(self, story: Story) -> None:
-        self.story = story
-        self.told: dict[str, Told] = {}
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.told: dict[str, PublishedRecord] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.complaints: list[str] = []
-        self._commanded = {each.outcome_id: each for each in story.commanded}
+        self._commanded = {each.outcome_id: each for each in history.commanded}
         self._by_member: dict[tuple[str, str], list[Commanded]] = defaultdict(list)
-        for each in story.commanded:
+        for each in history.commanded:
             if each.is_valid and each.fields is not None:
                 for user in dict.fromkeys(each.fields["user_ids"]):
                     self._by_member[each.target, user].append(each)
-        for partition in story.kafka.partitions:
+        for partition in history.kafka.partitions:
             for told in partition.outcomes:
                 if told.outcome_id in self.told:
                     self.complain("P2", f"{told.outcome_id} has two outcomes")
@@ -90,15 +90,15 @@ class Verdicts:
         """
         One outcome for each record with a readable id, one dead letter for each that was rejected or failed.
         """
-        expected = {each.outcome_id for each in self.story.commanded if each.readable_id is not None}
+        expected = {each.outcome_id for each in self.history.commanded if each.readable_id is not None}
         for missing in sorted(expected - set(self.told)):
             self.complain("P1", f"{missing} has no outcome")
         for surplus in sorted(set(self.told) - expected):
             self.complain("P2", f"{surplus} should have no outcome")
-        letters = [told.outcome_id for each in self.story.kafka.partitions for told in each.dead_letters]
+        letters = [told.outcome_id for each in self.history.kafka.partitions for told in each.dead_letters]
         if len(letters) != len(set(letters)):
             self.complain("P2", "a record has two dead letters")
-        for each in self.story.commanded:
+        for each in self.history.commanded:
             outcome = self.outcomes.get(each.outcome_id)
             is_dead = outcome is None or outcome.status in (Status.FAILED, Status.REJECTED)
             if is_dead != (each.outcome_id in letters):
@@ -110,7 +110,7 @@ class Verdicts:
         """
         A restart would begin after everything that was told.
         """
-        for partition in self.story.kafka.partitions:
+        for partition in self.history.kafka.partitions:
             commit = partition.committed
             if commit is None:
                 if partition.records:
@@ -129,7 +129,7 @@ class Verdicts:
         What is in place under a command_id is not carried out again under it.
         """
         done: dict[tuple[int, str], set[str]] = defaultdict(set)
-        for each in self.story.commanded:
+        for each in self.history.commanded:
             if not each.is_valid:
                 continue
             outcome = self.outcomes[each.outcome_id]
@@ -153,10 +153,10 @@ class Verdicts:
         before a partition changed hands is done again after it.
         """
         diaries: dict[tuple[str, str], list[Applied]] = defaultdict(list)
-        for applied in self.story.tencent.diary:
+        for applied in self.history.tencent.diary:
             diaries[applied.request.target, applied.user].append(applied)
         for (target, user), diary in diaries.items():
-            partition = self.story.kafka.partitions[self.story.partition_of(target)]
+            partition = self.history.kafka.partitions[self.history.partition_of(target)]
             at, epoch = 0, -1
             commands = self._by_member[target, user]
             for applied in diary:
@@ -227,7 +227,7 @@ class Verdicts:
                 possible.append(each)
             elif result.status is ResultStatus.APPLIED or self._repeats_effect(each, result):
                 possible = [each]
-        state = self.story.tencent.state.get(("ban", target, user))
+        state = self.history.tencent.state.get(("ban", target, user))
         sure = [each for each in possible if self.result(each, user).status not in UNSURE]
         if state is None:
             if sure:
@@ -247,7 +247,7 @@ class Verdicts:
                 return
             if result.status is ResultStatus.APPLIED or self._repeats_effect(each, result):
                 expected.update(info_of(each))
-        state = self.story.tencent.state.get(("info", target, user), {})
+        state = self.history.tencent.state.get(("info", target, user), {})
         if state != expected:
             self.complain("P4", f"the info of {target} {user} is {state}, not {expected}")
 
@@ -275,8 +275,8 @@ class Verdicts:
         """
         In no rolling second were more requests read than the quota allows, over all replicas.
         """
-        quota = self.story.plan.quota
-        for endpoint, unsorted in self.story.tencent.reads.items():
+        quota = self.history.plan.quota
+        for endpoint, unsorted in self.history.tencent.reads.items():
             reads = sorted(unsorted)
             for first, beyond in zip(reads, reads[quota:], strict=False):
                 if beyond - first < 1.0:
@@ -289,7 +289,7 @@ class Verdicts:
         """
         Nothing fails but what Tencent refuses for good.
         """
-        weather = self.story.plan.weather
+        weather = self.history.plan.weather
         for outcome_id, outcome in self.outcomes.items():
             for result in outcome.results:
                 if result.status is not ResultStatus.FAILED:
@@ -341,12 +341,12 @@ class Verdicts:
         """
         Once everything is told, nothing is held but what is known of the past.
         """
-        for replica in self.story.replicas:
+        for replica in self.history.replicas:
             if replica.alive and not replica.stopped:
                 engine = replica.engine
                 if engine._scheduler.calls:
                     continue  # a request of an earlier assignment that hangs
-                snapshot = engine.snapshot(self.story.clockwork.now)
+                snapshot = engine.snapshot(self.history.clock.now)
                 held = {
                     "open": engine.open,
                     "unpublished": snapshot.unpublished,

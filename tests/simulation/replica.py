@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tests.simulation.kafka import Kafka, Record
-    from tests.simulation.loop import Clockwork, Event
+    from tests.simulation.loop import Event, VirtualClock
     from tests.simulation.tencent import Tencent
     from worker.domain.effects import Attempt, Effect, Transaction
     from worker.domain.rules import Rules
@@ -43,7 +43,7 @@ class Replica:
     def __init__(
         self,
         name: str,
-        clockwork: Clockwork,
+        clock: VirtualClock,
         kafka: Kafka,
         tencent: Tencent,
         rules: Rules,
@@ -51,7 +51,7 @@ class Replica:
         most_records: int = 40,
     ) -> None:
         self.name = name
-        self.engine = Engine(rules, clockwork.now, clockwork.wall, name)
+        self.engine = Engine(rules, clock.now, clock.wall, name)
         self.alive = True
         self.stopped = False
         self.notices: list[tuple[float, LogEvent]] = []
@@ -59,7 +59,7 @@ class Replica:
         self._rules = rules
         self._unsent = unsent
         self._most_records = most_records
-        self._clockwork = clockwork
+        self._clock = clock
         self._kafka = kafka
         self._tencent = tencent
         self._positions: dict[int, int] = {}
@@ -82,7 +82,7 @@ class Replica:
         )
         self._positions[number] = restored.position
         self._paused.discard(number)
-        self._settle(self.engine.assigned(number, restored, self._clockwork.now))
+        self._settle(self.engine.assigned(number, restored, self._clock.now))
         self.fetch_soon()
 
     def hand_over(self, numbers: list[int], deadline: float, done: Callable[[], None]) -> None:
@@ -90,7 +90,7 @@ class Replica:
         The partitions shall go: waits until they are quiet, or until the deadline.
         """
         numbers = [number for number in numbers if number in self._positions]
-        self._settle(self.engine.revoking(numbers, self._clockwork.now))
+        self._settle(self.engine.revoking(numbers, self._clock.now))
         self._wait_quiet(numbers, deadline, done)
 
     def stop(self, deadline: float, done: Callable[[], None]) -> None:
@@ -98,7 +98,7 @@ class Replica:
         SIGTERM: as a handover of everything, then the end.
         """
         self.stopped = True
-        self._settle(self.engine.stopping(self._clockwork.now))
+        self._settle(self.engine.stopping(self._clock.now))
         self._wait_quiet(list(self._positions), deadline, lambda: self._leave(done))
 
     def _leave(self, done: Callable[[], None]) -> None:
@@ -109,11 +109,11 @@ class Replica:
         if not self.alive:
             done()
             return
-        if self.engine.quiet(numbers) or self._clockwork.now >= deadline:
+        if self.engine.quiet(numbers) or self._clock.now >= deadline:
             self._lose(numbers)
             done()
             return
-        self._clockwork.after(0.02, lambda: self._wait_quiet(numbers, deadline, done))
+        self._clock.after(0.02, lambda: self._wait_quiet(numbers, deadline, done))
 
     def _lose(self, numbers: Iterable[int]) -> None:
         targets = set()
@@ -124,7 +124,7 @@ class Replica:
             self._positions.pop(number, None)
             targets |= {record.key.decode() for record in partition.records if record.key is not None}
         self._tencent.gone(self.name, frozenset(targets))
-        self._settle(self.engine.revoked(list(numbers), self._clockwork.now))
+        self._settle(self.engine.revoked(list(numbers), self._clock.now))
 
     def die(self) -> None:
         """
@@ -143,7 +143,7 @@ class Replica:
         There may be records to fetch.
         """
         if self._poll is None and self.alive:
-            self._poll = self._clockwork.after(self._clockwork.jitter(0.001, 0.03), self._fetch)
+            self._poll = self._clock.after(self._clock.jitter(0.001, 0.03), self._fetch)
 
     def _fetch(self) -> None:
         self._poll = None
@@ -156,13 +156,13 @@ class Replica:
                 continue
             log = self._kafka.partitions[number].records
             begin = bisect_left(log, position, key=lambda record: record.offset)
-            end = begin + self._clockwork.chance.randint(1, self._most_records)
+            end = begin + self._clock.chance.randint(1, self._most_records)
             more = more or end < len(log)
             records += log[begin:end]
         for record in records:
             self._positions[record.partition] = record.offset + 1
         if records:
-            self._settle(self.engine.received(records, self._clockwork.now))
+            self._settle(self.engine.received(records, self._clock.now))
         self.engine.reached(self._positions)
         if more:
             self.fetch_soon()
@@ -175,16 +175,16 @@ class Replica:
         else:
             assert send.number == self._tries[send.call_id] + 1
         self._tries[send.call_id] = send.number
-        if self._clockwork.chance.random() < self._unsent:
-            fenced = AttemptResult(self._clockwork.now, self._clockwork.now, Verdict.UNSENT, error="fenced")
-            self._clockwork.after(0.0, lambda: self._tried(send, fenced))
+        if self._clock.chance.random() < self._unsent:
+            fenced = AttemptResult(self._clock.now, self._clock.now, Verdict.UNSENT, error="fenced")
+            self._clock.after(0.0, lambda: self._tried(send, fenced))
             return
         self._tencent.send(send, self.name, lambda try_: self._tried(send, try_))
 
     def _tried(self, send: Attempt, try_: AttemptResult) -> None:
         if not self.alive:
             return
-        now = self._clockwork.now
+        now = self._clock.now
         effects = self.engine.attempt_finished(send.call_id, try_, now)
         if RetryCall(send.call_id) not in effects:
             del self._tries[send.call_id]
@@ -192,13 +192,13 @@ class Replica:
 
     def _back_off(self, call_id: str) -> None:
         first, most = BACKOFF
-        wait = self._clockwork.chance.uniform(0.0, min(most, first * 2 ** self._tries[call_id]))
-        self._backoffs[call_id] = self._clockwork.after(wait, lambda: self._ask(call_id))
+        wait = self._clock.chance.uniform(0.0, min(most, first * 2 ** self._tries[call_id]))
+        self._backoffs[call_id] = self._clock.after(wait, lambda: self._ask(call_id))
 
     def _ask(self, call_id: str) -> None:
         self._backoffs.pop(call_id, None)
         if self.alive and call_id in self._tries:
-            self._settle(self.engine.permit_requested(call_id, self._clockwork.now))
+            self._settle(self.engine.permit_requested(call_id, self._clock.now))
 
     def _recall(self, call_id: str) -> None:
         del self._tries[call_id]
@@ -216,26 +216,26 @@ class Replica:
             return
         self._publishing = True
         claim = self._kafka.claim(transaction)
-        self._clockwork.after(self._clockwork.jitter(0.005, 0.03), lambda: self._commit(transaction, claim))
+        self._clock.after(self._clock.jitter(0.005, 0.03), lambda: self._commit(transaction, claim))
 
     def _commit(self, transaction: Transaction, claim: dict[int, int]) -> None:
-        chance = self._clockwork.chance
+        chance = self._clock.chance
         if not self.alive and chance.random() < 0.5:
             return  # the process died with its transaction open: it is aborted
-        engine, back = self.engine, self._clockwork.jitter(0.001, 0.02)
+        engine, back = self.engine, self._clock.jitter(0.001, 0.02)
         refused = self._kafka.refuses_metadata(transaction)
         if refused is not None:
-            self._clockwork.after(back, lambda: self._published(engine.metadata_refused, refused))
+            self._clock.after(back, lambda: self._published(engine.metadata_refused, refused))
         elif not self._kafka.owns(self, claim) or chance.random() < self._kafka.aborts:
-            self._clockwork.after(back, lambda: self._published(engine.aborted))
+            self._clock.after(back, lambda: self._published(engine.aborted))
         else:
             self._kafka.commit(self, transaction)
-            self._clockwork.after(back, lambda: self._published(engine.published))
+            self._clock.after(back, lambda: self._published(engine.published))
 
     def _published(self, tell: Callable[..., list[Effect]], *what: int) -> None:
         if self.alive:
             self._publishing = False
-            self._settle(tell(*what, self._clockwork.now))
+            self._settle(tell(*what, self._clock.now))
 
     # The loop
 
@@ -256,23 +256,23 @@ class Replica:
                     self._paused.discard(number)
                     self.fetch_soon()
                 case LogEvent():
-                    self.notices.append((self._clockwork.now, effect))
+                    self.notices.append((self._clock.now, effect))
         self.most_open = max(self.most_open, self.engine.open)
         self._publish()
         self._plan_tick()
 
     def _plan_tick(self) -> None:
-        at = max(self.engine.wake_at(), self._clockwork.now + 0.001)
+        at = max(self.engine.wake_at(), self._clock.now + 0.001)
         if self._tick is not None and not self._tick.cancelled:
             if self._tick.at <= at:
                 return
             self._tick.cancel()
-        self._tick = self._clockwork.at(at, self._ticked)
+        self._tick = self._clock.at(at, self._ticked)
 
     def _ticked(self) -> None:
         self._tick = None
         if self.alive:
-            self._settle(self.engine.tick(self._clockwork.now, self._clockwork.wall))
+            self._settle(self.engine.tick(self._clock.now, self._clock.wall))
 
     def __repr__(self) -> str:
         return f"<Replica {self.name} {'alive' if self.alive else 'dead'} {self.engine!r}>"

@@ -16,7 +16,7 @@ from worker.domain.effects import AttemptResult
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.loop import Clockwork, Event
+    from tests.simulation.loop import Event, VirtualClock
     from worker.domain.effects import Attempt
 
 BAN: Final = "group_open_http_svc/ban_group_member"
@@ -134,8 +134,8 @@ class Tencent:
 
     """
 
-    def __init__(self, clockwork: Clockwork, weather: Weather, quota: int) -> None:
-        self._clockwork = clockwork
+    def __init__(self, clock: VirtualClock, weather: Weather, quota: int) -> None:
+        self._clock = clock
         self._accepted: dict[str, deque[float]] = defaultdict(deque)
         self._late: list[tuple[Request, Event, Callable[[], None]]] = []
         self.weather = weather
@@ -152,8 +152,8 @@ class Tencent:
         """
         request = self._request(send, source)
         self.requests.append(request)
-        now, weather = self._clockwork.now, self.weather
-        delay = self._clockwork.jitter(0.003, 0.02)
+        now, weather = self._clock.now, self.weather
+        delay = self._clock.jitter(0.003, 0.02)
 
         def covered(windows: list[Window]) -> bool:
             return any(each.covers(now, request.endpoint, request.target) for each in windows)
@@ -163,25 +163,25 @@ class Tencent:
         elif covered(weather.gateway):
             self._end(request, delay, done, status=502, error="http", end_unknown=True)
         elif covered(weather.hanging):
-            self._clockwork.after(delay, lambda: self.reads[request.endpoint].append(self._clockwork.now))
+            self._clock.after(delay, lambda: self.reads[request.endpoint].append(self._clock.now))
             self._end(request, TIMEOUT, done, error="timeout", end_unknown=True)
             self._apply_late(request, TIMEOUT)
-        elif self._clockwork.chance.random() < weather.lost:
-            self._clockwork.after(delay, lambda: self.reads[request.endpoint].append(self._clockwork.now))
-            lasts = delay + self._clockwork.jitter(0.003, 0.1)
+        elif self._clock.chance.random() < weather.lost:
+            self._clock.after(delay, lambda: self.reads[request.endpoint].append(self._clock.now))
+            lasts = delay + self._clock.jitter(0.003, 0.1)
             self._end(request, lasts, done, error="reset", end_unknown=True)
             self._apply_late(request, lasts)
         else:
-            self._clockwork.after(delay, lambda: self._read(request, done))
+            self._clock.after(delay, lambda: self._read(request, done))
         return request
 
     def gone(self, source: str, targets: frozenset[str] | None) -> None:
         """
         A process died, or lost the partitions of these targets: what it had sent takes effect within the budget from now.
         """
-        latest = self._clockwork.now + BUDGET
+        latest = self._clock.now + BUDGET
         for request, event, act in list(self._late):
-            if event.cancelled or event.at <= self._clockwork.now:
+            if event.cancelled or event.at <= self._clock.now:
                 self._late.remove((request, event, act))
             elif (
                 request.source == source
@@ -190,7 +190,7 @@ class Tencent:
             ):
                 event.cancel()
                 self._late.remove((request, event, act))
-                self._clockwork.at(self._clockwork.chance.uniform(self._clockwork.now, latest), act)
+                self._clock.at(self._clock.chance.uniform(self._clock.now, latest), act)
 
     def _request(self, send: Attempt, source: str) -> Request:
         body = msgspec.json.decode(send.body)
@@ -205,14 +205,14 @@ class Tencent:
         assert len(set(users)) == len(users), users
         assert send.members == len(users)
         return Request(
-            len(self.requests), source, self._clockwork.now, self._clockwork.wall, send.endpoint, target, users,
+            len(self.requests), source, self._clock.now, self._clock.wall, send.endpoint, target, users,
             tuple(sorted(body.items())), send.call_id, send.probe,
         )  # fmt: skip
 
     def _read(self, request: Request, done: Callable[[AttemptResult], None]) -> None:
-        now, chance, weather = self._clockwork.now, self._clockwork.chance, self.weather
+        now, chance, weather = self._clock.now, self._clock.chance, self.weather
         self.reads[request.endpoint].append(now)
-        lasts = self._clockwork.jitter(0.005, 0.04) + weather.slow
+        lasts = self._clock.jitter(0.005, 0.04) + weather.slow
         for window in weather.strange:
             if window.covers(now, request.endpoint, request.target):
                 self._end(
@@ -230,10 +230,10 @@ class Tencent:
             if chance.random() < 0.3:
                 self._apply_some(request, request.users)
         elif code is None:
-            self._clockwork.after(chance.uniform(0.0, lasts), lambda: self._apply(request, request.users))
+            self._clock.after(chance.uniform(0.0, lasts), lambda: self._apply(request, request.users))
         elif code in (10019, 100005):
             self._apply_part(request, code)
-        back = self._clockwork.jitter(0.003, 0.02)
+        back = self._clock.jitter(0.003, 0.02)
         self._end(request, lasts + back, done, status=200, code=code or 0)
 
     def _throttles(self, request: Request, now: float) -> int | None:
@@ -280,21 +280,21 @@ class Tencent:
             self._apply_some(request, tuple(good))
 
     def _apply_some(self, request: Request, users: tuple[str, ...]) -> None:
-        self._apply(request, tuple(user for user in users if self._clockwork.chance.random() < 0.5))
+        self._apply(request, tuple(user for user in users if self._clock.chance.random() < 0.5))
 
     def _apply_late(self, request: Request, lasts: float) -> None:
-        if self._refusal(request, self._clockwork.now) is not None or self._clockwork.chance.random() < 0.3:
+        if self._refusal(request, self._clock.now) is not None or self._clock.chance.random() < 0.3:
             return
 
         def act() -> None:
             self._apply(request, request.users)
 
-        late = self._clockwork.now + self._clockwork.chance.uniform(0.0, lasts + BUDGET)
-        self._late.append((request, self._clockwork.at(late, act), act))
+        late = self._clock.now + self._clock.chance.uniform(0.0, lasts + BUDGET)
+        self._late.append((request, self._clock.at(late, act), act))
 
     def _apply(self, request: Request, users: tuple[str, ...]) -> None:
         for user in users:
-            self.diary.append(Applied(self._clockwork.now, request, user))
+            self.diary.append(Applied(self._clock.now, request, user))
             self._store(request, user)
 
     def _store(self, request: Request, user: str) -> None:
@@ -321,7 +321,7 @@ class Tencent:
         def end() -> None:
             try_ = AttemptResult(
                 sent_at=request.sent_at,
-                ended_at=self._clockwork.now,
+                ended_at=self._clock.now,
                 verdict=judge(status, code),
                 http_status=status,
                 error_code=code,
@@ -333,4 +333,4 @@ class Tencent:
             )
             done(try_)
 
-        self._clockwork.after(lasts, end)
+        self._clock.after(lasts, end)

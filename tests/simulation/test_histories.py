@@ -1,6 +1,6 @@
 # Hundreds of histories, each from a seed: what goes wrong is drawn, what must hold is not.
 #
-# A failing history names its seed: `tell(<plan>(seed))` tells it again.
+# A failing history names its seed: `play(<plan>(seed))` plays it again.
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.simulation.history import Plan, Story
+from tests.simulation.history import History, Plan
 from tests.simulation.loop import START
 from tests.simulation.oracles import Verdicts
 from tests.simulation.tencent import BAN, UNBAN, Weather, Window
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def tell(plan: Plan) -> Story:
+def play(plan: Plan) -> History:
     """
-    Tells the history and judges it.
+    Play the history and judge it.
     """
-    story = Story(plan).tell()
-    complaints = Verdicts(story).judge()
+    history = History(plan).play()
+    complaints = Verdicts(history).judge()
     assert not complaints, f"seed {plan.seed}: " + "; ".join(complaints[:5])
-    return story
+    return history
 
 
 def quiet(seed: int) -> Plan:
@@ -205,11 +205,11 @@ PLANS: Final[dict[Callable[[int], Plan], int]] = {
     small_metadata: 20,
     everything: 40,
 }
-"""Each kind of history, and how many of it the default run tells."""
+"""Each kind of history, and how many of it the default run plays."""
 
 
 @pytest.mark.parametrize(
     ("plan", "seed"), [(plan, seed) for plan, seeds in PLANS.items() for seed in range(seeds)]
 )
 def test_every_promise_holds_in_every_history(plan: Callable[[int], Plan], seed: int) -> None:
-    tell(plan(seed))
+    play(plan(seed))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.history import Plan, Story
+from tests.simulation.history import History, Plan
 from tests.simulation.loop import START
 from tests.simulation.oracles import Verdicts
 from tests.simulation.tencent import BAN, KICK, UNBAN, Weather, Window
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 ONE = Plan(0, partitions=1, replicas=1, commands=0, quota=200, lasts=0.0, most_records=500, holes=0.0)
 
 
-def begun(plan: Plan) -> Story:
+def begun(plan: Plan) -> History:
     """
-    A story without commands of its own, whose replicas are past their first three seconds.
+    A history without commands of its own, whose replicas are past their first three seconds.
     """
-    story = Story(replace(plan, commands=0))
+    history = History(replace(plan, commands=0))
     for _ in range(plan.replicas):
-        story.join()
-    story.clockwork.run(START + 5.0)
-    return story
+        history.join()
+    history.clock.run(START + 5.0)
+    return history
 
 
-def ban(story: Story, *users: str, room: str = "room", duration: int = 3600) -> None:
-    number = len(story.commanded)
-    story.command(
+def ban(history: History, *users: str, room: str = "room", duration: int = 3600) -> None:
+    number = len(history.commanded)
+    history.command(
         {
             "command_id": f"c{number}",
             "action": "group.ban_group_member",
@@ -45,9 +45,9 @@ def ban(story: Story, *users: str, room: str = "room", duration: int = 3600) -> 
     )
 
 
-def unban(story: Story, *users: str, room: str = "room") -> None:
-    number = len(story.commanded)
-    story.command(
+def unban(history: History, *users: str, room: str = "room") -> None:
+    number = len(history.commanded)
+    history.command(
         {
             "command_id": f"c{number}",
             "action": "group.unban_group_member",
@@ -57,13 +57,13 @@ def unban(story: Story, *users: str, room: str = "room") -> None:
     )
 
 
-def update(story: Story, user: str, room: str) -> None:
+def update(history: History, user: str, room: str) -> None:
     """
     The one action whose calls carry one member each: many calls for few commands.
     """
-    story.command(
+    history.command(
         {
-            "command_id": f"c{len(story.commanded)}",
+            "command_id": f"c{len(history.commanded)}",
             "action": "room.update_room_member_info",
             "room_id": room,
             "user_ids": [user],
@@ -72,12 +72,12 @@ def update(story: Story, user: str, room: str) -> None:
     )
 
 
-def judged(story: Story) -> Verdicts:
+def judged(history: History) -> Verdicts:
     """
-    The story, played to its end, with nothing to be said against it.
+    The history, played to its end, with nothing to be said against it.
     """
-    story.finish()
-    verdicts = Verdicts(story)
+    history.finish()
+    verdicts = Verdicts(history)
     complaints = verdicts.judge()
     assert not complaints, complaints[:5]
     return verdicts
@@ -92,15 +92,15 @@ def test_one_bad_member_of_twenty_costs_at_most_seven_calls_and_nobody_else_anyt
     P6. (That a refused call may have applied a part costs nothing: it is all sent again.)
     """
     users = [f"u{number}" for number in range(20)]
-    story = begun(
+    history = begun(
         replace(ONE, seed=place, weather=Weather(bad_users=frozenset({users[place]}), partial=partial))
     )
 
-    ban(story, *users)
-    verdicts = judged(story)
+    ban(history, *users)
+    verdicts = judged(history)
 
     (outcome,) = verdicts.outcomes.values()
-    assert len(story.tencent.requests) <= 7
+    assert len(history.tencent.requests) <= 7
     assert outcome.status is Status.PARTIALLY_SUCCEEDED
     for result in outcome.results:
         is_bad = result.user_id == users[place]
@@ -115,40 +115,40 @@ def test_many_bad_members_in_many_batches_cost_little_more_than_each_needs() -> 
     chance = Random(1)
     users = [f"u{number}" for number in range(2000)]
     bad_users = frozenset(chance.sample(users, 40))
-    story = begun(replace(ONE, quota=10, weather=Weather(bad_users=bad_users)))
+    history = begun(replace(ONE, quota=10, weather=Weather(bad_users=bad_users)))
 
     for user in users:
-        ban(story, user)
-    judged(story)
+        ban(history, user)
+    judged(history)
 
-    assert 1960 / len(story.tencent.requests) > 6.2
+    assert 1960 / len(history.tencent.requests) > 6.2
 
 
-def rate(story: Story, rooms: set[str], begin: float, end: float) -> float:
+def rate(history: History, rooms: set[str], begin: float, end: float) -> float:
     """
     Members applied a second in these rooms.
     """
     return sum(
-        begin <= applied.at < end and applied.request.target in rooms for applied in story.tencent.diary
+        begin <= applied.at < end and applied.request.target in rooms for applied in history.tencent.diary
     ) / (end - begin)
 
 
-def soon(story: Story, at: float, number: int, what: Callable[..., None]) -> None:
+def soon(history: History, at: float, number: int, what: Callable[..., None]) -> None:
     """
     Commands something of user ``number`` in one of ten rooms, then.
     """
-    story.clockwork.at(at, lambda: what(story, f"{what.__name__}ned {number}", room=f"room {number % 10}"))
+    history.clock.at(at, lambda: what(history, f"{what.__name__}ned {number}", room=f"room {number % 10}"))
 
 
-def loaded(weather: Weather) -> Story:
+def loaded(weather: Weather) -> History:
     """
     Twenty rooms with more commands than the quota carries, for half a minute.
     """
-    story = begun(replace(ONE, quota=40, weather=weather))
+    history = begun(replace(ONE, quota=40, weather=weather))
     for number in range(1_500):
-        update(story, f"u{number}", f"room {number % 20}")
-    story.clockwork.run(START + 28.0)
-    return story
+        update(history, f"u{number}", f"room {number % 20}")
+    history.clock.run(START + 28.0)
+    return history
 
 
 def test_a_hanging_room_does_not_slow_the_others() -> None:
@@ -173,20 +173,20 @@ def test_an_outage_of_one_endpoint_fails_nothing_and_does_not_slow_another() -> 
         refusing=[Window(START + 30.0, START + 50.0, BAN)],
         hanging=[Window(START + 50.0, START + 70.0, BAN)],
     )
-    story = begun(replace(ONE, quota=40, weather=weather, commands=0))
+    history = begun(replace(ONE, quota=40, weather=weather, commands=0))
     for number in range(800):
         at = START + 5.0 + number * 0.1
-        soon(story, at, number, ban)
-        soon(story, at, number, unban)
-    story.clockwork.run(START + 86.0)
+        soon(history, at, number, ban)
+        soon(history, at, number, unban)
+    history.clock.run(START + 86.0)
 
     unbanned = [
-        each for each in story.tencent.diary if each.request.endpoint == UNBAN and each.at < START + 86.0
+        each for each in history.tencent.diary if each.request.endpoint == UNBAN and each.at < START + 86.0
     ]
     assert len(unbanned) >= 0.95 * 800
-    verdicts = judged(story)
+    verdicts = judged(history)
     assert {outcome.status for outcome in verdicts.outcomes.values()} == {Status.SUCCEEDED}
-    assert not story.kafka.partitions[0].dead_letters
+    assert not history.kafka.partitions[0].dead_letters
 
 
 @pytest.mark.parametrize("code", [70009, 60020, 70016, 60010])
@@ -195,21 +195,21 @@ def test_a_wrong_configuration_fails_nothing_and_work_resumes_soon_after_it_is_f
     P8.
     """
     fixed = START + 60.0
-    story = begun(replace(ONE, quota=40, weather=Weather(fatal=[Window(START + 10.0, fixed, code=code)])))
+    history = begun(replace(ONE, quota=40, weather=Weather(fatal=[Window(START + 10.0, fixed, code=code)])))
     for number in range(400):
-        soon(story, START + 5.0 + number * 0.1, number, ban)
-    story.clockwork.run(START + 14.0)
-    (halt,) = story.replicas[0].engine.halts
+        soon(history, START + 5.0 + number * 0.1, number, ban)
+    history.clock.run(START + 14.0)
+    (halt,) = history.replicas[0].engine.halts
     assert halt.error_code == code
     assert halt.remedy
-    refused = [each for each in story.tencent.requests if START + 11.0 < each.sent_at < fixed]
+    refused = [each for each in history.tencent.requests if START + 11.0 < each.sent_at < fixed]
     assert len(refused) <= 12, "one probe a second at first, then every half minute"
 
-    verdicts = judged(story)
+    verdicts = judged(history)
 
-    assert not story.replicas[0].engine.halts
+    assert not history.replicas[0].engine.halts
     assert {outcome.status for outcome in verdicts.outcomes.values()} == {Status.SUCCEEDED}
-    first = min(each.at for each in story.tencent.diary if each.at > fixed)
+    first = min(each.at for each in history.tencent.diary if each.at > fixed)
     assert first <= fixed + 35.0
 
 
@@ -218,21 +218,21 @@ def test_a_console_switch_that_is_off_halts_the_endpoint_and_leaves_the_others()
     P8: 10007 for every room of one endpoint.
     """
     off = [Window(START + 10.0, START + 50.0, BAN)]
-    story = begun(replace(ONE, quota=40, weather=Weather(forbidden=off)))
+    history = begun(replace(ONE, quota=40, weather=Weather(forbidden=off)))
     for number in range(400):
         at = START + 5.0 + number * 0.1
-        soon(story, at, number, ban)
-        soon(story, at, number, unban)
-    story.clockwork.run(START + 40.0)
-    assert [halt.endpoint for halt in story.replicas[0].engine.halts] == [BAN]
-    unbanned = [each for each in story.tencent.diary if each.request.endpoint == UNBAN]
+        soon(history, at, number, ban)
+        soon(history, at, number, unban)
+    history.clock.run(START + 40.0)
+    assert [halt.endpoint for halt in history.replicas[0].engine.halts] == [BAN]
+    unbanned = [each for each in history.tencent.diary if each.request.endpoint == UNBAN]
     assert len(unbanned) >= 340
 
-    verdicts = judged(story)
+    verdicts = judged(history)
 
     assert {outcome.status for outcome in verdicts.outcomes.values()} == {Status.SUCCEEDED}
     first = min(
-        each.at for each in story.tencent.diary if each.at > START + 50.0 and each.request.endpoint == BAN
+        each.at for each in history.tencent.diary if each.at > START + 50.0 and each.request.endpoint == BAN
     )
     assert first <= START + 85.0
 
@@ -242,14 +242,14 @@ def test_rooms_that_are_refused_by_their_own_fault_do_not_stop_the_others() -> N
     Two of them at once look like a wrong configuration, until the next call of another room succeeds.
     """
     own_fault = frozenset({"room 1", "room 2"})
-    story = begun(replace(ONE, quota=40, weather=Weather(own_fault=own_fault)))
+    history = begun(replace(ONE, quota=40, weather=Weather(own_fault=own_fault)))
     for number in range(600):
-        soon(story, START + 5.0 + number * 0.05, number, ban)
-    story.clockwork.run(START + 36.0)
-    applied = len(story.tencent.diary)
+        soon(history, START + 5.0 + number * 0.05, number, ban)
+    history.clock.run(START + 36.0)
+    applied = len(history.tencent.diary)
 
     assert applied >= 0.95 * 480
-    verdicts = judged(story)
+    verdicts = judged(history)
     statuses = Counter(outcome.status for outcome in verdicts.outcomes.values())
     assert statuses[Status.FAILED] == 120
 
@@ -259,13 +259,13 @@ def test_a_lower_true_limit_is_found_and_used() -> None:
     120 of 200: within ten seconds fewer than 2 % of the requests are throttled, and at least 90 % of the limit is used.
     """
     limit = [(Window(START, START + 1e6), 120)]
-    story = begun(replace(ONE, weather=Weather(limits=limit)))
+    history = begun(replace(ONE, weather=Weather(limits=limit)))
     for number in range(1_700):
-        update(story, f"u{number}", f"room {number % 20}")
-    story.clockwork.run(START + 9.0)
-    sent, throttled = len(story.tencent.requests), story.tencent.throttled
-    story.clockwork.run(START + 17.0)
-    sent, throttled = len(story.tencent.requests) - sent, story.tencent.throttled - throttled
+        update(history, f"u{number}", f"room {number % 20}")
+    history.clock.run(START + 9.0)
+    sent, throttled = len(history.tencent.requests), history.tencent.throttled
+    history.clock.run(START + 17.0)
+    sent, throttled = len(history.tencent.requests) - sent, history.tencent.throttled - throttled
 
     assert throttled < 0.02 * sent
     assert sent - throttled >= 0.9 * 120 * 8
@@ -277,12 +277,12 @@ def test_a_clean_stop_repeats_nothing(seed: int) -> None:
     P12: every call that was made stands in the outcome of a command that it carried.
     """
     plan = Plan(seed, replicas=3, stops=3, moves=3, commands=200, weather=Weather(transient=0.05))
-    story = Story(plan).tell()
-    verdicts = Verdicts(story)
+    history = History(plan).play()
+    verdicts = Verdicts(history)
     assert not verdicts.judge()
 
     told = {call.call_id for outcome in verdicts.outcomes.values() for call in outcome.calls}
-    assert {request.call_id for request in story.tencent.requests} <= told
+    assert {request.call_id for request in history.tencent.requests} <= told
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -291,21 +291,21 @@ def test_a_stop_in_an_outage_waits_for_nothing(seed: int) -> None:
     Under an open breaker or a halt what is started is given up at once, and the next owner does it.
     """
     weather = Weather(refusing=[Window(START + 6.0, START + 30.0)])
-    story = begun(replace(ONE, seed=seed, partitions=4, weather=weather))
+    history = begun(replace(ONE, seed=seed, partitions=4, weather=weather))
     for number in range(100):
-        soon(story, START + 5.9 + number * 0.01, number, ban)
-    story.clockwork.run(START + 9.0)
-    (replica,) = story.replicas
+        soon(history, START + 5.9 + number * 0.01, number, ban)
+    history.clock.run(START + 9.0)
+    (replica,) = history.replicas
     stopped_at: list[float] = []
 
-    replica.stop(START + 100.0, lambda: stopped_at.append(story.clockwork.now))
-    story.clockwork.run(START + 10.0)
+    replica.stop(START + 100.0, lambda: stopped_at.append(history.clock.now))
+    history.clock.run(START + 10.0)
 
     assert stopped_at
     assert stopped_at[0] < START + 9.5
-    for number in story._holders:
-        story._holders[number] = None
-    verdicts = judged(story)
+    for number in history._holders:
+        history._holders[number] = None
+    verdicts = judged(history)
     assert {outcome.status for outcome in verdicts.outcomes.values()} == {Status.SUCCEEDED}
 
 
@@ -319,20 +319,20 @@ def test_a_ban_of_unknown_end_never_comes_after_the_unban_that_follows_it(block:
         chance = Random(seed)
         lossy = Weather(hanging=[Window(START + 5.0, START + 5.5)] if seed % 2 else [], lost=0.5)
         plan = Plan(seed, partitions=1, replicas=2, commands=0, quota=20, weather=lossy, effect_window=0.0)
-        story = begun(plan)
-        owner = next(replica for replica in story.replicas if replica is story._holders[0])
+        history = begun(plan)
+        owner = next(replica for replica in history.replicas if replica is history._holders[0])
 
-        ban(story, "u")
-        story.clockwork.after(chance.uniform(0.0, 12.0), lambda told=story: unban(told, "u"))  # type: ignore[misc]
+        ban(history, "u")
+        history.clock.after(chance.uniform(0.0, 12.0), lambda told=history: unban(told, "u"))  # type: ignore[misc]
         trouble = chance.choice(("none", "none", "move", "kill"))
         if trouble == "move":
-            story.clockwork.after(chance.uniform(0.0, 16.0), story.move)
+            history.clock.after(chance.uniform(0.0, 16.0), history.move)
         elif trouble == "kill":
-            story.clockwork.after(chance.uniform(0.0, 16.0), lambda told=story, old=owner: told.kill(old))  # type: ignore[misc]
-        story.clockwork.run(story.clockwork.now + 17.0)
-        judged(story)
+            history.clock.after(chance.uniform(0.0, 16.0), lambda told=history, old=owner: told.kill(old))  # type: ignore[misc]
+        history.clock.run(history.clock.now + 17.0)
+        judged(history)
 
-        state = story.tencent.state["ban", "room", "u"]
+        state = history.tencent.state["ban", "room", "u"]
         assert state.endpoint == UNBAN, seed
 
 
@@ -340,15 +340,15 @@ def test_an_event_is_never_taken_for_done_because_it_was_done_before() -> None:
     """
     A user who was kicked may have come back.
     """
-    story = begun(ONE)
+    history = begun(ONE)
     kick = {"action": "room.kick_user_out", "room_id": "room", "user_ids": ["u"], "reason": "spam"}
     for number in range(3):
-        story.command(kick | {"command_id": f"k{number}"})
-        story.clockwork.run(story.clockwork.now + 3.0)
+        history.command(kick | {"command_id": f"k{number}"})
+        history.clock.run(history.clock.now + 3.0)
 
-    judged(story)
+    judged(history)
 
-    assert sum(request.endpoint == KICK for request in story.tencent.requests) == 3
+    assert sum(request.endpoint == KICK for request in history.tencent.requests) == 3
 
 
 @pytest.mark.parametrize(("rate", "seed"), [(10, 3), (100, 0), (500, 1), (4000, 3)])
@@ -360,18 +360,18 @@ def test_transient_codes_and_bad_users_by_chance_never_open_the_breaker(rate: in
     chance = Random(seed)
     users = [f"u{number}" for number in range(2000)]
     weather = Weather(transient=0.01, bad_users=frozenset(users[:40]))
-    story = begun(replace(ONE, seed=seed, weather=weather))
+    history = begun(replace(ONE, seed=seed, weather=weather))
 
     for _ in range(4000):
         ban(
-            story,
+            history,
             chance.choice(users),
             room=f"room {chance.randrange(50)}",
             duration=chance.randrange(600, 9999),
         )
-        story.clockwork.run(story.clockwork.now + 1 / rate)
-    story.finish()
+        history.clock.run(history.clock.now + 1 / rate)
+    history.finish()
 
-    (replica,) = story.replicas
+    (replica,) = history.replicas
     assert [notice.event for _, notice in replica.notices] == []
-    assert sum(lane.breaker_openings for lane in replica.engine.snapshot(story.clockwork.now).endpoints) == 0
+    assert sum(lane.breaker_openings for lane in replica.engine.snapshot(history.clock.now).endpoints) == 0
