@@ -25,7 +25,7 @@ from worker.runtime.lifecycle import (
     unless_stopped,
 )
 from worker.runtime.status_server import StatusServer
-from worker.runtime.wiring import listening
+from worker.runtime.wiring import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
         server = StatusServer("127.0.0.1", port, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
 
         with pytest.raises(SettingsError, match=rf"server\.port = {port}: .*in use"):
-            asyncio.run(listening(server, settings))
+            asyncio.run(listen(server, settings))
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "2001:db8::1"])
@@ -144,7 +144,7 @@ def test_a_host_that_is_not_this_machine_is_told_as_the_host_and_not_as_the_port
         pytest.raises(SettingsError, match=r"^server\.host = "),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(listening(server, settings))
+        runner.run(listen(server, settings))
 
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +168,8 @@ def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:
     async def scene(world: World) -> None:
         world.engine.busy, world.engine.open = {3}, 2
 
-        assert await asyncio.wait_for(drain(world.service, 0.01), DEADLINE) == 2
-        assert not world.service.drained.is_set()
+        assert await asyncio.wait_for(drain(world.runner, 0.01), DEADLINE) == 2
+        assert not world.runner.drained.is_set()
 
     play(scene)
 
@@ -177,7 +177,7 @@ def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:
 def test_a_drain_ends_when_all_is_done_or_the_worker_cannot_go_on() -> None:
     async def scene(world: World) -> None:
         world.engine.busy = {3}
-        first = asyncio.ensure_future(drain(world.service, 60.0))
+        first = asyncio.ensure_future(drain(world.runner, 60.0))
         await settled()
         assert not first.done()
         world.engine.busy = set()
@@ -186,8 +186,8 @@ def test_a_drain_ends_when_all_is_done_or_the_worker_cannot_go_on() -> None:
 
     async def fault(world: World) -> None:
         world.engine.busy = {3}
-        ended = asyncio.ensure_future(drain(world.service, 60.0))
-        world.service.failed(BrokerError("the poll thread has ended"))
+        ended = asyncio.ensure_future(drain(world.runner, 60.0))
+        world.runner.failed(BrokerError("the poll thread has ended"))
         await asyncio.wait_for(ended, DEADLINE)
 
     play(scene)

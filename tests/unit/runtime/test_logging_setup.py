@@ -154,7 +154,7 @@ SECRET_VALUES: list[object] = [
 def test_no_field_shows_a_secret(told: Told, value: object) -> None:
     told.log("worker.failed", reason=value)
     told.log("no.such_event", anything=value)
-    told.log.notice(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
+    told.log.event(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
 
     assert_clean(told.text)
     assert "short-and-odd" not in told.text

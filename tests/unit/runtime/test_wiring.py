@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from tests.unit.runtime.fakes import World
 
 
-class Told:
+class RecordingLog:
     """
-    A log that remembers in which order it hid and told.
+    A log that remembers in which order it was used.
     """
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.calls: list[str] = []
 
     def hide(self, secret: str) -> None:
-        self.said.append(f"hides {secret}")
+        self.calls.append(f"hide {secret}")
 
-    def notice(self, notice: LogEvent) -> None:
-        self.said.append(f"tells {notice.event}")
+    def event(self, event: LogEvent) -> None:
+        self.calls.append(f"log {event.event}")
 
 
-def test_a_key_that_came_into_its_file_is_hidden_before_anything_more_is_told(tmp_path: Path) -> None:
+def test_a_key_that_its_file_gained_is_hidden_before_anything_more_is_logged(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(KEY)
     settings = load(minimal(app={"secret_key": None, "secret_key_file": str(file)}))
-    told: Any = Told()
-    tell = _hiding_new_keys(settings, told)
+    log: Any = RecordingLog()
+    report = _hiding_new_keys(settings, log)
     file.write_text("the-rotated-key")
 
-    tell(LogEvent("signature.renewed", "info", {}))
-    tell(LogEvent("signature.key_changed", "info", {}))
+    report(LogEvent("signature.renewed", "info", {}))
+    report(LogEvent("signature.key_changed", "info", {}))
 
-    assert told.said == ["tells signature.renewed", "hides the-rotated-key", "tells signature.key_changed"]
+    assert log.calls == ["log signature.renewed", "hide the-rotated-key", "log signature.key_changed"]
 
 
 def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_last() -> None:
@@ -65,8 +65,8 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
         world.engine.busy = {3}
         settings = load(minimal())
         log: Any = lambda *_, **__: None  # noqa: E731
-        end = asyncio.ensure_future(_end(world.service, consumer, publisher, settings, log, "SIGTERM"))
-        await until(lambda: bool(ended) or "stopping" in world.engine.events())
+        end = asyncio.ensure_future(_end(world.runner, consumer, publisher, settings, log, "SIGTERM"))
+        await until(lambda: bool(ended) or "stopping" in world.engine.event_names())
         assert ended == []
         world.engine.busy = set()
         world.move()

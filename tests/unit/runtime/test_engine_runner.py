@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.fakes import play, send, settled, try_, until
+from tests.unit.runtime.fakes import attempt, play, result, settled, until
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import CancelCall, GrantPermit, Halt, RetryCall, StartCall
 from worker.domain.publish_results import (
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
 
 def test_a_partition_is_fetched_from_where_it_was_restored_to_once_the_engine_has_it() -> None:
     async def scene(world: World) -> None:
-        world.service.assigned({3: 8})
+        world.runner.assigned({3: 8})
         await until(lambda: bool(world.begun))
 
         assert world.begun == [(3, 17, 8)]
-        assert world.engine.events() == ["assigned"]
+        assert world.engine.event_names() == ["assigned"]
 
     play(scene)
 
 
 def test_a_partition_that_goes_while_it_is_restored_is_never_begun() -> None:
     async def scene(world: World) -> None:
-        world.restoring = lambda: world.service.lost([3])
-        world.service.assigned({3: 8})
-        await until(lambda: "revoked" in world.engine.events())
+        world.restoring = lambda: world.runner.lost([3])
+        world.runner.assigned({3: 8})
+        await until(lambda: "revoked" in world.engine.event_names())
         await settled()
 
         assert world.begun == []
-        assert "assigned" not in world.engine.events()
+        assert "assigned" not in world.engine.event_names()
 
     play(scene)
 
@@ -63,11 +63,11 @@ def test_a_partition_that_comes_back_while_it_is_restored_is_begun_for_its_new_o
     async def scene(world: World) -> None:
         def move() -> None:
             world.restoring = lambda: None
-            world.service.lost([3])
-            world.service.assigned({3: 9})
+            world.runner.lost([3])
+            world.runner.assigned({3: 9})
 
         world.restoring = move
-        world.service.assigned({3: 8})
+        world.runner.assigned({3: 8})
         await until(lambda: bool(world.begun))
         await settled()
 
@@ -81,11 +81,11 @@ def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
 
     async def scene(world: World) -> None:
         world.failures = [BrokerError("Kafka is away"), BrokerError("Kafka is away")]
-        world.service.assigned({3: 8})
+        world.runner.assigned({3: 8})
         await until(lambda: bool(world.begun))
 
         assert world.logged.count("partition.restore_failed") == 2
-        assert not world.service.stopped.done()
+        assert not world.runner.stopped.done()
 
     play(scene)
 
@@ -93,15 +93,15 @@ def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
 def test_a_handover_is_over_when_nothing_of_it_is_in_progress_and_the_engine_knows_that_it_is_gone() -> None:
     async def scene(world: World) -> None:
         world.engine.busy = {3}
-        done = world.service.revoked([3])
-        done.add_done_callback(lambda _: world.engine.told.append(("over",)))
+        done = world.runner.revoked([3])
+        done.add_done_callback(lambda _: world.engine.events.append(("over",)))
         await settled()
-        assert world.engine.told == [("revoking", [3])]
+        assert world.engine.events == [("revoking", [3])]
         world.engine.busy = set()
         world.move()
         await settled()
 
-        assert world.engine.events() == ["revoking", "received", "revoked", "over"]
+        assert world.engine.event_names() == ["revoking", "received", "revoked", "over"]
 
     play(scene)
 
@@ -111,7 +111,7 @@ def test_a_handover_waits_for_the_transaction_that_is_under_way() -> None:
         world.owe()
         world.move()
         await settled()
-        done = world.service.revoked([3])
+        done = world.runner.revoked([3])
         await settled()
         assert not done.done()
         world.end(Published(0.1, 0, 0))
@@ -125,10 +125,10 @@ def test_a_handover_waits_for_the_transaction_that_is_under_way() -> None:
 def test_a_handover_ends_when_its_time_is_over() -> None:
     async def scene(world: World) -> None:
         world.engine.busy = {3}
-        done = world.service.revoked([3])
+        done = world.runner.revoked([3])
         await until(done.done)
 
-        assert world.engine.events() == ["revoking", "revoked"]
+        assert world.engine.event_names() == ["revoking", "revoked"]
 
     play(scene, handover=0.01)
 
@@ -136,21 +136,21 @@ def test_a_handover_ends_when_its_time_is_over() -> None:
 def test_what_is_lost_is_gone_at_once() -> None:
     async def scene(world: World) -> None:
         world.engine.busy = {3}
-        world.service.lost([3])
+        world.runner.lost([3])
         await settled()
 
-        assert world.engine.told == [("revoked", [3])]
+        assert world.engine.events == [("revoked", [3])]
 
     play(scene)
 
 
 def test_another_batch_may_come_once_the_engine_has_the_one_before() -> None:
     async def scene(world: World) -> None:
-        world.service.received([])
-        world.service.received([])
+        world.runner.received([])
+        world.runner.received([])
         await settled()
 
-        assert world.engine.events() == ["received", "received"]
+        assert world.engine.event_names() == ["received", "received"]
         assert world.batches_taken == 2
 
     play(scene)
@@ -161,7 +161,7 @@ def test_another_batch_may_come_once_the_engine_has_the_one_before() -> None:
 
 def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
     async def scene(world: World) -> None:
-        world.move([StartCall(send())])
+        world.move([StartCall(attempt())])
         await settled()
         flight, _ = world.calls["call-1"]
 
@@ -175,24 +175,24 @@ def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
 
 def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
     async def scene(world: World) -> None:
-        world.move([StartCall(send())])
+        world.move([StartCall(attempt())])
         await settled()
         call, end = world.calls["call-1"]
         assert (await call.permit()).number == 1
         world.engine.effects["attempt_finished"] = [RetryCall("call-1")]
-        assert call.finished(try_(Verdict.RETRY)), "the engine wants another attempt"
+        assert call.finished(result(Verdict.RETRY)), "the engine wants another attempt"
         asked = asyncio.ensure_future(call.permit())
         await settled()
         assert not asked.done(), "it has no permit yet"
-        again = send(number=2)
+        again = attempt(number=2)
         world.move([GrantPermit(again)])
         await settled()
         assert asked.result() is again
-        assert not call.finished(try_())
-        end.set_result(try_())
+        assert not call.finished(result())
+        end.set_result(result())
         await settled()
 
-        assert world.engine.events() == [
+        assert world.engine.event_names() == [
             "received", "attempt_finished", "permit_requested", "received", "attempt_finished",
         ]  # fmt: skip
 
@@ -201,27 +201,27 @@ def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
 
 def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None:
     async def scene(world: World) -> None:
-        world.move([StartCall(send())])
+        world.move([StartCall(attempt())])
         await settled()
         _, end = world.calls["call-1"]
         world.move([CancelCall("call-1")])
         await settled()
 
         assert end.cancelled()
-        assert world.engine.events() == ["received", "received"]
-        assert not world.service.stopped.done()
+        assert world.engine.event_names() == ["received", "received"]
+        assert not world.runner.stopped.done()
 
     play(scene)
 
 
 def test_a_fault_in_a_call_ends_the_worker_and_is_not_waited_for_in_silence() -> None:
     async def scene(world: World) -> None:
-        world.move([StartCall(send())])
+        world.move([StartCall(attempt())])
         await settled()
         world.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
         await settled()
 
-        assert isinstance(world.service.stopped.result().__cause__, KeyError)
+        assert isinstance(world.runner.stopped.result().__cause__, KeyError)
 
     play(scene)
 
@@ -231,7 +231,7 @@ def test_a_fault_in_a_call_ends_the_worker_and_is_not_waited_for_in_silence() ->
 
 def test_one_transaction_is_under_way_at_a_time() -> None:
     async def scene(world: World) -> None:
-        world.service.stop()  # so that none waits for the interval
+        world.runner.stop()  # so that none waits for the interval
         first, second = world.owe(), world.owe()
         world.move()
         world.move()
@@ -282,14 +282,14 @@ def test_the_engine_is_told_what_became_of_its_transaction(
         world.end(result)
         await settled()
 
-        assert world.engine.told[1:] == [event]
+        assert world.engine.events[1:] == [event]
 
     play(scene)
 
 
 def test_a_worker_whose_place_was_taken_stops_and_publishes_nothing_more() -> None:
     async def scene(world: World) -> None:
-        world.service.stop()
+        world.runner.stop()
         world.owe()
         world.move()
         await settled()
@@ -298,7 +298,7 @@ def test_a_worker_whose_place_was_taken_stops_and_publishes_nothing_more() -> No
         world.move()
         await settled()
 
-        assert isinstance(world.service.stopped.result(), FencedError)
+        assert isinstance(world.runner.stopped.result(), FencedError)
         assert len(world.published) == 1
 
     play(scene)
@@ -310,34 +310,34 @@ def test_a_worker_whose_place_was_taken_stops_and_publishes_nothing_more() -> No
 def test_a_drain_is_over_when_all_that_was_started_is_published() -> None:
     async def scene(world: World) -> None:
         world.engine.busy = {3}
-        world.service.stop()
+        world.runner.stop()
         await settled()
-        assert world.engine.told == [("stopping",)]
+        assert world.engine.events == [("stopping",)]
         world.engine.busy = set()
         world.owe()
         world.move()
         await settled()
-        assert not world.service.drained.is_set()
+        assert not world.runner.drained.is_set()
         world.end(Published(0.1, 0, 0))
         await settled()
 
-        assert world.service.drained.is_set()
+        assert world.runner.drained.is_set()
 
     play(scene)
 
 
 def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
     async def scene(world: World) -> None:
-        world.service.refuse("the command topic has another number of partitions")
+        world.runner.refuse("the command topic has another number of partitions")
 
-        assert world.engine.told == [("stopping",)]
-        assert world.service.tells == ("the command topic has another number of partitions", [])
+        assert world.engine.events == [("stopping",)]
+        assert world.runner.unready_reason == "the command topic has another number of partitions"
 
     play(scene)
 
 
 def _stopping(world: World) -> None:
-    world.service.stop()
+    world.runner.stop()
 
 
 def _out(world: World) -> None:
@@ -345,7 +345,7 @@ def _out(world: World) -> None:
 
 
 def _restoring(world: World) -> None:
-    world.service.assigned({3: 8})
+    world.runner.assigned({3: 8})
 
 
 @pytest.mark.parametrize(
@@ -358,11 +358,11 @@ def _restoring(world: World) -> None:
 )
 def test_a_worker_that_does_not_work_is_not_ready(change: Callable[[World], None], reason: str) -> None:
     async def scene(world: World) -> None:
-        assert world.service.tells == (None, [])
+        assert world.runner.unready_reason is None
         change(world)
         await asyncio.sleep(0)
 
-        assert world.service.tells[0] == reason
+        assert world.runner.unready_reason == reason
 
     play(scene)
 
@@ -372,6 +372,7 @@ def test_what_is_halted_is_told() -> None:
         halt = Halt("main", None, 70009, "70009: no", "check the secret key", 0.0)
         world.engine.halts = [halt]
 
-        assert world.service.tells == (None, [halt])
+        assert world.runner.unready_reason is None
+        assert world.runner.halts == [halt]
 
     play(scene)
