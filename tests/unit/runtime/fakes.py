@@ -1,4 +1,4 @@
-# The world of an EngineRunner: an engine with scripted effects, and a Kafka and a client that the test moves.
+# An EngineRunner among fakes: an engine with scripted effects, and a Kafka and a client that the test moves.
 #
 # No test is here, and nothing decides. Everything happens on the loop's own thread, except restorations.
 
@@ -42,7 +42,7 @@ def result(verdict: Verdict = Verdict.DONE) -> AttemptResult:
     return AttemptResult(time.monotonic(), time.monotonic(), verdict, http_status=200, error_code=0)
 
 
-class Script:
+class FakeEngine:
     """
     An engine that records its events, and returns the effects that the test has prepared.
 
@@ -104,7 +104,7 @@ class Script:
         return [event for event, *_ in self.events]
 
 
-class World:
+class RunnerHarness:
     """
     A runner with what it needs: consumer, publisher, restorer and client in one.
 
@@ -121,7 +121,7 @@ class World:
     """
 
     def __init__(self, handover: float) -> None:
-        self.engine = Script()
+        self.engine = FakeEngine()
         self.begun: list[tuple[int, int, int]] = []
         self.proven_until = inf
         self.batches_taken = 0
@@ -235,16 +235,18 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, handover: float = 60.0) -> None:
+def run_scenario(
+    scenario: Callable[[RunnerHarness], Coroutine[Any, Any, None]], *, handover: float = 60.0
+) -> None:
     """
-    Play one scene in a world of its own.
+    Run one scenario in a harness of its own.
     """
 
     async def main() -> None:
-        world = World(handover)
+        harness = RunnerHarness(handover)
         try:
-            await scene(world)
+            await scenario(harness)
         finally:
-            await world.runner.aclose()
+            await harness.runner.aclose()
 
     asyncio.run(main())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.fakes import attempt, play, result, settled, until
+from tests.unit.runtime.fakes import attempt, result, run_scenario, settled, until
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import CancelCall, GrantPermit, Halt, RetryCall, StartCall
 from worker.domain.publish_results import (
@@ -27,7 +27,7 @@ from worker.runtime.publishing import INTERVAL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.runtime.fakes import World
+    from tests.unit.runtime.fakes import RunnerHarness
     from worker.domain.publish_results import (
         PublishResult,
     )
@@ -36,231 +36,231 @@ if TYPE_CHECKING:
 
 
 def test_a_partition_is_fetched_from_where_it_was_restored_to_once_the_engine_has_it() -> None:
-    async def scene(world: World) -> None:
-        world.runner.assigned({3: 8})
-        await until(lambda: bool(world.begun))
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
 
-        assert world.begun == [(3, 17, 8)]
-        assert world.engine.event_names() == ["assigned"]
+        assert harness.begun == [(3, 17, 8)]
+        assert harness.engine.event_names() == ["assigned"]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_partition_that_goes_while_it_is_restored_is_never_begun() -> None:
-    async def scene(world: World) -> None:
-        world.restoring = lambda: world.runner.lost([3])
-        world.runner.assigned({3: 8})
-        await until(lambda: "revoked" in world.engine.event_names())
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.restoring = lambda: harness.runner.lost([3])
+        harness.runner.assigned({3: 8})
+        await until(lambda: "revoked" in harness.engine.event_names())
         await settled()
 
-        assert world.begun == []
-        assert "assigned" not in world.engine.event_names()
+        assert harness.begun == []
+        assert "assigned" not in harness.engine.event_names()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_partition_that_comes_back_while_it_is_restored_is_begun_for_its_new_ownership_only() -> None:
-    async def scene(world: World) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
         def move() -> None:
-            world.restoring = lambda: None
-            world.runner.lost([3])
-            world.runner.assigned({3: 9})
+            harness.restoring = lambda: None
+            harness.runner.lost([3])
+            harness.runner.assigned({3: 9})
 
-        world.restoring = move
-        world.runner.assigned({3: 8})
-        await until(lambda: bool(world.begun))
+        harness.restoring = move
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
         await settled()
 
-        assert world.begun == [(3, 17, 9)]
+        assert harness.begun == [(3, 17, 9)]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restoring, "BACKOFF", (0.001, 0.002))
 
-    async def scene(world: World) -> None:
-        world.failures = [BrokerError("Kafka is away"), BrokerError("Kafka is away")]
-        world.runner.assigned({3: 8})
-        await until(lambda: bool(world.begun))
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.failures = [BrokerError("Kafka is away"), BrokerError("Kafka is away")]
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
 
-        assert world.logged.count("partition.restore_failed") == 2
-        assert not world.runner.stopped.done()
+        assert harness.logged.count("partition.restore_failed") == 2
+        assert not harness.runner.stopped.done()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_handover_is_over_when_nothing_of_it_is_in_progress_and_the_engine_knows_that_it_is_gone() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy = {3}
-        done = world.runner.revoked([3])
-        done.add_done_callback(lambda _: world.engine.events.append(("over",)))
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        done = harness.runner.revoked([3])
+        done.add_done_callback(lambda _: harness.engine.events.append(("over",)))
         await settled()
-        assert world.engine.events == [("revoking", [3])]
-        world.engine.busy = set()
-        world.move()
+        assert harness.engine.events == [("revoking", [3])]
+        harness.engine.busy = set()
+        harness.move()
         await settled()
 
-        assert world.engine.event_names() == ["revoking", "received", "revoked", "over"]
+        assert harness.engine.event_names() == ["revoking", "received", "revoked", "over"]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_handover_waits_for_the_transaction_that_is_under_way() -> None:
-    async def scene(world: World) -> None:
-        world.owe()
-        world.move()
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.owe()
+        harness.move()
         await settled()
-        done = world.runner.revoked([3])
+        done = harness.runner.revoked([3])
         await settled()
         assert not done.done()
-        world.end(Published(0.1, 0, 0))
+        harness.end(Published(0.1, 0, 0))
         await settled()
 
         assert done.done()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_handover_ends_when_its_time_is_over() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy = {3}
-        done = world.runner.revoked([3])
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        done = harness.runner.revoked([3])
         await until(done.done)
 
-        assert world.engine.event_names() == ["revoking", "revoked"]
+        assert harness.engine.event_names() == ["revoking", "revoked"]
 
-    play(scene, handover=0.01)
+    run_scenario(scenario, handover=0.01)
 
 
 def test_what_is_lost_is_gone_at_once() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy = {3}
-        world.runner.lost([3])
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.runner.lost([3])
         await settled()
 
-        assert world.engine.events == [("revoked", [3])]
+        assert harness.engine.events == [("revoked", [3])]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_another_batch_may_come_once_the_engine_has_the_one_before() -> None:
-    async def scene(world: World) -> None:
-        world.runner.received([])
-        world.runner.received([])
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.received([])
+        harness.runner.received([])
         await settled()
 
-        assert world.engine.event_names() == ["received", "received"]
-        assert world.batches_taken == 2
+        assert harness.engine.event_names() == ["received", "received"]
+        assert harness.batches_taken == 2
 
-    play(scene)
+    run_scenario(scenario)
 
 
 # Calls
 
 
 def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
-    async def scene(world: World) -> None:
-        world.move([StartCall(attempt())])
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
         await settled()
-        flight, _ = world.calls["call-1"]
+        flight, _ = harness.calls["call-1"]
 
-        world.proven_until = time.monotonic() + 60.0
+        harness.proven_until = time.monotonic() + 60.0
         assert flight.may_send()
-        world.proven_until = time.monotonic()
+        harness.proven_until = time.monotonic()
         assert not flight.may_send()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
-    async def scene(world: World) -> None:
-        world.move([StartCall(attempt())])
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
         await settled()
-        call, end = world.calls["call-1"]
+        call, end = harness.calls["call-1"]
         assert (await call.permit()).number == 1
-        world.engine.effects["attempt_finished"] = [RetryCall("call-1")]
+        harness.engine.effects["attempt_finished"] = [RetryCall("call-1")]
         assert call.finished(result(Verdict.RETRY)), "the engine wants another attempt"
         asked = asyncio.ensure_future(call.permit())
         await settled()
         assert not asked.done(), "it has no permit yet"
         again = attempt(number=2)
-        world.move([GrantPermit(again)])
+        harness.move([GrantPermit(again)])
         await settled()
         assert asked.result() is again
         assert not call.finished(result())
         end.set_result(result())
         await settled()
 
-        assert world.engine.event_names() == [
+        assert harness.engine.event_names() == [
             "received", "attempt_finished", "permit_requested", "received", "attempt_finished",
         ]  # fmt: skip
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None:
-    async def scene(world: World) -> None:
-        world.move([StartCall(attempt())])
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
         await settled()
-        _, end = world.calls["call-1"]
-        world.move([CancelCall("call-1")])
+        _, end = harness.calls["call-1"]
+        harness.move([CancelCall("call-1")])
         await settled()
 
         assert end.cancelled()
-        assert world.engine.event_names() == ["received", "received"]
-        assert not world.runner.stopped.done()
+        assert harness.engine.event_names() == ["received", "received"]
+        assert not harness.runner.stopped.done()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_fault_in_a_call_ends_the_worker_and_is_not_waited_for_in_silence() -> None:
-    async def scene(world: World) -> None:
-        world.move([StartCall(attempt())])
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
         await settled()
-        world.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
+        harness.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
         await settled()
 
-        assert isinstance(world.runner.stopped.result().__cause__, KeyError)
+        assert isinstance(harness.runner.stopped.result().__cause__, KeyError)
 
-    play(scene)
+    run_scenario(scenario)
 
 
 # Transactions
 
 
 def test_one_transaction_is_under_way_at_a_time() -> None:
-    async def scene(world: World) -> None:
-        world.runner.stop()  # so that none waits for the interval
-        first, second = world.owe(), world.owe()
-        world.move()
-        world.move()
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.stop()  # so that none waits for the interval
+        first, second = harness.owe(), harness.owe()
+        harness.move()
+        harness.move()
         await settled()
-        assert [each for each, _ in world.published] == [first]
-        world.end(Published(0.1, 0, 0))
+        assert [each for each, _ in harness.published] == [first]
+        harness.end(Published(0.1, 0, 0))
         await settled()
 
-        assert [each for each, _ in world.published] == [first, second]
+        assert [each for each, _ in harness.published] == [first, second]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_under_load_transactions_keep_their_distance_and_none_is_forgotten() -> None:
-    async def scene(world: World) -> None:
-        world.owe()
-        world.move()
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.owe()
+        harness.move()
         await settled()
         began = time.monotonic()
-        world.end(Published(0.1, 0, 0))
-        world.owe()
-        world.move()
+        harness.end(Published(0.1, 0, 0))
+        harness.owe()
+        harness.move()
         await settled()
-        assert len(world.published) == 1
-        await until(lambda: len(world.published) == 2)
+        assert len(harness.published) == 1
+        await until(lambda: len(harness.published) == 2)
 
         assert time.monotonic() - began > INTERVAL / 2
 
-    play(scene)
+    run_scenario(scenario)
 
 
 @pytest.mark.parametrize(
@@ -275,77 +275,77 @@ def test_under_load_transactions_keep_their_distance_and_none_is_forgotten() -> 
 def test_the_engine_is_told_what_became_of_its_transaction(
     result: PublishResult, event: tuple[Any, ...]
 ) -> None:
-    async def scene(world: World) -> None:
-        world.owe()
-        world.move()
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.owe()
+        harness.move()
         await settled()
-        world.end(result)
+        harness.end(result)
         await settled()
 
-        assert world.engine.events[1:] == [event]
+        assert harness.engine.events[1:] == [event]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_worker_whose_place_was_taken_stops_and_publishes_nothing_more() -> None:
-    async def scene(world: World) -> None:
-        world.runner.stop()
-        world.owe()
-        world.move()
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.stop()
+        harness.owe()
+        harness.move()
         await settled()
-        world.end(Fenced("another one has the name"))
-        world.owe()
-        world.move()
+        harness.end(Fenced("another one has the name"))
+        harness.owe()
+        harness.move()
         await settled()
 
-        assert isinstance(world.runner.stopped.result(), FencedError)
-        assert len(world.published) == 1
+        assert isinstance(harness.runner.stopped.result(), FencedError)
+        assert len(harness.published) == 1
 
-    play(scene)
+    run_scenario(scenario)
 
 
 # Stopping, and being ready
 
 
 def test_a_drain_is_over_when_all_that_was_started_is_published() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy = {3}
-        world.runner.stop()
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.runner.stop()
         await settled()
-        assert world.engine.events == [("stopping",)]
-        world.engine.busy = set()
-        world.owe()
-        world.move()
+        assert harness.engine.events == [("stopping",)]
+        harness.engine.busy = set()
+        harness.owe()
+        harness.move()
         await settled()
-        assert not world.runner.drained.is_set()
-        world.end(Published(0.1, 0, 0))
+        assert not harness.runner.drained.is_set()
+        harness.end(Published(0.1, 0, 0))
         await settled()
 
-        assert world.runner.drained.is_set()
+        assert harness.runner.drained.is_set()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
-    async def scene(world: World) -> None:
-        world.runner.refuse("the command topic has another number of partitions")
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.refuse("the command topic has another number of partitions")
 
-        assert world.engine.events == [("stopping",)]
-        assert world.runner.unready_reason == "the command topic has another number of partitions"
+        assert harness.engine.events == [("stopping",)]
+        assert harness.runner.unready_reason == "the command topic has another number of partitions"
 
-    play(scene)
-
-
-def _stopping(world: World) -> None:
-    world.runner.stop()
+    run_scenario(scenario)
 
 
-def _out(world: World) -> None:
-    world.proven_until = -inf
+def _stopping(harness: RunnerHarness) -> None:
+    harness.runner.stop()
 
 
-def _restoring(world: World) -> None:
-    world.runner.assigned({3: 8})
+def _out(harness: RunnerHarness) -> None:
+    harness.proven_until = -inf
+
+
+def _restoring(harness: RunnerHarness) -> None:
+    harness.runner.assigned({3: 8})
 
 
 @pytest.mark.parametrize(
@@ -356,23 +356,25 @@ def _restoring(world: World) -> None:
         (_restoring, "partitions are being restored"),
     ],
 )
-def test_a_worker_that_does_not_work_is_not_ready(change: Callable[[World], None], reason: str) -> None:
-    async def scene(world: World) -> None:
-        assert world.runner.unready_reason is None
-        change(world)
+def test_a_worker_that_does_not_work_is_not_ready(
+    change: Callable[[RunnerHarness], None], reason: str
+) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        assert harness.runner.unready_reason is None
+        change(harness)
         await asyncio.sleep(0)
 
-        assert world.runner.unready_reason == reason
+        assert harness.runner.unready_reason == reason
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_what_is_halted_is_told() -> None:
-    async def scene(world: World) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
         halt = Halt("main", None, 70009, "70009: no", "check the secret key", 0.0)
-        world.engine.halts = [halt]
+        harness.engine.halts = [halt]
 
-        assert world.runner.unready_reason is None
-        assert world.runner.halts == [halt]
+        assert harness.runner.unready_reason is None
+        assert harness.runner.halts == [halt]
 
-    play(scene)
+    run_scenario(scenario)

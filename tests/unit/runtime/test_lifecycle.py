@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from tests.unit.runtime.fakes import DEADLINE, play, settled, until
+from tests.unit.runtime.fakes import DEADLINE, run_scenario, settled, until
 from tests.unit.settings.environment import load, minimal
 from worker.errors import BrokerError, SettingsError
 from worker.runtime.lifecycle import (
@@ -30,7 +30,7 @@ from worker.runtime.wiring import listen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.runtime.fakes import World
+    from tests.unit.runtime.fakes import RunnerHarness
 
 
 FLUSHED: list[float] = []
@@ -165,30 +165,30 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy, world.engine.open = {3}, 2
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy, harness.engine.open = {3}, 2
 
-        assert await asyncio.wait_for(drain(world.runner, 0.01), DEADLINE) == 2
-        assert not world.runner.drained.is_set()
+        assert await asyncio.wait_for(drain(harness.runner, 0.01), DEADLINE) == 2
+        assert not harness.runner.drained.is_set()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_drain_ends_when_all_is_done_or_the_worker_cannot_go_on() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy = {3}
-        first = asyncio.ensure_future(drain(world.runner, 60.0))
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        first = asyncio.ensure_future(drain(harness.runner, 60.0))
         await settled()
         assert not first.done()
-        world.engine.busy = set()
-        world.move()
+        harness.engine.busy = set()
+        harness.move()
         assert await asyncio.wait_for(first, DEADLINE) == 0
 
-    async def fault(world: World) -> None:
-        world.engine.busy = {3}
-        ended = asyncio.ensure_future(drain(world.runner, 60.0))
-        world.runner.failed(BrokerError("the poll thread has ended"))
+    async def fault(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        ended = asyncio.ensure_future(drain(harness.runner, 60.0))
+        harness.runner.failed(BrokerError("the poll thread has ended"))
         await asyncio.wait_for(ended, DEADLINE)
 
-    play(scene)
-    play(fault)
+    run_scenario(scenario)
+    run_scenario(fault)

@@ -7,7 +7,7 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from tests.unit.runtime.fakes import play, until
+from tests.unit.runtime.fakes import run_scenario, until
 from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
 from worker.runtime import observer as observer_module
 from worker.runtime.metrics import Metrics
@@ -17,7 +17,7 @@ from worker.runtime.readiness import Readiness
 if TYPE_CHECKING:
     import pytest
 
-    from tests.unit.runtime.fakes import World
+    from tests.unit.runtime.fakes import RunnerHarness
 
 STATE = Snapshot(
     endpoints=(),
@@ -30,19 +30,19 @@ STATE = Snapshot(
 )
 
 
-def observer(world: World, metrics: Metrics, *, refusal: str | None = None, **log: Any) -> Observer:
-    world.engine.state = STATE
+def observer(harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = None, **log: Any) -> Observer:
+    harness.engine.state = STATE
     consumer: Any = SimpleNamespace(lag={3: 10, 4: None}.get)
     signer = SimpleNamespace(age=lambda: 60.0, expires_in=lambda: 3600.0)
     client: Any = SimpleNamespace(signers={"main": signer})
     refusals: Any = SimpleNamespace(lasting=[SimpleNamespace(kind="sign_in", reason="refused", remedy="fix")])
     watch: Any = SimpleNamespace(obstacles=[])
     return Observer(
-        world.runner,
+        harness.runner,
         consumer,
         client,
         refusals,
-        Readiness(world.runner, watch, refusals),
+        Readiness(harness.runner, watch, refusals),
         metrics,
         log.get("log", SimpleNamespace(dropped=4)),
         topic_refusal=lambda: refusal,
@@ -54,10 +54,10 @@ def test_the_gauges_show_what_only_the_loop_knows() -> None:
     The lag counts from the committed offset, and a partition whose lag is unknown has none.
     """
 
-    async def scene(world: World) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
         metrics = Metrics(["main"])
 
-        observer(world, metrics).observe()
+        observer(harness, metrics).observe()
 
         served = metrics.text().decode().splitlines()
         assert 'moderation_worker_lag_records{partition="3"} 15.0' in served
@@ -68,20 +68,20 @@ def test_the_gauges_show_what_only_the_loop_knows() -> None:
         assert "moderation_worker_log_lines_dropped_total 4.0" in served
         assert "moderation_worker_ready 0.0" in served
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_replaced_command_topic_refuses_the_worker() -> None:
-    async def scene(world: World) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
         metrics = Metrics(["main"])
-        observer(world, metrics).observe()
-        assert world.runner.unready_reason is None
+        observer(harness, metrics).observe()
+        assert harness.runner.unready_reason is None
 
-        observer(world, metrics, refusal="another topic").observe()
+        observer(harness, metrics, refusal="another topic").observe()
 
-        assert world.runner.unready_reason == "another topic"
+        assert harness.runner.unready_reason == "another topic"
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +98,8 @@ def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.Monke
         def __call__(self, event: str, /, **fields: Any) -> None:
             logged.append((event, fields))
 
-    async def scene(world: World) -> None:
-        watching = asyncio.create_task(observer(world, Metrics(["main"]), log=Log()).run())
+    async def scenario(harness: RunnerHarness) -> None:
+        watching = asyncio.create_task(observer(harness, Metrics(["main"]), log=Log()).run())
         await asyncio.sleep(0)
         blocked = time.monotonic() + 0.01
         while time.monotonic() < blocked:
@@ -107,7 +107,7 @@ def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.Monke
         await until(lambda: bool(logged))
         watching.cancel()
 
-    play(scene)
+    run_scenario(scenario)
 
     event, fields = logged[0]
     assert event == "loop.stalled"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.fakes import play
+from tests.unit.runtime.fakes import run_scenario
 from worker.domain.effects import Halt
 from worker.errors import CommitLostError, Problem
 from worker.runtime.readiness import Readiness
@@ -16,45 +16,45 @@ from worker.runtime.status_server import Obstacle
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.runtime.fakes import World
+    from tests.unit.runtime.fakes import RunnerHarness
 
 REFUSED = SimpleNamespace(kind="sign_in", reason="Kafka refuses the password", remedy="set the right one")
 UNFIT = Problem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
 
 
-def readiness(world: World, *, refused: bool = False, unfit: bool = False) -> Readiness:
+def readiness(harness: RunnerHarness, *, refused: bool = False, unfit: bool = False) -> Readiness:
     watch: Any = SimpleNamespace(obstacles=[UNFIT] if unfit else [])
     refusals: Any = SimpleNamespace(lasting=[REFUSED] if refused else [])
-    return Readiness(world.runner, watch, refusals)
+    return Readiness(harness.runner, watch, refusals)
 
 
-def _refuse(world: World) -> Readiness:
-    return readiness(world, refused=True)
+def _refuse(harness: RunnerHarness) -> Readiness:
+    return readiness(harness, refused=True)
 
 
-def _stop(world: World) -> Readiness:
-    world.runner.stop()
-    return readiness(world)
+def _stop(harness: RunnerHarness) -> Readiness:
+    harness.runner.stop()
+    return readiness(harness)
 
 
-def _doubt(world: World) -> Readiness:
-    found = readiness(world)
-    world.runner._restoring.doubts[3] = CommitLostError("partition 3 has no committed offset", "decide")
+def _doubt(harness: RunnerHarness) -> Readiness:
+    found = readiness(harness)
+    harness.runner._restoring.doubts[3] = CommitLostError("partition 3 has no committed offset", "decide")
     return found
 
 
-def _unfit(world: World) -> Readiness:
-    return readiness(world, unfit=True)
+def _unfit(harness: RunnerHarness) -> Readiness:
+    return readiness(harness, unfit=True)
 
 
-def _halt_app(world: World) -> Readiness:
-    world.engine.halts = [Halt("main", None, 70009, "wrong key", "fix it", 0.0)]
-    return readiness(world)
+def _halt_app(harness: RunnerHarness) -> Readiness:
+    harness.engine.halts = [Halt("main", None, 70009, "wrong key", "fix it", 0.0)]
+    return readiness(harness)
 
 
-def _halt_endpoint(world: World) -> Readiness:
-    world.engine.halts = [Halt("main", "svc/kick", 10007, "no permission", "grant it", 0.0)]
-    return readiness(world)
+def _halt_endpoint(harness: RunnerHarness) -> Readiness:
+    harness.engine.halts = [Halt("main", "svc/kick", 10007, "no permission", "grant it", 0.0)]
+    return readiness(harness)
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,19 @@ def _halt_endpoint(world: World) -> Readiness:
     ],
 )
 def test_each_cause_is_an_obstacle_with_its_remedy(
-    cause: Callable[[World], Readiness], obstacle: Obstacle
+    cause: Callable[[RunnerHarness], Readiness], obstacle: Obstacle
 ) -> None:
-    async def scene(world: World) -> None:
-        assert cause(world).obstacles() == [obstacle]
+    async def scenario(harness: RunnerHarness) -> None:
+        assert cause(harness).obstacles() == [obstacle]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_worker_without_obstacles_is_ready() -> None:
-    async def scene(world: World) -> None:
-        assert readiness(world).obstacles() == []
+    async def scenario(harness: RunnerHarness) -> None:
+        assert readiness(harness).obstacles() == []
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_all_obstacles_are_listed_with_what_kafka_refuses_first() -> None:
@@ -89,10 +89,10 @@ def test_all_obstacles_are_listed_with_what_kafka_refuses_first() -> None:
     An operator who fixes the first one fixes what follows from it.
     """
 
-    async def scene(world: World) -> None:
-        world.runner.stop()
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.stop()
 
-        found = readiness(world, refused=True, unfit=True).obstacles()
+        found = readiness(harness, refused=True, unfit=True).obstacles()
 
         assert [obstacle.reason for obstacle in found] == [
             "Kafka refuses the password",
@@ -100,4 +100,4 @@ def test_all_obstacles_are_listed_with_what_kafka_refuses_first() -> None:
             "topic outcomes does not fit any more",
         ]
 
-    play(scene)
+    run_scenario(scenario)

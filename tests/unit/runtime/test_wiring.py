@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.fakes import DEADLINE, play, until
+from tests.unit.runtime.fakes import DEADLINE, run_scenario, until
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.topics import Topic, TopicsReport
 from worker.domain.effects import LogEvent
@@ -21,7 +21,7 @@ from worker.runtime.wiring import _end, _fitting_topics, _hiding_new_keys
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.runtime.fakes import World
+    from tests.unit.runtime.fakes import RunnerHarness
 
 
 class RecordingLog:
@@ -58,23 +58,23 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
     A handover has less time than a drain, and publishes through the publisher.
     """
 
-    async def scene(world: World) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
         ended: list[str] = []
         consumer: Any = SimpleNamespace(close=lambda _: ended.append("consumer"))
         publisher: Any = SimpleNamespace(close=lambda _: ended.append("publisher"))
-        world.engine.busy = {3}
+        harness.engine.busy = {3}
         settings = load(minimal())
         log: Any = lambda *_, **__: None  # noqa: E731
-        end = asyncio.ensure_future(_end(world.runner, consumer, publisher, settings, log, "SIGTERM"))
-        await until(lambda: bool(ended) or "stopping" in world.engine.event_names())
+        end = asyncio.ensure_future(_end(harness.runner, consumer, publisher, settings, log, "SIGTERM"))
+        await until(lambda: bool(ended) or "stopping" in harness.engine.event_names())
         assert ended == []
-        world.engine.busy = set()
-        world.move()
+        harness.engine.busy = set()
+        harness.move()
 
         assert await asyncio.wait_for(end, DEADLINE) == CLEAN
         assert ended == ["consumer", "publisher"]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_every_secret_of_the_settings_is_hidden_from_the_first_line_on(
