@@ -65,7 +65,7 @@ class CommandMemory:
         return self._beyond >= self.limit - self.limit // 2
 
     def of(self, partition: Partition) -> int:
-        """What the records and commands of one partition take."""
+        """Return what the records and commands of one partition take."""
         return self._by_partition.get(partition, 0)
 
     def share_out(self, partitions: Iterable[Partition]) -> None:
@@ -87,7 +87,7 @@ class CommandMemory:
             self._beyond += max(0, after - self._each) - max(0, before - self._each)
 
     def has_room_for(self, partition: Partition, size: int) -> bool:
-        """Whether the partition may hold as many bytes more."""
+        """Return whether the partition may hold as many bytes more."""
         before = self.of(partition)
         beyond = max(0, before + size - self._each) - max(0, before - self._each)
         return not beyond or self._beyond + beyond <= self.limit - self.limit // 2

@@ -15,13 +15,13 @@ class Clock:
         self._epoch = wall - now
 
     def set(self, now: float, wall: float) -> None:
-        """It is ``now`` on the monotonic clock and ``wall`` seconds since 1970."""
+        """Set it: it is ``now`` on the monotonic clock and ``wall`` seconds since 1970."""
         self._epoch = wall - now
 
     def wall(self, now: float) -> float:
-        """A monotonic instant in seconds since 1970."""
+        """Return a monotonic instant in seconds since 1970."""
         return now + self._epoch
 
     def monotonic(self, wall: float) -> float:
-        """The reverse."""
+        """Return the monotonic instant of seconds since 1970."""
         return wall - self._epoch

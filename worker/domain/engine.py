@@ -155,7 +155,7 @@ class Engine:
         return self.revoking(list(self._partitions), now)
 
     def quiet(self, numbers: Iterable[int]) -> bool:
-        """Whether nothing of the partitions is in progress or unpublished."""
+        """Return whether nothing of the partitions is in progress or unpublished."""
         return all(number not in self._partitions or self._partitions[number].is_quiet for number in numbers)
 
     @property
@@ -247,7 +247,7 @@ class Engine:
         return self._settle(now)
 
     def wake_at(self) -> float:
-        """When to ``tick`` next, if nothing happens before."""
+        """Return when to ``tick`` next, if nothing happens before."""
         times = [self._housekeeping_at]
         times += [endpoint.wake_at for endpoint in self._scheduler.endpoints.values()]
         times += [

@@ -60,12 +60,12 @@ CALL_BYTES: Final = 420
 
 
 def share(part: str, budget: int) -> int:
-    """How many bytes of the budget the part may take."""
+    """Return how many bytes of the budget the part may take."""
     return int(budget * PARTS[part])
 
 
 def record_bytes(record: Record) -> int:
-    """What a record takes that nobody has read yet."""
+    """Return what a record takes that nobody has read yet."""
     headers = record.headers
     size = RECORD_BYTES + len(record.value or b"") + len(record.key or b"")
     return (
@@ -77,7 +77,7 @@ def record_bytes(record: Record) -> int:
 
 def command_bytes(record: Record, decoded: Command | Rejected, users: int, *, alone: bool) -> int:
     """
-    What an open command takes, its record included: its texts stand in memory as they came and as they were read.
+    Return what an open command takes, its record included: its texts stand in memory as they came and as they were read.
 
     ``alone``: nothing waits yet that may share its calls.
     """
@@ -97,12 +97,12 @@ def command_bytes(record: Record, decoded: Command | Rejected, users: int, *, al
 
 
 def outcome_bytes(outcome: Outcome | None) -> int:
-    """What the outcome of an open command takes, besides that."""
+    """Return what the outcome of an open command takes, besides that."""
     if outcome is None:
         return 0
     return OUTCOME_BYTES + RESULT_BYTES * len(outcome.results) + CALL_BYTES * len(outcome.calls)
 
 
 def texts_bytes(*texts: str | None) -> int:
-    """What these texts take beyond ``USUAL``."""
+    """Return what these texts take beyond ``USUAL``."""
     return max(0, sum(len(text) if text.isascii() else WIDE * len(text) for text in texts if text) - USUAL)

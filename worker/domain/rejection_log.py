@@ -27,7 +27,7 @@ class RejectionLog:
         self._codes: set[str] = set()
 
     def line(self, rejected: Rejected, partition: int, offset: int) -> LogEvent | None:
-        """The line of one rejection; None when there were too many of late."""
+        """Return the line of one rejection; None when there were too many of late."""
         if self._written >= LINES:
             self._omitted += 1
             self._codes.add(rejected.code)
@@ -44,7 +44,7 @@ class RejectionLog:
         return LogEvent("record.rejected", "warning", fields)
 
     def summary(self) -> LogEvent | None:
-        """How many rejections since the last summary had no line, if any had none."""
+        """Return how many rejections since the last summary had no line, if any had none."""
         told: dict[str, object] = {"count": self._omitted, "codes": ", ".join(sorted(self._codes))}
         self._written = self._omitted = 0
         self._codes.clear()

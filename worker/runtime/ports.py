@@ -1,14 +1,13 @@
-# The ports of the loop: what it needs of the world, as protocols.
+# What the loop needs of the world, as protocols: the adapters fulfil them, wiring.py chooses them, tests bring their own.
 #
-# The adapters implement them, wiring.py chooses the implementation, tests bring their own. No behaviour here, and nothing
-# of Kafka or HTTP.
+# No behaviour here, and nothing of Kafka or HTTP.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from worker.domain.effects import AttemptResult, Restored, Transaction
     from worker.domain.publish_results import PublishResult
@@ -19,97 +18,73 @@ class Client(Protocol):
     """Makes calls."""
 
     async def call(self, call: CallTask) -> AttemptResult:
-        """Make one call with all its attempts; return the result of the last."""
+        """Make one call with all its attempts; return the result of the last one."""
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Ends all connections."""
 
     @property
     def signers(self) -> Mapping[str, Any]:
-        """The signer of each app, which knows the age of its signature."""
+        """The signer of each app, which tells the age of its signature."""
 
 
 class Consumer(Protocol):
-    """Polls Kafka in a thread of its own. All methods are thread-safe."""
+    """The poll thread. All methods may be called from any thread."""
 
     def start(self) -> None:
-        """Start the thread: join the group and poll."""
+        """Begins to poll."""
 
     def close(self, timeout: float) -> bool:
-        """Hand over and leave the group; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
+        """Hands over and leaves; blocks. Whether it was over in time."""
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
-        """Fetch a newly assigned partition from ``position`` on."""
+        """Fetch a newly assigned partition."""
 
     def pause(self, partition: int) -> None:
-        """Stop fetching the partition; what was fetched may still arrive."""
+        """Fetch no more of it."""
 
     def resume(self, partition: int) -> None:
-        """Fetch the partition again."""
+        """Fetch it again."""
 
     def taken(self) -> None:
-        """Acknowledge one batch that ``received`` was called with, so that the next may follow."""
+        """One batch is taken care of."""
 
     def fence(self) -> float:
-        """Return the monotonic time until which requests may be sent, because the group membership is proven until then."""
+        """The monotonic time until which a request may leave."""
 
     def lag(self, partition: int) -> int | None:
-        """Return how many records of the partition are not fetched yet; None if unknown."""
+        """How many records of the partition are not fetched."""
 
     def topic_id(self) -> str | None:
-        """Return the current id of the command topic; None if unknown."""
+        """What the cluster calls the command topic now."""
 
     def partition_count(self) -> int | None:
-        """Return the current number of partitions of the command topic; None if unknown."""
+        """How many partitions the command topic has now."""
 
 
 class Publisher(Protocol):
-    """Publishes transactions in a thread of its own."""
+    """The publisher thread."""
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
-        """Start to publish; call ``done`` exactly once, from another thread. One transaction at a time."""
+        """Publishes; ``done`` is called from another thread, exactly once. One at a time."""
 
     def close(self, timeout: float) -> bool:
-        """End the thread; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
+        """Ends; blocks. Whether it was over in time."""
 
 
 class Restorer(Protocol):
-    """Reads from Kafka what was done on a partition."""
+    """Reads back what is known of a partition."""
 
     def restore(self, partition: int) -> Restored:
-        """Return what was done and where to resume; blocks. Raises BrokerError; CommitLostError if a person must decide."""
-
-
-class Refusal(Protocol):
-    """Something that Kafka refuses."""
-
-    @property
-    def kind(self) -> str:
-        """Which kind of request is refused: a label of the metric ``kafka_refused``."""
-
-    @property
-    def reason(self) -> str:
-        """What is refused, as a sentence."""
-
-    @property
-    def remedy(self) -> str:
-        """What an operator can do."""
-
-
-class KafkaRefusals(Protocol):
-    """Knows what Kafka refuses. Thread-safe."""
-
-    @property
-    def lasting(self) -> Sequence[Refusal]:
-        """What Kafka has refused for long enough to be an obstacle."""
+        """Blocks. Raises BrokerError."""
 
 
 class Log(Protocol):
-    """Logs events."""
+    """Where events are told."""
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """
-        Log an event of the catalogue at its level. ``exc_info`` (an exception) adds a traceback.
+        Tells an event of the catalogue at its level. ``exc_info`` (an exception) adds a traceback.
 
-        An unlisted name is logged as ``log.event_unlisted`` at level error: a typo must not end a worker.
+        A name that is not in the catalogue is told as ``log.event_unlisted``, at level error: a typo must not end a worker.
         """

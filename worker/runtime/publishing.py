@@ -1,6 +1,6 @@
-# Decides when the next transaction starts, and returns its result to the engine. One runs at a time.
+# When the next transaction goes, and what its result means for the engine. One is under way at a time.
 #
-# Not here: what a transaction contains (domain/progress/outbox.py), how it is carried out (broker/publisher.py).
+# Not here: what is in a transaction (domain/progress/ledger.py), and how it is carried out (broker/publisher.py).
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 0.05
 """
-Seconds between the starts of two transactions under load. Each costs some 10 ms of round trips and the same number of
-requests, whether it holds one outcome or a hundred. The first after a pause starts at once.
+Seconds between the beginnings of two transactions under load. Each costs some 10 ms of round trips and as many requests
+whether it holds one outcome or a hundred; the first after a pause goes at once.
 """
 FULL: Final = 1000
-"""From this many unpublished commands on, the next transaction does not wait for the interval."""
+"""So many unpublished commands are not kept waiting for the interval."""
 
 
 class Publishing:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
-    ``settle`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one.
+    ``settle`` carries out what the engine answers, ``fail`` is told when another process has taken this one's place.
 
     Attributes:
-        hurry: Whether to skip the interval, because a handover or a drain waits for the results.
-        is_busy: Whether a transaction is running, or none may start any more.
+        hurry: Nothing waits for the interval: a handover or a drain waits for it.
 
     """
 
@@ -63,8 +62,8 @@ class Publishing:
         self.hurry = False
         self.is_busy = False
 
-    def start_next(self) -> None:
-        """Start the next transaction if there is one and it is time; else set the timer for it."""
+    def go_on(self) -> None:
+        """Begins the next transaction, if there is one and it is time."""
         if self.is_busy:
             return
         now = time.monotonic()
@@ -80,17 +79,17 @@ class Publishing:
             self._publisher.publish(transaction, partial(self._post, transaction))
 
     def close(self) -> None:
-        """Start no more transactions."""
+        """Begins no more."""
         self.is_busy = True
         if self._timer is not None:
             self._timer.cancel()
 
     def _due(self) -> None:
         self._timer = None
-        self.start_next()
+        self.go_on()
 
     def _post(self, transaction: Transaction, result: PublishResult) -> None:
-        # Runs in the publisher's thread. A closed loop means that the process is ending: nobody needs the result.
+        # In the publisher's thread. A loop that is closed has nobody left to tell: the process is ending.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ended, transaction, result)
 

@@ -1,6 +1,6 @@
-# An EngineRunner among fakes: an engine with scripted effects, and a Kafka and a client that the test moves.
+# The loop's world, played by a test: an engine that says what the test wants, and a Kafka and a client that the test moves.
 #
-# No test is here, and nothing decides. Everything happens on the loop's own thread, except restorations.
+# No test is here, and nothing decides. All is told by the test, on the loop's own thread, but for restorations.
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
-from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.metrics import Metrics
+from worker.runtime.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -21,58 +21,55 @@ if TYPE_CHECKING:
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
     from worker.domain.publish_results import PublishResult
-    from worker.domain.snapshots import Snapshot
     from worker.errors import BrokerError
     from worker.runtime.call_tasks import CallTask
 
 DEADLINE: Final = 5.0
 
 
-def attempt(call_id: str = "call-1", number: int = 1) -> Attempt:
+def send(call_id: str = "call-1", number: int = 1) -> Attempt:
     """
-    Return an attempt of a call.
+    One try of a call.
     """
     return Attempt(call_id, number, "main", "room_engine_http_srv/kick_user_out", b"{}", 1, False)
 
 
-def result(verdict: Verdict = Verdict.DONE) -> AttemptResult:
+def try_(verdict: Verdict = Verdict.DONE) -> AttemptResult:
     """
-    Return the result of an attempt.
+    Its end.
     """
     return AttemptResult(time.monotonic(), time.monotonic(), verdict, http_status=200, error_code=0)
 
 
-class FakeEngine:
+class Script:
     """
-    An engine that records its events, and returns the effects that the test has prepared.
+    An engine that remembers what it was told, and answers with the effects that the test has laid out.
 
     Attributes:
-        events: Each event with its arguments, without the time.
-        effects: The effects of the next event of a name.
+        told: Each event, with its arguments but the time.
+        effects: What the next event of a name shall lead to.
         busy: The partitions of which something is in progress.
-        transactions: What to publish.
-        state: What ``snapshot`` returns.
+        transactions: What is to be published.
 
     """
 
     def __init__(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
+        self.told: list[tuple[Any, ...]] = []
         self.effects: dict[str, list[Effect]] = defaultdict(list)
         self.busy: set[int] = set()
         self.transactions: list[Transaction] = []
         self.halts: list[Halt] = []
         self.open = 0
-        self.state: Snapshot
 
     def __getattr__(self, event: str) -> Callable[..., list[Effect]]:
-        def record(*arguments: Any, **named: Any) -> list[Effect]:
+        def tell(*arguments: Any, **named: Any) -> list[Effect]:
             values = [list(each) if isinstance(each, list | tuple) else each for each in arguments]
-            self.events.append(
+            self.told.append(
                 (event, *(each for each in values if not isinstance(each, float)), *named.values())
             )
             return self.effects.pop(event, [])
 
-        return record
+        return tell
 
     @property
     def idle(self) -> bool:
@@ -94,34 +91,31 @@ class FakeEngine:
     def wake_at(self) -> float:
         return inf
 
-    def snapshot(self, _: float) -> Snapshot:
-        return self.state
-
-    def event_names(self) -> list[str]:
+    def events(self) -> list[str]:
         """
-        Return the names of the recorded events.
+        The names of what it was told.
         """
-        return [event for event, *_ in self.events]
+        return [event for event, *_ in self.told]
 
 
-class RunnerHarness:
+class World:
     """
-    A runner with what it needs: consumer, publisher, restorer and client in one.
+    A service among what it needs: consumer, publisher, restorer and client in one.
 
     Attributes:
         engine: What decides.
-        begun: (partition, position, epoch) of each partition that may be fetched.
+        begun: (partition, position, epoch) of each that may be fetched.
         proven_until: The fence.
-        batches_taken: How many batches were acknowledged.
-        published: The transactions that were started, each with its ``done``.
-        calls: The calls in flight.
+        batches_taken: How many were taken care of.
+        published: The transactions that are under way or over, with whom to tell.
+        calls: The calls that are under way.
         failures: What the next restorations fail with.
-        restoring: What happens just before a restoration ends.
+        restoring: What happens just before a restoration is over.
 
     """
 
     def __init__(self, handover: float) -> None:
-        self.engine = FakeEngine()
+        self.engine = Script()
         self.begun: list[tuple[int, int, int]] = []
         self.proven_until = inf
         self.batches_taken = 0
@@ -131,13 +125,13 @@ class RunnerHarness:
         self.restoring: Callable[[], None] = lambda: None
         self.logged: list[str] = []
         self.signers: dict[str, Any] = {}
-        self.runner = EngineRunner(
+        self.service = Service(
             cast("Engine", self.engine),
             Metrics(["main"]),
             self._log,
             handover,
         )
-        self.runner.connect(self, self, self, self)
+        self.service.connect(self, self, self, self)
 
     def _log(self, event: str, /, **_: object) -> None:
         self.logged.append(event)
@@ -197,7 +191,7 @@ class RunnerHarness:
 
     def owe(self) -> Transaction:
         """
-        Have something to publish, from the next event on.
+        There is something to publish. It is told to the service by the next event.
         """
         transaction = Transaction([], [], {})
         self.engine.transactions.append(transaction)
@@ -205,48 +199,46 @@ class RunnerHarness:
 
     def move(self, effects: Sequence[Effect] = ()) -> None:
         """
-        Let an event happen that has these effects.
+        Something happens, and this follows from it.
         """
         self.engine.effects["received"] = list(effects)
-        self.runner.received([])
+        self.service.received([])
 
     def end(self, result: PublishResult) -> None:
         """
-        End the running transaction.
+        The transaction under way comes to its end.
         """
         self.published[-1][1](result)
 
 
 async def settled() -> None:
     """
-    Let everything run that can.
+    Everything has run that could.
     """
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(come: Callable[[], bool]) -> None:
     """
-    Wait for what another thread or a timer does.
+    Waits for what another thread, or a timer, does.
     """
     deadline = time.monotonic() + DEADLINE
-    while not condition():
+    while not come():
         assert time.monotonic() < deadline, "it never came"
         await asyncio.sleep(0.001)
 
 
-def run_scenario(
-    scenario: Callable[[RunnerHarness], Coroutine[Any, Any, None]], *, handover: float = 60.0
-) -> None:
+def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, handover: float = 60.0) -> None:
     """
-    Run one scenario in a harness of its own.
+    One scene in a world of its own.
     """
 
     async def main() -> None:
-        harness = RunnerHarness(handover)
+        world = World(handover)
         try:
-            await scenario(harness)
+            await scene(world)
         finally:
-            await harness.runner.aclose()
+            await world.service.aclose()
 
     asyncio.run(main())

@@ -37,7 +37,7 @@ class AdaptiveBatchSize:
         self.members = most
 
     def learn(self, *, good: int = 0, bad: int = 0) -> bool:
-        """So many members were applied, so many found bad. Returns whether ``members`` has changed."""
+        """Count members that were applied, or found bad. Return whether ``members`` has changed."""
         self._seen += good + bad
         self._bad += bad
         if self._seen > MEMORY:

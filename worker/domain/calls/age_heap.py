@@ -42,7 +42,7 @@ class AgeHeap(Generic[T]):
 
     def set(self, item: T, since: float | None, order: int) -> None:
         """
-        The item waits since then, or not any more. Of items of one age the one of the lowest ``order`` is the first; no
+        Note since when the item waits; None: it does not. Of items of one age the one of the lowest ``order`` is the first; no
         two calls may have the same.
         """
         if item.age == since:
@@ -58,7 +58,7 @@ class AgeHeap(Generic[T]):
             heapq.heapify(self._heap)
 
     def oldest(self) -> T | None:
-        """The item that has waited longest; None if none waits."""
+        """Return the item that has waited longest; None if none waits."""
         while self._heap:
             since, _, item = self._heap[0]
             if item.age == since:

@@ -44,21 +44,21 @@ class Bisection(Generic[T]):
         return self.suspects[0] if len(self.suspects) == 1 else None
 
     def half(self) -> list[T]:
-        """What to send next: the first half of the suspects."""
+        """Return what to send next: the first half of the suspects."""
         self._one = False
         return self.suspects[: self._cut]
 
     def one(self) -> list[T]:
-        """Instead of a half, the first of the suspects alone: where each may be refused, this says so at once."""
+        """Return, instead of a half, the first of the suspects alone: where each may be refused, this says so at once."""
         self._one = True
         return self.suspects[: self._cut]
 
     def passed(self) -> None:
-        """What was sent was applied: the bad member is among the others."""
+        """Note that what was sent was applied: the bad member is among the others."""
         self.suspects = self.suspects[self._cut :]
 
     def failed(self, refusal: AttemptResult) -> list[T]:
-        """What was sent was refused. Returns the others, which are untested and go back to their queue."""
+        """Note that what was sent was refused. Return the others, which are untested and go back to their queue."""
         untested = self.suspects[self._cut :]
         self.suspects = self.suspects[: self._cut]
         self.untested += untested

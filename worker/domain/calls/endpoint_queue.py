@@ -228,14 +228,14 @@ class EndpointQueue:
         self._order = count()
 
     def target(self, name: str) -> TargetQueue:
-        """The queue of a target."""
+        """Return the queue of a target."""
         target = self.targets.get(name)
         if target is None:
             target = self.targets[name] = TargetQueue(name, self.per_call)
         return target
 
     def is_new(self, target: str, effect_key: EffectKey) -> bool:
-        """Whether nothing waits here that may share a call with a member of such a command."""
+        """Return whether nothing waits here that may share a call with a member of such a command."""
         return (target, effect_key) not in self._groups
 
     def forget(self, names: Iterable[str]) -> None:
@@ -328,7 +328,7 @@ class EndpointQueue:
             self._rank(target)
 
     def oldest(self) -> float | None:
-        """Since when the task waits that has waited longest; None if none waits."""
+        """Return since when the task waits that has waited longest; None if none waits."""
         return min((group.age for group in self._groups.values() if group.age is not None), default=None)
 
     # Inside

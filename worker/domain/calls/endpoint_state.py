@@ -146,11 +146,11 @@ class TargetState:
         return before + 1
 
     def may_send(self, bound: int) -> bool:
-        """Whether a call of it that waits for a permit may send another request."""
+        """Return whether a call of it that waits for a permit may send another request."""
         return self.held_at is None and self.out < (1 if self.is_suspect else bound)
 
     def is_blocked(self, bound: int) -> bool:
-        """Whether no further call of it may begin: a hanging target must not take all permits."""
+        """Return whether no further call of it may begin: a hanging target must not take all permits."""
         return self.held_at is not None or self.out >= bound or (self.is_suspect and self.calls > 0)
 
     def __repr__(self) -> str:
@@ -363,11 +363,11 @@ class EndpointState:
         return max(self.app.lockout.until, self.retry_after.until)
 
     def clock(self, now: float) -> float:
-        """Seconds that stand still while a gate is shut that stops them."""
+        """Return seconds that stand still while a gate is shut that stops them."""
         return now - sum(gate.shut_for(now) for gate in self.gates if gate.policy.stops_clock)
 
     def limited_by(self, now: float) -> str:
-        """What keeps the waiting members from going."""
+        """Return what keeps the waiting members from going."""
         if not self.queue.waiting and not self.awaiting_permit:
             return "nothing"
         shut = next((gate for gate in self.gates if gate.is_shut), None)
@@ -381,7 +381,7 @@ class EndpointState:
     # Its targets
 
     def target(self, name: str) -> TargetState:
-        """What is known of the target."""
+        """Return what is known of the target."""
         target = self.targets.get(name)
         if target is None:
             target = self.targets[name] = TargetState(self.queue.target(name))
@@ -425,7 +425,7 @@ class EndpointState:
         self.queue.block(target.queue, blocked=target.is_blocked(self.bound(now)))
 
     def bound(self, now: float) -> int:
-        """How many requests of one target may be out: an eighth of the permits, so that a hanging room cannot take them all."""
+        """Return how many requests of one target may be out: an eighth of the permits, so that a hanging room cannot take them all."""
         return max(2, self.limiter.granted(now) // 8)
 
     # Its tasks
@@ -498,7 +498,7 @@ class EndpointState:
         self.reconsider(call.target, now)
 
     def waiting_calls(self, target: TargetState | None = None) -> list[InFlightCall]:
-        """The calls, or those of one target, that hold neither a permit nor a connection."""
+        """Return the calls, or those of one target, that hold neither a permit nor a connection."""
         return [call for call in self.calls.values() if call.waits and target in (None, call.target)]
 
     # Its probes

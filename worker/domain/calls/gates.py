@@ -98,11 +98,11 @@ class Gate:
         return self._shut_since
 
     def is_closed(self, now: float) -> bool:
-        """Whether nothing but probes goes through now."""
+        """Return whether nothing but probes goes through now."""
         return self._shut_since is not None or now < self.until
 
     def shut_for(self, now: float) -> float:
-        """For how many seconds it has been shut, in total."""
+        """Return for how many seconds it has been shut, in total."""
         return self._shut_for + (0.0 if self._shut_since is None else now - self._shut_since)
 
     def __repr__(self) -> str:

@@ -164,7 +164,7 @@ def _is_of_no_table(refusal: AttemptResult | None) -> bool:
 
 
 def _is_alike(one: AttemptResult, other: AttemptResult | None) -> bool:
-    """What one refusal has been shown to be says nothing about another one: a gateway may fail while a group is not permitted."""
+    """Return whether two refusals are of one kind: a gateway may fail while a group is not permitted."""
     return other is not None and (one.error_code, one.http_status) == (other.error_code, other.http_status)
 
 
@@ -175,7 +175,7 @@ def _what(refusal: AttemptResult) -> str:
 
 
 def _is_of_the_service(result: AttemptResult) -> bool:
-    """A code of no table that does not come from the platform: the service has looked at the request, so it was let in."""
+    """Return whether the service itself gave a code of no table: it has looked at the request, so it was let in."""
     code = result.error_code
     return result.verdict is Verdict.UNKNOWN and code is not None and not is_platform(code)
 

@@ -17,7 +17,7 @@ RECOVERY_PER_SECOND: Final = 0.01
 
 
 def slice_of(limit: int, partition: int, partitions: int) -> int:
-    """The permits that belong to one partition; over all partitions they add up to the limit exactly."""
+    """Return the permits that belong to one partition; over all partitions they add up to the limit exactly."""
     return limit * (partition + 1) // partitions - limit * partition // partitions
 
 
@@ -61,12 +61,12 @@ class RateLimiter:
         self.owned = permits
 
     def free(self, now: float) -> int:
-        """How many requests may be sent now; never negative."""
+        """Return how many requests may be sent now; never negative."""
         self._expire(now)
         return max(0, self.granted(now) - self.out - len(self._returns))
 
     def granted(self, now: float) -> int:
-        """The permits that may be used at once: those owned, less what throttling has taken."""
+        """Return the permits that may be used at once: those owned, less what throttling has taken."""
         if self._ceiling is None:
             return self.owned
         ceiling = self._ceiling + RECOVERY_PER_SECOND * self.owned * (now - self._ceiling_at)
@@ -76,11 +76,11 @@ class RateLimiter:
         return min(self.owned, max(1, int(ceiling)))
 
     def factor(self, now: float) -> float:
-        """The share of the owned permits that throttling leaves."""
+        """Return the share of the owned permits that throttling leaves."""
         return self.granted(now) / self.owned if self.owned else 1.0
 
     def used(self, now: float) -> int:
-        """The permits that are taken: out, or answered less than a window ago."""
+        """Return the permits that are taken: out, or answered less than a window ago."""
         self._expire(now)
         return self.out + len(self._returns)
 
@@ -99,7 +99,7 @@ class RateLimiter:
         # Else the permit comes back by itself, if it has not yet: the refusal may be older than the window.
 
     def answered(self, now: float, *, accepted: bool) -> None:
-        """A request was answered, or failed. Its permit comes back one window later."""
+        """Let a permit come back one window later: its request was answered, or failed."""
         if self._window_from_send:
             return
         self.out -= 1
@@ -109,7 +109,7 @@ class RateLimiter:
             self._see_accepted(now)
 
     def throttled(self, now: float) -> None:
-        """Tencent says that there are too many requests. Lowers the ceiling, at most once a second."""
+        """Lower the ceiling, at most once a second: Tencent says that there are too many requests."""
         self._expire(now)
         if now - self._lowered_at < 1.0:
             return
@@ -117,14 +117,14 @@ class RateLimiter:
         self._ceiling_at = self._lowered_at = now
 
     def _see_accepted(self, now: float) -> None:
-        """The first refusal of a burst may come before many acceptances: until the second is over they count as well."""
+        """Count acceptances after the first refusal of a burst, until its second is over."""
         self._expire(now)
         seen = THROTTLED_SHARE * min(self._accepted, self.owned)
         if self._ceiling is not None and seen > self._ceiling:
             self._ceiling, self._ceiling_at = seen, now
 
     def next_return(self) -> float | None:
-        """When the next permit comes back by itself; None: only an answer can bring one."""
+        """Return when the next permit comes back by itself; None: only an answer can bring one."""
         return self._returns[0][0] if self._returns else None
 
     def _expire(self, now: float) -> None:

@@ -284,7 +284,7 @@ class ResponseHandler:
 
 
 def _doubted_since(call: InFlightCall) -> float:
-    """Since when something must have been sent, and passed, to show that a code of no table is no outage."""
+    """Return since when something must have been sent, and passed, to show that a code of no table is no outage."""
     bisection = call.bisection
     if bisection is not None and bisection.began_with.verdict is Verdict.UNKNOWN:
         return bisection.began_with.ended_at

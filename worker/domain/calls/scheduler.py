@@ -272,7 +272,7 @@ class Scheduler:
         self._effects.emit(LogEvent(event, level, where | fields))
 
     def _is_wanted(self, task: MemberTask, now: float) -> bool:
-        """Whether the task, which was in a call, is still to be sent. If not, it leaves its member queue here."""
+        """Return whether the task, which was in a call, is still to be sent. If not, it leaves its member queue here."""
         if task.command.dropped:
             self._ordering.abandon(task, now)
         elif self._ordering.is_over(task, now):

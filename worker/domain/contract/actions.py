@@ -92,7 +92,7 @@ class Action:
     returns_request_id: bool = True
 
     def is_changed_elsewhere(self, info: MemberInfo | None) -> bool:
-        """Whether anybody but this worker changes the state that a command sets; ``info`` is the command's ``member_info``."""
+        """Return whether anybody but this worker changes the state that a command sets; ``info`` is the command's ``member_info``."""
         return any(name == EVERYTHING or getattr(info, name) is not None for name in self.changed_elsewhere)
 
     def body(
@@ -104,7 +104,7 @@ class Action:
         reason: str | None = None,
         member_info: MemberInfo | None = None,
     ) -> bytes:
-        """The JSON body of one call. It is never empty, as Tencent demands."""
+        """Return the JSON body of one call. It is never empty, as Tencent demands."""
         fields: dict[str, Any] = {self.target_key: target}
         if member_info is None:
             fields[self.members_key] = users

@@ -212,7 +212,7 @@ _HTTP_REMEDIES: Final[tuple[tuple[int, int, str], ...]] = (
 
 def judge(http_status: int | None, error_code: int | None) -> Verdict:
     """
-    The verdict on one try.
+    Return the verdict on one attempt.
 
     ``http_status`` is None when there was no answer at all; ``error_code`` is None when the body held none that could be read.
     Tencent answers 200 for everything but network errors, so any other status comes from something in between.
@@ -227,17 +227,17 @@ def judge(http_status: int | None, error_code: int | None) -> Verdict:
 
 
 def is_foreign(verdict: Verdict, http_status: int | None) -> bool:
-    """Whether something that is not Tencent answers in its place, and will go on to: a redirect, or a 200 with another body."""
+    """Return whether something that is not Tencent answers in its place, and will go on to: a redirect, or a 200 with another body."""
     return verdict is Verdict.TRANSPORT and http_status is not None and 200 <= http_status < 400
 
 
 def is_platform(error_code: int) -> bool:
-    """Whether an unknown code is of the platform's own ranges (60xxx access, 70xxx account), which speak of the app."""
+    """Return whether an unknown code is of the platform's own ranges (60xxx access, 70xxx account), which speak of the app."""
     return 60000 <= error_code < 80000
 
 
 def remedy(error_code: int | None, http_status: int | None = None) -> str:
-    """What an operator should do about a code that halts."""
+    """Return what an operator should do about a code that halts."""
     if error_code is None:
         status = http_status or 0
         special = (text for first, beyond, text in _HTTP_REMEDIES if first <= status < beyond)

@@ -162,7 +162,7 @@ class Decoder:
 
     def decode(self, record: Record) -> Command | Rejected:
         """
-        What the record commands, or why it is refused.
+        Return what the record commands, or why it is refused.
 
         In CloudEvents' binary mode the headers ``ce_id`` and ``ce_time`` stand in for an absent ``command_id`` and
         ``issued_at``. Of a repeated header the last counts; one that is not usable is as good as absent.
@@ -192,7 +192,7 @@ class Decoder:
         return rejected(reading.fields, faults or (_UNREADABLE,), envelope)
 
     def _decode(self, value: bytes, envelope: Envelope) -> Command | FieldReader | None:
-        """The command, when it is one; else what was read with care, or None when that is still to be done."""
+        """Return the command, when it is one; else what was read with care, or None when that is still to be done."""
         metadata: dict[str, Any] | None = None
         try:
             wire = self._wire.decode(value)
@@ -209,7 +209,7 @@ class Decoder:
     def _judge(
         self, wire: WireCommand, metadata: dict[str, Any] | None, envelope: Envelope
     ) -> Command | None:
-        """The command, if fields that are right by themselves are right together."""
+        """Return the command, if fields that are right by themselves are right together."""
         command_id = wire.command_id or envelope.command_id
         plan = self._plans.get(wire.action)
         app = self._default_app if wire.app is UNSET else wire.app
@@ -260,7 +260,7 @@ class Decoder:
         return not protected.keys().isdisjoint(each)
 
     def _faults_together(self, reading: FieldReader, envelope: Envelope) -> Iterator[OutcomeError]:
-        """What is wrong with the fields of a record together, as far as those that are right by themselves can tell."""
+        """Return what is wrong with the fields of a record together, as far as those that are right by themselves can tell."""
         wire = _as_wire(reading)
         if not (wire.command_id or envelope.command_id):
             what = "command_id is missing, and no usable header ce_id stands in for it"
@@ -309,7 +309,7 @@ def _nothing_in(value: bytes | None) -> OutcomeError:
 
 
 def _as_wire(reading: FieldReader) -> WireCommand:
-    """The fields that are right by themselves; what is wrong or misspelt stands in as right, so that it is not missed as well."""
+    """Return the fields that are right by themselves; what is wrong or misspelt stands in as right, so that it is not missed as well."""
     made: dict[str, Any] = {"action": "", "user_ids": ()}
     made |= {name: stand_in for name, stand_in in _STAND_INS.items() if name in reading.given}
     made |= {name: reading.fields[name] for name in reading.right}

@@ -48,7 +48,7 @@ class Fitted(Struct, frozen=True):
 
 def fit(letter: DeadLetter, limit_bytes: int) -> Fitted:
     """
-    The record to send for a dead letter, at most ``limit_bytes`` long (the smaller of broker's and producer's limit).
+    Return the record to send for a dead letter, at most ``limit_bytes`` long (the smaller of broker's and producer's limit).
 
     Key, value and headers are the original's, repeated header names included; ours come after them:
 
@@ -78,7 +78,7 @@ _OMISSIONS: Final = tuple(
 
 
 def size_of(fitted: Fitted) -> int:
-    """The most bytes that a batch of this one record can take. Compression only shortens it: else it is sent as it is."""
+    """Return the most bytes that a batch of this one record can take. Compression only shortens it: else it is sent as it is."""
     size = BATCH_BYTES + RECORD_BYTES + 3 * LENGTH_BYTES + len(fitted.key or b"") + len(fitted.value or b"")
     return size + sum(2 * LENGTH_BYTES + len(name.encode()) + len(value) for name, value in fitted.headers)
 

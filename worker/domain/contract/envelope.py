@@ -36,7 +36,7 @@ _CHECKS: Final = dict(_HEADERS.values())
 
 
 def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
-    """What is usable of a record's headers. Of a repeated header the last usable one counts."""
+    """Return what is usable of a record's headers. Of a repeated header the last usable one counts."""
     found: dict[str, str] = {}
     for header, value in headers:
         if header in _HEADERS and value is not None:
@@ -51,7 +51,7 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
 
 
 def envelope_of_event(attributes: Mapping[str, Any], headers: Envelope) -> Envelope:
-    """What is usable of a structured CloudEvent's attributes, and of its record's headers where the event says nothing."""
+    """Return what is usable of a structured CloudEvent's attributes, and of its record's headers where the event says nothing."""
     found = {
         name: attributes[attribute]
         for attribute, name in (("id", "command_id"), ("time", "issued_at"), ("traceparent", "traceparent"))

@@ -79,7 +79,7 @@ def faults_of(
     checks: Mapping[str, Check], found: Mapping[str, Sequence[OutcomeError]], path: str
 ) -> Iterator[OutcomeError]:
     """
-    What is wrong with the fields of an object against ``checks``, in their order, and unknown ones first.
+    Return what is wrong with the fields of an object against ``checks``, in their order, and unknown ones first.
 
     ``found`` are all the fields that are given, each with its own faults. ``path`` is where the object stands (empty, or ending
     in a dot).
@@ -112,7 +112,7 @@ def _listed(found: OutcomeError | Iterator[OutcomeError] | None) -> list[Outcome
 
 
 def _unknown(name: str, checks: Mapping[str, Check], path: str) -> OutcomeError:
-    """What to say of a field that there is not."""
+    """Return what to say of a field that there is not."""
     near = meant_field(name, tuple(checks))
     hint = f": did you mean {near!r}?" if near else f"; there are {', '.join(checks)}"
     return OutcomeError(
@@ -139,7 +139,7 @@ class Text:
     ends: bool = True
 
     def __call__(self, value: object, path: str) -> OutcomeError | None:
-        """What is wrong with the value that stands at ``path``."""
+        """Return what is wrong with the value that stands at ``path``."""
         if not isinstance(value, str):
             return _wrong_type(value, path, "a string")
         if not value and not self.empty:
@@ -206,7 +206,7 @@ class Time(Text):
     most: int | None = TIME_BYTES
 
     def __call__(self, value: object, path: str) -> OutcomeError | None:
-        """What is wrong with the value that stands at ``path``."""
+        """Return what is wrong with the value that stands at ``path``."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             cure = instant_cure(value)
             return _wrong_type(value, path, "RFC 3339 in a string", cure)
@@ -301,7 +301,7 @@ _KINDS: Final = {
 
 
 def kind(value: object) -> str:
-    """What a parsed JSON value is, in words."""
+    """Return what a parsed JSON value is, in words."""
     return _KINDS[type(value)]
 
 
@@ -310,7 +310,7 @@ def _in_json(text: str) -> str:
 
 
 def instant_cure(since_1970: float) -> str:
-    """How to write a time that was given as seconds or milliseconds since 1970; empty when it is neither."""
+    """Return how to write a time that was given as seconds or milliseconds since 1970; empty when it is neither."""
     if not 0 <= since_1970 <= LAST_SECOND * 1000:
         return ""
     seconds = since_1970 if since_1970 <= LAST_SECOND else since_1970 / 1000

@@ -62,7 +62,7 @@ _NAME: Final = re.compile(rb"[a-zA-Z][a-zA-Z_]{2}").match
 
 
 def shape_of_bytes(value: bytes) -> str | None:
-    """What a record that is no JSON is by its first bytes, with the cure, as a sentence."""
+    """Return what a record that is no JSON is by its first bytes, with the cure, as a sentence."""
     for signature, what in _SIGNATURES:
         if value.startswith(signature):
             return f"the record {what}"
@@ -70,7 +70,7 @@ def shape_of_bytes(value: bytes) -> str | None:
 
 
 def _frame(value: bytes) -> str | None:
-    """The frames that the serialisers of schema registries put before a record."""
+    """Return the frames that the serialisers of schema registries put before a record."""
     first = value[:1]
     if first == b"\x00" and len(value) > 5:
         schema = int.from_bytes(value[1:5], "big")
@@ -88,7 +88,7 @@ def _frame(value: bytes) -> str | None:
 
 
 def _binary(value: bytes) -> str | None:
-    """Formats without a signature, told by the look of their first entry."""
+    """Recognise formats without a signature by the look of their first entry."""
     first = value[0]
     if value[:2] in _ZLIB and not value.isascii():
         return "the record is compressed with zlib: send it as it is and set the producer's compression.type"
@@ -139,7 +139,7 @@ _YAML: Final = re.compile(r"[A-Za-z_]+: ").match
 
 def shape_of_text(text: str, begin: int, broke_at: int) -> str | None:
     """
-    What a text that is no JSON is, with the cure, as a sentence.
+    Return what a text that is no JSON is, with the cure, as a sentence.
 
     ``begin`` is where its first character stands that is no blank, ``broke_at`` where a parser gave up.
     """
@@ -179,7 +179,7 @@ def _broken_object(text: str, broke_at: int, rest: str) -> str | None:
 
 
 def shape_of_json(value: object) -> str | None:
-    """What a record that is JSON and no object is, with the cure, as a sentence."""
+    """Return what a record that is JSON and no object is, with the cure, as a sentence."""
     if isinstance(value, list) and any(isinstance(one, dict) for one in value[:1]):
         count = f"a JSON list of {len(value)}" if len(value) != 1 else "a JSON list of one"
         return f"the record is {count}, not an object: send each command as a record of its own"
@@ -221,7 +221,7 @@ _WRAPPERS: Final = (
 
 def command_inside(fields: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], str] | None:
     """
-    The envelope that a record's object is, when it is one: the field at fault, what of a command stands inside, a sentence.
+    Return the envelope that a record's object is, when it is one: the field at fault, what of a command stands inside, a sentence.
 
     What stands inside is not carried out. It serves to tell whoever sent it.
     """
@@ -254,7 +254,7 @@ def command_inside(fields: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], s
 
 
 def _inside(value: object) -> Mapping[str, Any]:
-    """The fields of a command in an envelope's content, which may be an envelope itself."""
+    """Return the fields of a command in an envelope's content, which may be an envelope itself."""
     if isinstance(value, dict) and not _is_command(value):
         value = value.get("after") or value.get("payload")
     return value if isinstance(value, dict) else {}

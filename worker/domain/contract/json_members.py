@@ -63,7 +63,7 @@ class Members:
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def keep(self, name: str, value: Any, *, is_read: bool = True) -> None:
-        """Adds a member, or why it was not read. Of a name that is given twice the last value counts, as in every parser."""
+        """Add a member, or why it was not read. Of a name that is given twice the last value counts, as in every parser."""
         self.fields.pop(name, None)
         self.unread.pop(name, None)
         if not is_read or isinstance(value, OutcomeError):
@@ -84,18 +84,18 @@ class JsonReader:
         self._skeleton = None if few else _skeleton(text)
 
     def skip_blanks(self, at: int) -> int:
-        """Where the blanks that begin at ``at`` end."""
+        """Return where the blanks that begin at ``at`` end."""
         found = _blanks(self.text, at)
         return at if found is None else found.end()
 
     def ends_at(self, at: int) -> None:
-        """Makes sure that nothing but blanks stands from ``at`` on."""
+        """Make sure that nothing but blanks stands from ``at`` on."""
         at = self.skip_blanks(at)
         if at < len(self.text):
             raise JSONDecodeError("Extra data", self.text, at)
 
     def value(self, at: int) -> tuple[Any, int]:
-        """The value that begins at ``at`` (an OutcomeError says why it was not read) and where it ends."""
+        """Return the value that begins at ``at`` (an OutcomeError says why it was not read) and where it ends."""
         end, depth, brackets = self.extent(at)
         if depth > SHALLOW:
             return TOO_DEEP, end
@@ -104,7 +104,7 @@ class JsonReader:
         return self.parsed(at)
 
     def members(self, at: int) -> tuple[Members, int]:
-        """The members of the object that begins at ``at``, after which nothing else may come, and where it ends."""
+        """Return the members of the object that begins at ``at``, after which nothing else may come, and where it ends."""
         made = Members()
         end, is_whole = self._begin(made, at)
         if not is_whole:
@@ -113,13 +113,13 @@ class JsonReader:
         return made, end
 
     def repeated(self, at: int) -> Iterable[str]:
-        """The names that are given more than once among the first ``MEMBERS`` of the object that begins at ``at``."""
+        """Return the names that are given more than once among the first ``MEMBERS`` of the object that begins at ``at``."""
         made = Members()
         self._begin(made, at)
         return made.repeated
 
     def _begin(self, made: Members, at: int) -> tuple[int, bool]:
-        """Adds the first ``MEMBERS`` members of an object. Returns its end and True, or the comma before others and False."""
+        """Add the first ``MEMBERS`` members of an object. Returns its end and True, or the comma before others and False."""
         comma = at
         at = self.skip_blanks(at + 1)
         if self.text.startswith("}", at):
@@ -139,7 +139,7 @@ class JsonReader:
             at = self.skip_blanks(comma + 1)
 
     def _member(self, made: Members, at: int) -> int:
-        """Adds the member whose name begins at ``at``. Returns where the next mark after it stands."""
+        """Add the member whose name begins at ``at``. Returns where the next mark after it stands."""
         name, at = scanstring(self.text, at + 1, True)
         at = self.skip_blanks(at)
         if not self.text.startswith(":", at):
@@ -156,7 +156,7 @@ class JsonReader:
         return self.skip_blanks(end)
 
     def _rest(self, made: Members, comma: int) -> None:
-        """Adds the fields of a command that stand after ``comma``. All that stands there is checked, and nothing else is kept."""
+        """Add the fields of a command that stand after ``comma``. All that stands there is checked, and nothing else is kept."""
         text = f"{{{self.text[comma + 1 :]}"
         _, depth, _ = JsonReader(text).extent(0)
         if depth > SHALLOW:
@@ -172,7 +172,7 @@ class JsonReader:
                 made.keep(name, JsonReader(bytes(raw).decode()).parsed(0)[0])
 
     def parsed(self, at: int) -> tuple[Any, int]:
-        """The value that begins at ``at``, which is known not to be deep (or why it was not read), and where it ends."""
+        """Return the value that begins at ``at``, which is known not to be deep (or why it was not read), and where it ends."""
         try:
             return self._parse(self.text, at)
         except JSONDecodeError:
@@ -183,7 +183,7 @@ class JsonReader:
             return TOO_LARGE, self._parse_past(self.text, at)[1]
 
     def extent(self, at: int) -> tuple[int, int, int]:
-        """Where the list or object that begins at ``at`` ends, how deep it is and how many brackets it opens; all 0 of others."""
+        """Return where the list or object that begins at ``at`` ends, how deep it is and how many brackets it opens; all 0 of others."""
         skeleton = self._skeleton
         if skeleton is None or not self.text.startswith(("[", "{"), at):
             return 0, 0, 0
@@ -222,18 +222,18 @@ def _too_large(size: int) -> OutcomeError:
 
 
 def _skeleton(text: str) -> bytes:
-    """The text with a byte for each character and without escapes: each quotation mark in it begins or ends a string."""
+    """Return the text with a byte for each character and without escapes: each quotation mark in it begins or ends a string."""
     return text.encode("ascii", "replace").replace(rb"\\", b"__").replace(rb"\"", b"__")
 
 
 def _steps(chunk: bytes, inside: int) -> tuple[bytes, int]:
-    """The brackets outside of strings as steps; whether the chunk ends inside a string, when it began so or not."""
+    """Return the brackets outside of strings as steps; whether the chunk ends inside a string, when it began so or not."""
     pieces = chunk.split(b'"')
     return b"".join(pieces[inside::2]).translate(_STEPS, _NO_BRACKETS), (inside + len(pieces) - 1) % 2
 
 
 def _reach(chunk: bytes, inside: int, brackets: int) -> int:
-    """How long the beginning of the chunk is that holds so many brackets and no character more."""
+    """Return how long the beginning of the chunk is that holds so many brackets and no character more."""
     low, high = 0, len(chunk)
     while high - low > 1:
         middle = (low + high) // 2
@@ -245,7 +245,7 @@ def _reach(chunk: bytes, inside: int, brackets: int) -> int:
 
 
 def _first_zero(depths: list[int]) -> int:
-    """After how many steps the depth is 0 again; 0: it never is."""
+    """Return after how many steps the depth is 0 again; 0: it never is."""
     try:
         return depths.index(0, 1)
     except ValueError:

@@ -23,7 +23,7 @@ SHORT: Final = 100
 
 def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]]:
     """
-    Ever smaller forms of the outcome, each with whether its record keeps the command's key.
+    Yield ever smaller forms of the outcome, each with whether its record keeps the command's key.
 
     First its history goes: the calls, then the texts of results, then metadata and RequestIds. When the key is too long for
     what remains, the key goes instead, and the history is kept as far as possible. Of a record that still does not fit, each
@@ -44,7 +44,7 @@ def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]
 
 
 def key_omitted(key: bytes) -> list[tuple[str, bytes]]:
-    """The headers that tell of a key that is left out, as in dead letters."""
+    """Return the headers that tell of a key that is left out, as in dead letters."""
     size, digest = (
         (key.size, key.sha256) if isinstance(key, Omitted) else (len(key), hashlib.sha256(key).hexdigest())
     )

@@ -197,7 +197,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
 def status_of(results: Iterable[Result]) -> Status:
     """
-    The status of a command whose members ended like this.
+    Return the status of a command whose members ended like this.
 
     All alike: that. Any failed or expired beside any that holds or was superseded: partially succeeded.
     Failed with expired: failed. Else: succeeded.
@@ -222,7 +222,7 @@ _AS_STATUS: Final = {
 
 
 def cut(text: str) -> str:
-    """A text from outside, at most ``TEXT_BYTES`` bytes of UTF-8, never cut inside a character, and always encodable."""
+    """Shorten a text from outside to at most ``TEXT_BYTES`` bytes of UTF-8, never cut inside a character, and always encodable."""
     if text.isascii():
         return text[:TEXT_BYTES]
     return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")
@@ -240,13 +240,13 @@ class SomeUsers(Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, users: Sequence[str], others: Sequence[str]) -> SomeUsers:
-        """These users, and not the others."""
+        """Keep these users, and not the others."""
         are_the_others = len(others) < len(users)
         smaller = others if are_the_others else users
         return cls(b"".join(map(_hashed, smaller)), are_the_others)
 
     def __contains__(self, user: str) -> bool:
-        """Whether the user is one of them."""
+        """Return whether the user is one of them."""
         hashed, hashes = _hashed(user), self.hashes
         found = any(hashes[at : at + 8] == hashed for at in range(0, len(hashes), 8))
         return found is not self.are_the_others

@@ -42,7 +42,7 @@ class Placement:
 
     def judge(self, record: Record, target: tuple[str, str] | None) -> Misplacement | None:
         """
-        What is wrong with the record's place; ``target`` is its app and its group or room, None of a record that is no command.
+        Return what is wrong with the record's place; ``target`` is its app and its group or room, None of a record that is no command.
 
         Hashing a key takes longer than all else here, and is done once for a target and partition.
         """
@@ -77,7 +77,7 @@ _WORD: Final = 0xFFFFFFFF
 
 
 def murmur2(key: bytes) -> int:
-    """The 32-bit hash by which Java's default partitioner, and kafka-python's, choose a key's partition."""
+    """Return the 32-bit hash by which Java's default partitioner, and kafka-python's, choose a key's partition."""
     length = len(key)
     hashed = _SEED ^ length
     whole = length - length % 4

@@ -134,7 +134,7 @@ def _leave_out_long_metadata(reader: JsonReader, members: Members) -> None:
 
 
 def _faults(reader: JsonReader, members: Members) -> Iterator[OutcomeError]:
-    """What is wrong with the record as JSON, and names that are given twice."""
+    """Return what is wrong with the record as JSON, and names that are given twice."""
     for name, constant in members.constants.items():
         where = f" ({shown(name, quoted=False)})" if name else ""
         yield OutcomeError(
@@ -155,7 +155,7 @@ def _faults(reader: JsonReader, members: Members) -> Iterator[OutcomeError]:
 
 
 def _unread(members: Members) -> dict[str, list[OutcomeError]]:
-    """The members that were not read, each with what is to be said of it beside the faults that were named before."""
+    """Return the members that were not read, each with what is to be said of it beside the faults that were named before."""
     return {
         name: [] if fault is None or fault is TOO_DEEP else [_at(name, fault)]
         for name, fault in members.unread.items()

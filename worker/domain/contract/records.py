@@ -51,7 +51,7 @@ class Omitted(bytes):
     why: str | None
 
     def __new__(cls, size: int, sha256: str, why: str | None = None) -> Self:
-        """Made of what is known of it."""
+        """Make it of what is known of it."""
         made = super().__new__(cls)
         made.size, made.sha256, made.why = size, sha256, why
         return made

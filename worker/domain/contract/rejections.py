@@ -54,7 +54,7 @@ class Rejected(Struct, frozen=True):
 
 
 def rejected(fields: Mapping[str, Any], faults: Sequence[OutcomeError], envelope: Envelope) -> Rejected:
-    """Of a record with these fields and at least one fault, what is told."""
+    """Report a record with these fields and at least one fault."""
     fault, *others = faults
     command_id = fields.get("command_id", envelope.command_id)
     carried: dict[str, Any] = {
@@ -85,7 +85,7 @@ _carried_user: Final = Text(USER_BYTES, empty=False, free=True)
 
 
 def _users(value: object) -> tuple[str, ...]:
-    """Those of the named users, or the only one, that are texts and not too long; each once, and not more than are allowed."""
+    """Return those of the named users, or the only one, that are texts and not too long; each once, and not more than are allowed."""
     named = [value] if isinstance(value, str) else value
     if not isinstance(named, list | tuple):
         return ()

@@ -54,7 +54,7 @@ _NOTES: Final = {
 
 def command_schema() -> dict[str, Any]:
     """
-    What a command must look like.
+    Return what a command must look like.
 
     JSON Schema counts characters where Tencent counts bytes, and knows neither the apps nor the protected users, so the worker
     may still refuse a command that is valid here. It never takes one that is not.
@@ -84,7 +84,7 @@ def command_schema() -> dict[str, Any]:
 
 
 def outcome_schema() -> dict[str, Any]:
-    """What an outcome looks like. Fields may be added in later versions: a reader must not refuse those it does not know."""
+    """Return what an outcome looks like. Fields may be added in later versions: a reader must not refuse those it does not know."""
     parts = {name: _outcome_part(part) for name, part in msgspec.json.schema(Outcome)["$defs"].items()}
     whole = parts.pop("Outcome")
     del whole["title"]
@@ -121,7 +121,7 @@ def _goes_with(field: str, statuses: tuple[Status, ...], *, required: bool = Tru
 
 
 def _outcome_part(part: dict[str, Any]) -> dict[str, Any]:
-    """One type's schema, with each field's words from the type's docstring, and without the nulls, which are never written."""
+    """Return one type's schema, with each field's words from the type's docstring, and without the nulls, which are never written."""
     words, _, attributes = part["description"].partition("\n\nAttributes:\n")
     notes = {name: _plain(note) for name, note in _ATTRIBUTE.findall(attributes)}
     made = part | {"description": _plain(words)}
@@ -149,7 +149,7 @@ def _outcome_field(name: str, field: dict[str, Any], notes: dict[str, str]) -> d
 
 
 def documents() -> dict[str, str]:
-    """The files of config/ that are made here: name -> text."""
+    """Return the files of config/ that are made here: name -> text."""
     made = {"command.schema.json": command_schema(), "outcome.schema.json": outcome_schema()}
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in made.items()}
 
@@ -165,7 +165,7 @@ def _described(part: dict[str, Any], note: str, check: object) -> dict[str, Any]
 
 
 def _conditions(action: Action) -> dict[str, Any]:
-    """What a command of this action needs, and what it must not have."""
+    """Return what a command of this action needs, and what it must not have."""
     parameters = dict.fromkeys(name for row in ACTIONS.values() for name in row.takes)
     others = [target.value for target in TargetField if target is not action.target]
     refused = others + [name for name in parameters if name not in action.takes]

@@ -42,12 +42,12 @@ _OTHER_NAMES: Final = {
 
 
 def meant_field(name: str, known: tuple[str, ...]) -> str | None:
-    """The one of the ``known`` fields that is probably meant by ``name``."""
+    """Return the one of the ``known`` fields that is probably meant by ``name``."""
     return _meant_field(name[: LONGEST + 1], known)
 
 
 def meant_actions(name: str) -> tuple[str, ...]:
-    """The actions that are probably meant by ``name``: in other letters, without the service, or only resembling."""
+    """Return the actions that are probably meant by ``name``: in other letters, without the service, or only resembling."""
     return _meant_actions(name[: LONGEST + 1])
 
 
@@ -82,7 +82,7 @@ def _meant_actions(name: str) -> tuple[str, ...]:
 
 
 def _bare(name: str) -> str:
-    """A name without what spellings differ in: ``userIds``, ``user-ids`` and ``USER_IDS`` are the same."""
+    """Return a name without what spellings differ in: ``userIds``, ``user-ids`` and ``USER_IDS`` are the same."""
     return "".join(character for character in name.casefold() if character.isalnum())
 
 

@@ -37,7 +37,7 @@ _BLANKS: Final = frozenset(
 
 
 def hidden_in(text: str) -> str | None:
-    """What a person cannot see in a text and a name must not hold, in words; None: there is no such thing."""
+    """Return what a person cannot see in a text and a name must not hold, in words; None: there is no such thing."""
     found = _hidden(text, 0, LOOKED_AT)
     if found is None:
         return None
@@ -53,14 +53,14 @@ def hidden_in(text: str) -> str | None:
 
 
 def folded(text: str) -> str:
-    """The same text for all that a person may take for one another: small and capital letters, wide and narrow ones."""
+    """Return the same text for all that a person may take for one another: small and capital letters, wide and narrow ones."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def shown(text: str, *, quoted: bool = True, most: int = 32) -> str:
-    """A text of the input as a message may show it: of at most so many characters, and printable in any log."""
+    """Return a text of the input as a message may show it: of at most so many characters, and printable in any log."""
     short = repr(text[:most])
     ending = "…" if len(text) > most else ""
     return f"{short}{ending}" if quoted else f"{short[1:-1]}{ending}"

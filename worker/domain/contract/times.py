@@ -14,7 +14,7 @@ _RFC3339: Final = re.compile(
 
 
 def rfc3339(instant: float) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC, with milliseconds."""
+    """Write seconds since 1970 as RFC 3339 in UTC, with milliseconds."""
     return _rfc3339(round(instant * 1e6) // 1000)
 
 
@@ -29,7 +29,7 @@ def _rfc3339(milliseconds: int) -> str:
 
 def instant_of(text: str) -> float:
     """
-    RFC 3339 as seconds since 1970. Raises ValueError if it is none, or names no offset from UTC.
+    Read RFC 3339 as seconds since 1970. Raises ValueError if it is none, or names no offset from UTC.
 
     A leap second counts as the second before it: seconds since 1970 have none.
     """

@@ -69,7 +69,7 @@ class WireCommand(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 def is_plain(value: bytes, wire: WireCommand) -> bool:
     """
-    Whether what the typed decoder has checked is all that there is to check of each field by itself.
+    Return whether what the typed decoder has checked is all that there is to check of each field by itself.
 
     ``wire`` is what it made of ``value``. If not, ``reading.read`` must judge: it costs much more, and is always right.
     """
@@ -110,7 +110,7 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
 
 
 def _texts(wire: WireCommand) -> list[tuple[str, Check]]:
-    """Every text of the command but those inside its metadata, and what checks it."""
+    """Return every text of the command but those inside its metadata, and what checks it."""
     parts = zip(WireCommand.__struct_fields__, astuple(wire), strict=True)
     return [(part, FIELDS[name]) for name, part in parts if isinstance(part, str)] + _inner_texts(wire)
 

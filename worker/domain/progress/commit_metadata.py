@@ -25,13 +25,13 @@ EXCERPT: Final = 32
 
 
 def label(topic: str, topic_id: str | None, partition: int) -> str:
-    """Names the partition: by the id of its topic, which another topic of that name would not have; by its name without one."""
+    """Name the partition: by the id of its topic, which another topic of that name would not have; by its name without one."""
     return f"{f'name:{topic}' if topic_id is None else f'id:{topic_id}'};{partition}"
 
 
 def encode(whose: str, base: int, bits: int) -> str:
     """
-    Returns the text for a partition (see ``label``) with ``base`` as its offset; empty when nothing is done above it.
+    Return the text for a partition (see ``label``) with ``base`` as its offset; empty when nothing is done above it.
 
     The offset has a fixed width: else a commit could outgrow what the broker takes though no bit was added.
     """
@@ -43,7 +43,7 @@ def encode(whose: str, base: int, bits: int) -> str:
 
 
 def decode(text: str, whose: str, base: int) -> int | None:
-    """Returns the bitmap of this partition at this offset: 0 for an empty text, None for one that is not ours, or not of here."""
+    """Return the bitmap of this partition at this offset: 0 for an empty text, None for one that is not ours, or not of here."""
     if not text:
         return 0
     if len(text) > METADATA_BYTES:
@@ -56,5 +56,5 @@ def decode(text: str, whose: str, base: int) -> int | None:
 
 
 def excerpt(text: str) -> str:
-    """Returns the beginning of a foreign text, fit to be shown."""
+    """Return the beginning of a foreign text, fit to be shown."""
     return ascii(text[:EXCERPT])[1:-1]

@@ -29,11 +29,11 @@ class DeadlineHeap:
         self._done = 0
 
     def add(self, work: OpenCommand, last_moment: float) -> None:
-        """A new command."""
+        """Add a new command."""
         heapq.heappush(self._heap, (last_moment, next(self._order), work))
 
     def finished(self) -> None:
-        """A command with a last moment is emitted or dropped. Once half of the commands here are, they are forgotten."""
+        """Count a command with a last moment that is emitted or dropped. Once half of those here are, forget them."""
         self._done += 1
         if self._done > len(self._heap) // 2 + FEW:
             self._done = 0
@@ -41,7 +41,7 @@ class DeadlineHeap:
             heapq.heapify(self._heap)
 
     def due(self, wall: float) -> Iterator[OpenCommand]:
-        """Hands out the commands whose last moment is over."""
+        """Hand out the commands whose last moment is over."""
         while self._heap and self._heap[0][0] < wall:
             yield heapq.heappop(self._heap)[2]
 

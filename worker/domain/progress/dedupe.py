@@ -36,13 +36,13 @@ def fingerprint(
     reason: str | None,
     member_info: MemberInfo | None,
 ) -> int:
-    """What a command id stands for, as a number that is only compared within this process."""
+    """Return what a command id stands for, as a number that is only compared within this process."""
     info = None if member_info is None else (member_info.name_card, member_info.role, member_info.custom_info)
     return hash((action, app, target, frozenset(users), duration, banned_until, reason, info))
 
 
 def fingerprint_of(command: Command) -> int:
-    """The same, of a command."""
+    """Return the same, of a command."""
     return fingerprint(
         command.action.name,
         command.app,
@@ -56,7 +56,7 @@ def fingerprint_of(command: Command) -> int:
 
 
 def known_of(value: bytes) -> Known | None:
-    """What one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours)."""
+    """Return what one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours)."""
     try:
         return remembered(_decoder.decode(value))
     except (ValueError, RecursionError):
@@ -65,7 +65,7 @@ def known_of(value: bytes) -> Known | None:
 
 def remembered(outcome: Outcome) -> Known | None:
     """
-    What an outcome tells of its command id; None for a rejected one, whose id stands for nothing, and for one so short that
+    Return what an outcome tells of its command id; None for a rejected one, whose id stands for nothing, and for one so short that
     it does not say what its id stands for.
     """
     if outcome.status is Status.REJECTED or outcome.results_omitted:
@@ -86,7 +86,7 @@ def remembered(outcome: Outcome) -> Known | None:
 
 def known(outcome: Outcome, stands_for: int, at: float) -> Known:
     """
-    What an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
+    Return what an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
     when it finished, in seconds since 1970.
     """
     results = outcome.results
@@ -129,11 +129,11 @@ class IdMemory:
         self.held = 0
 
     def join(self, ids: CommandIds) -> None:
-        """A partition's ids are kept here from now on."""
+        """Keep a partition's ids here from now on."""
         self._parts.append(ids)
 
     def leave(self, ids: CommandIds) -> None:
-        """The partition is gone, and with it what was known of it."""
+        """Forget a partition that is gone."""
         self._parts.remove(ids)
         self.held -= ids.held
 
@@ -142,7 +142,7 @@ class IdMemory:
         self.held += size
 
     def make_fit(self, newest: CommandIds) -> None:
-        """Something was learned."""
+        """Forget what does not fit any more: ``newest`` has just learned something."""
         while self.held > self._limit:
             if newest.held * len(self._parts) > self._limit:
                 forgetting = newest
@@ -174,7 +174,7 @@ class CommandIds:
 
     def remember(self, known: Known | None) -> None:
         """
-        One outcome record more. None stands for one that tells nothing: it takes a place all the same, because the
+        Take in one outcome record. None is one that says nothing: it takes a place all the same, because the
         restoration counts records.
         """
         self._order.append(known)
@@ -186,20 +186,20 @@ class CommandIds:
         self._memory.make_fit(self)
 
     def find(self, command_id: str, wall: float) -> Known | None:
-        """What is known of the id at ``wall`` (seconds since 1970)."""
+        """Return what is known of the id at ``wall`` (seconds since 1970)."""
         known = self._by_id.get(command_id)
         if known is None or known.at < wall - self._window:
             return None
         return known
 
     def expire(self, wall: float) -> None:
-        """Forgets what is older than the window."""
+        """Forget what is older than the window."""
         oldest = wall - self._window
         while self._order and ((known := self._order[0]) is None or known.at < oldest):
             self.forget_oldest()
 
     def forget_oldest(self) -> None:
-        """Forgets what the oldest outcome has told."""
+        """Forget what the oldest outcome has told."""
         known = self._order.popleft()
         if known is not None:
             self._hold(-known_bytes(known))
@@ -207,7 +207,7 @@ class CommandIds:
                 del self._by_id[known.command_id]
 
     def close(self) -> None:
-        """The partition is gone."""
+        """Forget everything: the partition is gone."""
         self._memory.leave(self)
 
     def _hold(self, size: int) -> None:
@@ -219,13 +219,13 @@ class CommandIds:
 
 
 def known_bytes(known: Known) -> int:
-    """What an id takes in memory."""
+    """Return what an id takes in memory."""
     users = 0 if known.done is None else known.done.size
     return ID_BYTES + texts_bytes(known.command_id, known.outcome_id) + users
 
 
 def applied_bytes(member: MemberKey, effect: AppliedState) -> int:
-    """What an applied state takes in memory."""
+    """Return what an applied state takes in memory."""
     return APPLIED_BYTES + texts_bytes(member[2], effect.outcome_id, effect.request_id)
 
 
@@ -276,7 +276,7 @@ class AppliedStates:
         self.held = 0
 
     def applied(self, member: MemberKey, effect: AppliedState) -> None:
-        """The member's state is this one now."""
+        """Note the member's state."""
         self.sent(member)
         self._by_member[member] = effect
         self.held += applied_bytes(member, effect)
@@ -285,7 +285,7 @@ class AppliedStates:
             self.forgotten += 1
 
     def sent(self, member: MemberKey) -> None:
-        """Something is on its way to the member: what was known of its state may hold no longer."""
+        """Forget what was known of the member: something is on its way to it."""
         if member in self._by_member:
             self._forget(member)
 
@@ -293,14 +293,14 @@ class AppliedStates:
         self.held -= applied_bytes(member, self._by_member.pop(member))
 
     def find(self, member: MemberKey, what: object, now: float) -> AppliedState | None:
-        """The effect that makes a command with this effect needless now."""
+        """Return the effect that makes a command with this effect needless now."""
         effect = self._by_member.get(member)
         if effect is None or effect.what != what or now >= effect.at + effect.keep:
             return None
         return effect
 
     def expire(self, now: float, longest: float) -> None:
-        """Forgets effects older than ``longest``, the longest that any is kept."""
+        """Forget effects older than ``longest``, the longest that any is kept."""
         while self._by_member:
             member, effect = next(iter(self._by_member.items()))
             if effect.at > now - longest:

@@ -192,7 +192,7 @@ class MemberOrdering:
         self._advance(member_queue, now)
 
     def is_over(self, task: MemberTask, now: float) -> bool:
-        """Whether no attempt may carry the task any more."""
+        """Return whether no attempt may carry the task any more."""
         last_moment = task.command.spec.last_moment
         return last_moment is not None and self._clock.wall(now) > last_moment
 

@@ -43,15 +43,15 @@ class Offsets:
         self._order: deque[int] = deque()
 
     def is_done(self, offset: int) -> bool:
-        """Whether the record needs nothing any more: it was finished by an earlier owner, or is being handed in again."""
+        """Return whether the record needs nothing any more: it was finished by an earlier owner, or is being handed in again."""
         return offset < self._next or bool(self._bits >> (offset - self._base) & 1)
 
     def passed(self, offset: int) -> None:
-        """The record was received and is done already."""
+        """Note a record that was received and is done already."""
         self._next = max(self._next, offset + 1)
 
     def reached(self, position: int) -> None:
-        """Every record below was received: the consumer stands there, behind transaction markers and what was aborted."""
+        """Note that every record below was received: the consumer is there, behind transaction markers and what was aborted."""
         self._next = max(self._next, position)
 
     @property
@@ -61,13 +61,13 @@ class Offsets:
 
     def fits(self, offset: int) -> bool:
         """
-        Whether the record may be admitted, or finished, now. The next one to be received always may when none is open,
+        Return whether the record may be admitted, or finished, now. The next one to be received always may when none is open,
         however many offsets were skipped before it.
         """
         return not self._open or offset - self.committable < self.span
 
     def admit(self, offset: int) -> None:
-        """The record is open from now on. It must fit, and not be done."""
+        """Open the record. It must fit, and not be done."""
         if not self._open:
             self._rebase(offset)
         self._open.add(offset)
@@ -92,7 +92,7 @@ class Offsets:
         return self._next - self.committable
 
     def propose(self, finishing: Collection[int]) -> OffsetCommit:
-        """What may be committed together with the results of these open records."""
+        """Return what may be committed together with the results of these open records."""
         committable = self._next
         for offset in self._order:
             if offset in self._open and offset not in finishing:
@@ -105,11 +105,11 @@ class Offsets:
         return OffsetCommit(committable, encode(self._label, committable, bits))
 
     def committed(self, commit: OffsetCommit) -> None:
-        """Remembers what was committed for the partition."""
+        """Remember what was committed for the partition."""
         self._committed = commit.offset
 
     def finish(self, finished: Iterable[int]) -> None:
-        """The transaction with these records' results is committed: they are done, for every owner to come."""
+        """Finish these records, for every owner to come: the transaction with their results is committed."""
         bits = self._bits
         base = self._base
         for offset in finished:
@@ -119,12 +119,12 @@ class Offsets:
         self._rebase(self.committable)
 
     def _rebase(self, base: int) -> None:
-        """Everything below is done: the bitmap needs to tell only of what is above."""
+        """Cut the bitmap: everything below is done, so it needs to hold only what is above."""
         self._bits >>= base - self._base
         self._base = base
 
     def halve(self) -> None:
-        """The broker takes less metadata: stay closer to the committable offset from now on."""
+        """Stay closer to the committable offset from now on: the broker takes less metadata."""
         self.span = max(1, self.span // 2)
 
     def __repr__(self) -> str:

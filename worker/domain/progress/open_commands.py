@@ -176,11 +176,11 @@ class MemberQueue:
         self.unknown_effect = effect
 
     def must_wait(self, effect: EffectKey, now: float) -> bool:
-        """Whether a command with this effect must not be sent yet."""
+        """Return whether a command with this effect must not be sent yet."""
         return now < self.unknown_until and effect != self.unknown_effect
 
     def is_idle(self, now: float) -> bool:
-        """Whether nothing needs to be known of the member."""
+        """Return whether nothing needs to be known of the member."""
         return not self.tasks and self.last is None and self.unknown_until <= now
 
 

@@ -260,7 +260,7 @@ class Outbox:
 
     def _must_wait(self, admitted: Admitted, held_back: set[MemberKey]) -> bool:
         """
-        Whether it waits for the dead-letter topic: it has a dead letter, or shares a member with an earlier one that waits,
+        Return whether it waits for the dead-letter topic: it has a dead letter, or shares a member with an earlier one that waits,
         which may not be finished after it.
         """
         needs_letter = dead_letter_of(admitted, self._rules.topic) is not None

@@ -97,14 +97,14 @@ def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: 
 
 
 def known_of(admitted: Admitted, wall: float) -> Known | None:
-    """What is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
+    """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
     if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
         return None
     return known(admitted.outcome, admitted.fingerprint, wall)
 
 
 def is_dead(command: OpenCommand) -> bool:
-    """Whether the emitted command gets a dead letter: it has failed."""
+    """Return whether the emitted command gets a dead letter: it has failed."""
     return command.outcome is not None and command.outcome.status in DEAD
 
 
@@ -123,7 +123,7 @@ def dead_letter_of(admitted: Admitted, topic: str) -> DeadLetter | None:
 
 
 def traceparent_of(admitted: Admitted) -> str | None:
-    """The trace that the record belongs to."""
+    """Return the trace that the record belongs to."""
     if isinstance(admitted, RejectedRecord):
         return admitted.rejection.traceparent
     return admitted.spec.traceparent
@@ -149,7 +149,7 @@ def _first(results: list[Result], attribute: str) -> str | None:
 
 
 def _fault(results: list[Result]) -> OutcomeError:
-    """Of a failed command, the first failure, in words."""
+    """Describe the first failure of a failed command, in words."""
     failed = next(result for result in results if result.status is ResultStatus.FAILED)
     others = sum(result.status is ResultStatus.FAILED for result in results) - 1
     code = "no_answer" if failed.error_code is None else str(failed.error_code)

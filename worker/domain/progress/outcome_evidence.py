@@ -58,7 +58,7 @@ class Doubt(Struct, frozen=True):
 
 
 def told_by(value: bytes) -> Told | None:
-    """What a record of the outcome topic says of its command's record; None if it is no outcome of ours."""
+    """Return what a record of the outcome topic says of its command's record; None if it is no outcome of ours."""
     try:
         return _decoder.decode(value)
     except (msgspec.DecodeError, ValueError):
@@ -66,30 +66,30 @@ def told_by(value: bytes) -> Told | None:
 
 
 def nameless(value: bytes | None) -> str:
-    """What stands for the command_id of a record without a readable one: no command_id begins like this."""
+    """Return what stands for the command_id of a record without a readable one: no command_id begins like this."""
     if isinstance(value, Omitted):
         return nameless_hash(value.sha256)
     return nameless_hash(hashlib.sha256(value or b"").hexdigest())
 
 
 def nameless_hash(sha256: str) -> str:
-    """The same, of a value of which only the hash is known."""
+    """Return the same for a value of which only the hash is known."""
     return f"\0{sha256}"
 
 
 def is_nameless(command_id: str) -> bool:
-    """Whether it is no command_id, but stands for one."""
+    """Return whether it is no command_id, but stands for one."""
     return command_id.startswith("\0")
 
 
 def window(position: int, ids: Mapping[int, str]) -> range:
-    """The offsets at and above ``position`` whose records must be compared with their outcomes (``ids``: offset -> command_id)."""
+    """Return the offsets at and above ``position`` whose records must be compared with their outcomes (``ids``: offset -> command_id)."""
     top = max(ids, default=position - 1)
     return range(max(position, top + 1 - MAX_SPAN), top + 1)
 
 
 def proven(position: int, records: Mapping[int, str], ids: Mapping[int, str]) -> int:
-    """The bitmap, from ``position``, of the records (offset -> command_id) that have their own outcome."""
+    """Return the bitmap, from ``position``, of the records (offset -> command_id) that have their own outcome."""
     return sum(
         1 << offset - position for offset, command_id in records.items() if ids.get(offset) == command_id
     )
@@ -105,7 +105,7 @@ def place_of(
     from_start: bool,
 ) -> Place | Doubt:
     """
-    Where to go on in a partition from ``start`` to ``end`` without a commit, of which there are outcomes.
+    Return where to go on in a partition from ``start`` to ``end`` without a commit, of which there are outcomes.
 
     ``records`` are those of ``window(start, ids)`` that exist, in order, and ``ids`` what the outcomes tell of each offset.
     ``is_whole``: no outcome was ever deleted. ``from_start``: the group began with the partition's first record, so one

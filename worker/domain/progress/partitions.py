@@ -162,7 +162,7 @@ class Partition:
             self._newest_by_id[admitted.spec.command_id] = admitted
 
     def find(self, command_id: str, wall: float) -> OpenCommand | Known | None:
-        """The newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
+        """Return the newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
         return self._newest_by_id.get(command_id) or self.ids.find(command_id, wall)
 
     @property
@@ -171,7 +171,7 @@ class Partition:
         return self.state is PartitionState.ACTIVE and self.offsets.is_behind
 
     def propose(self, finishing: Iterable[int]) -> OffsetCommit:
-        """What may be committed together with the results of these open records."""
+        """Return what may be committed together with the results of these open records."""
         return self.offsets.propose(frozenset(finishing))
 
     def committed(self, commit: OffsetCommit) -> None:

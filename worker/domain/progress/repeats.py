@@ -27,7 +27,7 @@ def done_for(earlier: OpenCommand | Known, user: str) -> str | None:
 
 
 def may_coalesce(later: MemberTask, waiting: MemberTask) -> bool:
-    """Whether the task may share the call of the one that waits before it."""
+    """Return whether the task may share the call of the one that waits before it."""
     command = later.command
     return (
         command.effect_key == waiting.command.effect_key
@@ -39,7 +39,7 @@ def may_coalesce(later: MemberTask, waiting: MemberTask) -> bool:
 
 def may_share_result(command: Command) -> bool:
     """
-    Whether a command may get the result of another one with the same effect.
+    Return whether a command may get the result of another one with the same effect.
 
     A duration of 0 is passed through without knowing what it means, so it is never taken for the same effect.
     """
@@ -48,7 +48,7 @@ def may_share_result(command: Command) -> bool:
 
 def overwrites(later: Command, earlier: Command) -> bool:
     """
-    Whether carrying out ``later`` alone leaves the member as carrying out ``earlier`` and then ``later`` would.
+    Return whether carrying out ``later`` alone leaves the member as carrying out ``earlier`` and then ``later`` would.
 
     A command that may expire overwrites nothing: it may never be sent.
     """
