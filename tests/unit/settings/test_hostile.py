@@ -256,8 +256,8 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
             f"{chr(99 + n)}: &{chr(99 + n)} [{', '.join([f'*{chr(98 + n)}'] * 9)}]\n" for n in range(12)), "aliases expand to more"),
         ("a: &a {k: 1}\n" + "".join(
             f"b{n}: &b{n} {{<<: [{', '.join(['*a' if not n else f'*b{n - 1}'] * 9)}]}}\n" for n in range(9)), "aliases expand to more"),
-        ("a: &a [*a]", "an alias refers to what it is in"),
-        ("kafka: &k {common: *k}", "an alias refers to what it is in"),
+        ("a: &a [*a]", "an alias refers to what contains it"),
+        ("kafka: &k {common: *k}", "an alias refers to what contains it"),
         ("a: [" + "x, " * VALUES + "]", "contains more than"),
         ("a: " + "[" * 100_000, "nested too deep"),
         ("a: " + "{b: " * 20 + "1" + "}" * 20, "nested too deep"),
