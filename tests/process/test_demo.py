@@ -139,5 +139,5 @@ def test_a_kafka_that_is_not_there_is_told_in_one_line(begin: Callable[..., Demo
     demo = begin("--commands", "100", "--bootstrap-servers", "127.0.0.1:1")
 
     assert demo.process.wait(DEADLINE) == 1
-    assert "the demo could not be played" in demo.output
+    assert "the demo could not run" in demo.output
     assert "Traceback" not in demo.output

@@ -193,7 +193,7 @@ def test_without_its_topics_a_worker_exits_2_and_the_command_that_it_prints_make
     assert refused.returncode == 2
     assert all(name in refused.stderr for name in names)
     assert made.returncode == 0, made.stderr
-    assert all(f"made: topic {name}" in made.stdout for name in names)
+    assert all(f"created: topic {name}" in made.stdout for name in names)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 

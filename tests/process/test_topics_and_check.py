@@ -58,7 +58,7 @@ def test_missing_topics_are_named_with_the_command_that_creates_them_and_then_cr
     assert before.returncode == 2
     assert before.stdout.count("this topic does not exist: moderation-worker topics create") == 3
     assert made.returncode == 0, made.stderr
-    assert made.stdout.count("made: topic ") == 3
+    assert made.stdout.count("created: topic ") == 3
     assert after.returncode == 0, after.stdout + after.stderr
     assert "signs as admin of 1400000001" in after.stdout
     assert after.stdout.count("4 partitions, cleanup delete") == 3
@@ -70,7 +70,7 @@ def test_creating_topics_twice_changes_nothing(config: Path) -> None:
     second = worker("topics", "create", "--partitions", "9", "--config", str(config), environ={})
 
     assert first.returncode == second.returncode == 0
-    assert second.stdout.count("is there: topic ") == 3
+    assert second.stdout.count("exists: topic ") == 3
     assert second.stdout.count("3 partitions") == 3
 
 
@@ -136,7 +136,7 @@ def test_topics_that_exist_with_other_partitions_are_left_and_what_does_not_fit_
     found = worker("topics", "create", "--partitions", "4", "--config", str(config), environ={})
 
     assert found.returncode == 2
-    assert f"is there: topic {outcome_topic}, 2 partitions" in found.stdout
+    assert f"exists: topic {outcome_topic}, 2 partitions" in found.stdout
     assert "it has 2 partitions and the command topic 4" in found.stderr
 
 

@@ -1,7 +1,7 @@
-# The commands: run, check, outcomes, topics, simulate, demo. Each has a module that says what its exit codes mean;
-# filters.py and formatting.py are what `outcomes` asks and how it tells, shared.py is what several share.
+# The commands: run, check, outcomes, topics, simulate, demo. Each has a module that documents its exit codes; filters.py and
+# formatting.py belong to `outcomes`, shared.py is what several commands share.
 #
-# Here: how they are named, and how a failure is told. What a command needs is imported inside it, so that --help
+# Here: the commands' names, and how a failure is printed. What a command needs is imported inside it, so that --help
 # is quick and the simulator never loads Kafka. Exit codes: 0 clean, 1 failed, 2 wrong settings or arguments.
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="moderation-worker",
     help="Executes moderation commands from Kafka on Tencent Cloud Chat, with one outcome for each command.",
-    epilog="Begin with `moderation-worker demo`: a real Kafka, a local Tencent API and 10,000 commands, with nothing installed.",
+    epilog="Start with `moderation-worker demo`: a real Kafka, a local Tencent API and 10,000 commands, with nothing to install.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # plain help: it is read in logs and containers as well
@@ -63,16 +63,15 @@ def _options(
 
 
 def main(command: Callable[[], object] = app) -> None:
-    """Runs the command line and ends the process with the exit code that it earned."""
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # a terminal or a log in another encoding gets what it cannot show as escapes
+    """Run the command line and end the process with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or log in another encoding gets escapes for what it cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with redirect_stderr(cast("TextIO", _WithoutKeys(sys.stderr))):
             command()
     except SettingsError as error:
-        sys.stderr.write(told(error))
+        sys.stderr.write(format_problems(error))
         sys.exit(WRONG)
     except WorkerError as error:
         sys.stderr.write(_redacted(f"moderation-worker failed: {error}\n"))
@@ -82,8 +81,8 @@ def main(command: Callable[[], object] = app) -> None:
         sys.exit(FAILED)
 
 
-def told(error: SettingsError) -> str:
-    """Every problem of the settings, for a person: its name, its value, and how to fix it."""
+def format_problems(error: SettingsError) -> str:
+    """Return every problem of the settings for a person: its name, its value, and how to fix it."""
     count = len(error.problems)
     lines = [
         f"moderation-worker cannot start: {count} {'problem' if count == 1 else 'problems'} in its settings",
@@ -95,7 +94,7 @@ def told(error: SettingsError) -> str:
 
 
 class _WithoutKeys:
-    """Standard error as the commands see it: Typer repeats arguments that it does not understand, and one may be a key."""
+    """Standard error without keys: Typer repeats arguments that it does not understand, and one may be a key."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

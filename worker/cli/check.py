@@ -1,6 +1,6 @@
 # `moderation-worker check`: would the worker start? Exit codes: 0 yes, 1 Kafka cannot be reached, 2 something must be fixed.
 #
-# It looks and changes nothing: no group is joined, no topic is made, no call goes to Tencent.
+# It only reads: no group is joined, no topic is created, no call goes to Tencent.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli.shared import FAILED, WRONG, Config, quiet_libraries, topics_told
+from worker.cli.shared import FAILED, WRONG, Config, describe_topics, quiet_libraries
 from worker.redaction import without_keys
 from worker.terminal import plain
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class CheckFinding:
     """
-    One thing that was looked at.
+    One thing that was checked.
 
     Attributes:
-        exit_code: What the command ends with because of it; 0 if all is well.
+        exit_code: The exit code that it demands; 0 if all is well.
         saw: What there is, or how to fix it.
 
     """
@@ -40,7 +40,7 @@ class CheckFinding:
 
 def check(config: Config = None) -> None:
     """
-    Check settings, keys, Kafka and topics, and say what is there.
+    Check settings, keys, Kafka and topics, and show what is there.
 
     Example:  moderation-worker check --config worker.yaml
     """
@@ -84,8 +84,8 @@ def _cluster(settings: Settings) -> Iterator[CheckFinding]:
         yield CheckFinding("kafka", FAILED, str(error))
         return
     yield CheckFinding("kafka", 0, f"answers at {options.bootstrap_servers}")
-    for name, told in topics_told(report):
-        yield CheckFinding(f"topic {name}", 0, told)
+    for name, description in describe_topics(report):
+        yield CheckFinding(f"topic {name}", 0, description)
     for problem in misfits(settings, options, report):
         value = "" if problem.value is None else f" = {problem.value}"
         yield CheckFinding(f"{problem.name}{value}", WRONG, problem.remedy)
@@ -97,16 +97,16 @@ def _print(findings: list[CheckFinding]) -> None:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 10_000  # a log wraps nothing
+        console.width = 10_000  # lines in a log are not wrapped
     table = Table("", "what", "saw", box=None, pad_edge=False)
     for finding in findings:
-        mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]remedy[/]"
+        mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]fix[/]"
         table.add_row(mark, _shown(finding.what), _shown(finding.saw))
     console.print(table)
 
 
 def _shown(text: str) -> Text:
-    """What a broker or a setting says, as a terminal may show it."""
+    """Return text of a broker or a setting as a terminal may show it."""
     from rich.text import Text  # noqa: PLC0415
 
     return Text(plain(without_keys(text)))

@@ -1,5 +1,7 @@
-# `moderation-worker demo`: the product in a minute, judged by a checker of its own. Exit codes: 0 every promise held,
+# `moderation-worker demo`: the product in a minute, judged by an independent checker. Exit codes: 0 every promise held,
 # 1 one was broken or something could not be started, 2 wrong options, 130 ended by Ctrl-C.
+#
+# Here are its options only. What happens in a demo is worker/testing/demo, which the image does not contain.
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ from worker.cli.shared import FAILED
 INTERRUPTED: Final = 130
 TROUBLED: Final = (20_000, 2)
 CALM: Final = (10_000, 1)
-"""Commands and replicas, when they are not given: trouble needs more of both, and a replica that can be killed."""
+"""Default numbers of commands and replicas: trouble needs more of both, and a replica that can be killed."""
 NOT_HERE: Final = """\
-The demo is not part of this installation: the image holds only what runs in production.
-Play it from a clone of the repository: make demo
-What is here is the local Tencent API that it plays on: moderation-worker simulate
+The demo is not part of this installation: the image contains only what runs in production.
+Run it in a clone of the repository: make demo
+The local Tencent API that it uses is part of it: moderation-worker simulate
 """
 
 
@@ -55,7 +57,7 @@ def demo(
         str | None,
         typer.Option(
             metavar="HOST:PORT",
-            help="Use this Kafka instead of an own one; the demo's topics are removed at its end.",
+            help="Use this Kafka instead of starting one; the demo's topics are removed at its end.",
         ),
     ] = None,
     keep: Annotated[
@@ -76,7 +78,8 @@ def demo(
         raise typer.BadParameter("give HOST:PORT", param_hint="--bootstrap-servers")
     if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
         raise typer.BadParameter(
-            f"{json_file} cannot be written: its folder is not there, or it is one", param_hint="--json"
+            f"{json_file} cannot be written: its folder does not exist, or it is a folder",
+            param_hint="--json",
         )
 
     if find_spec("worker.testing.demo") is None:
@@ -99,14 +102,14 @@ def demo(
     try:
         held = play(options, console)
     except KeyboardInterrupt:
-        console.print("\nended: everything that was started is stopped")
+        console.print("\ninterrupted: everything that was started is stopped")
         sys.exit(INTERRUPTED)
     except (FetchError, ProcessFailedError, KafkaError, OSError) as error:
-        console.print(f"[red]the demo could not be played:[/] {error}", highlight=False)
+        console.print(f"[red]the demo could not run:[/] {error}", highlight=False)
         sys.exit(FAILED)
     sys.exit(0 if held else FAILED)
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:
-    # SIGTERM ends the demo as Ctrl-C does: in order, with everything that it started.
+    # SIGTERM ends the demo like Ctrl-C: everything that it started is stopped in order.
     raise KeyboardInterrupt

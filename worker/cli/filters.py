@@ -1,7 +1,7 @@
-# What `moderation-worker outcomes` is asked: which outcomes and commands are meant, and since when.
+# What `moderation-worker outcomes` is asked for: which outcomes and commands match, and since when.
 #
-# Values in, values out: nothing is read and nothing is printed here. Outcomes are looked at as plain JSON, so that those of an
-# older or newer version are found as well.
+# Values in, values out: nothing is read from Kafka and nothing is printed here. Outcomes are read as plain JSON, so that those
+# of older and newer versions are found too.
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Rejected
 
-    Told = Callable[[Mapping[str, Any]], Iterable[object]]
-    Commanded = Callable[[Command | Rejected], Iterable[object]]
+    OutcomeValues = Callable[[Mapping[str, Any]], Iterable[object]]
+    CommandValues = Callable[[Command | Rejected], Iterable[object]]
 
 SPANS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """The units of ``--since``, in seconds."""
@@ -31,30 +31,30 @@ SPANS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 @dataclass(frozen=True, slots=True)
 class Trait:
     """
-    Something that an outcome can be asked for by.
+    Something that outcomes can be searched by.
 
     Attributes:
-        of_outcome: The values that an outcome tells of it.
-        of_command: The same of a record of the command topic, as the worker reads it; None where a command that waits cannot
-            be asked for by it: it has no outcome and no RequestId yet.
+        of_outcome: Returns an outcome's values of it.
+        of_command: Returns the values of a command record, as the worker reads it. None if a waiting command has none: it has
+            no outcome and no RequestId yet.
 
     """
 
-    of_outcome: Told
-    of_command: Commanded | None = None
+    of_outcome: OutcomeValues
+    of_command: CommandValues | None = None
 
 
-def _targets(told: Mapping[str, Any]) -> list[object]:
-    return [told.get("group_id"), told.get("room_id")]
+def _targets(outcome: Mapping[str, Any]) -> list[object]:
+    return [outcome.get("group_id"), outcome.get("room_id")]
 
 
 def target_of(read: Command | Rejected) -> str | None:
-    """The group or room that a command names, if that can be read."""
+    """Return the group or room that a command names, if it can be read."""
     return read.target if isinstance(read, Command) else read.group_id or read.room_id
 
 
 def users_of(read: Command | Rejected) -> tuple[str, ...]:
-    """The users that a command names, if they can be read."""
+    """Return the users that a command names, as far as they can be read."""
     return read.users if isinstance(read, Command) else read.user_ids
 
 
@@ -71,15 +71,15 @@ TRAITS: Final = {
     "request_id": Trait(lambda outcome: outcome.get("request_ids", ())),
     "outcome_id": Trait(lambda outcome: [outcome.get("outcome_id")]),
 }
-"""The table of what can be asked for."""
+"""Everything that can be searched by."""
 
 
 class OutcomeFilter:
-    """Which outcomes and commands are meant: those that have every trait that was given."""
+    """Matches the outcomes and commands that have every given trait."""
 
     def __init__(self, **traits: str | None) -> None:
         self.traits = {name: wanted for name, wanted in traits.items() if wanted is not None}
-        # The worker writes a text in one way only, so bytes that are not there save the reading of the rest.
+        # The worker writes each text in one way only, so an outcome without these bytes need not be decoded.
         self._needles = [msgspec.json.encode(wanted) for wanted in self.traits.values()]
 
     def __repr__(self) -> str:
@@ -90,33 +90,33 @@ class OutcomeFilter:
             f"{name.replace('_', ' ')} {plain(wanted)}" for name, wanted in self.traits.items()
         )
 
-    def asks_for_outcome(self, value: bytes) -> bool:
-        """Whether an outcome is one of those that are meant."""
+    def matches_outcome(self, value: bytes) -> bool:
+        """Return whether an outcome has every trait."""
         if not all(needle in value for needle in self._needles):
             return False
-        told = _object(value)
-        if told is None or "outcome_id" not in told:
+        outcome = _object(value)
+        if outcome is None or "outcome_id" not in outcome:
             return False
         try:
-            return all(wanted in TRAITS[name].of_outcome(told) for name, wanted in self.traits.items())
-        except (TypeError, AttributeError):  # another program's record, in which results are no results
+            return all(wanted in TRAITS[name].of_outcome(outcome) for name, wanted in self.traits.items())
+        except (TypeError, AttributeError):  # another program's record, whose fields have other types
             return False
 
     @property
     def of_commands(self) -> bool:
-        """Whether a command can be meant that has no outcome yet."""
+        """Whether a command that has no outcome yet can match."""
         return all(TRAITS[name].of_command is not None for name in self.traits)
 
-    def asks_for_command(self, read: Command | Rejected) -> bool:
-        """Whether a record of the command topic is one of those that are meant. ``read`` is what the worker reads in it."""
+    def matches_command(self, read: Command | Rejected) -> bool:
+        """Return whether a command record has every trait. ``read`` is what the worker reads in it."""
         return all(
-            (told := TRAITS[name].of_command) is not None and wanted in told(read)
+            (values_of := TRAITS[name].of_command) is not None and wanted in values_of(read)
             for name, wanted in self.traits.items()
         )
 
 
 def since(text: str, now: float) -> float:
-    """``24h`` (before ``now``) or an RFC 3339 time, as seconds since 1970. Raises ValueError with a sentence."""
+    """Return ``24h`` (before ``now``) or an RFC 3339 time as seconds since 1970. Raises ValueError with a sentence."""
     found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if found is not None:
         return now - float(found[1]) * SPANS[found[2]]
@@ -129,7 +129,7 @@ def since(text: str, now: float) -> float:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether an argument was UTF-8: what was not, Python keeps in a form that nothing can be compared with."""
+    """Return whether an argument was UTF-8. Python keeps other bytes in a form that matches nothing."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -139,7 +139,7 @@ def is_utf8(text: str) -> bool:
 
 def _object(value: bytes) -> dict[str, Any] | None:
     try:
-        told = msgspec.json.decode(value)
+        decoded = msgspec.json.decode(value)
     except (ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    return decoded if isinstance(decoded, dict) else None

@@ -1,6 +1,6 @@
-# How `moderation-worker outcomes` tells one outcome, or one command that waits, to a person: a few lines each.
+# How `moderation-worker outcomes` shows one outcome, or one waiting command, to a person: a few lines each.
 #
-# Texts only. What an outcome says is never judged or completed here; a field that is not there is not told.
+# Text only. What an outcome says is never judged or completed here; a missing field is not shown.
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from worker.domain.contract.commands import Rejected
 
 WAITING: Final = "waiting"
-"""Stands in the place of an outcome's status."""
+"""The status of a command that has no outcome yet."""
 LATEST_MS: Final = 4_102_444_800_000
-"""The year 2100, in milliseconds since 1970. What is later was written in another unit."""
+"""The year 2100, in milliseconds since 1970. A later timestamp is in another unit."""
 STRANGE_SHOWN: Final = 2_000
-"""Characters of an outcome that is none of ours."""
+"""The most characters shown of an outcome that another program wrote."""
 USERS_SHOWN: Final = 10
 CALLS_SHOWN: Final = 5
 INDENT: Final = "    "
 
 
-def outcome_told(outcome: Mapping[str, Any], user: str | None = None) -> str:
-    """An outcome in a few lines. With ``user``, of its results only theirs. What another program wrote is told as it stands."""
+def format_outcome(outcome: Mapping[str, Any], user: str | None = None) -> str:
+    """Return an outcome in a few lines, with only the results of ``user`` if given. Another program's record is shown as it is."""
     try:
         return _outcome(outcome, user)
     except (TypeError, ValueError, AttributeError, LookupError):
@@ -58,14 +58,14 @@ def _outcome(outcome: Mapping[str, Any], user: str | None) -> str:
 
 
 def waiting_report(read: Command | Rejected, waiting: WaitingCommand) -> dict[str, Any]:
-    """A command that had no outcome when it was asked for, as JSON tells it. What it does not say is left out."""
+    """Return a command that had no outcome at the time of the lookup, as a JSON object without the fields that it lacks."""
     record = waiting.record
     targets: dict[str, str | None] = {"group_id": None, "room_id": None}
     if isinstance(read, Command):
         targets[read.action.target.value] = read.target
     else:
         targets |= {"group_id": read.group_id, "room_id": read.room_id}
-    told = {
+    report = {
         "status": WAITING,
         "outcome_id": record.place,
         "command_id": read.command_id,
@@ -78,21 +78,21 @@ def waiting_report(read: Command | Rejected, waiting: WaitingCommand) -> dict[st
         "held_from": waiting.held_from,
         "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
     }
-    return {name: value for name, value in told.items() if value not in (None, ())}
+    return {name: value for name, value in report.items() if value not in (None, ())}
 
 
-def waiting_told(report: Mapping[str, Any]) -> str:
-    """The same for a person."""
-    since = report.get("written_at", "an unknown time: its timestamp is none that Kafka knows")
+def format_waiting(report: Mapping[str, Any]) -> str:
+    """Return a report of a waiting command in a few lines."""
+    since = report.get("written_at", "an unknown time: its timestamp is not one that Kafka knows")
     behind = (
-        f"the oldest open one of its partition is {report['ahead']:,} before it"
+        f"the oldest open command of its partition is {report['ahead']:,} before it"
         if report["ahead"]
-        else "it is the oldest open one of its partition"
+        else "it is the oldest open command of its partition"
     )
     if "held_from" in report:
         behind = (
-            "the worker is not given it yet: it is held by a transaction that is open since offset "
-            f"{report['held_from']} of its partition, and its producer must end that"
+            "the worker cannot read it yet: it is held by a transaction that is open since offset "
+            f"{report['held_from']} of its partition, which its producer must end"
         )
     command_id, action = plain(report.get("command_id", "?")), plain(report.get("action", "?"))
     return (
@@ -102,40 +102,40 @@ def waiting_told(report: Mapping[str, Any]) -> str:
     )
 
 
-def nothing_told(
-    question: OutcomeFilter, since: str, unseen: Unseen, outcome_topic: str, command_topic: str
+def format_nothing_found(
+    outcome_filter: OutcomeFilter, since: str, unseen: Unseen, outcome_topic: str, command_topic: str
 ) -> str:
-    """That nothing was found, and how much that says: a command "never came" only where all that is kept was looked at."""
-    lines = [f"no outcome of {question} since {plain(since)}"]
-    if question.of_commands:
+    """Return that nothing was found, and what that proves: a command "never came" only if everything kept was searched."""
+    lines = [f"no outcome of {outcome_filter} since {plain(since)}"]
+    if outcome_filter.of_commands:
         lines[0] += ", and no such command waits"
     if unseen.older:
-        lines.append(f"{outcome_topic} holds older outcomes, which were not looked at: give a longer --since")
+        lines.append(f"{outcome_topic} has older outcomes, which were not searched: give a longer --since")
     if unseen.deleted:
         lines.append(
-            f"{outcome_topic} has lost outcomes for their age: what became of older commands is not known"
+            f"{outcome_topic} has deleted outcomes because of their age: what became of older commands is not known"
         )
     for partition, (first, end) in sorted(unseen.skipped.items()):
         lines.append(
-            f"{command_topic}[{partition}] has lost the commands of the offsets {first} to {end - 1}: how they ended is not known"
+            f"{command_topic}[{partition}] has lost the commands at offsets {first} to {end - 1}: how they ended is not known"
         )
-    if len(lines) == 1 and question.of_commands:
+    if len(lines) == 1 and outcome_filter.of_commands:
         lines.append(
-            f"all that {outcome_topic} and {command_topic} hold was looked at: it never came, "
-            "or what was asked for could not be read in it (see the dead letters)"
+            f"everything in {outcome_topic} and {command_topic} was searched: it never came, "
+            "or what was searched for could not be read in it (see the dead letters)"
         )
     return "\n".join(lines)
 
 
 def _instant(milliseconds: int) -> str | None:
-    """None for what is no time in milliseconds: another unit, or nothing at all, as some producers write."""
+    """Return a timestamp as text; None if it is not a time in milliseconds, as some producers write none or another unit."""
     return rfc3339(milliseconds / 1000) if 0 <= milliseconds < LATEST_MS else None
 
 
-def _target(told: Mapping[str, Any]) -> str:
+def _target(outcome: Mapping[str, Any]) -> str:
     for name in ("group", "room"):
-        if f"{name}_id" in told:
-            return f"{name} {plain(told[f'{name}_id'])}"
+        if f"{name}_id" in outcome:
+            return f"{name} {plain(outcome[f'{name}_id'])}"
     return ""
 
 
@@ -167,22 +167,22 @@ def _results(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for result in outcome.get("results", ()):
         if user is None or result.get("user_id") == user:
-            alike[_fate(result)].append(plain(result.get("user_id", "")))
-    for fate, users in alike.items():
+            alike[_result_text(result)].append(plain(result.get("user_id", "")))
+    for text, users in alike.items():
         more = f" and {len(users) - USERS_SHOWN} more" if len(users) > USERS_SHOWN else ""
-        yield "users", f"{', '.join(users[:USERS_SHOWN])}{more}: {fate}"
+        yield "users", f"{', '.join(users[:USERS_SHOWN])}{more}: {text}"
 
 
-def _fate(result: Mapping[str, Any]) -> str:
-    fate = plain(result.get("status", ""))
+def _result_text(result: Mapping[str, Any]) -> str:
+    text = plain(result.get("status", ""))
     if "request_id" in result:
-        fate += f" by RequestId {plain(result['request_id'])}"
+        text += f" by RequestId {plain(result['request_id'])}"
     for name in ("duplicate_of", "superseded_by"):
         if name in result:
-            fate += f" ({name.replace('_', ' ')} {plain(result[name])})"
+            text += f" ({name.replace('_', ' ')} {plain(result[name])})"
     if "error_code" in result:
-        fate += f" ({plain(result['error_code'])} {plain(result.get('error_info', ''))}".rstrip() + ")"
-    return fate + (", inferred" if result.get("inferred") else "")
+        text += f" ({plain(result['error_code'])} {plain(result.get('error_info', ''))}".rstrip() + ")"
+    return text + (", inferred" if result.get("inferred") else "")
 
 
 def _calls(outcome: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -197,10 +197,10 @@ def _calls(outcome: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _call(call: Mapping[str, Any]) -> str:
     answer = call.get("error") or f"HTTP {call.get('http_status')}, code {call.get('error_code')}"
     members = call.get("members", 0)
-    told = (
+    columns = (
         call.get("sent_at", ""),
         call.get("endpoint", ""),
         call.get("request_id") or call.get("call_id", ""),
         f"with {members} member{'s' * (members != 1)}, {call.get('elapsed_ms', 0):,.0f} ms: {answer}",
     )
-    return "  ".join(map(plain, told))
+    return "  ".join(map(plain, columns))

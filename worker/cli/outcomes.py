@@ -1,7 +1,7 @@
-# `moderation-worker outcomes`: what happened to this command, or to this user? Read from the outcome topic, the newest first.
-# Exit codes: 0 told, 1 Kafka cannot be reached or read, 2 wrong settings or arguments, 3 nothing was found, 4 something of it waits.
+# `moderation-worker outcomes`: what happened to this command, or to this user? Read from the outcome topic, newest first.
+# Exit codes: 0 found, 1 Kafka cannot be reached or read, 2 wrong settings or arguments, 3 nothing was found, 4 a match waits.
 #
-# It looks and changes nothing: no group is joined. What can be asked stands in filters.py, how it is told in formatting.py.
+# It only reads: no group is joined. What can be searched by is in filters.py, how it is shown in formatting.py.
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOTHING: Final = 3
 WAITS: Final = 4
-"""A command that was asked for has no outcome yet, whatever else was told."""
+"""A matching command has no outcome yet, whatever else was found."""
 LIMIT: Final = 20
 
 
@@ -45,19 +45,20 @@ def outcomes(
         str, typer.Option(metavar="TIME", help="How far to look back: 30m, 24h, 7d, or an RFC 3339 time.")
     ] = "24h",
     limit: Annotated[
-        int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="Tell at most so many.")
+        int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="The most outcomes to show.")
     ] = LIMIT,
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="One JSON object a line: outcomes whole, and what waits with the status `waiting`."
+            "--json",
+            help="One JSON object per line: whole outcomes, and what waits with the status `waiting`.",
         ),
     ] = False,
 ) -> None:
     """
-    What happened to a command or a user: outcomes, the newest first, and what still waits.
+    Show what happened to a command or a user: outcomes, newest first, and what still waits.
 
-    Exit codes: 0 outcomes are told, 3 nothing was found, 4 a command that is meant still waits.
+    Exit codes: 0 outcomes were found, 3 nothing was found, 4 a matching command still waits.
 
     \b
     Example:  moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
@@ -66,22 +67,22 @@ def outcomes(
     from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415
     from worker.broker.topics import Topic  # noqa: PLC0415
     from worker.cli import filters  # noqa: PLC0415
-    from worker.cli.formatting import nothing_told  # noqa: PLC0415
+    from worker.cli.formatting import format_nothing_found  # noqa: PLC0415
     from worker.domain.contract.commands import Decoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
-    asked = {
+    arguments = {
         "--command-id": command_id, "--user": user, "--target": target, "--request-id": request_id, "--outcome-id": outcome_id,
     }  # fmt: skip
-    for option, text in asked.items():
+    for option, text in arguments.items():
         if text is not None and not filters.is_utf8(text):
             raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
-    question = filters.OutcomeFilter(
+    outcome_filter = filters.OutcomeFilter(
         command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id
     )
-    if not question.traits:
+    if not outcome_filter.traits:
         raise typer.BadParameter("give one of --command-id, --user, --target, --request-id, --outcome-id")
     try:
         begin = filters.since(since, time.time())
@@ -91,47 +92,49 @@ def outcomes(
     quiet_libraries(settings)
     options = kafka_options(settings, worker_name(settings))
     rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
-    with OutcomeReader(options, _progress) as history:
-        begun = history.begun()
-        ended = _tell_outcomes(history, question, begin, limit, user, as_json=as_json)
-        waits = _tell_waiting(history, question, Decoder(rules), begun, ended, limit, as_json=as_json)
+    with OutcomeReader(options, _progress) as reader:
+        begun = reader.begun()
+        ended = _print_outcomes(reader, outcome_filter, begin, limit, user, as_json=as_json)
+        waits = _print_waiting(reader, outcome_filter, Decoder(rules), begun, ended, limit, as_json=as_json)
         if not ended and not waits:
-            unseen = history.unseen(begin, begun)
-            text = nothing_told(question, since, unseen, options.outcome_topic, options.command_topic)
+            unseen = reader.unseen(begin, begun)
+            text = format_nothing_found(
+                outcome_filter, since, unseen, options.outcome_topic, options.command_topic
+            )
             sys.stderr.write(f"{text}\n")
             raise typer.Exit(NOTHING)
     if waits:
         raise typer.Exit(WAITS)
 
 
-def _tell_outcomes(
-    history: OutcomeReader,
-    question: OutcomeFilter,
+def _print_outcomes(
+    reader: OutcomeReader,
+    outcome_filter: OutcomeFilter,
     begin: float,
     limit: int,
     user: str | None,
     *,
     as_json: bool,
 ) -> set[str]:
-    """Prints the outcomes that there are, as they are found; returns their ids."""
+    """Print the matching outcomes as they are found. Return their ids."""
     import msgspec  # noqa: PLC0415
 
-    from worker.cli.formatting import outcome_told  # noqa: PLC0415
+    from worker.cli.formatting import format_outcome  # noqa: PLC0415
 
     ended: set[str] = set()
-    for found in history.outcomes(question.asks_for_outcome, begin, limit):
+    for found in reader.outcomes(outcome_filter.matches_outcome, begin, limit):
         value = found.value or b""
         outcome = msgspec.json.decode(value)
         ended.add(str(outcome["outcome_id"]))
-        print(plain_json(value.decode()) if as_json else outcome_told(outcome, user) + "\n", flush=True)
+        print(plain_json(value.decode()) if as_json else format_outcome(outcome, user) + "\n", flush=True)
     if len(ended) == limit:
-        sys.stderr.write(f"these are the newest {limit}: --limit tells more\n")
+        sys.stderr.write(f"these are the newest {limit}: --limit shows more\n")
     return ended
 
 
-def _tell_waiting(
-    history: OutcomeReader,
-    question: OutcomeFilter,
+def _print_waiting(
+    reader: OutcomeReader,
+    outcome_filter: OutcomeFilter,
     decoder: Decoder,
     begun: Mapping[int, Begun],
     ended: set[str],
@@ -139,18 +142,20 @@ def _tell_waiting(
     *,
     as_json: bool,
 ) -> int:
-    """Prints the commands that have no outcome yet; returns how many."""
+    """Print the matching commands that have no outcome yet. Return how many."""
     import msgspec  # noqa: PLC0415
 
-    from worker.cli.formatting import waiting_report, waiting_told  # noqa: PLC0415
+    from worker.cli.formatting import format_waiting, waiting_report  # noqa: PLC0415
 
-    if not question.of_commands:
+    if not outcome_filter.of_commands:
         return 0
-    found = history.waiting(begun, lambda record: question.asks_for_command(decoder.decode(record)), limit)
+    found = reader.waiting(
+        begun, lambda record: outcome_filter.matches_command(decoder.decode(record)), limit
+    )
     waiting = [each for each in found if each.record.place not in ended]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)
-        text = plain_json(msgspec.json.encode(report).decode()) if as_json else waiting_told(report) + "\n"
+        text = plain_json(msgspec.json.encode(report).decode()) if as_json else format_waiting(report) + "\n"
         print(text, flush=True)
     return len(waiting)
 

@@ -1,4 +1,6 @@
 # `moderation-worker run`: the worker itself. Exit codes: 0 after a clean stop, 1 failed, 2 wrong settings.
+#
+# Here is only what precedes the worker: reading settings, and signals until the loop handles them (runtime/lifecycle.py).
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ def run(config: Config = None) -> None:
     """
     Run the worker until SIGTERM, SIGINT or SIGHUP.
 
-    It finishes what it has begun, publishes, commits and exits 0; a second signal ends it at once.
+    It finishes what it has started, publishes, commits and exits 0. A second signal ends it at once.
 
     Example:  moderation-worker run --config worker.yaml
     """
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` has it ignored
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _leave)
 
     from worker.settings import load  # noqa: PLC0415 - what is imported here --help need not load
@@ -34,6 +36,6 @@ def run(config: Config = None) -> None:
 
 
 def _leave(_signal: int, _frame: Any) -> None:
-    # Until the loop hears signals itself, nothing is begun that would have to be ended. Else a pod that is stopped while it
-    # imports would be told as killed; and as a container's first process it would not hear of it at all.
+    # Until the loop handles signals, nothing has started that would have to be finished. By default a pod that is stopped while
+    # it imports would count as killed, and a container's first process would ignore the signal.
     os._exit(0)

@@ -1,6 +1,6 @@
-# What several commands share: their exit codes, the option --config, quiet libraries, and how topics are told.
+# What several commands share: exit codes, the option --config, quiet libraries, and the description of topics.
 #
-# No command is here, and nothing that a single one needs. Like the commands, it imports what it needs inside of functions.
+# No command is here, and nothing that only one needs. Like the commands, it imports what it needs inside functions.
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1
 WRONG: Final = 2
-"""The settings or arguments must be fixed. Typer's own errors end with it too."""
+"""The settings or arguments must be fixed. Typer's own errors have this exit code too."""
 
 Config = Annotated[
     Path | None,
@@ -27,13 +27,13 @@ Config = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="The settings (YAML). Else $WORKER_CONFIG; WORKER_… variables go over it.",
+        help="The settings (YAML). Default: $WORKER_CONFIG. WORKER_… variables override it.",
     ),
 ]
 
 
 def quiet_libraries(settings: Settings) -> None:
-    """Nothing but what the command prints: the lines of kafka-python say no more than its errors do."""
+    """Silence the libraries' logs: kafka-python's lines say no more than its errors, which the command prints."""
     from worker.runtime.logging_setup import LIBRARIES, configure_logging  # noqa: PLC0415 - --help need not load it
     from worker.settings import secrets_of  # noqa: PLC0415
 
@@ -42,14 +42,14 @@ def quiet_libraries(settings: Settings) -> None:
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
-def topics_told(report: TopicsReport) -> Iterator[tuple[str, str]]:
-    """The name of each topic that there is, and what it is like."""
+def describe_topics(report: TopicsReport) -> Iterator[tuple[str, str]]:
+    """Yield the name and a description of each topic that exists."""
     for topic in (report.command, report.outcome, report.dead_letter):
         if topic is not None:
-            yield topic.name, _told(topic)
+            yield topic.name, _description(topic)
 
 
-def _told(topic: Topic) -> str:
+def _description(topic: Topic) -> str:
     parts = [f"{topic.partitions} partitions"]
     if topic.cleanup is not None:
         parts.append(f"cleanup {','.join(sorted(topic.cleanup))}")

@@ -1,7 +1,7 @@
-# `moderation-worker simulate`: the local Tencent API as a process. Exit codes: 0 after SIGINT or SIGTERM, 1 when it
-# cannot listen or write its log, 2 for wrong options.
+# `moderation-worker simulate`: the local Tencent API as a process. Exit codes: 0 after SIGINT or SIGTERM, 1 if it cannot
+# listen or write its log, 2 for wrong options.
 #
-# Its flags for faults are made from the simulator's own table, so none can be missing here. What a fault does is not known here.
+# The flags of its faults are made from the simulator's own table, so none can be missing. What a fault does is not known here.
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FLAG_TYPES: Final[dict[FaultKind, tuple[Any, str | None]]] = {
     FaultKind.NAMES: (list[str], "ID"),
     FaultKind.CODES: (list[int], "CODE"),
 }
-"""How a flag of each kind is read, and what its value is called in the help."""
+"""The type of each kind of flag, and what its value is called in the help."""
 
 
 def simulate(
@@ -44,12 +44,12 @@ def simulate(
     host: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="Where to listen. The control has no password: stay on the loopback."
+            metavar="ADDRESS", help="Where to listen. Its control API has no password: stay on the loopback."
         ),
     ] = "127.0.0.1",
     port: Annotated[
         int,
-        typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one; the address is printed."),
+        typer.Option(metavar="PORT", min=0, max=65535, help="0 takes any free port; the address is printed."),
     ] = 0,
     sdk_app_id: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, help="The SDKAppID that it knows.")
@@ -66,21 +66,22 @@ def simulate(
         typer.Option(
             metavar="KEY",
             envvar="MODERATION_SIMULATOR_KEY",
-            help="The app's secret key itself. A command line is visible to others: rather use the file or the variable.",
+            help="The app's secret key itself. A command line is visible to others: prefer the file or the variable.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Of every choice: the same seed chooses the same bad users.")
+        int,
+        typer.Option(metavar="NUMBER", help="Seed of every choice: the same seed makes the same users bad."),
     ] = 0,
     log: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="One JSON line for each request; the file is written anew."),
+        typer.Option(metavar="FILE", help="Write one JSON line for each request; the file is overwritten."),
     ] = None,
     rule: Annotated[
         list[str] | None,
         typer.Option(
             metavar="JSON",
-            help="Faults for one endpoint or target, as the control takes them; may be repeated.",
+            help="Faults for one endpoint or target, as the control API takes them; may be repeated.",
         ),
     ] = None,
     show_reference: Annotated[
@@ -90,7 +91,7 @@ def simulate(
     **faults: Any,
 ) -> None:
     """
-    A local Tencent Chat REST API with five endpoints, state, signatures, the quota, and every fault on demand.
+    Run a local Tencent Chat REST API with five endpoints, state, signatures, the quota, and every fault on demand.
 
     Prints `listening on http://127.0.0.1:PORT`, and a short summary when SIGINT or SIGTERM ends it.
 
@@ -137,8 +138,8 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
             simulator.faults.put(**rule)
         async with simulator:
             print(f"listening on {simulator.url}", flush=True)
-            # A full collection over a grown state is a stall of many milliseconds, and finds nothing: the state has
-            # no cycles, and a connection breaks its own.
+            # A full collection over a large state stalls for many milliseconds and finds nothing: the state has no cycles, and a
+            # connection breaks its own.
             gc.freeze()
             gc.set_threshold(10_000, 20, 1_000)
             await _until_either(stopped.wait(), simulator.broken())
@@ -165,13 +166,13 @@ async def _until_either(*waits: Coroutine[Any, Any, object]) -> None:
 def _summary(stats: dict[str, Any]) -> str:
     lines = []
     for endpoint, codes in stats["requests"].items():
-        told = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()))
+        counts = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()))
         highest = max(
             (app["requests"] for app in stats["highest_second"].get(endpoint, {}).values()), default=0
         )
         applied = stats["members_applied"].get(endpoint, 0)
         lines.append(
-            f"{endpoint}  {sum(codes.values())} requests ({told}), {applied} members applied, {highest} in the highest second"
+            f"{endpoint}  {sum(codes.values())} requests ({counts}), {applied} members applied, {highest} in the highest second"
         )
     lines.append(f"longest stall {stats['longest_stall_seconds'] * 1000:.1f} ms")
     return "\n".join(lines)
@@ -185,7 +186,7 @@ def _fail(message: str, code: int) -> None:
 def _key(key: str | None, key_file: Path | None) -> str:
     if (key is None) == (key_file is None):
         raise typer.BadParameter(
-            "give the secret key by --key-file or by --key (or $MODERATION_SIMULATOR_KEY), one of them"
+            "give the secret key by either --key-file or --key (or $MODERATION_SIMULATOR_KEY)"
         )
     if key_file is not None:
         try:
@@ -214,7 +215,7 @@ def _rule(text: str) -> dict[str, Any]:
     try:
         rule = json.loads(text)
     except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"no JSON: {error}", param_hint="--rule") from error
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--rule") from error
     if not isinstance(rule, dict):
         raise typer.BadParameter("must be a JSON object", param_hint="--rule")
     problem = shuts_itself_out(rule)

@@ -1,5 +1,7 @@
-# `moderation-worker topics create`: makes the topics that are missing, and touches no other.
-# Exit codes: 0 all are there and fit, 1 Kafka cannot be reached or refuses, 2 something must be fixed.
+# `moderation-worker topics create`: creates the topics that are missing, and changes no other.
+# Exit codes: 0 all exist and fit, 1 Kafka cannot be reached or refuses, 2 something must be fixed.
+#
+# How topics are created and judged is not here (broker/topics.py).
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ from typing import Annotated, Final
 
 import typer
 
-from worker.cli.shared import Config, quiet_libraries, topics_told
+from worker.cli.shared import Config, describe_topics, quiet_libraries
 
 PARTITIONS: Final = 12
-"""Room for up to twelve replicas, which no quota of 200 needs. Adding partitions later means stopping all replicas."""
+"""Enough for twelve replicas, more than a quota of 200 needs. Adding partitions later means stopping all replicas."""
 BROKERS_CHOICE: Final = -1
 """Kafka's own word for the cluster's default replication factor."""
 
-topics = typer.Typer(help="Make the topics that the worker needs.", no_args_is_help=True)
+topics = typer.Typer(help="Create the topics that the worker needs.", no_args_is_help=True)
 
 
 @topics.callback()
@@ -32,7 +34,7 @@ def create(
             metavar="NUMBER",
             min=1,
             max=1000,
-            help="Of each topic that is made; also the most replicas that can share the work.",
+            help="Partitions of each created topic, and so the most replicas that can share the commands.",
         ),
     ] = PARTITIONS,
     replication_factor: Annotated[
@@ -64,17 +66,17 @@ def create(
             [
                 Problem(
                     "--partitions",
-                    f"take at most {least}, the lowest of the limits: each partition owns a slice of it",
+                    f"give at most {least}, the lowest of the limits: each partition owns a slice of it",
                     partitions,
                 )
             ]
         )
     quiet_libraries(settings)
     options = kafka_options(settings, worker_name(settings))
-    made = create_missing(options, partitions=partitions, replication=replication_factor or BROKERS_CHOICE)
+    created = create_missing(options, partitions=partitions, replication=replication_factor or BROKERS_CHOICE)
     report = inspect(options)
     problems = misfits(settings, options, report)
-    for name, told in topics_told(report):
-        print(f"{'made' if name in made else 'is there'}: topic {name}, {told}")
+    for name, description in describe_topics(report):
+        print(f"{'created' if name in created else 'exists'}: topic {name}, {description}")
     if problems:
         raise SettingsError(problems)

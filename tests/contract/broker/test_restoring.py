@@ -289,15 +289,15 @@ def _abandon_in_transaction(cluster: RealCluster, member: Member) -> threading.E
     publisher: Any = member.publisher
     hold = threading.Event()
     filled = threading.Event()
-    fill = publisher._fill
+    send_all = publisher._send_all
 
-    def fill_and_hang(*arguments: Any) -> None:
-        fill(*arguments)
+    def send_all_and_hang(*arguments: Any) -> None:
+        send_all(*arguments)
         filled.set()
         hold.wait(30)
         raise RuntimeError("killed")
 
-    publisher._fill = fill_and_hang
+    publisher._send_all = send_all_and_hang
     assert isinstance(publisher, Publisher)
     member.publishing(transaction_of([outcome_for(0, 9)], {0: OffsetCommit(99, "")}))
     assert filled.wait(20)

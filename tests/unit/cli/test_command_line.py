@@ -139,6 +139,25 @@ def worker_yaml(folder: Path, text: str = "") -> Path:
     return path
 
 
+def test_check_marks_what_is_well_and_what_must_be_fixed(tmp_path: Path) -> None:
+    """
+    The marks are what an eye looks for; one of them was a word of the code.
+    """
+    config = worker_yaml(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "check", "--config", str(config)],
+        env={"WORKER_KAFKA__COMMON": '{"bootstrap_timeout_ms": 200}'},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    _, *rows = (line.split() for line in done.stdout.splitlines())
+    assert [row[:2] for row in rows] == [["ok", "settings"], ["ok", "app"], ["fix", "kafka"]], done.stderr
+    assert done.returncode == 1
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(

@@ -36,7 +36,7 @@ def asks(asked: OutcomeFilter, value: bytes | None, *headers: tuple[str, bytes |
     """
     Whether a command that waits is meant, as the worker reads it.
     """
-    return asked.asks_for_command(DECODER.decode(Sent(value, list(headers))))
+    return asked.matches_command(DECODER.decode(Sent(value, list(headers))))
 
 
 def outcome(**changes: Any) -> bytes:
@@ -65,7 +65,7 @@ def outcome(**changes: Any) -> bytes:
     ids=str,
 )
 def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) -> None:
-    assert OutcomeFilter(**asked).asks_for_outcome(outcome())
+    assert OutcomeFilter(**asked).matches_outcome(outcome())
 
 
 @pytest.mark.parametrize(
@@ -84,29 +84,29 @@ def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) ->
     ids=str,
 )
 def test_a_text_that_stands_somewhere_else_or_is_a_part_of_one_means_nothing(asked: dict[str, str]) -> None:
-    assert not OutcomeFilter(**asked).asks_for_outcome(outcome())
+    assert not OutcomeFilter(**asked).matches_outcome(outcome())
 
 
 def test_a_rejected_outcome_is_found_by_a_user_that_its_command_named() -> None:
     rejected = outcome(status="rejected", results=[], user_ids=["user-9"])
 
-    assert OutcomeFilter(user="user-9").asks_for_outcome(rejected)
-    assert not OutcomeFilter(user="user-1").asks_for_outcome(rejected)
+    assert OutcomeFilter(user="user-9").matches_outcome(rejected)
+    assert not OutcomeFilter(user="user-1").matches_outcome(rejected)
 
 
 def test_a_room_is_a_target_as_well() -> None:
-    assert OutcomeFilter(target="room-7").asks_for_outcome(outcome(group_id=None, room_id="room-7"))
+    assert OutcomeFilter(target="room-7").matches_outcome(outcome(group_id=None, room_id="room-7"))
 
 
 def test_an_id_with_quotes_is_found_as_it_is_written() -> None:
-    assert OutcomeFilter(command_id='a"b').asks_for_outcome(outcome(command_id='a"b'))
+    assert OutcomeFilter(command_id='a"b').matches_outcome(outcome(command_id='a"b'))
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b'"ban-1"', b"\xff", b"[" * 100_000])
 def test_what_is_no_outcome_is_not_meant_and_not_an_error(value: bytes) -> None:
     asked = OutcomeFilter(command_id="ban-1")
 
-    assert not asked.asks_for_outcome(value)
+    assert not asked.matches_outcome(value)
     assert not asks(asked, value)
 
 
@@ -117,11 +117,11 @@ def test_another_programs_record_ends_no_search(changes: dict[str, Any]) -> None
     """
     It would hide every older outcome behind a traceback.
     """
-    assert not OutcomeFilter(user="user-1").asks_for_outcome(outcome(**changes))
+    assert not OutcomeFilter(user="user-1").matches_outcome(outcome(**changes))
 
 
 def test_an_outcome_without_its_own_id_is_none() -> None:
-    assert not OutcomeFilter(command_id="ban-1").asks_for_outcome(b'{"command_id":"ban-1"}')
+    assert not OutcomeFilter(command_id="ban-1").matches_outcome(b'{"command_id":"ban-1"}')
 
 
 def test_a_command_is_found_in_whatever_way_it_is_written() -> None:

@@ -13,10 +13,10 @@ from worker.cli.filters import OutcomeFilter
 from worker.cli.formatting import (
     CALLS_SHOWN,
     USERS_SHOWN,
-    nothing_told,
-    outcome_told,
+    format_nothing_found,
+    format_outcome,
+    format_waiting,
     waiting_report,
-    waiting_told,
 )
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import (
@@ -70,27 +70,27 @@ def applied(user: str, request_id: str | None = None) -> Result:
 
 
 def test_the_first_line_says_when_what_and_where() -> None:
-    first, *_ = outcome_told(outcome(applied("u"))).splitlines()
+    first, *_ = format_outcome(outcome(applied("u"))).splitlines()
 
     assert first == "2027-01-15T08:00:01.500Z  succeeded  room.kick_user_out  room room-7"
 
 
 def test_users_that_fared_alike_stand_together_with_their_request_id() -> None:
-    told = outcome_told(outcome(applied("a", "Id-1"), applied("b", "Id-2"), applied("c", "Id-1")))
+    told = format_outcome(outcome(applied("a", "Id-1"), applied("b", "Id-2"), applied("c", "Id-1")))
 
     assert "users       a, c: applied by RequestId Id-1\n" in told
     assert "users       b: applied by RequestId Id-2" in told
 
 
 def test_of_many_users_the_first_are_named_and_the_rest_is_counted() -> None:
-    told = outcome_told(outcome(*(applied(f"u{number}") for number in range(USERS_SHOWN + 3))))
+    told = format_outcome(outcome(*(applied(f"u{number}") for number in range(USERS_SHOWN + 3))))
 
     assert f"u{USERS_SHOWN - 1} and 3 more: applied" in told
     assert f"u{USERS_SHOWN}," not in told
 
 
 def test_asked_for_one_user_only_that_one_is_told() -> None:
-    told = outcome_told(outcome(applied("a"), applied("b")), user="b")
+    told = format_outcome(outcome(applied("a"), applied("b")), user="b")
 
     assert "users       b: applied" in told
     assert "a:" not in told
@@ -99,7 +99,7 @@ def test_asked_for_one_user_only_that_one_is_told() -> None:
 def test_a_failure_says_code_text_and_that_it_was_inferred() -> None:
     failed = Result("u", ResultStatus.FAILED, "Id-1", 70107, "not imported", inferred=True)
 
-    told = outcome_told(outcome(failed))
+    told = format_outcome(outcome(failed))
 
     assert "u: failed by RequestId Id-1 (70107 not imported), inferred" in told
 
@@ -116,13 +116,13 @@ def test_a_failure_says_code_text_and_that_it_was_inferred() -> None:
     ids=str,
 )  # fmt: skip
 def test_another_command_that_explains_a_result_is_named(result: Result, text: str) -> None:
-    assert f"u: {text}" in outcome_told(outcome(result))
+    assert f"u: {text}" in format_outcome(outcome(result))
 
 
 def test_a_rejection_says_field_and_remedy() -> None:
     fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson")
 
-    told = outcome_told(outcome(status=Status.REJECTED, error=fault))
+    told = format_outcome(outcome(status=Status.REJECTED, error=fault))
 
     assert "error       unknown_field in raeson: did you mean 'reason'?" in told
 
@@ -134,7 +134,7 @@ def test_a_rejection_for_several_reasons_says_each() -> None:
     )
     fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson", further)
 
-    told = outcome_told(outcome(status=Status.REJECTED, error=fault))
+    told = format_outcome(outcome(status=Status.REJECTED, error=fault))
 
     assert "also        empty in user_ids[1]: user_ids[1] must not be empty" in told
     assert "\x1b" not in told
@@ -146,7 +146,7 @@ def test_each_call_is_told_by_time_endpoint_id_and_answer() -> None:
         call(2, http_status=None, error_code=None, error="timeout"),
     ]
 
-    told = outcome_told(outcome(applied("u"), calls=calls, calling_ms=70.0))
+    told = format_outcome(outcome(applied("u"), calls=calls, calling_ms=70.0))
 
     assert "room_engine_http_srv/kick_user_out  Id-1  with 1 member, 32 ms: HTTP 200, code 0\n" in told
     assert "room_engine_http_srv/kick_user_out  c-2  with 2 members, 32 ms: timeout" in told
@@ -156,7 +156,7 @@ def test_each_call_is_told_by_time_endpoint_id_and_answer() -> None:
 def test_of_many_calls_the_first_are_told_and_the_rest_is_counted() -> None:
     calls = [call(number) for number in range(CALLS_SHOWN + 2)]
 
-    told = outcome_told(outcome(applied("u"), calls=calls, calls_omitted=40))
+    told = format_outcome(outcome(applied("u"), calls=calls, calls_omitted=40))
 
     assert told.count("    call  ") == CALLS_SHOWN
     assert "calls       and 42 more" in told
@@ -167,7 +167,7 @@ def test_no_text_from_outside_can_move_the_cursor() -> None:
     fault = OutcomeError(nasty, nasty, nasty)
     results = (Result(nasty, ResultStatus.FAILED, nasty, 1, nasty),)
 
-    told = outcome_told(
+    told = format_outcome(
         outcome(
             *results, command_id=nasty, room_id=nasty, issuer=nasty, calls=[call(1, error=nasty)], error=fault
         )
@@ -179,7 +179,7 @@ def test_no_text_from_outside_can_move_the_cursor() -> None:
 
 
 def test_an_outcome_of_another_version_is_told_as_far_as_it_goes() -> None:
-    assert "command     old-1" in outcome_told({"command_id": "old-1", "status": "forgotten", "new": [1]})
+    assert "command     old-1" in format_outcome({"command_id": "old-1", "status": "forgotten", "new": [1]})
 
 
 def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) -> dict[str, Any]:
@@ -195,12 +195,12 @@ def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) ->
 @pytest.mark.parametrize(
     ("ahead", "text"),
     [
-        (0, "it is the oldest open one of its partition"),
-        (1_234, "the oldest open one of its partition is 1,234 before it"),
+        (0, "it is the oldest open command of its partition"),
+        (1_234, "the oldest open command of its partition is 1,234 before it"),
     ],
 )
 def test_a_command_that_waits_says_since_when_and_behind_what(ahead: int, text: str) -> None:
-    assert waiting_told(waits(ahead)).splitlines() == [
+    assert format_waiting(waits(ahead)).splitlines() == [
         "no outcome yet  group.unban_group_member  group g",
         "    command     late-1 (commands-3-7)",
         f"    since       2027-01-15T08:00:00.250Z; {text}",
@@ -217,11 +217,11 @@ def test_a_timestamp_in_another_unit_is_told_as_unknown(timestamp: int) -> None:
     report = waits(timestamp=timestamp)
 
     assert "written_at" not in report
-    assert "since       an unknown time" in waiting_told(report)
+    assert "since       an unknown time" in format_waiting(report)
 
 
 def test_a_command_held_by_a_transaction_says_since_which_offset() -> None:
-    told = waiting_told({**waits(4), "held_from": 5})
+    told = format_waiting({**waits(4), "held_from": 5})
 
     assert "held by a transaction that is open since offset 5 of its partition" in told
 
@@ -262,7 +262,7 @@ def test_a_record_that_will_be_rejected_waits_as_far_as_it_can_be_read() -> None
     ids=str,
 )
 def test_an_outcome_that_another_program_wrote_is_told_and_ends_nothing(strange: dict[str, Any]) -> None:
-    assert "strange-1" in outcome_told({"outcome_id": "a-0-0", "command_id": "strange-1", **strange})
+    assert "strange-1" in format_outcome({"outcome_id": "a-0-0", "command_id": "strange-1", **strange})
 
 
 ALL_SEEN = Unseen(older=False, deleted=False, skipped={})
@@ -271,18 +271,18 @@ ALL_SEEN = Unseen(older=False, deleted=False, skipped={})
 @pytest.mark.parametrize(
     ("unseen", "told"),
     [
-        (Unseen(older=True, deleted=False, skipped={}), "outcomes holds older outcomes, which were not looked at"),
-        (Unseen(older=False, deleted=True, skipped={}), "outcomes has lost outcomes for their age"),
-        (Unseen(older=False, deleted=False, skipped={2: (5, 9)}), "commands[2] has lost the commands of the offsets 5 to 8"),
+        (Unseen(older=True, deleted=False, skipped={}), "outcomes has older outcomes, which were not searched"),
+        (Unseen(older=False, deleted=True, skipped={}), "outcomes has deleted outcomes because of their age"),
+        (Unseen(older=False, deleted=False, skipped={2: (5, 9)}), "commands[2] has lost the commands at offsets 5 to 8"),
     ],
 )  # fmt: skip
 def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Unseen, told: str) -> None:
     asked = OutcomeFilter(command_id="a")
 
-    assert "it never came" in nothing_told(asked, "24h", ALL_SEEN, "outcomes", "commands")
-    partly = nothing_told(asked, "24h", unseen, "outcomes", "commands")
+    assert "it never came" in format_nothing_found(asked, "24h", ALL_SEEN, "outcomes", "commands")
+    partly = format_nothing_found(asked, "24h", unseen, "outcomes", "commands")
     assert told in partly
     assert "it never came" not in partly
-    by_request = nothing_told(OutcomeFilter(request_id="r"), "24h", ALL_SEEN, "outcomes", "commands")
+    by_request = format_nothing_found(OutcomeFilter(request_id="r"), "24h", ALL_SEEN, "outcomes", "commands")
     assert "came" not in by_request
     assert "waits" not in by_request

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.settings.environment import KEY, load, minimal
-from worker.cli import main, told
+from worker.cli import format_problems, main
 from worker.errors import Problem, SettingsError
 from worker.redaction import HIDDEN
 
@@ -97,7 +97,7 @@ def test_an_app_may_not_be_called_by_its_key() -> None:
 
 
 def assert_hidden(error: SettingsError) -> None:
-    for text in (str(error), repr(error), told(error), *map(str, error.problems)):
+    for text in (str(error), repr(error), format_problems(error), *map(str, error.problems)):
         lowered = text.lower()
         for secret in (KEY, BASE64_KEY, str(int(KEY, 16))):
             assert secret[:16].lower() not in lowered
