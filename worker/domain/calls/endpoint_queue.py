@@ -88,10 +88,6 @@ class CompatibleGroup:
         """Since when the first task that may be sent waits."""
         return next(iter(self.tasks)).waiting_since if self.tasks else None
 
-    def set_level(self, level: int | None) -> None:
-        """Note in which level of its target it is looked for."""
-        self.level = level
-
     def set_age(self, since: float | None) -> None:
         """Note since when it waits."""
         self.age = since
@@ -153,22 +149,13 @@ class TargetQueue:
         """Note since when it waits."""
         self.age = since
 
-    def set_rank(self, rank: int) -> None:
-        """Note in which level of the endpoint's queue it is looked for."""
-        self.rank = rank
-
-    def block(self, *, blocked: bool) -> bool:
-        """Say whether its groups may be taken. Return whether that is new."""
-        is_new, self.blocked = self.blocked is not blocked, blocked
-        return is_new
-
     def open_group(self, key: GroupKey, order: int) -> CompatibleGroup:
         """Begin a group, empty as yet. ``order`` is higher at each call of ``open_group`` and ``index``."""
         if self.levels and self._ages is None:
             self._ages = AgeHeap()
             (first,) = self.groups
             since = first.age
-            first.set_age(None)
+            first.age = None
             self._ages.set(first, since, order)
         group = CompatibleGroup(key, self)
         self.levels.setdefault(0, {})[group] = None
@@ -178,7 +165,7 @@ class TargetQueue:
         """Put a group that has changed where it is looked for."""
         since = group.first_since
         if self._ages is None:
-            group.set_age(since)
+            group.age = since
         else:
             self._ages.set(group, since, order)
         if group.started:
@@ -197,7 +184,7 @@ class TargetQueue:
         del same[group]
         if not same:
             del self.levels[group.level]
-        group.set_level(level)
+        group.level = level
         if level is not None:
             self.levels.setdefault(level, {})[group] = None
 
@@ -319,7 +306,8 @@ class EndpointQueue:
 
     def block(self, target: TargetQueue, *, blocked: bool) -> None:
         """Say whether the target's groups may be taken."""
-        if target.block(blocked=blocked):
+        if target.blocked is not blocked:
+            target.blocked = blocked
             self._rank(target)
 
     def learn(self, target: TargetQueue, *, good: int = 0, bad: int = 0) -> None:
@@ -354,7 +342,7 @@ class EndpointQueue:
         batch = group.take(size if most is None else max(1, min(size, most)))
         self.waiting -= len(batch)
         self._levels[target.rank].pop(target, None)
-        target.set_rank(0)  # to the end of its level: no target goes twice before another one
+        target.rank = 0  # to the end of its level: no target goes twice before another one
         target.move(group, 0)  # and no group of a target
         self._index(group)
         return batch
@@ -378,7 +366,7 @@ class EndpointQueue:
         rank = 0 if target.blocked else min(max(target.levels, default=0), target.batch.members)
         if rank != target.rank:
             self._levels[target.rank].pop(target, None)
-            target.set_rank(rank)
+            target.rank = rank
             if rank:
                 self._levels[rank][target] = None
         if rank and target.started:

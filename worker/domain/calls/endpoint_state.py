@@ -88,24 +88,6 @@ class TargetState:
         """Whether tasks of it wait or are called."""
         return bool(self.queue.levels) or self.calls > 0
 
-    def call_opened(self) -> None:
-        """Count a call."""
-        self.calls += 1
-
-    def call_closed(self) -> None:
-        """Count a call that is over."""
-        self.calls -= 1
-        assert self.calls >= 0
-
-    def sent(self) -> None:
-        """Count a request that leaves."""
-        self.out += 1
-
-    def ended(self) -> None:
-        """Count a request that has ended."""
-        self.out -= 1
-        assert self.out >= 0
-
     def suspect(self) -> None:
         """Note an attempt without an answer, or with a retry code."""
         self.is_suspect = True
@@ -132,10 +114,6 @@ class TargetState:
         self.refused_probes = 0
         if at_fault_since is not None:
             self.at_fault_since = at_fault_since
-
-    def probe(self, now: float) -> None:
-        """Note that it is the probe."""
-        self.probed_at = now
 
     def count_refused_alone(self, code: int) -> int:
         """Count a member alone that got this code. Return how many did in a row."""
@@ -207,11 +185,6 @@ class InFlightCall:
         assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
         self.state = state
 
-    def send(self) -> None:
-        """Begin its next attempt."""
-        self.move_to(CallState.OUT)
-        self.number += 1
-
     def doubt(self, at: float) -> None:
         """Note when an attempt with a code of no table had ended: the first one counts."""
         self.doubted_at = at if self.doubted_at is None else self.doubted_at
@@ -260,15 +233,6 @@ class AppState:
     def add(self, endpoint: EndpointState) -> None:
         """Take an endpoint in."""
         self.endpoints.append(endpoint)
-
-    def probe_sent(self, call: InFlightCall) -> None:
-        """Note the call that tests whether the halt is corrected."""
-        self.probe = call
-
-    def call_closed(self, call: InFlightCall) -> None:
-        """Forget a call that is over."""
-        if self.probe is call:
-            self.probe = None
 
     def unknown_code(self, code: int, target: str, most: int) -> None:
         """Note that a target got a code of no table."""
@@ -445,7 +409,7 @@ class EndpointState:
 
     def open(self, call: InFlightCall) -> None:
         """Take a new call in."""
-        call.target.call_opened()
+        call.target.calls += 1
         self.calls[call.call_id] = call
 
     def close(self, call: InFlightCall, now: float) -> None:
@@ -456,8 +420,9 @@ class EndpointState:
         del self.calls[call.call_id]
         if self.probe is call:
             self.probe = None
-        self.app.call_closed(call)
-        call.target.call_closed()
+        if self.app.probe is call:
+            self.app.probe = None
+        call.target.calls -= 1
         self.reconsider(call.target, now)
 
     def request_permit(self, call: InFlightCall) -> None:
@@ -477,19 +442,20 @@ class EndpointState:
 
     def send(self, call: InFlightCall, now: float) -> None:
         """Take a permit for the call's next attempt."""
-        call.send()
+        call.move_to(CallState.OUT)
+        call.number += 1
         self.limiter.acquire(now)
-        call.target.sent()
+        call.target.out += 1
         self.reconsider(call.target, now)
 
     def unsent(self, call: InFlightCall) -> None:
         """Give a permit back: the request did not leave this process after all."""
-        call.target.ended()
+        call.target.out -= 1
         self.limiter.release()
 
     def answered(self, call: InFlightCall, now: float, *, accepted: bool) -> None:
         """Let a permit come back in a second: the request has ended."""
-        call.target.ended()
+        call.target.out -= 1
         self.limiter.answered(now, accepted=accepted)
 
     def back_off(self, call: InFlightCall, now: float) -> None:
@@ -513,9 +479,9 @@ class EndpointState:
     def begin_probe(self, call: InFlightCall, now: float) -> ConfigHalt:
         """Note the probe that is about to be sent. Return the halt that it tests, if there is one."""
         self.probed_at = now
-        call.target.probe(now)
+        call.target.probed_at = now
         if self.app.halt.gate.is_shut:
-            self.app.probe_sent(call)
+            self.app.probe = call
             return self.app.halt
         self.probe = call
         return self.halt

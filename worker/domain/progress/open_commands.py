@@ -99,28 +99,23 @@ class MemberTask:
             return None
         heir = next(iter(followers))
         del followers[heir]
-        heir.inherit(followers)
+        heir.move_to(TaskState.BEHIND)
+        heir.coalesced = followers
         return heir
-
-    def inherit(self, followers: dict[MemberTask, None]) -> None:
-        """Go back to the member queue, and take these along."""
-        self.move_to(TaskState.BEHIND)
-        self.coalesced = followers
 
     def settle(self, result: Result) -> bool:
         """Give it its result. Return whether that completes its command."""
         self.move_to(TaskState.SETTLED)
         self.result = result
         self.batch_peers = None
-        return self.command.count_settled()
+        command = self.command
+        command.unsettled -= 1
+        assert command.unsettled >= 0
+        return not command.unsettled
 
     def abandon(self) -> None:
         """Leave it, unsent, to the next owner of its partition."""
         self.move_to(TaskState.SETTLED)
-
-    def unlink(self) -> None:
-        """Forget its command (see ``OpenCommand.unlink``)."""
-        del self.command
 
     def __repr__(self) -> str:
         return f"<MemberTask {'/'.join(self.member_queue.key)}, {self.state.value}>"
@@ -251,31 +246,17 @@ class OpenCommand:
         if self.predecessors is None:
             self.predecessors = []
         self.predecessors.append(earlier)
-        earlier.precede(self)
-
-    def precede(self, later: OpenCommand) -> None:
-        """Let a later command wait for it."""
-        if self.successors is None:
-            self.successors = []
-        self.successors.append(later)
+        if earlier.successors is None:
+            earlier.successors = []
+        earlier.successors.append(self)
 
     def release_successors(self) -> Sequence[OpenCommand]:
         """Let nothing wait for it any more. Return those that waited."""
         released, self.successors = self.successors, None
         for each in released or ():
-            each.count_released()
+            each.blockers -= 1
+            assert each.blockers >= 0
         return released or ()
-
-    def count_released(self) -> None:
-        """Count a command that it need not wait for any more."""
-        self.blockers -= 1
-        assert self.blockers >= 0
-
-    def count_settled(self) -> bool:
-        """Count a task that has its result. Return whether it was the last one."""
-        self.unsettled -= 1
-        assert self.unsettled >= 0
-        return not self.unsettled
 
     @property
     def may_be_emitted(self) -> bool:
@@ -338,7 +319,7 @@ class OpenCommand:
         without a call in the middle of a backlog of 60,000.
         """
         for task in self.tasks:
-            task.unlink()
+            del task.command
 
     def __repr__(self) -> str:
         return f"<OpenCommand {self.outcome_id}, {self.unsettled} unsettled, {self.blockers} before it>"
