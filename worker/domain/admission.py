@@ -261,6 +261,7 @@ class Admission:
         partition.admit(command)
         self.memory.hold(partition, size)
         self._ordering.enter(command, now)
+        self._scheduler.apply_changes(now)  # those that come next may share its calls, and then cost less
         return None
 
     def _effect_key_of(self, spec: Command) -> EffectKey:

@@ -350,9 +350,9 @@ class Engine:
         completed = [*completed, *self._revocation.give_up(self._partitions.values(), now)]
         while True:
             self._scheduler.apply_changes(now)
-            self._scheduler.pump(now, may_send=not self._outbox.is_full)
+            any_ready = self._scheduler.pump(now, may_send=not self._outbox.is_full)
             completed += self._ordering.take_completed()
-            if not completed:
+            if not completed and not any_ready:
                 return self._effects.drain()
             for command in self._outbox.emit(completed, now, self._clock.wall(now)):
                 self._ordering.emitted(command, now)

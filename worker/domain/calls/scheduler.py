@@ -87,35 +87,43 @@ class Scheduler:
     # What leaves
 
     def apply_changes(self, now: float) -> bool:
-        """Let tasks that became ready wait for a permit, and forget those that need none. Return whether there were any."""
-        changes = self._ordering.take_changes()
-        for change, task in changes:
+        """Let tasks that became ready wait for a permit, and forget those that need none. Return whether any became ready."""
+        any_ready = False
+        for change, task in self._ordering.take_changes():
             endpoint = self.endpoints[task.command.endpoint]
             if change is TaskChange.READY:
                 endpoint.put(task, now)
+                any_ready = True
             elif change is TaskChange.WITHDRAWN:
                 endpoint.queue.remove(task)
             else:
                 endpoint.queue.start(task)
-        return bool(changes)
+        return any_ready
 
-    def pump(self, now: float, *, may_send: bool) -> None:
-        """Let everything go that may go now. ``may_send``: unless too many results wait to be published."""
+    def pump(self, now: float, *, may_send: bool) -> bool:
+        """
+        Let everything go that may go now. ``may_send``: unless too many results wait to be published.
+
+        Return whether something became ready meanwhile, perhaps for an endpoint that had its turn already: pump once more.
+        """
+        any_ready = False
         for endpoint in self.endpoints.values():
             endpoint.look_again(None)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
-                self._pump(endpoint, now, may_send=may_send)
+                any_ready |= self._pump(endpoint, now, may_send=may_send)
+        return any_ready
 
-    def _pump(self, endpoint: EndpointState, now: float, *, may_send: bool) -> None:
+    def _pump(self, endpoint: EndpointState, now: float, *, may_send: bool) -> bool:
         closed_until = endpoint.closed_until
         if now < closed_until:
             endpoint.look_again(closed_until)
-            return
+            return False
         if not may_send:
-            return  # what is published wakes it
+            return False  # what is published wakes it
         if endpoint.is_probed:
             self._probe(endpoint, now)
-            return
+            return self.apply_changes(now)
+        any_ready = False
         free = endpoint.limiter.free(now)
         while free > 0:
             call = endpoint.next_awaiting(now) if endpoint.awaiting_permit else None
@@ -125,9 +133,10 @@ class Scheduler:
                     break
                 call = self.open(endpoint, endpoint.target(batch[0].command.spec.target), batch)
             free -= self._send(call, now)
-            self.apply_changes(now)
+            any_ready |= self.apply_changes(now)
         if free <= 0:
             endpoint.look_again(endpoint.limiter.next_return())
+        return any_ready
 
     def _probe(self, endpoint: EndpointState, now: float) -> None:
         """Send the one probe that may go, if it is due."""

@@ -223,6 +223,23 @@ def test_a_call_in_its_backoff_ends_when_all_its_commands_have_gone() -> None:
     assert harness.cancelled == [harness.sent[0].call_id]
 
 
+def test_what_waited_behind_a_call_whose_commands_have_gone_goes_at_once() -> None:
+    """
+    Also to an endpoint that had its turn before the call's: else it would wait for whatever comes next.
+    """
+    harness = EngineHarness()
+    harness.receive(unban("u", "v"))
+    harness.code(harness.request(), 60008)
+    harness.revoked(0)
+    harness.assign(0)
+    harness.wait(3.0)
+    harness.receive(ban("u", command_id="c"))
+    assert harness.out == []
+    harness.ask()
+
+    assert harness.request("ban").users == ["u"]
+
+
 def test_of_a_call_in_its_backoff_the_commands_that_are_ours_go_on() -> None:
     harness = EngineHarness(0, 1, default_calls_per_second=2, max_wait=60.0)
     harness.receive(ban("x", group="b0"), ban("x", group="b1"))

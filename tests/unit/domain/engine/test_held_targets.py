@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban
+from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, unban
 from tests.unit.domain.factories import steps
+from worker.domain.contract.times import rfc3339
 
 FORBIDDEN = 10007
 
@@ -368,6 +369,20 @@ def test_a_held_target_with_nothing_left_to_send_is_held_no_longer() -> None:
     assert harness.engine.halts == []
     harness.receive(ban("v", group="a"))
     assert len(harness.out) == 1
+
+
+def test_a_held_target_whose_last_command_expires_halts_nothing_though_the_loop_is_late() -> None:
+    """
+    A halt with nothing to probe would keep the worker unready until another command comes.
+    """
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a", command_id="a", not_after=rfc3339(WALL + 6.0)))
+    refuse(harness, "a")
+    harness.be_busy(7.0)
+    harness.wait(0.0)
+
+    assert harness.engine.halts == []
+    assert harness.status("a") == "expired"
 
 
 def test_an_undone_command_of_a_held_target_holds_nothing_up() -> None:

@@ -61,6 +61,21 @@ def test_whatever_a_record_brings_is_counted(part: str) -> None:
     assert held(harness) > 60 * 900_000
 
 
+def test_commands_that_come_together_cost_no_more_than_one_by_one() -> None:
+    """
+    Counted as if each stood alone, a fetch of a busy room took more than twice of the memory that it takes.
+    """
+    together, one_by_one = (
+        EngineHarness(default_calls_per_second=1),
+        EngineHarness(default_calls_per_second=1),
+    )
+    commands = [ban(f"u{number}") for number in range(50)]
+    together.receive_together(*commands)
+    one_by_one.receive(*commands)
+
+    assert held(together) <= held(one_by_one)
+
+
 def test_a_record_larger_than_all_memory_gets_through_alone() -> None:
     harness = EngineHarness(memory_budget=1_000)
     harness.receive(*(kick("u", room=f"r{number}") for number in range(3)))
