@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 KEPT_BYTES: Final = 2 * 1024 * 1024
 """The most bytes of one record that are kept. No command is this long, and Kafka accepts half of it by default."""
+KEPT_HEADERS: Final = KEPT_BYTES // HEADER_BYTES
+"""The most headers of one record that are looked at: more are never kept, however small they are."""
 BATCH_BYTES: Final = 1024 * 1024 * 1024
 """The most that one batch may unpack to: a thousand times what Kafka accepts by default, and some seconds of CPU."""
 SMALL: Final = 16 * 1024
@@ -100,7 +102,7 @@ class BoundedBatch(DefaultRecordBatch):
         kept -= len(key or b"")
         value = self._part(kept)
         kept -= len(value or b"")
-        headers = self._headers(kept)
+        headers = self._headers(kept, end)
         if self._at != end:
             raise CorruptRecordError(f"a record of {length} bytes ends at {self._at - end + length}")
         return DefaultRecord(length, offset, timestamp, self.timestamp_type, key, value, headers)
@@ -116,14 +118,24 @@ class BoundedBatch(DefaultRecordBatch):
             digest.update(piece)
         return Omitted(size, digest.hexdigest())
 
-    def _headers(self, kept: int) -> list[tuple[str, bytes | None]]:
-        """Read the headers, hashed as in a dead letter: each name and value preceded by its length in four bytes."""
+    def _headers(self, kept: int, end: int) -> list[tuple[str, bytes | None]]:
+        """
+        Read the headers, hashed as in a dead letter: each name and value preceded by its length in four bytes.
+
+        More than could ever be kept are hashed as they came: ten kilobytes on the wire may be five million of them, and to
+        look at each takes seconds.
+        """
         headers: list[tuple[str, bytes | None]] = []
         digest = hashlib.sha256()
         size = 0
         count = self._varint()
         if count < 0:
             raise CorruptRecordError(f"{count} headers")
+        if count > KEPT_HEADERS:
+            size = end - self._at
+            for piece in self._pieces_of(size):
+                digest.update(piece)
+            return OmittedHeaders(size, digest.hexdigest())
         for _ in range(count):
             kept -= HEADER_BYTES
             parts: list[bytes | None] = []

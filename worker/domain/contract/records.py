@@ -62,8 +62,9 @@ class OmittedHeaders(list[tuple[str, bytes | None]]):
     Headers that are too large to be kept: none, and told by what they were.
 
     Attributes:
-        size: Bytes of their names and values.
-        sha256: In hexadecimal, of all of them as a dead letter counts them (deadletters.py).
+        size: Bytes of their names and values, or of what was hashed.
+        sha256: In hexadecimal, of all of them as a dead letter counts them (deadletters.py); of more than some thousands, as
+            Kafka's format has them.
 
     """
 
