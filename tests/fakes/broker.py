@@ -235,6 +235,9 @@ class FakeConsumer:
             self._positions[partition] = position
             self._paused.discard(partition)
 
+    def forget(self, partitions: Iterable[int]) -> None:
+        self._membership.forget(partitions)
+
     def pause(self, partition: int) -> None:
         self._paused.add(partition)
 

@@ -138,6 +138,10 @@ class Consumer:
         if self._membership.begin(partition, epoch):
             self._enqueue(lambda consumer: self._begin(consumer, partition, position, epoch))
 
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Note that nothing of these partitions, which have gone, is sent any more. Until then the fence is shut."""
+        self._membership.forget(partitions)
+
     def pause(self, partition: int) -> None:
         """Stop fetching the partition. Records that are already on their way may still be delivered."""
         self._enqueue(lambda consumer: self._pause(consumer, partition))

@@ -38,6 +38,7 @@ class Membership:
         self._margin = margin
         self._lock = threading.Lock()
         self._owned: dict[int, _Ownership] = {}
+        self._worked_on: dict[int, int] = {}  # by the loop, which hears of a loss later: partition -> epoch
         self._epochs = 0
         self._proven = -math.inf
         self._polled = -math.inf
@@ -69,7 +70,14 @@ class Membership:
             if owned is None or owned.epoch != epoch:
                 return False
             owned.begun = True
+            self._worked_on[partition] = epoch
             return True
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Note that the loop has let go of these partitions: nothing that it still sends is of them."""
+        with self._lock:
+            for partition in partitions:
+                self._worked_on.pop(partition, None)
 
     def begun(self, partition: int) -> bool:
         """Return whether the partition is owned, and was begun in this ownership."""
@@ -120,8 +128,16 @@ class Membership:
         self._polled = now
 
     def fence(self) -> float:
-        """Return until when a request may be sent. Before that time the broker gives no owned partition to another process."""
+        """
+        Return until when a request may be sent. Before that time the broker gives no owned partition to another process.
+
+        While the loop works on a partition that has gone, never: a new membership says nothing about what it would send.
+        """
         with self._lock:
+            for partition, epoch in self._worked_on.items():
+                owned = self._owned.get(partition)
+                if owned is None or owned.epoch != epoch:
+                    return -math.inf
             session = self._proven + self._session_timeout
         return min(session, self._polled + self._max_poll_interval) - self._margin
 

@@ -191,6 +191,15 @@ class Engine:
             call.endpoint.request_permit(call)
         return self._settle(now)
 
+    def may_send(self, call_id: str) -> bool:
+        """
+        Whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition.
+
+        A request may wait for a connection longer than the next owner waits.
+        """
+        call = self._scheduler.calls.get(call_id)
+        return call is not None and not any(task.command.dropped for task in call.tasks)
+
     def attempt_finished(self, call_id: str, result: AttemptResult, now: float) -> list[Effect]:
         """Draw the consequences of one HTTP request. With ``RetryCall`` among the effects the call goes on, else it is over."""
         call = self._scheduler.calls.get(call_id)

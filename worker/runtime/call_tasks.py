@@ -106,9 +106,9 @@ class CallTasks:
         )
         self._settle(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))
 
-    def may_send(self) -> bool:
-        """Whether this process can prove that its partitions are still its own."""
-        return time.monotonic() < self._fence()
+    def may_send(self, call_id: str) -> bool:
+        """Return whether the group membership is still proven, and none of the call's partitions has gone."""
+        return time.monotonic() < self._fence() and self._engine.may_send(call_id)
 
     async def _run(self, call: CallTask) -> None:
         began = time.monotonic()
@@ -157,8 +157,8 @@ class CallTask:
         return self.attempt
 
     def may_send(self) -> bool:
-        """Whether a request may still leave, asked in the very moment before it is written."""
-        return self._calls.may_send()
+        """Return whether the request may still leave. Asked immediately before it is written."""
+        return self._calls.may_send(self.attempt.call_id)
 
     def finished(self, result: AttemptResult) -> bool:
         """End the attempt. Return whether there is another one, after a backoff and with a permit of its own."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from worker.domain.effects import AttemptResult, Restored, Transaction
     from worker.domain.publish_results import PublishResult
@@ -39,6 +39,9 @@ class Consumer(Protocol):
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
         """Fetch a newly assigned partition."""
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Note that nothing of these partitions, which have gone, is sent any more."""
 
     def pause(self, partition: int) -> None:
         """Fetch no more of it."""

@@ -31,7 +31,7 @@ from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.records import Record
     from worker.domain.effects import Effect, Halt, Restored
@@ -241,12 +241,14 @@ class Service:
         self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.open_of(numbers))
         self._settle(self._forget(numbers, time.monotonic()))
 
-    def _forget(self, numbers: Iterable[int], now: float) -> list[Effect]:
+    def _forget(self, numbers: Sequence[int], now: float) -> list[Effect]:
         for number in numbers:
             self._epochs.pop(number, None)
             self._restoring.forget(number)
             self._begun.discard(number)
-        return self._engine.revoked(numbers, now)
+        effects = self._engine.revoked(numbers, now)
+        self._consumer.forget(numbers)
+        return effects
 
     def _out_of_range(self, partition: int, was: int, now: int) -> None:
         self._metrics.out_of_range()

@@ -183,11 +183,16 @@ class Member:
 
     def revoked(self, partitions: Sequence[int]) -> Future[None]:
         self.events.append(("revoked", tuple(partitions)))
-        return self._pool.submit(self.handover, partitions)
+        return self._pool.submit(self._hand_over, partitions)
+
+    def _hand_over(self, partitions: Sequence[int]) -> None:
+        self.handover(partitions)
+        self.consumer.forget(partitions)
 
     def lost(self, partitions: Sequence[int]) -> None:
         self.events.append(("lost", tuple(partitions)))
         self.at_loss()
+        self.consumer.forget(partitions)
 
     def received(self, records: Sequence[Record]) -> None:
         self.at_records()

@@ -94,3 +94,39 @@ def test_being_put_out_shuts_the_fence_at_once() -> None:
     held.out()
 
     assert held.fence() == -math.inf
+
+
+def test_a_new_membership_lets_nothing_of_the_last_one_leave() -> None:
+    """
+    After a pause a process joins again before its loop has heard that it was put out: what it sends is another owner's business.
+    """
+    held = membership()
+    (epoch,) = held.assigned([3]).values()
+    held.begin(3, epoch)
+    held.polled(100.0)
+    held.proven(100.0)
+    assert held.fence() == 109.0
+
+    held.out()
+    held.proven(104.0)
+    shut = held.fence()
+    held.assigned([3])
+    still_shut = held.fence()
+    held.forget([3])
+
+    assert (shut, still_shut) == (-math.inf, -math.inf)
+    assert held.fence() == 113.0
+
+
+def test_a_handover_that_the_loop_has_not_ended_shuts_the_fence() -> None:
+    held = membership()
+    (epoch,) = held.assigned([3]).values()
+    held.begin(3, epoch)
+    held.polled(100.0)
+    held.proven(100.0)
+    held.gone([3])
+    shut = held.fence()
+    held.forget([3])
+
+    assert shut == -math.inf
+    assert held.fence() == 109.0

@@ -16,7 +16,7 @@ from worker.runtime.metrics import Metrics
 from worker.runtime.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
@@ -49,6 +49,7 @@ class Script:
         told: Each event, with its arguments but the time.
         effects: What the next event of a name shall lead to.
         busy: The partitions of which something is in progress.
+        gone: The calls of which nothing may leave any more.
         transactions: What is to be published.
 
     """
@@ -57,6 +58,7 @@ class Script:
         self.told: list[tuple[Any, ...]] = []
         self.effects: dict[str, list[Effect]] = defaultdict(list)
         self.busy: set[int] = set()
+        self.gone: set[str] = set()
         self.transactions: list[Transaction] = []
         self.halts: list[Halt] = []
         self.open = 0
@@ -78,6 +80,9 @@ class Script:
     @property
     def unpublished(self) -> int:
         return len(self.transactions)
+
+    def may_send(self, call_id: str) -> bool:
+        return call_id not in self.gone
 
     def quiet(self, numbers: Sequence[int]) -> bool:
         return not self.busy.intersection(numbers)
@@ -105,6 +110,7 @@ class World:
     Attributes:
         engine: What decides.
         begun: (partition, position, epoch) of each that may be fetched.
+        forgotten: The partitions of which nothing is sent any more.
         proven_until: The fence.
         batches_taken: How many were taken care of.
         published: The transactions that are under way or over, with whom to tell.
@@ -117,6 +123,7 @@ class World:
     def __init__(self, handover: float) -> None:
         self.engine = Script()
         self.begun: list[tuple[int, int, int]] = []
+        self.forgotten: list[int] = []
         self.proven_until = inf
         self.batches_taken = 0
         self.published: list[tuple[Transaction, Callable[[PublishResult], None]]] = []
@@ -142,6 +149,9 @@ class World:
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
         self.begun.append((partition, position, epoch))
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        self.forgotten += partitions
 
     def pause(self, partition: int) -> None: ...
 

@@ -129,6 +129,7 @@ def test_a_handover_ends_when_its_time_is_over() -> None:
         await until(done.done)
 
         assert world.engine.events() == ["revoking", "revoked"]
+        assert world.forgotten == [3]
 
     play(scene, handover=0.01)
 
@@ -140,6 +141,7 @@ def test_what_is_lost_is_gone_at_once() -> None:
         await settled()
 
         assert world.engine.told == [("revoked", [3])]
+        assert world.forgotten == [3]
 
     play(scene)
 
@@ -168,6 +170,9 @@ def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
         world.proven_until = time.monotonic() + 60.0
         assert flight.may_send()
         world.proven_until = time.monotonic()
+        assert not flight.may_send()
+        world.proven_until = inf
+        world.engine.gone.add(flight.attempt.call_id)
         assert not flight.may_send()
 
     play(scene)

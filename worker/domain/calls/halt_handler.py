@@ -95,7 +95,9 @@ class HaltHandler:
         """
         if endpoint.halt.gate.is_shut:
             return
-        self._scheduler.apply_changes(now)  # what has just expired, or come forward, says which targets are idle
+        self._scheduler.apply_changes(
+            now
+        )  # what has just expired, or come forward, says which targets are idle
         endpoint.forget_idle(now)
         if not endpoint.held:
             return

@@ -202,6 +202,23 @@ def test_an_answer_after_the_partition_has_gone_publishes_nothing() -> None:
     assert harness.engine.snapshot(harness.now).memory["commands"] == 0
 
 
+def test_what_still_waits_for_a_connection_when_its_partition_goes_may_not_leave() -> None:
+    """
+    A replica that had stood still sent what had been permitted before, when it was a member again: the next owner had begun.
+    """
+    harness = EngineHarness(0, 1)
+    harness.receive(ban("u", group="a"), partition=0)
+    harness.receive(ban("u", group="b"), partition=1)
+    going, staying = (harness.request(target=each).call_id for each in "ab")
+    assert harness.engine.may_send(going)
+    harness.revoked(0)
+
+    assert not harness.engine.may_send(going)
+    assert harness.engine.may_send(staying)
+    harness.ok(harness.request(target="b"))
+    assert not harness.engine.may_send(staying)
+
+
 def test_a_call_of_a_partition_that_has_gone_is_not_tried_again() -> None:
     harness = EngineHarness()
     harness.receive(ban("u"))
@@ -235,7 +252,7 @@ def test_what_waited_behind_a_call_whose_commands_have_gone_goes_at_once() -> No
     harness.wait(3.0)
     harness.receive(ban("u", command_id="c"))
     assert harness.out == []
-    harness.ask()
+    harness.request_permit()
 
     assert harness.request("ban").users == ["u"]
 
