@@ -174,7 +174,7 @@ def tell(evidence: Evidence, stall: float) -> bool:
     for fault, times in report.counts.items():
         print(f"{fault.value}: {times}")
     for finding in report.examples:
-        print(f"  {finding.fault.name}: {finding.what}")
+        print(f"  {finding.violation.name}: {finding.what}")
     return report.clean and stall <= STALL
 
 

@@ -23,7 +23,7 @@ class Turnover:
 
     Attributes:
         kill: SIGKILL; else SIGTERM, which lets it hand over what it has.
-        breaks: What the checker must know: when partitions may have moved before all was published.
+        interruptions: What the checker must know: when partitions may have moved before all was published.
         goings: How many went.
 
     """
@@ -35,7 +35,7 @@ class Turnover:
     back_after: float = 1.0
     seed: int = 0
     goings: int = 0
-    breaks: list[Interruption] = field(default_factory=list)
+    interruptions: list[Interruption] = field(default_factory=list)
     _due: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
     _end: float | None = None
     _coming: dict[int, float] = field(default_factory=dict)
@@ -44,16 +44,16 @@ class Turnover:
         self._random = random.Random(self.seed)
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         return self._end is not None and not self._due and not self._coming
 
-    def look(self, now: float) -> Sequence[str]:
+    def advance(self, now: float) -> Sequence[str]:
         if self._end is None:
             self._end = now + self.seconds
             self._due.append((now + self.every, self._go))
         for number, since in list(self._coming.items()):
             if self.stage.is_ready(self.stage.replicas[number]):
-                self.breaks.append(Interruption(since, time.time() + SETTLING))
+                self.interruptions.append(Interruption(since, time.time() + SETTLING))
                 del self._coming[number]
         for step in [one for one in self._due if one[0] <= now]:
             self._due.remove(step)
@@ -82,7 +82,7 @@ class Turnover:
         else:
             assert self.stage.replicas[number].stop(30.0) == 0
         self.goings += 1
-        self.breaks.append(Interruption(begin, time.time()))
+        self.interruptions.append(Interruption(begin, time.time()))
 
     def _come(self, number: int) -> None:
         self.stage.replicas[number].start()
@@ -95,27 +95,27 @@ class Freeze:
     One replica stands still for longer than its session lasts, and then goes on as if nothing had been: a zombie.
 
     Attributes:
-        breaks: What the checker must know: its partitions have a new owner, who begins with what was not published.
+        interruptions: What the checker must know: its partitions have a new owner, who begins with what was not published.
 
     """
 
     stage: DemoEnvironment
     after: float
     seconds: float
-    breaks: list[Interruption] = field(default_factory=list)
+    interruptions: list[Interruption] = field(default_factory=list)
     _begin: float | None = None
     _frozen_at: float = 0.0
-    over: bool = False
+    is_over: bool = False
 
-    def look(self, now: float) -> Sequence[str]:
+    def advance(self, now: float) -> Sequence[str]:
         if self._begin is None:
             self._begin = now
         victim = self.stage.replicas[0]
         if not self._frozen_at and now >= self._begin + self.after:
             victim.pause()
             self._frozen_at = time.time()
-        elif self._frozen_at and not self.over and now >= self._begin + self.after + self.seconds:
+        elif self._frozen_at and not self.is_over and now >= self._begin + self.after + self.seconds:
             victim.resume()
-            self.breaks.append(Interruption(self._frozen_at, time.time() + SETTLING))
-            self.over = True
+            self.interruptions.append(Interruption(self._frozen_at, time.time() + SETTLING))
+            self.is_over = True
         return ()

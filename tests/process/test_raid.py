@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cluster
     from worker.testing.checker.check import Report
-    from worker.testing.demo.load import Seen
+    from worker.testing.demo.load import RaidRun
     from worker.testing.demo.scenario import Scenario
 
 TURNOVER_SECONDS: Final = float(os.environ.get("TEST_TURNOVER_SECONDS", "20"))
@@ -53,7 +53,7 @@ def begin(stage: DemoEnvironment, raid: Scenario, *flags: str, replicas: int = 1
         stage.wait_until_ready(replica)
 
 
-def judged(seen: Seen) -> Report:
+def judged(seen: RaidRun) -> Report:
     """
     The checker's report, without what it says of the quota when the simulator's stamps were late.
     """
@@ -84,7 +84,7 @@ def test_replicas_that_are_killed_lose_nothing_double_nothing_and_keep_the_order
     begin(stage, raid, "--transient", "0.01", replicas=3)
     turnover = Turnover(stage, TURNOVER_SECONDS, every=4.0, kill=True)
 
-    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, troubles=turnover)
+    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, chaos=turnover)
 
     report = judged(seen)
     assert report.clean, report.examples
@@ -102,9 +102,9 @@ def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice
     begin(stage, raid, replicas=3)
     turnover = Turnover(stage, TURNOVER_SECONDS, every=5.0, kill=False)
 
-    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, troubles=turnover)
+    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, chaos=turnover)
 
-    report = judged(_without_breaks(seen))
+    report = judged(_without_interruptions(seen))
     assert report.clean, report.examples
     assert turnover.goings >= TURNOVER_SECONDS / 10
 
@@ -116,7 +116,7 @@ def test_a_replica_that_stood_still_for_longer_than_its_session_does_no_harm_whe
     begin(stage, raid, replicas=2)
     freeze = Freeze(stage, after=3.0, seconds=FROZEN_SECONDS)
 
-    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, troubles=freeze)
+    seen = carry_out(stage, raid, rate=COMMANDS_PER_SECOND, chaos=freeze)
 
     report = judged(seen)
     assert report.clean, report.examples
@@ -130,12 +130,12 @@ def test_a_stop_in_the_middle_of_a_backlog_finishes_what_is_started_and_the_next
     begin(stage, raid)
     stop = Turnover(stage, seconds=0.0, every=1.0, kill=False, back_after=0.1)
 
-    seen = carry_out(stage, raid, troubles=stop)
+    seen = carry_out(stage, raid, chaos=stop)
 
-    report = judged(_without_breaks(seen))
+    report = judged(_without_interruptions(seen))
     assert report.clean, report.examples
     assert stop.goings == 1
 
 
-def _without_breaks(seen: Seen) -> Seen:
-    return replace(seen, evidence=replace(seen.evidence, breaks=()))
+def _without_interruptions(seen: RaidRun) -> RaidRun:
+    return replace(seen, evidence=replace(seen.evidence, interruptions=()))

@@ -1,6 +1,6 @@
-# RequestIds and error codes: what an outcome tells must be what the API's log shows for that very request.
+# Judges RequestIds and error codes: an outcome must report what the API's log shows for that request.
 #
-# Pure. Whether an effect was in order or wanted at all is not asked here.
+# Pure. Whether an effect was in order, or wanted at all, is judged in members.py.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def judge_answers(
     outcomes: Iterable[PublishedOutcome], requests: Iterable[LoggedRequest]
 ) -> Iterator[Finding]:
-    """Every RequestId and code in the outcomes that the log does not bear out, and every RequestId that is missing."""
+    """Yield every RequestId and code in the outcomes that the log does not confirm, and every missing RequestId."""
     requests = tuple(requests)
     by_id = {request.request_id: request for request in requests if request.request_id is not None}
     codes: dict[tuple[str, str, str], set[int | None]] = defaultdict(set)
@@ -91,5 +91,5 @@ def _wrong_result(
     elif result.status in IN_PLACE and endpoint in REQUEST_ID_ENDPOINTS:
         return f"{result.user_id} is {result.status} without a RequestId"
     if result.status == "failed" and result.error_code not in codes:
-        return f"{result.user_id} failed with {result.error_code}, which the API never said of it"
+        return f"{result.user_id} failed with {result.error_code}, a code that the API never gave for it"
     return None

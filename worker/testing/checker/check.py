@@ -1,7 +1,7 @@
-# The checker: commands, topics and the API's log in, findings out. It believes nobody's counters.
+# The checker: commands, topics and the API's log in, findings out. It trusts no counters.
 #
-# Pure. The order and the end state of each user are judged in members.py, RequestIds and codes in answers.py; here is
-# what concerns records: lost, doubled, ended as they must not, quota, dead letters.
+# Pure. members.py judges the order and end state of each user, answers.py RequestIds and codes. Judged here are records
+# (lost, doubled, with a wrong status), the quota and dead letters.
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.testing.checker.contract import (
     status_of,
 )
 from worker.testing.checker.evidence import Fate, Finding, Violation
-from worker.testing.checker.members import Applied, Wish, judge
+from worker.testing.checker.members import AppliedEffect, CommandPart, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 EXAMPLES: Final = 5
-"""How many findings of a kind are kept to be shown; all are counted."""
+"""How many findings of a kind are kept as examples; all are counted."""
 SECOND: Final = 1.0
 
 
@@ -53,9 +53,9 @@ class Report:
     What the check found.
 
     Attributes:
-        counts: Every kind of fault -> how often; 0 is what is hoped for.
-        examples: The first few of each kind.
-        highest_second: Endpoint -> the most requests in any rolling second.
+        counts: The number of findings of every kind; all 0 in a clean run.
+        examples: The first few findings of each kind.
+        highest_second: The most requests in any rolling second, by endpoint.
 
     """
 
@@ -69,15 +69,15 @@ class Report:
         return not any(self.counts.values())
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Counts findings, and keeps the first of each kind."""
+        """Count findings, and keep the first of each kind as examples."""
         for finding in findings:
-            if self.counts[finding.fault] < EXAMPLES:
+            if self.counts[finding.violation] < EXAMPLES:
                 self.examples.append(finding)
-            self.counts[finding.fault] += 1
+            self.counts[finding.violation] += 1
 
 
 def check(evidence: Evidence, quota: int = QUOTA) -> Report:
-    """Judges one whole run. It must be over: everything published and read, everything that the API did in its log."""
+    """Judge a complete run: everything is published and read, and the API's log is complete."""
     report = Report()
     by_id = _by_id(evidence)
     first = {name: found[0] for name, found in by_id.items()}
@@ -95,7 +95,7 @@ def check(evidence: Evidence, quota: int = QUOTA) -> Report:
 
 
 def highest_seconds(requests: Iterable[LoggedRequest]) -> dict[str, int]:
-    """The most requests that each endpoint read in any rolling second."""
+    """Return the most requests that each endpoint read in any rolling second."""
     stamps: dict[str, list[float]] = defaultdict(list)
     for request in requests:
         stamps[request.endpoint].append(request.read_at)
@@ -136,7 +136,7 @@ def _lost_or_doubled(
         for one in found:
             if (one.partition, one.key) != (meant.partition, meant.planned.key):
                 yield Finding(
-                    Violation.STRAY, f"{name} stands in partition {one.partition} under key {one.key!r}"
+                    Violation.STRAY, f"{name} is in partition {one.partition} under key {one.key!r}"
                 )
             if one.body.command_id != meant.planned.command_id:
                 yield Finding(
@@ -176,7 +176,7 @@ def _problems(
             yield f"it has {planned.kind}, and its outcome names {named} instead of {planned.field}"
         return
     if body.status == "rejected":
-        yield f"there is nothing wrong with it ({body.error.message if body.error else 'no reason told'})"
+        yield f"there is nothing wrong with it ({body.error.message if body.error else 'no reason given'})"
         return
     if planned.effect is not None and getattr(body, TARGET_FIELDS[planned.effect.action]) != planned.target:
         yield f"its target is {planned.target}"
@@ -223,7 +223,7 @@ def _wrong_references(body: SeenOutcome, first: Mapping[str, PublishedOutcome]) 
 
 
 def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
-    # A record without a key may stand on another partition than its repeat: nothing is promised for those.
+    # A record without a key may be in another partition than its repeat: nothing is promised for those.
     records: dict[tuple[int, str], list[ProducedCommand]] = defaultdict(list)
     for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
         if sent.planned.command_id is not None and sent.planned.effect is not None:
@@ -241,19 +241,22 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> 
                     done.setdefault(result.user_id, name)
 
 
-Line = tuple[str, str]
+UserKey = tuple[str, str]
+"""(target, user)."""
 
 
 def _members(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
-    wishes = _wishes(evidence, first)
+    parts = _parts(evidence, first)
     effects = _effects(evidence.requests)
-    for line in wishes.keys() | effects.keys():
-        for fault, what in judge(wishes.get(line, ()), effects.get(line, ()), evidence.breaks):
-            yield Finding(fault, f"{line[1]} in {line[0]}: {what}")
+    for user_key in parts.keys() | effects.keys():
+        for violation, what in judge(
+            parts.get(user_key, ()), effects.get(user_key, ()), evidence.interruptions
+        ):
+            yield Finding(violation, f"{user_key[1]} in {user_key[0]}: {what}")
 
 
-def _wishes(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[Line, list[Wish]]:
-    lines: dict[Line, list[Wish]] = defaultdict(list)
+def _parts(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[UserKey, list[CommandPart]]:
+    by_user: dict[UserKey, list[CommandPart]] = defaultdict(list)
     held: set[tuple[int, str | None, str]] = set()
     for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
         planned = sent.planned
@@ -261,15 +264,15 @@ def _wishes(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[L
             continue
         published = first.get(_name(evidence, sent))
         results = {one.user_id: one for one in published.body.results} if published else {}
-        tries = _tries(published.body) if published else None
+        attempts = _attempts(published.body) if published else None
         for user in planned.users:
             result = results.get(user)
             record = (sent.partition, planned.command_id, user)
-            lines[planned.target, user].append(
-                Wish(
+            by_user[planned.target, user].append(
+                CommandPart(
                     planned.effect,
                     result.status if result else "",
-                    tries,
+                    attempts,
                     published.at if published else float("inf"),
                     repeats=record in held,
                     request_id=result.request_id if result else None,
@@ -278,21 +281,21 @@ def _wishes(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[L
             )
             if result is not None and result.status in SETTLED:
                 held.add(record)
-    return lines
+    return by_user
 
 
-def _tries(body: SeenOutcome) -> frozenset[tuple[str, str]] | None:
+def _attempts(body: SeenOutcome) -> frozenset[tuple[str, str]] | None:
     return None if body.calls_omitted else frozenset((one.call_id, one.sent_at) for one in body.calls)
 
 
-def _effects(requests: Iterable[LoggedRequest]) -> dict[Line, list[Applied]]:
-    ordered: list[tuple[tuple[float, int], Line, LoggedRequest]] = []
+def _effects(requests: Iterable[LoggedRequest]) -> dict[UserKey, list[AppliedEffect]]:
+    ordered: list[tuple[tuple[float, int], UserKey, LoggedRequest]] = []
     for request in requests:
         ordered += [(place, (request.target, user), request) for user, place in request.applied.items()]
-    lines: dict[Line, list[Applied]] = defaultdict(list)
-    for (at, _), line, request in sorted(ordered, key=lambda one: one[0]):
-        lines[line].append(Applied(request.effect, at))
-    return lines
+    by_user: dict[UserKey, list[AppliedEffect]] = defaultdict(list)
+    for (at, _), user_key, request in sorted(ordered, key=lambda one: one[0]):
+        by_user[user_key].append(AppliedEffect(request.effect, at))
+    return by_user
 
 
 def _letters(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
-# What the demo knows of the contract, written down a second time on purpose: the five actions, where they go, and what
-# an outcome holds. It judges the worker, so it must not share a table with it.
+# What the checker and the demo know of the message contract, written a second time on purpose: the five actions, their
+# endpoints, and the content of an outcome. It serves to judge the worker, so it must not share a table with it.
 #
-# No I/O, no load, no verdicts: those are scenario.py and check.py.
+# No I/O, no load, no verdicts: those are in topics.py, the demo's scenario.py and check.py.
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REQUEST_ID_ENDPOINTS: Final = frozenset(
 """Endpoints whose answers carry a RequestId."""
 
 ADMINISTRATOR: Final = "administrator"
-"""The admin in whose name the worker calls: never to be acted on."""
+"""The administrator in whose name the worker calls: never the target of a command."""
 MEMBERS_PER_CALL: Final = 20
 QUOTA: Final = 200
 """Requests in any rolling second, per endpoint and app."""
@@ -47,11 +47,11 @@ NOT_IN_ROOM: Final = 100005
 IN_PLACE: Final = frozenset({"applied", "already_applied"})
 """Results after which the command's own effect holds."""
 SETTLED: Final = IN_PLACE | {"duplicate", "superseded"}
-"""Results after which a command_id asks for nothing more: carried out late, a copy would undo what came after it."""
+"""Results that complete a command_id: a copy carried out later would undo what came after it."""
 UNCALLED: Final = frozenset({"expired", "duplicate", "superseded"})
 """Results for which no call was made."""
 UNDONE: Final = frozenset({"failed", "expired"})
-"""Results after which what was wished does not hold."""
+"""Results after which the command's effect does not hold."""
 
 
 class SeenMemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,7 +68,7 @@ class CommandedEffect:
     What a command wants done to each of its members, or what a request did.
 
     Attributes:
-        until: Of a ban given by its end: seconds since 1970. Its request carries a duration computed when it was sent.
+        until: The end of a ban commanded by its end, in seconds since 1970. Its request carries a duration instead.
 
     """
 
@@ -92,7 +92,7 @@ class SeenResult(msgspec.Struct, frozen=True):
 
 
 class SeenAttempt(msgspec.Struct, frozen=True):
-    """One HTTP request, as an outcome tells it."""
+    """One HTTP request, as an outcome lists it."""
 
     call_id: str
     endpoint: str
@@ -113,7 +113,7 @@ class SeenError(msgspec.Struct, frozen=True):
 
 
 class SeenOutcome(msgspec.Struct, frozen=True):
-    """The JSON of an outcome: the part that is judged."""
+    """The part of an outcome that is judged."""
 
     outcome_id: str
     command_id: str
@@ -132,12 +132,12 @@ class SeenOutcome(msgspec.Struct, frozen=True):
 
 
 def outcome_id(topic: str, partition: int, offset: int) -> str:
-    """The id that the outcome of this record must have."""
+    """Return the id that the outcome of this record must have."""
     return f"{topic}-{partition}-{offset}"
 
 
 def status_of(results: Iterable[str]) -> str:
-    """What a command's status must be, by those of its results."""
+    """Return the status that a command must have, given those of its results."""
     found = {"succeeded" if status in IN_PLACE else status for status in results}
     if len(found) == 1:
         return found.pop()

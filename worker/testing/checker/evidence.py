@@ -1,6 +1,6 @@
-# What the checker is given: what was sent, what came out of the topics, and what the API says that it did.
+# What the checker judges: the commands produced, what came out of the topics, and what the API logged.
 #
-# Values only. Reading them from Kafka and from the simulator's log is done elsewhere; judging them in check.py.
+# Values only. topics.py reads them from Kafka and simulator_log.py from the simulator's log; check.py judges them.
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Fate(StrEnum):
     EXPIRED = "expired"
     REJECTED = "rejected"
     UNREADABLE = "unreadable"
-    """No command_id can be read: a dead letter and no outcome."""
+    """It has no readable command_id: a dead letter and no outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """
-    One record to be produced, and what must become of it.
+    One record to produce, and what must become of it.
 
     Attributes:
-        users: Without repeats, in order.
-        effect: What it wants done; None for a bad record.
-        field: Of a bad record: the field that its outcome must name (or begin with); None when any will do.
+        users: In order, without repeats.
+        effect: The commanded effect; None for a bad record.
+        field: The start of the field that the outcome of a bad record must name; None for any.
         kind: What is wrong with a bad record, in words.
 
     """
@@ -51,7 +51,7 @@ class Planned:
 @dataclass(frozen=True, slots=True)
 class ProducedCommand:
     """
-    A record as it stands in the command topic.
+    A record in the command topic.
 
     Attributes:
         at: The record's timestamp, seconds since 1970.
@@ -67,7 +67,7 @@ class ProducedCommand:
 @dataclass(frozen=True, slots=True)
 class PublishedOutcome:
     """
-    An outcome as it stands in the outcome topic.
+    An outcome in the outcome topic.
 
     Attributes:
         at: The record's timestamp, seconds since 1970.
@@ -86,7 +86,7 @@ class FoundDeadLetter:
     A record of the dead-letter topic.
 
     Attributes:
-        value_omitted: It did not fit; the value is empty by intent.
+        value_omitted: Whether the value was left out because it did not fit.
 
     """
 
@@ -103,10 +103,10 @@ class LoggedRequest:
     One request, as the API logged it.
 
     Attributes:
-        read_at: When it was read from the socket, seconds since 1970 (what the quota counts).
-        code: The code it was answered with; None when it got no answer that could be read.
+        read_at: When it was read from the socket, in seconds since 1970; this is what the quota counts.
+        code: The ErrorCode of its answer; None if it got no readable answer.
         applied: The users for whom it took effect, each with the time (seconds since 1970) and the request's number,
-            which together are the order of all effects.
+            which together order all effects.
 
     """
 
@@ -123,10 +123,10 @@ class LoggedRequest:
 @dataclass(frozen=True, slots=True)
 class Interruption:
     """
-    A time in which partitions may have got a new owner before the old one had published what it had done.
+    A time in which partitions may have got a new owner before the old one had published its results.
 
-    What was not published when it began may have been done once more, in order, by the new owner: the worker promises
-    otherwise only for a handover that has the time to finish. A crash begins and ends at once.
+    The new owner may have repeated, in order, what was not published at its beginning: the worker promises otherwise
+    only for a handover that has the time to finish. A crash begins and ends at once.
 
     Attributes:
         begin: Seconds since 1970.
@@ -144,9 +144,9 @@ class Evidence:
     Everything about one run.
 
     Attributes:
-        topic: The command topic: outcome ids begin with it.
-        bad_users: The users that the API was told not to know.
-        breaks: When replicas were killed, or came while there was trouble.
+        topic: The command topic, with which outcome ids begin.
+        bad_users: The users that do not exist at the API.
+        interruptions: When replicas were killed, or joined during trouble.
 
     """
 
@@ -156,30 +156,30 @@ class Evidence:
     letters: tuple[FoundDeadLetter, ...]
     requests: tuple[LoggedRequest, ...]
     bad_users: frozenset[str] = frozenset()
-    breaks: tuple[Interruption, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()
 
 
 class Violation(StrEnum):
-    """What can be found to be wrong, in the words of the summary."""
+    """What can be wrong, in the words of the summary."""
 
     LOST = "lost: commands without an outcome"
     DOUBLED = "doubled: outcomes published twice"
     STRAY = "outcomes of no command, or under another key or partition"
-    WRONG_STATUS = "commands that ended as they must not"
+    WRONG_STATUS = "commands with a wrong status"
     OUT_OF_ORDER = "out of order: effects of one user"
     WRONG_STATE = "users left in the wrong state"
     EXECUTED_AGAIN = "commands executed again"
-    NOT_EXECUTED = "outcomes that tell of effects that never were"
-    UNASKED = "effects that nobody commanded"
+    NOT_EXECUTED = "outcomes that report effects that never happened"
+    UNASKED = "effects that no command asked for"
     OVER_QUOTA = "requests above the quota in a rolling second"
     UNKNOWN_ANSWER = "RequestIds or codes that the API did not give"
     LETTER_MISSING = "dead letters missing"
-    LETTER_EXTRA = "dead letters too many, or altered"
+    LETTER_EXTRA = "dead letters extra or altered"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, told so that a person can look it up in the topics and the log."""
+    """One violation, described so that it can be looked up in the topics and the log."""
 
-    fault: Violation
+    violation: Violation
     what: str

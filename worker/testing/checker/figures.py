@@ -1,4 +1,4 @@
-# The figures of a run: how many of what, how full the calls were, how long it took. Pure; nothing is judged or printed.
+# The figures of a run: counts, how full the calls were, how long it took. Pure; nothing is judged or printed.
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class EndpointFigures:
     """
-    What one endpoint saw.
+    What one endpoint received.
 
     Attributes:
-        calls: Requests that it read, tries included.
-        refused: Those that it answered with a code that is not 0, or not at all.
+        calls: All requests that it read.
+        refused: Requests answered with a code other than 0, or not at all.
         members: Members to whom something was applied.
-        members_per_call: Members named, per request.
+        members_per_call: Members named per request, on average.
         highest_second: The most requests in any rolling second.
 
     """
@@ -45,8 +45,8 @@ class Figures:
 
     Attributes:
         seconds: From the first command to the last outcome.
-        median: From a command to its outcome, in seconds; half of the commands took less.
-        slow: The same for the 95 % mark.
+        median: The median time from a command to its outcome, in seconds.
+        slow: The 95th percentile of that time.
 
     """
 
@@ -59,7 +59,7 @@ class Figures:
 
 
 def figures(evidence: Evidence) -> Figures:
-    """Counts what stands in the topics and in the API's log."""
+    """Count what is in the topics and in the API's log."""
     begun = {outcome_id(evidence.topic, one.partition, one.offset): one.at for one in evidence.sent}
     waits = sorted(
         one.at - begun[one.body.outcome_id] for one in evidence.outcomes if one.body.outcome_id in begun
@@ -78,7 +78,7 @@ def figures(evidence: Evidence) -> Figures:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed; 0 of no values."""
+    """Return the smallest value that at least this share of the values does not exceed; 0 for no values."""
     return ordered[max(0, ceil(len(ordered) * share) - 1)] if ordered else 0.0
 
 

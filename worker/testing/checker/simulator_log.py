@@ -1,6 +1,6 @@
-# The simulator's log file, read as evidence: one JSON line a request, and one for each effect that came later.
+# Reads the simulator's log file as evidence: one JSON line per request, and one for each effect that came later.
 #
-# Only what the checker needs is taken; the format is told in worker/testing/simulator/request_log.py.
+# It reads only what the checker needs; worker/testing/simulator/request_log.py documents the format.
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def read_log(path: Path) -> tuple[LoggedRequest, ...]:
-    """The requests in the log, in the order in which they were read."""
+    """Return the requests in a log file, in the order in which they were read."""
     with path.open("rb") as file:
         return requests_of(file)
 
 
 def requests_of(lines: Iterable[bytes]) -> tuple[LoggedRequest, ...]:
-    """The same, from lines. Requests to endpoints that no action uses are left out."""
+    """Return the requests in lines of the log, except those to endpoints that no action uses."""
     decode = msgspec.json.Decoder(_Line).decode
     requests: dict[int, _Line] = {}
     later: dict[int, _Line] = {}

@@ -1,6 +1,6 @@
-# The outcome and dead-letter topics, read as evidence: what any consumer of them sees. Nothing is judged here.
+# Reads the outcome and dead-letter topics as evidence, as any consumer of them would. Nothing is judged here.
 #
-# It reads with a client of its own and knows the contract's fields only, not the worker's types.
+# It has a Kafka client of its own and knows the fields of the contract, not the worker's types.
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Read:
     What was read so far.
 
     Attributes:
-        raw: The text of each outcome, beside ``outcomes``.
+        raw: The bytes of each outcome, in the order of ``outcomes``.
 
     """
 
@@ -35,13 +35,13 @@ class Read:
 
 
 class Reader:
-    """Reads the outcome and dead-letter topics from their beginnings, read_committed: what any consumer of them would see."""
+    """Reads the outcome and dead-letter topics from the beginning with ``read_committed``."""
 
     def __init__(self, bootstrap_servers: str, outcomes: str, dead_letters: str, partitions: int) -> None:
         self.read = Read()
         self._outcomes = outcomes
         self._decode = msgspec.json.Decoder(SeenOutcome).decode
-        self._places = [
+        self._partitions = [
             TopicPartition(topic, partition)
             for topic in (outcomes, dead_letters)
             for partition in range(partitions)
@@ -53,34 +53,34 @@ class Reader:
             enable_auto_commit=False,
             max_poll_records=MOST_RECORDS,
         )
-        self._consumer.assign(self._places)
+        self._consumer.assign(self._partitions)
 
     def __repr__(self) -> str:
         return f"<Reader {len(self.read.outcomes)} outcomes, {len(self.read.letters)} dead letters>"
 
     def poll(self) -> int:
-        """Reads what is there, waiting a moment if there is nothing. Returns how many records came."""
+        """Read what is available, waiting briefly if there is nothing. Return the number of records."""
         count = 0
-        for place, records in self._consumer.poll(timeout_ms=POLL_MS).items():
+        for partition, records in self._consumer.poll(timeout_ms=POLL_MS).items():
             count += len(records)
             for record in records:
-                if place.topic == self._outcomes:
+                if partition.topic == self._outcomes:
                     self._outcome(record)
                 else:
                     self.read.letters.append(letter_of(record))
         return count
 
     def read_to_the_end(self, deadline: float) -> None:
-        """Reads on until nothing is left that can be read now. Raises KafkaError after ``deadline`` seconds."""
+        """Read up to the present end of the topics. Raises KafkaError after ``deadline`` seconds."""
         limit = time.monotonic() + deadline
-        ends = self._consumer.end_offsets(self._places)
-        while any(self._consumer.position(place) < end for place, end in ends.items()):
+        ends = self._consumer.end_offsets(self._partitions)
+        while any(self._consumer.position(partition) < end for partition, end in ends.items()):
             if time.monotonic() > limit:
                 raise KafkaError(f"the topics could not be read to their end within {deadline:g} s")
             self.poll()
 
     def close(self) -> None:
-        """Leaves Kafka."""
+        """Close the consumer."""
         self._consumer.close()
 
     def _outcome(self, record: Any) -> None:
@@ -93,7 +93,7 @@ class Reader:
 
 
 def letter_of(record: Any) -> FoundDeadLetter:
-    """A record of the dead-letter topic as evidence. An omitted or null value is told by its headers."""
+    """Return a record of the dead-letter topic as evidence. Its headers say whether the value is null or omitted."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     value = record.value
     if headers.get("x-value-null") == "1":

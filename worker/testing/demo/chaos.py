@@ -1,6 +1,6 @@
-# What goes wrong on purpose while the raid runs: an outage, a lower limit, a replica that is killed and comes back.
+# What goes wrong on purpose during the raid: an outage, a lower limit, a replica that is killed and restarted.
 #
-# Each step has its time after the first command. It acts through the stage; what it does to the worker is not judged here.
+# Each step has its time after the first command and acts through the environment. The checker judges the consequences.
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.testing.demo.environment import DemoEnvironment
 
 RAID_SECONDS: Final = 20.0
-"""Over how long the commands of a troubled raid are spread, so that there is work in every trouble."""
+"""How long the commands of a raid with trouble are spread over, so that some arrive during each step."""
 OUTAGE_AT: Final = 3.0
 OUTAGE: Final = 10.0
 THROTTLE_AT: Final = 14.0
@@ -31,7 +31,7 @@ TRANSIENT: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to happen, so many seconds after the first command."""
+    """One thing to do, ``at`` seconds after the first command."""
 
     at: float
     what: str
@@ -40,42 +40,42 @@ class Step:
 
 class Chaos:
     """
-    The steps of a troubled raid, taken one by one as time goes by.
+    The steps of a raid with trouble, taken one by one when they are due.
 
     Attributes:
-        breaks: When partitions may have moved before all was published, for the checker.
+        interruptions: When partitions may have moved before everything was published, for the checker.
 
     """
 
-    def __init__(self, stage: DemoEnvironment) -> None:
-        self.breaks: list[Interruption] = []
-        self._back_since: float | None = None
-        self._stage = stage
-        self._begin: float | None = None
+    def __init__(self, environment: DemoEnvironment) -> None:
+        self.interruptions: list[Interruption] = []
+        self._restarted_at: float | None = None
+        self._environment = environment
+        self._started_at: float | None = None
         self._steps = sorted(self._plan(), key=lambda step: step.at)
 
     def __repr__(self) -> str:
         return f"<Chaos {len(self._steps)} steps to come>"
 
     @property
-    def over(self) -> bool:
-        """Whether all steps were taken, and whoever came back is ready."""
-        return not self._steps and self._back_since is None
+    def is_over(self) -> bool:
+        """Whether all steps were taken and the restarted replica is ready."""
+        return not self._steps and self._restarted_at is None
 
-    def look(self, now: float) -> list[str]:
-        """Takes the steps that are due (the first call is the beginning), and tells them."""
-        if self._begin is None:
-            self._begin = now
-        told = []
-        self._look_for_the_one_that_came_back()
-        while self._steps and now - self._begin >= self._steps[0].at:
+    def advance(self, now: float) -> list[str]:
+        """Take the steps that are due, counted from the first call, and return their descriptions."""
+        if self._started_at is None:
+            self._started_at = now
+        taken = []
+        self._note_restarted()
+        while self._steps and now - self._started_at >= self._steps[0].at:
             step = self._steps.pop(0)
             step.do()
-            told.append(step.what)
-        return told
+            taken.append(step.what)
+        return taken
 
     def _plan(self) -> Iterator[Step]:
-        control = self._stage.control
+        control = self._environment.control
         outage = {"outage": "502", "endpoint": ENDPOINTS[BAN], "for_seconds": OUTAGE}
         limit = {"limit": TRUE_LIMIT, "for_seconds": THROTTLE}
         yield Step(
@@ -89,20 +89,20 @@ class Chaos:
             f"the API takes {TRUE_LIMIT} calls a second for {THROTTLE:g} s",
             lambda: control("faults", limit),
         )
-        if len(self._stage.replicas) > 1:
-            name = self._stage.replicas[0].name
+        if len(self._environment.replicas) > 1:
+            name = self._environment.replicas[0].name
             yield Step(KILL_AT, f"{name} is killed", self._kill)
-            yield Step(KILL_AT + BACK_AFTER, f"{name} comes back", self._bring_back)
+            yield Step(KILL_AT + BACK_AFTER, f"{name} is restarted", self._restart)
 
     def _kill(self) -> None:
-        self._stage.replicas[0].kill()
-        self.breaks.append(Interruption(time.time(), time.time()))
+        self._environment.replicas[0].kill()
+        self.interruptions.append(Interruption(time.time(), time.time()))
 
-    def _bring_back(self) -> None:
-        self._stage.replicas[0].start()
-        self._back_since = time.time()
+    def _restart(self) -> None:
+        self._environment.replicas[0].start()
+        self._restarted_at = time.time()
 
-    def _look_for_the_one_that_came_back(self) -> None:
-        if self._back_since is not None and self._stage.is_ready(self._stage.replicas[0]):
-            self.breaks.append(Interruption(self._back_since, time.time() + SETTLING))
-            self._back_since = None
+    def _note_restarted(self) -> None:
+        if self._restarted_at is not None and self._environment.is_ready(self._environment.replicas[0]):
+            self.interruptions.append(Interruption(self._restarted_at, time.time() + SETTLING))
+            self._restarted_at = None

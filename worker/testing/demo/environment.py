@@ -1,6 +1,6 @@
-# The stage: a Kafka, the simulator and the replicas of the worker, each a process of its own, in one temporary folder.
+# The environment of a run: Kafka, the simulator and the worker's replicas, each its own process, in a temporary folder.
 #
-# It starts and ends things, and knows their addresses. What is played on it is main.py's business.
+# It starts and ends the processes and knows their addresses. What happens in it is up to main.py or a test.
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ SDK_APP_ID: Final = 1_400_000_000
 APP: Final = "main"
 START_DEADLINE: Final = 30.0
 WORKER_DEADLINE: Final = 60.0
-"""A replica must join the group and wait until what a predecessor sent has arrived."""
+"""In seconds: a replica must join the group and wait until a predecessor's requests have taken effect."""
 SETTLING: Final = 8.0
-"""So long after a replica is ready with its first partitions others may still come to it, in seconds: the other replicas
-have 5 (handover_seconds) to hand them over, and what they could not finish by then is done again."""
+"""How long after a replica is ready more partitions may still move to it, in seconds: the other replicas have 5
+(handover_seconds) to hand them over, and what they cannot finish by then is repeated."""
 DRAIN_SECONDS: Final = 10.0
 CLOSING: Final = 10.0
-"""What a replica may need after its drain to publish and to close, in seconds."""
+"""How long a replica may take after its drain to publish and close, in seconds."""
 BOOTSTRAP_MS: Final = 10_000
 ANSWER_TIMEOUT: Final = 5.0
 KEY_BYTES: Final = 32
@@ -57,7 +57,7 @@ class Topics(msgspec.Struct, frozen=True):
 
     @classmethod
     def fresh(cls) -> Self:
-        """Names that no other demo on the same cluster uses."""
+        """Return names that no other demo on the same cluster uses."""
         stem = f"demo-{uuid.uuid4().hex[:8]}"
         return cls(f"{stem}.commands", f"{stem}.outcomes", f"{stem}.dead-letters")
 
@@ -69,7 +69,7 @@ class Topics(msgspec.Struct, frozen=True):
 
 class DemoEnvironment:
     """
-    Everything that a demo runs on. A context manager: leaving it ends all that was started, workers first.
+    Everything that a demo runs on. As a context manager it ends everything that was started, workers first.
 
     Attributes:
         folder: Settings, key and logs of this demo.
@@ -101,7 +101,7 @@ class DemoEnvironment:
 
     @property
     def simulator_log(self) -> Path:
-        """Where the simulator writes one line for each request."""
+        """The log file of the simulator, with one line for each request."""
         return self.folder / "calls.jsonl"
 
     @property
@@ -110,7 +110,7 @@ class DemoEnvironment:
         return self.folder / "secret-key"
 
     def start_kafka(self, progress: Progress | None = None) -> None:
-        """Starts an embedded Kafka, unless the stage was given another cluster, and creates the topics."""
+        """Start an embedded Kafka, unless another cluster was given, and create the topics."""
         if not self.bootstrap_servers:
             self._kafka = EmbeddedKafka(progress=progress)
             self._kafka.start()
@@ -121,7 +121,7 @@ class DemoEnvironment:
         self._created = True
 
     def start_simulator(self, *options: str, seed: int = 0) -> None:
-        """Starts the local Tencent API with these flags for its faults; afterwards ``api`` is its address."""
+        """Start the local Tencent API with these flags for its faults; ``api`` is its address afterwards."""
         self.key_file.touch(mode=0o600)
         self.key_file.write_text(secrets.token_hex(KEY_BYTES), "utf-8")
         command = [
@@ -133,7 +133,7 @@ class DemoEnvironment:
         self._simulator.wait_until(self._simulator_listens, START_DEADLINE, "listening")
 
     def start_worker(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> Process:
-        """Starts one more replica; ``settings`` go over what ``worker_settings`` says, section by section."""
+        """Start one more replica. ``settings`` override its default settings, section by section."""
         (port,) = free_ports(1)
         number = len(self.replicas) + 1
         config = self.folder / f"worker-{number}.yaml"
@@ -149,20 +149,20 @@ class DemoEnvironment:
         return replica
 
     def wait_until_ready(self, replica: Process) -> None:
-        """Returns when a replica says that it is ready."""
+        """Wait until a replica is ready."""
         replica.wait_until(lambda: self.is_ready(replica), WORKER_DEADLINE, "ready")
 
     def is_ready(self, replica: Process) -> bool:
-        """Whether a replica has its partitions and works."""
+        """Return whether a replica has its partitions and works on them."""
         return answers_ok(f"{self.worker_addresses()[self.replicas.index(replica)]}/readyz")
 
     def worker_addresses(self) -> list[str]:
-        """Where the replicas serve /livez, /readyz and /metrics."""
+        """Return the addresses of the replicas' /livez, /readyz and /metrics."""
         return [f"http://127.0.0.1:{port}" for port in self._ports]
 
     def control(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Asks the simulator's control: GET without a body, PATCH with one. Returns what it answers."""
-        request = urllib.request.Request(  # noqa: S310 - an http address of this machine, which we have made
+        """Call the simulator's control, with GET or, given a body, PATCH. Return its answer."""
+        request = urllib.request.Request(  # noqa: S310 - an http address of our own simulator
             f"{self.api}/__control/{path}",
             method="GET" if body is None else "PATCH",
             data=None if body is None else msgspec.json.encode(body),
@@ -171,18 +171,18 @@ class DemoEnvironment:
             return msgspec.json.decode(answer.read())
 
     def stop_workers(self) -> list[tuple[str, int]]:
-        """SIGTERM for all replicas at once, and their exit codes when all have ended."""
+        """Send SIGTERM to all replicas at once and return their exit codes when all have ended."""
         for replica in self.replicas:
             replica.terminate()
         return [(replica.name, replica.wait(DRAIN_SECONDS + CLOSING)) for replica in self.replicas]
 
     def stop_simulator(self) -> None:
-        """Ends the simulator; its log is complete then."""
+        """End the simulator, which completes its log."""
         if self._simulator is not None:
             self._simulator.stop()
 
     def close(self) -> None:
-        """Ends everything that was started here, and removes its traces. It may be called twice."""
+        """End everything that was started here and remove its traces. It may be called twice."""
         self.stop_workers()
         self.stop_simulator()
         if self._kafka is not None:
@@ -237,7 +237,7 @@ class DemoEnvironment:
 
 
 def answers_ok(url: str) -> bool:
-    """Whether an address of this machine answers with 200."""
+    """Return whether an address of this machine answers with 200."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310 - http, on this machine
             return bool(answer.status == 200)

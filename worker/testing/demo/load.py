@@ -1,7 +1,7 @@
 # One raid on a running environment: produced, watched until every command has its outcome, and kept as evidence.
 #
 # Records are produced in a thread of their own, so that reading and showing progress do not slow them down. Nothing is
-# judged or printed here; trouble comes from whoever is given (chaos.py, or a test).
+# judged or printed here; trouble comes from a ChaosSource (chaos.py, or a test).
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ CLOSE_DEADLINE: Final = 5.0
 PACE: Final = 0.01
 """How often a paced load catches up, in seconds."""
 STALLED: Final = 60.0
-"""So long may nothing at all come out, in seconds, before nobody waits any more."""
+"""Give up after this many seconds without any progress."""
 READ_DEADLINE: Final = 30.0
 LOG_FLUSH: Final = 0.5
-"""The simulator writes its log at least so often, in seconds (with room to spare)."""
+"""By then the simulator has written its log, in seconds (with a margin)."""
 
 
 class Load:
     """
-    Produces records in their order, in a thread.
+    Produces records in order, in a thread.
 
     Attributes:
-        sent: The records that Kafka has taken, with their places, in the order of its answers.
+        sent: The records that Kafka has acknowledged, with their partitions and offsets, in the order of its answers.
 
     """
 
@@ -63,18 +63,18 @@ class Load:
         return f"<Load {len(self.sent)} of {len(self._records)} sent>"
 
     def start(self) -> None:
-        """Begins to produce: as fast as it can, or ``rate`` records a second."""
+        """Start producing, as fast as possible or at ``rate`` records per second."""
         self._thread.start()
 
     def close(self) -> None:
-        """Produces no more, and leaves Kafka."""
+        """Stop producing and close the producer."""
         self._stopping = True
         if self._thread.ident is not None:
             self._thread.join(CLOSE_DEADLINE)
 
     @property
     def done(self) -> bool:
-        """Whether every record has its place. Raises KafkaError if one could not be produced."""
+        """Whether every record is acknowledged. Raises KafkaError if one could not be produced."""
         if self._error is not None:
             raise KafkaError(f"the load could not be produced: {self._error}") from self._error
         return len(self.sent) == len(self._records)
@@ -82,7 +82,7 @@ class Load:
     def _run(self) -> None:
         try:
             self._produce()
-        except BaseException as exc:  # noqa: BLE001 - it is raised again in the thread that asks
+        except BaseException as exc:  # noqa: BLE001 - `done` raises it in the thread that asks
             self._error = exc
 
     def _produce(self) -> None:
@@ -112,10 +112,10 @@ class Load:
             if self._stopping:
                 return
             future = producer.send(self._topic, key=planned.key, value=planned.value)
-            future.add_callback(self._taken, planned)
+            future.add_callback(self._acknowledged, planned)
             future.add_errback(self._refused)
 
-    def _taken(self, planned: Planned, metadata: Any) -> None:
+    def _acknowledged(self, planned: Planned, metadata: Any) -> None:
         self.sent.append(
             ProducedCommand(planned, metadata.partition, metadata.offset, metadata.timestamp / 1000)
         )
@@ -125,30 +125,30 @@ class Load:
 
 
 class ChaosSource(Protocol):
-    """What goes wrong on purpose while the raid runs."""
+    """What goes wrong on purpose during the raid."""
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more will come."""
+    def is_over(self) -> bool:
+        """Whether nothing more is to come."""
 
     @property
-    def breaks(self) -> Sequence[Interruption]:
-        """When partitions may have moved before all was published."""
+    def interruptions(self) -> Sequence[Interruption]:
+        """When partitions may have moved before everything was published."""
 
-    def look(self, now: float) -> Sequence[str]:
-        """Does what is due at this monotonic time, and tells it. Called several times a second."""
+    def advance(self, now: float) -> Sequence[str]:
+        """Do what is due at this monotonic time and return its descriptions. Called several times a second."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RaidRun:
     """
-    What came of a raid.
+    A raid that was carried out.
 
     Attributes:
-        raw: The text of each outcome, in the order of ``evidence.outcomes``.
-        longest_stall: Of the simulator, in seconds: beyond 0.2 its stamps say little.
-        exit_codes: Of the replicas, by name; empty when they were left running.
-        gave_up: Nothing came out for ``STALLED`` seconds.
+        raw: The bytes of each outcome, in the order of ``evidence.outcomes``.
+        longest_stall: The simulator's longest stall, in seconds; beyond 0.2 its timestamps prove little.
+        exit_codes: Of the replicas, by name; empty if they were left running.
+        gave_up: Whether nothing came out for ``STALLED`` seconds.
 
     """
 
@@ -160,65 +160,70 @@ class Seen:
 
 
 def carry_out(
-    stage: DemoEnvironment,
-    raid: Scenario,
+    environment: DemoEnvironment,
+    scenario: Scenario,
     *,
     rate: float | None = None,
-    troubles: ChaosSource | None = None,
+    chaos: ChaosSource | None = None,
     keep: bool = False,
     show: Callable[[int, int, Sequence[str]], None] | None = None,
-) -> Seen:
+) -> RaidRun:
     """
-    Produces the raid (``rate`` records a second, or all at once) and returns when all of it has come out again.
+    Produce the raid (``rate`` records per second, or all at once) and return when every outcome has been read.
 
-    ``show`` is told how many commands were sent, how many outcomes were read, and what trouble came. Unless ``keep``,
-    the replicas and the simulator are stopped, so that what they might still have done stands in the evidence too.
+    ``show`` gets the number of commands sent, the number of outcomes read, and the descriptions of new trouble. Unless
+    ``keep`` is set, the replicas and the simulator are stopped, so that the evidence has everything that they did.
     """
-    load = Load(stage.bootstrap_servers, stage.topics.commands, raid.records, rate)
-    reader = Reader(stage.bootstrap_servers, stage.topics.outcomes, stage.topics.dead_letters, PARTITIONS)
+    load = Load(environment.bootstrap_servers, environment.topics.commands, scenario.records, rate)
+    reader = Reader(
+        environment.bootstrap_servers,
+        environment.topics.outcomes,
+        environment.topics.dead_letters,
+        PARTITIONS,
+    )
     with contextlib.closing(reader), contextlib.closing(load):
         load.start()
-        gave_up = not _watch(load, reader, wanted_outcomes(raid), troubles, show)
-        stall = stage.control("stats")["longest_stall_seconds"]
+        gave_up = not _watch(load, reader, wanted_outcomes(scenario), chaos, show)
+        stall = environment.control("stats")["longest_stall_seconds"]
         exit_codes: dict[str, int] = {}
         if keep:
             time.sleep(LOG_FLUSH)
         else:
-            exit_codes = dict(stage.stop_workers())
-            stage.stop_simulator()
+            exit_codes = dict(environment.stop_workers())
+            environment.stop_simulator()
         reader.read_to_the_end(READ_DEADLINE)
     evidence = Evidence(
-        stage.topics.commands,
+        environment.topics.commands,
         tuple(load.sent),
         tuple(reader.read.outcomes),
         tuple(reader.read.letters),
-        read_log(stage.simulator_log),
-        frozenset(raid.bad_users),
-        tuple(troubles.breaks) if troubles else (),
+        read_log(environment.simulator_log),
+        frozenset(scenario.bad_users),
+        tuple(chaos.interruptions) if chaos else (),
     )
-    return Seen(evidence, tuple(reader.read.raw), stall, exit_codes, gave_up)
+    return RaidRun(evidence, tuple(reader.read.raw), stall, exit_codes, gave_up)
 
 
-def wanted_outcomes(raid: Scenario) -> int:
-    """How many outcomes a raid must have: one for each record with a readable command_id."""
-    return sum(record.fate is not Fate.UNREADABLE for record in raid.records)
+def wanted_outcomes(scenario: Scenario) -> int:
+    """Return how many outcomes a raid must have: one for each record with a readable command_id."""
+    return sum(record.fate is not Fate.UNREADABLE for record in scenario.records)
 
 
 def _watch(
     load: Load,
     reader: Reader,
     wanted: int,
-    troubles: ChaosSource | None,
+    chaos: ChaosSource | None,
     show: Callable[[int, int, Sequence[str]], None] | None,
 ) -> bool:
     moved = time.monotonic()
     sent = 0
-    while not (load.done and len(reader.read.outcomes) >= wanted and (troubles is None or troubles.over)):
+    while not (load.done and len(reader.read.outcomes) >= wanted and (chaos is None or chaos.is_over)):
         now = time.monotonic()
         if reader.poll() or len(load.sent) > sent:
             moved = now
         sent = len(load.sent)
-        steps = troubles.look(now) if troubles else ()
+        steps = chaos.advance(now) if chaos else ()
         if show is not None:
             show(sent, len(reader.read.outcomes), steps)
         if now - moved > STALLED:

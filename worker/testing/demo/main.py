@@ -1,6 +1,7 @@
-# The demo from its first line to its last: set the stage, let the raid run, wait for every outcome, judge, tell.
+# The demo from its first line to its last: start everything, run the raid, wait for every outcome, judge, report.
 #
-# What it plays on is environment.py, what it plays scenario.py, who judges check.py. Here is the order of things and what is shown.
+# environment.py starts the parts, scenario.py plans the load, the checker judges. Here are the order of things and what is
+# shown on the console.
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.testing.demo.load import Seen
+    from worker.testing.demo.load import RaidRun
     from worker.testing.demo.scenario import Scenario
 
 LATENCY: Final = 0.03
@@ -43,12 +44,12 @@ WAITED_FOR: Final = {
     True: "mostly the outage's end and the quota",
     False: "mostly the quota: they were all sent at once",
 }
-"""Trouble -> what takes the time from a command to its outcome. One that comes alone takes as long as its call."""
+"""What dominates the time from a command to its outcome, with and without trouble. A lone command takes one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user chose."""
+    """The options of the command line."""
 
     commands: int
     replicas: int
@@ -61,50 +62,50 @@ class Options:
 
 def play(options: Options, console: Console) -> bool:
     """
-    Plays the demo and tells whether every promise held.
+    Play the demo and return whether every promise held.
 
-    Raises FetchError when Kafka cannot be had, ProcessFailedError when something does not start, KafkaError.
+    Raises FetchError if Kafka is not available, ProcessFailedError if something does not start, and KafkaError.
     """
     trouble = ", while endpoints fail and a worker is killed" if options.trouble else ""
     console.print(
         f"\n[bold]moderation-worker[/] {__version__}: a raid of {options.commands:,} commands on fifty live rooms, "
         f"carried out on a real Apache Kafka and a local Tencent API{trouble}.\n"
     )
-    raid = plan(options.commands, options.seed)
-    with DemoEnvironment(options.bootstrap_servers) as stage:
-        _set(stage, options, raid, console)
-        seen = _watched(stage, options, raid, console)
-        held = tell(seen, options, console)
+    scenario = plan(options.commands, options.seed)
+    with DemoEnvironment(options.bootstrap_servers) as environment:
+        _start_all(environment, options, scenario, console)
+        run = _run_with_progress(environment, options, scenario, console)
+        held = conclude(run, options, console)
         if options.keep:
-            _keep(stage, console)
+            _keep(environment, console)
     return held
 
 
-def tell(seen: Seen, options: Options, console: Console) -> bool:
-    """Judges what was seen, prints the summary, and writes the file that was asked for. Whether every promise held."""
-    report = check(seen.evidence)
-    counted = figures(seen.evidence)
-    example = summary.choose_example(seen.evidence.outcomes, seen.raw)
+def conclude(run: RaidRun, options: Options, console: Console) -> bool:
+    """Judge a run, print its summary and write the JSON file if one was asked for. Return whether every promise held."""
+    report = check(run.evidence)
+    counted = figures(run.evidence)
+    example = summary.choose_example(run.evidence.outcomes, run.raw)
     summary.show(console, counted, report, example, WAITED_FOR[options.trouble])
-    if seen.longest_stall > summary.STALL:
+    if run.longest_stall > summary.STALL:
         console.print(
-            f"  [yellow]The simulator itself stalled for {_ms(seen.longest_stall)}: this machine is busy, "
-            "and the figures say less than they could.[/]"
+            f"  [yellow]The simulator itself stalled for {_ms(run.longest_stall)}: this machine is busy, "
+            "so the figures are less reliable.[/]"
         )
     if options.json_file is not None:
         about = {
             "version": __version__,
             "commands": options.commands,
-            "records": len(seen.evidence.sent),
+            "records": len(run.evidence.sent),
             "replicas": options.replicas,
             "seed": options.seed,
             "trouble": options.trouble,
-            "longest_stall_seconds": seen.longest_stall,
+            "longest_stall_seconds": run.longest_stall,
         }
         options.json_file.write_bytes(summary.as_json(counted, report, about))
-    if seen.gave_up:
-        console.print(f"  [red]Nothing came out for {STALLED:g} s, so nobody waited any more.[/]")
-    failed = {name: code for name, code in seen.exit_codes.items() if code != 0}
+    if run.gave_up:
+        console.print(f"  [red]Gave up: nothing came out for {STALLED:g} s.[/]")
+    failed = {name: code for name, code in run.exit_codes.items() if code != 0}
     for name, code in failed.items():
         console.print(f"  [red]{name} did not end cleanly: its exit code is {code}.[/]")
     held = report.clean and not failed
@@ -117,31 +118,31 @@ def tell(seen: Seen, options: Options, console: Console) -> bool:
     return held
 
 
-def _set(stage: DemoEnvironment, options: Options, raid: Scenario, console: Console) -> None:
+def _start_all(environment: DemoEnvironment, options: Options, scenario: Scenario, console: Console) -> None:
     begin = time.monotonic()
     with _fetching(console) as fetched:
-        stage.start_kafka(fetched)
-    _told(
+        environment.start_kafka(fetched)
+    _announce(
         console,
         "Apache Kafka" if not options.bootstrap_servers else "your Kafka",
-        stage.bootstrap_servers,
+        environment.bootstrap_servers,
         begin,
     )
     begin = time.monotonic()
-    stage.start_simulator(
+    environment.start_simulator(
         "--latency", str(LATENCY), "--latency-jitter", str(LATENCY_JITTER),
         "--apply-point", "random", seed=options.seed,
     )  # fmt: skip
-    stage.control("faults", {"bad_user_list": raid.bad_users})
-    _told(console, "the local Tencent API", stage.api, begin)
+    environment.control("faults", {"bad_user_list": scenario.bad_users})
+    _announce(console, "the local Tencent API", environment.api, begin)
     begin = time.monotonic()
-    replicas = [stage.start_worker() for _ in range(options.replicas)]
+    replicas = [environment.start_worker() for _ in range(options.replicas)]
     for replica in replicas:
-        stage.wait_until_ready(replica)
-    _told(
+        environment.wait_until_ready(replica)
+    _announce(
         console,
         f"{options.replicas} worker{'s' * (options.replicas > 1)}",
-        ", ".join(stage.worker_addresses()),
+        ", ".join(environment.worker_addresses()),
         begin,
     )
     console.print()
@@ -149,14 +150,16 @@ def _set(stage: DemoEnvironment, options: Options, raid: Scenario, console: Cons
 
 @contextlib.contextmanager
 def _fetching(console: Console) -> Iterator[Any]:
-    # The bar appears with the first bytes: a second start fetches nothing.
+    # The bar appears with the first bytes, because a second start fetches nothing.
     columns = (TextColumn("  fetching Apache Kafka, this once"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("", total=None, visible=False)
         yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
 
-def _watched(stage: DemoEnvironment, options: Options, raid: Scenario, console: Console) -> Seen:
+def _run_with_progress(
+    environment: DemoEnvironment, options: Options, scenario: Scenario, console: Console
+) -> RaidRun:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -165,8 +168,8 @@ def _watched(stage: DemoEnvironment, options: Options, raid: Scenario, console: 
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        commands = bars.add_task("commands sent", total=len(raid.records))
-        outcomes = bars.add_task("outcomes read", total=wanted_outcomes(raid))
+        commands = bars.add_task("commands sent", total=len(scenario.records))
+        outcomes = bars.add_task("outcomes read", total=wanted_outcomes(scenario))
 
         def show(sent: int, ended: int, steps: Sequence[str]) -> None:
             bars.update(commands, completed=sent)
@@ -175,26 +178,26 @@ def _watched(stage: DemoEnvironment, options: Options, raid: Scenario, console: 
                 console.print(f"  [yellow]trouble:[/] {step}", highlight=False)
 
         return carry_out(
-            stage,
-            raid,
-            rate=len(raid.records) / RAID_SECONDS if options.trouble else None,
-            troubles=Chaos(stage) if options.trouble else None,
+            environment,
+            scenario,
+            rate=len(scenario.records) / RAID_SECONDS if options.trouble else None,
+            chaos=Chaos(environment) if options.trouble else None,
             keep=options.keep,
             show=show,
         )
 
 
-def _keep(stage: DemoEnvironment, console: Console) -> None:
+def _keep(environment: DemoEnvironment, console: Console) -> None:
     console.print("Everything keeps running until Ctrl-C:")
     rows = [
-        ("Kafka", stage.bootstrap_servers),
-        ("topics", ", ".join(stage.topics.names)),
-        ("Tencent API", f"{stage.api}/__control/faults (also state, stats)"),
+        ("Kafka", environment.bootstrap_servers),
+        ("topics", ", ".join(environment.topics.names)),
+        ("Tencent API", f"{environment.api}/__control/faults (also state, stats)"),
         *(
             (replica.name, address)
-            for replica, address in zip(stage.replicas, stage.worker_addresses(), strict=True)
+            for replica, address in zip(environment.replicas, environment.worker_addresses(), strict=True)
         ),
-        ("logs and settings", str(stage.folder)),
+        ("logs and settings", str(environment.folder)),
     ]
     for name, where in rows:
         console.print(f"  {name:<18} {where}", highlight=False)
@@ -203,7 +206,7 @@ def _keep(stage: DemoEnvironment, console: Console) -> None:
             time.sleep(1)
 
 
-def _told(console: Console, what: str, where: str, begin: float) -> None:
+def _announce(console: Console, what: str, where: str, begin: float) -> None:
     console.print(
         f"  [green]✓[/] {what:<24} {where} [dim]({time.monotonic() - begin:.1f} s)[/]", highlight=False
     )

@@ -1,6 +1,6 @@
 # Bad records of every kind that the contract names: what a broken producer, a typo or a stranger on the topic sends.
 #
-# One row each: what is wrong, the record, and the field that the rejection must name. Nothing here is ever carried out.
+# One row each: what is wrong, the record, and the field that the rejection must name. None of them may be carried out.
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MEGABYTE: Final = 1_000_000
-"""Bytes: as much as the usual broker takes (1,048,588 with everything around it)."""
+"""Bytes: about what a broker accepts by default (1,048,588 with the overhead)."""
 
 Bad = tuple[str, bytes | None, bytes | None, str | None, str | None]
-"""What is wrong, key, value, the command_id if it can be read, the field to be named (None: any)."""
+"""What is wrong, key, value, the command_id if it is readable, the field to be named (None: any)."""
 
 _ban: Final[dict[str, Any]] = {"action": BAN, "user_ids": ["someone"], "duration": 60}
 
@@ -83,11 +83,11 @@ WITHOUT_ID: Final[tuple[tuple[str, Callable[[str], bytes | None]], ...]] = (
         lambda target: msgspec.json.encode({**_ban, "group_id": target, "command_id": ""}),
     ),
 )
-"""What is wrong, and the value: records of which no command_id can be read."""
+"""What is wrong, and the value: records without a readable command_id."""
 
 
 def malformed(count: int, targets: Sequence[str], draw: random.Random) -> list[Bad]:
-    """``count`` bad records: every kind once before any comes twice, the one of a megabyte only once."""
+    """Return ``count`` bad records: every kind once before any comes twice, the one of a megabyte only once."""
     makers = [*(_replaced(*row) for row in REPLACED), *(_without_id(*row) for row in WITHOUT_ID)]
     records = [_megabyte(draw.choice(targets))] if count > len(makers) else []
     while len(records) < count:
@@ -113,11 +113,11 @@ def _without_id(label: str, value: Callable[[str], bytes | None]) -> Callable[[s
 
 def _megabyte(target: str) -> Bad:
     body = {"command_id": "bad-megabyte", **_ban, "group_id": target, "reason": ""}
-    room = MEGABYTE - len(msgspec.json.encode(body))
+    filler = MEGABYTE - len(msgspec.json.encode(body))
     return (
         "a megabyte",
         target.encode(),
-        msgspec.json.encode({**body, "reason": "x" * room}),
+        msgspec.json.encode({**body, "reason": "x" * filler}),
         "bad-megabyte",
         "reason",
     )

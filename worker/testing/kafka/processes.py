@@ -1,6 +1,6 @@
 # One child process with its log: started, awaited, paused, ended. Nothing here knows what the program does.
 #
-# Children get their own session, so that Ctrl-C reaches the demo alone and it ends them in order.
+# Children get their own session, so that Ctrl-C reaches only the parent, which ends them in order.
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-LEASH: Final = str(Path(__file__).with_name("parent_death.py"))
+PARENT_DEATH: Final = str(Path(__file__).with_name("parent_death.py"))
 TAIL_LINES: Final = 15
 POLL: Final = 0.05
-"""How often a starting or ending process is looked at, in seconds."""
+"""How often a starting process is checked, in seconds."""
 
 
 class ProcessFailedError(Exception):
-    """A child process did not become ready, or ended by itself. The message ends with the last lines of its log."""
+    """A child process did not become ready, or ended unexpectedly. The message ends with the last lines of its log."""
 
 
 class Process:
     """
-    A program that runs beside this one and dies with it.
+    A program that runs beside this one and, on Linux, dies with it.
 
     Attributes:
-        name: What messages call it.
-        log: The file that gets its standard output and error; a restart appends to it.
+        name: Its name in messages.
+        log: The file for its standard output and error; a restart appends to it.
 
     """
 
@@ -57,12 +57,12 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process id. It must have been started."""
+        """The process id. Raises ProcessFailedError before the start."""
         return self._started().pid
 
     @property
     def exit_code(self) -> int | None:
-        """What it ended with (negative: the signal); None while it runs or before it was started."""
+        """The exit code (negative for a signal); None while it runs or before it was started."""
         return None if self._child is None else self._child.poll()
 
     @property
@@ -71,13 +71,13 @@ class Process:
         return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
-        """Starts the program, or starts it again after it has ended."""
+        """Start the program, or restart it after it has ended."""
         if self.running:
             raise ProcessFailedError(f"{self.name} is already running")
         environment = {**os.environ, **(self._environment or {})}
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-I", "-S", LEASH, str(os.getpid()), *self._command],
+                [sys.executable, "-I", "-S", PARENT_DEATH, str(os.getpid()), *self._command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -86,7 +86,7 @@ class Process:
             )
 
     def wait_until(self, ready: Callable[[], bool], deadline: float, what: str) -> None:
-        """Returns when ``ready()`` is true; raises ProcessFailedError when the program ends or ``deadline`` seconds pass before."""
+        """Return when ``ready()`` is true. Raises ProcessFailedError if the program ends first, or after ``deadline`` seconds."""
         end = time.monotonic() + deadline
         while not ready():
             if not self.running:
@@ -98,40 +98,40 @@ class Process:
             time.sleep(POLL)
 
     def stop(self, deadline: float = 10.0) -> int | None:
-        """SIGTERM, and SIGKILL if it still runs ``deadline`` seconds later. Returns the exit code; None if it never ran."""
+        """Send SIGTERM, and SIGKILL ``deadline`` seconds later if necessary. Return the exit code, or None if it never ran."""
         if self._child is None:
             return None
         self.terminate()
         return self.wait(deadline)
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting for the end. A paused program goes on to hear it."""
+        """Send SIGTERM without waiting. A paused program is resumed, so that it can react."""
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
 
     def wait(self, deadline: float) -> int:
-        """The exit code, once it has ended; SIGKILL if it still runs after ``deadline`` seconds."""
+        """Wait for the end, send SIGKILL after ``deadline`` seconds, and return the exit code."""
         try:
             return self._started().wait(deadline)
         except subprocess.TimeoutExpired:
             return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL, as a crash would; returns when it is gone."""
+        """Send SIGKILL, like a crash, and return the exit code when the process has ended."""
         child = self._started()
         self._signal(signal.SIGKILL)
         return child.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: it hangs, with all its connections open."""
+        """Send SIGSTOP: the program hangs with all its connections open."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT after a pause."""
+        """Send SIGCONT after a pause."""
         self._signal(signal.SIGCONT)
 
     def tail(self) -> str:
-        """The last lines of the log, indented, for a message."""
+        """Return the last lines of the log, indented, for a message."""
         try:
             lines = self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:]
         except OSError as exc:

@@ -133,16 +133,16 @@ class StandIn:
         calls: list[tuple[str, ...]] = [(user,) for user in bad]
         calls += [tuple(good[at : at + MEMBERS_PER_CALL]) for at in range(0, len(good), MEMBERS_PER_CALL)]
         results: dict[str, SeenResult] = {}
-        tries = []
+        attempts = []
         for users in calls:
             request = self._request(planned, effect, users)
-            tries.append(_try_of(request))
+            attempts.append(_attempt_of(request))
             for user in users:
                 if request.code == 0:
                     results[user] = SeenResult(user, "applied", request.request_id)
                 else:
                     results[user] = SeenResult(user, "failed", request.request_id, request.code)
-        return results, tries
+        return results, attempts
 
     def _request(self, planned: Planned, effect: CommandedEffect, users: tuple[str, ...]) -> LoggedRequest:
         at = self._now()
@@ -183,7 +183,7 @@ def honest_run(raid: Scenario) -> Evidence:
     return worker.evidence
 
 
-def _try_of(request: LoggedRequest) -> SeenAttempt:
+def _attempt_of(request: LoggedRequest) -> SeenAttempt:
     name = f"call-{request.read_at:.3f}"
     return SeenAttempt(
         name,

@@ -28,7 +28,7 @@ LAST_ID = [one.request_id for one in HONEST.requests if one.request_id][-1]
 
 
 def found(evidence: Evidence) -> set[Violation]:
-    return {fault for fault, count in check(evidence).counts.items() if count}
+    return {violation for violation, count in check(evidence).counts.items() if count}
 
 
 def told(evidence: Evidence) -> str:
@@ -408,7 +408,7 @@ def test_all_findings_are_counted_and_the_first_few_are_told() -> None:
     report = check(replace(HONEST, outcomes=()))
 
     assert report.counts[Violation.LOST] > 500
-    assert 0 < len([finding for finding in report.examples if finding.fault is Violation.LOST]) < 10
+    assert 0 < len([finding for finding in report.examples if finding.violation is Violation.LOST]) < 10
 
 
 def test_results_of_the_stand_in_are_of_every_kind() -> None:

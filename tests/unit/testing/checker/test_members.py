@@ -14,7 +14,7 @@ from worker.testing.checker.contract import (
     SeenMemberInfo,
 )
 from worker.testing.checker.evidence import Interruption, Violation
-from worker.testing.checker.members import Applied, Wish, judge
+from worker.testing.checker.members import AppliedEffect, CommandPart, judge
 
 HOUR = CommandedEffect(BAN, 3600, reason="spam")
 DAY = CommandedEffect(BAN, 86_400, reason="spam")
@@ -24,22 +24,24 @@ CARD = CommandedEffect(UPDATE, info=SeenMemberInfo(name_card="a"))
 ROLE = CommandedEffect(UPDATE, info=SeenMemberInfo(role="Member"))
 
 
-def applied(effect: CommandedEffect, *tries: str, published: float = 1000.0) -> Wish:
-    return Wish(effect, "applied", frozenset((one, one) for one in tries), published)
+def applied(effect: CommandedEffect, *attempts: str, published: float = 1000.0) -> CommandPart:
+    return CommandPart(effect, "applied", frozenset((one, one) for one in attempts), published)
 
 
 def ended(
-    effect: CommandedEffect, status: str, *tries: str, published: float = 1000.0, repeats: bool = False
-) -> Wish:
-    return Wish(effect, status, frozenset((one, one) for one in tries), published, repeats)
+    effect: CommandedEffect, status: str, *attempts: str, published: float = 1000.0, repeats: bool = False
+) -> CommandPart:
+    return CommandPart(effect, status, frozenset((one, one) for one in attempts), published, repeats)
 
 
-def done(*effects: CommandedEffect, begin: float = 100.0) -> list[Applied]:
-    return [Applied(effect, begin + number) for number, effect in enumerate(effects)]
+def done(*effects: CommandedEffect, begin: float = 100.0) -> list[AppliedEffect]:
+    return [AppliedEffect(effect, begin + number) for number, effect in enumerate(effects)]
 
 
-def found(wishes: list[Wish], effects: list[Applied], *crashes: float) -> set[Violation]:
-    return {fault for fault, _ in judge(wishes, effects, [Interruption(crash, crash) for crash in crashes])}
+def found(parts: list[CommandPart], effects: list[AppliedEffect], *crashes: float) -> set[Violation]:
+    return {
+        violation for violation, _ in judge(parts, effects, [Interruption(crash, crash) for crash in crashes])
+    }
 
 
 def test_commands_applied_once_each_and_in_order_are_fine() -> None:
@@ -51,9 +53,9 @@ def test_swapped_effects_are_out_of_order() -> None:
 
 
 def test_an_earlier_effect_that_comes_back_after_a_later_one_is_out_of_order() -> None:
-    wishes = [applied(HOUR, "1", "1b"), applied(FREE, "2")]
+    parts = [applied(HOUR, "1", "1b"), applied(FREE, "2")]
 
-    assert found(wishes, done(HOUR, FREE, HOUR)) == {Violation.OUT_OF_ORDER, Violation.WRONG_STATE}
+    assert found(parts, done(HOUR, FREE, HOUR)) == {Violation.OUT_OF_ORDER, Violation.WRONG_STATE}
 
 
 def test_order_holds_across_actions() -> None:
@@ -75,16 +77,16 @@ def test_commands_that_shared_a_call_need_one_effect_together() -> None:
 
 
 def test_commands_with_calls_of_their_own_need_one_effect_each() -> None:
-    wishes = [applied(OUT, "1"), applied(OUT, "2")]
+    parts = [applied(OUT, "1"), applied(OUT, "2")]
 
-    assert found(wishes, done(OUT, OUT)) == set()
-    assert found(wishes, done(OUT)) == {Violation.NOT_EXECUTED}
+    assert found(parts, done(OUT, OUT)) == set()
+    assert found(parts, done(OUT)) == {Violation.NOT_EXECUTED}
 
 
 def test_commands_whose_requests_are_too_many_to_be_listed_are_joined_by_the_request_id() -> None:
-    first = Wish(OUT, "applied", frozenset({("1", "1")}), request_id="Id-1")
-    riding = Wish(OUT, "applied", None, request_id="Id-1")
-    own = Wish(OUT, "applied", None, request_id="Id-2")
+    first = CommandPart(OUT, "applied", frozenset({("1", "1")}), request_id="Id-1")
+    riding = CommandPart(OUT, "applied", None, request_id="Id-1")
+    own = CommandPart(OUT, "applied", None, request_id="Id-2")
 
     assert found([first, riding], done(OUT)) == set()
     assert found([first, own], done(OUT)) == {Violation.NOT_EXECUTED}
@@ -93,17 +95,17 @@ def test_commands_whose_requests_are_too_many_to_be_listed_are_joined_by_the_req
 
 @pytest.mark.parametrize("status", ["superseded", "duplicate"])
 def test_a_command_that_ended_without_a_call_has_no_effect_of_its_own(status: str) -> None:
-    wishes = [applied(HOUR, "1"), ended(OUT, status, repeats=True), applied(FREE, "3")]
+    parts = [applied(HOUR, "1"), ended(OUT, status, repeats=True), applied(FREE, "3")]
 
-    assert found(wishes, done(HOUR, FREE)) == set()
-    assert found(wishes, done(HOUR, OUT, FREE)) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, FREE)) == set()
+    assert found(parts, done(HOUR, OUT, FREE)) == {Violation.EXECUTED_AGAIN}
 
 
 def test_a_failed_command_may_have_taken_effect_in_a_try_whose_answer_was_lost() -> None:
-    wishes = [applied(HOUR, "1"), ended(FREE, "failed", "2")]
+    parts = [applied(HOUR, "1"), ended(FREE, "failed", "2")]
 
-    assert found(wishes, done(HOUR, FREE)) == set()
-    assert found(wishes, done(HOUR)) == set()
+    assert found(parts, done(HOUR, FREE)) == set()
+    assert found(parts, done(HOUR)) == set()
 
 
 def test_a_command_that_expired_unsent_must_not_take_effect() -> None:
@@ -111,21 +113,21 @@ def test_a_command_that_expired_unsent_must_not_take_effect() -> None:
 
 
 def test_the_last_command_that_was_carried_out_decides_the_state() -> None:
-    wishes = [applied(HOUR, "1"), applied(FREE, "2")]
+    parts = [applied(HOUR, "1"), applied(FREE, "2")]
 
-    assert Violation.WRONG_STATE in found(wishes, done(HOUR))
+    assert Violation.WRONG_STATE in found(parts, done(HOUR))
 
 
 def test_a_duplicate_by_effect_that_was_none_leaves_the_wrong_state() -> None:
-    wishes = [applied(HOUR, "1"), applied(FREE, "2"), ended(HOUR, "duplicate")]
+    parts = [applied(HOUR, "1"), applied(FREE, "2"), ended(HOUR, "duplicate")]
 
-    assert found(wishes, done(HOUR, FREE)) == {Violation.WRONG_STATE}
+    assert found(parts, done(HOUR, FREE)) == {Violation.WRONG_STATE}
 
 
 def test_a_repeated_id_does_not_bring_its_old_effect_back() -> None:
-    wishes = [applied(HOUR, "1"), applied(FREE, "2"), ended(HOUR, "duplicate", repeats=True)]
+    parts = [applied(HOUR, "1"), applied(FREE, "2"), ended(HOUR, "duplicate", repeats=True)]
 
-    assert found(wishes, done(HOUR, FREE)) == set()
+    assert found(parts, done(HOUR, FREE)) == set()
 
 
 def test_updates_of_different_fields_both_hold() -> None:
@@ -135,87 +137,91 @@ def test_updates_of_different_fields_both_hold() -> None:
 def test_a_ban_until_a_time_is_recognised_by_its_end() -> None:
     until = applied(CommandedEffect(BAN, until=4000.0, reason="spam"), "1")
 
-    assert found([until], [Applied(CommandedEffect(BAN, 3900, reason="spam"), 100.5)]) == set()
-    assert Violation.UNASKED in found([until], [Applied(CommandedEffect(BAN, 4000, reason="spam"), 100.5)])
+    assert found([until], [AppliedEffect(CommandedEffect(BAN, 3900, reason="spam"), 100.5)]) == set()
+    assert Violation.UNASKED in found(
+        [until], [AppliedEffect(CommandedEffect(BAN, 4000, reason="spam"), 100.5)]
+    )
 
 
 def test_what_was_in_flight_at_a_crash_may_be_done_again() -> None:
-    wishes = [applied(HOUR, "1", published=110)]
+    parts = [applied(HOUR, "1", published=110)]
 
-    assert found(wishes, done(HOUR, HOUR)) == {Violation.EXECUTED_AGAIN}
-    assert found(wishes, done(HOUR, HOUR), 100.5) == set()
+    assert found(parts, done(HOUR, HOUR)) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, HOUR), 100.5) == set()
 
 
 def test_all_that_was_unpublished_at_a_crash_may_be_done_again_in_order() -> None:
-    wishes = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
+    parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 
-    assert found(wishes, done(HOUR, FREE, HOUR, FREE), 101.5) == set()
-    assert found(wishes, done(HOUR, FREE, HOUR), 101.5) == {Violation.WRONG_STATE}
+    assert found(parts, done(HOUR, FREE, HOUR, FREE), 101.5) == set()
+    assert found(parts, done(HOUR, FREE, HOUR), 101.5) == {Violation.WRONG_STATE}
 
 
 def test_a_crash_does_not_excuse_what_was_published_before_it() -> None:
-    wishes = [applied(HOUR, "1", published=100.2), applied(FREE, "2", published=110)]
+    parts = [applied(HOUR, "1", published=100.2), applied(FREE, "2", published=110)]
 
-    assert found(wishes, done(HOUR, FREE, HOUR, FREE), 101.5) == {Violation.OUT_OF_ORDER}
+    assert found(parts, done(HOUR, FREE, HOUR, FREE), 101.5) == {Violation.OUT_OF_ORDER}
 
 
 def test_a_crash_does_not_excuse_that_something_was_done_twice_and_published_before_it() -> None:
-    wishes = [applied(HOUR, "1", published=102)]
+    parts = [applied(HOUR, "1", published=102)]
 
-    assert found(wishes, done(HOUR, HOUR), 110.0) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, HOUR), 110.0) == {Violation.EXECUTED_AGAIN}
 
 
 def test_a_crash_does_not_excuse_what_happened_long_after_it() -> None:
-    wishes = [applied(HOUR, "1", published=200), applied(FREE, "2", published=210)]
+    parts = [applied(HOUR, "1", published=200), applied(FREE, "2", published=210)]
 
-    assert Violation.OUT_OF_ORDER in found(wishes, done(FREE, HOUR, begin=120.0), 101.5)
+    assert Violation.OUT_OF_ORDER in found(parts, done(FREE, HOUR, begin=120.0), 101.5)
 
 
 def test_a_command_superseded_after_a_crash_may_have_been_applied_by_the_dead_process() -> None:
-    wishes = [ended(HOUR, "superseded", published=110), applied(FREE, "2", published=110)]
+    parts = [ended(HOUR, "superseded", published=110), applied(FREE, "2", published=110)]
 
-    assert found(wishes, done(HOUR, FREE)) == {Violation.EXECUTED_AGAIN}
-    assert found(wishes, done(HOUR, FREE), 100.5) == set()
+    assert found(parts, done(HOUR, FREE)) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, FREE), 100.5) == set()
 
 
 def test_a_command_without_an_outcome_excuses_no_other() -> None:
-    wishes = [Wish(HOUR, "", None), applied(FREE, "2")]
+    parts = [CommandPart(HOUR, "", None), applied(FREE, "2")]
 
-    assert found(wishes, done(FREE, HOUR)) >= {Violation.OUT_OF_ORDER}
+    assert found(parts, done(FREE, HOUR)) >= {Violation.OUT_OF_ORDER}
 
 
 def test_a_command_superseded_in_its_first_life_may_be_applied_in_its_second() -> None:
     """
     The ban waits and is superseded, the unban is applied; the crash comes before either is published; both are redone.
     """
-    wishes = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
+    parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 
-    assert found(wishes, done(FREE, HOUR, FREE), 100.5) == set()
-    assert found(wishes, done(FREE, HOUR, FREE)) == {Violation.OUT_OF_ORDER}
+    assert found(parts, done(FREE, HOUR, FREE), 100.5) == set()
+    assert found(parts, done(FREE, HOUR, FREE)) == {Violation.OUT_OF_ORDER}
 
 
 def test_a_second_life_must_be_whole() -> None:
-    wishes = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
+    parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 
-    assert found(wishes, done(FREE), 100.5) == {Violation.NOT_EXECUTED}
+    assert found(parts, done(FREE), 100.5) == {Violation.NOT_EXECUTED}
 
 
 def test_a_handover_that_takes_its_time_excuses_what_was_unpublished_when_it_began() -> None:
-    wishes = [applied(HOUR, "1", published=120), applied(FREE, "2", published=120)]
+    parts = [applied(HOUR, "1", published=120), applied(FREE, "2", published=120)]
     redone = [*done(HOUR, FREE), *done(HOUR, FREE, begin=115.0)]
 
-    assert {fault for fault, _ in judge(wishes, redone, [Interruption(101.5, 110)])} == set()
-    assert {fault for fault, _ in judge(wishes, redone, [Interruption(121, 130)])} == {Violation.OUT_OF_ORDER}
+    assert {violation for violation, _ in judge(parts, redone, [Interruption(101.5, 110)])} == set()
+    assert {violation for violation, _ in judge(parts, redone, [Interruption(121, 130)])} == {
+        Violation.OUT_OF_ORDER
+    }
 
 
 def test_a_rider_whose_command_was_not_published_is_done_again_by_itself() -> None:
     """
     Two commands shared a call; one of them was published before the crash, the other and a later one were not.
     """
-    wishes = [
+    parts = [
         applied(HOUR, "1", published=100.2),
         applied(HOUR, "2", published=110),
         applied(OUT, "3", published=110),
     ]
 
-    assert found(wishes, [*done(HOUR, OUT), *done(HOUR, OUT, begin=105.0)], 101.5) == set()
+    assert found(parts, [*done(HOUR, OUT), *done(HOUR, OUT, begin=105.0)], 101.5) == set()

@@ -16,14 +16,14 @@ class Replica:
     name = "worker 1"
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.done: list[str] = []
         self.ready = False
 
     def kill(self) -> None:
-        self.told.append("killed")
+        self.done.append("killed")
 
     def start(self) -> None:
-        self.told.append("started")
+        self.done.append("started")
 
 
 class FakeStage:
@@ -40,55 +40,55 @@ class FakeStage:
 
 
 @pytest.fixture
-def stage() -> FakeStage:
+def environment() -> FakeStage:
     return FakeStage(2)
 
 
-def test_each_step_is_taken_once_when_it_is_due(stage: FakeStage) -> None:
-    trouble = Chaos(cast("DemoEnvironment", stage))
+def test_each_step_is_taken_once_when_it_is_due(environment: FakeStage) -> None:
+    trouble = Chaos(cast("DemoEnvironment", environment))
 
-    assert len(trouble.look(100.0)) == 1
-    assert trouble.look(100.0 + OUTAGE_AT - 0.1) == []
-    assert len(trouble.look(100.0 + OUTAGE_AT)) == 1
-    assert trouble.look(100.0 + OUTAGE_AT) == []
-    assert stage.asked[1]["outage"] == "502"
-
-
-def test_a_replica_is_killed_and_comes_back(stage: FakeStage) -> None:
-    trouble = Chaos(cast("DemoEnvironment", stage))
-
-    trouble.look(0.0)
-    trouble.look(KILL_AT)
-    assert stage.replicas[0].told == ["killed"]
-
-    trouble.look(KILL_AT + BACK_AFTER)
-    assert stage.replicas[0].told == ["killed", "started"]
+    assert len(trouble.advance(100.0)) == 1
+    assert trouble.advance(100.0 + OUTAGE_AT - 0.1) == []
+    assert len(trouble.advance(100.0 + OUTAGE_AT)) == 1
+    assert trouble.advance(100.0 + OUTAGE_AT) == []
+    assert environment.asked[1]["outage"] == "502"
 
 
-def test_it_is_not_over_until_the_one_that_came_back_has_its_partitions(stage: FakeStage) -> None:
-    trouble = Chaos(cast("DemoEnvironment", stage))
-    trouble.look(0.0)
-    trouble.look(1000.0)
+def test_a_replica_is_killed_and_comes_back(environment: FakeStage) -> None:
+    trouble = Chaos(cast("DemoEnvironment", environment))
 
-    trouble.look(1001.0)
-    before = trouble.over
-    stage.replicas[0].ready = True
-    trouble.look(1002.0)
+    trouble.advance(0.0)
+    trouble.advance(KILL_AT)
+    assert environment.replicas[0].done == ["killed"]
 
-    assert (before, trouble.over) == (False, True)
-    crash, back = trouble.breaks
+    trouble.advance(KILL_AT + BACK_AFTER)
+    assert environment.replicas[0].done == ["killed", "started"]
+
+
+def test_it_is_not_over_until_the_one_that_came_back_has_its_partitions(environment: FakeStage) -> None:
+    trouble = Chaos(cast("DemoEnvironment", environment))
+    trouble.advance(0.0)
+    trouble.advance(1000.0)
+
+    trouble.advance(1001.0)
+    before = trouble.is_over
+    environment.replicas[0].ready = True
+    trouble.advance(1002.0)
+
+    assert (before, trouble.is_over) == (False, True)
+    crash, back = trouble.interruptions
     assert crash.begin <= back.begin <= back.end
 
 
 def test_the_only_replica_is_not_killed() -> None:
-    stage = FakeStage(1)
-    trouble = Chaos(cast("DemoEnvironment", stage))
+    environment = FakeStage(1)
+    trouble = Chaos(cast("DemoEnvironment", environment))
 
-    trouble.look(0.0)
-    trouble.look(1000.0)
+    trouble.advance(0.0)
+    trouble.advance(1000.0)
 
-    assert trouble.over
-    assert trouble.breaks == []
-    assert stage.replicas[0].told == []
-    assert [step.get("limit") for step in stage.asked if "limit" in step] == [120]
+    assert trouble.is_over
+    assert trouble.interruptions == []
+    assert environment.replicas[0].done == []
+    assert [step.get("limit") for step in environment.asked if "limit" in step] == [120]
     assert THROTTLE_AT > OUTAGE_AT
