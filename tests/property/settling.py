@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tests.property.answers import DONE
-from tests.property.world import Doing
+from tests.property.environment import CallPhase
 
 if TYPE_CHECKING:
-    from tests.property.world import World
+    from tests.property.environment import EngineEnvironment
 
 MOST_ROUNDS: Final = 400
 """Each lets the engine's timer go off once, so at most a second passes; locks last a minute, probes of halts wait half of one."""
@@ -22,70 +22,72 @@ FEW: Final = 130
 """So many commands that are done may be among those that could expire: less is not worth tidying up."""
 
 
-def answer_all(world: World) -> None:
+def answer_all(environment: EngineEnvironment) -> None:
     """
     Every request is answered well, and every call goes on.
     """
-    for flying in list(world.calls.values()):
-        if world.calls.get(flying.call_id) is not flying:
+    for open_call in list(environment.calls.values()):
+        if environment.calls.get(open_call.call_id) is not open_call:
             continue
-        if flying.doing is Doing.OUT:
-            world.end_try(flying, DONE.as_try(flying.request, f"end {id(flying.request)}", world.now))
-        if flying.doing is Doing.WAITING and world.calls.get(flying.call_id) is flying:
-            world.ask(flying)
+        if open_call.phase is CallPhase.OUT:
+            environment.end_attempt(
+                open_call, DONE.as_try(open_call.request, f"end {id(open_call.request)}", environment.now)
+            )
+        if open_call.phase is CallPhase.BACKING_OFF and environment.calls.get(open_call.call_id) is open_call:
+            environment.request_permit(open_call)
 
 
-def settle_everything(world: World) -> None:
+def settle_everything(environment: EngineEnvironment) -> None:
     """
     A process that is not stopping gets all partitions, good answers and time. Then every record must be told.
     """
-    if world.publication is not None:
-        world.publish()
-    if world.is_stopping or not all(world.is_own(number) for number in world.owned):
-        world.crash()
-    closing = [number for number, each in world.owned.items() if each.may_end is not None]
-    world.revoke(closing)
-    for number in range(len(world.topic.partitions)):
-        if number not in world.owned:
-            world.assign(number)
-    records = sum(len(partition.records) for partition in world.topic.partitions)
+    if environment.publication is not None:
+        environment.publish()
+    if environment.is_stopping or not all(environment.is_own(number) for number in environment.owned):
+        environment.crash()
+    closing = [number for number, each in environment.owned.items() if each.may_end is not None]
+    environment.revoke(closing)
+    for number in range(len(environment.topic.partitions)):
+        if number not in environment.owned:
+            environment.assign(number)
+    records = sum(len(partition.records) for partition in environment.topic.partitions)
     for _ in range(MOST_ROUNDS + ROUNDS_PER_RECORD * records):
-        for number in world.owned:
-            world.fetch(number, 20)
-        answer_all(world)
-        world.publish()
-        world.judge()
-        if is_over(world):
+        for number in environment.owned:
+            environment.fetch(number, 20)
+        answer_all(environment)
+        environment.publish()
+        environment.judge()
+        if is_over(environment):
             break
-        world.wake()
-    for partition in world.topic.partitions:
+        environment.wake()
+    for partition in environment.topic.partitions:
         for record in partition.records:
             assert partition.is_settled(record.offset), (
-                f"P1: nobody was told of {record.outcome_id}: {world.engine!r}"
+                f"P1: nobody was told of {record.outcome_id}: {environment.engine!r}"
             )
-        world.topic.judge(partition)
+        environment.topic.judge(partition)
     for _ in range(LULL):
-        answer_all(world)
-        world.wake()
-    judge_memory(world)
+        answer_all(environment)
+        environment.wake()
+    judge_memory(environment)
 
 
-def is_over(world: World) -> bool:
+def is_over(environment: EngineEnvironment) -> bool:
     """
     Whether everything is told, and nothing is on its way.
     """
-    return not world.calls and all(
+    return not environment.calls and all(
         partition.is_settled(record.offset)
-        for partition in world.topic.partitions
+        for partition in environment.topic.partitions
         for record in partition.records
     )
 
 
-def judge_memory(world: World) -> None:
+def judge_memory(environment: EngineEnvironment) -> None:
     """
     Once there is nothing to do, nothing is held but what is known of the past.
     """
-    engine = world.engine
+    engine = environment.engine
     scheduler, ordering, outbox = engine._scheduler, engine._ordering, engine._outbox
     held = {
         "commands": engine.open,
@@ -111,7 +113,7 @@ def judge_memory(world: World) -> None:
             f"{endpoint!r} levels": sum(len(level) for level in endpoint.queue._levels),
             f"{endpoint!r} held": len(endpoint.held),
             f"{endpoint!r} requests out": endpoint.limiter.out,
-            f"{endpoint!r} permits": endpoint.limiter.used(world.now),
+            f"{endpoint!r} permits": endpoint.limiter.used(environment.now),
             f"{endpoint!r} probe": int(endpoint.probe is not None or endpoint.app.probe is not None),
         }
     for partition in engine._partitions.values():
@@ -126,24 +128,24 @@ def judge_memory(world: World) -> None:
     assert engine.halts == [], "P8: good answers, and halted"
 
 
-def drain(world: World) -> None:
+def drain(environment: EngineEnvironment) -> None:
     """
     SIGTERM, and good answers: what was started is finished and told, nothing else is started, and nothing will be repeated.
     """
-    if world.publication is not None:
-        world.publish()
-    world.stop()
+    if environment.publication is not None:
+        environment.publish()
+    environment.stop()
     for _ in range(MOST_ROUNDS):
-        answer_all(world)
-        world.publish()
-        if world.engine.idle and world.publication is None:
+        answer_all(environment)
+        environment.publish()
+        if environment.engine.idle and environment.publication is None:
             break
-        world.wake()
-    is_own = all(world.is_own(number) for number in world.owned)
-    assert world.engine.idle or not is_own, f"P12: {world.engine!r} is never drained"
-    if is_own and world.engine.snapshot(world.now).counts.given_up == 0:
-        for number, assignment in world.owned.items():
+        environment.wake()
+    is_own = all(environment.is_own(number) for number in environment.owned)
+    assert environment.engine.idle or not is_own, f"P12: {environment.engine!r} is never drained"
+    if is_own and environment.engine.snapshot(environment.now).counts.given_up == 0:
+        for number, assignment in environment.owned.items():
             for offset, user in assignment.carried:
-                told = world.topic.partitions[number].is_settled(offset)
+                told = environment.topic.partitions[number].is_settled(offset)
                 assert told, f"P12: {user} of {number}-{offset} was begun, and is left to be done again"
-    world.crash()
+    environment.crash()

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.property import settling
 from tests.property.answers import ANSWERS, DONE, REFUSALS
+from tests.property.environment import GRAIN, CallPhase, EngineEnvironment
 from tests.property.topic import NAME
-from tests.property.world import GRAIN, Doing, World
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import rfc3339
@@ -25,7 +25,7 @@ from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
     from tests.property.answers import Answer
-    from tests.property.world import Flying
+    from tests.property.environment import OpenCall
 
 PARTITIONS: Final = 2
 TARGETS: Final = ("a", "b", "c", "d", "e")
@@ -56,7 +56,7 @@ class Play(RuleBasedStateMachine):
     One engine after another, on one topic.
     """
 
-    world: World
+    environment: EngineEnvironment
 
     @initialize(
         quota=st.sampled_from([2, 5, 40]),
@@ -93,11 +93,11 @@ class Play(RuleBasedStateMachine):
             dedupe_window=3600.0,
             **chosen,
         )
-        self.world = World(rules, metadata_bytes, max_unpublished, memory)
+        self.environment = EngineEnvironment(rules, metadata_bytes, max_unpublished, memory)
         for number in range(PARTITIONS if all_assigned else 1):
-            self.world.assign(number)
-        self.world.pass_time(3.0)
-        self.world.tick()
+            self.environment.assign(number)
+        self.environment.pass_time(3.0)
+        self.environment.tick()
 
     # Commands
 
@@ -128,7 +128,7 @@ class Play(RuleBasedStateMachine):
     def expiring_commanded(
         self, shape: dict[str, Any], room: str, users: list[str], ends_in: int, of_ban: bool, app: str
     ) -> None:
-        until = rfc3339(float(int(self.world.wall)) + ends_in)
+        until = rfc3339(float(int(self.environment.wall)) + ends_in)
         if of_ban and "duration" in shape:
             fields = {**shape, "banned_until": until, "app": app}
             del fields["duration"]
@@ -139,11 +139,11 @@ class Play(RuleBasedStateMachine):
 
     @rule(pick=PICK, change=st.sampled_from([{}, {}, {}, {"user_ids": ["u9"]}, {"metadata": {"a": 1}}]))
     def repeated(self, pick: int, change: dict[str, Any]) -> None:
-        records = [each for one in self.world.topic.partitions for each in one.records if each.fields]
+        records = [each for one in self.environment.topic.partitions for each in one.records if each.fields]
         if records:
             record = records[-1 - pick % len(records)]
             assert record.fields is not None
-            self.world.topic.append(record.partition, record.key, {**record.fields, **change}, 0)
+            self.environment.topic.append(record.partition, record.key, {**record.fields, **change}, 0)
             self._fetch_all()
 
     @rule(
@@ -152,47 +152,47 @@ class Play(RuleBasedStateMachine):
         key=st.sampled_from([None, b"k"]),
     )
     def garbage_came(self, value: bytes | None, number: int, key: bytes | None) -> None:
-        self.world.topic.append(number, key, value, 0)
+        self.environment.topic.append(number, key, value, 0)
         self._fetch_all()
 
     @rule(number=st.integers(0, PARTITIONS - 1), back=st.integers(1, 9))
     def fetched_again(self, number: int, back: int) -> None:
-        assignment = self.world.owned.get(number)
+        assignment = self.environment.owned.get(number)
         if assignment is not None:
             before = assignment.position
             assignment.position = max(assignment.first, before - back)
-            self.world.fetch(number, back)
+            self.environment.fetch(number, back)
             assignment.position = max(assignment.position, before)
 
     def _command(self, shape: dict[str, Any], target: str, users: list[str], skip: int = 0) -> None:
-        world = self.world
-        world.ids += 1
+        environment = self.environment
+        environment.ids += 1
         kind = "group_id" if shape["action"].startswith("group") else "room_id"
-        fields = {"command_id": f"c{world.ids}", kind: target, "user_ids": users, **shape}
-        world.topic.append(TARGETS.index(target) % PARTITIONS, target.encode(), fields, skip)
+        fields = {"command_id": f"c{environment.ids}", kind: target, "user_ids": users, **shape}
+        environment.topic.append(TARGETS.index(target) % PARTITIONS, target.encode(), fields, skip)
 
     def _fetch_all(self) -> None:
-        for number in self.world.owned:
-            self.world.fetch(number, 10)
+        for number in self.environment.owned:
+            self.environment.fetch(number, 10)
 
     # Calls
 
     @rule(pick=PICK, answer=st.sampled_from(ANSWERS), late=st.sampled_from([0.0, 0.125]))
-    @precondition(lambda self: self._doing(Doing.OUT))
+    @precondition(lambda self: self._open_calls(CallPhase.OUT))
     def answered(self, pick: int, answer: Answer, late: float) -> None:
-        self._answer(self._pick(Doing.OUT, pick), answer, late=late)
+        self._answer(self._pick(CallPhase.OUT, pick), answer, late=late)
 
     @rule(answer=st.sampled_from(ANSWERS), most=st.integers(2, 6))
-    @precondition(lambda self: self._doing(Doing.OUT))
+    @precondition(lambda self: self._open_calls(CallPhase.OUT))
     def answered_alike(self, answer: Answer, most: int) -> None:
-        for flying in self._doing(Doing.OUT)[:most]:
-            self._answer(flying, answer)
+        for open_call in self._open_calls(CallPhase.OUT)[:most]:
+            self._answer(open_call, answer)
 
     @rule(most=st.integers(1, 6))
-    @precondition(lambda self: self._doing(Doing.OUT))
+    @precondition(lambda self: self._open_calls(CallPhase.OUT))
     def answered_well(self, most: int) -> None:
-        for flying in self._doing(Doing.OUT)[:most]:
-            self._answer(flying, DONE)
+        for open_call in self._open_calls(CallPhase.OUT)[:most]:
+            self._answer(open_call, DONE)
 
     @rule(
         answer=st.sampled_from(REFUSALS),
@@ -200,142 +200,150 @@ class Play(RuleBasedStateMachine):
         rooms=st.sampled_from(["a", "ab", "abcde"]),
         rounds=st.integers(1, 8),
     )
-    @precondition(lambda self: self._doing(Doing.OUT))
+    @precondition(lambda self: self._open_calls(CallPhase.OUT))
     def answered_truly(self, answer: Answer, bad: list[str], rooms: str, rounds: int) -> None:
         """
         As an endpoint would that refuses these users of these targets, in company and alone.
         """
         for _ in range(rounds):
-            for flying in self._doing(Doing.OUT):
-                request = flying.request
+            for open_call in self._open_calls(CallPhase.OUT):
+                request = open_call.request
                 refused = request.target in rooms and not set(bad).isdisjoint(request.users)
-                self._answer(flying, answer if refused else DONE)
-            self.world.wake()
+                self._answer(open_call, answer if refused else DONE)
+            self.environment.wake()
 
     @rule(most=st.integers(1, 4))
-    @precondition(lambda self: self._doing(Doing.WAITING))
+    @precondition(lambda self: self._open_calls(CallPhase.BACKING_OFF))
     def asked(self, most: int) -> None:
-        for flying in self._doing(Doing.WAITING)[:most]:
-            if flying.call_id in self.world.calls:
-                self.world.ask(flying)
+        for open_call in self._open_calls(CallPhase.BACKING_OFF)[:most]:
+            if open_call.call_id in self.environment.calls:
+                self.environment.request_permit(open_call)
 
     @rule()
     def strangers_spoke(self) -> None:
-        engine, now = self.world.engine, self.world.now
-        self.world.settle(engine.permit_requested("nobody", now))
-        self.world.settle(engine.attempt_finished("nobody", AttemptResult(now, now, Verdict.FATAL), now))
+        engine, now = self.environment.engine, self.environment.now
+        self.environment.settle(engine.permit_requested("nobody", now))
+        self.environment.settle(
+            engine.attempt_finished("nobody", AttemptResult(now, now, Verdict.FATAL), now)
+        )
 
-    def _answer(self, flying: Flying, answer: Answer, *, late: float = 0.0) -> None:
-        world = self.world
-        if world.calls.get(flying.call_id) is not flying or flying.doing is not Doing.OUT:
+    def _answer(self, open_call: OpenCall, answer: Answer, *, late: float = 0.0) -> None:
+        environment = self.environment
+        if environment.calls.get(open_call.call_id) is not open_call or open_call.phase is not CallPhase.OUT:
             return
-        world.requests.counted += 1
-        request_id = f"r{world.requests.counted}"
-        world.end_try(flying, answer.as_try(flying.request, request_id, world.now - late))
+        environment.requests.counted += 1
+        request_id = f"r{environment.requests.counted}"
+        environment.end_attempt(
+            open_call, answer.as_try(open_call.request, request_id, environment.now - late)
+        )
 
-    def _doing(self, doing: Doing) -> list[Flying]:
-        return [flying for flying in self.world.calls.values() if flying.doing is doing]
+    def _open_calls(self, phase: CallPhase) -> list[OpenCall]:
+        return [open_call for open_call in self.environment.calls.values() if open_call.phase is phase]
 
-    def _pick(self, doing: Doing, pick: int) -> Flying:
-        found = self._doing(doing)
+    def _pick(self, phase: CallPhase, pick: int) -> OpenCall:
+        found = self._open_calls(phase)
         return found[pick % len(found)]
 
     # Transactions
 
     @rule()
     def published(self) -> None:
-        self.world.publish()
+        self.environment.publish()
 
     @rule()
-    @precondition(lambda self: self.world.publication is None)
+    @precondition(lambda self: self.environment.publication is None)
     def transaction_begun(self) -> None:
-        self.world.begin_transaction()
+        self.environment.begin_transaction()
 
     @rule(commit=st.booleans())
     @precondition(
-        lambda self: self.world.publication is not None and self.world.publication.committed is None
+        lambda self: (
+            self.environment.publication is not None and self.environment.publication.committed is None
+        )
     )
     def transaction_ended(self, commit: bool) -> None:
-        self.world.end_transaction(commit=commit)
+        self.environment.end_transaction(commit=commit)
 
     @rule(aged=st.booleans(), letters=st.booleans())
     @precondition(
-        lambda self: self.world.publication is not None and self.world.publication.committed is not None
+        lambda self: (
+            self.environment.publication is not None and self.environment.publication.committed is not None
+        )
     )
     def transaction_told(self, aged: bool, letters: bool) -> None:
-        self.world.tell_of_transaction(aged=aged, letters=letters)
+        self.environment.tell_of_transaction(aged=aged, letters=letters)
 
     # Partitions
 
     @rule(number=st.integers(0, PARTITIONS - 1), settled=st.booleans())
     def assigned(self, number: int, settled: bool) -> None:
-        world = self.world
-        publication = world.publication
+        environment = self.environment
+        publication = environment.publication
         in_doubt = publication is not None and publication.committed is None and number in publication.claim
-        if number not in world.owned and not in_doubt:
-            world.assign(number)
-            world.fetch(number, 3)
+        if number not in environment.owned and not in_doubt:
+            environment.assign(number)
+            environment.fetch(number, 3)
             if settled:
-                world.pass_time(3.0)
-                world.tick()
+                environment.pass_time(3.0)
+                environment.tick()
 
     @rule(number=st.integers(0, PARTITIONS - 1))
-    @precondition(lambda self: self.world.owned)
+    @precondition(lambda self: self.environment.owned)
     def revoking(self, number: int) -> None:
-        if number in self.world.owned:
-            self.world.begin_to_revoke([number])
+        if number in self.environment.owned:
+            self.environment.begin_to_revoke([number])
 
     @rule(numbers=st.sampled_from([[0], [1], [0, 1]]))
-    @precondition(lambda self: self.world.owned)
+    @precondition(lambda self: self.environment.owned)
     def revoked(self, numbers: list[int]) -> None:
-        self.world.revoke([number for number in numbers if number in self.world.owned])
+        self.environment.revoke([number for number in numbers if number in self.environment.owned])
 
     @rule(what=st.sampled_from(["taken away", "taken away", "stopping", "drained", "crashed"]))
-    @precondition(lambda self: self.world.owned)
+    @precondition(lambda self: self.environment.owned)
     def left(self, what: str) -> None:
-        world = self.world
+        environment = self.environment
         match what:
             case "taken away":
-                world.take_away(next(iter(world.owned)))
+                environment.take_away(next(iter(environment.owned)))
             case "stopping":
-                world.stop()
+                environment.stop()
             case "drained":
-                settling.drain(world)
+                settling.drain(environment)
             case _:
-                world.crash()
+                environment.crash()
 
     # Time
 
     @rule(seconds=SECONDS)
     def ticked(self, seconds: float) -> None:
-        self.world.pass_time(seconds)
-        self.world.tick()
+        self.environment.pass_time(seconds)
+        self.environment.tick()
 
     @rule(times=st.integers(1, 4))
     def woken(self, times: int) -> None:
         for _ in range(times):
-            self.world.wake()
+            self.environment.wake()
 
     @rule(
         seconds=st.sampled_from([GRAIN, 0.25, 1.0]),
         step=st.sampled_from([0.0, 0.0, 0.0, -3600.0, -5.0, 30.0, 4000.0]),
     )
     def time_passed(self, seconds: float, step: float) -> None:
-        self.world.pass_time(seconds)
+        self.environment.pass_time(seconds)
         if step:
-            self.world.wall += step
-            self.world.tick()
+            self.environment.wall += step
+            self.environment.tick()
 
     # Promises
 
     @invariant()
     def nothing_is_lost(self) -> None:
         if hasattr(self, "world"):
-            self.world.judge()
+            self.environment.judge()
 
     def teardown(self) -> None:
         if hasattr(self, "world") and not self.has_failed:
-            settling.settle_everything(self.world)
+            settling.settle_everything(self.environment)
 
     @property
     def has_failed(self) -> bool:

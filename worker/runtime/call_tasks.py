@@ -1,7 +1,8 @@
-# The calls that are under way: one task for each, between the client that makes the call and the engine that decides.
+# The calls in flight: one asyncio task for each, between the client that makes the call and the engine that decides.
 #
-# The client touches a CallTask three times per attempt: `await permit()` (what to send), `may_send()` (the fence, at the write),
-# `finished(result)` (is there another attempt?). No command has a task. Not here: what an answer means, when it may be sent.
+# The client uses a CallTask three times per attempt: `await permit()` (what to send), `may_send()` (the fence, at the write),
+# `finished(result)` (is there another attempt?). Commands have no tasks.
+# Not here: what an answer means and when an attempt may go (the engine), how a call is made (the client).
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from worker.domain.effects import Attempt, AttemptResult, Effect
     from worker.domain.engine import Engine
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 class CallTasks:
     """
-    Starts calls, grants their permits, cancels them, and tells the engine of what becomes of them.
+    Starts calls, grants their permits, cancels them, and reports to the engine what becomes of them.
 
-    ``settle`` carries out what the engine answers, ``fail`` is told of a fault that no call is to blame for, ``fence`` is
-    the monotonic time until which a request may leave.
+    ``settle`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``fence`` returns
+    the monotonic time until which requests may be sent.
     """
 
     def __init__(
@@ -50,50 +51,50 @@ class CallTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, attempt: Attempt) -> None:
-        """Start a call, with its first attempt."""
+        """Start a call with its first attempt."""
         call = self._calls[attempt.call_id] = CallTask(self, attempt)
-        self._metrics.started(attempt)
+        self._metrics.call_started(attempt)
         call.task = self.spawn(self._run(call))
 
     def grant(self, attempt: Attempt) -> None:
-        """Let the call that waits for a permit make this attempt."""
+        """Let a call that waits for a permit make this attempt."""
         call = self._calls.get(attempt.call_id)
         if call is not None:
             call.grant(attempt)
 
     def retry(self, call_id: str) -> None:
-        """Let the call, of which an attempt is just ending, go on."""
+        """Let the call whose attempt is just ending make another."""
         call = self._calls.get(call_id)
         if call is not None:
             call.goes_on = True
 
     def cancel(self, call_id: str) -> None:
-        """End the waiting call at once."""
+        """Cancel a waiting call at once."""
         call = self._calls.get(call_id)
         if call is not None:
             call.task.cancel()
 
-    def spawn(self, work: Any) -> asyncio.Task[None]:
-        """A task whose fault ends the worker, and which ends with it."""
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``coroutine`` in a task that ``aclose`` cancels. An exception in it ends the worker."""
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def aclose(self) -> None:
-        """Ends all calls, and the client's connections."""
+        """Cancel all calls and close the client's connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.aclose()
 
     def permit_requested(self, call_id: str) -> None:
-        """Tell the engine that a call waits for another permit."""
+        """Report to the engine that a call waits for its next permit."""
         self._settle(self._engine.permit_requested(call_id, time.monotonic()))
 
     def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
-        """Tell the engine, the log and the metrics that a request of a call has ended."""
-        self._metrics.tried(attempt, result)
+        """Report the end of an attempt to metrics, log and engine."""
+        self._metrics.attempt_finished(attempt, result)
         self._log(
             "batch.answered",
             call_id=attempt.call_id,
@@ -116,7 +117,7 @@ class CallTasks:
             last = await self._client.call(call)
         finally:
             del self._calls[call.attempt.call_id]
-        self._metrics.called(call.attempt, last.verdict, time.monotonic() - began)
+        self._metrics.call_finished(call.attempt, last.verdict, time.monotonic() - began)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -131,11 +132,11 @@ class CallTasks:
 
 class CallTask:
     """
-    One call, as its client sees it.
+    One call as the client sees it: its CallControl.
 
     Attributes:
-        attempt: What is sent now, or was sent last.
-        goes_on: The engine wants another attempt after the one that is ending.
+        attempt: The current attempt, or the last one.
+        goes_on: Whether the engine wants another attempt after the one that is ending.
 
     """
 
@@ -149,7 +150,7 @@ class CallTask:
         self.task: asyncio.Task[None]
 
     async def permit(self) -> Attempt:
-        """Wait for what to send next. Cancelled when the engine takes the call back."""
+        """Wait until the next attempt may go, and return it. Cancelled when the engine cancels the call."""
         if self.goes_on:
             self._permit = asyncio.get_running_loop().create_future()
             self._calls.permit_requested(self.attempt.call_id)
@@ -161,12 +162,13 @@ class CallTask:
         return self._calls.may_send(self.attempt.call_id)
 
     def finished(self, result: AttemptResult) -> bool:
-        """End the attempt. Return whether there is another one, after a backoff and with a permit of its own."""
+        """End the attempt. Return whether there is another, after a backoff and with a permit of its own."""
         self.goes_on = False
+        # The engine answers with RetryCall if it wants another; `retry` then sets `goes_on` before this returns.
         self._calls.attempt_finished(self.attempt, result)
         return self.goes_on
 
     def grant(self, attempt: Attempt) -> None:
-        """Give the permit that ``permit`` waits for."""
+        """Grant the permit that ``permit`` waits for."""
         if self._permit is not None and not self._permit.done():
             self._permit.set_result(attempt)

@@ -1,7 +1,7 @@
 # File descriptors: how many a worker needs at most, and whether the system lets it have them.
 #
-# Each connection takes one. A worker that is short of them fails in the middle of a raid, with errors that name anything
-# but the limit, so it is settled at the start. Not here: what is told of it (wiring.py).
+# Each connection takes one. A worker that runs out of them fails in the middle of a raid, with errors that name anything
+# but the limit, so the limit is raised and checked at the start. Not here: logging the shortage (wiring.py).
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.errors import Problem, SettingsError
 from worker.runtime.status_server import MOST_CONNECTIONS
 
 KAFKA: Final = 128
-"""Connections of the consumer, the producer and the restoring to a cluster of some thirty brokers."""
+"""Connections of consumer, producer and restorer to a cluster of some thirty brokers."""
 OWN: Final = 64
 """Standard streams, the loop's own, files of keys and certificates, and a margin."""
 
@@ -22,11 +22,11 @@ OWN: Final = 64
 @dataclass(frozen=True, slots=True)
 class FileShortage:
     """
-    The system gives fewer file descriptors than may be needed.
+    The system allows fewer file descriptors than may be needed.
 
     Attributes:
-        needed: For every connection that the settings allow.
-        limit: What there is: the hard limit, which only an administrator can raise.
+        needed: Enough for every connection that the settings allow.
+        limit: The hard limit, which only an administrator can raise.
 
     """
 
@@ -35,7 +35,7 @@ class FileShortage:
 
     @property
     def remedy(self) -> str:
-        """What an operator can do."""
+        """What an operator can do about it."""
         return (
             f"raise the hard limit of open files to {self.needed} (ulimit -Hn, LimitNOFILE of systemd, the container runtime), "
             "or lower http.max_connections"
@@ -44,9 +44,10 @@ class FileShortage:
 
 def take_file_descriptors(apps: int, connections: int) -> FileShortage | None:
     """
-    Raise the soft limit to what ``apps`` with ``connections`` to each endpoint may need; return what is missing, if anything.
+    Raise the soft limit to what this many ``apps`` may need, with ``connections`` to each endpoint.
 
-    Raises SettingsError when not even one connection for each endpoint fits.
+    Return the shortage if the hard limit is too low for that. Raises SettingsError when not even one connection to each
+    endpoint fits.
     """
     needed = _needed(apps, connections)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -57,7 +58,9 @@ def take_file_descriptors(apps: int, connections: int) -> FileShortage | None:
         return None
     shortage = FileShortage(needed, hard)
     if hard < _needed(apps, 1):
-        raise SettingsError([Problem("ulimit -n", f"{shortage.remedy}: so few are for nothing", hard)])
+        raise SettingsError(
+            [Problem("ulimit -n", f"{shortage.remedy}: not even one connection to each endpoint fits", hard)]
+        )
     return shortage
 
 

@@ -1,8 +1,9 @@
-# Start and stop: signals, the drain and its deadline, the order in which things end.
+# Start and stop: signals, blocking steps of the start, the drain and its deadline.
 #
-# The order of a stop: nothing new is started; what is started ends or its time is over; the consumer hands over and
-# leaves, while the publisher still publishes; then the publisher; then connections; then health, last, so that probes are
-# answered to the end. A second signal ends the process at once.
+# The order of a stop: nothing new starts; started commands finish, or the drain's time runs out; the consumer hands over
+# and leaves the group while the publisher still publishes; then the publisher ends, then the connections; health comes
+# last, so that probes are answered to the end. A second signal ends the process at once.
+# Not here: building and closing the parts (wiring.py).
 
 from __future__ import annotations
 
@@ -17,24 +18,24 @@ if TYPE_CHECKING:
 
     from worker.errors import WorkerError
     from worker.runtime import ports
-    from worker.runtime.service import Service
+    from worker.runtime.engine_runner import EngineRunner
 
 CLEAN: Final = 0
 FAILED: Final = 1
 LAST_LINES_SECONDS: Final = 1.0
-"""How long an end without a drain waits for the log."""
+"""How long a second signal waits for the log's last lines."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What asks for a stop. SIGHUP comes when the terminal that it runs in is closed; `nohup` has it ignored."""
+"""Signals that ask for a stop. SIGHUP comes when the terminal closes; under `nohup` it is ignored."""
 
 Result = TypeVar("Result")
 
 
 class Stop:
     """
-    The wish to stop, by a signal.
+    A stop requested by a signal.
 
-    The first signal is waited for; its handler then makes way for one that ends the process at once, when ``flush`` has
-    written the log's last lines or so many seconds are over.
+    The first signal ends ``wait``. It also replaces the handlers, so that a second one ends the process at once, after
+    ``flush`` (which takes the seconds it may last) has written the log's last lines.
     """
 
     def __init__(self, log: ports.Log, flush: Callable[[float], None]) -> None:
@@ -42,16 +43,16 @@ class Stop:
         self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._asked: asyncio.Future[str] = self._loop.create_future()
-        self._heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        for number in self._heard:
+        self._handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in self._handled:
             self._loop.add_signal_handler(number, self._first, number)
 
     async def wait(self) -> str:
-        """Until a signal comes; returns its name. Whoever waits may give up."""
+        """Wait for the first signal and return its name. The wait may be cancelled and begun again."""
         return await asyncio.shield(self._asked)
 
     def _first(self, number: signal.Signals) -> None:
-        for each in self._heard:
+        for each in self._handled:
             self._loop.remove_signal_handler(each)
             self._loop.add_signal_handler(each, self._second, each)
         if not self._asked.done():
@@ -64,15 +65,15 @@ class Stop:
 
 
 class StoppedEarlyError(Exception):
-    """A signal came before the worker had begun. The argument is the signal's name."""
+    """A signal came before the worker had started. The argument is the signal's name."""
 
 
 async def unless_stopped(stop: Stop, step: Callable[[], Result]) -> Result:
     """
-    What a step of the start returns, which may block for long: Kafka may be away.
+    Run a step of the start in a thread and return its result. It may block for long: Kafka may be away.
 
-    Raises StoppedEarlyError when a signal comes first. The step is left behind then, in a thread that does not keep the
-    process: so it may do nothing that would have to be ended.
+    Raises StoppedEarlyError when a signal comes first. The step is then abandoned in a daemon thread, so it must not do
+    anything that needs to be undone.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
@@ -89,7 +90,7 @@ async def unless_stopped(stop: Stop, step: Callable[[], Result]) -> Result:
         result, error = None, None
         try:
             result = step()
-        except Exception as caught:  # noqa: BLE001 - it is raised again, where it is waited for
+        except Exception as caught:  # noqa: BLE001 - raised again by the await of `done`
             error = caught
         if not loop.is_closed():
             loop.call_soon_threadsafe(end, result, error)
@@ -104,20 +105,20 @@ async def unless_stopped(stop: Stop, step: Callable[[], Result]) -> Result:
     return done.result()
 
 
-async def until_stopped(service: Service, stop: Stop) -> str | WorkerError:
-    """Waits for a signal or for the end of what the worker needs; returns the signal's name or the error."""
+async def until_stopped(runner: EngineRunner, stop: Stop) -> str | WorkerError:
+    """Wait for a signal or for an error that ends the worker; return the signal's name or the error."""
     asked = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((asked, service.stopped), return_when=asyncio.FIRST_COMPLETED)
-    if service.stopped.done():
+    await asyncio.wait((asked, runner.stopped), return_when=asyncio.FIRST_COMPLETED)
+    if runner.stopped.done():
         asked.cancel()
-        return service.stopped.result()
+        return runner.stopped.result()
     return asked.result()
 
 
-async def drain(service: Service, seconds: float) -> int:
-    """Finishes what is started, at most so many seconds long. Returns how many commands are left open, for the next owner."""
-    service.stop()
-    drained = asyncio.ensure_future(service.drained.wait())
-    await asyncio.wait((drained, service.stopped), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+async def drain(runner: EngineRunner, seconds: float) -> int:
+    """Finish the started commands within ``seconds``. Return how many commands stay open, for the next owner."""
+    runner.stop()
+    drained = asyncio.ensure_future(runner.drained.wait())
+    await asyncio.wait((drained, runner.stopped), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     drained.cancel()
-    return service.open
+    return runner.open

@@ -1,7 +1,7 @@
-# The way of finished log lines to a file descriptor: a bounded queue, and one thread that writes.
+# Writes finished log lines to a file descriptor: a bounded queue, and one thread that writes.
 #
-# Whoever logs never waits: not for a pipe that nobody reads, a full disk or a slow terminal. Lines that find no place are
-# dropped, counted, and told when writing works again. Not here: what a line says (logging_setup.py).
+# Logging never blocks: not on a pipe that nobody reads, a full disk or a slow terminal. Lines that do not fit into the queue
+# are dropped, counted, and reported when writing works again. Not here: what a line says (logging_setup.py).
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 MOST_LINES: Final = 10_000
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""What may wait: some 15,000 usual lines, or a minute of a busy worker."""
+"""Bounds of the queue: some 15,000 usual lines, or a minute of a busy worker."""
 WRITE_BYTES: Final = 64 * 1024
-"""What is written at once: as much as a Linux pipe holds."""
+"""The most bytes of one write: as much as a Linux pipe holds."""
 EXIT_SECONDS: Final = 2.0
-"""How long the end of the process waits for the last lines."""
+"""How long the exit of the process waits for the last lines."""
 PAUSE_SECONDS: Final = 0.25
-"""After a write that failed: a full disk is not asked without a pause."""
+"""The pause after a write that failed: a full disk must not be retried in a busy loop."""
 
 
 class LogWriter:
     """
-    Writes lines to a file descriptor, in their order.
+    Writes lines to a file descriptor, in order.
 
-    ``put`` returns at once, in any thread. After lines were dropped, no line is taken until half of the queue is free; then
-    ``on_dropped`` is called with their number, to put a line of its own. At the end of the process the queue is written out,
-    for ``EXIT_SECONDS`` at most.
+    ``put`` returns at once, in any thread. Once the queue is full, lines are dropped until half of it is free; then
+    ``on_dropped`` is called with their number, and may put a line of its own. At the exit of the process the queue is
+    written out, for ``EXIT_SECONDS`` at most.
     """
 
     def __init__(self, descriptor: int, on_dropped: Callable[[int], None]) -> None:
@@ -43,22 +43,22 @@ class LogWriter:
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
         self._bytes = 0
-        self._untold = 0
+        self._unreported = 0
         self._dropped = 0
         self._is_full = False
         self._is_writing = False
         self._is_broken = False
-        self._ends_line = True  # a write that failed may have ended within a line
+        self._ends_line = True  # False when a failed write left half a line behind
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.flush, EXIT_SECONDS)
 
     @property
     def dropped(self) -> int:
-        """Lines that were lost since the start."""
+        """Lines lost since the start."""
         return self._dropped
 
     def put(self, line: bytes) -> None:
-        """Queue a line, or drop it if the queue is full."""
+        """Queue a line (with its line break), or drop it if the queue is full."""
         with self._changed:
             if self._is_full or len(self._lines) >= MOST_LINES or self._bytes + len(line) > MOST_BYTES:
                 self._is_full = self._is_full or bool(self._lines)
@@ -69,7 +69,7 @@ class LogWriter:
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until every line that was put is written, for ``seconds`` at most. Whether they are."""
+        """Wait until every queued line is written, for ``seconds`` at most. Return whether all are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, seconds)
 
@@ -89,12 +89,12 @@ class LogWriter:
                     self._changed.notify_all()
                 if not written:
                     time.sleep(PAUSE_SECONDS)
-            self._tell()
+            self._report_dropped()
 
     def _take(self) -> tuple[bytes, int]:
-        """What is written next, and how many lines it is."""
+        """Wait for lines. Return the bytes to write next, and how many lines they are."""
         with self._changed:
-            self._changed.wait_for(lambda: self._lines or (self._untold and not self._is_broken))
+            self._changed.wait_for(lambda: self._lines or (self._unreported and not self._is_broken))
             batch: list[bytes] = []
             size = 0
             while self._lines and (not batch or size + len(self._lines[0]) <= WRITE_BYTES):
@@ -119,14 +119,14 @@ class LogWriter:
 
     def _lose(self, lines: int) -> None:
         self._dropped += lines
-        self._untold += lines
+        self._unreported += lines
 
-    def _tell(self) -> None:
-        """Says how many lines were lost, as soon as lines are taken again."""
+    def _report_dropped(self) -> None:
+        """Report how many lines were lost, once writing works and half of the queue is free."""
         with self._changed:
-            if self._is_broken or not self._untold:
+            if self._is_broken or not self._unreported:
                 return
             if len(self._lines) > MOST_LINES // 2 or self._bytes > MOST_BYTES // 2:
                 return
-            count, self._untold, self._is_full = self._untold, 0, False
+            count, self._unreported, self._is_full = self._unreported, 0, False
         self._on_dropped(count)

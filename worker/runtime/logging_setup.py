@@ -1,8 +1,7 @@
 # Logs: every line is an event of the catalogue (log_events.py) with fields, as JSON or for a person.
 #
-# One way out: structlog, the loggers of libraries, warnings and crashes of threads all end in one stream that
-# redacts the finished line. Not here: how it is written (log_writer.py), metrics (metrics.py), and what is worth telling
-# (whoever tells it).
+# One way out: structlog, the loggers of libraries, warnings and crashed threads all end in one stream that redacts the
+# finished line. Not here: writing it (log_writer.py), which events there are (log_events.py), when to log (whoever logs).
 
 from __future__ import annotations
 
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
 
 LIBRARIES: Final = ("httpx", "httpcore", "aiohttp", "kafka", "asyncio")
-"""Told from warnings on, and more at debug: at info httpx writes a line for each request, kafka-python for each poll error."""
+"""Logged from WARNING on, in debug mode from DEBUG on: at INFO httpx logs each request, kafka-python each poll error."""
 WORDY: Final = frozenset({"kafka"})
-"""At debug they write every record whole, and no payload may be in a log: told from info on."""
+"""Never logged below INFO: at DEBUG they write whole records, and no log may contain a payload."""
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -40,9 +39,9 @@ _LEVELS: Final = {
     "error": logging.ERROR,
 }
 _DEPTH: Final = 6
-"""Fields are flat; what is deeper is shown as text."""
+"""Levels of nested dicts and lists in a field that are kept; deeper values become text. Our own fields are flat."""
 LONGEST_TEXT: Final = 32_768
-"""Characters of a field that are shown, a traceback included. What is longer is somebody's payload."""
+"""The most characters shown of a field or traceback. A longer text is probably somebody's payload."""
 _WORDS: Final = frozenset(
     re.findall(
         r"[a-z]+",
@@ -54,28 +53,28 @@ _WORDS: Final = frozenset(
         .replace("_", " "),
     )
 )
-"""What lines are made of. A password that is such a word is not looked for in them, or it would garble every one."""
+"""The vocabulary of our own lines. A password made of these words is not redacted, because that would garble every line."""
 
 
 class Log(ports.Log, Protocol):
-    """Where events are told: what the loop needs of it, and what whoever wires the worker needs besides."""
+    """The log of this process: what the loop needs of it, and what wiring needs besides."""
 
-    def notice(self, notice: LogEvent) -> None:
-        """Tells what the core or an adapter noticed."""
+    def event(self, event: LogEvent) -> None:
+        """Log an event of the core or of an adapter."""
 
     def hide(self, secret: str) -> None:
-        """From now on this secret is in no line: for a key that was read later than the settings."""
+        """Redact this secret from now on: a key or password that was read after the settings."""
 
     def flush(self, seconds: float) -> None:
-        """Wait until all lines are written, for ``seconds`` at most: for an end of the process that asks nobody."""
+        """Wait until all lines are written, for ``seconds`` at most: before the process ends at once."""
 
     @property
     def redaction(self) -> Redaction:
-        """What hides secrets in every line."""
+        """What redacts every line."""
 
     @property
     def dropped(self) -> int:
-        """Lines that were lost because nobody read them, or because they could not be written."""
+        """Lines lost because nobody read the log, or because it could not be written."""
 
 
 def configure_logging(
@@ -85,10 +84,10 @@ def configure_logging(
     stream: TextIO | None = None,
 ) -> Log:
     """
-    Sends everything that is logged in this process to ``stream`` (else standard output), redacted. Called once, at start.
+    Send everything that this process logs to ``stream`` (default: standard output), redacted. Call it once, at the start.
 
-    ``level`` and ``format`` are those of the settings. The loggers of libraries are emptied of other handlers. Nobody who
-    logs ever waits for the stream.
+    ``level`` and ``format`` are the settings' values. Other handlers of the libraries' loggers are removed. Logging never
+    blocks on the stream.
     """
     redaction = Redaction(secrets, _WORDS)
     out = _RedactedStream(
@@ -108,7 +107,7 @@ def configure_logging(
 
 
 class _RedactedStream:
-    """The only way out. A line that cannot be written is dropped: logging must never hold or end the worker."""
+    """The only way out. A line that cannot be written is dropped: logging must never block or end the worker."""
 
     def __init__(
         self,
@@ -125,7 +124,7 @@ class _RedactedStream:
         self.writer: LogWriter | None = None
         try:
             self.writer = LogWriter(stream.fileno(), on_dropped)
-        except (OSError, ValueError):  # a text in memory, or a stream that is closed
+        except (OSError, ValueError):  # a stream in memory, or a closed one: it has no descriptor
             return
 
     def write(self, text: str) -> None:
@@ -140,7 +139,7 @@ class _RedactedStream:
             return
 
     def flush(self) -> None:
-        """Nothing is kept here."""
+        """Do nothing: nothing is buffered here."""
 
 
 class _EventLog:
@@ -163,8 +162,8 @@ class _EventLog:
             row, fields = EVENTS["log.event_unlisted"], {"name": event, **fields}
         self.write(row.name, row.level, fields)
 
-    def notice(self, notice: LogEvent) -> None:
-        self(notice.event, **notice.fields)
+    def event(self, event: LogEvent) -> None:
+        self(event.event, **event.fields)
 
     def hide(self, secret: str) -> None:
         self.redaction.learn(secret)
@@ -228,9 +227,9 @@ def _json(line: dict[str, object], **_: object) -> str:
 
 def _as_plain(value: object, depth: int, shown: Callable[[str], str]) -> object:
     """
-    A value as what JSON has, each text as ``shown`` shows it.
+    Return ``value`` as JSON types, with ``shown`` applied to each text.
 
-    Bytes become text: base64 of a secret would pass the redaction.
+    Bytes become text, because a secret in base64 could pass the redaction.
     """
     if isinstance(value, str):
         return shown(value).encode("utf-8", "backslashreplace").decode()  # a lone surrogate is no JSON
@@ -253,7 +252,7 @@ def _as_plain(value: object, depth: int, shown: Callable[[str], str]) -> object:
 
 
 class _Bridge(logging.Handler):
-    """Lines of libraries, as events."""
+    """Turns lines of libraries into events."""
 
     def __init__(self, log: _EventLog) -> None:
         super().__init__()
@@ -262,7 +261,7 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - logging's own answer would print the arguments, not redacted
+        except Exception as error:  # noqa: BLE001 - logging's own handling would print the arguments unredacted
             message = f"{record.msg!r} (its arguments do not fit: {type(error).__name__})"
         level = next(
             (name for name in ("error", "warning", "info") if record.levelno >= _LEVELS[name]), "debug"

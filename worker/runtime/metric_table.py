@@ -1,7 +1,8 @@
-# The table of metrics: name, type, labels, what each tells, and what moves it. There is no metric beside it.
+# The table of metrics: name, type, labels, what each means, and what moves it. There are no others.
 #
 # Registration (metrics.py), config/metrics.md and the tests of dashboards and alerts are made from these rows.
 # Label sets are closed: an app, endpoint, action, code or partition; never a user, room or command.
+# Not here: what moves a metric in the code (metrics.py).
 
 from __future__ import annotations
 
@@ -16,14 +17,14 @@ LIMITED_BY: Final = ("nothing", "quota", "throttle", "breaker", "halt", "target"
 Rebalance = Literal["assigned", "revoked", "lost"]
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Of one request: Tencent answers in tens of milliseconds, and 10 s is the default timeout."""
+"""Buckets for one request: Tencent answers in tens of milliseconds, and 10 s is the default timeout."""
 LONG_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
-"""Of a command: from an idle worker to a backlog of half an hour."""
+"""Buckets for a command: from an idle worker to a backlog of half an hour."""
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 19.0, 20.0)
-"""Members of a call: 20 is Tencent's most, and 19 what a good backlog reaches."""
+"""Buckets for members of a call: Tencent allows 20, and a backlog reaches 19."""
 COUNTS: Final = (1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0)
 
-LANE: Final = ("app", "endpoint")
+PER_ENDPOINT: Final = ("app", "endpoint")
 Type = Literal["counter", "gauge", "histogram"]
 
 
@@ -33,11 +34,11 @@ class MetricRow:
     One metric.
 
     Attributes:
-        key: Its name without the prefix (and, of a counter, without ``_total``).
-        unit: What its value counts.
-        meaning: What it tells.
+        key: The name without the prefix (and, for a counter, without ``_total``).
+        unit: What the value counts.
+        meaning: What the value means.
         moved_by: What happens when it changes.
-        buckets: Of a histogram, its upper bounds.
+        buckets: The upper bounds of a histogram.
 
     """
 
@@ -51,7 +52,7 @@ class MetricRow:
 
     @property
     def name(self) -> str:
-        """As Prometheus stores it; of a histogram, without ``_bucket``, ``_sum`` and ``_count``."""
+        """The name in Prometheus; for a histogram, without ``_bucket``, ``_sum`` and ``_count``."""
         return f"{PREFIX}{self.key}{'_total' if self.type == 'counter' else ''}"
 
 
@@ -63,96 +64,97 @@ ROWS: Final[tuple[MetricRow, ...]] = (
         "murmur2).", "a producer's keys or its partitioner are wrong"),
     MetricRow("commands", "counter", "commands", ("action", "status"), "Commands whose outcome was published.", "an outcome is published"),
     MetricRow("members", "counter", "members", ("action", "result", "code"), "Users of those commands, by result and Tencent's error code ("
-        "0: none, other: one that is in no table).", "an outcome is published"),
-    MetricRow("command_seconds", "histogram", "seconds", ("action",), "From reading a command to its end, without publishing.",
+        "0: none, other: an unlisted one).", "an outcome is published"),
+    MetricRow("command_seconds", "histogram", "seconds", ("action",), "From reading a command to its result, without publishing.",
         "an outcome is published", LONG_SECONDS),
-    MetricRow("dead_letters", "counter", "records", ("code",), "Records that went to the dead-letter topic, by reason.",
+    MetricRow("dead_letters", "counter", "records", ("code",), "Records published to the dead-letter topic, by reason.",
         "a command is rejected or failed"),
     # calls
-    MetricRow("calls", "counter", "calls", (*LANE, "verdict"), "Calls that ended, by their last verdict.", "a call ends"),
+    MetricRow("calls", "counter", "calls", (*PER_ENDPOINT, "verdict"), "Calls that ended, by their last verdict.", "a call ends"),
     MetricRow("call_seconds", "histogram", "seconds", ("endpoint",), "From a call's first request to its end, retries and waits included.",
         "a call ends", SECONDS),
     MetricRow("batch_members", "histogram", "members", ("endpoint",), "Members that shared a call.", "a call starts", SIZES),
-    MetricRow("tries", "counter", "requests", (*LANE, "verdict"), "HTTP requests, by verdict. `throttle` says that the quota was exceeded at "
-        "Tencent: others use the app too.", "a request ends"),
-    MetricRow("try_seconds", "histogram", "seconds", ("endpoint",), "Of one HTTP request, from sending to answer.", "a request ends", SECONDS),
-    MetricRow("retries", "counter", "requests", LANE, "HTTP requests that were not the first of their call.", "a call is tried again"),
+    MetricRow("tries", "counter", "requests", (*PER_ENDPOINT, "verdict"), "HTTP requests, by verdict. `throttle` means that Tencent's quota was "
+        "exceeded: somebody else uses the app too.", "a request ends"),
+    MetricRow("try_seconds", "histogram", "seconds", ("endpoint",), "Duration of one HTTP request, from sending to answer.", "a request ends", SECONDS),
+    MetricRow("retries", "counter", "requests", PER_ENDPOINT, "HTTP requests that were not the first of their call.", "a call is retried"),
     MetricRow("splits", "counter", "searches", (), "Searches for the bad member of a refused batch.", "Tencent refuses a batch for a member"),
-    MetricRow("inferred", "counter", "members", (), "Members that were refused by inference: what remained when all others had passed.",
+    MetricRow("inferred", "counter", "members", (), "Members judged by elimination: the only one left in a search that can be at fault.",
         "a search ends"),
-    MetricRow("recalled", "counter", "calls", (), "Waiting calls that were taken back.", "a breaker opens or a halt begins"),
+    MetricRow("recalled", "counter", "calls", (), "Waiting calls that were cancelled.", "a breaker opens or a halt begins"),
     # the quota
-    MetricRow("waiting_members", "gauge", "members", LANE, "Members that wait for a permit.", "commands come faster than they go"),
-    MetricRow("oldest_waiting_seconds", "gauge", "seconds", LANE, "How long the one that has waited longest has waited.", "members wait"),
-    MetricRow("open_calls", "gauge", "calls", LANE, "Calls in flight or between two tries.", "a call starts or ends"),
-    MetricRow("permits_used", "gauge", "permits", LANE, "Permits taken: requests in flight, or answered less than a second ago.",
+    MetricRow("waiting_members", "gauge", "members", PER_ENDPOINT, "Members that wait for a permit.", "commands arrive faster than they are carried out"),
+    MetricRow("oldest_waiting_seconds", "gauge", "seconds", PER_ENDPOINT, "The longest time that a waiting member has waited.", "members wait"),
+    MetricRow("open_calls", "gauge", "calls", PER_ENDPOINT, "Calls in flight, or between two attempts.", "a call starts or ends"),
+    MetricRow("permits_used", "gauge", "permits", PER_ENDPOINT, "Permits taken: requests in flight, or answered less than a second ago.",
         "a request is sent"),
-    MetricRow("permits_granted", "gauge", "permits", LANE, "Permits that may be used: those owned, less what throttling took.",
+    MetricRow("permits_granted", "gauge", "permits", PER_ENDPOINT, "Permits that may be used: those owned, reduced while Tencent throttles.",
         "Tencent throttles"),
-    MetricRow("permits_owned", "gauge", "permits", LANE, "The share of this replica: its partitions' slices of the quota.", "a rebalance"),
-    MetricRow("throttle_factor", "gauge", "share", LANE, "Permits granted of those owned: 1 unless Tencent throttles.", "Tencent throttles"),
-    MetricRow("limited_by", "gauge", "0 or 1", (*LANE, "by"), f"What keeps waiting members from going; 1 at one of: {', '.join(LIMITED_BY)}.",
-        "members wait, or go again"),
-    MetricRow("work_seconds", "gauge", "seconds", LANE, "How long the waiting members take at the permitted rate and the present batch size.",
+    MetricRow("permits_owned", "gauge", "permits", PER_ENDPOINT, "The share of this replica: its partitions' slices of the quota.", "a rebalance"),
+    MetricRow("throttle_factor", "gauge", "share", PER_ENDPOINT, "Share of the owned permits that is granted: 1 unless Tencent throttles.", "Tencent throttles"),
+    MetricRow("limited_by", "gauge", "0 or 1", (*PER_ENDPOINT, "by"), f"What makes members wait; 1 at one of: {', '.join(LIMITED_BY)}.",
+        "members wait, or no longer wait"),
+    MetricRow("work_seconds", "gauge", "seconds", PER_ENDPOINT, "How long the waiting members take at the permitted rate and the current batch size.",
         "members wait"),
     # endpoints and apps
-    MetricRow("breaker_open", "gauge", "0 or 1", LANE, "Whether only probes go, because the endpoint does not answer.", "an outage"),
-    MetricRow("breaker_openings", "counter", "times", LANE, "How often that happened.", "an outage begins"),
-    MetricRow("halted", "gauge", "0 or 1", LANE, "Whether the configuration is refused (endpoint `*`: of the whole app). /readyz says why.",
+    MetricRow("breaker_open", "gauge", "0 or 1", PER_ENDPOINT, "Whether only probes are sent, because the endpoint does not answer.", "an outage"),
+    MetricRow("breaker_openings", "counter", "times", PER_ENDPOINT, "How often the breaker opened.", "an outage begins"),
+    MetricRow("halted", "gauge", "0 or 1", PER_ENDPOINT, "Whether Tencent refuses the configuration (endpoint `*`: of the whole app). /readyz says why.",
         "a wrong key, region, admin or plan"),
-    MetricRow("signature_age_seconds", "gauge", "seconds", ("app",), "Age of the signature in use; it is renewed at half of its life.",
+    MetricRow("signature_age_seconds", "gauge", "seconds", ("app",), "Age of the current signature; it is renewed at half of its life.",
         "time, and renewals"),
-    MetricRow("signature_expires_seconds", "gauge", "seconds", ("app",), "Seconds until it would expire.", "time, and renewals"),
+    MetricRow("signature_expires_seconds", "gauge", "seconds", ("app",), "Time until the current signature expires.", "time, and renewals"),
     # what was done already
-    MetricRow("dedupe_hits", "counter", "members", ("kind",), "Work that was not sent again: a record redelivered (record), an id or effect "
-        "that was applied before, members that ride on another's call (coalesced), or that a later command undid (superseded).",
-        "repeated or contrary commands"),
-    MetricRow("known_ids", "gauge", "commands", ("partition",), "Command ids that are known as done.", "outcomes; the window's end"),
-    MetricRow("known_effects", "gauge", "members", (), "Effects that are known as just applied.", "outcomes; the window's end"),
+    MetricRow("dedupe_hits", "counter", "members", ("kind",), "Members that needed no call: a redelivered record (record), an id or effect that "
+        "was applied before (command_id, effect), the same effect as another member's call (coalesced), or one that a later command undoes "
+        "(superseded).", "repeated or contrary commands"),
+    MetricRow("known_ids", "gauge", "commands", ("partition",), "Command ids remembered as done.", "outcomes; the window's end"),
+    MetricRow("known_effects", "gauge", "members", (), "Effects remembered as just applied.", "outcomes; the window's end"),
     # partitions
     MetricRow("open_commands", "gauge", "commands", ("partition",), "Commands admitted and not yet published.", "a command is admitted or ends"),
-    MetricRow("gap_offsets", "gauge", "offsets", ("partition",), "How far work has gone beyond the oldest open command. At kafka.max_gap the "
-        "partition waits for it.", "one command takes much longer than the others"),
-    MetricRow("backlog_records", "gauge", "records", ("partition",), "Records fetched and not admitted.", "the gap or the memory is full"),
-    MetricRow("lag_records", "gauge", "records", ("partition",), "Records in Kafka behind the committed offset.", "commands come faster than they go"),
-    MetricRow("rebalances", "counter", "times", ("kind",), "Partitions assigned, revoked, or lost without a handover.", "a replica comes or goes"),
-    MetricRow("handover_seconds", "histogram", "seconds", (), "How long a handover took.", "partitions are revoked", SECONDS),
-    MetricRow("restore_seconds", "histogram", "seconds", (), "How long a partition's restore of known ids took.", "partitions are assigned",
+    MetricRow("gap_offsets", "gauge", "offsets", ("partition",), "How far the newest received record is ahead of the oldest open command. At "
+        "kafka.max_gap the partition waits for that command.", "one command takes much longer than the others"),
+    MetricRow("backlog_records", "gauge", "records", ("partition",), "Records fetched and not admitted yet.", "the gap or the memory is full"),
+    MetricRow("lag_records", "gauge", "records", ("partition",), "Records in Kafka after the committed offset.", "commands arrive faster than "
+        "they are carried out"),
+    MetricRow("rebalances", "counter", "times", ("kind",), "Partitions assigned, revoked, or lost without a handover.", "a replica joins or leaves"),
+    MetricRow("handover_seconds", "histogram", "seconds", (), "Duration of a handover.", "partitions are revoked", SECONDS),
+    MetricRow("restore_seconds", "histogram", "seconds", (), "Duration of restoring what was done on a partition.", "partitions are assigned",
         LONG_SECONDS),
-    MetricRow("given_up", "counter", "commands", (), "Begun commands that a drain or handover left to the next owner.",
+    MetricRow("given_up", "counter", "commands", (), "Started commands that a drain or handover left to the next owner.",
         "a drain or handover runs out of time"),
-    MetricRow("offsets_out_of_range", "counter", "times", (), "The committed offset was no longer in Kafka: commands were lost to retention.",
-        "retention shorter than an outage"),
-    MetricRow("foreign_metadata", "counter", "partitions", (), "Commits whose metadata was not this worker's, or of another place: nothing of it "
-        "was believed.", "something else commits for the group"),
-    MetricRow("partitions_in_doubt", "gauge", "partitions", (), "Partitions whose committed offset is gone, and of which the outcomes do not tell "
-        "where to go on: a person decides. /readyz says how.", "a commit expires or is deleted"),
+    MetricRow("offsets_out_of_range", "counter", "times", (), "The committed offset was no longer in Kafka: retention deleted commands.",
+        "retention is shorter than an outage"),
+    MetricRow("foreign_metadata", "counter", "partitions", (), "Commits with metadata that this worker did not write for this place: it is "
+        "ignored.", "something else commits for the group"),
+    MetricRow("partitions_in_doubt", "gauge", "partitions", (), "Partitions whose committed offset is gone while the outcomes do not show where to "
+        "resume: a person decides. /readyz says how.", "a commit expires or is deleted"),
     # publishing
     MetricRow("transactions", "counter", "transactions", ("result",), "Kafka transactions, committed or aborted.", "outcomes are published"),
-    MetricRow("transaction_seconds", "histogram", "seconds", (), "How long a transaction took.", "outcomes are published", SECONDS),
+    MetricRow("transaction_seconds", "histogram", "seconds", (), "Duration of a transaction.", "outcomes are published", SECONDS),
     MetricRow("transaction_records", "histogram", "records", (), "Outcomes and dead letters in a committed transaction.",
         "outcomes are published", COUNTS),
     MetricRow("kafka_refused", "gauge", "0 or 1", ("kind",), "What Kafka refuses until somebody changes something: 1 while it lasts (`sign_in`, "
-        "`topic_denied`, `topic_missing` …). /readyz says what to do.", "a right, topic, password or clock is changed"),
-    MetricRow("unpublished_commands", "gauge", "commands", (), "Commands that ended and are not yet published.", "publishing is slow or fails"),
+        "`topic_denied`, `topic_missing` …). /readyz says what to do.", "a permission, topic, password or clock is changed"),
+    MetricRow("unpublished_commands", "gauge", "commands", (), "Commands that have a result and are not published yet.", "publishing is slow or fails"),
     # memory
-    MetricRow("memory_bytes", "gauge", "bytes", ("part",), f"Memory that each part of the budget takes: {', '.join(PARTS)}.",
-        "commands come and end"),
-    MetricRow("memory_budget_bytes", "gauge", "bytes", ("part",), "What each may take. Full: commands wait in Kafka, ids and effects are forgotten.",
+    MetricRow("memory_bytes", "gauge", "bytes", ("part",), f"Memory in use by each part of the budget: {', '.join(PARTS)}.",
+        "commands begin and end"),
+    MetricRow("memory_budget_bytes", "gauge", "bytes", ("part",), "The most that each part may take. When full, commands wait in Kafka, ids and effects are forgotten.",
         "memory.budget_mib"),
-    MetricRow("forgotten", "counter", "records", ("part",), "Ids and effects that were forgotten before their time, for want of memory: "
-        "repeats of them call once more.", "the part is full"),
+    MetricRow("forgotten", "counter", "records", ("part",), "Ids and effects forgotten early for lack of memory: repeats of them are carried out "
+        "again.", "the part is full"),
     # the process
     MetricRow("ready", "gauge", "0 or 1", (), "Whether /readyz answers 200.", "start, halts, drain"),
-    MetricRow("pulse_age_seconds", "gauge", "seconds", (), "Since the loop last went round; /livez judges by it.", "the loop is blocked"),
-    MetricRow("log_lines_dropped", "counter", "lines", (), "Lines of the log that were lost: nobody read them, or they could not be written.",
-        "a reader of the log that stands still, a full disk"),
-    MetricRow("build_info", "gauge", "1", ("version", "python"), "What runs.", "a release"),
+    MetricRow("pulse_age_seconds", "gauge", "seconds", (), "Time since the loop last ran; /livez depends on it.", "the loop is blocked"),
+    MetricRow("log_lines_dropped", "counter", "lines", (), "Log lines lost because nobody read the log, or because it could not be written.",
+        "a blocked reader of the log, a full disk"),
+    MetricRow("build_info", "gauge", "1", ("version", "python"), "The running version.", "a release"),
 )  # fmt: skip
 
 
 def page() -> str:
-    """The text of config/metrics.md."""
+    """Return the text of config/metrics.md."""
     lines = [
         "# Metrics",
         "",
@@ -161,7 +163,7 @@ def page() -> str:
         "`/metrics` on the port of `server.port` (9000). Labels are closed sets: no user, no room, no command. The metrics of the",
         "process itself (`process_resident_memory_bytes`, `process_cpu_seconds_total` …) and of Python are there as well.",
         "",
-        "| metric | type | unit | labels | what it tells | what moves it |",
+        "| metric | type | unit | labels | meaning | what moves it |",
         "|---|---|---|---|---|---|",
     ]
     for row in ROWS:

@@ -1,7 +1,8 @@
-# The metrics of this process: registered from the one table (metric_table.py), moved by what happens.
+# The metrics of this process, registered from the one table (metric_table.py).
 #
-# Counters move where a thing happens, through children that are bound once; gauges are set once a second from a
-# snapshot. Nothing here decides. Counters may be moved from any thread; observe() belongs to the loop's.
+# Counters move when something happens, through children that are looked up once; gauges are set once a second from a
+# snapshot. Counters may be moved from any thread; observe() belongs to the loop's thread.
+# Not here: which metrics there are (metric_table.py), serving them (status_server.py).
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 WHOLE_APP: Final = "*"
-"""The label ``endpoint`` of a halt that concerns all endpoints of an app."""
+"""The label ``endpoint`` of a halt of a whole app."""
 
 _CODES: Final = frozenset({*REJECTIONS, "no_answer", *map(str, VERDICTS)})
 _MEMBERS_PER_CALL: Final = {
@@ -60,23 +61,24 @@ _DEDUPE: Final = {
     "coalesced": "coalesced",
     "superseded": "superseded",
 }
-"""Counts of the engine -> the kind of a dedupe hit."""
+"""Count of the engine -> kind of a dedupe hit."""
 _FORGOTTEN: Final = {"forgotten_ids": "ids", "forgotten_effects": "applied"}
-"""Counts of the engine -> the part of memory that was full."""
+"""Count of the engine -> part of memory that was full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """
-    What the loop knows and the engine does not, at one moment.
+    What the loop knows at one moment and the engine does not.
 
     Attributes:
-        pulse_age: Seconds since the loop last went round.
-        lags: Partition -> records in Kafka behind the committed offset.
-        signatures: App -> (seconds since its signature was made, seconds until it would expire).
-        lines_dropped: Lines of the log that were lost since the start.
-        doubts: Partitions that wait for a person to say where to go on.
-        refused: The kinds of what Kafka refuses for so long that it is an obstacle.
+        pulse_age: Seconds since the loop last ran.
+        ready: Whether /readyz answers 200.
+        lags: Partition -> records in Kafka after the committed offset.
+        signatures: App -> (seconds since its signature was made, seconds until it expires).
+        lines_dropped: Log lines lost since the start.
+        doubts: Partitions that wait for a person to decide where to resume.
+        refused: The kinds of requests that Kafka has refused for long enough to be an obstacle.
 
     """
 
@@ -93,9 +95,9 @@ class Metrics:
     """
     Every metric of the table, on a registry of its own.
 
-    ``apps`` are the configured ones: what can be counted of them stands at 0 from the start, so that a first event is an
-    increase. ``window`` is the seconds for which a request keeps its permit, for the estimate of the work that waits;
-    ``memory_budget`` the bytes that all parts of memory share.
+    Counters of the configured ``apps`` start at 0 instead of missing, so that a first event is an increase. ``window`` is how
+    many seconds a request keeps its permit, for the estimate of ``work_seconds``; ``memory_budget`` the bytes that all parts
+    of memory share.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Metrics:
         self._counts: dict[str, int] = {}
         self._openings: dict[tuple[str, str], int] = {}
         self._shown: dict[str, set[tuple[str, ...]]] = {}
+        # Per endpoint: (members, calls) started since the last observe(), and the last known members per call.
         self._batched: dict[str, tuple[int, int]] = {}
         self._fill: dict[str, float] = {}
         self._child("build_info", __version__, platform.python_version()).set(1)
@@ -118,33 +121,33 @@ class Metrics:
         PlatformCollector(registry=self.registry)
 
     def text(self) -> bytes:
-        """What /metrics answers, as ``CONTENT_TYPE``."""
+        """Return the exposition, of type ``CONTENT_TYPE``."""
         return generate_latest(self.registry)
 
     def received(self, records: int) -> None:
-        """So many records were read from the command topic."""
+        """Count records read from the command topic."""
         self._child("records").inc(records)
 
-    def started(self, send: Attempt) -> None:
-        """A call starts with this first try."""
-        self._child("batch_members", send.endpoint).observe(send.members)
-        members, calls = self._batched.get(send.endpoint, (0, 0))
-        self._batched[send.endpoint] = (members + send.members, calls + 1)
+    def call_started(self, first: Attempt) -> None:
+        """Count a call that starts with its ``first`` attempt."""
+        self._child("batch_members", first.endpoint).observe(first.members)
+        members, calls = self._batched.get(first.endpoint, (0, 0))
+        self._batched[first.endpoint] = (members + first.members, calls + 1)
 
-    def tried(self, send: Attempt, try_: AttemptResult) -> None:
-        """A request ended."""
-        self._child("tries", send.app, send.endpoint, try_.verdict.value).inc()
-        self._child("try_seconds", send.endpoint).observe(try_.ended_at - try_.sent_at)
-        if send.number > 1:
-            self._child("retries", send.app, send.endpoint).inc()
+    def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
+        """Count one HTTP request that ended."""
+        self._child("tries", attempt.app, attempt.endpoint, result.verdict.value).inc()
+        self._child("try_seconds", attempt.endpoint).observe(result.ended_at - result.sent_at)
+        if attempt.number > 1:
+            self._child("retries", attempt.app, attempt.endpoint).inc()
 
-    def called(self, send: Attempt, verdict: Verdict, seconds: float) -> None:
-        """A call ended with this verdict, so many seconds after its first request."""
-        self._child("calls", send.app, send.endpoint, verdict.value).inc()
-        self._child("call_seconds", send.endpoint).observe(seconds)
+    def call_finished(self, last: Attempt, verdict: Verdict, seconds: float) -> None:
+        """Count a call that ended with this verdict, ``seconds`` after it started."""
+        self._child("calls", last.app, last.endpoint, verdict.value).inc()
+        self._child("call_seconds", last.endpoint).observe(seconds)
 
     def published(self, transaction: Transaction, seconds: float) -> None:
-        """A transaction was committed: its outcomes and dead letters can be read."""
+        """Count a committed transaction with its outcomes and dead letters."""
         for outcome in transaction.outcomes:
             self._outcome(outcome.outcome)
         for letter in transaction.dead_letters:
@@ -154,32 +157,32 @@ class Metrics:
         self._child("transaction_records").observe(len(transaction.outcomes) + len(transaction.dead_letters))
 
     def aborted(self, seconds: float) -> None:
-        """A transaction was aborted; its results go into a later one."""
+        """Count an aborted transaction; its results go into a later one."""
         self._child("transactions", "aborted").inc()
         self._child("transaction_seconds").observe(seconds)
 
     def rebalanced(self, kind: Rebalance, partitions: int) -> None:
-        """So many partitions were ``assigned``, ``revoked`` or ``lost``."""
+        """Count partitions that were ``assigned``, ``revoked`` or ``lost``."""
         self._child("rebalances", kind).inc(partitions)
 
     def handed_over(self, seconds: float) -> None:
-        """A handover ended."""
+        """Count a handover that ended."""
         self._child("handover_seconds").observe(seconds)
 
     def restored(self, seconds: float) -> None:
-        """What is known of a partition was read back."""
+        """Count a partition that was restored."""
         self._child("restore_seconds").observe(seconds)
 
     def out_of_range(self) -> None:
-        """A committed offset was no longer in Kafka."""
+        """Count a committed offset that is no longer in Kafka."""
         self._child("offsets_out_of_range").inc()
 
     def observe(self, snapshot: Snapshot, vitals: Vitals) -> None:
-        """Once a second: the picture of now. What is gone since the last one (a partition, an app's signature) disappears."""
-        for lane in snapshot.endpoints:
-            self._lane(lane)
+        """Set the gauges, once a second. Series of what has gone (a partition, an app's signature) are removed."""
+        for state in snapshot.endpoints:
+            self._endpoint(state)
         halted: dict[tuple[str, ...], float] = {
-            (lane.app, part): 0.0 for lane in snapshot.endpoints for part in (WHOLE_APP, lane.endpoint)
+            (state.app, part): 0.0 for state in snapshot.endpoints for part in (WHOLE_APP, state.endpoint)
         }
         halted |= {(halt.app, halt.endpoint or WHOLE_APP): 1.0 for halt in snapshot.halts}
         self._show("halted", halted)
@@ -202,7 +205,7 @@ class Metrics:
         self._child("log_lines_dropped").inc(self._risen("lines_dropped", vitals))
 
     def _begin_at_zero(self, apps: Iterable[str]) -> None:
-        sets: dict[str, Iterable[str]] = {
+        closed_sets: dict[str, Iterable[str]] = {
             "app": tuple(apps),
             "endpoint": ENDPOINTS,
             "action": ACTIONS,
@@ -214,10 +217,10 @@ class Metrics:
             if (
                 row.type == "counter"
                 and row.labels
-                and all(label in sets for label in row.labels)
-                and row.key != "rebalances"
+                and all(label in closed_sets for label in row.labels)
+                and row.key != "rebalances"  # its `kind` is another set than that of `dedupe_hits`
             ):
-                for labels in product(*(sets[label] for label in row.labels)):
+                for labels in product(*(closed_sets[label] for label in row.labels)):
                     self._child(row.key, *labels)
         for kind in get_args(Rebalance):
             self._child("rebalances", kind)
@@ -238,44 +241,44 @@ class Metrics:
             code = "0" if result.error_code is None else _code(str(result.error_code))
             self._child("members", action, result.status.value, code).inc()
 
-    def _lane(self, lane: EndpointSnapshot) -> None:
-        where = (lane.app, lane.endpoint)
+    def _endpoint(self, state: EndpointSnapshot) -> None:
+        where = (state.app, state.endpoint)
         for key, value in (
-            ("waiting_members", lane.waiting),
-            ("oldest_waiting_seconds", lane.oldest_age),
-            ("open_calls", lane.calls),
-            ("permits_used", lane.permits_used),
-            ("permits_granted", lane.permits_granted),
-            ("permits_owned", lane.permits_owned),
-            ("throttle_factor", lane.throttle_factor),
-            ("breaker_open", int(lane.breaker_open)),
-            ("work_seconds", self._work(lane)),
+            ("waiting_members", state.waiting),
+            ("oldest_waiting_seconds", state.oldest_age),
+            ("open_calls", state.calls),
+            ("permits_used", state.permits_used),
+            ("permits_granted", state.permits_granted),
+            ("permits_owned", state.permits_owned),
+            ("throttle_factor", state.throttle_factor),
+            ("breaker_open", int(state.breaker_open)),
+            ("work_seconds", self._work_seconds(state)),
         ):
             self._child(key, *where).set(value)
         for reason in LIMITED_BY:
-            self._child("limited_by", *where, reason).set(lane.limited_by == reason)
-        self._child("breaker_openings", *where).inc(lane.breaker_openings - self._openings.get(where, 0))
-        self._openings[where] = lane.breaker_openings
+            self._child("limited_by", *where, reason).set(state.limited_by == reason)
+        self._child("breaker_openings", *where).inc(state.breaker_openings - self._openings.get(where, 0))
+        self._openings[where] = state.breaker_openings
 
-    def _work(self, lane: EndpointSnapshot) -> float:
-        members, calls = self._batched.pop(lane.endpoint, (0, 0))
+    def _work_seconds(self, state: EndpointSnapshot) -> float:
+        members, calls = self._batched.pop(state.endpoint, (0, 0))
         if calls:
-            self._fill[lane.endpoint] = members / calls
-        if not lane.waiting:
+            self._fill[state.endpoint] = members / calls
+        if not state.waiting:
             return 0.0
-        fill = self._fill.get(lane.endpoint, _MEMBERS_PER_CALL.get(lane.endpoint, 1))
-        rate = lane.permits_granted * fill / self._window
-        return lane.waiting / rate if rate else float("inf")
+        fill = self._fill.get(state.endpoint, _MEMBERS_PER_CALL.get(state.endpoint, 1))
+        rate = state.permits_granted * fill / self._window
+        return state.waiting / rate if rate else float("inf")
 
     def _partitions(self, partitions: Iterable[PartitionSnapshot], lags: Mapping[int, int]) -> None:
-        now = {str(item.partition): item for item in partitions}
-        for key, value in (
+        current = {str(item.partition): item for item in partitions}
+        for key, attribute in (
             ("known_ids", "known_ids"),
             ("open_commands", "open"),
             ("gap_offsets", "gap"),
             ("backlog_records", "backlog"),
         ):
-            self._show(key, {(number,): getattr(item, value) for number, item in now.items()})
+            self._show(key, {(number,): getattr(item, attribute) for number, item in current.items()})
         self._show("lag_records", {(str(number),): lag for number, lag in lags.items()})
 
     def _count(self, counts: Counts) -> None:
@@ -299,7 +302,7 @@ class Metrics:
         return risen
 
     def _show(self, key: str, values: Mapping[tuple[str, ...], float]) -> None:
-        """Sets these children, and removes those that were set before and are not among them."""
+        """Set these children, and remove those that were set last time and are not among them."""
         for labels in self._shown.get(key, set()) - values.keys():
             self._metrics[key].remove(*labels)
             self._children.pop((key, *labels), None)
@@ -322,13 +325,13 @@ class Metrics:
 def _registered(registry: CollectorRegistry) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     for row in ROWS:
-        name, about = f"{PREFIX}{row.key}", f"{row.meaning} [{row.unit}]"
+        name, help_text = f"{PREFIX}{row.key}", f"{row.meaning} [{row.unit}]"
         if row.type == "counter":
-            metrics[row.key] = Counter(name, about, row.labels, registry=registry)
+            metrics[row.key] = Counter(name, help_text, row.labels, registry=registry)
         elif row.type == "gauge":
-            metrics[row.key] = Gauge(name, about, row.labels, registry=registry)
+            metrics[row.key] = Gauge(name, help_text, row.labels, registry=registry)
         else:
-            metrics[row.key] = Histogram(name, about, row.labels, registry=registry, buckets=row.buckets)
+            metrics[row.key] = Histogram(name, help_text, row.labels, registry=registry, buckets=row.buckets)
     return metrics
 
 

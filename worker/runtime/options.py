@@ -1,6 +1,7 @@
-# From the settings to what each part takes: the broker's options, the client's, the engine's rules, the replica's name.
+# Turns the settings into what each part takes: the broker's options, the client's, the engine's rules, the replica's name.
 #
-# Values in, values out: nothing is built, asked or opened here (wiring.py does). So the commands that only look use it too.
+# Values in, values out: nothing is built, asked or opened here (wiring.py does that). So commands that only look, such as
+# `check`, use it too.
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[Problem]:
-    """What of the settings does not fit the topics that there are."""
+    """Return the settings that do not fit the existing topics."""
     found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
     partitions = 0 if report.command is None else report.command.partitions
     limits = {"limits.calls_per_second": settings.limits.calls_per_second}
@@ -48,20 +49,20 @@ def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> 
 
 def worker_name(settings: Settings) -> str:
     """
-    What this replica is called: no two live ones share it. With ``kafka.instance_id`` a restart keeps it.
+    Return a name for this replica that no other live one has. With ``kafka.instance_id`` it survives a restart.
 
-    Host name and process id are not enough without it: containers of one image may share both, and would fence each other.
+    Host name and process id alone are not unique: containers of one image may share both, and would fence each other.
     """
     return settings.kafka.instance_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def kafka_options(
-    settings: Settings, name: str, learnt: Callable[[str], None] = lambda _: None
+    settings: Settings, name: str, on_new_secret: Callable[[str], None] = lambda _: None
 ) -> KafkaOptions:
     """
-    The settings as the broker's package takes them. Raises SettingsError when kafka-python would not take them together.
+    Return the settings as the broker takes them. Raises SettingsError when kafka-python would refuse their combination.
 
-    ``learnt`` is told of each secret that a file holds later than at the start: what logs must hide from then on.
+    ``on_new_secret`` receives each secret that a file gains after the start, so that logs can hide it.
     """
     kafka = settings.kafka
     known = set(secrets_of(settings))
@@ -69,7 +70,7 @@ def kafka_options(
     def file_secrets(part: str) -> dict[str, str]:
         found = kafka.file_secrets(part)
         for secret in {*found.values()} - known:
-            learnt(secret)
+            on_new_secret(secret)
             known.add(secret)
         return found
 
@@ -108,7 +109,7 @@ def _start(text: str) -> Start:
 
 
 def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
-    """The settings as the engine takes them. ``topic`` is that of the commands."""
+    """Return the settings as the engine takes them. ``topic`` is the command topic."""
     limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
     from_send = limits.window_from == "send"
     return Rules(
@@ -138,7 +139,7 @@ def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
 
 
 def apps_of(settings: Settings) -> list[AppCredentials]:
-    """The apps as the client takes them."""
+    """Return the apps as the client takes them."""
     return [
         AppCredentials(
             name=name,
@@ -153,7 +154,7 @@ def apps_of(settings: Settings) -> list[AppCredentials]:
 
 
 def http_options(settings: Settings) -> HttpOptions:
-    """How calls are made."""
+    """Return the HTTP settings as the client takes them."""
     limits = settings.limits
     most = max([limits.calls_per_second, *limits.per_endpoint.values()])
     return HttpOptions(

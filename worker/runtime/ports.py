@@ -1,13 +1,14 @@
-# What the loop needs of the world, as protocols: the adapters fulfil them, wiring.py chooses them, tests bring their own.
+# The ports of the loop: what it needs of the world, as protocols.
 #
-# No behaviour here, and nothing of Kafka or HTTP.
+# The adapters implement them, wiring.py chooses the implementation, tests bring their own. No behaviour here, and nothing
+# of Kafka or HTTP.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from worker.domain.effects import AttemptResult, Restored, Transaction
     from worker.domain.publish_results import PublishResult
@@ -18,76 +19,100 @@ class Client(Protocol):
     """Makes calls."""
 
     async def call(self, call: CallTask) -> AttemptResult:
-        """Make one call with all its attempts; return the result of the last one."""
+        """Make one call with all its attempts; return the result of the last."""
 
     async def aclose(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
 
     @property
     def signers(self) -> Mapping[str, Any]:
-        """The signer of each app, which tells the age of its signature."""
+        """The signer of each app, which knows the age of its signature."""
 
 
 class Consumer(Protocol):
-    """The poll thread. All methods may be called from any thread."""
+    """Polls Kafka in a thread of its own. All methods are thread-safe."""
 
     def start(self) -> None:
-        """Begins to poll."""
+        """Start the thread: join the group and poll."""
 
     def close(self, timeout: float) -> bool:
-        """Hands over and leaves; blocks. Whether it was over in time."""
+        """Hand over and leave the group; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
-        """Fetch a newly assigned partition."""
+        """Fetch a newly assigned partition from ``position`` on."""
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Note that nothing of these partitions, which have gone, is sent any more."""
 
     def pause(self, partition: int) -> None:
-        """Fetch no more of it."""
+        """Stop fetching the partition; what was fetched may still arrive."""
 
     def resume(self, partition: int) -> None:
-        """Fetch it again."""
+        """Fetch the partition again."""
 
     def taken(self) -> None:
-        """One batch is taken care of."""
+        """Acknowledge one batch that ``received`` was called with, so that the next may follow."""
 
     def fence(self) -> float:
-        """The monotonic time until which a request may leave."""
+        """Return the monotonic time until which requests may be sent, because the group membership is proven until then."""
 
     def lag(self, partition: int) -> int | None:
-        """How many records of the partition are not fetched."""
+        """Return how many records of the partition are not fetched yet; None if unknown."""
 
     def topic_id(self) -> str | None:
-        """What the cluster calls the command topic now."""
+        """Return the current id of the command topic; None if unknown."""
 
     def partition_count(self) -> int | None:
-        """How many partitions the command topic has now."""
+        """Return the current number of partitions of the command topic; None if unknown."""
 
 
 class Publisher(Protocol):
-    """The publisher thread."""
+    """Publishes transactions in a thread of its own."""
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
-        """Publishes; ``done`` is called from another thread, exactly once. One at a time."""
+        """Start to publish; call ``done`` exactly once, from another thread. One transaction at a time."""
 
     def close(self, timeout: float) -> bool:
-        """Ends; blocks. Whether it was over in time."""
+        """End the thread; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
 
 
 class Restorer(Protocol):
-    """Reads back what is known of a partition."""
+    """Reads from Kafka what was done on a partition."""
 
     def restore(self, partition: int) -> Restored:
-        """Blocks. Raises BrokerError."""
+        """Return what was done and where to resume; blocks. Raises BrokerError; CommitLostError if a person must decide."""
+
+
+class Refusal(Protocol):
+    """Something that Kafka refuses."""
+
+    @property
+    def kind(self) -> str:
+        """Which kind of request is refused: a label of the metric ``kafka_refused``."""
+
+    @property
+    def reason(self) -> str:
+        """What is refused, as a sentence."""
+
+    @property
+    def remedy(self) -> str:
+        """What an operator can do."""
+
+
+class KafkaRefusals(Protocol):
+    """Knows what Kafka refuses. Thread-safe."""
+
+    @property
+    def lasting(self) -> Sequence[Refusal]:
+        """What Kafka has refused for long enough to be an obstacle."""
 
 
 class Log(Protocol):
-    """Where events are told."""
+    """Logs events."""
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """
-        Tells an event of the catalogue at its level. ``exc_info`` (an exception) adds a traceback.
+        Log an event of the catalogue at its level. ``exc_info`` (an exception) adds a traceback.
 
-        A name that is not in the catalogue is told as ``log.event_unlisted``, at level error: a typo must not end a worker.
+        An unlisted name is logged as ``log.event_unlisted`` at level error: a typo must not end a worker.
         """

@@ -1,6 +1,6 @@
-# When the next transaction goes, and what its result means for the engine. One is under way at a time.
+# Decides when the next transaction starts, and returns its result to the engine. One runs at a time.
 #
-# Not here: what is in a transaction (domain/progress/ledger.py), and how it is carried out (broker/publisher.py).
+# Not here: what a transaction contains (domain/progress/outbox.py), how it is carried out (broker/publisher.py).
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 0.05
 """
-Seconds between the beginnings of two transactions under load. Each costs some 10 ms of round trips and as many requests
-whether it holds one outcome or a hundred; the first after a pause goes at once.
+Seconds between the starts of two transactions under load. Each costs some 10 ms of round trips and the same number of
+requests, whether it holds one outcome or a hundred. The first after a pause starts at once.
 """
 FULL: Final = 1000
-"""So many unpublished commands are not kept waiting for the interval."""
+"""From this many unpublished commands on, the next transaction does not wait for the interval."""
 
 
 class Publishing:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
-    ``settle`` carries out what the engine answers, ``fail`` is told when another process has taken this one's place.
+    ``settle`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one.
 
     Attributes:
-        hurry: Nothing waits for the interval: a handover or a drain waits for it.
+        hurry: Whether to skip the interval, because a handover or a drain waits for the results.
+        is_busy: Whether a transaction is running, or none may start any more.
 
     """
 
@@ -62,8 +63,8 @@ class Publishing:
         self.hurry = False
         self.is_busy = False
 
-    def go_on(self) -> None:
-        """Begins the next transaction, if there is one and it is time."""
+    def start_next(self) -> None:
+        """Start the next transaction if there is one and it is time; else set the timer for it."""
         if self.is_busy:
             return
         now = time.monotonic()
@@ -79,17 +80,17 @@ class Publishing:
             self._publisher.publish(transaction, partial(self._post, transaction))
 
     def close(self) -> None:
-        """Begins no more."""
+        """Start no more transactions."""
         self.is_busy = True
         if self._timer is not None:
             self._timer.cancel()
 
     def _due(self) -> None:
         self._timer = None
-        self.go_on()
+        self.start_next()
 
     def _post(self, transaction: Transaction, result: PublishResult) -> None:
-        # In the publisher's thread. A loop that is closed has nobody left to tell: the process is ending.
+        # Runs in the publisher's thread. A closed loop means that the process is ending: nobody needs the result.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ended, transaction, result)
 

@@ -1,7 +1,7 @@
-# A bound on what libraries repeat: of one logger and one template a few lines a minute go, the others are counted and told.
+# Bounds what libraries repeat: a few lines a minute of one logger and one template pass, the others are counted.
 #
-# kafka-python writes a line at each attempt of everything that it attempts: thousands in an outage, all alike. Ours are not here:
-# they are events with bounds of their own.
+# kafka-python logs every attempt of everything: thousands of equal lines in an outage. Not here: the worker's own events,
+# which have bounds of their own.
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 LINES: Final = 10
 SECONDS: Final = 60.0
-"""So many lines of one template in so many seconds say what there is to say."""
+"""At most ``LINES`` lines of one template pass in ``SECONDS``: more say nothing new."""
 MOST_TEMPLATES: Final = 1_000
-"""Some texts are no templates, but made anew for each line."""
+"""The bound on remembered templates: some libraries format the text themselves, so that each line is its own template."""
 
 
 class RepeatedLines(logging.Filter):
-    """Lets the first ``LINES`` of a template through in each ``SECONDS``; the next one that goes tells how many did not."""
+    """Passes the first ``LINES`` of a template in each ``SECONDS``; the next line that passes says how many did not."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class RepeatedLines(logging.Filter):
         self._windows: dict[tuple[str, str], list[float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written. Threads may call it at once; the count may then be off by one."""
+        """Return whether to write the line. Thread-safe, except that the count may be off by one."""
         key = (record.name, str(record.msg)[:200])
         now = self._clock()
         window = self._windows.get(key)

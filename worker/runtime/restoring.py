@@ -1,6 +1,7 @@
-# What is known of a partition is read back before anything of it begins, as often as it takes.
+# Restores what was done on a partition before its commands begin, and retries until that succeeds.
 #
-# Here are the threads for it and the patience; what is read stands in broker/restore.py.
+# It owns the threads, the backoff, and the partitions that wait for a person.
+# Not here: what is read, and how (broker/restore.py).
 
 from __future__ import annotations
 
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
     from worker.runtime.metrics import Metrics
 
 BACKOFF: Final = (0.5, 10.0)
-"""After a restoration that failed: the first wait, which doubles up to the second."""
+"""Seconds to wait after a failed restoration: the first wait, and the longest; it doubles in between."""
 AT_ONCE: Final = 2
+"""Restorations that run at the same time; each has a thread and a consumer."""
 DOUBT_SECONDS: Final = 60.0
-"""After a restoration that left a doubt: how long until it is looked whether a person has decided."""
+"""How often a partition in doubt is looked at again: a person may have decided."""
 
 
 class Restoring:
     """
     Restores partitions, a few at a time.
 
-    ``is_ours`` tells whether the partition still belongs to this epoch of ours; ``begin`` is told of what was restored.
+    ``is_ours`` returns whether a partition is still assigned to us with this epoch; ``begin`` receives what was restored.
 
     Attributes:
-        doubts: The partitions that wait for a person to say where to go on.
+        doubts: The partitions that wait for a person to decide where to resume.
 
     """
 
@@ -54,7 +56,7 @@ class Restoring:
         self._executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="restore")
 
     async def restore(self, number: int, epoch: int) -> None:
-        """Reads until it succeeds or the partition is no longer ours."""
+        """Restore the partition, and retry until that succeeds or the partition is no longer ours."""
         wait, longest = BACKOFF
         began = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -81,11 +83,11 @@ class Restoring:
             return
 
     def forget(self, number: int) -> None:
-        """The partition is not ours any more: its doubt is its next owner's."""
+        """Drop the doubt about a partition that is no longer ours: it is the next owner's."""
         self.doubts.pop(number, None)
 
     def close(self) -> None:
-        """Nothing further is read."""
+        """Start no further restoration. Does not wait for running ones."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __repr__(self) -> str:

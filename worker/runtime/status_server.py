@@ -1,8 +1,8 @@
-# The worker's own HTTP: /livez (does the loop go round?), /readyz (does it work, and if not, what to fix?), /metrics.
+# The worker's own HTTP server: /livez (is the loop running?), /readyz (does the worker work, and if not, what to fix?), /metrics.
 #
-# It runs on the worker's loop, so a loop that stands still answers nothing, which is the truth. /livez never asks for
-# Kafka's or Tencent's health: a restart fixes neither. Nothing here decides; it serves what it is given, one request a
-# connection, and lets nobody keep a probe away: connections have a number, a size and a time.
+# It runs on the worker's loop, so that a blocked loop fails its liveness probe. /livez never depends on Kafka or Tencent: a
+# restart fixes neither. Connections are bounded in number, size and time, and serve one request each, so that nobody can keep
+# a probe out. Not here: what makes the worker not ready (readiness.py), metrics (metrics.py).
 
 from __future__ import annotations
 
@@ -17,28 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PULSE_LIMIT: Final = 10.0
-"""Seconds without a turn of the loop after which it is dead: far beyond any stall of a busy machine."""
-
-
+"""Seconds without a turn of the loop after which it counts as dead: far more than any stall of a busy machine."""
 MOST_CONNECTIONS: Final = 256
-"""More than any probes and scrapers need. The next one ends the one that has waited longest, so a probe always gets in."""
+"""More than probes and scrapers need. One more closes the connection that has been idle longest, so a probe always gets in."""
 BACKLOG: Final = 1024
-"""Connections that the system keeps until the loop takes them."""
+"""Connections that the system queues until the loop accepts them."""
 HEAD_SECONDS: Final = 5.0
-"""How long a connection has for its request."""
+"""How long a connection may take to send its request."""
 ANSWER_SECONDS: Final = 10.0
-"""How long it has to take the answer: Prometheus gives up after as much."""
+"""How long a connection may take to read its answer: Prometheus gives up after the same time."""
 REQUEST_BYTES: Final = 16 * 1024
-"""What is read of a connection; a probe sends some hundred bytes."""
+"""The most bytes read from a connection; a probe sends some hundred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
     """
-    Why the worker is not ready.
+    One reason why the worker is not ready.
 
     Attributes:
-        reason: What is the matter, as a sentence.
+        reason: What is wrong, as a sentence.
         remedy: What an operator can do; None where only waiting helps.
 
     """
@@ -49,10 +47,10 @@ class Obstacle:
 
 class StatusServer:
     """
-    Serves until it is closed.
+    Serves health and metrics until it is closed.
 
-    ``pulse_age`` tells how many seconds ago the loop last went round, ``obstacles`` what is in the way of work (nothing:
-    ready), ``metrics`` the exposition and its content type. They are asked at each request and must not block.
+    ``pulse_age`` returns the seconds since the loop last ran, ``obstacles`` why the worker is not ready (empty: it is),
+    ``metrics`` the exposition and its content type. They are called for each request and must not block.
     """
 
     def __init__(
@@ -71,10 +69,10 @@ class StatusServer:
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._open: dict[_Connection, None] = {}  # from the one that has been open longest
+        self._open: dict[_Connection, None] = {}  # a set in order of the last activity, oldest first
 
     async def start(self) -> int:
-        """Listens, and returns the port (which port 0 leaves to the system). Raises OSError if it is taken."""
+        """Listen, and return the port (with port 0 the system chooses it). Raises OSError if it cannot be had."""
         app = web.Application(client_max_size=1024)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
@@ -97,7 +95,7 @@ class StatusServer:
         return self._port
 
     async def close(self) -> None:
-        """Answers what was asked, for a second at most, and listens no more."""
+        """Stop listening; finish open requests, for a second at most."""
         if self._runner is None or self._listener is None:
             return
         runner, self._runner = self._runner, None
@@ -111,10 +109,10 @@ class StatusServer:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         obstacles = self._obstacles()
-        told = [
+        listed = [
             {"reason": item.reason, **({"remedy": item.remedy} if item.remedy else {})} for item in obstacles
         ]
-        return _answer(not obstacles, {"ready": not obstacles, "obstacles": told})
+        return _answer(not obstacles, {"ready": not obstacles, "obstacles": listed})
 
     async def _exposition(self, _: web.Request) -> web.Response:
         text, content_type = self._metrics()
@@ -125,7 +123,7 @@ class StatusServer:
 
 
 class _Connection(web.RequestHandler):
-    """One connection, which is ended when it takes too long, sends too much, or is the oldest of too many."""
+    """One connection. It is closed when it takes too long, sends too much, or is the oldest of too many."""
 
     __slots__ = ("_all", "_received", "_timer")
 
@@ -138,20 +136,20 @@ class _Connection(web.RequestHandler):
         self._timer = loop.call_later(HEAD_SECONDS, self.end)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place; the one that has waited longest may lose its own."""
+        """Count the connection; if there are too many, close the oldest."""
         super().connection_made(transport)
         self._all[self] = None
         if len(self._all) > MOST_CONNECTIONS:
             next(iter(self._all)).end()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Free the place."""
+        """Stop the timer and forget the connection."""
         self._timer.cancel()
         self._all.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, up to the bound."""
+        """Read on, up to ``REQUEST_BYTES``."""
         self._received += len(data)
         if self._received > REQUEST_BYTES:
             self.end()
@@ -159,30 +157,30 @@ class _Connection(web.RequestHandler):
             super().data_received(data)
 
     def asked(self) -> None:
-        """Give it the time for its answer: the request is here. It is the youngest now."""
+        """Start the time for the answer, now that the request is complete, and count as the youngest."""
         self._timer.cancel()
         self._timer = self._loop.call_later(ANSWER_SECONDS, self.end)
         if self in self._all:
             self._all[self] = self._all.pop(self)
 
     def end(self) -> None:
-        """End it now, whatever is under way."""
+        """Close the connection at once, even in the middle of an answer."""
         self._all.pop(self, None)
         if self.transport is not None:
             self.transport.abort()
 
 
 async def _closing(request: web.Request, response: web.StreamResponse) -> None:
-    """One request a connection: what is kept open would have to be counted, watched and ended."""
+    """Close the connection after one request: an idle one would take a place from a probe."""
     if isinstance(request.protocol, _Connection):
         request.protocol.asked()
     response.headers["Connection"] = "close"
     response.force_close()
 
 
-def _answer(well: bool, body: object) -> web.Response:
+def _answer(healthy: bool, body: object) -> web.Response:
     return web.Response(
-        status=200 if well else 503,
+        status=200 if healthy else 503,
         body=msgspec.json.encode(body),
         content_type="application/json",
         charset="utf-8",

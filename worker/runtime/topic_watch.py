@@ -1,7 +1,8 @@
-# The topics, looked at again and again while the worker runs: they were right at the start, and can be changed or replaced.
+# Checks the topics again and again while the worker runs: they fitted at the start, but can be changed or replaced.
 #
-# What makes going on wrong for good (another topic of that name) refuses the worker; what can be set right again is an obstacle
-# until it is. How they are judged is in broker/topics.py. The command topic's id the consumer notices sooner.
+# A change that makes going on wrong (another topic of the same name) refuses the worker; one that can be reverted is an
+# obstacle until it is. Not here: how topics are judged (broker/topics.py), and the command topic's id, which the consumer
+# learns sooner (observer.py).
 
 from __future__ import annotations
 
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
     from worker.runtime import ports
 
 Changes = tuple[str | None, list[Problem], list[Problem]]
-"""Why the worker must not go on, what makes it not ready, and all that is wrong."""
+"""Why the worker must not go on (or None), the problems that make it not ready, and all problems."""
 
 
 class TopicWatch:
     """
-    Looks every ``interval`` seconds.
+    Checks the topics every ``interval`` seconds.
 
-    ``look`` asks the cluster and may block; ``refuse`` is told why the worker must not go on. What is wrong is logged once, and
-    again only after it was gone.
+    ``look`` asks the cluster and may block; ``refuse`` receives the reason why the worker must not go on. A problem is logged
+    once, and again only if it comes back.
 
     Attributes:
-        obstacles: What is wrong now and makes the worker not ready.
+        obstacles: The problems that make the worker not ready now.
 
     """
 
@@ -38,11 +39,11 @@ class TopicWatch:
         self._interval = interval
         self._log = log
         self._refuse = refuse
-        self._told: frozenset[str] = frozenset()
+        self._logged: frozenset[str] = frozenset()
         self.obstacles: list[Problem] = []
 
     async def run(self) -> None:
-        """Looks without end. A cluster that does not answer changes nothing: the consumer and the publisher tell of it."""
+        """Check until cancelled. A cluster that does not answer changes nothing: consumer and publisher report that."""
         while True:
             await asyncio.sleep(self._interval)
             try:
@@ -51,14 +52,14 @@ class TopicWatch:
                 continue
             self._compare(*changes)
 
-    def _compare(self, refusal: str | None, obstacles: list[Problem], every: list[Problem]) -> None:
+    def _compare(self, refusal: str | None, obstacles: list[Problem], problems: list[Problem]) -> None:
         if refusal is not None:
             self._refuse(refusal)
         self.obstacles = obstacles
-        for problem in every:
-            if str(problem) not in self._told:
+        for problem in problems:
+            if str(problem) not in self._logged:
                 self._log("topic.unfit", setting=problem.name, topic=problem.value, remedy=problem.remedy)
-        self._told = frozenset(map(str, every))
+        self._logged = frozenset(map(str, problems))
 
     def __repr__(self) -> str:
         return f"<TopicWatch, {len(self.obstacles)} obstacles>"

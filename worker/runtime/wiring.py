@@ -1,6 +1,7 @@
-# Wiring: the one place that knows everybody. Options become parts, parts are joined and run.
+# Wiring: builds all parts from the settings, joins them, runs them, and ends them in order.
 #
-# It builds and starts and ends; it decides nothing about commands. Not here: what of the settings each part takes (options.py).
+# The only module that knows every concrete part. It decides nothing about commands.
+# Not here: which settings each part takes (options.py), signals and the drain (lifecycle.py).
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import gc
 import secrets
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -26,12 +28,14 @@ from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
+from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
-from worker.runtime.metrics import CONTENT_TYPE, Metrics, Vitals
+from worker.runtime.metrics import CONTENT_TYPE, Metrics
+from worker.runtime.observer import Observer
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
-from worker.runtime.service import Service
-from worker.runtime.status_server import Obstacle, StatusServer
+from worker.runtime.readiness import Readiness
+from worker.runtime.status_server import StatusServer
 from worker.runtime.topic_watch import TopicWatch
 from worker.settings import secrets_of
 from worker.tencent.client import Client
@@ -47,32 +51,29 @@ if TYPE_CHECKING:
     from worker.errors import WorkerError
     from worker.runtime.logging_setup import Log
     from worker.settings import Settings
+    from worker.tencent.options import HttpOptions
 
 KEY_CHANGED: Final = "signature.key_changed"
-OBSERVE_SECONDS: Final = 1.0
-"""How often gauges are set."""
-STALL_SECONDS: Final = 1.0
-"""A loop that did not run for so long is told of."""
 OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
-"""Why a port cannot be listened on. All other reasons are the host's: it has no address, or not one of this machine."""
+"""Errors that the port causes. Any other is the host's: it has no address, or not one of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
 CONSUMER_CLOSE_SECONDS: Final = 10.0
-"""What the end of each may take, beyond the drain."""
+"""How long each may take to close, beyond drain and handover."""
 SWITCH_INTERVAL: Final = 0.001
 """
-Seconds until a thread that computes lets another run. At Python's 5 ms, the loop would wait that long for the publisher
-at each answer.
+Seconds until a computing thread lets another run. With Python's default of 5 ms, the loop would wait that long for the
+publisher at each answer.
 """
 GC_THRESHOLDS: Final = (50_000, 4, 250)
 """
-Open commands are many small long-lived objects: the default would look through them every few hundred commands. The second
-generation is looked through early, while it is small: measured in a backlog of 60,000, that stops the loop for under 0.1 s.
+Open commands are many small long-lived objects, which the default would scan every few hundred commands. The second
+generation is collected early, while it is small: in a measured backlog of 60,000 that stops the loop for less than 0.1 s.
 """
 
 
 def run(settings: Settings) -> int:
     """
-    Runs the worker until a signal. Returns the exit code: 0 after a clean stop, 1 failed.
+    Run the worker until a signal. Return the exit code: 0 after a clean stop, 1 after a failure.
 
     Raises SettingsError when the settings do not fit the cluster, BrokerError when Kafka cannot be reached at the start.
     """
@@ -80,8 +81,8 @@ def run(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings, log))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as asyncio_runner:
+            return asyncio_runner.run(_run(settings, log))
     except BrokerError as exc:
         log("worker.failed", reason=str(exc))
         raise
@@ -108,6 +109,36 @@ async def _run(settings: Settings, log: Log) -> int:
         log("worker.stopped", exit_code=lifecycle.CLEAN, left_open=0, seconds=0.0)
         return lifecycle.CLEAN
     rules = rules_of(settings, topic, Worker(name, __version__))
+    parts = _build(settings, options, http, topics, rules, log)
+    port = await listen(parts.server, settings)
+    log("server.started", host=settings.server.host, port=port)
+    background = [asyncio.create_task(parts.observer.run()), asyncio.create_task(parts.watch.run())]
+    try:
+        end = await _work(parts.runner, parts.consumer, parts.publisher, stop)
+        return await _end(parts.runner, parts.consumer, parts.publisher, settings, log, end)
+    finally:
+        for task in background:
+            task.cancel()
+        await parts.runner.aclose()
+        await parts.server.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is started and ended; all other parts are reached through these."""
+
+    runner: EngineRunner
+    consumer: Consumer
+    publisher: Publisher
+    watch: TopicWatch
+    observer: Observer
+    server: StatusServer
+
+
+def _build(
+    settings: Settings, options: KafkaOptions, http: HttpOptions, topics: TopicsReport, rules: Rules, log: Log
+) -> _Parts:
+    """Build all parts and join them. Starts nothing."""
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
     client = Client(
         apps_of(settings),
@@ -116,49 +147,49 @@ async def _run(settings: Settings, log: Log) -> int:
         redaction=log.redaction,
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
-    service = Service(engine, metrics, log, handover=settings.kafka.handover_seconds)
-    troubles = Troubles(log.notice)
-    consumer = Consumer(options, service, log.notice, troubles)
-    publisher = Publisher(options, consumer, log.notice, troubles)
+    runner = EngineRunner(engine, metrics, log, handover=settings.kafka.handover_seconds)
+    troubles = Troubles(log.event)
+    consumer = Consumer(options, runner, log.event, troubles)
+    publisher = Publisher(options, consumer, log.event, troubles)
     restorer = Restorer(
         options,
         known_of,
-        log.notice,
+        log.event,
         troubles,
         command_id_of=_reader_of_ids(rules),
-        topic_id=topic.topic_id,
+        topic_id=rules.topic_id,
     )
-    service.connect(consumer, publisher, restorer, client)
+    runner.connect(consumer, publisher, restorer, client)
     window = settings.dedupe.window_seconds
     watch = TopicWatch(
         lambda: changes(topics, inspect(options), options, dedupe_window=window),
         options.metadata_max_age,
         log,
-        service.refuse,
+        runner.refuse,
+    )
+    readiness = Readiness(runner, watch, troubles)
+    observer = Observer(
+        runner,
+        consumer,
+        client,
+        troubles,
+        readiness,
+        metrics,
+        log,
+        topic_refusal=lambda: _topic_refusal(rules, consumer),
     )
     server = StatusServer(
         settings.server.host,
         settings.server.port,
-        pulse_age=lambda: time.monotonic() - service.pulse,
-        obstacles=lambda: _obstacles(service, watch, troubles),
+        pulse_age=lambda: time.monotonic() - runner.pulse,
+        obstacles=readiness.obstacles,
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
     )
-    port = await listening(server, settings)
-    log("server.started", host=settings.server.host, port=port)
-    observing = asyncio.create_task(_observe(service, consumer, client, metrics, rules, log, watch, troubles))
-    watching = asyncio.create_task(watch.run())
-    try:
-        why = await _work(service, consumer, publisher, stop)
-        return await _end(service, consumer, publisher, settings, log, why)
-    finally:
-        observing.cancel()
-        watching.cancel()
-        await service.aclose()
-        await server.close()
+    return _Parts(runner, consumer, publisher, watch, observer, server)
 
 
-async def listening(server: StatusServer, settings: Settings) -> int:
-    """The port on which the server listens now. Raises SettingsError when it cannot."""
+async def listen(server: StatusServer, settings: Settings) -> int:
+    """Start the server and return its port. Raises SettingsError when it cannot listen."""
     try:
         return await server.start()
     except OSError as exc:
@@ -174,103 +205,72 @@ async def listening(server: StatusServer, settings: Settings) -> int:
 
 
 async def _work(
-    service: Service, consumer: Consumer, publisher: Publisher, stop: lifecycle.Stop
+    runner: EngineRunner, consumer: Consumer, publisher: Publisher, stop: lifecycle.Stop
 ) -> str | WorkerError:
-    """Until a signal, whose name is returned, or an error. Raises BrokerError when Kafka cannot be reached at the start."""
+    """
+    Work until a signal or an error; return the signal's name or the error.
+
+    Raises BrokerError when Kafka cannot be reached at the start.
+    """
     try:
         await lifecycle.unless_stopped(stop, publisher.start)
     except lifecycle.StoppedEarlyError as early:
         return str(early)
-    gc.freeze()
+    gc.freeze()  # what is loaded by now lives to the end, so no collection needs to scan it
     consumer.start()
-    return await lifecycle.until_stopped(service, stop)
+    return await lifecycle.until_stopped(runner, stop)
 
 
 async def _end(
-    service: Service, consumer: Consumer, publisher: Publisher, settings: Settings, log: Log, why: object
+    runner: EngineRunner,
+    consumer: Consumer,
+    publisher: Publisher,
+    settings: Settings,
+    log: Log,
+    end: str | WorkerError,
 ) -> int:
+    """Stop in order, after ``end`` (a signal's name, or the error). Return the exit code."""
     began = time.monotonic()
     code = lifecycle.FAILED
-    left = service.open
-    if isinstance(why, str):
+    left = runner.open
+    if isinstance(end, str):
         code = lifecycle.CLEAN
-        log("worker.stopping", signal=why, drain_seconds=settings.drain_seconds)
-        left = await lifecycle.drain(service, settings.drain_seconds)
+        log("worker.stopping", signal=end, drain_seconds=settings.drain_seconds)
+        left = await lifecycle.drain(runner, settings.drain_seconds)
     else:
-        log("worker.failed", reason=str(why), exc_info=why)
+        log("worker.failed", reason=str(end), exc_info=end)
     await asyncio.to_thread(consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
     await asyncio.to_thread(publisher.close, PUBLISHER_CLOSE_SECONDS)
-    if service.stopped.done():
-        code = lifecycle.FAILED
+    if runner.stopped.done():
+        code = lifecycle.FAILED  # an error came during the drain
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
 
 
-async def _observe(
-    service: Service,
-    consumer: Consumer,
-    client: Client,
-    metrics: Metrics,
-    rules: Rules,
-    log: Log,
-    watch: TopicWatch,
-    troubles: Troubles,
-) -> None:
-    """Once a second: the gauges, the loop's stalls, and whether the topic is the same and still has its partitions."""
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(OBSERVE_SECONDS)
-        stalled = time.monotonic() - before - OBSERVE_SECONDS
-        if stalled > STALL_SECONDS:
-            log("loop.stalled", seconds=round(stalled, 3))
-        snapshot = service.snapshot()
-        lags = {
-            each.partition: lag + each.gap
-            for each in snapshot.partitions
-            if (lag := consumer.lag(each.partition)) is not None
-        }
-        signatures = {app: (signer.age(), signer.expires_in()) for app, signer in client.signers.items()}
-        ready = not _obstacles(service, watch, troubles)
-        refused = frozenset(refusal.kind for refusal in troubles.lasting)
-        pulse_age = time.monotonic() - service.pulse
-        vitals = Vitals(pulse_age, ready, lags, signatures, log.dropped, len(service.doubts), refused)
-        metrics.observe(snapshot, vitals)
-        topic_id = consumer.topic_id()
-        if is_another(rules.topic_id, topic_id):
-            service.refuse(recreated(rules.topic, rules.topic_id, topic_id))
-        count = consumer.partition_count()
-        if count is not None and count != rules.partitions:
-            service.refuse(
-                f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
-                "then start them again"
-            )
-
-
 def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]:
-    """Tells what the client notices. A key that its file holds now, and did not at the start, is hidden from then on too."""
+    """Return a log for the client's events that first hides a key which its file has gained since the start."""
 
-    def tell(notice: LogEvent) -> None:
-        if notice.event == KEY_CHANGED:
+    def report(event: LogEvent) -> None:
+        if event.event == KEY_CHANGED:
             for secret in secrets_of(settings):
                 log.hide(secret)
-        log.notice(notice)
+        log.event(event)
 
-    return tell
+    return report
 
 
-def _obstacles(service: Service, watch: TopicWatch, troubles: Troubles) -> list[Obstacle]:
-    refusal, halts = service.tells
-    found = [Obstacle(each.reason, each.remedy) for each in troubles.lasting]
-    if refusal is not None:
-        found.append(Obstacle(refusal))
-    found += [Obstacle(str(doubt), doubt.remedy) for doubt in service.doubts]
-    found += [Obstacle(f"topic {each.value} does not fit any more", each.remedy) for each in watch.obstacles]
-    for halt in halts:
-        where = (
-            f"{halt.app} is halted" if halt.endpoint is None else f"{halt.endpoint} of {halt.app} is halted"
+def _topic_refusal(rules: Rules, consumer: Consumer) -> str | None:
+    """Return why the worker must not go on with the command topic as it is now; None if it is the one of the start."""
+    topic_id = consumer.topic_id()
+    if is_another(rules.topic_id, topic_id):
+        return recreated(rules.topic, rules.topic_id, topic_id)
+    count = consumer.partition_count()
+    if count is not None and count != rules.partitions:
+        return (
+            f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
+            "then start them again"
         )
-        found.append(Obstacle(f"{where}: {halt.reason}", halt.remedy))
-    return found
+    return None
 
 
 def _reader_of_ids(rules: Rules) -> Callable[[Record], str | None]:
@@ -279,7 +279,7 @@ def _reader_of_ids(rules: Rules) -> Callable[[Record], str | None]:
 
 
 def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[TopicsReport, Topic]:
-    """The topics, and of them that of the commands. Raises SettingsError when topics or limits do not fit."""
+    """Return all topics, and of them the command topic. Raises SettingsError when topics or limits do not fit."""
     report = inspect(options)
     found = misfits(settings, options, report)
     if found or report.command is None:

@@ -1,6 +1,6 @@
-# The loop's world, played by a test: an engine that says what the test wants, and a Kafka and a client that the test moves.
+# An EngineRunner among fakes: an engine with scripted effects, and a Kafka and a client that the test moves.
 #
-# No test is here, and nothing decides. All is told by the test, on the loop's own thread, but for restorations.
+# No test is here, and nothing decides. Everything happens on the loop's own thread, except restorations.
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
+from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.metrics import Metrics
-from worker.runtime.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -21,57 +21,60 @@ if TYPE_CHECKING:
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
     from worker.domain.publish_results import PublishResult
+    from worker.domain.snapshots import Snapshot
     from worker.errors import BrokerError
     from worker.runtime.call_tasks import CallTask
 
 DEADLINE: Final = 5.0
 
 
-def send(call_id: str = "call-1", number: int = 1) -> Attempt:
+def attempt(call_id: str = "call-1", number: int = 1) -> Attempt:
     """
-    One try of a call.
+    Return an attempt of a call.
     """
     return Attempt(call_id, number, "main", "room_engine_http_srv/kick_user_out", b"{}", 1, False)
 
 
-def try_(verdict: Verdict = Verdict.DONE) -> AttemptResult:
+def result(verdict: Verdict = Verdict.DONE) -> AttemptResult:
     """
-    Its end.
+    Return the result of an attempt.
     """
     return AttemptResult(time.monotonic(), time.monotonic(), verdict, http_status=200, error_code=0)
 
 
-class Script:
+class FakeEngine:
     """
-    An engine that remembers what it was told, and answers with the effects that the test has laid out.
+    An engine that records its events, and returns the effects that the test has prepared.
 
     Attributes:
-        told: Each event, with its arguments but the time.
-        effects: What the next event of a name shall lead to.
+        events: Each event with its arguments, without the time.
+        effects: The effects of the next event of a name.
         busy: The partitions of which something is in progress.
         gone: The calls of which nothing may leave any more.
-        transactions: What is to be published.
+        transactions: What to publish.
+        state: What ``snapshot`` returns.
 
     """
 
     def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
         self.effects: dict[str, list[Effect]] = defaultdict(list)
         self.busy: set[int] = set()
         self.gone: set[str] = set()
         self.transactions: list[Transaction] = []
         self.halts: list[Halt] = []
         self.open = 0
+        self.state: Snapshot
 
     def __getattr__(self, event: str) -> Callable[..., list[Effect]]:
-        def tell(*arguments: Any, **named: Any) -> list[Effect]:
+        def record(*arguments: Any, **named: Any) -> list[Effect]:
             values = [list(each) if isinstance(each, list | tuple) else each for each in arguments]
-            self.told.append(
+            self.events.append(
                 (event, *(each for each in values if not isinstance(each, float)), *named.values())
             )
             return self.effects.pop(event, [])
 
-        return tell
+        return record
 
     @property
     def idle(self) -> bool:
@@ -96,32 +99,35 @@ class Script:
     def wake_at(self) -> float:
         return inf
 
-    def events(self) -> list[str]:
+    def snapshot(self, _: float) -> Snapshot:
+        return self.state
+
+    def event_names(self) -> list[str]:
         """
-        The names of what it was told.
+        Return the names of the recorded events.
         """
-        return [event for event, *_ in self.told]
+        return [event for event, *_ in self.events]
 
 
-class World:
+class RunnerHarness:
     """
-    A service among what it needs: consumer, publisher, restorer and client in one.
+    A runner with what it needs: consumer, publisher, restorer and client in one.
 
     Attributes:
         engine: What decides.
-        begun: (partition, position, epoch) of each that may be fetched.
+        begun: (partition, position, epoch) of each partition that may be fetched.
         forgotten: The partitions of which nothing is sent any more.
         proven_until: The fence.
-        batches_taken: How many were taken care of.
-        published: The transactions that are under way or over, with whom to tell.
-        calls: The calls that are under way.
+        batches_taken: How many batches were acknowledged.
+        published: The transactions that were started, each with its ``done``.
+        calls: The calls in flight.
         failures: What the next restorations fail with.
-        restoring: What happens just before a restoration is over.
+        restoring: What happens just before a restoration ends.
 
     """
 
     def __init__(self, handover: float) -> None:
-        self.engine = Script()
+        self.engine = FakeEngine()
         self.begun: list[tuple[int, int, int]] = []
         self.forgotten: list[int] = []
         self.proven_until = inf
@@ -132,13 +138,13 @@ class World:
         self.restoring: Callable[[], None] = lambda: None
         self.logged: list[str] = []
         self.signers: dict[str, Any] = {}
-        self.service = Service(
+        self.runner = EngineRunner(
             cast("Engine", self.engine),
             Metrics(["main"]),
             self._log,
             handover,
         )
-        self.service.connect(self, self, self, self)
+        self.runner.connect(self, self, self, self)
 
     def _log(self, event: str, /, **_: object) -> None:
         self.logged.append(event)
@@ -201,7 +207,7 @@ class World:
 
     def owe(self) -> Transaction:
         """
-        There is something to publish. It is told to the service by the next event.
+        Have something to publish, from the next event on.
         """
         transaction = Transaction([], [], {})
         self.engine.transactions.append(transaction)
@@ -209,46 +215,48 @@ class World:
 
     def move(self, effects: Sequence[Effect] = ()) -> None:
         """
-        Something happens, and this follows from it.
+        Let an event happen that has these effects.
         """
         self.engine.effects["received"] = list(effects)
-        self.service.received([])
+        self.runner.received([])
 
     def end(self, result: PublishResult) -> None:
         """
-        The transaction under way comes to its end.
+        End the running transaction.
         """
         self.published[-1][1](result)
 
 
 async def settled() -> None:
     """
-    Everything has run that could.
+    Let everything run that can.
     """
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def until(come: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """
-    Waits for what another thread, or a timer, does.
+    Wait for what another thread or a timer does.
     """
     deadline = time.monotonic() + DEADLINE
-    while not come():
+    while not condition():
         assert time.monotonic() < deadline, "it never came"
         await asyncio.sleep(0.001)
 
 
-def play(scene: Callable[[World], Coroutine[Any, Any, None]], *, handover: float = 60.0) -> None:
+def run_scenario(
+    scenario: Callable[[RunnerHarness], Coroutine[Any, Any, None]], *, handover: float = 60.0
+) -> None:
     """
-    One scene in a world of its own.
+    Run one scenario in a harness of its own.
     """
 
     async def main() -> None:
-        world = World(handover)
+        harness = RunnerHarness(handover)
         try:
-            await scene(world)
+            await scenario(harness)
         finally:
-            await world.service.aclose()
+            await harness.runner.aclose()
 
     asyncio.run(main())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from tests.unit.runtime.fakes import DEADLINE, play, settled, until
+from tests.unit.runtime.fakes import DEADLINE, run_scenario, settled, until
 from tests.unit.settings.environment import load, minimal
 from worker.errors import BrokerError, SettingsError
 from worker.runtime.lifecycle import (
@@ -25,12 +25,12 @@ from worker.runtime.lifecycle import (
     unless_stopped,
 )
 from worker.runtime.status_server import StatusServer
-from worker.runtime.wiring import listening
+from worker.runtime.wiring import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.runtime.fakes import World
+    from tests.unit.runtime.fakes import RunnerHarness
 
 
 FLUSHED: list[float] = []
@@ -129,7 +129,7 @@ def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
         server = StatusServer("127.0.0.1", port, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
 
         with pytest.raises(SettingsError, match=rf"server\.port = {port}: .*in use"):
-            asyncio.run(listening(server, settings))
+            asyncio.run(listen(server, settings))
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "2001:db8::1"])
@@ -144,7 +144,7 @@ def test_a_host_that_is_not_this_machine_is_told_as_the_host_and_not_as_the_port
         pytest.raises(SettingsError, match=r"^server\.host = "),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(listening(server, settings))
+        runner.run(listen(server, settings))
 
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,30 +165,30 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy, world.engine.open = {3}, 2
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy, harness.engine.open = {3}, 2
 
-        assert await asyncio.wait_for(drain(world.service, 0.01), DEADLINE) == 2
-        assert not world.service.drained.is_set()
+        assert await asyncio.wait_for(drain(harness.runner, 0.01), DEADLINE) == 2
+        assert not harness.runner.drained.is_set()
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_a_drain_ends_when_all_is_done_or_the_worker_cannot_go_on() -> None:
-    async def scene(world: World) -> None:
-        world.engine.busy = {3}
-        first = asyncio.ensure_future(drain(world.service, 60.0))
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        first = asyncio.ensure_future(drain(harness.runner, 60.0))
         await settled()
         assert not first.done()
-        world.engine.busy = set()
-        world.move()
+        harness.engine.busy = set()
+        harness.move()
         assert await asyncio.wait_for(first, DEADLINE) == 0
 
-    async def fault(world: World) -> None:
-        world.engine.busy = {3}
-        ended = asyncio.ensure_future(drain(world.service, 60.0))
-        world.service.failed(BrokerError("the poll thread has ended"))
+    async def fault(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        ended = asyncio.ensure_future(drain(harness.runner, 60.0))
+        harness.runner.failed(BrokerError("the poll thread has ended"))
         await asyncio.wait_for(ended, DEADLINE)
 
-    play(scene)
-    play(fault)
+    run_scenario(scenario)
+    run_scenario(fault)

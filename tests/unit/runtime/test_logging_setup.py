@@ -44,7 +44,7 @@ class Terminal(io.StringIO):
 
 
 @dataclass
-class Told:
+class CapturedLog:
     """
     A log and what it wrote.
     """
@@ -62,7 +62,7 @@ class Told:
 
 
 @pytest.fixture
-def configure() -> Iterator[Callable[..., Told]]:
+def configure() -> Iterator[Callable[..., CapturedLog]]:
     """
     Configures logging into a text, and puts everything back at the end.
     """
@@ -71,9 +71,11 @@ def configure() -> Iterator[Callable[..., Told]]:
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
 
-    def configured(level: str = "debug", style: str = "json", stream: io.StringIO | None = None) -> Told:
+    def configured(
+        level: str = "debug", style: str = "json", stream: io.StringIO | None = None
+    ) -> CapturedLog:
         stream = stream or io.StringIO()
-        return Told(configure_logging(level, style, [KEY, PASSWORD], stream), stream)
+        return CapturedLog(configure_logging(level, style, [KEY, PASSWORD], stream), stream)
 
     yield configured
     for logger, handlers, level, propagate in before:
@@ -84,7 +86,7 @@ def configure() -> Iterator[Callable[..., Told]]:
 
 
 @pytest.fixture(params=["json", "console", "console on a terminal"])
-def told(request: pytest.FixtureRequest, configure: Callable[..., Told]) -> Told:
+def told(request: pytest.FixtureRequest, configure: Callable[..., CapturedLog]) -> CapturedLog:
     style = request.param.split()[0]
     return configure("debug", style, Terminal() if "terminal" in request.param else io.StringIO())
 
@@ -151,17 +153,17 @@ SECRET_VALUES: list[object] = [
 
 
 @pytest.mark.parametrize("value", SECRET_VALUES, ids=lambda value: f"{type(value).__name__}")
-def test_no_field_shows_a_secret(told: Told, value: object) -> None:
+def test_no_field_shows_a_secret(told: CapturedLog, value: object) -> None:
     told.log("worker.failed", reason=value)
     told.log("no.such_event", anything=value)
-    told.log.notice(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
+    told.log.event(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
 
     assert_clean(told.text)
     assert "short-and-odd" not in told.text
 
 
 @pytest.mark.parametrize("name", [*LIBRARIES, "anything.else"])
-def test_no_library_shows_a_secret_at_debug(told: Told, name: str) -> None:
+def test_no_library_shows_a_secret_at_debug(told: CapturedLog, name: str) -> None:
     logger = logging.getLogger(name)
     for value in SECRET_VALUES[:-1]:  # on the last, pytest's own handler would raise
         logger.debug("sending %s with %r", value, {"x": value})
@@ -172,7 +174,9 @@ def test_no_library_shows_a_secret_at_debug(told: Told, name: str) -> None:
     assert name in told.text
 
 
-def test_a_line_of_a_library_whose_arguments_do_not_fit_shows_no_secret_and_ends_nothing(told: Told) -> None:
+def test_a_line_of_a_library_whose_arguments_do_not_fit_shows_no_secret_and_ends_nothing(
+    told: CapturedLog,
+) -> None:
     """
     logging's own answer would print the arguments to standard error. (pytest's handler, beside ours, would raise.)
     """
@@ -187,7 +191,7 @@ def test_a_line_of_a_library_whose_arguments_do_not_fit_shows_no_secret_and_ends
     assert "do not fit" in told.text
 
 
-def test_no_traceback_shows_a_secret(told: Told) -> None:
+def test_no_traceback_shows_a_secret(told: CapturedLog) -> None:
     def innermost() -> None:
         raise httpx.ConnectError(f"cannot connect to {URL}", request=httpx.Request("POST", URL))
 
@@ -206,7 +210,7 @@ def test_no_traceback_shows_a_secret(told: Told) -> None:
     assert HIDDEN in told.text
 
 
-def test_what_asyncio_says_of_a_failed_task_is_told_and_redacted(told: Told) -> None:
+def test_what_asyncio_says_of_a_failed_task_is_told_and_redacted(told: CapturedLog) -> None:
     async def fails() -> None:
         raise ValueError(URL)
 
@@ -223,7 +227,7 @@ def test_what_asyncio_says_of_a_failed_task_is_told_and_redacted(told: Told) -> 
     assert "lost" in told.text
 
 
-def test_a_crashed_thread_is_told_and_redacted(told: Told) -> None:
+def test_a_crashed_thread_is_told_and_redacted(told: CapturedLog) -> None:
     def crashes() -> None:
         raise ValueError(URL)
 
@@ -235,7 +239,7 @@ def test_a_crashed_thread_is_told_and_redacted(told: Told) -> None:
     assert "thread.crashed" in told.text
 
 
-def test_an_uncaught_exception_is_told_and_redacted(told: Told) -> None:
+def test_an_uncaught_exception_is_told_and_redacted(told: CapturedLog) -> None:
     error = ValueError(f"{URL} {KEY}")
 
     sys.excepthook(ValueError, error, None)
@@ -244,7 +248,7 @@ def test_an_uncaught_exception_is_told_and_redacted(told: Told) -> None:
     assert "worker.failed" in told.text
 
 
-def test_warnings_are_told_and_redacted(told: Told) -> None:
+def test_warnings_are_told_and_redacted(told: CapturedLog) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=False)
@@ -258,7 +262,7 @@ def test_warnings_are_told_and_redacted(told: Told) -> None:
 EVIL = "\x1b[2J\x1b[31m\r\b\x07\x9b1m\x7f\u202egnp.exe\u2066\u200b\x00"
 
 
-def test_control_characters_of_foreign_texts_reach_no_terminal(told: Told) -> None:
+def test_control_characters_of_foreign_texts_reach_no_terminal(told: CapturedLog) -> None:
     """
     An issuer or an ErrorInfo could clear the screen, colour a line green, or show it in another order.
     """
@@ -273,7 +277,9 @@ def test_control_characters_of_foreign_texts_reach_no_terminal(told: Told) -> No
     assert "gnp.exe" in told.text
 
 
-def test_in_json_a_control_character_is_escaped_and_nothing_is_lost(configure: Callable[..., Told]) -> None:
+def test_in_json_a_control_character_is_escaped_and_nothing_is_lost(
+    configure: Callable[..., CapturedLog],
+) -> None:
     told = configure("debug")
 
     told.log("worker.failed", reason=f"{EVIL}ü😀\U000e0041")
@@ -281,7 +287,7 @@ def test_in_json_a_control_character_is_escaped_and_nothing_is_lost(configure: C
     assert told.lines[0]["reason"] == f"{EVIL}ü😀\U000e0041"
 
 
-def test_a_text_of_a_megabyte_is_cut_and_the_cut_shows_no_beginning_of_a_secret(told: Told) -> None:
+def test_a_text_of_a_megabyte_is_cut_and_the_cut_shows_no_beginning_of_a_secret(told: CapturedLog) -> None:
     told.log("worker.failed", reason="x" * (LONGEST_TEXT - 8) + KEY + "y" * 1_000_000)
     told.log(
         "worker.failed", reason="x", exc_info=ValueError("x" * (LONGEST_TEXT - 30) + KEY + "y" * 1_000_000)
@@ -296,7 +302,7 @@ def test_a_text_of_a_megabyte_is_cut_and_the_cut_shows_no_beginning_of_a_secret(
     "password", ["a", "event", "kafka", "worker.failed", "info", '"', "reason", "time", "9000"]
 )
 def test_a_password_that_is_a_word_of_the_log_garbles_no_line(
-    configure: Callable[..., Told], password: str
+    configure: Callable[..., CapturedLog], password: str
 ) -> None:
     told = configure()
     told.log.hide(password)
@@ -310,7 +316,7 @@ def test_a_password_that_is_a_word_of_the_log_garbles_no_line(
     assert password == '"' or line["reason"].endswith(f"={HIDDEN}")
 
 
-def test_a_key_that_is_read_later_is_hidden_from_then_on(configure: Callable[..., Told]) -> None:
+def test_a_key_that_is_read_later_is_hidden_from_then_on(configure: Callable[..., CapturedLog]) -> None:
     told = configure()
 
     told.log.hide("the-rotated-key")
@@ -364,7 +370,7 @@ def test_redacting_twice_changes_nothing_more() -> None:
     assert redaction.clean(once) == once
 
 
-def test_a_line_is_one_object_with_time_level_and_event_first(configure: Callable[..., Told]) -> None:
+def test_a_line_is_one_object_with_time_level_and_event_first(configure: Callable[..., CapturedLog]) -> None:
     told = configure("info")
 
     told.log("server.started", host="127.0.0.1", port=9000)
@@ -375,7 +381,9 @@ def test_a_line_is_one_object_with_time_level_and_event_first(configure: Callabl
     assert line["time"].endswith("Z")
 
 
-def test_an_event_that_is_not_in_the_catalogue_is_told_as_a_fault(configure: Callable[..., Told]) -> None:
+def test_an_event_that_is_not_in_the_catalogue_is_told_as_a_fault(
+    configure: Callable[..., CapturedLog],
+) -> None:
     told = configure("error")
 
     told.log("batch.vanished", call_id="c1", event="x")
@@ -387,7 +395,7 @@ def test_an_event_that_is_not_in_the_catalogue_is_told_as_a_fault(configure: Cal
 
 
 def test_the_level_of_an_event_is_the_catalogues_and_what_is_below_the_level_is_left_out(
-    configure: Callable[..., Told],
+    configure: Callable[..., CapturedLog],
 ) -> None:
     told = configure("warning")
 
@@ -402,7 +410,7 @@ def test_the_level_of_an_event_is_the_catalogues_and_what_is_below_the_level_is_
     ]
 
 
-def test_at_info_libraries_tell_no_line_for_each_request(configure: Callable[..., Told]) -> None:
+def test_at_info_libraries_tell_no_line_for_each_request(configure: Callable[..., CapturedLog]) -> None:
     told = configure("info")
 
     for name in LIBRARIES:
@@ -424,7 +432,7 @@ def test_at_info_libraries_tell_no_line_for_each_request(configure: Callable[...
         "a\nb",
     ],
 )
-def test_no_value_can_break_a_line(configure: Callable[..., Told], value: object) -> None:
+def test_no_value_can_break_a_line(configure: Callable[..., CapturedLog], value: object) -> None:
     told = configure()
 
     told.log("worker.failed", reason=value)
@@ -432,7 +440,7 @@ def test_no_value_can_break_a_line(configure: Callable[..., Told], value: object
     assert len(told.lines) == 1
 
 
-def test_a_stream_that_is_closed_does_not_end_the_worker(configure: Callable[..., Told]) -> None:
+def test_a_stream_that_is_closed_does_not_end_the_worker(configure: Callable[..., CapturedLog]) -> None:
     told = configure()
     told.stream.close()
 
@@ -440,7 +448,9 @@ def test_a_stream_that_is_closed_does_not_end_the_worker(configure: Callable[...
     logging.getLogger("kafka").error("x")
 
 
-def test_a_stream_that_does_not_speak_utf_8_gets_the_line_escaped(configure: Callable[..., Told]) -> None:
+def test_a_stream_that_does_not_speak_utf_8_gets_the_line_escaped(
+    configure: Callable[..., CapturedLog],
+) -> None:
     raw = io.BytesIO()
     told = configure("info", "console", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
 

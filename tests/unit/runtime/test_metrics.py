@@ -135,12 +135,12 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "members": lambda m: m.published(transaction(outcome()), 0.1),
     "command_seconds": lambda m: m.published(transaction(outcome()), 0.1),
     "dead_letters": lambda m: m.published(transaction(letters=("no_answer",)), 0.1),
-    "calls": lambda m: m.called(SEND, Verdict.DONE, 0.2),
-    "call_seconds": lambda m: m.called(SEND, Verdict.DONE, 0.2),
-    "batch_members": lambda m: m.started(SEND),
-    "tries": lambda m: m.tried(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
-    "try_seconds": lambda m: m.tried(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
-    "retries": lambda m: m.tried(
+    "calls": lambda m: m.call_finished(SEND, Verdict.DONE, 0.2),
+    "call_seconds": lambda m: m.call_finished(SEND, Verdict.DONE, 0.2),
+    "batch_members": lambda m: m.call_started(SEND),
+    "tries": lambda m: m.attempt_finished(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
+    "try_seconds": lambda m: m.attempt_finished(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
+    "retries": lambda m: m.attempt_finished(
         Attempt("call-1", 2, "main", BAN, b"", 1), AttemptResult(1.0, 1.1, Verdict.RETRY)
     ),
     "splits": look(snapshot(counts=Counts(splits=1))),
@@ -278,7 +278,7 @@ def test_seconds_of_work_are_told_at_the_permitted_rate_and_the_present_batch_si
     )  # 200 calls of 20: nothing was measured yet
 
     for members in (1, 3):
-        metrics.started(Attempt("c", 1, "main", BAN, b"", members))
+        metrics.call_started(Attempt("c", 1, "main", BAN, b"", members))
     metrics.observe(snapshot(lane(waiting=4000)), VITALS)
     assert value(metrics, "work_seconds", **LANE) == pytest.approx(10.0)  # 200 calls of 2
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.fakes import DEADLINE, play, until
+from tests.unit.runtime.fakes import DEADLINE, run_scenario, until
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.topics import Topic, TopicsReport
 from worker.domain.effects import LogEvent
@@ -21,36 +21,36 @@ from worker.runtime.wiring import _end, _fitting_topics, _hiding_new_keys
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.runtime.fakes import World
+    from tests.unit.runtime.fakes import RunnerHarness
 
 
-class Told:
+class RecordingLog:
     """
-    A log that remembers in which order it hid and told.
+    A log that remembers in which order it was used.
     """
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.calls: list[str] = []
 
     def hide(self, secret: str) -> None:
-        self.said.append(f"hides {secret}")
+        self.calls.append(f"hide {secret}")
 
-    def notice(self, notice: LogEvent) -> None:
-        self.said.append(f"tells {notice.event}")
+    def event(self, event: LogEvent) -> None:
+        self.calls.append(f"log {event.event}")
 
 
-def test_a_key_that_came_into_its_file_is_hidden_before_anything_more_is_told(tmp_path: Path) -> None:
+def test_a_key_that_its_file_gained_is_hidden_before_anything_more_is_logged(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(KEY)
     settings = load(minimal(app={"secret_key": None, "secret_key_file": str(file)}))
-    told: Any = Told()
-    tell = _hiding_new_keys(settings, told)
+    log: Any = RecordingLog()
+    report = _hiding_new_keys(settings, log)
     file.write_text("the-rotated-key")
 
-    tell(LogEvent("signature.renewed", "info", {}))
-    tell(LogEvent("signature.key_changed", "info", {}))
+    report(LogEvent("signature.renewed", "info", {}))
+    report(LogEvent("signature.key_changed", "info", {}))
 
-    assert told.said == ["tells signature.renewed", "hides the-rotated-key", "tells signature.key_changed"]
+    assert log.calls == ["log signature.renewed", "hide the-rotated-key", "log signature.key_changed"]
 
 
 def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_last() -> None:
@@ -58,23 +58,23 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
     A handover has less time than a drain, and publishes through the publisher.
     """
 
-    async def scene(world: World) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
         ended: list[str] = []
         consumer: Any = SimpleNamespace(close=lambda _: ended.append("consumer"))
         publisher: Any = SimpleNamespace(close=lambda _: ended.append("publisher"))
-        world.engine.busy = {3}
+        harness.engine.busy = {3}
         settings = load(minimal())
         log: Any = lambda *_, **__: None  # noqa: E731
-        end = asyncio.ensure_future(_end(world.service, consumer, publisher, settings, log, "SIGTERM"))
-        await until(lambda: bool(ended) or "stopping" in world.engine.events())
+        end = asyncio.ensure_future(_end(harness.runner, consumer, publisher, settings, log, "SIGTERM"))
+        await until(lambda: bool(ended) or "stopping" in harness.engine.event_names())
         assert ended == []
-        world.engine.busy = set()
-        world.move()
+        harness.engine.busy = set()
+        harness.move()
 
         assert await asyncio.wait_for(end, DEADLINE) == CLEAN
         assert ended == ["consumer", "publisher"]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 def test_every_secret_of_the_settings_is_hidden_from_the_first_line_on(

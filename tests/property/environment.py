@@ -1,4 +1,4 @@
-# The world around one engine: the poll loop, the client, the publisher and the clock, as the runtime has them, but with
+# The environment of one engine: the poll loop, the client, the publisher and the clock, as the runtime has them, but with
 # nobody's order: whatever may happen next is for the machine to choose. When the process dies, another engine begins.
 #
 # It carries out effects and tells of events. What must hold at each of them is judged here and in requests.py, topic.py.
@@ -40,24 +40,24 @@ WALL: Final = 1_900_000_000.0
 """Seconds since 1970 at the start."""
 
 
-class Doing(Enum):
+class CallPhase(Enum):
     """
     What a call is doing, as its client sees it.
     """
 
     OUT = "a request of it is out"
-    WAITING = "it waits for its backoff"
-    ASKING = "it has asked for a permit"
+    BACKING_OFF = "it waits for its backoff"
+    AWAITING_PERMIT = "it has asked for a permit"
 
 
 @dataclass(slots=True, eq=False)
-class Flying:
+class OpenCall:
     """
     One call that is not over.
     """
 
     request: Request
-    doing: Doing = Doing.OUT
+    phase: CallPhase = CallPhase.OUT
 
     @property
     def call_id(self) -> str:
@@ -83,7 +83,7 @@ class Publication:
     committed: bool | None = None
 
 
-class World:
+class EngineEnvironment:
     """
     One history.
     """
@@ -107,7 +107,7 @@ class World:
         """
         self.lives += 1
         self.owned: dict[int, Assignment] = {}
-        self.calls: dict[str, Flying] = {}
+        self.calls: dict[str, OpenCall] = {}
         self.publication: Publication | None = None
         self.is_stopping = False
         self._told_epoch = self.wall - self.now
@@ -265,40 +265,42 @@ class World:
             )
         request = Request(send, target, effect, carried, self.now, call.bisection is not None, call.is_probe)
         self.requests.left(request, self.owned, self.told_wall)
-        flying = self.calls.get(send.call_id)
+        open_call = self.calls.get(send.call_id)
         if send.number == 1:
-            assert flying is None
-            self.calls[send.call_id] = Flying(request)
+            assert open_call is None
+            self.calls[send.call_id] = OpenCall(request)
         else:
-            assert flying is not None
-            assert flying.doing is Doing.ASKING, f"a permit for a call of which {flying.doing.value}"
-            assert send.number == flying.request.send.number + 1
-            flying.request, flying.doing = request, Doing.OUT
+            assert open_call is not None
+            assert open_call.phase is CallPhase.AWAITING_PERMIT, (
+                f"a permit for a call of which {open_call.phase.value}"
+            )
+            assert send.number == open_call.request.send.number + 1
+            open_call.request, open_call.phase = request, CallPhase.OUT
 
-    def end_try(self, flying: Flying, try_: AttemptResult) -> None:
+    def end_attempt(self, open_call: OpenCall, result: AttemptResult) -> None:
         """
         The request of the call has ended.
         """
-        self.requests.ended(flying.request, try_, self.now)
-        effects = self.engine.attempt_finished(flying.call_id, try_, self.now)
-        if RetryCall(flying.call_id) in effects:
-            assert try_.verdict.again, f"another attempt after {try_.verdict}"
-            flying.doing = Doing.WAITING
+        self.requests.ended(open_call.request, result, self.now)
+        effects = self.engine.attempt_finished(open_call.call_id, result, self.now)
+        if RetryCall(open_call.call_id) in effects:
+            assert result.verdict.again, f"another attempt after {result.verdict}"
+            open_call.phase = CallPhase.BACKING_OFF
         else:
-            del self.calls[flying.call_id]
-            self.requests.over(flying.call_id)
+            del self.calls[open_call.call_id]
+            self.requests.over(open_call.call_id)
         self.settle(effects)
 
-    def ask(self, flying: Flying) -> None:
+    def request_permit(self, open_call: OpenCall) -> None:
         """
         Its backoff is over.
         """
-        flying.doing = Doing.ASKING
-        self.settle(self.engine.permit_requested(flying.call_id, self.now))
+        open_call.phase = CallPhase.AWAITING_PERMIT
+        self.settle(self.engine.permit_requested(open_call.call_id, self.now))
 
     def _recall(self, call_id: str) -> None:
-        flying = self.calls.pop(call_id)
-        assert flying.doing is not Doing.OUT, "a call was taken back whose request is out"
+        open_call = self.calls.pop(call_id)
+        assert open_call.phase is not CallPhase.OUT, "a call was taken back whose request is out"
         self.requests.over(call_id)
 
     # The publisher
@@ -391,7 +393,7 @@ class World:
                     assert self.owned[number].paused
                     self.owned[number].paused = self.owned[number].refetched = False
                 case RetryCall(call_id):
-                    assert self.calls[call_id].doing is Doing.WAITING
+                    assert self.calls[call_id].phase is CallPhase.BACKING_OFF
                 case LogEvent():
                     assert effect.level in ("info", "warning", "error")
 

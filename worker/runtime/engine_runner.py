@@ -1,11 +1,11 @@
-# The loop: carries events to the engine and its effects into the world. It decides nothing.
+# Runs the engine on the asyncio loop: carries events to it, and its effects into the world. Decides nothing.
 #
-# | thread        | owns                                | is told by                                | tells the loop by        |
+# | thread        | owns                                | receives                                  | reaches the loop by      |
 # |---------------|-------------------------------------|-------------------------------------------|--------------------------|
-# | asyncio       | the engine, the calls, HTTP, timers | everybody, through `call_soon_threadsafe` | -                        |
-# | kafka-poll    | the consumer, kafka's I/O loop      | `pause`, `resume`, `begin`, `taken`       | the Listener's methods   |
+# | asyncio       | the engine, the calls, HTTP, timers | from all, through `call_soon_threadsafe`  | -                        |
+# | kafka-poll    | the consumer, Kafka's I/O loop      | `pause`, `resume`, `begin`, `taken`       | the Listener's methods   |
 # | kafka-publish | the transactional producer          | `publish`, one transaction at a time      | `done`                   |
-# | restore (2)   | a consumer each, while it lasts     | the executor                              | the awaited result       |
+# | restore (2)   | a short-lived consumer each         | jobs of the executor                      | the awaited result       |
 #
 # Not here: what to do about an event (domain/engine.py), Kafka and HTTP themselves (broker/, tencent/).
 
@@ -43,19 +43,24 @@ if TYPE_CHECKING:
 
 NEVER: Final = float("inf")
 BEYOND_THE_END: Final = (
-    "the group has read partition {partition} up to offset {offset}, and it ends before: its topic was made anew, or has lost "
-    "records; stop all replicas, set the group's offsets (kafka-consumer-groups --reset-offsets), start them again"
+    "the group has read partition {partition} up to offset {offset}, but it ends before that: its topic was recreated, or has "
+    "lost records; stop all replicas, set the group's offsets (kafka-consumer-groups --reset-offsets), start them again"
 )
 TICK: Final = 0.002
-"""The shortest time between two ticks. The loop's timers go by milliseconds: nearer ones would come early, and spin."""
+"""The shortest time between two ticks. The loop rounds timers to milliseconds: a nearer one would fire early, and spin."""
 
 
-class Service:
+class EngineRunner:
     """
-    Runs one engine. All methods belong to the loop's thread, but for those of the consumer's Listener.
+    Runs one engine. Call all methods in the loop's thread, except those of the consumer's Listener.
 
-    ``handover`` is how long, in seconds, partitions that go may wait for what is in progress. ``stopped`` is set with the
-    reason when the worker cannot go on, ``drained`` when nothing is left after ``stop``.
+    ``handover`` is how many seconds the partitions of a handover may wait for what is in progress.
+
+    Attributes:
+        stopped: Gets the error that the worker cannot go on from.
+        drained: Set when nothing is left to do after ``stop``.
+        pulse: When the loop last ticked, on the monotonic clock.
+
     """
 
     def __init__(self, engine: Engine, metrics: Metrics, log: ports.Log, handover: float) -> None:
@@ -68,6 +73,7 @@ class Service:
         self._restoring: Restoring
         self._calls: CallTasks
         self._publishing: Publishing
+        # Our partitions with their epochs, and those of them that are restored.
         self._epochs: dict[int, int] = {}
         self._begun: set[int] = set()
         self._handovers: list[_Handover] = []
@@ -86,7 +92,7 @@ class Service:
         restorer: ports.Restorer,
         client: ports.Client,
     ) -> None:
-        """Who consumes, publishes, restores and calls. Called once, before anything happens."""
+        """Connect what consumes, publishes, restores and calls. Call it once, before any event."""
         self._consumer = consumer
         self._restoring = Restoring(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
@@ -103,55 +109,55 @@ class Service:
         self._publishing = Publishing(
             self._engine, publisher, self._metrics, settle=self._settle, fail=self._fail
         )
-        self._wind()
+        self._set_timer()
 
-    # Told by other threads: the consumer's Listener.
+    # The consumer's Listener: called by the poll thread.
 
     def assigned(self, partitions: Mapping[int, int]) -> None:
-        """These are ours, each with its epoch."""
+        """Take newly assigned partitions, each with its epoch."""
         self._post(self._assigned, dict(partitions))
 
     def revoked(self, partitions: Sequence[int]) -> Future[None]:
-        """The future is done when nothing of the partitions is in progress or unpublished, or the handover's time is over."""
+        """Finish what is in progress on these partitions. The future is done when all is published, or the time is over."""
         done: Future[None] = Future()
         self._post(self._revoked, list(partitions), done)
         return done
 
     def lost(self, partitions: Sequence[int]) -> None:
-        """Nothing of the partitions can be published any more."""
+        """Drop partitions of which nothing can be published any more."""
         self._post(self._lost, list(partitions))
 
     def received(self, records: Sequence[Record]) -> None:
-        """The next records."""
+        """Take the next records."""
         self._post(self._received, records)
 
     def reached(self, positions: Mapping[int, int]) -> None:
-        """Where the consumer stands."""
+        """Take the consumer's positions: every record below them was received, or will never come."""
         self._post(self._engine.reached, positions)
 
     def out_of_range(self, partition: int, was: int, now: int) -> None:
-        """Records are gone that were never seen."""
+        """Take a partition's new position: the records from ``was`` on are gone, so the consumer goes on from ``now``."""
         self._post(self._out_of_range, partition, was, now)
 
     def failed(self, error: WorkerError) -> None:
-        """The poll thread is over."""
+        """Take the error that ended the poll thread."""
         self._post(self._fail, error)
 
     def _post(self, callback: Any, *arguments: Any) -> None:
-        # A loop that is closed has nobody left to tell: the process is ending.
+        # A closed loop means that the process is ending: nobody needs the event.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    # Told by lifecycle.py.
+    # For start and stop, health and metrics.
 
     def stop(self) -> None:
-        """Starts nothing new, finishes what is started."""
+        """Start nothing new, and finish what is started; then set ``drained``."""
         self._stopping = self._publishing.hurry = True
         self._settle(self._engine.stopping(time.monotonic()))
 
     @property
     def idle(self) -> bool:
-        """Nothing is in progress or unpublished."""
+        """Whether nothing is in progress or unpublished."""
         return self._engine.idle and not self._publishing.is_busy
 
     @property
@@ -160,28 +166,8 @@ class Service:
         return self._engine.open
 
     @property
-    def tells(self) -> tuple[str | None, list[Halt]]:
-        """Why the worker is not ready (None: it is, unless something is halted), and what is halted."""
-        return self._unready(), self._engine.halts
-
-    @property
-    def doubts(self) -> list[CommitLostError]:
-        """Why partitions of ours wait for a person to say where to go on."""
-        return [error for _, error in sorted(self._restoring.doubts.items())]
-
-    def snapshot(self) -> Snapshot:
-        """The engine now."""
-        return self._engine.snapshot(time.monotonic())
-
-    async def aclose(self) -> None:
-        """Ends the timers, the calls and the connections."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._publishing.close()
-        await self._calls.aclose()
-        self._restoring.close()
-
-    def _unready(self) -> str | None:
+    def unready_reason(self) -> str | None:
+        """Why the loop itself is not ready; None if it is."""
         if self._refusal is not None:
             return self._refusal
         if self._stopping:
@@ -190,6 +176,28 @@ class Service:
             return "not a member of the consumer group: it has not joined yet, or Kafka is away"
         waiting = self._epochs.keys() - self._begun - self._restoring.doubts.keys()
         return "partitions are being restored" if waiting else None
+
+    @property
+    def halts(self) -> list[Halt]:
+        """What waits for its configuration to be fixed."""
+        return self._engine.halts
+
+    @property
+    def doubts(self) -> list[CommitLostError]:
+        """Why partitions of ours wait for a person to decide where to resume."""
+        return [error for _, error in sorted(self._restoring.doubts.items())]
+
+    def snapshot(self) -> Snapshot:
+        """Return the current state of the engine."""
+        return self._engine.snapshot(time.monotonic())
+
+    async def aclose(self) -> None:
+        """End the timers, the calls and the connections."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._publishing.close()
+        await self._calls.aclose()
+        self._restoring.close()
 
     # Partitions.
 
@@ -254,7 +262,7 @@ class Service:
         self._metrics.out_of_range()
         self._log("offset.out_of_range", partition=partition, was=was, now=now, lost=max(0, now - was))
         if now < was:
-            # Else what stands below, which nobody has read, would be taken for done, in silence.
+            # The partition is shorter than what was committed: going on would silently take unread records for done.
             self.refuse(BEYOND_THE_END.format(partition=partition, offset=was))
 
     # Commands.
@@ -267,16 +275,16 @@ class Service:
     # Effects.
 
     def _settle(self, effects: list[Effect]) -> None:
-        """Carries out what follows from an event, and looks what can be done next."""
+        """Carry out the effects of an event, then do whatever it has made possible."""
         for effect in effects:
             self._carry_out(effect)
-        self._publishing.go_on()
+        self._publishing.start_next()
         for handover in self._handovers[:]:
             if not self._publishing.is_busy and self._engine.quiet(handover.numbers):
                 self._end_handover(handover)
         if self._stopping and self.idle:
             self.drained.set()
-        self._wind()
+        self._set_timer()
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -299,8 +307,8 @@ class Service:
 
     # Time.
 
-    def _wind(self) -> None:
-        """Sets the timer for the engine's next tick."""
+    def _set_timer(self) -> None:
+        """Set the timer for the engine's next tick."""
         at = max(self._engine.wake_at(), time.monotonic() + TICK)
         if self._timer is not None:
             if at >= self._timer_at:
@@ -317,8 +325,10 @@ class Service:
         self.pulse = now
         self._settle(self._engine.tick(now, time.time()))
 
+    # Faults.
+
     def refuse(self, reason: str) -> None:
-        """The worker must not go on as it is: it starts nothing new, and is not ready until it is restarted."""
+        """Start nothing new, and be not ready until the worker is restarted: it must not go on."""
         if self._refusal is None:
             self._refusal = reason
             self._log("worker.refused", reason=reason)
@@ -329,12 +339,12 @@ class Service:
             self.stopped.set_result(error)
 
     def __repr__(self) -> str:
-        return f"<Service of {self._engine!r}, {self._calls!r}>"
+        return f"<EngineRunner of {self._engine!r}, {self._calls!r}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Handover:
-    """Partitions that are about to go, and whom to tell when they may."""
+    """Partitions that are being handed over, and the future that releases them."""
 
     numbers: list[int]
     done: Future[None]

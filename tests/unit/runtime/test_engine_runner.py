@@ -1,0 +1,385 @@
+# The runner between the engine and the world: who receives what, in which order, and what ends a handover, a drain, a worker.
+#
+# What the engine decides is proven in tests/unit/domain, what Kafka and Tencent do in tests/contract; here both are played.
+
+from __future__ import annotations
+
+import asyncio
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.runtime.fakes import attempt, result, run_scenario, settled, until
+from worker.domain.contract.codes import Verdict
+from worker.domain.effects import CancelCall, GrantPermit, Halt, RetryCall, StartCall
+from worker.domain.publish_results import (
+    Aborted,
+    Fenced,
+    MetadataRefused,
+    Published,
+)
+from worker.errors import BrokerError, FencedError
+from worker.runtime import restoring
+from worker.runtime.publishing import INTERVAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.runtime.fakes import RunnerHarness
+    from worker.domain.publish_results import (
+        PublishResult,
+    )
+
+# Partitions
+
+
+def test_a_partition_is_fetched_from_where_it_was_restored_to_once_the_engine_has_it() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
+
+        assert harness.begun == [(3, 17, 8)]
+        assert harness.engine.event_names() == ["assigned"]
+
+    run_scenario(scenario)
+
+
+def test_a_partition_that_goes_while_it_is_restored_is_never_begun() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.restoring = lambda: harness.runner.lost([3])
+        harness.runner.assigned({3: 8})
+        await until(lambda: "revoked" in harness.engine.event_names())
+        await settled()
+
+        assert harness.begun == []
+        assert "assigned" not in harness.engine.event_names()
+
+    run_scenario(scenario)
+
+
+def test_a_partition_that_comes_back_while_it_is_restored_is_begun_for_its_new_ownership_only() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        def move() -> None:
+            harness.restoring = lambda: None
+            harness.runner.lost([3])
+            harness.runner.assigned({3: 9})
+
+        harness.restoring = move
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
+        await settled()
+
+        assert harness.begun == [(3, 17, 9)]
+
+    run_scenario(scenario)
+
+
+def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoring, "BACKOFF", (0.001, 0.002))
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.failures = [BrokerError("Kafka is away"), BrokerError("Kafka is away")]
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
+
+        assert harness.logged.count("partition.restore_failed") == 2
+        assert not harness.runner.stopped.done()
+
+    run_scenario(scenario)
+
+
+def test_a_handover_is_over_when_nothing_of_it_is_in_progress_and_the_engine_knows_that_it_is_gone() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        done = harness.runner.revoked([3])
+        done.add_done_callback(lambda _: harness.engine.events.append(("over",)))
+        await settled()
+        assert harness.engine.events == [("revoking", [3])]
+        harness.engine.busy = set()
+        harness.move()
+        await settled()
+
+        assert harness.engine.event_names() == ["revoking", "received", "revoked", "over"]
+
+    run_scenario(scenario)
+
+
+def test_a_handover_waits_for_the_transaction_that_is_under_way() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.owe()
+        harness.move()
+        await settled()
+        done = harness.runner.revoked([3])
+        await settled()
+        assert not done.done()
+        harness.end(Published(0.1, 0, 0))
+        await settled()
+
+        assert done.done()
+
+    run_scenario(scenario)
+
+
+def test_a_handover_ends_when_its_time_is_over() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        done = harness.runner.revoked([3])
+        await until(done.done)
+
+        assert harness.engine.event_names() == ["revoking", "revoked"]
+        assert harness.forgotten == [3]
+
+    run_scenario(scenario, handover=0.01)
+
+
+def test_what_is_lost_is_gone_at_once() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.runner.lost([3])
+        await settled()
+
+        assert harness.engine.events == [("revoked", [3])]
+        assert harness.forgotten == [3]
+
+    run_scenario(scenario)
+
+
+def test_another_batch_may_come_once_the_engine_has_the_one_before() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.received([])
+        harness.runner.received([])
+        await settled()
+
+        assert harness.engine.event_names() == ["received", "received"]
+        assert harness.batches_taken == 2
+
+    run_scenario(scenario)
+
+
+# Calls
+
+
+def test_a_request_leaves_only_while_the_membership_is_proven() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        call, _ = harness.calls["call-1"]
+
+        harness.proven_until = time.monotonic() + 60.0
+        assert call.may_send()
+        harness.proven_until = time.monotonic()
+        assert not call.may_send()
+        harness.proven_until = inf
+        harness.engine.gone.add(call.attempt.call_id)
+        assert not call.may_send()
+
+    run_scenario(scenario)
+
+
+def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        call, end = harness.calls["call-1"]
+        assert (await call.permit()).number == 1
+        harness.engine.effects["attempt_finished"] = [RetryCall("call-1")]
+        assert call.finished(result(Verdict.RETRY)), "the engine wants another attempt"
+        asked = asyncio.ensure_future(call.permit())
+        await settled()
+        assert not asked.done(), "it has no permit yet"
+        again = attempt(number=2)
+        harness.move([GrantPermit(again)])
+        await settled()
+        assert asked.result() is again
+        assert not call.finished(result())
+        end.set_result(result())
+        await settled()
+
+        assert harness.engine.event_names() == [
+            "received", "attempt_finished", "permit_requested", "received", "attempt_finished",
+        ]  # fmt: skip
+
+    run_scenario(scenario)
+
+
+def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        _, end = harness.calls["call-1"]
+        harness.move([CancelCall("call-1")])
+        await settled()
+
+        assert end.cancelled()
+        assert harness.engine.event_names() == ["received", "received"]
+        assert not harness.runner.stopped.done()
+
+    run_scenario(scenario)
+
+
+def test_a_fault_in_a_call_ends_the_worker_and_is_not_waited_for_in_silence() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        harness.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
+        await settled()
+
+        assert isinstance(harness.runner.stopped.result().__cause__, KeyError)
+
+    run_scenario(scenario)
+
+
+# Transactions
+
+
+def test_one_transaction_is_under_way_at_a_time() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.stop()  # so that none waits for the interval
+        first, second = harness.owe(), harness.owe()
+        harness.move()
+        harness.move()
+        await settled()
+        assert [each for each, _ in harness.published] == [first]
+        harness.end(Published(0.1, 0, 0))
+        await settled()
+
+        assert [each for each, _ in harness.published] == [first, second]
+
+    run_scenario(scenario)
+
+
+def test_under_load_transactions_keep_their_distance_and_none_is_forgotten() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.owe()
+        harness.move()
+        await settled()
+        began = time.monotonic()
+        harness.end(Published(0.1, 0, 0))
+        harness.owe()
+        harness.move()
+        await settled()
+        assert len(harness.published) == 1
+        await until(lambda: len(harness.published) == 2)
+
+        assert time.monotonic() - began > INTERVAL / 2
+
+    run_scenario(scenario)
+
+
+@pytest.mark.parametrize(
+    ("result", "event"),
+    [
+        (Published(0.1, 0, 0), ("published",)),
+        (Aborted("the group is rebalancing", generation=True), ("aborted", False, False)),
+        (MetadataRefused(3, 4097), ("metadata_refused", 3)),
+    ],
+    ids=["published", "aborted", "metadata"],
+)
+def test_the_engine_is_told_what_became_of_its_transaction(
+    result: PublishResult, event: tuple[Any, ...]
+) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.owe()
+        harness.move()
+        await settled()
+        harness.end(result)
+        await settled()
+
+        assert harness.engine.events[1:] == [event]
+
+    run_scenario(scenario)
+
+
+def test_a_worker_whose_place_was_taken_stops_and_publishes_nothing_more() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.stop()
+        harness.owe()
+        harness.move()
+        await settled()
+        harness.end(Fenced("another one has the name"))
+        harness.owe()
+        harness.move()
+        await settled()
+
+        assert isinstance(harness.runner.stopped.result(), FencedError)
+        assert len(harness.published) == 1
+
+    run_scenario(scenario)
+
+
+# Stopping, and being ready
+
+
+def test_a_drain_is_over_when_all_that_was_started_is_published() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.runner.stop()
+        await settled()
+        assert harness.engine.events == [("stopping",)]
+        harness.engine.busy = set()
+        harness.owe()
+        harness.move()
+        await settled()
+        assert not harness.runner.drained.is_set()
+        harness.end(Published(0.1, 0, 0))
+        await settled()
+
+        assert harness.runner.drained.is_set()
+
+    run_scenario(scenario)
+
+
+def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.refuse("the command topic has another number of partitions")
+
+        assert harness.engine.events == [("stopping",)]
+        assert harness.runner.unready_reason == "the command topic has another number of partitions"
+
+    run_scenario(scenario)
+
+
+def _stopping(harness: RunnerHarness) -> None:
+    harness.runner.stop()
+
+
+def _out(harness: RunnerHarness) -> None:
+    harness.proven_until = -inf
+
+
+def _restoring(harness: RunnerHarness) -> None:
+    harness.runner.assigned({3: 8})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_stopping, "stopping"),
+        (_out, "not a member of the consumer group: it has not joined yet, or Kafka is away"),
+        (_restoring, "partitions are being restored"),
+    ],
+)
+def test_a_worker_that_does_not_work_is_not_ready(
+    change: Callable[[RunnerHarness], None], reason: str
+) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        assert harness.runner.unready_reason is None
+        change(harness)
+        await asyncio.sleep(0)
+
+        assert harness.runner.unready_reason == reason
+
+    run_scenario(scenario)
+
+
+def test_what_is_halted_is_told() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        halt = Halt("main", None, 70009, "70009: no", "check the secret key", 0.0)
+        harness.engine.halts = [halt]
+
+        assert harness.runner.unready_reason is None
+        assert harness.runner.halts == [halt]
+
+    run_scenario(scenario)

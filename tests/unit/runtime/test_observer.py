@@ -1,0 +1,114 @@
+# The look at the worker once a second: gauges, a blocked loop, a replaced command topic.
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tests.unit.runtime.fakes import run_scenario, until
+from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
+from worker.runtime import observer as observer_module
+from worker.runtime.metrics import Metrics
+from worker.runtime.observer import Observer
+from worker.runtime.readiness import Readiness
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.unit.runtime.fakes import RunnerHarness
+
+STATE = Snapshot(
+    endpoints=(),
+    partitions=(PartitionSnapshot(3, 2, 5, 0, 0), PartitionSnapshot(4, 0, 7, 0, 0)),
+    halts=(),
+    known_effects=0,
+    unpublished=0,
+    memory={},
+    counts=Counts(),
+)
+
+
+def observer(harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = None, **log: Any) -> Observer:
+    harness.engine.state = STATE
+    consumer: Any = SimpleNamespace(lag={3: 10, 4: None}.get)
+    signer = SimpleNamespace(age=lambda: 60.0, expires_in=lambda: 3600.0)
+    client: Any = SimpleNamespace(signers={"main": signer})
+    refusals: Any = SimpleNamespace(lasting=[SimpleNamespace(kind="sign_in", reason="refused", remedy="fix")])
+    watch: Any = SimpleNamespace(obstacles=[])
+    return Observer(
+        harness.runner,
+        consumer,
+        client,
+        refusals,
+        Readiness(harness.runner, watch, refusals),
+        metrics,
+        log.get("log", SimpleNamespace(dropped=4)),
+        topic_refusal=lambda: refusal,
+    )
+
+
+def test_the_gauges_show_what_only_the_loop_knows() -> None:
+    """
+    The lag counts from the committed offset, and a partition whose lag is unknown has none.
+    """
+
+    async def scenario(harness: RunnerHarness) -> None:
+        metrics = Metrics(["main"])
+
+        observer(harness, metrics).observe()
+
+        served = metrics.text().decode().splitlines()
+        assert 'moderation_worker_lag_records{partition="3"} 15.0' in served
+        assert not any('lag_records{partition="4"}' in line for line in served)
+        assert 'moderation_worker_signature_age_seconds{app="main"} 60.0' in served
+        assert 'moderation_worker_signature_expires_seconds{app="main"} 3600.0' in served
+        assert 'moderation_worker_kafka_refused{kind="sign_in"} 1.0' in served
+        assert "moderation_worker_log_lines_dropped_total 4.0" in served
+        assert "moderation_worker_ready 0.0" in served
+
+    run_scenario(scenario)
+
+
+def test_a_replaced_command_topic_refuses_the_worker() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        metrics = Metrics(["main"])
+        observer(harness, metrics).observe()
+        assert harness.runner.unready_reason is None
+
+        observer(harness, metrics, refusal="another topic").observe()
+
+        assert harness.runner.unready_reason == "another topic"
+
+    run_scenario(scenario)
+
+
+def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Late calls look like a slow network, unless the log names the cause.
+    """
+    monkeypatch.setattr(observer_module, "OBSERVE_SECONDS", 0.0)
+    monkeypatch.setattr(observer_module, "STALL_SECONDS", 0.0)
+    logged: list[tuple[str, dict[str, Any]]] = []
+
+    class Log:
+        dropped = 0
+
+        def __call__(self, event: str, /, **fields: Any) -> None:
+            logged.append((event, fields))
+
+    async def scenario(harness: RunnerHarness) -> None:
+        watching = asyncio.create_task(observer(harness, Metrics(["main"]), log=Log()).run())
+        await asyncio.sleep(0)
+        blocked = time.monotonic() + 0.01
+        while time.monotonic() < blocked:
+            pass
+        await until(lambda: bool(logged))
+        watching.cancel()
+
+    run_scenario(scenario)
+
+    event, fields = logged[0]
+    assert event == "loop.stalled"
+    assert fields["seconds"] >= 0.01

@@ -1,0 +1,93 @@
+# Looks at the worker once a second: sets the gauges, reports a blocked loop, and notices a command topic that was replaced.
+#
+# Not here: which gauges there are (metric_table.py), counters (whoever counts), why the worker is not ready (readiness.py).
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from worker.runtime.metrics import Vitals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.runtime import ports
+    from worker.runtime.engine_runner import EngineRunner
+    from worker.runtime.logging_setup import Log
+    from worker.runtime.metrics import Metrics
+    from worker.runtime.readiness import Readiness
+
+OBSERVE_SECONDS: Final = 1.0
+"""How often gauges are set."""
+STALL_SECONDS: Final = 1.0
+"""A loop that was blocked for longer is logged."""
+
+
+class Observer:
+    """
+    Observes the worker until it is cancelled.
+
+    ``topic_refusal`` returns why the worker must not go on with the command topic as it is now, or None.
+    """
+
+    def __init__(
+        self,
+        runner: EngineRunner,
+        consumer: ports.Consumer,
+        client: ports.Client,
+        refusals: ports.KafkaRefusals,
+        readiness: Readiness,
+        metrics: Metrics,
+        log: Log,
+        *,
+        topic_refusal: Callable[[], str | None],
+    ) -> None:
+        self._runner = runner
+        self._consumer = consumer
+        self._client = client
+        self._refusals = refusals
+        self._readiness = readiness
+        self._metrics = metrics
+        self._log = log
+        self._topic_refusal = topic_refusal
+
+    async def run(self) -> None:
+        """Observe every ``OBSERVE_SECONDS``."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(OBSERVE_SECONDS)
+            stalled = time.monotonic() - before - OBSERVE_SECONDS
+            if stalled > STALL_SECONDS:
+                self._log("loop.stalled", seconds=round(stalled, 3))
+            self.observe()
+
+    def observe(self) -> None:
+        """Set the gauges, and refuse to go on if the command topic is another."""
+        snapshot = self._runner.snapshot()
+        lags = {
+            # The consumer counts from what it has fetched, the metric from what is committed.
+            each.partition: unfetched + each.gap
+            for each in snapshot.partitions
+            if (unfetched := self._consumer.lag(each.partition)) is not None
+        }
+        self._metrics.observe(
+            snapshot,
+            Vitals(
+                pulse_age=time.monotonic() - self._runner.pulse,
+                ready=not self._readiness.obstacles(),
+                lags=lags,
+                signatures={
+                    app: (signer.age(), signer.expires_in()) for app, signer in self._client.signers.items()
+                },
+                lines_dropped=self._log.dropped,
+                doubts=len(self._runner.doubts),
+                refused=frozenset(refusal.kind for refusal in self._refusals.lasting),
+            ),
+        )
+        if (reason := self._topic_refusal()) is not None:
+            self._runner.refuse(reason)
+
+    def __repr__(self) -> str:
+        return f"<Observer of {self._runner!r}>"

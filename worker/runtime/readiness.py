@@ -1,0 +1,45 @@
+# Whether the worker is ready: collects every reason why it is not, with its remedy, for /readyz and the metric `ready`.
+#
+# Not here: when something becomes a reason (the engine, its runner, the topic watch, the broker), serving it
+# (status_server.py).
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.runtime.status_server import Obstacle
+
+if TYPE_CHECKING:
+    from worker.domain.effects import Halt
+    from worker.runtime import ports
+    from worker.runtime.engine_runner import EngineRunner
+    from worker.runtime.topic_watch import TopicWatch
+
+
+class Readiness:
+    """Knows why the worker is not ready, of everything that can be in its way."""
+
+    def __init__(self, runner: EngineRunner, watch: TopicWatch, refusals: ports.KafkaRefusals) -> None:
+        self._runner = runner
+        self._watch = watch
+        self._refusals = refusals
+
+    def obstacles(self) -> list[Obstacle]:
+        """Return why the worker is not ready; empty when it is. Kafka's refusals come first: others often follow from them."""
+        found = [Obstacle(refusal.reason, refusal.remedy) for refusal in self._refusals.lasting]
+        if (reason := self._runner.unready_reason) is not None:
+            found.append(Obstacle(reason))
+        found += [Obstacle(str(doubt), doubt.remedy) for doubt in self._runner.doubts]
+        found += [
+            Obstacle(f"topic {problem.value} does not fit any more", problem.remedy)
+            for problem in self._watch.obstacles
+        ]
+        return found + [_halted(halt) for halt in self._runner.halts]
+
+    def __repr__(self) -> str:
+        return f"<Readiness, {len(self.obstacles())} obstacles>"
+
+
+def _halted(halt: Halt) -> Obstacle:
+    where = halt.app if halt.endpoint is None else f"{halt.endpoint} of {halt.app}"
+    return Obstacle(f"{where} is halted: {halt.reason}", halt.remedy)
