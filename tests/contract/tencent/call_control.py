@@ -1,4 +1,4 @@
-# A CallControl for the tests: it decides what the test laid out, and records what the client reports.
+# A CallControl for tests: it decides what the test prepared, and records what the client reports. No test is here.
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ PROBE: Final = msgspec.structs.replace(FIRST, probe=True)
 @dataclass(slots=True)
 class RecordingCallControl:
     """
-    Lets a call be tried ``retries`` more times; each further try has a body of its own.
+    Allows a call ``retries`` more attempts, each with a body of its own.
 
     Attributes:
-        send: What further tries send; its ``"n":1`` counts up.
-        may: The fence: what ``may_send`` answers.
-        permits: Cleared, the next try waits.
+        attempt: The first attempt; in the bodies of further ones its ``"n":1`` counts up.
+        may: The fence: what ``may_send`` returns.
+        permits: While cleared, the next attempt waits.
 
     """
 
     retries: int = 0
-    send: Attempt = FIRST
+    attempt: Attempt = FIRST
     may: Callable[[], bool] = lambda: True
     permits: asyncio.Event = field(default_factory=asyncio.Event)
     results: list[AttemptResult] = field(default_factory=list)
@@ -56,17 +56,17 @@ class RecordingCallControl:
     async def permit(self) -> Attempt:
         self.events.append("permit")
         if not self.results:
-            return self.send
+            return self.attempt
         await self.permits.wait()
         number = len(self.results) + 1
-        body = self.send.body.replace(b'"n":1', b'"n":%d' % number)
-        return msgspec.structs.replace(self.send, number=number, probe=False, body=body)
+        body = self.attempt.body.replace(b'"n":1', b'"n":%d' % number)
+        return msgspec.structs.replace(self.attempt, number=number, probe=False, body=body)
 
 
 @dataclass(slots=True)
 class FakeSleep:
     """
-    A sleep that takes no time and remembers how long it was to be.
+    A sleep that takes no time and records the durations.
     """
 
     lengths: list[float] = dataclasses.field(default_factory=list)
@@ -77,7 +77,7 @@ class FakeSleep:
 
 async def until(condition: Callable[[], bool]) -> None:
     """
-    Let everything else run until ``condition`` holds; a bound makes sure that a test can fail.
+    Let everything else run until ``condition`` holds, for five seconds at most.
     """
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event: it is what the code under test does

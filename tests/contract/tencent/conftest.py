@@ -41,7 +41,7 @@ class ClientHarness:
     client: Client
     sleeps: FakeSleep
     seen: list[Seen]
-    notices: list[LogEvent] = field(default_factory=list)
+    logged: list[LogEvent] = field(default_factory=list)
     server: ScriptedServer | None = None
 
 
@@ -62,10 +62,10 @@ async def over_sockets(
     """
     server = await stack.enter_async_context(ScriptedServer(in_turn(*replies)))
     address = closed_port() if replies == (NO_CONNECTION,) else server.base_url
-    sleeps, notices = FakeSleep(), list["LogEvent"]()
-    client = Client([an_app(address)], options or HttpOptions(), notices.append, sleep=sleeps)
+    sleeps, logged = FakeSleep(), list["LogEvent"]()
+    client = Client([an_app(address)], options or HttpOptions(), logged.append, sleep=sleeps)
     stack.push_async_callback(client.aclose)
-    return ClientHarness(client, sleeps, server.seen, notices, server)
+    return ClientHarness(client, sleeps, server.seen, logged, server)
 
 
 async def over_nothing(
@@ -75,10 +75,10 @@ async def over_nothing(
     A client on a FakeWire.
     """
     options = options or HttpOptions()
-    sleeps, notices = FakeSleep(), list["LogEvent"]()
+    sleeps, logged = FakeSleep(), list["LogEvent"]()
     wire = FakeWire(in_turn(*replies), options)
     return ClientHarness(
-        Client([an_app()], options, notices.append, wire=wire, sleep=sleeps), sleeps, wire.seen, notices
+        Client([an_app()], options, logged.append, wire=wire, sleep=sleeps), sleeps, wire.seen, logged
     )
 
 

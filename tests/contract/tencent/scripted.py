@@ -52,7 +52,7 @@ class ScriptedServer:
 
     async def requests(self, count: int) -> None:
         """
-        Wait until so many requests were seen.
+        Wait until ``count`` requests were seen.
         """
         async with self._seen_more:
             await self._seen_more.wait_for(lambda: len(self.seen) >= count)

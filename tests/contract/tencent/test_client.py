@@ -24,7 +24,7 @@ BUSY = answer(10002, "server internal error")
 BAD_SIGNATURE = answer(70003, "signature check failed")
 
 
-async def test_a_call_that_takes_effect_is_done_in_one_try(build: Build) -> None:
+async def test_a_call_that_takes_effect_is_done_in_one_attempt(build: Build) -> None:
     harness = await build(answer(0, request_id="r-1"))
     control = RecordingCallControl()
 
@@ -87,14 +87,14 @@ async def test_every_end_of_a_request_has_one_meaning(
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
     assert control.results == [last]
-    assert harness.notices == []
+    assert harness.logged == []
 
 
 ELSEWHERE = "https://login.example.com:8443/sso?usersig=eJwtjMEKgkAURf9l1iHz3sw0o9AipI1ROwncTczTXlkNJhhE-55p"
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "described"),
     [
         (Reply(b"", 302, (("Location", ELSEWHERE),)), "HTTP 302 to login.example.com:8443"),
         (Reply(b"", 307, (("Location", ELSEWHERE),)), "HTTP 307 to login.example.com:8443"),
@@ -112,8 +112,8 @@ ELSEWHERE = "https://login.example.com:8443/sso?usersig=eJwtjMEKgkAURf9l1iHz3sw0
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-async def test_what_answers_in_tencents_place_is_told_without_the_signature(
-    build: Build, reply: Reply, told: str
+async def test_what_answers_in_tencents_place_is_described_without_the_signature(
+    build: Build, reply: Reply, described: str
 ) -> None:
     """
     A status alone says too little at 3 a.m., and the address of a redirect may hold the signature.
@@ -122,13 +122,13 @@ async def test_what_answers_in_tencents_place_is_told_without_the_signature(
 
     last = await harness.client.call(RecordingCallControl())
 
-    assert last.error_info.startswith(told)
+    assert last.error_info.startswith(described)
     assert "a proxy or gateway answers in Tencent's place" in last.error_info
     assert "usersig" not in last.error_info
     assert "eJ" not in last.error_info
 
 
-async def test_of_a_gateway_that_reaches_nobody_the_status_is_told(build: Build) -> None:
+async def test_of_a_gateway_that_reaches_nobody_the_status_is_shown(build: Build) -> None:
     harness = await build(Reply(b"<html>Bad Gateway</html>", 502))
 
     assert (await harness.client.call(RecordingCallControl())).error_info == "HTTP 502"
@@ -143,14 +143,14 @@ async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: 
     assert last.ended_at - last.sent_at == pytest.approx(SHORT.timeout, abs=0.2)
 
 
-async def test_a_transient_refusal_is_tried_again_with_the_body_of_the_next_permit(build: Build) -> None:
+async def test_a_transient_refusal_is_retried_with_the_body_of_the_next_permit(build: Build) -> None:
     harness = await build(BUSY, RESET, OK)
     control = RecordingCallControl(retries=5)
 
     last = await harness.client.call(control)
 
     assert last.verdict is Verdict.DONE
-    assert [try_.verdict for try_ in control.results] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
+    assert [result.verdict for result in control.results] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
     assert [seen.body for seen in harness.seen] == [
         b'{"GroupId":"g","n":%d}' % number for number in (1, 2, 3)
     ]
@@ -166,7 +166,7 @@ async def test_a_call_asks_for_a_permit_and_ends_each_attempt_in_turn(build: Bui
     assert control.events == ["permit", "finished", "permit", "finished"]
 
 
-async def test_when_the_engine_allows_no_more_tries_the_last_one_is_the_answer(build: Build) -> None:
+async def test_when_the_engine_wants_no_more_attempts_the_last_is_the_result(build: Build) -> None:
     harness = await build(BUSY)
     control = RecordingCallControl(retries=2)
 
@@ -189,7 +189,7 @@ async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None
     assert max(by_number[0]) < max(by_number[3])
 
 
-async def test_a_throttle_waits_for_as_long_as_it_was_told_to(build: Build) -> None:
+async def test_a_throttle_waits_as_long_as_retry_after_asks(build: Build) -> None:
     harness = await build(Reply(b"", 429, (("Retry-After", "7"),)), OK)
 
     last = await harness.client.call(control := RecordingCallControl(retries=1))
@@ -209,7 +209,7 @@ async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: Build) ->
     assert harness.sleeps.lengths[0] <= HttpOptions().max_retry_after + HttpOptions().first_wait
 
 
-async def test_a_fenced_try_sends_nothing_and_says_so(build: Build) -> None:
+async def test_a_fenced_attempt_sends_nothing_and_says_so(build: Build) -> None:
     harness = await build(OK)
     control = RecordingCallControl(may=lambda: False)
 
@@ -227,7 +227,7 @@ async def test_a_call_that_may_send_again_later_goes_on(build: Build) -> None:
     last = await harness.client.call(control := RecordingCallControl(retries=1, may=lambda: next(chances)))
 
     assert last.verdict is Verdict.DONE
-    assert [try_.verdict for try_ in control.results] == [Verdict.UNSENT, Verdict.DONE]
+    assert [result.verdict for result in control.results] == [Verdict.UNSENT, Verdict.DONE]
     assert len(harness.seen) == 1
 
 
@@ -245,7 +245,7 @@ async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(bu
     assert len(control.results) == len(harness.seen) == 1
 
 
-async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_effect(build: Build) -> None:
+async def test_a_cancelled_request_is_reported_as_one_that_may_have_taken_effect(build: Build) -> None:
     harness = await build(HANG)
     control = RecordingCallControl(retries=3)
 
@@ -255,11 +255,11 @@ async def test_a_request_that_is_cancelled_is_told_as_one_that_may_have_taken_ef
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    (try_,) = control.results
-    assert (try_.error, try_.end_unknown, try_.verdict) == ("cancelled", True, Verdict.TRANSPORT)
+    (result,) = control.results
+    assert (result.error, result.end_unknown, result.verdict) == ("cancelled", True, Verdict.TRANSPORT)
 
 
-async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_a_pause(
+async def test_a_refused_signature_is_renewed_and_the_call_retried_without_a_pause(
     build: Build,
 ) -> None:
     harness = await build(BAD_SIGNATURE, OK)
@@ -267,9 +267,9 @@ async def test_a_refused_signature_is_made_anew_and_the_call_goes_again_without_
     last = await harness.client.call(control := RecordingCallControl(retries=1))
 
     assert last.verdict is Verdict.DONE
-    assert [try_.verdict for try_ in control.results] == [Verdict.RESIGN, Verdict.DONE]
+    assert [result.verdict for result in control.results] == [Verdict.RESIGN, Verdict.DONE]
     assert harness.sleeps.lengths in ([], [0.0])
-    assert [notice.event for notice in harness.notices] == ["signature.renewed"]
+    assert [notice.event for notice in harness.logged] == ["signature.renewed"]
 
 
 async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(build: Build) -> None:
@@ -278,7 +278,7 @@ async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(bui
     last = await harness.client.call(control := RecordingCallControl(retries=9))
 
     assert last.verdict is Verdict.FATAL
-    assert [try_.verdict for try_ in control.results] == [Verdict.RESIGN, Verdict.FATAL]
+    assert [result.verdict for result in control.results] == [Verdict.RESIGN, Verdict.FATAL]
 
 
 async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: Build) -> None:
@@ -294,34 +294,34 @@ async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: B
     controls = [RecordingCallControl(retries=1) for _ in range(20)]
     ready = asyncio.Event()
     for control in controls:
-        control.permits = ready  # no second try leaves before all first ones were refused
+        control.permits = ready  # no second attempt leaves before all first ones were refused
 
     calls = asyncio.gather(*(harness.client.call(control) for control in controls))
     await until(lambda: all(control.events.count("permit") == 2 for control in controls))
     ready.set()
 
     assert {last.verdict for last in await calls} == {Verdict.DONE}
-    assert [notice.event for notice in harness.notices] == ["signature.renewed"]
+    assert [notice.event for notice in harness.logged] == ["signature.renewed"]
 
 
-async def test_a_locked_app_ends_the_call_and_is_not_signed_for_anew(build: Build) -> None:
+async def test_a_locked_app_ends_the_call_and_gets_no_new_signature(build: Build) -> None:
     harness = await build(answer(70050), BAD_SIGNATURE)
 
     locked = await harness.client.call(RecordingCallControl(retries=9))
     refused = await harness.client.call(RecordingCallControl())
-    await harness.client.call(RecordingCallControl(send=PROBE))
+    await harness.client.call(RecordingCallControl(attempt=PROBE))
 
     assert (locked.verdict, refused.verdict) == (Verdict.LOCKED, Verdict.RESIGN)
-    assert harness.notices == []
+    assert harness.logged == []
 
 
-async def test_a_probe_is_signed_anew(build: Build) -> None:
+async def test_a_probe_gets_a_new_signature(build: Build) -> None:
     harness = await build(OK)
 
     await harness.client.call(RecordingCallControl())
-    await harness.client.call(RecordingCallControl(send=PROBE))
+    await harness.client.call(RecordingCallControl(attempt=PROBE))
 
-    assert [notice.event for notice in harness.notices] == ["signature.renewed"]
+    assert [notice.event for notice in harness.logged] == ["signature.renewed"]
 
 
 async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
@@ -329,7 +329,7 @@ async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
     await harness.client.call(RecordingCallControl())
     usersig = harness.seen[0].query["usersig"]
 
-    tries: list[AttemptResult] = []
+    results: list[AttemptResult] = []
     for info in (
         f"bad usersig={usersig}&random=1",
         f"{usersig} is not valid",
@@ -337,9 +337,9 @@ async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
         "é" * 2000,
     ):
         harness = await build(answer(60002, info))
-        tries.append(await harness.client.call(RecordingCallControl()))
+        results.append(await harness.client.call(RecordingCallControl()))
 
-    assert tries[0].error_info == "bad usersig=[redacted]&random=1"
-    assert tries[1].error_info == "[redacted] is not valid"
-    assert "eJ" not in tries[2].error_info
-    assert len(tries[3].error_info.encode()) == 512
+    assert results[0].error_info == "bad usersig=[redacted]&random=1"
+    assert results[1].error_info == "[redacted] is not valid"
+    assert "eJ" not in results[2].error_info
+    assert len(results[3].error_info.encode()) == 512

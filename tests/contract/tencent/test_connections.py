@@ -137,7 +137,7 @@ async def test_a_hanging_endpoint_takes_no_connection_from_another(real: Build) 
     await harness.server.requests(1)
 
     other = await harness.client.call(
-        RecordingCallControl(send=_at("group_open_http_svc/unban_group_member"))
+        RecordingCallControl(attempt=_at("group_open_http_svc/unban_group_member"))
     )
 
     assert other.verdict is Verdict.DONE
@@ -173,7 +173,7 @@ async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    assert [(try_.error, try_.end_unknown) for try_ in control.results] == [("cancelled", False)]
+    assert [(result.error, result.end_unknown) for result in control.results] == [("cancelled", False)]
 
 
 async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: AsyncExitStack) -> None:

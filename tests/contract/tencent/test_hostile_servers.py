@@ -27,7 +27,7 @@ GROWTH_MIB: Final = 40
 
 def bomb() -> Iterator[bytes]:
     """
-    100 MB of zeros in 100 kB, as a gzipped answer.
+    Yield 100 MB of zeros in 100 kB, as a gzipped answer.
     """
     packer = zlib.compressobj(9, wbits=31)
     packed = b"".join(packer.compress(b"0" * 1_000_000) for _ in range(100)) + packer.flush()

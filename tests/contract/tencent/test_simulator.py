@@ -57,7 +57,7 @@ def a_call(
 
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_every_action_is_carried_out(client: Client, tencent: Simulator, action: str) -> None:
-    last = await client.call(RecordingCallControl(send=a_call(action)))
+    last = await client.call(RecordingCallControl(attempt=a_call(action)))
 
     assert (last.verdict, last.error_info) == (Verdict.DONE, "")
     assert (last.request_id is not None) == ACTIONS[action].returns_request_id
@@ -102,7 +102,7 @@ async def test_every_fault_has_one_meaning(
     await _healthy_once(client)
     tencent.faults.put(**faults)
 
-    last = await client.call(RecordingCallControl(send=a_call()))
+    last = await client.call(RecordingCallControl(attempt=a_call()))
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
 
@@ -114,17 +114,17 @@ async def test_an_endpoint_that_refuses_connections_has_been_sent_nothing(
     tencent.faults.put(outage="refuse")
 
     # The first may still be written into a connection that the outage is just breaking.
-    tries = [await client.call(RecordingCallControl(send=a_call())) for _ in range(3)]
+    results = [await client.call(RecordingCallControl(attempt=a_call())) for _ in range(3)]
 
-    assert {try_.verdict for try_ in tries} == {Verdict.TRANSPORT}
-    assert [(try_.error, try_.end_unknown) for try_ in tries[1:]] == [("connect", False)] * 2
+    assert {result.verdict for result in results} == {Verdict.TRANSPORT}
+    assert [(result.error, result.end_unknown) for result in results[1:]] == [("connect", False)] * 2
 
 
-async def test_what_was_carried_out_without_an_answer_is_told_as_unknown_and_then_done(
+async def test_what_was_done_without_an_answer_is_unknown_and_then_done(
     client: Client, tencent: Simulator
 ) -> None:
     tencent.faults.put(drop_after=1.0)
-    control = RecordingCallControl(retries=1, send=a_call())
+    control = RecordingCallControl(retries=1, attempt=a_call())
     waiting = asyncio.Event()
     control.permits = waiting
 
@@ -135,7 +135,7 @@ async def test_what_was_carried_out_without_an_answer_is_told_as_unknown_and_the
     last = await call
 
     assert last.verdict is Verdict.DONE
-    assert [try_.end_unknown for try_ in control.results] == [True, False]
+    assert [result.end_unknown for result in control.results] == [True, False]
     assert [line.applied for line in tencent.log] == [("u1",), ("u1",)]
 
 
@@ -156,7 +156,7 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
         nonlocal left
         while left > 0:
             left -= 1
-            control = RecordingCallControl(retries=3, send=a_call(target=f"g{number}"))
+            control = RecordingCallControl(retries=3, attempt=a_call(target=f"g{number}"))
             controls.append(control)
             assert (await client.call(control)).verdict is Verdict.DONE
             if left == 300:
@@ -166,7 +166,7 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
     await asyncio.gather(*(caller(number) for number in range(20)))
     await client.aclose()
 
-    verdicts = {try_.verdict for control in controls for try_ in control.results}
+    verdicts = {result.verdict for control in controls for result in control.results}
     assert verdicts == {Verdict.DONE, Verdict.RESIGN}
     assert max(len(control.results) for control in controls) == 2
 
@@ -181,10 +181,13 @@ async def test_a_key_that_is_rotated_too_early_halts_until_the_file_has_it(
     await _rotate(tencent, NEW_KEY)
 
     before = [
-        (await client.call(RecordingCallControl(send=send))).verdict for send in (a_call(), probe, probe)
+        (await client.call(RecordingCallControl(attempt=attempt))).verdict
+        for attempt in (a_call(), probe, probe)
     ]
     path.write_text(NEW_KEY)
-    after = [(await client.call(RecordingCallControl(send=send))).verdict for send in (probe, a_call())]
+    after = [
+        (await client.call(RecordingCallControl(attempt=attempt))).verdict for attempt in (probe, a_call())
+    ]
     await client.aclose()
 
     assert set(before) == {Verdict.FATAL}
@@ -196,7 +199,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
     notices: list[object] = []
     client = Client([an_app(tencent.url, secret_key=NEW_KEY)], HttpOptions(), notices.append)
 
-    verdicts = [(await client.call(RecordingCallControl(send=a_call()))).verdict for _ in range(10)]
+    verdicts = [(await client.call(RecordingCallControl(attempt=a_call()))).verdict for _ in range(10)]
     await client.aclose()
 
     assert verdicts == [Verdict.FATAL] + [Verdict.LOCKED] * 9
@@ -205,7 +208,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
 
 async def _healthy_once(client: Client) -> None:
     # So that a connection is kept, as in the middle of a run.
-    assert (await client.call(RecordingCallControl(send=a_call(target="other")))).verdict is Verdict.DONE
+    assert (await client.call(RecordingCallControl(attempt=a_call(target="other")))).verdict is Verdict.DONE
 
 
 async def _rotate(tencent: Simulator, key: str) -> None:

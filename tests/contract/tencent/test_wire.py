@@ -88,7 +88,7 @@ async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: Build,
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in ERRORS
     assert last.end_unknown
-    assert harness.notices == []
+    assert harness.logged == []
 
 
 async def test_what_is_no_http_is_a_failure_with_a_name(stack: AsyncExitStack) -> None:
@@ -120,9 +120,9 @@ async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
     stack.push_async_callback(wary.aclose)
     refused = await wary.call(RecordingCallControl())
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    told = Client([an_app(server.base_url)], HttpOptions())
-    stack.push_async_callback(told.aclose)
-    accepted = await told.call(RecordingCallControl())
+    trusting = Client([an_app(server.base_url)], HttpOptions())
+    stack.push_async_callback(trusting.aclose)
+    accepted = await trusting.call(RecordingCallControl())
 
     assert (refused.error, refused.end_unknown, refused.verdict) == ("tls", False, Verdict.TRANSPORT)
     assert accepted.verdict is Verdict.DONE
@@ -164,7 +164,7 @@ async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key
     assert [secret for secret in secrets for text in texts if secret in text] == []
 
 
-async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
+async def test_an_unforeseen_failure_ends_the_call_and_is_logged(
     real: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = await real(OK)
@@ -177,10 +177,10 @@ async def test_a_failure_that_nobody_foresaw_is_an_end_of_the_call_and_is_told(
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "http", False)
     assert control.results == [last]
-    (notice,) = harness.notices
-    assert notice.event == "request.failed_strangely"
-    assert "AssertionError" in str(notice.fields["what"])
-    assert "usersig" not in str(notice.fields)
+    (event,) = harness.logged
+    assert event.event == "request.failed_strangely"
+    assert "AssertionError" in str(event.fields["what"])
+    assert "usersig" not in str(event.fields)
 
 
 def _certificate(folder: Path) -> Path:

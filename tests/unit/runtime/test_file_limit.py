@@ -1,4 +1,4 @@
-# File descriptors are taken at the start, or their lack is told: in processes of their own, with real limits.
+# File descriptors are taken at the start, or their lack is reported: in processes of their own, with real limits.
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEEDED = 5 * 200 + 256 + 128 + 64
 
 def taken(soft: int, hard: int, apps: int = 1, connections: int = 200) -> list[Any]:
     """
-    What is said, and the limits afterwards.
+    Return what the script printed, and the limits afterwards.
     """
     arguments = map(str, (soft, hard, apps, connections))
     ended = subprocess.run(
@@ -52,7 +52,7 @@ def test_a_limit_that_suffices_is_left_as_it_is() -> None:
     assert taken(3000, 4096) == [None, 3000, 4096]
 
 
-def test_what_is_missing_is_told_and_all_that_there_is_is_taken() -> None:
+def test_a_shortage_is_returned_and_all_that_there_is_is_taken() -> None:
     assert taken(512, 1024) == [[NEEDED, 1024], 1024, 1024]
 
 
@@ -74,7 +74,7 @@ def test_the_remedy_names_the_number_and_the_setting() -> None:
     assert "http.max_connections" in remedy
 
 
-def test_a_worker_tells_it_in_its_log_before_it_needs_kafka(tmp_path: Path) -> None:
+def test_a_worker_logs_the_shortage_before_it_needs_kafka(tmp_path: Path) -> None:
     """
     With a broker that is not there: the line comes before anything else can fail.
     """

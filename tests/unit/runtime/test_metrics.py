@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from worker.runtime.metric_table import MetricRow
 
 BAN = "group_open_http_svc/ban_group_member"
-SEND = Attempt("call-1", 1, "main", BAN, b"{}", 19)
-LANE = {"app": "main", "endpoint": BAN}
+ATTEMPT = Attempt("call-1", 1, "main", BAN, b"{}", 19)
+ENDPOINT = {"app": "main", "endpoint": BAN}
 
 
 def outcome(
     status: Status = Status.SUCCEEDED, *results: Result, action: str | None = "group.ban_group_member"
 ) -> Outgoing:
-    told = Outcome(
+    made = Outcome(
         outcome_id="commands-0-1",
         command_id="c1",
         status=status,
@@ -46,7 +46,7 @@ def outcome(
         calling_ms=50.0,
         results=list(results) or [Result("user-17", ResultStatus.APPLIED)],
     )
-    return Outgoing(0, b"@TGS#room", told)
+    return Outgoing(0, b"@TGS#room", made)
 
 
 def transaction(*outcomes: Outgoing, letters: tuple[str, ...] = ()) -> Transaction:
@@ -55,7 +55,7 @@ def transaction(*outcomes: Outgoing, letters: tuple[str, ...] = ()) -> Transacti
     return Transaction(list(outcomes), dead, {0: OffsetCommit(2, "")})
 
 
-def lane(**changes: Any) -> EndpointSnapshot:
+def endpoint(**changes: Any) -> EndpointSnapshot:
     values: dict[str, Any] = {
         "app": "main",
         "endpoint": BAN,
@@ -75,14 +75,14 @@ def lane(**changes: Any) -> EndpointSnapshot:
 
 
 def snapshot(
-    *lanes: EndpointSnapshot,
+    *endpoints: EndpointSnapshot,
     partitions: tuple[PartitionSnapshot, ...] = (),
     halts: tuple[Halt, ...] = (),
     counts: Counts | None = None,
     **values: int,
 ) -> Snapshot:
     return Snapshot(
-        endpoints=lanes,
+        endpoints=endpoints,
         partitions=partitions,
         halts=halts,
         known_effects=values.get("known_effects", 0),
@@ -135,11 +135,11 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "members": lambda m: m.published(transaction(outcome()), 0.1),
     "command_seconds": lambda m: m.published(transaction(outcome()), 0.1),
     "dead_letters": lambda m: m.published(transaction(letters=("no_answer",)), 0.1),
-    "calls": lambda m: m.call_finished(SEND, Verdict.DONE, 0.2),
-    "call_seconds": lambda m: m.call_finished(SEND, Verdict.DONE, 0.2),
-    "batch_members": lambda m: m.call_started(SEND),
-    "tries": lambda m: m.attempt_finished(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
-    "try_seconds": lambda m: m.attempt_finished(SEND, AttemptResult(1.0, 1.03, Verdict.DONE)),
+    "calls": lambda m: m.call_finished(ATTEMPT, Verdict.DONE, 0.2),
+    "call_seconds": lambda m: m.call_finished(ATTEMPT, Verdict.DONE, 0.2),
+    "batch_members": lambda m: m.call_started(ATTEMPT),
+    "tries": lambda m: m.attempt_finished(ATTEMPT, AttemptResult(1.0, 1.03, Verdict.DONE)),
+    "try_seconds": lambda m: m.attempt_finished(ATTEMPT, AttemptResult(1.0, 1.03, Verdict.DONE)),
     "retries": lambda m: m.attempt_finished(
         Attempt("call-1", 2, "main", BAN, b"", 1), AttemptResult(1.0, 1.1, Verdict.RETRY)
     ),
@@ -149,17 +149,17 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "foreign_metadata": look(snapshot(counts=Counts(foreign_metadata=1))),
     "partitions_in_doubt": lambda m: m.observe(snapshot(), Vitals(0.1, ready=False, doubts=1)),
     "given_up": look(snapshot(counts=Counts(given_up=1))),
-    "waiting_members": look(snapshot(lane(waiting=40))),
-    "oldest_waiting_seconds": look(snapshot(lane(waiting=40, oldest_age=3.0))),
-    "open_calls": look(snapshot(lane(calls=4))),
-    "permits_used": look(snapshot(lane(permits_used=9))),
-    "permits_granted": look(snapshot(lane())),
-    "permits_owned": look(snapshot(lane())),
-    "throttle_factor": look(snapshot(lane(throttle_factor=0.95))),
-    "limited_by": look(snapshot(lane(waiting=1, limited_by="quota"))),
-    "work_seconds": look(snapshot(lane(waiting=4000))),
-    "breaker_open": look(snapshot(lane(breaker_open=True, breaker_openings=1))),
-    "breaker_openings": look(snapshot(lane(breaker_open=True, breaker_openings=1))),
+    "waiting_members": look(snapshot(endpoint(waiting=40))),
+    "oldest_waiting_seconds": look(snapshot(endpoint(waiting=40, oldest_age=3.0))),
+    "open_calls": look(snapshot(endpoint(calls=4))),
+    "permits_used": look(snapshot(endpoint(permits_used=9))),
+    "permits_granted": look(snapshot(endpoint())),
+    "permits_owned": look(snapshot(endpoint())),
+    "throttle_factor": look(snapshot(endpoint(throttle_factor=0.95))),
+    "limited_by": look(snapshot(endpoint(waiting=1, limited_by="quota"))),
+    "work_seconds": look(snapshot(endpoint(waiting=4000))),
+    "breaker_open": look(snapshot(endpoint(breaker_open=True, breaker_openings=1))),
+    "breaker_openings": look(snapshot(endpoint(breaker_open=True, breaker_openings=1))),
     "halted": look(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),))),
     "signature_age_seconds": look(snapshot()),
     "signature_expires_seconds": look(snapshot()),
@@ -244,7 +244,7 @@ def test_names_end_with_their_unit_and_begin_with_the_prefix() -> None:
 
 
 def test_counters_begin_at_zero_so_that_a_first_event_is_an_increase(metrics: Metrics) -> None:
-    assert value(metrics, "tries_total", **LANE, verdict="throttle") == 0
+    assert value(metrics, "tries_total", **ENDPOINT, verdict="throttle") == 0
     assert value(metrics, "commands_total", action="room.kick_user_out", status="failed") == 0
     assert value(metrics, "transactions_total", result="aborted") == 0
     assert value(metrics, "rebalances_total", kind="lost") == 0
@@ -271,34 +271,34 @@ def test_no_label_names_a_user_or_a_room_and_unknown_codes_and_actions_are_folde
     assert value(metrics, "dead_letters_total", code="other") == 2
 
 
-def test_seconds_of_work_are_told_at_the_permitted_rate_and_the_present_batch_size(metrics: Metrics) -> None:
-    metrics.observe(snapshot(lane(waiting=4000)), VITALS)
-    assert value(metrics, "work_seconds", **LANE) == pytest.approx(
+def test_work_seconds_follow_the_permitted_rate_and_the_current_batch_size(metrics: Metrics) -> None:
+    metrics.observe(snapshot(endpoint(waiting=4000)), VITALS)
+    assert value(metrics, "work_seconds", **ENDPOINT) == pytest.approx(
         1.0
     )  # 200 calls of 20: nothing was measured yet
 
     for members in (1, 3):
         metrics.call_started(Attempt("c", 1, "main", BAN, b"", members))
-    metrics.observe(snapshot(lane(waiting=4000)), VITALS)
-    assert value(metrics, "work_seconds", **LANE) == pytest.approx(10.0)  # 200 calls of 2
+    metrics.observe(snapshot(endpoint(waiting=4000)), VITALS)
+    assert value(metrics, "work_seconds", **ENDPOINT) == pytest.approx(10.0)  # 200 calls of 2
 
-    metrics.observe(snapshot(lane(waiting=4000, permits_granted=100)), VITALS)
-    assert value(metrics, "work_seconds", **LANE) == pytest.approx(20.0)
+    metrics.observe(snapshot(endpoint(waiting=4000, permits_granted=100)), VITALS)
+    assert value(metrics, "work_seconds", **ENDPOINT) == pytest.approx(20.0)
 
-    metrics.observe(snapshot(lane(waiting=1, permits_granted=0, permits_owned=0)), VITALS)
-    assert value(metrics, "work_seconds", **LANE) == float("inf")
+    metrics.observe(snapshot(endpoint(waiting=1, permits_granted=0, permits_owned=0)), VITALS)
+    assert value(metrics, "work_seconds", **ENDPOINT) == float("inf")
 
-    metrics.observe(snapshot(lane()), VITALS)
-    assert value(metrics, "work_seconds", **LANE) == 0
+    metrics.observe(snapshot(endpoint()), VITALS)
+    assert value(metrics, "work_seconds", **ENDPOINT) == 0
 
 
 def test_exactly_one_limit_is_shown(metrics: Metrics) -> None:
     for reason in LIMITED_BY:
-        metrics.observe(snapshot(lane(waiting=1, limited_by=reason)), VITALS)
+        metrics.observe(snapshot(endpoint(waiting=1, limited_by=reason)), VITALS)
 
         shown = values(metrics, "limited_by")
         assert sum(shown.values()) == 1
-        assert value(metrics, "limited_by", **LANE, by=reason) == 1
+        assert value(metrics, "limited_by", **ENDPOINT, by=reason) == 1
 
 
 def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
@@ -324,13 +324,13 @@ def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
 
 
 def test_a_halt_that_is_fixed_is_shown_as_0(metrics: Metrics) -> None:
-    metrics.observe(snapshot(lane(), halts=(Halt("main", BAN, 10007, "no", "remedy", 1.0),)), VITALS)
-    assert value(metrics, "halted", **LANE) == 1
+    metrics.observe(snapshot(endpoint(), halts=(Halt("main", BAN, 10007, "no", "remedy", 1.0),)), VITALS)
+    assert value(metrics, "halted", **ENDPOINT) == 1
     assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 0
 
-    metrics.observe(snapshot(lane()), VITALS)
+    metrics.observe(snapshot(endpoint()), VITALS)
 
-    assert value(metrics, "halted", **LANE) == 0
+    assert value(metrics, "halted", **ENDPOINT) == 0
 
 
 def test_a_halt_of_a_whole_app_is_shown_as_that(metrics: Metrics) -> None:
@@ -343,7 +343,7 @@ def test_counts_of_the_engine_are_added_once_however_often_they_are_observed(met
     for splits in (2, 2, 5):
         metrics.observe(
             snapshot(
-                lane(breaker_openings=splits),
+                endpoint(breaker_openings=splits),
                 counts=Counts(splits=splits, coalesced=splits, misplaced={"partitioner": splits}),
             ),
             VITALS,
@@ -353,7 +353,7 @@ def test_counts_of_the_engine_are_added_once_however_often_they_are_observed(met
     assert value(metrics, "dedupe_hits_total", kind="coalesced") == 5
     assert value(metrics, "misplaced_records_total", reason="partitioner") == 5
     assert value(metrics, "misplaced_records_total", reason="two_partitions") == 0
-    assert value(metrics, "breaker_openings_total", **LANE) == 5
+    assert value(metrics, "breaker_openings_total", **ENDPOINT) == 5
 
 
 def test_the_time_of_a_command_is_what_it_waited_and_what_its_calls_took(metrics: Metrics) -> None:

@@ -213,7 +213,7 @@ def test_a_limit_below_the_partitions_does_not_fit() -> None:
 
 def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> None:
     """
-    The core's defaults are the settings'; those of the adapters stand beside what they are for, and must not drift.
+    The core's defaults are the settings'; those of the adapters are beside what they are for, and must not drift.
     """
     settings = load(minimal(app={"identifier": "admin"}))
     rules = Rules(topic="commands", topic_id=COMMANDS.topic_id, partitions=12, apps={"main": "admin"}, default_app="main", worker=WORKER)  # fmt: skip

@@ -59,7 +59,7 @@ def pieces(text: str, size: int) -> list[str]:
 
 def leaked(cleaned: str, secret: str, length: int = 12) -> str | None:
     """
-    The first ``length`` characters in a row of a secret that can still be read.
+    Return the first ``length`` characters in a row of a secret that can still be read.
     """
     bare = re.sub(r"\\[nrt]|[\s\\\"']", "", cleaned).lower()
     return next(
@@ -112,7 +112,7 @@ def test_no_disguise_gets_a_key_or_signature_through(disguise: str, secret: str)
 @pytest.mark.parametrize("name", ["", "u:", "us:", "user:"])
 def test_a_key_in_base64_is_hidden_whatever_stands_before_it(name: str) -> None:
     """
-    What stands before it moves its bits: a header of basic authentication is the base64 of `name:password`.
+    The text before it shifts its bits: a header of basic authentication is the base64 of `name:password`.
     """
     encoded = b64encode(f"{name}{KEY}:end".encode()).decode()
 

@@ -19,7 +19,7 @@ def line(template: str, *args: object, name: str = "kafka.producer.sender") -> l
     return logging.LogRecord(name, logging.WARNING, "", 0, template, args, None)
 
 
-def test_of_two_thousand_lines_alike_a_few_go_and_the_next_one_tells_how_many_did_not() -> None:
+def test_of_two_thousand_equal_lines_a_few_pass_and_the_next_counts_the_others() -> None:
     """
     A limit that was lowered wrote 2,000 of them in 15 s, and hid the one line that said it.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass
 class Worker:
     """
-    What the server is told.
+    What the server asks.
     """
 
     pulse_age: float = 0.0
@@ -98,7 +98,7 @@ def test_with_nothing_in_the_way_it_is_ready() -> None:
     assert json.loads(answer.body) == {"ready": True, "obstacles": []}
 
 
-def test_every_obstacle_is_told_with_its_remedy() -> None:
+def test_every_obstacle_is_served_with_its_remedy() -> None:
     worker = Worker(
         obstacles=[Obstacle("main is halted: 70009", "check the secret key"), Obstacle("it is stopping")]
     )
@@ -172,7 +172,7 @@ IDLE = 1_400
 
 async def answered(port: int, request: bytes = GET) -> bytes:
     """
-    All that comes back for a request on a connection of its own.
+    Return all that comes back for a request on a connection of its own.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -208,7 +208,7 @@ def sockets(port: int, count: int, sent: bytes = b"") -> list[socket.socket]:
 )
 def test_probes_are_answered_beside_1400_connections_that_say_nothing_more(sent: bytes) -> None:
     """
-    So many made `/livez` and `/readyz` dead, and the pod was restarted for it.
+    This many made `/livez` and `/readyz` fail, and the pod was restarted for it.
     """
 
     async def flooded() -> None:

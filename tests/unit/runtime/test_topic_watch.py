@@ -1,4 +1,4 @@
-# Looking at the topics while the worker runs: what is wrong is told once, and again only after it was gone.
+# The watch on the topics while the worker runs: a problem is logged once, and again when it comes back.
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ WELL: Changes = (None, [], [])
 
 async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[str]]:
     """
-    A watch that has seen these looks, one after the other, with what it logged and why it refused.
+    Return a watch that has had these looks in order, with what it logged and why it refused.
     """
     left = deque(looks)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
-    told: list[object] = []
+    logged: list[object] = []
     refused: list[str] = []
 
     def look() -> Changes:
@@ -38,28 +38,28 @@ async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[objec
 
     def log(event: str, /, **fields: object) -> None:
         assert event == "topic.unfit"
-        told.append(fields["remedy"])
+        logged.append(fields["remedy"])
 
     watch = TopicWatch(look, 0.0, log, refused.append)
     watching = asyncio.create_task(watch.run())
     await asyncio.wait_for(over.wait(), 10)
     watching.cancel()
-    return watch, told, refused
+    return watch, logged, refused
 
 
 def seen(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[str]]:
     """
-    The same, for a test that is no coroutine.
+    Return the same for a test that is no coroutine.
     """
     return asyncio.run(watched(*looks))
 
 
-def test_what_is_wrong_is_told_once_and_again_after_it_was_gone() -> None:
+def test_a_problem_is_logged_once_and_again_when_it_comes_back() -> None:
     bad: Changes = (None, [COMPACTED], [COMPACTED, SHORT])
 
-    watch, told, refused = seen(bad, bad, WELL, bad)
+    watch, logged, refused = seen(bad, bad, WELL, bad)
 
-    assert told == [COMPACTED.remedy, SHORT.remedy] * 2
+    assert logged == [COMPACTED.remedy, SHORT.remedy] * 2
     assert watch.obstacles == [COMPACTED]
     assert refused == []
 
@@ -77,7 +77,7 @@ def test_a_topic_that_was_replaced_refuses_the_worker() -> None:
 
 
 def test_a_cluster_that_does_not_answer_changes_nothing() -> None:
-    watch, told, _ = seen((None, [COMPACTED], [COMPACTED]), BrokerError("away"))
+    watch, logged, _ = seen((None, [COMPACTED], [COMPACTED]), BrokerError("away"))
 
     assert watch.obstacles == [COMPACTED]
-    assert len(told) == 1
+    assert len(logged) == 1

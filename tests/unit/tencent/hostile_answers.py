@@ -1,4 +1,4 @@
-# Answers as nobody should send them, drawn by a seed, and what may be kept of one. No test is here.
+# Answers that nobody should send, drawn by a seed, and what may be kept of one. No test is here.
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Fault:
 
 class Judge:
     """
-    Reads answers as the client does, and says what is wrong with how one was read.
+    Reads answers as the client does, and finds what is wrong with the reading of one.
     """
 
     def __init__(self) -> None:

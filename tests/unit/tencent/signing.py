@@ -39,12 +39,12 @@ class Clock:
 @dataclass(slots=True)
 class Bench:
     """
-    A signer, its clock and what it told.
+    A signer with its clock and what it logged.
     """
 
     app: AppCredentials = APP
     clock: Clock = field(default_factory=Clock)
-    notices: list[LogEvent] = field(default_factory=list)
+    logged: list[LogEvent] = field(default_factory=list)
     signer: Signer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Bench:
             self.app,
             clock=lambda: self.clock.wall,
             timer=lambda: self.clock.monotonic,
-            on_event=self.notices.append,
+            on_event=self.logged.append,
         )
 
     @property
@@ -61,12 +61,12 @@ class Bench:
 
     @property
     def events(self) -> list[str]:
-        return [notice.event for notice in self.notices]
+        return [event.event for event in self.logged]
 
 
 def opened(usersig: str) -> dict[str, object]:
     """
-    What stands in a UserSig, read without the library that made it.
+    Return the content of a UserSig, read without the library that made it.
     """
     packed = base64.b64decode(usersig.replace("*", "+").replace("-", "/").replace("_", "="), validate=True)
     content: dict[str, object] = json.loads(zlib.decompress(packed))
@@ -84,7 +84,7 @@ def made_with(usersig: str, key: str) -> bool:
 
 def renew(bench: Bench) -> int:
     """
-    Have the signature in use refused and renewed by force; the new serial.
+    Have the current signature refused and renewed; return the new serial.
     """
     assert bench.signer.refused(bench.serial)
     return bench.serial

@@ -190,7 +190,7 @@ def test_a_region_that_does_not_exist_is_no_address() -> None:
 
 def told_by_a_client(info: str) -> str:
     """
-    What is kept of an ErrorInfo by a client that has signed with APP's key.
+    Return what a client that signs with APP's key keeps of an ErrorInfo.
     """
     redaction = Redaction()
     signature = Signer(KEYED, redaction=redaction).signature().value
@@ -257,7 +257,7 @@ def test_a_long_text_is_cut_before_it_is_cleaned(shape: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("location", "told"),
+    ("location", "shown"),
     [
         (None, "nowhere"),
         ("", "another path of the same host"),
@@ -271,17 +271,19 @@ def test_a_long_text_is_cut_before_it_is_cleaned(shape: str) -> None:
         (f"https://{'a' * 300}.example/", "an unreadable address"),
     ],
 )
-def test_of_a_redirects_address_only_a_plain_host_is_told(location: str | None, told: str) -> None:
+def test_of_a_redirects_address_only_a_plain_host_is_shown(location: str | None, shown: str) -> None:
     assert (
         answers.foreign(302, b"", location)
-        == f"HTTP 302 to {told}: a proxy or gateway answers in Tencent's place"
+        == f"HTTP 302 to {shown}: a proxy or gateway answers in Tencent's place"
     )
 
 
 @given(st.text(), st.binary(), st.integers(200, 599))
-def test_what_answers_is_told_in_a_short_text_whatever_it_is(location: str, body: bytes, status: int) -> None:
-    told = answers.foreign(status, body, location)
+def test_a_foreign_answer_is_described_in_a_short_text_whatever_it_is(
+    location: str, body: bytes, status: int
+) -> None:
+    text = answers.foreign(status, body, location)
 
-    assert told.startswith(f"HTTP {status}")
-    assert len(told) < 400
-    assert told.isprintable()
+    assert text.startswith(f"HTTP {status}")
+    assert len(text) < 400
+    assert text.isprintable()

@@ -83,7 +83,7 @@ def test_neither_the_key_nor_a_signature_is_ever_shown(filed: Bench) -> None:
     signed = filed.signer.signature()
 
     shown = " ".join(
-        [repr(filed.app), repr(APP), repr(signed), repr(filed.signer), str(filed.notices), str(signed)]
+        [repr(filed.app), repr(APP), repr(signed), repr(filed.signer), str(filed.logged), str(signed)]
     )
 
     assert "administrator" in shown
@@ -110,7 +110,7 @@ def test_a_signature_that_is_used_has_always_a_day_to_live(bench: Bench) -> None
         assert bench.signer.expires_in() > DAY
 
 
-def test_age_and_expiry_are_told(bench: Bench) -> None:
+def test_age_and_expiry_are_known(bench: Bench) -> None:
     bench.clock.passes(600)
 
     assert (bench.signer.age(), bench.signer.expires_in()) == (600, 2 * DAY - 600)
@@ -135,7 +135,7 @@ def test_the_first_refusal_is_answered_with_a_new_signature(bench: Bench) -> Non
     assert bench.signer.refused(first)
 
     assert bench.serial == first + 1
-    assert bench.notices[-1].fields == {"app": "main", "serial": first + 1, "forced": True}
+    assert bench.logged[-1].fields == {"app": "main", "serial": first + 1, "forced": True}
 
 
 def test_a_signature_that_is_refused_after_the_forced_renewal_is_the_end(bench: Bench) -> None:

@@ -30,7 +30,7 @@ def test_nothing_is_signed_by_force_while_the_app_is_locked_and_then_at_once(ben
     assert not bench.signer.refused(first + 1)
 
 
-def test_each_further_lock_starts_the_minute_anew(bench: Bench) -> None:
+def test_each_further_lock_starts_the_minute_again(bench: Bench) -> None:
     first = bench.serial
     bench.signer.lock()
     bench.clock.passes(LOCK_SECONDS - 1)
@@ -93,7 +93,7 @@ def test_a_normal_renewal_takes_the_key_that_is_in_the_file_by_then(filed: Bench
     assert made_with(filed.signer.signature().value, OTHER_KEY)
 
 
-def test_a_probe_reads_the_key_and_signs_anew(filed: Bench) -> None:
+def test_a_probe_reads_the_key_and_signs_with_it(filed: Bench) -> None:
     forced = renew(filed)
     assert not filed.signer.refused(forced)
     write_key(filed, OTHER_KEY)
@@ -103,7 +103,7 @@ def test_a_probe_reads_the_key_and_signs_anew(filed: Bench) -> None:
     assert made_with(filed.signer.signature().value, OTHER_KEY)
 
 
-def test_probes_with_one_key_sign_anew_only_every_few_seconds(bench: Bench) -> None:
+def test_probes_with_one_key_renew_the_signature_only_every_few_seconds(bench: Bench) -> None:
     first = bench.serial
     for _ in range(11):
         bench.signer.probe()
@@ -153,7 +153,7 @@ def test_what_is_signed_after_a_lock_is_signed_with_the_key_of_then(filed: Bench
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"not a key", None])
-def test_a_key_file_that_becomes_unusable_changes_nothing_and_is_told(
+def test_a_key_file_that_becomes_unusable_changes_nothing_and_is_logged(
     filed: Bench, content: bytes | None
 ) -> None:
     path = filed.app.secret_key_file
@@ -167,9 +167,9 @@ def test_a_key_file_that_becomes_unusable_changes_nothing_and_is_told(
     assert filed.signer.refused(filed.serial)
 
     assert made_with(filed.signer.signature().value, KEY)
-    assert filed.notices[0].event == "signature.key_unreadable"
-    assert filed.notices[0].level == "warning"
-    assert str(path) in str(filed.notices[0].fields["reason"])
+    assert filed.logged[0].event == "signature.key_unreadable"
+    assert filed.logged[0].level == "warning"
+    assert str(path) in str(filed.logged[0].fields["reason"])
 
 
 def test_a_key_that_stands_in_the_settings_is_never_read_again(bench: Bench) -> None:
