@@ -212,18 +212,21 @@ def _create(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) ->
     if not topics:
         return ()
     answers = admin.create_topics(dict(topics), raise_errors=False)["topics"]
-    made, refused = [], []
+    made: list[str] = []
+    refused: dict[str, list[str]] = {}
     for answer in answers:
         error = errors.for_code(answer["error_code"])
         if error is errors.NoError:
             made.append(answer["name"])
         elif error is not errors.TopicAlreadyExistsError:
-            refused.append(f"{answer['name']}: {answer.get('error_message') or sentence(error())}")
+            reason = (answer.get("error_message") or sentence(error())).removesuffix(".")
+            refused.setdefault(reason, []).append(answer["name"])
     if made:
         admin.wait_for_topics(made)
     if refused:
         done = f" ({', '.join(made)} {'was' if len(made) == 1 else 'were'} created)" if made else ""
-        raise BrokerError(f"the topics cannot be created{done}: {'; '.join(refused)}")
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
+        raise BrokerError(f"the topics cannot be created{done}: {told}")
     return tuple(made)
 
 

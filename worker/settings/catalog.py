@@ -91,7 +91,8 @@ def table_of_rows() -> dict[Words, SettingRow]:
 def nearest(table: dict[Words, SettingRow], path: Words) -> str | None:
     """Return the known name that an unknown one may have meant: the same word elsewhere, else a similar one at the same place."""
     *above, word = path
-    elsewhere = [row.name for row in table.values() if row.path[-1] == word]
+    word = word.lower()
+    elsewhere = [row.name for row in table.values() if word in {row.path[-1], row.name.replace(".", "_")}]
     if elsewhere:
         return elsewhere[0]
     beside = [

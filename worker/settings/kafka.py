@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, SecretStr
 
 from worker.domain.progress.commit_metadata import MAX_SPAN
+from worker.errors import FileError
 from worker.files import read_text
 from worker.settings import types
 from worker.settings.core import CORE
@@ -121,5 +122,8 @@ def _is_secret_file(option: str) -> bool:
 
 
 def first_line(path: str) -> str:
-    """Return the first line of a file: the secret in it. Raises FileError if it cannot be read."""
-    return read_text(path, SECRET_BYTES).partition("\n")[0].rstrip("\r")
+    """Return the first line of a file: the secret in it. Raises FileError if it cannot be read, or holds what no secret can."""
+    line = read_text(path, SECRET_BYTES).partition("\n")[0].rstrip("\r")
+    if "\0" in line:
+        raise FileError("its first line has a NUL character in it")
+    return line

@@ -62,10 +62,11 @@ def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Se
         errors = error.errors(include_url=False, include_context=False)
     problems: dict[str, Problem] = {}
     for found in errors:
-        problem = _problem(found["type"], _words(found["loc"], table), found["msg"], found["input"], table)
+        words = _words(found["loc"], table)
+        problem = _problem(found["type"], words, found["msg"], found["input"], table)
         problems.setdefault(problem.name, problem)
         if found["type"] != "missing":
-            _remove(data, found["loc"])
+            _remove(data, words)
     data = merged(_STAND_IN, data)
     data["tencent"]["apps"] = {
         word: merged(_STAND_IN_APP, app) for word, app in data["tencent"]["apps"].items()
@@ -76,6 +77,9 @@ def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Se
 def _problem(kind: str, words: Words, message: str, value: object, table: dict[Words, SettingRow]) -> Problem:
     name = ".".join(words)
     row = find(table, words)
+    holder = find(table, words[:-1])
+    if holder is not None and holder.options:
+        return Problem(name, "give a text, a number, true or false: kafka-python's options are nothing else")
     if kind == "extra_forbidden" or row is None:
         meant = nearest(table, words)
         return Problem(name, f"there is no such setting{f': did you mean {meant}?' if meant else ''}")
@@ -95,6 +99,8 @@ def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> W
             break
         row = find(table, words)
         if words and row is not None and row.section is None and row.name != "tencent.apps":
+            if row.options:  # the next word is kafka-python's
+                words = (*words, part)
             break
         words = (*words, part)
     return words
@@ -107,16 +113,13 @@ def _shown(row: SettingRow, value: object) -> object:
     return value if shown else None
 
 
-def _remove(data: dict[str, Any], location: tuple[int | str, ...]) -> None:
-    """Remove what an error concerns: the key of the innermost mapping on the way to it."""
-    here: Any = data
-    holder: dict[Any, Any] = data
-    word = location[0]
-    for part in location:
-        if not isinstance(here, dict) or part not in here:
-            break
-        holder, word, here = here, part, here[part]
-    holder.pop(word, None)
+def _remove(data: dict[str, Any], words: Words) -> None:
+    """Remove the setting that an error is about; another error about it may have done so."""
+    *above, last = words
+    holder: Any = data
+    for word in above:
+        holder = holder.get(word, {})
+    holder.pop(last, None)
 
 
 def _is_section(word: str, table: dict[Words, SettingRow]) -> bool:

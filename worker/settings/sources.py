@@ -99,8 +99,9 @@ def from_environment(
         if variable in {rest, CONFIG} or ("__" not in rest and _SERVICE_LINK.search(rest)):
             continue
         words = rest.lower().split("__")
-        if len(words) > DEPTH:
-            problems.append(Problem(variable, f"there is no such setting: a name has at most {DEPTH} words"))
+        if len(words) > DEPTH or not all(words):
+            remedy = f"there is no such setting: a name has one to {DEPTH} words with two underscores between"
+            problems.append(Problem(variable, remedy))
             continue
         spelled = _as_in_file(words, below)
         try:

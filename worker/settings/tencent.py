@@ -49,7 +49,7 @@ class AppSettings(Section):
             raise SignatureError(f"secret_key_file cannot be read: {error}") from None
         if not types.usable(key):
             raise SignatureError(
-                "secret_key_file is empty, or does not contain a key (it has blanks, or is too long)"
+                "secret_key_file is empty, or holds something else than a key (it has blanks or quotation marks, or is too long)"
             )
         return key
 

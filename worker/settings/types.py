@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from worker.domain.contract.actions import USER_ID_BYTES
+from worker.domain.contract.texts import hidden_in
 from worker.domain.contract.times import instant_of
 from worker.settings import addresses
 
@@ -22,7 +23,9 @@ SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy
 KAFKA_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile"})
 """Options of the Kafka client that name a file."""
 KEY_BYTES: Final = 4096
-"""The longest key."""
+"""More than this is no key."""
+_NO_KEY: Final = frozenset(" '\"")
+"""In no key: a blank comes from a word before it, quotation marks from a file that was written as settings are."""
 KEY_FILE_BYTES: Final = 2 * KEY_BYTES
 """The longest key file: a longer one is the wrong file, even if there are blank lines around the key."""
 NAME_BYTES: Final = 249
@@ -74,14 +77,19 @@ def _start(text: str) -> str:
 def _user(text: str) -> str:
     if not 1 <= len(text.encode()) <= USER_ID_BYTES:
         raise ValueError(f"it has {len(text.encode())} bytes")
-    if text != text.strip() or not text.isprintable():
-        raise ValueError("it has a blank at an end or a control character")
-    return text
+    return _visible(text)
 
 
 def _name(text: str) -> str:
     if not 1 <= len(text.encode()) <= NAME_BYTES:
         raise ValueError(f"it has {len(text.encode()):,} bytes")
+    return _visible(text)
+
+
+def _visible(text: str) -> str:
+    # What a command may not name, nobody can protect: a user with a filler in its id would be none of those that are named.
+    if (hidden := hidden_in(text)) is not None:
+        raise ValueError(f"it holds {hidden}: take it out")
     if text != text.strip() or not text.isprintable():
         raise ValueError("it has a blank at an end or a control character")
     return text
@@ -89,13 +97,13 @@ def _name(text: str) -> str:
 
 def _key(value: SecretStr) -> SecretStr:
     if not usable(value.get_secret_value()):
-        raise ValueError("it is empty or has blanks in it")
+        raise ValueError("it is empty, or has blanks or quotation marks in it")
     return value
 
 
 def usable(key: str) -> bool:
-    """Return whether a text can be a secret key. The signing library would silently sign with any text."""
-    return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and " " not in key
+    """Whether a text can be a secret key. The signing library would sign with any text, silently."""
+    return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and not set(key) & _NO_KEY
 
 
 def shown_path(value: object) -> str | None:

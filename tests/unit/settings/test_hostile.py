@@ -470,3 +470,79 @@ def test_a_relative_path_in_a_file_is_taken_from_where_that_file_lies(
 
     assert settings.tencent.apps["main"].key() == KEY
     assert settings.kafka.options()["sasl_plain_password"] == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"common": {"foo": [1], "bar": {"a": 1}}}, {"kafka.common.foo", "kafka.common.bar"}),
+        ({"consumer": {"client_rack": [1]}}, {"kafka.consumer.client_rack"}),
+        ({"bootstrap_servers": ["a:0", "b:x", "-"]}, {"kafka.bootstrap_servers"}),
+        ({"command_topics": ["a b", "c d"]}, {"kafka.command_topics"}),
+    ],
+)
+def test_several_faults_of_one_value_hide_no_other_problem_and_make_none(
+    wrong: dict[str, object], named: set[str]
+) -> None:
+    """
+    The second took the whole section out, so its contradictions were told one start later.
+    """
+    data = minimal(kafka={"max_gap": 1, **wrong}, dedupe={"window_seconds": 0}, drain_seconds=300)
+
+    assert set(problems(data)) == {"kafka.max_gap", "dedupe.window_seconds", "drain_seconds", *named}
+
+
+def test_several_wrong_users_are_one_problem_and_do_not_cost_the_apps() -> None:
+    """
+    It went on to say that no app was named, which was not so.
+    """
+    data = minimal()
+    data["tencent"]["protected_users"] = [1, 2, 3]
+
+    assert set(problems(data)) == {"tencent.protected_users"}
+
+
+@pytest.mark.parametrize("hidden", ["\u3164", "\ufe0f", "\U000e0041", "\u200b", "\u115f", "\U0001d159"])
+def test_a_name_with_what_nobody_sees_is_refused_as_in_a_command(hidden: str) -> None:
+    """
+    A protected user whose id holds a filler is not the one that is meant, and would not be protected.
+    """
+    data = minimal(kafka={"group_id": f"a{hidden}"}, app={"identifier": f"admin{hidden}"})
+    data["tencent"]["protected_users"] = [f"boss{hidden}"]
+
+    found = problems(data)
+
+    assert set(found) == {"kafka.group_id", "tencent.protected_users", "tencent.apps.main.identifier"}
+    assert all(f"U+{ord(hidden):04X}" in problem.remedy for problem in found.values())
+
+
+@pytest.mark.parametrize("key", ['"{}"', "'{}'", "{}'"])
+def test_a_key_in_quotation_marks_is_refused(tmp_path: Path, key: str) -> None:
+    """
+    It would sign, and Tencent would refuse every call.
+    """
+    (tmp_path / "key").write_text(key.format(KEY))
+    file = minimal(app={"secret_key": None, "secret_key_file": str(tmp_path / "key")})
+
+    assert set(problems(file)) == {"tencent.apps.main.secret_key_file"}
+    assert set(problems(minimal(app={"secret_key": key.format(KEY)}))) == {"tencent.apps.main.secret_key"}
+
+
+def test_a_password_file_with_a_nul_is_refused_as_the_password_would_be(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("pass\0word\n")
+    common = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "u",
+        "sasl_plain_password_file": str(tmp_path / "password"),
+    }
+
+    assert set(problems(minimal(kafka={"common": common}))) == {"kafka.common.sasl_plain_password_file"}
+
+
+@pytest.mark.parametrize("variable", ["WORKER_", "WORKER_KAFKA__", "WORKER___X", "WORKER__KAFKA____X"])
+def test_a_variable_without_a_word_is_named_as_it_was_written(variable: str) -> None:
+    """
+    Nothing was shown in the place of its name.
+    """
+    assert set(problems(minimal(), {variable: "1"})) == {variable}

@@ -186,8 +186,8 @@ def _users(value: object, path: str) -> Iterator[OutcomeError]:
 
 
 def _duration(value: object, path: str) -> OutcomeError | None:
-    if isinstance(value, str) and value.strip().isdecimal():
-        cure = f"write {shown(value.strip(), quoted=False)} without quotation marks"
+    if isinstance(value, str) and (seconds := _number_in(value)) is not None:
+        cure = f"write {seconds} without quotation marks" if seconds <= DURATION_SECONDS else ""
         return _wrong_type(value, path, "a whole number of seconds", cure)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _wrong_type(value, path, "a whole number of seconds")
@@ -211,6 +211,12 @@ class Time(Text):
             cure = instant_cure(value)
             return _wrong_type(value, path, "RFC 3339 in a string", cure)
         return Text.__call__(self, value, path)
+
+
+def _number_in(text: str) -> int | None:
+    """The whole number that a text is, in any script's digits; None: it is none, or a very long one."""
+    digits = text[: TIME_BYTES + 1].strip()
+    return int(digits) if digits.isdecimal() and len(text) <= TIME_BYTES else None
 
 
 def _role(value: object, path: str) -> OutcomeError | None:
@@ -310,8 +316,8 @@ def _in_json(text: str) -> str:
 
 
 def instant_cure(since_1970: float) -> str:
-    """Return how to write a time that was given as seconds or milliseconds since 1970; empty when it is neither."""
-    if not 0 <= since_1970 <= LAST_SECOND * 1000:
-        return ""
-    seconds = since_1970 if since_1970 <= LAST_SECOND else since_1970 / 1000
-    return f"write {_in_json(rfc3339(seconds))}"
+    """Return how to write a time that was given as seconds (or milli-, micro- or nanoseconds) since 1970; empty when it is none."""
+    for unit in (1, 10**3, 10**6, 10**9):
+        if 0 <= since_1970 <= LAST_SECOND * unit:
+            return f"write {_in_json(rfc3339(since_1970 / unit))}"
+    return ""

@@ -23,7 +23,10 @@ HIDDEN: Final = (
 )
 """Characters of the basic plane that a name must not hold, as a class of a regular expression in JavaScript and Python."""
 _HIDDEN_BEYOND: Final = (
-    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
+    # a filler, a note without a head, and what no plane has a character for
+    "\U00016fe4\U0001d159"
+    + "".join(f"{chr(plane << 16 | 0xFFFE)}-{chr(plane << 16 | 0xFFFF)}" for plane in range(1, 14))
+    + "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U0010ffff"
 )
 """The same beyond it. All from plane 14 on are tags, selectors, for private use, or not assigned for good."""
 _hidden: Final = re.compile(f"[{HIDDEN}{_HIDDEN_BEYOND}]").search
