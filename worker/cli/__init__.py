@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 import traceback
-from contextlib import redirect_stderr
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+from contextlib import redirect_stderr, suppress
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO, cast
 
 import typer
 
@@ -28,6 +30,9 @@ from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF})
+"""How a write to a full or broken standard output fails."""
 
 app = typer.Typer(
     name="moderation-worker",
@@ -71,14 +76,32 @@ def main(command: Callable[[], object] = app) -> None:
         with redirect_stderr(cast("TextIO", _WithoutKeys(sys.stderr))):
             command()
     except SettingsError as error:
-        sys.stderr.write(format_problems(error))
-        sys.exit(WRONG)
+        _end(format_problems(error), WRONG)
     except WorkerError as error:
-        sys.stderr.write(_redacted(f"moderation-worker failed: {error}\n"))
-        sys.exit(FAILED)
-    except Exception:  # noqa: BLE001 - the last stop: what is shown of it must be redacted
-        sys.stderr.write(_redacted(traceback.format_exc()))
-        sys.exit(FAILED)
+        _end(_redacted(f"moderation-worker failed: {error}\n"), FAILED)
+    except Exception as error:  # noqa: BLE001 - the last stop: what is shown of it must be redacted
+        if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
+            _end(f"moderation-worker failed: its output cannot be written: {error.strerror}\n", FAILED)
+        _end(_redacted(traceback.format_exc()), FAILED)
+
+
+def _end(text: str, code: int) -> NoReturn:
+    """End the process with this code, whether or not anybody can be told why."""
+    with suppress(OSError, ValueError, AttributeError):  # full, closed, or not there at all
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    # What cannot be flushed would give the interpreter's end a code of its own.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            _discard(stream)
+    sys.exit(code)
+
+
+def _discard(stream: TextIO) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def format_problems(error: SettingsError) -> str:

@@ -165,6 +165,9 @@ def _problem(error: Mapping[str, Any]) -> str:
 
 def _results(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str, str]]:
     alike: defaultdict[str, list[str]] = defaultdict(list)
+    for named in outcome.get("user_ids", ()):  # of a rejected command, which has no results
+        if user is None or named == user:
+            alike["nothing was sent"].append(plain(named))
     for result in outcome.get("results", ()):
         if user is None or result.get("user_id") == user:
             alike[_result_text(result)].append(plain(result.get("user_id", "")))

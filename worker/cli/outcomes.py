@@ -34,7 +34,7 @@ def outcomes(
     command_id: Annotated[str | None, typer.Option(metavar="ID", help="The command's own id.")] = None,
     user: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="A user that commands name (rejected commands name none)."),
+        typer.Option(metavar="ID", help="A user that commands name."),
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="ID", help="A group or room.")] = None,
     request_id: Annotated[str | None, typer.Option(metavar="ID", help="A RequestId of Tencent's.")] = None,
@@ -61,7 +61,8 @@ def outcomes(
     Exit codes: 0 outcomes were found, 3 nothing was found, 4 a matching command still waits.
 
     \b
-    Example:  moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
+    Example:
+    moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker import __version__  # noqa: PLC0415 - what is imported here --help need not load
     from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415
@@ -79,6 +80,10 @@ def outcomes(
     for option, text in arguments.items():
         if text is not None and not filters.is_utf8(text):
             raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
+        if text == "":  # of a variable in a script that was never set
+            raise typer.BadParameter(
+                "it is empty, and no id is: leave it out, or give one", param_hint=option
+            )
     outcome_filter = filters.OutcomeFilter(
         command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id
     )
@@ -128,7 +133,7 @@ def _print_outcomes(
         ended.add(str(outcome["outcome_id"]))
         print(plain_json(value.decode()) if as_json else format_outcome(outcome, user) + "\n", flush=True)
     if len(ended) == limit:
-        sys.stderr.write(f"these are the newest {limit}: --limit shows more\n")
+        sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
     return ended
 
 

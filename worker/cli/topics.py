@@ -52,7 +52,8 @@ def create(
     Create the command, outcome and dead-letter topics that do not exist yet.
 
     \b
-    Example:  moderation-worker topics create --config worker.yaml --partitions 12 --replication-factor 3
+    Example:
+    moderation-worker topics create --config worker.yaml --partitions 12
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.topics import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
     from worker.errors import Problem, SettingsError  # noqa: PLC0415

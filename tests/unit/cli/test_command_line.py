@@ -67,8 +67,50 @@ def test_each_option_says_what_it_wants_and_not_which_type_it_has(command: str) 
 def test_an_example_is_one_line_that_can_be_copied(command: str) -> None:
     _, text = invoke(*command.split(), "--help")
 
-    (example,) = (line for line in text.splitlines() if "Example:" in line)
-    assert example.endswith((" --since 2h", " --replication-factor 3"))
+    lines = text.splitlines()
+    example = lines[next(place for place, line in enumerate(lines) if "Example:" in line) + 1]
+    assert example.endswith((" --since 2h", " --partitions 12"))
+
+
+@pytest.mark.parametrize("command", ["", "topics", *COMMANDS])
+def test_the_help_of_each_command_fits_a_terminal_of_80_columns(command: str) -> None:
+    """
+    A line that wraps cannot be copied.
+    """
+    result = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=80)
+
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [
+        ("check --config /nowhere 2>/dev/full", 2),
+        ("check --config /nowhere 2>&-", 2),
+        ("check --config /nowhere >&- 2>&-", 2),
+        ("--version >/dev/full", 1),
+        ("simulate --reference >/dev/full", 1),
+    ],
+)
+def test_the_exit_code_is_right_although_nothing_can_be_written(redirection: str, code: int) -> None:
+    """
+    A message that cannot be written made of wrong settings (2) a failure (1), and of a full disk a traceback.
+    """
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"exec {shlex.quote(sys.executable)} -m worker {redirection}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+    if code == 1:
+        assert (
+            ended.stderr
+            == "moderation-worker failed: its output cannot be written: No space left on device\n"
+        )
 
 
 @pytest.mark.parametrize(
@@ -239,8 +281,7 @@ def test_an_argument_that_is_not_utf_8_is_refused(option: str) -> None:
 @pytest.mark.parametrize("command", ["run", "check", "outcomes", "topics create"])
 def test_an_example_is_right_but_for_the_file_that_it_names(command: str, tmp_path: Path) -> None:
     _, text = invoke(*command.split(), "--help")
-    (example,) = (line for line in text.splitlines() if "Example:" in line)
-    _, *arguments = shlex.split(example.partition("Example:")[2])
+    _, *arguments = shlex.split(text.partition("Example:")[2].strip().partition("\n")[0])
 
     done = subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
@@ -286,3 +327,11 @@ def test_whatever_the_environment_holds_a_command_ends_with_2_and_the_settings_n
     assert f"\n  {name}" in told
     assert "Traceback" not in told
     assert "pass" not in told.replace("sasl_plain_password", "")
+
+
+@pytest.mark.parametrize("option", ["--command-id", "--user", "--target", "--request-id", "--outcome-id"])
+def test_an_empty_id_is_refused_before_kafka_is_asked(option: str) -> None:
+    code, text = invoke("outcomes", option, "")
+
+    assert code == 2
+    assert option in text

@@ -286,3 +286,13 @@ def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Unseen
     by_request = format_nothing_found(OutcomeFilter(request_id="r"), "24h", ALL_SEEN, "outcomes", "commands")
     assert "came" not in by_request
     assert "waits" not in by_request
+
+
+def test_whom_a_rejected_command_named_is_told() -> None:
+    """
+    It has no results, and was found by the user whom it named.
+    """
+    whole = outcome(status=Status.REJECTED, user_ids=("user-1", "user-2"))
+
+    assert "users       user-1, user-2: nothing was sent" in format_outcome(whole)
+    assert "users       user-2: nothing was sent" in format_outcome(whole, "user-2")

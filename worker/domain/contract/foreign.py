@@ -24,11 +24,6 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"{\x00\x00\x00", f"is UTF-32: {_PLAIN}"),
     (b"\xff\xfe", f"is UTF-16, by its byte order mark: {_PLAIN}"),
     (b"\xfe\xff", f"is UTF-16, by its byte order mark: {_PLAIN}"),
-    (b"{\x00", f"is UTF-16 (little-endian): {_PLAIN}"),
-    (b'\x00{\x00"', f"is UTF-16 (big-endian): {_PLAIN}"),
-    (b"\x00{\x00 ", f"is UTF-16 (big-endian): {_PLAIN}"),
-    (b"\x00{\x00\n", f"is UTF-16 (big-endian): {_PLAIN}"),
-    (b"\x00{\x00\r", f"is UTF-16 (big-endian): {_PLAIN}"),
     (b"\xef\xbb\xbf", "begins with a byte order mark (BOM, EF BB BF): write UTF-8 without it"),
     (b"\x1f\x8b", "is compressed with gzip: send it as it is and set the producer's compression.type"),
     (
@@ -57,6 +52,7 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
 )
 """How formats begin, the longer signature before the shorter one, and what the record then is."""
 
+_JSON_BEGINS: Final = b'{["\t\n\r '
 _ZLIB: Final = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _NAME: Final = re.compile(rb"[a-zA-Z][a-zA-Z_]{2}").match
 
@@ -66,7 +62,16 @@ def shape_of_bytes(value: bytes) -> str | None:
     for signature, what in _SIGNATURES:
         if value.startswith(signature):
             return f"the record {what}"
-    return _frame(value) or _binary(value)
+    return _utf16(value) or _frame(value) or _binary(value)
+
+
+def _utf16(value: bytes) -> str | None:
+    """JSON in UTF-16 without a mark: each second byte of its beginning is 0."""
+    first, second, third, fourth = (*value[:4], *b"\xff" * 4)[:4]
+    for zeros, begin, endian in (((second, fourth), first, "little"), ((first, third), second, "big")):
+        if zeros == (0, 0) and begin in _JSON_BEGINS:
+            return f"the record is UTF-16 ({endian}-endian): {_PLAIN}"
+    return None
 
 
 def _frame(value: bytes) -> str | None:
@@ -80,10 +85,8 @@ def _frame(value: bytes) -> str | None:
             f"{_SERIALISER}"
         )
     if first in (b"\x01", b"\x03") and len(value) > 17:
-        whose = "AWS Glue's" if first == b"\x03" else "a"
-        return (
-            f"the record is in {whose} schema registry's frame (its first byte is {value[0]}): {_SERIALISER}"
-        )
+        whose = "the schema registry of AWS Glue" if first == b"\x03" else "a schema registry"
+        return f"the record is in the frame of {whose} (its first byte is {value[0]}): {_SERIALISER}"
     return None
 
 
@@ -129,10 +132,15 @@ _TEXTS: Final[tuple[tuple[str, str], ...]] = (
     ("ey", "is base64, of JSON as it seems, or a token: send the JSON object itself"),
     ("ewo", "is base64, of JSON as it seems: send the JSON object itself"),
     ("ewr", "is base64, of JSON as it seems: send the JSON object itself"),
+    ("//", "begins with a comment, which JSON does not know: leave it out"),
+    ("/*", "begins with a comment, which JSON does not know: leave it out"),
+    ("#", "begins with a comment, which JSON does not know: leave it out"),
     ("---", "is YAML: commands are JSON; send the JSON object"),
     ("(", "is a script, not JSON: send the JSON object itself"),
 )
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_=.\s-]*").fullmatch
+_UNQUOTED: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\s*[:=]").match
+"""A name in JavaScript, JSON5 or HJSON, or in what Java prints of a map."""
 _FORM: Final = re.compile(r"[A-Za-z_.%0-9]+=").match
 _YAML: Final = re.compile(r"[A-Za-z_]+: ").match
 
@@ -167,6 +175,13 @@ def _broken_object(text: str, broke_at: int, rest: str) -> str | None:
         return f"the record holds a comment at character {broke_at}, which JSON does not know: leave it out"
     if rest.startswith(("True", "False", "None")):
         return f"the record holds a word of Python at character {broke_at}: encode it as JSON (json.dumps)"
+    before = text[:broke_at].rstrip()[-1:]
+    if before == "," and rest.startswith("}"):
+        return f"the record has a comma before the brace at character {broke_at}, which JSON does not allow: leave it out"
+    if before in ("{", ",") and _UNQUOTED(rest):
+        return (
+            f"the record has a name without double quotation marks at character {broke_at}: encode it as JSON"
+        )
     if rest.startswith("=>"):
         return "the record has => between names and values, as Ruby prints a hash: encode it as JSON"
     if text.rfind("}", 0, broke_at) > text.rfind('"', 0, broke_at):
@@ -185,6 +200,8 @@ def shape_of_json(value: object) -> str | None:
         return f"the record is {count}, not an object: send each command as a record of its own"
     if isinstance(value, str):
         bare = value[:64].lstrip()
+        if bare.startswith(('"{', '"\\"')):
+            return "the record is JSON that was encoded more than twice: send the object itself"
         if bare.startswith(("{", "[")):
             return "the record is JSON inside a JSON string, so it was encoded twice: send the object itself"
         if bare.startswith(("ey", "ewo", "ewr")):

@@ -678,3 +678,31 @@ def test_what_cannot_stand_in_an_outcome_is_left_out_of_the_refusal(name: str, v
 
 def test_a_target_that_is_too_long_is_repeated_in_the_refusal() -> None:
     assert rejected({**BAN, "group_id": "g" * 49}).group_id == "g" * 49
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("60", ": write 60 without quotation marks"),
+        ("007", ": write 7 without quotation marks"),
+        ("\u0666\u0660", ": write 60 without quotation marks"),
+        ("4294967296", ""),
+        ("9" * 5_000, ""),
+        ("\u00b2", ""),
+    ],
+)
+def test_the_cure_of_a_number_in_a_text_is_json_that_is_taken(text: str, cure: str) -> None:
+    """
+    It said to write 007, which is no JSON, or digits of another script.
+    """
+    assert rejected(BAN | {"duration": text}).message == (
+        f"duration must be a whole number of seconds, not a string{cure}"
+    )
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize("spelled", [int, str])
+def test_the_cure_of_an_instant_as_a_number_knows_its_unit(unit: int, spelled: type) -> None:
+    told = rejected(BAN | {"not_after": spelled(1_893_456_000 * unit)})
+
+    assert told.message.endswith('write "2030-01-01T00:00:00.000Z"')
