@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = "ARCHITECTURE.md"
 DOMAIN: Final = ROOT / "worker" / "domain"
+RUNTIME: Final = text(PAGE).partition("## The runtime")[2].partition("## ")[0]
 FILES: Final = text(PAGE).partition("Inside the domain are three packages")[2].partition("## ")[0]
 MUTATING: Final = frozenset(
     [
@@ -48,6 +49,12 @@ def test_every_file_of_the_core_is_in_the_table() -> None:
     files = {path.name for path in core()}
 
     assert {word for word in FILES.split("`") if word.endswith(".py")} == files
+
+
+def test_every_file_of_the_runtime_is_in_its_table() -> None:
+    files = {path.name for path in (ROOT / "worker" / "runtime").glob("*.py") if path.name != "__init__.py"}
+
+    assert {word for word in RUNTIME.split("`") if word.endswith(".py")} == files
 
 
 def test_every_package_of_the_core_is_in_the_table() -> None:

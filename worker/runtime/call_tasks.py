@@ -122,7 +122,7 @@ class CallTasks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            failure = WorkerError(f"a fault of the code ended a task: {type(error).__name__}")
+            failure = WorkerError(f"a bug ended a task: {type(error).__name__}")
             failure.__cause__ = error
             self._fail(failure)
 
