@@ -95,9 +95,8 @@ class HaltHandler:
         """
         if endpoint.halt.gate.is_shut:
             return
-        self._scheduler.apply_changes(
-            now
-        )  # what has just expired, or come forward, says which targets are idle
+        # What has just expired, or come forward, says which targets are idle.
+        self._scheduler.apply_changes(now)
         endpoint.forget_idle(now)
         if not endpoint.held:
             return
