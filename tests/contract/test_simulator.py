@@ -64,7 +64,7 @@ async def call(
     http: httpx.AsyncClient, endpoint: str = BAN, *, patience: float = PATIENCE, **changes: Any
 ) -> Any:
     """
-    One call, as a caller of Tencent would make it: the JSON of its answer.
+    Make one call as a client of Tencent does, and return the JSON of its answer.
     """
     body = {**SAMPLES[endpoint], **changes}
     answer = await http.post(f"/v4/{endpoint}", params=a_query(), json=body, timeout=patience)
@@ -73,7 +73,7 @@ async def call(
 
 async def until(holds: Callable[[], Any]) -> Any:
     """
-    Wait until something holds; fails after PATIENCE.
+    Wait until a condition holds; fail after PATIENCE.
     """
     deadline = time.monotonic() + PATIENCE
     while not (found := holds()):
@@ -84,7 +84,7 @@ async def until(holds: Callable[[], Any]) -> Any:
 
 def raw(endpoint: str = BAN, **changes: Any) -> bytes:
     """
-    The bytes of one call.
+    Return the bytes of one call.
     """
     body = json.dumps({**SAMPLES[endpoint], **changes}).encode()
     url = httpx.URL(f"/v4/{endpoint}", params=a_query())
@@ -238,7 +238,7 @@ async def test_a_request_in_pieces_is_one_request_stamped_at_its_last_byte(sim: 
     ],
     ids=str,
 )
-async def test_a_fault_of_the_line_is_what_the_caller_sees(
+async def test_the_client_sees_each_connection_fault(
     sim: Simulator, http: httpx.AsyncClient, fault: dict[str, Any], error: type[Exception]
 ) -> None:
     sim.faults.put(**fault)
@@ -259,9 +259,7 @@ async def test_a_bad_gateway_answers_with_html(sim: Simulator, http: httpx.Async
     assert (lines_of(sim)[0].http_status, lines_of(sim)[0].error_code) == (502, None)
 
 
-async def test_a_slow_effect_comes_after_the_caller_has_lost_its_answer(
-    sim: Simulator, http: httpx.AsyncClient
-) -> None:
+async def test_a_slow_effect_comes_after_the_answer_is_lost(sim: Simulator, http: httpx.AsyncClient) -> None:
     sim.faults.put(slow_apply=1.0, slow_apply_seconds=0.05, slow_apply_end="hang")
 
     with pytest.raises(httpx.ReadTimeout):
@@ -275,7 +273,7 @@ async def test_a_slow_effect_comes_after_the_caller_has_lost_its_answer(
     assert list(sim.state("t1")["group"]["bans"]) == ["u1", "u2"]
 
 
-async def test_a_caller_that_gives_up_is_written_down_as_unanswered(
+async def test_a_request_whose_client_gives_up_is_logged_as_unanswered(
     sim: Simulator, http: httpx.AsyncClient
 ) -> None:
     sim.faults.put(latency=0.2)
@@ -293,8 +291,8 @@ async def test_while_connections_are_refused_nothing_listens_and_then_the_same_p
 ) -> None:
     await call(http)
 
-    told = await http.patch("/__control/faults", json={"outage": "refuse", "for_seconds": 0.3})
-    assert told.status_code == 200
+    answer = await http.patch("/__control/faults", json={"outage": "refuse", "for_seconds": 0.3})
+    assert answer.status_code == 200
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectError)):
         await call(http)
     refused = 0
@@ -343,7 +341,7 @@ def _is_refused(address: str) -> bool:
         return sock.connect_ex((url.host, url.port)) != 0
 
 
-async def test_nobody_else_can_take_the_port_while_connections_are_refused(sim: Simulator) -> None:
+async def test_no_other_process_can_take_the_port_while_connections_are_refused(sim: Simulator) -> None:
     sim.faults.put(outage="refuse")
     await until(lambda: _is_refused(sim.url))
 
@@ -455,7 +453,7 @@ async def test_a_key_can_be_rotated_under_way(http: httpx.AsyncClient) -> None:
     assert (during, after) == ([0, 0], [70009, 0])
 
 
-async def test_measures_can_be_begun_anew(sim: Simulator, http: httpx.AsyncClient) -> None:
+async def test_figures_can_be_reset(sim: Simulator, http: httpx.AsyncClient) -> None:
     await call(http)
 
     await http.delete("/__control/stats")
@@ -464,8 +462,8 @@ async def test_measures_can_be_begun_anew(sim: Simulator, http: httpx.AsyncClien
     assert sim.stats["highest_second"][BAN][str(APP)]["requests"] == 0
 
 
-async def test_a_stall_of_the_loop_is_told(sim: Simulator) -> None:
-    await asyncio.sleep(0.02)  # the pulse is beating
+async def test_a_stall_of_the_loop_is_reported(sim: Simulator) -> None:
+    await asyncio.sleep(0.02)  # a heartbeat is due
     busy_until = time.monotonic() + 0.1
     while time.monotonic() < busy_until:
         pass
@@ -496,7 +494,7 @@ async def test_bytes_that_are_no_request_are_answered_and_the_connection_is_clos
     assert lines_of(sim) == []
 
 
-async def test_a_caller_that_asks_before_it_sends_its_body_is_told_to_go_on(sim: Simulator) -> None:
+async def test_expect_100_continue_is_answered(sim: Simulator) -> None:
     reader, writer = await connect(sim)
     head, _, body = raw().partition(b"\r\n\r\n")
 
@@ -509,7 +507,7 @@ async def test_a_caller_that_asks_before_it_sends_its_body_is_told_to_go_on(sim:
     assert answer[0] == 200
 
 
-async def test_a_connection_is_closed_when_its_caller_wishes(sim: Simulator) -> None:
+async def test_a_connection_is_closed_when_the_client_asks_for_it(sim: Simulator) -> None:
     reader, writer = await connect(sim)
 
     writer.write(raw().replace(b"Host: h", b"Connection: close"))
@@ -552,10 +550,10 @@ async def test_neither_key_nor_signature_is_written_or_shown(tmp_path: Path) -> 
             await call(http, endpoint)
         await http.post(f"/v4/{BAN}?{httpx.QueryParams(a_query(contenttype='xml'))}")
         shown = [(await http.get(f"/__control/{name}")).text for name in ("faults", "state", "stats")]
-        told = [*shown, path.read_text("utf-8"), repr(sim), repr(config), repr(sim.log)]
+        texts = [*shown, path.read_text("utf-8"), repr(sim), repr(config), repr(sim.log)]
 
-    told.append(path.read_text("utf-8"))
-    assert not any(KEY in text or signed()[:20] in text or "usersig" in text for text in told)
+    texts.append(path.read_text("utf-8"))
+    assert not any(KEY in text or signed()[:20] in text or "usersig" in text for text in texts)
 
 
 async def test_a_simulator_that_cannot_start_says_why(sim: Simulator) -> None:

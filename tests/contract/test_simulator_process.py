@@ -1,4 +1,4 @@
-# `moderation-worker simulate` as a process of its own: it says where it listens, and ends cleanly when it is told to.
+# `moderation-worker simulate` as a process: it prints where it listens, and ends cleanly on a signal.
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Start = Callable[..., tuple["Popen[str]", str]]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """
-    Starts the simulator; returns the process and its address.
+    Start the simulator and return the process and its address.
     """
     started: list[Popen[str]] = []
     key_file = tmp_path / "key"
@@ -61,11 +61,11 @@ def test_a_signal_ends_it_with_a_summary_and_a_whole_log(
         httpx.post(f"{url}/v4/{LIVE_UNBAN}", params=a_query(), json=SAMPLES[LIVE_UNBAN])
 
     process.send_signal(number)
-    told, errors = process.communicate(timeout=PATIENCE)
+    output, errors = process.communicate(timeout=PATIENCE)
 
     assert (process.returncode, errors) == (0, "")
-    assert f"{LIVE_UNBAN}  2 requests (0: 1, 60007: 1), 2 members applied, 2 in the highest second" in told
-    assert "longest stall" in told
+    assert f"{LIVE_UNBAN}  2 requests (0: 1, 60007: 1), 2 members applied, 2 in the highest second" in output
+    assert "longest stall" in output
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     assert [line["error_code"] for line in lines] == [0, 60007]
 
@@ -98,7 +98,7 @@ def test_its_stamps_are_on_the_clock_of_every_process_of_the_machine(start: Star
     assert before < line["at"] <= line["answered_at"] < after
 
 
-def test_a_log_that_cannot_be_written_any_more_ends_it_for_a_referee_must_not_forget(start: Start) -> None:
+def test_a_log_that_can_no_longer_be_written_ends_the_simulator(start: Start) -> None:
     process, url = start("--log", "/dev/full")
 
     httpx.post(f"{url}/v4/{LIVE_UNBAN}", params=a_query(), json=SAMPLES[LIVE_UNBAN])
@@ -109,15 +109,15 @@ def test_a_log_that_cannot_be_written_any_more_ends_it_for_a_referee_must_not_fo
     assert "Traceback" not in errors
 
 
-def test_a_port_that_is_taken_is_a_failure_with_a_sentence(start: Start, tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_failure_with_a_sentence(start: Start, tmp_path: Path) -> None:
     _, url = start()
 
     second = Popen(
         [*COMMAND, "--key", "k", "--port", url.rpartition(":")[2]], stdout=PIPE, stderr=PIPE, text=True
     )
-    told, errors = second.communicate(timeout=PATIENCE)
+    output, errors = second.communicate(timeout=PATIENCE)
 
-    assert (second.returncode, told) == (1, "")
+    assert (second.returncode, output) == (1, "")
     assert "in use" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "requests.jsonl").exists()

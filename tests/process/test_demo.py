@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kafka
 
 class Demo:
     """
-    A demo that runs, with what it has printed so far.
+    A running demo, with what it has printed so far.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -67,15 +67,17 @@ class Demo:
         """
         The processes that still use this demo's temporary folder, and the folders that are still there.
         """
-        told = subprocess.run(["ps", "-eww", "-o", "args"], check=True, capture_output=True, text=True).stdout
-        running = [line for line in told.splitlines() if str(self._folder) in line]
+        processes = subprocess.run(
+            ["ps", "-eww", "-o", "args"], check=True, capture_output=True, text=True
+        ).stdout
+        running = [line for line in processes.splitlines() if str(self._folder) in line]
         return running + [path.name for path in self._folder.iterdir() if path.is_dir()]
 
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     """
-    Starts a demo with these options.
+    Start a demo with these options.
     """
     begun: list[Demo] = []
 
@@ -97,10 +99,10 @@ def test_a_demo_on_ones_own_kafka_keeps_its_promises_and_leaves_no_topic(
 
     assert demo.process.wait(DEADLINE) == 0, demo.output
 
-    told = json.loads(summary.read_text())
-    assert told["clean"]
-    assert set(told["findings"].values()) == {0}
-    assert told["records"] == 510
+    shown = json.loads(summary.read_text())
+    assert shown["clean"]
+    assert set(shown["findings"].values()) == {0}
+    assert shown["records"] == 510
     assert "Every promise held." in demo.output
     assert demo.left == []
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
@@ -135,7 +137,7 @@ def test_keep_leaves_everything_running_until_ctrl_c(kafka: Cluster, begin: Call
     assert demo.left == []
 
 
-def test_a_kafka_that_is_not_there_is_told_in_one_line(begin: Callable[..., Demo]) -> None:
+def test_an_unreachable_kafka_is_reported_in_one_line(begin: Callable[..., Demo]) -> None:
     demo = begin("--commands", "100", "--bootstrap-servers", "127.0.0.1:1")
 
     assert demo.process.wait(DEADLINE) == 1

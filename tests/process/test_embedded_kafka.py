@@ -1,4 +1,4 @@
-# The embedded broker: fetched and verified, started, and back after what tests do to it.
+# The embedded broker: fetched and verified, started, and available again after a kill or a pause.
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """
-    A Maven repository of our own: the folder that it serves.
+    Return the folder that a Maven repository of our own serves.
     """
     root = tmp_path / "repository"
     root.mkdir()
@@ -84,16 +84,16 @@ def test_a_jar_that_the_repository_does_not_have_is_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("repository")
-@pytest.mark.parametrize(("ci", "code", "told"), [("true", 1, "1 error"), ("", 0, "1 skipped")])
+@pytest.mark.parametrize(("ci", "code", "summary"), [("true", 1, "1 error"), ("", 0, "1 skipped")])
 def test_where_kafka_cannot_be_had_a_test_that_needs_it_fails_in_ci(
-    tmp_path: Path, ci: str, code: int, told: str
+    tmp_path: Path, ci: str, code: int, summary: str
 ) -> None:
     """
-    A run in which everything is skipped must not be a green one.
+    A run that skips everything must not be green.
     """
     words = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "topics_can_be_made",
-        # jgo leaves the connection open on which it was told that a jar is not there.
+        # jgo leaves the connection of a missing jar open until a garbage collection.
         "-W", "ignore::pytest.PytestUnraisableExceptionWarning",
     ]  # fmt: skip
     here = {name: value for name, value in os.environ.items() if name != CLUSTER_VARIABLE}
@@ -104,7 +104,7 @@ def test_where_kafka_cannot_be_had_a_test_that_needs_it_fails_in_ci(
     )
 
     assert done.returncode == code, done.stdout + done.stderr
-    assert told in done.stdout
+    assert summary in done.stdout
     assert "Kafka cannot be had" in done.stdout
 
 

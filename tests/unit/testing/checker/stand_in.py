@@ -1,5 +1,5 @@
-# A worker that is too simple to be wrong, for the checker's tests: one command after the other, one call for each
-# twenty members, no time, no Kafka. Its evidence is clean; the tests then break it in one place.
+# A worker that is too simple to be wrong, for the checker's tests: one command after the other, one call for every twenty
+# members, no time, no Kafka. Its evidence is clean; the tests then break it in one place.
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class StandIn:
 
 def as_sent(effect: CommandedEffect, at: float) -> CommandedEffect:
     """
-    What a request says that is read at ``at``: a ban's end has become a duration.
+    Return what the request says when it is read at ``at``: the end of a ban has become a duration.
     """
     if effect.until is None:
         return effect
@@ -175,7 +175,7 @@ def as_sent(effect: CommandedEffect, at: float) -> CommandedEffect:
 
 def honest_run(raid: Scenario) -> Evidence:
     """
-    The evidence of a run in which everything went as it must.
+    Return the evidence of a run without any violation.
     """
     worker = StandIn(raid.bad_users)
     for planned in raid.records:

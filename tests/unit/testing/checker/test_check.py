@@ -1,4 +1,4 @@
-# The checker finds what is put in on purpose: an honest run is clean, and each kind of fault is told by its name.
+# The checker finds what is put in on purpose: an honest run is clean, and each violation is reported under its name.
 #
 # The runs come from a worker that is too simple to be wrong (stand_in.py). Each test breaks the evidence in one place.
 
@@ -31,9 +31,9 @@ def found(evidence: Evidence) -> set[Violation]:
     return {violation for violation, count in check(evidence).counts.items() if count}
 
 
-def told(evidence: Evidence) -> str:
+def details(evidence: Evidence) -> str:
     """
-    What the report says, in words: of two faults of one kind, which one it is.
+    Return the findings in words: they tell apart two violations of one kind.
     """
     return "\n".join(finding.what for finding in check(evidence).examples)
 
@@ -44,7 +44,7 @@ def with_outcome(
     run: Evidence = HONEST,
 ) -> Evidence:
     """
-    The honest run with the first outcome that ``choose`` likes changed.
+    Return the honest run with the first outcome changed that ``choose`` accepts.
     """
     index = next(number for number, one in enumerate(run.outcomes) if choose(one))
     outcomes = (*run.outcomes[:index], change(run.outcomes[index]), *run.outcomes[index + 1 :])
@@ -138,7 +138,7 @@ def test_a_user_that_exists_and_is_said_to_have_failed_is_found() -> None:
     evidence = with_outcome(result_with(status="failed", error_code=10002), is_applied_kick)
 
     assert Violation.WRONG_STATUS in found(evidence)
-    assert "exists, and is failed with 10002" in told(evidence)
+    assert "exists, and is failed with 10002" in details(evidence)
 
 
 def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None:
@@ -147,13 +147,13 @@ def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None
     )
 
     assert Violation.WRONG_STATUS in found(evidence)
-    assert "does not exist, and is said to be applied" in told(evidence)
+    assert "does not exist, and is said to be applied" in details(evidence)
 
 
 def test_a_user_that_does_not_exist_and_failed_for_another_reason_is_found() -> None:
     evidence = with_outcome(result_with(error_code=20003), lambda one: one.body.status == "failed")
 
-    assert "does not exist, and failed with 20003" in told(evidence)
+    assert "does not exist, and failed with 20003" in details(evidence)
 
 
 def test_a_late_command_that_is_carried_out_is_found() -> None:
@@ -210,7 +210,7 @@ def test_results_that_name_the_right_users_in_the_wrong_order_are_found() -> Non
     evidence = with_outcome(turn, lambda one: len(one.body.results) > 1)
 
     assert found(evidence) == {Violation.WRONG_STATUS}
-    assert "each once and in order" in told(evidence)
+    assert "each once and in order" in details(evidence)
 
 
 def test_a_duplicate_of_an_outcome_that_does_not_exist_is_found() -> None:
@@ -227,7 +227,7 @@ def test_a_duplicate_of_an_outcome_that_is_about_others_is_found() -> None:
     )
     evidence = with_outcome(change, lambda one: one.body.status == "duplicate")
 
-    assert "which does not name it" in told(evidence)
+    assert "which does not name it" in details(evidence)
 
 
 @pytest.mark.parametrize("status", ["applied", "already_applied", "failed", "expired"])
@@ -236,8 +236,8 @@ def test_a_repeated_id_that_is_executed_is_found(status: str) -> None:
     evidence = with_outcome(change, lambda one: one.body.status == "duplicate")
 
     assert Violation.EXECUTED_AGAIN in found(evidence)
-    assert f"is {status}" in told(evidence)
-    assert " repeats commands-" in told(evidence)
+    assert f"is {status}" in details(evidence)
+    assert " repeats commands-" in details(evidence)
 
 
 def test_an_effect_that_happened_twice_is_found() -> None:
@@ -253,7 +253,7 @@ def test_an_effect_that_never_happened_is_found() -> None:
     assert Violation.NOT_EXECUTED in found(replace(HONEST, requests=requests))
 
 
-def test_an_effect_that_nobody_commanded_is_found() -> None:
+def test_an_effect_that_no_command_asked_for_is_found() -> None:
     chosen = _applied_requests()[0]
     stranger = replace(
         chosen, users=("a stranger",), applied={"a stranger": (chosen.read_at, 9)}, request_id="Id-x"
@@ -265,7 +265,7 @@ def test_an_effect_that_nobody_commanded_is_found() -> None:
     }
 
 
-def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order_and_leaves_the_wrong_state() -> None:
+def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order() -> None:
     worker = StandIn()
     worker.carry_out(_ban("one"))
     worker.carry_out(_unban("two"))
@@ -315,7 +315,7 @@ def test_a_late_copy_of_a_superseded_command_that_is_executed_is_found() -> None
     evidence = _late_copy(result_with(status="applied", duplicate_of=None))
 
     assert Violation.EXECUTED_AGAIN in found(evidence)
-    assert "is applied" in told(evidence)
+    assert "is applied" in details(evidence)
 
 
 def test_201_requests_in_a_rolling_second_are_found_even_across_full_seconds() -> None:
@@ -361,7 +361,7 @@ def test_a_request_id_that_the_api_did_not_give_for_this_user_is_found(
     ],
     ids=str,
 )
-def test_a_call_that_is_told_otherwise_than_it_was_is_found(fields: dict[str, object]) -> None:
+def test_a_misreported_call_is_found(fields: dict[str, object]) -> None:
     def change(one: PublishedOutcome) -> PublishedOutcome:
         return body_with(calls=[msgspec.structs.replace(one.body.calls[0], **fields), *one.body.calls[1:]])(
             one
@@ -404,7 +404,7 @@ def test_a_dead_letter_may_leave_out_a_value_that_did_not_fit() -> None:
     assert found(replace(HONEST, letters=(omitted, *HONEST.letters[1:]))) == set()
 
 
-def test_all_findings_are_counted_and_the_first_few_are_told() -> None:
+def test_all_findings_are_counted_and_the_first_few_are_examples() -> None:
     report = check(replace(HONEST, outcomes=()))
 
     assert report.counts[Violation.LOST] > 500
@@ -413,7 +413,7 @@ def test_all_findings_are_counted_and_the_first_few_are_told() -> None:
 
 def test_results_of_the_stand_in_are_of_every_kind() -> None:
     """
-    Else the clean run above would say little.
+    Otherwise the clean run above would prove little.
     """
     statuses = {result.status for one in HONEST.outcomes for result in one.body.results}
     fates = {one.planned.fate for one in HONEST.sent}

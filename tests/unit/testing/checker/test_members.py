@@ -83,7 +83,7 @@ def test_commands_with_calls_of_their_own_need_one_effect_each() -> None:
     assert found(parts, done(OUT)) == {Violation.NOT_EXECUTED}
 
 
-def test_commands_whose_requests_are_too_many_to_be_listed_are_joined_by_the_request_id() -> None:
+def test_commands_with_unlisted_requests_are_joined_by_the_request_id() -> None:
     first = CommandPart(OUT, "applied", frozenset({("1", "1")}), request_id="Id-1")
     riding = CommandPart(OUT, "applied", None, request_id="Id-1")
     own = CommandPart(OUT, "applied", None, request_id="Id-2")
@@ -101,7 +101,7 @@ def test_a_command_that_ended_without_a_call_has_no_effect_of_its_own(status: st
     assert found(parts, done(HOUR, OUT, FREE)) == {Violation.EXECUTED_AGAIN}
 
 
-def test_a_failed_command_may_have_taken_effect_in_a_try_whose_answer_was_lost() -> None:
+def test_a_failed_command_may_have_taken_effect_in_an_attempt_without_answer() -> None:
     parts = [applied(HOUR, "1"), ended(FREE, "failed", "2")]
 
     assert found(parts, done(HOUR, FREE)) == set()
@@ -163,7 +163,7 @@ def test_a_crash_does_not_excuse_what_was_published_before_it() -> None:
     assert found(parts, done(HOUR, FREE, HOUR, FREE), 101.5) == {Violation.OUT_OF_ORDER}
 
 
-def test_a_crash_does_not_excuse_that_something_was_done_twice_and_published_before_it() -> None:
+def test_a_crash_does_not_excuse_what_was_repeated_and_published_before_it() -> None:
     parts = [applied(HOUR, "1", published=102)]
 
     assert found(parts, done(HOUR, HOUR), 110.0) == {Violation.EXECUTED_AGAIN}
@@ -175,7 +175,7 @@ def test_a_crash_does_not_excuse_what_happened_long_after_it() -> None:
     assert Violation.OUT_OF_ORDER in found(parts, done(FREE, HOUR, begin=120.0), 101.5)
 
 
-def test_a_command_superseded_after_a_crash_may_have_been_applied_by_the_dead_process() -> None:
+def test_a_command_superseded_after_a_crash_may_have_been_applied_before_it() -> None:
     parts = [ended(HOUR, "superseded", published=110), applied(FREE, "2", published=110)]
 
     assert found(parts, done(HOUR, FREE)) == {Violation.EXECUTED_AGAIN}
@@ -190,7 +190,7 @@ def test_a_command_without_an_outcome_excuses_no_other() -> None:
 
 def test_a_command_superseded_in_its_first_life_may_be_applied_in_its_second() -> None:
     """
-    The ban waits and is superseded, the unban is applied; the crash comes before either is published; both are redone.
+    The ban waits and is superseded, the unban is applied; a crash comes before either is published; both are repeated.
     """
     parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 

@@ -1,4 +1,4 @@
-# Trouble comes when it is due, once, and crashes are remembered for the checker.
+# Each step is taken once, when it is due, and crashes are recorded for the checker.
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Replica:
     name = "worker 1"
 
     def __init__(self) -> None:
-        self.done: list[str] = []
+        self.calls: list[str] = []
         self.ready = False
 
     def kill(self) -> None:
-        self.done.append("killed")
+        self.calls.append("killed")
 
     def start(self) -> None:
-        self.done.append("started")
+        self.calls.append("started")
 
 
-class FakeStage:
+class FakeEnvironment:
     def __init__(self, replicas: int) -> None:
         self.replicas = [Replica() for _ in range(replicas)]
         self.asked: list[dict[str, Any]] = []
@@ -40,11 +40,11 @@ class FakeStage:
 
 
 @pytest.fixture
-def environment() -> FakeStage:
-    return FakeStage(2)
+def environment() -> FakeEnvironment:
+    return FakeEnvironment(2)
 
 
-def test_each_step_is_taken_once_when_it_is_due(environment: FakeStage) -> None:
+def test_each_step_is_taken_once_when_it_is_due(environment: FakeEnvironment) -> None:
     trouble = Chaos(cast("DemoEnvironment", environment))
 
     assert len(trouble.advance(100.0)) == 1
@@ -54,18 +54,18 @@ def test_each_step_is_taken_once_when_it_is_due(environment: FakeStage) -> None:
     assert environment.asked[1]["outage"] == "502"
 
 
-def test_a_replica_is_killed_and_comes_back(environment: FakeStage) -> None:
+def test_a_replica_is_killed_and_restarted(environment: FakeEnvironment) -> None:
     trouble = Chaos(cast("DemoEnvironment", environment))
 
     trouble.advance(0.0)
     trouble.advance(KILL_AT)
-    assert environment.replicas[0].done == ["killed"]
+    assert environment.replicas[0].calls == ["killed"]
 
     trouble.advance(KILL_AT + BACK_AFTER)
-    assert environment.replicas[0].done == ["killed", "started"]
+    assert environment.replicas[0].calls == ["killed", "started"]
 
 
-def test_it_is_not_over_until_the_one_that_came_back_has_its_partitions(environment: FakeStage) -> None:
+def test_it_is_not_over_until_the_restarted_replica_is_ready(environment: FakeEnvironment) -> None:
     trouble = Chaos(cast("DemoEnvironment", environment))
     trouble.advance(0.0)
     trouble.advance(1000.0)
@@ -81,7 +81,7 @@ def test_it_is_not_over_until_the_one_that_came_back_has_its_partitions(environm
 
 
 def test_the_only_replica_is_not_killed() -> None:
-    environment = FakeStage(1)
+    environment = FakeEnvironment(1)
     trouble = Chaos(cast("DemoEnvironment", environment))
 
     trouble.advance(0.0)
@@ -89,6 +89,6 @@ def test_the_only_replica_is_not_killed() -> None:
 
     assert trouble.is_over
     assert trouble.interruptions == []
-    assert environment.replicas[0].done == []
+    assert environment.replicas[0].calls == []
     assert [step.get("limit") for step in environment.asked if "limit" in step] == [120]
     assert THROTTLE_AT > OUTAGE_AT

@@ -1,4 +1,4 @@
-# The load: always the same for a seed, and with everything in it that the promises are about.
+# The load: the same for the same seed, with everything that the promises are about.
 
 from __future__ import annotations
 

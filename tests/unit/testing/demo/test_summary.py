@@ -16,7 +16,7 @@ from worker.testing.demo.summary import as_json, choose_example, show
 EVIDENCE = honest_run(plan(2000, seed=5))
 
 
-def test_the_example_is_an_outcome_of_members_that_fared_differently() -> None:
+def test_the_example_is_an_outcome_with_different_results() -> None:
     chosen = choose_example(EVIDENCE.outcomes, [one.body.outcome_id.encode() for one in EVIDENCE.outcomes])
     body = next(one.body for one in EVIDENCE.outcomes if one.body.outcome_id.encode() == chosen)
 

@@ -1,4 +1,4 @@
-# Requests as a caller of the five endpoints would make them, and a judge to try them on. No sockets.
+# Requests as a client of the five endpoints makes them, and a Decider to try them on. No sockets.
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def signed(
     *, key: str = KEY, app: int = APP, identifier: str = ADMIN, expire: int = 10 * 365 * 86_400
 ) -> str:
     """
-    A UserSig as Tencent's own library makes it.
+    Return a UserSig made by Tencent's own library.
     """
     usersig: str = TLSSigAPIv2(app, key).gen_sig(identifier, expire)
     return usersig
@@ -54,7 +54,7 @@ def signed(
 
 def a_query(**changes: str | None) -> dict[str, str]:
     """
-    The parameters of a good URL, with changes; None leaves one out.
+    Return the parameters of a valid URL, with changes; None leaves one out.
     """
     good: dict[str, str | None] = {
         "sdkappid": str(APP),
@@ -68,7 +68,7 @@ def a_query(**changes: str | None) -> dict[str, str]:
 
 def a_request(endpoint: str = BAN, body: dict[str, Any] | None = None, **changes: Any) -> ApiRequest:
     """
-    A good request, with changes to its body.
+    Return a valid request, with changes to its body.
     """
     fields = {**(SAMPLES[endpoint] if body is None else body), **changes}
     return ApiRequest("POST", endpoint, a_query(), msgspec.json.encode(fields))
@@ -77,7 +77,7 @@ def a_request(endpoint: str = BAN, body: dict[str, Any] | None = None, **changes
 @dataclass
 class Bench:
     """
-    A judge with everything around it, and a clock that stands still until it is told otherwise.
+    A Decider with everything that it needs, and a clock that moves only when it is set.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -95,7 +95,7 @@ class Bench:
 
     def decide(self, request: ApiRequest | None = None, **changes: Any) -> Reaction:
         """
-        Let the judge decide, now.
+        Decide the request now.
         """
         request = request or a_request()
         if "query" in changes:
@@ -104,7 +104,7 @@ class Bench:
 
     def carry_out(self, request: ApiRequest | None = None) -> Reaction:
         """
-        Let the judge decide, and the effect take place at once.
+        Decide the request now and apply its effect at once.
         """
         reaction = self.decide(request)
         if reaction.effect:

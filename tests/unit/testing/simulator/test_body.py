@@ -134,14 +134,14 @@ def test_member_info_keeps_its_own_limits(info: object, code: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"GroupId": "\\ud800"}'])
-def test_what_is_no_json_object_has_the_common_code(body: bytes) -> None:
+def test_anything_but_a_json_object_has_the_common_code(body: bytes) -> None:
     refusal = read(SPECS[BAN], body).refusal
 
     assert refusal
     assert refusal.code == NOT_JSON
 
 
-def test_a_reading_tells_target_users_and_parameters_even_of_a_refused_body() -> None:
+def test_a_refused_body_still_yields_target_users_and_parameters() -> None:
     body = {"GroupId": "g1", "Members_Account": ["u2", "u1", "u2"], "Duration": -1, "Descripton": "typo"}
 
     parsed = read(SPECS[BAN], msgspec.json.encode(body))

@@ -1,4 +1,4 @@
-# Decisions: who comes in, which code a fault gives, how an exchange ends, what is applied, and in which order that is asked.
+# Decisions: authentication, the code of each fault, how an exchange ends, what is applied, and the order of it all.
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ def test_each_answer_has_a_request_id_of_its_own() -> None:
         ({"random": "0"}, 0),
     ],
 )
-def test_a_url_that_is_not_right_is_refused_with_its_code(query: dict[str, str | None], code: int) -> None:
+def test_an_invalid_url_is_refused_with_its_code(query: dict[str, str | None], code: int) -> None:
     reaction = Bench().decide(query=a_query(**query))
 
     assert reaction.code == code
     assert (reaction.effect is None) == (code != 0)
 
 
-def test_only_post_is_understood() -> None:
+def test_only_post_is_allowed() -> None:
     assert Bench().decide(replace(a_request(), method="GET")).code == 60002
 
 
@@ -114,7 +114,7 @@ def test_only_post_is_understood() -> None:
         ("", 60009),
     ],
 )
-def test_a_command_that_does_not_exist_is_refused(endpoint: str, code: int) -> None:
+def test_an_unknown_command_is_refused(endpoint: str, code: int) -> None:
     assert Bench().decide(ApiRequest("POST", endpoint, a_query(), b"{}")).code == code
 
 
@@ -142,7 +142,7 @@ def test_the_quota_counts_each_endpoint_and_each_app_alone() -> None:
     assert codes == [0, 0, 0, 60007]
 
 
-def test_a_request_with_a_bad_signature_uses_nothing_of_the_quota_but_is_counted_as_read() -> None:
+def test_a_request_with_a_bad_signature_uses_no_quota_but_is_counted_as_read() -> None:
     bench = Bench(Faults(limit=1))
 
     bench.decide(query=a_query(usersig="x"))
@@ -199,7 +199,7 @@ def test_a_fault_gives_its_documented_code_and_applies_nothing(
     ({"outage": "refuse"}, ExchangeEnd.RESET, None, False),
     ({"outage": "hang"}, ExchangeEnd.HANG, None, False),
 ])  # fmt: skip
-def test_a_fault_of_the_line_ends_the_exchange_its_own_way(
+def test_each_connection_fault_ends_the_exchange_in_its_own_way(
     fault: dict[str, Any], exchange_end: ExchangeEnd, status: int | None, applied: bool
 ) -> None:
     bench = Bench()
@@ -219,7 +219,7 @@ def test_a_fault_of_the_line_ends_the_exchange_its_own_way(
         assert reaction.payload.startswith(b"<html>")
 
 
-def test_a_refused_connection_is_reset_at_once_and_every_other_failure_takes_its_time() -> None:
+def test_only_a_refused_connection_is_reset_without_latency() -> None:
     waits = [
         Bench(Faults(outage=exchange_end, latency=0.5)).decide().answer_after
         for exchange_end in ("refuse", "502")
@@ -250,7 +250,7 @@ def test_a_slow_effect_comes_after_the_lost_answer_and_within_its_time() -> None
     assert 2.5 < max(waits) <= 2.9
 
 
-def test_a_refused_request_is_never_slow_for_it_changes_nothing() -> None:
+def test_a_refused_request_is_never_slow_because_it_changes_nothing() -> None:
     reaction = Bench(Faults(slow_apply=1.0, forbidden=True)).decide()
 
     assert (reaction.exchange_end, reaction.code) == (ExchangeEnd.ANSWER, 10007)
@@ -349,7 +349,7 @@ def test_too_many_bad_signatures_lock_the_app_for_a_minute() -> None:
     assert codes == [70050, 70050, 0]
 
 
-def test_bad_signatures_that_lie_over_a_minute_apart_lock_nothing() -> None:
+def test_bad_signatures_more_than_a_minute_apart_lock_nothing() -> None:
     bench = Bench(Faults(lock_after=2))
     for bench.now in (0.0, 61.0, 122.0):
         bench.decide(query=a_query(usersig="x"))
@@ -357,7 +357,7 @@ def test_bad_signatures_that_lie_over_a_minute_apart_lock_nothing() -> None:
     assert bench.decide().code == 0
 
 
-def test_an_outage_stands_before_everything_else() -> None:
+def test_an_outage_precedes_everything_else() -> None:
     bench = Bench(Faults(outage="502", limit=0, wrong_key=True))
 
     assert bench.decide().http_status == 502

@@ -1,4 +1,4 @@
-# The desk: what a Reaction says happens at its time, and is written down as it happened. Time is a fake loop's.
+# The executor does what a Reaction says at its time, and logs it as it happened. Time is that of a fake loop.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass
 class Timer:
     """
-    One call of a FakeLoop, which can be cancelled.
+    One timer of a FakeLoop, which can be cancelled.
     """
 
     then: Callable[..., None]
@@ -60,7 +60,7 @@ class FakeLoop:
 @dataclass
 class FakeSlot:
     """
-    Where an answer goes, unless the caller has gone.
+    Where an answer goes, unless the client has disconnected.
     """
 
     loop: FakeLoop
@@ -84,7 +84,7 @@ class FakeSlot:
 
 class Shop:
     """
-    A desk with its judge, its log and a caller's slot.
+    An Executor with its Decider, its log and a client's slot.
     """
 
     def __init__(self, **faults: Any) -> None:
@@ -118,7 +118,7 @@ class Shop:
         return list(group["bans"]) if group else []
 
 
-def test_without_latency_a_request_is_applied_answered_and_written_at_once() -> None:
+def test_without_latency_a_request_is_applied_answered_and_logged_at_once() -> None:
     shop = Shop()
 
     slot = shop.take()
@@ -143,7 +143,7 @@ def test_without_latency_a_request_is_applied_answered_and_written_at_once() -> 
     )
 
 
-def test_with_latency_the_answer_and_its_line_come_later_and_the_stamp_stays() -> None:
+def test_latency_delays_the_answer_and_its_line_but_not_the_timestamp() -> None:
     shop = Shop(latency=0.03)
     slot = shop.take()
 
@@ -155,7 +155,7 @@ def test_with_latency_the_answer_and_its_line_come_later_and_the_stamp_stays() -
     assert (line.at, line.applied_at, line.answered_at) == (100.0, 100.0, 100.03)
 
 
-def test_an_effect_that_comes_with_the_answer_is_there_before_it() -> None:
+def test_an_effect_that_comes_with_the_answer_precedes_it() -> None:
     shop = Shop(latency=0.03, apply_point="answer")
     shop.take()
 
@@ -167,7 +167,7 @@ def test_an_effect_that_comes_with_the_answer_is_there_before_it() -> None:
     assert (line.applied, line.applied_at, shop.late) == (("u1", "u2"), 100.03, [])
 
 
-def test_a_caller_that_has_gone_gets_no_answer_and_the_request_is_applied_all_the_same() -> None:
+def test_after_a_disconnect_there_is_no_answer_but_the_request_is_applied() -> None:
     shop = Shop(latency=0.03, apply_point="answer")
     slot = shop.take(KICK)
 
@@ -184,7 +184,7 @@ def test_a_caller_that_has_gone_gets_no_answer_and_the_request_is_applied_all_th
     assert shop.executor.endpoints[KICK] == {"no answer": 1}
 
 
-def test_a_request_that_hangs_is_written_when_it_is_read() -> None:
+def test_a_request_that_hangs_is_logged_when_it_is_read() -> None:
     shop = Shop(hang=1.0)
 
     slot = shop.take()
@@ -217,7 +217,7 @@ def test_a_late_effect_has_a_line_of_its_own() -> None:
     assert shop.banned() == ["u1", "u2"]
 
 
-def test_an_effect_that_waits_for_the_caller_to_give_up_comes_within_its_time_after_that() -> None:
+def test_an_effect_after_the_clients_disconnect_comes_within_its_time() -> None:
     shop = Shop(slow_apply=1.0, slow_apply_end="hang")
     slot = shop.take()
 
@@ -230,7 +230,7 @@ def test_an_effect_that_waits_for_the_caller_to_give_up_comes_within_its_time_af
     assert 110.0 <= shop.late[0].applied_at <= 112.9
 
 
-def test_a_stop_writes_down_what_is_under_way_and_applies_nothing_more() -> None:
+def test_a_stop_logs_what_is_in_flight_and_applies_nothing_more() -> None:
     shop = Shop(latency=1.0, apply_point="answer")
     shop.take()
     shop.bench.store.put({"slow_apply": 1.0, "slow_apply_end": "hang"}, 0.0)
@@ -262,7 +262,7 @@ def test_every_request_is_counted_by_endpoint_and_what_it_was_answered() -> None
     assert shop.executor.members == {BAN: 2}
 
 
-def test_the_log_is_one_json_line_for_each_request_and_is_taken_once() -> None:
+def test_the_log_is_one_json_line_per_request_and_written_once() -> None:
     shop = Shop()
     shop.take()
     shop.take()

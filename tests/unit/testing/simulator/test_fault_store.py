@@ -9,7 +9,7 @@ from worker.testing.simulator.fault_store import FaultStore, shuts_itself_out
 from worker.testing.simulator.faults import ROWS, FaultKind, Faults, is_chosen, problems_of, read
 
 
-def test_what_nobody_has_set_is_as_at_the_start() -> None:
+def test_unset_faults_are_as_at_the_start() -> None:
     assert FaultStore(Faults(latency=0.5)).at(BAN, "g1", 0.0) == Faults(latency=0.5)
 
 
@@ -27,7 +27,7 @@ def test_the_narrowest_limit_wins_in_whatever_order_they_are_set() -> None:
     assert found == [4, 3, 2, 1]
 
 
-def test_a_fault_for_some_seconds_gives_way_to_what_was_before() -> None:
+def test_a_temporary_fault_reverts_to_the_value_before_it() -> None:
     store = FaultStore(Faults())
     store.put({"latency": 1.0}, 0.0)
 
@@ -36,7 +36,7 @@ def test_a_fault_for_some_seconds_gives_way_to_what_was_before() -> None:
     assert [store.at(BAN, "g1", now).latency for now in (5.0, 14.9, 15.0, 99.0)] == [2.0, 2.0, 1.0, 1.0]
 
 
-def test_a_lasting_value_ends_a_passing_one() -> None:
+def test_a_lasting_value_replaces_a_temporary_one() -> None:
     store = FaultStore(Faults())
     store.put({"outage": "hang", "for_seconds": 60}, 0.0)
 
@@ -46,7 +46,7 @@ def test_a_lasting_value_ends_a_passing_one() -> None:
     assert store.next_change(2.0) is None
 
 
-def test_null_takes_back_what_the_same_limit_had_set() -> None:
+def test_null_removes_what_the_same_limit_had_set() -> None:
     store = FaultStore(Faults())
     store.put({"outage": "502", "latency": 1.0}, 0.0)
     store.put({"outage": "hang", "target": "g1"}, 0.0)
@@ -58,7 +58,7 @@ def test_null_takes_back_what_the_same_limit_had_set() -> None:
     assert [rule["fault"] for rule in store.rules(0.0)] == ["outage"]
 
 
-def test_a_fault_that_has_run_out_is_shown_no_more() -> None:
+def test_an_expired_fault_is_no_longer_shown() -> None:
     store = FaultStore(Faults())
     store.put({"outage": "502", "target": "g1", "for_seconds": 10}, 0.0)
 
@@ -68,7 +68,7 @@ def test_a_fault_that_has_run_out_is_shown_no_more() -> None:
     assert store.rules(10.0) == []
 
 
-def test_clearing_goes_back_to_the_start() -> None:
+def test_clearing_returns_to_the_faults_of_the_start() -> None:
     store = FaultStore(Faults(latency=0.5))
     store.put({"latency": 9.0, "endpoint": BAN}, 0.0)
 
@@ -117,7 +117,7 @@ def test_all_is_set_or_nothing() -> None:
     assert store.at(BAN, "g1", 0.0) == Faults()
 
 
-def test_an_endless_refusal_of_connections_would_shut_the_control_out() -> None:
+def test_refusing_connections_without_an_end_is_refused() -> None:
     assert shuts_itself_out({"outage": "refuse"})
     assert not shuts_itself_out({"outage": "refuse", "for_seconds": 1})
     assert not shuts_itself_out({"outage": "refuse", "endpoint": BAN})

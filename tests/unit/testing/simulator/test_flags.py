@@ -25,19 +25,19 @@ def run(*arguments: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_fault_is_a_flag_and_stands_in_the_help(name: str) -> None:
+def test_every_fault_is_a_flag_and_in_the_help(name: str) -> None:
     flag = "--" + name.replace("_", "-")
 
     assert f"{flag} " in run("--help").output
 
 
 @pytest.mark.parametrize("name", [*ROWS, *SPECS, *(path for _, path, _ in ROUTES)])
-def test_every_fault_endpoint_and_route_stands_in_the_reference(name: str) -> None:
+def test_every_fault_endpoint_and_route_is_in_the_reference(name: str) -> None:
     assert name in reference()
 
 
 @pytest.mark.parametrize("field", [*RequestLine.__struct_fields__, *AppliedLine.__struct_fields__])
-def test_every_field_of_the_log_is_told_in_the_reference(field: str) -> None:
+def test_every_field_of_the_log_is_in_the_reference(field: str) -> None:
     assert field in reference().partition("## Log")[2]
 
 
@@ -49,7 +49,7 @@ def test_the_reference_is_printed_without_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "--key-file"),
         (("--key", ""), "empty"),
@@ -67,11 +67,11 @@ def test_the_reference_is_printed_without_a_key() -> None:
         (("--key", "k", "--port", "99999"), "--port"),
     ],
 )
-def test_wrong_options_are_refused_with_a_sentence(arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_options_are_refused_with_a_sentence(arguments: tuple[str, ...], message: str) -> None:
     result = run(*arguments)
 
     assert result.exit_code == 2
-    assert told in result.output
+    assert message in result.output
 
 
 def test_a_log_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-# HTTP/1.1 in pieces: whatever way the bytes come, the same requests come out.
+# HTTP/1.1 in pieces: however the bytes arrive, the requests are the same.
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_requests_come_out_whole_and_in_order_however_they_are_cut(cuts: list[in
     ]
 
 
-def test_nothing_comes_out_before_the_last_byte_of_a_body() -> None:
+def test_a_request_is_complete_only_with_the_last_byte_of_its_body() -> None:
     assert items_of(FIRST[:-1]) == []
 
 
@@ -81,14 +81,14 @@ def test_what_cannot_be_read_is_refused_and_nothing_after_it_is_read(sent: bytes
         (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", True),
     ],
 )
-def test_a_connection_is_kept_as_the_caller_wishes(head: bytes, keep_alive: bool) -> None:
+def test_a_connection_is_kept_alive_when_the_client_asks_for_it(head: bytes, keep_alive: bool) -> None:
     (item,) = items_of(head)
 
     assert isinstance(item, HttpRequest)
     assert item.keep_alive is keep_alive
 
 
-def test_a_caller_that_waits_to_send_its_body_is_noticed() -> None:
+def test_expect_100_continue_is_noticed() -> None:
     parser = Parser()
     parser.feed(b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n")
 

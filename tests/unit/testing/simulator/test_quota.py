@@ -36,7 +36,7 @@ def test_no_rolling_second_ever_holds_more_than_the_limit(stamps: list[float], l
     assert counter.admitted.highest == highest_of(admitted)
 
 
-def test_a_request_is_let_in_again_a_second_after_the_oldest() -> None:
+def test_a_request_is_admitted_again_a_second_after_the_oldest() -> None:
     counter = Counter()
 
     assert [counter.admit(at, 2) for at in (0.0, 0.9, 0.95, 1.0, 1.5, 1.95)] == [
@@ -49,7 +49,7 @@ def test_a_request_is_let_in_again_a_second_after_the_oldest() -> None:
     ]
 
 
-def test_the_highest_second_is_told_with_the_time_when_it_was_first_that_high() -> None:
+def test_the_highest_second_has_the_time_when_it_was_first_reached() -> None:
     window = Window()
     for at in (0.0, 0.5, 5.0, 5.5):
         window.add(at)
@@ -57,7 +57,7 @@ def test_the_highest_second_is_told_with_the_time_when_it_was_first_that_high() 
     assert (window.highest, window.highest_at) == (2, 0.5)
 
 
-def test_a_measure_begun_anew_keeps_the_quota() -> None:
+def test_resetting_the_highest_count_keeps_the_quota() -> None:
     counter = Counter()
     counter.admit(0.0, 1)
 

@@ -46,7 +46,7 @@ def test_an_unban_lifts_the_ban_of_those_it_names() -> None:
     assert shown(bench)["group"]["unbanned"] == {"u1": 2}
 
 
-def test_a_ban_after_an_unban_stands() -> None:
+def test_a_ban_after_an_unban_holds() -> None:
     bench = Bench()
     for endpoint in (BAN, UNBAN, BAN):
         bench.carry_out(a_request(endpoint))
@@ -124,7 +124,7 @@ def test_an_update_changes_only_the_fields_that_it_names() -> None:
     }
 
 
-def test_a_target_that_nobody_touched_is_unknown_to_the_state() -> None:
+def test_a_target_that_no_call_changed_has_no_state() -> None:
     bench = Bench()
     bench.carry_out(a_request(BAN))
 
