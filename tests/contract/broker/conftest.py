@@ -1,4 +1,4 @@
-# The broker's room on a real Kafka and in memory: one suite for both.
+# The broker package on a real Kafka and in memory: one suite for both.
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# What the contract of the broker's room is tried on: a cluster (real, or in memory) and members of one group.
+# What the contract of the broker package is tested on: a cluster (real, or in memory) and members of one group.
 #
 # A Member is a small stand-in for the loop: it hears, begins what it is assigned, takes batches, and answers handovers as
 # the test tells it. Waiting is always for a condition, with a deadline.
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 KAFKA_AWAY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """For tests in which connections fail: kafka-python leaves the socket of such a one to the garbage collector."""
 PATIENCE = 30.0
-"""Seconds. Only a failing test waits so long."""
+"""Seconds. Only a failing test waits this long."""
 
 
 def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
@@ -99,7 +99,7 @@ class Member:
     Attributes:
         handover: Called at a revocation, in a thread of its own; the handover is over when it returns.
         at_records: Called when records are handed over, by the poll thread.
-        at_loss: Called when partitions are lost, by the thread that tells of it.
+        at_loss: Called when partitions are lost, on the thread that reports it.
         begins: Whether it begins by itself what it is assigned.
         takes: Whether it takes each batch at once.
 
@@ -172,7 +172,7 @@ class Member:
     def noticed(self, event: str) -> list[LogEvent]:
         return [notice for notice in self.notices if notice.event == event]
 
-    # What the consumer tells.
+    # What the consumer calls.
 
     def assigned(self, partitions: Mapping[int, int]) -> None:
         self.events.append(("assigned", tuple(partitions)))
@@ -398,7 +398,7 @@ class RealCluster:
         found: list[Record] = []
         deadline = time.monotonic() + PATIENCE
         while any(reader.position(place) < end for place, end in ends.items()):
-            assert time.monotonic() < deadline, f"{topic} gives nothing"
+            assert time.monotonic() < deadline, f"{topic} returns nothing"
             for batch in reader.poll(timeout_ms=200).values():
                 found.extend(batch)
         reader.close(autocommit=False)

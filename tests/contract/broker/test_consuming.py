@@ -1,4 +1,4 @@
-# Partitions come, are begun, are handed over and are lost; records are handed out in order, and no faster than they are taken.
+# Partitions are assigned, begun, handed over and lost; records are delivered in order, and no faster than they are taken.
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_after_a_close_another_member_has_everything_at_once(cluster: Cluster, j
     until(lambda: second.owns(0, 1), "all partitions", 5)
 
 
-def test_a_member_that_was_put_out_loses_its_partitions_without_a_handover_and_comes_back(
+def test_an_expelled_member_loses_its_partitions_without_a_handover_and_comes_back(
     cluster: Cluster, join: Join
 ) -> None:
     member = join(cluster)
@@ -252,9 +252,7 @@ def test_a_static_member_id_that_another_process_takes_ends_this_one(cluster: Cl
 
 
 @pytest.mark.kafka
-def test_a_membership_that_ends_within_a_rebalance_is_a_loss_though_kafka_python_tells_of_none(
-    real_cluster: RealCluster, join: Join
-) -> None:
+def test_a_membership_that_ends_within_a_rebalance_is_a_loss(real_cluster: RealCluster, join: Join) -> None:
     """
     The member joins again with what it believes to own, and may be given it: to kafka-python nothing has changed.
     """
@@ -319,7 +317,7 @@ def test_the_position_passes_what_a_producers_transactions_leave_behind(
     real_cluster: RealCluster, join: Join
 ) -> None:
     """
-    A marker behind each transaction, and all that was aborted: offsets that no record is ever told of.
+    A marker behind each transaction, and everything aborted: offsets for which no record is ever delivered.
     """
     member = join(real_cluster)
     producer = KafkaProducer(

@@ -48,7 +48,7 @@ def own_cluster(own_kafka: EmbeddedKafka) -> Iterator[RealCluster]:
 
 def publish_until_published(member: Member, transaction: Transaction) -> list[PublishResult]:
     """
-    What a caller does: the same again, as long as it is told that nothing was committed.
+    Do what a caller does: publish the same again as long as the result is that nothing was committed.
     """
     results = [member.publish(transaction)]
     while not isinstance(results[-1], Published):
@@ -167,7 +167,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
         return _LostAnswer(error)
 
     monkeypatch.setattr(kafka_patches, "begin_commit", answer_lost)
-    # The offset stays where it was, as above an open command: the metadata alone tells of the commit.
+    # The offset stays where it was, as above an open command: only the metadata shows the commit.
     transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(1, "x")})
 
     first = member.publish(transaction)

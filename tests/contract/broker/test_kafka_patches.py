@@ -1,4 +1,6 @@
-# What we believe of kafka-python where we reach behind its public face: an upgrade that changes it fails here.
+# What we assume about kafka-python's private parts: an upgrade that changes their behaviour fails here.
+#
+# The names that are used are compared in tests/unit/broker/test_private_parts.py.
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def io_threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("kafka-io")}
 
 
-def test_the_topics_id_is_the_same_by_either_client_and_another_after_it_was_made_again(
+def test_both_clients_give_a_topic_the_same_id_and_a_recreated_one_another(
     real_cluster: RealCluster,
 ) -> None:
     """
@@ -99,7 +101,7 @@ def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(
     assert [sent_at for sent_at, _ in proofs] == sorted(sent_at for sent_at, _ in proofs)
 
 
-def test_heartbeats_that_nobody_answers_shut_the_fence_though_kafka_python_goes_on_counting_them(
+def test_unanswered_heartbeats_shut_the_fence_though_kafka_python_counts_them(
     own_kafka: EmbeddedKafka, join: Join
 ) -> None:
     cluster = RealCluster(own_kafka.bootstrap_servers)
@@ -121,7 +123,7 @@ def test_heartbeats_that_nobody_answers_shut_the_fence_though_kafka_python_goes_
     cluster.close()
 
 
-def test_an_answer_that_the_member_is_out_is_told_before_kafka_python_acts_on_it(
+def test_an_answer_that_ends_the_membership_is_reported_before_kafka_python_acts(
     real_cluster: RealCluster, join: Join
 ) -> None:
     member = join(real_cluster)
@@ -270,7 +272,7 @@ def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
     assert real_cluster.committed(0) is None
 
 
-def test_a_producer_can_be_discarded_in_the_middle_of_a_transaction_while_the_broker_hangs(
+def test_a_producer_can_be_discarded_in_mid_transaction_while_the_broker_hangs(
     own_kafka: EmbeddedKafka,
 ) -> None:
     cluster = RealCluster(own_kafka.bootstrap_servers)

@@ -1,4 +1,4 @@
-# What Kafka tells a person who asks: outcomes, the newest first, and commands that have none yet.
+# Looking commands up in Kafka: outcomes, newest first, and commands that have none yet.
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Write = Callable[..., None]
 @pytest.fixture
 def write(real_cluster: RealCluster) -> Write:
     """
-    Writes one outcome: ``write(partition, value, age)``, so many seconds ago.
+    Return a function that writes one outcome: ``write(partition, value, age)``, with the age in seconds.
     """
 
     def written(partition: int, value: bytes, age: float = 0.0) -> None:
@@ -175,7 +175,7 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
     real_cluster: RealCluster, history: OutcomeReader, join: Join
 ) -> None:
     """
-    Else one that ends between the two looks would be told by neither.
+    Otherwise one that finishes between the two lookups would appear in neither.
     """
     real_cluster.produce(0, b"one")
     begun = history.begun()
@@ -207,7 +207,7 @@ def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
     real_cluster: RealCluster, history: OutcomeReader
 ) -> None:
     """
-    It was said never to have come, while it stood there and waited for its producer.
+    It was reported as never received, while it was in the topic and waited for its producer.
     """
     topic = f"commands{real_cluster.tag}"
     producer = KafkaProducer(

@@ -1,4 +1,4 @@
-# What a real Kafka refuses until somebody acts: each kind is told as what it is, is an obstacle, and goes by itself.
+# What a real Kafka refuses until somebody acts: each kind is reported as what it is, is an obstacle, and ends by itself.
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_a_right_that_is_revoked_is_an_obstacle_until_it_is_granted(
         ("dead-letters", 0, "topic_missing"),
         ("outcomes", 1, "partition_missing"),
     ],
-    ids=["outcomes deleted", "dead letters deleted", "outcomes made again with one partition"],
+    ids=["outcomes deleted", "dead letters deleted", "outcomes recreated with one partition"],
 )
 def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
     cluster: Guarded, join: Join, monkeypatch: pytest.MonkeyPatch, stem: str, partitions: int, kind: str
@@ -265,7 +265,7 @@ def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
     until(lambda: not lasting(member), "no obstacle")
 
 
-def test_a_broker_that_refuses_our_time_is_told_as_that(cluster: Guarded, join: Join) -> None:
+def test_a_broker_that_refuses_our_time_is_reported_as_that(cluster: Guarded, join: Join) -> None:
     member = join(cluster)
     cluster.configure("outcomes", message_timestamp_before_max_ms="1")
 
@@ -306,7 +306,7 @@ def restores(member: Member) -> bool:
     return True
 
 
-def test_a_refused_sign_in_is_the_reason_that_is_told(cluster: Guarded, join: Join, file: Path) -> None:
+def test_a_refused_sign_in_is_the_reported_reason(cluster: Guarded, join: Join, file: Path) -> None:
     """
     What comes last is that a socket was disconnected.
     """

@@ -1,4 +1,4 @@
-# What a new owner of a partition is told: where to begin, what is done above it, and the command ids of its outcomes.
+# What a new owner of a partition learns: where to begin, what is done above it, and the command ids of its outcomes.
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ ABSENT = "127.0.0.1:1"
 
 def ids(member: Member, partition: int) -> list[str]:
     """
-    The ids that its restoration told, in the order told.
+    Return the ids that its restoration found, in order.
     """
     return [json.loads(known.command_id)["command_id"] for known in member.restorer.restore(partition).known]
 
 
 def publish_each(member: Member, partition: int, offsets: range) -> None:
     """
-    One transaction for each outcome, so that a marker stands behind each.
+    Publish each outcome in its own transaction, so that a marker follows each.
     """
     for offset in offsets:
         member.publish_for(partition, offset)
@@ -156,7 +156,7 @@ def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
     real_cluster: RealCluster, join: Join
 ) -> None:
     """
-    The outcome stands above the dead owner's open transaction: a read_committed end of the topic is below it.
+    The outcome is above the dead owner's open transaction: a read_committed end of the topic is below it.
     """
     member = join(real_cluster)
     began = time.monotonic()
@@ -170,7 +170,7 @@ def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
 
 
 @pytest.mark.kafka
-def test_what_is_committed_while_a_partition_is_restored_is_below_its_position_only_if_its_id_is_known(
+def test_a_commit_during_a_restoration_counts_only_if_its_ids_are_known(
     real_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
@@ -319,7 +319,7 @@ def lost(
     cluster: RealCluster, join: Join, done: tuple[int, ...], commands: int = 6, **changes: Any
 ) -> Iterator[Member]:
     """
-    A partition with so many commands, of which these have their outcomes, and whose commit is lost.
+    Make a partition with this many commands, of which these have outcomes, and whose commit is lost.
     """
     cluster.produce(0, *(f"id-0-{offset}".encode() for offset in range(commands)))
     first = join(cluster)

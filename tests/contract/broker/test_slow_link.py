@@ -1,4 +1,4 @@
-# A link that is too slow for a transaction: it is said to be aged, smaller ones pass, and at last even one large record does.
+# A link that is too slow for a transaction: it is reported as aged, smaller ones pass, and in the end even one large record does.
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIECE: Final = 5_000
 
 class SlowLink:
     """
-    Passes on what comes to ``port``: to the broker at so many bytes a second, back at once.
+    Forward what arrives at ``port``: to the broker at this many bytes a second, back at once.
     """
 
     def __init__(self, port: int, broker: int) -> None:

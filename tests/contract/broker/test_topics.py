@@ -1,4 +1,4 @@
-# Topics on a real Kafka: looked at, judged and made.
+# Topics on a real Kafka: inspected, judged and created.
 
 from __future__ import annotations
 

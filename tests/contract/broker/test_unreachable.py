@@ -1,4 +1,4 @@
-# Kafka cannot be reached: it is given up in time, and told why. No Kafka is needed, only a port.
+# Kafka cannot be reached: the attempt ends in time, with the reason. No Kafka is needed, only a port.
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# What kafka-python is told: ours, then the operator's, then what the promises rest on.
+# kafka-python's arguments: our defaults, then the operator's options, then what the promises depend on.
 
 from __future__ import annotations
 

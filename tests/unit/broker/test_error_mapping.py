@@ -1,4 +1,4 @@
-# What a failed transaction was, from the errors of kafka-python.
+# What kafka-python's errors mean: the result of a failed transaction, and the sentence that an operator reads.
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-# The identity that goes into a transaction: with it the broker fences. One that is nobody's it does not check at all, so none is
-# ever given away (that the broker would take it is shown in tests/contract/broker/test_kafka_patches.py).
+# The identity that goes into a transaction, by which the broker fences. It does not check an anonymous one at all, so none is
+# ever returned (that the broker would take it is shown in tests/contract/broker/test_kafka_patches.py).
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.broker.consumer import Consumer
 
 def member(generation_id: int = 7, member_id: str = "member") -> Consumer:
     """
-    A consumer that owns partition 3, and what kafka-python tells of its identity.
+    Return a consumer that owns partition 3, with this identity from kafka-python.
     """
     listener: Any = SimpleNamespace()
     consumer = Consumer(options(), listener, lambda _: None)

@@ -1,5 +1,5 @@
-# Records and batches that are small on the wire and enormous when unpacked: told by size and hash, in little memory, and never
-# a reason for their partition to stop.
+# Records and batches that are small on the wire and enormous when unpacked: replaced by size and hash, in little memory, and
+# never a reason for their partition to stop.
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def zeros(size: int) -> Iterator[bytes]:
 
 def part(size: int) -> Iterator[bytes]:
     """
-    A key or value of so many zeros.
+    Return a key or value of this many zeros.
     """
     yield varint(size)
     yield from zeros(size)
@@ -112,7 +112,7 @@ def packed(codec: str, pieces: Iterable[bytes]) -> bytes:
 
 def batch(codec: str, count: int, payload: bytes) -> bytes:
     """
-    A batch of so many records at the offsets from 100 on.
+    Return a batch of this many records at the offsets from 100 on.
     """
     head = struct.Struct(">hiqqqhii").pack(CODECS[codec], count - 1, 1000, 1000, -1, -1, -1, count)
     body = head + payload

@@ -1,4 +1,4 @@
-# What the poll thread makes of errors: what passes by itself is told and tried again, anything else ends the worker, and says so.
+# How the poll thread handles errors: what passes by itself is logged and retried, anything else ends the worker and is reported.
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.broker.consumer import Consumer
 
 def polled(*ends: Exception | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
-    What is told while one poll after another ends so; after the last one the consumer is asked to stop.
+    Return the events logged while one poll after another fails like this; after the last one the consumer is asked to stop.
     """
     monkeypatch.setattr(module, "BACKOFF_SECONDS", (0.001, 0.002))
     told: list[str] = []

@@ -143,7 +143,7 @@ def test_at_some_kilobytes_each_user_still_has_a_status() -> None:
 
 def test_at_the_smallest_limit_the_results_are_counted_and_the_id_stands_for_nothing() -> None:
     """
-    What the id stands for is no longer told: a repeat must not be taken for a misuse of the id after a restart.
+    The outcome no longer says what the id meant: after a restart a repeat must not be taken for a misuse of the id.
     """
     record = sent(largest(b"k" * 5000), SMALLEST_LIMIT)
 

@@ -16,7 +16,7 @@ USERS = [f"a-user-with-a-long-name-{number:04d}" for number in range(100)]
 
 def told(count: int, done: SomeUsers | None = None) -> Iterator[Known]:
     """
-    What so many outcomes tell, as they are read.
+    Yield what this many outcomes say, as they are read.
     """
     for number in range(count):
         yield Known(f"id-{number}", 1, f"commands-0-{number}", done, 0.0)

@@ -1,4 +1,4 @@
-# What is wrong with the topics is told at once, each with the setting and the remedy.
+# Everything wrong with the topics is reported at once, each problem with its setting and its remedy.
 
 from __future__ import annotations
 

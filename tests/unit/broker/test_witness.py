@@ -1,5 +1,5 @@
-# Which of the broker's answers prove that this process is a member, and since when. That kafka-python calls what is taken the
-# place of here is proven in tests/contract/broker/test_kafka_patches.py.
+# Which of the broker's answers prove that this process is a member, and since when. That kafka-python calls the handlers that are
+# replaced here is proven in tests/contract/broker/test_kafka_patches.py.
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HANDLERS: Final = (
 
 class Witnessed:
     """
-    A consumer whose coordinator is watched, and what was told of it.
+    Return a consumer whose coordinator is watched, and what was reported of it.
     """
 
     def __init__(self, error: Exception | None = None) -> None:

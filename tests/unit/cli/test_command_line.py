@@ -36,7 +36,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert invoke("--version") == (0, f"moderation-worker {__version__}\n")
 
 
@@ -49,7 +49,7 @@ def test_the_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_tells_what_it_does_with_an_example(command: str) -> None:
+def test_each_command_says_what_it_does_with_an_example(command: str) -> None:
     code, text = invoke(*command.split(), "--help")
 
     assert code == 0
@@ -148,7 +148,7 @@ def test_help_loads_nothing_that_only_the_work_needs(arguments: list[str], witho
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
-def test_wrong_settings_are_told_one_below_the_other_and_end_with_2() -> None:
+def test_wrong_settings_are_listed_and_end_with_2() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "worker", "run"],
         env={"WORKER_KAFKA__MAX_GAP": "1", "WORKER_LOG__FORMAT": "xml"},
@@ -221,7 +221,7 @@ def test_a_worker_that_is_stopped_before_it_works_ends_quietly_with_0(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     """
-    Killed by the signal, a pod that is stopped in its first second would be told as failed.
+    Killed by the signal, a pod that is stopped in its first second would count as failed.
     """
     config = worker_yaml(tmp_path)
     with running("-X", "importtime", "-m", "worker", "run", "--config", str(config)) as process:

@@ -1,4 +1,4 @@
-# What `outcomes` is asked: which outcomes and which waiting commands are meant, and since when.
+# What `outcomes` is asked for: which outcomes and which waiting commands match, and since when.
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# How one outcome, or one command that waits, is told to a person.
+# How one outcome, or one waiting command, is shown to a person.
 
 from __future__ import annotations
 

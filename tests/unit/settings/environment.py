@@ -1,4 +1,4 @@
-# Settings as a test writes them: the least that is well, and changes to it. No test is here.
+# Settings as a test writes them: the least that is valid, and changes to it. No test is here.
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def minimal(
     *, kafka: Mapping[str, object] | None = None, app: Mapping[str, object] | None = None, **sections: object
 ) -> dict[str, Any]:
     """
-    The least that is well, with these settings of ``kafka``, of the app ``main``, and whole sections over it.
+    Return the least that is valid, with these settings of ``kafka``, of the app ``main``, and whole sections over it.
     """
     main = {
         "sdk_app_id": 1400000001,
@@ -41,7 +41,7 @@ def minimal(
 
 def load(data: object, environ: Mapping[str, str] | None = None) -> Settings:
     """
-    The settings of a file that holds this.
+    Load the settings of a file with this content.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(data, file)
@@ -51,7 +51,7 @@ def load(data: object, environ: Mapping[str, str] | None = None) -> Settings:
 
 def problems(data: object, environ: Mapping[str, str] | None = None) -> dict[str, Problem]:
     """
-    Why settings are refused, by name; empty when they are not.
+    Return why settings are refused, by name; nothing if they are not.
     """
     try:
         load(data, environ)

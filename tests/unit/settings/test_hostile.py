@@ -93,7 +93,7 @@ def written(tmp_path: Path, content: str | bytes) -> Path:
 )
 def test_a_base_url_that_no_request_could_go_to_is_refused(url: str) -> None:
     """
-    It would pass, and the first command would crash the worker, each time anew.
+    It would pass, and the first command would crash the worker after each restart.
     """
     found = problems(minimal(app={"region": None, "base_url": url}))
 
@@ -430,7 +430,7 @@ def test_a_path_of_settings_that_no_file_can_have_is_refused() -> None:
 BOM = b"\xef\xbb\xbf"
 
 
-def test_byte_order_marks_and_line_ends_of_an_editor_are_no_part_of_settings_keys_and_passwords(
+def test_byte_order_marks_and_line_ends_are_not_part_of_settings_keys_or_passwords(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "key").write_bytes(BOM + KEY.encode() + b"\r\n")

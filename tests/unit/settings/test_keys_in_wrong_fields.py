@@ -1,4 +1,4 @@
-# A key that somebody has put where a key does not belong is in no error, whichever way the error is told.
+# A key in a field where it does not belong appears in no error, whichever way the error is printed.
 
 from __future__ import annotations
 

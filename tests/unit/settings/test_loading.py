@@ -1,4 +1,4 @@
-# Settings from a file and an environment: what goes over what, and what a value may be.
+# Settings from a file and an environment: what overrides what, and what a value may be.
 
 from __future__ import annotations
 

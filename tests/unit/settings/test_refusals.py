@@ -24,7 +24,7 @@ APP = "tencent.apps.main"
 
 def at(name: str, value: object) -> dict[str, Any]:
     """
-    The least that is well, with one setting changed.
+    Return the least that is valid, with one setting changed.
     """
     data: Any = value
     for word in reversed(name.split(".")):
@@ -114,7 +114,7 @@ def test_one_wrong_value_is_refused_with_its_name_and_its_remedy(
 
     found = problems(data)
 
-    if remedy is None:  # told at the setting that must change with it
+    if remedy is None:  # reported at the setting that must change with it
         assert found
         return
     assert any(problem == name or problem.startswith(f"{name}.") for problem in found), found
@@ -268,7 +268,7 @@ def test_a_password_file_without_a_password_is_refused(
 @pytest.mark.parametrize("mechanism", sorted(SASL_MECHANISMS))
 def test_a_mechanism_gets_what_it_needs_or_is_refused(mechanism: str) -> None:
     """
-    kafka-python would only try again and again, and tell that Kafka cannot be reached.
+    kafka-python would only retry for ever, and say that Kafka cannot be reached.
     """
     common = {"security_protocol": "SASL_SSL", "sasl_mechanism": mechanism}
 
@@ -295,7 +295,7 @@ def test_sasl_without_its_protocol_has_no_effect_and_is_refused() -> None:
     assert "without it sasl_mechanism has no effect" in found["kafka.common.security_protocol"].remedy
 
 
-def test_all_problems_are_told_at_once_though_they_are_found_in_different_ways() -> None:
+def test_all_problems_are_reported_at_once_however_they_are_found() -> None:
     """
     A value of a wrong kind, an unknown name, a missing setting, a contradiction, an option of Kafka, a variable.
     """
@@ -325,7 +325,7 @@ def test_nothing_at_all_names_what_must_be_said() -> None:
 
 def test_what_was_refused_is_not_blamed_a_second_time() -> None:
     """
-    A key that cannot be one is told as that, not as missing too.
+    A key that cannot be one is reported as invalid, and not as missing too.
     """
     assert set(problems(minimal(app={"secret_key": "", "region": "mars"}))) == {
         f"{APP}.secret_key",
@@ -351,7 +351,7 @@ _NAMES = st.sampled_from([row.name.replace(NAME, "main") for row in rows()])
 
 
 @given(st.dictionaries(_NAMES, _VALUES, max_size=5))
-def test_whatever_a_file_holds_it_is_loaded_or_refused_with_names_of_settings_and_without_the_key(
+def test_any_file_is_loaded_or_refused_by_settings_names_without_the_key(
     changes: dict[str, Any],
 ) -> None:
     data = minimal()

@@ -1,4 +1,4 @@
-# The files of TLS: what OpenSSL could not use is refused at the setting that must change, and never asked for at a terminal.
+# TLS files: what OpenSSL cannot use is refused at the setting that must change, and no password is asked for at a terminal.
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_files_of_tls_that_openssl_could_not_use_are_refused_at_the_right_one(
     pem: Path, given: dict[str, str], setting: str | None
 ) -> None:
     """
-    kafka-python would tell that Kafka cannot be reached, or wait at a terminal for the password.
+    kafka-python would say that Kafka cannot be reached, or wait at a terminal for the password.
     """
     files = {name: value if name == "ssl_password" else str(pem / value) for name, value in given.items()}
 
