@@ -38,7 +38,7 @@ class RunResult:
     Attributes:
         commands: All that were produced.
         kept_elsewhere: The share of its rate that the other endpoint kept during the outage.
-        failures: How tries failed, as the outcomes tell it.
+        failures: How attempts failed, by the outcomes.
         openings: How often the breaker opened.
         probes: Requests that the worker sent to the dead endpoint after it had found out.
         recovery: Seconds from the end of the outage to the last outcome.
@@ -106,7 +106,7 @@ def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float
 
 def _sent_between(environment: Environment, begin: float, end: float) -> set[tuple[str, str]]:
     """
-    The tries on the dead endpoint, as the outcomes tell of them.
+    The attempts on the dead endpoint, as the outcomes list them.
     """
     return {
         (each.call_id, each.sent_at)

@@ -85,7 +85,7 @@ class Request:
     try_: AttemptResult | None = None
 
     @property
-    def lane(self) -> tuple[str, str]:
+    def endpoint_key(self) -> tuple[str, str]:
         """
         What the quota is counted by.
         """
@@ -139,7 +139,7 @@ class Requests:
         self._rules = rules
         self._topic = topic
         self._by_line: defaultdict[Line, list[Request]] = defaultdict(list)
-        self._by_lane: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
+        self._by_endpoint: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
         self._suspects: set[tuple[tuple[str, str], str]] = set()
         self._open_calls: dict[str, Request] = {}
         self.by_id: dict[str, Request] = {}
@@ -154,7 +154,7 @@ class Requests:
             self._judge_command(request, assignment, record, user, owned, wall)
         self._judge_order(request)
         self._judge_target(request, owned)
-        self._by_lane[request.lane].append(request)
+        self._by_endpoint[request.endpoint_key].append(request)
         self._judge_quota(request, owned)
         self._open_calls[request.send.call_id] = request
 
@@ -168,7 +168,7 @@ class Requests:
                 assignment.unknown.add((record.offset, user))
         if try_.request_id is not None:
             self.by_id[try_.request_id] = request
-        suspect = (request.lane, request.target)
+        suspect = (request.endpoint_key, request.target)
         if try_.verdict in (Verdict.TRANSPORT, Verdict.RETRY):
             self._suspects.add(suspect)
         elif try_.verdict.answered:
@@ -182,7 +182,7 @@ class Requests:
 
     def forgotten(self, known: set[tuple[tuple[str, str], str]]) -> None:
         """
-        Of targets without any work the engine may forget how they answered. ``known`` are the others, by lane and name.
+        Of targets without any work the engine may forget how they answered. ``known`` are the others, by endpoint and name.
         """
         self._suspects &= known
 
@@ -192,7 +192,7 @@ class Requests:
         successor sends anything before that has passed.
         """
         self._by_line.clear()
-        self._by_lane.clear()
+        self._by_endpoint.clear()
         self._suspects.clear()
         self._open_calls.clear()
 
@@ -257,10 +257,10 @@ class Requests:
         """
         if request.probe:
             return
-        mine = (request.lane, request.target)
+        mine = (request.endpoint_key, request.target)
         out = [
             each
-            for each in self._by_lane[request.lane]
+            for each in self._by_endpoint[request.endpoint_key]
             if each.ended_at is None and each.target == request.target
         ]
         bound = max(2, self._owned(request, owned) // 8)
@@ -270,19 +270,21 @@ class Requests:
             others = [
                 each
                 for each in self._open_calls.values()
-                if (each.lane, each.target) == mine and each.send.call_id != request.send.call_id
+                if (each.endpoint_key, each.target) == mine and each.send.call_id != request.send.call_id
             ]
             is_new = request.send.number == 1 and not request.half
             assert not (is_new and others), f"P6: {request.target} does not answer, and gets another call"
 
     def _judge_quota(self, request: Request, owned: dict[int, Assignment]) -> None:
         now, window = request.left_at, self._rules.window
-        requests = [each for each in self._by_lane[request.lane] if each.went]
+        requests = [each for each in self._by_endpoint[request.endpoint_key] if each.went]
         if self._rules.window_from_send:
             counted = [each for each in requests if each.left_at > now - window]
         else:
             counted = [each for each in requests if each.ended_at is None or each.ended_at > now - 1.0]
-        self._by_lane[request.lane] = [each for each in requests if each.ended_at is None or each in counted]
+        self._by_endpoint[request.endpoint_key] = [
+            each for each in requests if each.ended_at is None or each in counted
+        ]
         slices = self._owned(request, owned)
         assert len(counted) <= slices, f"P5: {len(counted)} requests to {request.send.endpoint} of {slices}"
 

@@ -351,11 +351,13 @@ class Verdicts:
                     "open": engine.open,
                     "unpublished": snapshot.unpublished,
                     "bytes": snapshot.memory["commands"],
-                    "waiting": sum(lane.waiting for lane in snapshot.endpoints),
+                    "waiting": sum(endpoint.waiting for endpoint in snapshot.endpoints),
                     "backlog": sum(each.backlog for each in snapshot.partitions),
                     "lines": len(engine._ordering),
                     "by id": sum(len(each._newest_by_id) for each in engine._partitions.values()),
-                    "targets": sum(len(lane.targets) for lane in engine._scheduler.endpoints.values()),
+                    "targets": sum(
+                        len(endpoint.targets) for endpoint in engine._scheduler.endpoints.values()
+                    ),
                 }
                 if any(held.values()):
                     self.complain("P10", f"{replica!r} still holds {held}")

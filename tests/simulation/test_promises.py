@@ -374,4 +374,7 @@ def test_transient_codes_and_bad_users_by_chance_never_open_the_breaker(rate: in
 
     (replica,) = history.replicas
     assert [notice.event for _, notice in replica.notices] == []
-    assert sum(lane.breaker_openings for lane in replica.engine.snapshot(history.clock.now).endpoints) == 0
+    assert (
+        sum(endpoint.breaker_openings for endpoint in replica.engine.snapshot(history.clock.now).endpoints)
+        == 0
+    )

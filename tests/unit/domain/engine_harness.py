@@ -384,9 +384,11 @@ class EngineHarness:
         """
         What keeps the waiting members of this endpoint from going.
         """
-        lanes = self.engine.snapshot(self.now).endpoints
+        endpoints = self.engine.snapshot(self.now).endpoints
         return next(
-            each.limited_by for each in lanes if each.app == "main" and each.endpoint == ENDPOINT_OF[action]
+            each.limited_by
+            for each in endpoints
+            if each.app == "main" and each.endpoint == ENDPOINT_OF[action]
         )
 
     def _settle(self, effects: Iterable[Effect]) -> None:

@@ -26,7 +26,7 @@ WHY = Halt("main", None, 70009, "70009: wrong key", "check the secret key", 10.0
 
 def fail(breaker: Breaker, times: int, target: str = "a", now: float = 10.0) -> None:
     """
-    So many tries without an answer.
+    That many attempts without an answer.
     """
     for _ in range(times):
         breaker.failed(ended(None, status=None, ended_at=now), target, members("u1"), now)

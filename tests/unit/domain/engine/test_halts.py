@@ -183,7 +183,7 @@ def test_a_success_that_was_under_way_does_not_end_an_apps_halt() -> None:
 
 def try_thrice(harness: EngineHarness, code: int) -> None:
     """
-    All calls that are out get this code at each of their three tries.
+    All calls that are out get this code at each of their three attempts.
     """
     for _ in range(3):
         for request in list(harness.out):

@@ -32,8 +32,8 @@ def test_five_failures_in_a_row_open_the_breaker() -> None:
     harness.refuse_connection(harness.request())
 
     assert harness.events() == ["breaker.opened"]
-    lane = harness.engine.snapshot(harness.now).endpoints[0]
-    assert (lane.breaker_open, lane.breaker_openings) == (True, 1)
+    endpoint = harness.engine.snapshot(harness.now).endpoints[0]
+    assert (endpoint.breaker_open, endpoint.breaker_openings) == (True, 1)
     assert harness.limited_by("ban") == "breaker"
 
 
@@ -52,7 +52,7 @@ def test_a_success_between_keeps_the_breaker_closed() -> None:
 
 def busy(harness: EngineHarness, times: int = 5) -> None:
     """
-    The next tries get a retry code, oldest first; those whose backoff is over ask at once.
+    The next attempts get a retry code, oldest first; those whose backoff is over ask at once.
     """
     for _ in range(times):
         if not harness.out:

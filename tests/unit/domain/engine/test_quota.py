@@ -171,13 +171,13 @@ def test_throttling_lowers_the_permits_to_less_than_was_accepted() -> None:
     for request in list(harness.out)[:40]:
         harness.ok(request)
     harness.code(harness.out[0], 60007)
-    lane = next(
+    endpoint = next(
         each for each in harness.engine.snapshot(harness.now).endpoints if each.endpoint == ENDPOINT_OF["ban"]
     )
 
-    assert lane.permits_granted == 38
-    assert lane.permits_owned == 100
-    assert lane.throttle_factor == 0.38
+    assert endpoint.permits_granted == 38
+    assert endpoint.permits_owned == 100
+    assert endpoint.throttle_factor == 0.38
 
 
 def test_throttling_counts_at_most_once_a_second() -> None:
@@ -195,8 +195,8 @@ def granted(harness: EngineHarness, action: str) -> int:
     """
     The permits of the endpoint that may be used at once.
     """
-    lanes = harness.engine.snapshot(harness.now).endpoints
-    return next(each.permits_granted for each in lanes if each.endpoint == ENDPOINT_OF[action])
+    endpoints = harness.engine.snapshot(harness.now).endpoints
+    return next(each.permits_granted for each in endpoints if each.endpoint == ENDPOINT_OF[action])
 
 
 def test_throttling_leaves_one_permit_and_recovers_by_a_hundredth_a_second() -> None:

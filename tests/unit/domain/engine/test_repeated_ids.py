@@ -424,7 +424,7 @@ def test_an_id_that_is_too_old_takes_no_memory() -> None:
     assert [each.known_ids for each in harness.engine.snapshot(harness.now).partitions] == [0]
 
 
-def works() -> int:
+def live_command_count() -> int:
     """
     How many commands are in memory.
     """
@@ -439,14 +439,14 @@ def test_of_a_stream_of_repeats_each_keeps_only_the_one_before_it() -> None:
     harness = EngineHarness()
     harness.receive(kick("u", command_id="c"))
     harness.ok()
-    before = works()
+    before = live_command_count()
     for _ in range(100):
         transaction = harness.take()
         harness.receive(kick("u", command_id="c"))
         harness.commit(transaction)
 
     assert harness.engine.open == 1
-    assert works() <= before + 1
+    assert live_command_count() <= before + 1
 
 
 def test_an_id_counts_for_its_own_partition_only() -> None:

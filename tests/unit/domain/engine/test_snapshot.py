@@ -13,28 +13,33 @@ if TYPE_CHECKING:
     from worker.domain.snapshots import EndpointSnapshot
 
 
-def lane_of(harness: EngineHarness, action: str) -> EndpointSnapshot:
+def endpoint_of(harness: EngineHarness, action: str) -> EndpointSnapshot:
     """
     The picture of one endpoint of the default app.
     """
-    lanes = harness.engine.snapshot(harness.now).endpoints
-    return next(each for each in lanes if (each.app, each.endpoint) == ("main", ENDPOINT_OF[action]))
+    endpoints = harness.engine.snapshot(harness.now).endpoints
+    return next(each for each in endpoints if (each.app, each.endpoint) == ("main", ENDPOINT_OF[action]))
 
 
 def test_there_is_a_picture_of_each_endpoint_of_each_app() -> None:
-    lanes = EngineHarness().engine.snapshot(1000.0).endpoints
+    endpoints = EngineHarness().engine.snapshot(1000.0).endpoints
 
-    assert {(each.app, each.endpoint) for each in lanes} == {
+    assert {(each.app, each.endpoint) for each in endpoints} == {
         (app, endpoint) for app in ("main", "second") for endpoint in ENDPOINT_OF.values()
     }
 
 
 def test_an_endpoint_without_work_is_limited_by_nothing() -> None:
-    lane = lane_of(EngineHarness(), "ban")
+    endpoint = endpoint_of(EngineHarness(), "ban")
 
-    assert (lane.limited_by, lane.waiting, lane.calls, lane.oldest_age) == ("nothing", 0, 0, 0.0)
-    assert (lane.permits_used, lane.permits_granted, lane.permits_owned) == (0, 200, 200)
-    assert lane.throttle_factor == 1.0
+    assert (endpoint.limited_by, endpoint.waiting, endpoint.calls, endpoint.oldest_age) == (
+        "nothing",
+        0,
+        0,
+        0.0,
+    )
+    assert (endpoint.permits_used, endpoint.permits_granted, endpoint.permits_owned) == (0, 200, 200)
+    assert endpoint.throttle_factor == 1.0
 
 
 def test_a_picture_tells_what_waits_and_how_long() -> None:
@@ -42,17 +47,17 @@ def test_a_picture_tells_what_waits_and_how_long() -> None:
     harness.receive(ban("x", group="busy"))
     harness.receive(ban(*users(3)))
     harness.wait(7.0)
-    lane = lane_of(harness, "ban")
+    endpoint = endpoint_of(harness, "ban")
 
-    assert (lane.waiting, lane.calls, lane.oldest_age, lane.permits_used) == (3, 1, 7.0, 1)
-    assert lane.limited_by == "quota"
+    assert (endpoint.waiting, endpoint.calls, endpoint.oldest_age, endpoint.permits_used) == (3, 1, 7.0, 1)
+    assert endpoint.limited_by == "quota"
 
 
 def test_a_replica_without_a_partition_owns_no_permit() -> None:
     harness = EngineHarness(settled=False)
-    lane = lane_of(harness, "ban")
+    endpoint = endpoint_of(harness, "ban")
 
-    assert (lane.permits_owned, lane.throttle_factor) == (0, 1.0)
+    assert (endpoint.permits_owned, endpoint.throttle_factor) == (0, 1.0)
 
 
 def test_a_picture_tells_of_each_partition() -> None:
@@ -122,5 +127,6 @@ def test_targets_without_work_are_forgotten() -> None:
     harness.wait(2.0)
 
     assert all(
-        not lane.queue.targets and not lane.targets for lane in harness.engine._scheduler.endpoints.values()
+        not endpoint.queue.targets and not endpoint.targets
+        for endpoint in harness.engine._scheduler.endpoints.values()
     )

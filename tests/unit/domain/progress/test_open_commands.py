@@ -1,4 +1,4 @@
-# An open command: what it waits for, what its outcome will list of its tries, and which commands make others needless.
+# An open command: what it waits for, what its outcome will list of its attempts, and which commands make others needless.
 
 from __future__ import annotations
 
