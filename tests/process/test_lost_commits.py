@@ -112,9 +112,12 @@ def test_when_the_groups_offsets_are_lost_no_command_has_a_second_outcome(enviro
     assert max(Counter(user for one in environment.requests() for user in one.users).values()) == 1
 
 
-def test_where_outcomes_are_lost_too_the_partition_waits_for_a_person_and_the_others_go_on(
+def test_where_outcomes_are_lost_too_the_partition_waits_for_a_person(
     environment: Environment,
 ) -> None:
+    """
+    The other partitions go on.
+    """
     first = started(environment)
     before = produced(environment, "before")
     environment.play_until(lambda: len(outcomes(environment, before)) == COUNT, WITHIN, "carried out")

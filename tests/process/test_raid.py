@@ -109,9 +109,12 @@ def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice
     assert turnover.goings >= TURNOVER_SECONDS / 10
 
 
-def test_a_replica_that_stood_still_for_longer_than_its_session_does_no_harm_when_it_goes_on(
+def test_a_replica_that_was_frozen_longer_than_its_session_does_no_harm(
     stage: DemoEnvironment,
 ) -> None:
+    """
+    It goes on with what it believes to own.
+    """
     raid = plan(round(COMMANDS_PER_SECOND * (FROZEN_SECONDS + 6.0)), seed=15)
     begin(stage, raid, replicas=2)
     freeze = Freeze(stage, after=3.0, seconds=FROZEN_SECONDS)
@@ -123,9 +126,12 @@ def test_a_replica_that_stood_still_for_longer_than_its_session_does_no_harm_whe
     assert seen.exit_codes == {"worker 1": 0, "worker 2": 0}
 
 
-def test_a_stop_in_the_middle_of_a_backlog_finishes_what_is_started_and_the_next_start_goes_on(
+def test_a_stop_within_a_backlog_finishes_what_is_started(
     stage: DemoEnvironment,
 ) -> None:
+    """
+    The next start goes on with the rest.
+    """
     raid = plan(6_000, seed=14)
     begin(stage, raid)
     stop = Turnover(stage, seconds=0.0, every=1.0, kill=False, back_after=0.1)

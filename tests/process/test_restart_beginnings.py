@@ -67,9 +67,12 @@ def all_succeeded(environment: Environment, load: Load) -> bool:
     return outcomes_of(environment, load) == ["succeeded"] * COUNT
 
 
-def test_a_worker_that_starts_at_the_latest_leaves_what_was_there_and_misses_nothing_after_it(
+def test_a_worker_that_starts_at_the_latest_misses_nothing_after_it(
     environment: Environment,
 ) -> None:
+    """
+    It leaves what was there before.
+    """
     before = produced(environment, "before")
 
     worker = started(environment, "latest")
@@ -92,9 +95,12 @@ def test_a_worker_that_starts_at_the_latest_leaves_what_was_there_and_misses_not
     }
 
 
-def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since_and_tells_how_old_that_is(
+def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since(
     environment: Environment,
 ) -> None:
+    """
+    And it logs how old the first of it is.
+    """
     before = produced(environment, "before")
     environment.play(0.1)
     moment = time.time()
@@ -112,9 +118,12 @@ def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since_and_tell
     assert outcomes_of(environment, before) == []
 
 
-def test_commands_that_kafka_has_deleted_unread_are_told_and_counted_and_the_rest_is_carried_out(
+def test_commands_that_kafka_has_deleted_unread_are_logged_and_counted(
     environment: Environment,
 ) -> None:
+    """
+    The rest is carried out.
+    """
     started(environment, "earliest").stop(STOP_WITHIN)
     deleted = produced(environment, "deleted")
     with environment.admin() as admin:
@@ -135,7 +144,7 @@ def test_commands_that_kafka_has_deleted_unread_are_told_and_counted_and_the_res
     assert outcomes_of(environment, deleted) == []
 
 
-def test_a_topic_that_ends_before_what_the_group_has_read_is_not_read_as_if_it_were_done(
+def test_a_topic_that_ends_before_what_the_group_has_read_is_not_taken_for_done(
     environment: Environment,
 ) -> None:
     """

@@ -48,9 +48,10 @@ def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(
     assert (cluster.committed(0), cluster.committed(1)) == ((7, "AbC="), (8, ""))
 
 
-def test_an_outcome_keeps_the_partition_and_the_key_of_its_command_and_carries_its_headers(
-    cluster: Cluster, join: Join
-) -> None:
+def test_an_outcome_keeps_partition_and_key_of_its_command(cluster: Cluster, join: Join) -> None:
+    """
+    And it carries its own headers.
+    """
     member = join(cluster)
 
     member.publish(

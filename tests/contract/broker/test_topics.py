@@ -59,9 +59,12 @@ def test_topics_that_do_not_exist_are_reported_and_can_be_made(fresh: KafkaOptio
     assert report.outcome.message_bytes == 1_048_588
 
 
-def test_what_exists_is_left_alone_and_outcomes_get_as_many_partitions_as_commands_have(
+def test_what_exists_is_left_alone_and_outcomes_get_the_commands_partitions(
     fresh: KafkaOptions, admin: KafkaAdminClient
 ) -> None:
+    """
+    As many as the command topic has.
+    """
     admin.create_topics(
         {fresh.command_topic: {"num_partitions": 5, "replication_factor": 1}}, wait_for_metadata=True
     )

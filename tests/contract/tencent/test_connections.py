@@ -52,9 +52,12 @@ async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: Bui
     assert {seen.connection for seen in harness.seen} == {1, 2}
 
 
-async def test_a_connection_that_closes_just_before_the_write_is_replaced_and_counts_as_nothing(
+async def test_a_connection_that_closes_just_before_the_write_is_replaced(
     real: Build,
 ) -> None:
+    """
+    It is no attempt: nothing was sent.
+    """
     harness = await real(OK)
     await harness.client.call(RecordingCallControl())
 
@@ -67,9 +70,12 @@ async def test_a_connection_that_closes_just_before_the_write_is_replaced_and_co
     assert [seen.connection for seen in harness.seen] == [1, 2]
 
 
-async def test_connections_that_always_close_before_the_write_end_as_a_reset_that_sent_nothing(
+async def test_connections_that_always_close_before_the_write_have_sent_nothing(
     real: Build,
 ) -> None:
+    """
+    The attempt ends as a reset.
+    """
     harness = await real(OK)
 
     last = await harness.client.call(

@@ -59,7 +59,11 @@ def test_a_partition_that_goes_while_it_is_restored_is_never_begun() -> None:
     run_scenario(scenario)
 
 
-def test_a_partition_that_comes_back_while_it_is_restored_is_begun_for_its_new_ownership_only() -> None:
+def test_a_partition_that_comes_back_while_it_is_restored_is_begun_once() -> None:
+    """
+    For its new ownership only.
+    """
+
     async def scenario(harness: RunnerHarness) -> None:
         def move() -> None:
             harness.restoring = lambda: None
@@ -90,7 +94,11 @@ def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
     run_scenario(scenario)
 
 
-def test_a_handover_is_over_when_nothing_of_it_is_in_progress_and_the_engine_knows_that_it_is_gone() -> None:
+def test_a_handover_is_over_when_nothing_of_it_is_in_progress() -> None:
+    """
+    And the engine knows that the partition is gone.
+    """
+
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.busy = {3}
         done = harness.runner.revoked([3])

@@ -184,7 +184,10 @@ def test_a_password_that_is_a_common_word_does_not_garble_a_line(password: str) 
         assert redaction.clean(f"sasl_plain_password={password} ") == f"sasl_plain_password={HIDDEN} "
 
 
-def test_a_password_of_a_callers_own_words_is_not_looked_for_and_one_that_only_holds_them_is() -> None:
+def test_a_password_that_is_one_of_our_words_is_not_looked_for() -> None:
+    """
+    One that only contains such a word is.
+    """
     words = {"moderation", "worker"}
 
     assert (

@@ -89,7 +89,10 @@ def test_what_is_left_behind_does_not_pile_up_under_one_that_waits_for_long() ->
     assert ages.oldest() is patient
 
 
-def test_one_that_stops_and_waits_again_since_the_same_time_leaves_nothing_behind_for_ever() -> None:
+def test_one_that_waits_again_since_the_same_time_leaves_nothing_behind() -> None:
+    """
+    Else the heap would grow with each probe of the same waiter.
+    """
     ages: AgeHeap[Waiter] = AgeHeap()
     ages.set(Waiter("patient"), 0.0, 0)
     blocked = Waiter("blocked")

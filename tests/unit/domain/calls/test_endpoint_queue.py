@@ -318,7 +318,7 @@ def test_of_a_target_with_many_groups_what_is_started_goes_first() -> None:
 
 
 @pytest.mark.parametrize("happens", ["blocked", "learnt"])
-def test_what_concerns_a_target_costs_no_more_when_each_of_its_members_has_a_group_of_its_own(
+def test_a_change_of_a_target_costs_no_more_for_many_groups(
     happens: str,
 ) -> None:
     """

@@ -91,9 +91,7 @@ def test_counted_from_the_sending_a_permit_comes_back_whatever_the_answer_does()
     assert some.free(11.0) == 1
 
 
-def test_counted_from_the_sending_a_request_that_did_not_leave_holds_its_permit_no_longer_than_others() -> (
-    None
-):
+def test_a_request_that_did_not_leave_holds_its_permit_no_longer_than_others() -> None:
     """
     Even when that it did not leave becomes known only after its second: it waited for a connection.
     """

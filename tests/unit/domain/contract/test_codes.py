@@ -143,7 +143,10 @@ def test_a_status_other_than_200_never_speaks_for_tencent(
     assert judge(status, code) is verdict
 
 
-def test_a_verdict_never_both_asks_for_the_same_again_and_proves_that_the_endpoint_did_its_work() -> None:
+def test_no_verdict_is_tried_again_and_proves_that_the_endpoint_lives() -> None:
+    """
+    What the endpoint decided, it decides again.
+    """
     assert [verdict for verdict in Verdict if verdict.again and verdict.answered] == []
 
 

@@ -225,7 +225,7 @@ def test_two_members_alone_with_an_ambiguous_code_condemn_the_rest_of_their_batc
     assert len(harness.sent) <= 2 + 2 * 5
 
 
-def test_a_room_that_does_not_exist_costs_two_calls_a_batch_once_a_member_alone_was_refused() -> None:
+def test_a_room_that_does_not_exist_costs_two_calls_a_batch() -> None:
     """
     Its batches stay whole: that every member is refused says nothing about the members.
     """
@@ -354,7 +354,10 @@ def test_a_search_does_not_go_on_while_the_app_is_halted(is_passed: bool) -> Non
     assert list(harness.results("c").values()).count("failed") == 1
 
 
-def test_a_half_that_waits_for_a_permit_is_taken_back_by_a_halt_without_a_word_to_the_client() -> None:
+def test_a_half_that_waits_for_a_permit_is_withdrawn_by_a_halt() -> None:
+    """
+    The client has not heard of it, so nothing is cancelled there.
+    """
     harness = EngineHarness(default_calls_per_second=1)
     harness.receive(ban(*users(4), command_id="c"), unban("x"))
     harness.code(harness.request("ban"), BAD)  # the half has no permit yet, and no client
@@ -388,9 +391,10 @@ def test_an_unknown_code_is_tried_three_times_and_believed_where_another_room_pa
 
 @pytest.mark.parametrize("code", [123456, 70999])
 @pytest.mark.parametrize("happens", ["outage", "halt"])
-def test_an_unknown_code_of_which_tries_are_left_fails_nobody_when_an_outage_or_a_halt_comes_between(
-    code: int, happens: str
-) -> None:
+def test_an_unknown_code_fails_nobody_when_an_outage_or_a_halt_comes_between(code: int, happens: str) -> None:
+    """
+    Its call had attempts left, which it gets afterwards.
+    """
     harness = EngineHarness()
     harness.receive(*(ban("u", group=group, command_id=group) for group in "abc"))
     first, *others = harness.out
@@ -457,7 +461,10 @@ def test_an_unknown_code_is_searched_for_like_a_members_where_another_room_passe
     assert harness.results("c") == {"u": "applied", "v": "failed"}
 
 
-def test_an_unknown_code_of_the_platform_from_one_target_refuses_the_call_where_another_passes() -> None:
+def test_an_unknown_platform_code_from_one_target_refuses_its_call() -> None:
+    """
+    Another target passes, so it is not the app's fault.
+    """
     harness = EngineHarness()
     harness.receive(ban("u", "v", command_id="c"))
     for _ in range(2):

@@ -45,7 +45,10 @@ def test_a_repeat_that_is_too_late_for_the_first_one_waits_for_its_answer() -> N
     assert statuses(harness) == ["succeeded", "duplicate", "duplicate"]
 
 
-def test_a_repeat_whose_time_runs_out_while_the_first_one_is_on_its_way_waits_for_its_answer() -> None:
+def test_a_repeat_that_expires_while_the_first_is_out_waits_for_its_answer() -> None:
+    """
+    The answer decides for both.
+    """
     harness = EngineHarness()
     harness.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
     harness.wait(9.0)

@@ -306,7 +306,10 @@ def test_the_heir_of_a_call_is_the_command_that_rode_on_it() -> None:
     assert harness.status("rider") == harness.status("third") == "succeeded"
 
 
-def test_one_that_rode_on_a_call_goes_on_alone_when_the_other_has_gone_and_its_call_failed() -> None:
+def test_a_coalesced_task_goes_on_alone_when_the_other_has_gone() -> None:
+    """
+    The call that carried both has failed.
+    """
     harness = EngineHarness(0, 1)
     leader, rider = harness.record(kick("u")), harness.record(kick("u", command_id="rider"), partition=1)
     harness.fetch([leader, rider])

@@ -109,7 +109,7 @@ def test_a_target_on_two_partitions_is_told(make: Callable[..., dict[str, Any]])
     assert misplaced(harness) == {"two_partitions": 2}
 
 
-def test_a_partition_that_murmur2_would_not_choose_is_told_by_the_one_replica_that_sees_it() -> None:
+def test_a_partition_that_murmur2_would_not_choose_is_logged() -> None:
     """
     The other partition is another replica's: nobody sees both.
     """
@@ -124,7 +124,7 @@ def test_a_partition_that_murmur2_would_not_choose_is_told_by_the_one_replica_th
     ]
 
 
-def test_after_the_producers_partitioner_is_right_it_is_told_once_more_and_then_no_longer() -> None:
+def test_a_partitioner_that_is_fixed_is_logged_once_more_and_no_longer() -> None:
     harness = desk_of_all()
     right = right_place("g")
     harness.receive(ban("u", group="g"), partition=(right + 1) % PARTITIONS)

@@ -184,7 +184,7 @@ def test_an_answer_tells_the_tries_of_a_command_once_each() -> None:
     assert outcome.calling_ms == 750.0
 
 
-def test_of_a_long_history_the_outcome_lists_the_first_and_the_last_fifty_tries() -> None:
+def test_of_a_long_history_the_outcome_lists_the_first_and_last_fifty_attempts() -> None:
     harness = EngineHarness(max_attempts=1000, give_up_after=None)
     harness.receive(kick("u", command_id="c"))
     for number in range(119):

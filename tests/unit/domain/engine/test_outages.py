@@ -225,7 +225,10 @@ def test_the_answer_to_a_call_that_was_under_way_closes_the_breaker() -> None:
     assert harness.events() == ["breaker.closed"]
 
 
-def test_the_failure_of_a_call_that_was_under_way_is_not_tried_again_while_the_breaker_is_open() -> None:
+def test_a_call_that_fails_while_the_breaker_is_open_is_not_tried_again() -> None:
+    """
+    It was under way when the breaker opened; its members wait for the probes.
+    """
     harness = EngineHarness()
     harness.receive(ban("slow", group="slow", command_id="slow"))
     slow = harness.request()

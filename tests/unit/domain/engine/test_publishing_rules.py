@@ -274,7 +274,7 @@ def test_a_transaction_holds_only_so_many_bytes() -> None:
     assert max(sizes) * 1_000_000 <= PER_TRANSACTION_BYTES + 1_000_000
 
 
-def test_after_a_transaction_that_took_too_long_the_next_is_half_as_large_and_grows_back() -> None:
+def test_after_a_transaction_that_took_too_long_the_next_is_half_as_large() -> None:
     """
     The same size again would take too long again, for ever.
     """

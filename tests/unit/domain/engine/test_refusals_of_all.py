@@ -194,9 +194,7 @@ def test_smaller_probes_pass_what_is_too_large_for_something_on_the_way() -> Non
 @pytest.mark.parametrize(
     ("status", "info"), [(302, "HTTP 302 to login.example.com: somebody"), (200, ""), (307, "")]
 )
-def test_what_answers_in_tencents_place_is_told_with_a_remedy_and_the_worker_is_not_ready(
-    status: int, info: str
-) -> None:
+def test_what_answers_in_tencents_place_has_a_remedy_and_ends_readiness(status: int, info: str) -> None:
     harness = EngineHarness()
     harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
     for request in list(harness.out):

@@ -195,7 +195,10 @@ def test_a_copy_of_a_copy_of_a_superseded_command_names_the_first_one(known: str
     assert harness.out == []
 
 
-def test_a_copy_that_comes_while_the_superseded_one_waits_for_its_other_users_calls_nobody() -> None:
+def test_a_copy_of_a_superseded_command_that_is_open_calls_nobody() -> None:
+    """
+    The superseded one still waits for its other users.
+    """
     harness = EngineHarness()
     harness.receive_together(ban("u", "v", command_id="x"), unban("v"), ban("u", "v", command_id="x"))
     harness.ok()
@@ -226,9 +229,12 @@ def test_of_a_partly_superseded_command_a_copy_carries_out_only_whom_it_failed_f
 
 
 @LATE
-def test_of_a_command_that_expired_for_one_user_a_copy_leaves_out_whom_a_later_one_made_needless(
+def test_a_copy_of_an_expired_command_leaves_out_superseded_users(
     known: str,
 ) -> None:
+    """
+    The command expired for one user, and a later one made another user needless.
+    """
     harness = EngineHarness()
     harness.receive(kick("u"))  # so that u's update waits, and is too late in the end
     harness.receive_together(
@@ -267,7 +273,7 @@ def test_a_command_id_that_was_rejected_is_carried_out_once_it_is_right() -> Non
     assert [each.status.value for each in harness.publish()] == ["succeeded"]
 
 
-def test_of_a_command_id_that_has_partially_succeeded_only_the_other_users_are_carried_out() -> None:
+def test_a_copy_of_a_partial_success_carries_out_the_other_users_only() -> None:
     harness = EngineHarness()
     harness.receive(kick("u", "v", command_id="c"))
     harness.code(harness.request(), 10019)

@@ -265,7 +265,7 @@ class Model:
         st.tuples(st.sampled_from(["fetch", "finish", "finish", "lose"]), st.integers(0, 99)), max_size=60
     ),
 )
-def test_whatever_finishes_in_whatever_order_no_owner_redoes_what_is_done_or_leaves_anything_out(
+def test_no_owner_redoes_or_leaves_out_anything_in_whatever_order_it_ends(
     gaps: list[int], span: int, choices: list[tuple[str, int]]
 ) -> None:
     records = [place + sum(gaps[: place + 1]) for place in range(len(gaps))]

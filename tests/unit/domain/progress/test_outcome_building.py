@@ -119,7 +119,7 @@ def test_an_update_tells_what_it_sets() -> None:
     assert msgspec.to_builtins(outcome.parameters) == {"member_info": UPDATE["member_info"]}
 
 
-def test_times_reach_from_the_receipt_to_the_first_try_and_from_there_to_the_last_answer() -> None:
+def test_times_are_from_receipt_to_first_attempt_and_from_there_to_last_answer() -> None:
     command = give(open_command(BAN), APPLIED, APPLIED)
     command.record_attempt(call_try(1), 100.25, 100.5)
     command.record_attempt(call_try(2), 101.0, 102.0)

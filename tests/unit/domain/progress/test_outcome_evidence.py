@@ -44,13 +44,19 @@ def test_where_every_record_has_its_outcome_it_goes_on_behind_the_last() -> None
     assert place(ids(0, 1, 4), ids(0, 1, 4)) == Place(5, 0)
 
 
-def test_where_outcomes_were_deleted_but_every_record_that_is_left_has_one_it_goes_on_too() -> None:
+def test_where_every_record_that_is_left_has_an_outcome_it_goes_on() -> None:
+    """
+    Older outcomes were deleted.
+    """
     told = ids(7, 8, 9)
 
     assert place(ids(8, 9), told, start=8, is_whole=False, from_start=False) == Place(10, 0)
 
 
-def test_a_record_without_an_outcome_below_one_that_has_it_is_begun_with_and_the_rest_is_done() -> None:
+def test_a_record_without_an_outcome_is_begun_with_and_the_rest_is_done() -> None:
+    """
+    It is below a record that has one.
+    """
     assert place(ids(0, 1, 2, 3, 5), ids(0, 2, 5)) == Place(1, 0b10010)
 
 
@@ -66,7 +72,7 @@ def test_where_outcomes_were_deleted_a_missing_one_is_a_doubt() -> None:
     assert "offset 1" in found.reason
 
 
-def test_where_the_group_may_have_begun_later_records_before_the_first_outcome_are_a_doubt() -> None:
+def test_where_the_group_may_have_begun_later_the_records_before_are_a_doubt() -> None:
     """
     ``kafka.start: latest`` left them out on purpose.
     """
@@ -76,7 +82,10 @@ def test_where_the_group_may_have_begun_later_records_before_the_first_outcome_a
     assert (found.first, found.next) == (0, 4)
 
 
-def test_where_the_group_may_have_begun_later_one_missing_after_the_first_outcome_is_open() -> None:
+def test_where_the_group_may_have_begun_later_one_missing_outcome_is_open() -> None:
+    """
+    It is missing after the first outcome that there is.
+    """
     assert place(ids(0, 1, 2), ids(0, 2), from_start=False) == Place(1, 0b10)
 
 
@@ -97,7 +106,10 @@ def test_outcomes_beyond_the_end_of_the_partition_are_a_doubt() -> None:
     assert (found.first, found.next) == (5, 5)
 
 
-def test_when_all_records_with_outcomes_are_deleted_it_goes_on_with_the_first_that_is_left() -> None:
+def test_when_the_records_with_outcomes_are_deleted_it_goes_on_with_the_first() -> None:
+    """
+    The first that is left: what was deleted is done.
+    """
     assert place({}, ids(5), start=50) == Place(50, 0)
 
 
