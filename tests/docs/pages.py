@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from helm import make_schema
+from tests.docs import behaviours
 from worker import __version__
 from worker.domain.contract import schemas
 from worker.runtime import log_events, metric_table
@@ -45,6 +46,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "helm/moderation-worker/values.schema.json": make_schema.schema,
     "config/metrics.md": metric_table.page,
     "config/events.md": log_events.page,
+    "tests/BEHAVIOURS.md": behaviours.page,
     **{f"config/{name}": partial(str, text) for name, text in schemas.documents().items()},
     **{name: partial(_with_version, name) for name in VERSIONED},
 }

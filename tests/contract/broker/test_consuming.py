@@ -107,9 +107,7 @@ def test_a_pause_holds_one_partition_back_and_nothing_is_skipped_or_repeated(
     assert member.values(0) == [b"a", b"b", b"c"]
 
 
-def test_what_was_fetched_already_when_a_partition_was_paused_comes_out_after_the_resume(
-    cluster: Cluster, join: Join
-) -> None:
+def test_what_was_fetched_before_a_pause_comes_out_after_the_resume(cluster: Cluster, join: Join) -> None:
     """
     kafka-python parks it, and forgets it when other partitions are exhausted meanwhile.
     """

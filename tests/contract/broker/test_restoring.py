@@ -347,7 +347,7 @@ def test_after_its_commit_was_lost_a_partition_goes_on_behind_what_its_outcomes_
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("start", ["earliest", "latest"])
-def test_a_command_that_was_open_when_the_commit_was_lost_is_carried_out_and_nothing_else(
+def test_after_a_lost_commit_the_open_command_is_carried_out_and_nothing_else(
     real_cluster: RealCluster, join: Join, start: str
 ) -> None:
     with lost(real_cluster, join, (0, 3, 1), start=start) as heir:
