@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -155,6 +156,11 @@ class _Connection(web.RequestHandler):
             self.end()
         else:
             super().data_received(data)
+
+    def log_exception(self, *args: Any, **named: Any) -> None:
+        """Log a fault of ours. What is no HTTP gets its 400: a scanner's bytes are not a failure, and no stranger fills the log."""
+        if not isinstance(named.get("exc_info"), HttpProcessingError):
+            super().log_exception(*args, **named)
 
     def asked(self) -> None:
         """Start the time for the answer, now that the request is complete, and count as the youngest."""

@@ -287,3 +287,33 @@ def test_one_request_is_answered_on_a_connection_and_it_is_closed() -> None:
             assert b"Connection: close" in whole
 
     asyncio.run(pipelined())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nX: \x1b[31m\x00\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_without_an_error_in_the_log(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A scanner wrote an error with its traceback for each of its requests.
+    """
+
+    async def answer() -> bytes:
+        async with served(Worker()) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            answered = await reader.read()
+            writer.close()
+            return answered
+
+    assert b" 400 Bad Request" in uvloop.run(answer())
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
