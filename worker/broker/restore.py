@@ -183,6 +183,9 @@ class Restorer:
             "oldest_age_seconds": age,
         }
         if event == "kafka.no_committed_offset":
+            if position == records == 0:  # new, and nothing was ever written: nobody need look at it
+                self._notice(LogEvent("kafka.partition_empty", "info", {"partition": tp.partition}))
+                return
             fields["start"] = str(self._options.start)
         self._notice(LogEvent(event, "warning", fields))
 

@@ -243,6 +243,12 @@ _ROWS: Final[tuple[Event, ...]] = (
         "What was done before on this partition has been read.",
     ),
     Event(
+        "kafka.partition_empty",
+        "info",
+        ("partition",),
+        "The partition is new: nothing was ever written to it or committed for it.",
+    ),
+    Event(
         "kafka.no_committed_offset",
         "warning",
         ("partition", "start", "position", "records", "oldest_age_seconds"),
