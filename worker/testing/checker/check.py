@@ -129,18 +129,19 @@ def _lost_or_doubled(
             yield Finding(
                 Violation.DOUBLED, f"{name}: {len(found)} outcomes, {[one.body.status for one in found]}"
             )
-        meant = known.get(name)
-        if meant is None or meant.planned.fate is Fate.UNREADABLE:
+        command = known.get(name)
+        if command is None or command.planned.fate is Fate.UNREADABLE:
             yield Finding(Violation.STRAY, f"{name} is the outcome of no command")
             continue
-        for one in found:
-            if (one.partition, one.key) != (meant.partition, meant.planned.key):
+        for outcome in found:
+            if (outcome.partition, outcome.key) != (command.partition, command.planned.key):
                 yield Finding(
-                    Violation.STRAY, f"{name} is in partition {one.partition} under key {one.key!r}"
+                    Violation.STRAY, f"{name} is in partition {outcome.partition} under key {outcome.key!r}"
                 )
-            if one.body.command_id != meant.planned.command_id:
+            if outcome.body.command_id != command.planned.command_id:
                 yield Finding(
-                    Violation.STRAY, f"{name} names {one.body.command_id} and not {meant.planned.command_id}"
+                    Violation.STRAY,
+                    f"{name} names {outcome.body.command_id} and not {command.planned.command_id}",
                 )
 
 
@@ -206,6 +207,7 @@ def _wrong_result(sent: ProducedCommand, result: SeenResult, is_bad: bool, was_k
         return f"{result.user_id} does not exist, and failed with {result.error_code}"
     if is_bad or result.status not in {"failed", "expired"}:
         return None
+    # A user who was kicked during the run may rightly be missing when a later update comes.
     if effect.action == UPDATE and result.error_code == NOT_IN_ROOM and was_kicked:
         return None
     return f"{result.user_id} exists, and is {result.status} with {result.error_code}"

@@ -1,4 +1,6 @@
-# The figures of a run: counts, how full the calls were, how long it took. Pure; nothing is judged or printed.
+# The figures of a run: counts, how full the calls were, how long it took.
+#
+# Pure. Nothing is judged (check.py) or printed (the demo's summary.py) here.
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-# The summary of a run: the tables at the end, and the same as JSON. Nothing is counted or judged here.
+# The summary of a run: the tables at the end, and the same as JSON.
+#
+# Nothing is counted or judged here: figures.py and check.py of the checker do that.
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ JVM: Final = (
     "-Xmx384m",
     "-Xss512k",
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
+    "-XX:TieredStopAtLevel=1",  # the optimizing compiler would cost more of a short life than it saves
     "-XX:-UsePerfData",
     "-Xlog:disable",
     "-Xlog:all=error:stderr",
