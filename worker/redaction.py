@@ -166,7 +166,8 @@ class Redaction:
         sought = self._sought
         squeezed = _squeezed(lowered)
         whole = len(squeezed) // _GRAM * _GRAM
-        if sought.hints.isdisjoint(memoryview(squeezed)[:whole].cast("Q")):
+        escapes = lowered.count("%") + lowered.count("\\u00")
+        if escapes < SHORTEST_PART and sought.hints.isdisjoint(memoryview(squeezed)[:whole].cast("Q")):
             return [
                 span for spelling in sought.short if spelling in lowered for span in _all(spelling, lowered)
             ]

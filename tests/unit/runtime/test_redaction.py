@@ -280,3 +280,14 @@ def test_what_looks_like_a_key_is_hidden(key: str) -> None:
 )
 def test_names_paths_and_numbers_do_not_look_like_a_key(text: str) -> None:
     assert without_keys(text) == text
+
+
+@pytest.mark.parametrize("escape", ["\\u{:04x}", "%{:02x}", "%25{:02X}"])
+def test_a_key_of_which_every_character_is_escaped_is_hidden(escape: str) -> None:
+    """
+    Nothing of it stood in the text as it is, so nobody looked closer.
+    """
+    key = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
+    text = "".join(escape.format(ord(character)) for character in key)
+
+    assert Redaction([key]).clean(f"refused: {text}") == "refused: [redacted]"
