@@ -122,7 +122,7 @@ ROWS: Final[tuple[MetricRow, ...]] = (
     MetricRow("restore_seconds", "histogram", "seconds", (), "Duration of restoring what was done on a partition.", "partitions are assigned",
         LONG_SECONDS),
     MetricRow("given_up", "counter", "commands", (), "Started commands that a drain or handover left to the next owner.",
-        "a drain or handover runs out of time"),
+        "a drain or handover while the endpoint is down or halted"),
     MetricRow("offsets_out_of_range", "counter", "times", (), "The committed offset was no longer in Kafka: retention deleted commands.",
         "retention is shorter than an outage"),
     MetricRow("foreign_metadata", "counter", "partitions", (), "Commits with metadata that this worker did not write for this place: it is "
