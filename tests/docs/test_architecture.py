@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = "ARCHITECTURE.md"
 DOMAIN: Final = ROOT / "worker" / "domain"
-RUNTIME: Final = text(PAGE).partition("## The runtime")[2].partition("## ")[0]
+AROUND_THE_CORE: Final = text(PAGE).partition("## The runtime and the adapters")[2].partition("## ")[0]
 FILES: Final = text(PAGE).partition("Inside the domain are three packages")[2].partition("## ")[0]
 MUTATING: Final = frozenset(
     [
@@ -51,10 +51,11 @@ def test_every_file_of_the_core_is_in_the_table() -> None:
     assert {word for word in FILES.split("`") if word.endswith(".py")} == files
 
 
-def test_every_file_of_the_runtime_is_in_its_table() -> None:
-    files = {path.name for path in (ROOT / "worker" / "runtime").glob("*.py") if path.name != "__init__.py"}
+def test_every_file_around_the_core_is_in_its_table() -> None:
+    packages = [ROOT / "worker" / name for name in ("runtime", "broker", "tencent")]
+    files = {path.name for package in packages for path in package.glob("*.py") if path.name != "__init__.py"}
 
-    assert {word for word in RUNTIME.split("`") if word.endswith(".py")} == files
+    assert {word for word in AROUND_THE_CORE.split("`") if word.endswith(".py")} == files
 
 
 def test_every_package_of_the_core_is_in_the_table() -> None:

@@ -171,7 +171,7 @@ class Requests:
         suspect = (request.endpoint_key, request.target)
         if try_.verdict in (Verdict.TRANSPORT, Verdict.RETRY):
             self._suspects.add(suspect)
-        elif try_.verdict.answered:
+        elif try_.verdict.proves_life:
             self._suspects.discard(suspect)
 
     def over(self, call_id: str) -> None:

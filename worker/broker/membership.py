@@ -142,7 +142,7 @@ class Membership:
         return min(session, self._polled + self._max_poll_interval) - self._margin
 
 
-class Owner(Protocol):
+class OwnershipProof(Protocol):
     """What the publisher needs of the consumer, which implements it."""
 
     def claim(self, partitions: Iterable[int]) -> Claim | None:

@@ -79,7 +79,7 @@ class WaitingCommand(Struct, frozen=True):
     held_from: int | None = None
 
 
-class Begun(Struct, frozen=True):
+class PartitionProgress(Struct, frozen=True):
     """
     What the group had done in one partition at a moment: everything below ``position``, and above it the offsets of ``bits``.
 
@@ -155,7 +155,7 @@ class OutcomeReader:
         except errors.KafkaError as exc:
             raise self._unreadable(self._options.outcome_topic, exc) from exc
 
-    def begun(self) -> Mapping[int, Begun]:
+    def begun(self) -> Mapping[int, PartitionProgress]:
         """
         Return what the group has done so far in each partition. Call it before ``outcomes``, and pass it to ``waiting``.
 
@@ -170,7 +170,7 @@ class OutcomeReader:
         return {tp.partition: self._begun(tp, commit, int(starts[tp])) for tp, commit in commits.items()}
 
     def waiting(
-        self, begun: Mapping[int, Begun], wanted: WantedCommand, limit: int
+        self, begun: Mapping[int, PartitionProgress], wanted: WantedCommand, limit: int
     ) -> Sequence[WaitingCommand]:
         """
         Return at most ``limit`` matching commands that were not done when ``begun`` was called, oldest first.
@@ -194,7 +194,11 @@ class OutcomeReader:
             raise self._unreadable(topic, exc) from exc
 
     def _held(
-        self, begun: Mapping[int, Begun], stable: Mapping[Any, int], wanted: WantedCommand, limit: int
+        self,
+        begun: Mapping[int, PartitionProgress],
+        stable: Mapping[Any, int],
+        wanted: WantedCommand,
+        limit: int,
     ) -> Iterator[WaitingCommand]:
         reader = self._open_reader({"isolation_level": "read_uncommitted"})
         try:
@@ -210,7 +214,7 @@ class OutcomeReader:
         finally:
             reader.close(autocommit=False)
 
-    def unseen(self, since: float, begun: Mapping[int, Begun]) -> Unseen:
+    def unseen(self, since: float, begun: Mapping[int, PartitionProgress]) -> Unseen:
         """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search."""
         topic = self._options.outcome_topic
         try:
@@ -246,13 +250,13 @@ class OutcomeReader:
     def _unreadable(self, what: str, error: errors.KafkaError) -> BrokerError:
         return BrokerError(f"{what} cannot be read: {sentence(error)}")
 
-    def _begun(self, tp: Any, commit: Any, start: int) -> Begun:
+    def _begun(self, tp: Any, commit: Any, start: int) -> PartitionProgress:
         if commit is None:
-            return Begun(start, 0)
+            return PartitionProgress(start, 0)
         expected_label = label(tp.topic, known_topic_id(self._reader, tp.topic), tp.partition)
         bits = decode(commit.metadata or "", expected_label, commit.offset) or 0
         position = max(commit.offset, start)
-        return Begun(position, commit.offset, bits >> (position - commit.offset))
+        return PartitionProgress(position, commit.offset, bits >> (position - commit.offset))
 
     def _newest(self, records: Iterator[Any], wanted: Wanted, limit: int) -> list[Found]:
         found = (_found(record) for record in records if record.value is not None and wanted(record.value))

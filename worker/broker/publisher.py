@@ -30,7 +30,7 @@ from worker.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.broker.membership import Claim, Owner
+    from worker.broker.membership import Claim, OwnershipProof
     from worker.broker.options import KafkaOptions
     from worker.broker.records import ProducerRecord
     from worker.broker.refusals import Refusal
@@ -73,7 +73,7 @@ class Publisher:
     def __init__(
         self,
         options: KafkaOptions,
-        membership: Owner,
+        membership: OwnershipProof,
         notice: Callable[[LogEvent], None],
         troubles: Troubles | None = None,
     ) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RIGHTS: Final = "grant it what config/running.md lists under “What its Kafka user may do”"
 
 
-class Row(Struct, frozen=True):
+class RefusalRow(Struct, frozen=True):
     """
     One kind of refusal.
 
@@ -56,7 +56,7 @@ class Refusal(Struct, frozen=True):
 
 
 ROWS: Final = (
-    Row(
+    RefusalRow(
         "sign_in",
         (
             errors.SaslAuthenticationFailedError,
@@ -69,62 +69,62 @@ ROWS: Final = (
         "the broker refuses the sign-in{as_user}",
         "put the right password into {secret}; it is read again at each new connection",
     ),
-    Row(
+    RefusalRow(
         "topic_denied",
         (errors.TopicAuthorizationFailedError,),
         "the broker refuses this user the topic {what}",
         RIGHTS,
     ),
-    Row(
+    RefusalRow(
         "transactional_id_denied",
         (errors.TransactionalIdAuthorizationFailedError,),
         "the broker refuses this user the transactional id {transactional_id}",
         RIGHTS,
     ),
-    Row(
+    RefusalRow(
         "group_denied",
         (errors.GroupAuthorizationFailedError,),
         "the broker refuses this user the consumer group {group}",
         RIGHTS,
     ),
-    Row(
+    RefusalRow(
         "cluster_denied",
         (errors.ClusterAuthorizationFailedError, errors.SecurityDisabledError),
         "the broker refuses this user to write with idempotence",
         f"allow it IdempotentWrite on the cluster, or {RIGHTS}",
     ),
-    Row(
+    RefusalRow(
         "topic_missing",
         (errors.UnknownTopicOrPartitionError, errors.UnknownTopicIdError, errors.InvalidTopicError),
         "the topic {what} does not exist, or has lost partitions",
         "create it with `moderation-worker topics create`, with as many partitions as the command topic",
     ),
-    Row(
+    RefusalRow(
         "partition_missing",
         (errors.InvalidPartitionsError,),
         "the topic {what} has fewer partitions than the command topic",
         "add partitions: kafka-topics --alter --partitions; an outcome goes to the partition of its command's number",
     ),
-    Row(
+    RefusalRow(
         "timestamp_refused",
         (errors.InvalidTimestampError,),
         "the topic {what} refuses this machine's time",
         "set the clocks of the workers and the brokers, or change message.timestamp.before.max.ms and "
         "message.timestamp.after.max.ms of the topic",
     ),
-    Row(
+    RefusalRow(
         "record_too_large",
         (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError),
         "the topic {what} does not accept even the smallest records",
         "raise its max.message.bytes; 1048588 is Kafka's default",
     ),
-    Row(
+    RefusalRow(
         "record_refused",
         (errors.InvalidRecordError, errors.PolicyViolationError),
         "the topic {what} refuses the records",
         "remove what validates them (a policy, a schema, cleanup.policy=compact) from the topic",
     ),
-    Row(
+    RefusalRow(
         "format_refused",
         (
             errors.UnsupportedForMessageFormatError,
@@ -134,19 +134,19 @@ ROWS: Final = (
         "the topic {what} does not accept this record format",
         "set kafka.producer.compression_type to one that it accepts, and use brokers of version 2.5 or later",
     ),
-    Row(
+    RefusalRow(
         "transaction_timeout_refused",
         (errors.InvalidTransactionTimeoutError,),
         "the broker allows no transactions of {transaction_timeout:.0f} s",
         "raise its transaction.max.timeout.ms",
     ),
-    Row(
+    RefusalRow(
         "session_timeout_refused",
         (errors.InvalidSessionTimeoutError,),
         "the broker does not allow the session timeout",
         "set kafka.consumer.session_timeout_ms between its group.min.session.timeout.ms and group.max.session.timeout.ms",
     ),
-    Row(
+    RefusalRow(
         "group_refused",
         (
             errors.GroupMaxSizeReachedError,
@@ -156,13 +156,13 @@ ROWS: Final = (
         "the consumer group {group} does not accept this member",
         "use a kafka.group_id that no other program has, and see group.max.size of the brokers",
     ),
-    Row(
+    RefusalRow(
         "too_few_replicas",
         (errors.NotEnoughReplicasError, errors.NotEnoughReplicasAfterAppendError),
         "the topic {what} has fewer replicas in sync than its min.insync.replicas",
         "bring the brokers back; the worker continues by itself",
     ),
-    Row(
+    RefusalRow(
         "storage_failed",
         (errors.KafkaStorageError, errors.LogDirNotFoundError),
         "a broker cannot write to its disk",
@@ -171,12 +171,12 @@ ROWS: Final = (
 )
 """The first row that matches an error names the refusal."""
 
-OTHER: Final = Row(
+OTHER: Final = RefusalRow(
     "other", (), "Kafka refuses repeatedly: {error}", "look at the broker's log and at the event's error"
 )
 KINDS: Final = (*(row.kind for row in ROWS), "unreachable", OTHER.kind)
 """All kinds: the values of the metric's label."""
-UNREACHABLE: Final = Row(
+UNREACHABLE: Final = RefusalRow(
     "unreachable",
     (),
     "{error}",
@@ -202,7 +202,7 @@ def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = 
     return None if failure is None else refusal_from(UNREACHABLE, str(failure), options)
 
 
-def refusal_from(row: Row, error: str, options: KafkaOptions, topic: str | None = None) -> Refusal:
+def refusal_from(row: RefusalRow, error: str, options: KafkaOptions, topic: str | None = None) -> Refusal:
     """Return the refusal of a row, with its texts filled in."""
     user = options.common.get("sasl_plain_username")
     fields = {

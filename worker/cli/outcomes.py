@@ -18,7 +18,7 @@ from worker.terminal import plain_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.broker.outcome_reader import Begun, OutcomeReader
+    from worker.broker.outcome_reader import PartitionProgress, OutcomeReader
     from worker.cli.filters import OutcomeFilter
     from worker.domain.contract.commands import Decoder
 
@@ -141,7 +141,7 @@ def _print_waiting(
     reader: OutcomeReader,
     outcome_filter: OutcomeFilter,
     decoder: Decoder,
-    begun: Mapping[int, Begun],
+    begun: Mapping[int, PartitionProgress],
     ended: set[str],
     limit: int,
     *,

@@ -32,7 +32,7 @@ NAME_BYTES: Final = 249
 """Kafka's limit for the name of a topic or a static member. A group's name is part of each transactional id."""
 
 
-class Rule(str):
+class RuleText(str):
     """What a value must be, as the end of "give …"."""
 
     __slots__ = ()
@@ -131,49 +131,49 @@ Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 GroupName = Annotated[
     str,
     AfterValidator(_name),
-    Rule(f"1 to {NAME_BYTES} bytes without blanks at the ends or control characters"),
+    RuleText(f"1 to {NAME_BYTES} bytes without blanks at the ends or control characters"),
 ]
 Host = Annotated[
     str,
     AfterValidator(addresses.host),
-    Rule("an IP address of this machine (0.0.0.0 and :: are all), or a host name"),
+    RuleText("an IP address of this machine (0.0.0.0 and :: are all), or a host name"),
 ]
 Servers = Annotated[
     tuple[Annotated[str, AfterValidator(addresses.server)], ...],
     BeforeValidator(_listed),
     Field(min_length=1),
-    Rule("a list of host:port, or one text separated by commas"),
+    RuleText("a list of host:port, or one text separated by commas"),
 ]
-Topic = Annotated[str, AfterValidator(_topic), Rule("1 to 249 of the characters a-z A-Z 0-9 . _ -")]
+Topic = Annotated[str, AfterValidator(_topic), RuleText("1 to 249 of the characters a-z A-Z 0-9 . _ -")]
 Topics = Annotated[
     tuple[Topic, ...],
     BeforeValidator(_listed),
-    Rule("a list of exactly one topic, of the characters a-z A-Z 0-9 . _ -"),
+    RuleText("a list of exactly one topic, of the characters a-z A-Z 0-9 . _ -"),
 ]
 Start = Annotated[
-    str, AfterValidator(_start), Rule("earliest, latest, or an RFC 3339 time with its offset from UTC")
+    str, AfterValidator(_start), RuleText("earliest, latest, or an RFC 3339 time with its offset from UTC")
 ]
-User = Annotated[str, AfterValidator(_user), Rule(f"a user id of 1 to {USER_ID_BYTES} bytes of UTF-8")]
+User = Annotated[str, AfterValidator(_user), RuleText(f"a user id of 1 to {USER_ID_BYTES} bytes of UTF-8")]
 Users = Annotated[
     tuple[User, ...],
     BeforeValidator(_listed),
-    Rule(f"a list of user ids, each of 1 to {USER_ID_BYTES} bytes of UTF-8"),
+    RuleText(f"a list of user ids, each of 1 to {USER_ID_BYTES} bytes of UTF-8"),
 ]
-Key = Annotated[SecretStr, AfterValidator(_key), Rule("the key from the console, without blanks")]
+Key = Annotated[SecretStr, AfterValidator(_key), RuleText("the key from the console, without blanks")]
 Url = Annotated[
     str,
     AfterValidator(addresses.base_url),
-    Rule("https://host[:port] (http:// only for this machine itself)"),
+    RuleText("https://host[:port] (http:// only for this machine itself)"),
 ]
-File = Annotated[Path, Rule("the path of a file that can be read")]
+File = Annotated[Path, RuleText("the path of a file that can be read")]
 Options = Annotated[
     dict[str, bool | int | float | str | SecretStr | None],
     BeforeValidator(_hidden),
-    Rule("a mapping of kafka-python's own option names to values"),
+    RuleText("a mapping of kafka-python's own option names to values"),
 ]
 PerEndpoint = Annotated[
     dict[str, Annotated[int, BeforeValidator(_number), Field(ge=1, le=100_000)]],
-    Rule("a mapping of <service>/<command> to a whole number from 1 to 100000"),
+    RuleText("a mapping of <service>/<command> to a whole number from 1 to 100000"),
 ]
 WindowFrom = Literal["answer", "send"]
 Reasons = Literal["exact", "any"]
@@ -184,7 +184,7 @@ Format = Literal["json", "console"]
 
 def rule_of(annotation: Any, metadata: list[Any]) -> str:
     """Return what a value of this type must be, as the end of "give …"."""
-    rules = [item for item in metadata if isinstance(item, Rule)]
+    rules = [item for item in metadata if isinstance(item, RuleText)]
     if rules:
         return rules[-1]
     arguments = get_args(annotation)

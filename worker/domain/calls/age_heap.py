@@ -1,6 +1,6 @@
 # Who waits, the oldest first: a heap whose entries are left behind when the age of their item changes, and thrown away later.
 #
-# How old an item is stands on the item itself (``age``), so an item can be in one Ages only.
+# How old an item is stands on the item itself (``age``), so an item can be in one AgeHeap only.
 
 from __future__ import annotations
 

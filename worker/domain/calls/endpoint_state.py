@@ -322,9 +322,9 @@ class EndpointState:
         return Halt(self.app.name, self.name, None, reason, what_to_do, self.breaker.gate.shut_since)
 
     @property
-    def closed_until(self) -> float:
+    def blocked_until(self) -> float:
         """When the last of the gates that open by themselves does; in the past if none is closed."""
-        return max(self.app.lockout.until, self.retry_after.until)
+        return max(gate.until for gate in self.gates)
 
     def clock(self, now: float) -> float:
         """Return seconds that stand still while a gate is shut that stops them."""
@@ -339,7 +339,7 @@ class EndpointState:
             return shut.policy.limited_by
         if self.limiter.free(now) <= 0:
             return "throttle" if self.limiter.factor(now) < 1.0 else "quota"
-        closed = next((gate for gate in self.gates if gate.is_closed(now)), None)
+        closed = next((gate for gate in self.gates if gate.blocks(now)), None)
         return "target" if closed is None else closed.policy.limited_by
 
     # Its targets

@@ -97,7 +97,7 @@ class Gate:
         assert self._shut_since is not None
         return self._shut_since
 
-    def is_closed(self, now: float) -> bool:
+    def blocks(self, now: float) -> bool:
         """Return whether nothing but probes goes through now."""
         return self._shut_since is not None or now < self.until
 

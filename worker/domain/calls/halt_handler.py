@@ -126,7 +126,7 @@ class HaltHandler:
     def probed(self, call: InFlightCall, result: AttemptResult, now: float, *, of_app: bool) -> None:
         """Let go on what the probe, which has ended, has shown to work."""
         endpoint = call.endpoint
-        works = result.verdict.answered or _is_of_the_service(result)
+        works = result.verdict.proves_life or _is_of_the_service(result)
         halt = endpoint.halt.reason
         if halt is not None and halt.error_code is not None and halt.error_code not in VERDICTS:
             # Halted for a code of no table: one that is refused for another reason says nothing about it.

@@ -71,12 +71,12 @@ class ResponseHandler:
         self.bisections = BisectionHandler(ordering, scheduler)
         self._by_verdict: dict[Verdict, Callable[[InFlightCall, AttemptResult, float], None]] = {
             Verdict.DONE: self._done,
-            Verdict.RETRY: self._gave_up,
-            Verdict.TRANSPORT: self._gave_up,
-            Verdict.THROTTLE: self._gave_up,
-            Verdict.THROTTLE_APP: self._gave_up,
-            Verdict.RESIGN: self._gave_up,
-            Verdict.UNSENT: self._gave_up,
+            Verdict.RETRY: self._requeue_or_fail,
+            Verdict.TRANSPORT: self._requeue_or_fail,
+            Verdict.THROTTLE: self._requeue_or_fail,
+            Verdict.THROTTLE_APP: self._requeue_or_fail,
+            Verdict.RESIGN: self._requeue_or_fail,
+            Verdict.UNSENT: self._requeue_or_fail,
             Verdict.LOCKED: self._halts.locked,
             Verdict.FATAL: self._halts.fatal,
             Verdict.FORBIDDEN: self._forbidden,
@@ -133,7 +133,7 @@ class ResponseHandler:
         self._record(call, result)
         if throttled:
             self._throttled(endpoint, result, now)
-        if verdict.answered:
+        if verdict.proves_life:
             self._answered_well(call, result, now)
         elif verdict.is_failure:
             target.suspect()
@@ -236,7 +236,7 @@ class ResponseHandler:
             keep = min(keep, (spec.banned_until - self._clock.wall(now)) / 10)
         return keep
 
-    def _gave_up(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+    def _requeue_or_fail(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Make no further attempt for now: those whose attempts are used up have failed, the others go back."""
         endpoint = call.endpoint
         spent = (

@@ -114,9 +114,9 @@ class Scheduler:
         return any_ready
 
     def _pump(self, endpoint: EndpointState, now: float, *, may_send: bool) -> bool:
-        closed_until = endpoint.closed_until
-        if now < closed_until:
-            endpoint.look_again(closed_until)
+        blocked_until = endpoint.blocked_until
+        if now < blocked_until:
+            endpoint.look_again(blocked_until)
             return False
         if not may_send:
             return False  # what is published wakes it

@@ -49,7 +49,7 @@ class Verdict(StrEnum):
         return _CONSEQUENCES[self].again
 
     @property
-    def answered(self) -> bool:
+    def proves_life(self) -> bool:
         """Whether the endpoint did its work: a proof that it lives."""
         return _CONSEQUENCES[self].lives
 

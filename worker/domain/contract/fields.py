@@ -214,7 +214,7 @@ class Time(Text):
 
 
 def _number_in(text: str) -> int | None:
-    """The whole number that a text is, in any script's digits; None: it is none, or a very long one."""
+    """Return the whole number that a text is, in any script's digits; None: it is none, or a very long one."""
     digits = text[: TIME_BYTES + 1].strip()
     return int(digits) if digits.isdecimal() and len(text) <= TIME_BYTES else None
 

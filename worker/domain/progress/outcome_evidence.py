@@ -27,7 +27,7 @@ admitted only within ``MAX_SPAN`` above the oldest open one, so what was publish
 """
 
 
-class Told(Struct, frozen=True):
+class OutcomeClaim(Struct, frozen=True):
     """What one outcome says of its record."""
 
     command_id: str
@@ -57,7 +57,7 @@ class Doubt(Struct, frozen=True):
     next: int
 
 
-def told_by(value: bytes) -> Told | None:
+def told_by(value: bytes) -> OutcomeClaim | None:
     """Return what a record of the outcome topic says of its command's record; None if it is no outcome of ours."""
     try:
         return _decoder.decode(value)
@@ -136,4 +136,4 @@ def place_of(
     return Place(position, done >> position - base)
 
 
-_decoder: Final = msgspec.json.Decoder(Told)
+_decoder: Final = msgspec.json.Decoder(OutcomeClaim)

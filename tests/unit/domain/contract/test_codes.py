@@ -147,7 +147,7 @@ def test_no_verdict_is_tried_again_and_proves_that_the_endpoint_lives() -> None:
     """
     What the endpoint decided, it decides again.
     """
-    assert [verdict for verdict in Verdict if verdict.again and verdict.answered] == []
+    assert [verdict for verdict in Verdict if verdict.again and verdict.proves_life] == []
 
 
 def test_only_a_call_that_was_not_refused_for_good_is_tried_again() -> None:
@@ -170,12 +170,12 @@ def test_what_may_be_an_outage_is_an_attempt_and_no_proof_of_life() -> None:
     assert failures == {Verdict.RETRY, Verdict.TRANSPORT}
     assert {verdict.again for verdict in failures} == {Again.WITHIN_ATTEMPTS}
     assert [
-        verdict for verdict in Verdict if verdict.slows and (verdict.answered or verdict.is_failure)
+        verdict for verdict in Verdict if verdict.slows and (verdict.proves_life or verdict.is_failure)
     ] == []
 
 
 def test_only_what_the_endpoint_itself_decided_proves_that_it_lives() -> None:
-    assert {verdict.value for verdict in Verdict if verdict.answered} == {
+    assert {verdict.value for verdict in Verdict if verdict.proves_life} == {
         "done",
         "refused",
         "member",

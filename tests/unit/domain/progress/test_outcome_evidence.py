@@ -12,8 +12,8 @@ from worker.domain.contract.records import Omitted
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.domain.progress.outcome_evidence import (
     Doubt,
+    OutcomeClaim,
     Place,
-    Told,
     is_nameless,
     nameless,
     nameless_hash,
@@ -138,7 +138,7 @@ def test_what_is_no_outcome_says_nothing(value: bytes) -> None:
 
 
 def test_an_outcome_says_of_which_record_and_command_it_is() -> None:
-    told = Told("c-1", Source("commands", 3, 42))
+    told = OutcomeClaim("c-1", Source("commands", 3, 42))
 
     assert told_by(msgspec.json.encode(told)) == told
 
