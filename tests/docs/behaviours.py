@@ -64,7 +64,10 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Publishing": ("engine/test_publishing_rules",),
     "Memory": ("engine/test_memory", "engine/test_garbage"),
-    "What the engine shows": ("engine/test_snapshot",),
+    "What the engine shows": (
+        "engine/test_example",
+        "engine/test_snapshot",
+    ),
 }
 """The rules of the core, each with the files of tests/unit/domain that prove it."""
 

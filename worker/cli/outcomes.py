@@ -18,7 +18,7 @@ from worker.terminal import plain_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.broker.outcome_reader import PartitionProgress, OutcomeReader
+    from worker.broker.outcome_reader import OutcomeReader, PartitionProgress
     from worker.cli.filters import OutcomeFilter
     from worker.domain.contract.commands import Decoder
 
