@@ -58,7 +58,7 @@ def _below(node: yaml.MappingNode, path: str, lines: list[str], *, covered: bool
 
 
 def _comment(lines: list[str], line: int) -> tuple[str, str]:
-    """What the comment above a line tells, and what it gives as the default's text."""
+    """Return what the comment above a line says, and what it gives as the default's text."""
     found: list[str] = []
     for above in reversed(lines[:line]):
         if not above.lstrip().startswith("#"):
@@ -76,7 +76,7 @@ def _plain(node: yaml.Node) -> object:
 
 
 def table(text: str) -> str:
-    """The README's table: a row for each value that has a comment."""
+    """Return the README's table: a row for each value that has a comment."""
     rows = [
         f"| `{value.name}` | {_cell(value.default)} | {_cell(value.about)} |"
         for value in values(text)
@@ -90,7 +90,7 @@ def _cell(text: str) -> str:
 
 
 def readme() -> str:
-    """The README with its table made anew."""
+    """Return the README with a new table."""
     text = (CHART / "README.md").read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -46,7 +46,7 @@ _LEFT_OUT: Final = ("title", "description", "default", "format", "writeOnly", "m
 
 
 def schema() -> str:
-    """The text of values.schema.json as it should be."""
+    """Return the text of values.schema.json as it should be."""
     whole = json.loads(SCHEMA.read_text())
     model = Settings.model_json_schema()
     whole["properties"]["settings"] = _section(model, model, "")
@@ -92,7 +92,7 @@ def _value(part: dict[str, Any], model: dict[str, Any], name: str) -> dict[str, 
 
 
 def _without_null(part: dict[str, Any]) -> dict[str, Any]:
-    """A setting that is one of two alternatives: the chart wants one of the names, and no null."""
+    """Return a setting that is one of two alternatives: the chart wants one of the names, and no null."""
     if "enum" in part:
         return {**part, "enum": [choice for choice in part["enum"] if choice is not None]}
     return {**part, "type": part["type"][0]} if isinstance(part["type"], list) else part

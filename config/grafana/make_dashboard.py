@@ -22,7 +22,7 @@ SOURCE: Final = {"type": "prometheus", "uid": "${source}"}
 
 
 def _expression(text: str) -> str:
-    """An expression with every `@name` (ours) and `@@name` (of the process) written out and narrowed to the release."""
+    """Return an expression with every `@name` (ours) and `@@name` (of the process) written out and narrowed to the release."""
 
     def written(found: re.Match[str]) -> str:
         ours, name, matchers = found.groups()
@@ -124,7 +124,7 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
 
 
 def dashboard() -> dict[str, Any]:
-    """What Grafana imports."""
+    """Return what Grafana imports."""
     build = f"{PREFIX}build_info"
     source = {"name": "source", "label": "Data source", "type": "datasource", "query": "prometheus"}
     return {
@@ -149,7 +149,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The file's text."""
+    """Return the file's text."""
     return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
 
 
