@@ -124,7 +124,7 @@ _NUMBERS = count(1)
 
 def play(environment: Environment, wrong: Wrong, *, load: float = LOAD, halted_for: float = 1.2) -> RunResult:
     """
-    Plays one halt on a scene with one worker that is ready, and fixes it ``halted_for`` seconds after it was noticed.
+    Plays one halt in an environment with one worker that is ready, and fixes it ``halted_for`` seconds after it was noticed.
     """
     lines = len(environment.events(wrong.event))
     letters = len(environment.reader.read.letters)

@@ -87,7 +87,7 @@ def alive() -> list[object]:
 
 
 @pytest.mark.parametrize(
-    "story", [applied, ridden_with, superseded, repeated, searched, tried_again, rejected]
+    "lifecycle", [applied, ridden_with, superseded, repeated, searched, tried_again, rejected]
 )
 def test_a_finished_command_leaves_nothing_to_the_garbage_collector(
     story: Callable[[EngineHarness], None],
