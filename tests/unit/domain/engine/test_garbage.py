@@ -90,12 +90,12 @@ def alive() -> list[object]:
     "lifecycle", [applied, ridden_with, superseded, repeated, searched, tried_again, rejected]
 )
 def test_a_finished_command_leaves_nothing_to_the_garbage_collector(
-    story: Callable[[EngineHarness], None],
+    lifecycle: Callable[[EngineHarness], None],
 ) -> None:
     with no_collection():
         before = len(alive())
         harness = EngineHarness(default_calls_per_second=1)
-        story(harness)
+        lifecycle(harness)
         opened = harness.engine.open
         harness.publish()
         harness.wait(UNKNOWN_FOR)
