@@ -195,7 +195,7 @@ def test_without_its_topics_a_worker_exits_2_and_the_command_that_it_prints_make
     config.write_bytes(msgspec.json.encode(settings))
 
     refused = ran("run", "--config", str(config))
-    (printed,) = set(re.findall(r"moderation-worker (topics create [^:\n]*?) makes it", refused.stderr))
+    (printed,) = set(re.findall(r"moderation-worker (topics create [^:\n]*?) creates it", refused.stderr))
     made = ran(*(str(config) if word == "…" else word for word in shlex.split(printed)))
     checked = ran("check", "--config", str(config))
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, TopicPartition, errors
@@ -245,9 +246,9 @@ class Consumer:
                 self._step(consumer, rebalances)
                 wait = BACKOFF_SECONDS[0]
             except errors.OffsetOutOfRangeError as exc:
-                self._skip_to_earliest(consumer, exc.args[0])
+                self._enqueue(partial(self._skip_to_earliest, places=tuple(exc.args[0])))
             except errors.LogTruncationError as exc:
-                self._skip_to_earliest(consumer, dict.fromkeys(exc.divergent_offsets))
+                self._enqueue(partial(self._skip_to_earliest, places=tuple(exc.divergent_offsets)))
             except errors.KafkaError as exc:
                 # A revoked right may be granted again, so a refusal is retried like an outage.
                 if not self._refused(exc) and not isinstance(exc, TRANSIENT):
@@ -346,8 +347,9 @@ class Consumer:
             known_partitions(consumer, self._options.command_topic) or self._partition_count
         )
 
-    def _skip_to_earliest(self, consumer: KafkaConsumer, places: Iterable[Any]) -> None:
-        was = {tp: consumer.position(tp, timeout_ms=0) or 0 for tp in places}
+    def _skip_to_earliest(self, consumer: KafkaConsumer, places: tuple[Any, ...]) -> None:
+        """Go on at the first record that is left. If Kafka fails meanwhile, the next poll finds these partitions again."""
+        was = {tp: _position(consumer, tp) for tp in places if tp in consumer.assignment()}
         for tp, now in consumer.beginning_offsets(list(was)).items():
             if tp in consumer.assignment():
                 consumer.seek(tp, now)
@@ -384,6 +386,15 @@ class Consumer:
 
     def _log(self, event: str, error: Exception, wait: float) -> None:
         self._notice(LogEvent(event, "warning", {"error": repr(error), "next_try_seconds": wait}))
+
+
+def _position(consumer: KafkaConsumer, tp: TopicPartition) -> int:
+    """Return the offset that is read next. kafka-python may say here what it has found of other partitions: it finds it again."""
+    try:
+        position = consumer.position(tp, timeout_ms=0)
+    except errors.LogTruncationError:
+        position = consumer.position(tp, timeout_ms=0)
+    return position or 0
 
 
 def _polled(record: ConsumerRecord) -> Polled:

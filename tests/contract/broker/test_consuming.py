@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import LogTruncationError
 
 from tests.contract.broker.kafka_fixture import Member, outcome_for, transaction_of, until
 from worker.domain.effects import OffsetCommit
@@ -298,6 +300,42 @@ def test_an_offset_out_of_range_is_told_and_goes_on_from_the_earliest(
 
     assert member.saw("out_of_range") == [(0, 2, 6)]
     assert member.values(0) == [b"6", b"7", b"8", b"9"]
+
+
+@pytest.mark.kafka
+def test_truncations_of_partitions_that_are_found_one_by_one_are_all_told(
+    real_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    kafka-python said the second from a call that handled the first, and the consumer ended.
+    """
+    real_cluster.produce(0, b"a")
+    member = join(real_cluster)
+    until(lambda: member.values(0) == [b"a"], "the first record")
+    found = deque(
+        LogTruncationError({TopicPartition(member.options.command_topic, partition): None})
+        for partition in (0, 1, 1)
+    )
+    poll: Any = KafkaConsumer.poll
+    position: Any = KafkaConsumer.position
+
+    def polled(*args: Any, **kwargs: Any) -> Any:
+        if len(found) in {3, 1}:
+            raise found.popleft()
+        return poll(*args, **kwargs)
+
+    def positioned(*args: Any, **kwargs: Any) -> Any:
+        if len(found) == 2:
+            raise found.popleft()
+        return position(*args, **kwargs)
+
+    monkeypatch.setattr(KafkaConsumer, "position", positioned)
+    monkeypatch.setattr(KafkaConsumer, "poll", polled)
+    until(lambda: len(member.saw("out_of_range")) == 2, "both to be told")
+    real_cluster.produce(1, b"b")
+    until(lambda: member.values(1) == [b"b"], "the other partition to go on")
+
+    assert [partition for partition, _, _ in member.saw("out_of_range")] == [0, 1]
 
 
 @pytest.mark.kafka

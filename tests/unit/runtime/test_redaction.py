@@ -101,10 +101,10 @@ DISGUISES: dict[str, Callable[[str], str]] = {
 def test_no_disguise_gets_a_key_or_signature_through(disguise: str, secret: str) -> None:
     shown = DISGUISES[disguise](secret)
 
-    cleaned = knowing().clean(f"sign check failed for {shown}, see the console")
+    cleaned = knowing().clean(f"sign check failed: {shown}, see the console")
 
     assert leaked(cleaned, secret) is None
-    assert cleaned.startswith("sign check failed for ")
+    assert cleaned.startswith("sign check failed: ")
     assert cleaned.endswith(", see the console")
     assert HIDDEN in cleaned
 
