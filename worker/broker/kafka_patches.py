@@ -218,6 +218,7 @@ class _BoundedTls(KafkaSSLTransport):
                 except ssl.SSLWantWriteError:
                     await self._net.wait_write(self._sock, timeout_at=until)
         except BaseException:
+            # A task that is cancelled as well: nobody else knows this socket yet.
             self._sock.close()
             raise
 

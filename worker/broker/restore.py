@@ -290,6 +290,7 @@ class _Lookup:
                 KafkaAdminClient, admin_arguments(options), options.secrets_for("common")
             )
         except BaseException:
+            # An interrupt as well: what was never entered has no exit that would close it.
             self._reader.close(autocommit=False)
             raise
 

@@ -141,6 +141,7 @@ class EmbeddedKafka:
         try:
             self._start_new(deadline)
         except BaseException:
+            # Ctrl-C as well: no broker and no folder may be left behind.
             self.stop()
             raise
 
