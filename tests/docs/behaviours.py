@@ -31,6 +31,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Actions and their requests": ("contract/test_actions", "contract/test_schemas"),
     "Error codes, verdicts and remedies": ("contract/test_codes",),
     "Order": ("engine/test_order", "progress/test_member_ordering", "test_states"),
+    "Control": ("contract/test_control",),
     "Placement of records": ("contract/test_placement", "engine/test_misplaced_records"),
     "Deduplication: the same id or effect again": (
         "engine/test_repeated_ids",

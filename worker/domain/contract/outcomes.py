@@ -31,6 +31,10 @@ class Status(StrEnum):
     DUPLICATE = "duplicate"
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    """An operator's decision: it was not sent, and no attempt will be made."""
+    SIMULATED = "simulated"
+    """Shadow: all was done but the request."""
 
 
 class ResultStatus(StrEnum):
@@ -42,6 +46,8 @@ class ResultStatus(StrEnum):
     DUPLICATE = "duplicate"
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    SIMULATED = "simulated"
 
 
 HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE})
@@ -199,16 +205,16 @@ def status_of(results: Iterable[Result]) -> Status:
     """
     Return the status of a command whose members ended like this.
 
-    All alike: that. Any failed or expired beside any that holds or was superseded: partially succeeded.
-    Failed with expired: failed. Else: succeeded.
+    All alike: that. None that holds or was superseded: the first of failed, cancelled, simulated and expired that any is. Any of
+    these four beside any that holds or was superseded: partially succeeded. Else: succeeded.
     """
     kinds = {_AS_STATUS[result.status] for result in results}
     if len(kinds) == 1:
         return kinds.pop()
-    bad = kinds & {Status.FAILED, Status.EXPIRED}
-    if not bad:
+    undone = [status for status in _UNDONE if status in kinds]
+    if not undone:
         return Status.SUCCEEDED
-    return Status.FAILED if kinds == bad else Status.PARTIALLY_SUCCEEDED
+    return undone[0] if len(undone) == len(kinds) else Status.PARTIALLY_SUCCEEDED
 
 
 _AS_STATUS: Final = {
@@ -218,7 +224,11 @@ _AS_STATUS: Final = {
     ResultStatus.DUPLICATE: Status.DUPLICATE,
     ResultStatus.SUPERSEDED: Status.SUPERSEDED,
     ResultStatus.EXPIRED: Status.EXPIRED,
+    ResultStatus.CANCELLED: Status.CANCELLED,
+    ResultStatus.SIMULATED: Status.SIMULATED,
 }
+_UNDONE: Final = (Status.FAILED, Status.CANCELLED, Status.SIMULATED, Status.EXPIRED)
+"""Where the effect is not in place: the earlier one decides the status of a command."""
 
 
 def cut(text: str) -> str:

@@ -102,7 +102,7 @@ def outcome_schema() -> dict[str, Any]:
 
 
 _TOLD_FOR: Final = {
-    "error": (Status.REJECTED, Status.FAILED),
+    "error": (Status.REJECTED, Status.FAILED, Status.CANCELLED),
     "duplicate_of": (Status.DUPLICATE,),
     "superseded_by": (Status.SUPERSEDED,),
 }

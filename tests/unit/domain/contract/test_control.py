@@ -1,0 +1,99 @@
+# The records of the control topic: what is written is read, and what is not understood entirely changes nothing.
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.contract.control import (
+    MAX_KEY_BYTES,
+    MAX_VALUE_BYTES,
+    ControlOrder,
+    ControlRecord,
+    ControlState,
+    Scope,
+    UnreadableControl,
+    control_value,
+    read_control,
+)
+
+ORDER = ControlOrder(ControlState.PAUSED, "it bans everybody", "alice", "2030-01-31T12:00:00Z")
+TEXTS = st.none() | st.text(min_size=1, max_size=20)
+
+
+@given(TEXTS, st.sampled_from([None, "live.unban_member"]), TEXTS, TEXTS)
+def test_what_is_written_is_read(
+    app: str | None, action: str | None, issuer: str | None, target: str | None
+) -> None:
+    scope = Scope(app, action, issuer, target)
+    assert read_control(scope.key, control_value(ORDER)) == ControlRecord(scope, ORDER)
+    assert read_control(scope.key, None) == ControlRecord(scope, None)
+
+
+def test_a_scope_has_one_key() -> None:
+    assert Scope(app="main", action="live.unban_member", issuer="Ωx").key == (
+        '{"action":"live.unban_member","app":"main","issuer":"Ωx"}'.encode()
+    )
+    assert Scope().key == b"{}"
+
+
+def test_a_scope_reads_as_what_it_covers() -> None:
+    assert str(Scope()) == "everything"
+    assert str(Scope(app="main", issuer="x")) == "app main, issuer x"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        None,
+        b"",
+        b"[]",
+        b"nonsense",
+        b"\xff",
+        b"null",
+        b'{"issuer": "x"}',
+        b'{"issuer":"x","app":"main"}',
+        b'{"issuer":""}',
+        b'{"issuer":null}',
+        b'{"issuer":7}',
+        b'{"isuer":"x"}',
+        b'{"action":"group.ban"}',
+        b'{"issuer":"' + b"x" * MAX_KEY_BYTES + b'"}',
+        b"[" * 1000,
+    ],
+)
+def test_a_key_that_is_no_scope_changes_nothing(key: bytes | None) -> None:
+    """
+    An unknown field must not widen the scope to everything, and a second spelling of a key would outlive its tombstone.
+    """
+    assert isinstance(read_control(key, control_value(ORDER)), UnreadableControl)
+    assert isinstance(read_control(key, None), UnreadableControl)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"paused",
+        b"[]",
+        b'{"state":"paused"}',
+        b'{"state":"stopped","reason":"r","by":"b","at":"2030-01-31T12:00:00Z"}',
+        b'{"state":"paused","reason":"r","by":"b","at":"now"}',
+        b'{"state":"paused","reason":"r","by":"b","at":"2030-01-31T12:00:00Z","until":"soon"}',
+        b'{"state":"paused","reason":"' + b"r" * MAX_VALUE_BYTES + b'","by":"b","at":"2030-01-31T12:00:00Z"}',
+    ],
+)
+def test_a_value_that_is_no_order_changes_nothing(value: bytes) -> None:
+    assert isinstance(read_control(b"{}", value), UnreadableControl)
+
+
+def test_an_order_of_a_later_version_is_read() -> None:
+    """
+    Replicas of two versions follow one topic during an upgrade.
+    """
+    value = b'{"state":"shadow","reason":"r","by":"b","at":"2030-01-31T12:00:00Z","new":1}'
+    found = read_control(b"{}", value)
+    assert isinstance(found, ControlRecord)
+    assert found.order is not None
+    assert found.order.state is ControlState.SHADOW

@@ -1,0 +1,140 @@
+# The records of the control topic: what an operator, or a guard, wants done with the commands of a scope.
+#
+# A record's key is the scope and its value the order; the latest record of a key holds, and a tombstone ends it. Here they
+# are read and written. What follows from them is decided in domain/controls.py.
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.times import instant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_KEY_BYTES: Final = 1_024
+MAX_VALUE_BYTES: Final = 4_096
+"""The most that a record's key and value may take: what is longer was not written by one of us."""
+SCOPE_FIELDS: Final = ("app", "action", "issuer", "target")
+
+
+class ControlState(StrEnum):
+    """What is done with the commands of a scope, the strongest first."""
+
+    CANCEL = "cancel"
+    """Those that wait and those that come get the outcome ``cancelled``."""
+    PAUSED = "paused"
+    """Nothing new of it is sent: its commands wait."""
+    SHADOW = "shadow"
+    """All is done but the request: they get the outcome ``simulated``."""
+
+
+class Scope(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """
+    Which commands are meant: those that agree in every field that is given. Without any it is all of them.
+
+    Attributes:
+        target: The id of a group or room.
+
+    """
+
+    app: str | None = None
+    action: str | None = None
+    issuer: str | None = None
+    target: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The record's key: canonical JSON (sorted, no spaces, UTF-8), so that a scope has one key."""
+        return _encoder.encode(self)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.fields()) or "everything"
+
+    def fields(self) -> Iterator[tuple[str, str]]:
+        """Return the fields that are given, with their values."""
+        values = (self.app, self.action, self.issuer, self.target)
+        return ((name, value) for name, value in zip(SCOPE_FIELDS, values, strict=True) if value is not None)
+
+
+class ControlOrder(Struct, frozen=True, omit_defaults=True):
+    """
+    The value of a control record.
+
+    Attributes:
+        reason: Why, for those who come later.
+        by: Who gave it; ``guard`` for a guard.
+        at: When it was given, RFC 3339.
+        until: When it ends by itself, RFC 3339; None: by a tombstone alone.
+
+    """
+
+    state: ControlState
+    reason: str
+    by: str
+    at: str
+    until: str | None = None
+
+
+class ControlRecord(Struct, frozen=True):
+    """One record of the control topic: from now on this holds for the scope; ``order`` None: nothing any more."""
+
+    scope: Scope
+    order: ControlOrder | None
+
+
+class UnreadableControl(Struct, frozen=True):
+    """A record of the control topic that changes nothing, and why."""
+
+    reason: str
+
+
+def control_value(order: ControlOrder) -> bytes:
+    """Write the value of a record."""
+    return _encoder.encode(order)
+
+
+def read_control(key: bytes | None, value: bytes | None) -> ControlRecord | UnreadableControl:
+    """Read a record of the control topic. What is not understood entirely changes nothing: half an order is none."""
+    scope = _read_scope(key)
+    if isinstance(scope, UnreadableControl) or value is None:
+        return scope if isinstance(scope, UnreadableControl) else ControlRecord(scope, None)
+    if len(value) > MAX_VALUE_BYTES:
+        return UnreadableControl(f"its value has {len(value)} bytes; the most is {MAX_VALUE_BYTES}")
+    try:
+        order = _order_decoder.decode(value)
+        for instant in (order.at, order.until):
+            if instant is not None:
+                instant_of(instant)
+    except (ValueError, RecursionError) as exc:
+        return UnreadableControl(f"its value cannot be read: {exc}")
+    return ControlRecord(scope, order)
+
+
+def _read_scope(key: bytes | None) -> Scope | UnreadableControl:
+    if key is None:
+        return UnreadableControl("it has no key, which names the scope")
+    if len(key) > MAX_KEY_BYTES:
+        return UnreadableControl(f"its key has {len(key)} bytes; the most is {MAX_KEY_BYTES}")
+    try:
+        scope = _scope_decoder.decode(key)
+    except (ValueError, RecursionError) as exc:
+        return UnreadableControl(f"its key is no scope: {exc}")
+    if key != scope.key:
+        # Of two keys for one scope, compaction would keep both, and forget the tombstone of one.
+        return UnreadableControl(f"its key is not written as {scope.key.decode()}")
+    if scope.action is not None and scope.action not in ACTIONS:
+        return UnreadableControl(f"its key names the action {scope.action!r}, which is unknown")
+    if "" in (scope.app, scope.issuer, scope.target):
+        return UnreadableControl("its key has an empty field")
+    return scope
+
+
+_encoder: Final = msgspec.json.Encoder(order="sorted")
+_scope_decoder: Final = msgspec.json.Decoder(Scope)
+_order_decoder: Final = msgspec.json.Decoder(ControlOrder)
