@@ -133,6 +133,14 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
     )
 
 
+def command_producer_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """Return the arguments of the producer of commands: idempotent, and in no transaction that the worker's could collide with."""
+    arguments = producer_arguments(options)
+    for name in ("transactional_id", "transaction_timeout_ms"):
+        del arguments[name]
+    return {**arguments, "client_id": f"{options.client_name}-sender"}
+
+
 def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of a consumer that looks up the group's offsets and reads outcomes, and never joins the group."""
     return _arguments(

@@ -59,7 +59,7 @@ class Placement:
             return None
         if seen == ~record.partition:
             return Misplacement.PARTITIONER
-        is_right = (murmur2(key) & 0x7FFFFFFF) % self._partitions == record.partition
+        is_right = partition_of(key, self._partitions) == record.partition
         if seen is None and len(self._seen) >= MAX_TARGETS:
             del self._seen[next(iter(self._seen))]
         self._seen[name] = record.partition if is_right else ~record.partition
@@ -74,6 +74,11 @@ class Placement:
 _SEED: Final = 0x9747B28C
 _MULTIPLIER: Final = 0x5BD1E995
 _WORD: Final = 0xFFFFFFFF
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition that Java's default partitioner, and kafka-python's, choose for a key."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def murmur2(key: bytes) -> int:

@@ -1,0 +1,245 @@
+# Writes commands into the command topic, for the command line: `send`, `undo` and `dead-letters replay`.
+#
+# Each is judged by the worker's own decoder before any is written (`prepare`), keyed by its target, and placed by murmur2 as
+# Java's producers do, so that a target stays on one partition. Which commands are sent is decided by the caller. The worker
+# itself never uses this: it publishes outcomes (publisher.py).
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka import KafkaProducer, errors
+from msgspec import Struct
+
+from worker.broker import kafka_patches
+from worker.broker.client_config import command_producer_arguments
+from worker.broker.error_mapping import sentence, unreachable
+from worker.broker.refusals import refusal_of
+from worker.domain.contract.commands import Rejected
+from worker.domain.contract.placement import partition_of
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Self
+
+    from worker.broker.options import KafkaOptions
+    from worker.domain.contract.commands import Decoder
+
+METADATA_SECONDS: Final = 10.0
+"""How long to ask for the command topic."""
+ACKNOWLEDGE_SECONDS: Final = 60.0
+"""How long to wait for one acknowledgement, all retries included."""
+CLOSE_SECONDS: Final = 2.0
+OUTSTANDING: Final = 20_000
+"""The most commands that are sent and not acknowledged: so many results are unknown after a crash of this process."""
+POLL_SECONDS: Final = 0.2
+"""How often an interrupt is looked for while waiting."""
+PROGRESS_EVERY: Final = 500
+SKIPPED: Final = "not sent, since an earlier one was not written: {}"
+
+
+class OutgoingCommand(Struct, frozen=True):
+    """
+    One command as it is sent.
+
+    Attributes:
+        key: The target's id; of a replayed record what it had.
+        partition: Where a record without a key goes; otherwise its key decides.
+
+    """
+
+    value: bytes
+    key: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+
+
+class Written(Struct, frozen=True):
+    """A command that Kafka has acknowledged: all replicas in sync have it."""
+
+    partition: int
+    offset: int
+
+
+class NotWritten(Struct, frozen=True):
+    """
+    A command that is not known to be in the topic.
+
+    Attributes:
+        reason: A sentence.
+        may_be_written: Whether it was sent and the answer is unknown.
+
+    """
+
+    reason: str
+    may_be_written: bool = False
+
+
+class _Candidate(Struct, frozen=True):
+    """A record as the decoder takes it; where it will be is not known yet, and does not matter."""
+
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    key: bytes | None = None
+    partition: int = 0
+    offset: int = 0
+
+
+def prepare(
+    decoder: Decoder, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
+) -> OutgoingCommand | Rejected:
+    """Return the command keyed by its target, or what the worker would reject it for. ``value`` is sent as it is."""
+    read = decoder.decode(_Candidate(value, tuple(headers)))
+    return (
+        read if isinstance(read, Rejected) else OutgoingCommand(value, read.target.encode(), tuple(headers))
+    )
+
+
+class CommandProducer:
+    """
+    An idempotent producer of commands over its own connection, as a context manager.
+
+    Opening it raises BrokerError with a sentence if Kafka cannot be reached, or the topic is missing or may not be described.
+    """
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._options = options
+        try:
+            self._producer = kafka_patches.open_client(
+                KafkaProducer, command_producer_arguments(options), options.secrets_for("producer")
+            )
+        except errors.KafkaError as exc:
+            raise unreachable(options.bootstrap_servers, exc) from exc
+        try:
+            self._partitions = self._count_partitions()
+        except BaseException:
+            # An interrupt as well: what was never entered has no exit that would close it.
+            kafka_patches.discard(self._producer, CLOSE_SECONDS)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kafka_patches.discard(self._producer, CLOSE_SECONDS)
+
+    def __repr__(self) -> str:
+        return f"<CommandProducer of {self._options.command_topic}, {self._partitions} partitions>"
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the command topic has."""
+        return self._partitions
+
+    def place_of(self, command: OutgoingCommand) -> int:
+        """Return the partition that a command will go to."""
+        if command.key is not None:
+            return partition_of(command.key, self._partitions)
+        return 0 if command.partition is None else command.partition % self._partitions
+
+    def produce(
+        self, commands: Iterable[OutgoingCommand], progress: Callable[[int], None] = lambda _: None
+    ) -> list[Written | NotWritten]:
+        """
+        Write the commands in order, and wait until each is acknowledged. Return what became of each, in their order.
+
+        After the first that fails no further one is sent: a later command of its member must not overtake it. Ctrl-C ends it:
+        the results are those of the commands that were sent until then. ``progress`` is called with their number so far.
+        """
+        results: list[Written | NotWritten] = []
+        waiting: deque[Any] = deque()
+        failed: str | None = None
+        try:
+            for command in commands:
+                failed = failed or self._settle(waiting, results, progress, down_to=OUTSTANDING)
+                sent = self._sent(command) if failed is None else NotWritten(SKIPPED.format(failed))
+                if failed is None and isinstance(sent, NotWritten):
+                    failed = sent.reason
+                waiting.append(sent)
+            self._settle(waiting, results, progress, down_to=0)
+        except KeyboardInterrupt:
+            results += (_result_now(each) for each in waiting)
+        return results
+
+    def _sent(self, command: OutgoingCommand) -> Any:
+        """Return kafka-python's future of its result; where it refuses it at once, the result."""
+        try:
+            return self._producer.send(
+                self._options.command_topic,
+                value=command.value,
+                key=command.key,
+                headers=list(command.headers),
+                partition=self.place_of(command),
+            )
+        except errors.KafkaError as exc:
+            return NotWritten(self._reason(exc))
+
+    def _settle(
+        self,
+        waiting: deque[Any],
+        results: list[Written | NotWritten],
+        progress: Callable[[int], None],
+        *,
+        down_to: int,
+    ) -> str | None:
+        """Collect results until at most ``down_to`` commands wait. Return why one of them was not written, if any was not."""
+        failed: str | None = None
+        before = len(results)
+        while waiting and (len(waiting) > down_to or _is_over(waiting[0])):
+            each = waiting[0] if isinstance(waiting[0], NotWritten) else self._acknowledged(waiting[0])
+            waiting.popleft()
+            results.append(each)
+            if isinstance(each, NotWritten) and failed is None:
+                failed = each.reason
+            if len(results) % PROGRESS_EVERY == 0:
+                progress(len(results))
+        if len(results) != before:
+            progress(len(results))
+        return failed
+
+    def _acknowledged(self, future: Any) -> Written | NotWritten:
+        deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
+        while not future.is_done and time.monotonic() < deadline:
+            try:
+                future.get(timeout=POLL_SECONDS)
+            except errors.KafkaError:
+                continue  # not yet, or the failure that is looked at below
+        if not future.is_done:
+            failure = kafka_patches.connection_failure(self._producer)
+            return NotWritten(f"Kafka did not acknowledge it in time: {failure or 'no answer'}", True)
+        if future.exception is not None:
+            unknown = isinstance(future.exception, errors.KafkaTimeoutError)
+            return NotWritten(self._reason(future.exception), unknown)
+        return Written(future.value.partition, future.value.offset)
+
+    def _reason(self, error: BaseException) -> str:
+        refusal = refusal_of(error, self._options, self._options.command_topic)
+        return sentence(error) if refusal is None else f"{refusal.reason}: {refusal.remedy}"
+
+    def _count_partitions(self) -> int:
+        topic = self._options.command_topic
+        try:
+            count = kafka_patches.partition_count(self._producer, topic, METADATA_SECONDS)
+        except errors.KafkaError as exc:
+            raise BrokerError(f"{topic} cannot be written: {self._reason(exc)}") from exc
+        if not count:
+            raise BrokerError(
+                f"there is no topic {topic}, or this user may not write it: `moderation-worker topics create` makes it"
+            )
+        return count
+
+
+def _is_over(each: Any) -> bool:
+    return isinstance(each, NotWritten) or each.is_done
+
+
+def _result_now(each: Any) -> Written | NotWritten:
+    """Return what is known of a command at an interrupt."""
+    if isinstance(each, NotWritten):
+        return each
+    if each.is_done and each.exception is None:
+        return Written(each.value.partition, each.value.offset)
+    return NotWritten("interrupted before Kafka acknowledged it", may_be_written=True)
