@@ -179,3 +179,26 @@ def test_each_command_tells_a_kafka_that_refuses_it_in_one_sentence(
     assert all("may not" in line for line in rightless.values()), rightless
     assert all(f"Kafka cannot be reached at {guarded}: " in line for line in strangers.values()), strangers
     assert all("Kafka cannot be reached at 127.0.0.1:1: " in line for line in nobody.values()), nobody
+
+
+def test_who_may_see_but_not_create_topics_is_told_which_right_is_missing(
+    locked: tuple[str, str], tmp_path: Path
+) -> None:
+    open_to_all, guarded = locked
+    admin = KafkaAdminClient(bootstrap_servers=open_to_all)
+    everywhere = ResourcePattern(ResourceType.TOPIC, "*", ACLResourcePatternType.LITERAL)
+    admin.create_acls([ACL(f"User:{USER}", "*", ACLOperation.DESCRIBE, ACLPermissionType.ALLOW, everywhere)])
+    admin.close()
+    config = tmp_path / "worker.yaml"
+    config.write_text(
+        "kafka: {group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, "
+        f"bootstrap_servers: ['{guarded}'], common: {{security_protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, "
+        f"sasl_plain_username: {USER}, sasl_plain_password: '{PASSWORD}'}}}}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
+    )
+
+    refused = worker("topics", "create", "--config", str(config))
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.count("\n") == 1
+    assert "c, d, o: the Kafka user may not create it: grant Create on the topic" in refused.stderr

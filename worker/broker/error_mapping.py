@@ -91,10 +91,15 @@ _SENTENCES: Final[dict[type[BaseException], str]] = {
     errors.PolicyViolationError: "a policy of the cluster forbids it",
     errors.InvalidConfigurationError: "Kafka does not accept the configuration of a topic",
     errors.KafkaTimeoutError: "Kafka did not answer in time",
+    errors.RequestTimedOutError: "Kafka did not finish in time",
+    errors.NotControllerError: "the cluster is changing its controller",
+    errors.UnsupportedVersionError: "this Kafka is too old for what is asked of it",
 }
 """The errors that an operator can act on, each as a sentence."""
 SHOWN_CHARACTERS: Final = 300
 """The most characters shown of kafka-python's text, which may contain a whole response."""
+_RESPONSE: Final = "failed with response"
+"""How kafka-python introduces the response that it appends to a request."""
 _BOOTSTRAP: Final = "Unable to bootstrap from "
 _REFUSED_SIGN_IN: Final = ("SaslAuthenticationFailedError", "Failed to authenticate")
 
@@ -105,6 +110,8 @@ def sentence(error: BaseException) -> str:
         if isinstance(error, kind):
             return known
     text = " ".join(str(error).split()) or type(error).__name__
+    if _RESPONSE in text and isinstance(error, errors.BrokerResponseError):
+        text = f"{type(error).__name__}: {error.description}"
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from worker.broker.client_config import admin_arguments
-from worker.broker.error_mapping import sentence, unreachable
+from worker.broker.error_mapping import SHOWN_CHARACTERS, sentence, unreachable
 from worker.broker.kafka_patches import id_text, open_client
 from worker.errors import BrokerError, Problem
 
@@ -26,6 +26,20 @@ SMALLEST_RECORD: Final = 256 * 1024
 """The outcome of a command with 100 users, 100 calls and long error texts takes about half of this."""
 BATCH_BYTES: Final = 1_024
 """What a batch of one record may take besides the record: its header, and what compression adds to incompressible data."""
+REFUSALS: Final[dict[type[errors.KafkaError], str]] = {
+    errors.InvalidReplicationFactorError: "the replication factor is larger than the number of brokers: give a smaller --replication-factor",
+    errors.InvalidPartitionsError: "Kafka does not accept this number of partitions: give another --partitions",
+    errors.InvalidTopicError: "Kafka does not accept this name for a topic: change it in the settings",
+    errors.InvalidConfigurationError: "Kafka does not accept the configuration of a new topic",
+    errors.PolicyViolationError: "a policy of the cluster forbids it: ask whoever runs Kafka, or have them create it",
+    errors.TopicAuthorizationFailedError: "the Kafka user may not create it: grant Create on the topic, or have an administrator create it",
+    errors.ClusterAuthorizationFailedError: "the Kafka user may not create it: grant Create on the topic, or have an administrator create it",
+    errors.RequestTimedOutError: "Kafka did not finish in time: run the same command again, it creates only what is missing",
+    errors.NotControllerError: "the cluster is changing its controller: run the same command again, it creates only what is missing",
+    errors.ThrottlingQuotaExceededError: "Kafka's quota for such changes is used up: run the same command again later",
+    errors.UnsupportedVersionError: "this Kafka is too old to choose the number of copies itself: give --replication-factor",
+}
+"""Why Kafka creates no topic, and what to do. Its own words, where it has some, follow in parentheses."""
 COMPACTED: Final = "compact keeps one record a key, which is one a room: set cleanup.policy=delete"
 
 
@@ -211,7 +225,16 @@ def _create(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) ->
     """Create them, and return those that nobody else has just created. Raises BrokerError with the reason of each refusal."""
     if not topics:
         return ()
-    answers = admin.create_topics(dict(topics), raise_errors=False)["topics"]
+    try:
+        answers = admin.create_topics(dict(topics), raise_errors=False)["topics"]
+    except errors.UnsupportedVersionError as exc:
+        raise BrokerError(f"the topics cannot be created: {_refusal(exc, '')}") from exc
+    except (
+        RuntimeError
+    ) as exc:  # kafka-python asks the controller twice, and says so when both brokers were none
+        raise BrokerError(
+            f"the topics cannot be created: {_refusal(errors.NotControllerError(), '')}"
+        ) from exc
     made: list[str] = []
     refused: dict[str, list[str]] = {}
     for answer in answers:
@@ -219,15 +242,29 @@ def _create(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) ->
         if error is errors.NoError:
             made.append(answer["name"])
         elif error is not errors.TopicAlreadyExistsError:
-            reason = (answer.get("error_message") or sentence(error())).removesuffix(".")
+            reason = _refusal(error(), answer.get("error_message") or "")
             refused.setdefault(reason, []).append(answer["name"])
-    if made:
-        admin.wait_for_topics(made)
+    created = f"{', '.join(made)} {'was' if len(made) == 1 else 'were'} created"
     if refused:
-        done = f" ({', '.join(made)} {'was' if len(made) == 1 else 'were'} created)" if made else ""
-        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
-        raise BrokerError(f"the topics cannot be created{done}: {told}")
+        done = f" ({created})" if made else ""
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
+        raise BrokerError(f"the topics cannot be created{done}: {reasons}")
+    try:
+        admin.wait_for_topics(made)
+    except errors.KafkaTimeoutError as exc:
+        raise BrokerError(
+            f"{created}, but Kafka does not serve all of it yet: run the same command again"
+        ) from exc
     return tuple(made)
+
+
+def _refusal(error: errors.KafkaError, kafkas_words: str) -> str:
+    """Return why Kafka created no topic, in one sentence with what to do."""
+    ours = next((text for kind, text in REFUSALS.items() if isinstance(error, kind)), None)
+    if ours is None:
+        return sentence(type(error)(kafkas_words) if kafkas_words else error)
+    theirs = " ".join(kafkas_words.split()).rstrip(".")[:SHOWN_CHARACTERS]
+    return f"{ours} ({theirs})" if theirs else ours
 
 
 def _admin(options: KafkaOptions) -> KafkaAdminClient:

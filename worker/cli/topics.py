@@ -1,16 +1,22 @@
 # `moderation-worker topics create`: creates the topics that are missing, and changes no other.
-# Exit codes: 0 all exist and fit, 1 Kafka cannot be reached or refuses, 2 something must be fixed.
+# Exit codes: 0 all exist and fit (with a note where --partitions asks for another number than there is), 1 Kafka cannot be reached or refuses, 2 something must be fixed.
 #
 # How topics are created and judged is not here (broker/topics.py).
 
 from __future__ import annotations
 
 import os
-from typing import Annotated, Final
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from worker.cli.shared import Config, describe_topics, quiet_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from worker.broker.topics import TopicsReport
 
 PARTITIONS: Final = 12
 """Enough for twelve replicas, more than a quota of 200 needs. Adding partitions later means stopping all replicas."""
@@ -29,14 +35,15 @@ def _topics() -> None:
 def create(
     config: Config = None,
     partitions: Annotated[
-        int,
+        int | None,
         typer.Option(
             metavar="NUMBER",
             min=1,
             max=1000,
             help="Partitions of each created topic, and so the most replicas that can share the commands.",
+            show_default=str(PARTITIONS),
         ),
-    ] = PARTITIONS,
+    ] = None,
     replication_factor: Annotated[
         int | None,
         typer.Option(
@@ -62,22 +69,45 @@ def create(
 
     settings = load(config, os.environ)
     least = min([settings.limits.calls_per_second, *settings.limits.per_endpoint.values()])
-    if partitions > least:
+    wanted = PARTITIONS if partitions is None else partitions
+    if wanted > least:
         raise SettingsError(
             [
                 Problem(
                     "--partitions",
                     f"give at most {least}, the lowest of the limits: each partition owns a slice of it",
-                    partitions,
+                    wanted,
                 )
             ]
         )
     quiet_libraries(settings)
     options = kafka_options(settings, worker_name(settings))
-    created = create_missing(options, partitions=partitions, replication=replication_factor or BROKERS_CHOICE)
+    created = create_missing(options, partitions=wanted, replication=replication_factor or BROKERS_CHOICE)
     report = inspect(options)
     problems = misfits(settings, options, report)
     for name, description in describe_topics(report):
         print(f"{'created' if name in created else 'exists'}: topic {name}, {description}")
+    if partitions is not None and (note := _other_partitions(report, created, partitions)):
+        print(note, file=sys.stderr)
     if problems:
         raise SettingsError(problems)
+
+
+def _other_partitions(report: TopicsReport, created: Collection[str], wanted: int) -> str | None:
+    """Return what to do about topics that existed with another number of partitions than was asked for; None if none did."""
+    there = {
+        topic.name: topic.partitions
+        for topic in (report.command, report.outcome, report.dead_letter)
+        if topic is not None and topic.name not in created and topic.partitions != wanted
+    }
+    if not there:
+        return None
+    told = ", ".join(f"{name} has {count}" for name, count in there.items())
+    few = [name for name, count in there.items() if count < wanted]
+    more = (
+        f"For {wanted}, stop all replicas when no command waits, run kafka-topics --alter --partitions {wanted} for "
+        f"{' and '.join(few)}, and start them again."
+        if few
+        else "Kafka cannot remove partitions: for fewer, name new topics in the settings."
+    )
+    return f"--partitions {wanted} changes no topic that exists, and {told}. To keep that, leave the option out. {more}"

