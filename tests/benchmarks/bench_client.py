@@ -90,7 +90,7 @@ async def round_of(client: Client, connections: int, calls: int) -> tuple[float,
     """
     Calls a second, and CPU seconds a call.
     """
-    send = Attempt(call_id="c", number=1, app="main", endpoint=ENDPOINT, body=BODY, members=20)
+    send = Attempt(call_id="c", number=1, app="main", endpoint=ENDPOINT, target="room", body=BODY, members=20)
     left = calls
     control = Free(send)
 

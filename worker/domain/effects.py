@@ -65,6 +65,7 @@ class Attempt(Struct, frozen=True):
 
     Attributes:
         number: Which try of the call this is, from 1.
+        target: The group or room, for the log: the request is ``body``.
         probe: The app is halted and this is its probe: the key is to be read again and the signature made anew.
 
     """
@@ -73,6 +74,7 @@ class Attempt(Struct, frozen=True):
     number: int
     app: str
     endpoint: str
+    target: str
     body: bytes
     members: int
     probe: bool = False

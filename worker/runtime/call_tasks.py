@@ -98,11 +98,14 @@ class CallTasks:
         self._log(
             "batch.answered",
             call_id=attempt.call_id,
+            app=attempt.app,
             endpoint=attempt.endpoint,
+            target=attempt.target,
             members=attempt.members,
             number=attempt.number,
             verdict=result.verdict.value,
             error_code=result.error_code,
+            request_id=result.request_id,
             elapsed_ms=round((result.ended_at - result.sent_at) * 1000, 1),
         )
         self._settle(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))

@@ -54,7 +54,8 @@ class EngineRunner:
     """
     Runs one engine. Call all methods in the loop's thread, except those of the consumer's Listener.
 
-    ``handover`` is how many seconds the partitions of a handover may wait for what is in progress.
+    ``handover`` is how many seconds the partitions of a handover may wait for what is in progress; ``recorders`` see every
+    transaction that is committed.
 
     Attributes:
         stopped: Gets the error that the worker cannot go on from.
@@ -63,11 +64,19 @@ class EngineRunner:
 
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, log: ports.Log, handover: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        log: ports.Log,
+        handover: float,
+        recorders: Sequence[ports.Recorder] = (),
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._log = log
         self._handover = handover
+        self._recorders = recorders
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
         self._restoring: Restoring
@@ -107,7 +116,12 @@ class EngineRunner:
             fence=consumer.fence,
         )
         self._publishing = Publishing(
-            self._engine, publisher, self._metrics, settle=self._settle, fail=self._fail
+            self._engine,
+            publisher,
+            self._metrics,
+            settle=self._settle,
+            fail=self._fail,
+            recorders=self._recorders,
         )
         self._set_timer()
 

@@ -130,6 +130,36 @@ _ROWS: Final[tuple[Event, ...]] = (
         "A record is not a command that can be carried out. Its dead letter and its outcome say why. At most ten lines a second.",
     ),
     Event(
+        "command.failed",
+        "warning",
+        (
+            "partition",
+            "offset",
+            "issuer",
+            "command_id",
+            "action",
+            "app",
+            "target",
+            "code",
+            "request_id",
+            "attempts",
+        ),
+        "A command has failed, and its outcome and dead letter are published. The code is Tencent's, of its first user that failed. At "
+        "most ten lines a second.",
+    ),
+    Event(
+        "command.cancelled",
+        "warning",
+        ("partition", "offset", "issuer", "command_id", "action", "app", "target", "code", "attempts"),
+        "A command was not sent because an operator cancelled it; its outcome and dead letter are published. At most ten lines a second.",
+    ),
+    Event(
+        "failures.omitted",
+        "warning",
+        ("count", "codes"),
+        "In the last second this many more commands failed or were cancelled than have a line, for these codes.",
+    ),
+    Event(
         "rejections.omitted",
         "warning",
         ("count", "codes"),
@@ -282,8 +312,19 @@ _ROWS: Final[tuple[Event, ...]] = (
     Event(
         "batch.answered",
         "info",
-        ("call_id", "endpoint", "members", "number", "verdict", "error_code", "elapsed_ms"),
-        "An HTTP request ended.",
+        (
+            "call_id",
+            "app",
+            "endpoint",
+            "target",
+            "members",
+            "number",
+            "verdict",
+            "error_code",
+            "request_id",
+            "elapsed_ms",
+        ),
+        "An HTTP request ended. The group service returns no RequestId: there it is null.",
     ),
     Event(
         "request.failed_strangely",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from worker.runtime import ports
     from worker.runtime.engine_runner import EngineRunner
+    from worker.runtime.failure_log import FailureLog
     from worker.runtime.logging_setup import Log
     from worker.runtime.metrics import Metrics
     from worker.runtime.readiness import Readiness
@@ -41,6 +42,7 @@ class Observer:
         readiness: Readiness,
         metrics: Metrics,
         log: Log,
+        failures: FailureLog,
         *,
         topic_refusal: Callable[[], str | None],
     ) -> None:
@@ -51,6 +53,7 @@ class Observer:
         self._readiness = readiness
         self._metrics = metrics
         self._log = log
+        self._failures = failures
         self._topic_refusal = topic_refusal
 
     async def run(self) -> None:
@@ -86,6 +89,7 @@ class Observer:
                 refused=frozenset(refusal.kind for refusal in self._refusals.lasting),
             ),
         )
+        self._failures.summarize()
         if (reason := self._topic_refusal()) is not None:
             self._runner.refuse(reason)
 

@@ -76,6 +76,13 @@ class Publisher(Protocol):
         """End the thread; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
 
 
+class Recorder(Protocol):
+    """Sees what was published."""
+
+    def published(self, transaction: Transaction, now: float) -> None:
+        """Take a transaction that was committed at the monotonic time ``now``. On the loop, for each: it must be quick."""
+
+
 class Restorer(Protocol):
     """Reads from Kafka what was done on a partition."""
 

@@ -13,7 +13,7 @@ from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Publ
 from worker.errors import FencedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from worker.domain.effects import Effect, Transaction
     from worker.domain.engine import Engine
@@ -35,7 +35,8 @@ class Publishing:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
-    ``settle`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one.
+    ``settle`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one;
+    ``recorders`` see every transaction that is committed.
 
     Attributes:
         hurry: Whether to skip the interval, because a handover or a drain waits for the results.
@@ -51,12 +52,14 @@ class Publishing:
         *,
         settle: Callable[[list[Effect]], None],
         fail: Callable[[WorkerError], None],
+        recorders: Sequence[ports.Recorder] = (),
     ) -> None:
         self._engine = engine
         self._publisher = publisher
         self._metrics = metrics
         self._settle = settle
         self._fail = fail
+        self._recorders = recorders
         self._loop = asyncio.get_running_loop()
         self._began = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -100,6 +103,8 @@ class Publishing:
         match result:
             case Published():
                 self._metrics.published(transaction, now - self._began)
+                for recorder in self._recorders:
+                    recorder.published(transaction, now)
                 self._settle(self._engine.published(now, now - self._began))
                 return
             case Aborted(aged=aged, letters=letters):

@@ -29,6 +29,7 @@ from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
 from worker.runtime.engine_runner import EngineRunner
+from worker.runtime.failure_log import FailureLog
 from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
@@ -147,7 +148,10 @@ def _build(
         redaction=log.redaction,
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
-    runner = EngineRunner(engine, metrics, log, handover=settings.kafka.handover_seconds)
+    failures = FailureLog(log)
+    runner = EngineRunner(
+        engine, metrics, log, handover=settings.kafka.handover_seconds, recorders=(failures,)
+    )
     troubles = Troubles(log.event)
     consumer = Consumer(options, runner, log.event, troubles)
     publisher = Publisher(options, consumer, log.event, troubles)
@@ -176,6 +180,7 @@ def _build(
         readiness,
         metrics,
         log,
+        failures,
         topic_refusal=lambda: _topic_refusal(rules, consumer),
     )
     server = StatusServer(

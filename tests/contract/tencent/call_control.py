@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 ENDPOINT: Final = "group_open_http_svc/ban_group_member"
 FIRST: Final = Attempt(
-    call_id="c1", number=1, app="main", endpoint=ENDPOINT, body=b'{"GroupId":"g","n":1}', members=1
+    call_id="c1",
+    number=1,
+    app="main",
+    endpoint=ENDPOINT,
+    target="g",
+    body=b'{"GroupId":"g","n":1}',
+    members=1,
 )
 PROBE: Final = msgspec.structs.replace(FIRST, probe=True)
 

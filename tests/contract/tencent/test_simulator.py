@@ -52,7 +52,15 @@ def a_call(
     row = ACTIONS[action]
     given = {name: value for name, value in PARAMETERS.items() if name in row.takes}
     body = row.body(target, users, **given)  # type: ignore[arg-type]
-    return Attempt(call_id="c1", number=1, app="main", endpoint=row.endpoint, body=body, members=len(users))
+    return Attempt(
+        call_id="c1",
+        number=1,
+        app="main",
+        endpoint=row.endpoint,
+        target="room",
+        body=body,
+        members=len(users),
+    )
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
 from worker.runtime.engine_runner import EngineRunner
+from worker.runtime.failure_log import FailureLog
 from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def attempt(call_id: str = "call-1", number: int = 1) -> Attempt:
     """
     Return an attempt of a call.
     """
-    return Attempt(call_id, number, "main", "room_engine_http_srv/kick_user_out", b"{}", 1, False)
+    return Attempt(call_id, number, "main", "room_engine_http_srv/kick_user_out", "room-7", b"{}", 1, False)
 
 
 def result(verdict: Verdict = Verdict.DONE) -> AttemptResult:
@@ -136,18 +137,26 @@ class RunnerHarness:
         self.calls: dict[str, tuple[CallTask, asyncio.Future[AttemptResult]]] = {}
         self.failures: list[BrokerError] = []
         self.restoring: Callable[[], None] = lambda: None
-        self.logged: list[str] = []
+        self.lines: list[tuple[str, dict[str, object]]] = []
         self.signers: dict[str, Any] = {}
         self.runner = EngineRunner(
             cast("Engine", self.engine),
             Metrics(["main"]),
             self._log,
             handover,
+            [FailureLog(self._log)],
         )
         self.runner.connect(self, self, self, self)
 
-    def _log(self, event: str, /, **_: object) -> None:
-        self.logged.append(event)
+    def _log(self, event: str, /, **fields: object) -> None:
+        self.lines.append((event, fields))
+
+    @property
+    def logged(self) -> list[str]:
+        """
+        The names of the events that were logged.
+        """
+        return [event for event, _ in self.lines]
 
     # The consumer
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from worker.runtime.metric_table import MetricRow
 
 BAN = "group_open_http_svc/ban_group_member"
-ATTEMPT = Attempt("call-1", 1, "main", BAN, b"{}", 19)
+ATTEMPT = Attempt("call-1", 1, "main", BAN, "room", b"{}", 19)
 ENDPOINT = {"app": "main", "endpoint": BAN}
 
 
@@ -141,7 +141,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "tries": lambda m: m.attempt_finished(ATTEMPT, AttemptResult(1.0, 1.03, Verdict.DONE)),
     "try_seconds": lambda m: m.attempt_finished(ATTEMPT, AttemptResult(1.0, 1.03, Verdict.DONE)),
     "retries": lambda m: m.attempt_finished(
-        Attempt("call-1", 2, "main", BAN, b"", 1), AttemptResult(1.0, 1.1, Verdict.RETRY)
+        Attempt("call-1", 2, "main", BAN, "room", b"", 1), AttemptResult(1.0, 1.1, Verdict.RETRY)
     ),
     "splits": look(snapshot(counts=Counts(splits=1))),
     "inferred": look(snapshot(counts=Counts(inferred=1))),
@@ -278,7 +278,7 @@ def test_work_seconds_follow_the_permitted_rate_and_the_current_batch_size(metri
     )  # 200 calls of 20: nothing was measured yet
 
     for members in (1, 3):
-        metrics.call_started(Attempt("c", 1, "main", BAN, b"", members))
+        metrics.call_started(Attempt("c", 1, "main", BAN, "room", b"", members))
     metrics.observe(snapshot(endpoint(waiting=4000)), VITALS)
     assert value(metrics, "work_seconds", **ENDPOINT) == pytest.approx(10.0)  # 200 calls of 2
 

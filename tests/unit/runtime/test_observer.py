@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.unit.runtime.fakes import run_scenario, until
 from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
 from worker.runtime import observer as observer_module
+from worker.runtime.failure_log import FailureLog
 from worker.runtime.metrics import Metrics
 from worker.runtime.observer import Observer
 from worker.runtime.readiness import Readiness
@@ -45,6 +46,7 @@ def observer(harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = 
         Readiness(harness.runner, watch, refusals),
         metrics,
         log.get("log", SimpleNamespace(dropped=4)),
+        FailureLog(harness._log),
         topic_refusal=lambda: refusal,
     )
 

@@ -176,6 +176,7 @@ class Scheduler:
             call.number,
             endpoint.app.name,
             endpoint.name,
+            call.target.name,
             self._body(call, now),
             len(call.tasks),
             call.is_probe and endpoint.app.halt.gate.is_shut,
