@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,11 @@ def parsed_by_the_program(words: list[str]) -> None:
 
 def ours(words: list[str]) -> list[str] | None:
     """
-    The words after the program's name, also in a line of Docker.
+    The words after the program's name, also in a line of Docker, without where its output goes.
     """
-    return words[words.index("moderation-worker") + 1 :] if "moderation-worker" in words else None
+    if "moderation-worker" not in words:
+        return None
+    return list(takewhile(lambda word: word not in {">", "&"}, words[words.index("moderation-worker") + 1 :]))
 
 
 PROGRAM = [line for words in LINES if (line := ours(words)) is not None and line != ["."]]

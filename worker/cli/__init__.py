@@ -1,13 +1,14 @@
-# The commands: run, check, outcomes, topics, simulate, demo. Each has a module that documents its exit codes; filters.py and
-# formatting.py belong to `outcomes`, shared.py is what several commands share.
+# The commands: one table with their groups. Each has a module that documents its exit codes; filters.py and formatting.py
+# belong to `outcomes`. shared.py is what several commands share, grouping.py and layout.py how help and results look.
 #
 # Here: the commands' names, and how a failure is printed. What a command needs is imported inside it, so that --help
-# is quick and the simulator never loads Kafka. Exit codes: 0 clean, 1 failed, 2 wrong settings or arguments.
+# is quick and the simulator never loads Kafka. The exit codes are in shared.py.
 
 from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import sys
 import traceback
@@ -18,10 +19,13 @@ import typer
 
 from worker import __version__
 from worker.cli.check import check
+from worker.cli.completion import completion
 from worker.cli.demo import demo
+from worker.cli.grouping import GroupedCommands
+from worker.cli.layout import wrapped
 from worker.cli.outcomes import outcomes
 from worker.cli.run import run
-from worker.cli.shared import FAILED, WRONG
+from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
 from worker.errors import SettingsError, WorkerError
@@ -31,25 +35,41 @@ from worker.terminal import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+RUN: Final = "Run"
+ASK: Final = "Ask"
+ACT: Final = "Act"
+TRY_OUT: Final = "Try out"
+
+COMMANDS: Final[tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = (
+    (RUN, run),
+    (RUN, check),
+    (RUN, topics),
+    (ASK, outcomes),
+    (TRY_OUT, demo),
+    (TRY_OUT, simulate),
+    (TRY_OUT, completion),
+)
+"""Every command with its group, in the order of the help: a function, or a Typer with commands of its own."""
+
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF})
 """How a write to a full or broken standard output fails."""
 
 app = typer.Typer(
     name="moderation-worker",
+    cls=GroupedCommands,
     help="Executes moderation commands from Kafka on Tencent Cloud Chat, with one outcome for each command.",
     epilog="Start with `moderation-worker demo`: a real Kafka, a local Tencent API and 10,000 commands, with nothing to install.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # its scripts put the whole command line, with its keys, where others can read it
     rich_markup_mode=None,  # plain help: it is read in logs and containers as well
     pretty_exceptions_enable=False,  # their frames would show variables, and so secrets
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-app.command()(run)
-app.command()(check)
-app.command()(outcomes)
-app.add_typer(topics, name="topics")
-app.command()(simulate)
-app.command()(demo)
+for group, each in COMMANDS:
+    if isinstance(each, typer.Typer):
+        app.add_typer(each, rich_help_panel=group)
+    else:
+        app.command(rich_help_panel=group)(each)
 
 
 def _version(wanted: bool) -> None:
@@ -72,17 +92,21 @@ def main(command: Callable[[], object] = app) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or log in another encoding gets escapes for what it cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
+    as_json = "--json" in sys.argv[1:]
     try:
         with redirect_stderr(cast("TextIO", _WithoutKeys(sys.stderr))):
             command()
+    except SystemExit as end:
+        _end("", end.code if isinstance(end.code, int) else 0)
     except SettingsError as error:
-        _end(format_problems(error), WRONG)
+        _end(problems_as_json(error) if as_json else format_problems(error, _width_of_errors()), WRONG)
     except WorkerError as error:
-        _end(_redacted(f"moderation-worker failed: {error}\n"), FAILED)
+        _end(_failure_as_json(str(error)) if as_json else _failure(str(error)), FAILED)
     except Exception as error:  # noqa: BLE001 - the last stop: what is shown of it must be redacted
         if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
-            _end(f"moderation-worker failed: its output cannot be written: {error.strerror}\n", FAILED)
+            _end(_unwritable(error), FAILED)
         _end(_redacted(traceback.format_exc()), FAILED)
+    _end("", 0)
 
 
 def _end(text: str, code: int) -> NoReturn:
@@ -90,12 +114,17 @@ def _end(text: str, code: int) -> NoReturn:
     with suppress(OSError, ValueError, AttributeError):  # full, closed, or not there at all
         sys.stderr.write(text)
         sys.stderr.flush()
-    # What cannot be flushed would give the interpreter's end a code of its own.
+    # What cannot be flushed would give the interpreter's end a code of its own, and a complaint.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):
+        except (ValueError, AttributeError):
             _discard(stream)
+        except OSError as error:
+            _discard(stream)
+            if code == 0:
+                gone = isinstance(error, BrokenPipeError)
+                _end("" if gone else _unwritable(error), UNREAD if gone else FAILED)
     sys.exit(code)
 
 
@@ -104,7 +133,11 @@ def _discard(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def format_problems(error: SettingsError) -> str:
+def _width_of_errors() -> int | None:
+    return terminal_width() if sys.stderr is not None and sys.stderr.isatty() else None
+
+
+def format_problems(error: SettingsError, width: int | None = None) -> str:
     """Return every problem of the settings for a person: its name, its value, and how to fix it."""
     count = len(error.problems)
     lines = [
@@ -112,8 +145,29 @@ def format_problems(error: SettingsError) -> str:
         "",
     ]
     for problem in error.problems:
-        lines += [f"  {problem.setting}", f"      {problem.remedy}"]
+        lines += [f"  {problem.setting}", wrapped(problem.remedy, width, " " * 6)]
     return _redacted("\n".join(lines) + "\n")
+
+
+def problems_as_json(error: SettingsError) -> str:
+    """Return the same as one line of JSON."""
+    problems = [
+        {"setting": _redacted(problem.setting), "remedy": _redacted(problem.remedy)}
+        for problem in error.problems
+    ]
+    return json.dumps({"error": "wrong settings or arguments", "problems": problems}) + "\n"
+
+
+def _failure(reason: str) -> str:
+    return _redacted(f"moderation-worker failed: {reason}\n")
+
+
+def _failure_as_json(reason: str) -> str:
+    return json.dumps({"error": _redacted(reason)}) + "\n"
+
+
+def _unwritable(error: OSError) -> str:
+    return _failure(f"its output cannot be written: {error.strerror}")
 
 
 class _WithoutKeys:

@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli.shared import FAILED, WRONG, Config, describe_topics, quiet_libraries
+from worker.cli.layout import in_columns
+from worker.cli.shared import (
+    FAILED,
+    WRONG,
+    AsJson,
+    Config,
+    console,
+    describe_topics,
+    print_json,
+    quiet_libraries,
+    terminal_width,
+)
 from worker.redaction import without_keys
 from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.text import Text
 
     from worker.settings import Settings
 
@@ -38,7 +47,7 @@ class CheckFinding:
     saw: str
 
 
-def check(config: Config = None) -> None:
+def check(config: Config = None, *, as_json: AsJson = False) -> None:
     """
     Check settings, keys, Kafka and topics, and show what is there.
 
@@ -52,7 +61,17 @@ def check(config: Config = None) -> None:
         *_keys(settings),
         *_cluster(settings),
     ]
-    _print(findings)
+    if as_json:
+        for finding in findings:
+            print_json(
+                {
+                    "ok": finding.exit_code == 0,
+                    "what": without_keys(finding.what),
+                    "saw": without_keys(finding.saw),
+                }
+            )
+    else:
+        _print(findings)
     raise typer.Exit(max(finding.exit_code for finding in findings))
 
 
@@ -92,21 +111,19 @@ def _cluster(settings: Settings) -> Iterator[CheckFinding]:
 
 
 def _print(findings: list[CheckFinding]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000  # lines in a log are not wrapped
-    table = Table("", "what", "saw", box=None, pad_edge=False)
-    for finding in findings:
-        mark = "[green]ok[/]" if finding.exit_code == 0 else "[red]fix[/]"
-        table.add_row(mark, _shown(finding.what), _shown(finding.saw))
-    console.print(table)
-
-
-def _shown(text: str) -> Text:
-    """Return text of a broker or a setting as a terminal may show it."""
     from rich.text import Text  # noqa: PLC0415
 
-    return Text(plain(without_keys(text)))
+    marks = ["ok " if finding.exit_code == 0 else "fix" for finding in findings]
+    rows = [
+        (mark, _shown(finding.what), _shown(finding.saw))
+        for mark, finding in zip(marks, findings, strict=True)
+    ]
+    for mark, line in zip(marks, in_columns(rows, terminal_width()), strict=True):
+        text = Text(line)
+        text.stylize("green" if mark == "ok " else "red", 0, len(mark))
+        console().print(text)
+
+
+def _shown(text: str) -> str:
+    """Return text of a broker or a setting as a terminal may show it."""
+    return plain(without_keys(text))

@@ -13,9 +13,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import FAILED
+from worker.cli.shared import FAILED, INTERRUPTED
 
-INTERRUPTED: Final = 130
 TROUBLED: Final = (20_000, 2)
 CALM: Final = (10_000, 1)
 """Default numbers of commands and replicas: trouble needs more of both, and a replica that can be killed."""

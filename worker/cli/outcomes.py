@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.shared import Config, quiet_libraries
+from worker.cli.shared import NOTHING, WAITS, Config, quiet_libraries
 from worker.terminal import plain_json
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from worker.cli.filters import OutcomeFilter
     from worker.domain.contract.commands import Decoder
 
-NOTHING: Final = 3
-WAITS: Final = 4
-"""A matching command has no outcome yet, whatever else was found."""
 LIMIT: Final = 20
 
 

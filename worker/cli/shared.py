@@ -1,10 +1,12 @@
-# What several commands share: exit codes, the option --config, quiet libraries, and the description of topics.
+# What several commands share: exit codes, the options --config and --json, how results are printed, quiet libraries, topics.
 #
-# No command is here, and nothing that only one needs. Like the commands, it imports what it needs inside functions.
+# No command is here, and nothing that only one needs. Like the commands, it imports what it needs inside functions. The exit
+# codes are a table in config/running.md as well; a test compares the two.
 
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import Console
 
     from worker.broker.topics import Topic, TopicsReport
     from worker.settings import Settings
@@ -20,6 +24,18 @@ if TYPE_CHECKING:
 FAILED: Final = 1
 WRONG: Final = 2
 """The settings or arguments must be fixed. Typer's own errors have this exit code too."""
+NOTHING: Final = 3
+"""Nothing was found."""
+WAITS: Final = 4
+"""A command has no outcome yet, whatever else was found."""
+NOT_APPLIED: Final = 5
+"""An outcome is `failed`, `partially_succeeded` or `rejected`."""
+NOT_SENT: Final = 6
+"""An outcome is `expired` or `cancelled`, and none is worse."""
+INTERRUPTED: Final = 130
+"""After Ctrl-C: 128 and the number of SIGINT, as a shell has it."""
+UNREAD: Final = 141
+"""Whoever read the output has gone, as `head` does: 128 and the number of SIGPIPE."""
 
 Config = Annotated[
     Path | None,
@@ -30,6 +46,32 @@ Config = Annotated[
         help="The settings (YAML). Default: $WORKER_CONFIG. WORKER_… variables override it.",
     ),
 ]
+
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object per line on standard output, for scripts."),
+]
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """Print one line of JSON, at once, that no terminal takes for anything but text."""
+    import msgspec  # noqa: PLC0415 - --help need not load it
+
+    from worker.terminal import plain_json  # noqa: PLC0415
+
+    print(plain_json(msgspec.json.encode(value).decode()), flush=True)
+
+
+def console() -> Console:
+    """Return a console for results: coloured only where a terminal is and NO_COLOR is not set, and never wrapping by itself."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that results go to; None where none is, as lines in a file are not wrapped."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def quiet_libraries(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 import uvloop
 
-from worker.cli.shared import FAILED, WRONG
+from worker.cli.shared import FAILED, WRONG, AsJson, print_json
 from worker.testing.simulator.fault_store import shuts_itself_out
 from worker.testing.simulator.faults import ROWS, FaultKind, FaultRow, Faults, read
 from worker.testing.simulator.reference import reference
@@ -88,6 +88,7 @@ def simulate(
         bool,
         typer.Option("--reference", help="Print the reference page (endpoints, faults, control) and exit."),
     ] = False,
+    as_json: AsJson = False,
     **faults: Any,
 ) -> None:
     """
@@ -124,10 +125,10 @@ def simulate(
     if host not in _LOOPBACK:
         sys.stderr.write(f"warning: anybody who can reach {host} can change faults and read the state\n")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, rules))
+        runner.run(_serve(config, rules, as_json=as_json))
 
 
-async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
+async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]], *, as_json: bool) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -137,7 +138,10 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
         for rule in rules:
             simulator.faults.put(**rule)
         async with simulator:
-            print(f"listening on {simulator.url}", flush=True)
+            if as_json:
+                print_json({"url": simulator.url})
+            else:
+                print(f"listening on {simulator.url}", flush=True)
             # A full collection over a large state stalls for many milliseconds and finds nothing: the state has no cycles, and a
             # connection breaks its own.
             gc.freeze()
@@ -151,7 +155,10 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]]) -> None:
     except OSError as error:
         _fail(str(error), FAILED)
     else:
-        print(_summary(stats), flush=True)
+        if as_json:
+            print_json(stats)
+        else:
+            print(_summary(stats), flush=True)
 
 
 async def _until_either(*waits: Coroutine[Any, Any, object]) -> None:

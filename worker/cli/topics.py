@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.shared import Config, describe_topics, quiet_libraries
+from worker.cli.shared import AsJson, Config, describe_topics, print_json, quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,7 +23,7 @@ PARTITIONS: Final = 12
 BROKERS_CHOICE: Final = -1
 """Kafka's own word for the cluster's default replication factor."""
 
-topics = typer.Typer(help="Create the topics that the worker needs.", no_args_is_help=True)
+topics = typer.Typer(name="topics", help="Create the topics that the worker needs.", no_args_is_help=True)
 
 
 @topics.callback()
@@ -54,6 +54,8 @@ def create(
             show_default="the cluster's default",
         ),
     ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """
     Create the command, outcome and dead-letter topics that do not exist yet.
@@ -86,7 +88,10 @@ def create(
     report = inspect(options)
     problems = misfits(settings, options, report)
     for name, description in describe_topics(report):
-        print(f"{'created' if name in created else 'exists'}: topic {name}, {description}")
+        if as_json:
+            print_json({"topic": name, "created": name in created, "description": description})
+        else:
+            print(f"{'created' if name in created else 'exists'}: topic {name}, {description}")
     if partitions is not None and (note := _other_partitions(report, created, partitions)):
         print(note, file=sys.stderr)
     if problems:

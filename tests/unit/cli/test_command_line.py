@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COMMANDS = ("run", "check", "outcomes", "topics create", "simulate", "demo")
+COMMANDS = ("run", "check", "outcomes", "topics create", "simulate", "demo", "completion")
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -195,7 +195,7 @@ def test_check_marks_what_is_well_and_what_must_be_fixed(tmp_path: Path) -> None
         check=False,
     )
 
-    _, *rows = (line.split() for line in done.stdout.splitlines())
+    rows = [line.split() for line in done.stdout.splitlines()]
     assert [row[:2] for row in rows] == [["ok", "settings"], ["ok", "app"], ["fix", "kafka"]], done.stderr
     assert done.returncode == 1
 
