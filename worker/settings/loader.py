@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from worker.errors import Problem, SettingsError
 from worker.settings.catalog import find, nearest, table_of_rows
 from worker.settings.cross_checks import contradictions
 from worker.settings.model import Settings
-from worker.settings.sources import CONFIG, from_environment, from_file, merged, unreadable
+from worker.settings.sources import CONFIG, FileData, from_environment, from_file, merged, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,10 +40,10 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     """
     table = table_of_rows()
     path = config or environ.get(CONFIG)
-    written, problems = from_file(Path(path)) if path else ({}, [])
-    varied, wrong_variables = from_environment(environ, table, written)
-    data = merged(written, varied)
-    problems += [*wrong_variables, *unreadable(data)]
+    written = from_file(Path(path), table) if path else FileData()
+    varied, wrong_variables = from_environment(environ, table, written.data)
+    data = merged(written.data, varied)
+    problems = [*written.problems, *wrong_variables, *unreadable(data)]
     if problems:
         raise SettingsError(problems)
     data = {word: {} if value is None and _is_section(word, table) else value for word, value in data.items()}
@@ -50,8 +51,13 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     wrong = {problem.name for problem in problems}
     problems += [problem for problem in contradictions(settings) if not _touches(problem.name, wrong)]
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError([_without(written.hidden, problem) for problem in problems])
     return settings
+
+
+def _without(hidden: frozenset[str], problem: Problem) -> Problem:
+    shown = problem.value
+    return replace(problem, value=None) if isinstance(shown, str) and shown in hidden else problem
 
 
 def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Settings, list[Problem]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
@@ -34,8 +35,8 @@ VALUES: Final = 50_000
 """The most names and values in a file; PyYAML's parser takes some seconds for them."""
 DEPTH: Final = 8
 """How deep settings may be nested: the deepest setting needs four levels."""
-PATHS: Final = frozenset({"secret_key_file", *KAFKA_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
-"""Settings that name a file."""
+KAFKA_PATHS: Final = frozenset({*KAFKA_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
+"""Options of the Kafka client that name a file. Other settings that do have the type of a path."""
 
 _SERVICE_LINK: Final = re.compile(
     r"(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
@@ -43,44 +44,76 @@ _SERVICE_LINK: Final = re.compile(
 """Variables that Kubernetes sets for a Service whose name begins with ``worker``: they are not settings."""
 
 
-def from_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the data of a YAML file and the problems of reading it, which never show its text: it may contain a secret."""
+@dataclass(frozen=True, slots=True)
+class FileData:
+    """
+    What a settings file holds.
+
+    Attributes:
+        hidden: Paths that no problem may show: in the file they are a single word, which may be a secret in the wrong place.
+
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    hidden: frozenset[str] = frozenset()
+
+
+def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
+    """
+    Return what a YAML file holds, and the problems of reading it, which never show its text: it may contain a secret.
+
+    Its relative paths are made absolute: they are taken from the folder of the file.
+    """
     name = str(path)
     try:
         data = _loaded(read_text(path, FILE_BYTES))
     except FileError as error:
-        return {}, [Problem(name, f"the file cannot be read ({error}): check --config or {CONFIG}")]
+        return _unusable(name, f"the file cannot be read ({error}): check --config or {CONFIG}")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = error.problem if isinstance(error, _RefusedError) else "the file is not valid YAML"
-        return {}, [Problem(name, f"{what}{where}")]
+        return _unusable(name, f"{what}{where}")
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         # A tag that does not fit its text (!!bool maybe, !!int ""), or a number with more digits than Python reads.
-        return {}, [
-            Problem(name, "the file is not valid YAML: it is nested too deep, or contains an invalid number")
-        ]
+        return _unusable(
+            name, "the file is not valid YAML: it is nested too deep, or contains an invalid number"
+        )
     if data is None:
-        return {}, []
+        return FileData()
     if not isinstance(data, dict):
-        return {}, [Problem(name, "the file must contain a mapping of sections (kafka: …, tencent: …)")]
-    return _with_paths(data, path.absolute().parent), []
+        return _unusable(name, "the file must contain a mapping of sections (kafka: …, tencent: …)")
+    names = KAFKA_PATHS | {row.path[-1] for row in table.values() if _is_path(row.kind)}
+    return FileData(data, hidden=_from_folder(data, path.absolute().parent, names))
 
 
-def _with_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make each relative path absolute that names a file in the folder of the settings file. Changes and returns the data."""
-    tencent = data.get("tencent")
-    apps = tencent.get("apps") if isinstance(tencent, dict) else None
-    for holder in (*_mappings_in(apps), *_mappings_in(data.get("kafka"))):
-        for name in PATHS & holder.keys():
-            beside = os.path.join(folder, holder[name]) if isinstance(holder[name], str) else ""  # noqa: PTH118
-            if holder[name] and os.path.exists(beside):  # noqa: PTH110 - pathlib's raises if the path contains a NUL
-                holder[name] = beside
-    return data
+def _unusable(name: str, remedy: str) -> FileData:
+    return FileData(problems=(Problem(name, remedy),))
 
 
-def _mappings_in(data: object) -> list[dict[str, Any]]:
-    return [each for each in data.values() if isinstance(each, dict)] if isinstance(data, dict) else []
+def _from_folder(data: dict[str, Any], folder: Path, names: frozenset[str]) -> frozenset[str]:
+    """
+    Take every relative path among the settings from ``folder``, in place. Return those that must not be shown.
+
+    It is iterative, since the data may be nested without end; deeper than ``DEPTH`` there is no setting.
+    """
+    hidden: set[str] = set()
+    waiting: list[tuple[dict[str, Any], int]] = [(data, 1)]
+    while waiting:
+        holder, depth = waiting.pop()
+        for name, value in holder.items():
+            if isinstance(value, dict) and depth < DEPTH:
+                waiting.append((value, depth + 1))
+            elif name in names and isinstance(value, str) and value:
+                holder[name] = os.path.join(folder, value)  # noqa: PTH118 - pathlib would drop a trailing slash
+                if "/" not in value and name not in KAFKA_FILES:
+                    hidden.add(holder[name])
+    return frozenset(hidden)
+
+
+def _is_path(kind: Any) -> bool:
+    return any(getattr(each, "__origin__", each) is Path for each in get_args(kind) or (kind,))
 
 
 def from_environment(

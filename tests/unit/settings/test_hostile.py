@@ -472,6 +472,45 @@ def test_a_relative_path_in_a_file_is_taken_from_where_that_file_lies(
     assert settings.kafka.options()["sasl_plain_password"] == "hunter2"
 
 
+def test_a_relative_path_in_a_file_is_never_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whether the worker starts must not depend on where it is started, and another file of that name may be there.
+    """
+    (tmp_path / "etc").mkdir()
+    for name in ("key", "ca.crt"):
+        (tmp_path / name).write_text(KEY)
+    monkeypatch.chdir(tmp_path)
+    common = {"security_protocol": "SSL", "ssl_cafile": "ca.crt"}
+    data: dict[str, Any] = minimal(
+        kafka={"common": common}, app={"secret_key": None, "secret_key_file": "key"}
+    )
+
+    with pytest.raises(SettingsError) as refused:
+        load(written(tmp_path / "etc", str(data)), {})
+
+    assert {problem.name: problem.value for problem in refused.value.problems} == {
+        "tencent.apps.main.secret_key_file": None,  # a single word may be the key itself
+        "kafka.common.ssl_cafile": f"{tmp_path}/etc/ca.crt",
+    }
+
+
+def test_a_relative_path_in_a_variable_is_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "key").write_text(KEY)
+    monkeypatch.chdir(tmp_path)
+    data: dict[str, Any] = minimal(app={"secret_key": None, "secret_key_file": "nowhere"})
+
+    settings = load(
+        written(tmp_path / "etc", str(data)), {"WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE": "key"}
+    )
+
+    assert settings.tencent.apps["main"].key() == KEY
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
