@@ -31,7 +31,13 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Actions and their requests": ("contract/test_actions", "contract/test_schemas"),
     "Error codes, verdicts and remedies": ("contract/test_codes",),
     "Order": ("engine/test_order", "progress/test_member_ordering", "test_states"),
-    "Control": ("contract/test_control",),
+    "Orders of an operator": (
+        "contract/test_control",
+        "engine/test_pause",
+        "engine/test_cancel",
+        "engine/test_shadow",
+        "engine/test_guards",
+    ),
     "Placement of records": ("contract/test_placement", "engine/test_misplaced_records"),
     "Deduplication: the same id or effect again": (
         "engine/test_repeated_ids",

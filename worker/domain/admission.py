@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worker.domain.clock import Clock
     from worker.domain.contract.placement import Misplacement
     from worker.domain.contract.records import Record
+    from worker.domain.controls import OrdersInForce
     from worker.domain.effects import EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import Admitted, EffectKey
@@ -108,6 +109,7 @@ class Admission:
 
     __slots__ = (
         "_clock",
+        "_controls",
         "_decoder",
         "_effects",
         "_ordering",
@@ -132,8 +134,10 @@ class Admission:
         scheduler: Scheduler,
         outbox: Outbox,
         effects: EffectQueue,
+        controls: OrdersInForce,
         partitions: Mapping[int, Partition],
     ) -> None:
+        self._controls = controls
         self._rules = rules
         self._clock = clock
         self._ordering = ordering
@@ -256,7 +260,16 @@ class Admission:
         alone = endpoint.queue.is_new(spec.target, effect_key)
         size = command_bytes(record, spec, len(spec.users), alone=alone)
         command = OpenCommand(
-            record, partition, now, spec, effect_key, fingerprint, endpoint.key, earlier, size
+            record,
+            partition,
+            now,
+            spec,
+            effect_key,
+            fingerprint,
+            endpoint.key,
+            earlier,
+            size,
+            self._controls.of(spec),
         )
         partition.admit(command)
         self.memory.hold(partition, size)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from worker.domain.contract.codes import Verdict
+from worker.domain.contract.control import ControlRecord
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Known, Outcome
 
@@ -124,7 +125,22 @@ class LogEvent(Struct, frozen=True):
     fields: Mapping[str, object]
 
 
-Effect = StartCall | GrantPermit | RetryCall | CancelCall | PausePartition | ResumePartition | LogEvent
+class WriteControl(Struct, frozen=True):
+    """A guard has given this order, which holds here already: write it to the control topic, for all replicas."""
+
+    record: ControlRecord
+
+
+Effect = (
+    StartCall
+    | GrantPermit
+    | RetryCall
+    | CancelCall
+    | PausePartition
+    | ResumePartition
+    | LogEvent
+    | WriteControl
+)
 
 
 class EffectQueue:

@@ -19,9 +19,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.admission import Admission
+from worker.domain.brake import Brake
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import Clock
+from worker.domain.controls import Guards
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.memory import share
 from worker.domain.progress.dedupe import IdMemory
@@ -35,6 +37,8 @@ from worker.domain.states import PartitionState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from worker.domain.calls.endpoint_state import EndpointState
+    from worker.domain.contract.control import ControlRecord
     from worker.domain.contract.records import Record
     from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
     from worker.domain.progress.open_commands import OpenCommand
@@ -93,7 +97,11 @@ class Engine:
         self._ids = IdMemory(share("ids", rules.memory_budget))
         self._ordering = MemberOrdering(rules, self._clock)
         self._outbox = Outbox(rules)
-        self._scheduler = Scheduler(rules, self._clock, self._ordering, self._effects, call_prefix)
+        guards = Guards(rules.guards)
+        self._scheduler = Scheduler(rules, self._clock, self._ordering, self._effects, guards, call_prefix)
+        self._brake = Brake(
+            rules, self._clock, self._ordering, self._scheduler, self._effects, guards, self._partitions
+        )
         self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)
         self._admission = Admission(
             rules,
@@ -102,6 +110,7 @@ class Engine:
             self._scheduler,
             self._outbox,
             self._effects,
+            self._brake.controls,
             self._partitions,
         )
         self._revocation = Revocation(self._ordering, self._scheduler, self._admission)
@@ -207,6 +216,13 @@ class Engine:
             self._responses.attempt_finished(call, result, now)
         return self._settle(now)
 
+    # Orders
+
+    def control(self, records: Sequence[ControlRecord], now: float) -> list[Effect]:
+        """Let these records of the control topic hold from now on, in order."""
+        self._brake.follow(records, now)
+        return self._settle(now)
+
     # Results
 
     def transaction(self) -> Transaction | None:
@@ -250,6 +266,7 @@ class Engine:
         self._responses.check_held(now)
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
+            self._brake.expire(now)
             self._outbox.probe(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
@@ -295,6 +312,7 @@ class Engine:
     def snapshot(self, now: float) -> Snapshot:
         """Take a picture of now, for metrics."""
         endpoints = []
+        paused = self._brake.paused_endpoints()
         for endpoint in self._scheduler.endpoints.values():
             oldest = endpoint.queue.oldest()
             limiter = endpoint.limiter
@@ -302,14 +320,14 @@ class Engine:
                 EndpointSnapshot(
                     app=endpoint.app.name,
                     endpoint=endpoint.name,
-                    waiting=endpoint.queue.waiting,
+                    waiting=endpoint.queue.waiting + endpoint.shadow_queue.waiting,
                     calls=len(endpoint.calls),
                     oldest_age=0.0 if oldest is None else now - oldest,
                     permits_used=limiter.used(now),
                     permits_granted=limiter.granted(now),
                     permits_owned=limiter.owned,
                     throttle_factor=limiter.factor(now),
-                    limited_by="publishing" if self._outbox.is_full else endpoint.limited_by(now),
+                    limited_by=self._limited_by(endpoint, now, is_paused=endpoint.key in paused),
                     breaker_open=endpoint.breaker.is_open,
                     breaker_openings=endpoint.breaker.openings,
                 )
@@ -318,7 +336,12 @@ class Engine:
             endpoints=tuple(endpoints),
             partitions=tuple(
                 PartitionSnapshot(
-                    each.number, each.offsets.open, each.offsets.gap, len(each.backlog), len(each.ids)
+                    each.number,
+                    each.offsets.open,
+                    each.offsets.gap,
+                    len(each.backlog),
+                    len(each.ids),
+                    each.is_held_up,
                 )
                 for each in self._partitions.values()
             ),
@@ -332,7 +355,14 @@ class Engine:
                 "results": self._outbox.held,
             },
             counts=self._counts(),
+            controls=self._brake.snapshot(),
         )
+
+    def _limited_by(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> str:
+        if self._outbox.is_full:
+            return "publishing"
+        found = endpoint.limited_by(now)
+        return "pause" if is_paused and found == "nothing" else found
 
     def _counts(self) -> Counts:
         ordering, bisections = self._ordering, self._responses.bisections
@@ -360,7 +390,9 @@ class Engine:
         while True:
             self._scheduler.apply_changes(now)
             any_ready = self._scheduler.pump(now, may_send=not self._outbox.is_full)
+            any_ready |= self._brake.enforce_guards(now)
             completed += self._ordering.take_completed()
+            completed += self._revocation.give_up(self._partitions.values(), now)
             if not completed and not any_ready:
                 return self._effects.drain()
             for command in self._outbox.emit(completed, now, self._clock.wall(now)):

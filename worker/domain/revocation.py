@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.domain.contract.control import ControlState
 from worker.domain.progress.open_commands import OpenCommand
+from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,8 +50,8 @@ class Revocation:
 
     def give_up(self, partitions: Iterable[Partition], now: float) -> list[OpenCommand]:
         """
-        Drop what is started and cannot go on now, because its endpoint is behind a gate that holds up no drain and no handover.
-        Return what may be emitted now.
+        Drop what is started and cannot go on now: because its endpoint is behind a gate that holds up no drain and no handover, or
+        because it is paused and nothing of it is on its way. Return what may be emitted now.
         """
         freed = []
         for partition in partitions:
@@ -57,7 +59,7 @@ class Revocation:
                 for each in list(partition.open.values()):
                     if isinstance(each, OpenCommand) and each.unsettled and not each.dropped:
                         endpoint = self._scheduler.endpoints[each.endpoint]
-                        if endpoint.gives_up_drain:
+                        if endpoint.gives_up_drain or _rests(each):
                             self.given_up += 1
                             freed += self._drop(each, now)
         return freed
@@ -95,3 +97,10 @@ class Revocation:
             self._admission.finished([each])
             each.partition.forget(each)
         return freed
+
+
+def _rests(command: OpenCommand) -> bool:
+    """Return whether the command is paused, and nothing of it is on its way."""
+    return command.mode is ControlState.PAUSED and all(
+        task.state is not TaskState.CALLED for task in command.tasks
+    )

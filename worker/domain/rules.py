@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.outcomes import Worker
+    from worker.domain.controls import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Rules:
         reasons_matter: Whether commands with different reasons must not share a call.
         all_effects: Whether a repeat of an effect counts as done also where others than this worker change the state.
         memory_budget: Bytes that all that is kept may take, shared out in memory.py.
+        shadow: Whether all is done but the requests.
+        guards: What is stopped by itself, and above which limit.
         give_up_after: How long a member may be tried before it fails, outages not counted; None: only ``max_attempts`` ends it.
 
     """
@@ -54,3 +57,5 @@ class Rules:
     max_gap: int = 20_000
     memory_budget: int = BUDGET_MIB * MEBIBYTE
     topic_id: str | None = None
+    shadow: bool = False
+    guards: Sequence[Guard] = ()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from worker.domain.contract.control import ControlOrder, Scope
 from worker.domain.effects import Halt
 
 
@@ -53,7 +54,7 @@ class EndpointSnapshot(Struct, frozen=True):
 
     Attributes:
         limited_by: What keeps waiting members from going: ``nothing``, ``quota``, ``throttle``, ``breaker``, ``halt``,
-            ``target`` (the bound of a single group or room) or ``publishing``.
+            ``target`` (the bound of a single group or room), ``pause`` (an operator's) or ``publishing``.
         oldest_age: Seconds that the longest waiting member has waited; 0 if none waits.
         breaker_openings: How often the breaker has opened since the start.
 
@@ -73,14 +74,35 @@ class EndpointSnapshot(Struct, frozen=True):
     breaker_openings: int
 
 
+class ControlSnapshot(Struct, frozen=True):
+    """
+    One order in force now.
+
+    Attributes:
+        held: Open commands for which it holds.
+
+    """
+
+    scope: Scope
+    order: ControlOrder
+    held: int
+
+
 class PartitionSnapshot(Struct, frozen=True):
-    """One partition now."""
+    """
+    One partition now.
+
+    Attributes:
+        held_up: Records wait that cannot be admitted, and the oldest open command is paused.
+
+    """
 
     partition: int
     open: int
     gap: int
     backlog: int
     known_ids: int
+    held_up: bool = False
 
 
 class Snapshot(Struct, frozen=True):
@@ -99,3 +121,4 @@ class Snapshot(Struct, frozen=True):
     unpublished: int
     memory: Mapping[str, int]
     counts: Counts
+    controls: tuple[ControlSnapshot, ...] = ()

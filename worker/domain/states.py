@@ -16,7 +16,7 @@ class TaskState(Enum):
     """Where a member of an open command is."""
 
     BEHIND = "behind"
-    """In its member queue, behind an earlier command's member, or delayed by an earlier attempt of unknown end."""
+    """In its member queue, behind an earlier command's member, delayed by an earlier attempt of unknown end, or paused."""
     WAITING = "waiting"
     """In its endpoint's queue, for a permit."""
     CALLED = "called"
@@ -57,8 +57,8 @@ S = TypeVar("S", TaskState, CallState, PartitionState)
 
 TASK_STEPS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
     TaskState.BEHIND: frozenset({TaskState.WAITING, TaskState.COALESCED, TaskState.SETTLED}),
-    TaskState.WAITING: frozenset({TaskState.CALLED, TaskState.SETTLED}),
-    TaskState.CALLED: frozenset({TaskState.WAITING, TaskState.SETTLED}),
+    TaskState.WAITING: frozenset({TaskState.BEHIND, TaskState.CALLED, TaskState.SETTLED}),
+    TaskState.CALLED: frozenset({TaskState.BEHIND, TaskState.WAITING, TaskState.SETTLED}),
     TaskState.COALESCED: frozenset({TaskState.BEHIND, TaskState.SETTLED}),
     TaskState.SETTLED: frozenset(),
 }

@@ -25,6 +25,7 @@ from worker.domain.effects import (
     ResumePartition,
     RetryCall,
     StartCall,
+    WriteControl,
 )
 from worker.runtime.call_tasks import CallTasks
 from worker.runtime.publishing import Publishing
@@ -316,6 +317,8 @@ class EngineRunner:
                 self._consumer.resume(partition)
             case LogEvent(event, _, fields):
                 self._log(event, **fields)
+            case WriteControl():
+                pass
             case _:
                 assert_never(effect)
 

@@ -87,6 +87,25 @@ _ROWS: Final[tuple[Event, ...]] = (
         ("count",),
         "This many lines are missing here: nobody read the log, or its disk was full. The worker went on.",
     ),
+    # orders
+    Event(
+        "control.ordered",
+        "warning",
+        ("scope", "state", "by", "reason", "until"),
+        "An order of the control topic, or of a guard, holds from now on for these commands.",
+    ),
+    Event(
+        "control.ended",
+        "warning",
+        ("scope", "state", "by", "reason"),
+        "This order holds no longer: it was taken back, or its time is over.",
+    ),
+    Event(
+        "guard.tripped",
+        "warning",
+        ("scope", "state", "reason"),
+        "A scope sent more than its guard allows, and is stopped by itself. Nothing is lost: its commands wait.",
+    ),
     # partitions
     Event(
         "partitions.assigned", "info", ("partitions",), "A rebalance gave these partitions to this replica."

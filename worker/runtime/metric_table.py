@@ -13,7 +13,7 @@ from worker.domain.memory import PARTS
 
 PREFIX: Final = "moderation_worker_"
 
-LIMITED_BY: Final = ("nothing", "quota", "throttle", "breaker", "halt", "target", "publishing")
+LIMITED_BY: Final = ("nothing", "quota", "throttle", "breaker", "halt", "target", "pause", "publishing")
 Rebalance = Literal["assigned", "revoked", "lost"]
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -11,6 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.codes import Verdict, judge
+from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
     AttemptResult,
@@ -22,6 +23,7 @@ from worker.domain.effects import (
     ResumePartition,
     RetryCall,
     StartCall,
+    WriteControl,
 )
 from worker.domain.engine import Engine
 from worker.domain.rules import Rules
@@ -127,6 +129,7 @@ class EngineHarness:
         waiting: The calls in their backoff, by their last request.
         sent: Every request so far.
         paused: The partitions that shall not be fetched.
+        ordered: The records that guards have asked for.
     """
 
     def __init__(self, *partitions: int, settled: bool = True, **rules: Any) -> None:
@@ -148,6 +151,7 @@ class EngineHarness:
         self.cancelled: list[str] = []
         self.log_events: list[LogEvent] = []
         self.paused: set[int] = set()
+        self.ordered: list[ControlRecord] = []
         self.published = Published()
         self._offsets: dict[int, count[int]] = {}
         self._ids = count(1)
@@ -234,6 +238,21 @@ class EngineHarness:
         These records are fetched.
         """
         self._settle(self.engine.received(records, self.now))
+
+    # The operator
+
+    def order(self, state: str, *, until: str | None = None, **scope: str) -> None:
+        """
+        An operator orders this for a scope.
+        """
+        order = ControlOrder(ControlState(state), "it bans everybody", "alice", "2030-01-01T00:00:00Z", until)
+        self._settle(self.engine.control([ControlRecord(Scope(**scope), order)], self.now))
+
+    def resume(self, **scope: str) -> None:
+        """
+        What was ordered for the scope is over.
+        """
+        self._settle(self.engine.control([ControlRecord(Scope(**scope), None)], self.now))
 
     # The client
 
@@ -413,6 +432,8 @@ class EngineHarness:
                     self.paused.remove(number)
                 case LogEvent():
                     self.log_events.append(effect)
+                case WriteControl(record):
+                    self.ordered.append(record)
 
 
 def ban(*users: str, group: str = "g", **fields: Any) -> dict[str, Any]:

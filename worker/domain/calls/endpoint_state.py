@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from worker.domain.calls.endpoint_queue import EndpointQueue
 from worker.domain.calls.gates import Breaker, ConfigHalt, Gate, GateKind
 from worker.domain.contract.codes import is_foreign, remedy
+from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 from worker.domain.states import CALL_STEPS, CallState, TaskState
@@ -254,6 +255,7 @@ class EndpointState:
         awaiting_permit: Calls that wait for a permit: retries, and halves of bisections. They go before new batches.
         calls: Calls that are not over.
         halt: The endpoint's own halt: no permission for several targets.
+        shadow_queue: The tasks in shadow. They wait for permits, and for nothing else.
         retry_after: Shut while Tencent asked to wait.
         gates: All gates that it is behind, its own and the app's, in the order in which they are reported.
         probe: The call that tests whether the breaker may close or the endpoint's halt is corrected.
@@ -267,7 +269,7 @@ class EndpointState:
 
     __slots__ = (
         "app", "awaiting_permit", "breaker", "calls", "gates", "halt", "has_news", "held", "limiter", "name", "passed_at", "probe",
-        "probed_at", "queue", "retry_after", "targets", "wake_at",
+        "probed_at", "queue", "retry_after", "shadow_queue", "targets", "wake_at",
     )  # fmt: skip
 
     def __init__(self, app: AppState, name: str, limiter: RateLimiter, per_call: int) -> None:
@@ -275,6 +277,7 @@ class EndpointState:
         self.name = name
         self.limiter = limiter
         self.queue = EndpointQueue(per_call)
+        self.shadow_queue = EndpointQueue(per_call)
         self.breaker = Breaker()
         self.halt = ConfigHalt()
         self.retry_after = Gate(GateKind.RETRY_AFTER)
@@ -383,6 +386,9 @@ class EndpointState:
         for name in idle:
             del self.targets[name]
         self.queue.forget(idle)
+        self.shadow_queue.forget(
+            [name for name, each in self.shadow_queue.targets.items() if not each.levels]
+        )
 
     def reconsider(self, target: TargetState, now: float) -> None:
         """Compute whether another call of the target may begin: its calls, or what is known of it, have changed."""
@@ -396,9 +402,17 @@ class EndpointState:
 
     def put(self, task: MemberTask, now: float) -> None:
         """Let a task wait for a permit."""
+        if task.command.mode is ControlState.SHADOW:
+            self.shadow_queue.put(task, now)
+            return
         target = self.target(task.command.spec.target)
         if self.queue.put(task, now) and target.is_fresh:
             self.has_news = True
+
+    def remove(self, task: MemberTask) -> None:
+        """Give up a task that is not to be sent any more."""
+        is_shadow = task.command.mode is ControlState.SHADOW
+        (self.shadow_queue if is_shadow else self.queue).remove(task)
 
     def rest(self, tasks: list[MemberTask]) -> None:
         """Let tasks that a bisection has left untested wait until it ends."""
@@ -487,6 +501,12 @@ class EndpointState:
         return self.halt
 
     # Time
+
+    def look_again_for_shadow(self) -> None:
+        """Look again when a permit comes back, if something in shadow waits for one."""
+        if self.shadow_queue.waiting:
+            returns_at = self.limiter.next_return()
+            self.wake_at = min(self.wake_at, NEVER if returns_at is None else returns_at)
 
     def look_again(self, at: float | None) -> None:
         """Look again then, if nothing happens before; None: only an event can change anything."""

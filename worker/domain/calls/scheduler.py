@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from worker.domain.calls.endpoint_state import AppState, EndpointState, InFlightCall
 from worker.domain.calls.probing import choose_probe
 from worker.domain.calls.rate_limiter import RateLimiter, slice_of
+from worker.domain.calls.shadow_calls import ShadowCalls
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.effects import Attempt, CancelCall, GrantPermit, LogEvent, StartCall
 from worker.domain.progress.member_ordering import TaskChange, expired
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.bisection import Bisection
     from worker.domain.calls.endpoint_state import TargetState
     from worker.domain.clock import Clock
+    from worker.domain.controls import Guards
     from worker.domain.effects import EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
@@ -46,9 +48,11 @@ class Scheduler:
         "_call_prefix",
         "_clock",
         "_effects",
+        "_guards",
         "_numbers",
         "_ordering",
         "_rules",
+        "_shadow_calls",
         "apps",
         "calls",
         "cancelled",
@@ -56,7 +60,13 @@ class Scheduler:
     )
 
     def __init__(
-        self, rules: Rules, clock: Clock, ordering: MemberOrdering, effects: EffectQueue, call_prefix: str
+        self,
+        rules: Rules,
+        clock: Clock,
+        ordering: MemberOrdering,
+        effects: EffectQueue,
+        guards: Guards,
+        call_prefix: str,
     ) -> None:
         self._rules = rules
         self._clock = clock
@@ -64,6 +74,8 @@ class Scheduler:
         self._effects = effects
         self._call_prefix = call_prefix
         self._numbers = count(1)
+        self._guards = guards
+        self._shadow_calls = ShadowCalls(clock, ordering, call_prefix)
         self.cancelled = 0
         self.calls: dict[str, InFlightCall] = {}
         self.apps: dict[str, AppState] = {}
@@ -95,7 +107,7 @@ class Scheduler:
                 endpoint.put(task, now)
                 any_ready = True
             elif change is TaskChange.WITHDRAWN:
-                endpoint.queue.remove(task)
+                endpoint.remove(task)
             else:
                 endpoint.queue.start(task)
         return any_ready
@@ -109,8 +121,12 @@ class Scheduler:
         any_ready = False
         for endpoint in self.endpoints.values():
             endpoint.look_again(None)
+            if endpoint.shadow_queue.waiting and may_send:
+                self._shadow_calls.pump(endpoint, now, self._rules.max_wait)
+                any_ready |= self.apply_changes(now)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, may_send=may_send)
+            endpoint.look_again_for_shadow()
         return any_ready
 
     def _pump(self, endpoint: EndpointState, now: float, *, may_send: bool) -> bool:
@@ -134,6 +150,8 @@ class Scheduler:
                 call = self.open(endpoint, endpoint.target(batch[0].command.spec.target), batch)
             free -= self._send(call, now)
             any_ready |= self.apply_changes(now)
+            if self._guards.tripped:
+                return True  # what is above a limit is stopped before anything else goes
         if free <= 0:
             endpoint.look_again(endpoint.limiter.next_return())
         return any_ready
@@ -163,12 +181,18 @@ class Scheduler:
         endpoint, ordering = call.endpoint, self._ordering
         for task in call.tasks:
             command = task.command
-            if command.dropped or (command.spec.last_moment is not None and ordering.is_over(task, now)):
+            if (
+                command.dropped
+                or command.mode is not None
+                or (command.spec.last_moment is not None and ordering.is_over(task, now))
+            ):
                 if not self._leave_those_over(call, now):
                     return False
                 break
         endpoint.send(call, now)
         at = endpoint.clock(now)
+        if self._rules.guards:
+            self._guards.sent([task.command.spec for task in call.tasks if not task.was_sent], now)
         for task in call.tasks:
             ordering.sent(task, at)
         attempt = Attempt(
@@ -282,11 +306,13 @@ class Scheduler:
         self._effects.emit(LogEvent(event, level, where | fields))
 
     def _is_wanted(self, task: MemberTask, now: float) -> bool:
-        """Return whether the task, which was in a call, is still to be sent. If not, it leaves its member queue here."""
+        """Return whether the task, which was in a call, is still to be sent. If not, its result or its order is seen to here."""
         if task.command.dropped:
             self._ordering.abandon(task, now)
         elif self._ordering.is_over(task, now):
             self._ordering.settle(task, expired(task), now)
+        elif task.command.mode is not None:
+            self._ordering.stop(task, now)
         else:
             return True
         return False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.actions import MemberInfo
     from worker.domain.contract.commands import Command
+    from worker.domain.contract.outcomes import Result
 
 MemberKey = tuple[str, str, str]
 """(app, target, user): what order is kept for, across actions and services."""
@@ -65,10 +66,10 @@ def known_of(value: bytes) -> Known | None:
 
 def remembered(outcome: Outcome) -> Known | None:
     """
-    Return what an outcome tells of its command id; None for a rejected one, whose id stands for nothing, and for one so short that
-    it does not say what its id stands for.
+    Return what an outcome tells of its command id; None for a rejected one, whose id stands for nothing, for one in shadow, and for
+    one so short that it does not say what its id stands for.
     """
-    if outcome.status is Status.REJECTED or outcome.results_omitted:
+    if outcome.status in TRACELESS or outcome.results_omitted:
         return None
     parameters = outcome.parameters or NO_PARAMETERS
     stands_for = fingerprint(
@@ -90,8 +91,8 @@ def known(outcome: Outcome, stands_for: int, at: float) -> Known:
     when it finished, in seconds since 1970.
     """
     results = outcome.results
-    done = [result.user_id for result in results if result.status in SETTLED]
-    others = [result.user_id for result in results if result.status not in SETTLED]
+    done = [result.user_id for result in results if _is_done(result)]
+    others = [result.user_id for result in results if not _is_done(result)]
     by_others = {result.duplicate_of for result in results}
     of_one = by_others.pop() if len(by_others) == 1 else None
     return Known(
@@ -103,6 +104,13 @@ def known(outcome: Outcome, stands_for: int, at: float) -> Known:
     )
 
 
+def _is_done(result: Result) -> bool:
+    """Return whether nothing is left to do for the user: it was done, or in shadow it was found that it had been."""
+    return result.status in SETTLED or result.duplicate_of is not None
+
+
+TRACELESS: Final = frozenset({Status.REJECTED, Status.SIMULATED})
+"""The outcomes of which nothing is remembered."""
 NO_PARAMETERS: Final = Parameters()
 _decoder: Final = msgspec.json.Decoder(Outcome)
 

@@ -12,7 +12,10 @@ from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.outcomes import Result, ResultStatus
+from msgspec import structs
+
+from worker.domain.contract.control import ControlState
+from worker.domain.contract.outcomes import SETTLED, Result, ResultStatus, cut
 from worker.domain.memory import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
@@ -130,6 +133,21 @@ class MemberOrdering:
             if task.member_queue.leave(command):
                 self._forget_if_idle(task.member_queue, now)
 
+    def recall(self, command: OpenCommand) -> None:
+        """Take the command's tasks out of their endpoint's queue: another order will hold for it (``obey``)."""
+        for task in command.tasks:
+            if task.state is TaskState.WAITING:
+                self._changes.append((TaskChange.WITHDRAWN, task))
+                task.stand_back()
+
+    def obey(self, command: OpenCommand, now: float) -> None:
+        """Let the command's tasks that are not on their way follow the order that holds for it now, or go on if none does."""
+        for task in command.tasks:
+            if command.mode is ControlState.CANCEL and task.state in (TaskState.BEHIND, TaskState.COALESCED):
+                self._cancel(task, now)
+            elif task.state is TaskState.BEHIND:
+                self._advance(task.member_queue, now)
+
     def drop(self, command: OpenCommand, now: float) -> None:
         """
         Leave the command to the next owner of its partition: it leaves its member queues. What of it is on its way stays there
@@ -141,8 +159,7 @@ class MemberOrdering:
             if task.member_queue.leave(command):
                 self._forget_if_idle(task.member_queue, now)
             if task.state is TaskState.COALESCED:
-                for leader in task.member_queue.tasks:
-                    leader.let_go(task)
+                self._let_go(task)
             elif task.state in (TaskState.WAITING, TaskState.BEHIND):
                 self.abandon(task, now)
 
@@ -183,13 +200,17 @@ class MemberOrdering:
         """Let a dropped command's task that is not on its way leave. One that was coalesced with it takes its place."""
         if task.state is TaskState.WAITING:
             self._changes.append((TaskChange.WITHDRAWN, task))
-        member_queue, heir = task.member_queue, task.bequeath()
-        if heir is None:
-            member_queue.remove(task)
-        else:
-            member_queue.replace(task, heir)
+        self._vacate(task)
         task.abandon()
-        self._advance(member_queue, now)
+        self._advance(task.member_queue, now)
+
+    def stop(self, task: MemberTask, now: float) -> None:
+        """Let a task whose call is over return to its member queue: an order holds for its command, so it is not sent again."""
+        task.stand_back()
+        if task.command.mode is ControlState.CANCEL:
+            self._cancel(task, now)
+        else:
+            self._advance(task.member_queue, now)
 
     def is_over(self, task: MemberTask, now: float) -> bool:
         """Return whether no attempt may carry the task any more."""
@@ -220,13 +241,17 @@ class MemberOrdering:
     def _join(self, task: MemberTask, now: float) -> None:
         """Put the task at the end of its queue, unless the one that waits there makes it needless, or is made needless by it."""
         member_queue, command = task.member_queue, task.command
+        if command.mode is ControlState.CANCEL:
+            member_queue.append(task)
+            self._cancel(task, now)
+            return
         if command.spec.last_moment is not None and self.is_over(task, now):
             member_queue.append(task)
             self._end(task, now)
             return
-        while member_queue.tasks and command.repeat_of is None:
-            last = member_queue.tasks[-1]
-            if last.state is TaskState.CALLED or last.command.repeat_of is not None:
+        while command.repeat_of is None:
+            last = member_queue.last_like(command)
+            if last is None or last.state is TaskState.CALLED or last.command.repeat_of is not None:
                 break  # on its way, or not known yet whether it will be sent: decided when this one's turn comes
             if may_coalesce(task, last):
                 last.coalesce(task)
@@ -237,9 +262,10 @@ class MemberOrdering:
             if last.state is TaskState.WAITING:
                 self._changes.append((TaskChange.WITHDRAWN, last))
             self.superseded += 1
-            self._settle(last, Result(last.user, ResultStatus.SUPERSEDED, superseded_by=command.outcome_id))
-        if member_queue.append(task):
-            self._advance(member_queue, now)
+            result = Result(last.user, ResultStatus.SUPERSEDED, superseded_by=command.outcome_id)
+            self._settle(last, _as_known_for(last, result))
+        member_queue.append(task)
+        self._advance(member_queue, now)
 
     def _advance(self, member_queue: MemberQueue, now: float) -> None:
         """Let the first of the queue go on: to its result if it is known already, else to its endpoint."""
@@ -251,6 +277,15 @@ class MemberOrdering:
             known = self._known_result(task, now)
             if known is None and command.spec.last_moment is not None and self.is_over(task, now):
                 known = expired(task)
+            if known is None and command.mode is not None:
+                if command.mode is ControlState.PAUSED:
+                    return  # `obey` lets it go on
+                if command.mode is ControlState.CANCEL:
+                    self._vacate(task)
+                    self._complete(task, cancelled(task))
+                    continue
+                self._part(task)
+                known = _stopped_after_unknown_end(task)
             if known is not None:
                 self._settle(task, known)
                 continue
@@ -268,18 +303,57 @@ class MemberOrdering:
             done_by = done_for(command.repeat_of, task.user)
             if done_by is not None:
                 self.repeated_ids += 1
-                return Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
+                return _as_known_for(task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by))
         state = self.applied_states.find(task.member_queue.key, command.effect_key, now)
         if state is None or state.during.is_gone:
             return None  # of an earlier assignment: another owner may have changed the state since
         self.repeated_effects += 1
-        return Result(task.user, ResultStatus.DUPLICATE, state.request_id, duplicate_of=state.outcome_id)
+        result = Result(task.user, ResultStatus.DUPLICATE, state.request_id, duplicate_of=state.outcome_id)
+        return _as_known_for(task, result)
 
     def _settle(self, task: MemberTask, result: Result) -> None:
         task.member_queue.remove(task)
         for settled in (task, *(task.coalesced or ())):
-            if settled.settle(result):
-                self._completed.append(settled.command)
+            self._complete(settled, result)
+
+    def _complete(self, task: MemberTask, result: Result) -> None:
+        """Give the task, which has left its member queue, its result."""
+        if task.settle(result):
+            self._completed.append(task.command)
+
+    def _vacate(self, task: MemberTask) -> None:
+        """Let the task leave its member queue. One that was coalesced with it takes its place."""
+        heir = task.bequeath()
+        if heir is None:
+            task.member_queue.remove(task)
+        else:
+            task.member_queue.replace(task, heir)
+
+    def _let_go(self, task: MemberTask) -> None:
+        """Let a coalesced task leave the one that takes it along."""
+        for leader in task.member_queue.tasks:
+            leader.let_go(task)
+
+    def _part(self, task: MemberTask) -> None:
+        """Part a task in shadow from those that it took along and that are sent: they come right behind it."""
+        heir = task.part()
+        if heir is not None:
+            task.member_queue.put_after(task, heir)
+
+    def _cancel(self, task: MemberTask, now: float) -> None:
+        """
+        Settle a cancelled task; those coalesced with it go on without it. One that repeats a command_id waits for its turn, as in
+        ``_end``.
+        """
+        if task.state is TaskState.COALESCED:
+            self._let_go(task)
+            self._complete(task, cancelled(task))
+        elif task.command.repeat_of is None:
+            self._vacate(task)
+            self._complete(task, cancelled(task))
+            self._advance(task.member_queue, now)
+        elif task.member_queue.tasks[0] is task:
+            self._advance(task.member_queue, now)
 
     def _expire(self, command: OpenCommand, now: float) -> None:
         """End the command's time: its tasks that are not on their way right now are not sent any more."""
@@ -321,3 +395,31 @@ def expired(task: MemberTask) -> Result:
         text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
         return Result(task.user, ResultStatus.FAILED, error_info=text)
     return Result(task.user, ResultStatus.EXPIRED)
+
+
+def cancelled(task: MemberTask) -> Result:
+    """Make the result of a task whose command an operator has cancelled: of one that may have been applied, that it has failed."""
+    control = task.command.control
+    assert control is not None
+    unknown = _stopped_after_unknown_end(task)
+    if unknown is not None:
+        return unknown
+    text = f"cancelled by {control.order.by}: {control.order.reason}"
+    return Result(task.user, ResultStatus.CANCELLED, error_info=cut(text))
+
+
+def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
+    """Make the result of a stopped task that a request of unknown end has carried; None if none has."""
+    if not task.unknown_end:
+        return None
+    control = task.command.control
+    assert control is not None
+    text = f"stopped by {control.order.by}; an earlier try without an answer may have taken effect"
+    return Result(task.user, ResultStatus.FAILED, error_info=cut(text))
+
+
+def _as_known_for(task: MemberTask, result: Result) -> Result:
+    """Return what is known without a call as it is told for the task: in shadow it was not done, and must not count as done."""
+    if task.command.mode is ControlState.SHADOW and result.status in SETTLED:
+        return structs.replace(result, status=ResultStatus.SIMULATED)
+    return result

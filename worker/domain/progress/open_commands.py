@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
 from worker.domain.states import TASK_STEPS, TaskState
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.commands import Command, Rejected
     from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome, Result
     from worker.domain.contract.records import Record
+    from worker.domain.controls import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.partitions import Partition
 
@@ -103,6 +105,27 @@ class MemberTask:
         heir.coalesced = followers
         return heir
 
+    def part(self) -> MemberTask | None:
+        """
+        Keep of its coalesced tasks only those in shadow, as it is itself now. Return the first of the others, which takes the
+        rest along; None if there is none.
+        """
+        followers = self.coalesced or {}
+        live = {each: None for each in followers if each.command.mode is not ControlState.SHADOW}
+        self.coalesced = {each: None for each in followers if each not in live} or None
+        if not live:
+            return None
+        heir = next(iter(live))
+        del live[heir]
+        heir.move_to(TaskState.BEHIND)
+        heir.coalesced = live
+        return heir
+
+    def stand_back(self) -> None:
+        """Return to its place in its member queue, unsent. Its time to give up begins with its next attempt."""
+        self.move_to(TaskState.BEHIND)
+        self.started_at = None
+
     def settle(self, result: Result) -> bool:
         """Give it its result. Return whether that completes its command."""
         self.move_to(TaskState.SETTLED)
@@ -161,6 +184,20 @@ class MemberQueue:
         else:
             self.tasks.remove(task)
 
+    def put_after(self, task: MemberTask, heir: MemberTask) -> None:
+        """Put another right behind a task."""
+        self.tasks.insert(self.tasks.index(task) + 1, heir)
+
+    def last_like(self, command: OpenCommand) -> MemberTask | None:
+        """Return the last task that the command may meet: one in shadow has no part in what is sent, nor the other way round."""
+        if not self.tasks:
+            return None
+        shadow = command.mode is ControlState.SHADOW
+        return next(
+            (each for each in reversed(self.tasks) if (each.command.mode is ControlState.SHADOW) is shadow),
+            None,
+        )
+
     def replace(self, task: MemberTask, heir: MemberTask) -> None:
         """Give a task's place to another."""
         self.tasks[self.tasks.index(task)] = heir
@@ -192,6 +229,8 @@ class OpenCommand:
     endpoint: EndpointKey
     repeat_of: OpenCommand | Known | None  # an earlier command with the same id: open, or known from before
     size: int  # what it takes in memory without its outcome (memory.py)
+    control: ActiveOrder | None = None  # the order that holds for it
+    mode: ControlState | None = field(init=False)  # and what that orders
     key: bytes | None = field(init=False)  # its record's
     offset: int = field(init=False)
     tasks: Sequence[MemberTask] = ()
@@ -220,6 +259,13 @@ class OpenCommand:
         assert self.record is not None
         self.key = self.record.key
         self.offset = self.record.offset
+        self.mode = None if self.control is None else self.control.order.state
+
+    def be_controlled(self, control: ActiveOrder | None) -> None:
+        """Note that another order holds for it, or none. Once in shadow, it stays there: it has left no trace of its id."""
+        assert self.mode is not ControlState.SHADOW
+        self.control = control
+        self.mode = None if control is None else control.order.state
 
     @property
     def outcome_id(self) -> str:

@@ -18,7 +18,7 @@ from worker.domain.contract.outcomes import (
     status_of,
 )
 from worker.domain.contract.times import rfc3339
-from worker.domain.progress.dedupe import NO_PARAMETERS, known
+from worker.domain.progress.dedupe import NO_PARAMETERS, TRACELESS, known
 from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import Admitted, OpenCommand
     from worker.domain.rules import Rules
 
-DEAD: Final = frozenset({Status.REJECTED, Status.FAILED})
+DEAD: Final = frozenset({Status.REJECTED, Status.FAILED, Status.CANCELLED})
 """The commands that are dead-lettered, besides records without a readable id."""
 
 
@@ -65,7 +65,7 @@ def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> O
         calling_ms=None if first_sent is None or last_answer is None else _ms(last_answer - first_sent),
         duplicate_of=_first(results, "duplicate_of") if overall is Status.DUPLICATE else None,
         superseded_by=_first(results, "superseded_by") if overall is Status.SUPERSEDED else None,
-        error=_fault(results) if overall is Status.FAILED else None,
+        error=_error_of(overall, results),
     )
 
 
@@ -98,18 +98,22 @@ def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: 
 
 def known_of(admitted: Admitted, wall: float) -> Known | None:
     """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
-    if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
+    if (
+        isinstance(admitted, RejectedRecord)
+        or admitted.outcome is None
+        or admitted.outcome.status in TRACELESS
+    ):
         return None
     return known(admitted.outcome, admitted.fingerprint, wall)
 
 
 def is_dead(command: OpenCommand) -> bool:
-    """Return whether the emitted command gets a dead letter: it has failed."""
+    """Return whether the emitted command gets a dead letter: it has failed, or was cancelled."""
     return command.outcome is not None and command.outcome.status in DEAD
 
 
 def dead_letter_of(admitted: Admitted, topic: str) -> DeadLetter | None:
-    """Make the dead letter of a record that was rejected or failed; None for all others."""
+    """Make the dead letter of a record that was rejected, failed or was cancelled; None for all others."""
     error: OutcomeError | Rejected | None
     if isinstance(admitted, RejectedRecord):
         error = admitted.rejection
@@ -146,6 +150,15 @@ def _parameters(command: Command) -> Parameters:
 
 def _first(results: list[Result], attribute: str) -> str | None:
     return next((value for result in results if (value := getattr(result, attribute)) is not None), None)
+
+
+def _error_of(overall: Status, results: list[Result]) -> OutcomeError | None:
+    if overall is Status.FAILED:
+        return _fault(results)
+    if overall is Status.CANCELLED:
+        cause = next(result.error_info for result in results if result.status is ResultStatus.CANCELLED)
+        return OutcomeError("cancelled", cause or "")
+    return None
 
 
 def _fault(results: list[Result]) -> OutcomeError:

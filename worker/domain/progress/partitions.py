@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from worker.domain.contract.control import ControlState
 from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
 from worker.domain.progress.offsets import Offsets
@@ -158,12 +159,19 @@ class Partition:
         """Take an admitted record into the books."""
         self.offsets.admit(admitted.offset)
         self.open[admitted.offset] = admitted
-        if isinstance(admitted, OpenCommand):
+        if isinstance(admitted, OpenCommand) and admitted.mode is not ControlState.SHADOW:
             self._newest_by_id[admitted.spec.command_id] = admitted
 
     def find(self, command_id: str, wall: float) -> OpenCommand | Known | None:
         """Return the newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
         return self._newest_by_id.get(command_id) or self.ids.find(command_id, wall)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether records wait that cannot be admitted, and the oldest open command is paused."""
+        oldest = next(iter(self.open.values()), None)
+        is_paused = isinstance(oldest, OpenCommand) and oldest.mode is ControlState.PAUSED
+        return is_paused and bool(self.backlog)
 
     @property
     def is_behind(self) -> bool:

@@ -21,7 +21,7 @@ def done_for(earlier: OpenCommand | Known, user: str) -> str | None:
     if isinstance(earlier, Known):
         return earlier.outcome_id if earlier.done is None or user in earlier.done else None
     result = next(task.result for task in earlier.tasks if task.user == user)
-    if result is not None and result.status in SETTLED:
+    if result is not None and (result.status in SETTLED or result.duplicate_of is not None):
         return result.duplicate_of or earlier.outcome_id
     return None
 

@@ -1,0 +1,122 @@
+# Guards: a scope that sends more than its limit is stopped by itself, before much more of it has gone, and nothing is lost.
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
+from worker.domain.contract.control import ControlState, Scope
+from worker.domain.controls import MAX_COUNTED, Guard, Guards
+
+PER_ISSUER = Guard(Scope(issuer="*"), members=50, per_seconds=60.0)
+
+
+def flood(harness: EngineHarness, issuer: str, count: int, name: str = "u") -> None:
+    harness.receive_together(*(ban(user, issuer=issuer) for user in users(count, name)))
+
+
+def sent(harness: EngineHarness) -> int:
+    return sum(len(each.users) for each in harness.sent)
+
+
+def test_an_issuer_that_sends_too_much_is_paused_and_the_others_are_not() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "mad", 200)
+    assert sent(harness) == 60
+    (record,) = harness.ordered
+    assert record.scope == Scope(issuer="mad")
+    assert record.order is not None
+    assert (record.order.state, record.order.by) == (ControlState.PAUSED, "guard")
+    assert record.order.reason == "50 members within 60 s"
+    assert harness.events() == ["guard.tripped", "control.ordered"]
+
+    flood(harness, "good", 20, "v")
+    flood(harness, "mad", 20, "w")
+    harness.ok()
+    assert sent(harness) == 80
+    harness.publish()
+    assert harness.engine.open == 160
+
+
+def test_a_scope_that_is_resumed_is_counted_from_zero() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "mad", 61)
+    harness.ok()
+    harness.resume(issuer="mad")
+    harness.ok()
+    assert sent(harness) == 61
+    assert len(harness.ordered) == 1
+
+
+def test_a_pause_that_ends_by_itself_lets_count_from_zero() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "mad", 40)
+    harness.order("paused", issuer="mad", until="2030-03-17T17:46:53Z")
+    harness.wait(15.0)
+    flood(harness, "mad", 40, "v")
+    assert sent(harness) == 80
+    assert not harness.ordered
+
+
+def test_what_was_sent_long_ago_does_not_count() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    for name in "abcd":
+        flood(harness, "mad", 40, name)
+        harness.ok()
+        harness.wait(61.0)
+    assert not harness.ordered
+
+
+def test_a_retry_counts_once() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "mad", 20)
+    for _ in range(3):
+        harness.code(harness.request(), 10002)
+        harness.request_permit()
+    assert not harness.ordered
+
+
+def test_each_field_of_a_scope_is_counted_as_it_says() -> None:
+    harness = EngineHarness(
+        guards=(
+            Guard(Scope(action=kick("u")["action"]), 20, 60.0, ControlState.SHADOW),
+            Guard(Scope(target="*", action="group.ban_group_member"), 20, 60.0),
+        )
+    )
+    harness.receive(ban(*users(19), group="g"), ban(*users(19), group="h"), kick(*users(19)))
+    assert not harness.ordered
+    harness.receive(ban("x", group="g"), kick("x"))
+    assert [str(each.scope) for each in harness.ordered] == [
+        "action group.ban_group_member, target g",
+        "action room.kick_user_out",
+    ]
+
+
+def test_a_command_without_the_field_is_not_counted() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    harness.receive(ban(*users(100)))
+    assert sent(harness) == 100
+
+
+def test_so_many_values_are_counted_and_no_more() -> None:
+    """
+    A stranger may name a new issuer in each command.
+    """
+    guards = Guards((PER_ISSUER,))
+    harness = EngineHarness()
+    harness.receive(ban("u", issuer="x"))
+    (command,) = [each.spec for each in harness.engine._partitions[0].open.values()]  # type: ignore[union-attr]
+    for number in range(MAX_COUNTED + 10):
+        guards.sent([structs.replace(command, issuer=f"i{number}")], 1.0)
+    assert len(guards._counters[0]) == MAX_COUNTED
+
+
+@pytest.mark.parametrize("state", list(ControlState))
+def test_what_is_in_force_already_trips_no_guard_again(state: ControlState) -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    harness.order(state.value, issuer="mad")
+    flood(harness, "mad", 200)
+    harness.wait(1.0)
+    assert not harness.ordered
+    assert not harness.sent

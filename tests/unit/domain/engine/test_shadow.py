@@ -1,0 +1,213 @@
+# Shadow: all is done but the request, and nothing of it has a part in what is sent.
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.unit.domain.engine_harness import EngineHarness, ban, unban, users
+from worker.domain.progress.dedupe import remembered
+
+MAD = {"issuer": "mad"}
+
+
+def mad(*who: str, **fields: Any) -> dict[str, Any]:
+    return ban(*who, **MAD, **fields)
+
+
+def test_a_whole_worker_in_shadow_sends_nothing_and_shows_the_batches() -> None:
+    harness = EngineHarness(shadow=True, default_calls_per_second=2)
+    harness.receive_together(*(ban(user, command_id=user) for user in users(45)))
+    harness.wait(1.0)
+    assert not harness.sent
+    outcomes = harness.publish()
+    assert {each.status.value for each in outcomes} == {"simulated"}
+    assert [each.calls[0].members for each in outcomes] == [20] * 20 + [20] * 20 + [5] * 5
+    assert all(each.attempts == 1 and each.calls[0].request_id is None for each in outcomes)
+    assert not harness.published.dead_letters
+    (control,) = harness.engine.snapshot(harness.now).controls
+    assert control.order.by == "settings"
+
+
+def test_permits_are_counted_as_if_it_were_sent() -> None:
+    harness = EngineHarness(shadow=True, default_calls_per_second=1)
+    harness.receive(ban("u", command_id="a"), ban("v", command_id="b"))
+    assert harness.status("a") == "simulated"
+    assert harness.is_open("b")
+    assert harness.engine.snapshot(harness.now).endpoints[0].waiting == 1
+    harness.wait(1.0)
+    assert harness.status("b") == "simulated"
+
+
+def test_those_that_are_sent_have_every_second_permit() -> None:
+    harness = EngineHarness(default_calls_per_second=2)
+    harness.order("shadow", **MAD)
+    harness.receive_together(*(mad("u", group=f"m{number}") for number in range(4)))
+    harness.receive_together(*(ban("u", group=f"g{number}") for number in range(4)))
+    for _ in range(8):
+        harness.wait(1.0)
+        harness.ok()
+    assert [each.status.value for each in harness.publish()].count("simulated") == 4
+    assert len(harness.sent) == 4
+
+
+def test_it_waits_for_nothing_but_permits() -> None:
+    """
+    An endpoint that is down for what is sent must not be probed with what is not.
+    """
+    harness = EngineHarness()
+    harness.order("shadow", **MAD)
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
+    for request in list(harness.out):
+        harness.timeout(request)
+    harness.receive(mad("u", command_id="a"))
+    assert harness.status("a") == "simulated"
+
+
+def test_it_leaves_no_trace_of_its_id() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u", command_id="x"))
+    harness.receive(mad("v", command_id="y"))
+    harness.resume(**MAD)
+    harness.receive(mad("w", command_id="y"))
+    for _ in range(3):
+        harness.wait(1.0)
+        harness.ok()
+    assert sorted(each.status.value for each in harness.publish()) == ["simulated", "simulated", "succeeded"]
+    harness.receive(mad("z", command_id="x"))
+    harness.wait(1.0)
+    harness.ok()
+    assert [each.status.value for each in harness.publish()] == ["succeeded"]
+
+
+def test_it_leaves_no_trace_of_its_effect() -> None:
+    harness = EngineHarness()
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u", command_id="a"), ban("u", command_id="b"))
+    harness.ok()
+    assert harness.status("a") == "simulated"
+    assert harness.status("b") == "succeeded"
+    harness.receive(mad("u", command_id="c"))
+    assert harness.status("c") == "simulated"
+    assert harness.outcome("c").results[0].duplicate_of == harness.outcome("b").outcome_id
+
+
+def test_it_neither_supersedes_nor_coalesces_with_what_is_sent_nor_the_other_way_round() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("shadow", **MAD)
+    harness.receive(ban("first"))
+    harness.receive_together(
+        ban("u", command_id="a"),
+        unban("u", command_id="b", **MAD),
+        ban("u", command_id="c"),
+        unban("u", command_id="d"),
+        ban("u", command_id="e", **MAD),
+    )
+    for _ in range(5):
+        harness.ok()
+        harness.wait(1.0)
+    assert [harness.status(each) for each in "abcde"] == [
+        "superseded",
+        "simulated",
+        "superseded",
+        "succeeded",
+        "simulated",
+    ]
+    assert harness.result("b", "u").superseded_by == harness.outcome("e").outcome_id
+
+
+def test_a_copy_that_passed_in_shadow_does_not_hide_that_its_id_was_carried_out() -> None:
+    """
+    Done, then a copy that was waiting when the shadow came, then another copy: it must not be carried out a second time.
+    """
+    harness = EngineHarness()
+    harness.receive(mad("u", command_id="x"))
+    harness.receive(mad("u", command_id="x"))
+    harness.order("shadow", **MAD)
+    harness.resume(**MAD)
+    harness.receive(mad("u", command_id="x"))
+    harness.ok()
+    assert len(harness.sent) == 1
+    statuses = [each.status.value for each in harness.publish()]
+    assert statuses == ["succeeded", "simulated", "duplicate"]
+    harness.receive(mad("u", command_id="x"))
+    assert [each.status.value for each in harness.publish()] == ["duplicate"]
+
+
+def test_what_waits_when_the_shadow_comes_parts_from_those_that_are_sent() -> None:
+    """
+    Another issuer's ban of the same user was to go with it: it must go.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(
+        mad("u", command_id="a"),
+        ban("u", command_id="b"),
+        mad("u", command_id="c"),
+        ban("u", command_id="d"),
+        unban("u", command_id="e"),
+    )
+    harness.order("shadow", **MAD)
+    for _ in range(5):
+        harness.ok()
+        harness.wait(1.0)
+    assert [harness.status(each) for each in "abcde"] == [
+        "superseded",
+        "superseded",
+        "superseded",
+        "superseded",
+        "succeeded",
+    ]
+    harness.order("paused", issuer="nobody")
+    harness.resume(**MAD)
+    harness.receive(ban("busy", group="h"))
+    harness.receive_together(
+        mad("u", command_id="f"), ban("u", command_id="g"), mad("u", command_id="h"), ban("u", command_id="i")
+    )
+    harness.order("shadow", **MAD)
+    for _ in range(5):
+        harness.ok()
+        harness.wait(1.0)
+    assert [harness.status(each) for each in "fghi"] == ["simulated", "succeeded", "simulated", "succeeded"]
+
+
+def test_what_is_on_its_way_when_the_shadow_comes_is_told_as_what_it_was() -> None:
+    harness = EngineHarness()
+    harness.receive(mad("u", command_id="a"), mad("v", command_id="b"), mad("w", command_id="c"))
+    harness.order("shadow", **MAD)
+    first, second, third = harness.out
+    harness.ok(first)
+    harness.code(second, 10002)
+    harness.request_permit()
+    harness.timeout(third)
+    harness.request_permit()
+    assert [harness.status(each) for each in "abc"] == ["succeeded", "simulated", "failed"]
+    assert len(harness.sent) == 3
+
+
+def test_once_in_shadow_a_command_stays_there() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u"), mad("v", command_id="a"))
+    harness.resume(**MAD)
+    harness.wait(1.0)
+    assert harness.status("a") == "simulated"
+
+
+def test_what_was_in_shadow_is_forgotten_with_its_target() -> None:
+    harness = EngineHarness(shadow=True)
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(10)))
+    harness.publish()
+    harness.wait(2.0)
+    assert all(not each.shadow_queue.targets for each in harness.engine._scheduler.endpoints.values())
+
+
+def test_nothing_is_read_back_from_an_outcome_in_shadow() -> None:
+    """
+    What a new owner reads in the outcome topic must agree with what the old one remembered.
+    """
+    harness = EngineHarness(shadow=True)
+    harness.receive(ban("u", command_id="x"))
+    outcome = harness.outcome("x")
+    assert remembered(outcome) is None
+    assert harness.engine._partitions[0].find("x", harness.wall) is None

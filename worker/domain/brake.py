@@ -1,0 +1,150 @@
+# The brake: what orders mean for the commands that are open. Paused ones are not sent, cancelled ones get their outcome, and
+# those in shadow wait for a permit as all do, and are not sent either.
+#
+# An order changes; then the commands whose order is another now are found, and taken back from where they wait. What is on its
+# way ends. Which order holds for whom is decided in controls.py, where a member goes from there in member_ordering.py.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState
+from worker.domain.contract.times import rfc3339
+from worker.domain.controls import BY_GUARD, OrdersInForce
+from worker.domain.effects import LogEvent, WriteControl
+from worker.domain.progress.open_commands import OpenCommand
+from worker.domain.snapshots import ControlSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from worker.domain.calls.scheduler import Scheduler
+    from worker.domain.clock import Clock
+    from worker.domain.controls import ActiveOrder, Guards
+    from worker.domain.effects import EffectQueue
+    from worker.domain.progress.member_ordering import MemberOrdering
+    from worker.domain.progress.open_commands import EndpointKey
+    from worker.domain.progress.partitions import Partition
+    from worker.domain.rules import Rules
+
+
+class Brake:
+    """
+    Lets open commands follow the orders in force.
+
+    Attributes:
+        controls: The orders in force.
+
+    """
+
+    __slots__ = ("_clock", "_effects", "_guards", "_ordering", "_partitions", "_scheduler", "controls")
+
+    def __init__(
+        self,
+        rules: Rules,
+        clock: Clock,
+        ordering: MemberOrdering,
+        scheduler: Scheduler,
+        effects: EffectQueue,
+        guards: Guards,
+        partitions: Mapping[int, Partition],
+    ) -> None:
+        self._clock = clock
+        self._ordering = ordering
+        self._scheduler = scheduler
+        self._effects = effects
+        self._guards = guards
+        self._partitions = partitions
+        self.controls = OrdersInForce(shadow=rules.shadow)
+
+    def follow(self, records: Iterable[ControlRecord], now: float) -> None:
+        """Put these records in force, in order."""
+        wall = self._clock.wall(now)
+        changed = False
+        for record in records:
+            before = self.controls.apply(record, wall)
+            after = self.controls.find(record.scope)
+            if before != after:
+                changed = True
+                self._log(before if after is None else after, is_over=after is None)
+                if after is None:
+                    self._guards.forget(record.scope)
+        if changed:
+            self._obey(now)
+
+    def expire(self, now: float) -> None:
+        """End the orders whose time is over."""
+        over = self.controls.expire(self._clock.wall(now))
+        for each in over:
+            self._log(each, is_over=True)
+            self._guards.forget(each.scope)
+        if over:
+            self._obey(now)
+
+    def enforce_guards(self, now: float) -> bool:
+        """Stop the scopes that are above the limit of a guard. Return whether there were any."""
+        tripped = self._guards.take_tripped()
+        for scope, guard in tripped.items():
+            reason = f"{guard.members} members within {guard.per_seconds:g} s"
+            order = ControlOrder(guard.then, reason, BY_GUARD, rfc3339(self._clock.wall(now)))
+            record = ControlRecord(scope, order)
+            fields = {"scope": str(scope), "state": guard.then.value, "reason": reason}
+            self._effects.emit(LogEvent("guard.tripped", "warning", fields))
+            self._effects.emit(WriteControl(record))
+            self.follow([record], now)
+        return bool(tripped)
+
+    # Reports
+
+    def snapshot(self) -> tuple[ControlSnapshot, ...]:
+        """Return what is in force, and how many open commands each holds."""
+        controls = self.controls.all
+        if not controls:
+            return ()
+        held = dict.fromkeys(controls, 0)
+        for command in self._open_commands():
+            if command.control is not None:
+                held[command.control] = held.get(command.control, 0) + 1
+        return tuple(ControlSnapshot(each.scope, each.order, held[each]) for each in controls)
+
+    def paused_endpoints(self) -> set[EndpointKey]:
+        """Return the endpoints that paused commands would go to."""
+        if not self.controls.all:
+            return set()
+        return {each.endpoint for each in self._open_commands() if each.mode is ControlState.PAUSED}
+
+    # Inside
+
+    def _open_commands(self) -> Iterable[OpenCommand]:
+        return (
+            each
+            for partition in self._partitions.values()
+            for each in partition.open.values()
+            if isinstance(each, OpenCommand) and each.unsettled
+        )
+
+    def _obey(self, now: float) -> None:
+        """Find the commands for which another order holds now, and let them follow it."""
+        changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
+        for command in self._open_commands():
+            control = self.controls.of(command.spec)
+            if control != command.control and command.mode is not ControlState.SHADOW:
+                self._ordering.recall(command)
+                changed.append((command, control))
+        self._scheduler.apply_changes(now)  # they leave the queues in which they were, as what they were
+        for command, control in changed:
+            command.be_controlled(control)
+        for command, _ in changed:
+            self._ordering.obey(command, now)
+
+    def _log(self, control: ActiveOrder | None, *, is_over: bool) -> None:
+        assert control is not None
+        scope, order = control.scope, control.order
+        fields = {"scope": str(scope), "state": order.state.value, "by": order.by, "reason": order.reason}
+        if is_over:
+            self._effects.emit(LogEvent("control.ended", "warning", fields))
+        else:
+            self._effects.emit(LogEvent("control.ordered", "warning", fields | {"until": order.until}))
+
+    def __repr__(self) -> str:
+        return f"<Brake of {self.controls!r}>"

@@ -1,0 +1,52 @@
+# Calls that are not made: a batch in shadow takes a permit, is listed in its commands' outcomes, and that is all.
+#
+# It teaches nothing about target or endpoint, and proves nothing: no breaker, halt, bisection or learned batch size knows of it.
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from worker.domain.contract.outcomes import AttemptRecord, Result, ResultStatus
+from worker.domain.contract.times import rfc3339
+
+if TYPE_CHECKING:
+    from worker.domain.calls.endpoint_state import EndpointState
+    from worker.domain.clock import Clock
+    from worker.domain.progress.member_ordering import MemberOrdering
+    from worker.domain.progress.open_commands import MemberTask
+
+
+class ShadowCalls:
+    """Settles batches in shadow, as fast as they could have been sent."""
+
+    __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turn")
+
+    def __init__(self, clock: Clock, ordering: MemberOrdering, call_prefix: str) -> None:
+        self._clock = clock
+        self._ordering = ordering
+        self._prefix = f"{call_prefix}-shadow"
+        self._numbers = count(1)
+        self._turn = 0
+
+    def pump(self, endpoint: EndpointState, now: float, max_wait: float) -> None:
+        """Settle what may go now. Where batches wait that are sent, every second permit is theirs."""
+        free = endpoint.limiter.free(now)
+        if endpoint.queue.waiting or endpoint.awaiting_permit:
+            free, self._turn = divmod(free + self._turn, 2)
+        while free > 0:
+            batch = endpoint.shadow_queue.take(now, max_wait)
+            if not batch:
+                return
+            free -= 1
+            endpoint.limiter.acquire(now)
+            endpoint.limiter.answered(now, accepted=False)
+            self._settle(endpoint, batch, now)
+
+    def _settle(self, endpoint: EndpointState, batch: list[MemberTask], now: float) -> None:
+        call_id = f"{self._prefix}-{next(self._numbers)}"
+        attempt = AttemptRecord(call_id, endpoint.name, rfc3339(self._clock.wall(now)), 0.0, len(batch))
+        for task in batch:
+            for each in (task, *(task.coalesced or ())):
+                each.command.record_attempt(attempt, now, now)
+            self._ordering.settle(task, Result(task.user, ResultStatus.SIMULATED), now)
