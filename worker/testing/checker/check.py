@@ -216,7 +216,7 @@ def _wrong_result(sent: ProducedCommand, result: SeenResult, is_bad: bool, was_k
 def _wrong_references(body: SeenOutcome, first: Mapping[str, PublishedOutcome]) -> Iterator[str]:
     for result in body.results:
         for status, name in (("duplicate", result.duplicate_of), ("superseded", result.superseded_by)):
-            if (result.status == status) != (name is not None):
+            if (result.status == status) != (name is not None) and result.status != "simulated":
                 yield f"{result.user_id} is {result.status}, with {status} of {name}"
             elif name is not None:
                 other = first.get(name)
@@ -236,7 +236,7 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> 
             name = _name(evidence, sent)
             published = first.get(name)
             for result in published.body.results if published else ():
-                if result.user_id in done and result.status != "duplicate":
+                if result.user_id in done and result.status not in {"duplicate", "simulated"}:
                     what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
                     yield Finding(Violation.EXECUTED_AGAIN, what)
                 if result.status in SETTLED:
@@ -302,7 +302,7 @@ def _effects(requests: Iterable[LoggedRequest]) -> dict[UserKey, list[AppliedEff
 
 def _letters(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     known = {_name(evidence, sent): sent for sent in evidence.sent}
-    wanted = {name for name, one in first.items() if one.body.status in {"rejected", "failed"}}
+    wanted = {name for name, one in first.items() if one.body.status in {"rejected", "failed", "cancelled"}}
     wanted |= {name for name, sent in known.items() if sent.planned.fate is Fate.UNREADABLE}
     found = Counter(letter.outcome_id for letter in evidence.letters)
     for name in sorted(wanted - found.keys()):

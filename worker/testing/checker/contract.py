@@ -48,10 +48,10 @@ IN_PLACE: Final = frozenset({"applied", "already_applied"})
 """Results after which the command's own effect holds."""
 SETTLED: Final = IN_PLACE | {"duplicate", "superseded"}
 """Results that complete a command_id: a copy carried out later would undo what came after it."""
-UNCALLED: Final = frozenset({"expired", "duplicate", "superseded"})
+UNCALLED: Final = frozenset({"expired", "duplicate", "superseded", "cancelled", "simulated"})
 """Results for which no call was made."""
-UNDONE: Final = frozenset({"failed", "expired"})
-"""Results after which the command's effect does not hold."""
+UNDONE: Final = ("failed", "cancelled", "simulated", "expired")
+"""Results after which the command's effect does not hold: the first of them names a command of which nothing does."""
 
 
 class SeenMemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -141,6 +141,7 @@ def status_of(results: Iterable[str]) -> str:
     found = {"succeeded" if status in IN_PLACE else status for status in results}
     if len(found) == 1:
         return found.pop()
-    if found <= UNDONE:
-        return "failed"
-    return "partially_succeeded" if found & UNDONE else "succeeded"
+    undone = [status for status in UNDONE if status in found]
+    if len(undone) == len(found):
+        return undone[0]
+    return "partially_succeeded" if undone else "succeeded"

@@ -109,7 +109,7 @@ class _Slot:
         self.at_least = len(self.groups)
 
 
-_WITHOUT_CALL: Final = frozenset({"duplicate", "superseded", "rejected"})
+_WITHOUT_CALL: Final = frozenset({"duplicate", "superseded", "rejected", "cancelled", "simulated"})
 
 
 def _slots(parts: Sequence[CommandPart]) -> list[_Slot]:

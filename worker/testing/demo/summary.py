@@ -31,6 +31,8 @@ MEANINGS = {
     "duplicate": "done before: same id, or same effect",
     "superseded": "undone by a later command, unsent",
     "expired": "its not_after had passed",
+    "cancelled": "cancelled by an operator; dead-lettered too",
+    "simulated": "in shadow: all but the request",
 }
 STALL = 0.2
 """The longest stall of the simulator, in seconds, up to which the timestamps of its log prove that the quota was kept."""

@@ -193,10 +193,29 @@ def test_a_status_that_its_results_do_not_make_is_found() -> None:
         (["applied", "expired"], "partially_succeeded"),
         (["duplicate", "failed"], "partially_succeeded"),
         (["expired"], "expired"),
+        (["cancelled", "failed"], "failed"),
+        (["expired", "cancelled"], "cancelled"),
+        (["simulated", "expired"], "simulated"),
+        (["cancelled", "superseded"], "partially_succeeded"),
     ],
 )
 def test_the_status_that_results_make(results: list[str], status: str) -> None:
     assert status_of(results) == status
+
+
+@pytest.mark.parametrize("status", ["cancelled", "simulated"])
+def test_an_unsent_command_that_was_sent_is_found(status: str) -> None:
+    change = result_with(status=status, request_id=None)
+    evidence = with_outcome(lambda one: body_with(status=status)(change(one)), is_applied_kick)
+
+    assert Violation.EXECUTED_AGAIN in found(evidence)
+
+
+def test_a_cancelled_command_has_a_dead_letter() -> None:
+    change = result_with(status="cancelled", request_id=None)
+    evidence = with_outcome(lambda one: body_with(status="cancelled")(change(one)), is_applied_kick)
+
+    assert Violation.LETTER_MISSING in found(evidence)
 
 
 def test_results_that_leave_a_user_out_are_found() -> None:
