@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.property.requests import Assignment, Request, Requests, effect_of, judge_body, read_body
 from tests.property.topic import Topic
+from worker.domain.contract.control import ControlOrder, ControlRecord
 from worker.domain.effects import (
     CancelCall,
     GrantPermit,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.property.topic import Record
+    from worker.domain.contract.control import ControlState, Scope
     from worker.domain.effects import Attempt, AttemptResult, Effect, Transaction
     from worker.domain.rules import Rules
 
@@ -97,6 +99,7 @@ class EngineEnvironment:
         self.requests = Requests(rules, self.topic)
         self.now = START
         self.wall = WALL
+        self.orders: dict[Scope, ControlState] = {}
         self.lives = 0
         self.ids = 0
         self._begin()
@@ -115,6 +118,7 @@ class EngineEnvironment:
         self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
         self.engine._outbox.max_unpublished = self._max_unpublished
         self.engine._admission.memory.limit = self._memory
+        self.settle(self.engine.control([_record(*each) for each in self.orders.items()], self.now))
 
     # Time
 
@@ -242,6 +246,32 @@ class EngineEnvironment:
             assignment.position = records[:most][-1].offset + 1
             self.settle(self.engine.received(records[:most], self.now))
 
+    # The operator
+
+    def order(self, scope: Scope, state: ControlState | None) -> None:
+        """
+        A record is written to the control topic, and read.
+        """
+        if state is None:
+            self.orders.pop(scope, None)
+        else:
+            self.orders[scope] = state
+        for partition in self.topic.partitions:
+            for record in partition.records:
+                self._note_order(record)
+        self.settle(self.engine.control([_record(scope, state)], self.now))
+
+    def append(self, number: int, key: bytes | None, value: dict[str, Any] | bytes | None, skip: int) -> None:
+        """
+        A producer writes a record, ``skip`` offsets above the last one.
+        """
+        self._note_order(self.topic.append(number, key, value, skip))
+
+    def _note_order(self, record: Record) -> None:
+        self.requests.ordered[record.outcome_id] |= {
+            state for scope, state in self.orders.items() if _covers(scope, record)
+        }
+
     # The client
 
     def _send(self, send: Attempt) -> None:
@@ -264,6 +294,9 @@ class EngineEnvironment:
                 "P7, P8: nothing but a probe goes while the endpoint is down, halted or its target held"
             )
         request = Request(send, target, effect, carried, self.now, call.bisection is not None, call.is_probe)
+        for record in records:
+            orders = [state for scope, state in self.orders.items() if _covers(scope, record)]
+            assert not orders, f"{record.outcome_id} is {orders}, and was sent"
         self.requests.left(request, self.owned, self.told_wall)
         open_call = self.calls.get(send.call_id)
         if send.number == 1:
@@ -434,3 +467,22 @@ class EngineEnvironment:
         """
         position = self.owned[number].position
         return [record for record in self.topic.partitions[number].records if record.offset >= position]
+
+
+def _record(scope: Scope, state: ControlState | None) -> ControlRecord:
+    return ControlRecord(
+        scope, None if state is None else ControlOrder(state, "r", "b", "2030-01-01T00:00:00Z")
+    )
+
+
+def _covers(scope: Scope, record: Record) -> bool:
+    fields = record.fields
+    if fields is None:
+        return False
+    given = {
+        "app": fields.get("app", "main"),
+        "action": fields["action"],
+        "issuer": fields.get("issuer"),
+        "target": record.target,
+    }
+    return all(given[name] == value for name, value in scope.fields())

@@ -14,6 +14,7 @@ import msgspec
 
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.codes import ALREADY, Verdict
+from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import HOLDS, SETTLED, ResultStatus
 from worker.domain.contract.times import instant_of
 
@@ -131,6 +132,7 @@ class Requests:
     The requests of one engine, and the calls that they belong to.
 
     Attributes:
+        ordered: What was ever ordered for a record, by its outcome_id.
         latest: The latest time since 1970 that any engine was told: what is old then may be forgotten.
 
     """
@@ -143,6 +145,7 @@ class Requests:
         self._suspects: set[tuple[tuple[str, str], str]] = set()
         self._open_calls: dict[str, Request] = {}
         self.by_id: dict[str, Request] = {}
+        self.ordered: defaultdict[str, set[ControlState]] = defaultdict(set)
         self.latest = 0.0
         self.counted = 0
 
@@ -340,6 +343,12 @@ class Requests:
                 later = self._named(result.superseded_by, record.partition)
                 assert later.offset > record.offset
                 assert user in later.users
+            case ResultStatus.CANCELLED:
+                assert ControlState.CANCEL in self.ordered[record.outcome_id]
+                assert mine not in assignment.unknown
+            case ResultStatus.SIMULATED:
+                assert ControlState.SHADOW in self.ordered[record.outcome_id]
+                assert mine not in assignment.unknown
             case ResultStatus.EXPIRED:
                 assert "not_after" in fields or "banned_until" in fields
                 assert mine not in assignment.unknown

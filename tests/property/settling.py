@@ -50,6 +50,8 @@ def settle_everything(environment: EngineEnvironment) -> None:
     for number in range(len(environment.topic.partitions)):
         if number not in environment.owned:
             environment.assign(number)
+    for scope in list(environment.orders):
+        environment.order(scope, None)
     records = sum(len(partition.records) for partition in environment.topic.partitions)
     for _ in range(MOST_ROUNDS + ROUNDS_PER_RECORD * records):
         for number in environment.owned:
@@ -105,6 +107,7 @@ def judge_memory(environment: EngineEnvironment) -> None:
     for endpoint in scheduler.endpoints.values():
         held |= {
             f"{endpoint!r} waiting": endpoint.queue.waiting,
+            f"{endpoint!r} in shadow": endpoint.shadow_queue.waiting + len(endpoint.shadow_queue.targets),
             f"{endpoint!r} asking": len(endpoint.awaiting_permit),
             f"{endpoint!r} calls": len(endpoint.calls),
             f"{endpoint!r} targets": len(endpoint.queue.targets) + len(endpoint.targets),

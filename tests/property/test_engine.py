@@ -18,6 +18,7 @@ from tests.property.answers import ANSWERS, DONE, REFUSALS
 from tests.property.environment import GRAIN, CallPhase, EngineEnvironment
 from tests.property.topic import NAME
 from worker.domain.contract.codes import Verdict
+from worker.domain.contract.control import ControlState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import rfc3339
 from worker.domain.effects import AttemptResult
@@ -45,6 +46,15 @@ SHAPES: Final[tuple[dict[str, Any], ...]] = (
         "member_info": {"name_card": "y", "role": "Member", "custom_info": "z"},
     },
     {"action": "live.unban_member"},
+)
+SCOPES: Final = (
+    Scope(),
+    Scope(app="main"),
+    Scope(issuer="i0"),
+    Scope(issuer="i0"),
+    Scope(issuer="i1"),
+    Scope(target="a"),
+    Scope(action="group.ban_group_member", issuer="i1"),
 )
 GARBAGE: Final = (b"{", None, b'{"command_id": "bad", "action": "group.ban_group_member"}')
 PICK: Final = st.integers(0, 7)
@@ -143,7 +153,7 @@ class Play(RuleBasedStateMachine):
         if records:
             record = records[-1 - pick % len(records)]
             assert record.fields is not None
-            self.environment.topic.append(record.partition, record.key, {**record.fields, **change}, 0)
+            self.environment.append(record.partition, record.key, {**record.fields, **change}, 0)
             self._fetch_all()
 
     @rule(
@@ -152,7 +162,7 @@ class Play(RuleBasedStateMachine):
         key=st.sampled_from([None, b"k"]),
     )
     def garbage_came(self, value: bytes | None, number: int, key: bytes | None) -> None:
-        self.environment.topic.append(number, key, value, 0)
+        self.environment.append(number, key, value, 0)
         self._fetch_all()
 
     @rule(number=st.integers(0, PARTITIONS - 1), back=st.integers(1, 9))
@@ -169,11 +179,18 @@ class Play(RuleBasedStateMachine):
         environment.ids += 1
         kind = "group_id" if shape["action"].startswith("group") else "room_id"
         fields = {"command_id": f"c{environment.ids}", kind: target, "user_ids": users, **shape}
-        environment.topic.append(TARGETS.index(target) % PARTITIONS, target.encode(), fields, skip)
+        fields["issuer"] = f"i{environment.ids % 2}"
+        environment.append(TARGETS.index(target) % PARTITIONS, target.encode(), fields, skip)
 
     def _fetch_all(self) -> None:
         for number in self.environment.owned:
             self.environment.fetch(number, 10)
+
+    # Orders
+
+    @rule(scope=st.sampled_from(SCOPES), state=st.sampled_from([*ControlState, None, None]))
+    def ordered(self, scope: Scope, state: ControlState | None) -> None:
+        self.environment.order(scope, state)
 
     # Calls
 
@@ -338,11 +355,11 @@ class Play(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        if hasattr(self, "world"):
+        if hasattr(self, "environment"):
             self.environment.judge()
 
     def teardown(self) -> None:
-        if hasattr(self, "world") and not self.has_failed:
+        if hasattr(self, "environment") and not self.has_failed:
             settling.settle_everything(self.environment)
 
     @property

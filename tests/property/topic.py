@@ -198,7 +198,7 @@ class Topic:
             assert settled or not done, f"P1: {record.outcome_id} was committed, and has no outcome"
             assert done or not settled, f"P2: a restart would tell of {record.outcome_id} again"
             outcome = partition.told.get(offset)
-            dead = outcome is None or outcome.status in (Status.REJECTED, Status.FAILED)
+            dead = outcome is None or outcome.status in (Status.REJECTED, Status.FAILED, Status.CANCELLED)
             if settled:
                 assert (offset in partition.letters) is dead, f"P9: the dead letter of {record.outcome_id}"
             if record.fields is None or (outcome is not None and outcome.status is Status.REJECTED):
