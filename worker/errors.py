@@ -79,6 +79,10 @@ class BrokerError(WorkerError):
     """Kafka refused a request or could not be reached. The same request may be retried."""
 
 
+class ControlTopicError(WorkerError):
+    """There is no control topic, or none that can be followed. The argument says what to do about it."""
+
+
 class CommitLostError(BrokerError):
     """A partition's commit is gone and what was done is uncertain: a person decides where to resume (``remedy`` says how)."""
 

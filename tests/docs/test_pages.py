@@ -63,7 +63,7 @@ def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp
     """
     But for the other halves of what is given already, and files that exist on a real machine only.
     """
-    uncommented = re.sub(r"^( *)# ((?:  )*[a-z_/]+:( .*)?)$", r"\1\2", example(), flags=re.MULTILINE)
+    uncommented = re.sub(r"^( *)# ((?:  )*(?:- )?[a-z_/]+:( .*)?)$", r"\1\2", example(), flags=re.MULTILINE)
     data = yaml.safe_load(uncommented)
     app = data["tencent"]["apps"]["main"]
     del app["secret_key"], app["base_url"]

@@ -165,6 +165,50 @@ def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
     )
 
 
+def control_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """Return the arguments of a consumer of the control topic, which is in no group."""
+    return _arguments(
+        KafkaConsumer.DEFAULT_CONFIG,
+        options,
+        ours={
+            "client_id": f"{options.client_name}-control",
+            "fetch_max_bytes": MEGABYTE,
+            "max_partition_fetch_bytes": MEGABYTE,
+            "retry_backoff_ms": 50,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "metrics_enabled": False,
+        },
+        own={},
+        fixed={
+            "group_id": None,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            # An order must not wait for a transaction that somebody else has left open in this topic.
+            "isolation_level": "read_uncommitted",
+            "fetch_max_wait_ms": 500,  # below the two seconds in which an order takes effect
+            "metadata_max_age_ms": 5_000,  # so soon a recreated topic is noticed
+            "allow_auto_create_topics": False,
+        },
+    )
+
+
+def order_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """Return the arguments of a producer of the control topic: each order is in all replicas before it is told as written."""
+    return _arguments(
+        KafkaProducer.DEFAULT_CONFIG,
+        options,
+        ours={
+            "client_id": f"{options.client_name}-orders",
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "delivery_timeout_ms": 2 * REQUEST_TIMEOUT_MS,
+            "max_block_ms": REQUEST_TIMEOUT_MS,
+            "metrics_enabled": False,
+        },
+        own={},
+        fixed={"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False},
+    )
+
+
 def admin_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of the client that inspects and creates topics."""
     return _arguments(

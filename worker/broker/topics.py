@@ -1,11 +1,11 @@
-# The three topics: how they are, what is wrong with them, and how they are created.
+# The worker's topics: how they are, what is wrong with them, and how they are created.
 #
 # `inspect` asks the cluster; `problems` judges its report without a connection, so that everything wrong is reported at once.
 # How often the running worker looks, and what it does then, is not here (runtime/topic_watch.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, errors
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
 
+CONTROL: Final = "kafka.control_topic"
 CREATE: Final = "moderation-worker topics create --config …"
 SMALLEST_RECORD: Final = 256 * 1024
 """The outcome of a command with 100 users, 100 calls and long error texts takes about half of this."""
@@ -40,6 +41,9 @@ REFUSALS: Final[dict[type[errors.KafkaError], str]] = {
     errors.UnsupportedVersionError: "this Kafka is too old to choose the number of copies itself: give --replication-factor",
 }
 """Why Kafka creates no topic, and what to do. Its own words, where it has some, follow in parentheses."""
+CONTROL_FIX: Final = (
+    "kafka-configs --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
+)
 COMPACTED: Final = "compact keeps one record a key, which is one a room: set cleanup.policy=delete"
 
 
@@ -66,11 +70,19 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class TopicsReport:
-    """The topics of one worker; None for one that does not exist."""
+    """
+    The topics of one worker; None for one that does not exist.
+
+    Attributes:
+        control_denied: Whether the cluster does not tell this user if there is a control topic.
+
+    """
 
     command: Topic | None
     outcome: Topic | None
     dead_letter: Topic | None
+    control: Topic | None = None
+    control_denied: bool = field(default=False, kw_only=True)
 
 
 def inspect(options: KafkaOptions) -> TopicsReport:
@@ -78,14 +90,35 @@ def inspect(options: KafkaOptions) -> TopicsReport:
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
     try:
-        described = _described(admin, names)
-        configs = _configs(admin, list(described))
+        topics = _topics(admin, names)
+        try:
+            control, denied = _control(admin, options), False
+        except errors.TopicAuthorizationFailedError:
+            control, denied = None, True
     except errors.KafkaError as exc:
         raise BrokerError(f"the topics cannot be inspected: {sentence(exc)}") from exc
     finally:
         admin.close()
-    topics = {name: _topic(topic, configs.get(name, {})) for name, topic in described.items()}
-    return TopicsReport(*(topics.get(name) for name in names))
+    command, outcome, dead_letter = (topics.get(name) for name in names)
+    return TopicsReport(command, outcome, dead_letter, control, control_denied=denied)
+
+
+def inspect_control(options: KafkaOptions) -> Topic | None:
+    """
+    Return the control topic as the cluster describes it; None if it does not exist, or none is configured.
+
+    Raises kafka-python's errors: the caller knows which of them are refusals.
+    """
+    admin = open_client(KafkaAdminClient, admin_arguments(options), options.secrets_for("common"))
+    try:
+        return _control(admin, options)
+    finally:
+        admin.close()
+
+
+def _control(admin: KafkaAdminClient, options: KafkaOptions) -> Topic | None:
+    name = options.control_topic
+    return None if name is None else _topics(admin, (name,)).get(name)
 
 
 def message_bytes(options: KafkaOptions, topic: str) -> int | None:
@@ -128,6 +161,7 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
             f"({dedupe_window:.0f}): a repeated command would not be recognised after a restart"
         )
         found.append(Problem("kafka.outcome_topic", remedy, outcome.name))
+    found += control_problems(report.control)
     limit = options.record_limit
     if limit < SMALLEST_RECORD:
         remedy = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
@@ -146,6 +180,24 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
     return found
 
 
+def control_problems(topic: Topic | None) -> list[Problem]:
+    """Return why the control topic cannot be followed. A topic that does not exist is no problem: the worker runs without."""
+    if topic is None:
+        return []
+    found = []
+    if topic.partitions != 1:
+        remedy = (
+            f"it has {topic.partitions} partitions, and orders are in order in one alone: delete it, and create it with "
+            f"one partition ({CREATE})"
+        )
+        found.append(Problem(CONTROL, remedy, topic.name))
+    if topic.cleanup is not None and topic.cleanup != {"compact"}:
+        fix = CONTROL_FIX.format(name=topic.name)
+        remedy = f"cleanup.policy is {','.join(sorted(topic.cleanup))}, which deletes a pause that is still in force: {fix}"
+        found.append(Problem(CONTROL, remedy, topic.name))
+    return found
+
+
 def changes(
     first: TopicsReport, now: TopicsReport, options: KafkaOptions, *, dedupe_window: float
 ) -> tuple[str | None, list[Problem], list[Problem]]:
@@ -161,7 +213,8 @@ def changes(
         for before, after in pairs
         if before is not None and after is not None and is_another(before.topic_id, after.topic_id)
     ]
-    lasting = TopicsReport(*(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter)))
+    command, outcome, dead_letter = map(_sizeless, (now.command, now.outcome, now.dead_letter))
+    lasting = TopicsReport(command, outcome, dead_letter, now.control)
     return (
         next(iter(refusals), None),
         problems(lasting, options, dedupe_window=0.0),
@@ -190,9 +243,9 @@ def create_missing(
     options: KafkaOptions, *, partitions: int, replication: int, retention: float | None = None
 ) -> tuple[str, ...]:
     """
-    Create those of the three topics that do not exist, and return their names.
+    Create those of the topics that do not exist, and return their names.
 
-    The outcome topic gets at least as many partitions as an existing command topic has. ``retention`` in seconds applies to
+    The control topic, if one is configured, gets one partition and is compacted. The outcome topic gets at least as many partitions as an existing command topic has. ``retention`` in seconds applies to
     the two topics that this worker writes; None leaves it to the cluster. Raises BrokerError.
     """
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
@@ -214,6 +267,12 @@ def create_missing(
             for name in dict.fromkeys(names)
             if name not in described
         }
+        if options.control_topic is not None and _control(admin, options) is None:
+            missing[options.control_topic] = {
+                "num_partitions": 1,
+                "replication_factor": replication,
+                "configs": {"cleanup.policy": "compact"},
+            }
         return _create(admin, missing)
     except errors.KafkaError as exc:
         raise BrokerError(f"the topics cannot be created: {sentence(exc)}") from exc
@@ -284,6 +343,12 @@ def _described(admin: KafkaAdminClient, names: tuple[str, ...]) -> dict[str, dic
         elif error not in (errors.UnknownTopicOrPartitionError, errors.InvalidTopicError):
             raise error(topic["name"])
     return found
+
+
+def _topics(admin: KafkaAdminClient, names: tuple[str, ...]) -> dict[str, Topic]:
+    described = _described(admin, names)
+    configs = _configs(admin, list(described))
+    return {name: _topic(topic, configs.get(name, {})) for name, topic in described.items()}
 
 
 def _configs(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

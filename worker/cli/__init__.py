@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO, cast
 import typer
 
 from worker import __version__
+from worker.cli.brake import cancel, pause, resume, shadow
 from worker.cli.check import check
 from worker.cli.completion import completion
+from worker.cli.control import control
 from worker.cli.demo import demo
 from worker.cli.grouping import GroupedCommands
 from worker.cli.layout import wrapped
@@ -28,7 +30,7 @@ from worker.cli.run import run
 from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
-from worker.errors import SettingsError, WorkerError
+from worker.errors import ControlTopicError, SettingsError, WorkerError
 from worker.redaction import Redaction, without_keys
 from worker.terminal import plain
 
@@ -45,6 +47,11 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = (
     (RUN, check),
     (RUN, topics),
     (ASK, outcomes),
+    (ASK, control),
+    (ACT, pause),
+    (ACT, cancel),
+    (ACT, shadow),
+    (ACT, resume),
     (TRY_OUT, demo),
     (TRY_OUT, simulate),
     (TRY_OUT, completion),
@@ -101,7 +108,8 @@ def main(command: Callable[[], object] = app) -> None:
     except SettingsError as error:
         _end(problems_as_json(error) if as_json else format_problems(error, _width_of_errors()), WRONG)
     except WorkerError as error:
-        _end(_failure_as_json(str(error)) if as_json else _failure(str(error)), FAILED)
+        code = WRONG if isinstance(error, ControlTopicError) else FAILED
+        _end(_failure_as_json(str(error)) if as_json else _failure(str(error)), code)
     except Exception as error:  # noqa: BLE001 - the last stop: what is shown of it must be redacted
         if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
             _end(_unwritable(error), FAILED)

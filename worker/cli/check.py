@@ -28,6 +28,8 @@ from worker.terminal import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from worker.broker.options import KafkaOptions
+    from worker.broker.topics import TopicsReport
     from worker.settings import Settings
 
 
@@ -105,9 +107,24 @@ def _cluster(settings: Settings) -> Iterator[CheckFinding]:
     yield CheckFinding("kafka", 0, f"answers at {options.bootstrap_servers}")
     for name, description in describe_topics(report):
         yield CheckFinding(f"topic {name}", 0, description)
+    yield from _control(options, report)
     for problem in misfits(settings, options, report):
         value = "" if problem.value is None else f" = {problem.value}"
         yield CheckFinding(f"{problem.name}{value}", WRONG, problem.remedy)
+
+
+def _control(options: KafkaOptions, report: TopicsReport) -> Iterator[CheckFinding]:
+    from worker.broker.topics import CREATE  # noqa: PLC0415
+
+    name = options.control_topic
+    if name is None:
+        yield CheckFinding("control", 0, "kafka.control_topic is null: nobody can pause, cancel or shadow")
+    elif report.control_denied:
+        remedy = "Kafka refuses this user the topic: allow it Describe and Read, or set kafka.control_topic to null"
+        yield CheckFinding(f"topic {name}", WRONG, remedy)
+    elif report.control is None:
+        missing = f"does not exist, so nobody can pause, cancel or shadow: {CREATE} creates it"
+        yield CheckFinding(f"topic {name}", 0, missing)
 
 
 def _print(findings: list[CheckFinding]) -> None:

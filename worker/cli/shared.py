@@ -86,13 +86,13 @@ def quiet_libraries(settings: Settings) -> None:
 
 def describe_topics(report: TopicsReport) -> Iterator[tuple[str, str]]:
     """Yield the name and a description of each topic that exists."""
-    for topic in (report.command, report.outcome, report.dead_letter):
+    for topic in (report.command, report.outcome, report.dead_letter, report.control):
         if topic is not None:
             yield topic.name, _description(topic)
 
 
 def _description(topic: Topic) -> str:
-    parts = [f"{topic.partitions} partitions"]
+    parts = [f"{topic.partitions} partition{'s' * (topic.partitions != 1)}"]
     if topic.cleanup is not None:
         parts.append(f"cleanup {','.join(sorted(topic.cleanup))}")
     if topic.retention is not None:

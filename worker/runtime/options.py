@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from worker.broker.client_config import contradictions
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
-from worker.broker.topics import problems
+from worker.broker.topics import CREATE, problems
 from worker.domain.memory import MEBIBYTE, share
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[Problem]:
     """Return the settings that do not fit the existing topics."""
     found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
+    if settings.guards and report.control is None and not report.control_denied:
+        remedy = f"this topic does not exist, and guards write what they decide to it: {CREATE} creates it"
+        found.append(Problem("kafka.control_topic", remedy, options.control_topic))
     partitions = 0 if report.command is None else report.command.partitions
     limits = {"limits.calls_per_second": settings.limits.calls_per_second}
     limits |= {f"limits.per_endpoint.{name}": value for name, value in settings.limits.per_endpoint.items()}
@@ -81,6 +84,7 @@ def kafka_options(
         outcome_topic=kafka.outcome_topic,
         dead_letter_topic=kafka.dead_letter_topic,
         client_name=name,
+        control_topic=kafka.control_topic,
         instance_id=kafka.instance_id,
         start=_start(kafka.start),
         handover=kafka.handover_seconds,

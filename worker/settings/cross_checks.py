@@ -14,6 +14,7 @@ from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.errors import Problem, SignatureError
 from worker.redaction import without_keys
 from worker.settings import types
+from worker.settings.guards import guard_problems
 from worker.settings.kafka_options import option_problems, security_problems
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _topics(settings: Settings) -> Iterator[Problem]:
         *(("kafka.command_topics", topic) for topic in kafka.command_topics[:1]),
         ("kafka.outcome_topic", kafka.outcome_topic),
         ("kafka.dead_letter_topic", kafka.dead_letter_topic),
+        *([("kafka.control_topic", kafka.control_topic)] if kafka.control_topic is not None else []),
     ]
     for index, (name, topic) in enumerate(names):
         for other, same in names[:index]:
@@ -170,7 +172,7 @@ def _retries(settings: Settings) -> Iterator[Problem]:
 
 
 _SUBJECTS: Final[tuple[Callable[[Settings], Iterator[Problem]], ...]] = (
-    _topics, _timing, _options, _apps, _limits, _retries,
+    _topics, _timing, _options, _apps, _limits, _retries, guard_problems,
 )  # fmt: skip
 
 

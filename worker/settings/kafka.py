@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.errors import FileError
@@ -48,6 +48,11 @@ class KafkaSettings(Section):
     dead_letter_topic: types.Topic = Field(
         default="moderation.dead-letters",
         description="Where records that could not be carried out go, whole and with the reason.",
+    )
+    control_topic: Annotated[types.Topic | None, BeforeValidator(lambda value: value or None)] = Field(
+        default="moderation.control",
+        description="Where `moderation-worker pause`, `cancel`, `shadow` and `resume` write what every replica follows: one "
+        "partition, cleanup.policy=compact. If there is no such topic the worker runs without; null or empty: it looks for none.",
     )
     instance_id: types.Topic | None = Field(
         default=None,

@@ -14,6 +14,7 @@ from worker.domain.memory import BASE_MIB, BUDGET_MIB, PARTS
 from worker.errors import SignatureError
 from worker.settings import types
 from worker.settings.core import CORE
+from worker.settings.guards import Guards
 from worker.settings.kafka import KafkaSettings
 from worker.settings.section import Section
 from worker.settings.tencent import TencentSettings
@@ -184,6 +185,17 @@ class Settings(BaseSettings):
         default=25.0,
         description="Seconds that started commands have to finish after SIGTERM. Kubernetes kills after 30 by default, so 25 leaves "
         "five for publishing and closing.",
+    )
+    shadow: bool = Field(
+        default=False,
+        description="Whether this worker only pretends: it does all but the HTTP requests, and every command that would be sent "
+        "gets the outcome `simulated`. For a first look at real commands.",
+    )
+    guards: Guards = Field(
+        default=(),
+        description="What stops a detector that goes mad while nobody watches: once `members` of a scope are sent within "
+        "`per_seconds`, the scope is `paused` (or put into `shadow`), as an operator would, by a record in kafka.control_topic. "
+        'One field of a scope may be "*": each of its values is counted by itself.',
     )
     log: LogSettings = LogSettings()
 

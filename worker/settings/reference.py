@@ -39,6 +39,10 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "tencent.protected_users": ["administrator"],
     "limits.per_endpoint": {"group_open_http_svc/ban_group_member": 400},
     "http.max_connections": 400,
+    "guards": [
+        {"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "paused"},
+        {"scope": {"action": "room.kick_user_out"}, "members": 2000, "per_seconds": 60, "then": "shadow"},
+    ],
 }
 """What the example shows where a default would say nothing."""
 _GIVEN: Final = (
@@ -96,7 +100,7 @@ def page() -> str:
                 "| setting | value | default | what it is |",
                 "|---|---|---|---|",
             ]
-        elif row.name == "drain_seconds":
+        elif row.name == "drain_seconds":  # the first of those at the top
             lines += [
                 "",
                 "## At the top",

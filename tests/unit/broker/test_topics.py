@@ -10,7 +10,7 @@ from kafka import errors
 
 from tests.unit.broker.test_client_config import options
 from worker.broker import topics
-from worker.broker.topics import Topic, TopicsReport, changes, create_missing, problems
+from worker.broker.topics import Topic, TopicsReport, changes, control_problems, create_missing, problems
 from worker.errors import BrokerError
 
 GOOD = TopicsReport(
@@ -221,3 +221,37 @@ def test_topics_that_are_created_and_not_served_yet_are_told_as_created(
     told = refused(monkeypatch, Controller(unready=errors.KafkaTimeoutError("Topics not ready: {'a': 'p0'}")))
 
     assert told.startswith("commands, outcomes, dead-letters were created, but Kafka does not serve")
+
+
+def test_a_control_topic_that_is_compacted_and_has_one_partition_fits() -> None:
+    fit = Topic("control", 1, frozenset({"compact"}))
+
+    assert control_problems(fit) == []
+    assert control_problems(replace(fit, cleanup=None)) == []
+    assert control_problems(None) == []
+    assert told(replace(GOOD, control=fit)) == []
+
+
+def test_a_control_topic_with_two_partitions_or_deletion_is_a_problem_with_a_remedy() -> None:
+    """
+    Deletion would end a pause that is still in force, and release what it holds.
+    """
+    found = told(replace(GOOD, control=Topic("control", 2, frozenset({"compact", "delete"}))))
+
+    assert [name for name, _ in found] == ["kafka.control_topic"] * 2
+    assert "it has 2 partitions" in found[0][1]
+    assert "cleanup.policy is compact,delete" in found[1][1]
+    assert "--add-config cleanup.policy=compact" in found[1][1]
+
+
+def test_a_control_topic_that_becomes_unfit_or_is_recreated_refuses_nothing_by_itself() -> None:
+    """
+    It is read again. Another id of the command topic would end the worker.
+    """
+    first = replace(GOOD, control=Topic("control", 1, frozenset({"compact"}), topic_id="a"))
+    now = replace(first, control=Topic("control", 3, frozenset({"compact"}), topic_id="b"))
+
+    refusal, obstacles, _ = changes(first, now, options(), dedupe_window=3600.0)
+
+    assert refusal is None
+    assert [problem.name for problem in obstacles] == ["kafka.control_topic"]

@@ -22,7 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COMMANDS = ("run", "check", "outcomes", "topics create", "simulate", "demo", "completion")
+COMMANDS = (
+    "run",
+    "check",
+    "outcomes",
+    "control",
+    "pause",
+    "cancel",
+    "shadow",
+    "resume",
+    "topics create",
+    "simulate",
+    "demo",
+    "completion",
+)
 
 
 def invoke(*arguments: str) -> tuple[int, str]:

@@ -49,22 +49,23 @@ WORKER: Final = (sys.executable, "-m", "worker")
 
 
 class Topics(msgspec.Struct, frozen=True):
-    """The names of the three topics of one demo."""
+    """The names of the topics of one demo."""
 
     commands: str
     outcomes: str
     dead_letters: str
+    control: str
 
     @classmethod
     def fresh(cls) -> Self:
         """Return names that no other demo on the same cluster uses."""
         stem = f"demo-{uuid.uuid4().hex[:8]}"
-        return cls(f"{stem}.commands", f"{stem}.outcomes", f"{stem}.dead-letters")
+        return cls(f"{stem}.commands", f"{stem}.outcomes", f"{stem}.dead-letters", f"{stem}.control")
 
     @property
-    def names(self) -> tuple[str, str, str]:
-        """All three."""
-        return self.commands, self.outcomes, self.dead_letters
+    def names(self) -> tuple[str, str, str, str]:
+        """All of them."""
+        return self.commands, self.outcomes, self.dead_letters, self.control
 
 
 class DemoEnvironment:
@@ -117,7 +118,13 @@ class DemoEnvironment:
             self.bootstrap_servers = self._kafka.bootstrap_servers
         spec = {"num_partitions": PARTITIONS, "replication_factor": -1}
         with self._admin() as admin:
-            admin.create_topics(dict.fromkeys(self.topics.names, spec), wait_for_metadata=True)
+            specs: dict[str, Any] = dict.fromkeys(self.topics.names, spec)
+            specs[self.topics.control] = {
+                "num_partitions": 1,
+                "replication_factor": -1,
+                "configs": {"cleanup.policy": "compact"},
+            }
+            admin.create_topics(specs, wait_for_metadata=True)
         self._created = True
 
     def start_simulator(self, *options: str, seed: int = 0) -> None:
@@ -218,6 +225,7 @@ class DemoEnvironment:
                 "command_topics": [topics.commands],
                 "outcome_topic": topics.outcomes,
                 "dead_letter_topic": topics.dead_letters,
+                "control_topic": topics.control,
                 "consumer": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000},
             },
             "tencent": {

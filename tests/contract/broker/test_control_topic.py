@@ -1,0 +1,142 @@
+# The control topic on a real Kafka: written, read whole, and refused with a remedy where it does not fit.
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kafka import KafkaProducer
+
+from tests.unit.broker.test_client_config import options
+from worker.broker import control_topic
+from worker.broker.control_topic import OrderBook, fitting_control_topic, read_orders, write_record
+from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.errors import BrokerError, ControlTopicError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Cluster as Running
+    from worker.broker.options import KafkaOptions
+
+pytestmark = pytest.mark.kafka
+
+AT = "2026-11-28T03:00:00.000Z"
+
+
+def order(state: ControlState = ControlState.PAUSED, until: str | None = None) -> ControlOrder:
+    return ControlOrder(state, "it bans everybody", "alice", AT, until)
+
+
+@pytest.fixture
+def fit(kafka: Running, make_topic: Callable[..., str]) -> KafkaOptions:
+    topic = make_topic("control", partitions=1, configs={"cleanup.policy": "compact"})
+    return _of(kafka, topic)
+
+
+def _of(kafka: Running, topic: str | None) -> KafkaOptions:
+    changes: dict[str, Any] = {"control_topic": topic}
+    return options(bootstrap_servers=kafka.bootstrap_servers, **changes)
+
+
+def test_the_latest_record_of_a_scope_is_read_and_a_resumed_one_is_gone(fit: KafkaOptions) -> None:
+    one, other = Scope(issuer="one"), Scope(issuer="other")
+
+    offsets = [
+        write_record(fit, ControlRecord(one, order())),
+        write_record(fit, ControlRecord(other, order())),
+        write_record(fit, ControlRecord(one, order(ControlState.CANCEL))),
+        write_record(fit, ControlRecord(other, None)),
+    ]
+    book, unreadable = read_orders(fit)
+
+    assert offsets == [0, 1, 2, 3]
+    assert book.orders == {one: order(ControlState.CANCEL)}
+    assert unreadable == []
+
+
+def test_an_empty_topic_has_no_orders(fit: KafkaOptions) -> None:
+    book, unreadable = read_orders(fit)
+
+    assert (book.orders, unreadable) == ({}, [])
+
+
+def test_what_cannot_be_read_is_returned_with_its_offset_and_changes_nothing(
+    fit: KafkaOptions, real_producer: Callable[..., int]
+) -> None:
+    scope = Scope(issuer="one")
+    write_record(fit, ControlRecord(scope, order()))
+    broken = real_producer(fit, scope.key, b'{"state": "paus')
+
+    book, unreadable = read_orders(fit)
+
+    assert book.orders == {scope: order()}
+    assert [entry.offset for entry in unreadable] == [broken]
+
+
+@pytest.fixture
+def real_producer(kafka: Running) -> Any:
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
+
+    def send(chosen: KafkaOptions, key: bytes | None, value: bytes | None) -> int:
+        return int(producer.send(chosen.control_topic, key=key, value=value).get(30).offset)
+
+    yield send
+    producer.close(timeout=5)
+
+
+def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control_topic, "MOST_SCOPES", 2)
+    book, now = OrderBook(), time.time()
+
+    def add(issuer: str, until: str | None = None) -> object:
+        entry = control_topic.ControlEntry(0, ControlRecord(Scope(issuer=issuer), order(until=until)))
+        return book.add(entry, now)
+
+    add("a")
+    add("b", until=AT)
+
+    assert add("a") == ControlRecord(Scope(issuer="a"), order())
+    assert add("c") == ControlRecord(Scope(issuer="c"), order())
+    assert "2 scopes have an order already" in getattr(add("d"), "reason", "")
+    assert set(book.orders) == {Scope(issuer="a"), Scope(issuer="c")}
+
+
+def test_without_a_topic_nothing_can_be_ordered_and_the_remedy_is_said(kafka: Running) -> None:
+    with pytest.raises(ControlTopicError, match=r"kafka\.control_topic is null"):
+        fitting_control_topic(_of(kafka, None))
+    with pytest.raises(ControlTopicError, match="does not exist: moderation-worker topics create"):
+        fitting_control_topic(_of(kafka, "no-such-topic"))
+
+
+@pytest.mark.parametrize(
+    ("partitions", "policy", "sentence"),
+    [
+        (2, "compact", "it has 2 partitions"),
+        (1, "delete", "cleanup.policy is delete, which deletes a pause that is still in force"),
+        (1, "compact,delete", "cleanup.policy is compact,delete"),
+    ],
+)
+def test_a_topic_that_does_not_fit_is_refused_before_anything_is_written(
+    kafka: Running, make_topic: Callable[..., str], partitions: int, policy: str, sentence: str
+) -> None:
+    chosen = _of(kafka, make_topic("unfit", partitions=partitions, configs={"cleanup.policy": policy}))
+
+    with pytest.raises(ControlTopicError, match=sentence):
+        read_orders(chosen)
+
+
+def test_a_cluster_that_cannot_be_reached_is_said_in_one_sentence(fit: KafkaOptions) -> None:
+    away = replace(fit, bootstrap_servers="127.0.0.1:1", common={"bootstrap_timeout_ms": 500})
+
+    for attempt in (lambda: fitting_control_topic(away), lambda: write_record(away, _record())):
+        with pytest.raises(BrokerError, match=r"cannot be reached at 127\.0\.0\.1:1"):
+            attempt()
+
+
+def _record() -> ControlRecord:
+    return ControlRecord(Scope(), order())

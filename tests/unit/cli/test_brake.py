@@ -1,0 +1,98 @@
+# What `pause`, `cancel`, `shadow` and `resume` refuse before Kafka is asked: with a sentence, and nothing is written.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.unit.settings.environment import KEY
+from worker.cli import app
+from worker.cli.control import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DETECTOR = ("--issuer", "detector-7")
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """
+    Runs a command with settings whose Kafka is not there; returns its exit code and all it says, in one line.
+    """
+    config = tmp_path / "worker.yaml"
+    config.write_text(
+        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
+        f"tencent: {{apps: {{main: {{sdk_app_id: 1, identifier: admin, secret_key: {KEY}, region: china}}}}}}\n"
+    )
+
+    def invoked(command: str, *arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, [command, "--config", str(config), *arguments], terminal_width=1000)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result.exit_code, " ".join(result.output.split())
+
+    return invoked
+
+
+@pytest.mark.parametrize("command", ["pause", "cancel", "shadow", "resume"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--reason", "x"), "--everything for all commands"),
+        (("--everything", "--issuer", "a", "--reason", "x"), "not both"),
+        (("--issuer", "a"), "--reason"),
+        (("--issuer", "a", "--reason", " "), "it is empty"),
+        (("--issuer", "", "--reason", "x"), "it is empty"),
+        (("--issuer", "a", "--reason", "x", "--by", ""), "it is empty"),
+        (("--issuer", "\udcff", "--reason", "x"), "not UTF-8"),
+        (("--action", "group.ban", "--reason", "x"), "did you mean group.ban_group_member?"),
+        (("--action", "dance", "--reason", "x"), "there are group.ban_group_member"),
+        (("--app", "mian", "--reason", "x"), "did you mean main?"),
+        (("--user", "u", "--reason", "x"), "No such option"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_a_sentence(
+    invoke: Callable[..., tuple[int, str]], command: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    code, text = invoke(command, *arguments)
+
+    assert code == 2
+    assert sentence in text
+
+
+@pytest.mark.parametrize(
+    ("until", "sentence"),
+    [
+        ("yesterday", "give 90s, 30m, 24h or 7d"),
+        ("0s", "is over already"),
+        ("2020-01-01T00:00:00Z", "is over already"),
+    ],
+)
+def test_an_end_that_is_none_or_over_is_refused(
+    invoke: Callable[..., tuple[int, str]], until: str, sentence: str
+) -> None:
+    code, text = invoke("pause", *DETECTOR, "--reason", "x", "--until", until)
+
+    assert code == 2
+    assert sentence in text
+
+
+def test_a_reason_that_the_workers_would_not_read_is_refused(invoke: Callable[..., tuple[int, str]]) -> None:
+    """
+    They ignore a record that is too long: it must not be reported as written and in force.
+    """
+    code, text = invoke("pause", *DETECTOR, "--reason", "x" * 5_000)
+
+    assert code == 2
+    assert "the most is 4096" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0 s"), (40, "40 s"), (119, "119 s"), (720, "12 min"), (12_600, "3.5 h")],
+)
+def test_a_length_of_time_is_shown_in_the_unit_that_a_person_would_use(seconds: float, text: str) -> None:
+    assert span(seconds) == text

@@ -1,0 +1,153 @@
+# Guards in the settings: what is wrong with one is said with its number, its field and what to write instead.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.settings.environment import load, minimal, problems
+from worker.domain.contract.control import ControlState, Scope
+from worker.runtime.options import kafka_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GUARD = {"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "paused"}
+
+
+def remedy(guard: object, **sections: Any) -> str:
+    """
+    The one thing that is wrong with a guard.
+    """
+    (problem,) = problems(minimal(guards=[guard], **sections)).values()
+    return str(problem)
+
+
+def test_a_guard_is_read_from_a_file_and_from_a_variable() -> None:
+    in_file = load(minimal(guards=[GUARD]))
+    in_variable = load(
+        minimal(),
+        {
+            "WORKER_GUARDS": '[{"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "paused"}]'
+        },
+    )
+
+    (guard,) = in_file.guards
+    assert (guard.scope, guard.members, guard.per_seconds) == (Scope(issuer="*"), 500, 60)
+    assert guard.then is ControlState.PAUSED
+    assert in_variable.guards == in_file.guards
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"scope": {"isuer": "*"}}, "guard 1: scope has no 'isuer': did you mean issuer?"),
+        ({"scope": {"zone": "u"}}, "it has app, action, issuer, target"),
+        ({"scope": {"issuer": "*", "target": "*"}}, 'one field may be "*", and issuer and target are'),
+        ({"scope": {"issuer": ""}}, "scope.issuer is a text of 1 to 256 bytes"),
+        ({"scope": {"target": 7}}, "scope.target is a text of 1 to 256 bytes; quote a number"),
+        ({"scope": "issuer"}, "scope is a mapping of any of app, action, issuer, target"),
+        ({"scope": {"action": "group.ban"}}, "did you mean group.ban_group_member?"),
+        ({"scope": {"action": "dance"}}, "there are group.ban_group_member"),
+        ({"then": "cancel"}, "then is paused or shadow; to cancel is a person's decision"),
+        ({"then": "stop"}, "then is paused or shadow"),
+        ({"members": 0}, "members is a whole number above 0"),
+        ({"members": 1.5}, "members is a whole number above 0"),
+        ({"members": True}, "members is a whole number above 0"),
+        ({"per_seconds": 0}, "per_seconds is a number above 0 to 3,600"),
+        ({"per_seconds": 3601}, "per_seconds is a number above 0 to 3,600"),
+        ({"per_seconds": "60"}, "per_seconds is a number above 0 to 3,600"),
+        ({"per_secs": 60}, "guard 1 has no 'per_secs': did you mean per_seconds?"),
+    ],
+)
+def test_what_is_wrong_with_a_guard_is_said_with_what_to_write(
+    change: Mapping[str, object], sentence: str
+) -> None:
+    assert sentence in remedy({**GUARD, **change})
+
+
+@pytest.mark.parametrize("guard", ["all", 7, None, []])
+def test_what_is_no_guard_at_all_is_refused(guard: object) -> None:
+    assert "guard 1 is no mapping" in remedy(guard)
+
+
+@pytest.mark.parametrize("missing", ["scope", "members", "per_seconds", "then"])
+def test_what_a_guard_lacks_is_named(missing: str) -> None:
+    guard = {name: value for name, value in GUARD.items() if name != missing}
+
+    assert f"guard 1 has no {missing}" in remedy(guard)
+
+
+@pytest.mark.parametrize("guards", ["all", {"scope": {}}, 3])
+def test_what_is_no_list_is_refused(guards: object) -> None:
+    (problem,) = problems(minimal(guards=guards)).values()
+
+    assert problem.name == "guards"
+
+
+def test_more_guards_than_can_be_looked_at_for_each_command_are_refused() -> None:
+    (problem,) = problems(minimal(guards=[GUARD] * 21)).values()
+
+    assert "at most 20 guards, and there are 21" in problem.remedy
+
+
+def test_a_guard_that_one_full_call_would_trip_is_refused() -> None:
+    assert "give at least 20" in remedy({**GUARD, "members": 19})
+    assert problems(minimal(guards=[{**GUARD, "members": 20}])) == {}
+
+
+def test_an_action_of_one_member_a_call_may_have_a_lower_limit() -> None:
+    guard = {**GUARD, "members": 1, "scope": {"action": "room.update_room_member_info"}}
+
+    assert problems(minimal(guards=[guard])) == {}
+
+
+@pytest.mark.parametrize(
+    ("scope", "most"),
+    [
+        ({"action": "group.ban_group_member"}, 200 * 20 * 60),
+        ({"action": "room.update_room_member_info", "issuer": "*"}, 200 * 60),
+        ({"action": "*"}, 200 * 20 * 60),
+        ({"issuer": "*"}, (4 * 200 * 20 + 200) * 60),
+    ],
+)
+def test_a_guard_that_the_quota_keeps_from_tripping_is_refused(scope: dict[str, str], most: int) -> None:
+    at_most = {**GUARD, "scope": scope, "members": most}
+
+    assert problems(minimal(guards=[at_most])) == {}
+    assert f"give at most {most:,}" in remedy({**at_most, "members": most + 1})
+
+
+def test_the_quota_of_the_endpoint_itself_counts() -> None:
+    limits = {"per_endpoint": {"group_open_http_svc/ban_group_member": 400}}
+    guard = {**GUARD, "scope": {"action": "group.ban_group_member"}, "members": 400 * 20 * 60}
+
+    assert problems(minimal(guards=[guard], limits=limits)) == {}
+    assert "give at most 480,000" in remedy({**guard, "members": 480_001}, limits=limits)
+
+
+def test_a_guard_needs_a_topic_to_write_to() -> None:
+    found = problems(minimal(guards=[GUARD], kafka={"control_topic": None}))
+
+    assert "guards write what they decide to it" in found["kafka.control_topic"].remedy
+
+
+def test_an_app_that_is_not_configured_is_named_with_the_one_that_was_meant() -> None:
+    assert "did you mean main?" in remedy({**GUARD, "scope": {"app": "mian"}})
+    assert problems(minimal(guards=[{**GUARD, "scope": {"app": "*"}}])) == {}
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_an_empty_control_topic_switches_the_feature_off(value: str | None) -> None:
+    settings = load(minimal(kafka={"control_topic": value}))
+
+    assert kafka_options(settings, "name").control_topic is None
+    assert load(minimal(), {"WORKER_KAFKA__CONTROL_TOPIC": ""}).kafka.control_topic is None
+    assert load(minimal()).kafka.control_topic == "moderation.control"
+
+
+def test_the_control_topic_is_none_of_the_other_topics() -> None:
+    found = problems(minimal(kafka={"control_topic": "moderation.outcomes"}))
+
+    assert "kafka.outcome_topic is the same" in found["kafka.control_topic"].remedy

@@ -1,0 +1,54 @@
+# The commands of the whole group that have no outcome yet, read from Kafka without joining: what is committed, and what its
+# bitmap leaves open.
+#
+# What the records contain, and how long to read, is the caller's to decide.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kafka import KafkaConsumer, TopicPartition, errors
+
+from worker.broker import offset_ranges
+from worker.broker.client_config import reader_arguments
+from worker.broker.error_mapping import sentence, unreachable
+from worker.broker.kafka_patches import open_client
+from worker.broker.outcome_reader import FETCH_BYTES, OutcomeReader
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.broker.options import KafkaOptions
+    from worker.domain.contract.records import Record
+
+
+def waiting_records(options: KafkaOptions) -> Iterator[list[Record]]:
+    """
+    Yield the command records that the group had not finished at the beginning, batch by batch, partition by partition.
+
+    Raises BrokerError if Kafka refuses.
+    """
+    with OutcomeReader(options) as progress:
+        begun = progress.begun()
+    arguments = {
+        **reader_arguments(options),
+        "client_id": f"{options.client_name}-waiting",
+        "fetch_max_bytes": FETCH_BYTES,
+        "max_partition_fetch_bytes": FETCH_BYTES,
+    }
+    try:
+        reader = open_client(KafkaConsumer, arguments, options.secrets_for("common"))
+    except errors.KafkaError as exc:
+        raise unreachable(options.bootstrap_servers, exc) from exc
+    try:
+        places = {TopicPartition(options.command_topic, number): each for number, each in begun.items()}
+        ends = offset_ranges.ends(reader, list(places))
+        for place, each in places.items():
+            if each.position < ends[place]:
+                for batch in offset_ranges.batches(reader, place, each.position, ends[place]):
+                    yield [record for record in batch if not each.is_done(record.offset)]
+    except errors.KafkaError as exc:
+        raise BrokerError(f"the topic {options.command_topic} cannot be read: {sentence(exc)}") from exc
+    finally:
+        reader.close(autocommit=False)

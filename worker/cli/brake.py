@@ -1,0 +1,303 @@
+# `moderation-worker pause | cancel | shadow | resume`: what every worker does with the commands of a scope, from now on.
+# Exit codes: 0 written, 1 Kafka refuses, or there is nothing to resume, 2 wrong settings, arguments or control topic.
+#
+# Each writes one record of the control topic. What follows from it is the workers' (domain/controls.py); what is in force is
+# shown by `control` (control.py).
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries
+from worker.terminal import plain
+
+if TYPE_CHECKING:
+    from worker.domain.contract.control import ControlOrder, ControlRecord, Scope
+    from worker.settings import Settings
+
+App = Annotated[str | None, typer.Option(metavar="NAME", help="Only commands for this app of the settings.")]
+Action = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only this action, such as group.ban_group_member.")
+]
+Issuer = Annotated[str | None, typer.Option(metavar="ID", help="Only commands of this issuer.")]
+Target = Annotated[str | None, typer.Option(metavar="ID", help="Only this group or room.")]
+Everything = Annotated[bool, typer.Option("--everything", help="All commands, instead of a scope.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for those who come later.")]
+By = Annotated[str | None, typer.Option(metavar="NAME", help="Who decides.", show_default="your user name")]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="When it ends by itself: 30m, 2h, 1d, or an RFC 3339 time.", show_default="never"
+    ),
+]
+
+DONE: Final = {"paused": "paused", "cancel": "cancelled from now on", "shadow": "in shadow"}
+FOLLOWS: Final = {
+    "paused": "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
+    "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
+    "cancel": "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
+    "Nothing of it is sent. To end it, for what comes after:",
+    "shadow": "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
+}
+RESUMED: Final = "Its commands are carried out again within 2 s: first those that have waited."
+
+
+def pause(
+    config: Config = None,
+    *,
+    app: App = None,
+    action: Action = None,
+    issuer: Issuer = None,
+    target: Target = None,
+    everything: Everything = False,
+    reason: Reason,
+    by: By = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Stop sending the commands of a scope: they wait, and nothing is lost.
+
+    \b
+    Example:
+    moderation-worker pause -c worker.yaml --issuer detector-7 --reason "went mad"
+    """  # noqa: D301 - the escape keeps the example from being wrapped
+    _order("paused", config, (app, action, issuer, target), everything, reason, by, until, as_json=as_json)
+
+
+def cancel(
+    config: Config = None,
+    *,
+    app: App = None,
+    action: Action = None,
+    issuer: Issuer = None,
+    target: Target = None,
+    everything: Everything = False,
+    reason: Reason,
+    by: By = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    End the commands of a scope unsent, those that wait and those that come: each gets the outcome `cancelled`.
+
+    \b
+    Example:
+    moderation-worker cancel -c worker.yaml --issuer detector-7 --reason "all wrong"
+    """  # noqa: D301
+    _order("cancel", config, (app, action, issuer, target), everything, reason, by, until, as_json=as_json)
+
+
+def shadow(
+    config: Config = None,
+    *,
+    app: App = None,
+    action: Action = None,
+    issuer: Issuer = None,
+    target: Target = None,
+    everything: Everything = False,
+    reason: Reason,
+    by: By = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Only pretend to carry out the commands of a scope: each gets the outcome `simulated`.
+
+    \b
+    Example:
+    moderation-worker shadow -c worker.yaml --issuer detector-8 --reason "new"
+    """  # noqa: D301
+    _order("shadow", config, (app, action, issuer, target), everything, reason, by, until, as_json=as_json)
+
+
+def resume(
+    config: Config = None,
+    *,
+    app: App = None,
+    action: Action = None,
+    issuer: Issuer = None,
+    target: Target = None,
+    everything: Everything = False,
+    reason: Reason,
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    End what `pause`, `cancel`, `shadow` or a guard has ordered for exactly this scope.
+
+    \b
+    Example:
+    moderation-worker resume -c worker.yaml --issuer detector-7 --reason "fixed"
+    """  # noqa: D301
+    from worker.broker.control_topic import read_orders  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.control import shown_order  # noqa: PLC0415
+    from worker.domain.contract.control import ControlRecord  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+
+    scope = _scope((app, action, issuer, target), everything)
+    by = _name(by)
+    _text("--reason", reason)
+    settings = _settings(config, scope)
+    options = kafka_options(settings, worker_name(settings))
+    book, _ = read_orders(options)
+    now = time.time()
+    found = book.in_force(now)
+    if scope not in found:
+        lines = [f"nothing is in force for {plain(scope)}"]
+        lines += ["in force:", *(shown_order(*each, now) for each in found.items())] if found else []
+        typer.echo("\n".join(lines), err=True)
+        raise typer.Exit(FAILED)
+    offset = _write(options, ControlRecord(scope, None), by, reason)
+    if as_json:
+        ended = {"state": "resumed", "reason": reason, "by": by, "ended": found[scope].state}
+        print_json({"scope": dict(scope.fields()), **ended, "topic": options.control_topic, "offset": offset})
+        return
+    print(f"resumed: {plain(scope)}, which was {DONE[found.pop(scope).state]}\n{RESUMED}")
+    if found:
+        print("\n".join(["still in force:", *(shown_order(*each, now) for each in found.items())]))
+
+
+def _order(
+    state: str,
+    config: Any,
+    given: tuple[str | None, ...],
+    everything: bool,
+    reason: str,
+    by: str | None,
+    until: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write an order, and say what follows."""
+    from worker.broker.control_topic import fitting_control_topic  # noqa: PLC0415
+    from worker.domain.contract.control import (  # noqa: PLC0415
+        ControlOrder,
+        ControlRecord,
+        ControlState,
+        UnreadableControl,
+        control_value,
+        read_control,
+    )
+    from worker.domain.contract.times import rfc3339  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+
+    scope = _scope(given, everything)
+    by = _name(by)
+    _text("--reason", reason)
+    now = time.time()
+    end = None if until is None else rfc3339(_end(until, now))
+    order = ControlOrder(ControlState(state), reason, by, rfc3339(now), end)
+    record = ControlRecord(scope, order)
+    # The workers' own reader judges it before it is written: what they would ignore must not be told as done.
+    if isinstance(read := read_control(scope.key, control_value(order)), UnreadableControl):
+        raise typer.BadParameter(f"the workers would not read this record: {read.reason}; shorten it")
+    settings = _settings(config, scope)
+    options = kafka_options(settings, worker_name(settings))
+    fitting_control_topic(options)
+    offset = _write(options, record, by, reason)
+    if as_json:
+        place = {"topic": options.control_topic, "offset": offset}
+        print_json({"scope": dict(scope.fields()), **_fields(order), **place})
+        return
+    ends = "" if end is None else f", until {end}"
+    print(f"{DONE[state]}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
+    print(FOLLOWS[state].format(max_gap=settings.kafka.max_gap))
+    print(f"  moderation-worker resume {_flags(scope)} --reason …")
+
+
+def _fields(order: ControlOrder) -> dict[str, str]:
+    values = {
+        "state": order.state.value,
+        "reason": order.reason,
+        "by": order.by,
+        "at": order.at,
+        "until": order.until,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _write(options: Any, record: ControlRecord, by: str, reason: str) -> int:
+    from worker.broker.control_topic import write_record  # noqa: PLC0415
+
+    # Of a resume nothing else would remain: a tombstone has no value.
+    return write_record(options, record, [("by", by.encode()), ("reason", reason.encode())])
+
+
+def _scope(given: tuple[str | None, ...], everything: bool) -> Scope:
+    """Return the scope of the flags. Raises BadParameter if there is none, or one that cannot be meant."""
+    from worker.domain.contract.actions import ACTIONS  # noqa: PLC0415
+    from worker.domain.contract.control import SCOPE_FIELDS, Scope  # noqa: PLC0415
+    from worker.settings.guards import no_action  # noqa: PLC0415
+
+    fields = {name: text for name, text in zip(SCOPE_FIELDS, given, strict=True) if text is not None}
+    for name, text in fields.items():
+        _text(f"--{name}", text)
+    if bool(fields) == everything:
+        raise typer.BadParameter(
+            "give one or more of --app, --action, --issuer, --target"
+            + (", or --everything, not both" if everything else ", or --everything for all commands")
+        )
+    action = fields.get("action")
+    if action is not None and action not in ACTIONS:
+        raise typer.BadParameter(plain(no_action(action)), param_hint="--action")
+    return Scope(**fields)
+
+
+def _settings(config: Any, scope: Scope) -> Settings:
+    """Return the settings. Raises BadParameter if they do not know the scope's app."""
+    from worker.settings import load  # noqa: PLC0415
+    from worker.settings.guards import did_you_mean  # noqa: PLC0415
+
+    settings = load(config, os.environ)
+    apps = settings.tencent.apps
+    if scope.app is not None and scope.app not in apps:
+        known = did_you_mean(scope.app, apps) or f"; there are {', '.join(apps)}"
+        raise typer.BadParameter(f"there is no app {plain(scope.app)!r}{known}", param_hint="--app")
+    quiet_libraries(settings)
+    return settings
+
+
+def _name(by: str | None) -> str:
+    if by is not None:
+        return _text("--by", by)
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user often has no name
+        return f"uid {os.getuid()}"
+
+
+def _text(option: str, text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("it is empty", param_hint=option)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("this is not UTF-8 text", param_hint=option) from None
+    return text
+
+
+def _end(text: str, now: float) -> float:
+    from worker.cli.filters import since  # noqa: PLC0415
+
+    try:
+        moment = since(text, now)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--until") from error
+    if text[-1:] in "smhd":  # a length of time, which `since` counts back
+        moment = 2 * now - moment
+    if moment <= now:
+        raise typer.BadParameter(f"{plain(text)} is over already", param_hint="--until")
+    return moment
+
+
+def _flags(scope: Scope) -> str:
+    import shlex  # noqa: PLC0415
+
+    flags = [f"--{name} {shlex.quote(plain(value))}" for name, value in scope.fields()]
+    return " ".join(flags) or "--everything"

@@ -1,0 +1,135 @@
+# `moderation-worker control`: what is in force, since when, by whom, why, until when, and how many commands it holds.
+# Exit codes: 0 shown (also if nothing is), 1 Kafka cannot be reached or read, 2 wrong settings, arguments or control topic.
+#
+# It only reads. The commands are counted in Kafka itself, so that the answer is of the whole group and not of one replica.
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.cli.shared import AsJson, Config, print_json, quiet_libraries
+from worker.terminal import plain
+
+if TYPE_CHECKING:
+    from worker.broker.control_topic import ControlEntry
+    from worker.domain.contract.control import ControlOrder, Scope
+    from worker.settings import Settings
+
+COUNT_SECONDS: Final = 8.0
+"""How long waiting commands are counted: an operator shall have an answer within ten seconds."""
+SHOWN_UNREADABLE: Final = 5
+
+
+def control(
+    config: Config = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show what is paused, cancelled or in shadow: since when, by whom, why, until when, and how many commands it holds.
+
+    \b
+    Example:
+    moderation-worker control --config worker.yaml
+    """  # noqa: D301 - the escape keeps the example from being wrapped
+    from worker.broker.control_topic import read_orders  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+    from worker.settings import load  # noqa: PLC0415
+
+    settings = load(config, os.environ)
+    quiet_libraries(settings)
+    options = kafka_options(settings, worker_name(settings))
+    book, unreadable = read_orders(options)
+    now = time.time()
+    found = book.in_force(now)
+    held, complete = _held(settings, found) if found else (Counter(), True)
+    for scope, order in found.items():
+        if as_json:
+            report = {
+                "scope": dict(scope.fields()),
+                **_report(order),
+                "held": held[scope],
+                "held_complete": complete,
+            }
+            print_json(report)
+        else:
+            print(shown_order(scope, order, now))
+            print(f"          holds   {'' if complete else 'at least '}{held[scope]:,} commands")
+    if not found and not as_json:
+        print("nothing is in force")
+    _tell_unreadable(unreadable, options.control_topic)
+    if not complete:
+        sys.stderr.write(
+            f"counting stopped after {COUNT_SECONDS:g} s: more commands wait than could be read\n"
+        )
+
+
+def _held(settings: Settings, orders: dict[Scope, ControlOrder]) -> tuple[Counter[Scope], bool]:
+    """Count the waiting commands that each order holds. Return whether all were counted."""
+    from worker import __version__  # noqa: PLC0415
+    from worker.broker.topics import Topic  # noqa: PLC0415
+    from worker.broker.waiting_records import waiting_records  # noqa: PLC0415
+    from worker.domain.contract.commands import Command, Decoder  # noqa: PLC0415
+    from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
+
+    options = kafka_options(settings, worker_name(settings))
+    decoder = Decoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
+    held: Counter[Scope] = Counter()
+    deadline = time.monotonic() + COUNT_SECONDS
+    for batch in waiting_records(options):
+        for record in batch:
+            command = decoder.decode(record)
+            if isinstance(command, Command):
+                held.update(scope for scope in orders if _covers(scope, command))
+        if time.monotonic() > deadline:
+            return held, False
+    return held, True
+
+
+def _covers(scope: Scope, command: Any) -> bool:
+    values = {
+        "app": command.app,
+        "action": command.action.name,
+        "issuer": command.issuer,
+        "target": command.target,
+    }
+    return all(values[name] == wanted for name, wanted in scope.fields())
+
+
+def _report(order: ControlOrder) -> dict[str, str]:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    built: dict[str, str] = to_builtins(order)
+    return built
+
+
+def shown_order(scope: Scope, order: ControlOrder, now: float) -> str:
+    """Return an order in a few lines."""
+    from worker.domain.contract.times import instant_of  # noqa: PLC0415
+
+    until = "until resumed" if order.until is None else f"until {order.until}"
+    return (
+        f"{order.state:<9} {plain(scope)}\n"
+        f"          since   {plain(order.at)} ({span(now - instant_of(order.at))}), by {plain(order.by)}, {until}\n"
+        f"          reason  {plain(order.reason)}"
+    )
+
+
+def span(seconds: float) -> str:
+    """Return a length of time for a person: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 120:
+        return f"{max(0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
+
+
+def _tell_unreadable(unreadable: list[ControlEntry], topic: str | None) -> None:
+    for entry in unreadable[:SHOWN_UNREADABLE]:
+        reason = plain(getattr(entry.record, "reason", ""))
+        sys.stderr.write(f"{topic}, offset {entry.offset}: this record changes nothing: {reason}\n")
+    if (more := len(unreadable) - SHOWN_UNREADABLE) > 0:
+        sys.stderr.write(f"and {more:,} more such records\n")

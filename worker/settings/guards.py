@@ -1,0 +1,200 @@
+# Guards as an operator writes them: how many members of a scope may be sent in how many seconds, and what follows.
+#
+# What one guard may be, and what contradicts other settings, is decided here. When a guard trips is not (domain/controls.py).
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from msgspec import to_builtins
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.control import SCOPE_FIELDS, ControlState, Scope
+from worker.domain.contract.spelling import meant_actions
+from worker.errors import Problem
+from worker.settings.types import RuleText
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.settings.model import Settings
+
+EACH: Final = "*"
+"""The value of the one field whose values are counted each by itself."""
+MOST: Final = 20
+"""Guards: each is looked at for every command."""
+MOST_MEMBERS: Final = 10_000_000
+MOST_SECONDS: Final = 3_600.0
+VALUE_BYTES: Final = 256
+FOLLOWS: Final = (ControlState.PAUSED, ControlState.SHADOW)
+"""What a guard may do. To cancel is a person's decision: it ends commands that may be right."""
+_NAMES: Final = ("scope", "members", "per_seconds", "then")
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSetting:
+    """
+    One guard.
+
+    Attributes:
+        scope: What is counted; a field with ``EACH`` is counted for each of its values.
+        members: From this many in ``per_seconds`` on it trips.
+        then: What is written for the scope that tripped.
+
+    """
+
+    scope: Scope
+    members: int
+    per_seconds: float
+    then: ControlState
+
+
+def _guards(value: object) -> tuple[GuardSetting, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("it is no list")  # noqa: TRY004 - pydantic collects ValueErrors only
+    if len(value) > MOST:
+        raise ValueError(f"at most {MOST} guards, and there are {len(value)}")
+    return tuple(
+        item if isinstance(item, GuardSetting) else _guard(item, f"guard {number}")
+        for number, item in enumerate(value, 1)
+    )
+
+
+def _guard(item: object, where: str) -> GuardSetting:
+    if not isinstance(item, dict):
+        raise ValueError(f"{where} is no mapping")  # noqa: TRY004
+    _only(item, _NAMES, where)
+    missing = [name for name in _NAMES if name not in item]
+    if missing:
+        raise ValueError(f"{where} has no {' and no '.join(missing)}")
+    if item["then"] not in {state.value for state in FOLLOWS}:
+        raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
+    return GuardSetting(
+        _scope(item["scope"], where),
+        int(_bounded(item["members"], int, MOST_MEMBERS, f"{where}: members")),
+        _bounded(item["per_seconds"], (int, float), MOST_SECONDS, f"{where}: per_seconds"),
+        ControlState(item["then"]),
+    )
+
+
+def _bounded(value: object, kind: Any, most: float, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value <= most:
+        raise ValueError(f"{what} is a {'whole ' * (kind is int)}number above 0 to {most:,.0f}")
+    return value  # type: ignore[return-value]
+
+
+def _scope(value: object, where: str) -> Scope:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: scope is a mapping of any of {', '.join(SCOPE_FIELDS)}")  # noqa: TRY004
+    _only(value, SCOPE_FIELDS, f"{where}: scope")
+    for name, text in value.items():
+        if not isinstance(text, str) or not 1 <= len(text.encode()) <= VALUE_BYTES:
+            raise ValueError(f"{where}: scope.{name} is a text of 1 to {VALUE_BYTES} bytes; quote a number")
+    each = [name for name, text in value.items() if text == EACH]
+    if len(each) > 1:
+        raise ValueError(f'{where}: one field may be "{EACH}", and {" and ".join(each)} are')
+    action = value.get("action", EACH)
+    if action != EACH and action not in ACTIONS:
+        raise ValueError(f"{where}: {no_action(action)}")
+    return Scope(**value)
+
+
+def _only(given: dict[Any, Any], known: tuple[str, ...], where: str) -> None:
+    for name in given:
+        if name not in known:
+            meant = did_you_mean(str(name), known) or f"; it has {', '.join(known)}"
+            raise ValueError(f"{where} has no {name!r}{meant}")
+
+
+def no_action(name: str) -> str:
+    """Return that there is no action of this name, and which was probably meant."""
+    meant = " or ".join(meant_actions(name))
+    return f"there is no action {name!r}" + (
+        f": did you mean {meant}?" if meant else f"; there are {', '.join(ACTIONS)}"
+    )
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """Return a suggestion as the end of a sentence; empty if nothing is similar."""
+    close = difflib.get_close_matches(word, list(known), 1, 0.5)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+Guards = Annotated[
+    tuple[GuardSetting, ...],
+    PlainValidator(_guards),
+    PlainSerializer(to_builtins),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "maxItems": MOST,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": list(_NAMES),
+                "properties": {
+                    "scope": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {name: {"type": "string", "minLength": 1} for name in SCOPE_FIELDS},
+                    },
+                    "members": {"type": "integer", "minimum": 1, "maximum": MOST_MEMBERS},
+                    "per_seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_SECONDS},
+                    "then": {"enum": [state.value for state in FOLLOWS]},
+                },
+            },
+        }
+    ),
+    RuleText(f"a list of at most {MOST} guards {{scope, members, per_seconds, then}}"),
+]
+
+
+def guard_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield what the other settings make of the guards: without a topic to write to, or never or always tripping."""
+    if settings.guards and settings.kafka.control_topic is None:
+        yield Problem(
+            "kafka.control_topic", "name a topic: guards write what they decide to it, for all replicas"
+        )
+    for number, guard in enumerate(settings.guards, 1):
+        name = f"guards[{number}]"
+        apps = settings.tencent.apps
+        if guard.scope.app not in {None, EACH, *apps}:
+            meant = did_you_mean(guard.scope.app or "", apps)
+            yield Problem(f"{name}.scope.app", f"is not in tencent.apps{meant}", guard.scope.app)
+            continue
+        batch, most = _call_size(guard), _lets_through(settings, guard)
+        if guard.members < batch:
+            remedy = (
+                f"give at least {batch}: a single full call has that many, so this guard would trip on it"
+            )
+            yield Problem(f"{name}.members", remedy, guard.members)
+        elif guard.members > most:
+            remedy = (
+                f"give at most {most:,}: the quota lets no more members through in {guard.per_seconds:g} s, "
+                "so this guard would never trip"
+            )
+            yield Problem(f"{name}.members", remedy, guard.members)
+
+
+def _actions(guard: GuardSetting) -> list[str]:
+    return list(ACTIONS) if guard.scope.action in {None, EACH} else [str(guard.scope.action)]
+
+
+def _call_size(guard: GuardSetting) -> int:
+    return max(ACTIONS[name].members_per_call for name in _actions(guard))
+
+
+def _lets_through(settings: Settings, guard: GuardSetting) -> int:
+    """Return the most members of one counter that the quota lets through in the guard's time."""
+    limits, rows = settings.limits, [ACTIONS[name] for name in _actions(guard)]
+    seconds = ceil(guard.per_seconds)  # the quota holds for any rolling second, so for a part of one as well
+    each = [
+        row.members_per_call * limits.per_endpoint.get(row.endpoint, limits.calls_per_second) * seconds
+        for row in rows
+    ]
+    apps = len(settings.tencent.apps) if guard.scope.app is None else 1
+    return apps * (max(each) if guard.scope.action == EACH else sum(each))
