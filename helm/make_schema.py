@@ -18,7 +18,7 @@ THE_CHARTS: Final = frozenset({"kafka.instance_id", "tencent.apps", "app.secret_
 """What the chart decides itself, so that no value may: the pod's name, and what is in Secrets."""
 CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.bootstrap_servers": {"items": {"type": "string", "pattern": "^.+:[0-9]{1,5}$"}},
-    "kafka.group_id": {"minLength": 1, "maxLength": 249},
+    "kafka.group_id": {"maxLength": 249},
     "kafka.command_topics": {"items": {"$ref": "#/$defs/topic"}, "minItems": 1, "maxItems": 1},
     "kafka.outcome_topic": {"$ref": "#/$defs/topic"},
     "kafka.dead_letter_topic": {"$ref": "#/$defs/topic"},
@@ -36,8 +36,9 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
 """What the schema says besides, where the worker checks by code, or the pod may not do what the worker could."""
 REQUIRED: Final = {
     "kafka": ["bootstrap_servers", "group_id", "command_topics", "outcome_topic", "dead_letter_topic", "common"],
+    "memory": ["budget_mib"],
     "server": ["host", "port"],
-    "": ["kafka", "tencent", "server", "drain_seconds"],
+    "": ["kafka", "tencent", "memory", "server", "drain_seconds"],
 }  # fmt: skip
 """What the templates read, which ``null`` in somebody's values would take away."""
 _BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}

@@ -16,7 +16,7 @@ import yaml
 from tests.chart import toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 REPOSITORY: Final = Path(__file__).parents[2]
 RELEASE: Final = "trust"
@@ -89,9 +89,9 @@ class Rendered:
 
     def one(self, kind: str) -> Object:
         """
-        The only object of a kind; an assertion when there are none or more.
+        The only object of a kind besides those of hooks; an assertion when there are none or more.
         """
-        found = self.all(kind)
+        found = [item for item in self.all(kind) if not item["metadata"]["name"].endswith("-topics")]
         assert len(found) == 1, f"{len(found)} objects of kind {kind}"
         return found[0]
 
@@ -115,6 +115,23 @@ class Rendered:
         held = next(item for item in self.all("ConfigMap") if item["metadata"]["name"] == name)
         return dict(yaml.safe_load(held["data"]["worker.yaml"]))
 
+    def job(self) -> Object:
+        """
+        The job that makes topics.
+        """
+        (found,) = self.all("Job")
+        return found
+
+    def pod_metadata(self) -> Iterator[Object]:
+        """
+        Every pod's metadata: the workers' and those of hooks.
+        """
+        for kind in ("StatefulSet", "Job"):
+            for item in self.all(kind):
+                yield item["spec"]["template"]["metadata"]
+        for item in self.all("Pod"):
+            yield item["metadata"]
+
     def pod_specs(self) -> Iterator[Object]:
         """
         Every pod's spec: the workers' and those of hooks.
@@ -127,12 +144,18 @@ class Rendered:
 
 
 def render(
-    values: Mapping[str, Any] | None = None, *, base: str = "minimal", kubernetes: str = ""
+    values: Mapping[str, Any] | None = None,
+    *,
+    base: str = "minimal",
+    kubernetes: str = "",
+    release: str = RELEASE,
+    namespace: str = NAMESPACE,
+    more: Sequence[str] = (),
 ) -> Rendered:
     """
     The chart rendered with the values of a use and further values over them. Raises RefusedError.
     """
-    arguments = ["template", RELEASE, str(folder()), "--namespace", NAMESPACE]
+    arguments = ["template", release, str(folder()), "--namespace", namespace, *more]
     if base:
         arguments += ["--values", str(use(base))]
     for name, value in (values or {}).items():

@@ -61,15 +61,19 @@ class Cluster:
     _token: str
     folder: Path
 
-    def ask(self, path: str, body: object = None) -> Answer:
+    def ask(self, path: str, body: object = None, *, method: str | None = None) -> Answer:
         """
-        One request as administrator: GET without a body, POST with one.
+        One request as administrator: GET without a body, POST with one; a PATCH merges.
         """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310 - the address is our own
             self.url + path,
             data,
-            {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            {
+                "Authorization": f"Bearer {self._token}",
+                "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json",
+            },
+            method=method,
         )
         trust = ssl.create_default_context(cafile=str(self.folder / "pki" / "apiserver.crt"))
         trust.check_hostname = False

@@ -17,6 +17,7 @@ import yaml
 
 from helm import make_readme
 from tests.chart import chart
+from worker import __version__
 
 if TYPE_CHECKING:
     from tests.chart.cluster import Cluster
@@ -162,12 +163,36 @@ def _kubectl(api: Cluster, command: list[str], namespace: str) -> None:
     assert api.ask(path, body).status == 201
 
 
-@pytest.mark.parametrize(
-    "link",
-    re.findall(r"\]\(([^)#:]+)\)", (chart.REPOSITORY / "helm/moderation-worker/README.md").read_text()),
-)
-def test_every_file_that_the_readme_links_to_is_there(link: str) -> None:
-    assert (chart.folder() / link).exists()
+@pytest.mark.parametrize("page", ["README.md", "UPGRADING.md", "RUNBOOK.md"])
+def test_every_file_and_heading_that_a_page_of_the_chart_links_to_is_there(page: str) -> None:
+    for path, _, heading in re.findall(r"\]\(([^)#:]*)(#([^)]+))?\)", (chart.folder() / page).read_text()):
+        target = chart.folder() / (path or page)
+        assert target.exists(), path
+        headings = {
+            re.sub(r"[^\w -]", "", line.lstrip("# ")).lower().replace(" ", "-")
+            for line in (target.read_text().splitlines() if target.is_file() else [])
+            if line.startswith("#")
+        }
+        assert not heading or heading in headings, heading
+
+
+def test_the_page_on_upgrades_names_only_values_that_exist_and_ends_at_this_version() -> None:
+    text = (chart.folder() / "UPGRADING.md").read_text()
+    named = set(
+        re.findall(
+            r"`((?:settings|networkPolicy|resources|topics|alerts|serviceAccount|image)\.[A-Za-z_.]+)", text
+        )
+    )
+
+    assert len(named) >= 8
+    for name in named - {"resources.limits.memory"}:  # it has no default on purpose
+        here: object = chart_defaults()
+        for word in name.split("."):
+            assert isinstance(here, dict)
+            assert word in here, name
+            here = here[word]
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)$", text, re.MULTILINE)
+    assert versions[0] == __version__
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_files() -> None:

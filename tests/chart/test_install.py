@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +21,16 @@ if TYPE_CHECKING:
 
     from tests.chart.cluster import Answer, Cluster
 
+KINDS = {
+    "ConfigMap": "configmaps",
+    "Job": "jobs",
+    "NetworkPolicy": "networkpolicies",
+    "Pod": "pods",
+    "ServiceAccount": "serviceaccounts",
+}
+"""The kinds of hooks, as the server's paths spell them."""
+JOB_SECONDS = 60.0
+
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
 
@@ -27,7 +41,10 @@ def operators(api: Cluster, keda: Path, prometheus_operator: Path) -> Cluster:
     """
     crds = sorted((keda / "config" / "crd" / "bases").glob("keda.sh_*.yaml"))
     samples = prometheus_operator / "example" / "prometheus-operator-crd"
-    crds += [samples / f"monitoring.coreos.com_{name}.yaml" for name in ("podmonitors", "prometheusrules")]
+    crds += [
+        samples / f"monitoring.coreos.com_{name}.yaml"
+        for name in ("podmonitors", "prometheusrules", "servicemonitors")
+    ]
     for path in crds:
         made = yaml.safe_load(path.read_text())
         answer = api.ask("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", made)
@@ -35,6 +52,13 @@ def operators(api: Cluster, keda: Path, prometheus_operator: Path) -> Cluster:
         spec = made["spec"]
         served = next(version["name"] for version in spec["versions"] if version["served"])
         api.await_path(f"/apis/{spec['group']}/{served}/{spec['names']['plural']}")
+    sandbox = {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": "gvisor"},
+        "handler": "runsc",
+    }
+    assert api.ask("/apis/node.k8s.io/v1/runtimeclasses", sandbox).status in {201, 409}
     return api
 
 
@@ -94,11 +118,11 @@ def test_the_server_admits_the_pods_of_hooks(operators: Cluster, namespace: str,
     assert "test" in {hook["metadata"]["annotations"]["helm.sh/hook"] for hook in hooks}
     for hook in hooks:
         pod = hook["spec"]["template"] if hook["kind"] == "Job" else hook
-        if "spec" in pod:
+        if hook["kind"] in {"Job", "Pod"}:
             answer = _judged(operators, namespace, {"labels": pod["metadata"]["labels"]}, pod["spec"])
             assert answer.status == 201, answer.reason
-        group = {"Job": "/apis/batch/v1"}.get(hook["kind"], "/api/v1")
-        kind = f"{hook['kind'].lower()}s"
+        groups = {"Job": "/apis/batch/v1", "NetworkPolicy": "/apis/networking.k8s.io/v1"}
+        group, kind = groups.get(hook["kind"], "/api/v1"), KINDS[hook["kind"]]
         path = f"{group}/namespaces/{namespace}/{kind}?dryRun=All&fieldValidation=Strict"
         answer = operators.ask(path, hook)
         assert answer.status == 201, answer.reason
@@ -211,6 +235,146 @@ def test_two_releases_share_a_namespace(api: Cluster, namespace: str) -> None:
     selectors = [item["spec"]["selector"]["matchLabels"] for item in listed]
     assert len(selectors) == 2
     assert selectors[0] != selectors[1]
+
+
+@dataclass(frozen=True)
+class AtTheJob:
+    """
+    What is in the namespace at the moment when the job of the topics is made, and that job.
+    """
+
+    job: dict[str, Any]
+    accounts: set[str]
+    configs: set[str]
+    policies: list[dict[str, Any]]
+
+
+def _end_the_job(api: Cluster, namespace: str) -> AtTheJob:
+    """
+    As the job's controller would, with success, as soon as there is one; helm waits for it.
+    """
+
+    def listed(group: str, kind: str) -> list[dict[str, Any]]:
+        return list(api.ask(f"{group}/namespaces/{namespace}/{kind}").body["items"])
+
+    until = time.monotonic() + JOB_SECONDS
+    while not (jobs := listed("/apis/batch/v1", "jobs")):
+        assert time.monotonic() < until, "helm made no job"
+        time.sleep(0.05)  # the poll's period
+    (job,) = jobs
+    found = AtTheJob(
+        job,
+        {item["metadata"]["name"] for item in listed("/api/v1", "serviceaccounts")},
+        {item["metadata"]["name"] for item in listed("/api/v1", "configmaps")},
+        listed("/apis/networking.k8s.io/v1", "networkpolicies"),
+    )
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ended = [
+        {"type": kind, "status": "True", "lastProbeTime": now, "lastTransitionTime": now, "reason": "Test"}
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]
+    status = {"startTime": now, "completionTime": now, "succeeded": 1, "conditions": ended}
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{job['metadata']['name']}/status"
+    answer = api.ask(path, {"status": status}, method="PATCH")
+    assert answer.status == 200, answer.reason
+    return found
+
+
+@pytest.mark.parametrize("account", ["made by the chart", "existing"])
+def test_the_topics_job_can_run_in_a_namespace_that_denies_everything(
+    operators: Cluster, namespace: str, account: str
+) -> None:
+    """
+    Helm waits for the job before it makes anything else: what the job needs must be there at that moment, on the first install
+    and on an upgrade, and be gone afterwards. A policy that denies all is in force meanwhile.
+    """
+    nothing: dict[str, Any] = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    denies = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "deny"},
+        "spec": nothing,
+    }
+    assert (
+        operators.ask(f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies", denies).status
+        == 201
+    )
+    if account == "existing":
+        made = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "existing"}}
+        assert operators.ask(f"/api/v1/namespaces/{namespace}/serviceaccounts", made).status == 201
+    own = ["--set=serviceAccount.create=false,serviceAccount.name=existing"] if account == "existing" else []
+    values = ["--values", str(chart.use("mtls-two-apps")), *own]
+
+    for command in ("install", "upgrade"):
+        words = [command, chart.RELEASE, str(chart.folder()), *values, "--timeout=2m"]
+        with ThreadPoolExecutor(1) as pool:
+            helm = pool.submit(_helm, operators, namespace, *words)
+            found = _end_the_job(operators, namespace)
+            helm.result()
+
+        pod = found.job["spec"]["template"]
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        assert pod["spec"]["serviceAccountName"] in found.accounts
+        assert volumes["config"]["configMap"]["name"] in found.configs
+        allowing = [
+            policy for policy in found.policies if _chooses(policy, pod) and policy["spec"].get("egress")
+        ]
+        ports = {
+            port["port"] for policy in allowing for rule in policy["spec"]["egress"] for port in rule["ports"]
+        }
+        assert {53, 9093} <= ports
+        answer = _judged(operators, namespace, {"labels": pod["metadata"]["labels"]}, pod["spec"])
+        assert answer.status == 201, answer.reason
+        left = operators.ask(f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies").body[
+            "items"
+        ]
+        assert {item["metadata"]["name"] for item in left} == {"deny", chart.FULL_NAME}
+        assert operators.ask(f"/apis/batch/v1/namespaces/{namespace}/jobs").body["items"] == []
+
+
+def _chooses(policy: dict[str, Any], pod: dict[str, Any]) -> bool:
+    wanted = policy["spec"]["podSelector"].get("matchLabels", {})
+    return bool(wanted.items() <= pod["metadata"]["labels"].items())
+
+
+def _group(api: Cluster, namespace: str) -> str:
+    held = api.ask(f"/api/v1/namespaces/{namespace}/configmaps/{chart.FULL_NAME}").body["data"]
+    return str(yaml.safe_load(held["worker.yaml"])["kafka"]["group_id"])
+
+
+def test_a_release_that_runs_keeps_its_group_when_the_value_is_gone(api: Cluster, namespace: str) -> None:
+    """
+    It was the default of the chart before: with another group the worker would not find its commits.
+    """
+    _install(api, namespace, "minimal", "--set=settings.kafka.group_id=moderation-worker")
+    before = _group(api, namespace)
+
+    words = ["upgrade", chart.RELEASE, str(chart.folder()), "--values", str(chart.use("minimal"))]
+    for _ in range(2):
+        told = _helm(api, namespace, *words, "--reset-values")
+        assert _group(api, namespace) == before == "moderation-worker"
+        assert "NOTICE: settings.kafka.group_id is empty" in told
+        assert "settings.kafka.group_id: moderation-worker" in told
+    with pytest.raises(chart.RefusedError, match=f"its StatefulSet is {chart.FULL_NAME}, not blue"):
+        _helm(api, namespace, *words, "--set=fullnameOverride=blue")
+    named = _helm(api, namespace, *words, "--set=settings.kafka.group_id=other")
+    assert _group(api, namespace) == "other"
+    assert "NOTICE" not in named
+
+
+def test_a_first_install_that_failed_before_anything_ran_may_be_upgraded(
+    api: Cluster, namespace: str
+) -> None:
+    """
+    Its job could not reach Kafka, say: there is no group to keep yet.
+    """
+    where = [chart.RELEASE, str(chart.folder()), "--values", str(chart.use("minimal"))]
+    with pytest.raises(chart.RefusedError):
+        _helm(api, namespace, "install", *where, "--set=topics.create=true", "--timeout=2s")
+
+    _helm(api, namespace, "upgrade", "--install", *where)
+
+    assert _group(api, namespace) == f"{namespace}.{chart.FULL_NAME}"
 
 
 @pytest.fixture(autouse=True)

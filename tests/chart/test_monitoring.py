@@ -8,13 +8,32 @@ from tests.chart import chart, metric_names
 
 pytestmark = pytest.mark.usefixtures("helm")
 
-OPERATORS_LABELS = {"namespace", "pod", "container", "endpoint", "job", "instance"}
-"""What the Prometheus Operator puts on every target of a PodMonitor."""
+OPERATORS_LABELS = {"namespace", "pod", "container", "endpoint", "job", "instance", "service"}
+"""What the Prometheus Operator puts on every target of a PodMonitor or ServiceMonitor."""
 
 
 def _endpoint(base: str) -> chart.Object:
     (endpoint,) = chart.render(base=base).one("PodMonitor")["spec"]["podMetricsEndpoints"]
     return dict(endpoint)
+
+
+def test_the_service_monitor_scrapes_as_the_pod_monitor_does() -> None:
+    rendered = chart.render({"podMonitor.enabled": False, "serviceMonitor.enabled": True}, base="scram-keda")
+
+    monitor = rendered.one("ServiceMonitor")
+
+    assert monitor["spec"]["endpoints"] == [_endpoint("scram-keda")]
+    assert not rendered.all("PodMonitor")
+
+
+def test_the_service_monitor_selects_the_service_that_leads_to_the_workers() -> None:
+    rendered = chart.render(base="everything")
+    monitor, service = rendered.one("ServiceMonitor"), rendered.one("Service")
+
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert service["spec"]["publishNotReadyAddresses"] is True, "a pod that is not ready is scraped too"
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
 
 
 def test_the_pod_monitor_scrapes_the_workers_own_path_and_port() -> None:
@@ -43,7 +62,7 @@ def test_no_label_of_the_worker_is_renamed_by_the_scraping() -> None:
 
 
 def test_relabelings_of_the_operator_are_passed_on() -> None:
-    endpoint = _endpoint("everything")
+    (endpoint,) = chart.render(base="everything").one("ServiceMonitor")["spec"]["endpoints"]
 
     assert endpoint["relabelings"][0]["targetLabel"] == "cluster"
     assert endpoint["metricRelabelings"][0]["action"] == "drop"

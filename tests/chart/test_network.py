@@ -8,6 +8,8 @@ from tests.chart import chart
 
 pytestmark = pytest.mark.usefixtures("helm")
 
+ANYBODY: list[chart.Object] = [{"namespaceSelector": {}}]
+
 
 def _policy(base: str = "minimal", **values: object) -> chart.Object:
     rendered = chart.render({f"networkPolicy.{name}": value for name, value in values.items()}, base=base)
@@ -18,11 +20,14 @@ def _ports(rules: list[chart.Object]) -> set[tuple[int, str]]:
     return {(port["port"], port["protocol"]) for rule in rules for port in rule["ports"]}
 
 
-def test_only_the_metrics_port_is_open_and_only_known_ports_are_reached() -> None:
+def test_nobody_comes_in_uninvited_and_only_known_ports_are_reached() -> None:
+    """
+    `ingress: []` denies all; a rule without `from` would let everybody in.
+    """
     spec = _policy()
 
     assert spec["policyTypes"] == ["Ingress", "Egress"]
-    assert _ports(spec["ingress"]) == {(9000, "TCP")}
+    assert spec["ingress"] == []
     assert _ports(spec["egress"]) == {(53, "UDP"), (53, "TCP"), (9092, "TCP"), (443, "TCP")}
 
 
@@ -68,18 +73,33 @@ def test_further_rules_are_added() -> None:
     assert spec["egress"][-1] == {"ports": [{"port": 4317, "protocol": "TCP"}]}
 
 
-def test_the_policy_covers_the_workers_and_the_test_pod() -> None:
-    rendered = chart.render()
+def test_the_policy_covers_every_pod_of_the_release() -> None:
+    rendered = chart.render({"topics.create": True})
     selector = rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
 
-    for labels in (
-        rendered.one("StatefulSet")["spec"]["template"]["metadata"]["labels"],
-        rendered.one("Pod")["metadata"]["labels"],
-    ):
-        assert selector.items() <= labels.items()
+    pods = [*rendered.pod_metadata()]
+    assert len(pods) == 3
+    for metadata in pods:
+        assert selector.items() <= metadata["labels"].items()
 
 
 def test_the_open_port_follows_the_settings() -> None:
-    rendered = chart.render({"settings.server.port": 9100})
+    rendered = chart.render({"settings.server.port": 9100, "networkPolicy.metricsFrom": ANYBODY})
 
-    assert _ports(rendered.one("NetworkPolicy")["spec"]["ingress"]) == {(9100, "TCP")}
+    (rule,) = rendered.one("NetworkPolicy")["spec"]["ingress"]
+
+    assert rule["from"] == ANYBODY
+    assert _ports([rule]) == {(9100, "TCP")}
+
+
+def test_the_job_has_a_policy_of_its_own_that_allows_what_the_workers_may_and_nothing_in() -> None:
+    rendered = chart.render(base="mtls-two-apps")
+    (own,) = (item for item in rendered.all("NetworkPolicy") if item["metadata"]["name"].endswith("-topics"))
+    selector = own["spec"]["podSelector"]["matchLabels"]
+
+    chosen = [item for item in rendered.pod_metadata() if selector.items() <= item["labels"].items()]
+
+    assert [item["labels"]["app.kubernetes.io/component"] for item in chosen] == ["topics"]
+    assert own["spec"]["ingress"] == []
+    assert own["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert own["spec"]["egress"] == rendered.one("NetworkPolicy")["spec"]["egress"]

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tests.chart import chart
 from worker.cli import app
+from worker.domain.memory import BASE_MIB, BUDGET_MIB
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -85,6 +86,41 @@ def test_memory_is_reserved_whole_and_processors_are_not_limited() -> None:
     assert "cpu" in resources["requests"]
 
 
+@pytest.mark.parametrize(
+    ("values", "resources"),
+    [
+        ({}, {"requests": {"cpu": "250m", "memory": "384Mi"}, "limits": {"memory": "384Mi"}}),
+        (
+            {"settings.memory.budget_mib": 1000},
+            {"requests": {"cpu": "250m", "memory": "1440Mi"}, "limits": {"memory": "1440Mi"}},
+        ),
+        (
+            {"resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi", "cpu": 2}}},
+            {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "1Gi", "cpu": 2}},
+        ),
+        (
+            {"resources.requests.memory": "320Mi", "resources.limits.memory": "300Mi"},
+            {"requests": {"cpu": "250m", "memory": "320Mi"}, "limits": {"memory": "300Mi"}},
+        ),
+    ],
+)
+def test_memory_follows_from_the_budget_unless_it_is_given(
+    values: dict[str, object], resources: chart.Object
+) -> None:
+    rendered = chart.render({"topics.create": True, **values})
+
+    for spec in rendered.pod_specs():
+        assert spec["containers"][0]["resources"] == resources
+
+
+def test_the_budget_and_what_the_process_takes_besides_are_the_workers_own() -> None:
+    names = (chart.folder() / "templates" / "_pod.tpl").read_text()
+    values = yaml.safe_load((chart.folder() / "values.yaml").read_text())
+
+    assert f'{{{{- define "moderation-worker.baseMib" -}}}}{BASE_MIB}{{{{- end -}}}}' in names
+    assert values["settings"]["memory"] == {"budget_mib": BUDGET_MIB}
+
+
 @pytest.mark.parametrize("use", USES)
 def test_the_grace_is_longer_than_the_drain_and_its_margin(use: str) -> None:
     rendered = chart.render(base=use)
@@ -152,9 +188,9 @@ def test_what_an_operator_adds_to_a_pod_arrives() -> None:
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
     assert pod["tolerations"][0]["key"] == "dedicated"
-    assert pod["priorityClassName"] == "system-cluster-critical"
     assert "podAntiAffinity" in pod["affinity"]
-    assert pod["dnsConfig"]["options"] == [{"name": "ndots", "value": "1"}]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    assert rendered.one("StatefulSet")["spec"]["revisionHistoryLimit"] == 3
     assert pod["serviceAccountName"] == "existing"
     assert not rendered.all("ServiceAccount")
     template = rendered.one("StatefulSet")["spec"]["template"]["metadata"]
@@ -162,22 +198,85 @@ def test_what_an_operator_adds_to_a_pod_arrives() -> None:
     assert template["labels"]["example.com/tier"] == "backend"
 
 
-def test_topics_are_made_before_anything_of_the_release_is_there() -> None:
+def test_where_pods_run_holds_for_every_pod_of_the_release() -> None:
     """
-    A hook before the install finds neither the release's ConfigMap nor its account.
+    For those of hooks too: a cluster that admits one runtime class admits no pod without it.
+    """
+    specs = [*chart.render(base="everything").pod_specs()]
+
+    assert len(specs) == 3
+    for pod in specs:
+        assert pod["priorityClassName"] == "system-cluster-critical"
+        assert pod["runtimeClassName"] == "gvisor"
+        assert pod["schedulerName"] == "other-scheduler"
+        assert pod["hostAliases"] == [{"ip": "192.0.2.1", "hostnames": ["kafka.internal"]}]
+        assert pod["dnsPolicy"] == "Default"
+        assert pod["dnsConfig"]["options"] == [{"name": "ndots", "value": "1"}]
+        assert pod["serviceAccountName"] == "existing"
+
+
+def test_without_values_the_cluster_decides_where_and_how_pods_run() -> None:
+    pod = chart.render().pod()
+
+    for name in (
+        "priorityClassName",
+        "runtimeClassName",
+        "schedulerName",
+        "hostAliases",
+        "dnsPolicy",
+        "dnsConfig",
+    ):
+        assert name not in pod
+    assert "lifecycle" not in chart.render().container()
+
+
+def test_the_topics_job_has_what_it_needs_before_it_and_a_deadline() -> None:
+    """
+    Before an install nothing of the release is there, not its account, its policy or its ConfigMap: all are made by hooks, and
+    by their weight before the job.
     """
     rendered = chart.render(base="mtls-two-apps")
-    job = rendered.one("Job")
+    job = rendered.job()
     pod = job["spec"]["template"]["spec"]
     config = next(volume["configMap"]["name"] for volume in pod["volumes"] if volume["name"] == "config")
-    held = next(item for item in rendered.all("ConfigMap") if item["metadata"]["name"] == config)
+    hooks = [item for item in rendered.objects if "pre-install" in _annotations(item).get("helm.sh/hook", "")]
+    before = {
+        (item["kind"], item["metadata"]["name"]): item
+        for item in hooks
+        if int(_annotations(item).get("helm.sh/hook-weight", 0)) < 0
+    }
 
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
-    assert held["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
-    assert int(held["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0
-    assert yaml.safe_load(held["data"]["worker.yaml"]) == rendered.settings()
-    assert pod["serviceAccountName"] == "default"
+    assert {_annotations(item)["helm.sh/hook"] for item in hooks} == {"pre-install,pre-upgrade"}
+    assert before.keys() == {
+        ("ConfigMap", config), ("ServiceAccount", pod["serviceAccountName"]), ("NetworkPolicy", config),
+    }  # fmt: skip
+    assert yaml.safe_load(before["ConfigMap", config]["data"]["worker.yaml"]) == rendered.settings()
+    assert before["ServiceAccount", pod["serviceAccountName"]]["automountServiceAccountToken"] is False
     assert pod["containers"][0]["args"] == ["topics", "create", "--partitions=24", "--replication-factor=3"]
+    assert job["spec"]["activeDeadlineSeconds"] == 240, "less than the five minutes that helm waits"
+
+
+def test_the_topics_jobs_account_may_be_known_to_a_cloud_as_the_workers_is() -> None:
+    (own,) = (
+        item
+        for item in chart.render(
+            {"topics.create": True, "serviceAccount.annotations": {"example.com/role": "kafka"}}
+        ).all("ServiceAccount")
+        if item["metadata"]["name"].endswith("-topics")
+    )
+
+    assert own["metadata"]["annotations"]["example.com/role"] == "kafka"
+
+
+def test_the_topics_job_runs_as_the_account_that_exists_where_none_is_made() -> None:
+    rendered = chart.render(base="everything")
+
+    assert rendered.job()["spec"]["template"]["spec"]["serviceAccountName"] == "existing"
+    assert not rendered.all("ServiceAccount")
+
+
+def _annotations(item: chart.Object) -> dict[str, str]:
+    return dict(item["metadata"].get("annotations", {}))
 
 
 @pytest.mark.parametrize("use", USES)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tests.chart import chart, toolchain
+from tests.project.locks import PROJECT
 from worker import __version__
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
@@ -49,6 +50,29 @@ def test_an_image_digest_wins_over_its_tag() -> None:
     assert rendered.container()["image"] == f"moderation-worker@{digest}"
 
 
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ({"image.registry": "registry.example.com"}, "registry.example.com/moderation-worker:1.2.3"),
+        ({"image.registry": "registry.example.com:5000/mirror/"}, "registry.example.com:5000/mirror/moderation-worker:1.2.3"),
+        ({"image.registry": "one.example.com", "global.imageRegistry": "other.example.com"}, "other.example.com/moderation-worker:1.2.3"),
+        ({"global.imageRegistry": "other.example.com", "image.digest": f"sha256:{'a' * 64}"}, f"other.example.com/moderation-worker@sha256:{'a' * 64}"),
+        ({"image.repository": "registry.example.com/moderation-worker"}, "registry.example.com/moderation-worker:1.2.3"),
+    ],
+)  # fmt: skip
+def test_an_image_comes_from_the_registry_that_is_named_and_a_parents_wins(
+    values: dict[str, str], image: str
+) -> None:
+    """
+    In every pod: one that came from elsewhere would not start in a cluster that allows one registry.
+    """
+    rendered = chart.render({"image.tag": "1.2.3", "topics.create": True, **values})
+
+    specs = [*rendered.pod_specs()]
+    assert len(specs) == 3
+    assert {spec["containers"][0]["image"] for spec in specs} == {image}
+
+
 @pytest.mark.parametrize("use", USES)
 def test_every_object_names_its_release_and_no_name_is_too_long(use: str) -> None:
     """
@@ -77,11 +101,46 @@ def test_common_labels_and_annotations_stand_on_every_object() -> None:
             assert item["metadata"]["annotations"]["example.com/contact"] == "trust"
 
 
+def test_labels_and_annotations_for_pods_stand_on_every_pod() -> None:
+    """
+    Those of hooks too: a cluster that asks for an owner's label asks for it on each pod.
+    """
+    labels, annotations = zip(
+        *(
+            (metadata["labels"], metadata["annotations"])
+            for metadata in chart.render(base="everything").pod_metadata()
+        ),
+        strict=True,
+    )
+
+    assert len(labels) == 3
+    assert {item["example.com/team"] for item in labels} == {"trust"}
+    assert {item["example.com/tier"] for item in labels} == {"backend"}
+    assert {item["app.kubernetes.io/component"] for item in labels} == {"worker", "topics", "check"}
+    assert {item["example.com/owner"] for item in annotations} == {"trust"}
+
+
+def test_a_label_that_is_given_twice_stands_once_and_the_pods_own_wins() -> None:
+    rendered = chart.render(
+        {
+            "commonLabels": {"team": "one"},
+            "podLabels": {"team": "two"},
+            "podMonitor.enabled": True,
+            "podMonitor.labels": {"team": "three"},
+            "networkPolicy.enabled": False,
+        }
+    )
+
+    assert {metadata["labels"]["team"] for metadata in rendered.pod_metadata()} == {"two"}
+    assert rendered.one("PodMonitor")["metadata"]["labels"]["team"] == "three"
+    assert rendered.one("Service")["metadata"]["labels"]["team"] == "one"
+
+
 def test_extra_objects_may_use_templates() -> None:
     rendered = chart.render(base="everything")
 
     (extra,) = (item for item in rendered.objects if item["metadata"]["name"] == f"{chart.RELEASE}-extra")
-    assert extra["data"] == {"group": "moderation-worker"}
+    assert extra["data"] == {"topic": "moderation.outcomes"}
 
 
 def test_nothing_optional_is_installed_by_default() -> None:
@@ -99,6 +158,25 @@ def test_nothing_optional_is_installed_by_default() -> None:
         "ServiceAccount",
         "StatefulSet",
     }
+
+
+def test_the_chart_says_who_makes_it_where_and_under_which_licence() -> None:
+    """
+    As the program does: a catalogue of charts shows this page, and the links of alerts begin with its home.
+    """
+    about = yaml.safe_load((chart.folder() / "Chart.yaml").read_text())
+    urls, (author,) = PROJECT["project"]["urls"], PROJECT["project"]["authors"]
+
+    assert about["home"] == urls["Homepage"]
+    assert about["sources"] == [urls["Source"]]
+    assert about["maintainers"] == [{"name": author["name"], "url": urls["Homepage"]}]
+    assert about["icon"].endswith("/main/helm/moderation-worker/icon.svg")
+    assert (chart.folder() / "icon.svg").read_text().startswith("<svg ")
+    assert about["annotations"]["artifacthub.io/license"] == PROJECT["project"]["license"]
+    links = yaml.safe_load(about["annotations"]["artifacthub.io/links"])
+    for link in links:
+        path = link["url"].removeprefix(f"{about['home']}/blob/main/")
+        assert (chart.REPOSITORY / path).exists(), link
 
 
 def test_the_notes_say_how_to_see_that_it_works() -> None:

@@ -74,6 +74,14 @@ def test_keda_watches_the_topic_and_group_that_the_worker_reads() -> None:
     assert metadata["tls"] == "enable"
 
 
+def test_keda_watches_the_group_that_follows_from_the_release() -> None:
+    rendered = chart.render(base="mtls-two-apps")
+
+    metadata = rendered.one("ScaledObject")["spec"]["triggers"][0]["metadata"]
+
+    assert metadata["consumerGroup"] == rendered.settings()["kafka"]["group_id"] != ""
+
+
 def test_keda_scales_the_stateful_set_and_helm_leaves_its_count_alone() -> None:
     rendered = chart.render(base="scram-keda")
     stateful_set = rendered.one("StatefulSet")

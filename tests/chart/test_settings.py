@@ -92,6 +92,8 @@ def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tm
 
     assert ours["kafka"].pop("consumer") == {"session_timeout_ms": 15000}
     assert workers["kafka"].pop("consumer") == {}
+    assert ours["kafka"].pop("group_id") == f"{chart.NAMESPACE}.{chart.FULL_NAME}", "one for each release"
+    assert workers["kafka"].pop("group_id") == "moderation-worker"
     assert ours == workers
 
 
@@ -229,3 +231,39 @@ def test_probes_name_the_port_that_the_container_opens() -> None:
 
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert opened[container[probe]["httpGet"]["port"]] == 9100
+
+
+def test_two_releases_of_one_namespace_or_name_have_two_groups() -> None:
+    """
+    In one group each would get a part of the other's partitions, and send its commands to the other's app.
+    """
+    named = {
+        chart.render(release=release, namespace=namespace).settings()["kafka"]["group_id"]
+        for release in ("trust", "other")
+        for namespace in ("moderation", "staging")
+    }
+
+    assert len(named) == 4
+
+
+def test_a_group_that_is_given_is_everywhere_the_group() -> None:
+    rendered = chart.render({"settings.kafka.group_id": "ours", "topics.create": True}, base="scram-keda")
+
+    told = {
+        yaml.safe_load(item["data"]["worker.yaml"])["kafka"]["group_id"]
+        for item in rendered.all("ConfigMap")
+        if "worker.yaml" in item["data"]
+    }
+    assert told == {"ours"}
+    assert rendered.one("ScaledObject")["spec"]["triggers"][0]["metadata"]["consumerGroup"] == "ours"
+
+
+def test_an_upgrade_that_cannot_ask_the_cluster_for_its_group_is_refused() -> None:
+    """
+    With another group the worker would not find its commits; `helm template` never asks.
+    """
+    with pytest.raises(chart.RefusedError, match="the group of the running release cannot be read"):
+        chart.render(more=("--is-upgrade",))
+
+    kept = chart.render({"settings.kafka.group_id": "moderation-worker"}, more=("--is-upgrade",))
+    assert kept.settings()["kafka"]["group_id"] == "moderation-worker"

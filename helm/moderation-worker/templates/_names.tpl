@@ -25,14 +25,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: worker
 {{- end -}}
 
+{{/* An object's own labels; those that an operator gives come after them. */}}
 {{- define "moderation-worker.labels" -}}
 {{ include "moderation-worker.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{/* An object's metadata; called with (dict "root" $ "name" … "labels" … "annotations" …), all but the root optional. */}}
@@ -45,7 +43,7 @@ labels:
   {{- with .component }}
   app.kubernetes.io/component: {{ . }}
   {{- end }}
-  {{- with .labels }}
+  {{- with merge (dict) (.labels | default dict) $root.Values.commonLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- $annotations := merge (dict) (.annotations | default dict) $root.Values.commonAnnotations -}}
@@ -63,12 +61,39 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* The account of the job that makes topics: one of its own before an install, when the release's is not there. */}}
+{{- define "moderation-worker.topicsAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ include "moderation-worker.fullname" . }}-topics
+{{- else -}}
+{{ include "moderation-worker.serviceAccountName" . }}
+{{- end -}}
+{{- end -}}
+
 {{- define "moderation-worker.image" -}}
+{{- $registry := dig "imageRegistry" "" .Values.global | default .Values.image.registry -}}
 {{- with .Values.image -}}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
 {{- else -}}
 {{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What a pod's template carries; called with (dict "root" $ "component" … "annotations" …). */}}
+{{- define "moderation-worker.podMetadata" -}}
+{{- $root := .root -}}
+labels:
+  {{- include "moderation-worker.selectorLabels" $root | nindent 2 }}
+  app.kubernetes.io/component: {{ .component }}
+  app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+  {{- with merge (dict) $root.Values.podLabels $root.Values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) $root.Values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

@@ -18,10 +18,52 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .Values.schedulerName }}
+schedulerName: {{ . }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
 {{- with .Values.dnsConfig }}
 dnsConfig:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/*
+What a container needs. Memory that is not given follows from the worker's budget: that, what the process takes besides, and a
+quarter to spare, in steps of 32 MiB; request and limit are the same.
+*/}}
+{{- define "moderation-worker.resources" -}}
+{{- $needed := add .Values.settings.memory.budget_mib (include "moderation-worker.baseMib" .) -}}
+{{- $limits := .Values.resources.limits | default dict -}}
+{{- $memory := get $limits "memory" | default (printf "%dMi" (mul 32 (div (add (div (mul $needed 5) 4) 31) 32))) -}}
+{{- $limits = merge (dict "memory" $memory) $limits -}}
+{{- $requests := merge (dict) (.Values.resources.requests | default dict) (dict "memory" $memory) -}}
+{{- toYaml (merge (dict "limits" $limits "requests" $requests) .Values.resources) -}}
+{{- end -}}
+
+{{/* MiB that the process takes besides the budget (BASE_MIB of the worker). */}}
+{{- define "moderation-worker.baseMib" -}}140{{- end -}}
+
+{{/* A quantity of memory in MiB, rounded down; empty where only the API server can say what it is. */}}
+{{- define "moderation-worker.mebibytes" -}}
+{{- $units := dict "" 0.00000095367431640625 "Ki" 0.0009765625 "Mi" 1.0 "Gi" 1024.0 "Ti" 1048576.0 "k" 0.00095367431640625 "M" 0.95367431640625 "G" 953.67431640625 "T" 953674.31640625 -}}
+{{- $text := ternary (toString .) (int64 . | toString) (kindIs "string" .) -}}
+{{- if regexMatch "^[0-9]+([.][0-9]+)?([KMGT]i|[kMGT])?$" $text -}}
+{{- $unit := regexFind "[KMGTki]*$" $text -}}
+{{- mulf (float64 (trimSuffix $unit $text)) (get $units $unit) | floor | int64 -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Image, security, environment and mounts: the same for every command. */}}

@@ -29,8 +29,75 @@ secrets, TLS, SASL); everything else is passed through under the worker's own na
 {{- if and .Values.kafka.tls.client.existingSecret (not .Values.kafka.tls.enabled) -}}
 {{- fail "kafka.tls.client is set, but kafka.tls.enabled is false" -}}
 {{- end -}}
+{{- range $value := list "commonLabels" "podLabels" -}}
+{{- range $label, $_ := get $.Values $value -}}
+{{- if has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart") -}}
+{{- fail (printf "%s has %s, which the chart sets itself: pods are selected by such labels" $value $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $needed = add $settings.memory.budget_mib (include "moderation-worker.baseMib" .) -}}
+{{- with dig "limits" "memory" "" .Values.resources -}}
+{{- $given := include "moderation-worker.mebibytes" . -}}
+{{- if and $given (lt (int64 $given) $needed) -}}
+{{- fail (printf "resources.limits.memory is %v, but settings.memory.budget_mib and the process itself need %dMi: leave it out, and it follows from the budget" . $needed) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
+{{- fail "podMonitor and serviceMonitor are both enabled: every pod would be scraped twice, and every sum be doubled" -}}
+{{- end -}}
+{{- with .Values.networkPolicy -}}
+{{- if and .enabled (not .metricsFrom) (not .extraIngress) (or $.Values.podMonitor.enabled $.Values.serviceMonitor.enabled) -}}
+{{- fail "networkPolicy.metricsFrom is empty, so Prometheus cannot scrape: name who may, for example --set-json 'networkPolicy.metricsFrom=[{\"namespaceSelector\":{\"matchLabels\":{\"kubernetes.io/metadata.name\":\"monitoring\"}}}]'" -}}
+{{- end -}}
+{{- end -}}
+{{- $alerts := list -}}
+{{- range ($.Files.Get "files/alerts.yaml" | fromYaml).groups -}}
+{{- range .rules -}}
+{{- $alerts = append $alerts .alert -}}
+{{- end -}}
+{{- end -}}
+{{- range $value, $names := dict "disabled" .Values.alerts.disabled "for" (keys .Values.alerts.for) -}}
+{{- range $names -}}
+{{- if not (has . $alerts) -}}
+{{- fail (printf "alerts.%s names %s, which is none of the alerts: %s" $value . (join ", " $alerts)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The consumer group. Where no value names one: that of the release as it runs, so that an upgrade never changes it (another group
+has other commits); for a new release its namespace and full name.
+*/}}
+{{- define "moderation-worker.groupId" -}}
+{{- $name := include "moderation-worker.fullname" . -}}
+{{- $derived := printf "%s.%s" .Release.Namespace $name -}}
+{{- if .Values.settings.kafka.group_id -}}
+{{ .Values.settings.kafka.group_id }}
+{{- else if .Release.IsInstall -}}
+{{ $derived }}
+{{- else -}}
+{{- $running := dig "data" "worker.yaml" "" (lookup "v1" "ConfigMap" .Release.Namespace $name) | fromYaml -}}
+{{- $known := lookup "v1" "Secret" .Release.Namespace (printf "sh.helm.release.v1.%s.v%d" .Release.Name (sub .Release.Revision 1)) -}}
+{{- with dig "kafka" "group_id" "" $running -}}
+{{ . }}
+{{- else -}}
+{{/* Nothing of the release is there, and the cluster can be asked: its first install failed before anything ran. */}}
+{{- $others := list -}}
+{{- range (lookup "apps/v1" "StatefulSet" .Release.Namespace "").items -}}
+{{- if eq (dig "metadata" "labels" "app.kubernetes.io/instance" "" .) $.Release.Name -}}
+{{- $others = append $others .metadata.name -}}
+{{- end -}}
+{{- end -}}
+{{- if or $others (not $known) -}}
+{{- fail (printf "settings.kafka.group_id is empty, and the group of the running release cannot be read%s: set it to that group (a release that never ran: %s); with another one the worker would not find its commits" (empty $others | ternary "" (printf " (its StatefulSet is %s, not %s)" (join ", " $others) $name)) $derived) -}}
+{{- end -}}
+{{ $derived }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -72,6 +139,7 @@ secrets, TLS, SASL); everything else is passed through under the worker's own na
 
 {{- define "moderation-worker.settings" -}}
 {{- $settings := deepCopy .Values.settings -}}
+{{- $_ := set $settings.kafka "group_id" (include "moderation-worker.groupId" .) -}}
 {{- $_ := set $settings.kafka "common" (include "moderation-worker.kafkaCommon" . | fromYaml) -}}
 {{- $_ := set $settings.tencent "apps" (include "moderation-worker.tencentApps" . | fromYaml) -}}
 {{- if not $settings.tencent.default_app -}}
