@@ -46,6 +46,20 @@ class BoundedBatch(DefaultRecordBatch):
     _gone: int = 0
     _last: int | None = None
 
+    def payload(self, most: int) -> bytes | None:
+        """Return all records as one piece of bytes, unpacked; None if that is longer than ``most``, or cannot be unpacked."""
+        if self.compression_type == self.CODEC_NONE:
+            return bytes(self._buffer[self._pos :])
+        whole = bytearray()
+        try:
+            for piece in unpacked(self.compression_type, bytes(self._buffer[self._pos :])):
+                whole += piece
+                if len(whole) > most:
+                    return None
+        except UnpackError:
+            return None
+        return bytes(whole)
+
     def _maybe_uncompress(self) -> None:
         if not self._decompressed and self.compression_type != self.CODEC_NONE:
             self._packed = bytes(self._buffer[self._pos :])

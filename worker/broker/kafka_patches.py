@@ -23,6 +23,7 @@ from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
+from worker.broker.record_scan import ScannedBatch
 from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
+    from worker.broker.record_scan import Needles
 
 POLL_BYTES: Final = 1024 * 1024
 """The most bytes of records that one poll returns, not counting the last one."""
@@ -264,6 +266,38 @@ class BoundedFetcher(Fetcher):
         taken: int = theirs._append(drained, part, max_records, *others)  # noqa: SLF001
         self._left = part.allowance
         return taken
+
+
+class _ScannedBatches:
+    """The batches of a fetch, each in the form in which it is searched. Those of Kafka 0.10 and before stay as they are."""
+
+    def __init__(self, records: Any, needles: Needles) -> None:
+        self._records = records
+        self._needles = needles
+
+    def next_batch(self) -> Any:
+        batch = self._records.next_batch()
+        return ScannedBatch(batch, self._needles) if isinstance(batch, BoundedBatch) else batch
+
+
+def scan(consumer: KafkaConsumer, needles: Needles | None) -> None:
+    """
+    Let a consumer return one record for each batch from its next assignment on, whose value is a ``ScannedRecords``; None ends it.
+
+    What is aborted is left out and each position is right, as if the records had been read one by one.
+    """
+    fetcher: Any = consumer._fetcher  # noqa: SLF001
+    if needles is None:
+        fetcher.PartitionRecords = BoundedFetcher.PartitionRecords
+        return
+    wanted = needles
+
+    class ScannedPartition(BoundedFetcher.PartitionRecords):
+        def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Any:
+            theirs: Any = super()
+            return theirs._unpack_records(tp, _ScannedBatches(records, wanted), *deserializers)  # noqa: SLF001
+
+    fetcher.PartitionRecords = ScannedPartition
 
 
 def known_partitions(consumer: KafkaConsumer, topic: str) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, TopicPartition, errors
@@ -17,6 +18,7 @@ from worker.broker import offset_ranges
 from worker.broker.client_config import reader_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_patches import known_topic_id, open_client
+from worker.broker.topic_scan import Scanned, scanned
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from worker.broker.options import KafkaOptions
+    from worker.broker.record_scan import Needles
     from worker.domain.contract.records import Record
 
     Wanted = Callable[[bytes], bool]
@@ -36,13 +39,37 @@ if TYPE_CHECKING:
 
 FIRST_STEP: Final = 60.0
 """Seconds of the first step back; each further step is twice as long as the one before."""
+CLOCKS_APART: Final = 120.0
+"""Seconds. A partition's outcomes are in the order of their publication; the clocks of workers that took turns may differ by this."""
+PROGRESS_SECONDS: Final = 0.2
 FETCH_BYTES: Final = 1024 * 1024
 """The command may run beside a worker, within its pod's memory limit; a compressed megabyte holds thousands of outcomes."""
 
 
+class FoundOutcome(Struct, frozen=True):
+    """
+    One outcome record that matched.
+
+    Attributes:
+        timestamp: As its producer set it: milliseconds since 1970.
+
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    value: bytes
+
+    @property
+    def place(self) -> str:
+        """Topic, partition and offset."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
 class Found(Struct, frozen=True):
     """
-    One record that matched.
+    One command record that matched.
 
     Attributes:
         timestamp: As its producer set it: milliseconds since 1970, if it keeps to Kafka's rule; -1 for none.
@@ -59,7 +86,7 @@ class Found(Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """Topic, partition and offset; for a command this is its outcome_id."""
+        """Topic, partition and offset, which is also its outcome_id."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
@@ -132,28 +159,89 @@ class OutcomeReader:
     def __repr__(self) -> str:
         return f"<OutcomeReader of {self._options.outcome_topic}, {self._read} records read>"
 
-    def outcomes(self, wanted: Wanted, since: float, limit: int) -> Iterator[Found]:
+    @property
+    def topic(self) -> str:
+        """The outcome topic."""
+        return self._options.outcome_topic
+
+    def outcomes(
+        self,
+        wanted: Wanted,
+        since: float,
+        limit: int,
+        *,
+        until: float | None = None,
+        needles: Needles = (),
+    ) -> Iterator[FoundOutcome]:
         """
-        Yield at most ``limit`` matching outcomes, newest first, none written before ``since`` (seconds since 1970).
+        Yield at most ``limit`` matching outcomes, newest first, written at or after ``since`` and before ``until`` (since 1970).
 
         It goes back in time over all partitions at once, step by step, so the newest are yielded before the oldest are read.
+        What lacks the ``needles`` is not looked at: see record_scan.py.
         """
         try:
             tps = self._partitions_of(self._options.outcome_topic)
-            ends = offset_ranges.ends(self._reader, tps)
+            ends = self._ends(tps, until)
             step, now = FIRST_STEP, time.time()
-            begin = now
+            begin = now if until is None else min(now, until + CLOCKS_APART)
             while limit and begin > since:
                 begin = max(since, begin - step)
                 step *= 2
                 begins = self._since(tps, begin, ends)
-                newest = self._newest(self._records(begins, ends), wanted, limit)
+                newest = heapq.nlargest(
+                    limit,
+                    self._wanted(self._scanned(begins, ends, since, until, needles, begin), wanted),
+                    key=lambda each: (each.timestamp, each.offset),
+                )
                 self._progress(self._read, begin)
                 yield from newest
                 limit -= len(newest)
                 ends = begins
         except errors.KafkaError as exc:
             raise self._unreadable(self._options.outcome_topic, exc) from exc
+
+    def every_outcome(
+        self, since: float, *, until: float | None = None, needles: Needles = ()
+    ) -> Iterator[list[bytes]]:
+        """Yield the values of all outcomes of that time that have the ``needles``, in lists; each partition's in order."""
+        try:
+            tps = self._partitions_of(self._options.outcome_topic)
+            ends = self._ends(tps, until)
+            begins = self._since(tps, since, ends)
+            for batch in self._scanned(begins, ends, since, until, needles, since):
+                yield [value for _, _, value in batch.records if value is not None]
+        except errors.KafkaError as exc:
+            raise self._unreadable(self._options.outcome_topic, exc) from exc
+
+    def _scanned(
+        self,
+        begins: Mapping[Any, int],
+        ends: Mapping[Any, int],
+        since: float,
+        until: float | None,
+        needles: Needles,
+        back_to: float,
+    ) -> Iterator[Scanned]:
+        first, last = since * 1000, inf if until is None else until * 1000
+        shown = time.monotonic()
+        for batch in scanned(self._reader, begins, ends, needles):
+            self._read += batch.read
+            if (now := time.monotonic()) - shown > PROGRESS_SECONDS:
+                shown = now
+                self._progress(self._read, back_to)
+            in_time = [each for each in batch.records if first <= each[1] < last]
+            yield Scanned(batch.topic, batch.partition, in_time, batch.read)
+
+    def _wanted(self, batches: Iterator[Scanned], wanted: Wanted) -> Iterator[FoundOutcome]:
+        for batch in batches:
+            for offset, timestamp, value in batch.records:
+                if value is not None and wanted(value):
+                    yield FoundOutcome(batch.topic, batch.partition, offset, timestamp, value)
+
+    def _ends(self, tps: Sequence[Any], until: float | None) -> dict[Any, int]:
+        """Return where in each partition to stop: behind everything written before ``until``."""
+        ends = offset_ranges.ends(self._reader, tps)
+        return ends if until is None else self._since(tps, until + CLOCKS_APART, ends)
 
     def begun(self) -> Mapping[int, PartitionProgress]:
         """
@@ -257,10 +345,6 @@ class OutcomeReader:
         bits = decode(commit.metadata or "", expected_label, commit.offset) or 0
         position = max(commit.offset, start)
         return PartitionProgress(position, commit.offset, bits >> (position - commit.offset))
-
-    def _newest(self, records: Iterator[Any], wanted: Wanted, limit: int) -> list[Found]:
-        found = (_found(record) for record in records if record.value is not None and wanted(record.value))
-        return heapq.nlargest(limit, found, key=lambda each: (each.timestamp, each.offset))
 
     def _records(
         self, begins: Mapping[Any, int], ends: Mapping[Any, int], reader: KafkaConsumer | None = None

@@ -1,16 +1,18 @@
-# What `moderation-worker outcomes` is asked for: which outcomes and commands match, and since when.
+# What the commands that answer questions are asked for: which outcomes, waiting commands and dead letters match, and of what time.
 #
-# Values in, values out: nothing is read from Kafka and nothing is printed here. Outcomes are read as plain JSON, so that those
-# of older and newer versions are found too.
+# One type for `outcomes`, `watch`, `dead-letters` and `undo`. Values in, values out: nothing is read from Kafka and nothing is
+# printed. Of an outcome only the fields that a question needs are decoded, by loose types, so that those of older and newer
+# versions are found too. The options of the command line are in filter_options.py.
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from worker.domain.contract.commands import Command
 from worker.domain.contract.times import instant_of
@@ -19,13 +21,51 @@ from worker.terminal import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from worker.broker.record_scan import Needles
     from worker.domain.contract.commands import Rejected
 
-    OutcomeValues = Callable[[Mapping[str, Any]], Iterable[object]]
-    CommandValues = Callable[[Command | Rejected], Iterable[object]]
+    OutcomeValues = Callable[[Any], Iterable[str | None]]
+    CommandValues = Callable[[Command | Rejected], Iterable[str | None]]
 
 SPANS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """The units of ``--since``, in seconds."""
+WAITING: Final = "waiting"
+"""The status of a command that has no outcome yet."""
+
+
+class ResultView(Struct, gc=False):
+    """What is looked at of a result."""
+
+    user_id: str
+    status: str
+    error_code: int | None = None
+
+
+class ErrorView(Struct, gc=False):
+    """What is looked at of an error."""
+
+    code: str
+    also: tuple[ErrorView, ...] = ()
+
+
+_FIELDS: Final[Mapping[str, tuple[Any, Any]]] = {
+    "command_id": (str | None, None),
+    "status": (str | None, None),
+    "action": (str | None, None),
+    "app": (str | None, None),
+    "group_id": (str | None, None),
+    "room_id": (str | None, None),
+    "issuer": (str | None, None),
+    "results": (tuple[ResultView, ...], ()),
+    "user_ids": (tuple[str, ...], ()),
+    "request_ids": (tuple[str, ...], ()),
+    "error": (ErrorView | None, None),
+    "source": (Any, None),
+    "received_at": (str, ""),
+    "finished_at": (str, ""),
+    "parameters": (Any, None),
+}
+"""The fields of an outcome that a question may need: their types, and what they are where they are absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +74,18 @@ class Trait:
     Something that outcomes can be searched by.
 
     Attributes:
+        fields: The fields of an outcome that tell it.
         of_outcome: Returns an outcome's values of it.
         of_command: Returns the values of a command record, as the worker reads it. None if a waiting command has none: it has
             no outcome and no RequestId yet.
+        is_text: Whether the value is written in JSON as a text of its own; otherwise its characters are within something.
 
     """
 
+    fields: tuple[str, ...]
     of_outcome: OutcomeValues
     of_command: CommandValues | None = None
-
-
-def _targets(outcome: Mapping[str, Any]) -> list[object]:
-    return [outcome.get("group_id"), outcome.get("room_id")]
+    is_text: bool = True
 
 
 def target_of(read: Command | Rejected) -> str | None:
@@ -58,59 +98,120 @@ def users_of(read: Command | Rejected) -> tuple[str, ...]:
     return read.users if isinstance(read, Command) else read.user_ids
 
 
+def action_of(read: Command | Rejected) -> str | None:
+    """Return the name of a command's action, if it can be read."""
+    return read.action.name if isinstance(read, Command) else read.action
+
+
+def codes_of(view: Any) -> list[str]:
+    """Return the codes of an outcome: why it was rejected or failed, and what Tencent answered for its members."""
+    error = view.error
+    codes = [] if error is None else [error.code, *(further.code for further in error.also)]
+    return codes + [str(each.error_code) for each in view.results if each.error_code is not None]
+
+
 TRAITS: Final = {
-    "command_id": Trait(lambda outcome: [outcome.get("command_id")], lambda read: [read.command_id]),
+    "command_id": Trait(("command_id",), lambda view: [view.command_id], lambda read: [read.command_id]),
     "user": Trait(
-        lambda outcome: [
-            *(result.get("user_id") for result in outcome.get("results", ())),
-            *outcome.get("user_ids", ()),
-        ],
+        ("results", "user_ids"),
+        lambda view: [*(result.user_id for result in view.results), *view.user_ids],
         users_of,
     ),
-    "target": Trait(_targets, lambda read: [target_of(read)]),
-    "request_id": Trait(lambda outcome: outcome.get("request_ids", ())),
-    "outcome_id": Trait(lambda outcome: [outcome.get("outcome_id")]),
+    "target": Trait(
+        ("group_id", "room_id"), lambda view: [view.group_id, view.room_id], lambda read: [target_of(read)]
+    ),
+    "request_id": Trait(("request_ids",), lambda view: view.request_ids),
+    "outcome_id": Trait((), lambda view: [view.outcome_id]),
+    "status": Trait(("status",), lambda view: [view.status], lambda _: [WAITING]),
+    "issuer": Trait(("issuer",), lambda view: [view.issuer], lambda read: [read.issuer]),
+    "action": Trait(("action",), lambda view: [view.action], lambda read: [action_of(read)]),
+    "app": Trait(("app",), lambda view: [view.app], lambda read: [read.app]),
+    "error_code": Trait(("results", "error"), codes_of, is_text=False),
 }
 """Everything that can be searched by."""
+IDS: Final = ("command_id", "user", "target")
+"""By these a command is looked for that may still wait."""
 
 
-class OutcomeFilter:
-    """Matches the outcomes and commands that have every given trait."""
+@dataclass(frozen=True)
+class Filters:
+    """
+    Matches what has one of the values of each given trait, and was written in the given time.
 
-    def __init__(self, **traits: str | None) -> None:
-        self.traits = {name: wanted for name, wanted in traits.items() if wanted is not None}
-        # The worker writes each text in one way only, so an outcome without these bytes need not be decoded.
-        self._needles = [msgspec.json.encode(wanted) for wanted in self.traits.values()]
+    Attributes:
+        traits: The wanted values, by the trait's name; no trait without values.
+        since: Seconds since 1970.
+        until: The same, exclusive; None: no end.
+        fields: Further fields of an outcome that are decoded for the caller.
 
-    def __repr__(self) -> str:
-        return f"<OutcomeFilter {self.traits}>"
+    """
+
+    traits: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    since: float = 0.0
+    until: float | None = None
+    fields: tuple[str, ...] = ()
+    _decode: Callable[[bytes], Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        needed = dict.fromkeys(self.fields)
+        for name in self.traits:
+            needed |= dict.fromkeys(TRAITS[name].fields)
+        view = msgspec.defstruct(
+            "OutcomeView", [("outcome_id", str), *((name, *_FIELDS[name]) for name in needed)]
+        )
+        object.__setattr__(self, "_decode", msgspec.json.Decoder(view).decode)
+
+    @classmethod
+    def of(cls, **traits: str | Iterable[str] | None) -> Filters:
+        """Return filters of all times by these traits; one that is None or empty is none."""
+        given = {name: [wanted] if isinstance(wanted, str) else wanted for name, wanted in traits.items()}
+        return cls({name: frozenset(wanted) for name, wanted in given.items() if wanted})
 
     def __str__(self) -> str:
-        return " and ".join(
-            f"{name.replace('_', ' ')} {plain(wanted)}" for name, wanted in self.traits.items()
+        parts = (
+            f"{name.replace('_', ' ')} {' or '.join(sorted(map(plain, wanted)))}"
+            for name, wanted in self.traits.items()
+        )
+        return " and ".join(parts) or "anything"
+
+    @property
+    def needles(self) -> Needles:
+        """The bytes that an outcome has if it matches: the worker writes each text in one way only."""
+        return [
+            [msgspec.json.encode(each) if TRAITS[name].is_text else each.encode() for each in sorted(wanted)]
+            for name, wanted in self.traits.items()
+        ]
+
+    def read(self, value: bytes) -> Any:
+        """Return the fields of an outcome that this needs, as attributes; None if it is no outcome."""
+        try:
+            return self._decode(value)
+        except (ValueError, RecursionError):  # another program's record, or fields of other types
+            return None
+
+    def matches(self, view: Any) -> bool:
+        """Return whether an outcome has every trait."""
+        return not self.traits or all(
+            not wanted.isdisjoint(TRAITS[name].of_outcome(view)) for name, wanted in self.traits.items()
         )
 
     def matches_outcome(self, value: bytes) -> bool:
-        """Return whether an outcome has every trait."""
-        if not all(needle in value for needle in self._needles):
-            return False
-        outcome = _object(value)
-        if outcome is None or "outcome_id" not in outcome:
-            return False
-        try:
-            return all(wanted in TRAITS[name].of_outcome(outcome) for name, wanted in self.traits.items())
-        except (TypeError, AttributeError):  # another program's record, whose fields have other types
-            return False
+        """Return whether it is an outcome and has every trait."""
+        view = self.read(value)
+        return view is not None and self.matches(view)
 
     @property
     def of_commands(self) -> bool:
         """Whether a command that has no outcome yet can match."""
-        return all(TRAITS[name].of_command is not None for name in self.traits)
+        return self.until is None and all(
+            TRAITS[name].of_command is not None and (name != "status" or WAITING in wanted)
+            for name, wanted in self.traits.items()
+        )
 
     def matches_command(self, read: Command | Rejected) -> bool:
         """Return whether a command record has every trait. ``read`` is what the worker reads in it."""
         return all(
-            (values_of := TRAITS[name].of_command) is not None and wanted in values_of(read)
+            (values_of := TRAITS[name].of_command) is not None and not wanted.isdisjoint(values_of(read))
             for name, wanted in self.traits.items()
         )
 
@@ -135,11 +236,3 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _object(value: bytes) -> dict[str, Any] | None:
-    try:
-        decoded = msgspec.json.decode(value)
-    except (ValueError, RecursionError):
-        return None
-    return decoded if isinstance(decoded, dict) else None

@@ -7,20 +7,19 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.cli.filters import users_of
+from worker.cli.filters import WAITING, users_of
 from worker.domain.contract.commands import Command
 from worker.domain.contract.times import rfc3339
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from worker.broker.options import KafkaOptions
     from worker.broker.outcome_reader import Unseen, WaitingCommand
-    from worker.cli.filters import OutcomeFilter
+    from worker.cli.filters import Filters
     from worker.domain.contract.commands import Rejected
 
-WAITING: Final = "waiting"
-"""The status of a command that has no outcome yet."""
 LATEST_MS: Final = 4_102_444_800_000
 """The year 2100, in milliseconds since 1970. A later timestamp is in another unit."""
 STRANGE_SHOWN: Final = 2_000
@@ -30,8 +29,8 @@ CALLS_SHOWN: Final = 5
 INDENT: Final = "    "
 
 
-def format_outcome(outcome: Mapping[str, Any], user: str | None = None) -> str:
-    """Return an outcome in a few lines, with only the results of ``user`` if given. Another program's record is shown as it is."""
+def format_outcome(outcome: Mapping[str, Any], user: Sequence[str] | None = None) -> str:
+    """Return an outcome in a few lines, with only the results of these users if given. Another program's record is shown as it is."""
     try:
         return _outcome(outcome, user)
     except (TypeError, ValueError, AttributeError, LookupError):
@@ -39,7 +38,7 @@ def format_outcome(outcome: Mapping[str, Any], user: str | None = None) -> str:
         return text if len(text) <= STRANGE_SHOWN else f"{text[:STRANGE_SHOWN]}…"
 
 
-def _outcome(outcome: Mapping[str, Any], user: str | None) -> str:
+def _outcome(outcome: Mapping[str, Any], user: Sequence[str] | None) -> str:
     lines = [
         "  ".join(
             filter(
@@ -103,11 +102,16 @@ def format_waiting(report: Mapping[str, Any]) -> str:
 
 
 def format_nothing_found(
-    outcome_filter: OutcomeFilter, since: str, unseen: Unseen, outcome_topic: str, command_topic: str
+    filters: Filters, since: str, unseen: Unseen, options: KafkaOptions, *, with_waiting: bool
 ) -> str:
-    """Return that nothing was found, and what that proves: a command "never came" only if everything kept was searched."""
-    lines = [f"no outcome of {outcome_filter} since {plain(since)}"]
-    if outcome_filter.of_commands:
+    """
+    Return that nothing was found, and what that proves: a command "never came" only if everything kept was searched.
+
+    ``with_waiting`` says that commands without an outcome were looked for too.
+    """
+    outcome_topic, command_topic = options.outcome_topic, options.command_topic
+    lines = [f"no outcome of {filters} since {plain(since)}"]
+    if with_waiting:
         lines[0] += ", and no such command waits"
     if unseen.older:
         lines.append(f"{outcome_topic} has older outcomes, which were not searched: give a longer --since")
@@ -119,7 +123,7 @@ def format_nothing_found(
         lines.append(
             f"{command_topic}[{partition}] has lost the commands at offsets {first} to {end - 1}: how they ended is not known"
         )
-    if len(lines) == 1 and outcome_filter.of_commands:
+    if len(lines) == 1 and with_waiting:
         lines.append(
             f"everything in {outcome_topic} and {command_topic} was searched: it never came, "
             "or what was searched for could not be read in it (see the dead letters)"
@@ -139,7 +143,7 @@ def _target(outcome: Mapping[str, Any]) -> str:
     return ""
 
 
-def _lines(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str, str]]:
+def _lines(outcome: Mapping[str, Any], user: Sequence[str] | None) -> Iterator[tuple[str, str]]:
     issuer = f", of {plain(outcome['issuer'])}" if "issuer" in outcome else ""
     yield (
         "command",
@@ -163,13 +167,13 @@ def _problem(error: Mapping[str, Any]) -> str:
     return f"{plain(error.get('code', ''))}{where}: {plain(error.get('message', ''))}"
 
 
-def _results(outcome: Mapping[str, Any], user: str | None) -> Iterator[tuple[str, str]]:
+def _results(outcome: Mapping[str, Any], user: Sequence[str] | None) -> Iterator[tuple[str, str]]:
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for named in outcome.get("user_ids", ()):  # of a rejected command, which has no results
-        if user is None or named == user:
+        if not user or named in user:
             alike["nothing was sent"].append(plain(named))
     for result in outcome.get("results", ()):
-        if user is None or result.get("user_id") == user:
+        if not user or result.get("user_id") in user:
             alike[_result_text(result)].append(plain(result.get("user_id", "")))
     for text, users in alike.items():
         more = f" and {len(users) - USERS_SHOWN} more" if len(users) > USERS_SHOWN else ""

@@ -1,107 +1,102 @@
-# `moderation-worker outcomes`: what happened to this command, or to this user? Read from the outcome topic, newest first.
+# `moderation-worker outcomes`: what happened to this command, to this user, in this room, between three and five past three?
 # Exit codes: 0 found, 1 Kafka cannot be reached or read, 2 wrong settings or arguments, 3 nothing was found, 4 a match waits.
 #
-# It only reads: no group is joined. What can be searched by is in filters.py, how it is shown in formatting.py.
+# It only reads: no group is joined. What can be searched by is in filters.py, how it is shown in formatting.py and tables.py.
 
 from __future__ import annotations
 
-import os
 import sys
-import time
-from typing import TYPE_CHECKING, Annotated, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import NOTHING, WAITS, Config, quiet_libraries
+from worker.cli import filter_options as narrow
+from worker.cli.filters import IDS, TRAITS, WAITING
+from worker.cli.progress import clear_progress, show_progress
+from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, print_json
 from worker.terminal import plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.broker.outcome_reader import OutcomeReader, PartitionProgress
-    from worker.cli.filters import OutcomeFilter
+    from worker.cli.filters import Filters
     from worker.domain.contract.commands import Decoder
 
+ONLY_WAITING: Final = frozenset({WAITING})
 LIMIT: Final = 20
 
 
 def outcomes(
     config: Config = None,
     *,
-    command_id: Annotated[str | None, typer.Option(metavar="ID", help="The command's own id.")] = None,
-    user: Annotated[
+    command_id: narrow.CommandId = None,
+    user: narrow.User = None,
+    target: narrow.Target = None,
+    request_id: narrow.RequestId = None,
+    outcome_id: narrow.OutcomeId = None,
+    status: narrow.StatusOption = None,
+    issuer: narrow.Issuer = None,
+    action: narrow.ActionOption = None,
+    app: narrow.App = None,
+    error_code: narrow.ErrorCode = None,
+    since: narrow.Since = "24h",
+    until: narrow.Until = None,
+    by: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="A user that commands name."),
-    ] = None,
-    target: Annotated[str | None, typer.Option(metavar="ID", help="A group or room.")] = None,
-    request_id: Annotated[str | None, typer.Option(metavar="ID", help="A RequestId of Tencent's.")] = None,
-    outcome_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="As `duplicate_of` and `superseded_by` name it.")
-    ] = None,
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="How far to look back: 30m, 24h, 7d, or an RFC 3339 time.")
-    ] = "24h",
-    limit: Annotated[
-        int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="The most outcomes to show.")
-    ] = LIMIT,
-    as_json: Annotated[
-        bool,
         typer.Option(
-            "--json",
-            help="One JSON object per line: whole outcomes, and what waits with the status `waiting`.",
+            metavar="TRAIT",
+            help="Count instead: by target, user, issuer, error_code, status or action.",
         ),
-    ] = False,
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, max=100_000, help="The most outcomes, or rows, to show.")
+    ] = LIMIT,
+    as_json: AsJson = False,
 ) -> None:
     """
-    Show what happened to a command or a user: outcomes, newest first, and what still waits.
+    Show what happened: outcomes, newest first, and what still waits; or count them.
+
+    Each option may be given several times: any of its values matches. What waits is looked at where a command, user or
+    target is asked for, or with --status waiting.
 
     Exit codes: 0 outcomes were found, 3 nothing was found, 4 a matching command still waits.
 
     \b
     Example:
     moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
+    moderation-worker outcomes --config worker.yaml --status failed --by target
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker import __version__  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415
-    from worker.broker.topics import Topic  # noqa: PLC0415
-    from worker.cli import filters  # noqa: PLC0415
+    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.formatting import format_nothing_found  # noqa: PLC0415
-    from worker.domain.contract.commands import Decoder  # noqa: PLC0415
-    from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
-    from worker.settings import load  # noqa: PLC0415
+    from worker.cli.tables import COUNTED  # noqa: PLC0415
 
-    arguments = {
-        "--command-id": command_id, "--user": user, "--target": target, "--request-id": request_id, "--outcome-id": outcome_id,
-    }  # fmt: skip
-    for option, text in arguments.items():
-        if text is not None and not filters.is_utf8(text):
-            raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
-        if text == "":  # of a variable in a script that was never set
+    filters = narrow.filters_of(
+        since, until, command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id,
+        status=status, issuer=issuer, action=action, app=app, error_code=error_code,
+    )  # fmt: skip
+    if by is not None:
+        by = narrow.one_of("--by", by.replace("-", "_"), COUNTED)
+        if status and WAITING in status:
             raise typer.BadParameter(
-                "it is empty, and no id is: leave it out, or give one", param_hint=option
+                "--by counts outcomes: a waiting command has none", param_hint="--status"
             )
-    outcome_filter = filters.OutcomeFilter(
-        command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id
-    )
-    if not outcome_filter.traits:
-        raise typer.BadParameter("give one of --command-id, --user, --target, --request-id, --outcome-id")
-    try:
-        begin = filters.since(since, time.time())
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from error
-    settings = load(config, os.environ)
-    quiet_libraries(settings)
-    options = kafka_options(settings, worker_name(settings))
-    rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
-    with OutcomeReader(options, _progress) as reader:
+        filters = replace(filters, fields=("status", *TRAITS[by].fields))
+    options, decoder = kafka_options_of(config)
+    with OutcomeReader(options, show_progress) as reader:
+        if by is not None:
+            _print_table(reader, filters, by, limit, as_json=as_json)
+            return
         begun = reader.begun()
-        ended = _print_outcomes(reader, outcome_filter, begin, limit, user, as_json=as_json)
-        waits = _print_waiting(reader, outcome_filter, Decoder(rules), begun, ended, limit, as_json=as_json)
+        ended = _print_outcomes(reader, filters, limit, user, as_json=as_json)
+        waits = 0
+        if _asks_for_waiting(filters):
+            waits = _print_waiting(reader, filters, decoder, begun, ended, limit, as_json=as_json)
         if not ended and not waits:
-            unseen = reader.unseen(begin, begun)
+            unseen = reader.unseen(filters.since, begun)
             text = format_nothing_found(
-                outcome_filter, since, unseen, options.outcome_topic, options.command_topic
+                filters, since, unseen, options, with_waiting=_asks_for_waiting(filters)
             )
             sys.stderr.write(f"{text}\n")
             raise typer.Exit(NOTHING)
@@ -109,14 +104,66 @@ def outcomes(
         raise typer.Exit(WAITS)
 
 
+class Judge:
+    """
+    Decides which outcomes match.
+
+    Attributes:
+        skipped: How many records were no outcomes.
+
+    """
+
+    def __init__(self, filters: Filters) -> None:
+        self._filters = filters
+        self.skipped = 0
+
+    def __call__(self, value: bytes) -> bool:
+        """Return whether it is an outcome that matches."""
+        return self.view(value) is not None
+
+    def view(self, value: bytes) -> Any:
+        """Return the fields of an outcome that matches; None of all else."""
+        view = self._filters.read(value)
+        if view is None:
+            self.skipped += 1
+            return None
+        return view if self._filters.matches(view) else None
+
+    def report(self, topic: str) -> None:
+        """Say on standard error how many records were skipped, if any."""
+        if self.skipped:
+            sys.stderr.write(f"{self.skipped:,} records of {topic} are no outcomes, and were skipped\n")
+
+
+def _asks_for_waiting(filters: Filters) -> bool:
+    """Return whether commands without an outcome are looked for: what waits is no part of a question about outcomes in general."""
+    asked = filters.traits.get("status", ()) or any(name in filters.traits for name in IDS)
+    return filters.of_commands and bool(asked)
+
+
+def _print_table(reader: OutcomeReader, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
+    """Print the counts of the matching outcomes."""
+    from worker.cli.tables import Table, counted_values, format_table  # noqa: PLC0415
+
+    table, judge = Table(by), Judge(filters)
+    values_of = counted_values(by, filters)
+    for values in reader.every_outcome(filters.since, until=filters.until, needles=filters.needles):
+        for view in map(judge.view, values):
+            if view is not None:
+                table.count(values_of(view), view.status or "")
+    clear_progress()
+    judge.report(reader.topic)
+    if not table.counted:
+        sys.stderr.write(f"no outcome of {filters} in that time\n")
+        raise typer.Exit(NOTHING)
+    if as_json:
+        print_json(table.report(limit))
+    else:
+        print(format_table(table, limit))
+
+
 def _print_outcomes(
-    reader: OutcomeReader,
-    outcome_filter: OutcomeFilter,
-    begin: float,
-    limit: int,
-    user: str | None,
-    *,
-    as_json: bool,
+    reader: OutcomeReader, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
 ) -> set[str]:
     """Print the matching outcomes as they are found. Return their ids."""
     import msgspec  # noqa: PLC0415
@@ -124,11 +171,19 @@ def _print_outcomes(
     from worker.cli.formatting import format_outcome  # noqa: PLC0415
 
     ended: set[str] = set()
-    for found in reader.outcomes(outcome_filter.matches_outcome, begin, limit):
-        value = found.value or b""
-        outcome = msgspec.json.decode(value)
+    if filters.traits.get("status") == ONLY_WAITING:
+        return ended
+    judge = Judge(filters)
+    found_in_time = reader.outcomes(judge, filters.since, limit, until=filters.until, needles=filters.needles)
+    for found in found_in_time:
+        outcome = msgspec.json.decode(found.value)
         ended.add(str(outcome["outcome_id"]))
-        print(plain_json(value.decode()) if as_json else format_outcome(outcome, user) + "\n", flush=True)
+        clear_progress()
+        print(
+            plain_json(found.value.decode()) if as_json else format_outcome(outcome, users) + "\n", flush=True
+        )
+    clear_progress()
+    judge.report(reader.topic)
     if len(ended) == limit:
         sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
     return ended
@@ -136,7 +191,7 @@ def _print_outcomes(
 
 def _print_waiting(
     reader: OutcomeReader,
-    outcome_filter: OutcomeFilter,
+    filters: Filters,
     decoder: Decoder,
     begun: Mapping[int, PartitionProgress],
     ended: set[str],
@@ -145,25 +200,14 @@ def _print_waiting(
     as_json: bool,
 ) -> int:
     """Print the matching commands that have no outcome yet. Return how many."""
-    import msgspec  # noqa: PLC0415
-
     from worker.cli.formatting import format_waiting, waiting_report  # noqa: PLC0415
 
-    if not outcome_filter.of_commands:
-        return 0
-    found = reader.waiting(
-        begun, lambda record: outcome_filter.matches_command(decoder.decode(record)), limit
-    )
+    found = reader.waiting(begun, lambda record: filters.matches_command(decoder.decode(record)), limit)
     waiting = [each for each in found if each.record.place not in ended]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)
-        text = plain_json(msgspec.json.encode(report).decode()) if as_json else format_waiting(report) + "\n"
-        print(text, flush=True)
+        if as_json:
+            print_json(report)
+        else:
+            print(format_waiting(report) + "\n", flush=True)
     return len(waiting)
-
-
-def _progress(count: int, back_to: float) -> None:
-    if sys.stderr.isatty():
-        clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime(back_to))
-        sys.stderr.write(f"\r{count:,} records read, back to {clock} UTC \r")
-        sys.stderr.flush()

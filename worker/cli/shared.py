@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from worker.broker.options import KafkaOptions
     from worker.broker.topics import Topic, TopicsReport
+    from worker.domain.contract.commands import Decoder
     from worker.settings import Settings
 
 FAILED: Final = 1
@@ -82,6 +85,22 @@ def quiet_libraries(settings: Settings) -> None:
     configure_logging("error", "console", secrets_of(settings), sys.stderr)
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, Decoder]:
+    """Return the options and the decoder of a command that looks into Kafka, and silence the libraries. Raises SettingsError."""
+    from worker import __version__  # noqa: PLC0415 - --help need not load it
+    from worker.broker.topics import Topic  # noqa: PLC0415
+    from worker.domain.contract.commands import Decoder  # noqa: PLC0415
+    from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
+    from worker.settings import load  # noqa: PLC0415
+
+    settings = load(config, os.environ)
+    quiet_libraries(settings)
+    options = kafka_options(settings, worker_name(settings))
+    rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
+    return options, Decoder(rules)
 
 
 def describe_topics(report: TopicsReport) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import RealCluster
-    from worker.broker.outcome_reader import Found
+    from worker.broker.outcome_reader import FoundOutcome
     from worker.domain.contract.records import Record
 
 pytestmark = pytest.mark.kafka
@@ -58,7 +58,7 @@ def every_command(_: Record) -> bool:
     return True
 
 
-def values(found: Iterable[Found]) -> list[bytes | None]:
+def values(found: Iterable[FoundOutcome]) -> list[bytes]:
     return [each.value for each in found]
 
 
@@ -89,6 +89,50 @@ def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
     found = values(history.outcomes(lambda value: value.startswith(b"wanted"), ago(2 * HOUR), 100))
 
     assert found == [b"wanted 10", b"wanted 3600"]
+
+
+def test_a_time_has_an_end_and_what_lies_out_of_order_in_it_is_found(
+    write: Write, history: OutcomeReader
+) -> None:
+    """
+    The clocks of two owners of a partition differ a little: one outcome of the time lies behind one from after it.
+    """
+    write(0, b"before", 3 * HOUR)
+    write(0, b"in it", 2 * HOUR)
+    write(0, b"after", HOUR)
+    write(0, b"in it, late", HOUR + 5)
+    write(1, b"long after", 10)
+
+    since, until = ago(2.5 * HOUR), ago(HOUR + 2)
+    found = values(history.outcomes(everything, since, 100, until=until))
+    every = [value for batch in history.every_outcome(since, until=until) for value in batch]
+
+    assert found == [b"in it, late", b"in it"]
+    assert sorted(every) == [b"in it", b"in it, late"]
+
+
+def test_every_outcome_with_the_bytes_looked_for_comes_once_in_order(
+    real_cluster: RealCluster, history: OutcomeReader
+) -> None:
+    """
+    From all partitions, whose ends are reached one after another.
+    """
+    topic = f"outcomes{real_cluster.tag}"
+    sent = [
+        real_cluster.producer.send(topic, value=b"%d %s" % (number, b"odd" * (number % 2)), partition=place)
+        for place, count in ((0, 3_000), (1, 40))
+        for number in range(count)
+    ]
+    real_cluster.producer.flush(30)
+    assert all(future.is_done for future in sent)
+
+    odd = [value for batch in history.every_outcome(0.0, needles=[[b"odd", b"never"]]) for value in batch]
+    every = [value for batch in history.every_outcome(0.0) for value in batch]
+
+    assert (len(odd), len(every)) == (1_520, 3_040)
+    numbers = [int(value.split()[0]) for value in odd]
+    assert sorted(numbers) == sorted([*range(1, 3_000, 2), *range(1, 40, 2)])
+    assert numbers.count(1) == 2
 
 
 def test_no_more_is_told_or_read_than_asked_for(real_cluster: RealCluster, write: Write) -> None:

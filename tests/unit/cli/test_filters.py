@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Struct
 
-from worker.cli.filters import OutcomeFilter, is_utf8, since
+from worker.broker.record_scan import contains
+from worker.cli.filters import Filters, is_utf8, since
 from worker.domain.contract.commands import Decoder
-from worker.domain.contract.outcomes import Worker
+from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.rules import Rules
 from worker.terminal import plain
 
@@ -32,7 +36,7 @@ class Sent(Struct):
 DECODER = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
-def asks(asked: OutcomeFilter, value: bytes | None, *headers: tuple[str, bytes | None]) -> bool:
+def asks(asked: Filters, value: bytes | None, *headers: tuple[str, bytes | None]) -> bool:
     """
     Whether a command that waits is meant, as the worker reads it.
     """
@@ -65,7 +69,7 @@ def outcome(**changes: Any) -> bytes:
     ids=str,
 )
 def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) -> None:
-    assert OutcomeFilter(**asked).matches_outcome(outcome())
+    assert Filters.of(**asked).matches_outcome(outcome())
 
 
 @pytest.mark.parametrize(
@@ -84,27 +88,27 @@ def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) ->
     ids=str,
 )
 def test_a_text_that_stands_somewhere_else_or_is_a_part_of_one_means_nothing(asked: dict[str, str]) -> None:
-    assert not OutcomeFilter(**asked).matches_outcome(outcome())
+    assert not Filters.of(**asked).matches_outcome(outcome())
 
 
 def test_a_rejected_outcome_is_found_by_a_user_that_its_command_named() -> None:
     rejected = outcome(status="rejected", results=[], user_ids=["user-9"])
 
-    assert OutcomeFilter(user="user-9").matches_outcome(rejected)
-    assert not OutcomeFilter(user="user-1").matches_outcome(rejected)
+    assert Filters.of(user="user-9").matches_outcome(rejected)
+    assert not Filters.of(user="user-1").matches_outcome(rejected)
 
 
 def test_a_room_is_a_target_as_well() -> None:
-    assert OutcomeFilter(target="room-7").matches_outcome(outcome(group_id=None, room_id="room-7"))
+    assert Filters.of(target="room-7").matches_outcome(outcome(group_id=None, room_id="room-7"))
 
 
 def test_an_id_with_quotes_is_found_as_it_is_written() -> None:
-    assert OutcomeFilter(command_id='a"b').matches_outcome(outcome(command_id='a"b'))
+    assert Filters.of(command_id='a"b').matches_outcome(outcome(command_id='a"b'))
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b'"ban-1"', b"\xff", b"[" * 100_000])
 def test_what_is_no_outcome_is_not_meant_and_not_an_error(value: bytes) -> None:
-    asked = OutcomeFilter(command_id="ban-1")
+    asked = Filters.of(command_id="ban-1")
 
     assert not asked.matches_outcome(value)
     assert not asks(asked, value)
@@ -117,19 +121,19 @@ def test_another_programs_record_ends_no_search(changes: dict[str, Any]) -> None
     """
     It would hide every older outcome behind a traceback.
     """
-    assert not OutcomeFilter(user="user-1").matches_outcome(outcome(**changes))
+    assert not Filters.of(user="user-1").matches_outcome(outcome(**changes))
 
 
 def test_an_outcome_without_its_own_id_is_none() -> None:
-    assert not OutcomeFilter(command_id="ban-1").matches_outcome(b'{"command_id":"ban-1"}')
+    assert not Filters.of(command_id="ban-1").matches_outcome(b'{"command_id":"ban-1"}')
 
 
 def test_a_command_is_found_in_whatever_way_it_is_written() -> None:
     escaped = b'{ "command_id" :"\\u0062an-1", "user_ids": ["user-1"] , "room_id":"room-7", "action":"live.unban_member"}'
 
-    assert asks(OutcomeFilter(command_id="ban-1"), escaped)
-    assert asks(OutcomeFilter(user="user-1", target="room-7"), escaped)
-    assert not asks(OutcomeFilter(user="user-2"), escaped)
+    assert asks(Filters.of(command_id="ban-1"), escaped)
+    assert asks(Filters.of(user="user-1", target="room-7"), escaped)
+    assert not asks(Filters.of(user="user-2"), escaped)
 
 
 def test_a_cloud_event_that_waits_is_found_by_the_id_in_its_header() -> None:
@@ -137,13 +141,11 @@ def test_a_cloud_event_that_waits_is_found_by_the_id_in_its_header() -> None:
     It was said never to have come: only the record's value was looked at.
     """
     value = b'{"user_ids":["user-1"],"room_id":"room-7","action":"live.unban_member"}'
-    asked = OutcomeFilter(command_id="event-1", user="user-1")
+    asked = Filters.of(command_id="event-1", user="user-1")
 
     assert asks(asked, value, ("ce_specversion", b"1.0"), ("ce_id", b"event-1"))
     assert not asks(asked, value, ("ce_id", b"event-2"))
-    assert asks(OutcomeFilter(command_id="event-1"), b"no JSON", ("ce_id", b"event-1")), (
-        "to be rejected by it"
-    )
+    assert asks(Filters.of(command_id="event-1"), b"no JSON", ("ce_id", b"event-1")), "to be rejected by it"
 
 
 def test_a_text_that_is_not_utf_8_is_known() -> None:
@@ -152,19 +154,19 @@ def test_a_text_that_is_not_utf_8_is_known() -> None:
 
 
 def test_users_that_are_no_list_are_nobody() -> None:
-    assert not asks(OutcomeFilter(user="user-1"), b'{"command_id":"a","user_ids":7}')
+    assert not asks(Filters.of(user="user-1"), b'{"command_id":"a","user_ids":7}')
 
 
 @pytest.mark.parametrize("trait", ["request_id", "outcome_id"])
 def test_a_command_that_waits_has_no_request_yet(trait: str) -> None:
-    asked = OutcomeFilter(**{trait: "x"})
+    asked = Filters.of(**{trait: "x"})
 
     assert not asked.of_commands
     assert not asks(asked, b'{"command_id":"x","request_ids":["x"]}')
 
 
 def test_a_question_says_what_was_asked() -> None:
-    assert str(OutcomeFilter(command_id="a\x1b", user="u")) == "command id a� and user u"
+    assert str(Filters.of(command_id="a\x1b", user="u")) == "command id a� and user u"
 
 
 @pytest.mark.parametrize(
@@ -188,3 +190,76 @@ def test_any_other_text_is_refused_with_what_to_give(text: str) -> None:
 
 def test_what_would_move_a_cursor_is_replaced() -> None:
     assert plain("a\x1b[31m\nb\u202e") == "a�[31m�b�"
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_meant"),
+    [
+        ({"status": ("failed", "succeeded")}, True),
+        ({"status": "failed"}, False),
+        ({"issuer": "spam", "status": "succeeded"}, True),
+        ({"issuer": "other", "status": "succeeded"}, False),
+        ({"error_code": "10019"}, True),
+        ({"error_code": "1001"}, False),
+        ({"error_code": "not_json"}, True),
+        ({"error_code": "missing_field"}, True),
+        ({"app": "main", "action": "group.ban_group_member"}, True),
+    ],
+    ids=str,
+)
+def test_an_outcome_has_one_of_the_values_of_every_trait(asked: dict[str, Any], is_meant: bool) -> None:
+    value = outcome(
+        issuer="spam",
+        app="main",
+        action="group.ban_group_member",
+        results=[{"user_id": "u", "status": "failed", "error_code": 10019}],
+        error={"code": "not_json", "message": "…", "also": [{"code": "missing_field", "message": "…"}]},
+    )
+    filters = Filters.of(**asked)
+
+    assert filters.matches_outcome(value) is is_meant
+    assert contains(value, filters.needles) or not is_meant
+
+
+TEXTS = st.text(min_size=1, max_size=20)
+
+
+@given(TEXTS, TEXTS, st.lists(TEXTS, max_size=3), st.integers(0, 99_999))
+def test_the_bytes_that_are_looked_for_are_in_each_outcome_that_matches(
+    target: str, issuer: str, users: list[str], code: int
+) -> None:
+    """
+    What lacks them is never decoded: an outcome that they missed would be lost to every search.
+    """
+    made = Outcome(
+        outcome_id="commands-0-0",
+        command_id=target,
+        status=Status.FAILED,
+        source=Source("commands", 0, 0),
+        worker=Worker("w", "0"),
+        received_at="2025-01-01T00:00:00.000Z",
+        finished_at="2025-01-01T00:00:00.000Z",
+        queued_ms=0.0,
+        attempts=1,
+        group_id=target,
+        issuer=issuer,
+        results=[Result(user, ResultStatus.FAILED, None, code) for user in users],
+    )
+    value = msgspec.json.encode(made)
+    asked: list[dict[str, Any]] = [{"target": target}, {"issuer": issuer}, {"command_id": target}]
+    asked += [{"user": user, "error_code": str(code)} for user in users]
+
+    for each in asked:
+        filters = Filters.of(**each)
+        assert filters.matches_outcome(value)
+        assert contains(value, filters.needles)
+
+
+def test_what_waits_matches_the_status_waiting_and_no_other() -> None:
+    value = b'{"command_id":"a","user_ids":["user-1"],"room_id":"room-7","action":"live.unban_member","issuer":"i"}'
+
+    assert asks(Filters.of(status="waiting", issuer="i", action="live.unban_member"), value)
+    assert Filters.of(status="waiting").of_commands
+    assert not Filters.of(status="failed").of_commands
+    assert not Filters.of(error_code="10019").of_commands
+    assert not Filters(until=NOW).of_commands

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from worker.broker.options import KafkaOptions
 from worker.broker.outcome_reader import Found, Unseen, WaitingCommand
-from worker.cli.filters import OutcomeFilter
+from worker.cli.filters import Filters
 from worker.cli.formatting import (
     CALLS_SHOWN,
     USERS_SHOWN,
@@ -265,6 +266,7 @@ def test_an_outcome_that_another_program_wrote_is_told_and_ends_nothing(strange:
     assert "strange-1" in format_outcome({"outcome_id": "a-0-0", "command_id": "strange-1", **strange})
 
 
+TOPICS = KafkaOptions("localhost:1", "g", "commands", "outcomes", "letters", "asker")
 ALL_SEEN = Unseen(older=False, deleted=False, skipped={})
 
 
@@ -277,13 +279,13 @@ ALL_SEEN = Unseen(older=False, deleted=False, skipped={})
     ],
 )  # fmt: skip
 def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Unseen, told: str) -> None:
-    asked = OutcomeFilter(command_id="a")
+    asked = Filters.of(command_id="a")
 
-    assert "it never came" in format_nothing_found(asked, "24h", ALL_SEEN, "outcomes", "commands")
-    partly = format_nothing_found(asked, "24h", unseen, "outcomes", "commands")
+    assert "it never came" in format_nothing_found(asked, "24h", ALL_SEEN, TOPICS, with_waiting=True)
+    partly = format_nothing_found(asked, "24h", unseen, TOPICS, with_waiting=True)
     assert told in partly
     assert "it never came" not in partly
-    by_request = format_nothing_found(OutcomeFilter(request_id="r"), "24h", ALL_SEEN, "outcomes", "commands")
+    by_request = format_nothing_found(Filters.of(request_id="r"), "24h", ALL_SEEN, TOPICS, with_waiting=False)
     assert "came" not in by_request
     assert "waits" not in by_request
 
@@ -295,4 +297,4 @@ def test_whom_a_rejected_command_named_is_told() -> None:
     whole = outcome(status=Status.REJECTED, user_ids=("user-1", "user-2"))
 
     assert "users       user-1, user-2: nothing was sent" in format_outcome(whole)
-    assert "users       user-2: nothing was sent" in format_outcome(whole, "user-2")
+    assert "users       user-2: nothing was sent" in format_outcome(whole, ["user-2"])

@@ -1,0 +1,118 @@
+# Reads whole batches in search of a few records: a batch without the bytes that are looked for is never taken apart, and of a
+# record that has them only what a search needs is read: its offset, its time and its value.
+#
+# kafka_patches.py lets a consumer return batches in this form (`scan`), topic_scan.py reads a topic by it. What a value means
+# is not known here. A batch that is too large or malformed is read record by record, as the worker reads it (batches.py).
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka.record.default_records import DefaultRecord
+from kafka.record.util import decode_varint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from worker.broker.batches import BoundedBatch
+
+    Needles = Sequence[Sequence[bytes]]
+    """A record matches if its bytes contain, of each group, at least one."""
+
+AT_ONCE: Final = 16 * 1024 * 1024
+"""The most bytes of records that are unpacked at once. A batch of ours holds some hundreds of kilobytes."""
+
+
+class ScannedRecords(list[tuple[int, int, bytes | None]]):
+    """
+    What one batch has of the records that are looked for: offset, timestamp (milliseconds since 1970) and value of each.
+
+    Attributes:
+        read: How many records the batch has.
+
+    """
+
+    read: int = 0
+
+
+class ScannedBatch:
+    """A batch that yields one record in place of all: its value is a ``ScannedRecords``. In all else it is the batch itself."""
+
+    def __init__(self, batch: BoundedBatch, needles: Needles) -> None:
+        self._batch = batch
+        self._needles = needles
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[DefaultRecord]:
+        batch = self._batch
+        found = ScannedRecords(self._found())
+        found.read = batch.records_count
+        yield DefaultRecord(
+            batch.size_in_bytes, batch.last_offset, batch.max_timestamp, batch.timestamp_type, None, found, []
+        )
+
+    def _found(self) -> list[tuple[int, int, bytes | None]]:
+        batch = self._batch
+        payload = batch.payload(AT_ONCE)
+        found = None if payload is None else matching(payload, batch.records_count, self._needles)
+        if found is None:
+            return [
+                (record.offset, record.timestamp, record.value)
+                for record in batch
+                if contains(record.value or b"", self._needles)
+            ]
+        base, first = batch.base_offset, batch.first_timestamp
+        if batch.timestamp_type == batch.LOG_APPEND_TIME:
+            return [(base + offset, batch.max_timestamp, value) for offset, _, value in found]
+        return [(base + offset, first + at, value) for offset, at, value in found]
+
+
+def contains(value: bytes, needles: Needles) -> bool:
+    """Return whether a value has at least one of each group."""
+    return all(any(needle in value for needle in group) for group in needles)
+
+
+def matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, int, bytes | None]] | None:
+    """
+    Return offset and time within the batch, and the value, of each record whose bytes match; None if the batch is malformed.
+
+    ``payload`` has ``count`` records.
+    """
+    if not contains(payload, needles):
+        return []
+    try:
+        if not needles:
+            return [_parts(payload, begin, end) for begin, end in _records(payload, count)]
+        return [
+            _parts(payload, begin, end)
+            for begin, end in _records(payload, count)
+            if all(any(payload.find(needle, begin, end) >= 0 for needle in group) for group in needles)
+        ]
+    except (ValueError, IndexError):
+        return None
+
+
+def _records(payload: bytes, count: int) -> Iterator[tuple[int, int]]:
+    """Yield where each record begins, behind its length, and where it ends."""
+    end = 0
+    for _ in range(count):
+        length, begin = decode_varint(payload, end)
+        end = begin + length
+        if length < 0 or end > len(payload):
+            raise ValueError(f"a record of {length} bytes ends outside of its batch")
+        yield begin, end
+
+
+def _parts(payload: bytes, begin: int, end: int) -> tuple[int, int, bytes | None]:
+    time, at = decode_varint(payload, begin + 1)  # behind its attributes
+    offset, at = decode_varint(payload, at)
+    key, at = decode_varint(payload, at)
+    size, at = decode_varint(payload, at + max(0, key))
+    if at + max(0, size) > end:
+        raise ValueError(f"a value of {size} bytes ends outside of its record")
+    return offset, time, None if size < 0 else payload[at : at + size]

@@ -1,0 +1,92 @@
+# Searches a range of a topic: all its partitions at once, batch by batch, committed records only.
+#
+# Over a consumer that has joined no group. How a batch is searched is in record_scan.py; what matches, and how far to go, is
+# decided by the caller (outcome_reader.py, dead_letter_reader.py).
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from worker.broker import kafka_patches
+from worker.broker.offset_ranges import POLL_MS, READ_SECONDS
+from worker.broker.record_scan import ScannedRecords, contains
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kafka import KafkaConsumer
+
+    from worker.broker.record_scan import Needles
+
+BATCHES: Final = 8
+"""So many batches are returned by one poll: few, as each may hold thousands of values."""
+
+
+class Scanned(Struct, frozen=True):
+    """
+    The records that match in one batch: offset, timestamp (milliseconds since 1970) and value of each, in order.
+
+    Attributes:
+        read: How many records were searched.
+
+    """
+
+    topic: str
+    partition: int
+    records: list[tuple[int, int, bytes | None]]
+    read: int
+
+
+def scanned(
+    reader: KafkaConsumer, begins: Mapping[Any, int], ends: Mapping[Any, int], needles: Needles
+) -> Iterator[Scanned]:
+    """
+    Yield what matches between ``begins`` and ``ends``, batch by batch, each partition's in order. Reassigns the reader.
+
+    ``needles`` may be empty: then everything matches. Raises BrokerError if the brokers return nothing for ``READ_SECONDS``,
+    and kafka-python's own errors.
+    """
+    positions = {tp: begin for tp, begin in begins.items() if begin < ends[tp]}
+    kafka_patches.scan(reader, needles)
+    try:
+        _assign(reader, positions)
+        progressed = time.monotonic()
+        while positions:
+            for tp, batches in reader.poll(timeout_ms=POLL_MS, max_records=BATCHES).items():
+                for batch in batches:
+                    yield _of(tp, batch, begins[tp], ends[tp], needles)
+            now, before = time.monotonic(), positions
+            positions = {tp: reader.position(tp) for tp in before}
+            if positions != before:
+                progressed = now
+            elif now - progressed > READ_SECONDS:
+                tp = min(positions)
+                raise BrokerError(
+                    f"{tp.topic}[{tp.partition}] returns nothing from offset {positions[tp]} on"
+                )
+            if any(position >= ends[tp] for tp, position in positions.items()):
+                # A partition at its end is given up, not paused: kafka-python may keep what a poll left of a paused one for ever.
+                positions = {tp: position for tp, position in positions.items() if position < ends[tp]}
+                _assign(reader, positions)
+    finally:
+        kafka_patches.scan(reader, None)
+
+
+def _assign(reader: KafkaConsumer, positions: Mapping[Any, int]) -> None:
+    reader.assign(list(positions))
+    for tp, position in positions.items():
+        reader.seek(tp, position)
+
+
+def _of(tp: Any, batch: Any, begin: int, end: int, needles: Needles) -> Scanned:
+    values = batch.value
+    if not isinstance(values, ScannedRecords):  # one record of an old format
+        matches = contains(values or b"", needles)
+        values = ScannedRecords([(batch.offset, batch.timestamp, values)] if matches else [])
+        values.read = 1
+    records = [each for each in values if begin <= each[0] < end]
+    return Scanned(tp.topic, tp.partition, records, values.read)

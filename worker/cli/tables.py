@@ -1,0 +1,166 @@
+# Counts of outcomes or dead letters by one of their traits: which rooms fail, whose commands, with which codes?
+#
+# Values in, text out. What is counted was chosen by the filters; a value that no filter asked for is not counted either, so
+# `--user u --by user` has one row.
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.cli.filters import TRAITS
+from worker.terminal import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from worker.cli.filters import Filters
+
+COUNTED: Final = ("target", "user", "issuer", "error_code", "status", "action")
+"""What outcomes are counted by."""
+MOST_VALUES: Final = 1_000_000
+"""The most different values of one status that are counted apart: some 100 MB. Those of any further one are counted together."""
+WIDTH: Final = 80
+"""Columns that a line may take; an id that does not fit goes on a line of its own, and is never cut."""
+
+
+class Table:
+    """
+    How many there are of each value, by status.
+
+    Attributes:
+        counted: What was counted, rows aside: one command may count for several users.
+        without: Those that have no such value: no issuer, no error code.
+        beyond: Counts of values beyond the first ``MOST_VALUES``.
+
+    """
+
+    def __init__(self, by: str, parts: str = "status") -> None:
+        self.by = by
+        self.parts = parts
+        self.counted = 0
+        self.without = 0
+        self.beyond = 0
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Table by {self.by}, {self.counted} counted>"
+
+    def count(self, values: Sequence[str], part: str) -> None:
+        """Count one outcome under each of its values; ``part`` is its status. A million are counted in about a second."""
+        self.counted += 1
+        if not values:
+            self.without += 1
+            return
+        counts = self._counts.setdefault(part, {})
+        for value in values if len(values) == 1 else dict.fromkeys(values):
+            if value in counts:
+                counts[value] += 1
+            elif len(counts) < MOST_VALUES:
+                counts[value] = 1
+            else:
+                self.beyond += 1
+
+    def rows(self) -> list[tuple[str, int, Counter[str]]]:
+        """Return value, count and the count of each status, the largest first."""
+        rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for part, counts in self._counts.items():
+            for value, count in counts.items():
+                rows[value][part] = count
+        totals = ((value, row.total(), row) for value, row in rows.items())
+        return sorted(totals, key=lambda row: (-row[1], row[0]))
+
+    def report(self, limit: int) -> dict[str, Any]:
+        """Return the table as a JSON object, with the ``limit`` largest rows."""
+        rows = self.rows()
+        return {
+            "by": self.by,
+            "counted": self.counted,
+            "without": self.without,
+            "rows": [
+                {self.by: value, "count": total, self.parts: dict(row.most_common())}
+                for value, total, row in rows[:limit]
+            ],
+            "rows_omitted": max(0, len(rows) - limit),
+            "count_omitted": sum(total for _, total, _ in rows[limit:]) + self.beyond,
+        }
+
+
+def counted_values(by: str, filters: Filters) -> Callable[[Any], Sequence[str]]:
+    """Return a function that returns the values that an outcome counts under."""
+    values_of = _values_of(by, filters)
+    wanted = filters.traits.get(by)
+
+    def counted(view: Any) -> Sequence[str]:
+        return [
+            value for value in values_of(view) if value is not None and (wanted is None or value in wanted)
+        ]
+
+    return counted
+
+
+def _values_of(by: str, filters: Filters) -> Callable[[Any], Iterable[str | None]]:
+    """Return what returns an outcome's values; of users and codes those of the same result, where both are asked about."""
+    users, codes = filters.traits.get("user"), filters.traits.get("error_code")
+    if by == "user" and codes is not None:
+        return lambda view: (
+            TRAITS[by].of_outcome(view)
+            if not codes.isdisjoint(_own_codes(view))
+            else [result.user_id for result in view.results if str(result.error_code) in codes]
+        )
+    if by == "error_code" and users is not None:
+        return lambda view: (
+            [
+                str(result.error_code)
+                for result in view.results
+                if result.user_id in users and result.error_code is not None
+            ]
+            or _own_codes(view)
+        )
+    return TRAITS[by].of_outcome
+
+
+def _own_codes(view: Any) -> list[str]:
+    """Return the codes of the command as a whole, which a rejection has."""
+    error = view.error
+    return [] if error is None or view.results else [error.code, *(further.code for further in error.also)]
+
+
+def format_table(table: Table, limit: int, what: str = "outcomes") -> str:
+    """Return a table for a person: counts first, then the value, so that a long id cannot push a count out of its column."""
+    rows = table.rows()
+    shown = rows[:limit]
+    names = [name for name, _ in sum((row for _, _, row in shown), Counter()).most_common()]
+    heads = [what, *names] if table.by != table.parts else [what]
+    cells = [[f"{total:,}", *(f"{row[name]:,}" for name in names)] for _, total, row in shown]
+    widths = [max(len(head), *(len(row[at]) for row in cells), 0) for at, head in enumerate(heads)]
+    while len(heads) > 1 and sum(widths) + 2 * len(widths) > WIDTH - MIN_VALUE:
+        heads, widths = (
+            heads[:-1],
+            widths[:-1],
+        )  # the rarest status: its share is what the others leave of the total
+    lines = [_line(heads, widths, table.by.replace("_", " "))]
+    lines += [_line(row, widths, plain(value)) for (value, _, _), row in zip(shown, cells, strict=True)]
+    lines += _notes(table, rows, limit, what)
+    return "\n".join(lines)
+
+
+MIN_VALUE: Final = 12
+"""Columns that are left to the value."""
+
+
+def _line(cells: list[str], widths: list[int], value: str) -> str:
+    counts = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=False))
+    if len(counts) + 2 + len(value) > WIDTH:
+        return f"{counts}\n    {value}"
+    return f"{counts}  {value}"
+
+
+def _notes(table: Table, rows: list[tuple[str, int, Counter[str]]], limit: int, what: str) -> Iterator[str]:
+    hidden = rows[limit:]
+    if hidden:
+        yield f"and {len(hidden):,} more, with {sum(total for _, total, _ in hidden):,}: give a higher --limit"
+    if table.without:
+        yield f"{table.without:,} of {table.counted:,} {what} have no {table.by.replace('_', ' ')}"
+    if table.beyond:
+        yield f"{table.beyond:,} more, of values beyond the first {MOST_VALUES:,}: narrow the question"
