@@ -56,7 +56,7 @@ def assert_parsed(words: list[str], line: str) -> None:
     known = {
         name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)
     } | {"--help", "-h"}
-    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, line
+    assert {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"} <= known, line
 
 
 @documents

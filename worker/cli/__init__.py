@@ -27,6 +27,7 @@ from worker.cli.grouping import GroupedCommands
 from worker.cli.layout import wrapped
 from worker.cli.outcomes import outcomes
 from worker.cli.run import run
+from worker.cli.send import send
 from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
@@ -52,6 +53,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = (
     (ACT, cancel),
     (ACT, shadow),
     (ACT, resume),
+    (ACT, send),
     (TRY_OUT, demo),
     (TRY_OUT, simulate),
     (TRY_OUT, completion),

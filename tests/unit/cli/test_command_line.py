@@ -31,6 +31,7 @@ COMMANDS = (
     "cancel",
     "shadow",
     "resume",
+    "send",
     "topics create",
     "simulate",
     "demo",

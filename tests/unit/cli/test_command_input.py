@@ -1,0 +1,173 @@
+# What `send` takes for a command, and what it says of everything else: lines, encodings, options, sizes.
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from worker.cli.command_input import judge_lines, judge_options
+from worker.domain.contract.commands import Decoder
+from worker.domain.contract.outcomes import Worker
+from worker.domain.rules import Rules
+
+if TYPE_CHECKING:
+    from worker.cli.command_input import JudgedInput
+
+DECODER = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+
+
+def line(command_id: str, **changes: Any) -> bytes:
+    fields = {
+        "command_id": command_id,
+        "action": "group.unban_group_member",
+        "group_id": "g",
+        "user_ids": ["u"],
+    }
+    return json.dumps(fields | changes).encode()
+
+
+def judged(text: bytes) -> JudgedInput:
+    return judge_lines(io.BytesIO(text), DECODER, io.BytesIO())
+
+
+def remedies(found: JudgedInput) -> list[str]:
+    return [str(problem) for problem in found.problems]
+
+
+def test_valid_lines_are_sent_as_they_are_keyed_by_their_target() -> None:
+    found = judged(line("a") + b"\n" + line("b", group_id="h") + b"\n")
+
+    assert found.identities == [(1, "a"), (2, "b")]
+    assert [(each.value, each.key) for each in found.commands(DECODER)] == [
+        (line("a"), b"g"),
+        (line("b", group_id="h"), b"h"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbf" + line("a") + b"\r\n" + line("b") + b"\r\n",
+        b"\n\r\n" + line("a") + b"\n\n  \n" + line("b"),
+    ],
+    ids=["a byte order mark and CRLF", "blank lines and no last line end"],
+)
+def test_what_editors_do_to_a_file_is_nothing_wrong(text: bytes) -> None:
+    found = judged(text)
+
+    assert (found.invalid, [command_id for _, command_id in found.identities]) == (0, ["a", "b"])
+    assert [each.value for each in found.commands(DECODER)] == [line("a"), line("b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (b"", "there is no command in it: one JSON object per line"),
+        (b"\n \n", "there is no command in it: one JSON object per line"),
+        (b"[" + line("a") + b"]", "this is a JSON array: give one object per line (jq -c '.[]' makes it so)"),
+        (line("a").decode().encode("utf-16"), "this is UTF-16: save it as UTF-8"),
+    ],
+    ids=["empty", "blank", "an array", "UTF-16"],
+)
+def test_an_input_that_is_no_file_of_lines_is_refused_as_a_whole(text: bytes, remedy: str) -> None:
+    found = judged(text)
+
+    assert remedies(found) == [remedy]
+    assert found.unusable
+
+
+def test_each_problem_of_a_line_names_line_and_field_and_the_others_remain_valid() -> None:
+    found = judged(b"\n".join([line("a"), line("b", raeson="x", user_ids=[]), b"no JSON", line("c")]))
+
+    assert [command_id for _, command_id in found.identities] == ["a", "c"]
+    assert found.invalid == 2
+    assert not found.unusable
+    first, second, *_, last = remedies(found)
+    assert first == "line 2: raeson: there is no field 'raeson': did you mean 'reason'?"
+    assert second.startswith("line 2: user_ids: ")
+    assert last.startswith("line 3: the record is not JSON")
+
+
+def test_an_object_over_several_lines_is_told_how_to_become_one() -> None:
+    found = judged(json.dumps(json.loads(line("a")), indent=2).encode())
+
+    assert "give one per line (jq -c . makes it so)" in remedies(found)[0]
+
+
+def test_a_line_of_two_megabytes_is_told_by_its_size_and_the_next_one_is_read() -> None:
+    found = judged(b"x" * 2_000_000 + b"\n" + line("a"))
+
+    assert remedies(found) == ["line 1: it has 2,000,001 bytes, more than any record: give several commands"]
+    assert [command_id for _, command_id in found.identities] == ["a"]
+
+
+class Endless(io.RawIOBase):
+    """
+    Bytes without any line end, as /dev/zero has them.
+    """
+
+    read_bytes = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        self.read_bytes += size
+        assert self.read_bytes < 100_000_000
+        return b"\0" * size
+
+
+def test_an_input_that_never_ends_is_given_up() -> None:
+    found = judge_lines(Endless(), DECODER, io.BytesIO())  # type: ignore[arg-type]
+
+    assert remedies(found) == ["line 1: it does not end: give one JSON object per line"]
+
+
+def test_an_id_that_is_given_twice_is_a_problem_of_the_second_line() -> None:
+    found = judged(line("a") + b"\n" + line("a", group_id="h"))
+
+    assert remedies(found) == ["line 2: command_id: line 1 has the same: each command needs an id of its own"]
+
+
+def test_of_many_invalid_lines_the_first_are_told_and_all_are_counted() -> None:
+    found = judged(b"{}\n" * 1000)
+
+    assert found.invalid == 1000
+    assert {problem.line for problem in found.problems} == set(range(1, 21))
+
+
+def test_options_become_one_command() -> None:
+    found = judge_options(
+        {"command_id": "a", "action": "room.update_room_member_info", "room_id": "r", "user_ids": ["u"], "role": "Admin",
+         "metadata": {"score": 0.9}, "duration": None},
+        DECODER, io.BytesIO(),
+    )  # fmt: skip
+
+    (command,) = found.commands(DECODER)
+    assert json.loads(command.value) == {
+        "command_id": "a", "action": "room.update_room_member_info", "room_id": "r", "user_ids": ["u"],
+        "member_info": {"role": "Admin"}, "metadata": {"score": 0.9},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"action": "live.unban_member", "group_id": "g"}, "--group-id"),
+        ({"action": "group.ban_group_member", "group_id": "g"}, "--duration"),
+        ({"action": "live.unban_member", "room_id": "r", "user_ids": ["u", ""]}, "--user"),
+        ({"action": "room.update_room_member_info", "room_id": "r", "role": "Boss"}, "--role"),
+        (
+            {"action": "live.unban_member", "room_id": "r", "role": "Admin"},
+            "--name-card, --role, --custom-info",
+        ),
+        ({"action": "live.unban_member", "room_id": "r", "not_after": "tomorrow"}, "--not-after"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_problem_of_an_option_names_the_option(given: dict[str, Any], option: str) -> None:
+    found = judge_options({"command_id": "a", "user_ids": ["u"], **given}, DECODER, io.BytesIO())
+
+    assert [problem.field for problem in found.problems] == [option]
+    assert not found.identities

@@ -1,0 +1,210 @@
+# What `send` is given: one command from options, or commands as lines of JSON; and what is wrong with them.
+#
+# Everything is judged by the worker's own decoder before anything is sent. Time and memory are linear in the input and
+# bounded: a line may be as long as a record, and valid lines wait in a temporary file. Not here: Kafka (command_producer.py).
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from worker.broker.command_producer import OutgoingCommand, prepare
+from worker.domain.contract.commands import Command, Rejected
+from worker.domain.contract.fields import FIELDS, MEMBER_INFO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from worker.domain.contract.commands import Decoder
+
+LINE_BYTES: Final = 1024 * 1024
+"""The longest line: no broker takes a longer record unless it is told to, and a command has some 100 KiB at most."""
+ENDLESS_BYTES: Final = 64 * LINE_BYTES
+"""A line of so many bytes is none: this is not a file of lines."""
+COMMANDS: Final = 500_000
+"""The most commands at once: what is remembered of each until its outcome is a hundred bytes or two."""
+PROBLEMS: Final = 20
+"""The most lines whose problems are kept; the others are counted."""
+IN_MEMORY: Final = 16 * LINE_BYTES
+"""So much of the input should be kept in memory, and what is more in a temporary file."""
+
+_OPTIONS: Final = {
+    "user_ids": "--user",
+    "member_info": ", ".join("--" + name.replace("_", "-") for name in MEMBER_INFO),
+    **{f"member_info.{name}": name for name in MEMBER_INFO},
+}
+"""The options of fields that are not called like them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineProblem:
+    """
+    One thing that is wrong with the input.
+
+    Attributes:
+        line: Its number, from 1; None for options, or the input as a whole.
+        field: The field or option at fault; None if all of it is.
+        remedy: A sentence that says what to do.
+
+    """
+
+    line: int | None
+    code: str
+    field: str | None
+    remedy: str
+
+    def __str__(self) -> str:
+        where = "" if self.line is None else f"line {self.line}: "
+        return f"{where}{'' if self.field is None else f'{self.field}: '}{self.remedy}"
+
+
+@dataclass(slots=True)
+class JudgedInput:
+    """
+    Commands that may be sent, in their order, and what is wrong with the rest.
+
+    Attributes:
+        spool: Where the valid lines are kept; the caller opens and closes it.
+        identities: Line number and command_id of each valid command.
+        problems: Of the first invalid lines.
+        invalid: How many lines are invalid.
+        targets: The groups and rooms of the valid commands.
+
+    """
+
+    spool: IO[bytes]
+    identities: list[tuple[int, str]] = field(default_factory=list)
+    problems: list[LineProblem] = field(default_factory=list)
+    invalid: int = 0
+    targets: set[str] = field(default_factory=set)
+
+    @property
+    def unusable(self) -> bool:
+        """Whether something is wrong with the input as a whole, so that no line of it may be skipped."""
+        return any(problem.line is None for problem in self.problems)
+
+    def commands(self, decoder: Decoder) -> Iterator[OutgoingCommand]:
+        """Yield the valid commands as they are sent."""
+        self.spool.seek(0)
+        for line in self.spool:
+            command = prepare(decoder, line[:-1])
+            assert isinstance(command, OutgoingCommand)
+            yield command
+
+    def add(self, line: int, value: bytes, command: Command) -> None:
+        """Take a valid command."""
+        self.identities.append((line, command.command_id))
+        self.targets.add(command.target)
+        self.spool.write(value + b"\n")
+
+    def refuse(self, problems: list[LineProblem]) -> None:
+        """Take what is wrong with one line."""
+        self.invalid += 1
+        if self.invalid <= PROBLEMS:
+            self.problems += problems
+
+
+def judge_options(given: Mapping[str, Any], decoder: Decoder, spool: IO[bytes]) -> JudgedInput:
+    """Judge one command given as fields. Those that are None are left out."""
+    member_info = {name: given[name] for name in MEMBER_INFO if given.get(name) is not None}
+    fields = {name: given[name] for name in FIELDS if given.get(name) is not None}
+    value = msgspec.json.encode(fields | ({"member_info": member_info} if member_info else {}))
+    judged = JudgedInput(spool)
+    _judge(judged, None, value, decoder, {})
+    return judged
+
+
+def judge_lines(stream: IO[bytes], decoder: Decoder, spool: IO[bytes]) -> JudgedInput:
+    """Judge a file of one JSON object per line. Blank lines, a byte order mark and CRLF are nothing wrong."""
+    judged = JudgedInput(spool)
+    seen: dict[str, int] = {}
+    number = 0
+    for number, line in enumerate(_lines(stream), start=1):
+        if isinstance(line, LineProblem):
+            judged.refuse([line])
+        elif number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            judged.refuse([LineProblem(None, "not_utf8", None, "this is UTF-16: save it as UTF-8")])
+            break
+        elif number == 1 and line.lstrip().startswith(b"["):
+            remedy = "this is a JSON array: give one object per line (jq -c '.[]' makes it so)"
+            judged.refuse([LineProblem(None, "not_an_object", None, remedy)])
+            break
+        elif line.strip():
+            _judge(judged, number, line.strip(), decoder, seen)
+        if len(judged.identities) > COMMANDS:
+            remedy = f"more than {COMMANDS:,} commands at once: give it in parts (split -l {COMMANDS})"
+            judged.refuse([LineProblem(None, "too_many", None, remedy)])
+            break
+    if not judged.identities and not judged.invalid:
+        judged.refuse(
+            [LineProblem(None, "no_value", None, "there is no command in it: one JSON object per line")]
+        )
+    return judged
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes | LineProblem]:
+    """Yield each line without its end, or what is wrong with it. Never keeps more than one line of ``LINE_BYTES``."""
+    number = 0
+    while line := stream.readline(LINE_BYTES + 1):
+        number += 1
+        size = len(line)
+        while not line.endswith(b"\n") and size > LINE_BYTES and (more := stream.readline(LINE_BYTES)):
+            size += len(more)
+            line = more
+            if size > ENDLESS_BYTES:
+                yield LineProblem(number, "too_long", None, "it does not end: give one JSON object per line")
+                return
+        if size > LINE_BYTES + 1:
+            remedy = f"it has {size:,} bytes, more than any record: give several commands"
+            yield LineProblem(number, "too_long", None, remedy)
+        else:
+            yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+
+
+def _judge(
+    judged: JudgedInput, number: int | None, value: bytes, decoder: Decoder, seen: dict[str, int]
+) -> None:
+    read = decoder.decode(InputLine(value))
+    if isinstance(read, Rejected):
+        judged.refuse(_problems(number, value, read))
+    elif read.command_id in seen:
+        remedy = f"line {seen[read.command_id]} has the same: each command needs an id of its own"
+        judged.refuse([LineProblem(number, "command_id_reused", "command_id", remedy)])
+    else:
+        seen[read.command_id] = number or 0
+        judged.add(number or 0, value, read)
+
+
+class InputLine(msgspec.Struct, frozen=True):
+    """A line as the decoder takes a record; where it will be does not matter."""
+
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+    key: bytes | None = None
+    partition: int = 0
+    offset: int = 0
+
+
+def _problems(number: int | None, value: bytes, read: Rejected) -> list[LineProblem]:
+    faults = [
+        (read.code, read.field, read.message),
+        *((each.code, each.field, each.message) for each in read.also),
+    ]
+    if number is None:
+        return [LineProblem(None, code, _option_of(name), text) for code, name, text in faults]
+    if read.code == "not_json" and value in {b"{", b"}"}:
+        faults = [
+            (read.code, None, "an object goes on over several lines: give one per line (jq -c . makes it so)")
+        ]
+    return [LineProblem(number, *fault) for fault in faults]
+
+
+def _option_of(name: str | None) -> str | None:
+    """Return the option that sets a field."""
+    if name is None:
+        return None
+    known = _OPTIONS.get(name.partition("[")[0], name)
+    return known if known.startswith("--") else "--" + known.replace("_", "-")

@@ -1,0 +1,79 @@
+# How a command line waits for the outcomes of what it sent, and which exit code they make.
+#
+# Not here: which commands are sent (send.py), how Kafka is read (outcome_follower.py).
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from worker.cli.shared import NOT_APPLIED, NOT_SENT, WAITS
+from worker.domain.contract.outcomes import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from worker.broker.outcome_follower import OutcomeFollower
+
+POLL_SECONDS: Final = 0.5
+
+_EXIT_CODES: Final[dict[Status, int]] = {
+    Status.SUCCEEDED: 0,
+    Status.DUPLICATE: 0,
+    Status.SUPERSEDED: 0,
+    Status.SIMULATED: 0,
+    Status.EXPIRED: NOT_SENT,
+    Status.CANCELLED: NOT_SENT,
+    Status.PARTIALLY_SUCCEEDED: NOT_APPLIED,
+    Status.FAILED: NOT_APPLIED,
+    Status.REJECTED: NOT_APPLIED,
+}
+_WORST_FIRST: Final = (NOT_APPLIED, WAITS, NOT_SENT, 0)
+
+
+class OutcomeHead(msgspec.Struct):
+    """What is needed of an outcome to know whose it is."""
+
+    outcome_id: str
+    status: Status
+
+
+_HEADS: Final = msgspec.json.Decoder(OutcomeHead)
+
+
+def follow(
+    follower: OutcomeFollower,
+    places: set[str],
+    seconds: float,
+    on_outcome: Callable[[OutcomeHead, bytes], None],
+) -> set[str]:
+    """
+    Wait until each of these commands has its outcome, or ``seconds`` are over. Return those that have none.
+
+    ``places`` are the outcome_ids. ``on_outcome`` gets each outcome once, as it comes, with its JSON.
+    """
+    open_places = set(places)
+    end = time.monotonic() + seconds
+    while open_places and (left := end - time.monotonic()) > 0:
+        for value in follower.poll(min(POLL_SECONDS, left)):
+            head = _head(value)
+            if head is not None and head.outcome_id in open_places:
+                open_places.discard(head.outcome_id)
+                on_outcome(head, value)
+    return open_places
+
+
+def _head(value: bytes) -> OutcomeHead | None:
+    """Return whose outcome this is; None for what another program, or a later version, wrote."""
+    try:
+        return _HEADS.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def exit_code(statuses: Iterable[Status], *, waits: bool) -> int:
+    """Return the exit code of the worst of these outcomes, and of commands that still have none."""
+    codes = {_EXIT_CODES[status] for status in statuses} | ({WAITS} if waits else set())
+    return next((code for code in _WORST_FIRST if code in codes), 0)

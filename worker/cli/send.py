@@ -1,0 +1,416 @@
+# `moderation-worker send`: commands into the command topic, from options or as lines of JSON. Exit codes: 0 sent, 1 Kafka
+# cannot be reached or refuses, 2 wrong settings, options or commands (nothing was sent); with --wait 4, 5 or 6 by the
+# worst outcome (following.py).
+#
+# Its options are made from the table of a command's fields, so none can be missing. What is judged, and how, is in
+# command_input.py; how it is written in broker/command_producer.py.
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import uuid
+from collections import Counter
+from contextlib import nullcontext
+from tempfile import SpooledTemporaryFile
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from worker.cli.layout import wrapped
+from worker.cli.shared import (
+    FAILED,
+    INTERRUPTED,
+    WRONG,
+    AsJson,
+    Config,
+    print_json,
+    quiet_libraries,
+    terminal_width,
+)
+from worker.domain.contract.schemas import command_schema
+from worker.redaction import without_keys
+from worker.terminal import plain, plain_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from worker.broker.command_producer import CommandProducer, NotWritten, Written
+    from worker.broker.options import KafkaOptions
+    from worker.broker.outcome_follower import OutcomeFollower
+    from worker.cli.command_input import JudgedInput
+    from worker.cli.following import OutcomeHead
+    from worker.domain.contract.commands import Decoder
+    from worker.settings import Settings
+
+TIMEOUT: Final = 60.0
+STANDARD_INPUT: Final = "-"
+SHOWN_IN_FULL: Final = 3
+"""So many outcomes are shown whole; of more, one line each of those that were not applied, and a count."""
+
+
+def send(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE", help="A file of commands, one JSON object per line; - is standard input."
+        ),
+    ] = None,
+    config: Config = None,
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the outcomes, and exit by the worst of them.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, max=86_400, help="How long to wait.")
+    ] = TIMEOUT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge the commands, and send nothing.")] = False,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Send the valid lines although others are not.")
+    ] = False,
+    as_json: AsJson = False,
+    **fields: Any,
+) -> None:
+    """
+    Send one command from options, or commands from lines of JSON.
+
+    All are judged before any is sent, as the worker judges them, and go where their group's or room's commands belong.
+
+    Exit codes: 0 sent, 2 nothing was sent as something is wrong; with --wait 4 no outcome in time, 5 failed or rejected, 6 expired
+    or cancelled.
+
+    \b
+    Examples:
+    moderation-worker send --config worker.yaml --wait \\
+      --action group.ban_group_member --group-id group-42 \\
+      --user user-1 --duration 3600 --reason spam
+    moderation-worker send commands.jsonl --config worker.yaml --dry-run
+    """  # noqa: D301 - the escape keeps the examples from being wrapped
+    given = {name: value for name, value in fields.items() if value not in (None, [])}
+    _refuse_mixtures(source, given, skip_invalid=skip_invalid)
+    from worker.cli.command_input import IN_MEMORY  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.settings import load  # noqa: PLC0415
+
+    settings = load(config, os.environ)
+    quiet_libraries(settings)
+    options, decoder = _parts(settings)
+    with SpooledTemporaryFile(IN_MEMORY) as spool:
+        judged = _judged(source, given, decoder, spool)
+        raise typer.Exit(
+            _done(
+                options,
+                decoder,
+                judged,
+                timeout if wait else None,
+                dry_run=dry_run,
+                skip_invalid=skip_invalid,
+                as_json=as_json,
+            )
+        )
+
+
+def _done(
+    options: KafkaOptions,
+    decoder: Decoder,
+    judged: JudgedInput,
+    seconds: float | None,
+    *,
+    dry_run: bool,
+    skip_invalid: bool,
+    as_json: bool,
+) -> int:
+    """Send what may be sent, and return the exit code."""
+    if judged.invalid and (judged.unusable or not skip_invalid or not judged.identities):
+        _print_problems(judged, as_json=as_json, sent=False)
+        return WRONG
+    if judged.invalid:
+        _print_problems(judged, as_json=as_json, sent=True)
+    if dry_run:
+        _print_dry_run(judged, as_json=as_json)
+        return 0
+    return _send(options, decoder, judged, seconds, as_json=as_json)
+
+
+def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_invalid: bool) -> None:
+    if source is not None and given:
+        names = ", ".join(_flag(name) for name in given)
+        raise typer.BadParameter(f"give a file or the command's own options ({names}), not both")
+    if source is None and not given:
+        raise typer.BadParameter("give a file of commands, - for standard input, or --action and its options")
+    if source is None and skip_invalid:
+        raise typer.BadParameter("there is nothing to skip in one command", param_hint="--skip-invalid")
+
+
+def _parts(settings: Settings) -> tuple[KafkaOptions, Decoder]:
+    from worker import __version__  # noqa: PLC0415
+    from worker.broker.topics import Topic  # noqa: PLC0415
+    from worker.domain.contract.commands import Decoder  # noqa: PLC0415
+    from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
+
+    options = kafka_options(settings, worker_name(settings))
+    rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
+    return options, Decoder(rules)
+
+
+def _judged(source: str | None, given: Mapping[str, Any], decoder: Decoder, spool: IO[bytes]) -> JudgedInput:
+    from worker.cli.command_input import judge_lines, judge_options  # noqa: PLC0415
+
+    if source is None:
+        return judge_options({"command_id": f"send-{uuid.uuid4()}", **given}, decoder, spool)
+    with _opened(source) as stream:
+        try:
+            return judge_lines(stream, decoder, spool)
+        except OSError as error:
+            raise _unreadable(source, error) from error
+
+
+def _opened(source: str) -> Any:
+    if source == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise typer.BadParameter("standard input is closed", param_hint="FILE")
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return open(source, "rb")  # noqa: PTH123 - closed by the caller; a pipe of a shell is a file as well
+    except (OSError, ValueError) as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: str, error: Exception) -> typer.BadParameter:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else "no file can have this name"
+    return typer.BadParameter(
+        f"{plain(without_keys(source))} cannot be read: {why.lower()}", param_hint="FILE"
+    )
+
+
+def _print_problems(judged: JudgedInput, *, as_json: bool, sent: bool) -> None:
+    if as_json:
+        for problem in judged.problems:
+            found = {
+                "line": problem.line,
+                "code": problem.code,
+                "field": problem.field,
+                "remedy": problem.remedy,
+            }
+            line = {name: value for name, value in found.items() if value is not None}
+            print_json({"status": "invalid", **line})
+        return
+    width = terminal_width() if sys.stderr.isatty() else None
+    lines = [wrapped(plain(without_keys(str(problem))), width, "  ") for problem in judged.problems]
+    listed = len({problem.line for problem in judged.problems})
+    if judged.invalid > listed:
+        lines.append(f"  … and {judged.invalid - listed:,} more lines")
+    what = "1 command is" if judged.invalid == 1 else f"{judged.invalid:,} commands are"
+    then = "and skipped" if sent else "so nothing was sent"
+    sys.stderr.write("\n".join([f"{what} not valid, {then}:", *lines]) + "\n")
+
+
+def _print_dry_run(judged: JudgedInput, *, as_json: bool) -> None:
+    if as_json:
+        for line, command_id in judged.identities:
+            print_json({"status": "valid", "command_id": command_id, **({"line": line} if line else {})})
+    else:
+        print(f"would send {_counted(judged)}; nothing was sent")
+
+
+def _counted(judged: JudgedInput) -> str:
+    commands, targets = len(judged.identities), len(judged.targets)
+    return (
+        f"{commands:,} {'command' if commands == 1 else 'commands'} "
+        f"to {targets:,} {'target' if targets == 1 else 'targets'}"
+    )
+
+
+def _send(
+    options: KafkaOptions, decoder: Decoder, judged: JudgedInput, seconds: float | None, *, as_json: bool
+) -> int:
+    """Send what is valid, wait if asked to, print what became of it, and return the exit code."""
+    from worker.broker.command_producer import CommandProducer  # noqa: PLC0415
+    from worker.broker.outcome_follower import OutcomeFollower  # noqa: PLC0415
+
+    following = nullcontext() if seconds is None else OutcomeFollower(options)
+    with following as follower:  # opened first: outcomes come as soon as commands do
+        with CommandProducer(options) as producer:
+            results = _produced(producer, decoder, judged)
+        places = _print_sent(options, judged, results, as_json=as_json, quiet=follower is not None)
+        if len(places) < len(judged.identities):
+            return INTERRUPTED if len(results) < len(judged.identities) else FAILED
+        if follower is None or seconds is None:
+            return 0
+        return _await(follower, places, seconds, as_json=as_json)
+
+
+def _produced(
+    producer: CommandProducer, decoder: Decoder, judged: JudgedInput
+) -> Sequence[Written | NotWritten]:
+    if len(judged.identities) <= SHOWN_IN_FULL or not sys.stderr.isatty():
+        return producer.produce(judged.commands(decoder))
+    with _progress(len(judged.identities), "sent") as advance:
+        return producer.produce(judged.commands(decoder), advance)
+
+
+def _progress(total: int, what: str) -> Any:
+    from contextlib import contextmanager  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    @contextmanager
+    def shown() -> Any:
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda count: progress.update(task, completed=count)
+
+    return shown()
+
+
+def _print_sent(
+    options: KafkaOptions,
+    judged: JudgedInput,
+    results: Sequence[Written | NotWritten],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> dict[str, str]:
+    """Print what was sent, and what was not. Return the outcome_id of each command that was, with its command_id."""
+    from worker.broker.command_producer import NotWritten  # noqa: PLC0415
+
+    places: dict[str, str] = {}
+    failed: list[tuple[int, NotWritten]] = []
+    for (line, command_id), result in zip(judged.identities, results, strict=False):
+        if isinstance(result, NotWritten):
+            failed.append((line, result))
+            if as_json:
+                status = "unknown" if result.may_be_written else "not_sent"
+                print_json({"status": status, "command_id": command_id, "reason": result.reason})
+            continue
+        place = f"{options.command_topic}-{result.partition}-{result.offset}"
+        places[place] = command_id
+        if as_json and not quiet:
+            print_json({"status": "sent", "command_id": command_id, "outcome_id": place})
+        elif not as_json and len(judged.identities) <= SHOWN_IN_FULL:
+            print(f"sent {plain(command_id)} as {place}", flush=True)
+    if not as_json and len(judged.identities) > SHOWN_IN_FULL:
+        print(f"sent {len(places):,} of {_counted(judged)}", flush=True)
+    if len(places) < len(judged.identities):
+        _print_unsent(judged, results, failed)
+    return places
+
+
+def _print_unsent(
+    judged: JudgedInput, results: Sequence[object], failed: Sequence[tuple[int, NotWritten]]
+) -> None:
+    missing = len(judged.identities) - len(results) + len(failed)
+    line, first = failed[0] if failed else (judged.identities[len(results)][0], None)
+    why = "interrupted" if first is None else first.reason
+    where = f" from line {line} on" if line else ""
+    sys.stderr.write(
+        f"{missing:,} not sent{where}: {plain(without_keys(why))}\n"
+        "The same again is safe: what was carried out already will be a duplicate.\n"
+    )
+
+
+def _await(follower: OutcomeFollower, places: Mapping[str, str], seconds: float, *, as_json: bool) -> int:
+    from worker.cli.following import exit_code, follow  # noqa: PLC0415
+
+    statuses: Counter[Any] = Counter()
+    show = _shower(len(places), as_json=as_json)
+
+    def on_outcome(head: OutcomeHead, value: bytes) -> None:
+        statuses[head.status] += 1
+        show(head, value)
+        advance(statuses.total())
+
+    alone = len(places) <= SHOWN_IN_FULL or not sys.stderr.isatty()
+    with nullcontext(lambda _: None) if alone else _progress(len(places), "outcomes") as advance:
+        missing = follow(follower, set(places), seconds, on_outcome)
+    if as_json:
+        for place in sorted(missing):
+            print_json({"status": "waiting", "outcome_id": place, "command_id": places[place]})
+    elif len(places) > SHOWN_IN_FULL:
+        print(", ".join(f"{count:,} {status}" for status, count in statuses.most_common()) or "no outcome")
+    if missing:
+        _print_missing([places[place] for place in sorted(missing)], seconds)
+    return exit_code(statuses, waits=bool(missing))
+
+
+def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None]:
+    """Return what prints one outcome."""
+    import msgspec  # noqa: PLC0415
+
+    from worker.cli.following import exit_code  # noqa: PLC0415
+    from worker.cli.formatting import format_outcome  # noqa: PLC0415
+
+    def whole(_head: OutcomeHead, value: bytes) -> None:
+        print(format_outcome(msgspec.json.decode(value)), flush=True)
+
+    def line(head: OutcomeHead, value: bytes) -> None:
+        if exit_code([head.status], waits=False):
+            outcome = msgspec.json.decode(value)
+            error = outcome.get("error", {}).get("message", "")
+            print(plain(f"{head.status}  {outcome.get('command_id', '')}  {error}").rstrip(), flush=True)
+
+    def json(_head: OutcomeHead, value: bytes) -> None:
+        print(plain_json(value.decode()), flush=True)
+
+    return json if as_json else whole if count <= SHOWN_IN_FULL else line
+
+
+def _print_missing(command_ids: Sequence[str], seconds: float) -> None:
+    count = len(command_ids)
+    what = "1 command has" if count == 1 else f"{count:,} commands have"
+    sys.stderr.write(
+        f"{what} no outcome after {seconds:g} s: is a worker running, and ready? Ask later:\n"
+        f"  moderation-worker outcomes --command-id {plain(command_ids[0])}\n"
+    )
+
+
+def _flag(name: str) -> str:
+    return "--user" if name == "user_ids" else "--" + name.replace("_", "-")
+
+
+def _json_object(text: str) -> Any:
+    import msgspec  # noqa: PLC0415
+
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
+        raise typer.BadParameter("give a JSON object") from error
+
+
+_METAVARS: Final = {"date-time": "TIME", "integer": "NUMBER", "object": "JSON", "array": "ID"}
+
+
+def _parameters() -> list[inspect.Parameter]:
+    """Return an option for each field of a command, from its schema; ``member_info`` has one for each of its own fields."""
+    schema = command_schema()["properties"]
+    properties = {name: part for name, part in schema.items() if name != "member_info"}
+    properties |= schema["member_info"]["properties"]
+    return [_parameter(name, part) for name, part in properties.items()]
+
+
+def _parameter(name: str, part: Mapping[str, Any]) -> inspect.Parameter:
+    shape = part.get("format", part.get("type", "string"))
+    kind: Any = int if shape == "integer" else list[str] if shape == "array" else str
+    choices = f" One of {', '.join(part['enum'])}." if "enum" in part else ""
+    repeated = " May be repeated." if shape == "array" else ""
+    option = typer.Option(
+        _flag(name),
+        metavar=_METAVARS.get(shape, "TEXT"),
+        help=f"{part.get('description', '')}{choices}{repeated}".strip(),
+        parser=_json_object if shape == "object" else None,
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _with_fields(signature: inspect.Signature) -> inspect.Signature:
+    fixed = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return signature.replace(parameters=[*fixed, *_parameters()])
+
+
+# Typer reads a command's options from its signature.
+send.__signature__ = _with_fields(inspect.signature(send, eval_str=True))  # type: ignore[attr-defined]
