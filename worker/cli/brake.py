@@ -88,7 +88,7 @@ def cancel(
 
     \b
     Example:
-    moderation-worker cancel -c worker.yaml --issuer detector-7 --reason "all wrong"
+    moderation-worker cancel -c worker.yaml --issuer detector-7 --reason "wrong"
     """  # noqa: D301
     _order("cancel", config, (app, action, issuer, target), everything, reason, by, until, as_json=as_json)
 
