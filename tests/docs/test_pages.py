@@ -63,7 +63,9 @@ def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp
     """
     But for the other halves of what is given already, and files that exist on a real machine only.
     """
-    uncommented = re.sub(r"^( *)# ((?:  )*(?:- )?[a-z_/]+:( .*)?)$", r"\1\2", example(), flags=re.MULTILINE)
+    uncommented = re.sub(
+        r"^( *)# ((?:  )*(?:- )?[A-Za-z_/]+:( .*)?)$", r"\1\2", example(), flags=re.MULTILINE
+    )
     data = yaml.safe_load(uncommented)
     app = data["tencent"]["apps"]["main"]
     del app["secret_key"], app["base_url"]
@@ -72,11 +74,17 @@ def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp
     authority.write_text(self_signed()[0])
     data["kafka"]["common"]["ssl_cafile"] = str(authority)
     data["kafka"]["common"]["sasl_plain_password_file"] = str(key_file)
+    oauth = data["kafka"].pop("oauth")
     path = tmp_path / "worker.yaml"
     path.write_text(yaml.safe_dump(data))
 
     settings = load(path, {})
+    data["kafka"]["oauth"] = {**oauth, "client_secret_file": str(key_file), "ca_file": str(authority)}
+    data["kafka"]["common"] = {"security_protocol": "SASL_SSL"}
+    path.write_text(yaml.safe_dump(data))
+    with_tokens = load(path, {})
 
+    assert with_tokens.kafka.oauth.scope == "kafka"
     assert settings.kafka.instance_id == "moderation-worker-0"
     assert settings.limits.per_endpoint == {"group_open_http_svc/ban_group_member": 400}
 

@@ -28,6 +28,9 @@ BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster may take; the caller retries."""
 
 
+OAUTHBEARER: Final = "OAUTHBEARER"
+
+
 @dataclass(frozen=True, slots=True)
 class _Relation:
     """
@@ -229,6 +232,11 @@ def _arguments(
     fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
     shared = {name: value for name, value in options.common.items() if name in known}
+    signed_in = (
+        {}
+        if options.tokens is None
+        else {"sasl_mechanism": OAUTHBEARER, "sasl_oauth_token_provider": options.tokens}
+    )
     return {
         "bootstrap_servers": options.bootstrap_servers,
         "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
@@ -238,6 +246,7 @@ def _arguments(
         **shared,
         **own,
         **fixed,
+        **signed_in,
     }
 
 

@@ -49,6 +49,27 @@ class RecordRefusedError(errors.KafkaError):
         return isinstance(self.__cause__, TOO_LARGE)
 
 
+class CredentialError(errors.KafkaConnectionError):
+    """
+    A secret, token or certificate cannot be used, which keeps connections from being made.
+
+    Attributes:
+        kind: The kind of refusal (refusals.py).
+        reason: What is wrong, as a sentence that names the file or the server.
+        remedy: What to do about it.
+
+    """
+
+    def __init__(self, kind: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {remedy}")
+        self.kind = kind
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.remedy}"  # kafka-python's own text begins with the name of the class
+
+
 def publish_failure(
     transaction: Transaction, error: BaseException, cause: BaseException, *, timed_out: bool
 ) -> PublishResult:
@@ -80,12 +101,13 @@ def consumer_failure(error: Exception) -> WorkerError:
     return worker_error
 
 
+REFUSED_SIGN_IN: Final = "Kafka refuses the sign-in with what kafka.common says"
 _SENTENCES: Final[dict[type[BaseException], str]] = {
     errors.TopicAuthorizationFailedError: "the Kafka user may not do this with the topic (see the rights that config/running.md lists)",
     errors.GroupAuthorizationFailedError: "the Kafka user may not read the group's commits (it needs Read on the group)",
     errors.ClusterAuthorizationFailedError: "the Kafka user may not do this on the cluster",
     errors.TransactionalIdAuthorizationFailedError: "the Kafka user may not use the transactional id",
-    errors.SaslAuthenticationFailedError: "Kafka refuses the user or the password of kafka.common",
+    errors.SaslAuthenticationFailedError: REFUSED_SIGN_IN,
     errors.InvalidReplicationFactorError: "the replication factor is larger than the number of brokers",
     errors.InvalidPartitionsError: "Kafka does not accept this number of partitions",
     errors.PolicyViolationError: "a policy of the cluster forbids it",
@@ -121,5 +143,5 @@ def unreachable(servers: str, error: BaseException) -> BrokerError:
     text = text.partition(_BOOTSTRAP)[2].partition(": ")[2] or text  # the servers are already in our sentence
     text = text[:SHOWN_CHARACTERS]
     if any(sign in text for sign in _REFUSED_SIGN_IN):
-        text = f"Kafka refuses the user or the password of kafka.common ({text})"
+        text = f"{REFUSED_SIGN_IN} ({text})"
     return BrokerError(f"Kafka cannot be reached at {servers}: {text}")

@@ -19,13 +19,17 @@ from kafka.consumer import group
 from kafka.consumer.fetcher import Fetcher
 from kafka.future import Future as KafkaFuture
 from kafka.net import manager
+from kafka.net.connection import KafkaConnection
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
+from worker.broker.error_mapping import CredentialError
 from worker.broker.record_scan import ScannedBatch
+from worker.broker.tokens import Tokens
 from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
+from worker.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,22 +94,30 @@ def connection_failure(client: KafkaConsumer | KafkaProducer | KafkaAdminClient)
 def _fresh(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     try:
         return secrets()
-    except (OSError, ValueError) as exc:
-        raise errors.KafkaConnectionError(f"the file of a secret cannot be read: {exc}") from exc
+    except FileError as exc:
+        raise CredentialError(
+            "secret",
+            f"a secret cannot be read: {exc}",
+            "put it there, readable for the worker; the file is read again at each new connection",
+        ) from exc
 
 
 def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
     """Record which connections of a client fail and why, and give each new one the current secrets."""
     connect = connector.get_connection
     connector.failed_connections = {}
+    connector.unread_secret = None
 
     def watched(node_id: Any, *args: Any, **named: Any) -> Any:
         if node_id in connector._conns:  # noqa: SLF001
             return connect(node_id, *args, **named)
         if not connector.connection_delay(node_id):
             connector._auth_failures.pop(node_id, None)  # noqa: SLF001
-            with contextlib.suppress(errors.KafkaConnectionError):
+            try:
                 connector.config.update(_fresh(secrets))
+                connector.unread_secret = None
+            except CredentialError as error:
+                connector.unread_secret = error  # the old one is used: it may be valid still
         connection = connect(node_id, *args, **named)
         connection.init_future.add_callback(lambda _: connector.failed_connections.pop(node_id, None))
         connection.init_future.add_errback(lambda error: _note(connector, node_id, error))
@@ -117,15 +129,24 @@ def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
 def _note(connector: Any, node_id: Any, error: BaseException) -> None:
     """Record the failure, unless the same broker has refused the sign-in, which says more than a later "disconnected"."""
     earlier = connector.failed_connections.get(node_id)
-    if isinstance(earlier, AUTHENTICATION) and not isinstance(error, AUTHENTICATION):
+    error = _credential_in(error) or error
+    if isinstance(error, AUTHENTICATION) and connector.unread_secret is not None:
+        error = connector.unread_secret
+    if isinstance(earlier, SPECIFIC) and not isinstance(error, SPECIFIC):
         return
     node = connector.cluster.broker_metadata(node_id)
-    if node is not None and not isinstance(error, AUTHENTICATION):
+    if node is not None and not isinstance(error, SPECIFIC):
         whose = "" if connector.cluster.is_bootstrap(node_id) else ", which is what the brokers advertise"
         cause = error
         error = errors.KafkaConnectionError(f"{node.host}:{node.port}{whose}: {_in_words(error)}")
         error.__cause__ = cause
     connector.failed_connections[node_id] = error
+
+
+def _credential_in(error: BaseException | None) -> CredentialError | None:
+    while error is not None and not isinstance(error, CredentialError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _in_words(error: BaseException) -> str:
@@ -139,7 +160,7 @@ def _most_specific(connector: Any) -> BaseException | None:
         for node_id, error in [*connector.failed_connections.items()]
         if connector.cluster.broker_metadata(node_id)
     ]
-    return max(failures, key=lambda error: isinstance(error, AUTHENTICATION), default=None)
+    return max(failures, key=lambda error: isinstance(error, SPECIFIC), default=None)
 
 
 AUTHENTICATION: Final = (
@@ -148,6 +169,8 @@ AUTHENTICATION: Final = (
     errors.IllegalSaslStateError,
     errors.AuthorizationError,
 )
+SPECIFIC: Final = (*AUTHENTICATION, CredentialError)
+"""Failures that say what an operator must change."""
 
 
 def patch() -> None:
@@ -155,6 +178,7 @@ def patch() -> None:
     connections: Any = manager
     connections.KafkaSSLTransport = _BoundedTls
     connections.KafkaTCPTransport = _WholeTcp
+    connections.KafkaConnection = _TokenConnection
     batches: Any = memory_records
     batches.DefaultRecordBatch = BoundedBatch
     old_batches: Any = legacy_records
@@ -222,6 +246,28 @@ class _BoundedTls(KafkaSSLTransport):
         except BaseException:
             # A task that is cancelled as well: nobody else knows this socket yet.
             self._sock.close()
+            raise
+
+
+TOKEN_SECONDS: Final = 6.0
+"""How long a connection waits for an access token: a little longer than a request for one may take."""
+
+
+class _TokenConnection(KafkaConnection):
+    # kafka-python asks for a token while its loop waits, so a slow token server would stop heartbeats as well. Here the token
+    # is fetched before, without blocking; and one that a broker refuses is not used again.
+
+    async def _sasl_authenticate(self, timeout_at: float | None = None) -> None:
+        theirs: Any = super()
+        tokens = self.config["sasl_oauth_token_provider"]
+        if not isinstance(tokens, Tokens):
+            await theirs._sasl_authenticate(timeout_at)  # noqa: SLF001
+            return
+        await _done_within(self.net, tokens.request(), TOKEN_SECONDS)
+        try:
+            await theirs._sasl_authenticate(timeout_at)  # noqa: SLF001
+        except errors.SaslAuthenticationFailedError:
+            tokens.discard()
             raise
 
 
@@ -416,8 +462,10 @@ async def wait_until_done(consumer: KafkaConsumer, future: Future[None], seconds
     The loop is not asyncio's and awaits only futures of its own. Completing one of those from another thread wakes the loop
     only at its next event (up to a heartbeat later), unless ``call_soon_threadsafe`` is used.
     """
-    net: Any = consumer._net  # noqa: SLF001
-    manager: Any = consumer._manager  # noqa: SLF001
+    return await _done_within(consumer._net, future, seconds)  # noqa: SLF001
+
+
+async def _done_within(net: Any, future: Future[None], seconds: float) -> bool:
     done = KafkaFuture()
 
     def complete() -> None:
@@ -431,11 +479,12 @@ async def wait_until_done(consumer: KafkaConsumer, future: Future[None], seconds
             complete()
 
     future.add_done_callback(wake)
+    timer = net.call_later(seconds, complete)
     try:
-        await manager.wait_for(done, seconds * 1000)
-    except errors.KafkaTimeoutError:
-        return future.done()
-    return True
+        await done
+    finally:
+        net.cancel(timer)
+    return future.done()
 
 
 class Pending:

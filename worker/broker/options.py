@@ -14,6 +14,8 @@ from worker.domain.memory import BUDGET_MIB, MEBIBYTE, share
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from worker.broker.tokens import Tokens
+
 RESTORED_AT_ONCE: Final = 2
 """How many partitions are restored concurrently."""
 METADATA_MAX_AGE: Final = 60.0
@@ -53,8 +55,9 @@ class KafkaOptions:
         consumer: kafka-python's arguments for the consumer, which override ``common``.
         producer: kafka-python's arguments for the producer, which override ``common``.
         file_secrets: Returns the current content of the secret files of ``common``, ``consumer`` or ``producer``. Called for
-            each new connection, on any thread. Raises OSError or ValueError if a file cannot be read.
-        password_source: Where the password is, as shown to people: a file, or the setting's name.
+            each new connection, on any thread. Raises FileError, which names the file that cannot be read.
+        sign_in_remedy: What to do when a broker refuses the sign-in; it names the file of the password or of the client.
+        tokens: The access tokens of OAUTHBEARER, which all clients of the process share; None without.
 
     """
 
@@ -86,7 +89,8 @@ class KafkaOptions:
     consumer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     producer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     file_secrets: Callable[[str], Mapping[str, Any]] = field(default=lambda _: {}, repr=False, compare=False)
-    password_source: str = "kafka.common.sasl_plain_password"  # noqa: S105 - a name
+    sign_in_remedy: str = "put the right password into kafka.common.sasl_plain_password; it is read again at each new connection"
+    tokens: Tokens | None = field(default=None, repr=False, compare=False)
 
     def secrets_for(self, part: str) -> Callable[[], Mapping[str, Any]]:
         """Return a function that reads the secret files of a client of that part, at each call."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from kafka import errors
 from msgspec import Struct
 
-from worker.broker.error_mapping import RecordRefusedError
+from worker.broker.error_mapping import CredentialError, RecordRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ ROWS: Final = (
             errors.PrincipalDeserializationFailureError,
         ),
         "the broker refuses the sign-in{as_user}",
-        "put the right password into {secret}; it is read again at each new connection",
+        "{sign_in_remedy}",
     ),
     RefusalRow(
         "topic_denied",
@@ -174,7 +174,9 @@ ROWS: Final = (
 OTHER: Final = RefusalRow(
     "other", (), "Kafka refuses repeatedly: {error}", "look at the broker's log and at the event's error"
 )
-KINDS: Final = (*(row.kind for row in ROWS), "unreachable", OTHER.kind)
+CREDENTIALS: Final = ("secret", "token", "certificate")
+"""Kinds of CredentialError: a secret's file, a token and a certificate that cannot be used."""
+KINDS: Final = (*(row.kind for row in ROWS), *CREDENTIALS, "unreachable", OTHER.kind)
 """All kinds: the values of the metric's label."""
 UNREACHABLE: Final = RefusalRow(
     "unreachable",
@@ -193,6 +195,8 @@ def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = 
     for each in _chain(error):
         if isinstance(each, RecordRefusedError):
             topic = each.record.topic
+        if isinstance(each, CredentialError):
+            return Refusal(each.kind, each.reason, each.remedy, type(each).__name__)
         for row in ROWS:
             named = next((kind for kind in row.classes if isinstance(each, kind)), None)
             named = named or next((kind for kind in row.classes if kind.__name__ in str(each)), None)
@@ -211,7 +215,7 @@ def refusal_from(row: RefusalRow, error: str, options: KafkaOptions, topic: str 
         "transactional_id": options.transactional_id,
         "transaction_timeout": options.transaction_timeout,
         "as_user": f" as {user}" if user else "",
-        "secret": options.password_source,
+        "sign_in_remedy": options.sign_in_remedy,
         "error": error,
     }
     about = topic if "{what}" in row.reason else None

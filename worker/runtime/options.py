@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from worker.broker.client_config import contradictions
+from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
+from worker.broker.tokens import Tokens
 from worker.broker.topics import CREATE, problems
 from worker.domain.memory import MEBIBYTE, share
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
-from worker.settings import secrets_of
+from worker.settings import secret_in, secrets_of
 from worker.tencent.options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from worker.broker.options import Start
     from worker.broker.topics import Topic, TopicsReport
     from worker.domain.contract.outcomes import Worker
-    from worker.settings import Settings
+    from worker.settings import KafkaSettings, Settings
 
 
 def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[Problem]:
@@ -60,22 +62,28 @@ def worker_name(settings: Settings) -> str:
 
 
 def kafka_options(
-    settings: Settings, name: str, on_new_secret: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    name: str,
+    on_new_secret: Callable[[str], None] = lambda _: None,
+    on_new_token: Callable[[str], None] = lambda _: None,
 ) -> KafkaOptions:
     """
     Return the settings as the broker takes them. Raises SettingsError when kafka-python would refuse their combination.
 
-    ``on_new_secret`` receives each secret that a file gains after the start, so that logs can hide it.
+    ``on_new_secret`` receives each secret that a file gains after the start, ``on_new_token`` each access token, so that logs
+    can hide them. Both may be called on any thread.
     """
     kafka = settings.kafka
     known = set(secrets_of(settings))
 
-    def file_secrets(part: str) -> dict[str, str]:
-        found = kafka.file_secrets(part)
-        for secret in {*found.values()} - known:
+    def fresh(secret: str) -> str:
+        if secret not in known:
             on_new_secret(secret)
             known.add(secret)
-        return found
+        return secret
+
+    def file_secrets(part: str) -> dict[str, str]:
+        return {name: fresh(secret) for name, secret in kafka.file_secrets(part).items()}
 
     options = KafkaOptions(
         bootstrap_servers=",".join(kafka.bootstrap_servers),
@@ -99,12 +107,42 @@ def kafka_options(
         consumer=kafka.options("consumer"),
         producer=kafka.options("producer"),
         file_secrets=file_secrets,
-        password_source=str(kafka.common.get("sasl_plain_password_file", "kafka.common.sasl_plain_password")),
+        sign_in_remedy=_sign_in_remedy(kafka),
+        tokens=_tokens(kafka, fresh, on_new_token),
     )
     found = contradictions(options)
     if found:
         raise SettingsError(found)
     return options
+
+
+def _tokens(
+    kafka: KafkaSettings, fresh: Callable[[str], str], on_new_token: Callable[[str], None]
+) -> Tokens | None:
+    """Return where tokens come from, if the sign-in needs them. None is fetched before a connection asks for it."""
+    oauth = kafka.oauth
+    if oauth.token_url is None or oauth.client_id is None or oauth.client_secret_file is None:
+        return None
+    file = str(oauth.client_secret_file)
+    options = OAuthOptions(
+        token_url=oauth.token_url,
+        client_id=oauth.client_id,
+        client_secret_file=file,
+        read_secret=lambda: fresh(secret_in(file)),
+        scope=oauth.scope,
+        ca_file=None if oauth.ca_file is None else str(oauth.ca_file),
+    )
+    return Tokens(lambda: fetch_token(options), oauth.extensions, on_new_token)
+
+
+def _sign_in_remedy(kafka: KafkaSettings) -> str:
+    if kafka.oauth.given:
+        return (
+            "let the brokers accept the tokens that kafka.oauth.token_url gives this client: their issuer, audience, "
+            "scope and signing keys, and both clocks"
+        )
+    source = kafka.common.get("sasl_plain_password_file", "kafka.common.sasl_plain_password")
+    return f"put the right password into {source}; it is read again at each new connection"
 
 
 def _start(text: str) -> Start:

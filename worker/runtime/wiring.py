@@ -92,7 +92,7 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings, log: Log) -> int:
     stop = lifecycle.Stop(log, log.flush)
     name = worker_name(settings)
-    options = kafka_options(settings, name, log.hide)
+    options = kafka_options(settings, name, log.hide, log.redaction.learn_signature)
     log(
         "worker.started",
         version=__version__,

@@ -71,6 +71,21 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def token_url(text: str) -> str:
+    """Return the text if it is the URL of a token endpoint. Raises ValueError with the reason."""
+    parts = _split(text)
+    if parts.scheme not in {"https", "http"}:
+        raise ValueError("it begins with neither https:// nor http://")
+    if "@" in parts.netloc:
+        raise ValueError("it carries credentials")
+    if "#" in text:
+        raise ValueError("it has a fragment (#), which no server sees")
+    _authority(parts)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("the request carries the client's secret, so plain http may only go to this machine")
+    return text
+
+
 def proxy(text: str) -> str:
     """Return the text if it is the URL of a proxy, perhaps with credentials. Raises ValueError with a reason that shows none."""
     parts = _split(text)

@@ -58,7 +58,7 @@ class SettingRow:
     @property
     def options(self) -> bool:
         """Whether the words below this one are kafka-python's."""
-        return self.path[:1] == ("kafka",) and get_origin(self.kind) is dict
+        return len(self.path) == 2 and self.path[0] == "kafka" and get_origin(self.kind) is dict
 
 
 def rows(model: type[BaseModel] = Settings, above: Words = ()) -> Iterator[SettingRow]:

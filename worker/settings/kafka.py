@@ -26,6 +26,36 @@ SECRET_BYTES: Final = 65_536
 """The longest secret that a file may hold; an OAuth token takes a few thousand bytes."""
 
 
+class OAuthSettings(Section):
+    """Signing in to Kafka with OAUTHBEARER, by tokens that an OpenID provider gives for the client credentials grant."""
+
+    token_url: types.TokenUrl | None = Field(
+        default=None, description="The provider's token endpoint. No proxy is used, and no redirect followed."
+    )
+    client_id: types.ClientId | None = Field(default=None, description="The client that asks for tokens.")
+    client_secret_file: types.File | None = Field(
+        default=None,
+        description="A file whose first line is the client's secret. It is read again for each token.",
+    )
+    scope: types.Scope | None = Field(
+        default=None, description="The scope to ask for. null leaves it to the provider."
+    )
+    ca_file: types.File | None = Field(
+        default=None,
+        description="A PEM file with the authorities that the provider's certificate must be signed by. null: the system's.",
+    )
+    extensions: types.Extensions = Field(
+        default_factory=dict,
+        description="SASL extensions that are sent with each token, for brokers that want them (Confluent Cloud: "
+        "logicalCluster, identityPoolId).",
+    )
+
+    @property
+    def given(self) -> bool:
+        """Whether any of these settings is."""
+        return any(value for value in self.model_dump().values())
+
+
 class KafkaSettings(Section):
     """Where commands come from and outcomes go."""
 
@@ -94,6 +124,7 @@ class KafkaSettings(Section):
         description="kafka-python's options for the producer (compression_type, linger_ms, max_request_size …). Those that the "
         "promises depend on are refused.",
     )
+    oauth: OAuthSettings = OAuthSettings()
 
     def options(self, part: str = "common") -> dict[str, Any]:
         """
@@ -108,9 +139,9 @@ class KafkaSettings(Section):
         return options | self.file_secrets(part)
 
     def file_secrets(self, part: str) -> dict[str, str]:
-        """Return the part's options that are given as files, with what the files hold **now**. Raises FileError."""
+        """Return the part's options that are given as files, with what the files hold **now**. Raises FileError, which names the file."""
         return {
-            name.removesuffix("_file"): first_line(value)
+            name.removesuffix("_file"): secret_in(value)
             for name, value in getattr(self, part).items()
             if _is_secret_file(name)
         }
@@ -124,6 +155,17 @@ class KafkaSettings(Section):
 
 def _is_secret_file(option: str) -> bool:
     return option.endswith("_file") and option.removesuffix("_file") in types.SECRET_OPTIONS
+
+
+def secret_in(path: str) -> str:
+    """Return the secret that a file holds **now**. Raises FileError, which names the file, if there is none."""
+    try:
+        secret = first_line(path)
+    except FileError as error:
+        raise FileError(f"{path}: {error}") from None
+    if not secret.strip():
+        raise FileError(f"{path}: its first line is empty")
+    return secret
 
 
 def first_line(path: str) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
@@ -15,19 +14,14 @@ from worker.errors import FileError, Problem
 from worker.settings import types
 from worker.settings.kafka import first_line
 from worker.settings.kafka_values import RULES
-from worker.settings.tls import tls_problems
+from worker.settings.sign_in import sign_in_problems
+from worker.tls_files import tls_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.settings.kafka import KafkaSettings
 
-_WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_WITHOUT_PASSWORD: Final = {"GSSAPI": "gssapi", "AWS_MSK_IAM": "botocore"}
-"""
-kafka-python's other mechanisms and the packages that they need. OAUTHBEARER is missing since it needs a Python object, which no
-file can hold (a test compares).
-"""
 _OF_ALL_CLIENTS: Final = ("security_protocol", "sasl_", "ssl_", "proxy_url", "socks5_proxy")
 """Prefixes of the options of a connection. There are more clients than the consumer and the producer, so they are common."""
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -110,15 +104,7 @@ def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
             protocol if isinstance(protocol, str) else None,
         )
         return
-    sasl = sorted(option for option in options if option.startswith("sasl_"))
-    if sasl and not str(protocol).startswith("SASL"):
-        yield Problem(
-            "kafka.common.security_protocol",
-            f"set SASL_SSL (or SASL_PLAINTEXT): without it {sasl[0]} has no effect",
-            protocol,
-        )
-    if str(protocol).startswith("SASL"):
-        yield from _sasl(options, str(protocol))
+    yield from sign_in_problems(kafka, str(protocol))
     yield from _tls(kafka)
     tls = sorted(option for option in options if option.startswith("ssl_"))
     if tls and not str(protocol).endswith("SSL"):
@@ -135,28 +121,6 @@ def _tls(kafka: KafkaSettings) -> Iterator[Problem]:
     except (FileError, TypeError):
         return  # option_problems reports a secret's file that cannot be read
     yield from tls_problems("kafka.common", options)
-
-
-def _sasl(options: dict[str, Any], protocol: str) -> Iterator[Problem]:
-    mechanism = options.get("sasl_mechanism")
-    if mechanism is None:
-        yield Problem(
-            "kafka.common.sasl_mechanism", f"is missing: {protocol} needs it (SCRAM-SHA-512, PLAIN …)"
-        )
-    elif mechanism in _WITH_PASSWORD:
-        for option in ("sasl_plain_username", "sasl_plain_password"):
-            if not {option, f"{option}_file"} & options.keys():
-                yield Problem(f"kafka.common.{option}", f"is missing: {mechanism} needs it")
-    elif mechanism in _WITHOUT_PASSWORD:
-        package = _WITHOUT_PASSWORD[mechanism]
-        if find_spec(package) is None:
-            remedy = f"{mechanism} needs Python's package {package}, which is not installed here"
-            yield Problem("kafka.common.sasl_mechanism", remedy, mechanism)
-        elif mechanism == "AWS_MSK_IAM" and protocol != "SASL_SSL":
-            yield Problem("kafka.common.security_protocol", f"set SASL_SSL: {mechanism} needs it", protocol)
-    else:
-        known = ", ".join((*_WITH_PASSWORD, *_WITHOUT_PASSWORD))
-        yield Problem("kafka.common.sasl_mechanism", f"give one of {known}", mechanism)
 
 
 def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[Problem]:

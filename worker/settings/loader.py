@@ -46,7 +46,7 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     problems = [*written.problems, *wrong_variables, *unreadable(data)]
     if problems:
         raise SettingsError(problems)
-    data = {word: {} if value is None and _is_section(word, table) else value for word, value in data.items()}
+    data = _with_sections(data, table)
     settings, problems = _validated(data, table)
     wrong = {problem.name for problem in problems}
     problems += [problem for problem in contradictions(settings) if not _touches(problem.name, wrong)]
@@ -128,10 +128,14 @@ def _remove(data: dict[str, Any], words: Words) -> None:
     holder.pop(last, None)
 
 
-def _is_section(word: str, table: dict[Words, SettingRow]) -> bool:
-    """Return whether the word names a section. If it has no value, everything in the section is commented out."""
-    row = table.get((word,))
-    return row is not None and row.section is not None
+def _with_sections(data: dict[str, Any], table: dict[Words, SettingRow], above: Words = ()) -> dict[str, Any]:
+    """Return the data with a mapping for each section that has no value: everything in it is commented out."""
+    found: dict[str, Any] = {}
+    for word, value in data.items():
+        row = table.get((*above, word))
+        is_section = row is not None and row.section is not None and isinstance(value, dict | None)
+        found[word] = _with_sections(value or {}, table, (*above, word)) if is_section else value
+    return found
 
 
 def _touches(name: str, wrong: set[str]) -> bool:

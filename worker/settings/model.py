@@ -15,7 +15,7 @@ from worker.errors import SignatureError
 from worker.settings import types
 from worker.settings.core import CORE
 from worker.settings.guards import Guards
-from worker.settings.kafka import KafkaSettings
+from worker.settings.kafka import KafkaSettings, secret_in
 from worker.settings.section import Section
 from worker.settings.tencent import TencentSettings
 
@@ -223,4 +223,6 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     for part in ("common", "consumer", "producer"):
         options: Mapping[str, Any] = settings.kafka.options(part)
         found += [str(options[name]) for name in types.SECRET_OPTIONS & options.keys()]
+    if settings.kafka.oauth.client_secret_file is not None:
+        found.append(secret_in(str(settings.kafka.oauth.client_secret_file)))
     return tuple(dict.fromkeys(secret for secret in found if secret))

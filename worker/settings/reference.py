@@ -29,6 +29,12 @@ _EXAMPLES: Final[dict[str, Any]] = {
     },
     "kafka.consumer": {"session_timeout_ms": 45000},
     "kafka.producer": {"compression_type": "lz4"},
+    "kafka.oauth.token_url": "https://identity.example/realms/kafka/protocol/openid-connect/token",
+    "kafka.oauth.client_id": "moderation-worker",
+    "kafka.oauth.client_secret_file": "/etc/kafka/client-secret",
+    "kafka.oauth.scope": "kafka",
+    "kafka.oauth.ca_file": "/etc/kafka/identity-ca.crt",
+    "kafka.oauth.extensions": {"logicalCluster": "lkc-abcde"},
     "tencent.apps.<name>.sdk_app_id": 1400000001,
     "tencent.apps.<name>.identifier": "administrator",
     "tencent.apps.<name>.secret_key_file": "/etc/tencent/main",
@@ -90,7 +96,7 @@ def page() -> str:
         "`moderation-worker check` reports the same, and whether Kafka and its topics fit, without starting anything.",
     ]
     for row in rows():
-        if row.section is not None and (len(row.path) == 1 or row.path[-1] == NAME):
+        if row.section is not None:
             lines += [
                 "",
                 f"## `{row.name}`",

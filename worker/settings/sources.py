@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from worker.errors import FileError, Problem
 from worker.files import read_text
 from worker.settings.catalog import find
-from worker.settings.types import KAFKA_FILES, SECRET_OPTIONS
+from worker.settings.types import SECRET_OPTIONS
+from worker.tls_files import TLS_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +36,7 @@ VALUES: Final = 50_000
 """The most names and values in a file; PyYAML's parser takes some seconds for them."""
 DEPTH: Final = 8
 """How deep settings may be nested: the deepest setting needs four levels."""
-KAFKA_PATHS: Final = frozenset({*KAFKA_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
+KAFKA_PATHS: Final = frozenset({*TLS_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
 """Options of the Kafka client that name a file. Other settings that do have the type of a path."""
 
 _SERVICE_LINK: Final = re.compile(
@@ -107,7 +108,7 @@ def _from_folder(data: dict[str, Any], folder: Path, names: frozenset[str]) -> f
                 waiting.append((value, depth + 1))
             elif name in names and isinstance(value, str) and value:
                 holder[name] = os.path.join(folder, value)  # noqa: PTH118 - pathlib would drop a trailing slash
-                if "/" not in value and name not in KAFKA_FILES:
+                if "/" not in value and name not in TLS_FILES:
                     hidden.add(holder[name])
     return frozenset(hidden)
 

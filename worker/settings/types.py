@@ -20,14 +20,13 @@ from worker.settings import addresses
 
 SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
 """Options of the Kafka client that contain a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
-KAFKA_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile"})
-"""Options of the Kafka client that name a file."""
 KEY_BYTES: Final = 4096
 """More than this is no key."""
 _NO_KEY: Final = frozenset(" '\"")
 """In no key: a blank comes from a word before it, quotation marks from a file that was written as settings are."""
 KEY_FILE_BYTES: Final = 2 * KEY_BYTES
 """The longest key file: a longer one is the wrong file, even if there are blank lines around the key."""
+SCOPE_CHARACTERS: Final = 2_048
 NAME_BYTES: Final = 249
 """Kafka's limit for the name of a topic or a static member. A group's name is part of each transactional id."""
 
@@ -93,6 +92,29 @@ def _visible(text: str) -> str:
     if text != text.strip() or not text.isprintable():
         raise ValueError("it has a blank at an end or a control character")
     return text
+
+
+def _client_id(text: str) -> str:
+    if not re.fullmatch(rf"[\x21-\x7e]{{1,{NAME_BYTES}}}", text):
+        raise ValueError("it has other characters, or too many")
+    return text
+
+
+def _scope(text: str) -> str:
+    if len(text) > SCOPE_CHARACTERS or not re.fullmatch(
+        r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*+", text
+    ):
+        raise ValueError("it has other characters, or too many")
+    return text
+
+
+def _extensions(given: dict[str, str]) -> dict[str, str]:
+    for name, value in given.items():
+        if not re.fullmatch(r"[A-Za-z]{1,64}", name) or name.lower() == "auth":
+            raise ValueError("a name has other characters than letters, or is auth")
+        if not re.fullmatch(r"[\x20-\x7e]{1,1024}", value):
+            raise ValueError("a value has other characters, or too many")
+    return given
 
 
 def _key(value: SecretStr) -> SecretStr:
@@ -164,6 +186,20 @@ Url = Annotated[
     str,
     AfterValidator(addresses.base_url),
     RuleText("https://host[:port] (http:// only for this machine itself)"),
+]
+TokenUrl = Annotated[
+    str,
+    AfterValidator(addresses.token_url),
+    RuleText("https://host[:port]/path (http:// only for this machine itself)"),
+]
+ClientId = Annotated[str, AfterValidator(_client_id), RuleText(f"1 to {NAME_BYTES} visible ASCII characters")]
+Scope = Annotated[
+    str, AfterValidator(_scope), RuleText("scopes of visible ASCII characters, one blank between two")
+]
+Extensions = Annotated[
+    dict[str, str],
+    AfterValidator(_extensions),
+    RuleText("a mapping of names, of letters alone, to texts of visible ASCII characters"),
 ]
 File = Annotated[Path, RuleText("the path of a file that can be read")]
 Options = Annotated[

@@ -149,7 +149,7 @@ def signed_in(cluster: Guarded, file: Path) -> dict[str, Any]:
             "sasl_plain_password": file.read_text(),
         },
         "file_secrets": lambda part: {"sasl_plain_password": file.read_text()} if part == "common" else {},
-        "password_source": str(file),
+        "sign_in_remedy": f"put the right password into {file}",
     }
 
 

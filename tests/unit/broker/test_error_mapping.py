@@ -117,7 +117,7 @@ def test_an_error_is_one_sentence_without_the_response_in_it(error: errors.Kafka
     [
         ("Unable to bootstrap from a:1,b:2: 111 ECONNREFUSED", "Kafka cannot be reached at a:1,b:2: 111 ECONNREFUSED"),
         ("Unable to bootstrap from a:1,b:2", "Kafka cannot be reached at a:1,b:2: KafkaTimeoutError: Unable"),
-        ("x: SaslAuthenticationFailedError: no", "Kafka cannot be reached at a:1,b:2: Kafka refuses the user or the password"),
+        ("x: SaslAuthenticationFailedError: no", "Kafka cannot be reached at a:1,b:2: Kafka refuses the sign-in with what kafka.common says"),
         ("x" * 5_000, "Kafka cannot be reached at a:1,b:2: KafkaTimeoutError: xxx"),
     ],
 )  # fmt: skip

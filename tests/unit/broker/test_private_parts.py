@@ -26,6 +26,7 @@ from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.net.compat import KafkaNetClient
 from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
+from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.sender import Sender
@@ -43,6 +44,7 @@ PATCHES: Final = SOURCES / "broker" / "kafka_patches.py"
 BATCHES: Final = SOURCES / "broker" / "batches.py"
 
 PARTS: Final[dict[type, set[str]]] = {
+    AbstractTokenProvider: {"extensions", "token"},
     AsyncConsumerRebalanceListener: {
         "on_partitions_assigned", "on_partitions_lost", "on_partitions_revoked",
     },
@@ -61,16 +63,16 @@ PARTS: Final[dict[type, set[str]]] = {
     Fetcher.PartitionRecords: {
         "_maybe_raise_next_inline_exception", "_next_inline_exception", "record_iterator", "take",
     },
-    KafkaConnection: {"init_future"},
+    KafkaConnection: {"_sasl_authenticate", "config", "init_future", "net"},
     KafkaConnectionManager: {
-        "_auth_failures", "_conns", "cluster", "config", "connection_delay", "get_connection", "wait_for",
+        "_auth_failures", "_conns", "cluster", "config", "connection_delay", "get_connection",
     },
-    KafkaConsumer: {"_cluster", "_coordinator", "_fetcher", "_manager", "_net"},
+    KafkaConsumer: {"_cluster", "_coordinator", "_fetcher", "_net"},
     KafkaNetClient: {"_manager", "close"},
     KafkaProducer: {"_sender", "_transaction_manager", "_wait_on_metadata"},
     KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake"},
     KafkaTCPTransport: {"_sock_recv"},
-    NetworkSelector: {"call_soon_threadsafe", "wait_read", "wait_write"},
+    NetworkSelector: {"call_later", "call_soon_threadsafe", "cancel", "wait_read", "wait_write"},
     Sender: {"force_close", "join", "wakeup"},
     TransactionalRequestResult: {"wait"},
     TransactionManager: {
@@ -80,10 +82,11 @@ PARTS: Final[dict[type, set[str]]] = {
 }  # fmt: skip
 """What is used of each class; of the public ones only what is private."""
 PUBLIC: Final = {KafkaConsumer, KafkaProducer}
-ADDED: Final = {"failed_connections", "watched_connector"}
+ADDED: Final = {"failed_connections", "unread_secret", "watched_connector"}
 """The attributes that we add to its objects."""
 REPLACED: Final = {
     ("kafka.consumer.group", "Fetcher"),
+    ("kafka.net.manager", "KafkaConnection"),
     ("kafka.net.manager", "KafkaSSLTransport"),
     ("kafka.net.manager", "KafkaTCPTransport"),
     ("kafka.record.legacy_records", "gzip_decode"),
@@ -99,6 +102,8 @@ MODULES: Final = {
     "kafka.coordinator.assignors.cooperative_sticky",
     "kafka.future",
     "kafka.net",
+    "kafka.net.connection",
+    "kafka.net.sasl.oauth",
     "kafka.net.transport",
     "kafka.protocol.consumer.metadata",
     "kafka.record",

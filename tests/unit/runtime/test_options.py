@@ -196,7 +196,7 @@ def test_a_password_in_a_file_is_read_again_whenever_it_is_asked_for(tmp_path: P
 
     assert (before, after) == ({"sasl_plain_password": "old"}, {"sasl_plain_password": "new"})
     assert learnt == ["new"]
-    assert options.password_source == str(file)
+    assert str(file) in options.sign_in_remedy
 
 
 def test_a_limit_below_the_partitions_does_not_fit() -> None:

@@ -275,7 +275,7 @@ def test_a_mechanism_gets_what_it_needs_or_is_refused(mechanism: str) -> None:
     found = problems(minimal(kafka={"common": common}))
 
     assert set(found) == {
-        "OAUTHBEARER": {"kafka.common.sasl_mechanism"},
+        "OAUTHBEARER": {"kafka.oauth.token_url"},
         "GSSAPI": set() if find_spec("gssapi") else {"kafka.common.sasl_mechanism"},
         "AWS_MSK_IAM": set() if find_spec("botocore") else {"kafka.common.sasl_mechanism"},
     }.get(mechanism, {"kafka.common.sasl_plain_username", "kafka.common.sasl_plain_password"})

@@ -83,7 +83,8 @@ class EmbeddedKafka:
     ``start()`` fetches what is missing and returns when the broker answers; ``stop()`` ends it and removes its data.
     As a context manager it does both. On Linux it dies with the thread that started it.
 
-    ``properties`` override the broker's settings; ``{broker}`` and ``{controller}`` in their values stand for its ports.
+    ``properties`` override the broker's settings; ``{broker}`` and ``{controller}`` in their values stand for its ports. ``jvm``
+    are further options of its Java.
 
     Attributes:
         folder: The broker's settings, data and log.
@@ -97,7 +98,9 @@ class EmbeddedKafka:
         cache: Path | None = None,
         progress: Progress | None = None,
         properties: Mapping[str, str] | None = None,
+        jvm: Sequence[str] = (),
     ) -> None:
+        self._jvm = tuple(jvm)
         self._properties = dict(properties or {})
         self._cache = cache or cache_folder()
         self._progress = progress
@@ -171,7 +174,7 @@ class EmbeddedKafka:
     def _start_new(self, deadline: float) -> None:
         java = find_java()
         class_path = ":".join(str(path) for path in fetch(locked_jars(), self._cache, self._progress))
-        command = [java, *JVM, "-cp", class_path]
+        command = [java, *JVM, *self._jvm, "-cp", class_path]
         for attempt in range(1, STARTS + 1):
             self._process = self._prepare(command)
             self._process.start()

@@ -1,4 +1,4 @@
-# TLS files, read as kafka-python will read them: what OpenSSL cannot use is reported here instead of at each connection.
+# TLS files, read as a TLS client will read them: what OpenSSL cannot use is named, with the file at fault and the reason.
 #
 # Nothing is connected, and no file's content is shown. OpenSSL is never left to ask for a key's password at the terminal,
 # where it would wait for ever.
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.errors import FileError, Problem
 from worker.files import read_text
-from worker.settings import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PEM_BYTES: Final = 4 * 1024 * 1024
 """More than all of a system's certificate authorities take together."""
+TLS_FILES: Final = frozenset({"ssl_cafile", "ssl_certfile", "ssl_keyfile"})
+"""Options of the Kafka client that name a file."""
 NO_CERTIFICATE: Final = "OpenSSL finds no certificate in this file"
 ANOTHERS_KEY: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 """OpenSSL's reasons for a key that does not belong to the certificate; the last one if they are of different kinds."""
@@ -24,19 +25,26 @@ ANOTHERS_KEY: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICA
 
 def tls_problems(part: str, options: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with the TLS files of these options, whose secrets are bare."""
-    files = {name: options[name] for name in sorted(types.KAFKA_FILES) if isinstance(options.get(name), str)}
+    files = {name: options[name] for name in sorted(TLS_FILES) if isinstance(options.get(name), str)}
     unreadable = [problem for name, path in files.items() if (problem := _unreadable(f"{part}.{name}", path))]
     if unreadable:
         yield from unreadable
         return
-    authorities = files.get("ssl_cafile")
-    if authorities is not None and not _holds_certificates(authorities):
-        yield Problem(f"{part}.ssl_cafile", NO_CERTIFICATE, authorities)
+    if "ssl_cafile" in files:
+        yield from authority_problem(f"{part}.ssl_cafile", files["ssl_cafile"])
     cert, key = files.get("ssl_certfile"), files.get("ssl_keyfile")
     if cert is not None:
         yield from _certificate(part, cert, key, options.get("ssl_password"))
     elif key is not None:
         yield Problem(f"{part}.ssl_certfile", "is missing: without it ssl_keyfile has no effect")
+
+
+def authority_problem(name: str, path: str) -> Iterator[Problem]:
+    """Yield why the file that the setting ``name`` gives cannot be used as certificate authorities, if it cannot."""
+    if (problem := _unreadable(name, path)) is not None:
+        yield problem
+    elif not _holds_certificates(path):
+        yield Problem(name, NO_CERTIFICATE, path)
 
 
 def _unreadable(name: str, path: str) -> Problem | None:
