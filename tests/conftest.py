@@ -29,8 +29,10 @@ def pytest_configure() -> None:
     # A busy machine is no fault of the code: where time matters, a test measures it itself.
     hypothesis.settings.register_profile("no deadline", deadline=None)
     hypothesis.settings.load_profile("no deadline")
-    # What runs in the background of a shell ignores Ctrl-C, and hands that on to what it starts: the tests of it would fail.
+    # What runs in the background of a shell ignores Ctrl-C, what nohup runs a closed terminal; both hand that on to what they
+    # start, and the tests of it would fail.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.property.answers import DONE
 from tests.property.environment import CallPhase
+from worker.domain.contract.actions import ACTIONS
 
 if TYPE_CHECKING:
     from tests.property.environment import EngineEnvironment
 
+SHAPES: Final[tuple[dict[str, Any], ...]] = (
+    {"action": "group.ban_group_member", "duration": 3600},
+    {"action": "group.unban_group_member"},
+    {"action": "group.ban_group_member", "duration": 60, "reason": "spam"},
+    {"action": "group.ban_group_member", "duration": 60, "reason": "scam"},
+    {"action": "group.ban_group_member", "duration": 0},
+    {"action": "room.kick_user_out", "reason": "spam"},
+    {"action": "room.update_room_member_info", "member_info": {"name_card": "x"}},
+    {
+        "action": "room.update_room_member_info",
+        "member_info": {"name_card": "y", "role": "Member", "custom_info": "z"},
+    },
+    {"action": "live.unban_member"},
+)
+"""What is commanded."""
 MOST_ROUNDS: Final = 400
 """Each lets the engine's timer go off once, so at most a second passes; locks last a minute, probes of halts wait half of one."""
 ROUNDS_PER_RECORD: Final = 4
@@ -52,16 +68,9 @@ def settle_everything(environment: EngineEnvironment) -> None:
             environment.assign(number)
     for scope in list(environment.orders):
         environment.order(scope, None)
-    records = sum(len(partition.records) for partition in environment.topic.partitions)
-    for _ in range(MOST_ROUNDS + ROUNDS_PER_RECORD * records):
-        for number in environment.owned:
-            environment.fetch(number, 20)
-        answer_all(environment)
-        environment.publish()
-        environment.judge()
-        if is_over(environment):
-            break
-        environment.wake()
+    finish(environment)
+    command_behind_halts(environment)
+    finish(environment)
     for partition in environment.topic.partitions:
         for record in partition.records:
             assert partition.is_settled(record.offset), (
@@ -72,6 +81,34 @@ def settle_everything(environment: EngineEnvironment) -> None:
         answer_all(environment)
         environment.wake()
     judge_memory(environment)
+
+
+def command_behind_halts(environment: EngineEnvironment) -> None:
+    """
+    Where all commands behind a halt have expired or were cancelled, the next one is its probe.
+    """
+    for halt in environment.engine.halts:
+        shape = next(each for each in SHAPES if halt.endpoint in (None, ACTIONS[each["action"]].endpoint))
+        kind = "group_id" if shape["action"].startswith("group") else "room_id"
+        environment.ids += 1
+        fields = {"command_id": f"c{environment.ids}", "app": halt.app, kind: "h", "user_ids": ["u"], **shape}
+        environment.append(0, b"h", fields, 0)
+
+
+def finish(environment: EngineEnvironment) -> None:
+    """
+    Everything is fetched, answered well and published, until nothing is left.
+    """
+    records = sum(len(partition.records) for partition in environment.topic.partitions)
+    for _ in range(MOST_ROUNDS + ROUNDS_PER_RECORD * records):
+        for number in environment.owned:
+            environment.fetch(number, 20)
+        answer_all(environment)
+        environment.publish()
+        environment.judge()
+        if is_over(environment):
+            break
+        environment.wake()
 
 
 def is_over(environment: EngineEnvironment) -> bool:

@@ -33,20 +33,6 @@ TARGETS: Final = ("a", "b", "c", "d", "e")
 """The target's place in this row, modulo the number of partitions, is its partition."""
 FEW_USERS: Final = st.sampled_from([["u1"], ["u2"], ["u1", "u2"], ["u2", "u3", "u1"]])
 CROWD: Final = [f"u{number}" for number in range(1, 26)]
-SHAPES: Final[tuple[dict[str, Any], ...]] = (
-    {"action": "group.ban_group_member", "duration": 3600},
-    {"action": "group.unban_group_member"},
-    {"action": "group.ban_group_member", "duration": 60, "reason": "spam"},
-    {"action": "group.ban_group_member", "duration": 60, "reason": "scam"},
-    {"action": "group.ban_group_member", "duration": 0},
-    {"action": "room.kick_user_out", "reason": "spam"},
-    {"action": "room.update_room_member_info", "member_info": {"name_card": "x"}},
-    {
-        "action": "room.update_room_member_info",
-        "member_info": {"name_card": "y", "role": "Member", "custom_info": "z"},
-    },
-    {"action": "live.unban_member"},
-)
 SCOPES: Final = (
     Scope(),
     Scope(app="main"),
@@ -113,7 +99,9 @@ class Play(RuleBasedStateMachine):
 
     @rule(
         shapes=st.lists(
-            st.tuples(st.sampled_from(SHAPES), st.sampled_from(TARGETS), FEW_USERS), min_size=1, max_size=6
+            st.tuples(st.sampled_from(settling.SHAPES), st.sampled_from(TARGETS), FEW_USERS),
+            min_size=1,
+            max_size=6,
         ),
         skip=st.sampled_from([0, 0, 0, 1, 5]),
     )
@@ -122,13 +110,17 @@ class Play(RuleBasedStateMachine):
             self._command(shape, target, users, skip=skip)
         self._fetch_all()
 
-    @rule(shape=st.sampled_from(SHAPES), room=st.sampled_from(TARGETS), size=st.sampled_from([25, 20, 7, 3]))
+    @rule(
+        shape=st.sampled_from(settling.SHAPES),
+        room=st.sampled_from(TARGETS),
+        size=st.sampled_from([25, 20, 7, 3]),
+    )
     def crowd_commanded(self, shape: dict[str, Any], room: str, size: int) -> None:
         self._command(shape, room, CROWD[:size])
         self._fetch_all()
 
     @rule(
-        shape=st.sampled_from(SHAPES),
+        shape=st.sampled_from(settling.SHAPES),
         room=st.sampled_from(TARGETS),
         users=FEW_USERS,
         ends_in=st.sampled_from([-1, 1, 4, 30, 5000]),

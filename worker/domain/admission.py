@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.commands import Command, Decoder, Rejected
+from worker.domain.contract.control import ControlState
 from worker.domain.contract.placement import Placement
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory import COMMAND_BYTES, command_bytes, record_bytes, share
 from worker.domain.progress.dedupe import fingerprint_of
-from worker.domain.progress.open_commands import OpenCommand, RejectedRecord
+from worker.domain.progress.open_commands import OpenCommand, RejectedRecord, in_shadow
 from worker.domain.progress.outcome_building import is_dead
 from worker.domain.rejection_log import RejectionLog
 from worker.domain.states import PartitionState
@@ -252,7 +253,11 @@ class Admission:
     def _open(self, partition: Partition, record: Record, spec: Command, now: float) -> Rejected | None:
         """Open a command, unless its id stands for another one: then return why it is rejected."""
         fingerprint = fingerprint_of(spec)
-        earlier = partition.find(spec.command_id, self._clock.wall(now))
+        control = self._controls.of(spec)
+        earlier = None
+        if control is not None and control.order.state is ControlState.SHADOW:
+            earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
+        earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:
             return _id_reused(spec, earlier.outcome_id)
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
@@ -269,7 +274,7 @@ class Admission:
             endpoint.key,
             earlier,
             size,
-            self._controls.of(spec),
+            control,
         )
         partition.admit(command)
         self.memory.hold(partition, size)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.halt_handler import HaltHandler
-from worker.domain.contract.actions import ActionKind
 from worker.domain.contract.codes import Again, Verdict, is_foreign, is_platform, remedy
 from worker.domain.contract.outcomes import AttemptRecord, cut
 from worker.domain.contract.times import rfc3339
@@ -214,27 +213,10 @@ class ResponseHandler:
 
     def _done(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         for task in call.tasks:
-            self._ordering.applied(task, result.request_id, self._keep(task, now), now)
+            self._ordering.applied(task, result.request_id, now)
         call.endpoint.queue.learn(call.target.queue, good=len(call.tasks))
         if call.bisection is not None:
             self.bisections.passed(call, call.bisection, now)
-
-    def _keep(self, task: MemberTask, now: float) -> float:
-        """
-        Compute for how long a repeat of this effect needs no call: never for an event or for what others change as well, at most a
-        tenth of a ban's duration.
-        """
-        spec = task.command.spec
-        if spec.action.kind is ActionKind.EVENT or spec.duration == 0:
-            return 0.0
-        if spec.action.is_changed_elsewhere(spec.member_info) and not self._rules.all_effects:
-            return 0.0
-        keep = self._rules.effect_window
-        if spec.duration is not None:
-            keep = min(keep, spec.duration / 10)
-        if spec.banned_until is not None:
-            keep = min(keep, (spec.banned_until - self._clock.wall(now)) / 10)
-        return keep
 
     def _requeue_or_fail(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Make no further attempt for now: those whose attempts are used up have failed, the others go back."""

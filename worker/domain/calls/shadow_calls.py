@@ -7,7 +7,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from worker.domain.contract.outcomes import AttemptRecord, Result, ResultStatus
+from worker.domain.contract.outcomes import AttemptRecord
 from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
@@ -49,4 +49,4 @@ class ShadowCalls:
         for task in batch:
             for each in (task, *(task.coalesced or ())):
                 each.command.record_attempt(attempt, now, now)
-            self._ordering.settle(task, Result(task.user, ResultStatus.SIMULATED), now)
+            self._ordering.simulated(task, now)

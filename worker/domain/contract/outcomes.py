@@ -58,6 +58,9 @@ The results after which a command_id asks for nothing more. What a later command
 comes late (a producer's retry) would undo the later command.
 """
 
+SHADOW_SETTLED: Final = SETTLED | {ResultStatus.SIMULATED}
+"""The same, among commands in shadow."""
+
 
 class Result(Struct, frozen=True, omit_defaults=True):
     """

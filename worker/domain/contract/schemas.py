@@ -94,8 +94,8 @@ def outcome_schema() -> dict[str, Any]:
         "title": "Outcome",
         **whole,
         "allOf": [
-            *(_goes_with(field, statuses) for field, statuses in _TOLD_FOR.items()),
-            _goes_with("user_ids", (Status.REJECTED,), required=False),
+            *(_comes_with(field, statuses) for field, statuses in _TOLD_FOR.items()),
+            *(_is_only_of(field, statuses) for field, statuses in _ONLY_OF.items()),
         ],
         "$defs": parts,
     }
@@ -106,18 +106,28 @@ _TOLD_FOR: Final = {
     "duplicate_of": (Status.DUPLICATE,),
     "superseded_by": (Status.SUPERSEDED,),
 }
-"""Fields of an outcome that are there for these statuses, and for no other."""
+"""Fields of an outcome that are always there for these statuses."""
+_ONLY_OF: Final = {
+    "error": _TOLD_FOR["error"],
+    "duplicate_of": (Status.DUPLICATE, Status.SIMULATED),
+    "superseded_by": (Status.SUPERSEDED, Status.SIMULATED),
+    "user_ids": (Status.REJECTED,),
+}
+"""Fields of an outcome that are there for no other statuses than these."""
 
 _TIMES: Final = frozenset({"received_at", "finished_at", "sent_at"})
 
 
-def _goes_with(field: str, statuses: tuple[Status, ...], *, required: bool = True) -> dict[str, Any]:
-    then: dict[str, Any] = {"then": {"required": [field]}} if required else {}
-    return {
-        "if": {"properties": {"status": {"enum": list(statuses)}}},
-        **then,
-        "else": {"properties": {field: False}},
-    }
+def _comes_with(field: str, statuses: tuple[Status, ...]) -> dict[str, Any]:
+    return {"if": _has_one_of(statuses), "then": {"required": [field]}}
+
+
+def _is_only_of(field: str, statuses: tuple[Status, ...]) -> dict[str, Any]:
+    return {"if": _has_one_of(statuses), "else": {"properties": {field: False}}}
+
+
+def _has_one_of(statuses: tuple[Status, ...]) -> dict[str, Any]:
+    return {"properties": {"status": {"enum": list(statuses)}}}
 
 
 def _outcome_part(part: dict[str, Any]) -> dict[str, Any]:

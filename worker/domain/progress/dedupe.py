@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 from msgspec import Struct
 
-from worker.domain.contract.outcomes import SETTLED, Known, Outcome, Parameters, SomeUsers, Status
+from worker.domain.contract.outcomes import (
+    SETTLED,
+    SHADOW_SETTLED,
+    Known,
+    Outcome,
+    Parameters,
+    SomeUsers,
+    Status,
+)
 from worker.domain.contract.times import instant_of
 from worker.domain.memory import APPLIED_BYTES, ID_BYTES, texts_bytes
 
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.actions import MemberInfo
     from worker.domain.contract.commands import Command
-    from worker.domain.contract.outcomes import Result
 
 MemberKey = tuple[str, str, str]
 """(app, target, user): what order is kept for, across actions and services."""
@@ -85,28 +92,23 @@ def remembered(outcome: Outcome) -> Known | None:
     return known(outcome, stands_for, instant_of(outcome.finished_at))
 
 
-def known(outcome: Outcome, stands_for: int, at: float) -> Known:
+def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> Known:
     """
     Return what an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
-    when it finished, in seconds since 1970.
+    when it finished, in seconds since 1970, ``name`` what is remembered in place of the id of a command that was in shadow.
     """
-    results = outcome.results
-    done = [result.user_id for result in results if _is_done(result)]
-    others = [result.user_id for result in results if not _is_done(result)]
+    results, settled = outcome.results, SETTLED if name is None else SHADOW_SETTLED
+    done = [each.user_id for each in results if each.status in settled or each.duplicate_of is not None]
+    others = [each.user_id for each in results if each.status not in settled and each.duplicate_of is None]
     by_others = {result.duplicate_of for result in results}
     of_one = by_others.pop() if len(by_others) == 1 else None
     return Known(
-        command_id=outcome.command_id,
+        command_id=name or outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
         done=SomeUsers.of(done, others) if others else None,
         at=at,
     )
-
-
-def _is_done(result: Result) -> bool:
-    """Return whether nothing is left to do for the user: it was done, or in shadow it was found that it had been."""
-    return result.status in SETTLED or result.duplicate_of is not None
 
 
 TRACELESS: Final = frozenset({Status.REJECTED, Status.SIMULATED})

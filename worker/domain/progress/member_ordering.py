@@ -19,8 +19,8 @@ from worker.domain.contract.outcomes import SETTLED, Result, ResultStatus, cut
 from worker.domain.memory import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
-from worker.domain.progress.open_commands import MemberQueue
-from worker.domain.progress.repeats import done_for, may_coalesce, overwrites
+from worker.domain.progress.open_commands import MemberQueue, in_shadow
+from worker.domain.progress.repeats import done_for, kept_for, may_coalesce, overwrites
 from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
@@ -181,15 +181,15 @@ class MemberOrdering:
         member_queue.delay(until, task.command.effect_key)
         heapq.heappush(self._delays, (until, next(self._order), member_queue))
 
-    def applied(self, task: MemberTask, request_id: str | None, keep: float, now: float) -> None:
-        """Settle a task whose effect is in place. For ``keep`` seconds a repeat of it needs no call."""
-        command = task.command
-        if keep > 0:
-            state = AppliedState(
-                command.effect_key, now, keep, command.outcome_id, request_id, command.partition
-            )
-            self.applied_states.applied(task.member_queue.key, state)
+    def applied(self, task: MemberTask, request_id: str | None, now: float) -> None:
+        """Settle a task whose effect is in place. For some time a repeat of it needs no call."""
+        self._note_state(task, task.member_queue.key, request_id, now)
         self.settle(task, Result(task.user, ResultStatus.APPLIED, request_id), now)
+
+    def simulated(self, task: MemberTask, now: float) -> None:
+        """Settle a task in shadow, as if its effect was in place: for others in shadow it is."""
+        self._note_state(task, _shadow_key(task), None, now)
+        self.settle(task, Result(task.user, ResultStatus.SIMULATED), now)
 
     def settle(self, task: MemberTask, result: Result, now: float) -> None:
         """Give the task, and those coalesced with it, a result. The next one of its member queue comes forward."""
@@ -304,12 +304,24 @@ class MemberOrdering:
             if done_by is not None:
                 self.repeated_ids += 1
                 return _as_known_for(task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by))
-        state = self.applied_states.find(task.member_queue.key, command.effect_key, now)
+        state = None
+        if command.mode is ControlState.SHADOW:
+            state = self.applied_states.find(_shadow_key(task), command.effect_key, now)
+        state = state or self.applied_states.find(task.member_queue.key, command.effect_key, now)
         if state is None or state.during.is_gone:
             return None  # of an earlier assignment: another owner may have changed the state since
         self.repeated_effects += 1
         result = Result(task.user, ResultStatus.DUPLICATE, state.request_id, duplicate_of=state.outcome_id)
         return _as_known_for(task, result)
+
+    def _note_state(self, task: MemberTask, key: MemberKey, request_id: str | None, now: float) -> None:
+        command = task.command
+        self.applied_states.sent(key)
+        keep = kept_for(command.spec, self._rules, self._clock.wall(now))
+        if keep > 0:
+            effect = command.effect_key
+            state = AppliedState(effect, now, keep, command.outcome_id, request_id, command.partition)
+            self.applied_states.applied(key, state)
 
     def _settle(self, task: MemberTask, result: Result) -> None:
         task.member_queue.remove(task)
@@ -423,3 +435,8 @@ def _as_known_for(task: MemberTask, result: Result) -> Result:
     if task.command.mode is ControlState.SHADOW and result.status in SETTLED:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
+
+
+def _shadow_key(task: MemberTask) -> MemberKey:
+    app, target, user = task.member_queue.key
+    return in_shadow(app), target, user

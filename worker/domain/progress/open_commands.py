@@ -231,6 +231,7 @@ class OpenCommand:
     size: int  # what it takes in memory without its outcome (memory.py)
     control: ActiveOrder | None = None  # the order that holds for it
     mode: ControlState | None = field(init=False)  # and what that orders
+    known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has
     key: bytes | None = field(init=False)  # its record's
     offset: int = field(init=False)
     tasks: Sequence[MemberTask] = ()
@@ -260,6 +261,13 @@ class OpenCommand:
         self.key = self.record.key
         self.offset = self.record.offset
         self.mode = None if self.control is None else self.control.order.state
+        command_id = self.spec.command_id
+        self.known_as = in_shadow(command_id) if self.mode is ControlState.SHADOW else command_id
+
+    @property
+    def was_always_in_shadow(self) -> bool:
+        """Whether it was in shadow from the beginning, so that its id was never among those that are sent."""
+        return self.known_as != self.spec.command_id
 
     def be_controlled(self, control: ActiveOrder | None) -> None:
         """Note that another order holds for it, or none. Once in shadow, it stays there: it has left no trace of its id."""
@@ -410,6 +418,11 @@ class RejectedRecord:
 
     def __repr__(self) -> str:
         return f"<RejectedRecord {self.outcome_id}, {self.rejection.code}>"
+
+
+def in_shadow(name: str) -> str:
+    """Return what stands in shadow for an id or the name of an app: nothing that is sent is called so."""
+    return f"\0{name}"
 
 
 Admitted = OpenCommand | RejectedRecord

@@ -63,8 +63,8 @@ def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> O
         calls=command.attempt_records or [],
         calls_omitted=command.attempts_omitted,
         calling_ms=None if first_sent is None or last_answer is None else _ms(last_answer - first_sent),
-        duplicate_of=_first(results, "duplicate_of") if overall is Status.DUPLICATE else None,
-        superseded_by=_first(results, "superseded_by") if overall is Status.SUPERSEDED else None,
+        duplicate_of=_of_all(results, "duplicate_of") if overall in _AS_REPEATED else None,
+        superseded_by=_of_all(results, "superseded_by") if overall in _AS_SUPERSEDED else None,
         error=_error_of(overall, results),
     )
 
@@ -98,11 +98,11 @@ def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: 
 
 def known_of(admitted: Admitted, wall: float) -> Known | None:
     """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
-    if (
-        isinstance(admitted, RejectedRecord)
-        or admitted.outcome is None
-        or admitted.outcome.status in TRACELESS
-    ):
+    if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
+        return None
+    if admitted.was_always_in_shadow:
+        return known(admitted.outcome, admitted.fingerprint, wall, name=admitted.known_as)
+    if admitted.outcome.status in TRACELESS:
         return None
     return known(admitted.outcome, admitted.fingerprint, wall)
 
@@ -148,8 +148,14 @@ def _parameters(command: Command) -> Parameters:
     )
 
 
-def _first(results: list[Result], attribute: str) -> str | None:
-    return next((value for result in results if (value := getattr(result, attribute)) is not None), None)
+_AS_REPEATED: Final = frozenset({Status.DUPLICATE, Status.SIMULATED})
+_AS_SUPERSEDED: Final = frozenset({Status.SUPERSEDED, Status.SIMULATED})
+
+
+def _of_all(results: list[Result], attribute: str) -> str | None:
+    """Return the first of the results' values, if each of them has one."""
+    values = [getattr(result, attribute) for result in results]
+    return None if None in values else values[0]
 
 
 def _error_of(overall: Status, results: list[Result]) -> OutcomeError | None:

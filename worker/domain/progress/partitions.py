@@ -159,8 +159,8 @@ class Partition:
         """Take an admitted record into the books."""
         self.offsets.admit(admitted.offset)
         self.open[admitted.offset] = admitted
-        if isinstance(admitted, OpenCommand) and admitted.mode is not ControlState.SHADOW:
-            self._newest_by_id[admitted.spec.command_id] = admitted
+        if isinstance(admitted, OpenCommand):
+            self._newest_by_id[admitted.known_as] = admitted
 
     def find(self, command_id: str, wall: float) -> OpenCommand | Known | None:
         """Return the newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
@@ -201,10 +201,8 @@ class Partition:
     def forget(self, admitted: Admitted) -> None:
         """Take a record out of the books: it is finished, or left to the next owner."""
         self.open.pop(admitted.offset, None)
-        if isinstance(admitted, OpenCommand):
-            command_id = admitted.spec.command_id
-            if self._newest_by_id.get(command_id) is admitted:
-                del self._newest_by_id[command_id]
+        if isinstance(admitted, OpenCommand) and self._newest_by_id.get(admitted.known_as) is admitted:
+            del self._newest_by_id[admitted.known_as]
 
     def __repr__(self) -> str:
         return f"<Partition {self.number} {self.state.value}, {self.offsets!r}, {len(self.backlog)} in the backlog>"

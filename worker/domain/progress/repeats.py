@@ -7,11 +7,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.outcomes import SETTLED, Known
+from worker.domain.contract.outcomes import SETTLED, SHADOW_SETTLED, Known
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
+    from worker.domain.rules import Rules
 
 
 def done_for(earlier: OpenCommand | Known, user: str) -> str | None:
@@ -21,7 +22,8 @@ def done_for(earlier: OpenCommand | Known, user: str) -> str | None:
     if isinstance(earlier, Known):
         return earlier.outcome_id if earlier.done is None or user in earlier.done else None
     result = next(task.result for task in earlier.tasks if task.user == user)
-    if result is not None and (result.status in SETTLED or result.duplicate_of is not None):
+    settled = SHADOW_SETTLED if earlier.was_always_in_shadow else SETTLED
+    if result is not None and (result.status in settled or result.duplicate_of is not None):
         return result.duplicate_of or earlier.outcome_id
     return None
 
@@ -44,6 +46,23 @@ def may_share_result(command: Command) -> bool:
     A duration of 0 is passed through without knowing what it means, so it is never taken for the same effect.
     """
     return command.duration != 0
+
+
+def kept_for(command: Command, rules: Rules, wall: float) -> float:
+    """
+    Compute for how many seconds a repeat of this effect, which is in place at ``wall`` (seconds since 1970), needs no call: never
+    for an event or for what others change as well, at most a tenth of a ban's duration.
+    """
+    if command.action.kind is ActionKind.EVENT or command.duration == 0:
+        return 0.0
+    if command.action.is_changed_elsewhere(command.member_info) and not rules.all_effects:
+        return 0.0
+    keep = rules.effect_window
+    if command.duration is not None:
+        keep = min(keep, command.duration / 10)
+    if command.banned_until is not None:
+        keep = min(keep, (command.banned_until - wall) / 10)
+    return keep
 
 
 def overwrites(later: Command, earlier: Command) -> bool:

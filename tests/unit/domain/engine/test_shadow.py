@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from random import Random
+from typing import Any, Final
 
-from tests.unit.domain.engine_harness import EngineHarness, ban, unban, users
+import msgspec
+import pytest
+
+from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unban, unban, update, users
 from worker.domain.progress.dedupe import remembered
 
 MAD = {"issuer": "mad"}
+UNLIKE: Final = (
+    "status",
+    "received_at",
+    "finished_at",
+    "queued_ms",
+    "calling_ms",
+    "attempts",
+    "request_id",
+    "request_ids",
+)
+"""What of an outcome and its results is of the moment, or of the answer."""
+encode = msgspec.json.Encoder().encode
 
 
 def mad(*who: str, **fields: Any) -> dict[str, Any]:
@@ -80,6 +97,29 @@ def test_it_leaves_no_trace_of_its_id() -> None:
     assert [each.status.value for each in harness.publish()] == ["succeeded"]
 
 
+def test_among_themselves_commands_in_shadow_repeat_each_other_as_those_that_are_sent_do() -> None:
+    """
+    What is shown is what would have happened: a copy, and another command with the same effect, would have needed no call.
+    """
+    harness = EngineHarness()
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u", command_id="x"), mad("u", command_id="x"), mad("u", command_id="y"))
+    first, *others = harness.publish()
+    harness.receive(mad("u", command_id="x"), mad("v", command_id="x"))
+    *later, reused = harness.publish()
+    assert {each.status.value for each in (first, *others, *later)} == {"simulated"}
+    assert [each.duplicate_of for each in (*others, *later)] == [first.outcome_id] * 3
+    assert [len(each.calls) for each in (first, *others, *later)] == [1, 0, 0, 0]
+    assert reused.error is not None
+    assert reused.error.code == "command_id_reused"
+
+
+def test_an_event_in_shadow_is_repeated_as_one_that_is_sent() -> None:
+    harness = EngineHarness(shadow=True)
+    harness.receive(kick("u", command_id="a"), kick("u", command_id="b"))
+    assert [len(each.calls) for each in harness.publish()] == [1, 1]
+
+
 def test_it_leaves_no_trace_of_its_effect() -> None:
     harness = EngineHarness()
     harness.order("shadow", **MAD)
@@ -87,9 +127,11 @@ def test_it_leaves_no_trace_of_its_effect() -> None:
     harness.ok()
     assert harness.status("a") == "simulated"
     assert harness.status("b") == "succeeded"
-    harness.receive(mad("u", command_id="c"))
-    assert harness.status("c") == "simulated"
-    assert harness.outcome("c").results[0].duplicate_of == harness.outcome("b").outcome_id
+    harness.receive(ban("v", command_id="c"))
+    harness.ok()
+    harness.receive(mad("v", command_id="d"))
+    assert harness.status("d") == "simulated"
+    assert harness.outcome("d").duplicate_of == harness.outcome("c").outcome_id
 
 
 def test_it_neither_supersedes_nor_coalesces_with_what_is_sent_nor_the_other_way_round() -> None:
@@ -211,3 +253,46 @@ def test_nothing_is_read_back_from_an_outcome_in_shadow() -> None:
     outcome = harness.outcome("x")
     assert remembered(outcome) is None
     assert harness.engine._partitions[0].find("x", harness.wall) is None
+
+
+def _offset(outcome: dict[str, Any]) -> int:
+    offset: int = outcome["source"]["offset"]
+    return offset
+
+
+def raid(harness: EngineHarness, seed: int) -> list[dict[str, Any]]:
+    """
+    A raid of which every request is answered at once. Returns its outcomes, but for statuses, times, RequestIds, and how its batches
+    fell: that hangs on when each user's earlier call was answered.
+    """
+    random = Random(seed)
+    for number in range(60):
+        batch = []
+        for place in range(random.randint(1, 12)):
+            make = random.choice([ban, unban, live_unban, kick, update])
+            who = random.sample(users(8), random.randint(1, 4))
+            command_id = f"c{random.choice([number, number - 1])}-{place}"
+            more = {"name_card": "x"} if make is update else {}
+            batch.append(make(*who, command_id=command_id, **more))
+        harness.receive_together(*batch)
+        while harness.out:
+            harness.ok()
+        harness.wait(random.choice([0.0, 0.5, 7.0, 61.0]))
+    outcomes = sorted((json.loads(encode(each)) for each in harness.publish()), key=_offset)
+    for outcome in outcomes:
+        outcome["calls"] = bool(outcome.get("calls"))
+        for each in (outcome, *outcome.get("results", ())):
+            for name in UNLIKE:
+                each.pop(name, None)
+    return outcomes
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shadow_shows_what_would_have_been(seed: int) -> None:
+    """
+    The outcomes of a raid in shadow are those of the raid: the same repeats, needless commands, rejections and calls.
+    """
+    live, shadow = EngineHarness(), EngineHarness(shadow=True)
+    assert raid(shadow, seed) == raid(live, seed)
+    assert live.sent
+    assert not shadow.sent
