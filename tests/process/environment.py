@@ -288,6 +288,12 @@ class Environment:
         assert (status == 200) == (not told), (status, body)
         return told
 
+    def told_obstacles(self, replica: int = 0) -> list[dict[str, str]]:
+        """
+        As ``obstacles``; none, too, while the worker does not listen yet.
+        """
+        return self.obstacles(replica) if self.ask("/livez", replica)[0] else []
+
     def metric(self, name: str, replica: int = 0) -> float:
         """
         The sum of a metric's samples over its labels.

@@ -17,6 +17,7 @@ from kafka.admin import (
 )
 
 from tests.docs.markdown import rows
+from tests.process.environment import Environment, command
 from tests.process.test_readme import worker
 from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.kafka import embedded_kafka as broker
@@ -65,6 +66,7 @@ def rights(stage: DemoEnvironment, group: str) -> list[ACL]:
         "the command topic": (ResourceType.TOPIC, topics.commands, ACLResourcePatternType.LITERAL),
         "the outcome topic": (ResourceType.TOPIC, topics.outcomes, ACLResourcePatternType.LITERAL),
         "the dead-letter topic": (ResourceType.TOPIC, topics.dead_letters, ACLResourcePatternType.LITERAL),
+        "the control topic": (ResourceType.TOPIC, topics.control, ACLResourcePatternType.LITERAL),
         "the group": (ResourceType.GROUP, group, ACLResourcePatternType.LITERAL),
         "transactional ids": (ResourceType.TRANSACTIONAL_ID, group, ACLResourcePatternType.PREFIXED),
     }
@@ -95,19 +97,7 @@ def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
         admin.create_acls(rights(stage, group))
         admin.close()
 
-        replica = stage.start_worker(
-            {
-                "kafka": {
-                    "bootstrap_servers": guarded,
-                    "common": {
-                        "security_protocol": "SASL_PLAINTEXT",
-                        "sasl_mechanism": "PLAIN",
-                        "sasl_plain_username": USER,
-                        "sasl_plain_password_file": str(password),
-                    },
-                }
-            }
-        )
+        replica = stage.start_worker({"kafka": guarded_settings(guarded, password)})
         stage.wait_until_ready(replica)
         producer = KafkaProducer(bootstrap_servers=open_to_all)
         ban = b'{"command_id":"ban","action":"group.ban_group_member","group_id":"g","user_ids":["u"],"duration":60}'
@@ -119,12 +109,71 @@ def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
         replica.wait_until(
             lambda: "succeeded" in worker("outcomes", "--config", config, "--user", "u").stdout, 60, "done"
         )
+        paused = worker("pause", "--config", config, "--issuer", "detector-7", "--reason", "mad")
+        listed = worker("control", "--config", config)
         ((_, code),) = stage.stop_workers()
 
+    assert paused.returncode == listed.returncode == 0, paused.stderr + listed.stderr
+    assert "paused    issuer detector-7" in listed.stdout
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert checked.stdout.count("cleanup delete") == 3
     assert code == 0
     assert PASSWORD not in checked.stdout + checked.stderr + replica.tail()
+
+
+def guarded_settings(guarded: str, password: Path) -> dict[str, object]:
+    return {
+        "bootstrap_servers": guarded,
+        "common": {
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_username": USER,
+            "sasl_plain_password_file": str(password),
+        },
+    }
+
+
+def test_who_may_not_read_the_control_topic_makes_no_call_and_says_why(
+    locked: tuple[str, str], tmp_path: Path
+) -> None:
+    """
+    It cannot know whether somebody has paused what it would send. Once the right is granted, it goes on by itself.
+    """
+    open_to_all, guarded = locked
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    with Environment(open_to_all) as run:
+        group = run.stage.topics.commands.removesuffix(".commands")
+        every = rights(run.stage, group)
+        of_control = [acl for acl in every if acl.resource_pattern.resource_name == run.stage.topics.control]
+        with run.admin() as admin:
+            admin.create_acls([acl for acl in every if acl not in of_control])
+        run.stage.start_worker({"kafka": guarded_settings(guarded, password)})
+        config = str(run.stage.folder / "worker-1.yaml")
+        load = run.send([command("group.ban_group_member", "g", "u", "ban", duration=60)])
+
+        def refused() -> bool:
+            return any(run.stage.topics.control in each["reason"] for each in run.told_obstacles())
+
+        run.play_until(refused, 60.0, "told that the control topic is refused")
+        checked = worker("check", "--config", config)
+        refusals = [
+            worker(*words, "--config", config)
+            for words in (("pause", "--everything", "--reason", "r"), ("control",))
+        ]
+        calls_before = run.requests()
+        with run.admin() as admin:
+            admin.create_acls(of_control)
+        run.play_to_the_end()
+        outcomes = [each.body.status for each in run.outcomes_of(load)]
+
+    assert calls_before == []
+    assert checked.returncode == 2
+    assert "allow it Describe and Read, or set kafka.control_topic to null" in checked.stdout
+    for each in refusals:
+        assert (each.returncode, each.stdout, each.stderr.count("\n")) == (1, "", 1)
+        assert "config/running.md" in each.stderr
+    assert outcomes == ["succeeded"]
 
 
 COMMANDS: Final = (("check",), ("outcomes", "--user", "u"), ("topics", "create"), ("run",))
@@ -135,7 +184,7 @@ def refusals(config: Path, more: str) -> dict[str, str]:
     What each command says with these settings of Kafka, each of which must fail: its last line.
     """
     config.write_text(
-        f"kafka: {{group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, {more}}}\n"
+        f"kafka: {{group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, control_topic: k, {more}}}\n"
         "server: {port: 0}\n"
         "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
     )
@@ -191,7 +240,7 @@ def test_who_may_see_but_not_create_topics_is_told_which_right_is_missing(
     admin.close()
     config = tmp_path / "worker.yaml"
     config.write_text(
-        "kafka: {group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, "
+        "kafka: {group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, control_topic: k, "
         f"bootstrap_servers: ['{guarded}'], common: {{security_protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, "
         f"sasl_plain_username: {USER}, sasl_plain_password: '{PASSWORD}'}}}}\n"
         "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
@@ -201,4 +250,4 @@ def test_who_may_see_but_not_create_topics_is_told_which_right_is_missing(
 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.count("\n") == 1
-    assert "c, d, o: the Kafka user may not create it: grant Create on the topic" in refused.stderr
+    assert "c, d, k, o: the Kafka user may not create it: grant Create on the topic" in refused.stderr

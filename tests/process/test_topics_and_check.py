@@ -42,6 +42,7 @@ def config(kafka: Cluster, fresh_name: Callable[[str], str], tmp_path: Path) -> 
           command_topics: [{fresh_name("commands")}]
           outcome_topic: {fresh_name("outcomes")}
           dead_letter_topic: {fresh_name("dead")}
+          control_topic: {fresh_name("control")}
         tencent:
           apps:
             main: {{sdk_app_id: 1400000001, identifier: admin, secret_key: {KEY}, base_url: http://127.0.0.1:9}}
@@ -58,10 +59,11 @@ def test_missing_topics_are_named_with_the_command_that_creates_them_and_then_cr
     assert before.returncode == 2
     assert before.stdout.count("this topic does not exist: moderation-worker topics create") == 3
     assert made.returncode == 0, made.stderr
-    assert made.stdout.count("created: topic ") == 3
+    assert made.stdout.count("created: topic ") == 4
     assert after.returncode == 0, after.stdout + after.stderr
     assert "signs as admin of 1400000001" in after.stdout
     assert after.stdout.count("4 partitions, cleanup delete") == 3
+    assert after.stdout.count("1 partition, cleanup compact") == 1
     assert KEY not in before.stdout + before.stderr + made.stdout + made.stderr + after.stdout + after.stderr
 
 
@@ -76,7 +78,7 @@ def test_creating_topics_twice_changes_nothing_and_says_so_to_another_number(
 
     assert first.returncode == again.returncode == more.returncode == fewer.returncode == 0
     for done in (again, more, fewer):
-        assert done.stdout.count("exists: topic ") == 3
+        assert done.stdout.count("exists: topic ") == 4
         assert done.stdout.count("3 partitions") == 3
     assert (first.stderr, again.stderr) == ("", "")
     assert more.stderr.count("\n") == 1
@@ -119,7 +121,7 @@ def test_more_partitions_than_permits_are_refused_before_anything_is_made(config
 
     assert refused.returncode == 2
     assert "give at most 200" in refused.stderr
-    assert after.stdout.count("does not exist") == 3
+    assert after.stdout.count("does not exist") == 4
 
 
 def test_more_copies_than_brokers_are_refused_in_one_sentence(config: Path) -> None:

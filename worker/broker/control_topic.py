@@ -15,18 +15,27 @@ from worker.broker.client_config import control_arguments, order_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_patches import known_partitions, known_topic_id, open_client
 from worker.broker.topics import CREATE, control_problems, inspect_control
-from worker.domain.contract.control import ControlRecord, UnreadableControl, control_value, read_control
+from worker.domain.contract.control import (
+    MAX_VALUE_BYTES,
+    ControlRecord,
+    UnreadableControl,
+    control_value,
+    read_control,
+)
 from worker.domain.contract.times import instant_of
 from worker.errors import BrokerError, ControlTopicError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Self
 
     from worker.broker.options import KafkaOptions
     from worker.broker.topics import Topic
     from worker.domain.contract.control import ControlOrder, Scope
 
+BY: Final = "by"
+REASON: Final = "reason"
+"""Headers of a record. Of a resume they are the only place for who and why."""
 MOST_SCOPES: Final = 1_000
 """Orders that hold at a time: far more than people give, and each is looked at when one changes."""
 READ_SECONDS: Final = 30.0
@@ -37,10 +46,19 @@ RIGHTS: Final = "config/running.md lists the rights under “What its Kafka user
 
 
 class ControlEntry(Struct, frozen=True):
-    """One record of the topic, with its offset; ``record`` says why where it cannot be read."""
+    """
+    One record of the topic.
+
+    Attributes:
+        record: What it says, or why it cannot be read.
+        by: Who wrote it, and ``reason`` why, as its headers say: of a resume nothing else would.
+
+    """
 
     offset: int
     record: ControlRecord | UnreadableControl
+    by: str | None = None
+    reason: str | None = None
 
 
 class ControlReader:
@@ -90,10 +108,7 @@ class ControlReader:
     def poll(self, seconds: float = POLL_SECONDS) -> list[ControlEntry]:
         """Return the next records; none if none comes within ``seconds``."""
         polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
-        return [
-            ControlEntry(each.offset, read_control(each.key, each.value))
-            for each in polled.get(self._place, ())
-        ]
+        return [_entry(each) for each in polled.get(self._place, ())]
 
     def whole(self) -> Iterator[ControlEntry]:
         """Yield everything that was there when the reader was opened. Raises BrokerError if the broker returns nothing."""
@@ -109,6 +124,17 @@ class ControlReader:
     def close(self) -> None:
         """Close the connection."""
         self._consumer.close(autocommit=False)
+
+
+def _entry(record: Any) -> ControlEntry:
+    given = {
+        name: value[:MAX_VALUE_BYTES].decode("utf-8", "replace")
+        for name, value in record.headers or ()
+        if name in {BY, REASON} and value is not None
+    }
+    return ControlEntry(
+        record.offset, read_control(record.key, record.value), given.get(BY), given.get(REASON)
+    )
 
 
 class OrderBook:
@@ -195,9 +221,7 @@ def read_orders(options: KafkaOptions) -> tuple[OrderBook, list[ControlEntry]]:
     return book, unreadable
 
 
-def write_record(
-    options: KafkaOptions, record: ControlRecord, headers: Sequence[tuple[str, bytes]] = ()
-) -> int:
+def write_record(options: KafkaOptions, record: ControlRecord, by: str, reason: str) -> int:
     """
     Write a record and return its offset, when all replicas in sync have it. Blocks for ``WRITE_SECONDS`` at most.
 
@@ -211,12 +235,28 @@ def write_record(
     except errors.KafkaError as exc:
         raise unreachable(options.bootstrap_servers, exc) from exc
     try:
-        sent = producer.send(topic, key=record.scope.key, value=value, headers=list(headers), partition=0)
+        headers = [(BY, by.encode()), (REASON, reason.encode())]
+        sent = producer.send(topic, key=record.scope.key, value=value, headers=headers, partition=0)
         return int(sent.get(WRITE_SECONDS).offset)
     except errors.KafkaError as exc:
         raise _refused(topic, "written", "Write and Describe", exc) from exc
     finally:
         producer.close(timeout=1)
+
+
+class OrderWriter:
+    """Writes the orders of guards."""
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._options = options
+
+    def write(self, record: ControlRecord) -> None:
+        """Write an order; blocks. Raises BrokerError."""
+        assert record.order is not None
+        write_record(self._options, record, record.order.by, record.order.reason)
+
+    def __repr__(self) -> str:
+        return f"<OrderWriter to {self._options.control_topic}>"
 
 
 def _refused(topic: str, done: str, rights: str, error: errors.KafkaError) -> BrokerError:

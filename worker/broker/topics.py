@@ -213,8 +213,8 @@ def changes(
         for before, after in pairs
         if before is not None and after is not None and is_another(before.topic_id, after.topic_id)
     ]
-    command, outcome, dead_letter = map(_sizeless, (now.command, now.outcome, now.dead_letter))
-    lasting = TopicsReport(command, outcome, dead_letter, now.control)
+    now = replace(now, control=None)  # its follower judges it, and sooner
+    lasting = TopicsReport(*(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter)))
     return (
         next(iter(refusals), None),
         problems(lasting, options, dedupe_window=0.0),

@@ -17,7 +17,7 @@ from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_librarie
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from worker.domain.contract.control import ControlOrder, ControlRecord, Scope
+    from worker.domain.contract.control import ControlOrder, Scope
     from worker.settings import Settings
 
 App = Annotated[str | None, typer.Option(metavar="NAME", help="Only commands for this app of the settings.")]
@@ -135,7 +135,7 @@ def resume(
     Example:
     moderation-worker resume -c worker.yaml --issuer detector-7 --reason "fixed"
     """  # noqa: D301
-    from worker.broker.control_topic import read_orders  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.control import shown_order  # noqa: PLC0415
     from worker.domain.contract.control import ControlRecord  # noqa: PLC0415
     from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
@@ -153,7 +153,7 @@ def resume(
         lines += ["in force:", *(shown_order(*each, now) for each in found.items())] if found else []
         typer.echo("\n".join(lines), err=True)
         raise typer.Exit(FAILED)
-    offset = _write(options, ControlRecord(scope, None), by, reason)
+    offset = write_record(options, ControlRecord(scope, None), by, reason)
     if as_json:
         ended = {"state": "resumed", "reason": reason, "by": by, "ended": found[scope].state}
         print_json({"scope": dict(scope.fields()), **ended, "topic": options.control_topic, "offset": offset})
@@ -175,7 +175,7 @@ def _order(
     as_json: bool,
 ) -> None:
     """Write an order, and say what follows."""
-    from worker.broker.control_topic import fitting_control_topic  # noqa: PLC0415
+    from worker.broker.control_topic import fitting_control_topic, write_record  # noqa: PLC0415
     from worker.domain.contract.control import (  # noqa: PLC0415
         ControlOrder,
         ControlRecord,
@@ -200,7 +200,7 @@ def _order(
     settings = _settings(config, scope)
     options = kafka_options(settings, worker_name(settings))
     fitting_control_topic(options)
-    offset = _write(options, record, by, reason)
+    offset = write_record(options, record, by, reason)
     if as_json:
         place = {"topic": options.control_topic, "offset": offset}
         print_json({"scope": dict(scope.fields()), **_fields(order), **place})
@@ -220,13 +220,6 @@ def _fields(order: ControlOrder) -> dict[str, str]:
         "until": order.until,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _write(options: Any, record: ControlRecord, by: str, reason: str) -> int:
-    from worker.broker.control_topic import write_record  # noqa: PLC0415
-
-    # Of a resume nothing else would remain: a tombstone has no value.
-    return write_record(options, record, [("by", by.encode()), ("reason", reason.encode())])
 
 
 def _scope(given: tuple[str | None, ...], everything: bool) -> Scope:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from worker.cli.shared import AsJson, Config, print_json, quiet_libraries
 from worker.terminal import plain
@@ -69,36 +69,31 @@ def control(
 
 
 def _held(settings: Settings, orders: dict[Scope, ControlOrder]) -> tuple[Counter[Scope], bool]:
-    """Count the waiting commands that each order holds. Return whether all were counted."""
+    """Count the waiting commands for which each order holds. Return whether all were counted."""
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topics import Topic  # noqa: PLC0415
     from worker.broker.waiting_records import waiting_records  # noqa: PLC0415
     from worker.domain.contract.commands import Command, Decoder  # noqa: PLC0415
+    from worker.domain.contract.control import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
+    from worker.domain.controls import OrdersInForce  # noqa: PLC0415
     from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
 
     options = kafka_options(settings, worker_name(settings))
     decoder = Decoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
+    in_force = OrdersInForce(shadow=settings.shadow)
+    for scope, order in orders.items():
+        in_force.apply(ControlRecord(scope, order), 0.0)
     held: Counter[Scope] = Counter()
     deadline = time.monotonic() + COUNT_SECONDS
     for batch in waiting_records(options):
         for record in batch:
             command = decoder.decode(record)
-            if isinstance(command, Command):
-                held.update(scope for scope in orders if _covers(scope, command))
+            if isinstance(command, Command) and (decisive := in_force.of(command)) is not None:
+                held[decisive.scope] += 1
         if time.monotonic() > deadline:
             return held, False
     return held, True
-
-
-def _covers(scope: Scope, command: Any) -> bool:
-    values = {
-        "app": command.app,
-        "action": command.action.name,
-        "issuer": command.issuer,
-        "target": command.target,
-    }
-    return all(values[name] == wanted for name, wanted in scope.fields())
 
 
 def _report(order: ControlOrder) -> dict[str, str]:

@@ -5,6 +5,7 @@
 # | asyncio       | the engine, the calls, HTTP, timers | from all, through `call_soon_threadsafe`  | -                        |
 # | kafka-poll    | the consumer, Kafka's I/O loop      | `pause`, `resume`, `begin`, `taken`       | the Listener's methods   |
 # | kafka-publish | the transactional producer          | `publish`, one transaction at a time      | `done`                   |
+# | kafka-control | the consumer of orders              | -                                         | `controls`, `no_controls` |
 # | restore (2)   | a short-lived consumer each         | jobs of the executor                      | the awaited result       |
 #
 # Not here: what to do about an event (domain/engine.py), Kafka and HTTP themselves (broker/, tencent/).
@@ -28,12 +29,14 @@ from worker.domain.effects import (
     WriteControl,
 )
 from worker.runtime.call_tasks import CallTasks
+from worker.runtime.controlling import Controlling
 from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from worker.domain.contract.control import ControlRecord
     from worker.domain.contract.records import Record
     from worker.domain.effects import Effect, Halt, Restored
     from worker.domain.engine import Engine
@@ -101,9 +104,15 @@ class EngineRunner:
         publisher: ports.Publisher,
         restorer: ports.Restorer,
         client: ports.Client,
+        orders: ports.OrderWriter | None = None,
     ) -> None:
-        """Connect what consumes, publishes, restores and calls. Call it once, before any event."""
+        """
+        Connect what consumes, publishes, restores, calls and writes orders. Call it once, before any event.
+
+        With ``orders`` no partition begins before ``controls`` or ``no_controls`` was called.
+        """
         self._consumer = consumer
+        self._controlling = Controlling(orders, self._log)
         self._restoring = Restoring(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
@@ -163,6 +172,16 @@ class EngineRunner:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *arguments)
 
+    # The control topic's listener: called by its follower's thread.
+
+    def controls(self, records: Sequence[ControlRecord]) -> None:
+        """Take orders in their order. The first call has all that the topic held."""
+        self._post(self._controls, records)
+
+    def no_controls(self) -> None:
+        """Go on without orders: there is no control topic."""
+        self._post(self._controls, ())
+
     # For start and stop, health and metrics.
 
     def stop(self) -> None:
@@ -189,6 +208,8 @@ class EngineRunner:
             return "stopping"
         if time.monotonic() >= self._consumer.fence():
             return "not a member of the consumer group: it has not joined yet, or Kafka is away"
+        if not self._controlling.known.is_set():
+            return "the control topic was not read yet: no call is made before it is known what is paused"
         waiting = self._epochs.keys() - self._begun - self._restoring.doubts.keys()
         return "partitions are being restored" if waiting else None
 
@@ -221,7 +242,11 @@ class EngineRunner:
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
-            self._calls.spawn(self._restoring.restore(number, epoch))
+            self._calls.spawn(self._take_over(number, epoch))
+
+    async def _take_over(self, number: int, epoch: int) -> None:
+        await self._controlling.known.wait()
+        await self._restoring.restore(number, epoch)
 
     def _is_ours(self, number: int, epoch: int) -> bool:
         return self._epochs.get(number) == epoch
@@ -280,6 +305,12 @@ class EngineRunner:
             # The partition is shorter than what was committed: going on would silently take unread records for done.
             self.refuse(BEYOND_THE_END.format(partition=partition, offset=was))
 
+    # Orders.
+
+    def _controls(self, records: Sequence[ControlRecord]) -> None:
+        self._settle(self._engine.control(records, time.monotonic()))
+        self._controlling.followed(records)
+
     # Commands.
 
     def _received(self, records: Sequence[Record]) -> None:
@@ -317,8 +348,8 @@ class EngineRunner:
                 self._consumer.resume(partition)
             case LogEvent(event, _, fields):
                 self._log(event, **fields)
-            case WriteControl():
-                pass
+            case WriteControl(record):
+                self._calls.spawn(self._controlling.write(record))
             case _:
                 assert_never(effect)
 

@@ -101,6 +101,43 @@ _ROWS: Final[tuple[Event, ...]] = (
         "This order holds no longer: it was taken back, or its time is over.",
     ),
     Event(
+        "control.resumed",
+        "info",
+        ("scope", "by", "reason"),
+        "Somebody has taken back what was ordered for this scope.",
+    ),
+    Event(
+        "control.read",
+        "info",
+        ("topic", "records", "orders", "seconds"),
+        "The control topic was read whole: so many orders are in force.",
+    ),
+    Event(
+        "control.unreadable",
+        "error",
+        ("topic", "offset", "reason"),
+        "A record of the control topic changes nothing, because it cannot be read. At most ten lines a minute.",
+    ),
+    Event(
+        "control.topic_missing",
+        "warning",
+        ("topic",),
+        "There is no control topic: nobody can pause, cancel or shadow. What was in force before stays so. It is looked for every "
+        "few seconds.",
+    ),
+    Event(
+        "control.read_failed",
+        "warning",
+        ("error", "next_try_seconds"),
+        "The control topic could not be read. What is in force stays so; the worker retries.",
+    ),
+    Event(
+        "control.write_failed",
+        "warning",
+        ("scope", "reason", "next_try_seconds"),
+        "A guard's order holds here, and could not be written for the other replicas; the worker retries.",
+    ),
+    Event(
         "guard.tripped",
         "warning",
         ("scope", "state", "reason"),

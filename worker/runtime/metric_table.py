@@ -104,6 +104,14 @@ ROWS: Final[tuple[MetricRow, ...]] = (
     MetricRow("signature_age_seconds", "gauge", "seconds", ("app",), "Age of the current signature; it is renewed at half of its life.",
         "time, and renewals"),
     MetricRow("signature_expires_seconds", "gauge", "seconds", ("app",), "Time until the current signature expires.", "time, and renewals"),
+    # orders of operators and guards
+    MetricRow("controls", "gauge", "orders", ("state",), "Orders in force: paused, cancel, shadow.", "`moderation-worker pause`, `cancel`, `shadow`, "
+        "`resume`, a guard"),
+    MetricRow("control_held_commands", "gauge", "commands", ("state",), "Open commands for which an order holds. Others of a paused scope wait in Kafka "
+        "unread: see lag_records.", "an order is given or ends"),
+    MetricRow("control_oldest_pause_seconds", "gauge", "seconds", (), "Time since the oldest pause in force was ordered; 0 if none is.", "a pause"),
+    MetricRow("control_unreadable_records", "counter", "records", (), "Records of the control topic that change nothing, because they cannot be read.",
+        "something else writes to the control topic"),
     # what was done already
     MetricRow("dedupe_hits", "counter", "members", ("kind",), "Members that needed no call: a redelivered record (record), an id or effect that "
         "was applied before (command_id, effect), the same effect as another member's call (coalesced), or one that a later command undoes "

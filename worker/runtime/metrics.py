@@ -25,8 +25,10 @@ from worker import __version__
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.commands import REJECTIONS
+from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.placement import Misplacement
+from worker.domain.contract.times import instant_of
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Rebalance
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.outcomes import Outcome
     from worker.domain.effects import Attempt, AttemptResult, Transaction
-    from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
+    from worker.domain.snapshots import ControlSnapshot, Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -79,6 +81,8 @@ class Vitals:
         lines_dropped: Log lines lost since the start.
         doubts: Partitions that wait for a person to decide where to resume.
         refused: The kinds of requests that Kafka has refused for long enough to be an obstacle.
+        wall: Now, in seconds since 1970.
+        unreadable_orders: Records of the control topic that could not be read, since the start.
 
     """
 
@@ -89,6 +93,8 @@ class Vitals:
     lines_dropped: int = 0
     doubts: int = 0
     refused: frozenset[str] = frozenset()
+    wall: float = 0.0
+    unreadable_orders: int = 0
 
 
 class Metrics:
@@ -200,6 +206,8 @@ class Metrics:
             ("pulse_age_seconds", vitals.pulse_age),
         ):
             self._child(key).set(value)
+        self._orders(snapshot.controls, vitals.wall)
+        self._child("control_unreadable_records").inc(self._risen("unreadable_orders", vitals))
         self._show("memory_bytes", {(part,): size for part, size in snapshot.memory.items()})
         self._count(snapshot.counts)
         self._child("log_lines_dropped").inc(self._risen("lines_dropped", vitals))
@@ -280,6 +288,21 @@ class Metrics:
         ):
             self._show(key, {(number,): getattr(item, attribute) for number, item in current.items()})
         self._show("lag_records", {(str(number),): lag for number, lag in lags.items()})
+
+    def _orders(self, controls: Iterable[ControlSnapshot], wall: float) -> None:
+        number = dict.fromkeys(ControlState, 0)
+        held = dict.fromkeys(ControlState, 0)
+        oldest = 0.0
+        for each in controls:
+            state = each.order.state
+            number[state] += 1
+            held[state] += each.held
+            if state is ControlState.PAUSED:
+                oldest = max(oldest, wall - instant_of(each.order.at))
+        for state in ControlState:
+            self._child("controls", state.value).set(number[state])
+            self._child("control_held_commands", state.value).set(held[state])
+        self._child("control_oldest_pause_seconds").set(oldest)
 
     def _count(self, counts: Counts) -> None:
         for attribute, key in _COUNTS.items():

@@ -8,10 +8,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from worker.runtime.control_notes import notes_of
 from worker.runtime.metrics import Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from worker.runtime import ports
     from worker.runtime.engine_runner import EngineRunner
@@ -45,6 +46,7 @@ class Observer:
         failures: FailureLog,
         *,
         topic_refusal: Callable[[], str | None],
+        follower: ports.ControlFollower | None = None,
     ) -> None:
         self._runner = runner
         self._consumer = consumer
@@ -55,6 +57,8 @@ class Observer:
         self._log = log
         self._failures = failures
         self._topic_refusal = topic_refusal
+        self._follower = follower
+        self.notes: Mapping[str, object] = {}
 
     async def run(self) -> None:
         """Observe every ``OBSERVE_SECONDS``."""
@@ -87,8 +91,11 @@ class Observer:
                 lines_dropped=self._log.dropped,
                 doubts=len(self._runner.doubts),
                 refused=frozenset(refusal.kind for refusal in self._refusals.lasting),
+                wall=time.time(),
+                unreadable_orders=0 if self._follower is None else self._follower.unreadable,
             ),
         )
+        self.notes = notes_of(snapshot)
         self._failures.summarize()
         if (reason := self._topic_refusal()) is not None:
             self._runner.refuse(reason)

@@ -177,6 +177,8 @@ def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
         give_up_after=retry.give_up_after_seconds,
         max_gap=settings.kafka.max_gap,
         memory_budget=settings.memory.budget_mib * MEBIBYTE,
+        shadow=settings.shadow,
+        guards=settings.guards,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from worker.domain.contract.control import ControlRecord
     from worker.domain.effects import AttemptResult, Restored, Transaction
     from worker.domain.publish_results import PublishResult
     from worker.runtime.call_tasks import CallTask
@@ -88,6 +89,25 @@ class Restorer(Protocol):
 
     def restore(self, partition: int) -> Restored:
         """Return what was done and where to resume; blocks. Raises BrokerError; CommitLostError if a person must decide."""
+
+
+class OrderWriter(Protocol):
+    """Writes records to the control topic."""
+
+    def write(self, record: ControlRecord) -> None:
+        """Write an order; blocks until Kafka has it. Raises BrokerError."""
+
+
+class ControlFollower(Protocol):
+    """Follows the control topic. Thread-safe."""
+
+    @property
+    def unreadable(self) -> int:
+        """How many records changed nothing, because they could not be read."""
+
+    @property
+    def unfit(self) -> str | None:
+        """Why the topic is not followed although it exists: what to do about it; None if it is followed."""
 
 
 class Refusal(Protocol):

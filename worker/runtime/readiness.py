@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 class Readiness:
     """Knows why the worker is not ready, of everything that can be in its way."""
 
-    def __init__(self, runner: EngineRunner, watch: TopicWatch, refusals: ports.KafkaRefusals) -> None:
+    def __init__(
+        self,
+        runner: EngineRunner,
+        watch: TopicWatch,
+        refusals: ports.KafkaRefusals,
+        follower: ports.ControlFollower | None = None,
+    ) -> None:
+        self._follower = follower
         self._runner = runner
         self._watch = watch
         self._refusals = refusals
@@ -34,6 +41,10 @@ class Readiness:
             Obstacle(f"topic {problem.value} does not fit any more", problem.remedy)
             for problem in self._watch.obstacles
         ]
+        if self._follower is not None and self._follower.unfit is not None:
+            found.append(
+                Obstacle("the control topic does not fit: no new order is followed", self._follower.unfit)
+            )
         return found + [_halted(halt) for halt in self._runner.halts]
 
     def __repr__(self) -> str:

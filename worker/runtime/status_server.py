@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PULSE_LIMIT: Final = 10.0
 """Seconds without a turn of the loop after which it counts as dead: far more than any stall of a busy machine."""
@@ -51,7 +51,7 @@ class StatusServer:
     Serves health and metrics until it is closed.
 
     ``pulse_age`` returns the seconds since the loop last ran, ``obstacles`` why the worker is not ready (empty: it is),
-    ``metrics`` the exposition and its content type. They are called for each request and must not block.
+    ``notes`` what else /readyz says, ``metrics`` the exposition and its content type. They are called for each request and must not block.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class StatusServer:
         pulse_age: Callable[[], float],
         obstacles: Callable[[], Sequence[Obstacle]],
         metrics: Callable[[], tuple[bytes, str]],
+        notes: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
+        self._notes = notes
         self._host = host
         self._port = port
         self._pulse_age = pulse_age
@@ -113,7 +115,7 @@ class StatusServer:
         listed = [
             {"reason": item.reason, **({"remedy": item.remedy} if item.remedy else {})} for item in obstacles
         ]
-        return _answer(not obstacles, {"ready": not obstacles, "obstacles": listed})
+        return _answer(not obstacles, {"ready": not obstacles, "obstacles": listed, **self._notes()})
 
     async def _exposition(self, _: web.Request) -> web.Response:
         text, content_type = self._metrics()

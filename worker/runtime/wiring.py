@@ -18,6 +18,8 @@ import uvloop
 
 from worker import __version__
 from worker.broker.consumer import Consumer
+from worker.broker.control_follower import ControlFollower
+from worker.broker.control_topic import OrderWriter
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
 from worker.broker.topics import changes, inspect, is_another, recreated
@@ -59,6 +61,7 @@ OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 """Errors that the port causes. Any other is the host's: it has no address, or not one of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
 CONSUMER_CLOSE_SECONDS: Final = 10.0
+FOLLOWER_CLOSE_SECONDS: Final = 2.0
 """How long each may take to close, beyond drain and handover."""
 SWITCH_INTERVAL: Final = 0.001
 """
@@ -113,6 +116,8 @@ async def _run(settings: Settings, log: Log) -> int:
     parts = _build(settings, options, http, topics, rules, log)
     port = await listen(parts.server, settings)
     log("server.started", host=settings.server.host, port=port)
+    if parts.follower is not None:
+        parts.follower.start()
     background = [asyncio.create_task(parts.observer.run()), asyncio.create_task(parts.watch.run())]
     try:
         end = await _work(parts.runner, parts.consumer, parts.publisher, stop)
@@ -120,6 +125,8 @@ async def _run(settings: Settings, log: Log) -> int:
     finally:
         for task in background:
             task.cancel()
+        if parts.follower is not None:
+            await asyncio.to_thread(parts.follower.close, FOLLOWER_CLOSE_SECONDS)
         await parts.runner.aclose()
         await parts.server.close()
 
@@ -131,6 +138,7 @@ class _Parts:
     runner: EngineRunner
     consumer: Consumer
     publisher: Publisher
+    follower: ControlFollower | None
     watch: TopicWatch
     observer: Observer
     server: StatusServer
@@ -163,7 +171,9 @@ def _build(
         command_id_of=_reader_of_ids(rules),
         topic_id=rules.topic_id,
     )
-    runner.connect(consumer, publisher, restorer, client)
+    orders = None if options.control_topic is None else OrderWriter(options)
+    follower = None if orders is None else ControlFollower(options, runner, log.event, troubles)
+    runner.connect(consumer, publisher, restorer, client, orders)
     window = settings.dedupe.window_seconds
     watch = TopicWatch(
         lambda: changes(topics, inspect(options), options, dedupe_window=window),
@@ -171,7 +181,7 @@ def _build(
         log,
         runner.refuse,
     )
-    readiness = Readiness(runner, watch, troubles)
+    readiness = Readiness(runner, watch, troubles, follower)
     observer = Observer(
         runner,
         consumer,
@@ -182,6 +192,7 @@ def _build(
         log,
         failures,
         topic_refusal=lambda: _topic_refusal(rules, consumer),
+        follower=follower,
     )
     server = StatusServer(
         settings.server.host,
@@ -189,8 +200,9 @@ def _build(
         pulse_age=lambda: time.monotonic() - runner.pulse,
         obstacles=readiness.obstacles,
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
+        notes=lambda: observer.notes,
     )
-    return _Parts(runner, consumer, publisher, watch, observer, server)
+    return _Parts(runner, consumer, publisher, follower, watch, observer, server)
 
 
 async def listen(server: StatusServer, settings: Settings) -> int:

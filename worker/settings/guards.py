@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,6 +14,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.control import SCOPE_FIELDS, ControlState, Scope
 from worker.domain.contract.spelling import meant_actions
+from worker.domain.controls import ANY, Guard
 from worker.errors import Problem
 from worker.settings.types import RuleText
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from worker.settings.model import Settings
 
-EACH: Final = "*"
-"""The value of the one field whose values are counted each by itself."""
 MOST: Final = 20
 """Guards: each is looked at for every command."""
 MOST_MEMBERS: Final = 10_000_000
@@ -35,36 +33,18 @@ FOLLOWS: Final = (ControlState.PAUSED, ControlState.SHADOW)
 _NAMES: Final = ("scope", "members", "per_seconds", "then")
 
 
-@dataclass(frozen=True, slots=True)
-class GuardSetting:
-    """
-    One guard.
-
-    Attributes:
-        scope: What is counted; a field with ``EACH`` is counted for each of its values.
-        members: From this many in ``per_seconds`` on it trips.
-        then: What is written for the scope that tripped.
-
-    """
-
-    scope: Scope
-    members: int
-    per_seconds: float
-    then: ControlState
-
-
-def _guards(value: object) -> tuple[GuardSetting, ...]:
+def _guards(value: object) -> tuple[Guard, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("it is no list")  # noqa: TRY004 - pydantic collects ValueErrors only
     if len(value) > MOST:
         raise ValueError(f"at most {MOST} guards, and there are {len(value)}")
     return tuple(
-        item if isinstance(item, GuardSetting) else _guard(item, f"guard {number}")
+        item if isinstance(item, Guard) else _guard(item, f"guard {number}")
         for number, item in enumerate(value, 1)
     )
 
 
-def _guard(item: object, where: str) -> GuardSetting:
+def _guard(item: object, where: str) -> Guard:
     if not isinstance(item, dict):
         raise ValueError(f"{where} is no mapping")  # noqa: TRY004
     _only(item, _NAMES, where)
@@ -73,7 +53,7 @@ def _guard(item: object, where: str) -> GuardSetting:
         raise ValueError(f"{where} has no {' and no '.join(missing)}")
     if item["then"] not in {state.value for state in FOLLOWS}:
         raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
-    return GuardSetting(
+    return Guard(
         _scope(item["scope"], where),
         int(_bounded(item["members"], int, MOST_MEMBERS, f"{where}: members")),
         _bounded(item["per_seconds"], (int, float), MOST_SECONDS, f"{where}: per_seconds"),
@@ -94,11 +74,11 @@ def _scope(value: object, where: str) -> Scope:
     for name, text in value.items():
         if not isinstance(text, str) or not 1 <= len(text.encode()) <= VALUE_BYTES:
             raise ValueError(f"{where}: scope.{name} is a text of 1 to {VALUE_BYTES} bytes; quote a number")
-    each = [name for name, text in value.items() if text == EACH]
+    each = [name for name, text in value.items() if text == ANY]
     if len(each) > 1:
-        raise ValueError(f'{where}: one field may be "{EACH}", and {" and ".join(each)} are')
-    action = value.get("action", EACH)
-    if action != EACH and action not in ACTIONS:
+        raise ValueError(f'{where}: one field may be "{ANY}", and {" and ".join(each)} are')
+    action = value.get("action", ANY)
+    if action != ANY and action not in ACTIONS:
         raise ValueError(f"{where}: {no_action(action)}")
     return Scope(**value)
 
@@ -125,7 +105,7 @@ def did_you_mean(word: str, known: Any) -> str:
 
 
 Guards = Annotated[
-    tuple[GuardSetting, ...],
+    tuple[Guard, ...],
     PlainValidator(_guards),
     PlainSerializer(to_builtins),
     WithJsonSchema(
@@ -162,7 +142,7 @@ def guard_problems(settings: Settings) -> Iterator[Problem]:
     for number, guard in enumerate(settings.guards, 1):
         name = f"guards[{number}]"
         apps = settings.tencent.apps
-        if guard.scope.app not in {None, EACH, *apps}:
+        if guard.scope.app not in {None, ANY, *apps}:
             meant = did_you_mean(guard.scope.app or "", apps)
             yield Problem(f"{name}.scope.app", f"is not in tencent.apps{meant}", guard.scope.app)
             continue
@@ -180,15 +160,15 @@ def guard_problems(settings: Settings) -> Iterator[Problem]:
             yield Problem(f"{name}.members", remedy, guard.members)
 
 
-def _actions(guard: GuardSetting) -> list[str]:
-    return list(ACTIONS) if guard.scope.action in {None, EACH} else [str(guard.scope.action)]
+def _actions(guard: Guard) -> list[str]:
+    return list(ACTIONS) if guard.scope.action in {None, ANY} else [str(guard.scope.action)]
 
 
-def _call_size(guard: GuardSetting) -> int:
+def _call_size(guard: Guard) -> int:
     return max(ACTIONS[name].members_per_call for name in _actions(guard))
 
 
-def _lets_through(settings: Settings, guard: GuardSetting) -> int:
+def _lets_through(settings: Settings, guard: Guard) -> int:
     """Return the most members of one counter that the quota lets through in the guard's time."""
     limits, rows = settings.limits, [ACTIONS[name] for name in _actions(guard)]
     seconds = ceil(guard.per_seconds)  # the quota holds for any rolling second, so for a part of one as well
@@ -197,4 +177,4 @@ def _lets_through(settings: Settings, guard: GuardSetting) -> int:
         for row in rows
     ]
     apps = len(settings.tencent.apps) if guard.scope.app is None else 1
-    return apps * (max(each) if guard.scope.action == EACH else sum(each))
+    return apps * (max(each) if guard.scope.action == ANY else sum(each))

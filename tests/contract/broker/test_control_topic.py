@@ -30,6 +30,10 @@ def order(state: ControlState = ControlState.PAUSED, until: str | None = None) -
     return ControlOrder(state, "it bans everybody", "alice", AT, until)
 
 
+def written(chosen: KafkaOptions, record: ControlRecord) -> int:
+    return write_record(chosen, record, "alice", "it bans everybody")
+
+
 @pytest.fixture
 def fit(kafka: Running, make_topic: Callable[..., str]) -> KafkaOptions:
     topic = make_topic("control", partitions=1, configs={"cleanup.policy": "compact"})
@@ -45,10 +49,10 @@ def test_the_latest_record_of_a_scope_is_read_and_a_resumed_one_is_gone(fit: Kaf
     one, other = Scope(issuer="one"), Scope(issuer="other")
 
     offsets = [
-        write_record(fit, ControlRecord(one, order())),
-        write_record(fit, ControlRecord(other, order())),
-        write_record(fit, ControlRecord(one, order(ControlState.CANCEL))),
-        write_record(fit, ControlRecord(other, None)),
+        written(fit, ControlRecord(one, order())),
+        written(fit, ControlRecord(other, order())),
+        written(fit, ControlRecord(one, order(ControlState.CANCEL))),
+        written(fit, ControlRecord(other, None)),
     ]
     book, unreadable = read_orders(fit)
 
@@ -67,7 +71,7 @@ def test_what_cannot_be_read_is_returned_with_its_offset_and_changes_nothing(
     fit: KafkaOptions, real_producer: Callable[..., int]
 ) -> None:
     scope = Scope(issuer="one")
-    write_record(fit, ControlRecord(scope, order()))
+    written(fit, ControlRecord(scope, order()))
     broken = real_producer(fit, scope.key, b'{"state": "paus')
 
     book, unreadable = read_orders(fit)
@@ -133,7 +137,7 @@ def test_a_topic_that_does_not_fit_is_refused_before_anything_is_written(
 def test_a_cluster_that_cannot_be_reached_is_said_in_one_sentence(fit: KafkaOptions) -> None:
     away = replace(fit, bootstrap_servers="127.0.0.1:1", common={"bootstrap_timeout_ms": 500})
 
-    for attempt in (lambda: fitting_control_topic(away), lambda: write_record(away, _record())):
+    for attempt in (lambda: fitting_control_topic(away), lambda: written(away, _record())):
         with pytest.raises(BrokerError, match=r"cannot be reached at 127\.0\.0\.1:1"):
             attempt()
 

@@ -244,14 +244,11 @@ def test_a_control_topic_with_two_partitions_or_deletion_is_a_problem_with_a_rem
     assert "--add-config cleanup.policy=compact" in found[1][1]
 
 
-def test_a_control_topic_that_becomes_unfit_or_is_recreated_refuses_nothing_by_itself() -> None:
+def test_a_control_topic_that_becomes_unfit_or_is_recreated_is_left_to_its_follower() -> None:
     """
     It is read again. Another id of the command topic would end the worker.
     """
     first = replace(GOOD, control=Topic("control", 1, frozenset({"compact"}), topic_id="a"))
     now = replace(first, control=Topic("control", 3, frozenset({"compact"}), topic_id="b"))
 
-    refusal, obstacles, _ = changes(first, now, options(), dedupe_window=3600.0)
-
-    assert refusal is None
-    assert [problem.name for problem in obstacles] == ["kafka.control_topic"]
+    assert changes(first, now, options(), dedupe_window=3600.0) == (None, [], [])

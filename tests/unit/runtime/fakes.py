@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
+from worker.errors import BrokerError
 from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.failure_log import FailureLog
 from worker.runtime.metrics import Metrics
@@ -19,11 +20,11 @@ from worker.runtime.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
+    from worker.domain.contract.control import ControlRecord
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
     from worker.domain.publish_results import PublishResult
     from worker.domain.snapshots import Snapshot
-    from worker.errors import BrokerError
     from worker.runtime.call_tasks import CallTask
 
 DEADLINE: Final = 5.0
@@ -112,7 +113,7 @@ class FakeEngine:
 
 class RunnerHarness:
     """
-    A runner with what it needs: consumer, publisher, restorer and client in one.
+    A runner with what it needs: consumer, publisher, restorer, client and writer of orders in one.
 
     Attributes:
         engine: What decides.
@@ -124,10 +125,14 @@ class RunnerHarness:
         calls: The calls in flight.
         failures: What the next restorations fail with.
         restoring: What happens just before a restoration ends.
+        order_failures: How many writings of an order fail next.
+        written: The orders that were written.
 
     """
 
-    def __init__(self, handover: float) -> None:
+    def __init__(self, handover: float, *, orders: bool = False) -> None:
+        self.order_failures = 0
+        self.written: list[ControlRecord] = []
         self.engine = FakeEngine()
         self.begun: list[tuple[int, int, int]] = []
         self.forgotten: list[int] = []
@@ -146,7 +151,7 @@ class RunnerHarness:
             handover,
             [FailureLog(self._log)],
         )
-        self.runner.connect(self, self, self, self)
+        self.runner.connect(self, self, self, self, self if orders else None)
 
     def _log(self, event: str, /, **fields: object) -> None:
         self.lines.append((event, fields))
@@ -203,6 +208,14 @@ class RunnerHarness:
         self.restoring()
         return Restored(17)
 
+    # The writer of orders
+
+    def write(self, record: ControlRecord) -> None:
+        if self.order_failures:
+            self.order_failures -= 1
+            raise BrokerError("Kafka is away")
+        self.written.append(record)
+
     # The client
 
     async def call(self, call: CallTask) -> AttemptResult:
@@ -255,14 +268,17 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def run_scenario(
-    scenario: Callable[[RunnerHarness], Coroutine[Any, Any, None]], *, handover: float = 60.0
+    scenario: Callable[[RunnerHarness], Coroutine[Any, Any, None]],
+    *,
+    handover: float = 60.0,
+    orders: bool = False,
 ) -> None:
     """
     Run one scenario in a harness of its own.
     """
 
     async def main() -> None:
-        harness = RunnerHarness(handover)
+        harness = RunnerHarness(handover, orders=orders)
         try:
             await scenario(harness)
         finally:

@@ -10,11 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from worker.domain.contract.actions import ENDPOINTS
 from worker.domain.contract.codes import Verdict
+from worker.domain.contract.control import ControlOrder, ControlState, Scope
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
+from worker.domain.contract.times import instant_of
 from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Outgoing, Transaction
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS
-from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
+from worker.domain.snapshots import ControlSnapshot, Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, Metrics, Vitals
 
@@ -79,6 +81,7 @@ def snapshot(
     partitions: tuple[PartitionSnapshot, ...] = (),
     halts: tuple[Halt, ...] = (),
     counts: Counts | None = None,
+    controls: tuple[ControlSnapshot, ...] = (),
     **values: int,
 ) -> Snapshot:
     return Snapshot(
@@ -89,7 +92,12 @@ def snapshot(
         unpublished=values.get("unpublished", 0),
         memory={"commands": values.get("memory", 0), "ids": 0, "applied": 0, "results": 0},
         counts=counts or Counts(),
+        controls=controls,
     )
+
+
+def control(state: ControlState, held: int = 0, at: str = "2026-11-28T03:00:00Z") -> ControlSnapshot:
+    return ControlSnapshot(Scope(issuer=state.value), ControlOrder(state, "mad", "alice", at), held)
 
 
 VITALS = Vitals(
@@ -146,6 +154,14 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "splits": look(snapshot(counts=Counts(splits=1))),
     "inferred": look(snapshot(counts=Counts(inferred=1))),
     "recalled": look(snapshot(counts=Counts(recalled=1))),
+    "controls": look(snapshot(controls=(control(ControlState.SHADOW),))),
+    "control_held_commands": look(snapshot(controls=(control(ControlState.CANCEL, held=7),))),
+    "control_oldest_pause_seconds": lambda m: m.observe(
+        snapshot(controls=(control(ControlState.PAUSED),)), Vitals(0.1, ready=True, wall=1.9e9)
+    ),
+    "control_unreadable_records": lambda m: m.observe(
+        snapshot(), Vitals(0.1, ready=True, unreadable_orders=2)
+    ),
     "foreign_metadata": look(snapshot(counts=Counts(foreign_metadata=1))),
     "partitions_in_doubt": lambda m: m.observe(snapshot(), Vitals(0.1, ready=False, doubts=1)),
     "given_up": look(snapshot(counts=Counts(given_up=1))),
@@ -362,3 +378,30 @@ def test_the_time_of_a_command_is_what_it_waited_and_what_its_calls_took(metrics
     assert value(metrics, "command_seconds_sum", action="group.ban_group_member") == pytest.approx(0.3)
     assert value(metrics, "transaction_records_sum") == 1
     assert value(metrics, "commands_total", action="group.ban_group_member", status="succeeded") == 1
+
+
+def test_orders_are_shown_by_state_and_the_oldest_pause_by_its_age(metrics: Metrics) -> None:
+    """
+    The alert is about pauses alone: a cancelled detector or one in shadow waits for nobody.
+    """
+    now = instant_of("2026-11-28T03:10:00Z")
+    found = snapshot(
+        controls=(
+            control(ControlState.PAUSED, held=3, at="2026-11-28T03:09:00Z"),
+            control(ControlState.PAUSED, held=4, at="2026-11-28T03:05:00Z"),
+            control(ControlState.CANCEL, held=1, at="2026-11-27T03:00:00Z"),
+        )
+    )
+
+    metrics.observe(found, Vitals(0.1, ready=True, wall=now))
+
+    assert value(metrics, "controls", state="paused") == 2
+    assert value(metrics, "controls", state="shadow") == 0
+    assert value(metrics, "control_held_commands", state="paused") == 7
+    assert value(metrics, "control_held_commands", state="cancel") == 1
+    assert value(metrics, "control_oldest_pause_seconds") == 300.0
+
+    metrics.observe(snapshot(), Vitals(0.1, ready=True, wall=now))
+
+    assert value(metrics, "controls", state="paused") == 0
+    assert value(metrics, "control_oldest_pause_seconds") == 0.0

@@ -13,7 +13,9 @@ import pytest
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.options import KafkaOptions
 from worker.broker.topics import Topic, TopicsReport
+from worker.domain.contract.control import ControlState, Scope
 from worker.domain.contract.outcomes import Worker
+from worker.domain.controls import Guard
 from worker.domain.rules import Rules
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
 from worker.tencent.options import AppCredentials, HttpOptions
@@ -30,6 +32,7 @@ EVERYTHING: Final[dict[str, Any]] = {
         "command_topics": ["commands"],
         "outcome_topic": "outcomes",
         "dead_letter_topic": "letters",
+        "control_topic": "orders",
         "instance_id": "replica-3",
         "start": "2030-01-01T00:00:00Z",
         "max_gap": 1234,
@@ -67,6 +70,8 @@ EVERYTHING: Final[dict[str, Any]] = {
     },
     "http": {"timeout_seconds": 8, "max_connections": 190},
     "retry": {"max_attempts": 6, "max_wait_seconds": 9, "give_up_after_seconds": 300},
+    "shadow": True,
+    "guards": [{"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "shadow"}],
 }
 COMMANDS: Final = Topic("commands", 12, topic_id="tW5xAAAAAAAAAAAAAAAAAQ")
 RULES: Final = Rules(
@@ -91,6 +96,8 @@ RULES: Final = Rules(
     max_attempts=6,
     give_up_after=300.0,
     max_gap=1234,
+    shadow=True,
+    guards=(Guard(Scope(issuer="*"), 500, 60, ControlState.SHADOW),),
 )
 
 
@@ -114,6 +121,7 @@ def test_the_broker_works_by_the_settings() -> None:
         command_topic="commands",
         outcome_topic="outcomes",
         dead_letter_topic="letters",
+        control_topic="orders",
         client_name="name",
         instance_id="replica-3",
         start=datetime(2030, 1, 1, tzinfo=UTC),
@@ -206,9 +214,28 @@ def test_a_limit_below_the_partitions_does_not_fit() -> None:
     settings = load({**EVERYTHING, "limits": {"calls_per_second": 12, "per_endpoint": {BAN: 11}}})
     topics = [Topic(name, 12) for name in ("commands", "outcomes", "letters")]
 
-    found = misfits(settings, kafka_options(settings, "name"), TopicsReport(*topics))
+    found = misfits(
+        settings,
+        kafka_options(settings, "name"),
+        TopicsReport(topics[0], topics[1], topics[2], Topic("orders", 1)),
+    )
 
     assert [(problem.name, problem.value) for problem in found] == [(f"limits.per_endpoint.{BAN}", 11)]
+
+
+def test_guards_do_not_fit_a_cluster_that_has_no_control_topic() -> None:
+    """
+    What they decide would hold on one replica, and be forgotten at its restart.
+    """
+    settings = load(EVERYTHING)
+    options = kafka_options(settings, "name")
+    topics = [Topic(name, 12) for name in ("commands", "outcomes", "letters")]
+
+    (found,) = misfits(settings, options, TopicsReport(*topics))
+
+    assert (found.name, found.value) == ("kafka.control_topic", "orders")
+    assert "topics create" in found.remedy
+    assert misfits(load({**EVERYTHING, "guards": []}), options, TopicsReport(*topics)) == []
 
 
 def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> None:
@@ -223,6 +250,7 @@ def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> No
         command_topic="moderation.commands",
         outcome_topic="moderation.outcomes",
         dead_letter_topic="moderation.dead-letters",
+        control_topic="moderation.control",
         client_name="name",
     )
 

@@ -22,10 +22,13 @@ REFUSED = SimpleNamespace(kind="sign_in", reason="Kafka refuses the password", r
 UNFIT = Problem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
 
 
-def readiness(harness: RunnerHarness, *, refused: bool = False, unfit: bool = False) -> Readiness:
+def readiness(
+    harness: RunnerHarness, *, refused: bool = False, unfit: bool = False, orders: str | None = None
+) -> Readiness:
+    follower: Any = SimpleNamespace(unfit=orders)
     watch: Any = SimpleNamespace(obstacles=[UNFIT] if unfit else [])
     refusals: Any = SimpleNamespace(lasting=[REFUSED] if refused else [])
-    return Readiness(harness.runner, watch, refusals)
+    return Readiness(harness.runner, watch, refusals, follower)
 
 
 def _refuse(harness: RunnerHarness) -> Readiness:
@@ -47,6 +50,10 @@ def _unfit(harness: RunnerHarness) -> Readiness:
     return readiness(harness, unfit=True)
 
 
+def _unfit_orders(harness: RunnerHarness) -> Readiness:
+    return readiness(harness, orders="it has 2 partitions: delete it")
+
+
 def _halt_app(harness: RunnerHarness) -> Readiness:
     harness.engine.halts = [Halt("main", None, 70009, "wrong key", "fix it", 0.0)]
     return readiness(harness)
@@ -64,6 +71,12 @@ def _halt_endpoint(harness: RunnerHarness) -> Readiness:
         (_stop, Obstacle("stopping")),
         (_doubt, Obstacle("partition 3 has no committed offset", "decide")),
         (_unfit, Obstacle("topic outcomes does not fit any more", "set cleanup.policy=delete")),
+        (
+            _unfit_orders,
+            Obstacle(
+                "the control topic does not fit: no new order is followed", "it has 2 partitions: delete it"
+            ),
+        ),
         (_halt_app, Obstacle("main is halted: wrong key", "fix it")),
         (_halt_endpoint, Obstacle("svc/kick of main is halted: no permission", "grant it")),
     ],

@@ -33,6 +33,7 @@ class Worker:
 
     pulse_age: float = 0.0
     obstacles: list[Obstacle] = field(default_factory=list)
+    notes: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ async def served(worker: Worker, port: int = 0, metrics: bytes | None = None) ->
         pulse_age=lambda: worker.pulse_age,
         obstacles=lambda: worker.obstacles,
         metrics=lambda: (text, CONTENT_TYPE),
+        notes=lambda: worker.notes,
     )
     bound = await server.start()
     yield bound

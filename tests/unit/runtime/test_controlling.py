@@ -1,0 +1,109 @@
+# Orders in the runner: no partition begins before they are known, and a guard's are written until Kafka has them.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.unit.runtime.fakes import run_scenario, settled, until
+from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.domain.effects import WriteControl
+from worker.runtime import controlling
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.unit.runtime.fakes import RunnerHarness
+
+SCOPE = Scope(issuer="detector-7")
+PAUSE = ControlRecord(
+    SCOPE, ControlOrder(ControlState.PAUSED, "500 members within 60 s", "guard", "2026-11-28T03:00:00Z")
+)
+UNREAD = "the control topic was not read yet: no call is made before it is known what is paused"
+
+
+def test_no_partition_begins_before_the_control_topic_was_read() -> None:
+    """
+    Else a restart would send, for some moments, what somebody has paused.
+    """
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.assigned({3: 8})
+        await settled()
+        assert harness.runner.unready_reason == UNREAD
+        assert harness.engine.event_names() == []
+
+        harness.runner.controls([PAUSE])
+        await until(lambda: bool(harness.begun))
+
+        assert harness.engine.event_names() == ["control", "assigned"]
+        assert harness.engine.events[0] == ("control", [PAUSE])
+        assert harness.runner.unready_reason is None
+
+    run_scenario(scenario, orders=True)
+
+
+def test_partitions_begin_where_there_is_no_control_topic() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.assigned({3: 8})
+        harness.runner.no_controls()
+        await until(lambda: bool(harness.begun))
+
+        assert harness.runner.unready_reason is None
+
+    run_scenario(scenario, orders=True)
+
+
+def test_a_partition_that_goes_while_orders_are_awaited_is_never_begun() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.assigned({3: 8})
+        harness.runner.lost([3])
+        harness.runner.controls([])
+        await until(lambda: "control" in harness.engine.event_names())
+        await settled()
+
+        assert harness.begun == []
+
+    run_scenario(scenario, orders=True)
+
+
+def test_an_order_of_a_guard_is_written_until_kafka_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It holds here at once; the other replicas learn of it from the topic alone.
+    """
+    monkeypatch.setattr(controlling, "BACKOFF", (0.001, 0.002))
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.order_failures = 3
+        harness.move([WriteControl(PAUSE)])
+        await until(lambda: bool(harness.written))
+        await settled()
+
+        assert harness.written == [PAUSE]
+        assert harness.logged.count("control.write_failed") == 3
+
+    run_scenario(scenario, orders=True)
+
+
+def test_what_a_person_orders_meanwhile_is_not_overwritten_by_a_guard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    The guard's record could not be written for a while, and somebody has resumed the scope since.
+    """
+    monkeypatch.setattr(controlling, "BACKOFF", (0.01, 0.01))
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.order_failures = 1
+        harness.move([WriteControl(PAUSE)])
+        await until(lambda: "control.write_failed" in harness.logged)
+        harness.runner.controls([ControlRecord(SCOPE, None)])
+        await until(lambda: not harness.runner._controlling._unwritten)
+        harness.order_failures = 0
+        await until(lambda: "1 unwritten" not in repr(harness.runner._controlling))
+
+        harness.move([WriteControl(ControlRecord(Scope(issuer="another"), PAUSE.order))])
+        await until(lambda: bool(harness.written))
+
+        assert [record.scope for record in harness.written] == [Scope(issuer="another")]
+
+    run_scenario(scenario, orders=True)

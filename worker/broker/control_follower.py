@@ -1,0 +1,238 @@
+# Follows the control topic: one thread that reads it whole, passes on what is in force, and then every further order.
+#
+# It retries without end, and starts again from the beginning whenever it cannot be sure to have seen everything: a topic that
+# was recreated, an offset that is gone. What an order means is decided in the domain; how the topic is read is in
+# control_topic.py. While there is no such topic, it looks for one.
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from kafka import errors
+
+from worker.broker.control_topic import ControlReader, OrderBook
+from worker.broker.error_mapping import TRANSIENT, consumer_failure
+from worker.broker.kafka_patches import connection_failure
+from worker.broker.refusals import refusal_of
+from worker.broker.topics import control_problems, inspect_control, is_another
+from worker.domain.contract.control import ControlRecord, UnreadableControl
+from worker.domain.effects import LogEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from worker.broker.control_topic import ControlEntry
+    from worker.broker.options import KafkaOptions
+    from worker.broker.topics import Topic
+    from worker.broker.troubles import Troubles
+    from worker.errors import WorkerError
+
+PARTY: Final = "control"
+"""The follower's name among the parties that Kafka may refuse (troubles.py)."""
+BACKOFF_SECONDS: Final = (0.2, 5.0)
+"""After a failure: the first wait, which doubles up to the second."""
+LOOK_SECONDS: Final = 10.0
+"""How often a topic that does not exist, or does not fit, is looked for again."""
+JUDGE_SECONDS: Final = 5.0
+"""How often the connection is judged to be well although nothing was written."""
+LINES: Final = 10
+LINES_SECONDS: Final = 60.0
+"""So many unreadable records have a line of their own in so many seconds; the others are only counted."""
+
+
+class ControlListener(Protocol):
+    """What the follower reports to, from its thread and in order. No method blocks."""
+
+    def controls(self, records: Sequence[ControlRecord]) -> None:
+        """Take orders in their order. The first call has all that the topic held."""
+
+    def no_controls(self) -> None:
+        """Note that there is no control topic, so that nothing is in force that is not known already."""
+
+    def failed(self, error: WorkerError) -> None:
+        """Note that the thread has ended for good."""
+
+
+class ControlFollower:
+    """
+    Follows the control topic of ``options``, which must have one, until it is closed.
+
+    Attributes:
+        unreadable: How many records changed nothing, because they could not be read.
+        unfit: Why the topic that exists is not followed, or None.
+
+    """
+
+    def __init__(
+        self,
+        options: KafkaOptions,
+        listener: ControlListener,
+        notice: Callable[[LogEvent], None],
+        troubles: Troubles,
+    ) -> None:
+        assert options.control_topic is not None
+        self._options = options
+        self._topic = options.control_topic
+        self._listener = listener
+        self._notice = notice
+        self._troubles = troubles
+        self._book = OrderBook()
+        self._missing = False
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._lines: list[float] = []
+        self.unreadable = 0
+        self.unfit: str | None = None
+        self._thread = threading.Thread(target=self._run, name="kafka-control", daemon=True)
+
+    def __repr__(self) -> str:
+        state = "stopping" if self._stopping else "running" if self._thread.is_alive() else "not running"
+        return f"<ControlFollower of {self._topic} {state}, {self._book!r}>"
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self, timeout: float) -> bool:
+        """End the thread. Return whether it has ended within ``timeout`` seconds."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # On the thread.
+
+    def _run(self) -> None:
+        wait = BACKOFF_SECONDS[0]
+        try:
+            while not self._stopping:
+                try:
+                    self._look()
+                    wait = BACKOFF_SECONDS[0]
+                except errors.OffsetOutOfRangeError:
+                    self._pause(BACKOFF_SECONDS[0])  # the topic was cut or recreated: read it whole again
+                except errors.KafkaError as exc:
+                    refusal = refusal_of(exc, self._options, self._topic)
+                    self._troubles.failed(PARTY, refusal)
+                    if refusal is None and not isinstance(exc, TRANSIENT):
+                        raise
+                    self._log("control.read_failed", "warning", error=repr(exc), next_try_seconds=wait)
+                    self._pause(wait)
+                    wait = min(2 * wait, BACKOFF_SECONDS[1])
+        except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
+            self._listener.failed(consumer_failure(exc))
+
+    def _look(self) -> None:
+        """Look for the topic, and follow it as long as it is the same one."""
+        topic = inspect_control(self._options)
+        if topic is None:
+            self._troubles.passed(PARTY)
+            self.unfit = None
+            if not self._missing:
+                self._missing = True
+                self._log("control.topic_missing", "warning", topic=self._topic)
+            self._listener.no_controls()
+            self._pause(LOOK_SECONDS)
+            return
+        self._missing = False
+        problems = control_problems(topic)
+        if problems:
+            if self.unfit is None:
+                for problem in problems:
+                    self._log(
+                        "topic.unfit", "error", setting=problem.name, topic=topic.name, remedy=problem.remedy
+                    )
+            self.unfit = "; ".join(problem.remedy for problem in problems)
+            self._pause(LOOK_SECONDS)
+            return
+        self.unfit = None
+        self._follow(topic)
+
+    def _follow(self, topic: Topic) -> None:
+        with ControlReader(self._options, topic.name) as reader:
+            self._read_whole(reader)
+            self._troubles.passed(PARTY)
+            judged = time.monotonic()
+            while not self._stopping and not self._is_replaced(reader, topic):
+                entries = reader.poll()
+                records = [record for entry in entries if (record := self._readable(entry)) is not None]
+                for entry in entries:
+                    self._log_resume(entry)
+                if records:
+                    self._listener.controls(records)
+                if entries or time.monotonic() > judged + JUDGE_SECONDS:
+                    judged = time.monotonic()
+                    self._judge(reader)
+
+    def _read_whole(self, reader: ControlReader) -> None:
+        """Read everything, and pass on what is in force; and of what was, that it is no longer, if it is not there any more."""
+        began, before = time.monotonic(), self._book
+        self._book = OrderBook()
+        count = 0
+        while not reader.at_end:
+            if self._stopping:
+                self._book = before
+                return
+            entries = reader.poll()
+            count += len(entries)
+            for entry in entries:
+                self._readable(entry)
+            if not entries:
+                self._judge(reader)
+        gone = [ControlRecord(scope, None) for scope in before.orders if scope not in self._book.orders]
+        held = [ControlRecord(scope, order) for scope, order in self._book.orders.items()]
+        self._listener.controls([*gone, *held])
+        self._log(
+            "control.read",
+            "info",
+            topic=self._topic,
+            records=count,
+            orders=len(self._book.in_force(time.time())),
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    def _readable(self, entry: ControlEntry) -> ControlRecord | None:
+        """Note a record; None if it changes nothing, which is counted, and logged within bounds."""
+        read = self._book.add(entry, time.time())
+        if not isinstance(read, UnreadableControl):
+            return read
+        self.unreadable += 1
+        now = time.monotonic()
+        self._lines = [at for at in self._lines if at > now - LINES_SECONDS]
+        if len(self._lines) < LINES:
+            self._lines.append(now)
+            self._log(
+                "control.unreadable", "error", topic=self._topic, offset=entry.offset, reason=read.reason
+            )
+        return None
+
+    def _log_resume(self, entry: ControlEntry) -> None:
+        if isinstance(entry.record, ControlRecord) and entry.record.order is None and entry.by is not None:
+            self._log(
+                "control.resumed", "info", scope=str(entry.record.scope), by=entry.by, reason=entry.reason
+            )
+
+    def _is_replaced(self, reader: ControlReader, topic: Topic) -> bool:
+        """Return whether the topic has gone, has more partitions, or is another of the same name."""
+        return reader.partitions != 1 or is_another(topic.topic_id, reader.topic_id)
+
+    def _judge(self, reader: ControlReader) -> None:
+        """Note whether the broker can be reached: kafka-python's poll returns nothing in either case."""
+        failure = connection_failure(reader.consumer)
+        if failure is None:
+            self._troubles.passed(PARTY)
+        else:
+            self._troubles.failed(PARTY, refusal_of(failure, self._options, self._topic))
+
+    # On any thread.
+
+    def _pause(self, seconds: float) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping, seconds)
+
+    def _log(self, event: str, level: str, **fields: object) -> None:
+        self._notice(LogEvent(event, level, fields))

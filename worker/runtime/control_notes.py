@@ -1,0 +1,46 @@
+# What /readyz says of orders: what is in force, and what it holds up. A worker that obeys an order is ready, or a rollout would
+# hang for as long as somebody pauses a detector.
+#
+# Made once a second from the engine's snapshot, and bounded. Not here: what makes the worker not ready (readiness.py).
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.domain.snapshots import ControlSnapshot, Snapshot
+
+SHOWN: Final = 50
+"""Orders that are listed; a person reads them."""
+HELD_UP: Final = (
+    "these partitions stand: their oldest open command is paused, and kafka.max_gap records or the memory for commands are full "
+    "behind it; `moderation-worker resume` or `cancel` lets them go on"
+)
+
+
+def notes_of(snapshot: Snapshot) -> dict[str, object]:
+    """Return what is in force and what stands for it; empty if nothing is."""
+    notes: dict[str, object] = {}
+    if snapshot.controls:
+        notes["orders"] = [_note(each) for each in snapshot.controls[:SHOWN]]
+    if len(snapshot.controls) > SHOWN:
+        notes["orders_omitted"] = len(snapshot.controls) - SHOWN
+    held_up = sorted(each.partition for each in snapshot.partitions if each.held_up)
+    if held_up:
+        notes["held_up"] = {"partitions": held_up, "note": HELD_UP}
+    return notes
+
+
+def _note(control: ControlSnapshot) -> Mapping[str, object]:
+    order = control.order
+    note = {
+        "scope": str(control.scope),
+        "state": order.state.value,
+        "by": order.by,
+        "reason": order.reason,
+        "at": order.at,
+        "held": control.held,
+    }
+    return note if order.until is None else {**note, "until": order.until}
