@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - a script of this folder, no package
-# Writes what the chart's schema of values says of the worker's settings, out of the settings' models: `make docs`.
+# Makes the chart's schema of values: schema.json beside this file, with what the settings' models say of the settings. `make docs`.
 #
-# Names, types, bounds and choices are the worker's. What the chart draws closer, or decides itself, stands in the two tables
-# here; the rest of values.schema.json is written by hand and left alone.
+# Names, types, bounds and choices of settings are the worker's. What the chart draws closer, or decides itself, stands in the
+# two tables here; all else is written by hand, in schema.json.
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from worker.settings import Settings
 
+BY_HAND: Final = Path(__file__).with_name("schema.json")
 SCHEMA: Final = Path(__file__).parent / "moderation-worker" / "values.schema.json"
 
 THE_CHARTS: Final = frozenset({"kafka.instance_id", "tencent.apps", "app.secret_key", "app.secret_key_file"})
@@ -48,7 +49,7 @@ _LEFT_OUT: Final = ("title", "description", "default", "format", "writeOnly", "m
 
 def schema() -> str:
     """Return the text of values.schema.json as it should be."""
-    whole = json.loads(SCHEMA.read_text())
+    whole = json.loads(BY_HAND.read_text())
     model = Settings.model_json_schema()
     whole["properties"]["settings"] = _section(model, model, "")
     app = whole["$defs"]["app"]
