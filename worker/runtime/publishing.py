@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 0.05
 """
-Seconds between the starts of two transactions under load. Each costs some 10 ms of round trips and the same number of
-requests, whether it holds one outcome or a hundred. The first after a pause starts at once.
+The most seconds between the starts of two transactions. Each costs some 10 ms of round trips and the same number of requests,
+whether it holds one outcome or a hundred: under load they grow. The first after a pause starts at once.
 """
+MANY: Final = 100
+"""After a transaction with fewer outcomes the interval is shorter, in proportion: at low load nobody waits for it."""
+REST: Final = 2
+"""But a transaction starts no sooner than this many times what the last one took: half of the time the broker has rest."""
 FULL: Final = 1000
 """From this many unpublished commands on, the next transaction does not wait for the interval."""
 
@@ -62,6 +66,7 @@ class Publishing:
         self._recorders = recorders
         self._loop = asyncio.get_running_loop()
         self._began = float("-inf")
+        self._interval = INTERVAL
         self._timer: asyncio.TimerHandle | None = None
         self.hurry = False
         self.is_busy = False
@@ -72,9 +77,10 @@ class Publishing:
             return
         now = time.monotonic()
         unpublished = self._engine.unpublished
-        if not self.hurry and unpublished < FULL and now < self._began + INTERVAL:
+        next_at = self._began + self._interval
+        if not self.hurry and unpublished < FULL and now < next_at:
             if unpublished and self._timer is None:
-                self._timer = self._loop.call_at(self._began + INTERVAL, self._due)
+                self._timer = self._loop.call_at(next_at, self._due)
             return
         transaction = self._engine.transaction()
         if transaction is not None:
@@ -100,8 +106,10 @@ class Publishing:
     def _ended(self, transaction: Transaction, result: PublishResult) -> None:
         self.is_busy = False
         now = time.monotonic()
+        self._interval = INTERVAL
         match result:
             case Published():
+                self._interval = interval_after(len(transaction.outcomes), now - self._began)
                 self._metrics.published(transaction, now - self._began)
                 for recorder in self._recorders:
                     recorder.published(transaction, now)
@@ -122,3 +130,8 @@ class Publishing:
 
     def __repr__(self) -> str:
         return f"<Publishing {'busy' if self.is_busy else 'idle'}, {self._engine.unpublished} unpublished>"
+
+
+def interval_after(outcomes: int, took: float) -> float:
+    """Return the seconds from the start of a transaction of so many outcomes, which ``took`` so long, to the start of the next."""
+    return min(INTERVAL, max(INTERVAL * outcomes / MANY, REST * took))

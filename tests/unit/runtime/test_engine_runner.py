@@ -258,13 +258,13 @@ def test_one_transaction_is_under_way_at_a_time() -> None:
     run_scenario(scenario)
 
 
-def test_under_load_transactions_keep_their_distance_and_none_is_forgotten() -> None:
+def test_after_a_transaction_that_failed_the_next_keeps_its_distance_and_is_not_forgotten() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         harness.owe()
         harness.move()
         await settled()
         began = time.monotonic()
-        harness.end(Published(0.1, 0, 0))
+        harness.end(Aborted("the group is rebalancing", generation=True))
         harness.owe()
         harness.move()
         await settled()

@@ -1,0 +1,26 @@
+# How soon a transaction follows another: an outcome waits for it, and each costs the broker the same.
+
+from __future__ import annotations
+
+import pytest
+
+from worker.runtime.publishing import INTERVAL, interval_after
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "took", "interval"),
+    [
+        (1, 0.004, 0.008),
+        (0, 0.004, 0.008),
+        (50, 0.004, 0.025),
+        (100, 0.004, 0.05),
+        (1000, 0.02, 0.05),
+        (1, 0.5, 0.05),
+    ],
+    ids=["few", "offsets alone", "some", "many", "a backlog", "a slow broker"],
+)
+def test_few_outcomes_wait_little_and_many_grow_the_transactions(
+    outcomes: int, took: float, interval: float
+) -> None:
+    assert interval_after(outcomes, took) == pytest.approx(interval)
+    assert interval_after(outcomes, took) <= INTERVAL
