@@ -139,14 +139,16 @@ class DemoEnvironment:
         self._simulator.start()
         self._simulator.wait_until(self._simulator_listens, START_DEADLINE, "listening")
 
-    def start_worker(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> Process:
+    def start_worker(self, settings: Mapping[str, Any] | None = None) -> Process:
         """Start one more replica. ``settings`` override its default settings, section by section."""
         (port,) = free_ports(1)
         number = len(self.replicas) + 1
         config = self.folder / f"worker-{number}.yaml"
         sections = self._worker_settings(port)
         for section, values in (settings or {}).items():
-            sections[section] = {**sections.get(section, {}), **values}
+            sections[section] = (
+                {**sections.get(section, {}), **values} if isinstance(values, dict) else values
+            )
         config.write_bytes(msgspec.json.format(msgspec.json.encode(sections)))
         command = [*WORKER, "run", "--config", str(config)]
         replica = Process(f"worker {number}", command, self.folder / f"worker-{number}.log")
