@@ -72,7 +72,10 @@ def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp
     app["secret_key_file"] = str(key_file)
     authority = tmp_path / "ca.crt"
     authority.write_text(self_signed()[0])
-    data["kafka"]["common"]["ssl_cafile"] = str(authority)
+    data["kafka"]["common"]["ssl_cafile"] = data["http"]["ca_file"] = str(authority)
+    credentials = tmp_path / "credentials"
+    credentials.write_text("user:password")
+    data["http"]["proxy_credentials_file"] = str(credentials)
     data["kafka"]["common"]["sasl_plain_password_file"] = str(key_file)
     oauth = data["kafka"].pop("oauth")
     path = tmp_path / "worker.yaml"

@@ -383,6 +383,18 @@ _ROWS: Final[tuple[Event, ...]] = (
         "An HTTP request ended. The group service returns no RequestId: there it is null.",
     ),
     Event(
+        "connection.refused",
+        "error",
+        ("app", "error", "reason"),
+        "No connection to Tencent: the proxy or the authorities of http.ca_file do not allow it. At most once a minute for each app.",
+    ),
+    Event(
+        "file.unusable",
+        "error",
+        ("file", "reason", "remedy"),
+        "A file of the connections to Tencent has changed and cannot be used. What it held before is used until it is mended.",
+    ),
+    Event(
         "request.failed_strangely",
         "error",
         ("endpoint", "what"),

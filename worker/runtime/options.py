@@ -24,6 +24,7 @@ from worker.tencent.options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from worker.broker.options import Start
     from worker.broker.topics import Topic, TopicsReport
@@ -130,9 +131,13 @@ def _tokens(
         client_secret_file=file,
         read_secret=lambda: fresh(secret_in(file)),
         scope=oauth.scope,
-        ca_file=None if oauth.ca_file is None else str(oauth.ca_file),
+        ca_file=_text_of(oauth.ca_file),
     )
     return Tokens(lambda: fetch_token(options), oauth.extensions, on_new_token)
+
+
+def _text_of(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _sign_in_remedy(kafka: KafkaSettings) -> str:
@@ -205,4 +210,7 @@ def http_options(settings: Settings) -> HttpOptions:
         timeout=settings.http.timeout_seconds,
         max_connections=settings.http.max_connections or most,
         max_wait=settings.retry.max_wait_seconds,
+        proxy=settings.http.proxy,
+        proxy_credentials_file=_text_of(settings.http.proxy_credentials_file),
+        ca_file=_text_of(settings.http.ca_file),
     )

@@ -99,6 +99,27 @@ def proxy(text: str) -> str:
     return text
 
 
+def http_proxy(text: str) -> str:
+    """Return the text if it is ``http://host:port``, the proxy of an HTTP client. Raises ValueError with a reason that shows no credentials."""
+    parts = _split(text)
+    if parts.scheme in {"socks", "socks4", "socks4a", *PROXIES[1:]}:
+        raise ValueError("a SOCKS proxy is not supported here: give an HTTP proxy, which lets CONNECT pass")
+    if parts.scheme == "https":
+        raise ValueError(
+            "TLS to the proxy itself is not supported: give http://; TLS to the API goes through it untouched"
+        )
+    if parts.scheme != "http":
+        raise ValueError("it does not begin with http://")
+    if "@" in parts.netloc:
+        raise ValueError("put user:password into the file of http.proxy_credentials_file")
+    if parts.path.strip("/") or "?" in text or "#" in text:
+        raise ValueError("something follows the port")
+    _authority(parts)
+    if parts.port is None:
+        raise ValueError("the port is missing")
+    return text.rstrip("/")
+
+
 def _split(text: str) -> SplitResult:
     # urlsplit silently drops line breaks, tabs, and blanks at the ends; the HTTP client's parser does not.
     if not text.isascii():

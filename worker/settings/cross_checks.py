@@ -16,6 +16,8 @@ from worker.redaction import without_keys
 from worker.settings import types
 from worker.settings.guards import guard_problems
 from worker.settings.kafka_options import option_problems, security_problems
+from worker.settings.sign_in import secret_file_problems
+from worker.tls_files import authority_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,6 +163,17 @@ def _limits(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _proxy(settings: Settings) -> Iterator[Problem]:
+    http = settings.http
+    if http.proxy_credentials_file is not None:
+        name, path = "http.proxy_credentials_file", str(http.proxy_credentials_file)
+        if http.proxy is None:
+            yield Problem(name, "leave it out, or set http.proxy: without it the file has no effect")
+        yield from secret_file_problems(name, path, holds_pair=True)
+    if http.ca_file is not None:
+        yield from authority_problem("http.ca_file", str(http.ca_file))
+
+
 def _retries(settings: Settings) -> Iterator[Problem]:
     give_up = settings.retry.give_up_after_seconds
     if give_up is not None and give_up < settings.http.timeout_seconds:
@@ -172,7 +185,7 @@ def _retries(settings: Settings) -> Iterator[Problem]:
 
 
 _SUBJECTS: Final[tuple[Callable[[Settings], Iterator[Problem]], ...]] = (
-    _topics, _timing, _options, _apps, _limits, _retries, guard_problems,
+    _topics, _timing, _options, _apps, _limits, _proxy, _retries, guard_problems,
 )  # fmt: skip
 
 

@@ -123,6 +123,20 @@ class Http(Section):
         default=None,
         description="Connections for each app and endpoint. null: one for each permit, so that no permit waits for a connection.",
     )
+    proxy: types.HttpProxy | None = Field(
+        default=None,
+        description="An HTTP proxy for everything that goes to Tencent; TLS goes through it untouched (CONNECT). Variables like "
+        "HTTPS_PROXY are ignored: they would show a proxy who calls whom without anybody's decision here.",
+    )
+    proxy_credentials_file: types.File | None = Field(
+        default=None,
+        description="A file whose first line is user:password for the proxy. It is read again for new connections.",
+    )
+    ca_file: types.File | None = Field(
+        default=None,
+        description="A PEM file with the authorities to trust instead of the public ones, for a proxy or gateway that ends TLS. "
+        "It is read again for new connections.",
+    )
 
 
 class Retry(Section):
@@ -223,6 +237,8 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     for part in ("common", "consumer", "producer"):
         options: Mapping[str, Any] = settings.kafka.options(part)
         found += [str(options[name]) for name in types.SECRET_OPTIONS & options.keys()]
+    if settings.http.proxy_credentials_file is not None:
+        found.append(secret_in(str(settings.http.proxy_credentials_file)).partition(":")[2])
     if settings.kafka.oauth.client_secret_file is not None:
         found.append(secret_in(str(settings.kafka.oauth.client_secret_file)))
     return tuple(dict.fromkeys(secret for secret in found if secret))

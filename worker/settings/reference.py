@@ -45,6 +45,9 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "tencent.protected_users": ["administrator"],
     "limits.per_endpoint": {"group_open_http_svc/ban_group_member": 400},
     "http.max_connections": 400,
+    "http.proxy": "http://proxy.example:3128",
+    "http.proxy_credentials_file": "/etc/proxy/credentials",
+    "http.ca_file": "/etc/proxy/ca.crt",
     "guards": [
         {"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "paused"},
         {"scope": {"action": "room.kick_user_out"}, "members": 2000, "per_seconds": 60, "then": "shadow"},

@@ -72,7 +72,7 @@ def _oauth(kafka: KafkaSettings, *, signs_in: bool) -> Iterator[Problem]:
             yield Problem(f"kafka.oauth.{word}", "is missing: kafka.oauth needs it")
     yield from _with_tokens("kafka.oauth", kafka.common, signs_in=signs_in)
     if oauth.client_secret_file is not None:
-        yield from _secret_file("kafka.oauth.client_secret_file", str(oauth.client_secret_file))
+        yield from secret_file_problems("kafka.oauth.client_secret_file", str(oauth.client_secret_file))
     if oauth.ca_file is not None:
         yield from authority_problem("kafka.oauth.ca_file", str(oauth.ca_file))
 
@@ -94,7 +94,8 @@ def _with_tokens(section: str, options: dict[str, Any], *, signs_in: bool) -> It
                 yield Problem(f"kafka.common.{option}", remedy)
 
 
-def _secret_file(name: str, path: str) -> Iterator[Problem]:
+def secret_file_problems(name: str, path: str, *, holds_pair: bool = False) -> Iterator[Problem]:
+    """Yield why the file that the setting ``name`` gives holds no secret, or no user:password if it must."""
     shown = types.shown_path(path)
     try:
         secret = first_line(path)
@@ -103,3 +104,5 @@ def _secret_file(name: str, path: str) -> Iterator[Problem]:
     else:
         if not secret.strip():
             yield Problem(name, "the first line of the file is empty: put the secret there", shown)
+        elif holds_pair and not (secret.partition(":")[0].strip() and ":" in secret and secret.isprintable()):
+            yield Problem(name, "put user:password into the first line of the file", shown)

@@ -187,6 +187,7 @@ Url = Annotated[
     AfterValidator(addresses.base_url),
     RuleText("https://host[:port] (http:// only for this machine itself)"),
 ]
+HttpProxy = Annotated[str, AfterValidator(addresses.http_proxy), RuleText("http://host:port")]
 TokenUrl = Annotated[
     str,
     AfterValidator(addresses.token_url),

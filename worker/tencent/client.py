@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from worker.tencent.usersig import Signed
     from worker.tencent.wire import Exchange, Wire
 
+TELL_SECONDS: Final = 60.0
+"""How often it is logged that no connection can be made, for each app."""
 KEY_CODES: Final = frozenset({70002, 70009})
 """Fatal codes about the key alone: they say nothing of a key that has replaced it in the meantime."""
 
@@ -79,7 +81,8 @@ class Client:
             name: Signer(app, on_event=on_event, redaction=self._redaction)
             for name, app in self._apps.items()
         }
-        self._wire = wire or HttpWire(options)
+        self._wire = wire or HttpWire(options, self._report, self._redaction.learn)
+        self._told_at: dict[str, float] = {}
         self._queries: dict[str, tuple[int, str]] = {}
         self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.max_wait)
 
@@ -112,6 +115,8 @@ class Client:
             signer.probe()
         signed = signer.signature()
         exchange = await self._exchange(attempt, control, signed)
+        if exchange.detail is not None:
+            self._tell(attempt.app, exchange)
         if exchange.stray is not None:
             self._report("request.failed_strangely", endpoint=attempt.endpoint, what=exchange.stray)
         return self._result(exchange, signer, signed)
@@ -171,6 +176,12 @@ class Client:
             return 0.0  # only the signature was at fault, and there is a new one
         return self._backoff(state) + (last.retry_after or 0.0)
 
+    def _tell(self, app: str, exchange: Exchange) -> None:
+        now = time.monotonic()
+        if now >= self._told_at.get(app, float("-inf")) + TELL_SECONDS:
+            self._told_at[app] = now
+            self._report("connection.refused", app=app, error=exchange.error, reason=exchange.detail)
+
     def _report(self, event: str, **fields: object) -> None:
         if self._on_event is not None:
             self._on_event(LogEvent(event=event, level="error", fields=fields))
@@ -204,6 +215,7 @@ def _unanswered(exchange: Exchange) -> AttemptResult:
         ended_at=exchange.ended_at,
         verdict=Verdict.UNSENT if exchange.error == "fenced" else judge(None, None),
         error=exchange.error,
+        error_info=exchange.detail or "",
         end_unknown=exchange.left,
     )
 

@@ -67,6 +67,9 @@ class HttpOptions:
         max_connections: Of one endpoint of one app. At least as many as permits, else attempts wait for a connection.
         keepalive: How long an idle connection is kept. Shorter than servers and load balancers keep theirs (60 s and
             more), so that no request is written into a connection that the other end has just closed.
+        proxy: The HTTP proxy for all connections with TLS, ``http://host:port``; None for none.
+        proxy_credentials_file: Its first line is the proxy's user:password.
+        ca_file: The authorities to trust instead of the public ones.
         answer_bytes: The longest answer that is read; Tencent's are below 1 KiB.
         first_wait: The mean backoff after the first attempt is half of this; it doubles with each attempt.
         max_wait: The longest backoff.
@@ -78,6 +81,9 @@ class HttpOptions:
     connect_timeout: float = 3.0
     max_connections: int = 200
     keepalive: float = 15.0
+    proxy: str | None = None
+    proxy_credentials_file: str | None = None
+    ca_file: str | None = None
     answer_bytes: int = 64 * 1024
     first_wait: float = 0.2
     max_wait: float = 10.0

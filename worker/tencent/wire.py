@@ -19,6 +19,8 @@ from httpx_aiohttp import AiohttpTransport
 from msgspec import Struct
 from yarl import URL
 
+from worker.tencent.connections import Connections
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 ERRORS: Final = frozenset({
     "connect",  # no connection: nothing was sent
     "tls",  # the server could not prove its identity: nothing was sent
+    "proxy",  # the proxy made no connection: nothing was sent
     "timeout",  # no answer in time
     "reset",  # the connection ended before an answer began
     "cut",  # the connection ended inside the answer
@@ -43,6 +46,8 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "tls"),
     (aiohttp.ClientConnectorSSLError, "tls"),
     (aiohttp.ServerFingerprintMismatch, "tls"),
+    (aiohttp.ClientProxyConnectionError, "proxy"),
+    (aiohttp.ClientHttpProxyError, "proxy"),
     (aiohttp.ClientConnectorError, "connect"),
     (aiohttp.ConnectionTimeoutError, "connect"),
     (aiohttp.ServerTimeoutError, "timeout"),
@@ -86,6 +91,7 @@ class Exchange(Struct, frozen=True):
         left: Whether the server may have received it.
         error: One of ``ERRORS``, or None: then ``status`` and ``body`` are set.
         location: Where a redirect leads. May repeat the query, and with it the signature.
+        detail: Why there was no connection, with the remedy, if the proxy or the authorities are at fault. Without secrets.
         stray: Type and place of an unforeseen failure, without its text; None otherwise.
 
     """
@@ -98,6 +104,7 @@ class Exchange(Struct, frozen=True):
     body: bytes = b""
     retry_after: str | None = None
     location: str | None = None
+    detail: str | None = None
     stray: str | None = None
 
 
@@ -172,10 +179,15 @@ class Wire(Protocol):
 class HttpWire:
     """The connections of all apps, with one pool for each endpoint of each."""
 
-    def __init__(self, options: HttpOptions) -> None:
+    def __init__(
+        self,
+        options: HttpOptions,
+        report: Callable[..., None] = lambda *_, **__: None,
+        learn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._options = options
+        self._connections = Connections(options, report, learn)
         self._timeout = httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout)
-        self._tls = httpx.create_ssl_context()  # verifies; SSL_CERT_FILE adds a company's own authority
         self._pools: dict[tuple[str, str], tuple[httpx.AsyncClient, httpx.URL]] = {}
 
     async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
@@ -192,7 +204,7 @@ class HttpWire:
                 finally:
                     await response.aclose()
         except Exception as error:  # noqa: BLE001 - whatever the network or its libraries raise, the call must end
-            return _failed(error, began, outbound)
+            return self._failed(error, began, outbound)
         return Exchange(
             sent_at=began if outbound.sent_at is None else outbound.sent_at,
             ended_at=time.monotonic(),
@@ -213,7 +225,10 @@ class HttpWire:
 
     def _pool(self, app: AppCredentials, endpoint: str) -> tuple[httpx.AsyncClient, httpx.URL]:
         client = httpx.AsyncClient(
-            transport=AiohttpTransport(verify=self._tls, client=self._session),
+            transport=AiohttpTransport(
+                verify=self._connections.tls,
+                client=lambda: self._connections.session(_Request, tls=app.base_url.startswith("https:")),
+            ),
             timeout=self._timeout,
             cookies=_NoCookies(),
             trust_env=False,  # a proxy from the environment would see an administrator's credential
@@ -222,15 +237,18 @@ class HttpWire:
         self._pools[app.name, endpoint] = client, url
         return client, url
 
-    def _session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=self._options.max_connections, keepalive_timeout=self._options.keepalive, ssl=self._tls
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-            request_class=_Request,
+    def _failed(self, error: Exception, began: float, outbound: Outbound) -> Exchange:
+        known = "fenced" if outbound.fenced else "reset" if outbound.spoilt else _named(error)
+        if known == "timeout" and outbound.sent_at is None:
+            known = "connect"  # the time was used up before there was a connection
+        details = (self._connections.explain(cause) for cause in _causes(error))
+        return Exchange(
+            sent_at=began if outbound.sent_at is None else outbound.sent_at,
+            ended_at=time.monotonic(),
+            left=outbound.left,
+            error=known or "http",
+            detail=next((detail for detail in details if detail is not None), None),
+            stray=_where(error) if known is None else None,
         )
 
 
@@ -274,24 +292,16 @@ async def _read(response: httpx.Response, most: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _failed(error: Exception, began: float, outbound: Outbound) -> Exchange:
-    known = "fenced" if outbound.fenced else "reset" if outbound.spoilt else _named(error)
-    if known == "timeout" and outbound.sent_at is None:
-        known = "connect"  # the time was used up before there was a connection
-    return Exchange(
-        sent_at=began if outbound.sent_at is None else outbound.sent_at,
-        ended_at=time.monotonic(),
-        left=outbound.left,
-        error=known or "http",
-        stray=_where(error) if known is None else None,
-    )
+def _causes(error: BaseException) -> list[BaseException]:
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and len(causes) < LONGEST_CHAIN:
+        causes.append(cause)
+    return causes
 
 
 def _named(error: BaseException) -> str | None:
     """Return the error of ``ERRORS`` for ``error`` and its causes; None for one that no row foresees."""
-    causes = [error]
-    while (cause := causes[-1].__cause__) is not None and len(causes) < LONGEST_CHAIN:
-        causes.append(cause)
+    causes = _causes(error)
     for kind, name in _CAUSES:
         if any(isinstance(cause, kind) for cause in causes):
             return name
