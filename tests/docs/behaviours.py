@@ -54,6 +54,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "calls/test_adaptive_batch",
     ),
     "Quota and throttling": ("engine/test_quota", "calls/test_rate_limiter"),
+    "Lending of permits": ("engine/test_lending", "calls/test_lending"),
     "Outages and the breaker": ("engine/test_outages", "calls/test_gates"),
     "Halts: wrong configuration": ("engine/test_halts", "calls/test_gates"),
     "No permission, and codes of no table": ("engine/test_held_targets", "engine/test_refusals_of_all"),

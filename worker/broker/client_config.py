@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MEGABYTE: Final = 1024 * 1024
 REQUEST_TIMEOUT_MS: Final = 15_000
 """A broker that hangs is noticed after this time instead of kafka-python's 30 s."""
+QUOTA_TIMEOUT_MS: Final = 1_000
+"""A message of the quota topic is worth nothing after a second."""
 RECONNECT_MAX_MS: Final = 2_000
 """kafka-python's 30 s would lengthen every outage of a broker."""
 IDLE_MS: Final = 180_000
@@ -209,6 +211,55 @@ def order_arguments(options: KafkaOptions) -> dict[str, Any]:
         },
         own={},
         fixed={"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False},
+    )
+
+
+def quota_reader_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """Return the arguments of the consumer of the quota topic, which is in no group and never looks back."""
+    return _arguments(
+        KafkaConsumer.DEFAULT_CONFIG,
+        options,
+        ours={
+            "client_id": f"{options.client_name}-quota",
+            "fetch_max_bytes": MEGABYTE,
+            "max_partition_fetch_bytes": MEGABYTE,
+            "retry_backoff_ms": 50,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "metadata_max_age_ms": _ms(options.metadata_max_age),
+            "metrics_enabled": False,
+        },
+        own={},
+        fixed={
+            "group_id": None,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "latest",
+            "isolation_level": "read_uncommitted",
+            "fetch_min_bytes": 1,
+            "allow_auto_create_topics": False,
+        },
+    )
+
+
+def quota_writer_arguments(options: KafkaOptions) -> dict[str, Any]:
+    """Return the arguments of the producer of the quota topic: at once or never, since a late message is worthless."""
+    return _arguments(
+        KafkaProducer.DEFAULT_CONFIG,
+        options,
+        ours={
+            "client_id": f"{options.client_name}-quota",
+            "request_timeout_ms": QUOTA_TIMEOUT_MS,
+            "delivery_timeout_ms": QUOTA_TIMEOUT_MS + 1,
+            "max_block_ms": QUOTA_TIMEOUT_MS,
+            "metrics_enabled": False,
+        },
+        own={},
+        fixed={
+            "acks": 1,
+            "retries": 0,
+            "linger_ms": 0,
+            "enable_idempotence": False,
+            "allow_auto_create_topics": False,
+        },
     )
 
 

@@ -33,6 +33,7 @@ class KafkaOptions:
         client_name: This worker's name. It is part of the transactional id, so no two live processes may share it, and a
             restarted process should keep it: it then ends the transaction that its predecessor left open.
         control_topic: Where operators' orders are; None: none are looked for.
+        quota_topic: Where replicas lend permits to each other; None: they do not.
         instance_id: The static member id; None for a dynamic member.
         start: Where to begin in a partition that has no committed offset.
         handover: How long a rebalance waits for calls in flight on the revoked partitions.
@@ -68,6 +69,7 @@ class KafkaOptions:
     dead_letter_topic: str
     client_name: str
     control_topic: str | None = None
+    quota_topic: str | None = None
     instance_id: str | None = None
     start: Start = "earliest"
     handover: float = 5.0

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
 
 CONTROL: Final = "kafka.control_topic"
+QUOTA_RETENTION_MS: Final = "600000"
+"""Ten minutes: a message of the quota topic is worth something for a second."""
 CREATE: Final = "moderation-worker topics create --config …"
 SMALLEST_RECORD: Final = 256 * 1024
 """The outcome of a command with 100 users, 100 calls and long error texts takes about half of this."""
@@ -82,6 +85,7 @@ class TopicsReport:
     outcome: Topic | None
     dead_letter: Topic | None
     control: Topic | None = None
+    quota: Topic | None = None
     control_denied: bool = field(default=False, kw_only=True)
 
 
@@ -95,12 +99,15 @@ def inspect(options: KafkaOptions) -> TopicsReport:
             control, denied = _control(admin, options), False
         except errors.TopicAuthorizationFailedError:
             control, denied = None, True
+        with contextlib.suppress(errors.TopicAuthorizationFailedError):
+            topics |= _topics(admin, _quota_names(options))
     except errors.KafkaError as exc:
         raise BrokerError(f"the topics cannot be inspected: {sentence(exc)}") from exc
     finally:
         admin.close()
     command, outcome, dead_letter = (topics.get(name) for name in names)
-    return TopicsReport(command, outcome, dead_letter, control, control_denied=denied)
+    quota = topics.get(options.quota_topic or "")
+    return TopicsReport(command, outcome, dead_letter, control, quota, control_denied=denied)
 
 
 def inspect_control(options: KafkaOptions) -> Topic | None:
@@ -119,6 +126,10 @@ def inspect_control(options: KafkaOptions) -> Topic | None:
 def _control(admin: KafkaAdminClient, options: KafkaOptions) -> Topic | None:
     name = options.control_topic
     return None if name is None else _topics(admin, (name,)).get(name)
+
+
+def _quota_names(options: KafkaOptions) -> tuple[str, ...]:
+    return () if options.quota_topic is None else (options.quota_topic,)
 
 
 def message_bytes(options: KafkaOptions, topic: str) -> int | None:
@@ -162,6 +173,9 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
         )
         found.append(Problem("kafka.outcome_topic", remedy, outcome.name))
     found += control_problems(report.control)
+    if report.quota is not None and "compact" in (report.quota.cleanup or ()):
+        remedy = "a compacted topic takes no record without a key: set cleanup.policy=delete"
+        found.append(Problem("kafka.quota_topic", remedy, report.quota.name))
     limit = options.record_limit
     if limit < SMALLEST_RECORD:
         remedy = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
@@ -245,7 +259,7 @@ def create_missing(
     """
     Create those of the topics that do not exist, and return their names.
 
-    The control topic, if one is configured, gets one partition and is compacted. The outcome topic gets at least as many partitions as an existing command topic has. ``retention`` in seconds applies to
+    The control topic, if one is configured, gets one partition and is compacted; the quota topic one, kept for minutes. The outcome topic gets at least as many partitions as an existing command topic has. ``retention`` in seconds applies to
     the two topics that this worker writes; None leaves it to the cluster. Raises BrokerError.
     """
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
@@ -273,6 +287,17 @@ def create_missing(
                 "replication_factor": replication,
                 "configs": {"cleanup.policy": "compact"},
             }
+        for name in _quota_names(options):
+            if not _described(admin, (name,)):
+                missing[name] = {
+                    "num_partitions": 1,
+                    "replication_factor": replication,
+                    "configs": {
+                        "cleanup.policy": "delete",
+                        "retention.ms": QUOTA_RETENTION_MS,
+                        "segment.ms": QUOTA_RETENTION_MS,
+                    },
+                }
         return _create(admin, missing)
     except errors.KafkaError as exc:
         raise BrokerError(f"the topics cannot be created: {sentence(exc)}") from exc

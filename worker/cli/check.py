@@ -108,6 +108,9 @@ def _cluster(settings: Settings) -> Iterator[CheckFinding]:
     for name, description in describe_topics(report):
         yield CheckFinding(f"topic {name}", 0, description)
     yield from _control(options, report)
+    if options.quota_topic is not None and report.quota is None:
+        missing = "does not exist, or is hidden from this user: each replica uses the slices of its own partitions alone"
+        yield CheckFinding(f"topic {options.quota_topic}", 0, missing)
     for problem in misfits(settings, options, report):
         value = "" if problem.value is None else f" = {problem.value}"
         yield CheckFinding(f"{problem.name}{value}", WRONG, problem.remedy)

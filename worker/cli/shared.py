@@ -105,7 +105,7 @@ def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, Decoder]:
 
 def describe_topics(report: TopicsReport) -> Iterator[tuple[str, str]]:
     """Yield the name and a description of each topic that exists."""
-    for topic in (report.command, report.outcome, report.dead_letter, report.control):
+    for topic in (report.command, report.outcome, report.dead_letter, report.control, report.quota):
         if topic is not None:
             yield topic.name, _description(topic)
 

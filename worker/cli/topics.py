@@ -58,7 +58,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """
-    Create the command, outcome, dead-letter and control topics that do not exist yet.
+    Create the command, outcome, dead-letter, control and quota topics that do not exist yet.
 
     \b
     Example:

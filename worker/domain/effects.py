@@ -131,6 +131,12 @@ class WriteControl(Struct, frozen=True):
     record: ControlRecord
 
 
+class SendQuotaMessage(Struct, frozen=True):
+    """Publish this to the quota topic, for all replicas (calls/lending.py). Nothing depends on its arrival."""
+
+    payload: bytes
+
+
 Effect = (
     StartCall
     | GrantPermit
@@ -140,6 +146,7 @@ Effect = (
     | ResumePartition
     | LogEvent
     | WriteControl
+    | SendQuotaMessage
 )
 
 

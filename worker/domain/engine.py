@@ -200,20 +200,31 @@ class Engine:
             call.endpoint.request_permit(call)
         return self._settle(now)
 
-    def may_send(self, call_id: str) -> bool:
+    def may_send(self, call_id: str, now: float) -> bool:
         """
-        Whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition.
+        Whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition,
+        or the permit, with its lender.
 
-        A request may wait for a connection longer than the next owner waits.
+        A request may wait for a connection longer than the next owner, or the lender, waits.
         """
         call = self._scheduler.calls.get(call_id)
-        return call is not None and not any(task.command.dropped for task in call.tasks)
+        if call is None or not call.endpoint.may_send(call, now):
+            return False
+        return not any(task.command.dropped for task in call.tasks)
 
     def attempt_finished(self, call_id: str, result: AttemptResult, now: float) -> list[Effect]:
         """Draw the consequences of one HTTP request. With ``RetryCall`` among the effects the call goes on, else it is over."""
         call = self._scheduler.calls.get(call_id)
         if call is not None:
             self._responses.attempt_finished(call, result, now)
+        return self._settle(now)
+
+    def quota_messages(self, payloads: Sequence[bytes], now: float, *, may_lend: bool) -> list[Effect]:
+        """
+        Take messages of the quota topic, in order, the own ones among them. ``may_lend``: unless the group may have given this
+        replica's partitions to another by now.
+        """
+        self._scheduler.lanes.heard(payloads, now, may_lend=may_lend and not self._stopping)
         return self._settle(now)
 
     # Orders
@@ -326,6 +337,8 @@ class Engine:
                     permits_used=limiter.used(now),
                     permits_granted=limiter.granted(now),
                     permits_owned=limiter.owned,
+                    permits_lent=limiter.lender.lent(now),
+                    permits_borrowed=limiter.borrower.usable(now),
                     throttle_factor=limiter.factor(now),
                     limited_by=self._limited_by(endpoint, now, is_paused=endpoint.key in paused),
                     breaker_open=endpoint.breaker.is_open,
@@ -380,6 +393,7 @@ class Engine:
             forgotten_ids=self._ids.forgotten,
             forgotten_effects=ordering.applied_states.forgotten,
             foreign_metadata=self._foreign_metadata,
+            strange_quota_messages=self._scheduler.lanes.strange,
         )
 
     # Inside

@@ -30,6 +30,7 @@ class Rules:
         all_effects: Whether a repeat of an effect counts as done also where others than this worker change the state.
         memory_budget: Bytes that all that is kept may take, shared out in memory.py.
         shadow: Whether all is done but the requests.
+        quota_pools: App -> what names its quota among the replicas that lend permits to each other; empty: nothing is lent.
         guards: What is stopped by itself, and above which limit.
         give_up_after: How long a member may be tried before it fails, outages not counted; None: only ``max_attempts`` ends it.
 
@@ -59,3 +60,4 @@ class Rules:
     topic_id: str | None = None
     shadow: bool = False
     guards: Sequence[Guard] = ()
+    quota_pools: Mapping[str, str] = field(default_factory=dict)

@@ -29,6 +29,7 @@ class Counts(Struct, frozen=True):
         forgotten_ids: Command ids that were forgotten early, for want of memory.
         forgotten_effects: Applied states that were forgotten early, for want of memory.
         given_up: Started commands that a drain or handover left to the next owner.
+        strange_quota_messages: Records of the quota topic that this build cannot read.
         foreign_metadata: Partitions whose commit had metadata that is not ours, so that nothing of it was believed.
 
     """
@@ -46,6 +47,7 @@ class Counts(Struct, frozen=True):
     forgotten_ids: int = 0
     forgotten_effects: int = 0
     foreign_metadata: int = 0
+    strange_quota_messages: int = 0
 
 
 class EndpointSnapshot(Struct, frozen=True):
@@ -53,8 +55,8 @@ class EndpointSnapshot(Struct, frozen=True):
     One (app, endpoint) now.
 
     Attributes:
-        limited_by: What keeps waiting members from going: ``nothing``, ``quota``, ``throttle``, ``breaker``, ``halt``,
-            ``target`` (the bound of a single group or room), ``pause`` (an operator's) or ``publishing``.
+        limited_by: What keeps waiting members from going: ``nothing``, ``quota``, ``lent`` (the quota, while others still
+            have permits that were lent), ``throttle``, ``breaker``, ``halt``, ``target`` (the bound of a single group or room), ``pause`` (an operator's) or ``publishing``.
         oldest_age: Seconds that the longest waiting member has waited; 0 if none waits.
         breaker_openings: How often the breaker has opened since the start.
 
@@ -68,6 +70,8 @@ class EndpointSnapshot(Struct, frozen=True):
     permits_used: int
     permits_granted: int
     permits_owned: int
+    permits_lent: int
+    permits_borrowed: int
     throttle_factor: float
     limited_by: str
     breaker_open: bool

@@ -112,7 +112,8 @@ class CallTasks:
 
     def may_send(self, call_id: str) -> bool:
         """Return whether the group membership is still proven, and none of the call's partitions has gone."""
-        return time.monotonic() < self._fence() and self._engine.may_send(call_id)
+        now = time.monotonic()
+        return now < self._fence() and self._engine.may_send(call_id, now)
 
     async def _run(self, call: CallTask) -> None:
         began = time.monotonic()

@@ -7,6 +7,7 @@
 # | kafka-publish | the transactional producer          | `publish`, one transaction at a time      | `done`                   |
 # | kafka-control | the consumer of orders              | -                                         | `controls`, `no_controls` |
 # | restore (2)   | a short-lived consumer each         | jobs of the executor                      | the awaited result       |
+# | kafka-quota 2 | consumer, producer of quota topic   | `send`                                    | `quota_messages`         |
 #
 # Not here: what to do about an event (domain/engine.py), Kafka and HTTP themselves (broker/, tencent/).
 
@@ -25,6 +26,7 @@ from worker.domain.effects import (
     PausePartition,
     ResumePartition,
     RetryCall,
+    SendQuotaMessage,
     StartCall,
     WriteControl,
 )
@@ -83,6 +85,7 @@ class EngineRunner:
         self._recorders = recorders
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
+        self._quota: ports.QuotaChannel
         self._restoring: Restoring
         self._calls: CallTasks
         self._publishing: Publishing
@@ -104,14 +107,16 @@ class EngineRunner:
         publisher: ports.Publisher,
         restorer: ports.Restorer,
         client: ports.Client,
+        quota: ports.QuotaChannel,
         orders: ports.OrderWriter | None = None,
     ) -> None:
         """
-        Connect what consumes, publishes, restores, calls and writes orders. Call it once, before any event.
+        Connect what consumes, publishes, restores, calls, lends and writes orders. Call it once, before any event.
 
         With ``orders`` no partition begins before ``controls`` or ``no_controls`` was called.
         """
         self._consumer = consumer
+        self._quota = quota
         self._controlling = Controlling(orders, self._log)
         self._restoring = Restoring(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
@@ -162,6 +167,10 @@ class EngineRunner:
     def out_of_range(self, partition: int, was: int, now: int) -> None:
         """Take a partition's new position: the records from ``was`` on are gone, so the consumer goes on from ``now``."""
         self._post(self._out_of_range, partition, was, now)
+
+    def quota_messages(self, payloads: Sequence[bytes]) -> None:
+        """Take messages of the quota topic."""
+        self._post(self._quota_messages, payloads)
 
     def failed(self, error: WorkerError) -> None:
         """Take the error that ended the poll thread."""
@@ -318,6 +327,11 @@ class EngineRunner:
         self._settle(self._engine.received(records, time.monotonic()))
         self._consumer.taken()
 
+    def _quota_messages(self, payloads: Sequence[bytes]) -> None:
+        now = time.monotonic()
+        # After the fence the slices that would be lent may be another's.
+        self._settle(self._engine.quota_messages(payloads, now, may_lend=now < self._consumer.fence()))
+
     # Effects.
 
     def _settle(self, effects: list[Effect]) -> None:
@@ -350,6 +364,8 @@ class EngineRunner:
                 self._log(event, **fields)
             case WriteControl(record):
                 self._calls.spawn(self._controlling.write(record))
+            case SendQuotaMessage(payload):
+                self._quota.send(payload)
             case _:
                 assert_never(effect)
 

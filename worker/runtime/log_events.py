@@ -359,6 +359,19 @@ _ROWS: Final[tuple[Event, ...]] = (
         "The committed offset is gone and the outcomes do not show where to resume: the partition waits until a person decides.",
     ),
     Event(
+        "quota.lending",
+        "info",
+        ("topic",),
+        "Replicas can lend each other permits: messages of the quota topic arrive.",
+    ),
+    Event(
+        "quota.unavailable",
+        "warning",
+        ("topic", "reason"),
+        "There is no quota topic, or it cannot be used: each replica has its own slices of the quota and borrows nothing, until it can. "
+        "`moderation-worker topics create` creates it; `kafka.quota_topic: null` looks for none.",
+    ),
+    Event(
         "kafka.foreign_metadata",
         "warning",
         ("topic", "partition", "excerpt"),

@@ -13,7 +13,17 @@ from worker.domain.memory import PARTS
 
 PREFIX: Final = "moderation_worker_"
 
-LIMITED_BY: Final = ("nothing", "quota", "throttle", "breaker", "halt", "target", "pause", "publishing")
+LIMITED_BY: Final = (
+    "nothing",
+    "quota",
+    "lent",
+    "throttle",
+    "breaker",
+    "halt",
+    "target",
+    "pause",
+    "publishing",
+)
 Rebalance = Literal["assigned", "revoked", "lost"]
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -88,10 +98,12 @@ ROWS: Final[tuple[MetricRow, ...]] = (
     MetricRow("open_calls", "gauge", "calls", PER_ENDPOINT, "Calls in flight, or between two attempts.", "a call starts or ends"),
     MetricRow("permits_used", "gauge", "permits", PER_ENDPOINT, "Permits taken: requests in flight, or answered less than a second ago.",
         "a request is sent"),
-    MetricRow("permits_granted", "gauge", "permits", PER_ENDPOINT, "Permits that may be used: those owned, reduced while Tencent throttles.",
+    MetricRow("permits_granted", "gauge", "permits", PER_ENDPOINT, "Permits that may be used: those owned and not lent, and those borrowed, reduced while Tencent throttles.",
         "Tencent throttles"),
     MetricRow("permits_owned", "gauge", "permits", PER_ENDPOINT, "The share of this replica: its partitions' slices of the quota.", "a rebalance"),
-    MetricRow("throttle_factor", "gauge", "share", PER_ENDPOINT, "Share of the owned permits that is granted: 1 unless Tencent throttles.", "Tencent throttles"),
+    MetricRow("permits_lent", "gauge", "permits", PER_ENDPOINT, "Of the permits owned, those that other replicas may use now.", "another replica waits for permits"),
+    MetricRow("permits_borrowed", "gauge", "permits", PER_ENDPOINT, "Permits of other replicas that this one may use now.", "members wait for permits"),
+    MetricRow("throttle_factor", "gauge", "share", PER_ENDPOINT, "Share of the permits that is granted: 1 unless Tencent throttles.", "Tencent throttles"),
     MetricRow("limited_by", "gauge", "0 or 1", (*PER_ENDPOINT, "by"), f"What makes members wait; 1 at one of: {', '.join(LIMITED_BY)}.",
         "members wait, or no longer wait"),
     MetricRow("work_seconds", "gauge", "seconds", PER_ENDPOINT, "How long the waiting members take at the permitted rate and the current batch size.",
@@ -135,6 +147,7 @@ ROWS: Final[tuple[MetricRow, ...]] = (
         "retention is shorter than an outage"),
     MetricRow("foreign_metadata", "counter", "partitions", (), "Commits with metadata that this worker did not write for this place: it is "
         "ignored.", "something else commits for the group"),
+    MetricRow("strange_quota_messages", "counter", "records", (), "Records of the quota topic that this build cannot read.", "another build, or something else, writes to the quota topic"),
     MetricRow("partitions_in_doubt", "gauge", "partitions", (), "Partitions whose committed offset is gone while the outcomes do not show where to "
         "resume: a person decides. /readyz says how.", "a commit expires or is deleted"),
     # publishing

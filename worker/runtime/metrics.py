@@ -55,6 +55,7 @@ _COUNTS: Final = {
     "recalled": "recalled",
     "given_up": "given_up",
     "foreign_metadata": "foreign_metadata",
+    "strange_quota_messages": "strange_quota_messages",
 }
 _DEDUPE: Final = {
     "repeated_records": "record",
@@ -258,6 +259,8 @@ class Metrics:
             ("permits_used", state.permits_used),
             ("permits_granted", state.permits_granted),
             ("permits_owned", state.permits_owned),
+            ("permits_lent", state.permits_lent),
+            ("permits_borrowed", state.permits_borrowed),
             ("throttle_factor", state.throttle_factor),
             ("breaker_open", int(state.breaker_open)),
             ("work_seconds", self._work_seconds(state)),

@@ -94,6 +94,7 @@ def kafka_options(
         dead_letter_topic=kafka.dead_letter_topic,
         client_name=name,
         control_topic=kafka.control_topic,
+        quota_topic=kafka.quota_topic,
         instance_id=kafka.instance_id,
         start=_start(kafka.start),
         handover=kafka.handover_seconds,
@@ -184,6 +185,11 @@ def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
         memory_budget=settings.memory.budget_mib * MEBIBYTE,
         shadow=settings.shadow,
         guards=settings.guards,
+        quota_pools={
+            name: f"{settings.kafka.group_id}/{app.sdk_app_id}" for name, app in settings.tencent.apps.items()
+        }
+        if settings.kafka.quota_topic is not None
+        else {},
     )
 
 

@@ -77,6 +77,13 @@ class Publisher(Protocol):
         """End the thread; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
 
 
+class QuotaChannel(Protocol):
+    """Carries messages between replicas that lend each other permits."""
+
+    def send(self, payload: bytes) -> None:
+        """Publish this soon, or never. Does not wait."""
+
+
 class Recorder(Protocol):
     """Sees what was published."""
 

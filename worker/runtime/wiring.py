@@ -21,6 +21,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import OrderWriter
 from worker.broker.publisher import Publisher
+from worker.broker.quota_channel import QuotaChannel
 from worker.broker.restore import Restorer
 from worker.broker.topics import changes, inspect, is_another, recreated
 from worker.broker.troubles import Troubles
@@ -60,6 +61,8 @@ KEY_CHANGED: Final = "signature.key_changed"
 OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 """Errors that the port causes. Any other is the host's: it has no address, or not one of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
+QUOTA_CLOSE_SECONDS: Final = 2.0
+"""How long the quota channel may take to close; nothing depends on it."""
 CONSUMER_CLOSE_SECONDS: Final = 10.0
 FOLLOWER_CLOSE_SECONDS: Final = 2.0
 """How long each may take to close, beyond drain and handover."""
@@ -120,13 +123,14 @@ async def _run(settings: Settings, log: Log) -> int:
         parts.follower.start()
     background = [asyncio.create_task(parts.observer.run()), asyncio.create_task(parts.watch.run())]
     try:
-        end = await _work(parts.runner, parts.consumer, parts.publisher, stop)
+        end = await _work(parts.runner, parts.consumer, parts.publisher, parts.quota, stop)
         return await _end(parts.runner, parts.consumer, parts.publisher, settings, log, end)
     finally:
         for task in background:
             task.cancel()
         if parts.follower is not None:
             await asyncio.to_thread(parts.follower.close, FOLLOWER_CLOSE_SECONDS)
+        await asyncio.to_thread(parts.quota.close, QUOTA_CLOSE_SECONDS)
         await parts.runner.aclose()
         await parts.server.close()
 
@@ -138,6 +142,7 @@ class _Parts:
     runner: EngineRunner
     consumer: Consumer
     publisher: Publisher
+    quota: QuotaChannel
     follower: ControlFollower | None
     watch: TopicWatch
     observer: Observer
@@ -173,7 +178,8 @@ def _build(
     )
     orders = None if options.control_topic is None else OrderWriter(options)
     follower = None if orders is None else ControlFollower(options, runner, log.event, troubles)
-    runner.connect(consumer, publisher, restorer, client, orders)
+    quota = QuotaChannel(options, runner.quota_messages, log.event)
+    runner.connect(consumer, publisher, restorer, client, quota, orders)
     window = settings.dedupe.window_seconds
     watch = TopicWatch(
         lambda: changes(topics, inspect(options), options, dedupe_window=window),
@@ -202,7 +208,7 @@ def _build(
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
         notes=lambda: observer.notes,
     )
-    return _Parts(runner, consumer, publisher, follower, watch, observer, server)
+    return _Parts(runner, consumer, publisher, quota, follower, watch, observer, server)
 
 
 async def listen(server: StatusServer, settings: Settings) -> int:
@@ -222,7 +228,7 @@ async def listen(server: StatusServer, settings: Settings) -> int:
 
 
 async def _work(
-    runner: EngineRunner, consumer: Consumer, publisher: Publisher, stop: lifecycle.Stop
+    runner: EngineRunner, consumer: Consumer, publisher: Publisher, quota: QuotaChannel, stop: lifecycle.Stop
 ) -> str | WorkerError:
     """
     Work until a signal or an error; return the signal's name or the error.
@@ -235,6 +241,7 @@ async def _work(
         return str(early)
     gc.freeze()  # what is loaded by now lives to the end, so no collection needs to scan it
     consumer.start()
+    quota.start()
     return await lifecycle.until_stopped(runner, stop)
 
 

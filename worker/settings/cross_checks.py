@@ -46,6 +46,7 @@ def _topics(settings: Settings) -> Iterator[Problem]:
         ("kafka.outcome_topic", kafka.outcome_topic),
         ("kafka.dead_letter_topic", kafka.dead_letter_topic),
         *([("kafka.control_topic", kafka.control_topic)] if kafka.control_topic is not None else []),
+        *([("kafka.quota_topic", kafka.quota_topic)] if kafka.quota_topic is not None else []),
     ]
     for index, (name, topic) in enumerate(names):
         for other, same in names[:index]:

@@ -84,6 +84,11 @@ class KafkaSettings(Section):
         description="Where `moderation-worker pause`, `cancel`, `shadow` and `resume` write what every replica follows: one "
         "partition, cleanup.policy=compact. If there is no such topic the worker runs without; null or empty: it looks for none.",
     )
+    quota_topic: Annotated[types.Topic | None, BeforeValidator(lambda value: value or None)] = Field(
+        default="moderation.quota",
+        description="Where replicas lend each other the permits that they do not use: one partition, kept for minutes. If there is "
+        "no such topic, each replica has the slices of its own partitions and no more; null or empty: it looks for none.",
+    )
     instance_id: types.Topic | None = Field(
         default=None,
         description="A name that this replica keeps over a restart and that no other live process has (a StatefulSet's pod "

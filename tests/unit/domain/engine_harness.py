@@ -22,6 +22,7 @@ from worker.domain.effects import (
     Restored,
     ResumePartition,
     RetryCall,
+    SendQuotaMessage,
     StartCall,
     WriteControl,
 )
@@ -129,6 +130,7 @@ class EngineHarness:
         waiting: The calls in their backoff, by their last request.
         sent: Every request so far.
         paused: The partitions that shall not be fetched.
+        quota_messages: What was said of lending.
         ordered: The records that guards have asked for.
     """
 
@@ -152,6 +154,7 @@ class EngineHarness:
         self.log_events: list[LogEvent] = []
         self.paused: set[int] = set()
         self.ordered: list[ControlRecord] = []
+        self.quota_messages: list[bytes] = []
         self.published = Published()
         self._offsets: dict[int, count[int]] = {}
         self._ids = count(1)
@@ -399,6 +402,12 @@ class EngineHarness:
         self.log_events.clear()
         return names
 
+    def hear_quota_messages(self, *payloads: bytes, may_lend: bool = True) -> None:
+        """
+        Somebody, perhaps this engine, has said this of lending.
+        """
+        self._settle(self.engine.quota_messages(payloads, self.now, may_lend=may_lend))
+
     def limited_by(self, action: str) -> str:
         """
         What keeps the waiting members of this endpoint from going.
@@ -434,6 +443,8 @@ class EngineHarness:
                     self.log_events.append(effect)
                 case WriteControl(record):
                     self.ordered.append(record)
+                case SendQuotaMessage(payload):
+                    self.quota_messages.append(payload)
 
 
 def ban(*users: str, group: str = "g", **fields: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class FakeEngine:
     def unpublished(self) -> int:
         return len(self.transactions)
 
-    def may_send(self, call_id: str) -> bool:
+    def may_send(self, call_id: str, _: float) -> bool:
         return call_id not in self.gone
 
     def quiet(self, numbers: Sequence[int]) -> bool:
@@ -151,7 +151,8 @@ class RunnerHarness:
             handover,
             [FailureLog(self._log)],
         )
-        self.runner.connect(self, self, self, self, self if orders else None)
+        self.said: list[bytes] = []
+        self.runner.connect(self, self, self, self, self, self if orders else None)
 
     def _log(self, event: str, /, **fields: object) -> None:
         self.lines.append((event, fields))
@@ -194,6 +195,11 @@ class RunnerHarness:
 
     def close(self, _: float) -> bool:
         return True
+
+    # The quota channel
+
+    def send(self, payload: bytes) -> None:
+        self.said.append(payload)
 
     # The publisher
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.runtime.fakes import attempt, result, run_scenario, settled, until
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import CancelCall, GrantPermit, Halt, RetryCall, StartCall
+from worker.domain.effects import CancelCall, GrantPermit, Halt, RetryCall, SendQuotaMessage, StartCall
 from worker.domain.publish_results import (
     Aborted,
     Fenced,
@@ -162,6 +162,28 @@ def test_another_batch_may_come_once_the_engine_has_the_one_before() -> None:
 
         assert harness.engine.event_names() == ["received", "received"]
         assert harness.batches_taken == 2
+
+    run_scenario(scenario)
+
+
+# Lending
+
+
+def test_what_is_said_of_lending_goes_to_the_channel_and_what_is_heard_to_the_engine() -> None:
+    """After the fence another replica may have the slices: nothing of them is lent any more."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.proven_until = inf
+        harness.engine.effects["quota_messages"] = [SendQuotaMessage(b"granted")]
+        harness.runner.quota_messages([b"asked"])
+        await settled()
+        harness.proven_until = time.monotonic()
+        harness.runner.quota_messages([b"asked again"])
+        await settled()
+
+        heard = [event for event in harness.engine.events if event[0] == "quota_messages"]
+        assert heard == [("quota_messages", [b"asked"], True), ("quota_messages", [b"asked again"], False)]
+        assert harness.said == [b"granted"]
 
     run_scenario(scenario)
 

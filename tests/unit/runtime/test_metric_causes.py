@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
+from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, users
+from worker.domain.calls.lending import Grant, Request, decode, encode
 from worker.runtime.metric_table import PREFIX
 from worker.runtime.metrics import Metrics, Vitals
 
@@ -113,6 +114,26 @@ def unpublished(harness: EngineHarness) -> None:
     harness.ok()
 
 
+BANS = f"group/1/{ENDPOINT_OF['ban']}"
+
+
+def lends(harness: EngineHarness) -> None:
+    """
+    Another replica asks for permits.
+    """
+    harness.hear_quota_messages(encode(Request(BANS, "b", 1, 5, {})))
+
+
+def borrows(harness: EngineHarness) -> None:
+    """
+    More waits than the permits allow, and another replica has some to lend.
+    """
+    backlog(harness)
+    request = decode(harness.quota_messages[-1])
+    assert isinstance(request, Request)
+    harness.hear_quota_messages(encode(Grant(BANS, "l", request.borrower, request.number, 5)))
+
+
 CAUSES: list[tuple[str, dict[str, str], Callable[[EngineHarness], None]]] = [
     ("misplaced_records_total", {"reason": "no_key"}, lambda h: h.receive(ban("u"), keyed=False)),
     ("splits_total", {}, refused_search),
@@ -130,6 +151,9 @@ CAUSES: list[tuple[str, dict[str, str], Callable[[EngineHarness], None]]] = [
     ("permits_granted", {}, throttling),
     ("throttle_factor", {}, throttling),
     ("permits_owned", {}, gone),
+    ("permits_lent", {}, lends),
+    ("permits_borrowed", {}, borrows),
+    ("strange_quota_messages_total", {}, lambda h: h.hear_quota_messages(b"what?")),
     ("breaker_open", {}, outage),
     ("breaker_openings_total", {}, outage),
     ("halted", {}, halt),
@@ -170,7 +194,8 @@ def total(found: Series, name: str, labels: dict[str, str]) -> float:
 def test_a_metric_of_the_engine_moves_with_its_cause(
     name: str, labels: dict[str, str], happens: Callable[[EngineHarness], None]
 ) -> None:
-    harness = EngineHarness(default_calls_per_second=1 if happens is backlog else 50)
+    limit = 1 if happens in (backlog, borrows) else 50
+    harness = EngineHarness(default_calls_per_second=limit, quota_pools={"main": "group/1"})
     metrics = Metrics(["main", "second"])
     before = total(series(harness, metrics), name, labels)
 

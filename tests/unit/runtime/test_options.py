@@ -33,6 +33,7 @@ EVERYTHING: Final[dict[str, Any]] = {
         "outcome_topic": "outcomes",
         "dead_letter_topic": "letters",
         "control_topic": "orders",
+        "quota_topic": "quota",
         "instance_id": "replica-3",
         "start": "2030-01-01T00:00:00Z",
         "max_gap": 1234,
@@ -98,6 +99,7 @@ RULES: Final = Rules(
     max_gap=1234,
     shadow=True,
     guards=(Guard(Scope(issuer="*"), 500, 60, ControlState.SHADOW),),
+    quota_pools={"main": "group/1", "second": "group/2"},
 )
 
 
@@ -123,6 +125,7 @@ def test_the_broker_works_by_the_settings() -> None:
         dead_letter_topic="letters",
         control_topic="orders",
         client_name="name",
+        quota_topic="quota",
         instance_id="replica-3",
         start=datetime(2030, 1, 1, tzinfo=UTC),
         handover=4.0,
@@ -243,7 +246,15 @@ def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> No
     The core's defaults are the settings'; those of the adapters are beside what they are for, and must not drift.
     """
     settings = load(minimal(app={"identifier": "admin"}))
-    rules = Rules(topic="commands", topic_id=COMMANDS.topic_id, partitions=12, apps={"main": "admin"}, default_app="main", worker=WORKER)  # fmt: skip
+    rules = Rules(
+        topic="commands",
+        topic_id=COMMANDS.topic_id,
+        partitions=12,
+        apps={"main": "admin"},
+        default_app="main",
+        worker=WORKER,
+        quota_pools={"main": "moderation-worker/1400000001"},
+    )
     kafka = KafkaOptions(
         bootstrap_servers="kafka:9092",
         group_id="moderation-worker",
@@ -251,6 +262,7 @@ def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> No
         outcome_topic="moderation.outcomes",
         dead_letter_topic="moderation.dead-letters",
         control_topic="moderation.control",
+        quota_topic="moderation.quota",
         client_name="name",
     )
 

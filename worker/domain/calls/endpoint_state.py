@@ -144,6 +144,7 @@ class InFlightCall:
         number: How many attempts it has had.
         bisection: The search that it is a half of.
         doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
+        send_by: When its attempt must have left, as its permit is borrowed; infinity if it is not.
         is_probe: It tests whether a gate may open: one attempt only.
 
     """
@@ -155,6 +156,7 @@ class InFlightCall:
         "endpoint",
         "is_probe",
         "number",
+        "send_by",
         "state",
         "target",
         "tasks",
@@ -178,6 +180,7 @@ class InFlightCall:
         self.bisection = bisection
         self.doubted_at: float | None = None
         self.number = 0
+        self.send_by = NEVER
         self.state = CallState.AWAITING_PERMIT
         self.is_probe = is_probe
 
@@ -341,7 +344,9 @@ class EndpointState:
         if shut is not None:
             return shut.policy.limited_by
         if self.limiter.free(now) <= 0:
-            return "throttle" if self.limiter.factor(now) < 1.0 else "quota"
+            if self.limiter.factor(now) < 1.0:
+                return "throttle"
+            return "lent" if self.limiter.lender.lent(now) else "quota"
         closed = next((gate for gate in self.gates if gate.blocks(now)), None)
         return "target" if closed is None else closed.policy.limited_by
 
@@ -421,6 +426,10 @@ class EndpointState:
 
     # Its calls
 
+    def may_send(self, call: InFlightCall, now: float) -> bool:
+        """Return whether the call's attempt still has its permit: a borrowed one is good for a second."""
+        return now < call.send_by or self.limiter.covers(now)
+
     def open(self, call: InFlightCall) -> None:
         """Take a new call in."""
         call.target.calls += 1
@@ -458,7 +467,7 @@ class EndpointState:
         """Take a permit for the call's next attempt."""
         call.move_to(CallState.OUT)
         call.number += 1
-        self.limiter.acquire(now)
+        call.send_by = self.limiter.acquire(now)
         call.target.out += 1
         self.reconsider(call.target, now)
 
@@ -502,11 +511,15 @@ class EndpointState:
 
     # Time
 
+    def wake_by(self, at: float) -> None:
+        """Look again no later than then."""
+        self.wake_at = min(self.wake_at, at)
+
     def look_again_for_shadow(self) -> None:
         """Look again when a permit comes back, if something in shadow waits for one."""
         if self.shadow_queue.waiting:
             returns_at = self.limiter.next_return()
-            self.wake_at = min(self.wake_at, NEVER if returns_at is None else returns_at)
+            self.wake_by(NEVER if returns_at is None else returns_at)
 
     def look_again(self, at: float | None) -> None:
         """Look again then, if nothing happens before; None: only an event can change anything."""

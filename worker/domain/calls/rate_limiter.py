@@ -1,19 +1,31 @@
 # Permits: how many requests one replica may send, so that all replicas together never exceed the quota.
 #
 # Each partition of the command topic owns a fixed slice of an endpoint's quota, and a replica uses the slices of the
-# partitions that it owns: no store, no messages. A permit comes back one second after the answer to its request. The
-# server sees a request before it answers it, so no rolling second on the server holds more requests than there are permits.
+# partitions that it owns, less what it has lent, and what others have lent to it (lending.py). A permit comes back one second
+# after the answer to its request. The server sees a request before it answers it, so no rolling second on the server holds
+# more requests than there are permits.
+#
+# Permits are counted and never told apart. A request is started only while fewer are taken than there are own and usable
+# borrowed ones; what own permits do not cover is what the lenders must not use meanwhile.
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from worker.domain.calls.lending import Borrower, Lender
+
+if TYPE_CHECKING:
+    from worker.domain.calls.lending import Grant, Request, Return
 
 THROTTLED_SHARE: Final = 0.95
 """On a throttle code the ceiling becomes this share of what was accepted in the last second."""
 RECOVERY_PER_SECOND: Final = 0.01
 """The ceiling rises by this share of the owned permits a second. With both, simulated at a true limit of 120 of 200:
 98 % used, 0.3 % throttled; halving with additive recovery used 78 %."""
+HEADROOM: Final = 4
+"""A lender keeps a quarter of what it has used in the last second free, and one more: its own commands shall not wait."""
+NEVER: Final = float("inf")
 
 
 def slice_of(limit: int, partition: int, partitions: int) -> int:
@@ -23,9 +35,11 @@ def slice_of(limit: int, partition: int, partitions: int) -> int:
 
 class RateLimiter:
     """
-    The permits of one (app, endpoint) in this replica.
+    The permits of one (app, endpoint) in this replica. ``lane`` names them among all replicas that lend to each other, and
+    ``name`` this replica.
 
     Attributes:
+        borrower, lender: What others have lent, and what is lent to others.
         owned: The slices of the partitions that this replica works on, added up.
         out: Requests sent and not answered yet.
 
@@ -39,11 +53,15 @@ class RateLimiter:
         "_returns",
         "_window",
         "_window_from_send",
+        "borrower",
+        "lender",
         "out",
         "owned",
     )
 
-    def __init__(self, window: float, *, window_from_send: bool) -> None:
+    def __init__(self, window: float, *, window_from_send: bool, lane: str = "", name: str = "") -> None:
+        self.borrower = Borrower(lane, name)
+        self.lender = Lender(lane, name)
         self.owned = 0
         self.out = 0
         self._window = window
@@ -65,32 +83,47 @@ class RateLimiter:
         self._expire(now)
         return max(0, self.granted(now) - self.out - len(self._returns))
 
+    def own(self, now: float) -> int:
+        """Return the permits that are owned and not lent."""
+        return max(0, self.owned - self.lender.lent(now))
+
+    def total(self, now: float) -> int:
+        """Return the permits that are there: own ones and borrowed ones."""
+        return self.own(now) + self.borrower.usable(now)
+
     def granted(self, now: float) -> int:
-        """Return the permits that may be used at once: those owned, less what throttling has taken."""
+        """Return the permits that may be used at once: those there are, less what throttling has taken."""
+        total = self.total(now)
         if self._ceiling is None:
-            return self.owned
+            return total
         ceiling = self._ceiling + RECOVERY_PER_SECOND * self.owned * (now - self._ceiling_at)
-        if ceiling >= self.owned:
+        if ceiling >= total:
             self._ceiling = None
-            return self.owned
-        return min(self.owned, max(1, int(ceiling)))
+            return total
+        return max(1, int(ceiling))
 
     def factor(self, now: float) -> float:
-        """Return the share of the owned permits that throttling leaves."""
-        return self.granted(now) / self.owned if self.owned else 1.0
+        """Return the share of the permits that throttling leaves."""
+        total = self.total(now)
+        return self.granted(now) / total if total else 1.0
 
     def used(self, now: float) -> int:
         """Return the permits that are taken: out, or answered less than a window ago."""
         self._expire(now)
         return self.out + len(self._returns)
 
-    def acquire(self, now: float) -> None:
-        """Take a permit: one request is sent."""
+    def acquire(self, now: float) -> float:
+        """Take a permit: one request is sent. Return until when it may leave, if the permit is a borrowed one."""
         if self._window_from_send:
             self._returns.append((now + self._window, True))
             self._accepted += 1
         else:
             self.out += 1
+        return NEVER if self.used(now) <= self.own(now) else self.borrower.lease_ends(now)
+
+    def covers(self, now: float) -> bool:
+        """Return whether there still is a permit for each request that has taken one."""
+        return self.used(now) <= self.total(now)
 
     def release(self) -> None:
         """Give a permit back at once: its request did not leave this process after all."""
@@ -119,13 +152,36 @@ class RateLimiter:
     def _see_accepted(self, now: float) -> None:
         """Count acceptances after the first refusal of a burst, until its second is over."""
         self._expire(now)
-        seen = THROTTLED_SHARE * min(self._accepted, self.owned)
+        seen = THROTTLED_SHARE * min(self._accepted, self.total(now))
         if self._ceiling is not None and seen > self._ceiling:
             self._ceiling, self._ceiling_at = seen, now
 
     def next_return(self) -> float | None:
         """Return when the next permit comes back by itself; None: only an answer can bring one."""
         return self._returns[0][0] if self._returns else None
+
+    # Lending
+
+    def hungry(self, calls: int) -> None:
+        """Note that so many calls wait for a permit. While throttling takes permits, more of them would not help."""
+        if self._ceiling is None:
+            self.borrower.need(calls)
+
+    def lending_message(self, now: float) -> Request | Return | None:
+        """Return what is to be said to those who lend; None if nothing is."""
+        if not self.borrower.is_active:
+            return None
+        return self.borrower.message(now, max(0, self.used(now) - self.own(now)))
+
+    def lend(self, request: Request, now: float, *, waiting: int, may_lend: bool) -> Grant | None:
+        """
+        Set aside for another replica what it keeps, and what it wants as far as it is idle here. Return the grant, or None.
+
+        ``waiting``: calls that wait here for a permit. ``may_lend``: the own slices are certainly nobody else's yet.
+        """
+        used = self.used(now)
+        idle = self.owned - used - used // HEADROOM - 1 - waiting
+        return self.lender.requested(request, now, idle if may_lend and self._ceiling is None else 0)
 
     def _expire(self, now: float) -> None:
         returns = self._returns

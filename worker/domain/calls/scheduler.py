@@ -11,6 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_state import AppState, EndpointState, InFlightCall
+from worker.domain.calls.lanes import Lanes, lane_of
 from worker.domain.calls.probing import choose_probe
 from worker.domain.calls.rate_limiter import RateLimiter, slice_of
 from worker.domain.calls.shadow_calls import ShadowCalls
@@ -41,6 +42,7 @@ class Scheduler:
         calls: By id.
         endpoints: By (app, endpoint).
         cancelled: Calls since the start that were taken back while they waited.
+        lanes: What is said and heard of lending permits.
 
     """
 
@@ -57,6 +59,7 @@ class Scheduler:
         "calls",
         "cancelled",
         "endpoints",
+        "lanes",
     )
 
     def __init__(
@@ -84,10 +87,16 @@ class Scheduler:
         for name in rules.apps:
             app = self.apps[name] = AppState(name)
             for endpoint, members in per_call.items():
-                limiter = RateLimiter(rules.window, window_from_send=rules.window_from_send)
+                limiter = RateLimiter(
+                    rules.window,
+                    window_from_send=rules.window_from_send,
+                    lane=lane_of(rules, name, endpoint),
+                    name=f"{rules.worker.name}/{call_prefix}",
+                )
                 state = EndpointState(app, endpoint, limiter, members)
                 app.add(state)
                 self.endpoints[state.key] = state
+        self.lanes = Lanes(rules, self.endpoints, effects)
 
     def share(self, partitions: Iterable[int]) -> None:
         """Use the slices of the quota of these partitions, and no others."""
@@ -127,6 +136,7 @@ class Scheduler:
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, may_send=may_send)
             endpoint.look_again_for_shadow()
+            self.lanes.speak(endpoint, now)
         return any_ready
 
     def _pump(self, endpoint: EndpointState, now: float, *, may_send: bool) -> bool:
@@ -152,8 +162,8 @@ class Scheduler:
             any_ready |= self.apply_changes(now)
             if self._guards.tripped:
                 return True  # what is above a limit is stopped before anything else goes
-        if free <= 0:
-            endpoint.look_again(endpoint.limiter.next_return())
+        if free <= 0 and (endpoint.queue.waiting or endpoint.awaiting_permit):
+            self.lanes.wait_for_permit(endpoint, now)
         return any_ready
 
     def _probe(self, endpoint: EndpointState, now: float) -> None:

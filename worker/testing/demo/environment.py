@@ -55,17 +55,20 @@ class Topics(msgspec.Struct, frozen=True):
     outcomes: str
     dead_letters: str
     control: str
+    quota: str
 
     @classmethod
     def fresh(cls) -> Self:
         """Return names that no other demo on the same cluster uses."""
         stem = f"demo-{uuid.uuid4().hex[:8]}"
-        return cls(f"{stem}.commands", f"{stem}.outcomes", f"{stem}.dead-letters", f"{stem}.control")
+        return cls(
+            f"{stem}.commands", f"{stem}.outcomes", f"{stem}.dead-letters", f"{stem}.control", f"{stem}.quota"
+        )
 
     @property
-    def names(self) -> tuple[str, str, str, str]:
+    def names(self) -> tuple[str, ...]:
         """All of them."""
-        return self.commands, self.outcomes, self.dead_letters, self.control
+        return self.commands, self.outcomes, self.dead_letters, self.control, self.quota
 
 
 class DemoEnvironment:
@@ -124,6 +127,7 @@ class DemoEnvironment:
                 "replication_factor": -1,
                 "configs": {"cleanup.policy": "compact"},
             }
+            specs[self.topics.quota] = {"num_partitions": 1, "replication_factor": -1}
             admin.create_topics(specs, wait_for_metadata=True)
         self._created = True
 
@@ -228,6 +232,7 @@ class DemoEnvironment:
                 "outcome_topic": topics.outcomes,
                 "dead_letter_topic": topics.dead_letters,
                 "control_topic": topics.control,
+                "quota_topic": topics.quota,
                 "consumer": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000},
             },
             "tencent": {

@@ -210,13 +210,13 @@ def test_what_still_waits_for_a_connection_when_its_partition_goes_may_not_leave
     harness.receive(ban("u", group="a"), partition=0)
     harness.receive(ban("u", group="b"), partition=1)
     going, staying = (harness.request(target=each).call_id for each in "ab")
-    assert harness.engine.may_send(going)
+    assert harness.engine.may_send(going, harness.now)
     harness.revoked(0)
 
-    assert not harness.engine.may_send(going)
-    assert harness.engine.may_send(staying)
+    assert not harness.engine.may_send(going, harness.now)
+    assert harness.engine.may_send(staying, harness.now)
     harness.ok(harness.request(target="b"))
-    assert not harness.engine.may_send(staying)
+    assert not harness.engine.may_send(staying, harness.now)
 
 
 def test_a_call_of_a_partition_that_has_gone_is_not_tried_again() -> None:

@@ -1,0 +1,95 @@
+# What is said and heard of lending: the messages of all lanes of this replica, between the permits and the quota topic.
+#
+# What they mean, and why they are safe, is in lending.py. A lane is one endpoint of one app in one consumer group: replicas of
+# another group or of another app of that name have slices of their own, so nothing is lent to them.
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from worker.domain.calls.lending import Grant, Request, Return, decode, encode
+from worker.domain.effects import SendQuotaMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from worker.domain.calls.endpoint_state import EndpointState
+    from worker.domain.effects import EffectQueue
+    from worker.domain.progress.open_commands import EndpointKey
+    from worker.domain.rules import Rules
+
+
+def lane_of(rules: Rules, app: str, endpoint: str) -> str:
+    """Return the name by which all replicas know the lane; empty if nothing is lent."""
+    pool = rules.quota_pools.get(app)
+    return "" if pool is None else f"{pool}/{endpoint}"
+
+
+class Lanes:
+    """
+    The lanes of one replica.
+
+    Attributes:
+        strange: Messages since the start that nobody here could read.
+
+    """
+
+    __slots__ = ("_by_name", "_effects", "strange")
+
+    def __init__(
+        self, rules: Rules, endpoints: Mapping[EndpointKey, EndpointState], effects: EffectQueue
+    ) -> None:
+        self._by_name = {lane_of(rules, *key): endpoint for key, endpoint in endpoints.items()}
+        self._by_name.pop("", None)
+        self._effects = effects
+        self.strange = 0
+
+    def wait_for_permit(self, endpoint: EndpointState, now: float) -> None:
+        """Note that calls of the endpoint wait for a permit, and look again when one comes back."""
+        limiter = endpoint.limiter
+        returns_at = limiter.next_return()
+        endpoint.look_again(limiter.lender.back_at if returns_at is None else returns_at)
+        endpoint.wake_by(limiter.lender.back_at)
+        if self._by_name:
+            limiter.hungry(calls_waiting(endpoint, now))
+
+    def speak(self, endpoint: EndpointState, now: float) -> None:
+        """Publish what is to be said of the endpoint's permits, and look again when something more may be."""
+        limiter = endpoint.limiter
+        message = limiter.lending_message(now)
+        if message is not None:
+            self._effects.emit(SendQuotaMessage(encode(message)))
+        if limiter.borrower.is_active:
+            endpoint.wake_by(limiter.borrower.due_at)
+
+    def heard(self, payloads: Iterable[bytes], now: float, *, may_lend: bool) -> None:
+        """Take messages of the quota topic, the own ones among them."""
+        for payload in payloads:
+            message = decode(payload)
+            if message is None:
+                self.strange += 1
+                continue
+            endpoint = self._by_name.get(message.lane)
+            if endpoint is None:
+                continue
+            limiter = endpoint.limiter
+            match message:
+                case Request():
+                    waiting = calls_waiting(endpoint, now)
+                    grant = limiter.lend(message, now, waiting=waiting, may_lend=may_lend)
+                    if grant is not None:
+                        self._effects.emit(SendQuotaMessage(encode(grant)))
+                case Return():
+                    limiter.lender.returned(message, now)
+                case Grant():
+                    limiter.borrower.granted(message, now)
+
+
+def calls_waiting(endpoint: EndpointState, now: float) -> int:
+    """Return about how many calls of the endpoint wait for a permit; none while there are permits."""
+    if endpoint.limiter.free(now) > 0:
+        return 0
+    queue = endpoint.queue
+    batches = min(queue.waiting, ceil(queue.waiting / queue.per_call) + len(queue.targets))
+    return batches + len(endpoint.awaiting_permit)
