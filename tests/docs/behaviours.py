@@ -68,6 +68,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_outcomes",
         "contract/test_outcome_fitting",
         "contract/test_deadletters",
+        "contract/test_letter_reading",
         "progress/test_outcome_building",
     ),
     "Publishing": ("engine/test_publishing_rules",),

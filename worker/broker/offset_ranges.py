@@ -8,17 +8,43 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from kafka import KafkaConsumer, errors
+
+from worker.broker import kafka_patches
+from worker.broker.client_config import reader_arguments
+from worker.broker.error_mapping import unreachable
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kafka import KafkaConsumer
+    from worker.broker.options import KafkaOptions
 
 READ_SECONDS: Final = 30.0
 """How long a broker may return nothing although there is something to read."""
+FETCH_BYTES: Final = 1024 * 1024
+"""A lookup may run beside a worker, within its pod's memory limit; a compressed megabyte holds thousands of outcomes."""
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 5_000
+
+
+def open_reader(options: KafkaOptions, purpose: str, **changes: Any) -> KafkaConsumer:
+    """
+    Open a consumer that joins no group, for a lookup beside the worker. Raises BrokerError if Kafka cannot be reached.
+
+    ``purpose`` is a word for its client id; ``changes`` are arguments that differ from a reader's.
+    """
+    arguments = {
+        **reader_arguments(options),
+        "client_id": f"{options.client_name}-{purpose}",
+        "fetch_max_bytes": FETCH_BYTES,
+        "max_partition_fetch_bytes": FETCH_BYTES,
+        **changes,
+    }
+    try:
+        return kafka_patches.open_client(KafkaConsumer, arguments, options.secrets_for("common"))
+    except errors.KafkaError as exc:
+        raise unreachable(options.bootstrap_servers, exc) from exc
 
 
 def ends(reader: KafkaConsumer, tps: Sequence[Any]) -> dict[Any, int]:

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import KafkaConsumer, TopicPartition, errors
+from kafka import TopicPartition, errors
 from msgspec import Struct
 
 from worker.broker import offset_ranges
-from worker.broker.client_config import reader_arguments
-from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.kafka_patches import known_topic_id, open_client
+from worker.broker.error_mapping import sentence
+from worker.broker.kafka_patches import known_topic_id
 from worker.broker.topic_scan import Scanned, scanned
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
@@ -25,6 +24,8 @@ from worker.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
+
+    from kafka import KafkaConsumer
 
     from worker.broker.options import KafkaOptions
     from worker.broker.record_scan import Needles
@@ -42,8 +43,6 @@ FIRST_STEP: Final = 60.0
 CLOCKS_APART: Final = 120.0
 """Seconds. A partition's outcomes are in the order of their publication; the clocks of workers that took turns may differ by this."""
 PROGRESS_SECONDS: Final = 0.2
-FETCH_BYTES: Final = 1024 * 1024
-"""The command may run beside a worker, within its pod's memory limit; a compressed megabyte holds thousands of outcomes."""
 
 
 class FoundOutcome(Struct, frozen=True):
@@ -148,7 +147,7 @@ class OutcomeReader:
         self._options = options
         self._progress = progress
         self._read = 0
-        self._reader = self._open_reader({})
+        self._reader = offset_ranges.open_reader(options, "history")
 
     def __enter__(self) -> Self:
         return self
@@ -288,7 +287,7 @@ class OutcomeReader:
         wanted: WantedCommand,
         limit: int,
     ) -> Iterator[WaitingCommand]:
-        reader = self._open_reader({"isolation_level": "read_uncommitted"})
+        reader = offset_ranges.open_reader(self._options, "history", isolation_level="read_uncommitted")
         try:
             all_ends = offset_ranges.ends(reader, list(stable))
             for record in self._records(stable, all_ends, reader):
@@ -321,19 +320,6 @@ class OutcomeReader:
                 if each.committed < each.position
             },
         )
-
-    def _open_reader(self, changes: Mapping[str, Any]) -> KafkaConsumer:
-        arguments = {
-            **reader_arguments(self._options),
-            "client_id": f"{self._options.client_name}-history",
-            "fetch_max_bytes": FETCH_BYTES,
-            "max_partition_fetch_bytes": FETCH_BYTES,
-            **changes,
-        }
-        try:
-            return open_client(KafkaConsumer, arguments)
-        except errors.KafkaError as exc:
-            raise unreachable(self._options.bootstrap_servers, exc) from exc
 
     def _unreadable(self, what: str, error: errors.KafkaError) -> BrokerError:
         return BrokerError(f"{what} cannot be read: {sentence(error)}")

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kafka import KafkaConsumer, TopicPartition, errors
+from kafka import TopicPartition, errors
 
 from worker.broker import offset_ranges
-from worker.broker.client_config import reader_arguments
-from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.kafka_patches import open_client
-from worker.broker.outcome_reader import FETCH_BYTES, OutcomeReader
+from worker.broker.error_mapping import sentence
+from worker.broker.outcome_reader import OutcomeReader
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -31,16 +29,7 @@ def waiting_records(options: KafkaOptions) -> Iterator[list[Record]]:
     """
     with OutcomeReader(options) as progress:
         begun = progress.begun()
-    arguments = {
-        **reader_arguments(options),
-        "client_id": f"{options.client_name}-waiting",
-        "fetch_max_bytes": FETCH_BYTES,
-        "max_partition_fetch_bytes": FETCH_BYTES,
-    }
-    try:
-        reader = open_client(KafkaConsumer, arguments, options.secrets_for("common"))
-    except errors.KafkaError as exc:
-        raise unreachable(options.bootstrap_servers, exc) from exc
+    reader = offset_ranges.open_reader(options, "waiting")
     try:
         places = {TopicPartition(options.command_topic, number): each for number, each in begun.items()}
         ends = offset_ranges.ends(reader, list(places))

@@ -22,6 +22,7 @@ from worker.cli.brake import cancel, pause, resume, shadow
 from worker.cli.check import check
 from worker.cli.completion import completion
 from worker.cli.control import control
+from worker.cli.dead_letters import dead_letters
 from worker.cli.demo import demo
 from worker.cli.grouping import GroupedCommands
 from worker.cli.layout import wrapped
@@ -31,6 +32,7 @@ from worker.cli.send import send
 from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
+from worker.cli.undo import undo
 from worker.errors import ControlTopicError, SettingsError, WorkerError
 from worker.redaction import Redaction, without_keys
 from worker.terminal import plain
@@ -48,12 +50,14 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = (
     (RUN, check),
     (RUN, topics),
     (ASK, outcomes),
+    (ASK, dead_letters),
     (ASK, control),
     (ACT, pause),
     (ACT, cancel),
     (ACT, shadow),
     (ACT, resume),
     (ACT, send),
+    (ACT, undo),
     (TRY_OUT, demo),
     (TRY_OUT, simulate),
     (TRY_OUT, completion),

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries
+from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries, user_name
 from worker.terminal import plain
 
 if TYPE_CHECKING:
@@ -259,10 +258,7 @@ def _settings(config: Any, scope: Scope) -> Settings:
 def _name(by: str | None) -> str:
     if by is not None:
         return _text("--by", by)
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user often has no name
-        return f"uid {os.getuid()}"
+    return user_name()
 
 
 def _text(option: str, text: str) -> str:

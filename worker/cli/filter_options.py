@@ -37,6 +37,9 @@ StatusOption = Annotated[
         "--status", metavar="STATUS", help="`failed`, `rejected`, …; `waiting`: it has no outcome yet."
     ),
 ]
+LetterStatus = Annotated[
+    Values, typer.Option("--status", metavar="STATUS", help="`failed`, `rejected` or `cancelled`.")
+]
 Issuer = Annotated[Values, typer.Option("--issuer", metavar="NAME", help="Who sent the commands.")]
 ActionOption = Annotated[
     Values, typer.Option("--action", metavar="ACTION", help="As `group.ban_group_member`.")

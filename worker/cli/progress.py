@@ -11,10 +11,15 @@ _shown: list[int] = []
 
 def show_progress(count: int, back_to: float) -> None:
     """Say how many records were read, and back to when (seconds since 1970)."""
+    clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime(back_to))
+    show_line(f"{count:,} records read, back to {clock} UTC")
+
+
+def show_line(text: str) -> None:
+    """Show the line in place of the last one, if a terminal is attached."""
     if sys.stderr.isatty():
-        clock = time.strftime("%Y-%m-%d %H:%M", time.gmtime(back_to))
-        text = f"{count:,} records read, back to {clock} UTC "
-        sys.stderr.write(f"\r{text}")
+        width = _shown.pop() if _shown else 0
+        sys.stderr.write(f"\r{text:<{width}}")
         sys.stderr.flush()
         _shown[:] = [len(text)]
 

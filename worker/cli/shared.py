@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import shutil
@@ -35,6 +36,8 @@ NOT_APPLIED: Final = 5
 """An outcome is `failed`, `partially_succeeded` or `rejected`."""
 NOT_SENT: Final = 6
 """An outcome is `expired` or `cancelled`, and none is worse."""
+LEFT_OUT: Final = 7
+"""`undo` and `replay`: for some of what was found nothing is sent, and why is said."""
 INTERRUPTED: Final = 130
 """After Ctrl-C: 128 and the number of SIGINT, as a shell has it."""
 UNREAD: Final = 141
@@ -75,6 +78,14 @@ def console() -> Console:
 def terminal_width() -> int | None:
     """Return the columns of the terminal that results go to; None where none is, as lines in a file are not wrapped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def user_name() -> str:
+    """Return the name of the user who runs the command; a container's user often has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
 
 
 def quiet_libraries(settings: Settings) -> None:

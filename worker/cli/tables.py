@@ -126,7 +126,9 @@ def _own_codes(view: Any) -> list[str]:
     return [] if error is None or view.results else [error.code, *(further.code for further in error.also)]
 
 
-def format_table(table: Table, limit: int, what: str = "outcomes") -> str:
+def format_table(
+    table: Table, limit: int, what: str = "outcomes", more: str = ": give a higher --limit"
+) -> str:
     """Return a table for a person: counts first, then the value, so that a long id cannot push a count out of its column."""
     rows = table.rows()
     shown = rows[:limit]
@@ -141,7 +143,7 @@ def format_table(table: Table, limit: int, what: str = "outcomes") -> str:
         )  # the rarest status: its share is what the others leave of the total
     lines = [_line(heads, widths, table.by.replace("_", " "))]
     lines += [_line(row, widths, plain(value)) for (value, _, _), row in zip(shown, cells, strict=True)]
-    lines += _notes(table, rows, limit, what)
+    lines += _notes(table, rows, limit, what, more)
     return "\n".join(lines)
 
 
@@ -156,10 +158,12 @@ def _line(cells: list[str], widths: list[int], value: str) -> str:
     return f"{counts}  {value}"
 
 
-def _notes(table: Table, rows: list[tuple[str, int, Counter[str]]], limit: int, what: str) -> Iterator[str]:
+def _notes(
+    table: Table, rows: list[tuple[str, int, Counter[str]]], limit: int, what: str, more: str
+) -> Iterator[str]:
     hidden = rows[limit:]
     if hidden:
-        yield f"and {len(hidden):,} more, with {sum(total for _, total, _ in hidden):,}: give a higher --limit"
+        yield f"and {len(hidden):,} more, with {sum(total for _, total, _ in hidden):,}{more}"
     if table.without:
         yield f"{table.without:,} of {table.counted:,} {what} have no {table.by.replace('_', ' ')}"
     if table.beyond:

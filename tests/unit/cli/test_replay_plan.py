@@ -1,0 +1,207 @@
+# Which dead letters are sent again: in order, once, and never past a later command of the same user.
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.cli.test_undo_plan import DECODER, NOW, view
+from worker.broker.dead_letter_reader import FoundLetter
+from worker.cli.filters import Filters
+from worker.cli.later_commands import Moment
+from worker.cli.letters import format_letter, format_whole, letter_of, report
+from worker.cli.replay_plan import Candidate, Refusal, Replaying
+from worker.domain.contract.commands import Command
+from worker.domain.contract.letter_reading import NoLetter, ReadLetter
+from worker.domain.contract.times import rfc3339
+
+if TYPE_CHECKING:
+    from worker.cli.letters import Letter
+
+
+def found(
+    offset: int, *users: str, code: str = "10010", topic: str = "commands", **changes: Any
+) -> FoundLetter:
+    fields = {
+        "command_id": f"c-{offset}",
+        "action": "group.ban_group_member",
+        "group_id": "g",
+        "user_ids": users or ("a",),
+        "duration": 60,
+        "issuer": "detector",
+    }
+    omitted = changes.pop("omitted", ())
+    given = {name: value for name, value in (fields | changes).items() if value is not None}
+    value = json.dumps(given).encode()
+    letter = ReadLetter(
+        b"g", value, (), code, "no such group", topic, 0, offset, f"{topic}-0-{offset}", omitted
+    )
+    at = round((NOW - 1_000 + offset) * 1000)
+    return FoundLetter(f"letters-1-{offset}", at, b"g", value, [("x-error-code", code.encode())], letter)
+
+
+def letter(offset: int, *users: str, **changes: Any) -> Letter:
+    return letter_of(found(offset, *users, **changes), DECODER)
+
+
+def candidate(each: Letter) -> Candidate:
+    return Candidate(each.found.place, each.found.timestamp, each.original, each.read)
+
+
+def replaying(*letters: Letter, allowed: frozenset[Refusal] = frozenset()) -> Replaying:
+    return Replaying([candidate(each) for each in letters], "commands", NOW, allowed)
+
+
+def sent(plan: Replaying) -> list[str]:
+    return [each.place for each in plan.finish()]
+
+
+def refusals(plan: Replaying) -> list[Refusal | None]:
+    plan.finish()
+    return [each.refusal for each in plan.candidates]
+
+
+def test_letters_go_in_the_order_in_which_their_commands_came() -> None:
+    assert sent(replaying(letter(9), letter(2), letter(10))) == ["letters-1-2", "letters-1-9", "letters-1-10"]
+
+
+@pytest.mark.parametrize("action", ["group.unban_group_member", "group.ban_group_member"])
+def test_a_letter_does_not_overtake_a_later_command_of_its_user(action: str) -> None:
+    plan, allowing = (
+        replaying(letter(2, "a"), letter(3, "b"), allowed=allowed)
+        for allowed in (frozenset[Refusal](), frozenset({Refusal.OVERTAKES}))
+    )
+    for each in (plan, allowing):
+        each.see_outcome(view(5, "a", action=action))
+
+    assert refusals(plan) == [Refusal.OVERTAKES, None]
+    assert plan.candidates[0].detail == "c-5 (commands-0-5)"
+    assert sent(allowing) == ["letters-1-2", "letters-1-3"]
+
+
+def test_a_letter_does_not_overtake_a_command_that_waits() -> None:
+    plan = replaying(letter(2, "a"))
+    waiting = letter(8, "a", command_id="new").read
+    assert isinstance(waiting, Command)
+
+    plan.see_waiting(waiting, Moment("commands", 0, 8, NOW))
+
+    assert refusals(plan) == [Refusal.OVERTAKES]
+    assert plan.candidates[0].detail == "new (commands-0-8), which waits"
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
+def test_what_changed_nothing_is_not_overtaken(status: str) -> None:
+    plan = replaying(letter(2, "a"))
+
+    plan.see_outcome(view(5, "a", status=status))
+    plan.see_outcome(view(1, "a"))
+
+    assert refusals(plan) == [None]
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "duplicate"])
+def test_a_command_that_came_again_already_is_not_sent_once_more(status: str) -> None:
+    """
+    Also after a replay: the same replay given twice sends nothing the second time.
+    """
+    plan = replaying(letter(2, "a"), letter(3, "b"))
+
+    plan.see_outcome(
+        view(9, "a", status="failed", command_id="c-2") if status == "failed" else view(9, command_id="c-2")
+    )
+    plan.see_outcome(view(3, "b", status="failed", command_id="c-3"))
+
+    assert refusals(plan) == [Refusal.AGAIN, None]
+
+
+def test_a_copy_that_waits_is_a_copy() -> None:
+    plan = replaying(letter(2, "a"))
+    copy = letter(2, "a").read
+    assert isinstance(copy, Command)
+
+    plan.see_waiting(copy, Moment("commands", 0, 7, NOW))
+
+    assert refusals(plan) == [Refusal.AGAIN]
+
+
+def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
+    plan = replaying(letter(2, command_id="x"), letter(5, command_id="x"))
+
+    assert refusals(plan) == [Refusal.AGAIN, None]
+    assert plan.candidates[0].detail == "its dead letter is letters-1-5"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"topic": "elsewhere"}, Refusal.OTHER_TOPIC),
+        ({"omitted": ("value",)}, Refusal.INCOMPLETE),
+        ({"omitted": ("key",)}, Refusal.INCOMPLETE),
+        ({"duration": None}, Refusal.REJECTED),
+        ({"duration": None, "banned_until": rfc3339(NOW - 1)}, Refusal.OVER),
+        ({"not_after": rfc3339(NOW - 1)}, Refusal.OVER),
+    ],
+    ids=str,
+)
+def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: Refusal) -> None:
+    plan = replaying(letter(2, **changes))
+
+    assert refusals(plan) == [why]
+    assert plan.candidates[0].detail
+    assert not plan.is_open
+
+
+def test_what_would_be_rejected_is_sent_if_it_must_be() -> None:
+    plan = replaying(letter(2, duration=None), allowed=frozenset({Refusal.REJECTED}))
+
+    assert sent(plan) == ["letters-1-2"]
+
+
+def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
+    foreign = letter_of(
+        FoundLetter("letters-0-1", 0, None, b"?", [], NoLetter("it has no header x-error-code")), DECODER
+    )
+
+    assert refusals(replaying(foreign)) == [Refusal.NO_LETTER]
+    assert foreign.matches(Filters()) is True
+    assert foreign.matches(Filters.of(issuer="detector")) is False
+    assert "it has no header x-error-code" in format_letter(foreign)
+    assert report(foreign, whole=False)["status"] == "no letter"
+
+
+def test_few_letters_are_looked_for_by_their_bytes() -> None:
+    assert replaying(letter(2)).needles == [[b'"c-2"', b'"g"']]
+    assert replaying(*(letter(offset, group_id=f"g{offset}") for offset in range(40))).needles == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("10010", "failed"), ("not_json", "rejected"), ("cancelled", "cancelled")]
+)
+def test_the_status_of_a_letter_follows_from_its_code(code: str, status: str) -> None:
+    each = letter(2, code=code)
+
+    assert each.status == status
+    assert each.matches(Filters.of(status=status, error_code=code, issuer="detector", user="a", target="g"))
+    assert not each.matches(Filters.of(status=status, user="b"))
+
+
+@pytest.mark.parametrize("name", ["c-2", "commands-0-2", "letters-1-2"])
+def test_a_letter_is_named_by_its_command_its_outcome_or_its_place(name: str) -> None:
+    assert letter(2).is_named(name)
+    assert not letter(3).is_named(name)
+
+
+def test_a_letter_is_shown_whole_and_bounded() -> None:
+    whole = format_whole(letter(2, reason="x" * 900))
+    binary = letter_of(
+        FoundLetter("letters-0-1", 0, b"\xff", b"\x1b[31m" + b"\xff" * 100_000, [], NoLetter("none")), DECODER
+    )
+
+    assert '          "group_id": "g",' in whole
+    assert "header      x-error-code: 10010" in whole
+    assert "\x1b" not in format_whole(binary)
+    assert len(format_whole(binary)) < 25_000
+    assert report(binary, whole=True)["key"] == {"base64": "/w=="}

@@ -1,0 +1,212 @@
+# What undoes what: the opposite commands, who is left out and why, and ids by which the same undo is one.
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from worker.broker.command_producer import OutgoingCommand, prepare
+from worker.cli.filters import Filters
+from worker.cli.later_commands import FIELDS, Moment
+from worker.cli.undo_plan import OVER, TOUCHED, Undoing, opposite_of, why_not
+from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.outcomes import Worker
+from worker.domain.contract.times import instant_of, rfc3339
+from worker.domain.rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.cli.undo_plan import UndoPlan
+
+NOW = 1_800_000_000.0
+DECODER = Decoder(Rules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
+BAN = "group.ban_group_member"
+UNBAN = "group.unban_group_member"
+
+
+def view(offset: int, *users: str, status: str = "applied", **changes: Any) -> Any:
+    """
+    An outcome of a ban, read as a command line reads it.
+    """
+    at = rfc3339(NOW - 1_000 + offset)
+    fields = {
+        "outcome_id": f"commands-0-{offset}",
+        "command_id": f"c-{offset}",
+        "status": "succeeded",
+        "action": BAN,
+        "app": "main",
+        "group_id": "g",
+        "issuer": "mad",
+        "results": [{"user_id": user, "status": status} for user in users],
+        "source": {"topic": "commands", "partition": 0, "offset": offset},
+        "received_at": at,
+        "finished_at": at,
+        "parameters": {"duration": 86_400},
+    }
+    given = {name: value for name, value in (fields | changes).items() if value is not None}
+    return Filters(fields=FIELDS).read(json.dumps(given).encode())
+
+
+def plan_of(applied: Sequence[Any], later: Sequence[Any] = (), waiting: Sequence[int] = ()) -> UndoPlan:
+    undoing = Undoing()
+    for each in applied:
+        undoing.see_applied(each)
+    undoing.begin_touches()
+    for offset in waiting:
+        undoing.see_waiting(_command("u"), Moment("commands", 0, offset, NOW))
+    for each in (*applied, *later):
+        undoing.see_outcome(each)
+    return undoing.plan(NOW)
+
+
+def _command(user: str) -> Command:
+    return Command("w", ACTIONS[UNBAN], "main", "g", (user,))
+
+
+def test_whom_an_issuer_banned_is_unbanned_in_one_command_for_each_group() -> None:
+    plan = plan_of([view(1, "a", "b"), view(2, "c"), view(3, "d", group_id="other")])
+
+    assert [(each.action, each.target, each.users) for each in plan.commands] == [
+        (UNBAN, "g", ("a", "b", "c")),
+        (UNBAN, "other", ("d",)),
+    ]
+    assert (plan.applied, plan.users, dict(plan.left_out)) == (4, 4, {})
+
+
+def test_no_command_names_more_users_than_it_may() -> None:
+    plan = plan_of([view(number, f"u{number}") for number in range(250)])
+
+    assert [len(each.users) for each in plan.commands] == [100, 100, 50]
+    assert len({each.command_id for each in plan.commands}) == 3
+
+
+def test_what_is_sent_is_a_valid_command_with_its_issuer_and_reason() -> None:
+    (undo,) = plan_of([view(1, "a")]).commands
+
+    value = undo.value("undo-by-me", "2027-01-01T00:00:00Z", {"of": "issuer mad", "reason": "false alarm"})
+
+    sent = prepare(DECODER, value)
+    assert isinstance(sent, OutgoingCommand)
+    assert sent.key == b"g"
+    read = msgspec.json.decode(value)
+    assert (read["issuer"], read["metadata"]) == (
+        "undo-by-me",
+        {"undo": {"of": "issuer mad", "reason": "false alarm"}},
+    )
+
+
+def test_the_same_undo_has_the_same_ids_and_another_one_has_others() -> None:
+    """
+    Sent twice, it is carried out once.
+    """
+    first, again, other = (
+        plan_of([view(offset, "a"), view(2, "b")]).commands[0].command_id for offset in (1, 1, 3)
+    )
+
+    assert first == again
+    assert first != other
+    assert first.startswith("undo-")
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [("applied", 1), ("already_applied", 1), ("duplicate", 1), ("superseded", 1), ("failed", 0), ("cancelled", 0), ("expired", 0)],
+)  # fmt: skip
+def test_whom_a_later_command_touched_is_left_alone(status: str, left: int) -> None:
+    """
+    Somebody has decided anew since. One that changed nothing has decided nothing.
+    """
+    plan = plan_of([view(1, "a", "b")], [view(5, "a", status=status, issuer="desk", action=UNBAN)])
+
+    assert plan.left_out.get(TOUCHED, 0) == left
+    assert plan.users == 2 - left
+
+
+def test_an_earlier_command_and_a_later_kick_say_nothing() -> None:
+    kick = view(9, "a", action="room.kick_user_out", group_id=None, room_id="g")
+
+    plan = plan_of([view(5, "a")], [view(1, "a", issuer="desk"), kick])
+
+    assert (plan.users, plan.left_out.total()) == (1, 0)
+
+
+def test_a_command_that_waits_touches_its_users_too() -> None:
+    plan = plan_of([view(1, "u", "other")], waiting=[7])
+
+    assert (plan.users, plan.left_out[TOUCHED]) == (1, 1)
+
+
+@pytest.mark.parametrize("status", ["already_applied", "duplicate", "failed", "simulated"])
+def test_what_this_command_did_not_change_is_not_undone(status: str) -> None:
+    assert plan_of([view(1, "a", status=status)]).applied == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [
+        ("room.kick_user_out", "room.kick_user_out cannot be undone"),
+        ("live.unban_member", "live.unban_member cannot be undone"),
+        ("room.update_room_member_info", "room.update_room_member_info cannot be undone"),
+        (UNBAN, f"{UNBAN} cannot be undone: nobody knows the duration or banned_until that it ended"),
+        ("dance", "dance is no action of this version"),
+    ],
+)
+def test_what_cannot_be_undone_is_said_with_its_number(action: str, why: str) -> None:
+    plan = plan_of([view(1, "a", "b", action=action)])
+
+    assert (plan.commands, dict(plan.left_out)) == ((), {why: 2})
+    assert opposite_of(action) is None
+    assert why_not(action) == why
+
+
+def test_whoever_was_unbanned_again_by_the_same_issuer_is_not_undone() -> None:
+    assert plan_of([view(1, "a"), view(2, "a", action=UNBAN)]).commands == ()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_over"),
+    [
+        ({"duration": 100}, True),
+        ({"duration": 0}, False),
+        ({"duration": 86_400}, False),
+        ({"banned_until": rfc3339(NOW - 1)}, True),
+        ({"banned_until": rfc3339(NOW + 1)}, False),
+        ({"banned_until": "soon"}, False),
+        ("none", False),
+    ],
+    ids=str,
+)
+def test_a_ban_that_is_over_needs_no_undo(parameters: Any, is_over: bool) -> None:
+    plan = plan_of([view(1, "a", parameters=parameters)])
+
+    assert (plan.left_out[OVER], plan.users) == (int(is_over), int(not is_over))
+
+
+def test_between_partitions_the_time_of_receipt_says_what_is_later() -> None:
+    source = {"topic": "commands", "partition": 1, "offset": 0}
+    earlier, later = (
+        view(1, "a", source=source, received_at=rfc3339(instant_of(view(5, "a").received_at) + shift))
+        for shift in (-1, 1)
+    )
+
+    assert plan_of([view(5, "a")], [earlier]).users == 1
+    assert plan_of([view(5, "a")], [later]).users == 0
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"source": "x"},
+        {"source": {"topic": 1}},
+        {"received_at": "then"},
+        {"action": None},
+        {"group_id": None},
+    ],
+)
+def test_an_outcome_that_does_not_say_what_or_when_is_not_undone(strange: dict[str, Any]) -> None:
+    assert plan_of([view(1, "a", **strange)]).applied == 0

@@ -1,0 +1,94 @@
+# Reads the dead-letter topic: every record of a time, as a dead letter or as something that is none.
+#
+# No group is joined, nothing is written, and no more is kept than one batch. What is done with a letter is the caller's to decide.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kafka import TopicPartition, errors
+from msgspec import Struct
+
+from worker.broker import offset_ranges
+from worker.broker.error_mapping import sentence
+from worker.broker.outcome_reader import CLOCKS_APART
+from worker.domain.contract.letter_reading import NoLetter, ReadLetter, read_letter
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from worker.broker.options import KafkaOptions
+
+
+class FoundLetter(Struct, frozen=True):
+    """
+    One record of the dead-letter topic.
+
+    Attributes:
+        place: Topic, partition and offset of the record itself.
+        timestamp: Milliseconds since 1970.
+        headers: All of the record's, ours included.
+
+    """
+
+    place: str
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    letter: ReadLetter | NoLetter
+
+
+def dead_letters(
+    options: KafkaOptions,
+    since: float,
+    until: float | None = None,
+    progress: Callable[[int, float], None] = lambda _count, _back_to: None,
+) -> Iterator[FoundLetter]:
+    """
+    Yield the records that were written at or after ``since`` and before ``until`` (seconds since 1970), each partition's in order.
+
+    Raises BrokerError if Kafka cannot be reached, or refuses.
+    """
+    reader = offset_ranges.open_reader(options, "letters")
+    topic, count = options.dead_letter_topic, 0
+    try:
+        partitions = reader.partitions_for_topic(topic)
+        if not partitions:
+            raise BrokerError(
+                f"there is no topic {topic}, or this user may not read it: see `moderation-worker topics create`, "
+                "or grant Read on it"
+            )
+        tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        ends = offset_ranges.ends(reader, tps)
+        begins = offset_ranges.first_since(reader, tps, since)
+        stops = {} if until is None else offset_ranges.first_since(reader, tps, until + CLOCKS_APART)
+        for tp in tps:
+            begin, stop = begins[tp], stops.get(tp)
+            end = ends[tp] if stop is None else min(stop, ends[tp])
+            if begin is None or begin >= end:
+                continue
+            for batch in offset_ranges.batches(reader, tp, begin, end):
+                count += len(batch)
+                progress(count, since)
+                for record in batch:
+                    if since * 1000 <= record.timestamp and (
+                        until is None or record.timestamp < until * 1000
+                    ):
+                        yield _found(record)
+    except errors.KafkaError as exc:
+        raise BrokerError(f"{topic} cannot be read: {sentence(exc)}") from exc
+    finally:
+        reader.close(autocommit=False)
+
+
+def _found(record: Any) -> FoundLetter:
+    return FoundLetter(
+        place=f"{record.topic}-{record.partition}-{record.offset}",
+        timestamp=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+        letter=read_letter(record.key, record.value, record.headers),
+    )

@@ -1,0 +1,379 @@
+# `moderation-worker dead-letters list | show | replay`: what could not be carried out, and sending it again. Exit codes: 0 found, or
+# sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments; 3 nothing was found; 7 `replay`:
+# some letters are not sent again, and why is said.
+#
+# `list` and `show` only read, and so does `replay` without --send. What a letter is shown as is in letters.py, which letters are sent
+# again in replay_plan.py.
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import filter_options as narrow
+from worker.cli.progress import clear_progress, show_progress
+from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_of, print_json
+from worker.terminal import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.broker.command_producer import OutgoingCommand
+    from worker.broker.options import KafkaOptions
+    from worker.cli.filters import Filters
+    from worker.cli.letters import Letter
+    from worker.cli.replay_plan import Candidate, Refusal, Replaying
+    from worker.domain.contract.commands import Decoder
+
+LIMIT = 20
+NAMED = 5
+"""So many letters are named for each reason that they are not sent again."""
+
+Code = Annotated[
+    narrow.Values,
+    typer.Option("--code", metavar="CODE", help="The reason: Tencent's number, or the name of a rejection."),
+]
+Limit = Annotated[
+    int,
+    typer.Option("--limit", metavar="NUMBER", min=1, max=100_000, help="The most letters, or rows, to show."),
+]
+
+dead_letters = typer.Typer(
+    name="dead-letters", help="Show what could not be carried out, and send it again.", no_args_is_help=True
+)
+
+
+@dead_letters.callback()
+def _dead_letters() -> None:
+    pass
+
+
+@dead_letters.command("list")
+def list_letters(
+    config: Config = None,
+    *,
+    code: Code = None,
+    status: narrow.LetterStatus = None,
+    issuer: narrow.Issuer = None,
+    action: narrow.ActionOption = None,
+    target: narrow.Target = None,
+    user: narrow.User = None,
+    app: narrow.App = None,
+    since: narrow.Since = "24h",
+    until: narrow.Until = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="TRAIT", help="Count instead: by code, status, issuer, action, target or user."),
+    ] = None,
+    limit: Limit = LIMIT,
+    as_json: AsJson = False,
+) -> None:
+    """
+    List dead letters, newest first, or count them.
+
+    Exit codes: 0 there are some, 3 there are none.
+
+    \b
+    Example:
+    moderation-worker dead-letters list --config worker.yaml --by code
+    """  # noqa: D301 - the escape keeps the example from being wrapped
+    from worker.cli.letters import COUNTED, format_letter, report  # noqa: PLC0415 - what is imported here --help need not load
+
+    filters = narrow.filters_of(
+        since,
+        until,
+        error_code=code,
+        status=status,
+        issuer=issuer,
+        action=action,
+        target=target,
+        user=user,
+        app=app,
+    )
+    if by is not None:
+        by = narrow.one_of("--by", by, COUNTED)
+    options, decoder = kafka_options_of(config)
+    letters = _matching(options, decoder, filters)
+    if by is not None:
+        _print_table(letters, by, limit, filters, as_json=as_json)
+        return
+    newest = _newest(letters, limit)
+    clear_progress()
+    _end_if_none(newest, filters)
+    for letter in newest:
+        if as_json:
+            print_json(report(letter, whole=False))
+        else:
+            print(format_letter(letter) + "\n")
+    if len(newest) == limit:
+        sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
+
+
+@dead_letters.command()
+def show(
+    letter_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A command_id, an outcome_id, or the letter's own place.")
+    ],
+    config: Config = None,
+    *,
+    since: narrow.Since = "7d",
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show a dead letter whole: its headers, its key and its value.
+
+    Exit codes: 0 there is one, 3 there is none.
+
+    \b
+    Example:
+    moderation-worker dead-letters show --config worker.yaml ban-0001
+    """  # noqa: D301 - the escape keeps the example from being wrapped
+    from worker.cli.letters import format_whole, report  # noqa: PLC0415
+
+    every = narrow.filters_of(since, None)
+    options, decoder = kafka_options_of(config)
+    found = [each for each in _matching(options, decoder, every) if each.is_named(letter_id)]
+    clear_progress()
+    if not found:
+        sys.stderr.write(
+            f"no dead letter {plain(letter_id)} since {plain(since)}: give the command_id or outcome_id that "
+            "`dead-letters list` shows, or a longer --since\n"
+        )
+        raise typer.Exit(NOTHING)
+    for letter in found:
+        if as_json:
+            print_json(report(letter, whole=True))
+        else:
+            print(format_whole(letter) + "\n")
+
+
+@dead_letters.command()
+def replay(
+    config: Config = None,
+    *,
+    letter_id: Annotated[
+        narrow.Values,
+        typer.Option("--id", metavar="ID", help="A command_id, an outcome_id, or the letter's own place."),
+    ] = None,
+    code: Code = None,
+    status: narrow.LetterStatus = None,
+    issuer: narrow.Issuer = None,
+    action: narrow.ActionOption = None,
+    target: narrow.Target = None,
+    user: narrow.User = None,
+    app: narrow.App = None,
+    since: narrow.Since = "24h",
+    until: narrow.Until = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send them. Without this, only show what would be sent.")
+    ] = False,
+    allow_overtaking: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overtaking", help="Send also what is older than a later command of the same user."
+        ),
+    ] = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Send also what the worker would reject again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Send dead letters again, as they came: same value, key and command_id, in order. A dry run, unless --send is given.
+
+    A failed or cancelled command is not done, so the same id is carried out. Not sent, and shown with the reason: what a later
+    command for the same user has overtaken, what came again already, whose time is over, and what would be rejected again.
+
+    Exit codes: 0 there is something to send, or all was sent; 3 no letter matches; 7 some are not sent, and why is shown.
+
+    \b
+    Example:
+    moderation-worker dead-letters replay --config worker.yaml --code 10010 --since 2h
+    """  # noqa: D301 - the escape keeps the example from being wrapped
+    from worker.cli.replay_plan import Refusal  # noqa: PLC0415
+    from worker.cli.sending import send_all  # noqa: PLC0415
+
+    filters = narrow.filters_of(
+        since,
+        until,
+        error_code=code,
+        status=status,
+        issuer=issuer,
+        action=action,
+        target=target,
+        user=user,
+        app=app,
+    )
+    allowed = {Refusal.OVERTAKES: allow_overtaking, Refusal.REJECTED: rejected}
+    options, decoder = kafka_options_of(config)
+    letters = [
+        each
+        for each in _matching(options, decoder, filters)
+        if not letter_id or any(map(each.is_named, letter_id))
+    ]
+    clear_progress()
+    _end_if_none(letters, filters, letter_id or ())
+    chosen = frozenset(each for each, is_allowed in allowed.items() if is_allowed)
+    replaying = _replaying(options, decoder, letters, chosen)
+    ready = replaying.finish()
+    _show_replay(replaying.candidates, ready, as_json=as_json, sent=send)
+    if ready and send:
+        again = "give the same command again for the rest: what is in Kafka now is left out then"
+        send_all(options, [_outgoing(each) for each in ready], again=again, as_json=as_json)
+    elif ready and not as_json:
+        print("\nnothing was sent: --send sends them")
+    if len(ready) < len(replaying.candidates):
+        raise typer.Exit(LEFT_OUT)
+
+
+def _matching(options: KafkaOptions, decoder: Decoder, filters: Filters) -> Iterator[Letter]:
+    from worker.broker.dead_letter_reader import dead_letters as read  # noqa: PLC0415
+    from worker.cli.letters import letter_of  # noqa: PLC0415
+
+    for found in read(options, filters.since, filters.until, show_progress):
+        letter = letter_of(found, decoder)
+        if letter.matches(filters):
+            yield letter
+
+
+def _newest(letters: Iterator[Letter], limit: int) -> list[Letter]:
+    import heapq  # noqa: PLC0415
+
+    return heapq.nlargest(limit, letters, key=lambda each: (each.found.timestamp, each.found.place))
+
+
+def _print_table(letters: Iterator[Letter], by: str, limit: int, filters: Filters, *, as_json: bool) -> None:
+    from worker.cli.tables import Table, format_table  # noqa: PLC0415
+
+    table = Table(by)
+    wanted = filters.traits.get("error_code" if by == "code" else by)
+    for letter in letters:
+        values = [value for value in letter.values(by) if wanted is None or value in wanted]
+        table.count(values, letter.status)
+    clear_progress()
+    _end_if_none(range(table.counted), filters)
+    if as_json:
+        print_json(table.report(limit))
+    else:
+        print(format_table(table, limit, "letters"))
+
+
+def _end_if_none(found: object, filters: Filters, ids: object = ()) -> None:
+    """End the program with exit code 3 if nothing was found."""
+    if not found:
+        named = f" {' or '.join(map(plain, ids))}" if isinstance(ids, list) else ""
+        sys.stderr.write(f"no dead letter{named} of {filters} in that time\n")
+        raise typer.Exit(NOTHING)
+
+
+def _replaying(
+    options: KafkaOptions,
+    decoder: Decoder,
+    letters: list[Letter],
+    allowed: frozenset[Refusal],
+) -> Replaying:
+    """Return the letters, judged by all that came after them."""
+    from worker.broker.outcome_reader import CLOCKS_APART, OutcomeReader  # noqa: PLC0415
+    from worker.cli.filters import Filters as Views  # noqa: PLC0415
+    from worker.cli.later_commands import FIELDS  # noqa: PLC0415
+    from worker.cli.replay_plan import Candidate, Replaying  # noqa: PLC0415
+    from worker.cli.undo import see_waiting  # noqa: PLC0415
+
+    candidates = [
+        Candidate(
+            each.found.place,
+            each.found.timestamp,
+            each.original,
+            each.read,
+            detail=getattr(each.found.letter, "reason", ""),
+        )
+        for each in letters
+    ]
+    replaying = Replaying(candidates, options.command_topic, time.time(), allowed)
+    if not replaying.is_open:
+        return replaying
+    # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
+    see_waiting(options, decoder, replaying)
+    views = Views(fields=FIELDS)
+    since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
+    with OutcomeReader(options, show_progress) as reader:
+        for values in reader.every_outcome(max(0.0, since), needles=replaying.needles):
+            for view in map(views.read, values):
+                if view is not None:
+                    replaying.see_outcome(view)
+    clear_progress()
+    return replaying
+
+
+def _outgoing(candidate: Candidate) -> OutgoingCommand:
+    from worker.broker.command_producer import OutgoingCommand  # noqa: PLC0415
+
+    letter = candidate.letter
+    assert letter is not None
+    assert letter.value is not None
+    return OutgoingCommand(letter.value, letter.key, letter.headers, letter.partition)
+
+
+def _show_replay(candidates: list[Candidate], ready: list[Candidate], *, as_json: bool, sent: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "letters": len(candidates),
+                "replayed": len(ready),
+                "send": sent,
+                "commands": [
+                    {"place": each.place, "command_id": getattr(each.command, "command_id", None)}
+                    for each in ready
+                ],
+                "left_out": [
+                    {"place": each.place, "reason": each.refusal, "detail": each.detail}
+                    for each in candidates
+                    if each.refusal is not None
+                ],
+            }
+        )
+        return
+    print(f"{len(candidates):,} dead letters")
+    if ready:
+        print(f"{len(ready):>9,}  sent again, in the order in which they came")
+    _show_left_out(candidates)
+    _show_counts(ready)
+
+
+def _show_left_out(candidates: list[Candidate]) -> None:
+    from worker.cli.replay_plan import MAY_BE_FORCED  # noqa: PLC0415
+
+    refusals = Counter(each.refusal for each in candidates if each.refusal is not None)
+    for refusal, count in refusals.most_common():
+        option = MAY_BE_FORCED.get(refusal)
+        print(f"{count:>9,}  left: {refusal}{f' ({option} sends it)' if option else ''}")
+        named = [each for each in candidates if each.refusal is refusal]
+        for each in named[:NAMED]:
+            name = getattr(each.command, "command_id", None) or each.place
+            print(f"           {plain(name)}\n               {plain(each.detail)}")
+        if len(named) > NAMED:
+            print(f"           and {len(named) - NAMED:,} more (--json names all)")
+
+
+def _show_counts(ready: list[Candidate]) -> None:
+    from worker.cli.filters import target_of  # noqa: PLC0415
+    from worker.cli.tables import Table, format_table  # noqa: PLC0415
+
+    for by in ("error_code", "issuer", "target") if ready else ():
+        table = Table(by, by)
+        for each in ready:
+            code = [] if each.letter is None else [each.letter.error_code]
+            issuer = getattr(each.command, "issuer", None)
+            target = None if each.command is None else target_of(each.command)
+            values = {
+                "error_code": code,
+                "issuer": [issuer] if issuer else [],
+                "target": [target] if target else [],
+            }
+            table.count(values[by], by)
+        print()
+        print(format_table(table, LIMIT, "letters", more=""))

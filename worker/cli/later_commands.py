@@ -1,0 +1,149 @@
+# Which command touched a user last: what `undo` and `dead-letters replay` ask before they act on a user again.
+#
+# Values in, values out. A command touches a user if it changed what holds for that user, or found it so: its result is applied,
+# already_applied, duplicate or superseded, or it still waits. One that failed, expired or was cancelled has changed nothing. On one
+# partition offsets say which is later; between partitions the times of receipt do, as far as clocks agree.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from worker.domain.contract.actions import ACTIONS, ActionKind
+from worker.domain.contract.outcomes import ResultStatus
+from worker.domain.contract.times import instant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from worker.domain.contract.commands import Command
+
+FIELDS: Final = (
+    *("command_id", "status", "action", "app", "group_id", "room_id", "issuer", "results"),
+    *("source", "received_at", "finished_at", "parameters"),
+)
+"""The fields of an outcome that are needed here."""
+TOUCHING: Final = frozenset(
+    {ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED}
+)
+
+
+class Member(NamedTuple):
+    """One user of one group or room of one app; ``field`` tells a group from a room of the same id."""
+
+    app: str | None
+    field: str
+    target: str
+    user: str
+
+
+class Moment(NamedTuple):
+    """When a command came: its place, and the time of its receipt (seconds since 1970)."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: float
+
+    def is_after(self, other: Moment) -> bool:
+        """Return whether it came later."""
+        if (self.topic, self.partition) == (other.topic, other.partition):
+            return self.offset > other.offset
+        return self.at > other.at
+
+    @property
+    def outcome_id(self) -> str:
+        """The outcome_id of the command."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+class Touch(NamedTuple):
+    """A command that touched a user, or will: it waits."""
+
+    moment: Moment
+    command_id: str
+    waits: bool = False
+
+    def is_after(self, moment: Moment) -> bool:
+        """Return whether it is later than a finished command: what waits is, as a user's commands finish in order."""
+        return self.waits or self.moment.is_after(moment)
+
+
+def moment_of(view: Any) -> Moment | None:
+    """Return when an outcome's command came; None if that cannot be read."""
+    source = view.source
+    try:
+        return Moment(
+            str(source["topic"]),
+            int(source["partition"]),
+            int(source["offset"]),
+            instant_of(view.received_at),
+        )
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def target_in(view: Any) -> tuple[str, str] | None:
+    """Return the field that names an outcome's target, and the target; None of one that names none."""
+    if view.group_id is not None:
+        return "group_id", view.group_id
+    return None if view.room_id is None else ("room_id", view.room_id)
+
+
+def members_in(view: Any) -> Iterable[Member]:
+    """Return the users whom an outcome's command touched."""
+    named = target_in(view)
+    if named is not None:
+        for result in view.results:
+            if result.status in TOUCHING:
+                yield Member(view.app, *named, result.user_id)
+
+
+def members_of(command: Command) -> Iterable[Member]:
+    """Return the users of a command."""
+    return (Member(command.app, command.action.target.value, command.target, user) for user in command.users)
+
+
+def sets_a_state(action: str | None) -> bool:
+    """Return whether an action leaves a state behind. A kick does not: it says nothing of what shall hold."""
+    row = ACTIONS.get(action or "")
+    return row is None or row.kind is ActionKind.STATE
+
+
+class LatestTouches:
+    """The latest command that touched each of some users; with ``events``, kicks too, which leave no state behind."""
+
+    def __init__(self, members: Iterable[Member], *, events: bool) -> None:
+        self._latest: dict[Member, Touch | None] = dict.fromkeys(members)
+        self._events = events
+
+    def __repr__(self) -> str:
+        return f"<LatestTouches of {len(self._latest)} users>"
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._latest)
+
+    def __getitem__(self, member: Member) -> Touch | None:
+        return self._latest[member]
+
+    def see_outcome(self, view: Any) -> None:
+        """Take note of what an outcome's command touched."""
+        if self._events or sets_a_state(view.action):
+            found = [member for member in members_in(view) if member in self._latest]
+            moment = moment_of(view) if found else None
+            if moment is not None:
+                self._see(found, Touch(moment, view.command_id or ""))
+
+    def see_waiting(self, command: Command, moment: Moment) -> None:
+        """Take note of a command that has no outcome yet."""
+        if self._events or sets_a_state(command.action.name):
+            found = [member for member in members_of(command) if member in self._latest]
+            self._see(found, Touch(moment, command.command_id, waits=True))
+
+    def _see(self, members: Iterable[Member], touch: Touch) -> None:
+        for member in members:
+            latest = self._latest[member]
+            if latest is None or (not latest.waits and touch.is_after(latest.moment)):
+                self._latest[member] = touch

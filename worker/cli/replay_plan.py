@@ -1,0 +1,165 @@
+# Which dead letters are sent again, in which order, and why each of the others is not.
+#
+# Values in, values out: letters, outcomes and waiting commands are read, and commands sent, by dead_letters.py. A letter goes
+# again as it came: value, key, headers and command_id are the original's. A failed or cancelled command is not done, so the same id
+# is carried out.
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.cli.later_commands import LatestTouches, Member, Moment, members_of, moment_of
+from worker.domain.contract.commands import Command, Rejected
+from worker.domain.contract.letter_reading import ReadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Refusal(StrEnum):
+    """Why a letter is not sent again; the first that applies."""
+
+    NO_LETTER = "it is no dead letter of this worker"
+    OTHER_TOPIC = "it came from another topic than the command topic"
+    INCOMPLETE = "a part of it was too large to be kept"
+    REJECTED = "it would be rejected again"
+    OVER = "its time is over"
+    AGAIN = "the same command came again later"
+    OVERTAKES = "a later command for the same user came since"
+
+
+FEW: Final = 40
+"""So many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
+MAY_BE_FORCED: Final = {Refusal.REJECTED: "--rejected", Refusal.OVERTAKES: "--allow-overtaking"}
+"""What an option of `replay` lets pass."""
+
+
+class Candidate(Struct, eq=False):
+    """
+    One letter, and whether it is sent again.
+
+    Attributes:
+        place: Of the letter itself.
+        letter: None: it is none of ours.
+        command: What the worker reads in the original now.
+        refusal: Why not; None: it is sent.
+        detail: What the refusal rests on, for a person.
+
+    """
+
+    place: str
+    timestamp: int
+    letter: ReadLetter | None
+    command: Command | Rejected | None = None
+    refusal: Refusal | None = None
+    detail: str = ""
+
+    @property
+    def moment(self) -> Moment:
+        """When its command came: its dead letter was written at that time or later."""
+        assert self.letter is not None
+        letter = self.letter
+        return Moment(letter.topic, letter.partition, letter.offset, self.timestamp / 1000)
+
+    def refuse(self, refusal: Refusal, detail: str = "") -> None:
+        """Refuse it, unless it is refused already."""
+        if self.refusal is None:
+            self.refusal, self.detail = refusal, detail
+
+
+class Replaying:
+    """Judges letters first by themselves, then by what came after them. ``allowed`` are refusals that do not count."""
+
+    def __init__(
+        self,
+        candidates: Iterable[Candidate],
+        topic: str,
+        now: float,
+        allowed: frozenset[Refusal] = frozenset(),
+    ) -> None:
+        self._allowed = allowed
+        self.candidates = sorted(candidates, key=_order)
+        for each in self.candidates:
+            self._judge(each, topic, now)
+        self._by_id: dict[str, Candidate] = {}
+        for each in self.candidates:
+            self._judge_copy(each)
+        self._touches = LatestTouches(
+            (member for each in self._open() for member in _members(each)), events=True
+        )
+
+    def __repr__(self) -> str:
+        return f"<Replaying {len(self.candidates)} letters>"
+
+    @property
+    def needles(self) -> list[list[bytes]]:
+        """The bytes that an outcome has that matters here: a letter's command_id or target, if those are few."""
+        texts = {member.target for member in self._touches} | self._by_id.keys()
+        return [[msgspec.json.encode(text) for text in sorted(texts)]] if 0 < len(texts) <= FEW else []
+
+    def see_outcome(self, view: Any) -> None:
+        """Take note of what came after a letter, as an outcome tells."""
+        self._touches.see_outcome(view)
+        moment = moment_of(view) if view.command_id in self._by_id else None
+        if moment is not None and moment.is_after(self._by_id[view.command_id].moment):
+            self._by_id[view.command_id].refuse(Refusal.AGAIN, f"{moment.outcome_id}: {view.status}")
+
+    def see_waiting(self, command: Command, moment: Moment) -> None:
+        """Take note of a command that has no outcome yet."""
+        self._touches.see_waiting(command, moment)
+        if command.command_id in self._by_id:
+            self._by_id[command.command_id].refuse(Refusal.AGAIN, f"{moment.outcome_id}: waiting")
+
+    def finish(self) -> list[Candidate]:
+        """Judge by all that was seen, and return what is sent, in the order in which the commands came."""
+        for each in self._open():
+            latest = [self._touches[member] for member in _members(each)]
+            later = [touch for touch in latest if touch is not None and touch.is_after(each.moment)]
+            if later and Refusal.OVERTAKES not in self._allowed:
+                touch = max(later, key=lambda touch: touch.moment.at)
+                waits = ", which waits" if touch.waits else ""
+                each.refuse(Refusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){waits}")
+        return self._open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a letter is not refused yet."""
+        return any(each.refusal is None for each in self.candidates)
+
+    def _open(self) -> list[Candidate]:
+        return [each for each in self.candidates if each.refusal is None]
+
+    def _judge(self, each: Candidate, topic: str, now: float) -> None:
+        if each.letter is None:
+            each.refuse(Refusal.NO_LETTER, each.detail)
+        elif each.letter.topic != topic:
+            each.refuse(Refusal.OTHER_TOPIC, each.letter.topic)
+        elif each.letter.omitted or each.letter.value is None:
+            each.refuse(Refusal.INCOMPLETE, " and ".join(each.letter.omitted) or "value")
+        elif isinstance(each.command, Rejected) and Refusal.REJECTED not in self._allowed:
+            each.refuse(Refusal.REJECTED, each.command.message)
+        elif isinstance(each.command, Command) and (each.command.last_moment or now) < now:
+            each.refuse(Refusal.OVER, "not_after or banned_until has passed")
+
+    def _judge_copy(self, each: Candidate) -> None:
+        """Of several letters with one command_id only the last is sent: the others were replayed already."""
+        command_id = None if each.command is None or each.refusal else each.command.command_id
+        if command_id is None:
+            return
+        earlier = self._by_id.get(command_id)
+        if earlier is not None:
+            earlier.refuse(Refusal.AGAIN, f"its dead letter is {each.place}")
+        self._by_id[command_id] = each
+
+
+def _order(each: Candidate) -> tuple[str, int, int]:
+    letter = each.letter
+    return ("", 0, 0) if letter is None else (letter.topic, letter.partition, letter.offset)
+
+
+def _members(each: Candidate) -> Iterable[Member]:
+    return members_of(each.command) if isinstance(each.command, Command) else ()

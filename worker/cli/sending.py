@@ -1,0 +1,56 @@
+# How `undo` and `dead-letters replay` send commands, and how they tell what became of them.
+#
+# Everything is judged before anything is sent; what Kafka acknowledged and what it did not is counted and said.
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import typer
+
+from worker.cli.progress import clear_progress, show_line
+from worker.cli.shared import FAILED, INTERRUPTED, print_json
+from worker.terminal import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.broker.command_producer import OutgoingCommand
+    from worker.broker.options import KafkaOptions
+
+REASONS_SHOWN = 5
+
+
+def send_all(
+    options: KafkaOptions, commands: Sequence[OutgoingCommand], *, again: str, as_json: bool
+) -> None:
+    """
+    Send the commands in order. Ends the program with exit code 1 if one was not written, and says how many were.
+
+    ``again`` is the sentence that says what the same command does when it is given again.
+    """
+    from worker.broker.command_producer import CommandProducer, Written  # noqa: PLC0415 - --help need not load Kafka
+
+    with CommandProducer(options) as producer:
+        results = producer.produce(
+            commands, lambda count: show_line(f"{count:,} of {len(commands):,} commands are in Kafka")
+        )
+    clear_progress()
+    failures = [each for each in results if not isinstance(each, Written)]
+    written = len(results) - len(failures)
+    if as_json:
+        print_json({"written": written, "of": len(commands), "topic": options.command_topic})
+    else:
+        print(f"{written:,} of {len(commands):,} commands are in {options.command_topic}")
+    if written == len(commands):
+        return
+    reasons = Counter(failure.reason for failure in failures if not isinstance(failure, Written))
+    for reason, count in reasons.most_common(REASONS_SHOWN):
+        sys.stderr.write(f"{count:,}: {plain(reason)}\n")
+    unknown = sum(failure.may_be_written for failure in failures if not isinstance(failure, Written))
+    if unknown:
+        sys.stderr.write(f"{unknown:,} of them were sent, and may be in Kafka all the same\n")
+    sys.stderr.write(f"{again}\n")
+    raise typer.Exit(FAILED if failures else INTERRUPTED)

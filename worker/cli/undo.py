@@ -1,0 +1,201 @@
+# `moderation-worker undo`: the opposite commands for what an issuer, or anybody in a time, had applied. Exit codes: 0 there is
+# something to send, or all is sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments;
+# 3 nothing was applied; 7 for some of what was applied nothing is sent.
+#
+# Without --send it only reads. What is undone is decided in undo_plan.py, whether a user was touched since in later_commands.py.
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli import filter_options as narrow
+from worker.cli.progress import clear_progress, show_progress
+from worker.cli.shared import (
+    FAILED,
+    LEFT_OUT,
+    NOTHING,
+    AsJson,
+    Config,
+    kafka_options_of,
+    print_json,
+    user_name,
+)
+from worker.terminal import plain
+
+if TYPE_CHECKING:
+    from worker.broker.command_producer import OutgoingCommand
+    from worker.broker.options import KafkaOptions
+    from worker.cli.filters import Filters
+    from worker.cli.undo_plan import Undoing, UndoPlan
+    from worker.domain.contract.commands import Decoder
+
+TARGETS_SHOWN = 20
+
+
+def undo(
+    config: Config = None,
+    *,
+    issuer: narrow.Issuer = None,
+    target: narrow.Target = None,
+    action: narrow.ActionOption = None,
+    user: narrow.User = None,
+    app: narrow.App = None,
+    since: narrow.Since = "1h",
+    until: narrow.Until = None,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send it. Without this, only show what would be sent.")
+    ] = False,
+    issuer_as: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The issuer of what is sent. Default: undo-by- and your name."),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why; it is in the metadata of each command and outcome.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """
+    Undo what was applied: unban whom an issuer had banned. A dry run, unless --send is given.
+
+    Each user is undone once, unless a later command touched the same user, or waits to. What held already is left, and so is
+    what cannot be undone: kicks, unbans, changes of members. A ban is lifted, whoever else had set one before.
+
+    Exit codes: 0 there is something to send, or all was sent; 3 nothing was applied; 7 some of it is left, and why is shown.
+
+    \b
+    Example:
+    moderation-worker undo --config worker.yaml --issuer spam-detector --since 2h
+    """  # noqa: D301 - the escape keeps the example from being wrapped
+    from worker.cli.later_commands import FIELDS  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.sending import send_all  # noqa: PLC0415
+
+    filters = narrow.filters_of(
+        since, until, fields=FIELDS, issuer=issuer, target=target, action=action, user=user, app=app
+    )
+    if not filters.traits and since == "1h" and until is None:
+        raise typer.BadParameter(
+            "give one of --issuer, --target, --action, --user, --app, or a time with --since"
+        )
+    name = f"undo-by-{user_name()}" if issuer_as is None else issuer_as
+    options, decoder = kafka_options_of(config)
+    plan = _planned(options, decoder, filters)
+    note = {"of": str(filters), "by": user_name(), **({"reason": reason} if reason else {})}
+    commands = _prepared(plan, decoder, name, note)
+    if as_json:
+        print_json(_report(plan, name, sent=send))
+    else:
+        print(_shown(plan, filters, since))
+    if commands and send:
+        again = "give the same command again: what is in Kafka already is left out, or a duplicate, then"
+        send_all(options, commands, again=again, as_json=as_json)
+    elif commands and not as_json:
+        print("\nnothing was sent: --send sends it")
+    if plan.left_out:
+        raise typer.Exit(LEFT_OUT)
+
+
+def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoPlan:
+    """Return the plan. Ends the program with exit code 3 if nothing was applied."""
+    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415
+    from worker.cli.undo_plan import Undoing  # noqa: PLC0415
+
+    undoing = Undoing(filters.traits.get("user"))
+    with OutcomeReader(options, show_progress) as reader:
+        for values in reader.every_outcome(filters.since, until=filters.until, needles=filters.needles):
+            for view in map(filters.read, values):
+                if view is not None and filters.matches(view):
+                    undoing.see_applied(view)
+        clear_progress()
+        if not undoing:
+            sys.stderr.write(f"nothing of {filters} was applied in that time\n")
+            raise typer.Exit(NOTHING)
+        undoing.begin_touches()
+        # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
+        see_waiting(options, decoder, undoing)
+        _see_outcomes(reader, filters, undoing)
+    clear_progress()
+    return undoing.plan(time.time())
+
+
+def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
+    """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
+    from worker.broker.waiting_records import waiting_records  # noqa: PLC0415
+    from worker.cli.later_commands import Moment  # noqa: PLC0415
+    from worker.domain.contract.commands import Command  # noqa: PLC0415
+
+    now = time.time()
+    for batch in waiting_records(options):
+        for record in batch:
+            command = decoder.decode(record)
+            if isinstance(command, Command):
+                seer.see_waiting(command, Moment(options.command_topic, record.partition, record.offset, now))
+
+
+def _see_outcomes(reader: Any, filters: Filters, undoing: Undoing) -> None:
+    from worker.broker.outcome_reader import CLOCKS_APART  # noqa: PLC0415
+
+    for values in reader.every_outcome(filters.since - CLOCKS_APART, needles=undoing.needles):
+        for view in map(filters.read, values):
+            if view is not None:
+                undoing.see_outcome(view)
+
+
+def _prepared(plan: UndoPlan, decoder: Decoder, issuer: str, note: dict[str, str]) -> list[OutgoingCommand]:
+    """Return the commands as they are sent. Ends the program with exit code 1 if the worker would reject one."""
+    from worker.broker.command_producer import OutgoingCommand, prepare  # noqa: PLC0415
+    from worker.domain.contract.times import rfc3339  # noqa: PLC0415
+
+    now = rfc3339(time.time())
+    made = [prepare(decoder, each.value(issuer, now, note)) for each in plan.commands]
+    rejected = {each.message for each in made if not isinstance(each, OutgoingCommand)}
+    if rejected:
+        sys.stderr.write("the worker would reject what undoes it, so nothing is sent:\n")
+        for message in sorted(rejected):
+            sys.stderr.write(f"  {plain(message)}\n")
+        raise typer.Exit(FAILED)
+    return [each for each in made if isinstance(each, OutgoingCommand)]
+
+
+def _shown(plan: UndoPlan, filters: Filters, since: str) -> str:
+    from worker.cli.tables import Table, format_table  # noqa: PLC0415
+
+    lines = [f"{plan.applied:,} effects of {filters} since {plain(since)}"]
+    actions = {command.action for command in plan.commands}
+    if plan.commands:
+        targets = {(command.app, command.target) for command in plan.commands}
+        lines.append(
+            f"{plan.users:>9,}  undone by {' and '.join(sorted(actions))}: commands: {len(plan.commands):,}, "
+            f"groups or rooms: {len(targets):,}"
+        )
+    lines += [f"{count:>9,}  left: {plain(why)}" for why, count in plan.left_out.most_common()]
+    if plan.commands:
+        table = Table("target", "target")
+        for command in plan.commands:
+            for _ in command.users:
+                table.count([command.target], command.action)
+        lines += ["", format_table(table, TARGETS_SHOWN, "users", more="")]
+    return "\n".join(lines)
+
+
+def _report(plan: UndoPlan, issuer: str, *, sent: bool) -> dict[str, Any]:
+    return {
+        "applied": plan.applied,
+        "undone": plan.users,
+        "left_out": dict(plan.left_out.most_common()),
+        "issuer": issuer,
+        "send": sent,
+        "commands": [
+            {
+                "command_id": each.command_id,
+                "action": each.action,
+                "app": each.app,
+                each.field: each.target,
+                "user_ids": each.users,
+            }
+            for each in plan.commands
+        ],
+    }

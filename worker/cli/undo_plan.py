@@ -1,0 +1,206 @@
+# What undoes what was applied: the opposite commands for some outcomes, and what is left out, with the reason.
+#
+# Values in, values out: outcomes and waiting commands are read, and commands sent, by undo.py. What an action's opposite is
+# comes from the table of actions. A ban is lifted; what it replaced is not restored. The id of each command is made of what it
+# undoes, so that the same undo sent twice is carried out once.
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from worker.cli.later_commands import LatestTouches, Member, Moment, moment_of, target_in
+from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.fields import USERS
+from worker.domain.contract.outcomes import ResultStatus
+from worker.domain.contract.times import instant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.domain.contract.commands import Command
+
+TOUCHED: Final = "a later command touched them"
+OVER: Final = "the ban is over by itself"
+FEW: Final = 40
+"""So many targets are looked for by their bytes; to look for more takes longer than to read every outcome."""
+
+
+class Applied(Struct, frozen=True):
+    """
+    The latest effect on a user among those that are to be undone.
+
+    Attributes:
+        over_at: When it ends by itself (seconds since 1970); None: not, or not known.
+
+    """
+
+    action: str
+    moment: Moment
+    over_at: float | None = None
+
+
+class Undo(Struct, frozen=True):
+    """One command that undoes: users of one target, at most as many as a command may name."""
+
+    command_id: str
+    action: str
+    app: str | None
+    field: str
+    target: str
+    users: tuple[str, ...]
+
+    def value(self, issuer: str, issued_at: str, note: dict[str, str]) -> bytes:
+        """Return the command as it is sent."""
+        fields: dict[str, Any] = {"command_id": self.command_id, "action": self.action}
+        if self.app is not None:
+            fields["app"] = self.app
+        fields |= {self.field: self.target, "user_ids": self.users, "issuer": issuer, "issued_at": issued_at}
+        return msgspec.json.encode(fields | {"metadata": {"undo": note}})
+
+
+class UndoPlan(Struct, frozen=True):
+    """
+    What would be sent.
+
+    Attributes:
+        applied: How many effects were found: one for each user of each target.
+        left_out: How many of them nothing is sent for, by the reason.
+
+    """
+
+    commands: tuple[Undo, ...]
+    applied: int
+    left_out: Counter[str]
+
+    @property
+    def users(self) -> int:
+        """How many effects are undone."""
+        return sum(len(command.users) for command in self.commands)
+
+
+def opposite_of(action: str) -> str | None:
+    """Return the action that undoes another one and needs nothing that its outcomes do not tell; None if there is none."""
+    row = ACTIONS.get(action)
+    return next((name for name in (() if row is None else row.undone_by) if not ACTIONS[name].needs), None)
+
+
+def why_not(action: str) -> str:
+    """Return why an action cannot be undone."""
+    row = ACTIONS.get(action)
+    if row is None:
+        return f"{action} is no action of this version"
+    if not row.undone_by:
+        return f"{action} cannot be undone"
+    return (
+        f"{action} cannot be undone: nobody knows the {' or '.join(_needs(row.undone_by[0]))} that it ended"
+    )
+
+
+def _needs(action: str) -> Iterator[str]:
+    for need in ACTIONS[action].needs:
+        yield from (need,) if isinstance(need, str) else need
+
+
+class Undoing:
+    """Collects first what was applied, then what touched the same users, and returns the plan."""
+
+    def __init__(self, users: frozenset[str] | None = None) -> None:
+        self._users = users
+        self._applied: dict[Member, Applied] = {}
+        self._touches = LatestTouches((), events=False)
+
+    def __repr__(self) -> str:
+        return f"<Undoing {len(self._applied)} effects>"
+
+    def __len__(self) -> int:
+        return len(self._applied)
+
+    def see_applied(self, view: Any) -> None:
+        """Take what an outcome says was applied: not what held already, and not what another command's call did."""
+        named = target_in(view)
+        moment = None if named is None else moment_of(view)
+        if named is None or moment is None or view.action is None:
+            return
+        applied = Applied(view.action, moment, _over_at(view))
+        for result in view.results:
+            if result.status != ResultStatus.APPLIED or (self._users and result.user_id not in self._users):
+                continue
+            member = Member(view.app, *named, result.user_id)
+            known = self._applied.get(member)
+            if known is None or moment.is_after(known.moment):
+                self._applied[member] = applied
+
+    @property
+    def needles(self) -> list[list[bytes]]:
+        """The bytes that an outcome about these users has: their targets, if those are few."""
+        targets = {member.target for member in self._applied}
+        return [[msgspec.json.encode(target) for target in sorted(targets)]] if len(targets) <= FEW else []
+
+    def begin_touches(self) -> None:
+        """Begin with what touched the users that were found. Call it between ``see_applied`` and the two below."""
+        self._touches = LatestTouches(self._applied, events=False)
+
+    def see_outcome(self, view: Any) -> None:
+        """Take note of any outcome since."""
+        self._touches.see_outcome(view)
+
+    def see_waiting(self, command: Command, moment: Moment) -> None:
+        """Take note of a command that has no outcome yet."""
+        self._touches.see_waiting(command, moment)
+
+    def plan(self, now: float) -> UndoPlan:
+        """Return what would be sent: per target and action, in the order in which the effects came."""
+        left_out: Counter[str] = Counter()
+        groups: defaultdict[tuple[str, str | None, str, str], list[tuple[Moment, str]]] = defaultdict(list)
+        for member, applied in self._applied.items():
+            opposite = opposite_of(applied.action)
+            reason = self._reason(member, applied, opposite, now)
+            if opposite is None or reason is not None:
+                left_out[reason or why_not(applied.action)] += 1
+                continue
+            group = (opposite, member.app, member.field, member.target)
+            groups[group].append((applied.moment, member.user))
+        commands = [
+            _undo(group, some)
+            for group, effects in groups.items()
+            for some in batched(sorted(effects), USERS)
+        ]
+        return UndoPlan(tuple(commands), len(self._applied), left_out)
+
+    def _reason(self, member: Member, applied: Applied, opposite: str | None, now: float) -> str | None:
+        touch = self._touches[member]
+        if opposite is None:
+            return why_not(applied.action)
+        if touch is not None and touch.is_after(applied.moment):
+            return TOUCHED
+        return OVER if applied.over_at is not None and applied.over_at <= now else None
+
+
+def batched(effects: list[tuple[Moment, str]], most: int) -> Iterator[list[tuple[Moment, str]]]:
+    """Yield them in lists of at most ``most``."""
+    return (effects[at : at + most] for at in range(0, len(effects), most))
+
+
+def _undo(group: tuple[str, str | None, str, str], effects: list[tuple[Moment, str]]) -> Undo:
+    action, app, field, target = group
+    undone = [f"{moment.outcome_id} {user}" for moment, user in effects]
+    digest = hashlib.sha256("\n".join((action, app or "", field, target, *undone)).encode()).hexdigest()
+    users = tuple(dict.fromkeys(user for _, user in effects))
+    return Undo(f"undo-{digest[:32]}", action, app, field, target, users)
+
+
+def _over_at(view: Any) -> float | None:
+    """Return when the effect of a ban ends by itself. A duration of 0 has no known meaning."""
+    parameters = view.parameters if isinstance(view.parameters, dict) else {}
+    duration, until = parameters.get("duration"), parameters.get("banned_until")
+    try:
+        if isinstance(until, str):
+            return instant_of(until)
+        return instant_of(view.finished_at) + duration if isinstance(duration, int) and duration > 0 else None
+    except ValueError:
+        return None

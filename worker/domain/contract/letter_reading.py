@@ -1,0 +1,86 @@
+# A dead letter read back: the original record, and why it could not be carried out.
+#
+# The counterpart of deadletters.py. Our headers come after the original's, which may have had headers of the same names: a
+# letter that was replayed and failed again holds nothing of the first time, as a replay sends the original's headers alone.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FIRST: Final = "x-error-code"
+"""The first of our headers."""
+NEEDED: Final = (
+    FIRST,
+    "x-error-message",
+    "x-source-topic",
+    "x-source-partition",
+    "x-source-offset",
+    "x-outcome-id",
+)
+_PARTS: Final = ("value", "headers", "key")
+
+
+class ReadLetter(Struct, frozen=True):
+    """
+    What a dead letter tells.
+
+    Attributes:
+        headers: The original's. One that was null is empty.
+        partition: Of the command topic, as ``offset``.
+        omitted: The parts of the original that were left out because they would not fit: of ``value``, ``headers``, ``key``.
+
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    error_code: str
+    error_message: str
+    topic: str
+    partition: int
+    offset: int
+    outcome_id: str
+    omitted: tuple[str, ...] = ()
+
+
+class NoLetter(Struct, frozen=True):
+    """A record that is no dead letter of ours, and why."""
+
+    reason: str
+
+
+def read_letter(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+) -> ReadLetter | NoLetter:
+    """Read a record of the dead-letter topic."""
+    begin = max((place for place, (name, _) in enumerate(headers) if name == FIRST), default=None)
+    if begin is None:
+        return NoLetter(f"it has no header {FIRST}")
+    ours = {name: (content or b"").decode("utf-8", "replace") for name, content in headers[begin:]}
+    missing = [name for name in NEEDED if name not in ours]
+    if missing:
+        return NoLetter(f"it has no header {missing[0]}")
+    place = ours["x-source-partition"], ours["x-source-offset"]
+    if not all(number.isascii() and number.isdigit() and len(number) < MOST_DIGITS for number in place):
+        return NoLetter("its headers x-source-partition and x-source-offset are no numbers")
+    return ReadLetter(
+        key=key,
+        value=None if "x-value-null" in ours else value,
+        headers=tuple((name, content or b"") for name, content in headers[:begin]),
+        error_code=ours[FIRST],
+        error_message=ours["x-error-message"],
+        topic=ours["x-source-topic"],
+        partition=int(place[0]),
+        offset=int(place[1]),
+        outcome_id=ours["x-outcome-id"],
+        omitted=tuple(part for part in _PARTS if f"x-{part}-omitted" in ours),
+    )
+
+
+MOST_DIGITS: Final = 20
+"""No offset of Kafka has as many."""
