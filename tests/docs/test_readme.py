@@ -56,9 +56,12 @@ def ours(words: list[str]) -> list[str] | None:
     """
     The words after the program's name, also in a line of Docker, without where its output goes.
     """
-    if "moderation-worker" not in words:
+    called = [
+        place for place, word in enumerate(words) if word.removeprefix(".venv/bin/") == "moderation-worker"
+    ]
+    if not called:
         return None
-    return list(takewhile(lambda word: word not in {">", "&"}, words[words.index("moderation-worker") + 1 :]))
+    return list(takewhile(lambda word: word not in {">", "&"}, words[called[0] + 1 :]))
 
 
 PROGRAM = [line for words in LINES if (line := ours(words)) is not None and line != ["."]]

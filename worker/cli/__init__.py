@@ -25,6 +25,7 @@ from worker.cli.control import control
 from worker.cli.dead_letters import dead_letters
 from worker.cli.demo import demo
 from worker.cli.grouping import GroupedCommands
+from worker.cli.kafka import kafka
 from worker.cli.layout import wrapped
 from worker.cli.outcomes import outcomes
 from worker.cli.run import run
@@ -59,6 +60,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = (
     (ACT, send),
     (ACT, undo),
     (TRY_OUT, demo),
+    (TRY_OUT, kafka),
     (TRY_OUT, simulate),
     (TRY_OUT, completion),
 )

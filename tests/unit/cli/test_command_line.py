@@ -33,6 +33,7 @@ COMMANDS = (
     "resume",
     "send",
     "topics create",
+    "kafka",
     "simulate",
     "demo",
     "completion",

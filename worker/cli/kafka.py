@@ -1,0 +1,216 @@
+# `moderation-worker kafka`: a real Kafka for trying out, in the foreground, with settings that fit it. Exit codes: 0 after
+# Ctrl-C or SIGTERM, 1 it could not be started or ended by itself, 2 wrong options.
+#
+# The broker is worker/testing/kafka, which the image does not contain. The API that the settings name is
+# `moderation-worker simulate`.
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import signal
+import socket
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, nullcontext, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from worker.cli.shared import FAILED, AsJson, print_json, quiet_libraries
+
+if TYPE_CHECKING:
+    from worker.testing.kafka.embedded_kafka import EmbeddedKafka
+
+USUAL_PORT: Final = 9092
+PARTITIONS: Final = 6
+WATCH_SECONDS: Final = 0.5
+"""How often it is looked whether the broker still runs."""
+KEY_BYTES: Final = 32
+NOT_HERE: Final = """\
+The embedded Kafka is not part of this installation: the image contains only what runs in production.
+Run it in a clone of the repository: make venv, then .venv/bin/moderation-worker kafka
+"""
+SETTINGS: Final = """\
+# For trying out: the Kafka of `moderation-worker kafka`, and the API of `moderation-worker simulate --port 8080`.
+kafka:
+  bootstrap_servers: ["{servers}"]
+tencent:
+  apps:
+    main:
+      sdk_app_id: 1400000000
+      identifier: administrator
+      secret_key_file: key                # beside this file
+      base_url: http://127.0.0.1:8080
+server:
+  host: 127.0.0.1
+"""
+NEXT: Final = """\
+Kafka answers at {servers}, with the topics {topics}.
+Ctrl-C ends it and {end}.
+
+Next, each in a terminal of its own:
+
+{program} simulate --port 8080 --key-file {folder}/key
+{program} run --config {folder}/worker.yaml
+{program} send --config {folder}/worker.yaml --wait \\
+  --action group.ban_group_member --group-id group-42 --user user-1 --duration 60
+"""
+
+
+def kafka(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep data and settings here, for the next time. Without it they are temporary.",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Where to listen on 127.0.0.1, if the folder is new.",
+            show_default=f"{USUAL_PORT}, or a free one if that is taken",
+        ),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Run a real Kafka for trying out, until Ctrl-C, with the topics and settings that a worker needs.
+
+    It prints its address and the commands that lead to a first outcome. Needs no Docker and no installed Java; the first start
+    fetches 44 MB of Kafka, and later ones reuse them.
+
+    \b
+    Example:
+    moderation-worker kafka --data try
+    """  # noqa: D301 - the escape keeps the example from being wrapped
+    if find_spec("worker.testing.kafka") is None:
+        sys.stderr.write(NOT_HERE)
+        raise typer.Exit(FAILED)
+    _refuse_foreign(data)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, _interrupt)
+    try:
+        if data is not None:
+            _run(data, port, as_json=as_json, kept=True)
+        else:
+            with tempfile.TemporaryDirectory(prefix="moderation-worker-kafka-") as folder:
+                _run(Path(folder), port, as_json=as_json, kept=False)
+    except KeyboardInterrupt:
+        if not as_json:
+            print("\nKafka has ended")
+
+
+def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
+    """Run the broker until an interrupt. Everything is ended in order whatever happens."""
+    from rich.console import Console  # noqa: PLC0415 - --help need not load what follows
+
+    from worker.testing.kafka.embedded_kafka import EmbeddedKafka  # noqa: PLC0415
+    from worker.testing.kafka.fetch_progress import fetching  # noqa: PLC0415
+    from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
+    from worker.testing.kafka.processes import ProcessFailedError  # noqa: PLC0415
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            shown = fetching(Console(stderr=True)) if sys.stderr.isatty() else nullcontext()
+            with shown as progress:
+                broker = EmbeddedKafka(folder=folder, port=port or _usual_port(), progress=progress)
+                broker.start()
+                stack.callback(broker.stop)
+            topics = _prepared(folder, broker.bootstrap_servers)
+            _tell(folder, broker.bootstrap_servers, topics, as_json=as_json, kept=kept)
+            _watch(broker)
+    except (FetchError, ProcessFailedError, OSError) as error:
+        sys.stderr.write(f"moderation-worker kafka: {error}\n")
+        raise typer.Exit(FAILED) from error
+
+
+def _refuse_foreign(data: Path | None) -> None:
+    """Refuse a folder that holds something else: it would be mixed with a broker's files."""
+    if data is None or not data.exists():
+        return
+    if not data.is_dir():
+        raise typer.BadParameter(f"{data} is no folder", param_hint="--data")
+    if any(data.iterdir()) and not (data / "server.properties").exists():
+        raise typer.BadParameter(
+            f"{data} holds something else: give a new or empty folder, or one that this command made",
+            param_hint="--data",
+        )
+
+
+def _usual_port() -> int | None:
+    with socket.socket() as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # so is Kafka's: a port that was just left is free
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", USUAL_PORT))
+            return USUAL_PORT
+    return None
+
+
+def _prepared(folder: Path, servers: str) -> tuple[str, ...]:
+    """Write settings and key where there are none, create the topics that are missing, and return the topics' names."""
+    from worker.broker.topics import create_missing  # noqa: PLC0415
+    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+    from worker.settings import load  # noqa: PLC0415
+
+    config, key = folder / "worker.yaml", folder / "key"
+    if not config.exists():
+        config.write_text(SETTINGS.format(servers=servers), "utf-8")
+    if not key.exists():
+        key.touch(mode=0o600)
+        key.write_text(secrets.token_hex(KEY_BYTES), "utf-8")
+    settings = load(config, {})  # nothing of the environment: it may name another Kafka
+    quiet_libraries(settings)
+    options = kafka_options(settings, worker_name(settings))
+    create_missing(options, partitions=PARTITIONS, replication=1)
+    names = (options.command_topic, options.outcome_topic, options.dead_letter_topic, options.control_topic)
+    return tuple(name for name in names if name is not None)
+
+
+def _tell(folder: Path, servers: str, topics: tuple[str, ...], *, as_json: bool, kept: bool) -> None:
+    if as_json:
+        settings = str(folder / "worker.yaml")
+        print_json({
+            "bootstrap_servers": servers, "settings": settings, "key_file": str(folder / "key"), "topics": topics,
+        })  # fmt: skip
+        return
+    end = f"keeps its data in {folder}" if kept else "removes its data"
+    named = f"{', '.join(topics[:-1])} and {topics[-1]}"
+    print(
+        NEXT.format(
+            servers=servers, topics=named, end=end, program=_program(), folder=shlex.quote(str(folder))
+        ),
+        end="",
+        flush=True,
+    )
+
+
+def _program() -> str:
+    """Return this program as it was called, so that what is printed can be pasted."""
+    called = Path(sys.argv[0])
+    return shlex.quote(str(called)) if called.name == "moderation-worker" else "moderation-worker"
+
+
+def _watch(broker: EmbeddedKafka) -> None:
+    from worker.testing.kafka.processes import ProcessFailedError  # noqa: PLC0415
+
+    while broker.running:
+        time.sleep(WATCH_SECONDS)
+    raise ProcessFailedError(f"Kafka has ended by itself; its log is {broker.log}")
+
+
+def _interrupt(_signal: int, _frame: Any) -> None:
+    # SIGTERM and SIGHUP end it like Ctrl-C.
+    raise KeyboardInterrupt
