@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := tests/unit/domain
 FAST := $(wildcard tests/unit tests/property tests/simulation tests/docs tests/project)
-APART := tests/chart tests/image tests/install tests/benchmarks
+APART := tests/chart tests/image tests/install tests/page tests/benchmarks
 # Two at a time, and the tests of one file in one process: many wait, and few need more than a core.
 ABREAST := -n 2 --dist loadfile
 
@@ -19,7 +19,7 @@ STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$(
 	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test image-tools image-test install-test STALE
+.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test image-tools image-test page-tools page-test install-test STALE
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -65,6 +65,12 @@ chart-tools: $(VENV)/dev.installed  ## What chart-test needs (as root on Debian,
 
 chart-test: chart-tools  ## The chart, on a real API server
 	$(BIN)/pytest tests/chart $(ABREAST)
+
+page-tools: $(VENV)/dev.installed  ## What page-test needs: Chromium (as root on Debian), and axe-core (npm)
+	$(BIN)/python -m tests.page.toolchain
+
+page-test: page-tools  ## The page at /, in a real browser (PAGE_PICTURES=folder keeps pictures of it)
+	$(BIN)/pytest tests/page -q
 
 install-test: $(VENV)/dev.installed  ## Each lock from nothing, and the core's tests, on each Python that is claimed and here
 	$(BIN)/python -m tests.install.pythons

@@ -20,8 +20,8 @@ BUDGET_MIB: Final = 160
 """By default. What fits: some 45,000 commands of one user that wait, 55,000 applied states, 60,000 ids."""
 BASE_MIB: Final = 140
 """
-What the process takes besides: Python with its libraries (75), what Kafka's clients fetch and send (35), calls on their way,
-and what the allocator cannot give back.
+What the process takes besides: Python with its libraries (75), what Kafka's clients fetch and send (35), what the
+page at / remembers (12), calls on their way, and what the allocator cannot give back.
 """
 
 PARTS: Final = {"commands": 0.60, "ids": 0.12, "applied": 0.16, "results": 0.12}

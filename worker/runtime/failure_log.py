@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.texts import shown
+from worker.runtime.recent_outcomes import request_id_of
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
@@ -74,12 +75,6 @@ class FailureLog:
 
     def __repr__(self) -> str:
         return f"<FailureLog, {self._written} lines and {self._omitted} omitted since the last summary>"
-
-
-def request_id_of(outcome: Outcome) -> str | None:
-    """Return the RequestId of the call that decided: that of its first user that failed, else the last one."""
-    decided = (each.request_id for each in outcome.results if each.error_code is not None and each.request_id)
-    return next(decided, outcome.request_ids[-1] if outcome.request_ids else None)
 
 
 def _printable(text: str | None) -> str | None:

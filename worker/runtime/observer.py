@@ -1,4 +1,5 @@
-# Looks at the worker once a second: sets the gauges, reports a blocked loop, and notices a command topic that was replaced.
+# Looks at the worker once a second: sets the gauges, tells the page, reports a blocked loop, and notices a command topic that was
+# replaced.
 #
 # Not here: which gauges there are (metric_table.py), counters (whoever counts), why the worker is not ready (readiness.py).
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from worker.runtime.failure_log import FailureLog
     from worker.runtime.logging_setup import Log
     from worker.runtime.metrics import Metrics
+    from worker.runtime.page import Page
     from worker.runtime.readiness import Readiness
 
 OBSERVE_SECONDS: Final = 1.0
@@ -44,6 +46,7 @@ class Observer:
         metrics: Metrics,
         log: Log,
         failures: FailureLog,
+        page: Page | None,
         *,
         topic_refusal: Callable[[], str | None],
         follower: ports.ControlFollower | None = None,
@@ -56,6 +59,7 @@ class Observer:
         self._metrics = metrics
         self._log = log
         self._failures = failures
+        self._page = page
         self._topic_refusal = topic_refusal
         self._follower = follower
         self.notes: Mapping[str, object] = {}
@@ -79,22 +83,22 @@ class Observer:
             for each in snapshot.partitions
             if (unfetched := self._consumer.lag(each.partition)) is not None
         }
-        self._metrics.observe(
-            snapshot,
-            Vitals(
-                pulse_age=time.monotonic() - self._runner.pulse,
-                ready=not self._readiness.obstacles(),
-                lags=lags,
-                signatures={
-                    app: (signer.age(), signer.expires_in()) for app, signer in self._client.signers.items()
-                },
-                lines_dropped=self._log.dropped,
-                doubts=len(self._runner.doubts),
-                refused=frozenset(refusal.kind for refusal in self._refusals.lasting),
-                wall=time.time(),
-                unreadable_orders=0 if self._follower is None else self._follower.unreadable,
-            ),
+        vitals = Vitals(
+            pulse_age=time.monotonic() - self._runner.pulse,
+            ready=not self._readiness.obstacles(),
+            lags=lags,
+            signatures={
+                app: (signer.age(), signer.expires_in()) for app, signer in self._client.signers.items()
+            },
+            lines_dropped=self._log.dropped,
+            doubts=len(self._runner.doubts),
+            refused=frozenset(refusal.kind for refusal in self._refusals.lasting),
+            wall=time.time(),
+            unreadable_orders=0 if self._follower is None else self._follower.unreadable,
         )
+        self._metrics.observe(snapshot, vitals)
+        if self._page is not None:
+            self._page.observe(snapshot, vitals)
         self.notes = notes_of(snapshot)
         self._failures.summarize()
         if (reason := self._topic_refusal()) is not None:

@@ -1,21 +1,25 @@
-# The worker's own HTTP server: /livez (is the loop running?), /readyz (does the worker work, and if not, what to fix?), /metrics.
+# The worker's own HTTP server: /livez (is the loop running?), /readyz (does the worker work, and if not, what to fix?), /metrics,
+# and the page at / with the two JSON answers that it asks for.
 #
 # It runs on the worker's loop, so that a blocked loop fails its liveness probe. /livez never depends on Kafka or Tencent: a
 # restart fixes neither. Connections are bounded in number, size and time, and serve one request each, so that nobody can keep
-# a probe out. Not here: what makes the worker not ready (readiness.py), metrics (metrics.py).
+# a probe out. Nothing can be changed through it. Not here: what makes the worker not ready (readiness.py), metrics (metrics.py),
+# what the page says (page.py).
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 PULSE_LIMIT: Final = 10.0
 """Seconds without a turn of the loop after which it counts as dead: far more than any stall of a busy machine."""
@@ -29,6 +33,21 @@ ANSWER_SECONDS: Final = 10.0
 """How long a connection may take to read its answer: Prometheus gives up after the same time."""
 REQUEST_BYTES: Final = 16 * 1024
 """The most bytes read from a connection; a probe sends some hundred."""
+
+LONGEST_QUESTION: Final = 128
+"""Characters of what is looked up: the longest id that is valid."""
+QUESTION: Final = (
+    f"ask for one command id, user, room or RequestId of at most {LONGEST_QUESTION} characters: find.json?q=…"
+)
+NO_PAGE: Final = "The page is switched off (server.page). There are /livez, /readyz and /metrics.\n"
+PAGE_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+"""What is shown is of now and names users: nobody keeps it, passes it on, or puts it into a page of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +65,31 @@ class Obstacle:
     remedy: str | None = None
 
 
+class PageSource(Protocol):
+    """The page, and the JSON that it asks for."""
+
+    @property
+    def html(self) -> bytes:
+        """Its text."""
+
+    @property
+    def policy(self) -> str:
+        """The Content-Security-Policy of its text."""
+
+    def status(self) -> bytes:
+        """Return what is now."""
+
+    def find(self, text: str) -> bytes:
+        """Return the latest outcomes of a command, user, room or RequestId."""
+
+
 class StatusServer:
     """
-    Serves health and metrics until it is closed.
+    Serves health and metrics, and the page if there is one, until it is closed.
 
     ``pulse_age`` returns the seconds since the loop last ran, ``obstacles`` why the worker is not ready (empty: it is),
-    ``notes`` what else /readyz says, ``metrics`` the exposition and its content type. They are called for each request and must not block.
+    ``notes`` what else /readyz says, ``metrics`` the exposition and its content type. They are called for each request and must not
+    block; neither must ``page``.
     """
 
     def __init__(
@@ -63,6 +101,7 @@ class StatusServer:
         obstacles: Callable[[], Sequence[Obstacle]],
         metrics: Callable[[], tuple[bytes, str]],
         notes: Callable[[], Mapping[str, object]] = dict,
+        page: PageSource | None = None,
     ) -> None:
         self._notes = notes
         self._host = host
@@ -70,6 +109,7 @@ class StatusServer:
         self._pulse_age = pulse_age
         self._obstacles = obstacles
         self._metrics = metrics
+        self._page = page
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._open: dict[_Connection, None] = {}  # a set in order of the last activity, oldest first
@@ -80,6 +120,11 @@ class StatusServer:
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._exposition)
+        if self._page is None:
+            app.router.add_get("/", _no_page)
+        else:
+            for path, answer in _routes_of(self._page):
+                app.router.add_get(path, answer)
         app.on_response_prepare.append(_closing)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
@@ -184,6 +229,35 @@ async def _closing(request: web.Request, response: web.StreamResponse) -> None:
         request.protocol.asked()
     response.headers["Connection"] = "close"
     response.force_close()
+
+
+async def _no_page(_: web.Request) -> web.Response:
+    return web.Response(status=404, text=NO_PAGE)
+
+
+def _routes_of(page: PageSource) -> Iterable[tuple[str, Handler]]:
+    """Return the routes of the page. The JSON is for the page alone and may change with any version."""
+
+    async def html(_: web.Request) -> web.Response:
+        headers = {**PAGE_HEADERS, "Content-Security-Policy": page.policy}
+        return web.Response(body=page.html, content_type="text/html", charset="utf-8", headers=headers)
+
+    async def status(_: web.Request) -> web.Response:
+        return _json(page.status())
+
+    async def find(request: web.Request) -> web.Response:
+        asked = request.query.getall("q", [])
+        if len(asked) != 1 or not 0 < len(asked[0]) <= LONGEST_QUESTION:
+            return _json(msgspec.json.encode({"error": QUESTION}), status=400)
+        return _json(page.find(asked[0]))
+
+    return (("/", html), ("/status.json", status), ("/find.json", find))
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status, body=body, content_type="application/json", charset="utf-8", headers=PAGE_HEADERS
+    )
 
 
 def _answer(healthy: bool, body: object) -> web.Response:

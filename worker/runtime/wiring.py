@@ -38,7 +38,9 @@ from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
 from worker.runtime.observer import Observer
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
+from worker.runtime.page import Page
 from worker.runtime.readiness import Readiness
+from worker.runtime.recent_outcomes import RecentOutcomes
 from worker.runtime.status_server import StatusServer
 from worker.runtime.topic_watch import TopicWatch
 from worker.settings import secrets_of
@@ -162,8 +164,13 @@ def _build(
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
     failures = FailureLog(log)
+    recent = RecentOutcomes() if settings.server.page else None
     runner = EngineRunner(
-        engine, metrics, log, handover=settings.kafka.handover_seconds, recorders=(failures,)
+        engine,
+        metrics,
+        log,
+        handover=settings.kafka.handover_seconds,
+        recorders=(failures,) if recent is None else (failures, recent),
     )
     troubles = Troubles(log.event)
     consumer = Consumer(options, runner, log.event, troubles)
@@ -188,6 +195,7 @@ def _build(
         runner.refuse,
     )
     readiness = Readiness(runner, watch, troubles, follower)
+    page = None if recent is None else Page(rules.worker, recent, obstacles=readiness.obstacles)
     observer = Observer(
         runner,
         consumer,
@@ -197,6 +205,7 @@ def _build(
         metrics,
         log,
         failures,
+        page,
         topic_refusal=lambda: _topic_refusal(rules, consumer),
         follower=follower,
     )
@@ -207,6 +216,7 @@ def _build(
         obstacles=readiness.obstacles,
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
         notes=lambda: observer.notes,
+        page=page,
     )
     return _Parts(runner, consumer, publisher, quota, follower, watch, observer, server)
 

@@ -158,7 +158,7 @@ class Retry(Section):
 
 
 class ServerSettings(Section):
-    """The worker's own HTTP: /livez, /readyz and /metrics."""
+    """The worker's own HTTP: /livez, /readyz, /metrics and the page."""
 
     host: types.Host = Field(
         default="0.0.0.0",  # noqa: S104 - a probe comes from outside the pod; nothing secret is served
@@ -166,6 +166,11 @@ class ServerSettings(Section):
     )
     port: Annotated[types.Whole, Field(ge=0, le=65_535)] = Field(
         default=9000, description="The port; 0 takes any free one, and logs it."
+    )
+    page: bool = Field(
+        default=True,
+        description="Whether / shows what this replica does now. Nothing can be changed there, but it names rooms and users. It takes "
+        "up to 12 MiB, of those that are not in memory.budget_mib.",
     )
 
 

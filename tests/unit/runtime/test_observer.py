@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tests.unit.runtime.fakes import run_scenario, until
+from worker.domain.contract.outcomes import Worker
 from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
 from worker.runtime import observer as observer_module
 from worker.runtime.failure_log import FailureLog
 from worker.runtime.metrics import Metrics
 from worker.runtime.observer import Observer
+from worker.runtime.page import Page
 from worker.runtime.readiness import Readiness
+from worker.runtime.recent_outcomes import RecentOutcomes
 
 if TYPE_CHECKING:
     import pytest
@@ -47,6 +51,7 @@ def observer(harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = 
         metrics,
         log.get("log", SimpleNamespace(dropped=4)),
         FailureLog(harness._log),
+        log.get("page"),
         topic_refusal=lambda: refusal,
     )
 
@@ -69,6 +74,18 @@ def test_the_gauges_show_what_only_the_loop_knows() -> None:
         assert 'moderation_worker_kafka_refused{kind="sign_in"} 1.0' in served
         assert "moderation_worker_log_lines_dropped_total 4.0" in served
         assert "moderation_worker_ready 0.0" in served
+
+    run_scenario(scenario)
+
+
+def test_the_page_sees_the_same_engine_and_the_same_lag() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        page = Page(Worker("w", "1"), RecentOutcomes(), obstacles=list)
+
+        observer(harness, Metrics(["main"]), page=page).observe()
+
+        shown = json.loads(page.status())["partitions"]
+        assert [(each["partition"], each["lag"], each["gap"]) for each in shown] == [(3, 15, 5), (4, None, 7)]
 
     run_scenario(scenario)
 

@@ -16,13 +16,19 @@ import pytest
 import uvloop
 from aiohttp import ClientSession
 
+from tests.unit.domain.engine_harness import EngineHarness, ban
 from tests.unit.runtime.fakes import until
+from worker.domain.contract.outcomes import Worker as WorkerName
 from worker.runtime import status_server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
+from worker.runtime.page import Page
+from worker.runtime.recent_outcomes import RecentOutcomes
 from worker.runtime.status_server import MOST_CONNECTIONS, PULSE_LIMIT, Obstacle, StatusServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+
+    from worker.runtime.status_server import PageSource
 
 
 @dataclass
@@ -41,10 +47,13 @@ class Answer:
     status: int
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @asynccontextmanager
-async def served(worker: Worker, port: int = 0, metrics: bytes | None = None) -> AsyncIterator[int]:
+async def served(
+    worker: Worker, port: int = 0, metrics: bytes | None = None, page: PageSource | None = None
+) -> AsyncIterator[int]:
     text = Metrics(["main"]).text() if metrics is None else metrics
     server = StatusServer(
         "127.0.0.1",
@@ -53,20 +62,22 @@ async def served(worker: Worker, port: int = 0, metrics: bytes | None = None) ->
         obstacles=lambda: worker.obstacles,
         metrics=lambda: (text, CONTENT_TYPE),
         notes=lambda: worker.notes,
+        page=page,
     )
     bound = await server.start()
     yield bound
     await server.close()
 
 
-def ask(worker: Worker, path: str, method: str = "GET") -> Answer:
+def ask(worker: Worker, path: str, method: str = "GET", page: PageSource | None = None) -> Answer:
     async def asked() -> Answer:
         async with (
-            served(worker) as port,
+            served(worker, page=page) as port,
             ClientSession() as session,
             session.request(method, f"http://127.0.0.1:{port}{path}") as response,
         ):
-            return Answer(response.status, response.headers["Content-Type"], await response.read())
+            kind = response.headers.get("Content-Type", "")
+            return Answer(response.status, kind, await response.read(), response.headers)
 
     return asyncio.run(asked())
 
@@ -130,6 +141,82 @@ def test_metrics_are_served_as_prometheus_reads_them() -> None:
 )
 def test_nothing_else_is_served(path: str, method: str, status: int) -> None:
     assert ask(Worker(), path, method).status == status
+
+
+@pytest.fixture
+def page() -> Page:
+    recent = RecentOutcomes()
+    harness = EngineHarness()
+    harness.receive(ban("u") | {"command_id": "c-9"})
+    harness.ok()
+    recent.published(harness.take(), 0.0)
+    return Page(WorkerName("w", "1"), recent, obstacles=list)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_page_is_served_for_browsers_that_keep_nothing_of_it(page: Page, method: str) -> None:
+    answer = ask(Worker(), "/", method, page)
+
+    assert answer.status == 200
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert answer.body == (page.html if method == "GET" else b"")
+    assert answer.headers["Content-Length"] == str(len(page.html))
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Content-Security-Policy"] == page.policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_the_pages_answers_are_json_that_nobody_keeps(page: Page) -> None:
+    answer = ask(Worker(), "/status.json", page=page)
+
+    assert answer.status == 200
+    assert answer.content_type == "application/json; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert json.loads(answer.body)["worker"] == {"name": "w", "version": "1"}
+
+
+def test_a_command_is_looked_up(page: Page) -> None:
+    told = json.loads(ask(Worker(), "/find.json?q=c-9", page=page).body)
+
+    assert [each["command_id"] for each in told["found"]] == ["c-9"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "?q=", "?q=a&q=b", "?x=c-9", "?q=" + "y" * 129, "?q=" + "%E9%95%BF" * 129],
+    ids=["nothing", "empty", "two", "another name", "too long", "too long in another script"],
+)
+def test_a_question_that_cannot_be_answered_is_refused_with_the_remedy(page: Page, query: str) -> None:
+    answer = ask(Worker(), f"/find.json{query}", page=page)
+
+    assert answer.status == 400
+    assert "find.json?q=" in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize("query", ["%00", "%ff%fe", "%ED%A0%80", "a%0d%0aX: y", "<script>"])
+def test_a_question_of_strange_bytes_finds_nothing_and_breaks_nothing(page: Page, query: str) -> None:
+    answer = ask(Worker(), f"/find.json?q={query}", page=page)
+
+    assert answer.status == 200
+    assert json.loads(answer.body)["found"] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/status.json", "/find.json?q=c-9"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_changed_through_the_page(page: Page, path: str, method: str) -> None:
+    assert ask(Worker(), path, method, page).status == 405
+
+
+def test_a_page_that_is_switched_off_says_what_there_is() -> None:
+    answer = ask(Worker(), "/")
+
+    assert answer.status == 404
+    assert (
+        answer.body.decode()
+        == "The page is switched off (server.page). There are /livez, /readyz and /metrics.\n"
+    )
+    assert ask(Worker(), "/status.json").status == ask(Worker(), "/find.json?q=u").status == 404
 
 
 def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_behind() -> None:

@@ -1,0 +1,81 @@
+# How the quota of each endpoint was used in the last minutes, second by second, for the picture on the page.
+#
+# A ring of numbers for each endpoint, of fixed size. Not here: who takes the picture (observer.py), what is drawn (page.html).
+
+from __future__ import annotations
+
+from array import array
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from worker.domain.snapshots import EndpointSnapshot, Snapshot
+
+SECONDS: Final = 300
+"""How far back it goes, with one sample a second: 2 KiB an endpoint."""
+MOST: Final = 65_535
+"""The largest number of a sample."""
+UNKNOWN: Final = "unknown"
+"""Before the first sample, and for a reason that came after the first ``MOST_REASONS``."""
+MOST_REASONS: Final = 255
+
+
+class QuotaHistory:
+    """Remembers ``SECONDS`` samples of each endpoint."""
+
+    def __init__(self) -> None:
+        self._rings: dict[tuple[str, str], _Ring] = {}
+        self._at = 0
+        self._reasons: list[str] = [UNKNOWN]
+
+    def sample(self, snapshot: Snapshot) -> None:
+        """Take the samples of a second."""
+        self._at = (self._at + 1) % SECONDS
+        for state in snapshot.endpoints:
+            ring = self._rings.get((state.app, state.endpoint))
+            if ring is None:
+                ring = self._rings[state.app, state.endpoint] = _Ring()
+            ring.used[self._at] = min(state.permits_used, MOST)
+            ring.granted[self._at] = min(state.permits_granted, MOST)
+            ring.limited_by[self._at] = self._number_of(state.limited_by)
+
+    def used(self, state: EndpointSnapshot) -> list[int]:
+        """Return the permits that were in use, oldest first."""
+        return self._unrolled(self._ring(state).used)
+
+    def granted(self, state: EndpointSnapshot) -> list[int]:
+        """Return the permits that might have been used, oldest first."""
+        return self._unrolled(self._ring(state).granted)
+
+    def limited_by(self, state: EndpointSnapshot) -> list[tuple[str, int]]:
+        """Return what limited the endpoint and for how many seconds on end, oldest first."""
+        numbers = self._unrolled(self._ring(state).limited_by)
+        return [(self._reasons[number], sum(1 for _ in same)) for number, same in groupby(numbers)]
+
+    def _ring(self, state: EndpointSnapshot) -> _Ring:
+        return self._rings.get((state.app, state.endpoint)) or _Ring()
+
+    def _unrolled(self, ring: array[int]) -> list[int]:
+        begin = self._at + 1
+        return (ring[begin:] + ring[:begin]).tolist()
+
+    def _number_of(self, reason: str) -> int:
+        if reason not in self._reasons:
+            if len(self._reasons) > MOST_REASONS:
+                return 0
+            self._reasons.append(reason)
+        return self._reasons.index(reason)
+
+    def __repr__(self) -> str:
+        return f"<QuotaHistory of {len(self._rings)} endpoints>"
+
+
+class _Ring:
+    """The samples of one endpoint."""
+
+    __slots__ = ("granted", "limited_by", "used")
+
+    def __init__(self) -> None:
+        self.used = array("H", bytes(2 * SECONDS))
+        self.granted = array("H", bytes(2 * SECONDS))
+        self.limited_by = array("B", bytes(SECONDS))
