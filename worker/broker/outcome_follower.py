@@ -1,18 +1,17 @@
-# Reads outcomes as they are published, from the moment at which it is opened: for a command line that waits for them.
+# Reads outcomes as they are published, from the moment at which it is opened or from an earlier one: for a command line that
+# waits for them, or watches them.
 #
 # No group is joined and nothing is committed. Which outcomes matter is decided by the caller; those of before are looked up
 # by outcome_reader.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, TopicPartition, errors
+from kafka import TopicPartition, errors
 
-from worker.broker import offset_ranges
-from worker.broker.client_config import reader_arguments
-from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.kafka_patches import open_client
+from worker.broker import kafka_patches, offset_ranges
+from worker.broker.error_mapping import sentence
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -25,20 +24,17 @@ POLL_RECORDS = 2_000
 
 class OutcomeFollower:
     """
-    The committed outcomes from now on, over its own connection, as a context manager.
+    The committed outcomes from now on, or written from ``since`` on (seconds since 1970), over its own connection, as a context
+    manager.
 
     Opening it raises BrokerError with a sentence if Kafka cannot be reached or the topic may not be read.
     """
 
-    def __init__(self, options: KafkaOptions) -> None:
+    def __init__(self, options: KafkaOptions, since: float | None = None) -> None:
         self._options = options
-        arguments = {**reader_arguments(options), "client_id": f"{options.client_name}-follower"}
+        self._reader = offset_ranges.open_reader(options, "follower")
         try:
-            self._reader = open_client(KafkaConsumer, arguments)
-        except errors.KafkaError as exc:
-            raise unreachable(options.bootstrap_servers, exc) from exc
-        try:
-            self._go_to_the_end()
+            self._begin(since)
         except BaseException:
             # An interrupt as well: what was never entered has no exit that would close it.
             self._reader.close(autocommit=False)
@@ -53,26 +49,48 @@ class OutcomeFollower:
     def __repr__(self) -> str:
         return f"<OutcomeFollower of {self._options.outcome_topic}>"
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why brokers cannot be reached now; None while they can."""
+        return kafka_patches.connection_failure(self._reader)
+
     def poll(self, seconds: float) -> list[bytes]:
         """Return the outcomes that were published since the last call; wait at most this long for the first."""
         try:
+            self._take_new_partitions()
             batches = self._reader.poll(timeout_ms=max(0, round(seconds * 1000)), max_records=POLL_RECORDS)
         except errors.KafkaError as exc:
             raise self._unreadable(exc) from exc
         return [record.value for batch in batches.values() for record in batch if record.value is not None]
 
-    def _go_to_the_end(self) -> None:
+    def _begin(self, since: float | None) -> None:
         topic = self._options.outcome_topic
         try:
             partitions = self._reader.partitions_for_topic(topic)
             if not partitions:
                 raise BrokerError(f"there is no topic {topic}, or this user may not read it")
             tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-            self._reader.assign(tps)
-            for tp, end in offset_ranges.ends(self._reader, tps).items():
-                self._reader.seek(tp, end)
+            begins = offset_ranges.ends(self._reader, tps)
+            if since is not None:
+                firsts = offset_ranges.first_since(self._reader, tps, since)
+                begins |= {tp: first for tp, first in firsts.items() if first is not None}
+            self._go_to(begins)
         except errors.KafkaError as exc:
             raise self._unreadable(exc) from exc
+
+    def _take_new_partitions(self) -> None:
+        """Follow partitions that were added meanwhile from their beginning."""
+        topic, taken = self._options.outcome_topic, self._reader.assignment()
+        count = kafka_patches.known_partitions(self._reader, topic) or 0
+        if count > len(taken):
+            begins = {tp: self._reader.position(tp) for tp in taken}
+            new = (TopicPartition(topic, partition) for partition in range(count))
+            self._go_to({tp: 0 for tp in new if tp not in begins} | begins)
+
+    def _go_to(self, begins: dict[Any, int]) -> None:
+        self._reader.assign(list(begins))
+        for tp, begin in begins.items():
+            self._reader.seek(tp, begin)
 
     def _unreadable(self, error: errors.KafkaError) -> BrokerError:
         return BrokerError(f"{self._options.outcome_topic} cannot be read: {sentence(error)}")

@@ -34,6 +34,7 @@ from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width
 from worker.cli.simulate import simulate
 from worker.cli.topics import topics
 from worker.cli.undo import undo
+from worker.cli.watch import watch
 from worker.errors import ControlTopicError, SettingsError, WorkerError
 from worker.redaction import Redaction, without_keys
 from worker.terminal import plain
@@ -51,6 +52,7 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = (
     (RUN, check),
     (RUN, topics),
     (ASK, outcomes),
+    (ASK, watch),
     (ASK, dead_letters),
     (ASK, control),
     (ACT, pause),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.commands import Decoder
 
 LIMIT = 20
+LETTER_STATUSES = ("failed", "rejected", "cancelled")
 NAMED = 5
 """So many letters are named for each reason that they are not sent again."""
 
@@ -83,6 +84,7 @@ def list_letters(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.cli.letters import COUNTED, format_letter, report  # noqa: PLC0415 - what is imported here --help need not load
 
+    _check_status(status)
     filters = narrow.filters_of(
         since,
         until,
@@ -197,6 +199,7 @@ def replay(
     from worker.cli.replay_plan import Refusal  # noqa: PLC0415
     from worker.cli.sending import send_all  # noqa: PLC0415
 
+    _check_status(status)
     filters = narrow.filters_of(
         since,
         until,
@@ -228,6 +231,11 @@ def replay(
         print("\nnothing was sent: --send sends them")
     if len(ready) < len(replaying.candidates):
         raise typer.Exit(LEFT_OUT)
+
+
+def _check_status(status: narrow.Values) -> None:
+    for each in status or ():
+        narrow.one_of("--status", each, LETTER_STATUSES)
 
 
 def _matching(options: KafkaOptions, decoder: Decoder, filters: Filters) -> Iterator[Letter]:

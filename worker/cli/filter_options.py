@@ -37,6 +37,9 @@ StatusOption = Annotated[
         "--status", metavar="STATUS", help="`failed`, `rejected`, …; `waiting`: it has no outcome yet."
     ),
 ]
+OutcomeStatus = Annotated[
+    Values, typer.Option("--status", metavar="STATUS", help="`failed`, `rejected`, `succeeded`, …")
+]
 LetterStatus = Annotated[
     Values, typer.Option("--status", metavar="STATUS", help="`failed`, `rejected` or `cancelled`.")
 ]
