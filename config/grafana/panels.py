@@ -239,6 +239,34 @@ ROWS: Final = (
         ),
     ),
     Row(
+        "Orders: what is paused, cancelled or in shadow",
+        (
+            Panel(
+                "Orders in force",
+                "Has somebody, or a guard, stopped something? `moderation-worker control` says what, and why.",
+                (("max by (state, ordered_by) (@controls) > 0", "{{state}}, {{ordered_by}}"),),
+            ),
+            Panel(
+                "Commands that orders hold",
+                "How many open commands wait for a resume, or are about to be cancelled? Others of a paused scope are lag.",
+                (("sum by (state) (@control_held_commands)", "{{state}}"),),
+            ),
+            Panel(
+                "Oldest pause",
+                "Has a pause been forgotten?",
+                (("max(@control_oldest_pause_seconds)", "age"),),
+                unit="s",
+                width=4,
+            ),
+            Panel(
+                "Unreadable orders",
+                "Does something else write to the control topic? Such a record changes nothing.",
+                (("sum(increase(@control_unreadable_records_total[$__rate_interval]))", "records"),),
+                width=4,
+            ),
+        ),
+    ),
+    Row(
         "Calls",
         (
             Panel(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import Status
-from worker.runtime.metric_table import LIMITED_BY, ROWS
+from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, ROWS
 from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ TARGET_LABELS: Final = {"namespace", "job", "pod", "instance", "container"}
 
 LABEL_VALUES: Final = {
     "by": set(LIMITED_BY),
+    "ordered_by": set(ORDERED_BY),
     "verdict": {verdict.value for verdict in Verdict},
     "status": {status.value for status in Status},
     "result": {"committed", "aborted"},

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
@@ -18,13 +20,25 @@ from worker.domain.progress.commit_metadata import encode, label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.conftest import Cluster
 
 pytestmark = pytest.mark.kafka
 
 DETECTOR = ("--issuer", "detector-7")
+RUNBOOK: Final = Path(__file__).parents[2] / "helm" / "moderation-worker" / "RUNBOOK.md"
+LINES: Final = {
+    heading: [line for line in block.splitlines() if line.startswith("mw ")]
+    for heading, block in re.findall(
+        r"^## (.+?)$.*?```sh\n(.*?)```", RUNBOOK.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+}
+HELPER: Final = next(line for line in RUNBOOK.read_text("utf-8").splitlines() if line.startswith("mw()"))
+KUBECTL: Final = f"""#!/bin/sh
+while [ "$1" != -- ]; do shift; done
+shift 2
+exec {sys.executable} -m worker "$@"
+"""
 
 
 class Operator:
@@ -236,3 +250,63 @@ def test_a_topic_that_does_not_exist_is_said_with_what_creates_it(operator: Oper
     assert "does not exist: moderation-worker topics create" in paused.stderr
     assert "kafka.control_topic is null" in off.stderr
     assert "so nobody can pause, cancel or shadow" in checked.stdout
+
+
+# The runbook, with a kubectl that runs the program here instead of in a pod.
+
+
+def shell(operator: Operator, tmp_path: Path, line: str) -> str:
+    """
+    One line of the runbook, which must end well; what it prints.
+    """
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL)
+    kubectl.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", f"{HELPER}\n{line}"],
+        env={
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "NS": "moderation",
+            "NAME": "trust-moderation-worker",
+            "USER": "alice",
+            "WORKER_CONFIG": str(operator.config),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def in_force(operator: Operator) -> list[tuple[str, str, str, int]]:
+    listed = map(msgspec.json.decode, operator("control", "--json").stdout.splitlines())
+    return [(str(each["scope"]), each["state"], each["by"], each["held"]) for each in listed]
+
+
+def test_the_paragraphs_stop_a_detector_and_everything_and_resume_without_the_flood(
+    operator: Operator, producer: KafkaProducer, tmp_path: Path
+) -> None:
+    """
+    In the order in which an operator would: each line does what its paragraph says.
+    """
+    for number in range(3):
+        producer.send(operator.names["commands"], ban("detector-7", number), key=b"g")
+    producer.send(operator.names["commands"], ban("another", 1), key=b"g")
+    producer.flush(30)
+    pause, control = LINES["Stop a detector"]
+    everything, _, resume_all = LINES["Stop everything"]
+    cancel, _, resume = LINES["Resume without the flood"]
+    scope = "{'issuer': 'detector-7'}"
+
+    shell(operator, tmp_path, pause)
+    assert in_force(operator) == [(scope, "paused", "alice", 3)]
+    shell(operator, tmp_path, everything)
+    listed = shell(operator, tmp_path, control)
+    assert "paused    everything" in listed
+    assert "still in force:\npaused    issuer detector-7" in shell(operator, tmp_path, resume_all)
+    shell(operator, tmp_path, cancel)
+    assert in_force(operator) == [(scope, "cancel", "alice", 3)]
+    shell(operator, tmp_path, resume)
+    assert in_force(operator) == []

@@ -24,6 +24,7 @@ LIMITED_BY: Final = (
     "pause",
     "publishing",
 )
+ORDERED_BY: Final = ("operator", "guard", "settings")
 Rebalance = Literal["assigned", "revoked", "lost"]
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -117,8 +118,8 @@ ROWS: Final[tuple[MetricRow, ...]] = (
         "time, and renewals"),
     MetricRow("signature_expires_seconds", "gauge", "seconds", ("app",), "Time until the current signature expires.", "time, and renewals"),
     # orders of operators and guards
-    MetricRow("controls", "gauge", "orders", ("state",), "Orders in force: paused, cancel, shadow.", "`moderation-worker pause`, `cancel`, `shadow`, "
-        "`resume`, a guard"),
+    MetricRow("controls", "gauge", "orders", ("state", "ordered_by"), f"Orders in force: paused, cancel or shadow, of one of: {', '.join(ORDERED_BY)}.",
+        "`moderation-worker pause`, `cancel`, `shadow`, `resume`, a guard"),
     MetricRow("control_held_commands", "gauge", "commands", ("state",), "Open commands for which an order holds. Others of a paused scope wait in Kafka "
         "unread: see lag_records.", "an order is given or ends"),
     MetricRow("control_oldest_pause_seconds", "gauge", "seconds", (), "Time since the oldest pause in force was ordered; 0 if none is.", "a pause"),

@@ -29,8 +29,9 @@ from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.placement import Misplacement
 from worker.domain.contract.times import instant_of
+from worker.domain.controls import BY_GUARD, BY_SETTINGS
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
-from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS, Rebalance
+from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, PREFIX, ROWS, Rebalance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,6 +66,7 @@ _DEDUPE: Final = {
     "superseded": "superseded",
 }
 """Count of the engine -> kind of a dedupe hit."""
+_NOT_PEOPLE: Final = frozenset({BY_GUARD, BY_SETTINGS})
 _FORGOTTEN: Final = {"forgotten_ids": "ids", "forgotten_effects": "applied"}
 """Count of the engine -> part of memory that was full."""
 
@@ -293,17 +295,18 @@ class Metrics:
         self._show("lag_records", {(str(number),): lag for number, lag in lags.items()})
 
     def _orders(self, controls: Iterable[ControlSnapshot], wall: float) -> None:
-        number = dict.fromkeys(ControlState, 0)
+        number = dict.fromkeys(product(ControlState, ORDERED_BY), 0)
         held = dict.fromkeys(ControlState, 0)
         oldest = 0.0
         for each in controls:
             state = each.order.state
-            number[state] += 1
+            number[state, each.order.by if each.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
             held[state] += each.held
             if state is ControlState.PAUSED:
                 oldest = max(oldest, wall - instant_of(each.order.at))
+        for (state, by), orders in number.items():
+            self._child("controls", state.value, by).set(orders)
         for state in ControlState:
-            self._child("controls", state.value).set(number[state])
             self._child("control_held_commands", state.value).set(held[state])
         self._child("control_oldest_pause_seconds").set(oldest)
 

@@ -400,13 +400,14 @@ def test_orders_are_shown_by_state_and_the_oldest_pause_by_its_age(metrics: Metr
 
     metrics.observe(found, Vitals(0.1, ready=True, wall=now))
 
-    assert value(metrics, "controls", state="paused") == 2
-    assert value(metrics, "controls", state="shadow") == 0
+    assert value(metrics, "controls", state="paused", ordered_by="operator") == 2
+    assert value(metrics, "controls", state="shadow", ordered_by="operator") == 0
+    assert value(metrics, "controls", state="paused", ordered_by="guard") == 0
     assert value(metrics, "control_held_commands", state="paused") == 7
     assert value(metrics, "control_held_commands", state="cancel") == 1
     assert value(metrics, "control_oldest_pause_seconds") == 300.0
 
     metrics.observe(snapshot(), Vitals(0.1, ready=True, wall=now))
 
-    assert value(metrics, "controls", state="paused") == 0
+    assert value(metrics, "controls", state="paused", ordered_by="operator") == 0
     assert value(metrics, "control_oldest_pause_seconds") == 0.0
