@@ -1,12 +1,13 @@
 # `moderation-worker check`: would the worker start? Exit codes: 0 yes, 1 Kafka cannot be reached, 2 something must be fixed.
 #
-# It only reads: no group is joined, no topic is created, no call goes to Tencent.
+# It only reads: no group is joined, and no topic is created. A call goes to Tencent only with --tencent, and changes nothing.
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,7 +50,17 @@ class CheckFinding:
     saw: str
 
 
-def check(config: Config = None, *, as_json: AsJson = False) -> None:
+def check(
+    config: Config = None,
+    *,
+    tencent: Annotated[
+        bool,
+        typer.Option(
+            "--tencent", help="Make one call per app as well, which changes nothing, and explain it."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """
     Check settings, keys, Kafka and topics, and show what is there.
 
@@ -61,6 +72,7 @@ def check(config: Config = None, *, as_json: AsJson = False) -> None:
     findings = [
         CheckFinding("settings", 0, "complete, and without contradictions"),
         *_keys(settings),
+        *(_trials(settings) if tencent else ()),
         *_cluster(settings),
     ]
     if as_json:
@@ -90,6 +102,26 @@ def _keys(settings: Settings) -> Iterator[CheckFinding]:
             yield CheckFinding(what, WRONG, str(error))
         else:
             yield CheckFinding(what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}")
+
+
+def _trials(settings: Settings) -> Iterator[CheckFinding]:
+    """Make a call for each app that can sign; of the others it was said already that they cannot."""
+    import asyncio  # noqa: PLC0415
+
+    from worker.errors import SignatureError  # noqa: PLC0415
+    from worker.runtime.options import apps_of, http_options  # noqa: PLC0415
+    from worker.tencent.trial_call import try_apps  # noqa: PLC0415
+    from worker.tencent.usersig import Signer  # noqa: PLC0415
+
+    apps = []
+    for app in apps_of(settings):
+        with suppress(SignatureError):
+            Signer(app).signature()
+            apps.append(app)
+    quiet_libraries(settings)
+    for trial in asyncio.run(try_apps(apps, http_options(settings))):
+        exit_code = 0 if trial.passed else FAILED if trial.passing else WRONG
+        yield CheckFinding(f"tencent, app {trial.app}", exit_code, trial.explanation)
 
 
 def _cluster(settings: Settings) -> Iterator[CheckFinding]:

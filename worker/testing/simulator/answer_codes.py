@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 INFO: Final[dict[int, str]] = {
     60002: "the request's URL is malformed",
@@ -52,6 +55,7 @@ class Judgement:
         info: The ErrorInfo.
         applied: The users to whom it applies; a refused request may apply to some.
         fault: The name of the fault that caused it, if any.
+        more: Further members of its answer.
 
     """
 
@@ -59,6 +63,7 @@ class Judgement:
     info: str = ""
     applied: tuple[str, ...] = ()
     fault: str | None = None
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 def refused(code: int, fault: str | None = None) -> Judgement:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.testing.simulator.endpoint_specs import (
+    GROUP_LIST_MOST,
     MEMBER_FIELDS,
     MEMBERS_PER_CALL,
     U32_MAX,
@@ -70,6 +71,16 @@ def read(spec: EndpointSpec, body: bytes) -> ParsedBody:
         ignored=tuple(name for name in given if name not in names),
         refusal=next((refusal for rule in spec.fields if (refusal := _broken(spec, rule, given))), None),
     )
+
+
+def group_list_limit(body: bytes) -> int | None:
+    """Return how many groups a request asks for; None if it does not keep to the page."""
+    try:
+        given = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    limit = given.get("Limit", GROUP_LIST_MOST) if isinstance(given, dict) else None
+    return limit if type(limit) is int and 0 <= limit <= GROUP_LIST_MOST else None
 
 
 _WHO: Final = frozenset({"GroupId", "RoomId", "Members_Account", "MemberList_Account"})

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.testing.simulator.answer_codes import Judgement, refused
-from worker.testing.simulator.body import ParsedBody, read
-from worker.testing.simulator.endpoint_specs import SERVICES, SPECS
+from worker.testing.simulator.body import ParsedBody, group_list_limit, read
+from worker.testing.simulator.endpoint_specs import (
+    GROUP,
+    GROUP_LIST,
+    GROUP_LIST_PER_SECOND,
+    SERVICES,
+    SPECS,
+)
 from worker.testing.simulator.faults import is_chosen
 from worker.testing.simulator.quota import Counter
 from worker.testing.simulator.state import StateChange
@@ -97,8 +103,8 @@ class Reaction:
 
     @property
     def known(self) -> bool:
-        """Whether the endpoint is one of the five."""
-        return self.endpoint in SPECS
+        """Whether the endpoint is one that is served."""
+        return self.endpoint in SPECS or self.endpoint == GROUP_LIST
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,8 @@ class Decider:
         parsed = read(spec, request.body) if spec else ParsedBody()
         app = self._authenticator.app(request)
         faults = self._store.at(spec.endpoint if spec else None, parsed.target, at)
-        counter = self.counters[app, spec.endpoint if spec else "unknown"]
+        reads = request.endpoint == GROUP_LIST
+        counter = self.counters[app, request.endpoint if spec or reads else "unknown"]
         counter.read.add(at)
         latency = self._latency(faults)
 
@@ -181,7 +188,7 @@ class Decider:
         verdict = None
         if ending is None:
             verdict = self._authenticator.stop(request, faults, at, wall)
-            if verdict is None and not counter.admit(at, faults.limit):
+            if verdict is None and not counter.admit(at, GROUP_LIST_PER_SECOND if reads else faults.limit):
                 verdict = refused(60007)
             if verdict is None:
                 verdict = self._served(spec, request, parsed, faults, app=app, at=at)
@@ -258,6 +265,8 @@ class Decider:
         app: int,
         at: float,
     ) -> Judgement:
+        if spec is None and request.endpoint == GROUP_LIST:
+            return self._group_list(request.body, faults, app)
         if spec is None:
             service = SERVICES.get(request.endpoint.partition("/")[0])
             return refused(service.unknown_command if service else 60009)
@@ -274,6 +283,18 @@ class Decider:
         if parsed.target in faults.unknown_targets:
             return refused(spec.codes.no_target, "unknown_targets")
         return self._members(spec, parsed, faults, app=app, at=at)
+
+    def _group_list(self, body: bytes, faults: Faults, app: int) -> Judgement:
+        if faults.answer_code:
+            return refused(faults.answer_code, "answer_code")
+        if self._happens(faults.transient):
+            return refused(self._rng.choice(faults.transient_codes or (GROUP.internal,)), "transient")
+        limit = group_list_limit(body)
+        if limit is None:
+            return refused(GROUP.bad_field)
+        groups = self._world.groups(app)
+        listed = [{"GroupId": group} for group in groups[:limit]]
+        return Judgement(0, more={"TotalCount": len(groups), "GroupIdList": listed, "Next": 0})
 
     def _members(
         self, spec: EndpointSpec, parsed: ParsedBody, faults: Faults, *, app: int, at: float
@@ -316,6 +337,7 @@ def _payload(verdict: Judgement, request_id: str | None) -> bytes:
         "ErrorInfo": verdict.info,
         "ErrorCode": verdict.code,
     }
+    answer |= verdict.more
     if request_id is not None:
         answer["RequestId"] = request_id
     return msgspec.json.encode(answer)

@@ -1,4 +1,5 @@
-# Tencent's pages of the five endpoints, as one table: fields, limits in bytes, codes, and what a call changes.
+# Tencent's pages of the five endpoints, as one table: fields, limits in bytes, codes, and what a call changes; and the one that
+# is only read.
 #
 # Written from the public pages named in each row and nothing else: the simulator judges requests, so it must not share a
 # table with the worker that sends them. Where the pages are silent, a comment says what we chose.
@@ -209,3 +210,10 @@ SPECS: Final[dict[str, EndpointSpec]] = {
         ),
     )
 }
+
+GROUP_LIST: Final = "group_open_http_svc/get_appid_group_list"
+"""The page "Getting All Groups in an App": it changes nothing."""
+GROUP_LIST_PER_SECOND: Final = 1
+"""How often that page allows it."""
+GROUP_LIST_MOST: Final = 10_000
+"""The most groups of one answer, which ``Limit`` may lower."""

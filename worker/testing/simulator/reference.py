@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from worker.testing.simulator.answer_codes import INFO
 from worker.testing.simulator.endpoint_specs import (
+    GROUP_LIST,
+    GROUP_LIST_PER_SECOND,
     MEMBER_FIELDS,
     MEMBERS_PER_CALL,
     SERVICES,
@@ -115,7 +117,13 @@ def _endpoints() -> str:
         for spec in SPECS.values()
     ]
     member = ("inside `MemberInfo`", "", "; ".join(_field(rule) for rule in MEMBER_FIELDS), "")
-    return _table(("endpoint", "Tencent's page", "body", "RequestId"), [*rows, member])
+    reads = (
+        f"`{GROUP_LIST}`",
+        f"Getting All Groups in an App ({GROUP_LIST_PER_SECOND} a second; `check --tencent` calls it)",
+        "`Limit` (optional)",
+        "no",
+    )
+    return _table(("endpoint", "Tencent's page", "body", "RequestId"), [*rows, member, reads])
 
 
 def _field(rule: Field) -> str:

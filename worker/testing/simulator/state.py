@@ -97,6 +97,10 @@ class World:
     def __repr__(self) -> str:
         return f"<World {len(self._groups)} groups, {len(self._rooms)} rooms>"
 
+    def groups(self, app: int) -> list[str]:
+        """Return the groups of an app that a call has changed."""
+        return [group for owner, group in self._groups if owner == app]
+
     def apply(self, effect: StateChange, now: float) -> None:
         """Apply the change of one request."""
         key = (effect.app, effect.target)

@@ -1,0 +1,137 @@
+# One harmless call per app, against the local Tencent API: what is said of a right one, and of each thing that can be wrong.
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.certificate import self_signed
+from worker.tencent.options import AppCredentials, HttpOptions
+from worker.tencent.trial_call import ENDPOINT, try_apps
+from worker.testing.simulator.faults import Faults
+from worker.testing.simulator.server import Simulator, SimulatorConfig
+from worker.testing.simulator.signature import SimulatedApp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from worker.tencent.trial_call import Trial
+
+KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
+
+
+def tried(*apps: dict[str, Any], **faults: Any) -> tuple[list[Trial], dict[str, Any]]:
+    """
+    What is said of these apps, whose defaults are right, and what the API has seen.
+    """
+
+    async def run() -> tuple[list[Trial], dict[str, Any]]:
+        known = tuple(SimulatedApp(number, (KEY,), ("administrator",)) for number in (1, 2))
+        async with Simulator(SimulatorConfig(apps=known, faults=Faults(**faults), keep_lines=0)) as simulator:
+            right: dict[str, Any] = {
+                "sdk_app_id": 1,
+                "identifier": "administrator",
+                "base_url": simulator.url,
+                "secret_key": KEY,
+            }
+            credentials = [
+                AppCredentials(**({"name": f"app-{number}"} | right | app)) for number, app in enumerate(apps)
+            ]
+            trials = await try_apps(credentials, HttpOptions(timeout=5.0))
+            return trials, simulator.stats
+
+    return asyncio.run(run())
+
+
+def test_one_request_per_app_is_sent_and_nothing_is_changed() -> None:
+    trials, stats = tried({"sdk_app_id": 1}, {"sdk_app_id": 2})
+
+    assert [(trial.app, trial.passed, trial.code) for trial in trials] == [
+        ("app-0", True, 0),
+        ("app-1", True, 0),
+    ]
+    assert "accepts key and administrator" in trials[0].explanation
+    assert stats["requests"] == {ENDPOINT: {"0": 2}}
+    assert stats["members_applied"] == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "remedy"),
+    [
+        ({"secret_key": KEY[::-1]}, 70009, "check the secret key"),
+        ({"identifier": "bob"}, 60010, "must be an app administrator"),
+        ({"sdk_app_id": 5}, 70020, "check sdk_app_id and region"),
+    ],
+    ids=["another key", "no administrator", "an unknown app"],
+)
+def test_what_is_wrong_with_the_settings_is_explained_with_its_remedy(
+    wrong: dict[str, Any], code: int, remedy: str
+) -> None:
+    (trial,), stats = tried(wrong)
+
+    assert (trial.passed, trial.passing, trial.code) == (False, False, code)
+    assert remedy in trial.explanation
+    assert stats["requests"] == {ENDPOINT: {str(code): 1}}  # it is not tried again
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "remedy"),
+    [
+        ("wrong_region", 60026, "region"),
+        ("signature_expired", 70001, "set the clock of this machine"),
+        ("plan_expired", 60020, "buy or renew"),
+    ],
+)
+def test_what_only_tencent_knows_is_explained_with_its_remedy(fault: str, code: int, remedy: str) -> None:
+    (trial,), _ = tried({}, **{fault: True})
+
+    assert (trial.passed, trial.passing, trial.code) == (False, False, code)
+    assert remedy in trial.explanation
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("https://nowhere.invalid", "the name nowhere.invalid cannot be resolved"),
+        ("https://127.0.0.1:1", "no connection to 127.0.0.1:1"),
+    ],
+)
+def test_a_network_that_leads_nowhere_is_explained_and_may_pass(address: str, reason: str) -> None:
+    (trial,), _ = tried({"base_url": address})
+
+    assert (trial.passed, trial.passing, trial.code) == (False, True, None)
+    assert reason in trial.explanation
+
+
+def test_an_outage_may_pass_and_a_busy_api_too() -> None:
+    (down,), _ = tried({}, outage="502")
+    busy, _ = tried({}, {}, {})  # one a second is allowed
+
+    assert (down.passing, down.code) == (True, None)
+    assert sorted(trial.code or 0 for trial in busy) == [0, 60007, 60007]
+    assert all(trial.passed or (trial.passing and "try again" in trial.explanation) for trial in busy)
+
+
+def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
+    """
+    A proxy that opens TLS looks like this: another authority has signed.
+    """
+    certificate, key = self_signed("/CN=127.0.0.1", "subjectAltName=IP:127.0.0.1")
+    (tmp_path / "both.pem").write_text(certificate + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+
+    async def run() -> list[Trial]:
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            app = AppCredentials("main", 1, "administrator", f"https://127.0.0.1:{port}", secret_key=KEY)
+            return await try_apps([app], HttpOptions(timeout=5.0))
+
+    (trial,) = asyncio.run(run())
+
+    assert (trial.passed, trial.code) == (False, None)
+    assert "cannot prove who it is" in trial.explanation
+    assert "SSL_CERT_FILE" in trial.explanation

@@ -1,0 +1,117 @@
+# One harmless call per app, to learn whether key, administrator, region and network are right: for `check --tencent`.
+#
+# It reads the first of the app's groups and changes nothing (Tencent's page "Getting All Groups in an App", which allows one
+# call a second). It is sent by the worker's own client. What an answer means is in domain/contract/codes.py.
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from worker.domain.contract.codes import Verdict, remedy
+from worker.domain.effects import Attempt
+from worker.tencent.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.domain.effects import AttemptResult
+    from worker.tencent.options import AppCredentials, HttpOptions
+
+ENDPOINT: Final = "group_open_http_svc/get_appid_group_list"
+BODY: Final = b'{"Limit":1,"Next":0}'
+
+_PASSING: Final = frozenset({Verdict.RETRY, Verdict.THROTTLE, Verdict.THROTTLE_APP})
+"""Verdicts that say nothing about the settings: the same again may help."""
+_TRANSPORT: Final = {
+    "connect": "no connection to {host}: check the network, a firewall on the way, and region or base_url",
+    "tls": "{host} cannot prove who it is: check base_url, a proxy that opens TLS, and the clock; SSL_CERT_FILE adds an authority",
+    "proxy": "the proxy makes no connection to {host}: check its address, its password, and what it allows",
+    "timeout": "{host} does not answer in time: check the network and any proxy or firewall on the way",
+    "reset": "{host} ends the connection without an answer: check any proxy or firewall on the way",
+    "cut": "the answer of {host} ends too early: check any proxy or firewall on the way",
+    "too_long": "what answers at {host} is not Tencent's API: check base_url, DNS, and any proxy on the way",
+}
+"""What to do where no answer came, by the error of wire.py."""
+_NO_NAME: Final = "the name {host} cannot be resolved: check region or base_url, and DNS"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """
+    What one app's call showed.
+
+    Attributes:
+        passed: Whether Tencent carried it out.
+        passing: Whether the same again may help: nothing is known to be wrong with the settings.
+        code: Tencent's ErrorCode; None if there was no answer of Tencent's.
+        explanation: What was seen, and how to fix it.
+
+    """
+
+    app: str
+    passed: bool
+    passing: bool
+    code: int | None
+    explanation: str
+
+
+async def try_apps(apps: Sequence[AppCredentials], options: HttpOptions) -> list[Trial]:
+    """Make one call for each of the apps, at the same time, and explain each. Each must be able to sign."""
+    client = Client(apps, options)
+    try:
+        results = await asyncio.gather(*(client.call(_OneAttempt(app.name)) for app in apps))
+        return [await _explained(app, result) for app, result in zip(apps, results, strict=True)]
+    finally:
+        await client.aclose()
+
+
+class _OneAttempt:
+    """Allows one request, and no other whatever becomes of it."""
+
+    def __init__(self, app: str) -> None:
+        self._attempt = Attempt(
+            call_id="check", number=1, app=app, endpoint=ENDPOINT, target="", body=BODY, members=0
+        )
+
+    async def permit(self) -> Attempt:
+        return self._attempt
+
+    def may_send(self) -> bool:
+        return True
+
+    def finished(self, result: AttemptResult) -> bool:
+        del result
+        return False
+
+
+async def _explained(app: AppCredentials, result: AttemptResult) -> Trial:
+    host = urlsplit(app.base_url).netloc
+    code, verdict = result.error_code, result.verdict
+    if verdict is Verdict.DONE:
+        elapsed = (result.ended_at - result.sent_at) * 1000
+        return Trial(app.name, True, False, code, f"{host} accepts key and administrator ({elapsed:.0f} ms)")
+    if result.http_status is None or result.error in _TRANSPORT:
+        known = result.error != "connect" or await _has_name(app.base_url)
+        text = _TRANSPORT.get(result.error or "", _TRANSPORT["reset"]) if known else _NO_NAME
+        return Trial(app.name, False, True, None, text.format(host=host))
+    if result.error is not None:
+        what = f"{host} answers with {result.error_info}: {remedy(None, result.http_status)}"
+        return Trial(app.name, False, result.http_status >= 500, None, what)
+    said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
+    if verdict in _PASSING:
+        return Trial(app.name, False, True, code, f"{said}: try again in a moment")
+    return Trial(app.name, False, False, code, f"{said}: {remedy(code)}")
+
+
+async def _has_name(base_url: str) -> bool:
+    """Return whether the host's name can be resolved."""
+    parts = urlsplit(base_url)
+    try:
+        await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or 443)
+    except (socket.gaierror, UnicodeError):
+        return False
+    return True
