@@ -14,22 +14,32 @@ WORKDIR /build
 COPY requirements.txt requirements-build.txt ./
 # One dependency has no wheel: it is built with the locked setuptools, not with what an isolated build would fetch unhashed.
 RUN python3 -m venv /opt/worker \
-    && /opt/worker/bin/pip install --quiet --no-deps --require-hashes --requirement requirements-build.txt \
-    && /opt/worker/bin/pip install --quiet --no-deps --require-hashes --no-build-isolation --use-pep517 --requirement requirements.txt \
+    && /opt/worker/bin/pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements-build.txt \
+    && /opt/worker/bin/pip install --quiet --no-compile --no-deps --require-hashes --no-build-isolation --use-pep517 --requirement requirements.txt \
     && find /opt/worker -name '*.so' -exec strip --strip-unneeded {} +
 COPY pyproject.toml README.md LICENSE ./
 COPY worker ./worker
-RUN /opt/worker/bin/pip install --quiet --no-deps --no-index --no-build-isolation . \
+# Compiled once, at the end, by the hashes of the sources and not by their times: so the same sources make the same image.
+RUN /opt/worker/bin/pip install --quiet --no-compile --no-deps --no-index --no-build-isolation . \
     && /opt/worker/bin/pip check \
-    && /opt/worker/bin/pip uninstall --quiet --yes setuptools pip
+    && /opt/worker/bin/pip uninstall --quiet --yes setuptools pip \
+    && find /opt/worker -name __pycache__ -prune -exec rm -rf {} + \
+    && PYTHONHASHSEED=0 /opt/worker/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /opt/worker/lib
 
 FROM ${BASE}
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="moderation-worker" \
       org.opencontainers.image.description="Executes moderation commands from Kafka on Tencent Cloud Chat" \
+      org.opencontainers.image.authors="The moderation-worker developers" \
+      org.opencontainers.image.vendor="The moderation-worker developers" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.url="https://github.com/moderation-worker/moderation-worker" \
+      org.opencontainers.image.source="https://github.com/moderation-worker/moderation-worker" \
+      org.opencontainers.image.documentation="https://github.com/moderation-worker/moderation-worker/blob/v${VERSION}/README.md" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"

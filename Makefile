@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := tests/unit/domain
 FAST := $(wildcard tests/unit tests/property tests/simulation tests/docs tests/project)
-APART := tests/chart tests/image tests/install tests/page tests/benchmarks
+APART := tests/chart tests/image tests/install tests/page tests/release tests/benchmarks
 # Two at a time, and the tests of one file in one process: many wait, and few need more than a core.
 ABREAST := -n 2 --dist loadfile
 
 # The first Python that is new enough. Another one: make PYTHON=/path/to/python …
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
 # The environment is made again when its Python or its pip is gone, and when another Python is asked for by name.
@@ -19,7 +19,7 @@ STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$(
 	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test image-tools image-test page-tools page-test install-test STALE
+.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test image-tools image-test page-tools page-test install-test release-check STALE
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -81,6 +81,9 @@ image-tools: $(VENV)/dev.installed  ## What image-test needs besides (as root on
 
 image-test: chart-tools image-tools  ## The image, built and run (as root on Debian)
 	$(BIN)/pytest tests/image
+
+release-check: chart-tools image-tools  ## What a release publishes, made and looked at without a registry (as root on Debian)
+	$(BIN)/pytest tests/release $(ABREAST)
 
 # Each lock holds the one before it, so that they can share one environment.
 LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from tests.chart import chart
+from tests.release import artifacts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.chart.cluster import Cluster
 
 WORKFLOWS = sorted((chart.REPOSITORY / ".github" / "workflows").glob("*.yaml"))
@@ -47,11 +47,30 @@ def test_every_action_is_pinned_to_a_commit_and_says_its_version() -> None:
         assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
 
 
-def test_the_workflow_may_only_read_and_keeps_no_credentials() -> None:
+def test_a_workflow_may_only_read_but_where_it_publishes_and_keeps_no_credentials() -> None:
+    """
+    Each right beyond reading is named here, so that another one is seen.
+    """
+    beyond: dict[str, dict[str, str]] = {}
     for path in WORKFLOWS:
         workflow = yaml.safe_load(path.read_text())
         assert workflow["permissions"] == {"contents": "read"}
-        assert all("permissions" not in job and "timeout-minutes" in job for job in workflow["jobs"].values())
+        for name, job in workflow["jobs"].items():
+            assert "timeout-minutes" in job, name
+            if more := {
+                key: value
+                for key, value in job.get("permissions", {}).items()
+                if (key, value) != ("contents", "read")
+            }:
+                beyond[f"{path.stem} {name}"] = more
+
+    assert beyond == {
+        "release plan": {"actions": "read"},  # whether ci was green
+        "release image": {"packages": "write"},
+        "release publish": {"packages": "write", "id-token": "write"},  # signs without a key
+        "release pypi": {"id-token": "write"},  # publishes without a password
+        "release release": {"contents": "write"},
+    }
     for step in _steps():
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
@@ -69,6 +88,55 @@ def test_every_target_that_it_makes_exists_and_all_suites_are_run() -> None:
 
     assert made <= targets
     assert {"check", "test", "chart-test", "image-test"} <= made
+
+
+def _release() -> dict[str, Any]:
+    return dict(
+        yaml.safe_load((chart.REPOSITORY / ".github" / "workflows" / "release.yaml").read_text())["jobs"]
+    )
+
+
+def _commands(job: dict[str, Any]) -> str:
+    return "\n".join(step.get("run", "") for step in job["steps"])
+
+
+def test_nothing_is_tagged_or_published_before_both_architectures_run_and_are_scanned() -> None:
+    jobs = _release()
+
+    assert {row["arch"] for row in jobs["image"]["strategy"]["matrix"]["include"]} == {"amd64", "arm64"}
+    for done in ("push-by-digest=true", "--sbom=true", "--provenance=mode=max", "--version", "osv-scanner"):
+        assert done in _commands(jobs["image"])
+    assert "--tag" not in _commands(jobs["image"])
+    assert set(jobs["publish"]["needs"]) == {"plan", "image"}
+    assert _commands(jobs["publish"]).index('cosign" sign') > _commands(jobs["publish"]).index(
+        "imagetools create --tag"
+    )
+    assert _commands(jobs["publish"]).count('cosign" sign --yes') == 2, "the image and the chart"
+    assert jobs["pypi"]["needs"] == "publish"
+    assert set(jobs["release"]["needs"]) == {"publish", "pypi"}
+
+
+def test_a_release_is_made_by_the_program_that_release_check_tries() -> None:
+    told = "\n".join(map(_commands, _release().values()))
+
+    made = re.findall(r"-m tests\.release\.artifacts (\w+)", told)
+
+    assert sorted(made) == ["chart", "check", "notes", "python"]
+    assert set(re.findall(r'case \["(\w+)"', Path(artifacts.__file__).read_text())) == set(made)
+
+
+def test_what_a_release_fetches_is_pinned() -> None:
+    """
+    Go asks its own record of checksums for a version that was seen before; pip has the hashes.
+    """
+    workflow = yaml.safe_load((chart.REPOSITORY / ".github" / "workflows" / "release.yaml").read_text())
+    told = "\n".join(map(_commands, workflow["jobs"].values()))
+    fetched = re.findall(r'go install "\$(\w+)"', told)
+
+    assert sorted(fetched) == ["COSIGN", "SCANNER"]
+    assert all(re.search(r"@v\d+\.\d+\.\d+$", workflow["env"][name]) for name in fetched)
+    assert all("--require-hashes" in line for line in told.splitlines() if "pip install" in line)
+    assert not re.search(r"curl|wget", told)
 
 
 def test_the_script_for_kind_is_valid_and_names_files_that_exist() -> None:

@@ -58,9 +58,9 @@ class Engine:
 
     storage: tuple[str, ...]
 
-    def build(self, *, tag: str = IMAGE, folder: Path | None = None) -> None:
+    def build(self, *, tag: str = IMAGE, folder: Path | None = None, fresh: bool = False) -> None:
         """
-        Builds the image. An assertion with the log when that fails.
+        Builds the image; a fresh one with nothing of an earlier build. An assertion with the log when that fails.
         """
         # The first stage has a name of its own, so that pruning leaves it for the next build.
         for options in (["--target=build", f"--tag={tag}-build"], [f"--tag={tag}"]):
@@ -69,7 +69,7 @@ class Engine:
                 "--isolation=chroot",
                 "--network=host",
                 "--format=docker",
-                "--layers",
+                "--no-cache" if fresh and options == [f"--tag={tag}"] else "--layers",
                 pull,
                 *options,
             ]
@@ -81,6 +81,20 @@ class Engine:
                 str(folder or context()),
             )
             assert done.code == 0, (done.out + done.err)[-4000:]
+
+    def export(self, image: str, to: Path) -> Path:
+        """
+        The whole root of an image as one archive.
+        """
+        name = f"export-{os.getpid()}"
+        made = self._podman("create", "--no-healthcheck", f"--name={name}", image)
+        assert made.code == 0, made.err
+        try:
+            done = self._podman("export", f"--output={to}", name)
+            assert done.code == 0, done.err
+        finally:
+            self._podman("rm", "--force", name)
+        return to
 
     def forget(self, tag: str) -> None:
         """

@@ -68,6 +68,7 @@ def test_the_bot_looks_after_every_place_that_pins_something() -> None:
     assert places == {
         ("pip", "/"),
         ("pip", "/tests/image"),
+        ("pip", "/tests/release"),
         ("gomod", "/tests/chart/tools"),
         ("github-actions", "/"),
         ("docker", "/"),
