@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,7 @@ QUESTIONS: Final = (
     ("outcomes", "--since", "7h", "--by", "user"),
     ("outcomes", "--since", "7h", "--by", "error_code"),
     ("outcomes", "--since", "3h", "--until", "175m"),
+    ("outcomes", "--status", "waiting"),
     ("outcomes", "--issuer", "mad-detector", "--since", "7h", "--by", "status"),
     ("dead-letters", "list", "--since", "7h", "--by", "code"),
     ("dead-letters", "replay", "--since", "7h", "--code", "10019"),
@@ -187,20 +189,23 @@ def main() -> None:
             config = settings_in(Path(folder), broker.bootstrap_servers)
             began = time.monotonic()
             filled(broker.bootstrap_servers, given.outcomes)
-            print(f"{given.outcomes:,} outcomes written in {time.monotonic() - began:.0f} s")
+            print(f"{given.outcomes:,} outcomes written in {time.monotonic() - began:.0f} s", flush=True)
             for question in QUESTIONS:
-                began = time.monotonic()
+                began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
                 done = subprocess.run(
                     [sys.executable, "-m", "worker", *question, "--config", str(config)],
                     capture_output=True,
                     text=True,
                     check=False,
                 )
-                lines = len(done.stdout.splitlines())
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
                 print(
-                    f"{time.monotonic() - began:6.2f} s  exit {done.returncode}  {lines:>6} lines  {' '.join(question)}"
+                    f"{time.monotonic() - began:6.2f} s, {cpu:5.2f} s of CPU, exit {done.returncode}, "
+                    f"{len(done.stdout.splitlines()):,} lines: {' '.join(question)}",
+                    flush=True,
                 )
-                if done.returncode not in (0, 3, 4, 5):
+                if done.returncode not in (0, 3, 4, 7):
                     print(done.stderr[-1000:])
             if given.keep:
                 print(f"kept: --config {config}", flush=True)

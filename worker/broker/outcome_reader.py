@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -268,17 +269,22 @@ class OutcomeReader:
         begins = {TopicPartition(topic, partition): each.position for partition, each in begun.items()}
         try:
             stable = offset_ranges.ends(self._reader, list(begins))
-            found: list[WaitingCommand] = []
-            for record in self._records(begins, stable):
-                if len(found) == limit:
-                    break
-                if wanted(record) and not begun[record.partition].is_done(record.offset):
-                    ahead = record.offset - begun[record.partition].position
-                    found.append(WaitingCommand(_found(record), ahead))
+            # The oldest of each partition first, so that those of one partition do not hide older ones of another.
+            of_each = (self._waiting_in(tp, begins[tp], stable[tp], begun, wanted) for tp in begins)
+            found = [each for waiting in of_each for each in islice(waiting, limit)]
             found.sort(key=lambda each: each.record.timestamp)
+            del found[limit:]
             return [*found, *self._held(begun, stable, wanted, limit - len(found))]
         except errors.KafkaError as exc:
             raise self._unreadable(topic, exc) from exc
+
+    def _waiting_in(
+        self, tp: Any, begin: int, end: int, begun: Mapping[int, PartitionProgress], wanted: WantedCommand
+    ) -> Iterator[WaitingCommand]:
+        progress = begun[tp.partition]
+        for record in self._records({tp: begin}, {tp: end}):
+            if wanted(record) and not progress.is_done(record.offset):
+                yield WaitingCommand(_found(record), record.offset - progress.position)
 
     def _held(
         self,

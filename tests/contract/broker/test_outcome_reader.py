@@ -239,6 +239,17 @@ def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
     assert [each.record.value for each in waiting] == [b"1", b"3", b"5"]
 
 
+def test_the_commands_of_one_partition_do_not_hide_older_ones_of_another(
+    real_cluster: RealCluster, history: OutcomeReader
+) -> None:
+    real_cluster.produce(1, b"oldest")
+    real_cluster.produce(0, *(b"%d" % number for number in range(5)))
+
+    waiting = history.waiting(history.begun(), every_command, 2)
+
+    assert [each.record.value for each in waiting] == [b"oldest", b"0"]
+
+
 def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: OutcomeReader) -> None:
     real_cluster.produce(0, b"gone", b"there")
     real_cluster.delete_before(0, 1)
