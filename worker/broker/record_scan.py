@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Needles = Sequence[Sequence[bytes]]
     """A record matches if its bytes contain, of each group, at least one."""
 
+LONG: Final = 0x80
+"""A byte of a varint with this bit is not its last one; the other bits, ``LOW``, are its value's."""
+LOW: Final = 0x7F
 AT_ONCE: Final = 16 * 1024 * 1024
 """The most bytes of records that are unpacked at once. A batch of ours holds some hundreds of kilobytes."""
 
@@ -86,33 +89,51 @@ def matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, in
     if not contains(payload, needles):
         return []
     try:
-        if not needles:
-            return [_parts(payload, begin, end) for begin, end in _records(payload, count)]
-        return [
-            _parts(payload, begin, end)
-            for begin, end in _records(payload, count)
-            if all(any(payload.find(needle, begin, end) >= 0 for needle in group) for group in needles)
-        ]
+        return _matching(payload, count, needles)
     except (ValueError, IndexError):
         return None
 
 
-def _records(payload: bytes, count: int) -> Iterator[tuple[int, int]]:
-    """Yield where each record begins, behind its length, and where it ends."""
-    end = 0
+def _matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, int, bytes | None]]:
+    # One loop that reads varints of one and two bytes in place: it takes half of the time of calls.
+    found: list[tuple[int, int, bytes | None]] = []
+    whole, end = len(payload), 0
     for _ in range(count):
-        length, begin = decode_varint(payload, end)
+        first, second = payload[end], payload[end + 1]
+        if first & LONG and not second & LONG and not first & 1:
+            length, begin = (first & LOW | second << 7) >> 1, end + 2
+        else:
+            length, begin = decode_varint(payload, end)
         end = begin + length
-        if length < 0 or end > len(payload):
+        if length < 0 or end > whole:
             raise ValueError(f"a record of {length} bytes ends outside of its batch")
-        yield begin, end
+        if needles and not _has(payload, begin, end, needles):
+            continue
+        time, at = decode_varint(payload, begin + 1)  # behind its attributes
+        first, second = payload[at], payload[at + 1]
+        if first & LONG and not second & LONG and not first & 1:
+            offset, at = (first & LOW | second << 7) >> 1, at + 2
+        else:
+            offset, at = decode_varint(payload, at)
+        key, at = decode_varint(payload, at)
+        if key > 0:
+            at += key
+        first, second = payload[at], payload[at + 1]
+        if first & LONG and not second & LONG and not first & 1:
+            size, at = (first & LOW | second << 7) >> 1, at + 2
+        else:
+            size, at = decode_varint(payload, at)
+        if at + size > end:
+            raise ValueError(f"a value of {size} bytes ends outside of its record")
+        found.append((offset, time, payload[at : at + size] if size >= 0 else None))
+    return found
 
 
-def _parts(payload: bytes, begin: int, end: int) -> tuple[int, int, bytes | None]:
-    time, at = decode_varint(payload, begin + 1)  # behind its attributes
-    offset, at = decode_varint(payload, at)
-    key, at = decode_varint(payload, at)
-    size, at = decode_varint(payload, at + max(0, key))
-    if at + max(0, size) > end:
-        raise ValueError(f"a value of {size} bytes ends outside of its record")
-    return offset, time, None if size < 0 else payload[at : at + size]
+def _has(payload: bytes, begin: int, end: int, needles: Needles) -> bool:
+    for group in needles:
+        for needle in group:
+            if payload.find(needle, begin, end) >= 0:
+                break
+        else:
+            return False
+    return True

@@ -157,7 +157,7 @@ class Filters:
         for name in self.traits:
             needed |= dict.fromkeys(TRAITS[name].fields)
         view = msgspec.defstruct(
-            "OutcomeView", [("outcome_id", str), *((name, *_FIELDS[name]) for name in needed)]
+            "OutcomeView", [("outcome_id", str), *((name, *_FIELDS[name]) for name in needed)], gc=False
         )
         object.__setattr__(self, "_decode", msgspec.json.Decoder(view).decode)
 
