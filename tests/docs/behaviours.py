@@ -38,6 +38,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_shadow",
         "engine/test_guards",
     ),
+    "Users refused lately": ("calls/test_refused_users", "engine/test_refused_lately"),
     "Placement of records": ("contract/test_placement", "engine/test_misplaced_records"),
     "Deduplication: the same id or effect again": (
         "engine/test_repeated_ids",

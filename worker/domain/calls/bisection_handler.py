@@ -115,6 +115,7 @@ class BisectionHandler:
             return
         peers = task.batch_peers
         self.fail(task, result, now, inferred=inferred)
+        call.endpoint.app.refused_users.refused(call.target.name, task.user, now)
         if (
             inferred
             or result.verdict is Verdict.MEMBER

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from worker.domain.progress.open_commands import EffectKey, MemberTask
 
-GroupKey = tuple[str, "EffectKey"]
-"""The target, and the effect that all tasks of a group have."""
+GroupKey = tuple[str, "EffectKey", bool]
+"""The target, the effect that all tasks of a group have, and whether each of them goes alone."""
 
 
 class CompatibleGroup:
@@ -82,6 +82,11 @@ class CompatibleGroup:
             for task in batch:
                 self.started.pop(task, None)
         return batch
+
+    @property
+    def most(self) -> int:
+        """How many tasks its next batch may hold."""
+        return 1 if self.key[2] else self.target.batch.members
 
     @property
     def first_since(self) -> float | None:
@@ -173,7 +178,8 @@ class TargetQueue:
         else:
             self.started.pop(group, None)
         size = len(group.tasks)
-        self.move(group, min(size, per_call) if size or group.resting else None)
+        most = 1 if group.key[2] else per_call
+        self.move(group, min(size, most) if size or group.resting else None)
 
     def move(self, group: CompatibleGroup, level: int | None) -> None:
         """Put the group at the end of another level."""
@@ -223,7 +229,7 @@ class EndpointQueue:
 
     def is_new(self, target: str, effect_key: EffectKey) -> bool:
         """Return whether nothing waits here that may share a call with a member of such a command."""
-        return (target, effect_key) not in self._groups
+        return (target, effect_key, False) not in self._groups
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget targets of which nothing waits."""
@@ -322,14 +328,13 @@ class EndpointQueue:
     # Inside
 
     def _fills_a_batch(self, group: CompatibleGroup) -> bool:
-        return len(group.tasks) + len(group.resting) >= group.target.batch.members
+        return len(group.tasks) + len(group.resting) >= group.most
 
     def _find(self, task: MemberTask) -> CompatibleGroup | None:
         return self._groups.get(_key_of(task))
 
     def _group_of(self, task: MemberTask) -> tuple[CompatibleGroup, bool]:
-        command = task.command
-        key = (command.spec.target, command.effect_key)
+        key = _key_of(task)
         group = self._groups.get(key)
         if group is not None:
             return group, False
@@ -338,7 +343,7 @@ class EndpointQueue:
 
     def _take(self, group: CompatibleGroup, most: int | None = None) -> list[MemberTask]:
         target = group.target
-        size = target.batch.members
+        size = group.most
         batch = group.take(size if most is None else max(1, min(size, most)))
         self.waiting -= len(batch)
         self._levels[target.rank].pop(target, None)
@@ -381,4 +386,5 @@ class EndpointQueue:
 
 
 def _key_of(task: MemberTask) -> GroupKey:
-    return task.command.spec.target, task.command.effect_key
+    command = task.command
+    return command.spec.target, command.effect_key, task.goes_alone

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_queue import EndpointQueue
 from worker.domain.calls.gates import Breaker, ConfigHalt, Gate, GateKind
+from worker.domain.calls.refused_users import RefusedUsers
 from worker.domain.contract.codes import is_foreign, remedy
 from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import cut
@@ -219,12 +220,13 @@ class AppState:
         halt: The app's halt: a wrong key, plan or region concerns all its endpoints.
         lockout: Shut while Tencent lets nothing in, after too many bad signatures.
         probe: The call that tests whether the halt is corrected.
+        refused_users: Who was refused lately.
         unknown_codes: Codes of no table but of the platform's ranges -> targets that got them, with no success between; as
             many as are needed to tell whose fault it is.
 
     """
 
-    __slots__ = ("endpoints", "halt", "lockout", "name", "probe", "unknown_codes")
+    __slots__ = ("endpoints", "halt", "lockout", "name", "probe", "refused_users", "unknown_codes")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -232,6 +234,7 @@ class AppState:
         self.halt = ConfigHalt()
         self.lockout = Gate(GateKind.SIGNATURE_LOCKOUT)
         self.probe: InFlightCall | None = None
+        self.refused_users = RefusedUsers()
         self.unknown_codes: dict[int, set[str]] = {}
 
     def add(self, endpoint: EndpointState) -> None:
@@ -410,7 +413,9 @@ class EndpointState:
         if task.command.mode is ControlState.SHADOW:
             self.shadow_queue.put(task, now)
             return
-        target = self.target(task.command.spec.target)
+        name = task.command.spec.target
+        target = self.target(name)
+        task.batch_alone(alone=self.app.refused_users.are_likely(name, task.user, now))
         if self.queue.put(task, now) and target.is_fresh:
             self.has_news = True
 

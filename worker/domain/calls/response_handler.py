@@ -213,6 +213,8 @@ class ResponseHandler:
 
     def _done(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         for task in call.tasks:
+            if task.goes_alone:
+                call.endpoint.app.refused_users.passed(call.target.name, task.user)
             self._ordering.applied(task, result.request_id, now)
         call.endpoint.queue.learn(call.target.queue, good=len(call.tasks))
         if call.bisection is not None:

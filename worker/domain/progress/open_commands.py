@@ -53,6 +53,7 @@ class MemberTask:
     waiting_since: float = (
         0.0  # since when it first waited in its endpoint's queue (monotonic); 0: it never did
     )
+    goes_alone: bool = False  # its user was refused lately: it shares no call
     batch_peers: tuple[MemberTask, ...] | None = None  # the members of the refused batch that it was last in
 
     def move_to(self, state: TaskState) -> None:
@@ -63,6 +64,10 @@ class MemberTask:
     def mark_waiting(self, now: float) -> None:
         """Note since when it waits for a permit: since the first time."""
         self.waiting_since = self.waiting_since or now
+
+    def batch_alone(self, *, alone: bool) -> None:
+        """Note, as it begins to wait, whether it shares a call."""
+        self.goes_alone = alone
 
     def mark_sent(self, at: float) -> None:
         """Note that an attempt carries it. ``at`` is on the endpoint's clock."""

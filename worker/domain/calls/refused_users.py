@@ -1,0 +1,43 @@
+# Who was refused a short while ago: such a user is probably refused again, and in a batch that costs a search of some five calls.
+#
+# They go alone: then a repeat costs one call, and the others nothing. It is a guess, and only about how to batch: nobody is refused
+# for it.
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+MOST: Final = 10_000
+"""So many users are remembered, of each app; beyond, the one that was refused longest ago is forgotten."""
+SECONDS: Final = 600.0
+"""For so long: meanwhile an account may have been made, or a user have come back."""
+
+
+class RefusedUsers:
+    """The users of an app that were refused lately, each in the group or room in which that was."""
+
+    __slots__ = ("_since",)
+
+    def __init__(self) -> None:
+        self._since: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def refused(self, target: str, user: str, now: float) -> None:
+        """Note that the user was refused."""
+        key = (target, user)
+        self._since[key] = now
+        self._since.move_to_end(key)
+        if len(self._since) > MOST:
+            self._since.popitem(last=False)
+
+    def passed(self, target: str, user: str) -> None:
+        """Note that the user was not refused."""
+        self._since.pop((target, user), None)
+
+    def are_likely(self, target: str, user: str, now: float) -> bool:
+        """Return whether the user will probably be refused."""
+        since = self._since.get((target, user))
+        return since is not None and now < since + SECONDS
+
+    def __len__(self) -> int:
+        return len(self._since)
