@@ -12,7 +12,7 @@ from worker.domain.contract.outcomes import Result, ResultStatus, cut
 from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
-    from worker.domain.calls.endpoint_state import InFlightCall
+    from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.effects import AttemptResult
     from worker.domain.progress.member_ordering import MemberOrdering

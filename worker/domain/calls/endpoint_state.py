@@ -1,6 +1,5 @@
-# One EndpointState for each (app, endpoint): its queue, its permits, its gates, its calls and what is known of its targets.
-# One InFlightCall for each call that is not over, one TargetState for each group or room on the endpoint, one AppState for
-# what all endpoints of an app share.
+# One EndpointState for each (app, endpoint): its queue, its permits, its gates, its calls (in_flight_call.py) and what is known of
+# its targets (target_state.py). One AppState for what all endpoints of an app share.
 #
 # They keep their own books, and whether a target may leave is computed whenever its calls change. What is sent is decided in
 # scheduler.py, what an answer means in response_handler.py.
@@ -13,203 +12,22 @@ from typing import TYPE_CHECKING
 from worker.domain.calls.endpoint_queue import EndpointQueue
 from worker.domain.calls.gates import Breaker, ConfigHalt, Gate, GateKind
 from worker.domain.calls.refused_users import RefusedUsers
+from worker.domain.calls.target_state import TargetState
 from worker.domain.contract.codes import is_foreign, remedy
 from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
-from worker.domain.states import CALL_STEPS, CallState, TaskState
+from worker.domain.states import CallState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.calls.bisection import Bisection
-    from worker.domain.calls.endpoint_queue import TargetQueue
+    from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.rate_limiter import RateLimiter
     from worker.domain.effects import AttemptResult
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
 
 NEVER = float("inf")
-
-
-class TargetState:
-    """
-    What is known of the calls of one group or room on one endpoint.
-
-    Attributes:
-        queue: Its waiting tasks.
-        out: Requests sent and not answered.
-        calls: Calls that are not over, retries included.
-        is_suspect: Its last attempt had no answer or a retry code.
-        held_at: When it was refused, perhaps not by its own fault; until it is known whose that is, nothing is sent. None: not held.
-        refusal: The answer for which it is held.
-        refused_probes: How many of its probes were refused since it is held.
-        at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
-            was, or something of it has passed since.
-        probed_at: When it was last a probe, for taking turns.
-        refused_alone: The code that a member alone got, and how often, with none of the target passed since.
-
-    """
-
-    __slots__ = (
-        "at_fault_since",
-        "calls",
-        "held_at",
-        "is_suspect",
-        "out",
-        "probed_at",
-        "queue",
-        "refusal",
-        "refused_alone",
-        "refused_probes",
-    )
-
-    def __init__(self, queue: TargetQueue) -> None:
-        self.queue = queue
-        self.out = 0
-        self.calls = 0
-        self.is_suspect = False
-        self.held_at: float | None = None
-        self.refusal: AttemptResult | None = None
-        self.refused_probes = 0
-        self.at_fault_since: float | None = None
-        self.probed_at = 0.0
-        self.refused_alone: tuple[int, int] | None = None
-
-    @property
-    def name(self) -> str:
-        """The group's or room's id."""
-        return self.queue.name
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether it was never held, as far as is known."""
-        return self.held_at is None and self.at_fault_since is None
-
-    @property
-    def has_work(self) -> bool:
-        """Whether tasks of it wait or are called."""
-        return bool(self.queue.levels) or self.calls > 0
-
-    def suspect(self) -> None:
-        """Note an attempt without an answer, or with a retry code."""
-        self.is_suspect = True
-
-    def trust(self) -> None:
-        """Note an attempt that was answered."""
-        self.is_suspect = False
-
-    def passed(self) -> None:
-        """Note a call that took effect: nothing speaks against the target any more."""
-        self.refused_alone = None
-        self.at_fault_since = None
-
-    def hold(self, refusal: AttemptResult, *, of_probe: bool) -> None:
-        """Hold it for this refusal."""
-        self.refusal = refusal
-        self.refused_probes += of_probe
-        if self.held_at is None:
-            self.held_at = refusal.ended_at
-
-    def release(self, at_fault_since: float | None) -> None:
-        """Hold it no longer; with a time, because it was shown to be at fault itself."""
-        self.held_at = None
-        self.refused_probes = 0
-        if at_fault_since is not None:
-            self.at_fault_since = at_fault_since
-
-    def count_refused_alone(self, code: int) -> int:
-        """Count a member alone that got this code. Return how many did in a row."""
-        before = (
-            self.refused_alone[1] if self.refused_alone is not None and self.refused_alone[0] == code else 0
-        )
-        self.refused_alone = (code, before + 1)
-        return before + 1
-
-    def may_send(self, bound: int) -> bool:
-        """Return whether a call of it that waits for a permit may send another request."""
-        return self.held_at is None and self.out < (1 if self.is_suspect else bound)
-
-    def is_blocked(self, bound: int) -> bool:
-        """Return whether no further call of it may begin: a hanging target must not take all permits."""
-        return self.held_at is not None or self.out >= bound or (self.is_suspect and self.calls > 0)
-
-    def __repr__(self) -> str:
-        return f"<TargetState {self.name}, {self.out} out, {self.calls} calls>"
-
-
-class InFlightCall:
-    """
-    One call that is not over.
-
-    Attributes:
-        number: How many attempts it has had.
-        bisection: The search that it is a half of.
-        doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
-        send_by: When its attempt must have left, as its permit is borrowed; infinity if it is not.
-        is_probe: It tests whether a gate may open: one attempt only.
-
-    """
-
-    __slots__ = (
-        "bisection",
-        "call_id",
-        "doubted_at",
-        "endpoint",
-        "is_probe",
-        "number",
-        "send_by",
-        "state",
-        "target",
-        "tasks",
-    )
-
-    def __init__(
-        self,
-        call_id: str,
-        endpoint: EndpointState,
-        target: TargetState,
-        tasks: list[MemberTask],
-        bisection: Bisection[MemberTask] | None = None,
-        *,
-        is_probe: bool = False,
-    ) -> None:
-        assert all(task.state is TaskState.CALLED for task in tasks)
-        self.call_id = call_id
-        self.endpoint = endpoint
-        self.target = target
-        self.tasks = tasks
-        self.bisection = bisection
-        self.doubted_at: float | None = None
-        self.number = 0
-        self.send_by = NEVER
-        self.state = CallState.AWAITING_PERMIT
-        self.is_probe = is_probe
-
-    def move_to(self, state: CallState) -> None:
-        """Take a step of the table."""
-        assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
-        self.state = state
-
-    def doubt(self, at: float) -> None:
-        """Note when an attempt with a code of no table had ended: the first one counts."""
-        self.doubted_at = at if self.doubted_at is None else self.doubted_at
-
-    def keep(self, tasks: list[MemberTask]) -> None:
-        """Go on with these of its tasks."""
-        self.tasks = tasks
-
-    def end_bisection(self) -> Bisection[MemberTask] | None:
-        """Leave the search that it is a half of, if it is. Return that."""
-        bisection, self.bisection = self.bisection, None
-        return bisection
-
-    @property
-    def waits(self) -> bool:
-        """Whether it holds neither a permit nor a connection."""
-        return self.state in (CallState.AWAITING_PERMIT, CallState.BACKING_OFF)
-
-    def __repr__(self) -> str:
-        return f"<InFlightCall {self.call_id} to {self.target.name}, {len(self.tasks)} members, {self.state.value}>"
 
 
 class AppState:
@@ -437,7 +255,7 @@ class EndpointState:
 
     def open(self, call: InFlightCall) -> None:
         """Take a new call in."""
-        call.target.calls += 1
+        call.target.call_opened()
         self.calls[call.call_id] = call
 
     def close(self, call: InFlightCall, now: float) -> None:
@@ -450,7 +268,7 @@ class EndpointState:
             self.probe = None
         if self.app.probe is call:
             self.app.probe = None
-        call.target.calls -= 1
+        call.target.call_closed()
         self.reconsider(call.target, now)
 
     def request_permit(self, call: InFlightCall) -> None:
@@ -470,20 +288,18 @@ class EndpointState:
 
     def send(self, call: InFlightCall, now: float) -> None:
         """Take a permit for the call's next attempt."""
-        call.move_to(CallState.OUT)
-        call.number += 1
-        call.send_by = self.limiter.acquire(now)
-        call.target.out += 1
+        call.send(by=self.limiter.acquire(now))
+        call.target.request_left()
         self.reconsider(call.target, now)
 
     def unsent(self, call: InFlightCall) -> None:
         """Give a permit back: the request did not leave this process after all."""
-        call.target.out -= 1
+        call.target.request_ended()
         self.limiter.release()
 
     def answered(self, call: InFlightCall, now: float, *, accepted: bool) -> None:
         """Let a permit come back in a second: the request has ended."""
-        call.target.out -= 1
+        call.target.request_ended()
         self.limiter.answered(now, accepted=accepted)
 
     def back_off(self, call: InFlightCall, now: float) -> None:
@@ -507,7 +323,7 @@ class EndpointState:
     def begin_probe(self, call: InFlightCall, now: float) -> ConfigHalt:
         """Note the probe that is about to be sent. Return the halt that it tests, if there is one."""
         self.probed_at = now
-        call.target.probed_at = now
+        call.target.probed(now)
         if self.app.halt.gate.is_shut:
             self.app.probe = call
             return self.app.halt

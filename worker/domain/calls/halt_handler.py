@@ -11,8 +11,10 @@ from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 
 if TYPE_CHECKING:
-    from worker.domain.calls.endpoint_state import EndpointState, InFlightCall, TargetState
+    from worker.domain.calls.endpoint_state import EndpointState
+    from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
+    from worker.domain.calls.target_state import TargetState
     from worker.domain.effects import AttemptResult
 
 HELD_FOR: Final = 5.0

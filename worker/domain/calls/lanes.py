@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.lending import Grant, Request, Return, decode, encode
+from worker.domain.calls.lending import Request, Return, decode, encode
 from worker.domain.effects import SendQuotaMessage
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Lanes:
                         self._effects.emit(SendQuotaMessage(encode(grant)))
                 case Return():
                     limiter.lender.returned(message, now)
-                case Grant():
+                case _:
                     limiter.borrower.granted(message, now)
 
 

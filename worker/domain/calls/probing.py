@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from worker.domain.calls.endpoint_state import AppState, EndpointState, TargetState
+    from worker.domain.calls.endpoint_state import AppState, EndpointState
+    from worker.domain.calls.target_state import TargetState
 
 
 class ProbeChoice(NamedTuple):

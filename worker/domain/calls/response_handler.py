@@ -17,7 +17,8 @@ from worker.domain.effects import RetryCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.domain.calls.endpoint_state import EndpointState, InFlightCall
+    from worker.domain.calls.endpoint_state import EndpointState
+    from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import Clock
     from worker.domain.effects import AttemptResult, EffectQueue

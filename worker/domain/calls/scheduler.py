@@ -10,7 +10,8 @@ from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.endpoint_state import AppState, EndpointState, InFlightCall
+from worker.domain.calls.endpoint_state import AppState, EndpointState
+from worker.domain.calls.in_flight_call import InFlightCall
 from worker.domain.calls.lanes import Lanes, lane_of
 from worker.domain.calls.probing import choose_probe
 from worker.domain.calls.rate_limiter import RateLimiter, slice_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.calls.bisection import Bisection
-    from worker.domain.calls.endpoint_state import TargetState
+    from worker.domain.calls.target_state import TargetState
     from worker.domain.clock import Clock
     from worker.domain.controls import Guards
     from worker.domain.effects import EffectQueue

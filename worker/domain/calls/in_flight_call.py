@@ -1,0 +1,96 @@
+# One call that is not over: its members, its attempts, and the search that it is a part of.
+#
+# It moves itself (states.py); when, is decided in scheduler.py and response_handler.py.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.domain.states import CALL_STEPS, CallState, TaskState
+
+if TYPE_CHECKING:
+    from worker.domain.calls.bisection import Bisection
+    from worker.domain.calls.endpoint_state import EndpointState
+    from worker.domain.calls.target_state import TargetState
+    from worker.domain.progress.open_commands import MemberTask
+
+
+class InFlightCall:
+    """
+    One call that is not over.
+
+    Attributes:
+        number: How many attempts it has had.
+        bisection: The search that it is a half of.
+        doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
+        send_by: When its attempt must have left, as its permit is borrowed; infinity if it is not.
+        is_probe: It tests whether a gate may open: one attempt only.
+
+    """
+
+    __slots__ = (
+        "bisection",
+        "call_id",
+        "doubted_at",
+        "endpoint",
+        "is_probe",
+        "number",
+        "send_by",
+        "state",
+        "target",
+        "tasks",
+    )
+
+    def __init__(
+        self,
+        call_id: str,
+        endpoint: EndpointState,
+        target: TargetState,
+        tasks: list[MemberTask],
+        bisection: Bisection[MemberTask] | None = None,
+        *,
+        is_probe: bool = False,
+    ) -> None:
+        assert all(task.state is TaskState.CALLED for task in tasks)
+        self.call_id = call_id
+        self.endpoint = endpoint
+        self.target = target
+        self.tasks = tasks
+        self.bisection = bisection
+        self.doubted_at: float | None = None
+        self.number = 0
+        self.send_by = float("inf")
+        self.state = CallState.AWAITING_PERMIT
+        self.is_probe = is_probe
+
+    def move_to(self, state: CallState) -> None:
+        """Take a step of the table."""
+        assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
+        self.state = state
+
+    def send(self, *, by: float) -> None:
+        """Begin its next attempt, which must leave before ``by``."""
+        self.move_to(CallState.OUT)
+        self.number += 1
+        self.send_by = by
+
+    def doubt(self, at: float) -> None:
+        """Note when an attempt with a code of no table had ended: the first one counts."""
+        self.doubted_at = at if self.doubted_at is None else self.doubted_at
+
+    def keep(self, tasks: list[MemberTask]) -> None:
+        """Go on with these of its tasks."""
+        self.tasks = tasks
+
+    def end_bisection(self) -> Bisection[MemberTask] | None:
+        """Leave the search that it is a half of, if it is. Return that."""
+        bisection, self.bisection = self.bisection, None
+        return bisection
+
+    @property
+    def waits(self) -> bool:
+        """Whether it holds neither a permit nor a connection."""
+        return self.state in (CallState.AWAITING_PERMIT, CallState.BACKING_OFF)
+
+    def __repr__(self) -> str:
+        return f"<InFlightCall {self.call_id} to {self.target.name}, {len(self.tasks)} members, {self.state.value}>"
