@@ -261,15 +261,18 @@ def test_the_pod_carries_out_commands_and_stops_clean(release: Release, simulate
     assert KEY not in log
 
 
-def test_every_probe_and_the_metrics_answer_where_the_chart_says(release: Release) -> None:
+def test_every_probe_the_metrics_and_the_page_answer_where_the_chart_says(release: Release) -> None:
     with _running(release):
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert release.get(probe)[0] == 200
         path = chart.render(base="scram-keda").one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["path"]
         with urllib.request.urlopen(f"http://127.0.0.1:{release.port}{path}", timeout=5) as answer:
             text = answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{release.port}/", timeout=5) as answer:
+            page = answer.read().decode()
 
     assert "moderation_worker_build_info" in text
+    assert page.startswith("<!doctype html>")
 
 
 def test_the_images_own_check_is_green_while_the_worker_lives(release: Release) -> None:

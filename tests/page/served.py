@@ -112,7 +112,7 @@ class Scene:
                     endpoint=KICK, permits_used=1 if second > 200 else 30, breaker_open=second > 200, breaker_openings=3,
                     limited_by="breaker" if second > 200 else "nothing", waiting=40,
                 ),
-                endpoint(endpoint=UNBAN, limited_by="halt", waiting=3),
+                endpoint(endpoint=UNBAN, limited_by="halt", waiting=3, permits_lent=150, permits_granted=50),
                 controls=(PAUSE, ControlSnapshot(Scope(target=HOSTILE), SHADOW, 3)),
                 halts=(Halt("main", UNBAN, 10007, "no permission", "make the identifier an administrator", NOW),),
             )  # fmt: skip
@@ -131,7 +131,8 @@ def endpoint(**changes: Any) -> EndpointSnapshot:
     """
     values: dict[str, Any] = {
         "app": "main", "endpoint": BAN, "waiting": 0, "calls": 0, "oldest_age": 0.0, "permits_used": 0, "permits_granted": 200,
-        "permits_owned": 200, "throttle_factor": 1.0, "limited_by": "nothing", "breaker_open": False, "breaker_openings": 0,
+        "permits_owned": 200, "permits_lent": 0, "permits_borrowed": 0, "throttle_factor": 1.0, "limited_by": "nothing",
+        "breaker_open": False, "breaker_openings": 0,
     }  # fmt: skip
     return EndpointSnapshot(**values | changes)
 

@@ -147,9 +147,10 @@ def test_everything_is_reached_with_the_keyboard_in_the_order_of_reading(browser
         await tab.until("document.getElementById('look-list').children.length === 1")
         assert await tab.focused() == "q"
         assert "u1" in await text_of(tab, "#look-list")
+        assert "2030-03-16 03:00:00" in await text_of(tab, "#look-list"), "it was not today"
 
     scene = Scene()
-    scene.work(ban("u1", "u2"))
+    scene.work(ban("u1", "u2"), finished_at="2030-03-16T03:00:00.000Z")
     look(browser, scene, seen)
 
 

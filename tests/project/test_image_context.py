@@ -9,11 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.project.locks import ROOT
+from tests.project.locks import PROJECT, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,19 @@ def program(tmp_path: Path) -> dict[str, Any]:
         else:
             copy.unlink(missing_ok=True)
     return {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(tmp_path)}, "text": True}
+
+
+def test_every_file_that_is_no_module_is_installed_with_the_package() -> None:
+    """
+    The page is one of them: a wheel without it would start and fail.
+    """
+    listed = PROJECT["tool"]["setuptools"]["package-data"]["worker"]
+    package = ROOT / "worker"
+    paths = [path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}]
+    files = {str(path.relative_to(package)) for path in paths}
+
+    assert "runtime/page.html" in files
+    assert files == {name for name in files if any(fnmatch(name, pattern) for pattern in listed)}
 
 
 def test_of_what_tries_the_product_out_the_simulator_alone_is_there(program: dict[str, Any]) -> None:

@@ -169,6 +169,8 @@ class Page:
             "used": state.permits_used,
             "granted": state.permits_granted,
             "owned": state.permits_owned,
+            "lent": state.permits_lent,
+            "borrowed": state.permits_borrowed,
             "throttle_factor": round(state.throttle_factor, 2),
             "waiting": state.waiting,
             "oldest_seconds": round(state.oldest_age, 1),

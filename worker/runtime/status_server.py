@@ -103,16 +103,16 @@ class StatusServer:
         notes: Callable[[], Mapping[str, object]] = dict,
         page: PageSource | None = None,
     ) -> None:
-        self._notes = notes
         self._host = host
         self._port = port
         self._pulse_age = pulse_age
         self._obstacles = obstacles
         self._metrics = metrics
+        self._notes = notes
         self._page = page
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._open: dict[_Connection, None] = {}  # a set in order of the last activity, oldest first
+        self._connections: dict[_Connection, None] = {}  # a set in order of the last activity, oldest first
 
     async def start(self) -> int:
         """Listen, and return the port (with port 0 the system chooses it). Raises OSError if it cannot be had."""
@@ -125,7 +125,7 @@ class StatusServer:
         else:
             for path, answer in _routes_of(self._page):
                 app.router.add_get(path, answer)
-        app.on_response_prepare.append(_closing)
+        app.on_response_prepare.append(_end_after_answer)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         server = runner.server
@@ -133,7 +133,7 @@ class StatusServer:
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(
-                lambda: _Connection(server, self._open, loop), self._host, self._port, backlog=BACKLOG
+                lambda: _Connection(server, self._connections, loop), self._host, self._port, backlog=BACKLOG
             )
         except OSError:
             await runner.cleanup()
@@ -209,7 +209,7 @@ class _Connection(web.RequestHandler):
         if not isinstance(named.get("exc_info"), HttpProcessingError):
             super().log_exception(*args, **named)
 
-    def asked(self) -> None:
+    def request_complete(self) -> None:
         """Start the time for the answer, now that the request is complete, and count as the youngest."""
         self._timer.cancel()
         self._timer = self._loop.call_later(ANSWER_SECONDS, self.end)
@@ -223,10 +223,10 @@ class _Connection(web.RequestHandler):
             self.transport.abort()
 
 
-async def _closing(request: web.Request, response: web.StreamResponse) -> None:
+async def _end_after_answer(request: web.Request, response: web.StreamResponse) -> None:
     """Close the connection after one request: an idle one would take a place from a probe."""
     if isinstance(request.protocol, _Connection):
-        request.protocol.asked()
+        request.protocol.request_complete()
     response.headers["Connection"] = "close"
     response.force_close()
 

@@ -13,6 +13,7 @@ from worker.domain.contract.control import ControlOrder, ControlState, Scope
 from worker.domain.contract.outcomes import Status
 from worker.domain.effects import Halt
 from worker.domain.snapshots import ControlSnapshot
+from worker.runtime.metric_table import LIMITED_BY
 from worker.runtime.page import CONTROLS, ENDPOINTS, FOUND, LISTED
 from worker.runtime.status_server import Obstacle
 
@@ -36,7 +37,17 @@ def test_before_the_first_look_there_is_nothing_and_all_of_its_parts() -> None:
 
 def test_an_endpoint_shows_its_quota_what_limits_it_and_what_waits() -> None:
     scene = Scene()
-    scene.observe(endpoint(permits_used=77, limited_by="quota", waiting=500, oldest_age=3.25, calls=12))
+    scene.observe(
+        endpoint(
+            permits_used=77,
+            permits_lent=5,
+            permits_borrowed=6,
+            limited_by="quota",
+            waiting=500,
+            oldest_age=3.25,
+            calls=12,
+        )
+    )
 
     (shown,) = now(scene)["endpoints"]
 
@@ -51,6 +62,8 @@ def test_an_endpoint_shows_its_quota_what_limits_it_and_what_waits() -> None:
         "used": 77,
         "granted": 200,
         "owned": 200,
+        "lent": 5,
+        "borrowed": 6,
         "throttle_factor": 1.0,
         "waiting": 500,
         "oldest_seconds": 3.2,
@@ -231,3 +244,10 @@ def test_the_policy_allows_the_pages_own_script_and_style_and_nothing_else() -> 
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
     assert re.fullmatch(r"'sha256-[^']{44}'", policy["script-src"])
     assert re.fullmatch(r"'sha256-[^']{44}'", policy["style-src"])
+
+
+def test_the_page_has_a_sentence_for_everything_that_can_limit_an_endpoint() -> None:
+    text = resources.files("worker.runtime").joinpath("page.html").read_text(encoding="utf-8")
+    sentences = text.partition("const LIMITS = {")[2].partition("};")[0]
+
+    assert [reason for reason in LIMITED_BY if f"{reason}: " not in sentences] == []
