@@ -15,7 +15,10 @@ from worker.settings import Settings
 BY_HAND: Final = Path(__file__).with_name("schema.json")
 SCHEMA: Final = Path(__file__).parent / "moderation-worker" / "values.schema.json"
 
-THE_CHARTS: Final = frozenset({"kafka.instance_id", "tencent.apps", "app.secret_key", "app.secret_key_file"})
+THE_CHARTS: Final = frozenset({
+    "kafka.instance_id", "tencent.apps", "app.secret_key", "app.secret_key_file", "kafka.oauth.client_secret_file", "kafka.oauth.ca_file",
+    "http.proxy_credentials_file", "http.ca_file",
+})  # fmt: skip
 """What the chart decides itself, so that no value may: the pod's name, and what is in Secrets."""
 CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.bootstrap_servers": {"items": {"type": "string", "pattern": "^.+:[0-9]{1,5}$"}},
@@ -36,10 +39,10 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
 }
 """What the schema says besides, where the worker checks by code, or the pod may not do what the worker could."""
 REQUIRED: Final = {
-    "kafka": ["bootstrap_servers", "group_id", "command_topics", "outcome_topic", "dead_letter_topic", "common"],
+    "kafka": ["bootstrap_servers", "group_id", "command_topics", "outcome_topic", "dead_letter_topic", "common", "oauth"],
     "memory": ["budget_mib"],
     "server": ["host", "port"],
-    "": ["kafka", "tencent", "memory", "server", "drain_seconds"],
+    "": ["kafka", "tencent", "memory", "http", "server", "drain_seconds"],
 }  # fmt: skip
 """What the templates read, which ``null`` in somebody's values would take away."""
 _BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}

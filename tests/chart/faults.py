@@ -152,7 +152,10 @@ FAULTS: Final = (
         '"type": "object",\n  "properties": {\n    "global"',
         ("test_refusals.py", "bad_values"),
     ),
+    Fault("templates/_pod.tpl", "path: http/proxy-credentials", "path: http/proxy", ("test_secrets.py", "file_that_the_settings_name and oauth")),
+    Fault("templates/_settings.tpl", '"client_secret_file" (printf', '"client_secret" (printf', ("test_settings.py", "worker_accepts and oauth")),
     # disruption and network
+    Fault("templates/_network.tpl", 'port: {{ include "moderation-worker.port" . }}', "port: 443", ("test_network.py", "at_their_ports")),
     Fault(
         "templates/poddisruptionbudget.yaml",
         'if not (kindIs "invalid" .minAvailable)',

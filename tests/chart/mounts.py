@@ -31,11 +31,18 @@ def mounted(
         for item in source["secret"]["items"]:
             path = folder / mounts["secrets"].lstrip("/") / item["path"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{secret}\n")
-    common = rendered.settings()["kafka"]["common"]
-    for option, pem in zip(("ssl_cafile", "ssl_certfile", "ssl_keyfile"), _pem(), strict=True):
-        if option in common:
-            (folder / common[option].lstrip("/")).write_text(pem)
+            path.write_text(f"user:{secret}\n" if path.name == "proxy-credentials" else f"{secret}\n")
+    certificate, key = self_signed()
+    kafka, http = rendered.settings()["kafka"], rendered.settings().get("http", {})
+    for part, option, pem in (
+        (kafka["common"], "ssl_cafile", certificate),
+        (kafka["common"], "ssl_certfile", certificate),
+        (kafka["common"], "ssl_keyfile", key),
+        (kafka.get("oauth", {}), "ca_file", certificate),
+        (http, "ca_file", certificate),
+    ):
+        if option in part:
+            (folder / part[option].lstrip("/")).write_text(pem)
     settings = yaml.safe_dump(rendered.settings()).replace(mounts["secrets"], f"{folder}{mounts['secrets']}")
     fields = {"metadata.name": pod, "metadata.namespace": chart.NAMESPACE}
     environment: dict[str, str] = {}
@@ -53,8 +60,3 @@ def mounted(
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(settings)
     return config, {**environment, "WORKER_CONFIG": str(config)}
-
-
-def _pem() -> tuple[str, str, str]:
-    certificate, key = self_signed()
-    return certificate, certificate, key

@@ -103,3 +103,32 @@ def test_the_job_has_a_policy_of_its_own_that_allows_what_the_workers_may_and_no
     assert own["spec"]["ingress"] == []
     assert own["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert own["spec"]["egress"] == rendered.one("NetworkPolicy")["spec"]["egress"]
+
+
+def test_a_proxy_and_the_provider_of_tokens_are_reached_at_their_ports() -> None:
+    _, _, tencent, tokens = _policy(base="oauth-proxy")["egress"]
+
+    assert _ports([tencent]) == {(443, "TCP"), (3128, "TCP")}
+    assert tencent["to"] == [{"podSelector": {"matchLabels": {"app": "proxy"}}}]
+    assert _ports([tokens]) == {(8443, "TCP")}
+    assert tokens["to"] == [{"ipBlock": {"cidr": "203.0.113.0/24"}}]
+
+
+@pytest.mark.parametrize(
+    ("address", "ports"),
+    [
+        ("http://proxy.example.com:3128", [443, 3128]),
+        ("http://[fd00::1]:3128/", [443, 3128]),
+        ("http://proxy.example.com", [443, 80]),
+        ("https://proxy.example.com:443", [443]),
+        ("https://proxy.example.com", [443]),
+    ],
+)
+def test_the_port_of_an_address_is_the_one_that_it_names_or_its_schemes(
+    address: str, ports: list[int]
+) -> None:
+    rendered = chart.render({"settings.http": {"proxy": address}})
+
+    _, _, tencent = rendered.one("NetworkPolicy")["spec"]["egress"]
+
+    assert [port["port"] for port in tencent["ports"]] == ports

@@ -17,6 +17,11 @@ APP: dict[str, Any] = {
     "existingSecret": {"name": "tencent-chat", "key": "secret-key"},
 }
 
+TOKENS: dict[str, Any] = {
+    "kafka.oauth.existingSecret": "client",
+    "settings.kafka.oauth": {"token_url": "https://login.example.com/token", "client_id": "us"},
+}
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"replcas": 3}, "replcas"),
     ({"settings.kafka.bootstrap_server": ["kafka:9092"]}, "bootstrap_server"),
@@ -43,6 +48,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"apps": {"a/b": APP}}, "a/b"),
     ({"kafka.sasl.mechanism": "GSSAPI"}, "mechanism"),
     ({"kafka.sasl.mechanism": "PLAIN"}, "kafka.sasl.existingSecret is empty"),
+    ({"kafka.oauth.existingSecret": "client"}, "need each other"),
+    ({"settings.kafka.oauth": {"client_id": "us"}}, "need each other"),
+    ({"settings.kafka.oauth": {"client_secret_file": "/run/x"}}, "client_secret_file"),
+    (
+        {**TOKENS, "kafka.sasl.mechanism": "PLAIN", "kafka.sasl.existingSecret": "user"},
+        "kafka.oauth and kafka.sasl are both set",
+    ),
+    ({**TOKENS, "autoscaling.enabled": True}, "autoscaling.authenticationRef is empty"),
+    ({"http.proxyCredentials.existingSecret": "proxy"}, "settings.http.proxy is not"),
+    ({"settings.http": {"ca_file": "/run/x"}}, "ca_file"),
     ({"kafka.tls.client.existingSecret": "client"}, "kafka.tls.enabled is false"),
     ({"settings.drain_seconds": 40}, "a drain would be killed"),
     ({"terminationGracePeriodSeconds": 54}, "a drain would be killed"),
@@ -81,6 +96,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"resources.limits.memory": 300000000}, "need 300Mi"),
     ({"settings.memory.budget_mib": 2000, "resources.limits.memory": "2G"}, "need 2140Mi"),
     ({"settings.memory": None}, "memory"),
+    ({"settings.http": None}, "http"),
     ({"hostAliases": [{"ip": "192.0.2.1"}]}, "hostnames"),
     ({"dnsPolicy": "Clusterfirst"}, "dnsPolicy"),
     ({"lifecycle": {"prestop": {}}}, "prestop"),

@@ -19,6 +19,15 @@ pytestmark = pytest.mark.usefixtures("helm")
 SCALED = ["scram-keda", "mtls-two-apps"]
 
 
+def test_an_authentication_of_your_own_replaces_the_charts() -> None:
+    rendered = chart.render(base="oauth-proxy")
+
+    trigger = rendered.one("ScaledObject")["spec"]["triggers"][0]
+
+    assert trigger["authenticationRef"] == {"name": "keda-kafka"}
+    assert not rendered.all("TriggerAuthentication")
+
+
 def _scaled(base: str = "scram-keda", **values: object) -> dict[str, Any]:
     rendered = chart.render({f"autoscaling.{name}": value for name, value in values.items()}, base=base)
     return dict(rendered.one("ScaledObject")["spec"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import yaml
 
@@ -38,13 +41,8 @@ def test_the_chart_makes_no_secret_and_writes_none_into_the_settings(use: str) -
 @pytest.mark.parametrize("use", USES)
 def test_every_secret_file_that_the_settings_name_is_mounted(use: str) -> None:
     rendered = chart.render(base=use)
-    settings = rendered.settings()
-    named = [app["secret_key_file"] for app in settings["tencent"]["apps"].values()]
-    named += [
-        value
-        for name, value in settings["kafka"]["common"].items()
-        if isinstance(value, str) and value.startswith("/")
-    ]
+
+    named = re.findall(r"/etc/moderation-worker/secrets/[^\s\"]+", json.dumps(rendered.settings()))
 
     assert set(named) == set(_mounted(rendered))
 
@@ -104,3 +102,17 @@ def test_secret_files_are_readable_by_the_group_alone() -> None:
 
     assert volume["projected"]["defaultMode"] == 0o440
     assert pod["securityContext"]["fsGroup"] == 10001
+
+
+def test_tokens_and_a_proxy_are_set_up_with_files() -> None:
+    rendered = chart.render(base="oauth-proxy")
+    settings, mounted = rendered.settings(), _mounted(rendered)
+
+    assert settings["kafka"]["common"] == {"security_protocol": "SASL_SSL"}
+    assert mounted[settings["kafka"]["oauth"]["client_secret_file"]] == ("kafka-client", "client-secret")
+    assert mounted[settings["kafka"]["oauth"]["ca_file"]] == ("internal-ca", "ca.crt")
+    assert mounted[settings["http"]["proxy_credentials_file"]] == ("proxy", "credentials")
+    assert mounted[settings["http"]["ca_file"]] == ("internal-ca", "ca.crt")
+    assert {name: settings["kafka"]["oauth"][name] for name in ("client_id", "scope")} == {
+        "client_id": "moderation", "scope": "kafka",
+    }  # fmt: skip

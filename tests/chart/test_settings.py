@@ -28,6 +28,7 @@ THE_CHARTS = {
     "kafka": {"instance_id"},  # the pod's name
     "tencent": {"apps"},  # under `apps`, with their Secrets
     "apps": {"secret_key", "secret_key_file"},  # by existingSecret
+    "http": {"proxy_credentials_file", "ca_file"},
 }
 """What the chart decides itself, so that a value must not."""
 
@@ -267,3 +268,14 @@ def test_an_upgrade_that_cannot_ask_the_cluster_for_its_group_is_refused() -> No
 
     kept = chart.render({"settings.kafka.group_id": "moderation-worker"}, more=("--is-upgrade",))
     assert kept.settings()["kafka"]["group_id"] == "moderation-worker"
+
+
+def test_the_worker_finds_the_secrets_of_tokens_and_proxy_in_their_files(tmp_path: Path) -> None:
+    config, environment = mounted(chart.render(base="oauth-proxy"), tmp_path)
+
+    settings = load(config, environment)
+
+    assert settings.kafka.oauth.client_secret_file is not None
+    assert settings.kafka.oauth.client_secret_file.read_text() == f"{SECRET}\n"
+    assert settings.http.proxy_credentials_file is not None
+    assert SECRET in settings.http.proxy_credentials_file.read_text()

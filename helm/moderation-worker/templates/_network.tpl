@@ -1,4 +1,15 @@
-{{/* Where pods may go: DNS, the brokers, HTTPS. The same for workers and for the job that makes topics. */}}
+{{/* The port of an address; empty without one. */}}
+{{- define "moderation-worker.port" -}}
+{{- if . -}}
+{{- with regexFind "^[a-z]+://[^/]*:[0-9]+(/|$)" . -}}
+{{ regexFind "[0-9]+/?$" . | trimSuffix "/" }}
+{{- else -}}
+{{ hasPrefix "https:" . | ternary 443 80 }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where pods may go: DNS, the brokers, HTTPS, the provider of tokens. The same for workers and for the job that makes topics. */}}
 {{- define "moderation-worker.egress" -}}
 {{- with .Values.networkPolicy -}}
 {{- $ports := .kafkaPorts -}}
@@ -23,8 +34,12 @@
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- $open := list -}}
+{{- range append .tencentPorts (include "moderation-worker.port" $.Values.settings.http.proxy) -}}
+{{- $open = append $open (int .) -}}
+{{- end }}
 - ports:
-    {{- range .tencentPorts }}
+    {{- range compact $open | uniq }}
     - port: {{ . }}
       protocol: TCP
     {{- end }}
@@ -32,6 +47,15 @@
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- with $.Values.settings.kafka.oauth.token_url }}
+- ports:
+    - port: {{ include "moderation-worker.port" . }}
+      protocol: TCP
+  {{- with $.Values.networkPolicy.tokensTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
 {{- with .extraEgress }}
 {{ toYaml . }}
 {{- end }}

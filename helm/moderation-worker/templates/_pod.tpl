@@ -170,6 +170,38 @@ volumeMounts:
               path: kafka/sasl-password
       {{- end }}
       {{- end }}
+      {{- with $root.Values.kafka.oauth }}
+      {{- if .existingSecret }}
+      - secret:
+          name: {{ .existingSecret }}
+          items:
+            - key: {{ .clientSecretKey }}
+              path: kafka/oauth-client-secret
+      {{- end }}
+      {{- if .ca.existingSecret }}
+      - secret:
+          name: {{ .ca.existingSecret }}
+          items:
+            - key: {{ .ca.key }}
+              path: kafka/oauth-ca.crt
+      {{- end }}
+      {{- end }}
+      {{- with $root.Values.http }}
+      {{- if .proxyCredentials.existingSecret }}
+      - secret:
+          name: {{ .proxyCredentials.existingSecret }}
+          items:
+            - key: {{ .proxyCredentials.key }}
+              path: http/proxy-credentials
+      {{- end }}
+      {{- if .ca.existingSecret }}
+      - secret:
+          name: {{ .ca.existingSecret }}
+          items:
+            - key: {{ .ca.key }}
+              path: http/ca.crt
+      {{- end }}
+      {{- end }}
 - name: tmp
   emptyDir:
     sizeLimit: 64Mi

@@ -26,6 +26,22 @@ secrets, TLS, SASL); everything else is passed through under the worker's own na
 {{- if and .Values.kafka.sasl.mechanism (not .Values.kafka.sasl.existingSecret) -}}
 {{- fail "kafka.sasl.existingSecret is empty: name the Secret with the password" -}}
 {{- end -}}
+{{- if and .Values.kafka.oauth.existingSecret .Values.kafka.sasl.mechanism -}}
+{{- fail "kafka.oauth and kafka.sasl are both set: a client signs in with a token or with a password" -}}
+{{- end -}}
+{{- $given := list -}}
+{{- range $settings.kafka.oauth -}}
+{{- $given = append $given . -}}
+{{- end -}}
+{{- if ne (empty .Values.kafka.oauth.existingSecret) (empty (compact $given)) -}}
+{{- fail "kafka.oauth.existingSecret (the client's secret) and settings.kafka.oauth (token_url, client_id) need each other" -}}
+{{- end -}}
+{{- if and .Values.http.proxyCredentials.existingSecret (not $settings.http.proxy) -}}
+{{- fail "http.proxyCredentials is set, but settings.http.proxy is not" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled .Values.kafka.oauth.existingSecret (not .Values.autoscaling.authenticationRef) -}}
+{{- fail "autoscaling.authenticationRef is empty: with kafka.oauth, name a TriggerAuthentication of your own that signs KEDA in (sasl, username, password, oauthTokenEndpointUri, scopes)" -}}
+{{- end -}}
 {{- if and .Values.kafka.tls.client.existingSecret (not .Values.kafka.tls.enabled) -}}
 {{- fail "kafka.tls.client is set, but kafka.tls.enabled is false" -}}
 {{- end -}}
@@ -106,8 +122,9 @@ has other commits); for a new release its namespace and full name.
 {{- $sasl := .Values.kafka.sasl -}}
 {{- $secrets := include "moderation-worker.secretsDirectory" . -}}
 {{- $common := dict -}}
-{{- if or $tls.enabled $sasl.mechanism -}}
-{{- $_ := set $common "security_protocol" (printf "%s%s" (ternary "SASL_" "" (not (empty $sasl.mechanism))) (ternary "SSL" "PLAINTEXT" $tls.enabled)) -}}
+{{- $signsIn := or $sasl.mechanism .Values.kafka.oauth.existingSecret -}}
+{{- if or $tls.enabled $signsIn -}}
+{{- $_ := set $common "security_protocol" (printf "%s%s" (ternary "SASL_" "" (not (empty $signsIn))) (ternary "SSL" "PLAINTEXT" $tls.enabled)) -}}
 {{- end -}}
 {{- if and $tls.enabled $tls.ca.existingSecret -}}
 {{- $_ := set $common "ssl_cafile" (printf "%s/kafka/ca.crt" $secrets) -}}
@@ -145,8 +162,23 @@ has other commits); for a new release its namespace and full name.
 {{- if not $settings.tencent.default_app -}}
 {{- $_ := unset $settings.tencent "default_app" -}}
 {{- end -}}
+{{- $secrets := include "moderation-worker.secretsDirectory" . -}}
+{{- if .Values.kafka.oauth.existingSecret -}}
+{{- $_ := set $settings.kafka.oauth "client_secret_file" (printf "%s/kafka/oauth-client-secret" $secrets) -}}
+{{- if .Values.kafka.oauth.ca.existingSecret -}}
+{{- $_ := set $settings.kafka.oauth "ca_file" (printf "%s/kafka/oauth-ca.crt" $secrets) -}}
+{{- end -}}
+{{- else -}}
+{{- $_ := unset $settings.kafka "oauth" -}}
+{{- end -}}
+{{- if .Values.http.proxyCredentials.existingSecret -}}
+{{- $_ := set $settings.http "proxy_credentials_file" (printf "%s/http/proxy-credentials" $secrets) -}}
+{{- end -}}
+{{- if .Values.http.ca.existingSecret -}}
+{{- $_ := set $settings.http "ca_file" (printf "%s/http/ca.crt" $secrets) -}}
+{{- end -}}
 {{/* An empty room means the worker's own defaults. */}}
-{{- range $room, $knobs := .Values.settings -}}
+{{- range $room, $knobs := $settings -}}
 {{- if and (kindIs "map" $knobs) (empty $knobs) -}}
 {{- $_ := unset $settings $room -}}
 {{- end -}}
