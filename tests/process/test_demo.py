@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -128,9 +131,18 @@ def test_keep_leaves_everything_running_until_ctrl_c(kafka: Cluster, begin: Call
         "--bootstrap-servers",
         kafka.bootstrap_servers,
     )
-    demo.wait_for("until Ctrl-C")
+    demo.wait_for("--status failed --limit 3")
     running = demo.left
+    (question,) = (line for line in demo.output.splitlines() if " outcomes --config " in line)
+    (page,) = re.findall(r"worker 1, page +(http\S+)", demo.output)
+    answer = subprocess.run(
+        shlex.split(question), env={}, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+    with urllib.request.urlopen(page, timeout=DEADLINE) as shown:  # noqa: S310 - an http address of this machine
+        html = shown.read()
 
+    assert (answer.returncode, answer.stdout.count("  failed  ") > 0) == (0, True), answer.stderr
+    assert b"<html" in html
     assert demo.interrupt() == 0
     assert any("simulate" in line for line in running)
     assert any("run --config" in line for line in running)

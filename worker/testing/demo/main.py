@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.progress import (
@@ -31,7 +34,6 @@ from worker.testing.kafka.fetch_progress import fetching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rich.console import Console
 
@@ -45,6 +47,13 @@ WAITED_FOR: Final = {
     False: "mostly the quota: they were all sent at once",
 }
 """What dominates the time from a command to its outcome, with and without trouble. A lone command takes one call."""
+
+
+HINT: Final = """\
+Look at it yourself: this leaves everything running, and prints the address of each worker's page and a question to ask.
+
+  make demo DEMO="--keep --no-trouble"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,8 @@ def play(options: Options, console: Console) -> bool:
         held = conclude(run, options, console)
         if options.keep:
             _keep(environment, console)
+        else:
+            console.print(HINT, highlight=False)
     return held
 
 
@@ -185,16 +196,25 @@ def _keep(environment: DemoEnvironment, console: Console) -> None:
         ("topics", ", ".join(environment.topics.names)),
         ("Tencent API", f"{environment.api}/__control/faults (also state, stats)"),
         *(
-            (replica.name, address)
+            (f"{replica.name}, page", f"{address}/")
             for replica, address in zip(environment.replicas, environment.worker_addresses(), strict=True)
         ),
         ("logs and settings", str(environment.folder)),
     ]
     for name, where in rows:
-        console.print(f"  {name:<18} {where}", highlight=False)
+        console.print(f"  {name:<18} {where}", highlight=False, soft_wrap=True)
+    console.print("\nOpen a page, and ask:\n")
+    console.print(f"  {_question(environment)}\n", highlight=False, soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)
+
+
+def _question(environment: DemoEnvironment) -> str:
+    """Return a command line that can be pasted while everything runs."""
+    program = Path(sys.executable).with_name("moderation-worker")
+    config = environment.folder / "worker-1.yaml"
+    return f"{shlex.quote(str(program))} outcomes --config {config} --status failed --limit 3"
 
 
 def _announce(console: Console, what: str, where: str, begin: float) -> None:
