@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from config import make_asyncapi
 from helm import make_schema
 from tests.docs import behaviours
 from worker import __version__
@@ -44,6 +45,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "config/worker.example.yaml": reference.example,
     "config/settings.md": reference.page,
     "helm/moderation-worker/values.schema.json": make_schema.schema,
+    "config/asyncapi.yaml": make_asyncapi.document,
     "config/metrics.md": metric_table.page,
     "config/events.md": log_events.page,
     "tests/BEHAVIOURS.md": behaviours.page,

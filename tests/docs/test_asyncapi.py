@@ -1,0 +1,92 @@
+# The AsyncAPI document holds together: what it refers to is there, and its names are those of the worker. That it is fresh is
+# tested with the other pages (test_pages.py).
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.docs.markdown import ROOT, text
+from worker.settings.catalog import table_of_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCUMENT: dict[str, Any] = yaml.safe_load(text("config/asyncapi.yaml"))
+CHANNELS: dict[str, Any] = DOCUMENT["channels"]
+
+
+def references(part: object) -> Iterator[str]:
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        for inner in part.values():
+            yield from references(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from references(inner)
+
+
+def resolved(reference: str) -> Any:
+    if not reference.startswith("#/"):
+        return json.loads((ROOT / "config" / reference).read_text("utf-8"))
+    found: Any = DOCUMENT
+    for word in reference.removeprefix("#/").split("/"):
+        found = found[word]
+    return found
+
+
+@pytest.mark.parametrize("reference", sorted(set(references(DOCUMENT))))
+def test_what_it_refers_to_is_there(reference: str) -> None:
+    assert resolved(reference)
+
+
+def test_it_has_what_version_3_requires() -> None:
+    assert DOCUMENT["asyncapi"].startswith("3.")
+    assert {"title", "version"} <= DOCUMENT["info"].keys()
+    for operation in DOCUMENT["operations"].values():
+        assert operation["action"] in {"send", "receive"}
+        channel = operation["channel"]["$ref"]
+        assert channel.startswith("#/channels/")
+        assert all(message["$ref"].startswith(f"{channel}/messages/") for message in operation["messages"])
+    for message in DOCUMENT["components"]["messages"].values():
+        assert message["payload"].keys() == {"schemaFormat", "schema"}
+        assert message["bindings"]["kafka"]["key"]["type"] in {"string", "object"}
+
+
+def test_its_addresses_are_the_defaults_of_the_settings() -> None:
+    table = table_of_rows()
+    names = ("command_topics", "outcome_topic", "dead_letter_topic", "control_topic")
+    defaults = [table["kafka", name].default for name in names]
+
+    assert [channel["address"] for channel in CHANNELS.values()] == [
+        each if isinstance(each, str) else each[0] for each in defaults
+    ]
+
+
+def test_every_header_of_a_dead_letter_is_one_of_the_contract() -> None:
+    headers = DOCUMENT["components"]["messages"]["deadLetter"]["headers"]["properties"]
+
+    _, _, part = text("config/contract.md").partition("\n## Dead letters\n")
+    assert len(headers) == 6
+    assert all(f"`{name}" in part for name in headers)
+
+
+def test_an_order_looks_as_it_is_read() -> None:
+    from worker.domain.contract.control import ControlOrder, read_control  # noqa: PLC0415
+
+    schema = DOCUMENT["components"]["messages"]["order"]["payload"]["schema"]
+    value = {
+        "state": schema["properties"]["state"]["enum"][0],
+        "reason": "r",
+        "by": "b",
+        "at": "2026-01-01T00:00:00Z",
+    }
+
+    record = read_control(b'{"issuer":"x"}', json.dumps(value).encode())
+
+    assert set(schema["required"]) == value.keys()
+    assert isinstance(getattr(record, "order", None), ControlOrder)
