@@ -67,6 +67,7 @@ def rights(stage: DemoEnvironment, group: str) -> list[ACL]:
         "the outcome topic": (ResourceType.TOPIC, topics.outcomes, ACLResourcePatternType.LITERAL),
         "the dead-letter topic": (ResourceType.TOPIC, topics.dead_letters, ACLResourcePatternType.LITERAL),
         "the control topic": (ResourceType.TOPIC, topics.control, ACLResourcePatternType.LITERAL),
+        "the quota topic": (ResourceType.TOPIC, topics.quota, ACLResourcePatternType.LITERAL),
         "the group": (ResourceType.GROUP, group, ACLResourcePatternType.LITERAL),
         "transactional ids": (ResourceType.TRANSACTIONAL_ID, group, ACLResourcePatternType.PREFIXED),
     }
@@ -111,12 +112,23 @@ def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
         )
         paused = worker("pause", "--config", config, "--issuer", "detector-7", "--reason", "mad")
         listed = worker("control", "--config", config)
+        shown = worker("undo", "--config", config, "--target", "g")
+        undone = worker("undo", "--config", config, "--target", "g", "--send")
+        letters = worker("dead-letters", "list", "--config", config)
         ((_, code),) = stage.stop_workers()
+
+    assert shown.returncode == 0, "a dry run needs no right to write"
+    assert (undone.returncode, letters.returncode) == (1, 1), (
+        "the worker may not write commands, or read letters"
+    )
+    assert f"the broker refuses this user the topic {stage.topics.commands}: grant it" in undone.stderr
+    assert "the Kafka user may not do this with the topic" in letters.stderr
+    assert "Traceback" not in undone.stderr + letters.stderr
 
     assert paused.returncode == listed.returncode == 0, paused.stderr + listed.stderr
     assert "paused    issuer detector-7" in listed.stdout
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert checked.stdout.count("cleanup delete") == 3
+    assert checked.stdout.count("cleanup delete") == 4
     assert code == 0
     assert PASSWORD not in checked.stdout + checked.stderr + replica.tail()
 

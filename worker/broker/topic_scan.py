@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from worker.broker.record_scan import Needles
 
-BATCHES: Final = 8
-"""So many batches are returned by one poll: few, as each may hold thousands of values."""
+BATCHES: Final = 64
+"""The most batches that one poll returns. What they hold is bounded by what is fetched at once."""
 
 
 class Scanned(Struct, frozen=True):
@@ -56,11 +56,13 @@ def scanned(
         _assign(reader, positions)
         progressed = time.monotonic()
         while positions:
-            for tp, batches in reader.poll(timeout_ms=POLL_MS, max_records=BATCHES).items():
+            found = reader.poll(timeout_ms=POLL_MS, max_records=BATCHES)
+            for tp, batches in found.items():
                 for batch in batches:
                     yield _of(tp, batch, begins[tp], ends[tp], needles)
             now, before = time.monotonic(), positions
-            positions = {tp: reader.position(tp) for tp in before}
+            # Markers and aborted records move a position and return nothing, so all are asked where nothing came.
+            positions = before | {tp: reader.position(tp) for tp in found or before}
             if positions != before:
                 progressed = now
             elif now - progressed > READ_SECONDS:

@@ -114,7 +114,7 @@ TRAITS: Final = {
     "command_id": Trait(("command_id",), lambda view: [view.command_id], lambda read: [read.command_id]),
     "user": Trait(
         ("results", "user_ids"),
-        lambda view: [*(result.user_id for result in view.results), *view.user_ids],
+        lambda view: [*[result.user_id for result in view.results], *view.user_ids],
         users_of,
     ),
     "target": Trait(

@@ -89,15 +89,6 @@ def target_in(view: Any) -> tuple[str, str] | None:
     return None if view.room_id is None else ("room_id", view.room_id)
 
 
-def members_in(view: Any) -> Iterable[Member]:
-    """Return the users whom an outcome's command touched."""
-    named = target_in(view)
-    if named is not None:
-        for result in view.results:
-            if result.status in TOUCHING:
-                yield Member(view.app, *named, result.user_id)
-
-
 def members_of(command: Command) -> Iterable[Member]:
     """Return the users of a command."""
     return (Member(command.app, command.action.target.value, command.target, user) for user in command.users)
@@ -131,10 +122,22 @@ class LatestTouches:
     def see_outcome(self, view: Any) -> None:
         """Take note of what an outcome's command touched."""
         if self._events or sets_a_state(view.action):
-            found = [member for member in members_in(view) if member in self._latest]
+            found = self._known_in(view)
             moment = moment_of(view) if found else None
             if moment is not None:
                 self._see(found, Touch(moment, view.command_id or ""))
+
+    def _known_in(self, view: Any) -> list[Member]:
+        """Return those of the users whom an outcome's command touched. Of a million outcomes most touched none of them."""
+        named = target_in(view)
+        if named is None:
+            return []
+        app, (field, target), latest = view.app, named, self._latest
+        return [
+            Member(app, field, target, result.user_id)
+            for result in view.results
+            if (app, field, target, result.user_id) in latest and result.status in TOUCHING
+        ]
 
     def see_waiting(self, command: Command, moment: Moment) -> None:
         """Take note of a command that has no outcome yet."""

@@ -90,11 +90,11 @@ def counted_values(by: str, filters: Filters) -> Callable[[Any], Sequence[str]]:
     """Return a function that returns the values that an outcome counts under."""
     values_of = _values_of(by, filters)
     wanted = filters.traits.get(by)
+    if wanted is None:
+        return lambda view: [value for value in values_of(view) if value is not None]
 
     def counted(view: Any) -> Sequence[str]:
-        return [
-            value for value in values_of(view) if value is not None and (wanted is None or value in wanted)
-        ]
+        return [value for value in values_of(view) if value in wanted]
 
     return counted
 
