@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
 from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.check import check
@@ -94,6 +95,22 @@ def order(run: Environment, name: str, *arguments: str) -> str:
     return done.stdout
 
 
+def written_at(run: Environment) -> float:
+    """
+    When the newest record of the control topic was written, in seconds since 1970: the command itself ends later.
+    """
+    place = TopicPartition(run.stage.topics.control, 0)
+    consumer = KafkaConsumer(bootstrap_servers=run.stage.bootstrap_servers, auto_offset_reset="earliest")
+    with contextlib.closing(consumer):
+        consumer.assign([place])
+        end = consumer.end_offsets([place])[place]
+        last = 0.0
+        while consumer.position(place) < end:
+            for record in consumer.poll(1000).get(place, ()):
+                last = record.timestamp / 1000
+    return last
+
+
 def in_force(run: Environment) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in order(run, "control", "--json").splitlines()]
 
@@ -130,7 +147,7 @@ def test_a_paused_detector_sends_nothing_from_two_seconds_on_and_ends_cancelled(
         run.send(flood())
         run.play_until(lambda: len(of(run, "mad")) > FLOOD // 10, 60.0, "under way")
         order(run, "pause", "--issuer", "mad", *REASON)
-        paused = time.time()
+        paused = written_at(run)
 
         run.play_until(lambda: len(of(run, "calm")) == OTHERS, 60.0 + FLOOD / 100, "done with the others")
         run.play(max(0.0, paused + EFFECTIVE + 1.0 - time.time()))
@@ -185,12 +202,12 @@ def test_a_guard_stops_a_detector_by_itself_on_both_replicas(kafka: Cluster) -> 
         run.play_until(
             lambda: any(run.events("guard.tripped", replica) for replica in range(2)), 60.0, "tripped"
         )
-        tripped = time.time()
         run.play_until(
             lambda: all(run.metric("moderation_worker_controls", replica) == 1 for replica in range(2)),
             30.0,
             "followed by both replicas",
         )
+        tripped = written_at(run)
         run.play_until(lambda: len(of(run, "calm")) == len(calm), 60.0, "done with the others")
         run.play(max(0.0, tripped + EFFECTIVE + 1.0 - time.time()))
 
