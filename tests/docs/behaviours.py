@@ -59,7 +59,11 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Outages and the breaker": ("engine/test_outages", "calls/test_gates"),
     "Halts: wrong configuration": ("engine/test_halts", "calls/test_gates"),
     "No permission, and codes of no table": ("engine/test_held_targets", "engine/test_refusals_of_all"),
-    "Rebalances, drain and handover": ("engine/test_handover", "progress/test_partitions"),
+    "Rebalances, drain and handover": (
+        "engine/test_handover",
+        "engine/test_ending_in_order",
+        "progress/test_partitions",
+    ),
     "Offsets, commits and restarts": (
         "progress/test_offsets",
         "progress/test_commit_metadata",

@@ -10,7 +10,15 @@ from enum import Enum
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.property.requests import Assignment, Request, Requests, effect_of, judge_body, read_body
+from tests.property.requests import (
+    AFTER_ORDER,
+    Assignment,
+    Request,
+    Requests,
+    effect_of,
+    judge_body,
+    read_body,
+)
 from tests.property.topic import Topic
 from worker.domain.contract.control import ControlOrder, ControlRecord
 from worker.domain.effects import (
@@ -168,6 +176,8 @@ class EngineEnvironment:
         partition = self.topic.partitions[number]
         restored = self.topic.restored(number, self.rules.restore_records)
         assignment = Assignment(number, self.now, partition.generation, restored.position, restored.position)
+        if restored.in_order:
+            assignment.settling = AFTER_ORDER
         if self.is_stopping:
             assignment.may_end = frozenset()
         self.owned[number] = assignment

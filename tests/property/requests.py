@@ -31,6 +31,7 @@ Line = tuple[str, str, str]
 UNKNOWN_FOR: Final = 3.0
 """Tencent's own budget for a request: for so long one without an answer may still take effect."""
 SETTLING: Final = 3.0
+AFTER_ORDER: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +41,7 @@ class Assignment:
 
     Attributes:
         position: The next offset to fetch.
+        settling: How long nothing of it may be sent: as long as requests of the owner before may be on their way or be counted.
         refetched: It was fetched from once since it was paused: what was under way.
         may_end: While it closes: the offsets of the commands that were started before, and may be finished.
         sent: The last offset that was sent of each line.
@@ -53,6 +55,7 @@ class Assignment:
     generation: int
     first: int
     position: int
+    settling: float = SETTLING
     paused: bool = False
     refetched: bool = False
     may_end: frozenset[int] | None = None
@@ -214,7 +217,12 @@ class Requests:
         assert fields is not None
         name = f"{user} of {record.outcome_id}"
         assert owned.get(record.partition) is assignment, f"{name} belongs to another owner"
-        assert now >= assignment.since + SETTLING, f"P5: {name} was sent before its partition had settled"
+        assert not self._topic.partitions[record.partition].ended_in_order, (
+            f"P5: {name} was sent under a mark"
+        )
+        assert now >= assignment.since + assignment.settling, (
+            f"P5: {name} was sent before its partition had settled"
+        )
         may_end = assignment.may_end
         assert may_end is None or record.offset in may_end, f"P12: {name} was started while it was to go"
         assert not self._topic.partitions[record.partition].is_settled(record.offset), f"P2: {name} was told"
@@ -299,7 +307,7 @@ class Requests:
         limit = rules.calls_per_second.get(request.send.endpoint, rules.default_calls_per_second)
         total = 0
         for number, assignment in owned.items():
-            if request.left_at >= assignment.since + SETTLING:
+            if request.left_at >= assignment.since + assignment.settling:
                 total += limit * (number + 1) // rules.partitions - limit * number // rules.partitions
         return total
 

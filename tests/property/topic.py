@@ -106,6 +106,13 @@ class Partition:
         return place // 8 < len(bits) and bool(bits[place // 8] >> place % 8 & 1)
 
     @property
+    def ended_in_order(self) -> bool:
+        """
+        Whether the last owner said that nothing of it is on its way any more.
+        """
+        return self.committed is not None and self.committed.metadata.startswith("mw2;")
+
+    @property
     def bits(self) -> bytes:
         """
         The bitmap in the committed metadata, read without the worker's code.
@@ -114,7 +121,8 @@ class Partition:
         if not self.committed.metadata:
             return b""
         head, checksum, bitmap = self.committed.metadata.rsplit(";", 2)
-        assert head == f"mw1;name:{NAME};{self.number};{self.committed.offset:019d}"
+        tag = "mw2" if self.ended_in_order else "mw1"
+        assert head == f"{tag};name:{NAME};{self.number};{self.committed.offset:019d}"
         assert int(checksum, 16) == binascii.crc32(f"{head};{bitmap}".encode())
         return base64.b64decode(bitmap, validate=True)
 
@@ -155,7 +163,8 @@ class Topic:
         known = [each for each in map(known_of, values) if each is not None]
         if partition.committed is None:
             return Restored(0, known=known, fresh=True)
-        return Restored(partition.committed.offset, int.from_bytes(partition.bits, "little"), known)
+        done = int.from_bytes(partition.bits, "little")
+        return Restored(partition.committed.offset, done, known, in_order=partition.ended_in_order)
 
     def publish(self, transaction: Transaction) -> None:
         """

@@ -150,7 +150,7 @@ class History:
         self._rebalance()
         weather = self.plan.weather
         if weather.own_fault or any(window.end > self.ends_at + CALM for window in weather.strange):
-            self._pulses = 20
+            self._pulses = 40  # beyond a lockout of a minute, which begins a search anew
             self._pulse()
         self.clock.run(self.clock.now + CALM, self._all_told)
         self._pulses = 0

@@ -5,18 +5,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from tests.simulation.expectations import TOPIC
 from worker.domain.effects import Restored
-from worker.domain.progress.commit_metadata import decode, label
+from worker.domain.progress.commit_metadata import decode, ends_in_order, label
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
     from tests.simulation.loop import VirtualClock
     from worker.domain.effects import OffsetCommit, Transaction
+
+SETTLING: Final = 3.0
+AFTER_ORDER: Final = 1.0
+"""How long a new owner calls nothing: after a death, and after one that ended in order."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -65,7 +69,7 @@ class Partition:
     Attributes:
         owner: Whose commits the broker accepts.
         generation: It rises with each assignment: a transaction of an earlier one is not accepted.
-        handovers: Who got it, and when.
+        handovers: Who got it, when, and from when on something of it may be called.
         outcomes: The outcome topic's partition of the same number.
 
     """
@@ -78,7 +82,7 @@ class Partition:
     dead_letters: list[PublishedRecord] = field(default_factory=list)
     owner: Owner | None = None
     generation: int = 0
-    handovers: list[tuple[float, str]] = field(default_factory=list)
+    handovers: list[tuple[float, float, str]] = field(default_factory=list)
 
 
 def done_above(number: int, commit: OffsetCommit) -> int:
@@ -146,7 +150,8 @@ class Kafka:
         commit = partition.committed
         if commit is None:
             return Restored(0, known=known, fresh=True)
-        return Restored(commit.offset, done_above(number, commit), known)
+        in_order = ends_in_order(commit.metadata)
+        return Restored(commit.offset, done_above(number, commit), known, in_order=in_order)
 
     def assign(self, number: int, replica: Owner) -> None:
         """
@@ -156,7 +161,9 @@ class Kafka:
         assert partition.owner is None
         partition.owner = replica
         partition.generation += 1
-        partition.handovers.append((self._clock.now, replica.name))
+        commit = partition.committed
+        rest = AFTER_ORDER if commit is not None and commit.metadata.startswith("mw2;") else SETTLING
+        partition.handovers.append((self._clock.now, self._clock.now + rest, replica.name))
 
     def claim(self, transaction: Transaction) -> dict[int, int]:
         """

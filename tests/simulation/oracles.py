@@ -35,7 +35,6 @@ HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, Re
 SETTLED: Final = HOLDS | {ResultStatus.SUPERSEDED}
 UNSENT: Final = frozenset({ResultStatus.SUPERSEDED, ResultStatus.DUPLICATE})
 UNSURE: Final = frozenset({ResultStatus.FAILED, ResultStatus.EXPIRED})
-SETTLING: Final = 3.0
 _decoder = msgspec.json.Decoder(Outcome)
 
 
@@ -168,7 +167,7 @@ class Verdicts:
                     self.complain("P4", f"{applied} of an earlier owner came after a later owner's effect")
                 if now_epoch != epoch:
                     at, epoch = 0, now_epoch
-                since, _ = partition.handovers[epoch]
+                since, *_ = partition.handovers[epoch]
                 later = partition.handovers[epoch + 1 :]
                 until = later[0][0] if later else float("inf")
                 found = next(
@@ -189,8 +188,8 @@ class Verdicts:
 
     def _epoch(self, partition: Partition, request: Request) -> int | None:
         found = None
-        for place, (since, owner) in enumerate(partition.handovers):
-            if since + SETTLING <= request.sent_at + 1e-9 and owner == request.source:
+        for place, (_, begins, owner) in enumerate(partition.handovers):
+            if begins <= request.sent_at + 1e-9 and owner == request.source:
                 found = place
         return found
 

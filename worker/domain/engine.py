@@ -122,14 +122,17 @@ class Engine:
     # Partitions
 
     def assigned(self, number: int, restored: Restored, now: float) -> list[Effect]:
-        """Take a partition on, of which is known what was done before. Its commands are called from three seconds on."""
+        """
+        Take a partition on, of which is known what was done before. Its commands are called from three seconds on; from one second on,
+        if its last owner ended in order.
+        """
         assert number not in self._partitions
         partition = Partition(number, restored, self._rules, now, self._ids)
         self._partitions[number] = partition
         if self._stopping:
             partition.close()
         self._admission.memory.share_out(self._partitions.values())
-        if restored.fresh or restored.foreign is not None:
+        if restored.fresh or restored.in_order or restored.foreign is not None:
             self._outbox.anchor(partition)
         if restored.foreign is not None:
             self._foreign_metadata += 1
@@ -290,7 +293,12 @@ class Engine:
         times += [
             partition.active_at
             for partition in self._partitions.values()
-            if partition.state is PartitionState.SETTLING
+            if partition.state is PartitionState.SETTLING and not partition.is_marked
+        ]
+        times += [
+            partition.ends_by
+            for partition in self._partitions.values()
+            if partition.is_ending and partition.ends_by is not None
         ]
         due_at = self._ordering.wake_at
         if due_at is not None:
@@ -408,11 +416,25 @@ class Engine:
             completed += self._ordering.take_completed()
             completed += self._revocation.give_up(self._partitions.values(), now)
             if not completed and not any_ready:
+                self._end_in_order(now)
                 return self._effects.drain()
             for command in self._outbox.emit(completed, now, self._clock.wall(now)):
                 self._ordering.emitted(command, now)
                 self._admission.emitted(command)
             completed = []
+
+    def _end_in_order(self, now: float) -> None:
+        """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""
+        ending = [partition for partition in self._partitions.values() if partition.is_ending]
+        if not ending:
+            return
+        released = [partition for partition in ending if partition.release_slice(now)]
+        if released:
+            self._share_quota()
+        is_covered = self._scheduler.is_covered(now)
+        for partition in ending:
+            if partition.end(now, is_covered=is_covered):
+                self._outbox.anchor(partition)
 
     def _share_quota(self) -> None:
         self._scheduler.share(

@@ -61,6 +61,8 @@ class Revocation:
                         endpoint = self._scheduler.endpoints[each.endpoint]
                         if endpoint.gives_up_drain or _rests(each):
                             self.given_up += 1
+                            if endpoint.gives_up_drain:
+                                partition.give_up_order()
                             freed += self._drop(each, now)
         return freed
 

@@ -160,6 +160,13 @@ class RateLimiter:
         """Return when the next permit comes back by itself; None: only an answer can bring one."""
         return self._returns[0][0] if self._returns else None
 
+    def is_covered(self, now: float) -> bool:
+        """
+        Return whether the permits that are owned cover all requests that are out, and all that is lent. From the sending on, nobody
+        counts what is out.
+        """
+        return not self._window_from_send and self.out + self.lender.lent(now) <= self.owned
+
     # Lending
 
     def hungry(self, calls: int) -> None:

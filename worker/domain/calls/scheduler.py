@@ -106,6 +106,10 @@ class Scheduler:
             limit = rules.calls_per_second.get(endpoint.name, rules.default_calls_per_second)
             endpoint.limiter.set_share(sum(slice_of(limit, number, rules.partitions) for number in numbers))
 
+    def is_covered(self, now: float) -> bool:
+        """Return whether what is out and lent needs none but the slices that are used now."""
+        return all(endpoint.limiter.is_covered(now) for endpoint in self.endpoints.values())
+
     # What leaves
 
     def apply_changes(self, now: float) -> bool:

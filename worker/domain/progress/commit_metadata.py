@@ -3,6 +3,9 @@
 # Whatever commits for the group writes there: Kafka Streams, a mirror that moves offsets, a person. So nothing is believed
 # because it parses: a text is ours only if this module would write exactly the same for this partition and offset.
 # What the bits are used for is in offsets.py.
+#
+# The format of a last commit differs in its tag alone: it says that its owner ended in order. A build that does not know it takes
+# it for a foreign text, believes nothing of it, and waits as long as after a crash.
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ METADATA_BYTES: Final = 4096
 """What a broker allows by default in a commit's metadata (``offset.metadata.max.bytes``)."""
 FORMAT: Final = "mw1"
 """Names the format and its version: the first field of every text."""
+LAST_FORMAT: Final = "mw2"
+"""As ``FORMAT``, of a partition whose owner ended in order: nothing of it is on its way, of unknown end, or lent."""
 NAME_BYTES: Final = 249
 """The longest name that Kafka gives a topic; its id takes 22."""
 HEAD_BYTES: Final = len(f"{FORMAT};name:;{2**31 - 1};{2**63 - 1};{0:08x};") + NAME_BYTES
@@ -29,16 +34,17 @@ def label(topic: str, topic_id: str | None, partition: int) -> str:
     return f"{f'name:{topic}' if topic_id is None else f'id:{topic_id}'};{partition}"
 
 
-def encode(whose: str, base: int, bits: int) -> str:
+def encode(whose: str, base: int, bits: int, *, in_order: bool = False) -> str:
     """
-    Return the text for a partition (see ``label``) with ``base`` as its offset; empty when nothing is done above it.
+    Return the text for a partition (see ``label``) with ``base`` as its offset; empty when there is nothing to say: nothing is done
+    above it, and its owner has not ended ``in_order``.
 
     The offset has a fixed width: else a commit could outgrow what the broker takes though no bit was added.
     """
-    if not bits:
+    if not bits and not in_order:
         return ""
     bitmap = base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
-    head = f"{FORMAT};{whose};{base:019d}"
+    head = f"{LAST_FORMAT if in_order else FORMAT};{whose};{base:019d}"
     return f"{head};{zlib.crc32(f'{head};{bitmap}'.encode()):08x};{bitmap}"
 
 
@@ -52,7 +58,12 @@ def decode(text: str, whose: str, base: int) -> int | None:
         bits = int.from_bytes(base64.b64decode(text.rpartition(";")[2], validate=True), "little")
     except (binascii.Error, ValueError):
         return None
-    return bits if bits and encode(whose, base, bits) == text else None
+    return bits if encode(whose, base, bits, in_order=ends_in_order(text)) == text else None
+
+
+def ends_in_order(text: str) -> bool:
+    """Return whether a text, if ``decode`` believes it, says that the owner which wrote it ended in order."""
+    return text.startswith(f"{LAST_FORMAT};")
 
 
 def excerpt(text: str) -> str:

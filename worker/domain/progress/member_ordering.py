@@ -178,6 +178,7 @@ class MemberOrdering:
         """Hold back every different effect: a request that carried the task ended without an answer, and may still act."""
         member_queue, until = task.member_queue, ended_at + UNKNOWN_FOR
         task.mark_unknown_end()
+        task.command.partition.ended_unknown(until)
         member_queue.delay(until, task.command.effect_key)
         heapq.heappush(self._delays, (until, next(self._order), member_queue))
 

@@ -91,8 +91,8 @@ class Offsets:
         """How far the newest received record is ahead of the committable offset."""
         return self._next - self.committable
 
-    def propose(self, finishing: Collection[int]) -> OffsetCommit:
-        """Return what may be committed together with the results of these open records."""
+    def propose(self, finishing: Collection[int], *, in_order: bool = False) -> OffsetCommit:
+        """Return what may be committed together with the results of these open records; ``in_order``: as its owner's last word."""
         committable = self._next
         for offset in self._order:
             if offset in self._open and offset not in finishing:
@@ -102,7 +102,7 @@ class Offsets:
         for offset in finishing:
             bits |= 1 << (offset - self._base)
         bits >>= committable - self._base
-        return OffsetCommit(committable, encode(self._label, committable, bits))
+        return OffsetCommit(committable, encode(self._label, committable, bits, in_order=in_order))
 
     def committed(self, commit: OffsetCommit) -> None:
         """Remember what was committed for the partition."""

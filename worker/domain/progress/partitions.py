@@ -31,6 +31,10 @@ SETTLING_SECONDS: Final = 3.0
 After an assignment nothing of the partition is called for this long: Tencent's own budget for a request. Until then what a
 dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
 """
+SETTLING_IN_ORDER: Final = 1.0
+"""As long after a predecessor that ended in order: the window of the last permits that it used, all of which were answered."""
+ENDING_SECONDS: Final = 1.0
+"""How long a partition that goes waits for the calls of others that use its slice, and for its last commit."""
 
 
 class Partition:
@@ -38,7 +42,11 @@ class Partition:
     One assigned partition.
 
     Attributes:
-        active_at: From then on its commands are called and its slice of the quota is used.
+        active_at: From then on its commands are called and its slice of the quota is used, unless it ``is_marked``.
+        is_marked: Its committed offset says that the owner before ended in order. It must not say so any more when something of it is
+            called: who comes after a crash would believe it.
+        is_ending: It goes, and its last commit may still say that it ended in order.
+        ends_by: Until when that is waited for, once nothing of it is called any more; None before.
         holds_slice: Its slice of the quota may be used: from its activation until it is gone.
         topic: That it belongs to.
         open: The admitted records that are not committed yet, by offset.
@@ -48,11 +56,17 @@ class Partition:
     """
 
     __slots__ = (
+        "_in_order",
+        "_is_last",
         "_newest_by_id",
+        "_unknown_until",
         "active_at",
         "backlog",
+        "ends_by",
         "holds_slice",
         "ids",
+        "is_ending",
+        "is_marked",
         "number",
         "offsets",
         "open",
@@ -65,7 +79,12 @@ class Partition:
         self.number = number
         self.topic = rules.topic
         self.state = PartitionState.SETTLING
-        self.active_at = now + SETTLING_SECONDS
+        self.active_at = now + (SETTLING_IN_ORDER if restored.in_order else SETTLING_SECONDS)
+        self.is_marked = restored.in_order
+        self.is_ending = False
+        self.ends_by: float | None = None
+        self._unknown_until = float("-inf")
+        self._in_order = self._is_last = False
         self.holds_slice = False
         self.paused = False
         whose = label(rules.topic, rules.topic_id, number)
@@ -97,25 +116,62 @@ class Partition:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing of it is in progress or unpublished: it may be handed over."""
-        return not self.open
+        return not self.open and not self.is_ending
 
     def activate(self, now: float) -> bool:
         """Begin to call, once the time has come. Return whether it begins now."""
-        if self.state is not PartitionState.SETTLING or now < self.active_at:
+        if self.state is not PartitionState.SETTLING or self.is_marked or now < self.active_at:
             return False
         self.move_to(PartitionState.ACTIVE)
         self.holds_slice = True
         return True
 
     def close(self) -> None:
-        """Start nothing new."""
+        """Start nothing new. If it was active, its last commit may say that it ended in order."""
         if not self.is_closing:
             self.move_to(PartitionState.CLOSING)
+            self.is_ending = self.holds_slice
+
+    def give_up_order(self) -> None:
+        """Note that something of it is on its way and will not be waited for: it does not end in order."""
+        self.is_ending = False
+
+    def ended_unknown(self, until: float) -> None:
+        """Note that a request of it had no answer, and may still act until then."""
+        self._unknown_until = max(self._unknown_until, until)
+
+    def release_slice(self, now: float) -> bool:
+        """
+        Use its slice of the quota no longer, if it goes and nothing of it is called any more. Return whether that is so since now.
+        """
+        if not self.is_ending or self.ends_by is not None or self._has_unsettled:
+            return False
+        self.holds_slice = False
+        self.ends_by = now + ENDING_SECONDS
+        self.is_ending = self._unknown_until <= self.ends_by
+        return True
+
+    def end(self, now: float, *, is_covered: bool) -> bool:
+        """
+        Let its next commit with nothing open be its last word, once the remaining permits cover all that is out and lent, if that is
+        so in time. Return whether a commit is needed for that.
+        """
+        if not self.is_ending or self.ends_by is None:
+            return False
+        if now >= self.ends_by:
+            self.is_ending = False
+        elif is_covered and now >= self._unknown_until:
+            self._in_order = True
+        return self._in_order and self.is_ending and not self.open and not self._is_last
+
+    @property
+    def _has_unsettled(self) -> bool:
+        return any(isinstance(each, OpenCommand) and each.unsettled for each in self.open.values())
 
     def leave(self) -> None:
         """Let it go, and with it what is known of its ids."""
         self.move_to(PartitionState.GONE)
-        self.holds_slice = False
+        self.holds_slice = self.is_ending = False
         self.ids.close()
 
     # What is fetched
@@ -180,11 +236,15 @@ class Partition:
 
     def propose(self, finishing: Iterable[int]) -> OffsetCommit:
         """Return what may be committed together with the results of these open records."""
-        return self.offsets.propose(frozenset(finishing))
+        finished = frozenset(finishing)
+        self._is_last = self._in_order and self.is_ending and self.open.keys() <= finished
+        return self.offsets.propose(finished, in_order=self._is_last)
 
     def committed(self, commit: OffsetCommit) -> None:
         """Note what is committed for it."""
         self.offsets.committed(commit)
+        self.is_marked = False
+        self.is_ending = self.is_ending and not self._is_last
 
     def finish(self, committed: list[Admitted], known: list[Known | None]) -> None:
         """

@@ -93,6 +93,7 @@ def test_what_comes_after_the_handover_has_begun_is_not_taken_in() -> None:
     harness = EngineHarness()
     harness.revoking(0)
     harness.receive(ban("u"))
+    harness.publish()
 
     assert harness.out == []
     assert harness.engine.idle

@@ -451,8 +451,9 @@ def test_a_position_is_not_committed_while_something_is_open_or_waits_to_be_admi
 
 def test_a_partition_that_goes_commits_no_position_any_more() -> None:
     harness = EngineHarness()
-    harness.engine.reached({0: 2})
     harness.revoking(0)
+    harness.commit(harness.take())  # its last word
+    harness.engine.reached({0: 2})
     harness.wait(2 * COMMIT_POSITIONS)
 
     assert harness.engine.transaction() is None
@@ -468,7 +469,7 @@ def test_a_position_never_passes_what_a_partition_that_goes_had_in_its_backlog()
     harness.engine.reached({0: 2})
     harness.ok()
 
-    assert harness.take().commits[0] == OffsetCommit(1, "")
+    assert harness.take().commits[0].offset == 1
 
 
 def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:

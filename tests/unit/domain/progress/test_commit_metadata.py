@@ -18,6 +18,7 @@ from worker.domain.progress.commit_metadata import (
     NAME_BYTES,
     decode,
     encode,
+    ends_in_order,
     excerpt,
     label,
 )
@@ -33,6 +34,19 @@ def signed(head: str, bitmap: bytes | str) -> str:
     """
     text = bitmap if isinstance(bitmap, str) else base64.b64encode(bitmap).decode()
     return f"{head};{zlib.crc32(f'{head};{text}'.encode()):08x};{text}"
+
+
+@pytest.mark.parametrize("bits", [0, 0b1101])
+def test_the_last_word_of_an_owner_that_ended_in_order_says_so(bits: int) -> None:
+    """
+    A build that does not know this format takes it for a foreign text, and waits as long as after a crash.
+    """
+    text = encode(HERE, 20, bits, in_order=True)
+
+    assert text.startswith("mw2;")
+    assert (decode(text, HERE, 20), ends_in_order(text)) == (bits, True)
+    assert decode(text, HERE, 21) is None
+    assert not ends_in_order(encode(HERE, 20, bits))
 
 
 def test_it_names_format_topic_partition_offset_and_checksum_before_the_bitmap() -> None:
@@ -82,7 +96,7 @@ FOREIGN = {
     "another partition": encode(label("commands", ID, 4), 20, 0b1101),
     "a topic made again": encode(label("commands", "BBBBBBBBBBBBBBBBBBBBBQ", 3), 20, 0b1101),
     "a topic of that name": encode(label("commands", None, 3), 20, 0b1101),
-    "a later format": signed(f"mw2;id:{ID};3;{20:019d}", b"\x0d"),
+    "a later format": signed(f"mw3;id:{ID};3;{20:019d}", b"\x0d"),
     "a longer bitmap than the text says": signed(f"mw1;id:{ID};3;{20:019d}", b"\x0d\x00"),
     "nothing done": signed(f"mw1;id:{ID};3;{20:019d}", b""),
     "lines in the bitmap": signed(f"mw1;id:{ID};3;{20:019d}", "D\nQ=="),
