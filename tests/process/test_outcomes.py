@@ -171,7 +171,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(commands: Commands) -> None:
         )
 
     assert done.stderr == ""
-    assert done.returncode == 1
+    assert done.returncode == 141
 
 
 def test_an_outcome_of_another_program_hides_none_of_ours(commands: Commands) -> None:
