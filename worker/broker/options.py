@@ -74,7 +74,7 @@ class KafkaOptions:
     start: Start = "earliest"
     handover: float = 5.0
     handover_margin: float = 2.0
-    session_timeout: float = 45.0
+    session_timeout: float = 15.0
     heartbeat_interval: float = 3.0
     max_poll_interval: float = 300.0
     fence_margin: float = 1.0

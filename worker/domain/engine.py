@@ -121,13 +121,15 @@ class Engine:
 
     # Partitions
 
-    def assigned(self, number: int, restored: Restored, now: float) -> list[Effect]:
+    def assigned(
+        self, number: int, restored: Restored, now: float, since: float | None = None
+    ) -> list[Effect]:
         """
         Take a partition on, of which is known what was done before. Its commands are called from three seconds on; from one second on,
-        if its last owner ended in order.
+        if its last owner ended in order. ``since``: when it was assigned, if not now.
         """
         assert number not in self._partitions
-        partition = Partition(number, restored, self._rules, now, self._ids)
+        partition = Partition(number, restored, self._rules, now if since is None else since, self._ids)
         self._partitions[number] = partition
         if self._stopping:
             partition.close()

@@ -92,6 +92,7 @@ class EngineRunner:
         # Our partitions with their epochs, and those of them that are restored.
         self._epochs: dict[int, int] = {}
         self._begun: set[int] = set()
+        self._assigned_at: dict[int, float] = {}
         self._handovers: list[_Handover] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
@@ -248,6 +249,8 @@ class EngineRunner:
 
     def _assigned(self, partitions: dict[int, int]) -> None:
         self._epochs |= partitions
+        # The wait for what a dead owner had sent runs while the partition is restored.
+        self._assigned_at |= dict.fromkeys(partitions, time.monotonic())
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
@@ -261,7 +264,7 @@ class EngineRunner:
         return self._epochs.get(number) == epoch
 
     def _begin(self, number: int, epoch: int, restored: Restored) -> None:
-        effects = self._engine.assigned(number, restored, time.monotonic())
+        effects = self._engine.assigned(number, restored, time.monotonic(), self._assigned_at[number])
         self._begun.add(number)
         self._consumer.begin(number, restored.position, epoch)
         self._settle(effects)
@@ -301,6 +304,7 @@ class EngineRunner:
     def _forget(self, numbers: Sequence[int], now: float) -> list[Effect]:
         for number in numbers:
             self._epochs.pop(number, None)
+            self._assigned_at.pop(number, None)
             self._restoring.forget(number)
             self._begun.discard(number)
         effects = self._engine.revoked(numbers, now)

@@ -27,7 +27,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
         "sasl_plain_username": "moderation-worker",
         "sasl_plain_password_file": "/etc/kafka/password",
     },
-    "kafka.consumer": {"session_timeout_ms": 45000},
+    "kafka.consumer": {"session_timeout_ms": 15000},
     "kafka.producer": {"compression_type": "lz4"},
     "kafka.oauth.token_url": "https://identity.example/realms/kafka/protocol/openid-connect/token",
     "kafka.oauth.client_id": "moderation-worker",

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, unban, users
 from worker.domain.calls.rate_limiter import slice_of
+from worker.domain.effects import Restored
 
 
 def spread(harness: EngineHarness, number: int, name: str = "t") -> None:
@@ -30,6 +31,18 @@ def test_no_command_is_called_until_three_seconds_after_the_assignment() -> None
 
     assert len(harness.out) == 1
     assert harness.paused == set()
+
+
+def test_the_three_seconds_run_while_the_partition_is_restored() -> None:
+    harness = EngineHarness(1, partitions=2, default_calls_per_second=10)
+    assigned_at = harness.now
+    harness.wait(2.0)
+    harness.engine.assigned(0, Restored(0), harness.now, assigned_at)
+    harness.wait(0.99)
+    assert harness.engine.snapshot(harness.now).endpoints[0].permits_owned == 5
+    harness.wait(0.01)
+
+    assert harness.engine.snapshot(harness.now).endpoints[0].permits_owned == 10
 
 
 def test_a_replica_uses_the_slices_of_its_partitions() -> None:
