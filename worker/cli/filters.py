@@ -60,7 +60,7 @@ _FIELDS: Final[Mapping[str, tuple[Any, Any]]] = {
     "user_ids": (tuple[str, ...], ()),
     "request_ids": (tuple[str, ...], ()),
     "error": (ErrorView | None, None),
-    "source": (Any, None),
+    "source": (msgspec.Raw, msgspec.Raw(b"null")),
     "received_at": (str, ""),
     "finished_at": (str, ""),
     "parameters": (Any, None),

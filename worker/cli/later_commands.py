@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from worker.domain.contract.actions import ACTIONS, ActionKind
 from worker.domain.contract.outcomes import ResultStatus
 from worker.domain.contract.times import instant_of
@@ -18,8 +20,15 @@ if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
 
 FIELDS: Final = (
-    *("command_id", "status", "action", "app", "group_id", "room_id", "issuer", "results"),
-    *("source", "received_at", "finished_at", "parameters"),
+    "command_id",
+    "status",
+    "action",
+    "app",
+    "group_id",
+    "room_id",
+    "results",
+    "source",
+    "received_at",
 )
 """The fields of an outcome that are needed here."""
 TOUCHING: Final = frozenset(
@@ -70,8 +79,8 @@ class Touch(NamedTuple):
 
 def moment_of(view: Any) -> Moment | None:
     """Return when an outcome's command came; None if that cannot be read."""
-    source = view.source
     try:
+        source = msgspec.json.decode(view.source)
         return Moment(
             str(source["topic"]),
             int(source["partition"]),

@@ -70,8 +70,8 @@ def undo(
     Example:
     moderation-worker undo --config worker.yaml --issuer spam-detector --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.later_commands import FIELDS  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.cli.sending import send_all  # noqa: PLC0415
+    from worker.cli.sending import send_all  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.undo_plan import FIELDS  # noqa: PLC0415
 
     filters = narrow.filters_of(
         since, until, fields=FIELDS, issuer=issuer, target=target, action=action, user=user, app=app
@@ -137,9 +137,12 @@ def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
 
 def _see_outcomes(reader: Any, filters: Filters, undoing: Undoing) -> None:
     from worker.broker.outcome_reader import CLOCKS_APART  # noqa: PLC0415
+    from worker.cli.filters import Filters as Views  # noqa: PLC0415
+    from worker.cli.later_commands import FIELDS  # noqa: PLC0415
 
+    views = Views(fields=FIELDS)
     for values in reader.every_outcome(filters.since - CLOCKS_APART, needles=undoing.needles):
-        for view in map(filters.read, values):
+        for view in map(views.read, values):
             if view is not None:
                 undoing.see_outcome(view)
 

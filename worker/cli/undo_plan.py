@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from worker.cli import later_commands
 from worker.cli.later_commands import LatestTouches, Member, Moment, moment_of, target_in
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.fields import USERS
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Command
 
+FIELDS: Final = (*later_commands.FIELDS, "finished_at", "parameters")
+"""The fields of an outcome that are needed to undo it."""
 TOUCHED: Final = "a later command touched them"
 OVER: Final = "the ban is over by itself"
 FEW: Final = 40
