@@ -59,7 +59,7 @@ def test_missing_topics_are_named_with_the_command_that_creates_them_and_then_cr
     assert before.returncode == 2
     assert before.stdout.count("this topic does not exist: moderation-worker topics create") == 3
     assert made.returncode == 0, made.stderr
-    assert made.stdout.count("created: topic ") == 4
+    assert made.stdout.count("created: topic ") == 5
     assert after.returncode == 0, after.stdout + after.stderr
     assert "signs as admin of 1400000001" in after.stdout
     assert after.stdout.count("4 partitions, cleanup delete") == 3
@@ -78,7 +78,7 @@ def test_creating_topics_twice_changes_nothing_and_says_so_to_another_number(
 
     assert first.returncode == again.returncode == more.returncode == fewer.returncode == 0
     for done in (again, more, fewer):
-        assert done.stdout.count("exists: topic ") == 4
+        assert done.stdout.count("exists: topic ") == 5
         assert done.stdout.count("3 partitions") == 3
     assert (first.stderr, again.stderr) == ("", "")
     assert more.stderr.count("\n") == 1

@@ -256,5 +256,8 @@ def answers_ok(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310 - http, on this machine
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except urllib.error.HTTPError as refusal:
+        refusal.close()  # it holds the answer, and its connection
+        return False
+    except OSError:
         return False
