@@ -130,8 +130,8 @@ class BisectionHandler:
     def _refuse_rest(
         self, call: InFlightCall, peers: tuple[MemberTask, ...], result: AttemptResult, now: float
     ) -> None:
-        """Refuse what waits of the batch with the member that was alone."""
+        """Refuse what waits of the batch with the member that was alone, but for what is in shadow now: it is not sent."""
         for each in peers:
-            if each.batch_peers is peers and each.state is TaskState.WAITING:
+            if each.batch_peers is peers and each.state is TaskState.WAITING and each.command.mode is None:
                 call.endpoint.queue.remove(each)
                 self.fail(each, result, now, inferred=True)

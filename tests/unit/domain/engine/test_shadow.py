@@ -13,6 +13,7 @@ from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unba
 from worker.domain.progress.dedupe import remembered
 
 MAD = {"issuer": "mad"}
+AMBIGUOUS: Final = 10004
 UNLIKE: Final = (
     "status",
     "received_at",
@@ -225,6 +226,20 @@ def test_what_is_on_its_way_when_the_shadow_comes_is_told_as_what_it_was() -> No
     harness.request_permit()
     assert [harness.status(each) for each in "abc"] == ["succeeded", "simulated", "failed"]
     assert len(harness.sent) == 3
+
+
+def test_a_search_for_whose_fault_it_is_leaves_out_what_went_into_shadow_meanwhile() -> None:
+    harness = EngineHarness()
+    harness.receive_together(ban("a"), ban("b"), ban("c"), mad("d", command_id="d"), ban("e", command_id="e"))
+    for _ in range(3):
+        harness.code(harness.request(), AMBIGUOUS)  # the batch, a and b of it, and then a alone
+    harness.code(harness.request(), AMBIGUOUS)  # the rest: now b is asked for alone
+    harness.order("shadow", **MAD)
+
+    harness.code(harness.request(), AMBIGUOUS)
+
+    assert [harness.status(each) for each in "de"] == ["simulated", "failed"]
+    assert harness.result("e", "e").inferred
 
 
 def test_once_in_shadow_a_command_stays_there() -> None:
