@@ -37,6 +37,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_cancel",
         "engine/test_shadow",
         "engine/test_guards",
+        "test_controls",
     ),
     "Users refused lately": ("calls/test_refused_users", "engine/test_refused_lately"),
     "Placement of records": ("contract/test_placement", "engine/test_misplaced_records"),

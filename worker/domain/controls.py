@@ -32,6 +32,8 @@ BY_SETTINGS: Final = "settings"
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
+Mask = tuple[bool, ...]
+"""Which of them a scope gives."""
 
 
 class ActiveOrder(Struct, frozen=True):
@@ -42,22 +44,16 @@ class ActiveOrder(Struct, frozen=True):
 
 
 class OrdersInForce:
-    """
-    The orders in force.
+    """The orders in force. A record costs the same however many there are."""
 
-    Attributes:
-        until: When the first of them ends by itself, in seconds since 1970; None: none does.
-
-    """
-
-    __slots__ = ("_by_values", "_masks", "_of_settings", "until")
+    __slots__ = ("_by_values", "_first_end", "_masks", "_of_settings")
 
     def __init__(self, *, shadow: bool) -> None:
         self._by_values: dict[Values, ActiveOrder] = {}
-        self._masks: Sequence[tuple[bool, ...]] = ()
+        self._masks: dict[Mask, int] = {}  # how many scopes give exactly these fields
+        self._first_end: float | None = None  # none ends by itself before then (seconds since 1970)
         order = ControlOrder(ControlState.SHADOW, "the setting shadow is on", BY_SETTINGS, rfc3339(0.0))
         self._of_settings = ActiveOrder(Scope(), order) if shadow else None
-        self.until: float | None = None
 
     def apply(self, record: ControlRecord, wall: float) -> ActiveOrder | None:
         """
@@ -65,26 +61,30 @@ class OrdersInForce:
 
         An order whose time is over already is as good as none.
         """
-        values = _values(record.scope)
-        before = self._by_values.pop(values, None)
-        order = record.order
-        if order is not None and (order.until is None or instant_of(order.until) > wall):
-            self._by_values[values] = ActiveOrder(record.scope, order)
-        self._index()
+        values, order = _values(record.scope), record.order
+        before = self._remove(values)
+        if order is not None:
+            end = _end_of(order)
+            if end is None or end > wall:
+                self._by_values[values] = ActiveOrder(record.scope, order)
+                mask = _mask(values)
+                self._masks[mask] = self._masks.get(mask, 0) + 1
+                self._first_end = _earlier(self._first_end, end)
         return before
 
     def expire(self, wall: float) -> list[ActiveOrder]:
         """End the orders whose time is over at ``wall``, and return them."""
-        if self.until is None or wall < self.until:
+        if self._first_end is None or wall < self._first_end:
             return []
-        over = [
-            each
-            for each in self._by_values.values()
-            if each.order.until is not None and instant_of(each.order.until) <= wall
-        ]
+        over, self._first_end = [], None
+        for each in self._by_values.values():
+            end = _end_of(each.order)
+            if end is not None and end <= wall:
+                over.append(each)
+            else:
+                self._first_end = _earlier(self._first_end, end)
         for each in over:
-            del self._by_values[_values(each.scope)]
-        self._index()
+            self._remove(_values(each.scope))
         return over
 
     def find(self, scope: Scope) -> ActiveOrder | None:
@@ -107,13 +107,29 @@ class OrdersInForce:
         found = [] if self._of_settings is None else [self._of_settings]
         return [*found, *self._by_values.values()]
 
-    def _index(self) -> None:
-        self._masks = tuple({tuple(each is not None for each in values) for values in self._by_values})
-        ends = [instant_of(each.order.until) for each in self._by_values.values() if each.order.until]
-        self.until = min(ends, default=None)
+    def _remove(self, values: Values) -> ActiveOrder | None:
+        before = self._by_values.pop(values, None)
+        if before is not None:
+            mask = _mask(values)
+            self._masks[mask] -= 1
+            if not self._masks[mask]:
+                del self._masks[mask]
+        return before
 
     def __repr__(self) -> str:
         return f"<OrdersInForce, {len(self._by_values)} in force>"
+
+
+def _mask(values: Values) -> Mask:
+    return tuple(each is not None for each in values)
+
+
+def _end_of(order: ControlOrder) -> float | None:
+    return None if order.until is None else instant_of(order.until)
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
 
 
 def _values(scope: Scope) -> Values:

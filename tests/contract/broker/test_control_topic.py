@@ -109,6 +109,28 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
     assert "2 scopes have an order already" in getattr(add("d"), "reason", "")
     assert set(book.orders) == {Scope(issuer="a"), Scope(issuer="c")}
 
+    add("a", until=AT)
+    add("d")
+    assert set(book.orders) == {Scope(issuer="c"), Scope(issuer="d")}
+
+
+def test_records_beyond_the_most_cost_no_look_at_those_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_topic, "MOST_SCOPES", 2)
+    book, looks = OrderBook(), []
+    in_force = book.in_force
+    monkeypatch.setattr(OrderBook, "in_force", lambda _, wall: looks.append(wall) or in_force(wall))
+
+    def add(issuer: str, until: str, now: float) -> None:
+        book.add(control_topic.ControlEntry(0, ControlRecord(Scope(issuer=issuer), order(until=until))), now)
+
+    for number in range(10):
+        add(f"i{number}", "2030-01-31T12:00:00Z", 1_800_000_000.0)
+    assert not looks
+
+    add("late", "2040-01-31T12:00:00Z", 1_900_000_000.0)
+    assert len(looks) == 1
+    assert set(book.orders) == {Scope(issuer="late")}
+
 
 def test_without_a_topic_nothing_can_be_ordered_and_the_remedy_is_said(kafka: Running) -> None:
     with pytest.raises(ControlTopicError, match=r"kafka\.control_topic is null"):
