@@ -187,10 +187,15 @@ def _order(
     from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope(given, everything)
+    for name, value in scope.fields():
+        if value == "*":  # as in a guard: here it would be the name of one, and stop nothing
+            raise typer.BadParameter(
+                f"give a name, or leave --{name} out to mean each", param_hint=f"--{name}"
+            )
     by = _name(by)
     _text("--reason", reason)
     now = time.time()
-    end = None if until is None else rfc3339(_end(until, now))
+    end = None if until is None else _end(until, now)
     order = ControlOrder(ControlState(state), reason, by, rfc3339(now), end)
     record = ControlRecord(scope, order)
     # The workers' own reader judges it before it is written: what they would ignore must not be told as done.
@@ -271,8 +276,10 @@ def _text(option: str, text: str) -> str:
     return text
 
 
-def _end(text: str, now: float) -> float:
+def _end(text: str, now: float) -> str:
+    """Return when the order ends, as RFC 3339. Raises BadParameter if that is not to be."""
     from worker.cli.filters import since  # noqa: PLC0415
+    from worker.domain.contract.times import rfc3339  # noqa: PLC0415
 
     try:
         moment = since(text, now)
@@ -282,7 +289,10 @@ def _end(text: str, now: float) -> float:
         moment = 2 * now - moment
     if moment <= now:
         raise typer.BadParameter(f"{plain(text)} is over already", param_hint="--until")
-    return moment
+    try:
+        return rfc3339(moment)
+    except ValueError as error:
+        raise typer.BadParameter(f"{plain(text)} is after the year 9999", param_hint="--until") from error
 
 
 def _flags(scope: Scope) -> str:

@@ -83,7 +83,7 @@ class Brake:
 
     def enforce_guards(self, now: float) -> bool:
         """Stop the scopes that are above the limit of a guard. Return whether there were any."""
-        tripped = self._guards.take_tripped()
+        tripped, records = self._guards.take_tripped(), []
         for scope, guard in tripped.items():
             reason = f"{guard.members} members within {guard.per_seconds:g} s"
             order = ControlOrder(guard.then, reason, BY_GUARD, rfc3339(self._clock.wall(now)))
@@ -91,8 +91,10 @@ class Brake:
             fields = {"scope": str(scope), "state": guard.then.value, "reason": reason}
             self._effects.emit(LogEvent("guard.tripped", "warning", fields))
             self._effects.emit(WriteControl(record))
-            self.follow([record], now)
-        return bool(tripped)
+            records.append(record)
+        if records:
+            self.follow(records, now)  # at once: for each time all open commands are looked at
+        return bool(records)
 
     # Reports
 

@@ -116,9 +116,14 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
 
 def test_records_beyond_the_most_cost_no_look_at_those_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_topic, "MOST_SCOPES", 2)
-    book, looks = OrderBook(), []
-    in_force = book.in_force
-    monkeypatch.setattr(OrderBook, "in_force", lambda _, wall: looks.append(wall) or in_force(wall))
+    book, looks = OrderBook(), list[float]()
+    in_force = OrderBook.in_force
+
+    def look(self: OrderBook, wall: float) -> dict[Scope, ControlOrder]:
+        looks.append(wall)
+        return in_force(self, wall)
+
+    monkeypatch.setattr(OrderBook, "in_force", look)
 
     def add(issuer: str, until: str, now: float) -> None:
         book.add(control_topic.ControlEntry(0, ControlRecord(Scope(issuer=issuer), order(until=until))), now)

@@ -68,6 +68,7 @@ def test_wrong_arguments_end_with_2_and_a_sentence(
     [
         ("yesterday", "give 90s, 30m, 24h or 7d"),
         ("0s", "is over already"),
+        ("9999-12-31T23:59:59-23:00", "is after the year 9999"),
         ("2020-01-01T00:00:00Z", "is over already"),
     ],
 )
@@ -78,6 +79,16 @@ def test_an_end_that_is_none_or_over_is_refused(
 
     assert code == 2
     assert sentence in text
+
+
+@pytest.mark.parametrize("command", ["pause", "cancel", "shadow"])
+def test_a_star_which_would_be_taken_for_a_name_is_refused(
+    invoke: Callable[..., tuple[int, str]], command: str
+) -> None:
+    code, text = invoke(command, "--issuer", "*", "--reason", "x")
+
+    assert code == 2
+    assert "give a name, or leave --issuer out to mean each" in text
 
 
 def test_a_reason_that_the_workers_would_not_read_is_refused(invoke: Callable[..., tuple[int, str]]) -> None:

@@ -59,6 +59,17 @@ def test_a_pause_that_ends_by_itself_lets_count_from_zero() -> None:
     assert not harness.ordered
 
 
+def test_issuers_whose_members_share_a_call_are_paused_together() -> None:
+    harness = EngineHarness(guards=(Guard(Scope(issuer="*"), members=2, per_seconds=60.0),))
+    flood(harness, "good", 1, "v")
+    harness.receive_together(
+        *(ban(f"{issuer}{user}", issuer=issuer) for user in "1234567890ab" for issuer in ("mad", "worse"))
+    )
+    assert {record.scope.issuer for record in harness.ordered} == {"mad", "worse"}
+    assert harness.events() == ["guard.tripped"] * 2 + ["control.ordered"] * 2
+    assert sent(harness) == 21
+
+
 def test_what_was_sent_long_ago_does_not_count() -> None:
     harness = EngineHarness(guards=(PER_ISSUER,))
     for name in "abcd":
