@@ -49,7 +49,12 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Superseding: an unban after a ban": ("engine/test_superseding", "progress/test_open_commands"),
     "Expiry and delays": ("engine/test_expiry", "progress/test_deadline_heap", "test_clock"),
-    "Batching": ("engine/test_batching", "calls/test_endpoint_queue", "calls/test_age_heap"),
+    "Batching": (
+        "engine/test_batching",
+        "engine/test_priority",
+        "calls/test_endpoint_queue",
+        "calls/test_age_heap",
+    ),
     "The user at fault in a refused batch": (
         "engine/test_bad_members",
         "calls/test_bisection",

@@ -104,10 +104,14 @@ class Play(RuleBasedStateMachine):
             max_size=6,
         ),
         skip=st.sampled_from([0, 0, 0, 1, 5]),
+        urgent=st.sets(st.integers(0, 5), max_size=3),
     )
-    def commanded(self, shapes: list[tuple[dict[str, Any], str, list[str]]], skip: int) -> None:
-        for shape, target, users in shapes:
-            self._command(shape, target, users, skip=skip)
+    def commanded(
+        self, shapes: list[tuple[dict[str, Any], str, list[str]]], skip: int, urgent: set[int]
+    ) -> None:
+        for place, (shape, target, users) in enumerate(shapes):
+            fields = {**shape, "priority": "urgent"} if place in urgent else shape
+            self._command(fields, target, users, skip=skip)
         self._fetch_all()
 
     @rule(

@@ -24,6 +24,7 @@ class Rules:
         partitions: How many partitions the command topic has; the quota is sliced by it.
         apps: The configured apps: name -> the admin's identifier, which is never acted on.
         calls_per_second: The quota of each endpoint that differs from ``default_calls_per_second``.
+        urgent_share: The most of an endpoint's batches that urgent commands may have while others wait.
         window: How long a permit stays taken: one second, plus the margin when it counts from sending.
         window_from_send: Whether that second counts from the sending (distant regions) and not from the answer.
         reasons_matter: Whether commands with different reasons must not share a call.
@@ -47,6 +48,7 @@ class Rules:
     window: float = 1.0
     window_from_send: bool = False
     max_wait: float = 1.0
+    urgent_share: float = 0.5
     reasons_matter: bool = True
     dedupe_window: float = 3600.0
     restore_records: int = 5000

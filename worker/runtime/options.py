@@ -173,6 +173,7 @@ def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
         window=1.0 + limits.window_margin_ms / 1000 if from_send else 1.0,
         window_from_send=from_send,
         max_wait=settings.batching.max_wait_seconds,
+        urgent_share=settings.batching.urgent_share,
         reasons_matter=settings.batching.reasons == "exact",
         dedupe_window=dedupe.window_seconds,
         restore_records=dedupe.restore_records,

@@ -62,6 +62,10 @@ class Batching(Section):
         description="From this age on, in seconds, waiting members are sent oldest first instead of fullest batch first: the delay "
         "that a busy room may cause a quiet one. Nothing waits for it while permits are free.",
     )
+    urgent_share: Annotated[types.Number, Field(gt=0, lt=1)] = Field(
+        default=CORE.urgent_share,
+        description="The most of the calls that commands with `priority: urgent` may have while normal ones wait, so that neither starves.",
+    )
     reasons: types.Reasons = Field(
         default="exact",
         description="Whether commands with different reasons may share a call. `any` sends the first reason (each outcome keeps "

@@ -3,6 +3,9 @@
 # Nothing lingers here to be filled: when a permit is free a batch leaves, so at low load a command goes at once and alone, and
 # under load batches fill by themselves.
 #
+# Urgent groups are looked for by themselves: they go first, but never take more than a share of the permits while others wait,
+# so neither starves.
+#
 # A target may have as many groups as tasks, and is blocked and freed with every call. So the queue looks among targets, and
 # each target among its groups: neither blocking nor learning touches a group. What is known of a target's calls lives in
 # endpoint_state.py.
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 
     from worker.domain.progress.open_commands import EffectKey, MemberTask
 
-GroupKey = tuple[str, "EffectKey", bool]
-"""The target, the effect that all tasks of a group have, and whether each of them goes alone."""
+GroupKey = tuple[str, "EffectKey", bool, bool]
+"""The target, the effect that all tasks of a group have, whether each of them goes alone, and whether they are urgent."""
 
 
 class CompatibleGroup:
@@ -33,7 +36,7 @@ class CompatibleGroup:
         tasks: Those that may be sent, oldest first.
         resting: Those that came back from a bisection that is not over.
         started: Those of ``tasks`` whose command is started.
-        level: The number of ``tasks``, up to what a call may carry; None: it is empty, and gone.
+        level: The number of ``tasks``, up to what a call may carry, and 0 if they are urgent; None: it is empty, and gone.
         age: Since when the first of ``tasks`` waits; None if there is none. Written by the heap that it is in.
 
     """
@@ -109,13 +112,14 @@ class TargetQueue:
         batch: How many tasks its next batch may hold.
         blocked: None of its groups may be taken now.
         levels: Its groups by their level.
-        started: Those of them with tasks of started commands.
+        started: Those of them with tasks of started commands, unless these are urgent.
+        urgent: Those with urgent tasks that may be sent.
         rank: The level of its fullest group, up to a whole batch; 0 if nothing of it may be taken.
         age: Since when the first of its tasks waits that may be taken. Written by the heap that it is in.
 
     """
 
-    __slots__ = ("_ages", "age", "batch", "blocked", "levels", "name", "rank", "started")
+    __slots__ = ("_ages", "age", "batch", "blocked", "levels", "name", "rank", "started", "urgent")
 
     def __init__(self, name: str, per_call: int) -> None:
         self.name = name
@@ -123,6 +127,7 @@ class TargetQueue:
         self.blocked = False
         self.levels: dict[int, dict[CompatibleGroup, None]] = {}
         self.started: dict[CompatibleGroup, None] = {}
+        self.urgent: dict[CompatibleGroup, None] = {}
         self._ages: AgeHeap[CompatibleGroup] | None = (
             None  # None while it never had two groups, as most targets
         )
@@ -137,17 +142,22 @@ class TargetQueue:
     @property
     def is_sendable(self) -> bool:
         """Whether it has tasks to send, blocked or not."""
-        return any(self.levels)
+        return any(self.levels) or bool(self.urgent)
+
+    @property
+    def first(self) -> CompatibleGroup | None:
+        """The group that goes first, if it has the target's turn: an urgent one, else the fullest; None if it has none."""
+        return next(iter(self.urgent)) if self.urgent else self.fullest
 
     @property
     def fullest(self) -> CompatibleGroup | None:
-        """The group with the most tasks to send; None if it has none."""
+        """The group with the most tasks to send that are not urgent; None if it has none."""
         level = max(self.levels, default=0)
         return next(iter(self.levels[level])) if level else None
 
     @property
     def oldest(self) -> CompatibleGroup | None:
-        """The group whose first task has waited longest; None if none has tasks to send."""
+        """The group whose first task has waited longest; None if none has tasks to send. Urgent ones do not count."""
         return self.fullest if self._ages is None else self._ages.oldest()
 
     def set_age(self, since: float | None) -> None:
@@ -168,17 +178,22 @@ class TargetQueue:
 
     def index(self, group: CompatibleGroup, per_call: int, order: int) -> None:
         """Put a group that has changed where it is looked for."""
-        since = group.first_since
+        is_urgent = group.key[3]
+        since = None if is_urgent else group.first_since
         if self._ages is None:
             group.age = since
         else:
             self._ages.set(group, since, order)
-        if group.started:
+        if group.started and not is_urgent:
             self.started[group] = None
         else:
             self.started.pop(group, None)
         size = len(group.tasks)
-        most = 1 if group.key[2] else per_call
+        if size and is_urgent:
+            self.urgent[group] = None
+        else:
+            self.urgent.pop(group, None)
+        most = 0 if is_urgent else 1 if group.key[2] else per_call
         self.move(group, min(size, most) if size or group.resting else None)
 
     def move(self, group: CompatibleGroup, level: int | None) -> None:
@@ -200,7 +215,8 @@ class TargetQueue:
 
 class EndpointQueue:
     """
-    All waiting tasks of one (app, endpoint), at most ``per_call`` to a batch.
+    All waiting tasks of one (app, endpoint), at most ``per_call`` to a batch. While others wait, no more than ``urgent_share`` of the
+    batches are urgent.
 
     Attributes:
         targets: The targets of which something waits, or waited lately.
@@ -208,10 +224,25 @@ class EndpointQueue:
 
     """
 
-    __slots__ = ("_ages", "_groups", "_levels", "_order", "_started", "per_call", "targets", "waiting")
+    __slots__ = (
+        "_ages",
+        "_ahead",
+        "_groups",
+        "_levels",
+        "_order",
+        "_started",
+        "_urgent",
+        "_urgent_share",
+        "per_call",
+        "targets",
+        "waiting",
+    )
 
-    def __init__(self, per_call: int) -> None:
+    def __init__(self, per_call: int, urgent_share: float = 0.5) -> None:
         self.per_call = per_call
+        self._urgent: dict[TargetQueue, None] = {}
+        self._urgent_share = urgent_share
+        self._ahead = 0.0  # how many batches the urgent ones have had beyond their share
         self.waiting = 0
         self.targets: dict[str, TargetQueue] = {}
         self._groups: dict[GroupKey, CompatibleGroup] = {}
@@ -229,7 +260,7 @@ class EndpointQueue:
 
     def is_new(self, target: str, effect_key: EffectKey) -> bool:
         """Return whether nothing waits here that may share a call with a member of such a command."""
-        return (target, effect_key, False) not in self._groups
+        return not any((target, effect_key, False, urgent) in self._groups for urgent in (False, True))
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget targets of which nothing waits."""
@@ -287,27 +318,48 @@ class EndpointQueue:
             group.start(task)
             self._index(group)
 
+    def hurry(self, task: MemberTask) -> None:
+        """Let a waiting task be urgent from now on."""
+        group = self._groups[_key_of(task)]
+        is_resting = task in group.resting
+        group.remove(task)
+        self._index(group)
+        task.hurry()
+        group, _ = self._group_of(task)
+        if is_resting:
+            group.rest(task)
+        else:
+            group.add(task)
+        self._index(group)
+
     # Which batch is next
 
     def take(self, now: float, max_wait: float) -> list[MemberTask]:
         """
         Hand out the next batch, all of one group: empty if none may leave.
 
-        A group whose oldest task has waited longer than ``max_wait`` first (oldest first), then groups of started commands,
-        else the fullest.
+        An urgent group first, within their share. Then a group whose oldest task has waited longer than ``max_wait`` (oldest
+        first), then groups of started commands, else the fullest.
         """
+        group = self._next_normal(now, max_wait)
+        if self._urgent and (group is None or self._ahead <= 0.0):
+            self._ahead = 0.0 if group is None else self._ahead + 1.0 - self._urgent_share
+            target = next(iter(self._urgent))
+            return self._take(next(iter(target.urgent)))
+        self._ahead = self._ahead - self._urgent_share if self._urgent else 0.0
+        return self._take(group) if group is not None else []
+
+    def _next_normal(self, now: float, max_wait: float) -> CompatibleGroup | None:
         oldest = self._ages.oldest()
         if oldest is not None and oldest.age is not None and oldest.age <= now - max_wait:
-            group = oldest.oldest
-        elif self._started:
-            group = next(iter(next(iter(self._started)).started))
-        else:
-            group = self._fullest()
-        return self._take(group) if group is not None else []
+            return oldest.oldest
+        if self._started:
+            return next(iter(next(iter(self._started)).started))
+        return self._fullest()
 
     def take_of(self, target: TargetQueue, most: int) -> list[MemberTask]:
         """Hand out a batch of at most this many tasks of this target, blocked or not: for probes."""
-        group = target.fullest
+        group = target.first
         return self._take(group, most) if group is not None else []
 
     def block(self, target: TargetQueue, *, blocked: bool) -> None:
@@ -323,7 +375,8 @@ class EndpointQueue:
 
     def oldest(self) -> float | None:
         """Return since when the task waits that has waited longest; None if none waits."""
-        return min((group.age for group in self._groups.values() if group.age is not None), default=None)
+        ages = (group.first_since for group in self._groups.values())
+        return min((since for since in ages if since is not None), default=None)
 
     # Inside
 
@@ -347,6 +400,8 @@ class EndpointQueue:
         batch = group.take(size if most is None else max(1, min(size, most)))
         self.waiting -= len(batch)
         self._levels[target.rank].pop(target, None)
+        self._urgent.pop(target, None)
+        target.urgent.pop(group, None)
         target.rank = 0  # to the end of its level: no target goes twice before another one
         target.move(group, 0)  # and no group of a target
         self._index(group)
@@ -374,6 +429,10 @@ class EndpointQueue:
             target.rank = rank
             if rank:
                 self._levels[rank][target] = None
+        if target.urgent and not target.blocked:
+            self._urgent[target] = None
+        else:
+            self._urgent.pop(target, None)
         if rank and target.started:
             self._started[target] = None
         else:
@@ -387,4 +446,4 @@ class EndpointQueue:
 
 def _key_of(task: MemberTask) -> GroupKey:
     command = task.command
-    return command.spec.target, command.effect_key, task.goes_alone
+    return command.spec.target, command.effect_key, task.goes_alone, task.urgent

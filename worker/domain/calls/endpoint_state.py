@@ -96,12 +96,14 @@ class EndpointState:
         "probed_at", "queue", "retry_after", "shadow_queue", "targets", "wake_at",
     )  # fmt: skip
 
-    def __init__(self, app: AppState, name: str, limiter: RateLimiter, per_call: int) -> None:
+    def __init__(
+        self, app: AppState, name: str, limiter: RateLimiter, per_call: int, urgent_share: float
+    ) -> None:
         self.app = app
         self.name = name
         self.limiter = limiter
-        self.queue = EndpointQueue(per_call)
-        self.shadow_queue = EndpointQueue(per_call)
+        self.queue = EndpointQueue(per_call, urgent_share)
+        self.shadow_queue = EndpointQueue(per_call, urgent_share)
         self.breaker = Breaker()
         self.halt = ConfigHalt()
         self.retry_after = Gate(GateKind.RETRY_AFTER)
@@ -241,6 +243,11 @@ class EndpointState:
         """Give up a task that is not to be sent any more."""
         is_shadow = task.command.mode is ControlState.SHADOW
         (self.shadow_queue if is_shadow else self.queue).remove(task)
+
+    def hurry(self, task: MemberTask) -> None:
+        """Let a task that waits go before others."""
+        is_shadow = task.command.mode is ControlState.SHADOW
+        (self.shadow_queue if is_shadow else self.queue).hurry(task)
 
     def rest(self, tasks: list[MemberTask]) -> None:
         """Let tasks that a bisection has left untested wait until it ends."""

@@ -94,7 +94,7 @@ class Scheduler:
                     lane=lane_of(rules, name, endpoint),
                     name=f"{rules.worker.name}/{call_prefix}",
                 )
-                state = EndpointState(app, endpoint, limiter, members)
+                state = EndpointState(app, endpoint, limiter, members, rules.urgent_share)
                 app.add(state)
                 self.endpoints[state.key] = state
         self.lanes = Lanes(rules, self.endpoints, effects)
@@ -122,6 +122,8 @@ class Scheduler:
                 any_ready = True
             elif change is TaskChange.WITHDRAWN:
                 endpoint.remove(task)
+            elif change is TaskChange.HURRIED:
+                endpoint.hurry(task)
             else:
                 endpoint.queue.start(task)
         return any_ready

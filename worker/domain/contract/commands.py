@@ -55,6 +55,7 @@ class Command(Struct, frozen=True):
         users: Without repeats, in the order given.
         banned_until_text: As it was written, for the outcome; ``banned_until`` is the same in seconds since 1970.
         not_after: Seconds since 1970, or None.
+        urgent: Whether it goes before others. It is no part of what the command's id stands for.
 
     """
 
@@ -73,6 +74,7 @@ class Command(Struct, frozen=True):
     issuer: str | None = None
     metadata: dict[str, Any] | None = None
     traceparent: str | None = None
+    urgent: bool = False
 
     @property
     def last_moment(self) -> float | None:
@@ -249,6 +251,7 @@ class Decoder:
             None if wire.issuer is UNSET else alike.setdefault(wire.issuer, wire.issuer),
             metadata,
             envelope.traceparent,
+            wire.priority == "urgent",
         )
 
     def _is_any_protected(self, app: str, users: tuple[str, ...]) -> bool:

@@ -227,6 +227,14 @@ def _role(value: object, path: str) -> OutcomeError | None:
     return OutcomeError("out_of_range", f'{path} must be "Admin" or "Member", not {shown(value)}', path)
 
 
+def _priority(value: object, path: str) -> OutcomeError | None:
+    if value in ("urgent", "normal"):
+        return None
+    if not isinstance(value, str):
+        return _wrong_type(value, path, "a string")
+    return OutcomeError("out_of_range", f'{path} must be "urgent" or "normal", not {shown(value)}', path)
+
+
 def _member_info(value: object, path: str) -> Iterator[OutcomeError]:
     if isinstance(value, dict):
         within = f"{path}."
@@ -285,6 +293,7 @@ FIELDS: Final[dict[str, Check]] = {
     "member_info": _member_info,
     "app": Text(),
     "not_after": Time(),
+    "priority": _priority,
     "issued_at": Time(),
     "issuer": Text(ISSUER_BYTES),
     "metadata": _metadata,

@@ -44,6 +44,7 @@ _NOTES: Final = {
     "member_info": "What to set; at least one field.",
     "app": "Which configured app; without it, the worker's default_app.",
     "not_after": "RFC 3339 with an offset from UTC: nothing is sent later than this.",
+    "priority": "Urgent commands go before normal ones, the default; an earlier command for the same user goes along.",
     "issued_at": "When the command was issued; passed through to the outcome.",
     "issuer": "Who issued the command; passed through to the outcome.",
     "metadata": f"Anything; passed through to the outcome. At most {METADATA_BYTES} bytes of JSON without needless blanks, "

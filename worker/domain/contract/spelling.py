@@ -31,6 +31,7 @@ _OTHER_NAMES: Final = {
     "member_info": ("info", "memberinfos", "userinfo", "member"),
     "app": ("sdkappid", "appid", "appname", "application"),
     "not_after": ("expiresat", "expires", "expiry", "deadline", "validuntil", "expiration"),
+    "priority": ("prio", "urgency", "urgent", "importance"),
     "issued_at": ("timestamp", "createdat", "time", "ts", "cetime", "issuedtime", "date", "sentat"),
     "issuer": ("source", "sender", "issuedby", "cesource", "producer", "origin"),
     "metadata": ("meta", "extra", "context", "attributes", "tags", "labels", "details", "properties"),

@@ -62,6 +62,7 @@ class WireCommand(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     member_info: WireMemberInfo | UnsetType = UNSET
     app: str | UnsetType = UNSET
     not_after: Moment | UnsetType = UNSET
+    priority: Literal["urgent", "normal"] | UnsetType = UNSET
     issued_at: Annotated[str, Meta(max_length=TIME_BYTES)] | UnsetType = UNSET
     issuer: Annotated[str, Meta(max_length=ISSUER_BYTES)] | UnsetType = UNSET
     metadata: Annotated[Raw, Meta(extra_json_schema={"type": "object"})] | UnsetType = UNSET

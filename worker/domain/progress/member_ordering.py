@@ -42,6 +42,8 @@ class TaskChange(Enum):
     """It waited, and needs no call any more."""
     STARTED = "started"
     """It waits, and its command is started: it goes before others."""
+    HURRIED = "hurried"
+    """It waits, and an urgent command of the same member waits for it: it is urgent from now on."""
 
 
 class MemberOrdering:
@@ -114,6 +116,8 @@ class MemberOrdering:
             self._deadlines.add(command, spec.last_moment)
         for task in command.tasks:
             self._join(task, now)
+            if spec.urgent:
+                self._hurry(task.member_queue)
 
     def start(self, command: OpenCommand) -> None:
         """Start the command, and with it those that it waits for."""
@@ -238,6 +242,16 @@ class MemberOrdering:
         return expiry if delay is None else min(delay, expiry)
 
     # Inside
+
+    def _hurry(self, member_queue: MemberQueue) -> None:
+        """Let everything that is before an urgent task go as soon as that."""
+        for task in member_queue.tasks:
+            if task.urgent:
+                continue
+            if task.state is TaskState.WAITING:
+                self._changes.append((TaskChange.HURRIED, task))
+            else:
+                task.hurry()
 
     def _join(self, task: MemberTask, now: float) -> None:
         """Put the task at the end of its queue, unless the one that waits there makes it needless, or is made needless by it."""

@@ -54,6 +54,7 @@ class MemberTask:
         0.0  # since when it first waited in its endpoint's queue (monotonic); 0: it never did
     )
     goes_alone: bool = False  # its user was refused lately: it shares no call
+    urgent: bool = False  # it goes before others
     batch_peers: tuple[MemberTask, ...] | None = None  # the members of the refused batch that it was last in
 
     def move_to(self, state: TaskState) -> None:
@@ -64,6 +65,10 @@ class MemberTask:
     def mark_waiting(self, now: float) -> None:
         """Note since when it waits for a permit: since the first time."""
         self.waiting_since = self.waiting_since or now
+
+    def hurry(self) -> None:
+        """Let it go before others: an urgent command waits for it, or it is of one."""
+        self.urgent = True
 
     def batch_alone(self, *, alone: bool) -> None:
         """Note, as it begins to wait, whether it shares a call."""
@@ -108,6 +113,7 @@ class MemberTask:
         del followers[heir]
         heir.move_to(TaskState.BEHIND)
         heir.coalesced = followers
+        heir.urgent = self.urgent
         return heir
 
     def part(self) -> MemberTask | None:
@@ -124,6 +130,7 @@ class MemberTask:
         del live[heir]
         heir.move_to(TaskState.BEHIND)
         heir.coalesced = live
+        heir.urgent = self.urgent
         return heir
 
     def stand_back(self) -> None:
@@ -290,6 +297,8 @@ class OpenCommand:
         self.tasks = tuple([MemberTask(self, each.key[2], each) for each in member_queues])
         self.unsettled = len(self.tasks)
         for task in self.tasks:
+            if self.spec.urgent:
+                task.hurry()
             earlier = task.member_queue.follow(self)
             if earlier is not None:
                 self.wait_for(earlier)
