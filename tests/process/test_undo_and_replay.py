@@ -247,6 +247,8 @@ def test_a_record_that_is_no_letter_of_ours_is_refused_and_the_others_go(topics:
         (("replay", "--since", "yesterday"), 2, "give 90s, 30m, 24h or 7d"),
         (("list", "--by", "codes"), 2, "did you mean code?"),
         (("list", "--status", "faild"), 2, "did you mean failed?"),
+        (("replay", "--id", ""), 2, "--id: it is empty"),
+        (("show", ""), 2, "it is empty"),
     ],
 )
 def test_what_matches_nothing_or_cannot_be_read_is_a_sentence(
@@ -256,6 +258,31 @@ def test_what_matches_nothing_or_cannot_be_read_is_a_sentence(
 
     assert (asked.returncode, asked.stdout) == (code, "")
     assert says in " ".join(asked.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--issuer-as", ""), "--issuer-as: it is empty"),
+        (("--issuer-as", "a\udcff"), "--issuer-as: this is not UTF-8 text"),
+        (("--reason", "\udcff"), "--reason: this is not UTF-8 text"),
+        (("--issuer-as", "a\u202e"), "invisible character"),
+        (("--reason", "x" * 100_000), "metadata"),
+    ],
+    ids=["empty", "issuer of other bytes", "reason of other bytes", "invisible", "too long"],
+)
+def test_what_an_undo_cannot_say_is_refused_before_kafka_is_asked(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "worker.yaml").write_text(
+        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
+    )
+
+    asked = worker("undo", "--issuer", "x", *arguments, "--config", str(tmp_path / "worker.yaml"), environ={})
+
+    assert (asked.returncode, asked.stdout) == (2, "")
+    assert says in " ".join(asked.stderr.split())
 
 
 def test_topics_that_are_not_there_are_named(config: Path) -> None:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.broker.command_producer import OutgoingCommand, prepare
+from worker.cli.filters import is_utf8
 from worker.domain.contract.commands import Command, Rejected
 from worker.domain.contract.fields import FIELDS, MEMBER_INFO
 
@@ -111,10 +112,22 @@ def judge_options(given: Mapping[str, Any], decoder: Decoder, spool: IO[bytes]) 
     """Judge one command given as fields. Those that are None are left out."""
     member_info = {name: given[name] for name in MEMBER_INFO if given.get(name) is not None}
     fields = {name: given[name] for name in FIELDS if given.get(name) is not None}
-    value = msgspec.json.encode(fields | ({"member_info": member_info} if member_info else {}))
     judged = JudgedInput(spool)
+    foreign = [name for name, value in (fields | member_info).items() if not _is_utf8(value)]
+    if foreign:
+        judged.refuse(
+            [LineProblem(None, "not_utf8", _option_of(name), "this is not UTF-8 text") for name in foreign]
+        )
+        return judged
+    value = msgspec.json.encode(fields | ({"member_info": member_info} if member_info else {}))
     _judge(judged, None, value, decoder, {})
     return judged
+
+
+def _is_utf8(value: object) -> bool:
+    return all(
+        is_utf8(text) for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
+    )
 
 
 def judge_lines(stream: IO[bytes], decoder: Decoder, spool: IO[bytes]) -> JudgedInput:

@@ -136,6 +136,7 @@ def show(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.cli.letters import format_whole, report  # noqa: PLC0415
 
+    narrow.check_text("ID", letter_id)
     every = narrow.filters_of(since, None)
     options, decoder = kafka_options_of(config)
     found = [each for each in _matching(options, decoder, every) if each.is_named(letter_id)]
@@ -200,6 +201,8 @@ def replay(
     from worker.cli.sending import send_all  # noqa: PLC0415
 
     _check_status(status)
+    for each in letter_id or ():
+        narrow.check_text("--id", each)
     filters = narrow.filters_of(
         since,
         until,

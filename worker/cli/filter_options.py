@@ -101,12 +101,17 @@ def one_of(option: str, value: str, known: Iterable[str]) -> str:
     raise typer.BadParameter(f"there is no {plain(value)!r}: {hint}", param_hint=option)
 
 
-def _check(name: str, value: str) -> None:
-    option = hint_of(name)
+def check_text(option: str, value: str) -> None:
+    """Raise typer.BadParameter for what no shell's user meant to give."""
     if not filters.is_utf8(value):
         raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
     if value == "":  # of a variable in a script that was never set
         raise typer.BadParameter("it is empty: leave it out, or give a value", param_hint=option)
+
+
+def _check(name: str, value: str) -> None:
+    option = hint_of(name)
+    check_text(option, value)
     if name == "status":
         one_of(option, value, STATUSES)
     if name == "action" and value not in ACTIONS:

@@ -57,6 +57,7 @@ _FIELDS: Final[Mapping[str, tuple[Any, Any]]] = {
     "room_id": (str | None, None),
     "issuer": (str | None, None),
     "results": (tuple[ResultView, ...], ()),
+    "results_omitted": (int, 0),
     "user_ids": (tuple[str, ...], ()),
     "request_ids": (tuple[str, ...], ()),
     "error": (ErrorView | None, None),

@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from worker.cli.filters import WAITING, users_of
 from worker.domain.contract.commands import Command
 from worker.domain.contract.times import rfc3339
-from worker.terminal import plain
+from worker.terminal import plain, plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +26,26 @@ LATEST_MS: Final = 4_102_444_800_000
 """The year 2100, in milliseconds since 1970. A later timestamp is in another unit."""
 STRANGE_SHOWN: Final = 2_000
 """The most characters shown of an outcome that another program wrote."""
+UNKNOWN_TIME: Final = "an unknown time"
 USERS_SHOWN: Final = 10
 CALLS_SHOWN: Final = 5
 INDENT: Final = "    "
 
 
-def format_outcome(outcome: Mapping[str, Any], user: Sequence[str] | None = None) -> str:
+def outcome_in(value: bytes) -> Any:
+    """Return an outcome as a JSON object; as text if another program wrote into it what is none."""
+    try:
+        return msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        return value.decode("utf-8", "replace")
+
+
+def json_line(value: bytes) -> str:
+    """Return an outcome as it is in Kafka, as one line that no terminal takes for anything but text."""
+    return plain_json(value.decode("utf-8", "replace"))
+
+
+def format_outcome(outcome: Any, user: Sequence[str] | None = None) -> str:
     """Return an outcome in a few lines, with only the results of these users if given. Another program's record is shown as it is."""
     try:
         return _outcome(outcome, user)
@@ -72,7 +88,7 @@ def waiting_report(read: Command | Rejected, waiting: WaitingCommand) -> dict[st
         **targets,
         "user_ids": users_of(read),
         "issuer": read.issuer,
-        "written_at": _instant(record.timestamp),
+        "written_at": instant(record.timestamp),
         "ahead": waiting.ahead,
         "held_from": waiting.held_from,
         "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
@@ -82,7 +98,7 @@ def waiting_report(read: Command | Rejected, waiting: WaitingCommand) -> dict[st
 
 def format_waiting(report: Mapping[str, Any]) -> str:
     """Return a report of a waiting command in a few lines."""
-    since = report.get("written_at", "an unknown time: its timestamp is not one that Kafka knows")
+    since = report.get("written_at", f"{UNKNOWN_TIME}: its timestamp is not one that Kafka knows")
     behind = (
         f"the oldest open command of its partition is {report['ahead']:,} before it"
         if report["ahead"]
@@ -131,7 +147,7 @@ def format_nothing_found(
     return "\n".join(lines)
 
 
-def _instant(milliseconds: int) -> str | None:
+def instant(milliseconds: int) -> str | None:
     """Return a timestamp as text; None if it is not a time in milliseconds, as some producers write none or another unit."""
     return rfc3339(milliseconds / 1000) if 0 <= milliseconds < LATEST_MS else None
 

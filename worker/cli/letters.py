@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from worker.broker.dead_letter_reader import FoundLetter
 from worker.cli.filters import Filters, action_of, target_of, users_of
+from worker.cli.formatting import UNKNOWN_TIME, instant
 from worker.domain.contract.commands import REJECTIONS, Command, Decoder, Rejected
 from worker.domain.contract.letter_reading import NoLetter, ReadLetter
 from worker.domain.contract.outcomes import Status
-from worker.domain.contract.times import rfc3339
 from worker.terminal import plain
 
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ class _Original:
 def report(letter: Letter, *, whole: bool) -> dict[str, Any]:
     """Return a letter as a JSON object; ``whole``: with key, value and headers."""
     original, read = letter.original, letter.read
-    said: dict[str, Any] = {"place": letter.found.place, "written_at": _time(letter.found.timestamp)}
+    said: dict[str, Any] = {"place": letter.found.place}
+    written_at = instant(letter.found.timestamp)
+    if written_at is not None:
+        said["written_at"] = written_at
     if original is None or read is None:
         said |= {"status": letter.status, "reason": getattr(letter.found.letter, "reason", "")}
     else:
@@ -141,7 +144,7 @@ def report(letter: Letter, *, whole: bool) -> dict[str, Any]:
 def format_letter(letter: Letter) -> str:
     """Return a letter in a few lines."""
     original, read = letter.original, letter.read
-    first = f"{_time(letter.found.timestamp)}  {plain(letter.code)}"
+    first = f"{instant(letter.found.timestamp) or UNKNOWN_TIME}  {plain(letter.code)}"
     if original is None or read is None:
         reason = getattr(letter.found.letter, "reason", "")
         return f"{first}\n    record      {letter.found.place}: {plain(reason)}"
@@ -197,7 +200,3 @@ def _readable(content: bytes | None) -> str | dict[str, str] | None:
         return content.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(content).decode()}
-
-
-def _time(milliseconds: int) -> str:
-    return rfc3339(milliseconds / 1000)

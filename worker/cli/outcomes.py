@@ -15,7 +15,6 @@ from worker.cli import filter_options as narrow
 from worker.cli.filters import IDS, TRAITS, WAITING
 from worker.cli.progress import clear_progress, show_progress
 from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, print_json
-from worker.terminal import plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,9 +165,7 @@ def _print_outcomes(
     reader: OutcomeReader, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
 ) -> set[str]:
     """Print the matching outcomes as they are found. Return their ids."""
-    import msgspec  # noqa: PLC0415
-
-    from worker.cli.formatting import format_outcome  # noqa: PLC0415
+    from worker.cli.formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
 
     ended: set[str] = set()
     if filters.traits.get("status") == ONLY_WAITING:
@@ -176,12 +173,10 @@ def _print_outcomes(
     judge = Judge(filters)
     found_in_time = reader.outcomes(judge, filters.since, limit, until=filters.until, needles=filters.needles)
     for found in found_in_time:
-        outcome = msgspec.json.decode(found.value)
-        ended.add(str(outcome["outcome_id"]))
+        ended.add(filters.read(found.value).outcome_id)
         clear_progress()
-        print(
-            plain_json(found.value.decode()) if as_json else format_outcome(outcome, users) + "\n", flush=True
-        )
+        text = json_line(found.value) if as_json else format_outcome(outcome_in(found.value), users) + "\n"
+        print(text, flush=True)
     clear_progress()
     judge.report(reader.topic)
     if len(ended) == limit:

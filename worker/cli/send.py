@@ -31,7 +31,7 @@ from worker.cli.shared import (
 )
 from worker.domain.contract.schemas import command_schema
 from worker.redaction import without_keys
-from worker.terminal import plain, plain_json
+from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -341,10 +341,10 @@ def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None
     import msgspec  # noqa: PLC0415
 
     from worker.cli.following import exit_code  # noqa: PLC0415
-    from worker.cli.formatting import format_outcome  # noqa: PLC0415
+    from worker.cli.formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
 
     def whole(_head: OutcomeHead, value: bytes) -> None:
-        print(format_outcome(msgspec.json.decode(value)), flush=True)
+        print(format_outcome(outcome_in(value)), flush=True)
 
     def line(head: OutcomeHead, value: bytes) -> None:
         if exit_code([head.status], waits=False):
@@ -353,7 +353,7 @@ def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None
             print(plain(f"{head.status}  {outcome.get('command_id', '')}  {error}").rstrip(), flush=True)
 
     def json(_head: OutcomeHead, value: bytes) -> None:
-        print(plain_json(value.decode()), flush=True)
+        print(json_line(value), flush=True)
 
     return json if as_json else whole if count <= SHOWN_IN_FULL else line
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from worker.terminal import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -81,9 +83,9 @@ def terminal_width() -> int | None:
 
 
 def user_name() -> str:
-    """Return the name of the user who runs the command; a container's user often has none."""
+    """Return the name of the user who runs the command, as JSON can hold it; a container's user often has none."""
     try:
-        return getpass.getuser()
+        return plain(getpass.getuser())
     except (OSError, KeyError):
         return f"uid {os.getuid()}"
 

@@ -15,9 +15,9 @@ import typer
 from worker.cli import filter_options as narrow
 from worker.cli.progress import clear_progress, show_progress
 from worker.cli.shared import (
-    FAILED,
     LEFT_OUT,
     NOTHING,
+    WRONG,
     AsJson,
     Config,
     kafka_options_of,
@@ -80,10 +80,13 @@ def undo(
         raise typer.BadParameter(
             "give one of --issuer, --target, --action, --user, --app, or a time with --since"
         )
+    narrow.check_text("--issuer-as", "default" if issuer_as is None else issuer_as)
+    narrow.check_text("--reason", reason or "none")
     name = f"undo-by-{user_name()}" if issuer_as is None else issuer_as
-    options, decoder = kafka_options_of(config)
-    plan = _planned(options, decoder, filters)
     note = {"of": str(filters), "by": user_name(), **({"reason": reason} if reason else {})}
+    options, decoder = kafka_options_of(config)
+    _refuse_unsendable(decoder, name, note)
+    plan = _planned(options, decoder, filters)
     commands = _prepared(plan, decoder, name, note)
     if as_json:
         print_json(_report(plan, name, sent=send))
@@ -96,6 +99,23 @@ def undo(
         print("\nnothing was sent: --send sends it")
     if plan.left_out:
         raise typer.Exit(LEFT_OUT)
+
+
+def _refuse_unsendable(decoder: Decoder, issuer: str, note: dict[str, str]) -> None:
+    """Refuse what no command may say, before anything is read."""
+    from worker.cli.command_input import InputLine  # noqa: PLC0415
+    from worker.cli.undo_plan import any_undo  # noqa: PLC0415
+    from worker.domain.contract.commands import Rejected  # noqa: PLC0415
+
+    read = decoder.decode(InputLine(any_undo().value(issuer, "2000-01-01T00:00:00Z", note)))
+    if not isinstance(read, Rejected):
+        return
+    told = [(read.field or "", read.message), *((each.field or "", each.message) for each in read.also)]
+    for field, message in told:
+        if field.startswith("issuer"):
+            raise typer.BadParameter(message, param_hint="--issuer-as")
+        if field.startswith("metadata"):
+            raise typer.BadParameter(message, param_hint="--reason")
 
 
 def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoPlan:
@@ -148,7 +168,7 @@ def _see_outcomes(reader: Any, filters: Filters, undoing: Undoing) -> None:
 
 
 def _prepared(plan: UndoPlan, decoder: Decoder, issuer: str, note: dict[str, str]) -> list[OutgoingCommand]:
-    """Return the commands as they are sent. Ends the program with exit code 1 if the worker would reject one."""
+    """Return the commands as they are sent. Ends the program with exit code 2 if the worker would reject one."""
     from worker.broker.command_producer import OutgoingCommand, prepare  # noqa: PLC0415
     from worker.domain.contract.times import rfc3339  # noqa: PLC0415
 
@@ -159,7 +179,7 @@ def _prepared(plan: UndoPlan, decoder: Decoder, issuer: str, note: dict[str, str
         sys.stderr.write("the worker would reject what undoes it, so nothing is sent:\n")
         for message in sorted(rejected):
             sys.stderr.write(f"  {plain(message)}\n")
-        raise typer.Exit(FAILED)
+        raise typer.Exit(WRONG)
     return [each for each in made if isinstance(each, OutgoingCommand)]
 
 

@@ -17,7 +17,7 @@ from worker.cli import later_commands
 from worker.cli.later_commands import LatestTouches, Member, Moment, moment_of, target_in
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.fields import USERS
-from worker.domain.contract.outcomes import ResultStatus
+from worker.domain.contract.outcomes import ResultStatus, Status
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Command
 
-FIELDS: Final = (*later_commands.FIELDS, "finished_at", "parameters")
+FIELDS: Final = (*later_commands.FIELDS, "finished_at", "parameters", "results_omitted")
 """The fields of an outcome that are needed to undo it."""
 TOUCHED: Final = "a later command touched them"
+UNLISTED: Final = "their outcome does not list them: Kafka took only a very small record"
 OVER: Final = "the ban is over by itself"
+APPLYING: Final = (Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED)
+REPEATING: Final = (ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE)
 FEW: Final = 40
 """So many targets are looked for by their bytes; to look for more takes longer than to read every outcome."""
 
@@ -92,6 +95,12 @@ def opposite_of(action: str) -> str | None:
     return next((name for name in (() if row is None else row.undone_by) if not ACTIONS[name].needs), None)
 
 
+def any_undo() -> Undo:
+    """Return a command as one that undoes looks, to judge by it what an operator wants to have said in each."""
+    action = next(opposite for opposite in map(opposite_of, ACTIONS) if opposite is not None)
+    return Undo("undo", action, None, ACTIONS[action].target.value, "target", ("user",))
+
+
 def why_not(action: str) -> str:
     """Return why an action cannot be undone."""
     row = ACTIONS.get(action)
@@ -115,13 +124,15 @@ class Undoing:
     def __init__(self, users: frozenset[str] | None = None) -> None:
         self._users = users
         self._applied: dict[Member, Applied] = {}
+        self._unlisted = 0
+        self._repetitions: set[str] = set()
         self._touches = LatestTouches((), events=False)
 
     def __repr__(self) -> str:
         return f"<Undoing {len(self._applied)} effects>"
 
     def __len__(self) -> int:
-        return len(self._applied)
+        return len(self._applied) + self._unlisted
 
     def see_applied(self, view: Any) -> None:
         """Take what an outcome says was applied: not what held already, and not what another command's call did."""
@@ -129,8 +140,12 @@ class Undoing:
         moment = None if named is None else moment_of(view)
         if named is None or moment is None or view.action is None:
             return
+        if view.results_omitted and view.status in APPLYING:
+            self._unlisted += view.results_omitted
         applied = Applied(view.action, moment, _over_at(view))
         for result in view.results:
+            if result.status in REPEATING and opposite_of(view.action) is not None:
+                self._repetitions.add(view.outcome_id)
             if result.status != ResultStatus.APPLIED or (self._users and result.user_id not in self._users):
                 continue
             member = Member(view.app, *named, result.user_id)
@@ -149,8 +164,9 @@ class Undoing:
         self._touches = LatestTouches(self._applied, events=False)
 
     def see_outcome(self, view: Any) -> None:
-        """Take note of any outcome since."""
-        self._touches.see_outcome(view)
+        """Take note of any outcome since. What only repeats what is undone is nobody else's decision."""
+        if view.outcome_id not in self._repetitions:
+            self._touches.see_outcome(view)
 
     def see_waiting(self, command: Command, moment: Moment) -> None:
         """Take note of a command that has no outcome yet."""
@@ -158,7 +174,7 @@ class Undoing:
 
     def plan(self, now: float) -> UndoPlan:
         """Return what would be sent: per target and action, in the order in which the effects came."""
-        left_out: Counter[str] = Counter()
+        left_out: Counter[str] = Counter({UNLISTED: self._unlisted} if self._unlisted else {})
         groups: defaultdict[tuple[str, str | None, str, str], list[tuple[Moment, str]]] = defaultdict(list)
         for member, applied in self._applied.items():
             opposite = opposite_of(applied.action)
@@ -173,7 +189,7 @@ class Undoing:
             for group, effects in groups.items()
             for some in batched(sorted(effects), USERS)
         ]
-        return UndoPlan(tuple(commands), len(self._applied), left_out)
+        return UndoPlan(tuple(commands), len(self), left_out)
 
     def _reason(self, member: Member, applied: Applied, opposite: str | None, now: float) -> str | None:
         touch = self._touches[member]
@@ -205,5 +221,5 @@ def _over_at(view: Any) -> float | None:
         if isinstance(until, str):
             return instant_of(until)
         return instant_of(view.finished_at) + duration if isinstance(duration, int) and duration > 0 else None
-    except ValueError:
+    except (ValueError, OverflowError):  # such a duration is not the worker's
         return None

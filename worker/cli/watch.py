@@ -13,9 +13,9 @@ import typer
 
 from worker.cli import filter_options as narrow
 from worker.cli.filters import WAITING
-from worker.cli.formatting import STRANGE_SHOWN
+from worker.cli.formatting import STRANGE_SHOWN, json_line, outcome_in
 from worker.cli.shared import INTERRUPTED, AsJson, Config, kafka_options_of, terminal_width
-from worker.terminal import plain, plain_json
+from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,9 +81,7 @@ def watch(
     try:
         with OutcomeFollower(options, None if since is None else filters.since) as follower:
             for shown, value in enumerate(_matching(follower, filters), start=1):
-                print(
-                    plain_json(value.decode()) if as_json else one_line(value, terminal_width()), flush=True
-                )
+                print(json_line(value) if as_json else one_line(value, terminal_width()), flush=True)
                 if shown == limit:
                     return
     except KeyboardInterrupt:
@@ -109,9 +107,7 @@ def _matching(follower: OutcomeFollower, filters: Filters) -> Iterator[bytes]:
 
 def one_line(value: bytes, width: int | None) -> str:
     """Return an outcome in one line; where it does not fit, the rest is indented below. No id is ever cut."""
-    import msgspec  # noqa: PLC0415
-
-    outcome: dict[str, Any] = msgspec.json.decode(value)
+    outcome: Any = outcome_in(value)
     try:
         parts = list(_parts(outcome))
     except (TypeError, ValueError, AttributeError):  # another program's record
@@ -128,7 +124,7 @@ def one_line(value: bytes, width: int | None) -> str:
 
 def _parts(outcome: Mapping[str, Any]) -> Iterator[str]:
     for name in ("finished_at", "status", "action"):
-        if name in outcome:
+        if outcome.get(name) is not None:
             yield plain(outcome[name])
     yield plain(outcome.get("group_id") or outcome.get("room_id") or "")
     results = outcome.get("results")

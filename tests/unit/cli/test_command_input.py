@@ -171,3 +171,23 @@ def test_a_problem_of_an_option_names_the_option(given: dict[str, Any], option: 
 
     assert [problem.field for problem in found.problems] == [option]
     assert not found.identities
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"reason": "a\udcff"}, "--reason"),
+        ({"user_ids": ["u", "\udcff"]}, "--user"),
+        ({"group_id": "\udcff"}, "--group-id"),
+    ],
+)
+def test_an_option_that_is_no_utf8_is_named(changes: dict[str, Any], option: str) -> None:
+    """
+    A shell passes any bytes on.
+    """
+    given = {"command_id": "c", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
+
+    found = judge_options(given | changes, DECODER, io.BytesIO())
+
+    assert [(each.code, each.field) for each in found.problems] == [("not_utf8", option)]
+    assert found.identities == []

@@ -17,8 +17,11 @@ from worker.cli.formatting import (
     format_nothing_found,
     format_outcome,
     format_waiting,
+    json_line,
+    outcome_in,
     waiting_report,
 )
+from worker.cli.watch import one_line
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import (
     AttemptRecord,
@@ -298,3 +301,20 @@ def test_whom_a_rejected_command_named_is_told() -> None:
 
     assert "users       user-1, user-2: nothing was sent" in format_outcome(whole)
     assert "users       user-2: nothing was sent" in format_outcome(whole, ["user-2"])
+
+
+@pytest.mark.parametrize("strange", [b'"\xff"', b"1e999"])
+def test_what_another_program_wrote_into_an_outcome_is_shown_all_the_same(strange: bytes) -> None:
+    """
+    A question decodes only the fields that it needs: the others may hold anything.
+    """
+    value = b'{"outcome_id":"commands-0-1","junk":' + strange + b"}"
+    assert Filters().matches_outcome(value)
+
+    assert "commands-0-1" in format_outcome(outcome_in(value))
+    assert "commands-0-1" in one_line(value, 80)
+    assert '"outcome_id":"commands-0-1"' in json_line(value)
+
+
+def test_as_json_an_outcome_is_as_it_is_but_for_what_a_terminal_would_obey() -> None:
+    assert json_line('{"a":"é\u202e"}'.encode()) == '{"a":"é\\u202e"}'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from tests.unit.cli.test_undo_plan import DECODER, NOW, view
@@ -205,3 +206,14 @@ def test_a_letter_is_shown_whole_and_bounded() -> None:
     assert "\x1b" not in format_whole(binary)
     assert len(format_whole(binary)) < 25_000
     assert report(binary, whole=True)["key"] == {"base64": "/w=="}
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 1_800_000_000_000_000])
+def test_a_record_whose_timestamp_is_no_time_is_shown_without_one(milliseconds: int) -> None:
+    """
+    Some producers write microseconds, or nothing.
+    """
+    strange = letter_of(msgspec.structs.replace(found(1), timestamp=milliseconds), DECODER)
+
+    assert "an unknown time" in format_letter(strange)
+    assert "written_at" not in report(strange, whole=False)

@@ -11,7 +11,7 @@ import pytest
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import Filters
 from worker.cli.later_commands import Moment
-from worker.cli.undo_plan import FIELDS, OVER, TOUCHED, Undoing, opposite_of, why_not
+from worker.cli.undo_plan import FIELDS, OVER, TOUCHED, UNLISTED, Undoing, opposite_of, why_not
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.outcomes import Worker
@@ -127,6 +127,30 @@ def test_whom_a_later_command_touched_is_left_alone(status: str, left: int) -> N
     assert plan.users == 2 - left
 
 
+@pytest.mark.parametrize("status", ["already_applied", "duplicate"])
+def test_a_repetition_by_what_is_undone_is_no_decision_of_somebody_else(status: str) -> None:
+    """
+    A detector that reports a user twice, or whose producer sends a command again, has set one ban, which is undone once.
+    """
+    repeated = [view(1, "a", "b"), view(4, "a", status=status)]
+
+    assert plan_of(repeated).commands == plan_of(repeated[:1]).commands
+    assert plan_of(repeated, [view(2, "a", issuer="desk")]).left_out == {TOUCHED: 1}
+    assert plan_of(repeated, [view(6, "a", status=status, issuer="desk")]).left_out == {TOUCHED: 1}
+    assert plan_of([view(1, "a"), view(2, "a", action=UNBAN, status=status)]).left_out == {TOUCHED: 1}
+
+
+def test_users_whom_a_cut_outcome_does_not_list_are_counted_as_left() -> None:
+    cut: dict[str, Any] = {"results": [], "results_omitted": 7}
+    refused = view(3, **cut)
+    refused.status = "failed"
+
+    plan = plan_of([view(1, "a"), view(2, **cut), refused])
+
+    assert (plan.applied, plan.users, dict(plan.left_out)) == (8, 1, {UNLISTED: 7})
+    assert plan_of([view(2, **cut)]).left_out == {UNLISTED: 7}
+
+
 def test_an_earlier_command_and_a_later_kick_say_nothing() -> None:
     kick = view(9, "a", action="room.kick_user_out", group_id=None, room_id="g")
 
@@ -177,6 +201,7 @@ def test_whoever_was_unbanned_again_by_the_same_issuer_is_not_undone() -> None:
         ({"banned_until": rfc3339(NOW - 1)}, True),
         ({"banned_until": rfc3339(NOW + 1)}, False),
         ({"banned_until": "soon"}, False),
+        ({"duration": 10**400}, False),
         ("none", False),
     ],
     ids=str,
