@@ -50,7 +50,7 @@ def at(name: str, value: object) -> dict[str, Any]:
         ("kafka.max_gap", 22_777, "from 100 to 22776"),
         ("kafka.max_gap", 99, "from 100"),
         ("kafka.max_gap", True, "whole number"),
-        ("kafka.handover_seconds", 25, "shorter than drain_seconds"),
+        ("kafka.handover_seconds", 15, "shorter than the session timeout"),
         ("kafka.common.enable_auto_commit", True, "leave it out"),
         ("kafka.common.bootstrap_servers", "a:1", "kafka.bootstrap_servers"),
         ("kafka.common.ssl_cafil", "/x", "did you mean ssl_cafile"),
