@@ -136,6 +136,7 @@ class Brake:
         self._scheduler.apply_changes(now)  # they leave the queues in which they were, as what they were
         for command, control in changed:
             command.be_controlled(control)
+        self._scheduler.take_back_stopped(now)
         for command, _ in changed:
             self._ordering.obey(command, now)
 

@@ -226,7 +226,7 @@ class Scheduler:
         return True
 
     def _leave_those_over(self, call: InFlightCall, now: float) -> bool:
-        """Let tasks that are dropped or whose time is over leave the call. Return whether any is left."""
+        """Let tasks that are dropped or stopped, or whose time is over, leave the call. Return whether any is left."""
         if call.bisection is not None:
             self.give_back(call, now, all_but=call.tasks)
         call.keep([task for task in call.tasks if self._is_wanted(task, now)])
@@ -316,6 +316,13 @@ class Scheduler:
                 self._effects.emit(CancelCall(call.call_id))
             self.close(call, now)
             self.give_back(call, now)
+
+    def take_back_stopped(self, now: float) -> None:
+        """Take those for whose command an order holds out of the calls that wait, and end the calls of which none is left."""
+        for endpoint in self.endpoints.values():
+            for call in endpoint.waiting_calls():
+                if any(task.command.mode is not None for task in call.tasks):
+                    self._leave_those_over(call, now)
 
     def log(self, event: str, level: str, endpoint: EndpointState, **fields: object) -> None:
         """Log something about an endpoint that an operator may want to know."""

@@ -83,11 +83,14 @@ def test_what_is_on_its_way_ends_and_is_not_tried_again() -> None:
 
 
 def test_what_may_have_been_applied_is_not_said_to_be_cancelled() -> None:
+    """
+    It is told at once: its call, which would wait for its backoff, is over.
+    """
     harness = EngineHarness()
     harness.receive(mad("u", command_id="a"))
     harness.timeout(harness.request())
     harness.order("cancel", **MAD)
-    harness.request_permit()
+    assert harness.cancelled
     assert harness.status("a") == "failed"
     assert "an earlier try without an answer may have taken effect" in str(
         harness.result("a", "u").error_info

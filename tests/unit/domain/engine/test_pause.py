@@ -103,7 +103,6 @@ def test_a_call_of_which_all_is_paused_is_over() -> None:
     harness.receive(mad("u", command_id="a"))
     harness.timeout(harness.request())
     harness.order("paused", **MAD)
-    harness.request_permit()
     assert harness.cancelled
     assert not harness.out
     harness.resume(**MAD)
