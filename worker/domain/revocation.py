@@ -93,6 +93,8 @@ class Revocation:
                         dropping.append(later)
                     elif later.may_be_emitted:
                         freed.append(later)
+                if any(task.state is TaskState.CALLED for task in each.tasks):
+                    each.partition.give_up_order()  # nobody waits for the call
                 self._ordering.drop(each, now)
             else:
                 each.drop()

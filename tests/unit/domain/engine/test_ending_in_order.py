@@ -153,6 +153,22 @@ def test_where_started_commands_are_given_up_the_partition_does_not_end_in_order
     assert harness.engine.quiet([0])
 
 
+def test_while_a_call_is_out_whose_command_is_left_to_the_next_owner_nothing_ends_in_order() -> None:
+    """The command is left to the next owner with the paused one, and its call is still on its way, though another slice covers it."""
+    harness = EngineHarness(0, 1, supersede=False)
+    harness.receive(ban("u", issuer="mad", command_id="a"))
+    harness.refuse_connection(harness.request())
+    harness.order("paused", issuer="mad")
+    harness.request_permit()
+    harness.receive(unban("u", "v", command_id="b"))
+    assert harness.request().users == ["v"]
+
+    harness.revoking(0)
+
+    assert harness.engine.quiet([0])
+    assert harness.engine.transaction() is None
+
+
 def test_where_permits_count_from_the_sending_nothing_ends_in_order() -> None:
     """Nobody knows then what is on its way."""
     harness = EngineHarness(window_from_send=True)
