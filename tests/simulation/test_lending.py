@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.simulation.loop import Event
     from worker.domain.calls.lending import Message
+    from worker.domain.calls.rate_limiter import Permit
 
 QUOTA: Final = 60
 PARTITIONS: Final = 6
@@ -46,6 +47,7 @@ class Faults:
         unanswered: The share of requests whose answer never comes.
         connection: The longest wait for a connection, with a permit in hand.
         kills, freezes, stops, moves: How often, in the time of a history.
+        stalls: How often a replica gets no connection for some seconds; then all that waits for one leaves at once.
 
     """
 
@@ -60,6 +62,7 @@ class Faults:
     freezes: int = 0
     stops: int = 0
     moves: int = 0
+    stalls: int = 0
 
 
 class Replica:
@@ -76,6 +79,7 @@ class Replica:
         self.waiting = 0
         self.fence = 0.0
         self.frozen_until = 0.0
+        self.stalled_until = 0.0
         self.mine: set[int] = set()
         self.active: set[int] = set()
         self._offset = chance.uniform(-1e6, 1e6)
@@ -175,9 +179,10 @@ class Replica:
         now, limiter = self.now, self.limiter
         while self.waiting and self.active and limiter.free(now) > 0:
             self.waiting -= 1
-            until = limiter.acquire(now)
+            permit = limiter.acquire(now)
             delay = self.world.clock.chance.choice((0.0, 0.0, 0.001, 0.4, 1.0)) * self.world.faults.connection
-            self.after(delay, lambda until=until: self._write(until))  # type: ignore[misc]
+            delay = max(delay, self.stalled_until - self.world.clock.now)
+            self.after(delay, lambda permit=permit: self._write(permit))  # type: ignore[misc]
         if self.waiting and self.active:
             limiter.hungry(min(self.waiting, QUOTA))
         message = limiter.lending_message(now)
@@ -190,9 +195,9 @@ class Replica:
         if min(wake) < float("inf"):
             self._wake = self.after(max(0.001, min(wake) - now), self.pump)
 
-    def _write(self, until: float) -> None:
+    def _write(self, permit: Permit) -> None:
         now = self.now
-        if now >= self.fence or not (now < until or self.limiter.covers(now)):
+        if now >= self.fence or not self.limiter.is_good(permit, now):
             self.limiter.release()
             self.waiting += 1
             return
@@ -331,6 +336,17 @@ class World:
             chance = self.clock.chance
             chance.choice(running).frozen_until = self.clock.now + chance.choice((0.3, 1.2, 3.5, 9.0))
 
+    def stall(self) -> None:
+        """
+        A process gets no connection for a while, and one of its partitions moves meanwhile.
+        """
+        if running := [each for each in self.running() if len(each.active) > 1]:
+            chance = self.clock.chance
+            stalled = chance.choice(running)
+            stalled.stalled_until = self.clock.now + chance.uniform(3.0, 6.0)
+            number = chance.choice(sorted(stalled.active))
+            self.clock.after(chance.uniform(0.1, 1.0), lambda: self._hand_over(number, stalled))
+
     def stop(self) -> None:
         """
         A process hands everything over and ends; another takes its place.
@@ -392,6 +408,7 @@ class World:
         whenever(faults.freezes, self.freeze)
         whenever(faults.stops, self.stop)
         whenever(faults.moves, self.move)
+        whenever(faults.stalls, self.stall)
         work(self)
         self.clock.run(START + seconds)
 
@@ -458,6 +475,7 @@ def hot_work(world: World, others_from: float = float("inf")) -> None:
             id="everything",
         ),
         pytest.param(Faults(doubled=0.1, slow=0.05, slowest=8.0), id="network"),
+        pytest.param(Faults(slow=0.1, moves=4, stalls=4), id="connections"),
     ],
 )
 def test_no_rolling_second_at_the_server_holds_more_than_the_quota(seed: int, faults: Faults) -> None:

@@ -208,7 +208,7 @@ class Engine:
     def may_send(self, call_id: str, now: float) -> bool:
         """
         Whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition,
-        or the permit, with its lender.
+        or the permit, with its slice or its lender.
 
         A request may wait for a connection longer than the next owner, or the lender, waits.
         """

@@ -257,8 +257,8 @@ class EndpointState:
     # Its calls
 
     def may_send(self, call: InFlightCall, now: float) -> bool:
-        """Return whether the call's attempt still has its permit: a borrowed one is good for a second."""
-        return now < call.send_by or self.limiter.covers(now)
+        """Return whether the call's attempt still has its permit: its slice may have gone, or its lease ended."""
+        return self.limiter.is_good(call.permit, now)
 
     def open(self, call: InFlightCall) -> None:
         """Take a new call in."""
@@ -295,7 +295,7 @@ class EndpointState:
 
     def send(self, call: InFlightCall, now: float) -> None:
         """Take a permit for the call's next attempt."""
-        call.send(by=self.limiter.acquire(now))
+        call.send(self.limiter.acquire(now))
         call.target.request_left()
         self.reconsider(call.target, now)
 

@@ -11,6 +11,7 @@ from worker.domain.states import CALL_STEPS, CallState, TaskState
 if TYPE_CHECKING:
     from worker.domain.calls.bisection import Bisection
     from worker.domain.calls.endpoint_state import EndpointState
+    from worker.domain.calls.rate_limiter import Permit
     from worker.domain.calls.target_state import TargetState
     from worker.domain.progress.open_commands import MemberTask
 
@@ -23,7 +24,7 @@ class InFlightCall:
         number: How many attempts it has had.
         bisection: The search that it is a half of.
         doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
-        send_by: When its attempt must have left, as its permit is borrowed; infinity if it is not.
+        permit: What its latest attempt has taken.
         is_probe: It tests whether a gate may open: one attempt only.
 
     """
@@ -35,11 +36,12 @@ class InFlightCall:
         "endpoint",
         "is_probe",
         "number",
-        "send_by",
+        "permit",
         "state",
         "target",
         "tasks",
     )
+    permit: Permit
 
     def __init__(
         self,
@@ -59,7 +61,6 @@ class InFlightCall:
         self.bisection = bisection
         self.doubted_at: float | None = None
         self.number = 0
-        self.send_by = float("inf")
         self.state = CallState.AWAITING_PERMIT
         self.is_probe = is_probe
 
@@ -68,11 +69,11 @@ class InFlightCall:
         assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
         self.state = state
 
-    def send(self, *, by: float) -> None:
-        """Begin its next attempt, which must leave before ``by``."""
+    def send(self, permit: Permit) -> None:
+        """Begin its next attempt."""
         self.move_to(CallState.OUT)
         self.number += 1
-        self.send_by = by
+        self.permit = permit
 
     def doubt(self, at: float) -> None:
         """Note when an attempt with a code of no table had ended: the first one counts."""

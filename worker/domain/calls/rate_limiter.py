@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from worker.domain.calls.lending import Borrower, Lender
 
@@ -33,6 +33,20 @@ def slice_of(limit: int, partition: int, partitions: int) -> int:
     return limit * (partition + 1) // partitions - limit * partition // partitions
 
 
+class Permit(NamedTuple):
+    """
+    What one request has taken. Which permit it is nobody tells; only until when there is certainly one.
+
+    Attributes:
+        until: When the lease of a borrowed one ends; infinity for one that is owned.
+        losses: How often slices had gone when it was taken: with one more, its own may have.
+
+    """
+
+    until: float
+    losses: int
+
+
 class RateLimiter:
     """
     The permits of one (app, endpoint) in this replica. ``lane`` names them among all replicas that lend to each other, and
@@ -49,6 +63,7 @@ class RateLimiter:
         "_accepted",
         "_ceiling",
         "_ceiling_at",
+        "_losses",
         "_lowered_at",
         "_returns",
         "_window",
@@ -64,6 +79,7 @@ class RateLimiter:
         self.lender = Lender(lane, name)
         self.owned = 0
         self.out = 0
+        self._losses = 0
         self._window = window
         self._window_from_send = window_from_send
         self._returns: deque[tuple[float, bool]] = deque()
@@ -76,6 +92,7 @@ class RateLimiter:
 
     def set_share(self, permits: int) -> None:
         """Use this many permits from now on: the partitions of this replica have changed."""
+        self._losses += permits < self.owned
         self.owned = permits
 
     def free(self, now: float) -> int:
@@ -112,18 +129,23 @@ class RateLimiter:
         self._expire(now)
         return self.out + len(self._returns)
 
-    def acquire(self, now: float) -> float:
-        """Take a permit: one request is sent. Return until when it may leave, if the permit is a borrowed one."""
+    def acquire(self, now: float) -> Permit:
+        """Take a permit: one request is sent. It leaves only while the permit ``is_good``."""
         if self._window_from_send:
             self._returns.append((now + self._window, True))
             self._accepted += 1
         else:
             self.out += 1
-        return NEVER if self.used(now) <= self.own(now) else self.borrower.lease_ends(now)
+        until = NEVER if self.used(now) <= self.own(now) else self.borrower.lease_ends(now)
+        return Permit(until, self._losses)
 
-    def covers(self, now: float) -> bool:
-        """Return whether there still is a permit for each request that has taken one."""
-        return self.used(now) <= self.total(now)
+    def is_good(self, permit: Permit, now: float) -> bool:
+        """
+        Return whether the request that took the permit may leave: no slice has gone since, and no lease has ended; or there still is a
+        permit for each request that has taken one.
+        """
+        is_certain = now < permit.until and permit.losses == self._losses
+        return is_certain or self.used(now) <= self.total(now)
 
     def release(self) -> None:
         """Give a permit back at once: its request did not leave this process after all."""

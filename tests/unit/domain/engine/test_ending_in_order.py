@@ -153,7 +153,7 @@ def test_where_started_commands_are_given_up_the_partition_does_not_end_in_order
     assert harness.engine.quiet([0])
 
 
-def test_while_a_call_is_out_whose_command_is_left_to_the_next_owner_nothing_ends_in_order() -> None:
+def test_while_a_dropped_commands_call_is_out_nothing_ends_in_order() -> None:
     """The command is left to the next owner with the paused one, and its call is still on its way, though another slice covers it."""
     harness = EngineHarness(0, 1, supersede=False)
     harness.receive(ban("u", issuer="mad", command_id="a"))

@@ -75,6 +75,20 @@ def test_the_slice_of_a_partition_that_has_gone_is_not_used() -> None:
     assert len(harness.out) == 5
 
 
+def test_what_waits_for_a_connection_leaves_on_no_slice_that_has_gone() -> None:
+    """A connection may take longer than the next owner of the slice waits."""
+    harness = EngineHarness(0, 1, default_calls_per_second=10)
+    harness.receive_together(*(ban("u", group=f"g{place}") for place in range(10)), partition=0)
+    calls = list(harness.out)
+    assert len(calls) == 10
+    harness.revoked(1)
+
+    assert not any(harness.engine.may_send(each.call_id, harness.now) for each in calls)
+    for each in calls[:5]:
+        harness.fence(each)
+    assert all(harness.engine.may_send(each.call_id, harness.now) for each in calls[5:])
+
+
 def test_a_partition_that_comes_back_settles_anew() -> None:
     harness = EngineHarness()
     harness.revoked(0)
