@@ -222,3 +222,14 @@ def test_the_strongest_order_holds() -> None:
     assert harness.status("b") == "simulated"
     assert not harness.sent
     assert "2 in force" in repr(harness.engine._brake)
+
+
+def test_a_call_of_others_that_waits_for_its_retry_goes_on() -> None:
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="a"))
+    harness.timeout(harness.request())
+    harness.order("paused", **MAD)
+    assert not harness.cancelled
+    harness.request_permit()
+    harness.ok()
+    assert harness.status("a") == "succeeded"
