@@ -159,7 +159,6 @@ def test_while_a_dropped_commands_call_is_out_nothing_ends_in_order() -> None:
     harness.receive(ban("u", issuer="mad", command_id="a"))
     harness.refuse_connection(harness.request())
     harness.order("paused", issuer="mad")
-    harness.request_permit()
     harness.receive(unban("u", "v", command_id="b"))
     assert harness.request().users == ["v"]
 
