@@ -19,7 +19,7 @@ STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$(
 	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test image-tools image-test page-tools page-test install-test release-check STALE
+.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test page-tools page-test install-test release-check STALE
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,15 @@ else
 	$(BIN)/pytest tests -q $(ABREAST) $(APART:%=--ignore=%) -m "not alone"
 	$(BIN)/pytest tests -q $(APART:%=--ignore=%) -m alone
 endif
+
+# What depends on the broker: the contract of the adapters, and a raid in which replicas are killed.
+MATRIX := tests/contract/broker/test_consuming.py tests/contract/broker/test_publishing.py tests/contract/broker/test_restoring.py \
+	tests/contract/broker/test_outcome_reader.py tests/contract/broker/test_topics.py tests/process/test_raid.py
+MATRIX_TESTS := not memory and not 10_000 and not frozen and not backlog and not asked
+
+kafka-matrix: $(VENV)/dev.installed  ## What depends on the broker, on each version of Kafka in tests/kafka_versions
+	@for lock in $(wildcard tests/kafka_versions/*.lock); do echo "== $$(head -1 $$lock | cut -d' ' -f5-7)" && \
+	TEST_KAFKA_LOCK=$$lock $(BIN)/pytest -q $(MATRIX) -k "$(MATRIX_TESTS)" || exit 1; done
 
 docs: $(VENV)/dev.installed  ## Writes what is made from the code: schemas, example settings, reference pages, the version
 	$(BIN)/python -m tests.docs.pages
@@ -94,7 +103,10 @@ lock: $(VENV)/dev.installed  ## The locks of all requirements (UPGRADE=--upgrade
 	$(LOCK) --constraint requirements-build.txt --output-file requirements.txt pyproject.toml
 	$(LOCK) --constraint requirements-build.txt --constraint requirements.txt --extra demo \
 		--output-file requirements-demo.txt pyproject.toml
-	$(LOCK) --constraint requirements-build.txt --constraint requirements-demo.txt --extra demo \
+	$(LOCK) --constraint requirements-build.txt --constraint requirements.txt --extra msk-iam \
+		--output-file requirements-msk-iam.txt pyproject.toml
+	$(LOCK) --constraint requirements-build.txt --constraint requirements-demo.txt --constraint requirements-msk-iam.txt \
+		--extra demo --extra msk-iam \
 		--output-file requirements-dev.txt pyproject.toml requirements-dev.in
 
 clean:  ## Removes what make and the tools made here (what was fetched for Kafka stays in ~/.cache/moderation-worker)

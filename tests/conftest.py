@@ -1,7 +1,8 @@
 # What every test may ask for: a real Kafka, and topics of its own on it.
 #
 # Kafka is started once in each process of the run, and only when a test asks. Where it cannot be had, those tests are
-# skipped with the reason; under CI=true they fail. TEST_KAFKA_BOOTSTRAP_SERVERS lets them use another cluster.
+# skipped with the reason; under CI=true they fail. TEST_KAFKA_BOOTSTRAP_SERVERS lets them use another cluster, TEST_KAFKA_LOCK
+# another version.
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import os
 import signal
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import hypothesis
@@ -16,13 +18,15 @@ import pytest
 from kafka import KafkaAdminClient
 
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
-from worker.testing.kafka.jars import FetchError
+from worker.testing.kafka.jars import LOCK, FetchError
 from worker.testing.kafka.processes import ProcessFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 CLUSTER_VARIABLE: Final = "TEST_KAFKA_BOOTSTRAP_SERVERS"
+LOCK_VARIABLE: Final = "TEST_KAFKA_LOCK"
+"""The lock file of another version of Kafka (tests/kafka_versions)."""
 
 
 def pytest_configure() -> None:
@@ -97,7 +101,7 @@ def _fresh_name(stem: str) -> str:
 
 
 def _started_broker() -> EmbeddedKafka:
-    broker = EmbeddedKafka()
+    broker = EmbeddedKafka(lock=Path(os.environ.get(LOCK_VARIABLE, LOCK)))
     try:
         broker.start()
     except (FetchError, ProcessFailedError, OSError) as exc:

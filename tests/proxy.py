@@ -36,6 +36,8 @@ class Proxy:
         self.asked: list[str] = []
         self.tunnels = 0
         self.passed = bytearray()
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
         proxy = self
 
         class Handler(StreamRequestHandler):
@@ -64,6 +66,15 @@ class Proxy:
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
+    def cut(self) -> None:
+        """
+        Ends every connection that goes through it, as a balancer's restart does.
+        """
+        with self._lock:
+            for each in self._open:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
     def _serve(self, handler: StreamRequestHandler) -> None:
         method, target, _ = handler.rfile.readline(ENOUGH).decode("latin-1").split(" ", 2)
         headers: dict[str, str] = {}
@@ -78,8 +89,14 @@ class Proxy:
         host, _, port = target.rpartition(":")
         with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as beyond:
             self.tunnels += 1
+            with self._lock:
+                self._open.add(handler.connection)
             handler.wfile.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            self._pass(handler.connection, beyond)
+            try:
+                self._pass(handler.connection, beyond)
+            finally:
+                with self._lock:
+                    self._open.discard(handler.connection)
 
     def _status(self, method: str, authorization: str) -> int:
         if self.credentials is not None:

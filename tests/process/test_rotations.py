@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType, ScramMechanism, UserScramCredentialUpsertion
 
+from tests.certificate import Authority
 from tests.process.environment import LATENCY, Environment, command
+from tests.proxy import Proxy
 from tests.secured_kafka import oauthbearer, secured_kafka
 from tests.token_server import CLIENT, SCOPE, SECRET, TokenServer
 from worker.testing.checker.contract import BAN
@@ -17,12 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from kafka import KafkaAdminClient
+
     from worker.testing.checker.evidence import Planned
 
 pytestmark = pytest.mark.kafka
 
 COMMANDS: Final = 2_000
 RATE: Final = 150.0
+LASTING: Final = {"session_timeout_ms": 30_000}
+"""A membership that outlives each break: what was begun is then finished, and nothing is carried out again."""
 NOTICED_WITHIN: Final = 30.0
 LIFETIME: Final = 5.0
 """Of a token, in seconds, and so of a session: the broker asks for another one a few times in each run."""
@@ -38,14 +46,19 @@ def told(environment: Environment, words: str) -> Callable[[], bool]:
     return lambda: any(words in str(obstacle) for obstacle in environment.obstacles())
 
 
+@dataclass(frozen=True, slots=True)
+class Break:
+    """
+    What somebody gets wrong, what the worker says of it, and how it is mended.
+    """
+
+    spoil: Callable[[], None]
+    says: str
+    mend: Callable[[], None]
+
+
 def rotated_broken_and_mended(
-    environment: Environment,
-    *,
-    rotate: Callable[[], None],
-    rotated: Callable[[], bool],
-    spoil: Callable[[], None],
-    says: str,
-    mend: Callable[[], None],
+    environment: Environment, rotate: Callable[[], None], rotated: Callable[[], bool], *breaks: Break
 ) -> None:
     """
     Plays the whole story on a worker that is ready, and has the checker judge it.
@@ -54,11 +67,13 @@ def rotated_broken_and_mended(
     environment.play(1.0)
     rotate()
     environment.play_until(rotated, NOTICED_WITHIN, "rotated")
+    environment.play(1.0)
     assert not environment.obstacles()
-    spoil()
-    environment.play_until(told(environment, says), NOTICED_WITHIN, f"told with {says}")
-    mend()
-    environment.play_until(lambda: not environment.obstacles(), NOTICED_WITHIN, "mended")
+    for one in breaks:
+        one.spoil()
+        environment.play_until(told(environment, one.says), NOTICED_WITHIN, f"told with {one.says}")
+        one.mend()
+        environment.play_until(lambda: not environment.obstacles(), NOTICED_WITHIN, "mended")
     environment.play_to_the_end()
 
     report = environment.judged()
@@ -111,14 +126,172 @@ def test_a_client_s_secret_is_rotated_broken_and_mended_under_load(
 
         rotated_broken_and_mended(
             environment,
-            rotate=change("second secret", "second secret\n"),
-            rotated=lambda: bool(token_server.given),
-            spoil=change("third secret", "second secret\n"),
-            says=str(secret),
-            mend=change("third secret", "third secret\r\n"),
+            change("second secret", "second secret\n"),
+            lambda: bool(token_server.given),
+            Break(
+                change("third secret", "second secret\n"),
+                str(secret),
+                change("third secret", "third secret\r\n"),
+            ),
         )
         log = worker.log.read_text("utf-8")
 
     assert len(log) > 100_000
     for word in (SECRET, "second secret", "third secret", "eyJ"):
         assert word not in log
+
+
+PASSWORDS: Final = ("first of all the passwords", "second of all the passwords", "third of all the passwords")
+
+
+def scram(admin: KafkaAdminClient, password: str) -> None:
+    admin.alter_user_scram_credentials(
+        [UserScramCredentialUpsertion(CLIENT, ScramMechanism.SCRAM_SHA_512, password)]
+    )
+
+
+def plain(admin: KafkaAdminClient, password: str) -> None:
+    name = "listener.name.guarded.plain.sasl.jaas.config"
+    broker = ConfigResource(ConfigResourceType.BROKER, "1", configs={name: login(password)})
+    admin.alter_configs([broker], raise_on_unknown=False)
+
+
+def login(password: str) -> str:
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    return f'{module} user_{CLIENT}="{password}";'
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "change"), [("SCRAM-SHA-512", scram), ("PLAIN", plain)], ids=["SCRAM-SHA-512", "PLAIN"]
+)
+def test_a_password_is_rotated_broken_and_mended_under_load(
+    mechanism: str, change: Callable[[KafkaAdminClient, str], None], tmp_path: Path
+) -> None:
+    """
+    Wrong for one of them, gone for the other: both name the file.
+    """
+    first, second, third = PASSWORDS
+    modules = {
+        "PLAIN": login(first),
+        "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    }
+    properties = {
+        "listener.name.guarded.sasl.enabled.mechanisms": mechanism,
+        f"listener.name.guarded.{mechanism.lower()}.sasl.jaas.config": modules[mechanism],
+    }
+    password = tmp_path / "password"
+    password.write_text(f"{first}\n")
+    with (
+        secured_kafka("SASL_PLAINTEXT", properties) as (broker, guarded),
+        Proxy() as way,
+        Environment(broker.bootstrap_servers, *LATENCY) as environment,
+        environment.admin() as admin,
+    ):
+        change(admin, first)
+        worker = environment.stage.start_worker(
+            {
+                "kafka": {
+                    "bootstrap_servers": guarded,
+                    "consumer": LASTING,
+                    "common": {
+                        "security_protocol": "SASL_PLAINTEXT",
+                        "sasl_mechanism": mechanism,
+                        "sasl_plain_username": CLIENT,
+                        "sasl_plain_password_file": str(password),
+                        "proxy_url": way.url,
+                    },
+                },
+                "log": {"level": "debug"},
+            }
+        )
+        environment.stage.wait_until_ready(worker)
+
+        def changed(to: str | None, file: str | None) -> Callable[[], None]:
+            def act() -> None:
+                if to is not None:
+                    change(admin, to)
+                if file is None:
+                    password.unlink()
+                else:
+                    password.write_text(file)
+                way.asked.clear()
+                way.cut()
+
+            return act
+
+        wrong = Break(changed(third, second), str(password), changed(None, f"{third}\r\n"))
+        gone = Break(changed(third, None), f"{password}: no such file", changed(None, third))
+        rotated_broken_and_mended(
+            environment,
+            changed(second, second),
+            lambda: len(way.asked) > 2,
+            gone if mechanism == "PLAIN" else wrong,
+        )
+        log = worker.log.read_text("utf-8")
+
+    assert len(log) > 100_000
+    assert not any(word in log for word in PASSWORDS)
+
+
+def test_certificates_and_keys_are_rotated_broken_and_mended_under_load(tmp_path: Path) -> None:
+    """
+    A certificate of an authority that the broker does not trust, and an authority that has not signed the broker's.
+    """
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    chain, key = ours.signed("broker")
+    (tmp_path / "broker.pem").write_text(chain + key)
+    files = {name: tmp_path / name for name in ("ca.crt", "worker.crt", "worker.key")}
+    properties = {
+        "listener.name.guarded.ssl.client.auth": "required",
+        "listener.name.guarded.ssl.keystore.type": "PEM",
+        "listener.name.guarded.ssl.keystore.location": str(tmp_path / "broker.pem"),
+        "listener.name.guarded.ssl.truststore.type": "PEM",
+        "listener.name.guarded.ssl.truststore.location": str(tmp_path / "ours" / "ca.crt"),
+    }
+    first, second, strange = ours.signed("worker"), ours.signed("worker"), theirs.signed("worker")
+
+    def written(authority: str, pair: tuple[str, str]) -> None:
+        for name, text in zip(files, (authority, *pair), strict=True):
+            files[name].write_text(text)
+
+    written(ours.certificate, first)
+    with (
+        secured_kafka("SSL", properties) as (broker, guarded),
+        Proxy() as way,
+        Environment(broker.bootstrap_servers, *LATENCY) as environment,
+    ):
+        worker = environment.stage.start_worker(
+            {
+                "kafka": {
+                    "bootstrap_servers": guarded,
+                    "consumer": LASTING,
+                    "common": {
+                        "security_protocol": "SSL",
+                        "ssl_cafile": str(files["ca.crt"]),
+                        "ssl_certfile": str(files["worker.crt"]),
+                        "ssl_keyfile": str(files["worker.key"]),
+                        "proxy_url": way.url,
+                    },
+                }
+            }
+        )
+        environment.stage.wait_until_ready(worker)
+
+        def changed(authority: str, pair: tuple[str, str]) -> Callable[[], None]:
+            def act() -> None:
+                written(authority, pair)
+                way.asked.clear()
+                way.cut()
+
+            return act
+
+        whole = changed(ours.certificate, second)
+        rotated_broken_and_mended(
+            environment,
+            whole,
+            lambda: len(way.asked) > 2,
+            Break(
+                changed(ours.certificate, strange), f"refuses the certificate in {files['worker.crt']}", whole
+            ),
+            Break(changed(theirs.certificate, second), f"not valid for {files['ca.crt']}", whole),
+        )

@@ -13,7 +13,12 @@ ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 BUILD: Final = "requirements-build.txt"
-LOCKS: Final = {"requirements.txt": (), "requirements-demo.txt": ("demo",), "requirements-dev.txt": ("demo",)}
+LOCKS: Final = {
+    "requirements.txt": (),
+    "requirements-demo.txt": ("demo",),
+    "requirements-msk-iam.txt": ("msk-iam",),
+    "requirements-dev.txt": ("demo", "msk-iam"),
+}
 """Each lock, and the extras of the project that it is for. The build's comes before each of them."""
 
 PYTHONS: Final = tuple(

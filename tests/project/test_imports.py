@@ -45,6 +45,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 RUN: Final = declared(PROJECT["project"]["dependencies"])
 EXTRA: Final = declared(PROJECT["project"]["optional-dependencies"]["demo"])
+MSK_IAM: Final = declared(PROJECT["project"]["optional-dependencies"]["msk-iam"])
 DEV: Final = declared([
     line for line in (ROOT / "requirements-dev.in").read_text(encoding="utf-8").splitlines() if line[:1] not in ("#", "")
 ])  # fmt: skip
@@ -65,11 +66,11 @@ def of_the_demo() -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("files", "allowed"),
     [
-        (in_production(), RUN),
+        (in_production(), RUN | MSK_IAM),
         (of_the_demo(), RUN | EXTRA),
         (
             (path for folder in ("tests", "config", "helm") for path in (ROOT / folder).rglob("*.py")),
-            RUN | EXTRA | DEV,
+            RUN | EXTRA | MSK_IAM | DEV,
         ),
     ],
     ids=["the worker", "the demo", "the tests and tools"],
@@ -84,7 +85,7 @@ def test_every_requirement_of_the_worker_is_imported() -> None:
     """
     Or it would be installed, locked and scanned for nobody.
     """
-    assert RUN - imported(in_production()).keys() == set()
+    assert (RUN | MSK_IAM) - imported(in_production()).keys() == set()
     assert EXTRA - imported(of_the_demo()).keys() == set()
 
 

@@ -2,13 +2,12 @@
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_patches.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
-# module uses a private name, except batches.py, whose class is installed here.
+# module uses a private name, except batches.py and kafka_connections.py, whose classes are installed here.
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import ssl
 import time
 import uuid
 from itertools import islice
@@ -17,16 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from kafka import errors
 from kafka.consumer import group
 from kafka.consumer.fetcher import Fetcher
-from kafka.future import Future as KafkaFuture
 from kafka.net import manager
-from kafka.net.connection import KafkaConnection
-from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
+from worker.broker.kafka_connections import BoundedTls, SigningConnection, WholeTcp, done_within
 from worker.broker.record_scan import ScannedBatch
-from worker.broker.tokens import Tokens
 from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
 from worker.errors import FileError
@@ -108,17 +104,24 @@ def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
     connector.failed_connections = {}
     connector.unread_secret = None
 
+    def current() -> Mapping[str, Any]:
+        try:
+            found = _fresh(secrets)
+        except CredentialError as error:
+            connector.unread_secret = error
+            return {}  # the old one is used: it may be valid still
+        connector.unread_secret = None
+        connector.config.update(found)
+        return found
+
     def watched(node_id: Any, *args: Any, **named: Any) -> Any:
         if node_id in connector._conns:  # noqa: SLF001
             return connect(node_id, *args, **named)
         if not connector.connection_delay(node_id):
             connector._auth_failures.pop(node_id, None)  # noqa: SLF001
-            try:
-                connector.config.update(_fresh(secrets))
-                connector.unread_secret = None
-            except CredentialError as error:
-                connector.unread_secret = error  # the old one is used: it may be valid still
+            current()
         connection = connect(node_id, *args, **named)
+        connection.fresh_secrets = current
         connection.init_future.add_callback(lambda _: connector.failed_connections.pop(node_id, None))
         connection.init_future.add_errback(lambda error: _note(connector, node_id, error))
         return connection
@@ -176,9 +179,9 @@ SPECIFIC: Final = (*AUTHENTICATION, CredentialError)
 def patch() -> None:
     """Replace some of kafka-python's classes and functions by ours, for the whole process."""
     connections: Any = manager
-    connections.KafkaSSLTransport = _BoundedTls
-    connections.KafkaTCPTransport = _WholeTcp
-    connections.KafkaConnection = _TokenConnection
+    connections.KafkaSSLTransport = BoundedTls
+    connections.KafkaTCPTransport = WholeTcp
+    connections.KafkaConnection = SigningConnection
     batches: Any = memory_records
     batches.DefaultRecordBatch = BoundedBatch
     old_batches: Any = legacy_records
@@ -201,74 +204,6 @@ def _bounded(codec: int) -> Callable[[Any], bytes]:
         return bytes(whole)
 
     return decode
-
-
-HANDSHAKE_SECONDS: Final = 10.0
-"""As long as kafka-python waits for a TCP connection."""
-
-
-def _data_before_end(received: tuple[bytes, Any]) -> tuple[bytes, Any]:
-    """
-    Return the received data without the end of the connection, if both came together; the next read finds the end.
-
-    kafka-python drops data that arrives together with the end. That is how a broker answers a sign-in that it refuses, and
-    the error would be only "socket disconnected".
-    """
-    data, error = received
-    return data, None if data else error
-
-
-class _WholeTcp(KafkaTCPTransport):
-    def _sock_recv(self) -> Any:
-        theirs: Any = super()
-        return _data_before_end(theirs._sock_recv())  # noqa: SLF001
-
-
-class _BoundedTls(KafkaSSLTransport):
-    def _sock_recv(self) -> Any:
-        theirs: Any = super()
-        return _data_before_end(theirs._sock_recv())  # noqa: SLF001
-
-    # kafka-python waits for TLS without a limit. A port that accepts connections and says nothing (a frozen broker, a load
-    # balancer without a backend) would block the start and each reconnection for ever, without a log line.
-
-    async def handshake(self) -> None:
-        until = time.monotonic() + HANDSHAKE_SECONDS
-        try:
-            while True:
-                try:
-                    self._sock.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    await self._net.wait_read(self._sock, timeout_at=until)
-                except ssl.SSLWantWriteError:
-                    await self._net.wait_write(self._sock, timeout_at=until)
-        except BaseException:
-            # A task that is cancelled as well: nobody else knows this socket yet.
-            self._sock.close()
-            raise
-
-
-TOKEN_SECONDS: Final = 6.0
-"""How long a connection waits for an access token: a little longer than a request for one may take."""
-
-
-class _TokenConnection(KafkaConnection):
-    # kafka-python asks for a token while its loop waits, so a slow token server would stop heartbeats as well. Here the token
-    # is fetched before, without blocking; and one that a broker refuses is not used again.
-
-    async def _sasl_authenticate(self, timeout_at: float | None = None) -> None:
-        theirs: Any = super()
-        tokens = self.config["sasl_oauth_token_provider"]
-        if not isinstance(tokens, Tokens):
-            await theirs._sasl_authenticate(timeout_at)  # noqa: SLF001
-            return
-        await _done_within(self.net, tokens.request(), TOKEN_SECONDS)
-        try:
-            await theirs._sasl_authenticate(timeout_at)  # noqa: SLF001
-        except errors.SaslAuthenticationFailedError:
-            tokens.discard()
-            raise
 
 
 class BoundedFetcher(Fetcher):
@@ -462,29 +397,7 @@ async def wait_until_done(consumer: KafkaConsumer, future: Future[None], seconds
     The loop is not asyncio's and awaits only futures of its own. Completing one of those from another thread wakes the loop
     only at its next event (up to a heartbeat later), unless ``call_soon_threadsafe`` is used.
     """
-    return await _done_within(consumer._net, future, seconds)  # noqa: SLF001
-
-
-async def _done_within(net: Any, future: Future[None], seconds: float) -> bool:
-    done = KafkaFuture()
-
-    def complete() -> None:
-        if not done.is_done:
-            done.success(None)
-
-    def wake(_: object) -> None:
-        try:
-            net.call_soon_threadsafe(complete)
-        except (AttributeError, RuntimeError):  # renamed, or the loop is closed: complete it without waking
-            complete()
-
-    future.add_done_callback(wake)
-    timer = net.call_later(seconds, complete)
-    try:
-        await done
-    finally:
-        net.cancel(timer)
-    return future.done()
+    return await done_within(consumer._net, future, seconds)  # noqa: SLF001
 
 
 class Pending:

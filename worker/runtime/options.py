@@ -11,6 +11,7 @@ import socket
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from worker.broker import msk_iam
 from worker.broker.client_config import contradictions
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
@@ -122,7 +123,9 @@ def _tokens(
     kafka: KafkaSettings, fresh: Callable[[str], str], on_new_token: Callable[[str], None]
 ) -> Tokens | None:
     """Return where tokens come from, if the sign-in needs them. None is fetched before a connection asks for it."""
-    oauth = kafka.oauth
+    oauth, region = kafka.oauth, kafka.aws_msk_iam.region
+    if region is not None:
+        return Tokens(msk_iam.fetcher(region), learn=on_new_token)
     if oauth.token_url is None or oauth.client_id is None or oauth.client_secret_file is None:
         return None
     file = str(oauth.client_secret_file)
@@ -142,6 +145,8 @@ def _text_of(path: Path | None) -> str | None:
 
 
 def _sign_in_remedy(kafka: KafkaSettings) -> str:
+    if kafka.aws_msk_iam.region is not None:
+        return "allow the worker's AWS role kafka-cluster:Connect on this cluster, and name the cluster's own region"
     if kafka.oauth.given:
         return (
             "let the brokers accept the tokens that kafka.oauth.token_url gives this client: their issuer, audience, "

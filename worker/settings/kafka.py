@@ -59,6 +59,16 @@ class OAuthSettings(Section):
         return any(value for value in self.model_dump().values())
 
 
+class AwsMskIamSettings(Section):
+    """Signing in to Amazon MSK with IAM. It needs the extra: pip install 'moderation-worker[msk-iam]'."""
+
+    region: types.AwsRegion | None = Field(
+        default=None,
+        description="The cluster's AWS region. Credentials come from AWS's default chain: a role of the pod or machine, a "
+        "profile, or variables. They are looked for again for each token.",
+    )
+
+
 class KafkaSettings(Section):
     """Where commands come from and outcomes go."""
 
@@ -133,6 +143,7 @@ class KafkaSettings(Section):
         "promises depend on are refused.",
     )
     oauth: OAuthSettings = OAuthSettings()
+    aws_msk_iam: AwsMskIamSettings = AwsMskIamSettings()
 
     def options(self, part: str = "common") -> dict[str, Any]:
         """

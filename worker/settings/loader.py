@@ -29,6 +29,8 @@ _STAND_IN: Final[dict[str, Any]] = {
 }
 _STAND_IN_APP: Final[dict[str, Any]] = {"sdk_app_id": 4_294_967_295, "identifier": "stand-in"}
 
+_INSTEAD: Final = {"kafka.common.sasl_mechanism": "kafka.aws_msk_iam.region"}
+"""Settings that are missing only because another one was refused."""
 _OTHER_HALF: Final = {"secret_key_file": "secret_key", "region": "base_url"}
 
 
@@ -142,4 +144,8 @@ def _touches(name: str, wrong: set[str]) -> bool:
     """Return whether a contradiction is due to a stand-in: the setting that it names, or its other half, was refused."""
     above, _, word = name.rpartition(".")
     other = f"{above}.{_OTHER_HALF.get(word)}"
-    return other in wrong or any(name == refused or name.startswith(f"{refused}.") for refused in wrong)
+    return (
+        other in wrong
+        or _INSTEAD.get(name) in wrong
+        or any(name == refused or name.startswith(f"{refused}.") for refused in wrong)
+    )

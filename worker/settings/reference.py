@@ -45,6 +45,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "tencent.protected_users": ["administrator"],
     "limits.per_endpoint": {"group_open_http_svc/ban_group_member": 400},
     "http.max_connections": 400,
+    "kafka.aws_msk_iam.region": "eu-central-1",
     "http.proxy": "http://proxy.example:3128",
     "http.proxy_credentials_file": "/etc/proxy/credentials",
     "http.ca_file": "/etc/proxy/ca.crt",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worker.settings.kafka import KafkaSettings
 
 WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+MSK_IAM: Final = "pip install 'moderation-worker[msk-iam]'"
 WITHOUT_PASSWORD: Final = {"GSSAPI": "gssapi", "AWS_MSK_IAM": "botocore"}
 """kafka-python's other mechanisms and the packages that they need."""
 OAUTHBEARER: Final = "OAUTHBEARER"
@@ -34,6 +35,14 @@ def sign_in_problems(kafka: KafkaSettings, protocol: str) -> Iterator[Problem]:
     signs_in = protocol.startswith("SASL")
     if kafka.oauth.given:
         yield from _oauth(kafka, signs_in=signs_in)
+        if kafka.aws_msk_iam.region is not None:
+            yield Problem(
+                "kafka.aws_msk_iam.region",
+                "leave it out, or leave kafka.oauth out: there is one way to sign in",
+            )
+        return
+    if kafka.aws_msk_iam.region is not None:
+        yield from _aws_msk_iam(options, protocol)
         return
     sasl = sorted(option for option in options if option.startswith("sasl_"))
     if sasl and not signs_in:
@@ -56,7 +65,8 @@ def _password(options: dict[str, Any], protocol: str) -> Iterator[Problem]:
     elif mechanism in WITHOUT_PASSWORD:
         package = WITHOUT_PASSWORD[mechanism]
         if find_spec(package) is None:
-            remedy = f"{mechanism} needs Python's package {package}, which is not installed here"
+            how = f": {MSK_IAM}" if package == "botocore" else ""
+            remedy = f"{mechanism} needs Python's package {package}, which is not installed here{how}"
             yield Problem(_MECHANISM, remedy, mechanism)
         elif mechanism == "AWS_MSK_IAM" and protocol != "SASL_SSL":
             yield Problem(_PROTOCOL, f"set SASL_SSL: {mechanism} needs it", protocol)
@@ -75,6 +85,21 @@ def _oauth(kafka: KafkaSettings, *, signs_in: bool) -> Iterator[Problem]:
         yield from secret_file_problems("kafka.oauth.client_secret_file", str(oauth.client_secret_file))
     if oauth.ca_file is not None:
         yield from authority_problem("kafka.oauth.ca_file", str(oauth.ca_file))
+
+
+def _aws_msk_iam(options: dict[str, Any], protocol: str) -> Iterator[Problem]:
+    if find_spec("botocore") is None:
+        yield Problem(
+            "kafka.aws_msk_iam.region",
+            f"it needs Python's package botocore, which is not installed here: {MSK_IAM}",
+        )
+    if protocol != "SASL_SSL":
+        yield Problem(
+            _PROTOCOL,
+            "set SASL_SSL: Amazon MSK takes an IAM sign-in only with TLS",
+            options.get("security_protocol"),
+        )
+    yield from _with_tokens("kafka.aws_msk_iam", options, signs_in=True)
 
 
 def _with_tokens(section: str, options: dict[str, Any], *, signs_in: bool) -> Iterator[Problem]:

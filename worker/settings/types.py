@@ -188,6 +188,9 @@ Url = Annotated[
     RuleText("https://host[:port] (http:// only for this machine itself)"),
 ]
 HttpProxy = Annotated[str, AfterValidator(addresses.http_proxy), RuleText("http://host:port")]
+AwsRegion = Annotated[
+    str, Field(pattern=r"^[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}$"), RuleText("an AWS region (eu-central-1)")
+]
 TokenUrl = Annotated[
     str,
     AfterValidator(addresses.token_url),

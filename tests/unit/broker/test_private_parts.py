@@ -34,13 +34,14 @@ from kafka.producer.transaction_manager import TransactionalRequestResult, Trans
 from kafka.record.default_records import DefaultRecordBatch
 
 import worker
-from worker.broker import assignor, batches, kafka_patches, rebalances
+from worker.broker import assignor, batches, kafka_connections, kafka_patches, rebalances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCES: Final = Path(worker.__file__).parent
 PATCHES: Final = SOURCES / "broker" / "kafka_patches.py"
+CONNECTIONS: Final = SOURCES / "broker" / "kafka_connections.py"
 BATCHES: Final = SOURCES / "broker" / "batches.py"
 
 PARTS: Final[dict[type, set[str]]] = {
@@ -70,7 +71,7 @@ PARTS: Final[dict[type, set[str]]] = {
     KafkaConsumer: {"_cluster", "_coordinator", "_fetcher", "_net"},
     KafkaNetClient: {"_manager", "close"},
     KafkaProducer: {"_sender", "_transaction_manager", "_wait_on_metadata"},
-    KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake"},
+    KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake", "ssl_config"},
     KafkaTCPTransport: {"_sock_recv"},
     NetworkSelector: {"call_later", "call_soon_threadsafe", "cancel", "wait_read", "wait_write"},
     Sender: {"force_close", "join", "wakeup"},
@@ -82,7 +83,7 @@ PARTS: Final[dict[type, set[str]]] = {
 }  # fmt: skip
 """What is used of each class; of the public ones only what is private."""
 PUBLIC: Final = {KafkaConsumer, KafkaProducer}
-ADDED: Final = {"failed_connections", "unread_secret", "watched_connector"}
+ADDED: Final = {"failed_connections", "fresh_secrets", "unread_secret", "watched_connector"}
 """The attributes that we add to its objects."""
 REPLACED: Final = {
     ("kafka.consumer.group", "Fetcher"),
@@ -132,7 +133,7 @@ RECEIVERS: Final[dict[str, type]] = {
     "transactions": TransactionManager,
     "unbound": KafkaProducer,
 }
-"""What an expression of kafka_patches.py is."""
+"""What an expression of kafka_patches.py or kafka_connections.py is."""
 OUTSIDE: Final = {"self", "cls", "theirs"}
 """What a class calls itself, and kafka-python's class that it extends: those are read from the classes."""
 
@@ -200,7 +201,11 @@ def extended() -> Iterator[tuple[type, str]]:
     """
     What our subclasses use or override of kafka-python's classes.
     """
-    pairs = {pair for module in (assignor, batches, kafka_patches, rebalances) for pair in subclasses(module)}
+    pairs = {
+        pair
+        for module in (assignor, batches, kafka_connections, kafka_patches, rebalances)
+        for pair in subclasses(module)
+    }
     for ours, theirs in pairs:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(ours))).body
         assert isinstance(tree, ast.ClassDef)
@@ -217,7 +222,11 @@ def extended() -> Iterator[tuple[type, str]]:
 
 def found_parts() -> dict[type, set[str]]:
     found: dict[type, set[str]] = {}
-    tree = ast.parse(PATCHES.read_text(encoding="utf-8"))
+    tree = ast.parse(
+        "".join(path.read_text(encoding="utf-8") for path in (PATCHES, CONNECTIONS)).replace(
+            "from __future__ import annotations", ""
+        )
+    )
     for receiver, name in attributes(tree):
         owner = RECEIVERS.get(receiver)
         if owner is None:
@@ -256,14 +265,14 @@ def test_what_is_added_to_its_objects_is_no_name_of_its_own(name: str) -> None:
     assert not any(name in names_of(owner) for owner in PARTS)
 
 
-def test_only_two_modules_use_a_private_part() -> None:
+def test_only_three_modules_use_a_private_part() -> None:
     """
     All others import kafka-python as anybody does, so an upgrade breaks them only with a change that it announces.
     """
     found = {
         (str(path.relative_to(SOURCES)), f"{receiver}.{name}")
         for path, tree in kafka_users()
-        if path not in {PATCHES, BATCHES}
+        if path not in {PATCHES, CONNECTIONS, BATCHES}
         for receiver, name in attributes(tree)
         if is_private(name) and receiver not in {"self", "cls"}
     }

@@ -152,3 +152,49 @@ def test_files_are_found_beside_the_settings_file(secret: Path, tmp_path: Path) 
     )
 
     assert load_from(config, {}).kafka.oauth.client_secret_file == secret
+
+
+def with_msk(common: dict[str, Any] | None = None, region: str = "eu-central-1") -> dict[str, Any]:
+    return minimal(kafka={"common": TLS if common is None else common, "aws_msk_iam": {"region": region}})
+
+
+def test_amazon_msk_needs_a_region_and_tls_and_no_more() -> None:
+    assert problems(with_msk()) == {}
+    assert kafka_options(load(with_msk()), "name").tokens is not None
+
+
+def test_amazon_msk_without_its_extra_is_refused_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.settings.sign_in.find_spec", lambda _: None)
+
+    found = problems(with_msk())
+
+    assert list(found) == ["kafka.aws_msk_iam.region"]
+    assert "botocore" in found["kafka.aws_msk_iam.region"].remedy
+    assert "pip install 'moderation-worker[msk-iam]'" in found["kafka.aws_msk_iam.region"].remedy
+
+
+@pytest.mark.parametrize(
+    ("data", "setting", "says"),
+    [
+        (with_msk(region="frankfurt"), "aws_msk_iam.region", "an AWS region"),
+        (with_msk(region="eu-central-1.evil.example/"), "aws_msk_iam.region", "an AWS region"),
+        (with_msk({"security_protocol": "SASL_PLAINTEXT"}), "common.security_protocol", "set SASL_SSL"),
+        (with_msk({}), "common.security_protocol", "set SASL_SSL"),
+        (with_msk({**TLS, "sasl_mechanism": "AWS_MSK_IAM"}), "common.sasl_mechanism", "leave kafka.aws_msk_iam out"),
+        (with_msk({**TLS, "sasl_plain_username": "me"}), "common.sasl_plain_username", "leave kafka.aws_msk_iam out"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_amazon_msk_is_refused(data: dict[str, Any], setting: str, says: str) -> None:
+    found = problems(data)
+
+    assert list(found) == [f"kafka.{setting}"]
+    assert says in str(found[f"kafka.{setting}"])
+
+
+def test_two_ways_in_at_once_are_refused(secret: Path) -> None:
+    data = with_oauth(secret)
+    data["kafka"]["aws_msk_iam"] = {"region": "eu-central-1"}
+
+    assert list(problems(data)) == ["kafka.aws_msk_iam.region"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from worker.testing.kafka.jars import DEMO_EXTRA, FetchError, cache_folder, fetch, locked_jars
+from worker.testing.kafka.jars import DEMO_EXTRA, LOCK, FetchError, cache_folder, fetch, locked_jars
 from worker.testing.kafka.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ OLDEST_JAVA: Final = 17
 """Required by the broker of Kafka 4."""
 STARTS: Final = 3
 """Another program can take a free port before Kafka binds it; then Kafka is started again on other ports."""
+_DYNAMIC_QUORUMS: Final = (3, 9)
+"""The first version whose controllers are found by bootstrap servers; older ones are told all voters."""
 START_DEADLINE: Final = 60.0
 STOP_DEADLINE: Final = 15.0
 JVM: Final = (
@@ -85,7 +87,7 @@ class EmbeddedKafka:
     broker there has the same data and ports. ``port`` is the broker's if the folder is new.
 
     ``properties`` override the broker's settings; ``{broker}`` and ``{controller}`` in their values stand for its ports. ``jvm``
-    are further options of its Java.
+    are further options of its Java, and ``lock`` names the jars of another version.
 
     Attributes:
         folder: The broker's settings, data and log.
@@ -102,7 +104,9 @@ class EmbeddedKafka:
         jvm: Sequence[str] = (),
         folder: Path | None = None,
         port: int | None = None,
+        lock: Path = LOCK,
     ) -> None:
+        self._jars = locked_jars(lock)
         self._jvm = tuple(jvm)
         self._properties = dict(properties or {})
         self._cache = cache or cache_folder()
@@ -172,6 +176,11 @@ class EmbeddedKafka:
         """Continue after ``pause()``."""
         self._running_process().resume()
 
+    @property
+    def _version(self) -> tuple[int, ...]:
+        (kafka,) = (jar for jar in self._jars if jar.artifact == "kafka_2.13")
+        return tuple(int(part) for part in kafka.version.split("."))
+
     def _running_process(self) -> Process:
         if self._process is None:
             raise ProcessFailedError("Kafka was not started")
@@ -179,7 +188,7 @@ class EmbeddedKafka:
 
     def _start_new(self, deadline: float) -> None:
         java = find_java()
-        class_path = ":".join(str(path) for path in fetch(locked_jars(), self._cache, self._progress))
+        class_path = ":".join(str(path) for path in fetch(self._jars, self._cache, self._progress))
         command = [java, *JVM, *self._jvm, "-cp", class_path]
         for attempt in range(1, STARTS + 1):
             self._process = self._prepare(command)
@@ -200,6 +209,12 @@ class EmbeddedKafka:
         broker, controller = known or (self._port or free_ports(1)[0], free_ports(1)[0])
         self.bootstrap_servers = f"127.0.0.1:{broker}"
         lines = dict(line.split("=", 1) for line in PROPERTIES.splitlines()) | self._properties
+        standalone = ["--standalone"]
+        if self._version < _DYNAMIC_QUORUMS:
+            del lines["controller.quorum.bootstrap.servers"]
+            lines["controller.quorum.voters"] = f"1@127.0.0.1:{controller}"
+            lines["advertised.listeners"] = re.sub(r",CONTROLLER://[^,]*", "", lines["advertised.listeners"])
+            standalone = []
         text = "".join(f"{name}={value}\n" for name, value in lines.items())
         properties.write_text(text.format(broker=broker, controller=controller, data=data), "utf-8")
         program = Process("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
@@ -208,7 +223,7 @@ class EmbeddedKafka:
         shutil.rmtree(data, ignore_errors=True)
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatted = subprocess.run(
-            [*command, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(properties)],
+            [*command, "kafka.tools.StorageTool", "format", *standalone, f"--cluster-id={cluster}", "-c", str(properties)],
             check=False, capture_output=True, text=True, timeout=START_DEADLINE,
         )  # fmt: skip
         if formatted.returncode != 0:
@@ -235,7 +250,7 @@ class EmbeddedKafka:
 
 
 def answers(bootstrap_servers: str) -> bool:
-    """Return whether a broker accepts connections there and describes its cluster."""
+    """Return whether a broker accepts connections there and answers."""
     host, _, port = bootstrap_servers.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()
@@ -245,9 +260,11 @@ def answers(bootstrap_servers: str) -> bool:
     except (OSError, KafkaError):
         return False
     try:
-        return bool(admin.describe_cluster()["brokers"])
+        admin.list_topics()  # describe_cluster of kafka-python fails with brokers before 3.7
     except KafkaError:
         return False
+    else:
+        return True
     finally:
         admin.close()
 
