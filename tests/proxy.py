@@ -37,7 +37,7 @@ class Proxy:
         self.tunnels = 0
         self.passed = bytearray()
         self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         proxy = self
 
         class Handler(StreamRequestHandler):
@@ -65,6 +65,13 @@ class Proxy:
     def url(self) -> str:
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
+
+    def wait_until_unused(self, deadline: float = 10.0) -> None:
+        """
+        Returns when no connection goes through it any more.
+        """
+        with self._lock:
+            assert self._lock.wait_for(lambda: not self._open, deadline)
 
     def cut(self) -> None:
         """
@@ -97,6 +104,7 @@ class Proxy:
             finally:
                 with self._lock:
                     self._open.discard(handler.connection)
+                    self._lock.notify_all()
 
     def _status(self, method: str, authorization: str) -> int:
         if self.credentials is not None:

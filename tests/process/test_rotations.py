@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from kafka.admin import ConfigResource, ConfigResourceType, ScramMechanism, UserScramCredentialUpsertion
+from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
 from tests.certificate import Authority
 from tests.process.environment import LATENCY, Environment, command
@@ -150,34 +150,31 @@ def scram(admin: KafkaAdminClient, password: str) -> None:
     )
 
 
-def plain(admin: KafkaAdminClient, password: str) -> None:
-    name = "listener.name.guarded.plain.sasl.jaas.config"
-    broker = ConfigResource(ConfigResourceType.BROKER, "1", configs={name: login(password)})
-    admin.alter_configs([broker], raise_on_unknown=False)
-
-
-def login(password: str) -> str:
-    module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-    return f'{module} user_{CLIENT}="{password}";'
-
-
-@pytest.mark.parametrize(
-    ("mechanism", "change"), [("SCRAM-SHA-512", scram), ("PLAIN", plain)], ids=["SCRAM-SHA-512", "PLAIN"]
-)
-def test_a_password_is_rotated_broken_and_mended_under_load(
-    mechanism: str, change: Callable[[KafkaAdminClient, str], None], tmp_path: Path
-) -> None:
+def signed_in(mechanism: str, guarded: str, way: Proxy, password: Path) -> dict[str, Any]:
     """
-    Wrong for one of them, gone for the other: both name the file.
+    The settings of a worker that signs in so; whatever goes through ``way`` can be cut there.
     """
-    first, second, third = PASSWORDS
-    modules = {
-        "PLAIN": login(first),
-        "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    common = {
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": CLIENT,
+        "sasl_plain_password_file": str(password),
+        "proxy_url": way.url,
     }
+    kafka = {"bootstrap_servers": guarded, "consumer": LASTING, "common": common}
+    return {"kafka": kafka, "log": {"level": "debug"}}
+
+
+def shows_none(log: str) -> bool:
+    assert len(log) > 100_000
+    return not any(word in log for word in PASSWORDS)
+
+
+def test_a_scram_password_is_rotated_broken_and_mended_under_load(tmp_path: Path) -> None:
+    first, second, third = PASSWORDS
     properties = {
-        "listener.name.guarded.sasl.enabled.mechanisms": mechanism,
-        f"listener.name.guarded.{mechanism.lower()}.sasl.jaas.config": modules[mechanism],
+        "listener.name.guarded.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.guarded.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
     }
     password = tmp_path / "password"
     password.write_text(f"{first}\n")
@@ -187,50 +184,69 @@ def test_a_password_is_rotated_broken_and_mended_under_load(
         Environment(broker.bootstrap_servers, *LATENCY) as environment,
         environment.admin() as admin,
     ):
-        change(admin, first)
-        worker = environment.stage.start_worker(
-            {
-                "kafka": {
-                    "bootstrap_servers": guarded,
-                    "consumer": LASTING,
-                    "common": {
-                        "security_protocol": "SASL_PLAINTEXT",
-                        "sasl_mechanism": mechanism,
-                        "sasl_plain_username": CLIENT,
-                        "sasl_plain_password_file": str(password),
-                        "proxy_url": way.url,
-                    },
-                },
-                "log": {"level": "debug"},
-            }
-        )
+        scram(admin, first)
+        worker = environment.stage.start_worker(signed_in("SCRAM-SHA-512", guarded, way, password))
         environment.stage.wait_until_ready(worker)
 
-        def changed(to: str | None, file: str | None) -> Callable[[], None]:
+        def changed(to: str, file: str) -> Callable[[], None]:
             def act() -> None:
-                if to is not None:
-                    change(admin, to)
-                if file is None:
-                    password.unlink()
-                else:
-                    password.write_text(file)
+                scram(admin, to)
+                password.write_text(file)
                 way.asked.clear()
                 way.cut()
 
             return act
 
-        wrong = Break(changed(third, second), str(password), changed(None, f"{third}\r\n"))
-        gone = Break(changed(third, None), f"{password}: no such file", changed(None, third))
         rotated_broken_and_mended(
             environment,
             changed(second, second),
             lambda: len(way.asked) > 2,
-            gone if mechanism == "PLAIN" else wrong,
+            Break(changed(third, second), str(password), changed(third, f"{third}\r\n")),
         )
-        log = worker.log.read_text("utf-8")
+        assert shows_none(worker.log.read_text("utf-8"))
 
-    assert len(log) > 100_000
-    assert not any(word in log for word in PASSWORDS)
+
+def test_a_plain_password_is_rotated_broken_and_mended_under_load(tmp_path: Path) -> None:
+    """
+    Brokers know these passwords from their own settings, so a new one comes with the broker's restart.
+    """
+    first, second, third = PASSWORDS
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    properties = {
+        "listener.name.guarded.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.guarded.plain.sasl.jaas.config": f'{module} user_{CLIENT}="{first}";',
+    }
+    password = tmp_path / "password"
+    password.write_text(f"{first}\n")
+    with (
+        secured_kafka("SASL_PLAINTEXT", properties) as (broker, guarded),
+        Proxy() as way,
+        Environment(broker.bootstrap_servers, *LATENCY) as environment,
+    ):
+        worker = environment.stage.start_worker(signed_in("PLAIN", guarded, way, password))
+        environment.stage.wait_until_ready(worker)
+
+        def rotate() -> None:
+            settings = broker.folder / "server.properties"
+            settings.write_text(settings.read_text("utf-8").replace(first, second), "utf-8")
+            password.write_text(f"{second}\r\n")
+            broker.kill()
+            broker.start()
+
+        def spoil() -> None:
+            password.write_text(third)
+            way.cut()
+
+        def mend() -> None:
+            password.write_text(second)
+
+        rotated_broken_and_mended(
+            environment,
+            rotate,
+            lambda: len(environment.outcomes) > 600 and not environment.obstacles(),
+            Break(spoil, str(password), mend),
+        )
+        assert shows_none(worker.log.read_text("utf-8"))
 
 
 def test_certificates_and_keys_are_rotated_broken_and_mended_under_load(tmp_path: Path) -> None:

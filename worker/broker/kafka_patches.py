@@ -13,7 +13,7 @@ import uuid
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from kafka import errors
+from kafka import KafkaProducer, errors
 from kafka.consumer import group
 from kafka.consumer.fetcher import Fetcher
 from kafka.net import manager
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
-    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+    from kafka import KafkaAdminClient, KafkaConsumer
 
     from worker.broker.record_scan import Needles
 
@@ -62,6 +62,8 @@ def open_client(
 
     def remembered(**config: Any) -> Any:
         made.append(original(**config))
+        if cast("Any", kind) is KafkaProducer:
+            _keep_requests(made[-1])
         _watch(made[-1]._manager, secrets)  # noqa: SLF001
         return made[-1]
 
@@ -96,6 +98,30 @@ def _fresh(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
             f"a secret cannot be read: {exc}",
             "put it there, readable for the worker; the file is read again at each new connection",
         ) from exc
+
+
+NOT_READY_SECONDS: Final = 0.05
+"""How long the producer's thread waits after a connection that could not be made: it would ask again without a pause."""
+
+
+def _keep_requests(client: Any) -> None:
+    """
+    Let ``await_ready`` return False where it would raise, so that no transactional request is lost.
+
+    kafka-python's sender takes a request off its queue, waits for the coordinator's connection, and puts the request back if
+    that is not ready. If the wait *raises* (the connection was refused, cut, or not trusted), it forgets the request: a commit
+    would wait for its answer for ever.
+    """
+    await_ready = client.await_ready
+
+    def ready_or_not(*args: Any, **named: Any) -> bool:
+        try:
+            return bool(await_ready(*args, **named))
+        except errors.KafkaError:
+            time.sleep(NOT_READY_SECONDS)
+            return False
+
+    client.await_ready = ready_or_not
 
 
 def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:

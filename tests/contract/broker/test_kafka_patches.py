@@ -15,6 +15,7 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from tests.contract.broker.kafka_fixture import RealCluster, until
+from tests.proxy import Proxy
 from worker.broker import kafka_patches, topics
 from worker.broker.client_config import consumer_arguments, producer_arguments, reader_arguments
 
@@ -225,6 +226,28 @@ def test_a_client_that_cannot_be_made_leaves_no_thread_behind(
             kafka_patches.open_client(kind, arguments)  # type: ignore[type-var]
 
     until(lambda: io_threads() <= before, "its thread to end", 5)
+
+
+def test_a_commit_is_sent_although_connections_cannot_be_made_for_a_while(real_cluster: RealCluster) -> None:
+    """
+    kafka-python's sender forgets a request whose coordinator cannot be connected: the commit would wait for ever.
+    """
+    with Proxy() as way:
+        options = real_cluster.options("a", common={"proxy_url": way.url})
+        producer = kafka_patches.open_client(KafkaProducer, producer_arguments(options))
+        producer.init_transactions()
+        for _ in range(3):
+            producer.begin_transaction()
+            producer.send(f"outcomes{real_cluster.tag}", value=b"x", partition=0).get(10)
+            way.status = 503
+            way.cut()
+            way.asked.clear()
+            commit = kafka_patches.begin_commit(producer)
+            until(lambda: len(way.asked) >= 3, "some attempts to connect")
+            way.status = 0
+
+            assert commit.wait(10.0)
+        kafka_patches.discard(producer, 1.0)
 
 
 def test_an_answer_can_be_waited_for_in_parts(producer: KafkaProducer) -> None:

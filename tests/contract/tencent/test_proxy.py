@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -62,6 +64,13 @@ class Company:
         new.replace(file)
 
 
+async def all_closed(proxy: Proxy) -> None:
+    """
+    uvloop refuses to close a loop on which a connection is still saying goodbye to TLS.
+    """
+    await asyncio.to_thread(proxy.wait_until_unused)
+
+
 @pytest.fixture
 async def company(stack: AsyncExitStack, proxy: Proxy, tmp_path: Path) -> Company:
     certificate, key = self_signed("/CN=localhost", "subjectAltName=IP:127.0.0.1")
@@ -77,6 +86,7 @@ async def company(stack: AsyncExitStack, proxy: Proxy, tmp_path: Path) -> Compan
     options = HttpOptions(
         proxy=proxy.url, proxy_credentials_file=str(credentials), ca_file=str(authority), keepalive=1e-9
     )
+    stack.push_async_callback(all_closed, proxy)
     client = Client([an_app(server.base_url)], options, logged.append, redaction=redaction)
     stack.push_async_callback(client.aclose)
     return Company(client, server, credentials, authority, logged, redaction)
@@ -196,6 +206,23 @@ async def test_an_authority_is_spoilt_replaced_and_mended_without_a_restart(comp
     assert f"is not valid for {company.authority}" in with_another.error_info
     assert [told.event for told in company.logged] == ["file.unusable", "connection.refused"]
     assert company.logged[0].fields["file"] == str(company.authority)
+
+
+async def test_a_proxy_may_have_an_ipv6_address(company: Company) -> None:
+    try:
+        six = Proxy(family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with six:
+        options = HttpOptions(proxy=six.url, ca_file=str(company.authority))
+        client = Client([an_app(company.server.base_url)], options)
+
+        last = await client.call(RecordingCallControl())
+        await client.aclose()
+        await all_closed(six)
+
+    assert six.url.startswith("http://[::1]:")
+    assert last.verdict is Verdict.DONE
 
 
 async def test_an_api_on_this_machine_itself_is_reached_without_the_proxy(

@@ -69,7 +69,7 @@ PARTS: Final[dict[type, set[str]]] = {
         "_auth_failures", "_conns", "cluster", "config", "connection_delay", "get_connection",
     },
     KafkaConsumer: {"_cluster", "_coordinator", "_fetcher", "_net"},
-    KafkaNetClient: {"_manager", "close"},
+    KafkaNetClient: {"_manager", "await_ready", "close"},
     KafkaProducer: {"_sender", "_transaction_manager", "_wait_on_metadata"},
     KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake", "ssl_config"},
     KafkaTCPTransport: {"_sock_recv"},
@@ -114,6 +114,7 @@ MODULES: Final = {
 """What is imported from behind ``kafka``, ``kafka.admin`` and ``kafka.errors``."""
 
 RECEIVERS: Final[dict[str, type]] = {
+    "client": KafkaNetClient,
     "cluster": ClusterMetadata,
     "connection": KafkaConnection,
     "connector": KafkaConnectionManager,
