@@ -10,7 +10,11 @@ from tests.process.brokers import Brokers
 from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import BAN
 
-pytestmark = pytest.mark.kafka
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.usefixtures("collected_sockets"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 COMMANDS: Final = 900
 RATE: Final = 100.0

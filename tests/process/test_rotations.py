@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from worker.testing.checker.evidence import Planned
 
-pytestmark = pytest.mark.kafka
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.usefixtures("collected_sockets"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 COMMANDS: Final = 2_000
 RATE: Final = 150.0

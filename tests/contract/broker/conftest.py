@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,17 +49,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def collected_sockets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """
-    Collects them within the test that allows it, and not in another's. Log records keep them alive.
-    """
-    yield
-    caplog.clear()
-    for phase in ("setup", "call"):
-        caplog.get_records(phase).clear()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+def _collected(collected_sockets: None) -> None:
+    pass
 
 
 @pytest.fixture
