@@ -190,7 +190,7 @@ def test_what_happened_to_a_user_is_answered_as_shown(run: Run) -> None:
 
     assert answer.returncode == 0, answer.stderr
     first, second = run.said(answer.stdout).strip().split("\n\n")
-    assert alike(first) == alike(blocks(RUNNING, "")[0]).strip()
+    assert alike(first) == alike(blocks(RUNNING, "")[1]).strip()
     assert "room.kick_user_out" in second
     assert "user-404: failed" in second
     assert "user-3" not in second
@@ -215,7 +215,7 @@ def test_a_command_that_waits_is_told_as_shown(run: Run) -> None:
     answer = run.asked("--command-id", "late-2")
 
     assert answer.returncode == WAITING, answer.stderr
-    assert alike(run.said(answer.stdout)).strip() == alike(blocks(RUNNING, "")[1]).strip()
+    assert alike(run.said(answer.stdout)).strip() == alike(blocks(RUNNING, "")[2]).strip()
 
 
 @pytest.mark.kafka

@@ -113,7 +113,7 @@ class ControlFollower:
                 try:
                     self._look()
                     wait = BACKOFF_SECONDS[0]
-                except errors.OffsetOutOfRangeError:
+                except (errors.OffsetOutOfRangeError, errors.LogTruncationError):
                     self._pause(BACKOFF_SECONDS[0])  # the topic was cut or recreated: read it whole again
                 except errors.KafkaError as exc:
                     refusal = refusal_of(exc, self._options, self._topic)
