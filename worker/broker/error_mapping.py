@@ -139,6 +139,8 @@ def sentence(error: BaseException) -> str:
 
 def unreachable(servers: str, error: BaseException) -> BrokerError:
     """Return the error for a client that could not be opened, with the last reason that kafka-python gave."""
+    if isinstance(error.__cause__, CredentialError):  # whole: its end is the remedy
+        return BrokerError(f"Kafka cannot be reached at {servers}: {error.__cause__}")
     text = " ".join(str(error).split())
     text = text.partition(_BOOTSTRAP)[2].partition(": ")[2] or text  # the servers are already in our sentence
     text = text[:SHOWN_CHARACTERS]

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import errors
 
-from worker.broker.error_mapping import RecordRefusedError, publish_failure, sentence, unreachable
+from worker.broker.error_mapping import (
+    CredentialError,
+    RecordRefusedError,
+    publish_failure,
+    sentence,
+    unreachable,
+)
 from worker.broker.records import ProducerRecord
 from worker.domain.effects import OffsetCommit, Transaction
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused
@@ -126,3 +132,10 @@ def test_that_kafka_cannot_be_reached_is_one_sentence_with_the_reason(text: str,
 
     assert said.startswith(told)
     assert len(said) < 500
+
+
+def test_a_credential_that_cannot_be_used_is_shown_whole_for_its_end_is_the_remedy() -> None:
+    error = errors.KafkaTimeoutError("Unable to bootstrap from a:1: …")
+    error.__cause__ = CredentialError("token", "x" * 400, "put it there")
+
+    assert str(unreachable("a:1", error)).endswith("x: put it there")
