@@ -197,7 +197,8 @@ def release(
         "topics.partitions": 6,
     }
     made = Release(engine, image, chart.render(values), kafka, tmp_path)
-    ended = made.pod("topics", made.rendered.one("Job")["spec"]["template"]["spec"]).run(engine, image)
+    (job,) = made.rendered.all("Job")
+    ended = made.pod("topics", job["spec"]["template"]["spec"]).run(engine, image)
     assert ended.code == 0, ended.err
     return made
 
