@@ -252,7 +252,7 @@ def test_who_may_see_but_not_create_topics_is_told_which_right_is_missing(
     admin.close()
     config = tmp_path / "worker.yaml"
     config.write_text(
-        "kafka: {group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, control_topic: k, "
+        "kafka: {group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, control_topic: k, quota_topic: q, "
         f"bootstrap_servers: ['{guarded}'], common: {{security_protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, "
         f"sasl_plain_username: {USER}, sasl_plain_password: '{PASSWORD}'}}}}\n"
         "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
@@ -262,4 +262,6 @@ def test_who_may_see_but_not_create_topics_is_told_which_right_is_missing(
 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.count("\n") == 1
-    assert "c, d, k, o: the Kafka user may not create it: grant Create on the topic" in refused.stderr
+    names, _, why = refused.stderr.partition("cannot be created: ")[2].partition(": ")
+    assert sorted(names.split(", ")) == ["c", "d", "k", "o", "q"]
+    assert why.startswith("the Kafka user may not create it: grant Create on the topic")

@@ -43,6 +43,7 @@ def config(kafka: Cluster, fresh_name: Callable[[str], str], tmp_path: Path) -> 
           outcome_topic: {fresh_name("outcomes")}
           dead_letter_topic: {fresh_name("dead")}
           control_topic: {fresh_name("control")}
+          quota_topic: {fresh_name("quota")}
         tencent:
           apps:
             main: {{sdk_app_id: 1400000001, identifier: admin, secret_key: {KEY}, base_url: http://127.0.0.1:9}}
