@@ -119,8 +119,8 @@ def install() -> None:
     """
     wanted = [package for name, package in _PACKAGES.items() if shutil.which(name) is None]
     if wanted:
-        _run(["apt-get", "update", "-qq"])
-        _run(
+        run(["apt-get", "update", "-qq"])
+        run(
             ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *wanted],
             DEBIAN_FRONTEND="noninteractive",
         )
@@ -147,11 +147,14 @@ def _make(name: str, command: list[str], where: Path) -> None:
     with tempfile.TemporaryDirectory(dir=home) as part:
         target = Path(part) / name
         words = [str(target) if word == "PART" else word for word in command]
-        _run(words, where, GOBIN=part, GOFLAGS="-mod=readonly")
+        run(words, where, GOBIN=part, GOFLAGS="-mod=readonly")
         target.rename(home / name)
 
 
-def _run(command: list[str], where: Path | None = None, **environment: str) -> None:
+def run(command: list[str], where: Path | None = None, **environment: str) -> None:
+    """
+    Print a command and run it. Raises CalledProcessError.
+    """
     print("+", " ".join(re.sub(r"^-ldflags=.*", "-ldflags=…", word) for word in command), flush=True)  # noqa: T201 - a program's progress
     subprocess.run(command, cwd=where, env={**os.environ, **environment}, check=True)
 

@@ -14,7 +14,7 @@ import venv
 from pathlib import Path
 from typing import Final
 
-from tests.chart.toolchain import MissingError, cache
+from tests.chart.toolchain import MissingError, cache, run
 
 HERE: Final = Path(__file__).parent
 STAND_IN: Final = "localhost/python-base:3.13"
@@ -93,8 +93,8 @@ def install() -> None:
     """
     wanted = [package for name, package in _PACKAGES.items() if shutil.which(name) is None]
     if wanted:
-        _run(["apt-get", "update", "-qq"])
-        _run(
+        run(["apt-get", "update", "-qq"])
+        run(
             ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *wanted],
             DEBIAN_FRONTEND="noninteractive",
         )
@@ -102,8 +102,8 @@ def install() -> None:
     if not (home / "done").exists():
         venv.create(home, with_pip=True, clear=True)
         pip = str(home / "bin" / "pip")
-        _run([pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(HERE / "tools.txt")])
-        _run([pip, "check"])
+        run([pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(HERE / "tools.txt")])
+        run([pip, "check"])
         (home / "done").touch()
     if not has_base():
         _make_stand_in()
@@ -136,22 +136,17 @@ def _make_stand_in() -> None:
     archive = cache() / f"{RELEASE}.tar"
     excluded = [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT]
     packages = "--include=python3,python3-venv,ca-certificates"
-    _run(["mmdebstrap", "--quiet", "--variant=minbase", packages, *excluded, RELEASE, str(archive)])
+    run(["mmdebstrap", "--quiet", "--variant=minbase", packages, *excluded, RELEASE, str(archive)])
     buildah = ["buildah", *storage()]
     name = subprocess.run(
         [*buildah, "from", "scratch"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    _run([*buildah, "add", "--quiet", name, str(archive), "/"])
+    run([*buildah, "add", "--quiet", name, str(archive), "/"])
     if Path(_CERTIFICATES).exists():
-        _run([*buildah, "copy", "--quiet", name, _CERTIFICATES, _CERTIFICATES])
-        _run([*buildah, "config", "--env", f"PIP_CERT={_CERTIFICATES}", name])
-    _run([*buildah, "commit", "--quiet", "--rm", name, STAND_IN])
+        run([*buildah, "copy", "--quiet", name, _CERTIFICATES, _CERTIFICATES])
+        run([*buildah, "config", "--env", f"PIP_CERT={_CERTIFICATES}", name])
+    run([*buildah, "commit", "--quiet", "--rm", name, STAND_IN])
     archive.unlink()
-
-
-def _run(command: list[str], **environment: str) -> None:
-    print("+", " ".join(command), flush=True)  # noqa: T201 - a program's progress
-    subprocess.run(command, env={**os.environ, **environment}, check=True)
 
 
 if __name__ == "__main__":

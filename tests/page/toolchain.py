@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.chart.toolchain import MissingError, cache
+from tests.chart.toolchain import MissingError, cache, run
 
 AXE: Final = "4.11.0"
 _AXE_SHA512: Final = (
@@ -53,8 +52,8 @@ def install() -> None:
     Get both: some 20 seconds for the first time. Needs root where Chromium is missing, and npm where axe-core is.
     """
     if not any(shutil.which(name) for name in _BROWSERS):
-        _run(["apt-get", "update", "-qq"])
-        _run(
+        run(["apt-get", "update", "-qq"])
+        run(
             ["apt-get", "install", "-qq", "-y", "--no-install-recommends", _BROWSERS[0]],
             DEBIAN_FRONTEND="noninteractive",
         )
@@ -62,7 +61,7 @@ def install() -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as part:
-            _run(["npm", "pack", "--silent", "--pack-destination", part, f"axe-core@{AXE}"])
+            run(["npm", "pack", "--silent", "--pack-destination", part, f"axe-core@{AXE}"])
             archive = Path(part) / f"axe-core-{AXE}.tgz"
             digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
             if digest != _AXE_SHA512:
@@ -74,11 +73,6 @@ def install() -> None:
 
 def _axe_path() -> Path:
     return cache() / f"axe-core-{AXE}" / "axe.min.js"
-
-
-def _run(command: list[str], **environment: str) -> None:
-    print("+", " ".join(command), flush=True)  # noqa: T201 - a program's progress
-    subprocess.run(command, env={**os.environ, **environment}, check=True)
 
 
 if __name__ == "__main__":

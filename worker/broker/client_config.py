@@ -96,7 +96,6 @@ def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "fetch_max_bytes": 4 * MEGABYTE,
             "max_partition_fetch_bytes": MEGABYTE // 2,
             "metadata_max_age_ms": _ms(options.metadata_max_age),
-            "metrics_enabled": False,  # they cost CPU for each record, and nobody reads them
         },
         own=options.consumer,
         fixed={
@@ -105,7 +104,6 @@ def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "enable_auto_commit": False,
             "auto_offset_reset": "none",  # an offset out of range is logged, not skipped silently
             "isolation_level": "read_committed",  # else OffsetFetch would not wait for a dead owner's transaction
-            "allow_auto_create_topics": False,
         },
     )
 
@@ -125,7 +123,6 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "delivery_timeout_ms": 4 * REQUEST_TIMEOUT_MS,
             "max_block_ms": _ms(options.publish_timeout),
             "max_request_size": options.record_limit,
-            "metrics_enabled": False,
         },
         own=options.producer,
         fixed={
@@ -133,7 +130,6 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "transaction_timeout_ms": _ms(options.transaction_timeout),
             "enable_idempotence": True,
             "acks": "all",
-            "allow_auto_create_topics": False,
         },
     )
 
@@ -157,7 +153,6 @@ def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
             "max_partition_fetch_bytes": 4 * MEGABYTE,
             "retry_backoff_ms": 50,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
-            "metrics_enabled": False,
         },
         own={},
         fixed={
@@ -165,7 +160,6 @@ def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
             "enable_auto_commit": False,
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
-            "allow_auto_create_topics": False,
         },
     )
 
@@ -181,7 +175,6 @@ def control_arguments(options: KafkaOptions) -> dict[str, Any]:
             "max_partition_fetch_bytes": MEGABYTE,
             "retry_backoff_ms": 50,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
-            "metrics_enabled": False,
         },
         own={},
         fixed={
@@ -192,7 +185,6 @@ def control_arguments(options: KafkaOptions) -> dict[str, Any]:
             "isolation_level": "read_uncommitted",
             "fetch_max_wait_ms": 500,  # below the two seconds in which an order takes effect
             "metadata_max_age_ms": 5_000,  # so soon a recreated topic is noticed
-            "allow_auto_create_topics": False,
         },
     )
 
@@ -207,10 +199,9 @@ def order_arguments(options: KafkaOptions) -> dict[str, Any]:
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "delivery_timeout_ms": 2 * REQUEST_TIMEOUT_MS,
             "max_block_ms": REQUEST_TIMEOUT_MS,
-            "metrics_enabled": False,
         },
         own={},
-        fixed={"acks": "all", "enable_idempotence": True, "allow_auto_create_topics": False},
+        fixed={"acks": "all", "enable_idempotence": True},
     )
 
 
@@ -226,7 +217,6 @@ def quota_reader_arguments(options: KafkaOptions) -> dict[str, Any]:
             "retry_backoff_ms": 50,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "metadata_max_age_ms": _ms(options.metadata_max_age),
-            "metrics_enabled": False,
         },
         own={},
         fixed={
@@ -235,7 +225,6 @@ def quota_reader_arguments(options: KafkaOptions) -> dict[str, Any]:
             "auto_offset_reset": "latest",
             "isolation_level": "read_uncommitted",
             "fetch_min_bytes": 1,
-            "allow_auto_create_topics": False,
         },
     )
 
@@ -250,7 +239,6 @@ def quota_writer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "request_timeout_ms": QUOTA_TIMEOUT_MS,
             "delivery_timeout_ms": QUOTA_TIMEOUT_MS + 1,
             "max_block_ms": QUOTA_TIMEOUT_MS,
-            "metrics_enabled": False,
         },
         own={},
         fixed={
@@ -258,7 +246,6 @@ def quota_writer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "retries": 0,
             "linger_ms": 0,
             "enable_idempotence": False,
-            "allow_auto_create_topics": False,
         },
     )
 
@@ -282,6 +269,7 @@ def _arguments(
     own: Mapping[str, Any],
     fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """Return ``ours``, what the settings say beside it, and ``fixed`` over both; all clients have some of them in common."""
     shared = {name: value for name, value in options.common.items() if name in known}
     signed_in = (
         {}
@@ -293,12 +281,18 @@ def _arguments(
         "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
         "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
         "connections_max_idle_ms": IDLE_MS,
+        **_off("metrics_enabled", known),  # they cost CPU for each record, and nobody reads them
         **ours,
         **shared,
         **own,
         **fixed,
+        **_off("allow_auto_create_topics", known),
         **signed_in,
     }
+
+
+def _off(option: str, known: Mapping[str, Any]) -> dict[str, bool]:
+    return {option: False} if option in known else {}
 
 
 def _ms(seconds: float) -> int:

@@ -74,6 +74,7 @@ class ControlReader:
             self._consumer.seek(self._place, start)
             self.end: Final = int(self._consumer.end_offsets([self._place])[self._place])
         except BaseException:
+            # An interrupt as well: what was never entered has no exit that would close it.
             self.close()
             raise
 

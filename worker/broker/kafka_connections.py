@@ -60,6 +60,7 @@ class BoundedTls(KafkaSSLTransport):
             sock.close()
             raise _unusable(config, error) from error
         except BaseException:
+            # An interrupt as well: kafka-python has no connection yet that would close the socket.
             sock.close()
             raise
 

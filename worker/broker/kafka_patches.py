@@ -70,6 +70,7 @@ def open_client(
     try:
         client = kind(**{**arguments, **_fresh(secrets), "kafka_client": remembered})
     except BaseException as exc:
+        # An interrupt as well: nobody has the client yet, so nobody would close its connections.
         for each in made:
             each.close()
         reason = next((failure for each in made if (failure := _most_specific(each._manager))), None)  # noqa: SLF001

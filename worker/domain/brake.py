@@ -98,22 +98,19 @@ class Brake:
 
     # Reports
 
-    def snapshot(self) -> tuple[ControlSnapshot, ...]:
-        """Return what is in force, and how many open commands each holds."""
+    def survey(self) -> tuple[tuple[ControlSnapshot, ...], set[EndpointKey]]:
+        """Return what is in force, with how many open commands each order holds, and the endpoints that paused ones would go to."""
         controls = self.controls.all
+        paused: set[EndpointKey] = set()
         if not controls:
-            return ()
+            return (), paused
         held = dict.fromkeys(controls, 0)
         for command in self._open_commands():
             if command.control is not None:
                 held[command.control] = held.get(command.control, 0) + 1
-        return tuple(ControlSnapshot(each.scope, each.order, held[each]) for each in controls)
-
-    def paused_endpoints(self) -> set[EndpointKey]:
-        """Return the endpoints that paused commands would go to."""
-        if not self.controls.all:
-            return set()
-        return {each.endpoint for each in self._open_commands() if each.mode is ControlState.PAUSED}
+            if command.mode is ControlState.PAUSED:
+                paused.add(command.endpoint)
+        return tuple(ControlSnapshot(each.scope, each.order, held[each]) for each in controls), paused
 
     # Inside
 

@@ -333,7 +333,7 @@ class Engine:
     def snapshot(self, now: float) -> Snapshot:
         """Take a picture of now, for metrics."""
         endpoints = []
-        paused = self._brake.paused_endpoints()
+        controls, paused = self._brake.survey()
         for endpoint in self._scheduler.endpoints.values():
             oldest = endpoint.queue.oldest()
             limiter = endpoint.limiter
@@ -378,7 +378,7 @@ class Engine:
                 "results": self._outbox.held,
             },
             counts=self._counts(),
-            controls=self._brake.snapshot(),
+            controls=controls,
         )
 
     def _limited_by(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> str:
