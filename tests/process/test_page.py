@@ -25,7 +25,8 @@ def test_the_page_of_a_worker_shows_what_it_did_and_finds_a_user(kafka: Cluster)
         for number in range(60)
     ]
     with Environment(kafka.bootstrap_servers) as environment:
-        environment.fault(bad_user_list=[BAD])
+        # Slow enough for a permit to be in use whenever the second's sample is taken.
+        environment.fault(bad_user_list=[BAD], latency=1.0)
         shown = environment.stage.start_worker()
         environment.stage.wait_until_ready(shown)
         environment.send(records)
@@ -36,10 +37,17 @@ def test_the_page_of_a_worker_shows_what_it_did_and_finds_a_user(kafka: Cluster)
             assert status == 200
             return msgspec.json.decode(body)
 
-        # The worker hears of its transaction a moment after readers may see it.
+        def used() -> int:
+            return sum(max(each["past"]["used"]) for each in asked("/status.json")["endpoints"])
+
+        def lags() -> set[int]:
+            return {each["lag"] for each in asked("/status.json")["partitions"]}
+
+        # The worker hears of its transaction a moment after readers may see it; quota and lags it samples once a second.
         environment.play_until(
             lambda: sum(each["total"] for each in asked("/status.json")["outcomes"]) == 60, WITHIN, "counted"
         )
+        environment.play_until(lambda: used() > 0 and lags() == {0}, WITHIN, "sampled")
         status, html = environment.ask("/")
         assert status == 200
         assert html.startswith(b"<!doctype html>")
@@ -50,8 +58,6 @@ def test_the_page_of_a_worker_shows_what_it_did_and_finds_a_user(kafka: Cluster)
         environment.end()
 
     assert now["ready"] is True
-    assert sum(max(each["past"]["used"]) for each in now["endpoints"]) > 0
-    assert {each["lag"] for each in now["partitions"]} == {0}
     assert [(each["room"], each["undone"]) for each in now["failing"]] == [("room-1", 1)]
     assert failure["command_id"] == found["command_id"] == outcome.body.command_id == "kick-13"
     assert outcome.body.error is not None

@@ -122,7 +122,7 @@ def test_more_partitions_than_permits_are_refused_before_anything_is_made(config
 
     assert refused.returncode == 2
     assert "give at most 200" in refused.stderr
-    assert after.stdout.count("does not exist") == 4
+    assert after.stdout.count("does not exist") == 5
 
 
 def test_more_copies_than_brokers_are_refused_in_one_sentence(config: Path) -> None:
