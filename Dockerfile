@@ -4,6 +4,8 @@
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS build
+# What is installed: requirements-msk-iam.txt also has what signs in to Amazon MSK with IAM.
+ARG LOCK=requirements.txt
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
@@ -11,11 +13,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 # hadolint ignore=DL3008
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends binutils tini && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY requirements.txt requirements-build.txt ./
+COPY requirements.txt requirements-build.txt requirements-msk-iam.txt ./
 # One dependency has no wheel: it is built with the locked setuptools, not with what an isolated build would fetch unhashed.
 RUN python3 -m venv /opt/worker \
     && /opt/worker/bin/pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements-build.txt \
-    && /opt/worker/bin/pip install --quiet --no-compile --no-deps --require-hashes --no-build-isolation --use-pep517 --requirement requirements.txt \
+    && /opt/worker/bin/pip install --quiet --no-compile --no-deps --require-hashes --no-build-isolation --use-pep517 --requirement "${LOCK}" \
     && find /opt/worker -name '*.so' -exec strip --strip-unneeded {} +
 COPY pyproject.toml README.md LICENSE ./
 COPY worker ./worker

@@ -39,7 +39,7 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
 }
 """What the schema says besides, where the worker checks by code, or the pod may not do what the worker could."""
 REQUIRED: Final = {
-    "kafka": ["bootstrap_servers", "group_id", "command_topics", "outcome_topic", "dead_letter_topic", "common", "oauth"],
+    "kafka": ["bootstrap_servers", "group_id", "command_topics", "outcome_topic", "dead_letter_topic", "common", "oauth", "aws_msk_iam"],
     "memory": ["budget_mib"],
     "server": ["host", "port"],
     "": ["kafka", "tencent", "memory", "http", "server", "drain_seconds"],

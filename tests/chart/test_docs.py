@@ -130,6 +130,24 @@ def test_the_commands_of_the_readme_install_the_release(api: Cluster, tmp_path: 
     assert "helm.sh/hook: pre-install,pre-upgrade" in hooks
 
 
+def test_the_values_that_the_readme_shows_sign_in_with_iam(tmp_path: Path) -> None:
+    block = re.search(r"## Amazon MSK with IAM\n.*?```yaml\n(.*?)```", _readme(), re.DOTALL)
+    assert block
+    (tmp_path / "values.yaml").write_text(block[1])
+
+    rendered = chart.render({"topics.create": True}, more=["--values", str(tmp_path / "values.yaml")])
+
+    kafka = rendered.settings()["kafka"]
+    assert kafka["aws_msk_iam"] == {"region": "eu-central-1"}
+    assert kafka["common"]["security_protocol"] == "SASL_SSL"
+    roles = {
+        item["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+        for item in rendered.all("ServiceAccount")
+    }
+    assert len(rendered.all("ServiceAccount")) == 2
+    assert len(roles) == 1
+
+
 def _at_repository(words: list[str]) -> list[str]:
     return [str(chart.folder()) if word == "helm/moderation-worker" else word for word in words]
 

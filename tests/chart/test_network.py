@@ -132,3 +132,21 @@ def test_the_port_of_an_address_is_the_one_that_it_names_or_its_schemes(
     _, _, tencent = rendered.one("NetworkPolicy")["spec"]["egress"]
 
     assert [port["port"] for port in tencent["ports"]] == ports
+
+
+@pytest.mark.parametrize("peers", [[], [{"ipBlock": {"cidr": "203.0.113.0/24"}}]])
+def test_with_iam_the_service_that_gives_credentials_is_reached(peers: list[chart.Object]) -> None:
+    """
+    Also where Tencent's side is narrowed to some addresses: STS is none of them.
+    """
+    values = {
+        "kafka.tls.enabled": True,
+        "settings.kafka.aws_msk_iam.region": "eu-central-1",
+        "networkPolicy.tencentTo": ANYBODY,
+        "networkPolicy.tokensTo": peers,
+    }
+
+    _, _, _, tokens = chart.render(values).one("NetworkPolicy")["spec"]["egress"]
+
+    assert _ports([tokens]) == {(443, "TCP")}
+    assert tokens.get("to", []) == peers

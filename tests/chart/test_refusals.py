@@ -22,6 +22,8 @@ TOKENS: dict[str, Any] = {
     "settings.kafka.oauth": {"token_url": "https://login.example.com/token", "client_id": "us"},
 }
 
+IAM: dict[str, Any] = {"kafka.tls.enabled": True, "settings.kafka.aws_msk_iam": {"region": "eu-central-1"}}
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"replcas": 3}, "replcas"),
     ({"settings.kafka.bootstrap_server": ["kafka:9092"]}, "bootstrap_server"),
@@ -56,6 +58,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "kafka.oauth and kafka.sasl are both set",
     ),
     ({**TOKENS, "autoscaling.enabled": True}, "autoscaling.authenticationRef is empty"),
+    ({**IAM, "autoscaling.enabled": True}, "whose role KEDA takes"),
+    ({**IAM, "kafka.tls.enabled": False}, "takes an IAM sign-in only with TLS"),
+    ({**IAM, **TOKENS}, "there is one way to sign in"),
+    ({**IAM, "kafka.sasl.mechanism": "PLAIN", "kafka.sasl.existingSecret": "user"}, "there is one way"),
+    ({**IAM, "settings.kafka.aws_msk_iam": {"region": "Frankfurt"}}, "region"),
     ({"http.proxyCredentials.existingSecret": "proxy"}, "settings.http.proxy is not"),
     ({"settings.http": {"ca_file": "/run/x"}}, "ca_file"),
     ({"kafka.tls.client.existingSecret": "client"}, "kafka.tls.enabled is false"),

@@ -28,6 +28,32 @@ def test_an_authentication_of_your_own_replaces_the_charts() -> None:
     assert not rendered.all("TriggerAuthentication")
 
 
+def test_keda_signs_in_with_iam_as_the_worker_does(triggers: dict[str, dict[str, Any]]) -> None:
+    """
+    KEDA reads the region from the trigger alone; whose role it takes is in the authentication of your own.
+    """
+    values = {
+        "kafka.tls.enabled": True,
+        "settings.kafka.aws_msk_iam.region": "eu-central-1",
+        "autoscaling.enabled": True,
+        "autoscaling.authenticationRef": "keda-msk",
+    }
+
+    rendered = chart.render(values)
+
+    (trigger,) = rendered.one("ScaledObject")["spec"]["triggers"]
+    told = {name: trigger["metadata"][name] for name in ("sasl", "saslTokenProvider", "awsRegion", "tls")}
+    assert told == {
+        "sasl": "oauthbearer", "saslTokenProvider": "aws_msk_iam", "awsRegion": "eu-central-1", "tls": "enable",
+    }  # fmt: skip
+    for name, value in told.items():
+        known = triggers["kafka"][name]
+        assert known["metadataVariableReadable"]
+        assert value in known.get("allowedValue", [value])
+    assert trigger["authenticationRef"] == {"name": "keda-msk"}
+    assert not rendered.all("TriggerAuthentication")
+
+
 def _scaled(base: str = "scram-keda", **values: object) -> dict[str, Any]:
     rendered = chart.render({f"autoscaling.{name}": value for name, value in values.items()}, base=base)
     return dict(rendered.one("ScaledObject")["spec"])

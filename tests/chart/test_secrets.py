@@ -116,3 +116,13 @@ def test_tokens_and_a_proxy_are_set_up_with_files() -> None:
     assert {name: settings["kafka"]["oauth"][name] for name in ("client_id", "scope")} == {
         "client_id": "moderation", "scope": "kafka",
     }  # fmt: skip
+
+
+def test_iam_signs_in_over_tls_without_a_secret() -> None:
+    rendered = chart.render({"kafka.tls.enabled": True, "settings.kafka.aws_msk_iam.region": "eu-west-1"})
+
+    kafka = rendered.settings()["kafka"]
+    assert kafka["common"] == {"security_protocol": "SASL_SSL"}
+    assert kafka["aws_msk_iam"] == {"region": "eu-west-1"}
+    assert [name for name in _mounted(rendered) if "/kafka/" in name] == []
+    assert "aws_msk_iam" not in chart.render().settings()["kafka"]

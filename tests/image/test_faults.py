@@ -26,6 +26,7 @@ CONTEXT: Final = (
     "pyproject.toml",
     "requirements.txt",
     "requirements-build.txt",
+    "requirements-msk-iam.txt",
     "Dockerfile",
     ".dockerignore",
 )

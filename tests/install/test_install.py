@@ -80,7 +80,7 @@ class Machine:
         commands = re.findall(r"/opt/worker/bin/pip (install [^&\n]*|check)", dockerfile)
         assert len(commands) == 4
         for command in commands:
-            self.run(home / "bin" / "pip", *command.split())
+            self.run(home / "bin" / "pip", *command.replace('"${LOCK}"', "requirements.txt").split())
 
     def installed(self, home: Path) -> dict[str, str]:
         """

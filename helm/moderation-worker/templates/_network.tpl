@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Where pods may go: DNS, the brokers, HTTPS, the provider of tokens. The same for workers and for the job that makes topics. */}}
+{{/* Where pods may go: DNS, the brokers, HTTPS, where tokens come from (a provider, or AWS). The same for workers and for the job that makes topics. */}}
 {{- define "moderation-worker.egress" -}}
 {{- with .Values.networkPolicy -}}
 {{- $ports := .kafkaPorts -}}
@@ -47,9 +47,9 @@
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-{{- with $.Values.settings.kafka.oauth.token_url }}
+{{- with include "moderation-worker.port" $.Values.settings.kafka.oauth.token_url | default (empty $.Values.settings.kafka.aws_msk_iam.region | ternary "" "443") }}
 - ports:
-    - port: {{ include "moderation-worker.port" . }}
+    - port: {{ . }}
       protocol: TCP
   {{- with $.Values.networkPolicy.tokensTo }}
   to:

@@ -39,8 +39,20 @@ secrets, TLS, SASL); everything else is passed through under the worker's own na
 {{- if and .Values.http.proxyCredentials.existingSecret (not $settings.http.proxy) -}}
 {{- fail "http.proxyCredentials is set, but settings.http.proxy is not" -}}
 {{- end -}}
-{{- if and .Values.autoscaling.enabled .Values.kafka.oauth.existingSecret (not .Values.autoscaling.authenticationRef) -}}
+{{- if $settings.kafka.aws_msk_iam.region -}}
+{{- if or .Values.kafka.sasl.mechanism .Values.kafka.oauth.existingSecret -}}
+{{- fail "settings.kafka.aws_msk_iam and kafka.sasl or kafka.oauth are both set: there is one way to sign in" -}}
+{{- end -}}
+{{- if not .Values.kafka.tls.enabled -}}
+{{- fail "settings.kafka.aws_msk_iam is set, but kafka.tls.enabled is false: Amazon MSK takes an IAM sign-in only with TLS" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.authenticationRef) -}}
+{{- if .Values.kafka.oauth.existingSecret -}}
 {{- fail "autoscaling.authenticationRef is empty: with kafka.oauth, name a TriggerAuthentication of your own that signs KEDA in (sasl, username, password, oauthTokenEndpointUri, scopes)" -}}
+{{- else if $settings.kafka.aws_msk_iam.region -}}
+{{- fail "autoscaling.authenticationRef is empty: with settings.kafka.aws_msk_iam, name a TriggerAuthentication of your own that says whose role KEDA takes (podIdentity)" -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.kafka.tls.client.existingSecret (not .Values.kafka.tls.enabled) -}}
 {{- fail "kafka.tls.client is set, but kafka.tls.enabled is false" -}}
@@ -122,7 +134,7 @@ has other commits); for a new release its namespace and full name.
 {{- $sasl := .Values.kafka.sasl -}}
 {{- $secrets := include "moderation-worker.secretsDirectory" . -}}
 {{- $common := dict -}}
-{{- $signsIn := or $sasl.mechanism .Values.kafka.oauth.existingSecret -}}
+{{- $signsIn := or $sasl.mechanism .Values.kafka.oauth.existingSecret .Values.settings.kafka.aws_msk_iam.region -}}
 {{- if or $tls.enabled $signsIn -}}
 {{- $_ := set $common "security_protocol" (printf "%s%s" (ternary "SASL_" "" (not (empty $signsIn))) (ternary "SSL" "PLAINTEXT" $tls.enabled)) -}}
 {{- end -}}
@@ -170,6 +182,9 @@ has other commits); for a new release its namespace and full name.
 {{- end -}}
 {{- else -}}
 {{- $_ := unset $settings.kafka "oauth" -}}
+{{- end -}}
+{{- if not $settings.kafka.aws_msk_iam.region -}}
+{{- $_ := unset $settings.kafka "aws_msk_iam" -}}
 {{- end -}}
 {{- if .Values.http.proxyCredentials.existingSecret -}}
 {{- $_ := set $settings.http "proxy_credentials_file" (printf "%s/http/proxy-credentials" $secrets) -}}
