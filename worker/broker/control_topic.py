@@ -21,9 +21,11 @@ from worker.domain.contract.control import (
     ControlRecord,
     UnreadableControl,
     control_value,
+    end_of,
+    gives_way,
+    is_over,
     read_control,
 )
-from worker.domain.contract.times import instant_of
 from worker.errors import BrokerError, ControlTopicError
 
 if TYPE_CHECKING:
@@ -153,9 +155,11 @@ class OrderBook:
             return record
         if record.order is None:
             self.orders.pop(record.scope, None)
+        elif gives_way(record.order, self.orders.get(record.scope), wall):
+            pass
         elif record.scope in self.orders or len(self.orders) < MOST_SCOPES or self._make_room(wall):
             self.orders[record.scope] = record.order
-            self._first_end = min(self._first_end, _end_of(record.order))
+            self._first_end = min(self._first_end, end_of(record.order))
         else:
             return UnreadableControl(f"{MOST_SCOPES} scopes have an order already: resume some of them")
         return record
@@ -170,20 +174,11 @@ class OrderBook:
             return False
         before = len(self.orders)
         self.orders = self.in_force(wall)
-        self._first_end = min(map(_end_of, self.orders.values()), default=math.inf)
+        self._first_end = min(map(end_of, self.orders.values()), default=math.inf)
         return len(self.orders) < before
 
     def __repr__(self) -> str:
         return f"<OrderBook of {len(self.orders)} scopes>"
-
-
-def is_over(order: ControlOrder, wall: float) -> bool:
-    """Return whether the order has ended by itself."""
-    return _end_of(order) <= wall
-
-
-def _end_of(order: ControlOrder) -> float:
-    return math.inf if order.until is None else instant_of(order.until)
 
 
 def fitting_control_topic(options: KafkaOptions) -> Topic:

@@ -261,9 +261,12 @@ def _settings(config: Any, scope: Scope) -> Settings:
 
 
 def _name(by: str | None) -> str:
-    if by is not None:
-        return _text("--by", by)
-    return user_name()
+    from worker.domain.contract.control import BY_GUARD, BY_SETTINGS  # noqa: PLC0415
+
+    name = user_name() if by is None else _text("--by", by)
+    if name in {BY_GUARD, BY_SETTINGS}:  # an order of a guard gives way to a person's
+        raise typer.BadParameter(f"{name}: that is no person's name here", param_hint="--by")
+    return name
 
 
 def _text(option: str, text: str) -> str:

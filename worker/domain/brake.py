@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState
+from worker.domain.contract.control import BY_GUARD, ControlOrder, ControlRecord, ControlState
 from worker.domain.contract.times import rfc3339
-from worker.domain.controls import BY_GUARD, OrdersInForce
+from worker.domain.controls import OrdersInForce
 from worker.domain.effects import LogEvent, WriteControl
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.snapshots import ControlSnapshot
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import Clock
+    from worker.domain.contract.control import Scope
     from worker.domain.controls import ActiveOrder, Guards
     from worker.domain.effects import EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
@@ -37,7 +38,16 @@ class Brake:
 
     """
 
-    __slots__ = ("_clock", "_effects", "_guards", "_ordering", "_partitions", "_scheduler", "controls")
+    __slots__ = (
+        "_clock",
+        "_effects",
+        "_guards",
+        "_ordering",
+        "_partitions",
+        "_scheduler",
+        "_written",
+        "controls",
+    )
 
     def __init__(
         self,
@@ -55,6 +65,7 @@ class Brake:
         self._effects = effects
         self._guards = guards
         self._partitions = partitions
+        self._written: dict[Scope, ControlOrder] = {}  # of guards, and not read back yet
         self.controls = OrdersInForce(shadow=rules.shadow)
 
     def follow(self, records: Iterable[ControlRecord], now: float) -> None:
@@ -64,6 +75,7 @@ class Brake:
         for record in records:
             before = self.controls.apply(record, wall)
             after = self.controls.find(record.scope)
+            self._restore(record, after)
             if before != after:
                 changed = True
                 self._log(before if after is None else after, is_over=after is None)
@@ -94,6 +106,7 @@ class Brake:
             records.append(record)
         if records:
             self.follow(records, now)  # at once: for each time all open commands are looked at
+            self._written.update((each.scope, each.order) for each in records if each.order is not None)
         return bool(records)
 
     # Reports
@@ -113,6 +126,18 @@ class Brake:
         return tuple(ControlSnapshot(each.scope, each.order, held[each]) for each in controls), paused
 
     # Inside
+
+    def _restore(self, record: ControlRecord, after: ActiveOrder | None) -> None:
+        """
+        Have a person's order written again behind the guard's that gave way to it: a topic that was compacted has the last record
+        alone. The replica whose guard it was does so.
+        """
+        ours = self._written.get(record.scope)
+        if ours is None or record.order not in (ours, None):
+            return
+        del self._written[record.scope]
+        if after is not None and after.order != ours:
+            self._effects.emit(WriteControl(ControlRecord(after.scope, after.order)))
 
     def _open_commands(self) -> Iterable[OpenCommand]:
         return (

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.control import ControlOrder, ControlState, Scope
-from worker.domain.contract.times import instant_of, rfc3339
+from worker.domain.contract.control import (
+    BY_SETTINGS,
+    ControlOrder,
+    ControlState,
+    Scope,
+    end_of,
+    gives_way,
+    is_over,
+)
+from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,8 +36,6 @@ MAX_COUNTED: Final = 10_000
 """So many values of a guard's fields are counted; beyond, the one that sent least lately is forgotten."""
 PARTS: Final = 20
 """A guard's time is counted in this many parts: it forgets a twentieth of it at a time."""
-BY_GUARD: Final = "guard"
-BY_SETTINGS: Final = "settings"
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
@@ -51,7 +58,7 @@ class OrdersInForce:
     def __init__(self, *, shadow: bool) -> None:
         self._by_values: dict[Values, ActiveOrder] = {}
         self._masks: dict[Mask, int] = {}  # how many scopes give exactly these fields
-        self._first_end: float | None = None  # none ends by itself before then (seconds since 1970)
+        self._first_end = inf  # none ends by itself before then (seconds since 1970)
         order = ControlOrder(ControlState.SHADOW, "the setting shadow is on", BY_SETTINGS, rfc3339(0.0))
         self._of_settings = ActiveOrder(Scope(), order) if shadow else None
 
@@ -59,32 +66,28 @@ class OrdersInForce:
         """
         Put a record in force at ``wall`` (seconds since 1970), or end what was, and return what was.
 
-        An order whose time is over already is as good as none.
+        An order whose time is over already is as good as none. One that ``gives_way`` changes nothing.
         """
         values, order = _values(record.scope), record.order
-        before = self._remove(values)
-        if order is not None:
-            end = _end_of(order)
-            if end is None or end > wall:
-                self._by_values[values] = ActiveOrder(record.scope, order)
-                mask = _mask(values)
-                self._masks[mask] = self._masks.get(mask, 0) + 1
-                self._first_end = _earlier(self._first_end, end)
+        before = self._by_values.get(values)
+        if before is not None and gives_way(order, before.order, wall):
+            return before
+        self._remove(values)
+        if order is not None and not is_over(order, wall):
+            self._by_values[values] = ActiveOrder(record.scope, order)
+            mask = _mask(values)
+            self._masks[mask] = self._masks.get(mask, 0) + 1
+            self._first_end = min(self._first_end, end_of(order))
         return before
 
     def expire(self, wall: float) -> list[ActiveOrder]:
         """End the orders whose time is over at ``wall``, and return them."""
-        if self._first_end is None or wall < self._first_end:
+        if wall < self._first_end:
             return []
-        over, self._first_end = [], None
-        for each in self._by_values.values():
-            end = _end_of(each.order)
-            if end is not None and end <= wall:
-                over.append(each)
-            else:
-                self._first_end = _earlier(self._first_end, end)
+        over = [each for each in self._by_values.values() if is_over(each.order, wall)]
         for each in over:
             self._remove(_values(each.scope))
+        self._first_end = min((end_of(each.order) for each in self._by_values.values()), default=inf)
         return over
 
     def find(self, scope: Scope) -> ActiveOrder | None:
@@ -107,14 +110,12 @@ class OrdersInForce:
         found = [] if self._of_settings is None else [self._of_settings]
         return [*found, *self._by_values.values()]
 
-    def _remove(self, values: Values) -> ActiveOrder | None:
-        before = self._by_values.pop(values, None)
-        if before is not None:
+    def _remove(self, values: Values) -> None:
+        if self._by_values.pop(values, None) is not None:
             mask = _mask(values)
             self._masks[mask] -= 1
             if not self._masks[mask]:
                 del self._masks[mask]
-        return before
 
     def __repr__(self) -> str:
         return f"<OrdersInForce, {len(self._by_values)} in force>"
@@ -122,14 +123,6 @@ class OrdersInForce:
 
 def _mask(values: Values) -> Mask:
     return tuple(each is not None for each in values)
-
-
-def _end_of(order: ControlOrder) -> float | None:
-    return None if order.until is None else instant_of(order.until)
-
-
-def _earlier(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one if other is None else min(one, other)
 
 
 def _values(scope: Scope) -> Values:

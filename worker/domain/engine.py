@@ -207,10 +207,10 @@ class Engine:
 
     def may_send(self, call_id: str, now: float) -> bool:
         """
-        Whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition,
-        or the permit, with its slice or its lender.
+        Whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition, or was
+        stopped by an order, or the permit has gone, with its slice or its lender.
 
-        A request may wait for a connection longer than the next owner, or the lender, waits.
+        A request may wait for a connection longer than the next owner, the lender, or an operator, waits.
         """
         call = self._scheduler.calls.get(call_id)
         if call is None or not call.endpoint.may_send(call, now):

@@ -25,11 +25,10 @@ from worker import __version__
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.commands import REJECTIONS
-from worker.domain.contract.control import ControlState
+from worker.domain.contract.control import BY_GUARD, BY_SETTINGS, ControlState
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.placement import Misplacement
 from worker.domain.contract.times import instant_of
-from worker.domain.controls import BY_GUARD, BY_SETTINGS
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, PREFIX, ROWS, Rebalance
 

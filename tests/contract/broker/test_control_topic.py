@@ -114,6 +114,24 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
     assert set(book.orders) == {Scope(issuer="c"), Scope(issuer="d")}
 
 
+def test_the_order_of_a_guard_does_not_replace_a_persons() -> None:
+    book = OrderBook()
+
+    def add(given: ControlOrder | None) -> None:
+        book.add(control_topic.ControlEntry(0, ControlRecord(Scope(issuer="a"), given)), time.time())
+
+    by_guard = ControlOrder(ControlState.PAUSED, "too many", "guard", AT)
+    add(by_guard)
+    add(order())
+    add(by_guard)
+    assert book.orders == {Scope(issuer="a"): order()}
+    add(order(until=AT))
+    add(by_guard)
+    assert book.orders == {Scope(issuer="a"): by_guard}
+    add(None)
+    assert not book.orders
+
+
 def test_records_beyond_the_most_cost_no_look_at_those_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_topic, "MOST_SCOPES", 2)
     book, looks = OrderBook(), list[float]()

@@ -47,6 +47,7 @@ def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
         (("--issuer", "a", "--reason", " "), "it is empty"),
         (("--issuer", "", "--reason", "x"), "it is empty"),
         (("--issuer", "a", "--reason", "x", "--by", ""), "it is empty"),
+        (("--issuer", "a", "--reason", "x", "--by", "guard"), "that is no person's name"),
         (("--issuer", "\udcff", "--reason", "x"), "not UTF-8"),
         (("--action", "group.ban", "--reason", "x"), "did you mean group.ban_group_member?"),
         (("--action", "dance", "--reason", "x"), "there are group.ban_group_member"),

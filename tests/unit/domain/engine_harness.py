@@ -251,6 +251,12 @@ class EngineHarness:
         order = ControlOrder(ControlState(state), "it bans everybody", "alice", "2030-01-01T00:00:00Z", until)
         self._settle(self.engine.control([ControlRecord(Scope(**scope), order)], self.now))
 
+    def hear_orders(self, *records: ControlRecord) -> None:
+        """
+        The control topic has these further records.
+        """
+        self._settle(self.engine.control(records, self.now))
+
     def resume(self, **scope: str) -> None:
         """
         What was ordered for the scope is over.

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
 
 NEVER = float("inf")
+LONG_WAIT = 1.0
+"""A request that has waited this long for its connection is not on its way yet: an order takes back what of it is stopped."""
 
 
 class AppState:
@@ -257,7 +259,12 @@ class EndpointState:
     # Its calls
 
     def may_send(self, call: InFlightCall, now: float) -> bool:
-        """Return whether the call's attempt still has its permit: its slice may have gone, or its lease ended."""
+        """
+        Return whether the call's attempt may still leave: unless its permit's slice has gone or its lease has ended, or it has waited
+        for long and an order holds for one of its commands.
+        """
+        if now > call.permitted_at + LONG_WAIT and any(task.command.mode is not None for task in call.tasks):
+            return False
         return self.limiter.is_good(call.permit, now)
 
     def open(self, call: InFlightCall) -> None:
@@ -295,7 +302,7 @@ class EndpointState:
 
     def send(self, call: InFlightCall, now: float) -> None:
         """Take a permit for the call's next attempt."""
-        call.send(self.limiter.acquire(now))
+        call.send(self.limiter.acquire(now), now)
         call.target.request_left()
         self.reconsider(call.target, now)
 

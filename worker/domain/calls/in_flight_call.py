@@ -24,7 +24,7 @@ class InFlightCall:
         number: How many attempts it has had.
         bisection: The search that it is a half of.
         doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
-        permit: What its latest attempt has taken.
+        permit: What its latest attempt has taken, and ``permitted_at`` when.
         is_probe: It tests whether a gate may open: one attempt only.
 
     """
@@ -37,6 +37,7 @@ class InFlightCall:
         "is_probe",
         "number",
         "permit",
+        "permitted_at",
         "state",
         "target",
         "tasks",
@@ -61,6 +62,7 @@ class InFlightCall:
         self.bisection = bisection
         self.doubted_at: float | None = None
         self.number = 0
+        self.permitted_at = 0.0
         self.state = CallState.AWAITING_PERMIT
         self.is_probe = is_probe
 
@@ -69,9 +71,10 @@ class InFlightCall:
         assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
         self.state = state
 
-    def send(self, permit: Permit) -> None:
+    def send(self, permit: Permit, now: float) -> None:
         """Begin its next attempt."""
         self.move_to(CallState.OUT)
+        self.permitted_at = now
         self.number += 1
         self.permit = permit
 

@@ -338,5 +338,6 @@ class Scheduler:
         elif task.command.mode is not None:
             self._ordering.stop(task, now)
         else:
+            self._ordering.release_cancelled(task)
             return True
         return False

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,6 +22,9 @@ MAX_KEY_BYTES: Final = 1_024
 MAX_VALUE_BYTES: Final = 4_096
 """The most that a record's key and value may take: what is longer was not written by one of us."""
 SCOPE_FIELDS: Final = ("app", "action", "issuer", "target")
+BY_GUARD: Final = "guard"
+BY_SETTINGS: Final = "settings"
+"""Who gave an order, if nobody did."""
 
 
 class ControlState(StrEnum):
@@ -68,7 +72,7 @@ class ControlOrder(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         reason: Why, for those who come later.
-        by: Who gave it; ``guard`` for a guard.
+        by: Who gave it; ``BY_GUARD`` for a guard.
         at: When it was given, RFC 3339.
         until: When it ends by itself, RFC 3339; None: by a tombstone alone.
 
@@ -97,6 +101,31 @@ class UnreadableControl(Struct, frozen=True):
 def control_value(order: ControlOrder) -> bytes:
     """Write the value of a record."""
     return _encoder.encode(order)
+
+
+def gives_way(order: ControlOrder | None, before: ControlOrder | None, wall: float) -> bool:
+    """
+    Return whether an order changes nothing, because another one is in force for its scope at ``wall`` (seconds since 1970).
+
+    Whatever a person has ordered, the order of a guard does not replace it: the guard tripped before it knew of that.
+    """
+    return (
+        order is not None
+        and before is not None
+        and order.by == BY_GUARD
+        and before.by != BY_GUARD
+        and not is_over(before, wall)
+    )
+
+
+def is_over(order: ControlOrder, wall: float) -> bool:
+    """Return whether the order has ended by itself at ``wall`` (seconds since 1970)."""
+    return end_of(order) <= wall
+
+
+def end_of(order: ControlOrder) -> float:
+    """Return when the order ends by itself, in seconds since 1970; infinity: it does not."""
+    return inf if order.until is None else instant_of(order.until)
 
 
 def read_control(key: bytes | None, value: bytes | None) -> ControlRecord | UnreadableControl:

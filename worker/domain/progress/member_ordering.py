@@ -181,7 +181,8 @@ class MemberOrdering:
     def ended_unknown(self, task: MemberTask, ended_at: float) -> None:
         """Hold back every different effect: a request that carried the task ended without an answer, and may still act."""
         member_queue, until = task.member_queue, ended_at + UNKNOWN_FOR
-        task.mark_unknown_end()
+        for each in (task, *(task.coalesced or ())):
+            each.mark_unknown_end()
         task.command.partition.ended_unknown(until)
         member_queue.delay(until, task.command.effect_key)
         heapq.heappush(self._delays, (until, next(self._order), member_queue))
@@ -216,6 +217,12 @@ class MemberOrdering:
             self._cancel(task, now)
         else:
             self._advance(task.member_queue, now)
+
+    def release_cancelled(self, task: MemberTask) -> None:
+        """Part a task, which is to be sent again, from those that it took along and that were cancelled meanwhile."""
+        for follower in [each for each in task.coalesced or () if each.command.mode is ControlState.CANCEL]:
+            task.let_go(follower)
+            self._complete(follower, cancelled(follower))
 
     def is_over(self, task: MemberTask, now: float) -> bool:
         """Return whether no attempt may carry the task any more."""
@@ -358,8 +365,7 @@ class MemberOrdering:
 
     def _let_go(self, task: MemberTask) -> None:
         """Let a coalesced task leave the one that takes it along."""
-        for leader in task.member_queue.tasks:
-            leader.let_go(task)
+        _leader_of(task).let_go(task)
 
     def _part(self, task: MemberTask) -> None:
         """Part a task in shadow from those that it took along and that are sent: they come right behind it."""
@@ -369,12 +375,13 @@ class MemberOrdering:
 
     def _cancel(self, task: MemberTask, now: float) -> None:
         """
-        Settle a cancelled task; those coalesced with it go on without it. One that repeats a command_id waits for its turn, as in
-        ``_end``.
+        Settle a cancelled task; those coalesced with it go on without it. One that is coalesced with a task on its way ends with that
+        (or in ``release_cancelled``). One that repeats a command_id waits for its turn, as in ``_end``.
         """
         if task.state is TaskState.COALESCED:
-            self._let_go(task)
-            self._complete(task, cancelled(task))
+            if _leader_of(task).state is not TaskState.CALLED:
+                self._let_go(task)
+                self._complete(task, cancelled(task))
         elif task.command.repeat_of is None:
             self._vacate(task)
             self._complete(task, cancelled(task))
@@ -421,6 +428,10 @@ def expired(task: MemberTask) -> Result:
     if task.unknown_end:
         text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
         return Result(task.user, ResultStatus.FAILED, error_info=text)
+    if task.command.mode is ControlState.SHADOW:  # what is only simulated leaves no trace, as `expired` would
+        return Result(
+            task.user, ResultStatus.SIMULATED, error_info="its time was over: it would have expired"
+        )
     return Result(task.user, ResultStatus.EXPIRED)
 
 
@@ -450,6 +461,11 @@ def _as_known_for(task: MemberTask, result: Result) -> Result:
     if task.command.mode is ControlState.SHADOW and result.status in SETTLED:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
+
+
+def _leader_of(task: MemberTask) -> MemberTask:
+    """Return the task that takes a coalesced one along."""
+    return next(each for each in task.member_queue.tasks if task in (each.coalesced or ()))
 
 
 def _shadow_key(task: MemberTask) -> MemberKey:

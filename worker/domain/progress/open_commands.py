@@ -100,9 +100,9 @@ class MemberTask:
         self.coalesced[follower] = None
 
     def let_go(self, follower: MemberTask) -> None:
-        """Take a coalesced task along no longer, if it was."""
-        if self.coalesced is not None:
-            self.coalesced.pop(follower, None)
+        """Take a coalesced task along no longer."""
+        assert self.coalesced is not None
+        del self.coalesced[follower]
 
     def bequeath(self) -> MemberTask | None:
         """Give its place to the first of its coalesced tasks, which takes the others along. None if it has none."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, unban
 
 MAD = {"issuer": "mad"}
+WRONG_IDENTIFIER: Final = 70013
 
 
 def mad(*who: str, **fields: Any) -> dict[str, Any]:
@@ -159,3 +160,47 @@ def test_a_member_whose_queue_goes_on_meets_the_next_cancelled_one() -> None:
     harness.ok()
     harness.ok()
     assert [harness.status(each) for each in "abcd"] == ["cancelled", "cancelled", "succeeded", "cancelled"]
+
+
+def test_one_that_another_took_along_is_not_said_to_be_cancelled_either() -> None:
+    """
+    A ban that two issuers asked for was carried by a request without an answer: whichever is cancelled, it may be in place.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(
+        ban("u", command_id="a", issuer="b1"),
+        mad("u", command_id="b"),
+        ban("v", command_id="c", issuer="b1", group="h"),
+    )
+    harness.ok()
+    harness.wait(1.0)
+    harness.timeout(harness.request(target="g"))
+    harness.order("cancel", issuer="b1")
+    harness.order("cancel", **MAD)
+    assert [harness.status(each) for each in "abc"] == ["failed", "failed", "cancelled"]
+    assert harness.outcome("b").attempts == 1
+
+
+def test_one_that_goes_with_a_call_on_its_way_ends_as_that_does() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(ban("u", command_id="a"), mad("u", command_id="b"))
+    harness.ok()
+    harness.wait(1.0)
+    harness.order("cancel", **MAD)
+    harness.ok()
+    assert [harness.status(each) for each in "ab"] == ["succeeded", "succeeded"]
+
+
+def test_one_that_went_with_a_call_of_which_nothing_came_is_not_sent_again() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(ban("u", command_id="a"), mad("u", command_id="b"), ban("u", command_id="c"))
+    harness.ok()
+    harness.wait(1.0)
+    harness.order("cancel", **MAD)
+    harness.code(harness.request(), WRONG_IDENTIFIER)
+    harness.wait(1.0)
+    harness.ok()
+    assert [harness.status(each) for each in "abc"] == ["succeeded", "cancelled", "succeeded"]

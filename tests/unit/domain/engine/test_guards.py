@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
-from worker.domain.contract.control import ControlState, Scope
+from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
 from worker.domain.controls import MAX_COUNTED, Guard, Guards
 
 PER_ISSUER = Guard(Scope(issuer="*"), members=50, per_seconds=60.0)
@@ -131,3 +131,40 @@ def test_what_is_in_force_already_trips_no_guard_again(state: ControlState) -> N
     harness.wait(1.0)
     assert not harness.ordered
     assert not harness.sent
+
+
+def test_a_guard_does_not_replace_what_a_person_has_ordered_and_has_that_written_again() -> None:
+    """
+    Both at the same instant. In a compacted topic only the last record of a scope is left: it must be the person's.
+    """
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "mad", 200)
+    (tripped,) = harness.ordered
+    harness.order("cancel", issuer="mad")
+    harness.ok()
+    assert [each.status.value for each in harness.publish()].count("cancelled") == 140
+
+    harness.hear_orders(tripped)
+
+    (control,) = harness.engine.snapshot(harness.now).controls
+    assert control.order.by == "alice"
+    assert [each.order for each in harness.ordered[1:]] == [control.order]
+    harness.hear_orders(*harness.ordered[1:])
+    assert len(harness.ordered) == 2
+
+
+def test_a_guard_of_another_replica_gives_way_as_well_and_that_one_sees_to_it() -> None:
+    harness = EngineHarness()
+    harness.order("cancel", issuer="mad")
+    order = ControlOrder(ControlState.PAUSED, "50 members within 60 s", "guard", "2030-01-01T00:00:00Z")
+    harness.hear_orders(ControlRecord(Scope(issuer="mad"), order))
+    assert [each.order.by for each in harness.engine.snapshot(harness.now).controls] == ["alice"]
+    assert not harness.ordered
+
+
+def test_a_guard_replaces_what_a_person_had_ordered_until_then() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    harness.order("shadow", issuer="mad", until="2030-03-17T17:46:50Z")
+    harness.wait(15.0)
+    flood(harness, "mad", 60)
+    assert [each.order.by for each in harness.engine.snapshot(harness.now).controls] == ["guard"]

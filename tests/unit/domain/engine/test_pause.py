@@ -233,3 +233,25 @@ def test_a_call_of_others_that_waits_for_its_retry_goes_on() -> None:
     harness.request_permit()
     harness.ok()
     assert harness.status("a") == "succeeded"
+
+
+def test_what_still_waits_for_its_connection_a_second_later_does_not_leave() -> None:
+    """
+    Where nobody answers a connection takes many seconds, and an operator was promised two.
+    """
+    harness = EngineHarness()
+    harness.receive(mad("u", command_id="a"), ban("v", group="h"))
+    stopped, other = (harness.request(target=each) for each in "gh")
+    harness.order("paused", **MAD)
+    assert harness.engine.may_send(stopped.call_id, harness.now)  # it is on its way
+    harness.wait(1.1)
+    assert not harness.engine.may_send(stopped.call_id, harness.now)
+    assert harness.engine.may_send(other.call_id, harness.now)
+
+    harness.fence(stopped)
+    harness.request_permit()
+    assert harness.out == [other]
+    assert harness.is_open("a")
+    harness.resume(**MAD)
+    harness.ok(harness.request(target="g"))
+    assert harness.status("a") == "succeeded"

@@ -270,6 +270,21 @@ def test_nothing_is_read_back_from_an_outcome_in_shadow() -> None:
     assert harness.engine._partitions[0].find("x", harness.wall) is None
 
 
+def test_one_whose_time_is_over_leaves_no_trace_either() -> None:
+    """
+    Told as `expired`, its id would be known after a restart, and the same id for something else would be refused.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u"), mad("v", command_id="x", banned_until="2030-03-17T17:46:44.500Z"))
+    harness.wait(3.0)
+    outcome = harness.outcome("x")
+    assert outcome.status.value == "simulated"
+    assert "would have expired" in str(outcome.results[0].error_info)
+    assert not outcome.calls
+    assert remembered(outcome) is None
+
+
 def _offset(outcome: dict[str, Any]) -> int:
     offset: int = outcome["source"]["offset"]
     return offset
