@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from worker.domain.contract.commands import Decoder
 
 LIMIT = 20
-LETTER_STATUSES = ("failed", "rejected", "cancelled")
 NAMED = 5
 """So many letters are named for each reason that they are not sent again."""
 
@@ -238,7 +237,7 @@ def replay(
 
 def _check_status(status: narrow.Values) -> None:
     for each in status or ():
-        narrow.one_of("--status", each, LETTER_STATUSES)
+        narrow.one_of("--status", each, narrow.LETTER_STATUSES)
 
 
 def _matching(options: KafkaOptions, decoder: Decoder, filters: Filters) -> Iterator[Letter]:

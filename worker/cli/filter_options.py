@@ -14,7 +14,7 @@ import typer
 from worker.cli import filters
 from worker.cli.filters import WAITING, Filters
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.outcomes import Status
+from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.spelling import meant_actions
 from worker.terminal import plain
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Values = list[str] | None
+
+STATUSES: Final = (*(status.value for status in Status), WAITING)
+LETTER_STATUSES: Final = tuple(status.value for status in Status if status in DEAD_LETTERED)
+_QUOTED: Final = [f"`{status}`" for status in LETTER_STATUSES]
 
 CommandId = Annotated[Values, typer.Option("--command-id", metavar="ID", help="The command's own id.")]
 User = Annotated[Values, typer.Option("--user", metavar="ID", help="A user that commands name.")]
@@ -41,7 +45,8 @@ OutcomeStatus = Annotated[
     Values, typer.Option("--status", metavar="STATUS", help="`failed`, `rejected`, `succeeded`, …")
 ]
 LetterStatus = Annotated[
-    Values, typer.Option("--status", metavar="STATUS", help="`failed`, `rejected` or `cancelled`.")
+    Values,
+    typer.Option("--status", metavar="STATUS", help=f"{', '.join(_QUOTED[:-1])} or {_QUOTED[-1]}."),
 ]
 Issuer = Annotated[Values, typer.Option("--issuer", metavar="NAME", help="Who sent the commands.")]
 ActionOption = Annotated[
@@ -61,7 +66,6 @@ Until = Annotated[
     typer.Option("--until", metavar="TIME", help="Where to stop, in the same forms. Default: now."),
 ]
 
-STATUSES: Final = (*(status.value for status in Status), WAITING)
 _WITHOUT_OUTCOME: Final = ("request_id", "outcome_id", "error_code")
 """What a waiting command cannot have."""
 

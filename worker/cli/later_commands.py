@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from worker.domain.contract.actions import ACTIONS, ActionKind
-from worker.domain.contract.outcomes import ResultStatus
+from worker.domain.contract.outcomes import SETTLED
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ FIELDS: Final = (
     "received_at",
 )
 """The fields of an outcome that are needed here."""
-TOUCHING: Final = frozenset(
-    {ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED}
-)
 
 
 class Member(NamedTuple):
@@ -145,7 +142,7 @@ class LatestTouches:
         return [
             Member(app, field, target, result.user_id)
             for result in view.results
-            if (app, field, target, result.user_id) in latest and result.status in TOUCHING
+            if (app, field, target, result.user_id) in latest and result.status in SETTLED
         ]
 
     def see_waiting(self, command: Command, moment: Moment) -> None:

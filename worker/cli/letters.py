@@ -16,7 +16,7 @@ from worker.cli.filters import Filters, action_of, target_of, users_of
 from worker.cli.formatting import UNKNOWN_TIME, instant
 from worker.domain.contract.commands import REJECTIONS, Command, Decoder, Rejected
 from worker.domain.contract.letter_reading import NoLetter, ReadLetter
-from worker.domain.contract.outcomes import Status
+from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.terminal import plain
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Letter(Struct):
             return UNREADABLE
         if code in REJECTIONS:
             return Status.REJECTED
-        return Status.CANCELLED if code == Status.CANCELLED else Status.FAILED
+        return Status(code) if code in DEAD_LETTERED else Status.FAILED
 
     def values(self, trait: str) -> Sequence[str]:
         """Return its values of something that it can be searched or counted by."""

@@ -17,7 +17,7 @@ from worker.cli import later_commands
 from worker.cli.later_commands import LatestTouches, Member, Moment, moment_of, target_in
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.fields import USERS
-from worker.domain.contract.outcomes import ResultStatus, Status
+from worker.domain.contract.outcomes import HOLDS, STATUSES, ResultStatus
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ FIELDS: Final = (*later_commands.FIELDS, "finished_at", "parameters", "results_o
 TOUCHED: Final = "a later command touched them"
 UNLISTED: Final = "their outcome does not list them: Kafka took only a very small record"
 OVER: Final = "the ban is over by itself"
-APPLYING: Final = (Status.SUCCEEDED, Status.PARTIALLY_SUCCEEDED)
-REPEATING: Final = (ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE)
+APPLYING: Final = frozenset(status for status, row in STATUSES.items() if row.applies)
+REPEATING: Final = HOLDS - {ResultStatus.APPLIED}
 FEW: Final = 40
 """So many targets are looked for by their bytes; to look for more takes longer than to read every outcome."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.contract.outcomes import OutcomeError, Result, ResultStatus, Status
+from worker.domain.contract.outcomes import STATUSES, OutcomeError, Rest, Result, ResultStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +36,10 @@ FAILED_BYTES: Final = 700
 PROBLEM_BYTES: Final = 1_200
 """What is kept of an outcome, of each of its users, of each that failed, and of each problem of a rejected record: rounded up."""
 
-UNDONE: Final = frozenset({Status.FAILED, Status.PARTIALLY_SUCCEEDED, Status.EXPIRED})
-"""Calls were made or waited for, and some user did not get what was asked for."""
-SENT: Final = UNDONE | {Status.SUCCEEDED}
+SENT: Final = frozenset(status for status, row in STATUSES.items() if row.tells_of_target)
 """Tells something of the room; all others ended without it."""
+UNDONE: Final = frozenset(status for status in SENT if STATUSES[status].rest is not Rest.NOTHING)
+"""Calls were made or waited for, and some user did not get what was asked for."""
 
 
 class Recent(Struct, frozen=True, gc=False):

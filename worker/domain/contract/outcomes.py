@@ -1,11 +1,13 @@
 # The nouns of what became of a command: Outcome, its Results and Calls, and what of an outcome must be known
-# to recognise its command again. The status of a command follows from its results by one rule, here.
+# to recognise its command again. The status of a command follows from its results by one rule, and what follows from it
+# by one table, both here.
 #
 # These types are the wire format: config/outcome.schema.json is generated from them.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -22,7 +24,7 @@ CALLS_AT_EITHER_END: Final = 50
 
 
 class Status(StrEnum):
-    """What became of a command."""
+    """What became of a command; ``STATUSES`` has what follows."""
 
     SUCCEEDED = "succeeded"
     PARTIALLY_SUCCEEDED = "partially_succeeded"
@@ -38,7 +40,7 @@ class Status(StrEnum):
 
 
 class ResultStatus(StrEnum):
-    """What became of one member of a command."""
+    """What became of one member of a command; ``RESULTS`` has what follows."""
 
     APPLIED = "applied"
     ALREADY_APPLIED = "already_applied"
@@ -50,16 +52,102 @@ class ResultStatus(StrEnum):
     SIMULATED = "simulated"
 
 
-HOLDS: Final = frozenset({ResultStatus.APPLIED, ResultStatus.ALREADY_APPLIED, ResultStatus.DUPLICATE})
-"""The results after which the commanded effect is in place."""
-SETTLED: Final = HOLDS | {ResultStatus.SUPERSEDED}
-"""
-The results after which a command_id asks for nothing more. What a later command has made needless is among them: a copy that
-comes late (a producer's retry) would undo the later command.
-"""
+class Rest(Enum):
+    """What is left of a command for whoever sent it."""
 
-SHADOW_SETTLED: Final = SETTLED | {ResultStatus.SIMULATED}
-"""The same, among commands in shadow."""
+    NOTHING = 0
+    """It has, or needs, no effect of its own."""
+    UNSENT = 1
+    """No request carried it: the same may be sent again."""
+    NOT_APPLIED = 2
+    """It was refused, for some of its users at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """
+    What follows from a command's status.
+
+    Attributes:
+        rest: What is left to do about it.
+        dead_letter: The record goes to the dead-letter topic as well.
+        remembered: A copy of its id is compared with it.
+        applies: Its effect may hold for some of its users.
+        tells_of_target: It was carried out, or waited in vain: how it ended tells of its group or room.
+        has: Fields of the outcome that are always there.
+        may_have: Fields that may be there. One that no row of another status names is there for no other status.
+
+    """
+
+    rest: Rest
+    dead_letter: bool = False
+    remembered: bool = True
+    applies: bool = False
+    tells_of_target: bool = False
+    has: tuple[str, ...] = ()
+    may_have: tuple[str, ...] = ()
+
+
+STATUSES: Final[dict[Status, StatusRow]] = {
+    Status.SUCCEEDED: StatusRow(Rest.NOTHING, applies=True, tells_of_target=True),
+    Status.PARTIALLY_SUCCEEDED: StatusRow(Rest.NOT_APPLIED, applies=True, tells_of_target=True),
+    Status.FAILED: StatusRow(Rest.NOT_APPLIED, dead_letter=True, tells_of_target=True, has=("error",)),
+    Status.REJECTED: StatusRow(
+        Rest.NOT_APPLIED, dead_letter=True, remembered=False, has=("error",), may_have=("user_ids",)
+    ),
+    Status.DUPLICATE: StatusRow(Rest.NOTHING, has=("duplicate_of",)),
+    Status.SUPERSEDED: StatusRow(Rest.NOTHING, has=("superseded_by",)),
+    Status.EXPIRED: StatusRow(Rest.UNSENT, tells_of_target=True),
+    Status.CANCELLED: StatusRow(Rest.UNSENT, dead_letter=True, has=("error",)),
+    Status.SIMULATED: StatusRow(Rest.NOTHING, remembered=False, may_have=("duplicate_of", "superseded_by")),
+}
+"""A row for each status: schemas, dead letters, memory, page and exit codes read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """
+    What follows from a member's result.
+
+    Attributes:
+        status: Of a command all of whose members ended like this.
+        holds: The commanded effect is in place.
+        settles: The command_id asks for nothing more. What a later command has made needless is among them: a copy that comes
+            late (a producer's retry) would undo the later command.
+        settles_in_shadow: It does so among commands in shadow alone.
+
+    """
+
+    status: Status
+    holds: bool = False
+    settles: bool = False
+    settles_in_shadow: bool = False
+
+
+RESULTS: Final[dict[ResultStatus, ResultRow]] = {
+    ResultStatus.APPLIED: ResultRow(Status.SUCCEEDED, holds=True, settles=True),
+    ResultStatus.ALREADY_APPLIED: ResultRow(Status.SUCCEEDED, holds=True, settles=True),
+    ResultStatus.DUPLICATE: ResultRow(Status.DUPLICATE, holds=True, settles=True),
+    ResultStatus.SUPERSEDED: ResultRow(Status.SUPERSEDED, settles=True),
+    ResultStatus.FAILED: ResultRow(Status.FAILED),
+    ResultStatus.CANCELLED: ResultRow(Status.CANCELLED),
+    ResultStatus.SIMULATED: ResultRow(Status.SIMULATED, settles_in_shadow=True),
+    ResultStatus.EXPIRED: ResultRow(Status.EXPIRED),
+}
+"""A row for each result. Of several that settle nothing, the one that comes first here decides the status of the command."""
+
+HOLDS: Final = frozenset(result for result, row in RESULTS.items() if row.holds)
+SETTLED: Final = frozenset(result for result, row in RESULTS.items() if row.settles)
+SHADOW_SETTLED: Final = SETTLED | {result for result, row in RESULTS.items() if row.settles_in_shadow}
+DEAD_LETTERED: Final = frozenset(status for status, row in STATUSES.items() if row.dead_letter)
+"""The commands that are dead-lettered, besides records without a readable id."""
+REMEMBERED: Final = frozenset(status for status, row in STATUSES.items() if row.remembered)
+
+
+def has_field(field: str, status: Status) -> bool:
+    """Return whether an outcome of this status may have a field that some statuses have and others have not."""
+    row = STATUSES[status]
+    return field in row.has or field in row.may_have
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
@@ -208,8 +296,8 @@ def status_of(results: Iterable[Result]) -> Status:
     """
     Return the status of a command whose members ended like this.
 
-    All alike: that. None that holds or was superseded: the first of failed, cancelled, simulated and expired that any is. Any of
-    these four beside any that holds or was superseded: partially succeeded. Else: succeeded.
+    All alike: that. None that settles its id: the first in ``RESULTS`` that any is. Some that do beside some that do not: partially
+    succeeded. Else: succeeded.
     """
     kinds = {_AS_STATUS[result.status] for result in results}
     if len(kinds) == 1:
@@ -220,18 +308,8 @@ def status_of(results: Iterable[Result]) -> Status:
     return undone[0] if len(undone) == len(kinds) else Status.PARTIALLY_SUCCEEDED
 
 
-_AS_STATUS: Final = {
-    ResultStatus.APPLIED: Status.SUCCEEDED,
-    ResultStatus.ALREADY_APPLIED: Status.SUCCEEDED,
-    ResultStatus.FAILED: Status.FAILED,
-    ResultStatus.DUPLICATE: Status.DUPLICATE,
-    ResultStatus.SUPERSEDED: Status.SUPERSEDED,
-    ResultStatus.EXPIRED: Status.EXPIRED,
-    ResultStatus.CANCELLED: Status.CANCELLED,
-    ResultStatus.SIMULATED: Status.SIMULATED,
-}
-_UNDONE: Final = (Status.FAILED, Status.CANCELLED, Status.SIMULATED, Status.EXPIRED)
-"""Where the effect is not in place: the earlier one decides the status of a command."""
+_AS_STATUS: Final = {result: row.status for result, row in RESULTS.items()}
+_UNDONE: Final = tuple(row.status for row in RESULTS.values() if not row.settles)
 
 
 def cut(text: str) -> str:

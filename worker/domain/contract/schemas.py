@@ -21,12 +21,13 @@ from worker.domain.contract.fields import (
     USERS,
     Text,
 )
-from worker.domain.contract.outcomes import Outcome, Status
+from worker.domain.contract.outcomes import STATUSES, Outcome, has_field
 from worker.domain.contract.texts import HIDDEN
 from worker.domain.contract.wire import WireCommand
 
 if TYPE_CHECKING:
     from worker.domain.contract.actions import Action
+    from worker.domain.contract.outcomes import Status
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -95,40 +96,41 @@ def outcome_schema() -> dict[str, Any]:
         "title": "Outcome",
         **whole,
         "allOf": [
-            *(_comes_with(field, statuses) for field, statuses in _TOLD_FOR.items()),
-            *(_is_only_of(field, statuses) for field, statuses in _ONLY_OF.items()),
+            *(_comes_with(field, statuses) for field, statuses in _always_there().items()),
+            *(_is_only_of(field, statuses) for field, statuses in _never_elsewhere().items()),
         ],
         "$defs": parts,
     }
 
 
-_TOLD_FOR: Final = {
-    "error": (Status.REJECTED, Status.FAILED, Status.CANCELLED),
-    "duplicate_of": (Status.DUPLICATE,),
-    "superseded_by": (Status.SUPERSEDED,),
-}
-"""Fields of an outcome that are always there for these statuses."""
-_ONLY_OF: Final = {
-    "error": _TOLD_FOR["error"],
-    "duplicate_of": (Status.DUPLICATE, Status.SIMULATED),
-    "superseded_by": (Status.SUPERSEDED, Status.SIMULATED),
-    "user_ids": (Status.REJECTED,),
-}
-"""Fields of an outcome that are there for no other statuses than these."""
+def _always_there() -> dict[str, list[Status]]:
+    """Return the fields of an outcome that are always there for some statuses."""
+    statuses: dict[str, list[Status]] = {}
+    for status, row in STATUSES.items():
+        for field in row.has:
+            statuses.setdefault(field, []).append(status)
+    return statuses
+
+
+def _never_elsewhere() -> dict[str, list[Status]]:
+    """Return the fields of an outcome that are there for some statuses and for no others."""
+    fields = dict.fromkeys(field for row in STATUSES.values() for field in (*row.has, *row.may_have))
+    return {field: [status for status in STATUSES if has_field(field, status)] for field in fields}
+
 
 _TIMES: Final = frozenset({"received_at", "finished_at", "sent_at"})
 
 
-def _comes_with(field: str, statuses: tuple[Status, ...]) -> dict[str, Any]:
+def _comes_with(field: str, statuses: list[Status]) -> dict[str, Any]:
     return {"if": _has_one_of(statuses), "then": {"required": [field]}}
 
 
-def _is_only_of(field: str, statuses: tuple[Status, ...]) -> dict[str, Any]:
+def _is_only_of(field: str, statuses: list[Status]) -> dict[str, Any]:
     return {"if": _has_one_of(statuses), "else": {"properties": {field: False}}}
 
 
-def _has_one_of(statuses: tuple[Status, ...]) -> dict[str, Any]:
-    return {"properties": {"status": {"enum": list(statuses)}}}
+def _has_one_of(statuses: list[Status]) -> dict[str, Any]:
+    return {"properties": {"status": {"enum": statuses}}}
 
 
 def _outcome_part(part: dict[str, Any]) -> dict[str, Any]:

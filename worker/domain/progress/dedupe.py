@@ -1,7 +1,7 @@
 # What was carried out already: command ids (kept per partition, restored from the outcome topic) and effects (the last
 # one of each member, for a minute). Both are bounded by memory and by age, the ids by count as well.
 #
-# Ids and their restoration go through one door, `Ids.remember`, so memory and restoration cannot disagree.
+# Ids and their restoration go through one door, `CommandIds.remember`, so memory and restoration cannot disagree.
 # What becomes of a repeat is decided in member_ordering.py; here is only what is known.
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import (
+    REMEMBERED,
     SETTLED,
     SHADOW_SETTLED,
     Known,
     Outcome,
     Parameters,
     SomeUsers,
-    Status,
 )
 from worker.domain.contract.times import instant_of
 from worker.domain.memory import APPLIED_BYTES, ID_BYTES, texts_bytes
@@ -76,7 +76,7 @@ def remembered(outcome: Outcome) -> Known | None:
     Return what an outcome tells of its command id; None for a rejected one, whose id stands for nothing, for one in shadow, and for
     one so short that it does not say what its id stands for.
     """
-    if outcome.status in TRACELESS or outcome.results_omitted:
+    if outcome.status not in REMEMBERED or outcome.results_omitted:
         return None
     parameters = outcome.parameters or NO_PARAMETERS
     stands_for = fingerprint(
@@ -111,8 +111,6 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
     )
 
 
-TRACELESS: Final = frozenset({Status.REJECTED, Status.SIMULATED})
-"""The outcomes of which nothing is remembered."""
 NO_PARAMETERS: Final = Parameters()
 _decoder: Final = msgspec.json.Decoder(Outcome)
 

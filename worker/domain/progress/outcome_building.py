@@ -4,21 +4,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import TargetField
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import (
+    DEAD_LETTERED,
+    REMEMBERED,
     Outcome,
     OutcomeError,
     Parameters,
     ResultStatus,
     Source,
     Status,
+    has_field,
     status_of,
 )
 from worker.domain.contract.times import rfc3339
-from worker.domain.progress.dedupe import NO_PARAMETERS, TRACELESS, known
+from worker.domain.progress.dedupe import NO_PARAMETERS, known
 from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
     )
     from worker.domain.progress.open_commands import Admitted, OpenCommand
     from worker.domain.rules import Rules
-
-DEAD: Final = frozenset({Status.REJECTED, Status.FAILED, Status.CANCELLED})
-"""The commands that are dead-lettered, besides records without a readable id."""
 
 
 def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> Outcome:
@@ -63,8 +63,8 @@ def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> O
         calls=command.attempt_records or [],
         calls_omitted=command.attempts_omitted,
         calling_ms=None if first_sent is None or last_answer is None else _ms(last_answer - first_sent),
-        duplicate_of=_of_all(results, "duplicate_of") if overall in _AS_REPEATED else None,
-        superseded_by=_of_all(results, "superseded_by") if overall in _AS_SUPERSEDED else None,
+        duplicate_of=_of_all(results, "duplicate_of") if has_field("duplicate_of", overall) else None,
+        superseded_by=_of_all(results, "superseded_by") if has_field("superseded_by", overall) else None,
         error=_error_of(overall, results),
     )
 
@@ -102,14 +102,14 @@ def known_of(admitted: Admitted, wall: float) -> Known | None:
         return None
     if admitted.was_always_in_shadow:
         return known(admitted.outcome, admitted.fingerprint, wall, name=admitted.known_as)
-    if admitted.outcome.status in TRACELESS:
+    if admitted.outcome.status not in REMEMBERED:
         return None
     return known(admitted.outcome, admitted.fingerprint, wall)
 
 
 def is_dead(command: OpenCommand) -> bool:
     """Return whether the emitted command gets a dead letter: it has failed, or was cancelled."""
-    return command.outcome is not None and command.outcome.status in DEAD
+    return command.outcome is not None and command.outcome.status in DEAD_LETTERED
 
 
 def dead_letter_of(admitted: Admitted, topic: str) -> DeadLetter | None:
@@ -146,10 +146,6 @@ def _parameters(command: Command) -> Parameters:
         reason=command.reason,
         member_info=command.member_info,
     )
-
-
-_AS_REPEATED: Final = frozenset({Status.DUPLICATE, Status.SIMULATED})
-_AS_SUPERSEDED: Final = frozenset({Status.SUPERSEDED, Status.SIMULATED})
 
 
 def _of_all(results: list[Result], attribute: str) -> str | None:

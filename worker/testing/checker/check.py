@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from worker.testing.checker.answers import judge_answers
 from worker.testing.checker.contract import (
+    DEAD_LETTERED,
     IN_PLACE,
     KICK,
+    MAY_REFER,
+    NEVER_CALLED,
     NO_ACCOUNT,
     NOT_IN_ROOM,
     QUOTA,
+    REFERRING,
+    REPEATED,
     SETTLED,
     TARGET_FIELDS,
-    UNCALLED,
+    TRIED,
     UPDATE,
     outcome_id,
     status_of,
@@ -187,7 +192,7 @@ def _problems(
     statuses = [result.status for result in body.results]
     if body.status != status_of(statuses):
         yield f"its results make it {status_of(statuses)}"
-    if planned.fate is Fate.EXPIRED and not UNCALLED.issuperset(statuses):
+    if planned.fate is Fate.EXPIRED and not (NEVER_CALLED | {"expired"}).issuperset(statuses):
         yield "its not_after had passed before it was sent"
     for result in body.results:
         problem = _wrong_result(
@@ -205,7 +210,7 @@ def _wrong_result(sent: ProducedCommand, result: SeenResult, is_bad: bool, was_k
         return f"{result.user_id} does not exist, and is said to be {result.status}"
     if is_bad and result.status == "failed" and result.error_code not in NO_ACCOUNT:
         return f"{result.user_id} does not exist, and failed with {result.error_code}"
-    if is_bad or result.status not in {"failed", "expired"}:
+    if is_bad or result.status not in TRIED:
         return None
     # A user who was kicked during the run may rightly be missing when a later update comes.
     if effect.action == UPDATE and result.error_code == NOT_IN_ROOM and was_kicked:
@@ -215,8 +220,9 @@ def _wrong_result(sent: ProducedCommand, result: SeenResult, is_bad: bool, was_k
 
 def _wrong_references(body: SeenOutcome, first: Mapping[str, PublishedOutcome]) -> Iterator[str]:
     for result in body.results:
-        for status, name in (("duplicate", result.duplicate_of), ("superseded", result.superseded_by)):
-            if (result.status == status) != (name is not None) and result.status != "simulated":
+        for status, reference in REFERRING.items():
+            name: str | None = getattr(result, reference)
+            if (result.status == status) != (name is not None) and result.status not in MAY_REFER:
                 yield f"{result.user_id} is {result.status}, with {status} of {name}"
             elif name is not None:
                 other = first.get(name)
@@ -236,7 +242,7 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> 
             name = _name(evidence, sent)
             published = first.get(name)
             for result in published.body.results if published else ():
-                if result.user_id in done and result.status not in {"duplicate", "simulated"}:
+                if result.user_id in done and result.status not in REPEATED:
                     what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
                     yield Finding(Violation.EXECUTED_AGAIN, what)
                 if result.status in SETTLED:
@@ -302,7 +308,7 @@ def _effects(requests: Iterable[LoggedRequest]) -> dict[UserKey, list[AppliedEff
 
 def _letters(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     known = {_name(evidence, sent): sent for sent in evidence.sent}
-    wanted = {name for name, one in first.items() if one.body.status in {"rejected", "failed", "cancelled"}}
+    wanted = {name for name, one in first.items() if one.body.status in DEAD_LETTERED}
     wanted |= {name for name, sent in known.items() if sent.planned.fate is Fate.UNREADABLE}
     found = Counter(letter.outcome_id for letter in evidence.letters)
     for name in sorted(wanted - found.keys()):

@@ -48,8 +48,18 @@ IN_PLACE: Final = frozenset({"applied", "already_applied"})
 """Results after which the command's own effect holds."""
 SETTLED: Final = IN_PLACE | {"duplicate", "superseded"}
 """Results that complete a command_id: a copy carried out later would undo what came after it."""
-UNCALLED: Final = frozenset({"expired", "duplicate", "superseded", "cancelled", "simulated"})
-"""Results for which no call was made."""
+NEVER_CALLED: Final = frozenset({"rejected", "duplicate", "superseded", "cancelled", "simulated"})
+"""Statuses and results for which no request is ever sent."""
+TRIED: Final = frozenset({"failed", "expired"})
+"""Results that may have had an effect: they tell only that none is proven."""
+REFERRING: Final = {"duplicate": "duplicate_of", "superseded": "superseded_by"}
+"""Results that name another outcome, and the field that does."""
+MAY_REFER: Final = frozenset({"simulated"})
+"""Results that may name one in either field."""
+REPEATED: Final = frozenset({"duplicate", "simulated"})
+"""What a command may be for a user for whom its id was settled before."""
+DEAD_LETTERED: Final = frozenset({"rejected", "failed", "cancelled"})
+"""Statuses with a dead letter."""
 UNDONE: Final = ("failed", "cancelled", "simulated", "expired")
 """Results after which the command's effect does not hold: the first of them names a command of which nothing does."""
 

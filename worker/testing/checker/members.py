@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.checker.contract import BAN, IN_PLACE, LIVE_UNBAN, UNBAN, UPDATE, CommandedEffect
+from worker.testing.checker.contract import (
+    BAN,
+    IN_PLACE,
+    LIVE_UNBAN,
+    NEVER_CALLED,
+    TRIED,
+    UNBAN,
+    UPDATE,
+    CommandedEffect,
+)
 from worker.testing.checker.evidence import Violation
 
 if TYPE_CHECKING:
@@ -109,15 +118,12 @@ class _Slot:
         self.at_least = len(self.groups)
 
 
-_WITHOUT_CALL: Final = frozenset({"duplicate", "superseded", "rejected", "cancelled", "simulated"})
-
-
 def _slots(parts: Sequence[CommandPart]) -> list[_Slot]:
     slots: list[_Slot] = []
     last: _Slot | None = None
     for part in parts:
-        idle = part.status in _WITHOUT_CALL or (
-            not part.attempts and part.attempts is not None and part.status in {"failed", "expired"}
+        idle = part.status in NEVER_CALLED or (
+            not part.attempts and part.attempts is not None and part.status in TRIED
         )
         if idle:
             slots.append(_Slot(part.effect, part.published))
@@ -200,7 +206,7 @@ def _end_is_right(parts: Sequence[CommandPart], effects: Sequence[AppliedEffect]
     for part in parts:
         if part.status in IN_PLACE or (part.status == "duplicate" and not part.repeats):
             states = [_after(state, part.effect) for state in states]
-        elif part.status == "" or (part.status in {"failed", "expired"} and part.attempts != frozenset()):
+        elif part.status == "" or (part.status in TRIED and part.attempts != frozenset()):
             states += [
                 _after(state, part.effect) for state in states if _after(state, part.effect) not in states
             ]
