@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
-from worker.domain.contract.codes import Verdict, judge
+from worker.domain.contract.codes import KEY_CODES, Verdict, judge
 from worker.domain.effects import AttemptResult, LogEvent
 from worker.redaction import Redaction
 from worker.tencent import answers
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 TELL_SECONDS: Final = 60.0
 """How often it is logged that no connection can be made, for each app."""
-KEY_CODES: Final = frozenset({70002, 70009})
-"""Fatal codes about the key alone: they say nothing of a key that has replaced it in the meantime."""
 
 
 class CallControl(Protocol):
@@ -172,9 +170,8 @@ class Client:
     def _wait(self, state: RetryCallState) -> float:
         assert state.outcome is not None
         last: AttemptResult = state.outcome.result()[0]
-        if last.verdict is Verdict.RESIGN:
-            return 0.0  # only the signature was at fault, and there is a new one
-        return self._backoff(state) + (last.retry_after or 0.0)
+        share = last.verdict.backoff
+        return share * self._backoff(state) + (last.retry_after or 0.0) if share else 0.0
 
     def _tell(self, app: str, exchange: Exchange) -> None:
         now = time.monotonic()

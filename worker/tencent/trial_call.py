@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 ENDPOINT: Final = "group_open_http_svc/get_appid_group_list"
 BODY: Final = b'{"Limit":1,"Next":0}'
 
-_PASSING: Final = frozenset({Verdict.RETRY, Verdict.THROTTLE, Verdict.THROTTLE_APP})
-"""Verdicts that say nothing about the settings: the same again may help."""
 _TRANSPORT: Final = {
     "connect": "no connection to {host}: check the network, a firewall on the way, and region or base_url",
     "tls": "{host} cannot prove who it is: check base_url, a proxy that opens TLS, and the clock; SSL_CERT_FILE adds an authority",
@@ -102,7 +100,7 @@ async def _explained(app: AppCredentials, result: AttemptResult) -> Trial:
         what = f"{host} answers with {result.error_info}: {remedy(None, result.http_status)}"
         return Trial(app.name, False, result.http_status >= 500, None, what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
-    if verdict in _PASSING:
+    if verdict.passes:
         return Trial(app.name, False, True, code, f"{said}: try again in a moment")
     return Trial(app.name, False, False, code, f"{said}: {remedy(code)}")
 

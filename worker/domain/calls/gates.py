@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.codes import Fails
 
 if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult, Halt
@@ -177,13 +177,14 @@ class Breaker:
         if self.is_open:
             self.cause = result
             return False
-        if result.verdict is Verdict.TRANSPORT:
+        is_of_endpoint = result.verdict.fails is Fails.ENDPOINT
+        if is_of_endpoint:
             self._silences += 1
         else:
             self._codes += 1
             if len(self._retry_targets) < TARGETS_TO_OPEN:
                 self._retry_targets.add(target)
-        if result.verdict is Verdict.RETRY and len(self._retry_targets) < TARGETS_TO_OPEN:
+        if not is_of_endpoint and len(self._retry_targets) < TARGETS_TO_OPEN:
             _count(tasks)  # one target's own, so far
         else:
             self._uncounted.append((result.ended_at, tasks))

@@ -56,12 +56,36 @@ class Verdict(StrEnum):
     @property
     def is_failure(self) -> bool:
         """Whether the breaker counts it: enough of them in a row are an outage."""
+        return _CONSEQUENCES[self].fails is not None
+
+    @property
+    def fails(self) -> Fails | None:
+        """What failed, of what the breaker counts."""
         return _CONSEQUENCES[self].fails
 
     @property
     def slows(self) -> bool:
         """Whether the rate of requests is too high."""
         return _CONSEQUENCES[self].slows
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same may work in a moment, without anybody's doing."""
+        return self.is_failure or self.slows
+
+    @property
+    def backoff(self) -> float:
+        """How much of the usual wait comes before the next attempt; 0: it goes at once."""
+        return _CONSEQUENCES[self].backoff
+
+
+class Fails(Enum):
+    """What has failed, as far as one attempt tells."""
+
+    ENDPOINT = "endpoint"
+    """Nothing usable came back: every attempt speaks for an outage."""
+    REQUEST = "request"
+    """A code came back, so it may be one target's own: only those of several targets speak for an outage."""
 
 
 class Again(Enum):
@@ -83,17 +107,20 @@ class Again(Enum):
 class _Consequences:
     again: Again = Again.NEVER
     lives: bool = False
-    fails: bool = False
+    fails: Fails | None = None
     slows: bool = False
+    backoff: float = 1.0
 
 
 _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.DONE: _Consequences(lives=True),
-    Verdict.RETRY: _Consequences(Again.WITHIN_ATTEMPTS, fails=True),
-    Verdict.TRANSPORT: _Consequences(Again.WITHIN_ATTEMPTS, fails=True),
+    Verdict.RETRY: _Consequences(Again.WITHIN_ATTEMPTS, fails=Fails.REQUEST),
+    Verdict.TRANSPORT: _Consequences(Again.WITHIN_ATTEMPTS, fails=Fails.ENDPOINT),
     Verdict.THROTTLE: _Consequences(Again.ALWAYS, slows=True),
     Verdict.THROTTLE_APP: _Consequences(Again.ALWAYS, slows=True),
-    Verdict.RESIGN: _Consequences(Again.ALWAYS),
+    Verdict.RESIGN: _Consequences(
+        Again.ALWAYS, backoff=0.0
+    ),  # only the signature was at fault, and there is a new one
     Verdict.LOCKED: _Consequences(),
     Verdict.FATAL: _Consequences(),
     Verdict.FORBIDDEN: _Consequences(),
@@ -141,6 +168,9 @@ ALREADY: Final[dict[tuple[str, int], str]] = {
     ("group.ban_group_member", 100016): "the user is banned already",
 }
 """Codes that say, of a member alone, that the wished state already holds: (action, code) -> why."""
+
+KEY_CODES: Final = frozenset({70002, 70009})
+"""Fatal codes about the key alone: they say nothing of a key that has replaced it in the meantime."""
 
 REMEDIES: Final[dict[int, str]] = {
     10003: "the endpoint does not exist here: check base_url",

@@ -164,6 +164,19 @@ def test_only_a_call_that_was_not_refused_for_good_is_tried_again() -> None:
     }
 
 
+def test_only_a_call_whose_signature_was_refused_goes_again_without_a_wait() -> None:
+    assert [verdict for verdict in Verdict if verdict.again and not verdict.backoff] == [Verdict.RESIGN]
+
+
+def test_what_passes_by_itself_are_failures_and_throttling() -> None:
+    assert {verdict.value for verdict in Verdict if verdict.passes} == {
+        "retry",
+        "transport",
+        "throttle",
+        "throttle_app",
+    }
+
+
 def test_what_may_be_an_outage_is_an_attempt_and_no_proof_of_life() -> None:
     failures = {verdict for verdict in Verdict if verdict.is_failure}
 
