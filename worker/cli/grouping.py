@@ -1,17 +1,19 @@
 # Shows the commands of `moderation-worker --help` in groups, in the order of the table in __init__.py.
 #
 # Typer draws groups only with rich's markup, which puts frames and colours into logs; so this is plain text. It is also where a
-# program ends whose reader has gone: Typer would give that the exit code of a failure.
+# program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are told as JSON.
 
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from worker.cli.shared import UNREAD
+from worker.cli.shared import UNREAD, WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +22,31 @@ LONGEST_LINE: Final = 200
 """The most characters shown of a command's first sentence; it is wrapped to the terminal."""
 
 
+_WrongUse: Final[Any] = typer.BadParameter.__base__
+"""What Typer raises for arguments that it does not understand, or that a command refuses."""
+
+
 @contextmanager
-def _quiet_end() -> Iterator[None]:
+def _ended_well() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
         raise typer.Exit(UNREAD) from None
+    except _WrongUse as error:
+        if "--json" not in sys.argv[1:]:
+            raise
+        sys.stderr.write(_as_json(error))
+        raise typer.Exit(WRONG) from None
+
+
+def _as_json(error: Any) -> str:
+    """Return wrong arguments as wrong settings are told with ``--json``: see problems_as_json."""
+    hint, option = getattr(error, "param_hint", None), getattr(error, "param", None)
+    named = hint or (" / ".join(option.opts) if option is not None else None)
+    where = named or ("" if error.ctx is None else error.ctx.command_path)
+    remedy = error.message if named and error.message else error.format_message()
+    problems = [{"setting": where, "remedy": remedy}]
+    return json.dumps({"error": "wrong settings or arguments", "problems": problems}) + "\n"
 
 
 class GroupedCommands(TyperGroup):
@@ -50,10 +71,10 @@ class GroupedCommands(TyperGroup):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Read the arguments, and print the help if they ask for it. Ends quietly if nobody reads it to its end."""
-        with _quiet_end():
+        with _ended_well():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Ends quietly if nobody reads its output to its end."""
-        with _quiet_end():
+        with _ended_well():
             return super().invoke(ctx)

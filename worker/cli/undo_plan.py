@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FIELDS: Final = (*later_commands.FIELDS, "finished_at", "parameters", "results_omitted")
 """The fields of an outcome that are needed to undo it."""
 TOUCHED: Final = "a later command touched them"
+UNANSWERED: Final = "nobody knows whether it was applied: their call had no answer"
 UNLISTED: Final = "their outcome does not list them: Kafka took only a very small record"
 OVER: Final = "the ban is over by itself"
 APPLYING: Final = frozenset(status for status, row in STATUSES.items() if row.applies)
@@ -124,6 +125,7 @@ class Undoing:
     def __init__(self, users: frozenset[str] | None = None) -> None:
         self._users = users
         self._applied: dict[Member, Applied] = {}
+        self._unanswered: dict[Member, Moment] = {}
         self._unlisted = 0
         self._repetitions: set[str] = set()
         self._touches = LatestTouches((), events=False)
@@ -132,7 +134,7 @@ class Undoing:
         return f"<Undoing {len(self._applied)} effects>"
 
     def __len__(self) -> int:
-        return len(self._applied) + self._unlisted
+        return len(self._applied.keys() | self._unanswered.keys()) + self._unlisted
 
     def see_applied(self, view: Any) -> None:
         """Take what an outcome says was applied: not what held already, and not what another command's call did."""
@@ -146,22 +148,25 @@ class Undoing:
         for result in view.results:
             if result.status in REPEATING and opposite_of(view.action) is not None:
                 self._repetitions.add(view.outcome_id)
-            if result.status != ResultStatus.APPLIED or (self._users and result.user_id not in self._users):
+            if self._users and result.user_id not in self._users:
                 continue
             member = Member(view.app, *named, result.user_id)
-            known = self._applied.get(member)
-            if known is None or moment.is_after(known.moment):
-                self._applied[member] = applied
+            if result.status == ResultStatus.APPLIED:
+                known = self._applied.get(member)
+                if known is None or moment.is_after(known.moment):
+                    self._applied[member] = applied
+            elif _is_unanswered(result) and opposite_of(view.action) is not None:
+                self._unanswered[member] = moment
 
     @property
     def needles(self) -> list[list[bytes]]:
         """The bytes that an outcome about these users has: their targets, if those are few."""
-        targets = {member.target for member in self._applied}
+        targets = {member.target for member in (*self._applied, *self._unanswered)}
         return [[msgspec.json.encode(target) for target in sorted(targets)]] if len(targets) <= FEW else []
 
     def begin_touches(self) -> None:
         """Begin with what touched the users that were found. Call it between ``see_applied`` and the two below."""
-        self._touches = LatestTouches(self._applied, events=False)
+        self._touches = LatestTouches((*self._applied, *self._unanswered), events=False)
 
     def see_outcome(self, view: Any) -> None:
         """Take note of any outcome since. What only repeats what is undone is nobody else's decision."""
@@ -175,6 +180,10 @@ class Undoing:
     def plan(self, now: float) -> UndoPlan:
         """Return what would be sent: per target and action, in the order in which the effects came."""
         left_out: Counter[str] = Counter({UNLISTED: self._unlisted} if self._unlisted else {})
+        for member in self._unanswered.keys() - self._applied.keys():
+            touch = self._touches[member]
+            is_touched = touch is not None and touch.is_after(self._unanswered[member])
+            left_out[TOUCHED if is_touched else UNANSWERED] += 1
         groups: defaultdict[tuple[str, str | None, str, str], list[tuple[Moment, str]]] = defaultdict(list)
         for member, applied in self._applied.items():
             opposite = opposite_of(applied.action)
@@ -198,6 +207,11 @@ class Undoing:
         if touch is not None and touch.is_after(applied.moment):
             return TOUCHED
         return OVER if applied.over_at is not None and applied.over_at <= now else None
+
+
+def _is_unanswered(result: Any) -> bool:
+    """Return whether a result says that no answer came, which is all that is known: Tencent's refusals have a code."""
+    return bool(result.status == ResultStatus.FAILED) and result.error_code is None
 
 
 def batched(effects: list[tuple[Moment, str]], most: int) -> Iterator[list[tuple[Moment, str]]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST: Final = 20
 """Guards: each is looked at for every command."""
 MOST_MEMBERS: Final = 10_000_000
-MOST_SECONDS: Final = 3_600.0
+SECONDS: Final = (1.0, 3_600.0)
 VALUE_BYTES: Final = 256
 FOLLOWS: Final = (ControlState.PAUSED, ControlState.SHADOW)
 """What a guard may do. To cancel is a person's decision: it ends commands that may be right."""
@@ -55,15 +55,16 @@ def _guard(item: object, where: str) -> Guard:
         raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
     return Guard(
         _scope(item["scope"], where),
-        int(_bounded(item["members"], int, MOST_MEMBERS, f"{where}: members")),
-        _bounded(item["per_seconds"], (int, float), MOST_SECONDS, f"{where}: per_seconds"),
+        int(_bounded(item["members"], int, (1, MOST_MEMBERS), f"{where}: members")),
+        _bounded(item["per_seconds"], (int, float), SECONDS, f"{where}: per_seconds"),
         ControlState(item["then"]),
     )
 
 
-def _bounded(value: object, kind: Any, most: float, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value <= most:
-        raise ValueError(f"{what} is a {'whole ' * (kind is int)}number above 0 to {most:,.0f}")
+def _bounded(value: object, kind: Any, bounds: tuple[float, float], what: str) -> float:
+    least, most = bounds
+    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+        raise ValueError(f"{what} is a {'whole ' * (kind is int)}number from {least:.0f} to {most:,.0f}")
     return value  # type: ignore[return-value]
 
 
@@ -123,7 +124,7 @@ Guards = Annotated[
                         "properties": {name: {"type": "string", "minLength": 1} for name in SCOPE_FIELDS},
                     },
                     "members": {"type": "integer", "minimum": 1, "maximum": MOST_MEMBERS},
-                    "per_seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_SECONDS},
+                    "per_seconds": {"type": "number", "minimum": SECONDS[0], "maximum": SECONDS[1]},
                     "then": {"enum": [state.value for state in FOLLOWS]},
                 },
             },

@@ -60,7 +60,6 @@ def test_the_help_lists_every_command_below_its_group() -> None:
         ("simulate", "--reference"),
         ("completion", "bash"),
     ],
-    ids=" ".join,
 )
 def test_a_command_whose_reader_has_gone_ends_quietly_with_141(arguments: tuple[str, ...]) -> None:
     """
@@ -83,6 +82,29 @@ def test_with_json_wrong_settings_are_one_object_on_standard_error() -> None:
     said = json.loads(done.stderr)
     assert (done.returncode, done.stdout) == (2, "")
     assert {"setting": "log.format = 'xml'", "remedy": "give json or console"} in said["problems"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting", "remedy"),
+    [
+        (("outcomes", "--since", "yesterday"), "--since", "give 90s, 30m"),
+        (("outcomes", "--limit", "0"), "--limit", "greater than or equal to 1"),
+        (("outcomes", "--ladder"), "outcomes", "No such option: --ladder"),
+        (("pause", "--everything"), "--reason", "Missing option '--reason'"),
+        (("pause", "--reason", "x"), "pause", "--everything for all commands"),
+        (("dead-letters", "list", "--by", "room"), "--by", "there are code"),
+        (("outkomes",), "worker", "No such command 'outkomes'"),
+    ],
+)
+def test_with_json_wrong_arguments_are_one_object_on_standard_error(
+    arguments: tuple[str, ...], setting: str, remedy: str
+) -> None:
+    done = worker(*arguments, "--json")
+
+    (problem,) = json.loads(done.stderr)["problems"]
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem["setting"].endswith(setting)
+    assert remedy in problem["remedy"]
 
 
 def test_with_json_a_failure_is_one_object_on_standard_error(tmp_path: Path) -> None:

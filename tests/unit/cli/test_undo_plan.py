@@ -11,7 +11,7 @@ import pytest
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import Filters
 from worker.cli.later_commands import Moment
-from worker.cli.undo_plan import FIELDS, OVER, TOUCHED, UNLISTED, Undoing, opposite_of, why_not
+from worker.cli.undo_plan import FIELDS, OVER, TOUCHED, UNANSWERED, UNLISTED, Undoing, opposite_of, why_not
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.outcomes import Worker
@@ -76,6 +76,28 @@ def test_whom_an_issuer_banned_is_unbanned_in_one_command_for_each_group() -> No
         (UNBAN, "other", ("d",)),
     ]
     assert (plan.applied, plan.users, dict(plan.left_out)) == (4, 4, {})
+
+
+def test_one_whose_call_had_no_answer_is_left_and_told_unless_that_was_decided_since() -> None:
+    """
+    It may be banned: to say nothing of it would leave it so.
+    """
+    unknown = {"status": "failed"}
+    plan = plan_of(
+        [
+            view(1, "u", **unknown),
+            view(2, "v", **unknown),
+            view(3, "v"),
+            view(4, "w", **unknown),
+            view(5, "k", action="room.kick_user_out", **unknown),
+            view(6, "r", results=[{"user_id": "r", "status": "failed", "error_code": 10019}]),
+        ],
+        later=[view(7, "w", action=UNBAN, issuer="good")],
+    )
+    assert [each.users for each in plan.commands] == [("v",)]
+    assert dict(plan.left_out) == {UNANSWERED: 1, TOUCHED: 1}
+    assert plan.applied == 3
+    assert plan_of([view(1, "u", **unknown)]).applied == 1
 
 
 def test_no_command_names_more_users_than_it_may() -> None:
@@ -167,7 +189,8 @@ def test_a_command_that_waits_touches_its_users_too() -> None:
 
 @pytest.mark.parametrize("status", ["already_applied", "duplicate", "failed", "simulated"])
 def test_what_this_command_did_not_change_is_not_undone(status: str) -> None:
-    assert plan_of([view(1, "a", status=status)]).applied == 0
+    results = [{"user_id": "a", "status": status, "error_code": 10019}]
+    assert plan_of([view(1, results=results)]).applied == 0
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ class MemberOrdering:
         for task in command.tasks:
             self._join(task, now)
             if spec.urgent:
-                self._hurry(task.member_queue)
+                self._hurry(task)
 
     def start(self, command: OpenCommand) -> None:
         """Start the command, and with it those that it waits for."""
@@ -250,11 +250,13 @@ class MemberOrdering:
 
     # Inside
 
-    def _hurry(self, member_queue: MemberQueue) -> None:
-        """Let everything that is before an urgent task go as soon as that."""
-        for task in member_queue.tasks:
-            if task.urgent:
+    def _hurry(self, urgent: MemberTask) -> None:
+        """Let everything that is before a new urgent task go as soon as that."""
+        for task in reversed(urgent.member_queue.tasks):
+            if task is urgent:
                 continue
+            if task.urgent:
+                return  # and so is all that is before it
             if task.state is TaskState.WAITING:
                 self._changes.append((TaskChange.HURRIED, task))
             else:
