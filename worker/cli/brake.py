@@ -35,14 +35,6 @@ Until = Annotated[
     ),
 ]
 
-DONE: Final = {"paused": "paused", "cancel": "cancelled from now on", "shadow": "in shadow"}
-FOLLOWS: Final = {
-    "paused": "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
-    "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
-    "cancel": "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
-    "Nothing of it is sent. To end it, for what comes after:",
-    "shadow": "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
-}
 RESUMED: Final = "Its commands are carried out again within 2 s: first those that have waited."
 
 
@@ -157,7 +149,7 @@ def resume(
         ended = {"state": "resumed", "reason": reason, "by": by, "ended": found[scope].state}
         print_json({"scope": dict(scope.fields()), **ended, "topic": options.control_topic, "offset": offset})
         return
-    print(f"resumed: {plain(scope)}, which was {DONE[found.pop(scope).state]}\n{RESUMED}")
+    print(f"resumed: {plain(scope)}, which was {found.pop(scope).state.policy.done}\n{RESUMED}")
     if found:
         print("\n".join(["still in force:", *(shown_order(*each, now) for each in found.items())]))
 
@@ -210,8 +202,8 @@ def _order(
         print_json({"scope": dict(scope.fields()), **_fields(order), **place})
         return
     ends = "" if end is None else f", until {end}"
-    print(f"{DONE[state]}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
-    print(FOLLOWS[state].format(max_gap=settings.kafka.max_gap))
+    print(f"{order.state.policy.done}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
+    print(order.state.policy.follows.format(max_gap=settings.kafka.max_gap))
     print(f"  moderation-worker resume {_flags(scope)} --reason …")
 
 

@@ -253,9 +253,9 @@ class Admission:
     def _open(self, partition: Partition, record: Record, spec: Command, now: float) -> Rejected | None:
         """Open a command, unless its id stands for another one: then return why it is rejected."""
         fingerprint = fingerprint_of(spec)
-        control = self._controls.of(spec)
+        order = self._controls.of(spec)
         earlier = None
-        if control is not None and control.order.state is ControlState.SHADOW:
+        if order is not None and order.order.state is ControlState.SHADOW:
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:
@@ -274,7 +274,7 @@ class Admission:
             endpoint.key,
             earlier,
             size,
-            control,
+            order,
         )
         partition.admit(command)
         self.memory.hold(partition, size)

@@ -119,8 +119,8 @@ class Brake:
             return (), paused
         held = dict.fromkeys(controls, 0)
         for command in self._open_commands():
-            if command.control is not None:
-                held[command.control] = held.get(command.control, 0) + 1
+            if command.order is not None:
+                held[command.order] = held.get(command.order, 0) + 1
             if command.mode is ControlState.PAUSED:
                 paused.add(command.endpoint)
         return tuple(ControlSnapshot(each.scope, each.order, held[each]) for each in controls), paused
@@ -151,13 +151,13 @@ class Brake:
         """Find the commands for which another order holds now, and let them follow it."""
         changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
         for command in self._open_commands():
-            control = self.controls.of(command.spec)
-            if control != command.control and command.mode is not ControlState.SHADOW:
+            order = self.controls.of(command.spec)
+            if order != command.order and command.mode is not ControlState.SHADOW:
                 self._ordering.recall(command)
-                changed.append((command, control))
+                changed.append((command, order))
         self._scheduler.apply_changes(now)  # they leave the queues in which they were, as what they were
-        for command, control in changed:
-            command.be_controlled(control)
+        for command, order in changed:
+            command.be_ordered(order)
         self._scheduler.take_back_stopped(now)
         for command, _ in changed:
             self._ordering.obey(command, now)

@@ -28,8 +28,8 @@ MOST: Final = 20
 MOST_MEMBERS: Final = 10_000_000
 SECONDS: Final = (1.0, 3_600.0)
 VALUE_BYTES: Final = 256
-FOLLOWS: Final = (ControlState.PAUSED, ControlState.SHADOW)
-"""What a guard may do. To cancel is a person's decision: it ends commands that may be right."""
+FOLLOWS: Final = tuple(state for state in ControlState if state.policy.may_guard_order)
+"""What a guard may do."""
 _NAMES: Final = ("scope", "members", "per_seconds", "then")
 
 

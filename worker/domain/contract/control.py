@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -28,7 +29,7 @@ BY_SETTINGS: Final = "settings"
 
 
 class ControlState(StrEnum):
-    """What is done with the commands of a scope, the strongest first."""
+    """What is done with the commands of a scope, the strongest first. No request carries them, whichever it is."""
 
     CANCEL = "cancel"
     """Those that wait and those that come get the outcome ``cancelled``."""
@@ -36,6 +37,41 @@ class ControlState(StrEnum):
     """Nothing new of it is sent: its commands wait."""
     SHADOW = "shadow"
     """All is done but the request: they get the outcome ``simulated``."""
+
+    @property
+    def policy(self) -> OrderPolicy:
+        """What is said of it, and who may order it."""
+        return _POLICIES[self]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPolicy:
+    """What is said of an order to those who give one, and who may. What is done is decided in progress/member_ordering.py."""
+
+    done: str  # what the scope is from now on
+    follows: str  # what that means, and how it ends; max_gap is kafka.max_gap
+    may_guard_order: bool  # a guard may order it, not only a person
+
+
+_POLICIES: Final[dict[ControlState, OrderPolicy]] = {
+    ControlState.CANCEL: OrderPolicy(
+        "cancelled from now on",
+        "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
+        "Nothing of it is sent. To end it, for what comes after:",
+        may_guard_order=False,  # a person's decision: it ends commands that may be right
+    ),
+    ControlState.PAUSED: OrderPolicy(
+        "paused",
+        "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
+        "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
+        may_guard_order=True,
+    ),
+    ControlState.SHADOW: OrderPolicy(
+        "in shadow",
+        "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
+        may_guard_order=True,
+    ),
+}
 
 
 class Scope(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -308,6 +308,7 @@ class MemberOrdering:
                     self._vacate(task)
                     self._complete(task, cancelled(task))
                     continue
+                assert command.mode is ControlState.SHADOW
                 self._part(task)
                 known = _stopped_after_unknown_end(task)
             if known is not None:
@@ -439,12 +440,12 @@ def expired(task: MemberTask) -> Result:
 
 def cancelled(task: MemberTask) -> Result:
     """Make the result of a task whose command an operator has cancelled: of one that may have been applied, that it has failed."""
-    control = task.command.control
-    assert control is not None
+    order = task.command.order
+    assert order is not None
     unknown = _stopped_after_unknown_end(task)
     if unknown is not None:
         return unknown
-    text = f"cancelled by {control.order.by}: {control.order.reason}"
+    text = f"cancelled by {order.order.by}: {order.order.reason}"
     return Result(task.user, ResultStatus.CANCELLED, error_info=cut(text))
 
 
@@ -452,9 +453,9 @@ def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
     """Make the result of a stopped task that a request of unknown end has carried; None if none has."""
     if not task.unknown_end:
         return None
-    control = task.command.control
-    assert control is not None
-    text = f"stopped by {control.order.by}; an earlier try without an answer may have taken effect"
+    order = task.command.order
+    assert order is not None
+    text = f"stopped by {order.order.by}; an earlier try without an answer may have taken effect"
     return Result(task.user, ResultStatus.FAILED, error_info=cut(text))
 
 

@@ -241,7 +241,7 @@ class OpenCommand:
     endpoint: EndpointKey
     repeat_of: OpenCommand | Known | None  # an earlier command with the same id: open, or known from before
     size: int  # what it takes in memory without its outcome (memory.py)
-    control: ActiveOrder | None = None  # the order that holds for it
+    order: ActiveOrder | None = None  # the order that holds for it
     mode: ControlState | None = field(init=False)  # and what that orders
     known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has
     key: bytes | None = field(init=False)  # its record's
@@ -272,7 +272,7 @@ class OpenCommand:
         assert self.record is not None
         self.key = self.record.key
         self.offset = self.record.offset
-        self.mode = None if self.control is None else self.control.order.state
+        self.mode = None if self.order is None else self.order.order.state
         command_id = self.spec.command_id
         self.known_as = in_shadow(command_id) if self.mode is ControlState.SHADOW else command_id
 
@@ -281,11 +281,16 @@ class OpenCommand:
         """Whether it was in shadow from the beginning, so that its id was never among those that are sent."""
         return self.known_as != self.spec.command_id
 
-    def be_controlled(self, control: ActiveOrder | None) -> None:
+    @property
+    def is_withheld(self) -> bool:
+        """Whether an order holds for it, so that no request may carry it."""
+        return self.mode is not None
+
+    def be_ordered(self, order: ActiveOrder | None) -> None:
         """Note that another order holds for it, or none. Once in shadow, it stays there: it has left no trace of its id."""
         assert self.mode is not ControlState.SHADOW
-        self.control = control
-        self.mode = None if control is None else control.order.state
+        self.order = order
+        self.mode = None if order is None else order.order.state
 
     @property
     def outcome_id(self) -> str:
