@@ -19,7 +19,7 @@ STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$(
 	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lint type unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test page-tools page-test install-test release-check STALE
+.PHONY: help venv demo test check fmt lint type core unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test page-tools page-test install-test release-check STALE
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,16 +43,19 @@ lint: $(VENV)/dev.installed  ## Style, and who imports whom
 type: $(VENV)/dev.installed  ## Types
 	$(BIN)/mypy
 
-unit: $(VENV)/dev.installed  ## The fast tests, and the coverage of the core
-	$(BIN)/pytest $(CORE) -q $(ABREAST) --cov=worker.domain --cov-report=term --cov-fail-under=100
+unit: core  ## The fast tests, and the coverage of the core
 	$(BIN)/pytest $(FAST) -q $(ABREAST) --ignore=$(CORE)
 
-test: $(VENV)/dev.installed  ## All tests, with a real Kafka (TESTS="tests/process -k kill")
+core: $(VENV)/dev.installed
+	$(BIN)/pytest $(CORE) -q $(ABREAST) --cov=worker.domain --cov-report=term --cov-fail-under=100
+
 ifdef TESTS
+test: $(VENV)/dev.installed
 	$(BIN)/pytest $(TESTS)
 else
-	$(BIN)/pytest tests -q $(ABREAST) $(APART:%=--ignore=%) -m "not alone"
-	$(BIN)/pytest tests -q $(APART:%=--ignore=%) -m alone
+test: core  ## All tests, with a real Kafka (TESTS="tests/process -k kill")
+	$(BIN)/pytest tests -q $(ABREAST) $(APART:%=--ignore=%) --ignore=$(CORE) -m "not alone"
+	$(BIN)/pytest tests -q $(APART:%=--ignore=%) --ignore=$(CORE) -m alone
 endif
 
 # What depends on the broker: the contract of the adapters, and a raid in which replicas are killed.

@@ -168,10 +168,10 @@ def test_the_newest_pip_installs_a_lock_as_it_is_too(machine: Machine) -> None:
 
 def test_the_cores_tests_pass(machine: Machine) -> None:
     """
-    On the Python that runs this, `make check` runs them, with all others.
+    On the Python that runs this, `make test` runs them, with all others.
     """
     if found().get("{}.{}".format(*sys.version_info)) == machine.python:
-        pytest.skip("make check runs them on this Python")
+        pytest.skip("make test runs them on this Python")
     home = machine.clone.parent / "requirements-dev.txt"
     if not home.exists():
         machine.make("requirements-dev.txt", home)
