@@ -30,6 +30,7 @@ from worker.domain.contract.outcomes import Status
 from worker.domain.contract.placement import Misplacement
 from worker.domain.contract.times import instant_of
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
+from worker.domain.snapshots import Counts
 from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, PREFIX, ROWS, Rebalance
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.outcomes import Outcome
     from worker.domain.effects import Attempt, AttemptResult, Transaction
-    from worker.domain.snapshots import ControlSnapshot, Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
+    from worker.domain.snapshots import ControlSnapshot, EndpointSnapshot, PartitionSnapshot, Snapshot
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -49,14 +50,8 @@ _MEMBERS_PER_CALL: Final = {
     endpoint: max(row.members_per_call for row in ACTIONS.values() if row.endpoint == endpoint)
     for endpoint in ENDPOINTS
 }
-_COUNTS: Final = {
-    "splits": "splits",
-    "inferred": "inferred",
-    "recalled": "recalled",
-    "given_up": "given_up",
-    "foreign_metadata": "foreign_metadata",
-    "strange_quota_messages": "strange_quota_messages",
-}
+_COUNTS: Final = tuple(row.key for row in ROWS if row.key in Counts.__struct_fields__ and not row.labels)
+"""Counts of the engine that are a metric of the same name."""
 _DEDUPE: Final = {
     "repeated_records": "record",
     "repeated_ids": "command_id",
@@ -310,8 +305,8 @@ class Metrics:
         self._child("control_oldest_pause_seconds").set(oldest)
 
     def _count(self, counts: Counts) -> None:
-        for attribute, key in _COUNTS.items():
-            self._child(key).inc(self._risen(attribute, counts))
+        for key in _COUNTS:
+            self._child(key).inc(self._risen(key, counts))
         for attribute, part in _FORGOTTEN.items():
             self._child("forgotten", part).inc(self._risen(attribute, counts))
         for attribute, kind in _DEDUPE.items():

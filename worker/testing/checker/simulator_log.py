@@ -38,7 +38,11 @@ def read_log(path: Path) -> tuple[LoggedRequest, ...]:
 
 
 def requests_of(lines: Iterable[bytes]) -> tuple[LoggedRequest, ...]:
-    """Return the requests in lines of the log, except those to endpoints that no action uses."""
+    """
+    Return the requests in lines of the log, except those that change nothing of a member.
+
+    Raises ValueError when one at an endpoint that the checker does not know has taken effect: it could not be judged.
+    """
     decode = msgspec.json.Decoder(_Line).decode
     requests: dict[int, _Line] = {}
     later: dict[int, _Line] = {}
@@ -46,6 +50,10 @@ def requests_of(lines: Iterable[bytes]) -> tuple[LoggedRequest, ...]:
         line = decode(text)
         if line.endpoint in ACTIONS:
             (requests if line.kind == "request" else later)[line.seq] = line
+        elif line.applied_at is not None:
+            raise ValueError(
+                f"the checker knows no {line.endpoint}: add it to ENDPOINTS in checker/contract.py"
+            )
     return tuple(_request(requests[seq], later.get(seq)) for seq in sorted(requests))
 
 

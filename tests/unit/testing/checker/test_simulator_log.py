@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from worker.testing.checker.contract import BAN, ENDPOINTS, UPDATE, CommandedEffect, SeenMemberInfo
 from worker.testing.checker.simulator_log import read_log, requests_of
@@ -60,10 +61,17 @@ def test_an_update_is_read_field_by_field() -> None:
     assert request.request_id == "Id"
 
 
-def test_requests_to_unknown_endpoints_are_left_out(tmp_path: Path) -> None:
+def test_requests_that_change_nothing_are_left_out(tmp_path: Path) -> None:
     log = tmp_path / "calls.jsonl"
-    log.write_bytes(
-        msgspec.json.encode(line(1, endpoint="other/thing")) + b"\n" + msgspec.json.encode(line(2)) + b"\n"
-    )
+    group_list = line(1, endpoint="group_open_http_svc/get_appid_group_list", applied=(), applied_at=None)
+    log.write_bytes(msgspec.json.encode(group_list) + b"\n" + msgspec.json.encode(line(2)) + b"\n")
 
     assert [request.endpoint for request in read_log(log)] == [ENDPOINTS[BAN]]
+
+
+def test_an_effect_at_an_endpoint_that_the_checker_does_not_know_is_an_error() -> None:
+    late = AppliedLine(2, 1, "live_engine_http_srv/ban_member", "room", ("a",), 14.0)
+
+    for unknown in (line(1, endpoint=late.endpoint), late):
+        with pytest.raises(ValueError, match="the checker knows no live_engine_http_srv/ban_member: add it"):
+            requests_of([msgspec.json.encode(unknown)])
