@@ -134,7 +134,7 @@ class WriteControl(Struct, frozen=True):
 
 
 class SendQuotaMessage(Struct, frozen=True):
-    """Publish this to the quota topic, for all replicas (calls/lending.py). Nothing depends on its arrival."""
+    """Send this to all replicas over the quota channel (calls/lending.py). Nothing depends on its arrival."""
 
     payload: bytes
 

@@ -226,7 +226,7 @@ class Engine:
 
     def quota_messages(self, payloads: Sequence[bytes], now: float, *, may_lend: bool) -> list[Effect]:
         """
-        Take messages of the quota topic, in order, the own ones among them. ``may_lend``: unless the group may have given this
+        Take messages of the quota channel, in order, the own ones among them. ``may_lend``: unless the group may have given this
         replica's partitions to another by now.
         """
         self._scheduler.lanes.heard(payloads, now, may_lend=may_lend and not self._stopping)

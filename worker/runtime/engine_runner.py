@@ -170,7 +170,7 @@ class EngineRunner:
         self._post(self._out_of_range, partition, was, now)
 
     def quota_messages(self, payloads: Sequence[bytes]) -> None:
-        """Take messages of the quota topic."""
+        """Take messages of the quota channel."""
         self._post(self._quota_messages, payloads)
 
     def failed(self, error: WorkerError) -> None:

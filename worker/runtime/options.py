@@ -191,12 +191,19 @@ def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
         memory_budget=settings.memory.budget_mib * MEBIBYTE,
         shadow=settings.shadow,
         guards=settings.guards,
-        quota_pools={
-            name: f"{settings.kafka.group_id}/{app.sdk_app_id}" for name, app in settings.tencent.apps.items()
-        }
-        if settings.kafka.quota_topic is not None
-        else {},
+        quota_pools=_quota_pools(settings) if lends(settings) else {},
     )
+
+
+def lends(settings: Settings) -> bool:
+    """Return whether replicas may lend permits to each other: there is a way to carry their messages."""
+    return settings.kafka.quota_topic is not None
+
+
+def _quota_pools(settings: Settings) -> dict[str, str]:
+    return {
+        name: f"{settings.kafka.group_id}/{app.sdk_app_id}" for name, app in settings.tencent.apps.items()
+    }
 
 
 def apps_of(settings: Settings) -> list[AppCredentials]:

@@ -78,10 +78,16 @@ class Publisher(Protocol):
 
 
 class QuotaChannel(Protocol):
-    """Carries messages between replicas that lend each other permits."""
+    """Carries messages between replicas that lend each other permits, its own ones back to itself. Nothing depends on their arrival."""
+
+    def start(self) -> None:
+        """Start to hear and to send, if replicas lend. Returns at once."""
 
     def send(self, payload: bytes) -> None:
         """Publish this soon, or never. Does not wait."""
+
+    def close(self, timeout: float) -> bool:
+        """Hear and send nothing more; blocks for some times ``timeout`` seconds at most. Return whether that has ended in time."""
 
 
 class Recorder(Protocol):

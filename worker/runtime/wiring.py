@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
     from worker.domain.rules import Rules
     from worker.errors import WorkerError
+    from worker.runtime import ports
     from worker.runtime.logging_setup import Log
     from worker.settings import Settings
     from worker.tencent.options import HttpOptions
@@ -144,7 +145,7 @@ class _Parts:
     runner: EngineRunner
     consumer: Consumer
     publisher: Publisher
-    quota: QuotaChannel
+    quota: ports.QuotaChannel
     follower: ControlFollower | None
     watch: TopicWatch
     observer: Observer
@@ -238,7 +239,11 @@ async def listen(server: StatusServer, settings: Settings) -> int:
 
 
 async def _work(
-    runner: EngineRunner, consumer: Consumer, publisher: Publisher, quota: QuotaChannel, stop: lifecycle.Stop
+    runner: EngineRunner,
+    consumer: Consumer,
+    publisher: Publisher,
+    quota: ports.QuotaChannel,
+    stop: lifecycle.Stop,
 ) -> str | WorkerError:
     """
     Work until a signal or an error; return the signal's name or the error.

@@ -1,4 +1,4 @@
-# What is said and heard of lending: the messages of all lanes of this replica, between the permits and the quota topic.
+# What is said and heard of lending: the messages of all lanes of this replica, between the permits and the quota channel.
 #
 # What they mean, and why they are safe, is in lending.py. A lane is one endpoint of one app in one consumer group: replicas of
 # another group or of another app of that name have slices of their own, so nothing is lent to them.
@@ -64,7 +64,7 @@ class Lanes:
             endpoint.wake_by(limiter.borrower.due_at)
 
     def heard(self, payloads: Iterable[bytes], now: float, *, may_lend: bool) -> None:
-        """Take messages of the quota topic, the own ones among them."""
+        """Take messages of the quota channel, the own ones among them."""
         for payload in payloads:
             message = decode(payload)
             if message is None:
