@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -39,6 +40,10 @@ LONGEST_QUESTION: Final = 128
 QUESTION: Final = (
     f"ask for one command id, user, room or RequestId of at most {LONGEST_QUESTION} characters: find.json?q=…"
 )
+LOOK_UPS: Final = 10
+LOOK_SECONDS: Final = 1.0
+"""So many look-ups are answered within this time: each searches through all that is kept, some milliseconds on the worker's loop."""
+TOO_OFTEN: Final = "looked up too often: ask again in a second"
 NO_PAGE: Final = "The page is switched off (server.page). There are /livez, /readyz and /metrics.\n"
 PAGE_HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -238,6 +243,8 @@ async def _no_page(_: web.Request) -> web.Response:
 def _routes_of(page: PageSource) -> Iterable[tuple[str, Handler]]:
     """Return the routes of the page. The JSON is for the page alone and may change with any version."""
 
+    looked_up: deque[float] = deque(maxlen=LOOK_UPS)
+
     async def html(_: web.Request) -> web.Response:
         headers = {**PAGE_HEADERS, "Content-Security-Policy": page.policy}
         return web.Response(body=page.html, content_type="text/html", charset="utf-8", headers=headers)
@@ -249,6 +256,10 @@ def _routes_of(page: PageSource) -> Iterable[tuple[str, Handler]]:
         asked = request.query.getall("q", [])
         if len(asked) != 1 or not 0 < len(asked[0]) <= LONGEST_QUESTION:
             return _json(msgspec.json.encode({"error": QUESTION}), status=400)
+        now = asyncio.get_running_loop().time()
+        if len(looked_up) == LOOK_UPS and now < looked_up[0] + LOOK_SECONDS:
+            return _json(msgspec.json.encode({"error": TOO_OFTEN}), status=429)
+        looked_up.append(now)
         return _json(page.find(asked[0]))
 
     return (("/", html), ("/status.json", status), ("/find.json", find))

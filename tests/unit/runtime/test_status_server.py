@@ -23,7 +23,7 @@ from worker.runtime import status_server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
 from worker.runtime.page import Page
 from worker.runtime.recent_outcomes import RecentOutcomes
-from worker.runtime.status_server import MOST_CONNECTIONS, PULSE_LIMIT, Obstacle, StatusServer
+from worker.runtime.status_server import LOOK_UPS, MOST_CONNECTIONS, PULSE_LIMIT, Obstacle, StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -192,6 +192,23 @@ def test_a_question_that_cannot_be_answered_is_refused_with_the_remedy(page: Pag
 
     assert answer.status == 400
     assert "find.json?q=" in json.loads(answer.body)["error"]
+
+
+def test_who_looks_up_without_end_does_not_get_the_loop(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_server, "LOOK_SECONDS", 3_600.0)
+
+    async def scenario() -> tuple[list[int], bytes]:
+        async with served(Worker(), page=page) as port, ClientSession() as session:
+            answers = [
+                await session.get(f"http://127.0.0.1:{port}/find.json?q=u") for _ in range(LOOK_UPS + 1)
+            ]
+            monkeypatch.setattr(status_server, "LOOK_SECONDS", 0.0)
+            answers.append(await session.get(f"http://127.0.0.1:{port}/find.json?q=u"))
+            return [each.status for each in answers], await answers[LOOK_UPS].read()
+
+    statuses, refusal = asyncio.run(scenario())
+    assert statuses == [*[200] * LOOK_UPS, 429, 200]
+    assert "ask again in a second" in json.loads(refusal)["error"]
 
 
 @pytest.mark.parametrize("query", ["%00", "%ff%fe", "%ED%A0%80", "a%0d%0aX: y", "<script>"])
