@@ -37,7 +37,7 @@ HELPER: Final = next(line for line in RUNBOOK.read_text("utf-8").splitlines() if
 KUBECTL: Final = f"""#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 shift 2
-exec {sys.executable} -m worker "$@"
+LOGNAME=pod USER=pod exec {sys.executable} -m worker "$@"
 """
 
 

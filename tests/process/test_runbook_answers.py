@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -49,8 +48,7 @@ def run(topics: Topics, tmp_path: Path) -> Callable[[str], subprocess.CompletedP
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
                 "NS": "moderation",
                 "NAME": "trust-moderation-worker",
-                "USER": os.environ.get("USER", "root"),
-                "LOGNAME": os.environ.get("USER", "root"),
+                "USER": "alice",
                 "WORKER_CONFIG": topics.config,
             },
             capture_output=True,
@@ -89,6 +87,7 @@ def test_each_command_of_the_runbook_answers(
     assert len(COMMANDS) >= 15
     sent = {record.key: record.value for record in topics.sent()}
     assert b"undo" in sent[b"GROUP"]
+    assert b"undo-by-alice" in sent[b"GROUP"], "as the next line asks for, and not as the pod's user"
     assert len(topics.sent()) == 3, "two groups to undo, one letter to replay"
 
 
