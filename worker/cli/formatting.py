@@ -203,8 +203,9 @@ def _result_text(result: Mapping[str, Any]) -> str:
     for name in ("duplicate_of", "superseded_by"):
         if name in result:
             text += f" ({name.replace('_', ' ')} {plain(result[name])})"
-    if "error_code" in result:
-        text += f" ({plain(result['error_code'])} {plain(result.get('error_info', ''))}".rstrip() + ")"
+    why = " ".join(plain(result[name]) for name in ("error_code", "error_info") if name in result)
+    if why:
+        text += f" ({why})"
     return text + (", inferred" if result.get("inferred") else "")
 
 

@@ -242,7 +242,6 @@ async def _no_page(_: web.Request) -> web.Response:
 
 def _routes_of(page: PageSource) -> Iterable[tuple[str, Handler]]:
     """Return the routes of the page. The JSON is for the page alone and may change with any version."""
-
     looked_up: deque[float] = deque(maxlen=LOOK_UPS)
 
     async def html(_: web.Request) -> web.Response:

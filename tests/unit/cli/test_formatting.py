@@ -123,6 +123,22 @@ def test_another_command_that_explains_a_result_is_named(result: Result, text: s
     assert f"u: {text}" in format_outcome(outcome(result))
 
 
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (ResultStatus.FAILED, "an earlier try without an answer may have taken effect"),
+        (ResultStatus.CANCELLED, "cancelled by alice: it went mad"),
+        (ResultStatus.SIMULATED, "its time was over: it would have expired"),
+    ],
+)
+def test_what_no_code_of_tencent_explains_is_explained_by_its_text(status: ResultStatus, why: str) -> None:
+    """
+    Of a command that succeeded for others this is the only place where it is said.
+    """
+    lines = format_outcome(outcome(Result("u", status, error_info=why), status=Status.PARTIALLY_SUCCEEDED))
+    assert f"u: {status.value} ({why})" in lines
+
+
 def test_a_rejection_says_field_and_remedy() -> None:
     fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson")
 
