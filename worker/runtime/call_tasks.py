@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from worker.domain.contract.codes import Verdict
     from worker.domain.effects import Attempt, AttemptResult, Effect
     from worker.domain.engine import Engine
     from worker.runtime import ports
-    from worker.runtime.metrics import Metrics
 
 
 class CallTasks:
     """
-    Starts calls, grants their permits, cancels them, and reports to the engine what becomes of them.
+    Starts calls, grants their permits, cancels them, and reports to the engine and the observers what becomes of them.
 
     ``settle`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``fence`` returns
     the monotonic time until which requests may be sent.
@@ -33,8 +33,7 @@ class CallTasks:
         self,
         engine: Engine,
         client: ports.Client,
-        metrics: Metrics,
-        log: ports.Log,
+        observers: Sequence[ports.CallObserver],
         *,
         settle: Callable[[list[Effect]], None],
         fail: Callable[[WorkerError], None],
@@ -42,8 +41,7 @@ class CallTasks:
     ) -> None:
         self._engine = engine
         self._client = client
-        self._metrics = metrics
-        self._log = log
+        self._observers = observers
         self._settle = settle
         self._fail = fail
         self._fence = fence
@@ -53,7 +51,8 @@ class CallTasks:
     def start(self, attempt: Attempt) -> None:
         """Start a call with its first attempt."""
         call = self._calls[attempt.call_id] = CallTask(self, attempt)
-        self._metrics.call_started(attempt)
+        for observer in self._observers:
+            observer.call_started(attempt)
         call.task = self.spawn(self._run(call))
 
     def grant(self, attempt: Attempt) -> None:
@@ -93,21 +92,9 @@ class CallTasks:
         self._settle(self._engine.permit_requested(call_id, time.monotonic()))
 
     def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
-        """Report the end of an attempt to metrics, log and engine."""
-        self._metrics.attempt_finished(attempt, result)
-        self._log(
-            "batch.answered",
-            call_id=attempt.call_id,
-            app=attempt.app,
-            endpoint=attempt.endpoint,
-            target=attempt.target,
-            members=attempt.members,
-            number=attempt.number,
-            verdict=result.verdict.value,
-            error_code=result.error_code,
-            request_id=result.request_id,
-            elapsed_ms=round((result.ended_at - result.sent_at) * 1000, 1),
-        )
+        """Report the end of an attempt to the observers and the engine."""
+        for observer in self._observers:
+            observer.attempt_finished(attempt, result)
         self._settle(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))
 
     def may_send(self, call_id: str) -> bool:
@@ -121,7 +108,9 @@ class CallTasks:
             last = await self._client.call(call)
         finally:
             del self._calls[call.attempt.call_id]
-        self._metrics.call_finished(call.attempt, last.verdict, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        for observer in self._observers:
+            observer.call_finished(call.attempt, last.verdict, seconds)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -132,6 +121,38 @@ class CallTasks:
 
     def __repr__(self) -> str:
         return f"<CallTasks {len(self._calls)} calls>"
+
+
+class CallLog:
+    """Logs each attempt: a CallObserver."""
+
+    def __init__(self, log: ports.Log) -> None:
+        self._log = log
+
+    def call_started(self, first: Attempt) -> None:
+        """Log nothing: its first attempt has a line when it ends."""
+
+    def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
+        """Log one HTTP request that ended."""
+        self._log(
+            "batch.answered",
+            call_id=attempt.call_id,
+            app=attempt.app,
+            endpoint=attempt.endpoint,
+            target=attempt.target,
+            members=attempt.members,
+            number=attempt.number,
+            verdict=result.verdict.value,
+            error_code=result.error_code,
+            request_id=result.request_id,
+            elapsed_ms=round((result.ended_at - result.sent_at) * 1000, 1),
+        )
+
+    def call_finished(self, last: Attempt, verdict: Verdict, seconds: float) -> None:
+        """Log nothing: its last attempt has a line."""
+
+    def __repr__(self) -> str:
+        return "<CallLog>"
 
 
 class CallTask:

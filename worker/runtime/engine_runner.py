@@ -30,7 +30,7 @@ from worker.domain.effects import (
     StartCall,
     WriteControl,
 )
-from worker.runtime.call_tasks import CallTasks
+from worker.runtime.call_tasks import CallLog, CallTasks
 from worker.runtime.controlling import Controlling
 from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
@@ -61,7 +61,7 @@ class EngineRunner:
     Runs one engine. Call all methods in the loop's thread, except those of the consumer's Listener.
 
     ``handover`` is how many seconds the partitions of a handover may wait for what is in progress; ``recorders`` see every
-    transaction that is committed.
+    transaction that is committed, ``observers`` every call, beside metrics and log.
 
     Attributes:
         stopped: Gets the error that the worker cannot go on from.
@@ -77,12 +77,14 @@ class EngineRunner:
         log: ports.Log,
         handover: float,
         recorders: Sequence[ports.Recorder] = (),
+        observers: Sequence[ports.CallObserver] = (),
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._log = log
         self._handover = handover
         self._recorders = recorders
+        self._observers = observers
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
         self._quota: ports.QuotaChannel
@@ -125,8 +127,7 @@ class EngineRunner:
         self._calls = CallTasks(
             self._engine,
             client,
-            self._metrics,
-            self._log,
+            (self._metrics, CallLog(self._log), *self._observers),
             settle=self._settle,
             fail=self._fail,
             fence=consumer.fence,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from worker.domain.contract.codes import Verdict
     from worker.domain.contract.control import ControlRecord
-    from worker.domain.effects import AttemptResult, Restored, Transaction
+    from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
     from worker.domain.publish_results import PublishResult
     from worker.runtime.call_tasks import CallTask
 
@@ -95,6 +96,19 @@ class Recorder(Protocol):
 
     def published(self, transaction: Transaction, now: float) -> None:
         """Take a transaction that was committed at the monotonic time ``now``. On the loop, for each: it must be quick."""
+
+
+class CallObserver(Protocol):
+    """Sees the calls and their attempts. On the loop, for each: its methods must be quick."""
+
+    def call_started(self, first: Attempt) -> None:
+        """Take note of a call that starts with its ``first`` attempt."""
+
+    def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
+        """Take note of one HTTP request that ended."""
+
+    def call_finished(self, last: Attempt, verdict: Verdict, seconds: float) -> None:
+        """Take note of a call that ended with this verdict, ``seconds`` after it started."""
 
 
 class Restorer(Protocol):

@@ -72,6 +72,30 @@ class BisectionHandler:
             self._alone(call, found, bisection.refusal, now, inferred=True)
             call.endpoint.queue.wake(bisection.untested)
 
+    def member_refused(
+        self,
+        call: InFlightCall,
+        task: MemberTask,
+        result: AttemptResult,
+        now: float,
+        *,
+        inferred: bool = False,
+    ) -> bool:
+        """
+        Settle a member for which Tencent gave this code: the wished state holds already, or it has failed and goes alone for a while.
+        Return whether it has failed.
+        """
+        code = result.error_code
+        if code is not None and (task.command.spec.action.name, code) in ALREADY:
+            info, already = cut(result.error_info) or None, ResultStatus.ALREADY_APPLIED
+            self._ordering.settle(
+                task, Result(task.user, already, result.request_id, code, info, inferred=inferred), now
+            )
+            return False
+        self.fail(task, result, now, inferred=inferred)
+        call.endpoint.app.refused_users.refused(call.target.name, task.user, now)
+        return True
+
     def fail(self, task: MemberTask, result: AttemptResult, now: float, *, inferred: bool = False) -> None:
         """Fail the member, for good."""
         info = cut(result.error_info) or result.error or "refused without a text"
@@ -104,25 +128,16 @@ class BisectionHandler:
         *,
         inferred: bool = False,
     ) -> None:
-        """Settle the member that the code belongs to."""
-        code, queue = result.error_code, call.endpoint.queue
-        if code is not None and (task.command.spec.action.name, code) in ALREADY:
-            info, already = cut(result.error_info) or None, ResultStatus.ALREADY_APPLIED
-            queue.learn(call.target.queue, bad=1)
-            self._ordering.settle(
-                task, Result(task.user, already, result.request_id, code, info, inferred=inferred), now
-            )
-            return
-        peers = task.batch_peers
-        self.fail(task, result, now, inferred=inferred)
-        call.endpoint.app.refused_users.refused(call.target.name, task.user, now)
+        """Settle the member that the code belongs to, and draw the conclusion for its target."""
+        code, peers = result.error_code, task.batch_peers
         if (
-            inferred
+            not self.member_refused(call, task, result, now, inferred=inferred)
+            or inferred
             or result.verdict is Verdict.MEMBER
             or code is None
             or call.target.count_refused_alone(code) < ALONE_TARGETS_FAULT
         ):
-            queue.learn(call.target.queue, bad=1)
+            call.endpoint.queue.learn(call.target.queue, bad=1)
         elif peers is not None:
             # An ambiguous code, and a second member alone: it is the target's. That says nothing about members.
             self._refuse_rest(call, peers, result, now)
