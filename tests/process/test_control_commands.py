@@ -15,7 +15,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 from tests.process.test_topics_and_check import KEY
-from worker.broker.kafka_patches import known_topic_id
+from worker.broker.kafka_private_parts import known_topic_id
 from worker.domain.progress.commit_metadata import encode, label
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 # Kafka's record batches, read within bounds: unpacked piece by piece, with size and hash in place of a record that is too
 # large, and one record in place of whatever no decoder can read, so that the partition goes on.
 #
-# kafka_patches.py replaces kafka-python's class with this one. What happens to a record that was not read is decided in
+# kafka_private_parts.py replaces kafka-python's class with this one. What happens to a record that was not read is decided in
 # domain/contract/commands.py.
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaProducer, errors
 from msgspec import Struct
 
-from worker.broker import kafka_patches
+from worker.broker import kafka_private_parts
 from worker.broker.client_config import command_producer_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.refusals import refusal_of
@@ -108,7 +108,7 @@ class CommandProducer:
     def __init__(self, options: KafkaOptions) -> None:
         self._options = options
         try:
-            self._producer = kafka_patches.open_client(
+            self._producer = kafka_private_parts.open_client(
                 KafkaProducer, command_producer_arguments(options), options.secrets_for("producer")
             )
         except errors.KafkaError as exc:
@@ -117,14 +117,14 @@ class CommandProducer:
             self._partitions = self._count_partitions()
         except BaseException:
             # An interrupt as well: what was never entered has no exit that would close it.
-            kafka_patches.discard(self._producer, CLOSE_SECONDS)
+            kafka_private_parts.discard(self._producer, CLOSE_SECONDS)
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        kafka_patches.discard(self._producer, CLOSE_SECONDS)
+        kafka_private_parts.discard(self._producer, CLOSE_SECONDS)
 
     def __repr__(self) -> str:
         return f"<CommandProducer of {self._options.command_topic}, {self._partitions} partitions>"
@@ -208,7 +208,7 @@ class CommandProducer:
             except errors.KafkaError:
                 continue  # not yet, or the failure that is looked at below
         if not future.is_done:
-            failure = kafka_patches.connection_failure(self._producer)
+            failure = kafka_private_parts.connection_failure(self._producer)
             return NotWritten(f"Kafka did not acknowledge it in time: {failure or 'no answer'}", True)
         if future.exception is not None:
             unknown = isinstance(future.exception, errors.KafkaTimeoutError)
@@ -222,7 +222,7 @@ class CommandProducer:
     def _count_partitions(self) -> int:
         topic = self._options.command_topic
         try:
-            count = kafka_patches.partition_count(self._producer, topic, METADATA_SECONDS)
+            count = kafka_private_parts.partition_count(self._producer, topic, METADATA_SECONDS)
         except errors.KafkaError as exc:
             raise BrokerError(f"{topic} cannot be written: {self._reason(exc)}") from exc
         if not count:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from worker.broker.assignor import Assignor
 from worker.broker.client_config import consumer_arguments
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
-from worker.broker.kafka_patches import (
+from worker.broker.kafka_private_parts import (
     connection_failure,
     finish_join,
     known_partitions,

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from worker.broker.client_config import control_arguments, order_arguments
 from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.kafka_patches import known_partitions, known_topic_id, open_client
+from worker.broker.kafka_private_parts import known_partitions, known_topic_id, open_client
 from worker.broker.topics import CREATE, control_problems, inspect_control
 from worker.domain.contract.control import (
     MAX_VALUE_BYTES,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, errors
 
-from worker.broker import kafka_patches
+from worker.broker import kafka_private_parts
 from worker.broker.client_config import reader_arguments
 from worker.broker.error_mapping import unreachable
 from worker.errors import BrokerError
@@ -42,7 +42,7 @@ def open_reader(options: KafkaOptions, purpose: str, **changes: Any) -> KafkaCon
         **changes,
     }
     try:
-        return kafka_patches.open_client(KafkaConsumer, arguments, options.secrets_for("common"))
+        return kafka_private_parts.open_client(KafkaConsumer, arguments, options.secrets_for("common"))
     except errors.KafkaError as exc:
         raise unreachable(options.bootstrap_servers, exc) from exc
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import TopicPartition, errors
 
-from worker.broker import kafka_patches, offset_ranges
+from worker.broker import kafka_private_parts, offset_ranges
 from worker.broker.error_mapping import sentence
 from worker.errors import BrokerError
 
@@ -52,7 +52,7 @@ class OutcomeFollower:
     @property
     def failure(self) -> BaseException | None:
         """Why brokers cannot be reached now; None while they can."""
-        return kafka_patches.connection_failure(self._reader)
+        return kafka_private_parts.connection_failure(self._reader)
 
     def poll(self, seconds: float) -> list[bytes]:
         """Return the outcomes that were published since the last call; wait at most this long for the first."""
@@ -81,7 +81,7 @@ class OutcomeFollower:
     def _take_new_partitions(self) -> None:
         """Follow partitions that were added meanwhile from their beginning."""
         topic, taken = self._options.outcome_topic, self._reader.assignment()
-        count = kafka_patches.known_partitions(self._reader, topic) or 0
+        count = kafka_private_parts.known_partitions(self._reader, topic) or 0
         if count > len(taken):
             begins = {tp: self._reader.position(tp) for tp in taken}
             new = (TopicPartition(topic, partition) for partition in range(count))

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from worker.broker import offset_ranges
 from worker.broker.error_mapping import sentence
-from worker.broker.kafka_patches import known_topic_id
+from worker.broker.kafka_private_parts import known_topic_id
 from worker.broker.topic_scan import Scanned, scanned
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 from msgspec import structs
 
-from worker.broker import kafka_patches
+from worker.broker import kafka_private_parts
 from worker.broker.client_config import producer_arguments, reader_arguments
 from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
 from worker.broker.record_limits import RecordLimits
@@ -203,7 +203,7 @@ class Publisher:
         begun = time.monotonic()
         try:
             self._send_all(producer, transaction, records, metadata)
-            commit = kafka_patches.begin_commit(producer)
+            commit = kafka_private_parts.begin_commit(producer)
         except errors.KafkaError as exc:
             return self._abort(producer, transaction, exc, begun)
         try:
@@ -240,7 +240,7 @@ class Publisher:
             )
             for partition, commit in transaction.commits.items()
         }
-        accepted = kafka_patches.begin_offsets(producer, offsets, metadata)
+        accepted = kafka_private_parts.begin_offsets(producer, offsets, metadata)
         sent = [(record, _send(producer, record)) for record in records]
         if not accepted.wait(deadline - time.monotonic()):
             raise errors.KafkaTimeoutError("the offsets were not answered in time")
@@ -276,7 +276,7 @@ class Publisher:
             error = RecordRefusedError(record)
             if record.topic not in counts:
                 try:
-                    counts[record.topic] = kafka_patches.partition_count(
+                    counts[record.topic] = kafka_private_parts.partition_count(
                         producer, record.topic, METADATA_SECONDS
                     )
                 except errors.KafkaError as exc:
@@ -307,7 +307,7 @@ class Publisher:
         After a rebalance the producer can be used again. After any other failure it is dropped: its sequence numbers may be off
         by what was refused.
         """
-        cause = kafka_patches.error_of(producer) or error
+        cause = kafka_private_parts.error_of(producer) or error
         result = publish_failure(transaction, error, cause, timed_out=self._timed_out(begun))
         if isinstance(error, RecordRefusedError) and error.too_large and self._limits.lower(error.record):
             return self._aborted_for_size(producer)
@@ -316,10 +316,12 @@ class Publisher:
         if isinstance(result, Aborted) and not result.generation:
             refusal = self._refused(error, cause)
             result = structs.replace(result, letters=self._is_of_letters(refusal))
-        sound = isinstance(result, Aborted) and result.generation and not kafka_patches.is_broken(producer)
-        if not kafka_patches.is_broken(producer):
+        sound = (
+            isinstance(result, Aborted) and result.generation and not kafka_private_parts.is_broken(producer)
+        )
+        if not kafka_private_parts.is_broken(producer):
             try:
-                sound = kafka_patches.begin_abort(producer).wait(ABORT_SECONDS) and sound
+                sound = kafka_private_parts.begin_abort(producer).wait(ABORT_SECONDS) and sound
             except errors.KafkaError as exc:
                 self._log("kafka.abort_failed", exc)
                 sound = False
@@ -329,16 +331,18 @@ class Publisher:
 
     def _aborted_for_size(self, producer: KafkaProducer) -> PublishResult:
         """Abort it because the broker takes smaller records than assumed. It is published again at once, with smaller ones."""
-        if not kafka_patches.is_broken(producer):
+        if not kafka_private_parts.is_broken(producer):
             with contextlib.suppress(errors.KafkaError):
-                kafka_patches.begin_abort(producer).wait(ABORT_SECONDS)
+                kafka_private_parts.begin_abort(producer).wait(ABORT_SECONDS)
         self._drop_producer()
         return Aborted("the broker accepts only smaller records", generation=True)
 
     def _refused(self, *found: BaseException) -> Refusal | None:
         """Record and return what Kafka has refused, if one of the errors or a failing connection says so."""
         options = self._options
-        failure = kafka_patches.connection_failure(self._producer) if self._producer is not None else None
+        failure = (
+            kafka_private_parts.connection_failure(self._producer) if self._producer is not None else None
+        )
         refusals = (refusal_of(error, options) for error in (*found, failure) if error is not None)
         refusal = next((each for each in refusals if each is not None), None)
         party = LETTERS if self._is_of_letters(refusal) else PARTY
@@ -347,7 +351,7 @@ class Publisher:
         )
         return refusal
 
-    def _await(self, commit: kafka_patches.Pending) -> bool:
+    def _await(self, commit: kafka_private_parts.Pending) -> bool:
         """Return whether the commit was answered; False only if the publisher is closed before."""
         while not commit.wait(self._remaining(STALL_SECONDS)):
             if self._is_over():
@@ -383,7 +387,7 @@ class Publisher:
         return False
 
     def _committed(self, partition: int) -> tuple[int, str] | None:
-        reader = kafka_patches.open_client(
+        reader = kafka_private_parts.open_client(
             KafkaConsumer, reader_arguments(self._options), self._options.secrets_for("common")
         )
         try:
@@ -396,7 +400,7 @@ class Publisher:
 
     def _ready(self) -> KafkaProducer:
         if self._producer is None:
-            producer = kafka_patches.open_client(
+            producer = kafka_private_parts.open_client(
                 KafkaProducer,
                 self._limits.fitted(producer_arguments(self._options)),
                 self._options.secrets_for("producer"),
@@ -404,8 +408,8 @@ class Publisher:
             try:
                 producer.init_transactions()
             except BaseException as exc:
-                reason = kafka_patches.connection_failure(producer)
-                kafka_patches.discard(producer, CLOSE_SECONDS)
+                reason = kafka_private_parts.connection_failure(producer)
+                kafka_private_parts.discard(producer, CLOSE_SECONDS)
                 if isinstance(exc, errors.KafkaTimeoutError) and reason is not None:
                     raise errors.KafkaTimeoutError(f"{exc}: {reason}") from reason
                 raise
@@ -415,7 +419,7 @@ class Publisher:
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            kafka_patches.discard(producer, CLOSE_SECONDS)
+            kafka_private_parts.discard(producer, CLOSE_SECONDS)
 
     def _timed_out(self, begun: float) -> bool:
         """Return whether the broker may have aborted the transaction because of its age, which looks the same as being fenced."""

@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition, errors
 
 from worker.broker.client_config import quota_reader_arguments, quota_writer_arguments
 from worker.broker.error_mapping import sentence
-from worker.broker.kafka_patches import discard, known_partitions, open_client
+from worker.broker.kafka_private_parts import discard, known_partitions, open_client
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from kafka import TopicPartition, errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
 from worker.broker.error_mapping import ID_TAKEN
-from worker.broker.kafka_patches import wait_until_done, witness_membership
+from worker.broker.kafka_private_parts import wait_until_done, witness_membership
 from worker.domain.effects import LogEvent
 from worker.errors import FencedError
 

@@ -17,7 +17,7 @@ from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, T
 from worker.broker import offset_ranges
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
-from worker.broker.kafka_patches import connection_failure, open_client
+from worker.broker.kafka_private_parts import connection_failure, open_client
 from worker.broker.refusals import refusal_of
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent, Restored

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from worker.broker import kafka_patches
+from worker.broker import kafka_private_parts
 from worker.broker.offset_ranges import POLL_MS, READ_SECONDS
 from worker.broker.record_scan import ScannedRecords, contains
 from worker.errors import BrokerError
@@ -51,7 +51,7 @@ def scanned(
     and kafka-python's own errors.
     """
     positions = {tp: begin for tp, begin in begins.items() if begin < ends[tp]}
-    kafka_patches.scan(reader, needles)
+    kafka_private_parts.scan(reader, needles)
     try:
         _assign(reader, positions)
         progressed = time.monotonic()
@@ -75,7 +75,7 @@ def scanned(
                 positions = {tp: position for tp, position in positions.items() if position < ends[tp]}
                 _assign(reader, positions)
     finally:
-        kafka_patches.scan(reader, None)
+        kafka_private_parts.scan(reader, None)
 
 
 def _assign(reader: KafkaConsumer, positions: Mapping[Any, int]) -> None:

@@ -14,7 +14,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from worker.broker.client_config import admin_arguments
 from worker.broker.error_mapping import SHOWN_CHARACTERS, sentence, unreachable
-from worker.broker.kafka_patches import id_text, open_client
+from worker.broker.kafka_private_parts import id_text, open_client
 from worker.errors import BrokerError, Problem
 
 if TYPE_CHECKING:

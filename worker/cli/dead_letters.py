@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import filter_options as narrow
-from worker.cli.progress import clear_progress, show_progress
+from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_of, print_json
 from worker.terminal import plain
 
@@ -289,7 +289,7 @@ def _replaying(
     """Return the letters, judged by all that came after them."""
     from worker.broker.outcome_reader import CLOCKS_APART, OutcomeReader  # noqa: PLC0415
     from worker.cli.filters import Filters as Views  # noqa: PLC0415
-    from worker.cli.later_commands import FIELDS  # noqa: PLC0415
+    from worker.cli.latest_touches import FIELDS  # noqa: PLC0415
     from worker.cli.replay_plan import Candidate, Replaying  # noqa: PLC0415
     from worker.cli.undo import see_waiting  # noqa: PLC0415
 

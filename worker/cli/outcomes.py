@@ -13,7 +13,7 @@ import typer
 
 from worker.cli import filter_options as narrow
 from worker.cli.filters import IDS, TRAITS, WAITING
-from worker.cli.progress import clear_progress, show_progress
+from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, print_json
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.cli.later_commands import LatestTouches, Member, Moment, members_of, moment_of
+from worker.cli.latest_touches import LatestTouches, Member, Moment, members_of, moment_of
 from worker.domain.contract.commands import Command, Rejected
 from worker.domain.contract.letter_reading import ReadLetter
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli.progress import clear_progress, show_line
+from worker.cli.progress_line import clear_progress, show_line
 from worker.cli.shared import FAILED, INTERRUPTED, print_json
 from worker.terminal import plain
 

@@ -2,7 +2,7 @@
 # something to send, or all is sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments;
 # 3 nothing was applied; 7 for some of what was applied nothing is sent.
 #
-# Without --send it only reads. What is undone is decided in undo_plan.py, whether a user was touched since in later_commands.py.
+# Without --send it only reads. What is undone is decided in undo_plan.py, whether a user was touched since in latest_touches.py.
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli import filter_options as narrow
-from worker.cli.progress import clear_progress, show_progress
+from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import (
     LEFT_OUT,
     NOTHING,
@@ -144,7 +144,7 @@ def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoP
 def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
     """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
     from worker.broker.waiting_records import waiting_records  # noqa: PLC0415
-    from worker.cli.later_commands import Moment  # noqa: PLC0415
+    from worker.cli.latest_touches import Moment  # noqa: PLC0415
     from worker.domain.contract.commands import Command  # noqa: PLC0415
 
     now = time.time()
@@ -158,7 +158,7 @@ def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
 def _see_outcomes(reader: Any, filters: Filters, undoing: Undoing) -> None:
     from worker.broker.outcome_reader import CLOCKS_APART  # noqa: PLC0415
     from worker.cli.filters import Filters as Views  # noqa: PLC0415
-    from worker.cli.later_commands import FIELDS  # noqa: PLC0415
+    from worker.cli.latest_touches import FIELDS  # noqa: PLC0415
 
     views = Views(fields=FIELDS)
     for values in reader.every_outcome(filters.since - CLOCKS_APART, needles=undoing.needles):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.cli import later_commands
-from worker.cli.later_commands import LatestTouches, Member, Moment, moment_of, target_in
+from worker.cli import latest_touches
+from worker.cli.latest_touches import LatestTouches, Member, Moment, moment_of, target_in
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.fields import USERS
 from worker.domain.contract.outcomes import HOLDS, STATUSES, ResultStatus
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Command
 
-FIELDS: Final = (*later_commands.FIELDS, "finished_at", "parameters", "results_omitted")
+FIELDS: Final = (*latest_touches.FIELDS, "finished_at", "parameters", "results_omitted")
 """The fields of an outcome that are needed to undo it."""
 TOUCHED: Final = "a later command touched them"
 UNANSWERED: Final = "nobody knows whether it was applied: their call had no answer"

@@ -31,7 +31,7 @@ from worker.domain.effects import (
     WriteControl,
 )
 from worker.runtime.call_tasks import CallLog, CallTasks
-from worker.runtime.controlling import Controlling
+from worker.runtime.guard_orders import GuardOrders
 from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
 
@@ -120,7 +120,7 @@ class EngineRunner:
         """
         self._consumer = consumer
         self._quota = quota
-        self._controlling = Controlling(orders, self._log)
+        self._guard_orders = GuardOrders(orders, self._log)
         self._restoring = Restoring(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
@@ -219,7 +219,7 @@ class EngineRunner:
             return "stopping"
         if time.monotonic() >= self._consumer.fence():
             return "not a member of the consumer group: it has not joined yet, or Kafka is away"
-        if not self._controlling.known.is_set():
+        if not self._guard_orders.known.is_set():
             return "the control topic was not read yet: no call is made before it is known what is paused"
         waiting = self._epochs.keys() - self._begun - self._restoring.doubts.keys()
         return "partitions are being restored" if waiting else None
@@ -258,7 +258,7 @@ class EngineRunner:
             self._calls.spawn(self._take_over(number, epoch))
 
     async def _take_over(self, number: int, epoch: int) -> None:
-        await self._controlling.known.wait()
+        await self._guard_orders.known.wait()
         await self._restoring.restore(number, epoch)
 
     def _is_ours(self, number: int, epoch: int) -> bool:
@@ -323,7 +323,7 @@ class EngineRunner:
 
     def _controls(self, records: Sequence[ControlRecord]) -> None:
         self._settle(self._engine.control(records, time.monotonic()))
-        self._controlling.followed(records)
+        self._guard_orders.followed(records)
 
     # Commands.
 
@@ -368,7 +368,7 @@ class EngineRunner:
             case LogEvent(event, _, fields):
                 self._log(event, **fields)
             case WriteControl(record):
-                self._calls.spawn(self._controlling.write(record))
+                self._calls.spawn(self._guard_orders.write(record))
             case SendQuotaMessage(payload):
                 self._quota.send(payload)
             case _:

@@ -17,7 +17,7 @@ from worker.settings import types
 from worker.settings.guards import guard_problems
 from worker.settings.kafka_options import option_problems, security_problems
 from worker.settings.sign_in import secret_file_problems
-from worker.tls_files import authority_problem
+from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from worker.settings import types
 from worker.settings.kafka import first_line
 from worker.settings.kafka_values import RULES
 from worker.settings.sign_in import sign_in_problems
-from worker.tls_files import tls_problems
+from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

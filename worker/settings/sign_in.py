@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from worker.errors import FileError, Problem
 from worker.settings import types
 from worker.settings.kafka import first_line
-from worker.tls_files import authority_problem
+from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from worker.errors import FileError, Problem
 from worker.files import read_text
 from worker.settings.catalog import find
 from worker.settings.types import SECRET_OPTIONS
-from worker.tls_files import TLS_FILES
+from worker.tls_file_problems import TLS_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

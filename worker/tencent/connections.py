@@ -16,7 +16,7 @@ import httpx
 
 from worker.errors import FileError
 from worker.files import read_text
-from worker.tls_files import authority_problem
+from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:
     from worker.tencent.options import HttpOptions

@@ -9,7 +9,7 @@ from kafka import errors
 
 from tests.conftest import _started_broker
 from tests.contract.broker.kafka_fixture import Member, RealCluster, outcome_for, transaction_of, until
-from worker.broker import kafka_patches
+from worker.broker import kafka_private_parts
 from worker.broker.publisher import Publisher
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
@@ -158,15 +158,15 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     member.publish_for(0, 0)
     publisher = member.publisher
     assert isinstance(publisher, Publisher)
-    begin_commit = kafka_patches.begin_commit
+    begin_commit = kafka_private_parts.begin_commit
 
     def answer_lost(producer: Any) -> Any:
-        monkeypatch.setattr(kafka_patches, "begin_commit", begin_commit)
+        monkeypatch.setattr(kafka_private_parts, "begin_commit", begin_commit)
         if arrives:
             assert begin_commit(producer).wait(10.0)
         return _LostAnswer(error)
 
-    monkeypatch.setattr(kafka_patches, "begin_commit", answer_lost)
+    monkeypatch.setattr(kafka_private_parts, "begin_commit", answer_lost)
     # The offset stays where it was, as above an open command: only the metadata shows the commit.
     transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(1, "x")})
 
@@ -181,7 +181,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     assert len(member.noticed("kafka.commit_unknown")) == 1
 
 
-class _LostAnswer(kafka_patches.Pending):
+class _LostAnswer(kafka_private_parts.Pending):
     """
     A commit whose connection broke before the answer.
     """
@@ -201,15 +201,15 @@ def test_a_transaction_that_the_broker_ended_for_its_age_is_no_other_process(
     Both look the same to a producer. This one must go on, and its results must go again.
     """
     member = join(own_cluster, transaction_timeout=1.0)
-    begin_commit = kafka_patches.begin_commit
+    begin_commit = kafka_private_parts.begin_commit
 
     def late(producer: Any) -> Any:
-        monkeypatch.setattr(kafka_patches, "begin_commit", begin_commit)
+        monkeypatch.setattr(kafka_private_parts, "begin_commit", begin_commit)
         written = own_cluster.high_watermark("outcomes", 0)
         until(lambda: own_cluster.high_watermark("outcomes", 0) > written, "the broker's abort marker")
         return begin_commit(producer)
 
-    monkeypatch.setattr(kafka_patches, "begin_commit", late)
+    monkeypatch.setattr(kafka_private_parts, "begin_commit", late)
     transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "x")})
 
     results = publish_until_published(member, transaction)

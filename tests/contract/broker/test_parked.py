@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from worker.broker.kafka_patches import release_parked
+from worker.broker.kafka_private_parts import release_parked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

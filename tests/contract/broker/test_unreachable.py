@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaAdminClient, errors
 
-from worker.broker import kafka_connections, kafka_patches
+from worker.broker import kafka_connections, kafka_private_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def closed_port() -> int:
 
 def open_admin(port: int, **arguments: Any) -> KafkaAdminClient:
     servers = f"127.0.0.1:{port}"
-    return kafka_patches.open_client(
+    return kafka_private_parts.open_client(
         KafkaAdminClient, {"bootstrap_servers": servers, "bootstrap_timeout_ms": SILENT * 1000, **arguments}
     )
 

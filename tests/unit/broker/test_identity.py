@@ -1,5 +1,5 @@
 # The identity that goes into a transaction, by which the broker fences. It does not check an anonymous one at all, so none is
-# ever returned (that the broker would take it is shown in tests/contract/broker/test_kafka_patches.py).
+# ever returned (that the broker would take it is shown in tests/contract/broker/test_kafka_private_parts.py).
 
 from __future__ import annotations
 

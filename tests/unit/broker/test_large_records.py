@@ -20,7 +20,7 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import calc_crc32c, encode_varint
 from snappy import snappy
 
-from worker.broker import batches, kafka_patches
+from worker.broker import batches, kafka_private_parts
 from worker.broker.batches import KEPT_BYTES, KEPT_HEADERS
 from worker.domain.contract.records import Omitted, OmittedHeaders
 
@@ -124,7 +124,7 @@ def read(written: bytes) -> list[Any]:
     """
     What is read of the batch.
     """
-    kafka_patches.patch()
+    kafka_private_parts.patch()
     found = MemoryRecords(written).next_batch()
     assert found.validate_crc()
     return list(found)
@@ -320,11 +320,11 @@ def test_a_poll_takes_no_more_than_its_bytes_and_always_one() -> None:
     """
     500 records of a megabyte would be half a gigabyte, from some kilobytes on the wire.
     """
-    kafka_patches.patch()
+    kafka_private_parts.patch()
     size = 700_000
     large = [b"".join(record(place, varint(-1), varint(size), bytes(size), varint(0))) for place in range(5)]
     records = MemoryRecords(batch("zstd", 5, packed("zstd", large)))
-    fetcher: Any = kafka_patches.BoundedFetcher
+    fetcher: Any = kafka_private_parts.BoundedFetcher
     part = fetcher.PartitionRecords(100, TopicPartition("t", 0), records)
 
     assert [len(part.take(500)) for _ in range(4)] == [2, 1, 1, 1]
@@ -334,8 +334,8 @@ def test_old_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from kafka.errors import CorruptRecordError  # noqa: PLC0415
     from kafka.record import legacy_records  # noqa: PLC0415
 
-    kafka_patches.patch()
-    monkeypatch.setattr(kafka_patches, "OLD_BATCH_BYTES", 2 * MEBIBYTE)
+    kafka_private_parts.patch()
+    monkeypatch.setattr(kafka_private_parts, "OLD_BATCH_BYTES", 2 * MEBIBYTE)
     old: Any = legacy_records
     assert old.gzip_decode(packed("gzip", zeros(MEBIBYTE))) == bytes(MEBIBYTE)
     with pytest.raises(CorruptRecordError):

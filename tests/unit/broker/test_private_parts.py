@@ -2,7 +2,7 @@
 # its internal classes, the globals that are replaced, the modules behind its public ones. A new one must be added here, and one
 # that an upgrade renames fails here.
 #
-# Only names are compared. Whether each part behaves as we assume is checked by tests/contract/broker/test_kafka_patches.py.
+# Only names are compared. Whether each part behaves as we assume is checked by tests/contract/broker/test_kafka_private_parts.py.
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from kafka.producer.transaction_manager import TransactionalRequestResult, Trans
 from kafka.record.default_records import DefaultRecordBatch
 
 import worker
-from worker.broker import assignor, batches, kafka_connections, kafka_patches, rebalances
+from worker.broker import assignor, batches, kafka_connections, kafka_private_parts, rebalances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCES: Final = Path(worker.__file__).parent
-PATCHES: Final = SOURCES / "broker" / "kafka_patches.py"
+PATCHES: Final = SOURCES / "broker" / "kafka_private_parts.py"
 CONNECTIONS: Final = SOURCES / "broker" / "kafka_connections.py"
 BATCHES: Final = SOURCES / "broker" / "batches.py"
 
@@ -134,7 +134,7 @@ RECEIVERS: Final[dict[str, type]] = {
     "transactions": TransactionManager,
     "unbound": KafkaProducer,
 }
-"""What an expression of kafka_patches.py or kafka_connections.py is."""
+"""What an expression of kafka_private_parts.py or kafka_connections.py is."""
 OUTSIDE: Final = {"self", "cls", "theirs"}
 """What a class calls itself, and kafka-python's class that it extends: those are read from the classes."""
 
@@ -204,7 +204,7 @@ def extended() -> Iterator[tuple[type, str]]:
     """
     pairs = {
         pair
-        for module in (assignor, batches, kafka_connections, kafka_patches, rebalances)
+        for module in (assignor, batches, kafka_connections, kafka_private_parts, rebalances)
         for pair in subclasses(module)
     }
     for ours, theirs in pairs:
@@ -282,7 +282,7 @@ def test_only_three_modules_use_a_private_part() -> None:
 
 
 def test_the_table_names_every_global_that_is_replaced() -> None:
-    kafka_patches.patch()
+    kafka_private_parts.patch()
 
     assert {
         (name, key)

@@ -8,7 +8,7 @@ import pytest
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from worker.broker import kafka_patches
+from worker.broker import kafka_private_parts
 
 GOOD = "traceparent"
 
@@ -35,7 +35,7 @@ def written(*names: bytes) -> bytes:
 
 
 def read(batch: bytes) -> list[tuple[bytes, list[tuple[str, Any]]]]:
-    kafka_patches.patch()
+    kafka_private_parts.patch()
     records = MemoryRecords(batch).next_batch()
     return [(record.value, record.headers) for record in records]
 

@@ -1,5 +1,5 @@
 # Which of the broker's answers prove that this process is a member, and since when. That kafka-python calls the handlers that are
-# replaced here is proven in tests/contract/broker/test_kafka_patches.py.
+# replaced here is proven in tests/contract/broker/test_kafka_private_parts.py.
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from kafka import errors
 
-from worker.broker.kafka_patches import MEMBERSHIP_ENDED, witness_membership
+from worker.broker.kafka_private_parts import MEMBERSHIP_ENDED, witness_membership
 
 SENT_AT: Final = 100.0
 HANDLERS: Final = (

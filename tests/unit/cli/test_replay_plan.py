@@ -11,7 +11,7 @@ import pytest
 from tests.unit.cli.test_undo_plan import DECODER, NOW, view
 from worker.broker.dead_letter_reader import FoundLetter
 from worker.cli.filters import Filters
-from worker.cli.later_commands import Moment
+from worker.cli.latest_touches import Moment
 from worker.cli.letters import format_letter, format_whole, letter_of, report
 from worker.cli.replay_plan import Candidate, Refusal, Replaying
 from worker.domain.contract.commands import Command

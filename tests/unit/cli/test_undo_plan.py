@@ -10,7 +10,7 @@ import pytest
 
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import Filters
-from worker.cli.later_commands import Moment
+from worker.cli.latest_touches import Moment
 from worker.cli.undo_plan import FIELDS, OVER, TOUCHED, UNANSWERED, UNLISTED, Undoing, opposite_of, why_not
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder

@@ -20,7 +20,7 @@ BACKOFF: Final = (1.0, 30.0)
 """Seconds to wait after a record that was not written: the first wait, and the longest; it doubles in between."""
 
 
-class Controlling:
+class GuardOrders:
     """
     Knows whether orders are known, and writes those of guards.
 
@@ -63,4 +63,4 @@ class Controlling:
                 return
 
     def __repr__(self) -> str:
-        return f"<Controlling, {'known' if self.known.is_set() else 'unknown'}, {len(self._unwritten)} unwritten>"
+        return f"<GuardOrders, {'known' if self.known.is_set() else 'unknown'}, {len(self._unwritten)} unwritten>"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.unit.runtime.fakes import run_scenario, settled, until
 from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
 from worker.domain.effects import WriteControl
-from worker.runtime import controlling
+from worker.runtime import guard_orders
 
 if TYPE_CHECKING:
     import pytest
@@ -70,7 +70,7 @@ def test_an_order_of_a_guard_is_written_until_kafka_has_it(monkeypatch: pytest.M
     """
     It holds here at once; the other replicas learn of it from the topic alone.
     """
-    monkeypatch.setattr(controlling, "BACKOFF", (0.001, 0.002))
+    monkeypatch.setattr(guard_orders, "BACKOFF", (0.001, 0.002))
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.order_failures = 3
@@ -90,16 +90,16 @@ def test_what_a_person_orders_meanwhile_is_not_overwritten_by_a_guard(
     """
     The guard's record could not be written for a while, and somebody has resumed the scope since.
     """
-    monkeypatch.setattr(controlling, "BACKOFF", (0.01, 0.01))
+    monkeypatch.setattr(guard_orders, "BACKOFF", (0.01, 0.01))
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.order_failures = 1
         harness.move([WriteControl(PAUSE)])
         await until(lambda: "control.write_failed" in harness.logged)
         harness.runner.controls([ControlRecord(SCOPE, None)])
-        await until(lambda: not harness.runner._controlling._unwritten)
+        await until(lambda: not harness.runner._guard_orders._unwritten)
         harness.order_failures = 0
-        await until(lambda: "1 unwritten" not in repr(harness.runner._controlling))
+        await until(lambda: "1 unwritten" not in repr(harness.runner._guard_orders))
 
         harness.move([WriteControl(ControlRecord(Scope(issuer="another"), PAUSE.order))])
         await until(lambda: bool(harness.written))

@@ -16,7 +16,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 
 from tests.contract.broker.kafka_fixture import RealCluster, until
 from tests.proxy import Proxy
-from worker.broker import kafka_patches, topics
+from worker.broker import kafka_private_parts, topics
 from worker.broker.client_config import consumer_arguments, producer_arguments, reader_arguments
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def producer(real_cluster: RealCluster) -> Iterator[KafkaProducer]:
     made = KafkaProducer(**producer_arguments(real_cluster.options("a")))
     made.init_transactions()
     yield made
-    kafka_patches.discard(made, 1.0)
+    kafka_private_parts.discard(made, 1.0)
 
 
 def polled(consumer: KafkaConsumer) -> bool:
-    kafka_patches.finish_join(consumer)
+    kafka_private_parts.finish_join(consumer)
     consumer.poll(timeout_ms=50)
     return True
 
@@ -67,9 +67,9 @@ def test_both_clients_give_a_topic_the_same_id_and_a_recreated_one_another(
     """
     options = real_cluster.options("a")
     ids = [topics.inspect(options).command]
-    with kafka_patches.open_client(KafkaConsumer, reader_arguments(options)) as reader:
+    with kafka_private_parts.open_client(KafkaConsumer, reader_arguments(options)) as reader:
         reader.partitions_for_topic(options.command_topic)
-        known = kafka_patches.known_topic_id(reader, options.command_topic)
+        known = kafka_private_parts.known_topic_id(reader, options.command_topic)
     real_cluster.admin.delete_topics([options.command_topic])
     until(lambda: topics.inspect(options).command is None, "deleted")
     topics.create_missing(options, partitions=2, replication=1)
@@ -84,14 +84,14 @@ def test_both_clients_give_a_topic_the_same_id_and_a_recreated_one_another(
 
 @pytest.mark.parametrize("none", [None, uuid.UUID(int=0), "00000000-0000-0000-0000-000000000000", ""])
 def test_no_topic_id_is_none(none: uuid.UUID | str | None) -> None:
-    assert kafka_patches.id_text(none) is None
+    assert kafka_private_parts.id_text(none) is None
 
 
 def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(
     real_cluster: RealCluster, consumer: KafkaConsumer
 ) -> None:
     proofs: list[tuple[float, float]] = []
-    kafka_patches.witness_membership(
+    kafka_private_parts.witness_membership(
         consumer, lambda sent_at: proofs.append((sent_at, time.monotonic())), lambda _: None
     )
     consumer.subscribe([f"commands{real_cluster.tag}"])
@@ -143,14 +143,14 @@ def test_a_future_that_another_thread_completes_wakes_the_loop_at_once(consumer:
     began = time.monotonic()
     threading.Timer(0.1, future.set_result, [None]).start()
 
-    done = consumer._net.run(kafka_patches.wait_until_done, consumer, future, 10.0)
+    done = consumer._net.run(kafka_private_parts.wait_until_done, consumer, future, 10.0)
 
     assert done
     assert time.monotonic() - began < 0.5
 
 
 def test_a_future_that_nobody_completes_is_left_after_its_time(consumer: KafkaConsumer) -> None:
-    assert not consumer._net.run(kafka_patches.wait_until_done, consumer, Future(), 0.1)
+    assert not consumer._net.run(kafka_private_parts.wait_until_done, consumer, Future(), 0.1)
 
 
 def test_a_join_that_ended_between_two_polls_is_finished(
@@ -169,8 +169,8 @@ def test_a_join_that_ended_between_two_polls_is_finished(
     )
 
     forgotten = not coordinator.need_rejoin()
-    unfinished = kafka_patches.finish_join(consumer)
-    until(lambda: polled(consumer) and not kafka_patches.finish_join(consumer), "the join's end")
+    unfinished = kafka_private_parts.finish_join(consumer)
+    until(lambda: polled(consumer) and not kafka_private_parts.finish_join(consumer), "the join's end")
 
     assert forgotten
     assert unfinished
@@ -192,7 +192,7 @@ def test_parked_records_are_forgotten_without_the_remedy(
     consumer.resume(first)
 
     without = [consumer.poll(timeout_ms=20, max_records=5) for _ in range(10)]
-    kafka_patches.release_parked(consumer)
+    kafka_private_parts.release_parked(consumer)
     records = consumer.poll(timeout_ms=1000, max_records=5)
 
     assert not any(without)
@@ -202,10 +202,12 @@ def test_parked_records_are_forgotten_without_the_remedy(
 def test_the_count_of_partitions_is_known_without_asking(
     real_cluster: RealCluster, consumer: KafkaConsumer
 ) -> None:
-    before = kafka_patches.known_partitions(consumer, f"commands{real_cluster.tag}")
+    before = kafka_private_parts.known_partitions(consumer, f"commands{real_cluster.tag}")
     consumer.subscribe([f"commands{real_cluster.tag}"])
 
-    until(lambda: kafka_patches.known_partitions(consumer, f"commands{real_cluster.tag}") == 2, "metadata")
+    until(
+        lambda: kafka_private_parts.known_partitions(consumer, f"commands{real_cluster.tag}") == 2, "metadata"
+    )
 
     assert before is None
 
@@ -223,7 +225,7 @@ def test_a_client_that_cannot_be_made_leaves_no_thread_behind(
         (KafkaProducer, producer_arguments(options)),
     ):
         with pytest.raises(errors.KafkaTimeoutError):
-            kafka_patches.open_client(kind, arguments)  # type: ignore[type-var]
+            kafka_private_parts.open_client(kind, arguments)  # type: ignore[type-var]
 
     until(lambda: io_threads() <= before, "its thread to end", 5)
 
@@ -234,7 +236,7 @@ def test_a_commit_is_sent_although_connections_cannot_be_made_for_a_while(real_c
     """
     with Proxy() as way:
         options = real_cluster.options("a", common={"proxy_url": way.url})
-        producer = kafka_patches.open_client(KafkaProducer, producer_arguments(options))
+        producer = kafka_private_parts.open_client(KafkaProducer, producer_arguments(options))
         producer.init_transactions()
         for _ in range(3):
             producer.begin_transaction()
@@ -242,17 +244,17 @@ def test_a_commit_is_sent_although_connections_cannot_be_made_for_a_while(real_c
             way.status = 503
             way.cut()
             way.asked.clear()
-            commit = kafka_patches.begin_commit(producer)
+            commit = kafka_private_parts.begin_commit(producer)
             until(lambda: len(way.asked) >= 3, "some attempts to connect")
             way.status = 0
 
             assert commit.wait(10.0)
-        kafka_patches.discard(producer, 1.0)
+        kafka_private_parts.discard(producer, 1.0)
 
 
 def test_an_answer_can_be_waited_for_in_parts(producer: KafkaProducer) -> None:
     producer.begin_transaction()
-    commit = kafka_patches.begin_commit(producer)
+    commit = kafka_private_parts.begin_commit(producer)
 
     assert commit.wait(0.0) in (False, True)
     assert commit.wait(10.0)
@@ -266,10 +268,10 @@ def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(
     metadata = consumer.group_metadata()._replace(group_id=f"workers{real_cluster.tag}")
 
     with pytest.raises(errors.KafkaError):
-        kafka_patches.begin_offsets(producer, offsets, metadata).wait(10.0)
+        kafka_private_parts.begin_offsets(producer, offsets, metadata).wait(10.0)
 
-    assert kafka_patches.is_broken(producer)
-    assert "OffsetMetadataTooLargeError" in repr(kafka_patches.error_of(producer))
+    assert kafka_private_parts.is_broken(producer)
+    assert "OffsetMetadataTooLargeError" in repr(kafka_private_parts.error_of(producer))
 
 
 def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
@@ -282,14 +284,16 @@ def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
     nobody = consumer.group_metadata()
     producer.begin_transaction()
     zombie = nobody._replace(generation_id=7, member_id="zombie")
-    refused = kafka_patches.begin_offsets(producer, {first: _offset("old"), second: _offset("old")}, zombie)
+    refused = kafka_private_parts.begin_offsets(
+        producer, {first: _offset("old"), second: _offset("old")}, zombie
+    )
     with pytest.raises(errors.CommitFailedError):
         refused.wait(10.0)
-    kafka_patches.begin_abort(producer).wait(10.0)
+    kafka_private_parts.begin_abort(producer).wait(10.0)
 
     producer.begin_transaction()
-    kafka_patches.begin_offsets(producer, {second: _offset("new")}, nobody).wait(10.0)
-    kafka_patches.begin_commit(producer).wait(10.0)
+    kafka_private_parts.begin_offsets(producer, {second: _offset("new")}, nobody).wait(10.0)
+    kafka_private_parts.begin_commit(producer).wait(10.0)
 
     assert real_cluster.committed(1) == (1, "new")
     assert real_cluster.committed(0) is None
@@ -308,7 +312,7 @@ def test_a_producer_can_be_discarded_in_mid_transaction_while_the_broker_hangs(
     sender = producer._sender
     began = time.monotonic()
 
-    kafka_patches.discard(producer, 1.0)
+    kafka_private_parts.discard(producer, 1.0)
 
     took = time.monotonic() - began
     own_kafka.resume()
@@ -327,8 +331,8 @@ def test_an_identity_that_was_lost_is_nobodys_and_the_broker_would_take_it(
     producer.begin_transaction()
     offsets = {TopicPartition(f"commands{real_cluster.tag}", 0): _offset("nobody's")}
 
-    accepted = kafka_patches.begin_offsets(producer, offsets, join_and_lose).wait(10.0)
-    kafka_patches.begin_commit(producer).wait(10.0)
+    accepted = kafka_private_parts.begin_offsets(producer, offsets, join_and_lose).wait(10.0)
+    kafka_private_parts.begin_commit(producer).wait(10.0)
 
     assert (join_and_lose.generation_id, join_and_lose.member_id) == (-1, "")
     assert accepted
