@@ -21,7 +21,7 @@ from subprocess import PIPE, Popen
 import uvloop
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.testing.simulator import Faults, SimulatedApp, Simulator, SimulatorConfig
+from worker.testing.simulator import FaultValues, SimulatedApp, Simulator, SimulatorConfig
 
 APP = 1400000000
 KEY = "a key for a benchmark"
@@ -72,7 +72,7 @@ async def serve(log: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     apps = (SimulatedApp(APP, (KEY,)),)
     async with Simulator(
-        SimulatorConfig(apps=apps, faults=Faults(limit=1_000_000), log=log, keep_lines=0)
+        SimulatorConfig(apps=apps, faults=FaultValues(limit=1_000_000), log=log, keep_lines=0)
     ) as simulator:
         sys.stdout.write(f"{simulator.url}\n")
         sys.stdout.flush()

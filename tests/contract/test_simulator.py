@@ -26,7 +26,7 @@ from tests.unit.testing.simulator.calls import (
     a_query,
     signed,
 )
-from worker.testing.simulator import Faults, SimulatedApp, Simulator, SimulatorConfig
+from worker.testing.simulator import FaultValues, SimulatedApp, Simulator, SimulatorConfig
 from worker.testing.simulator.connection import MAX_PIPELINED
 from worker.testing.simulator.faults import ROWS
 from worker.testing.simulator.request_log import RequestLine
@@ -523,7 +523,7 @@ async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_
 ) -> None:
     path = tmp_path / "requests.jsonl"
     config = SimulatorConfig(
-        apps=(SimulatedApp(APP, (KEY,), (ADMIN,)),), faults=Faults(latency=0.01), log=path
+        apps=(SimulatedApp(APP, (KEY,), (ADMIN,)),), faults=FaultValues(latency=0.01), log=path
     )
 
     async with Simulator(config) as sim, httpx.AsyncClient(base_url=sim.url) as http:
@@ -561,9 +561,9 @@ async def test_a_simulator_that_cannot_start_says_why(sim: Simulator) -> None:
     taken = httpx.URL(sim.url).port
 
     with pytest.raises(ValueError, match="transient"):
-        Simulator(SimulatorConfig(apps=apps, faults=Faults(transient=5.0)))
+        Simulator(SimulatorConfig(apps=apps, faults=FaultValues(transient=5.0)))
     with pytest.raises(ValueError, match="outage"):
-        Simulator(SimulatorConfig(apps=apps, faults=Faults(outage="refuse")))
+        Simulator(SimulatorConfig(apps=apps, faults=FaultValues(outage="refuse")))
     with pytest.raises(ValueError, match="apps"):
         Simulator(SimulatorConfig(apps=()))
     with pytest.raises(OSError, match="in use"):

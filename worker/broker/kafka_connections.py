@@ -142,7 +142,7 @@ _ABOUT_US: Final = frozenset({"CERTIFICATE", "CA"})
 """Words of the alerts that concern a certificate."""
 
 
-class SigningConnection(KafkaConnection):
+class SignInConnection(KafkaConnection):
     """
     Signs in with what the files hold at that moment, and waits for an access token without blocking.
 

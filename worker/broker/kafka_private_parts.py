@@ -21,8 +21,8 @@ from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
-from worker.broker.kafka_connections import BoundedTls, SigningConnection, WholeTcp, done_within
-from worker.broker.record_scan import ScannedBatch
+from worker.broker.kafka_connections import BoundedTls, SignInConnection, WholeTcp, done_within
+from worker.broker.record_scan import SearchingBatch
 from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
 from worker.errors import FileError
@@ -208,7 +208,7 @@ def patch() -> None:
     connections: Any = manager
     connections.KafkaSSLTransport = BoundedTls
     connections.KafkaTCPTransport = WholeTcp
-    connections.KafkaConnection = SigningConnection
+    connections.KafkaConnection = SignInConnection
     batches: Any = memory_records
     batches.DefaultRecordBatch = BoundedBatch
     old_batches: Any = legacy_records
@@ -285,7 +285,7 @@ class _ScannedBatches:
 
     def next_batch(self) -> Any:
         batch = self._records.next_batch()
-        return ScannedBatch(batch, self._needles) if isinstance(batch, BoundedBatch) else batch
+        return SearchingBatch(batch, self._needles) if isinstance(batch, BoundedBatch) else batch
 
 
 def scan(consumer: KafkaConsumer, needles: Needles | None) -> None:

@@ -38,7 +38,7 @@ class ScannedRecords(list[tuple[int, int, bytes | None]]):
     read: int = 0
 
 
-class ScannedBatch:
+class SearchingBatch:
     """A batch that yields one record in place of all: its value is a ``ScannedRecords``. In all else it is the batch itself."""
 
     def __init__(self, batch: BoundedBatch, needles: Needles) -> None:

@@ -1,5 +1,6 @@
-# The commands: one table with their groups. Each has a module that documents its exit codes; filters.py and formatting.py
-# belong to `outcomes`. shared.py is what several commands share, grouping.py and layout.py how help and results look.
+# The commands: one table with their groups. Each has a module that documents its exit codes. What several of them share is in
+# shared.py (options, printing), filters.py (what is looked for), formatting.py and tables.py (how it is shown); how help looks in
+# grouping.py and layout.py.
 #
 # Here: the commands' names, and how a failure is printed. What a command needs is imported inside it, so that --help
 # is quick and the simulator never loads Kafka. The exit codes are in shared.py.

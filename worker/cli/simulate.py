@@ -20,7 +20,7 @@ import uvloop
 
 from worker.cli.shared import FAILED, WRONG, AsJson, print_json
 from worker.testing.simulator.fault_store import shuts_itself_out
-from worker.testing.simulator.faults import ROWS, FaultKind, FaultRow, Faults, read
+from worker.testing.simulator.faults import ROWS, FaultKind, FaultRow, FaultValues, read
 from worker.testing.simulator.reference import reference
 from worker.testing.simulator.server import Simulator, SimulatorConfig
 from worker.testing.simulator.signature import SimulatedApp
@@ -207,7 +207,7 @@ def _key(key: str | None, key_file: Path | None) -> str:
     return key
 
 
-def _faults(given: dict[str, Any]) -> Faults:
+def _faults(given: dict[str, Any]) -> FaultValues:
     values: dict[str, Any] = {}
     for name, value in given.items():
         if value is None:
@@ -215,7 +215,7 @@ def _faults(given: dict[str, Any]) -> Faults:
         values[name], problem = read(name, value)
         if problem:
             raise typer.BadParameter(problem.remedy, param_hint=_flag(name))
-    return Faults(**values)
+    return FaultValues(**values)
 
 
 def _rule(text: str) -> dict[str, Any]:

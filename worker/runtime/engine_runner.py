@@ -8,6 +8,7 @@
 # | kafka-control | the consumer of orders              | -                                         | `controls`, `no_controls` |
 # | restore (2)   | a short-lived consumer each         | jobs of the executor                      | the awaited result       |
 # | kafka-quota 2 | consumer, producer of quota topic   | `send`                                    | `quota_messages`         |
+# | kafka-token   | one request to the token server     | the first that needs a token              | -                        |
 #
 # Not here: what to do about an event (domain/engine.py), Kafka and HTTP themselves (broker/, tencent/).
 

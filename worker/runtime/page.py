@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Result, Worker
     from worker.domain.snapshots import ControlSnapshot, EndpointSnapshot
     from worker.runtime.metrics import Vitals
-    from worker.runtime.recent_outcomes import Failure, Recent, RecentOutcomes, Room, RoomKey
+    from worker.runtime.recent_outcomes import RecentFailure, RecentOutcome, RecentOutcomes, Room, RoomKey
     from worker.runtime.status_server import Obstacle
 
 FRESH_SECONDS: Final = 0.9
@@ -241,7 +241,7 @@ def _rooms(rooms: Iterable[tuple[RoomKey, Room]]) -> list[dict[str, Any]]:
     ]
 
 
-def _failure(failure: Failure) -> dict[str, Any]:
+def _failure(failure: RecentFailure) -> dict[str, Any]:
     return {
         "at": failure.finished_at,
         "status": failure.status,
@@ -258,7 +258,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _found(recent: Recent, text: str) -> dict[str, Any]:
+def _found(recent: RecentOutcome, text: str) -> dict[str, Any]:
     # The user that was asked for comes first: a command may name a hundred.
     results = sorted(recent.results, key=lambda result: result.user_id != text)
     return {

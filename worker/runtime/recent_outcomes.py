@@ -42,7 +42,7 @@ UNDONE: Final = frozenset(status for status in SENT if STATUSES[status].rest is 
 """Calls were made or waited for, and some user did not get what was asked for."""
 
 
-class Recent(Struct, frozen=True, gc=False):
+class RecentOutcome(Struct, frozen=True, gc=False):
     """
     What is kept of one outcome; each field is explained at ``Outcome``.
 
@@ -66,7 +66,7 @@ class Recent(Struct, frozen=True, gc=False):
     error: OutcomeError | None
 
 
-class Failure(Struct, frozen=True):
+class RecentFailure(Struct, frozen=True):
     """
     One outcome that is ``UNDONE`` or rejected, or the dead letter of a record whose id cannot be read.
 
@@ -149,12 +149,12 @@ class RecentOutcomes:
         self._most_bytes = kept_bytes
         self._most_outcomes = kept_outcomes
         # The outcomes of each transaction, with their bytes, oldest first: they come and go by transactions.
-        self._blocks: deque[tuple[int, list[Recent]]] = deque()
+        self._blocks: deque[tuple[int, list[RecentOutcome]]] = deque()
         self._bytes = 0
         self._count = 0
         self._spans: deque[_Span] = deque(maxlen=SPANS)
         self._totals: dict[Status, int] = {}
-        self.failures: deque[Failure] = deque(maxlen=FAILURES)
+        self.failures: deque[RecentFailure] = deque(maxlen=FAILURES)
 
     @property
     def kept(self) -> int:
@@ -183,7 +183,7 @@ class RecentOutcomes:
         span = self._span_of(now)
         rooms = span.rooms
         counts: dict[Status, int] = {}
-        block: list[Recent] = []
+        block: list[RecentOutcome] = []
         failed: list[Outcome] = []
         size = 0
         # This loop is what the page costs in a raid: nothing is called that the usual outcome does not need.
@@ -194,7 +194,7 @@ class RecentOutcomes:
             target = outcome.group_id or outcome.room_id
             took_ms = outcome.queued_ms + (outcome.calling_ms or 0.0)
             block.append(
-                Recent(
+                RecentOutcome(
                     outcome.outcome_id, outcome.command_id, status, outcome.finished_at, took_ms, outcome.action, outcome.app, target,
                     outcome.issuer, results, outcome.user_ids, outcome.request_ids, outcome.error,
                 )
@@ -227,7 +227,7 @@ class RecentOutcomes:
             self._spans.append(_Span(now + SPAN_SECONDS))
         return self._spans[-1]
 
-    def _keep(self, block: list[Recent], size: int) -> None:
+    def _keep(self, block: list[RecentOutcome], size: int) -> None:
         if size > self._most_bytes // 8:
             # A transaction of the largest records: one block of it could leave no room for any other, nor for itself.
             self._blocks.extend((_bytes_of(each), [each]) for each in block)
@@ -247,7 +247,7 @@ class RecentOutcomes:
             told = {each.outcome.outcome_id for each in transaction.outcomes}
             alone = [each for each in transaction.dead_letters if each.outcome_id not in told]
             self.failures.extend(
-                Failure(each.outcome_id, Status.REJECTED, each.error_code, each.error_message)
+                RecentFailure(each.outcome_id, Status.REJECTED, each.error_code, each.error_message)
                 for each in alone[-FAILURES:]
             )
 
@@ -271,7 +271,7 @@ class RecentOutcomes:
                 rooms.setdefault(key, Room()).add(room)
         return rooms, uncounted
 
-    def find(self, text: str) -> Iterator[Recent]:
+    def find(self, text: str) -> Iterator[RecentOutcome]:
         """Find the outcomes of a command, user, room or RequestId of exactly this name, the newest first."""
         for _, block in reversed(self._blocks):
             for each in reversed(block):
@@ -296,9 +296,9 @@ def request_id_of(outcome: Outcome) -> str | None:
     return next(decided, outcome.request_ids[-1] if outcome.request_ids else None)
 
 
-def _failure_of(outcome: Outcome) -> Failure:
+def _failure_of(outcome: Outcome) -> RecentFailure:
     code, message = _why(outcome)
-    return Failure(
+    return RecentFailure(
         outcome.outcome_id,
         outcome.status,
         code,
@@ -324,14 +324,14 @@ def _why(outcome: Outcome) -> tuple[str | None, str]:
     return None, "its time was over before it could be sent"
 
 
-def _bytes_of(recent: Recent) -> int:
+def _bytes_of(recent: RecentOutcome) -> int:
     size = OUTCOME_BYTES + USER_BYTES * len(recent.results)
     if recent.status in UNDONE or recent.status is Status.REJECTED:
         size += _bytes_of_failure(recent)
     return size
 
 
-def _bytes_of_failure(recent: Recent) -> int:
+def _bytes_of_failure(recent: RecentOutcome) -> int:
     """Return what a failure takes beyond what every outcome does: texts of Tencent, or of a record that nobody has checked."""
     problems = 0 if recent.error is None else 1 + len(recent.error.also)
     return FAILED_BYTES * len(recent.results) + PROBLEM_BYTES * problems + USER_BYTES * len(recent.user_ids)

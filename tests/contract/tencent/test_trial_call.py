@@ -11,7 +11,7 @@ import pytest
 from tests.certificate import self_signed
 from worker.tencent.options import AppCredentials, HttpOptions
 from worker.tencent.trial_call import ENDPOINT, try_apps
-from worker.testing.simulator.faults import Faults
+from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.server import Simulator, SimulatorConfig
 from worker.testing.simulator.signature import SimulatedApp
 
@@ -30,7 +30,9 @@ def tried(*apps: dict[str, Any], **faults: Any) -> tuple[list[Trial], dict[str, 
 
     async def run() -> tuple[list[Trial], dict[str, Any]]:
         known = tuple(SimulatedApp(number, (KEY,), ("administrator",)) for number in (1, 2))
-        async with Simulator(SimulatorConfig(apps=known, faults=Faults(**faults), keep_lines=0)) as simulator:
+        async with Simulator(
+            SimulatorConfig(apps=known, faults=FaultValues(**faults), keep_lines=0)
+        ) as simulator:
             right: dict[str, Any] = {
                 "sdk_app_id": 1,
                 "identifier": "administrator",

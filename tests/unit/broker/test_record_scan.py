@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from worker.broker import batches, record_scan
-from worker.broker.record_scan import ScannedBatch, contains
+from worker.broker.record_scan import SearchingBatch, contains
 
 Row = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 SMALL = st.one_of(
@@ -35,7 +35,7 @@ def batch_of(rows: list[Row], codec: int = 0) -> Any:
 
 
 def found_in(batch: Any, needles: list[list[bytes]]) -> list[tuple[int, int, bytes | None]]:
-    (record,) = ScannedBatch(batch, needles)
+    (record,) = SearchingBatch(batch, needles)
     assert record.offset == batch.last_offset
     assert record.value.read == batch.records_count
     return list(record.value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.halt_handler import HaltHandler
-from worker.domain.contract.codes import Again, Verdict, is_foreign, is_platform, remedy
+from worker.domain.contract.codes import RetryBudget, Verdict, is_foreign, is_platform, remedy
 from worker.domain.contract.outcomes import AttemptRecord, cut
 from worker.domain.contract.times import rfc3339
 from worker.domain.effects import RetryCall
@@ -118,11 +118,11 @@ class ResponseHandler:
         if all(task.command.dropped for task in call.tasks):
             return False
         again = result.verdict.again
-        if again is Again.BRIEFLY:
+        if again is RetryBudget.BRIEFLY:
             return call.number < UNKNOWN_TRIES
-        if again is Again.WITHIN_ATTEMPTS:
+        if again is RetryBudget.WITHIN_ATTEMPTS:
             return not any(self._is_spent(task, endpoint, now) for task in call.tasks)
-        return again is Again.ALWAYS
+        return again is RetryBudget.ALWAYS
 
     # Every attempt
 

@@ -44,7 +44,7 @@ class Verdict(StrEnum):
     """It was not sent: at the last moment this process could not prove that it still owns its partitions."""
 
     @property
-    def again(self) -> Again:
+    def again(self) -> RetryBudget:
         """Whether, and how often, the same call is tried again."""
         return _CONSEQUENCES[self].again
 
@@ -88,7 +88,7 @@ class Fails(Enum):
     """A code came back, so it may be one target's own: only those of several targets speak for an outage."""
 
 
-class Again(Enum):
+class RetryBudget(Enum):
     """How often the same call is tried again for one verdict, as far as its members have anything to say."""
 
     NEVER = 0
@@ -100,12 +100,12 @@ class Again(Enum):
     """It is no attempt: nothing was wrong with the call."""
 
     def __bool__(self) -> bool:
-        return self is not Again.NEVER
+        return self is not RetryBudget.NEVER
 
 
 @dataclass(frozen=True, slots=True)
 class _Consequences:
-    again: Again = Again.NEVER
+    again: RetryBudget = RetryBudget.NEVER
     lives: bool = False
     fails: Fails | None = None
     slows: bool = False
@@ -114,12 +114,12 @@ class _Consequences:
 
 _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.DONE: _Consequences(lives=True),
-    Verdict.RETRY: _Consequences(Again.WITHIN_ATTEMPTS, fails=Fails.REQUEST),
-    Verdict.TRANSPORT: _Consequences(Again.WITHIN_ATTEMPTS, fails=Fails.ENDPOINT),
-    Verdict.THROTTLE: _Consequences(Again.ALWAYS, slows=True),
-    Verdict.THROTTLE_APP: _Consequences(Again.ALWAYS, slows=True),
+    Verdict.RETRY: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=Fails.REQUEST),
+    Verdict.TRANSPORT: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=Fails.ENDPOINT),
+    Verdict.THROTTLE: _Consequences(RetryBudget.ALWAYS, slows=True),
+    Verdict.THROTTLE_APP: _Consequences(RetryBudget.ALWAYS, slows=True),
     Verdict.RESIGN: _Consequences(
-        Again.ALWAYS, backoff=0.0
+        RetryBudget.ALWAYS, backoff=0.0
     ),  # only the signature was at fault, and there is a new one
     Verdict.LOCKED: _Consequences(),
     Verdict.FATAL: _Consequences(),
@@ -127,8 +127,8 @@ _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.REFUSED: _Consequences(lives=True),
     Verdict.MEMBER: _Consequences(lives=True),
     Verdict.AMBIGUOUS: _Consequences(lives=True),
-    Verdict.UNKNOWN: _Consequences(Again.BRIEFLY),
-    Verdict.UNSENT: _Consequences(Again.ALWAYS),
+    Verdict.UNKNOWN: _Consequences(RetryBudget.BRIEFLY),
+    Verdict.UNSENT: _Consequences(RetryBudget.ALWAYS),
 }
 """A row for each verdict. What else follows from it is done by its handler (calls/response_handler.py)."""
 

@@ -13,7 +13,7 @@ from worker.domain.memory import outcome_bytes, share
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.progress.outcome_building import (
     dead_letter_of,
-    known_of,
+    known_from,
     outcome_of,
     rejection_outcome,
     traceparent_of,
@@ -192,7 +192,7 @@ class Outbox:
         for each in finished:
             by_partition.setdefault(each.partition, []).append(each)
         for partition, committed in by_partition.items():
-            partition.finish(committed, [known_of(each, wall) for each in committed])
+            partition.finish(committed, [known_from(each, wall) for each in committed])
         for partition, commit in self._commits.items():
             partition.committed(commit)
         self._commits = {}

@@ -96,7 +96,7 @@ def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: 
     )
 
 
-def known_of(admitted: Admitted, wall: float) -> Known | None:
+def known_from(admitted: Admitted, wall: float) -> Known | None:
     """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
     if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
         return None

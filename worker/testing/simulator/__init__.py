@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from worker.testing.simulator.faults import Faults as Faults
+from worker.testing.simulator.faults import FaultValues as FaultValues
 from worker.testing.simulator.server import Simulator as Simulator
 from worker.testing.simulator.server import SimulatorConfig as SimulatorConfig
 from worker.testing.simulator.signature import SimulatedApp as SimulatedApp

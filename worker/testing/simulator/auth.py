@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.testing.simulator.answer_codes import Judgement
-    from worker.testing.simulator.faults import Faults
+    from worker.testing.simulator.faults import FaultValues
     from worker.testing.simulator.signature import SimulatedApp
 
 LOCK_SECONDS: Final = 60.0
@@ -59,7 +59,7 @@ class Authenticator:
         known = self._apps.get(request.query.get("sdkappid", ""))
         return known[0].sdk_app_id if known else 0
 
-    def stop(self, request: ApiRequest, faults: Faults, at: float, wall: float) -> Judgement | None:
+    def stop(self, request: ApiRequest, faults: FaultValues, at: float, wall: float) -> Judgement | None:
         """Return why a request is refused, or None to admit it. ``at`` is monotonic, ``wall`` seconds since 1970."""
         code = _malformed(request)
         if code:

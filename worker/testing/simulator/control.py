@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.testing.simulator.auth import Authenticator
     from worker.testing.simulator.executor import Executor
     from worker.testing.simulator.fault_store import FaultStore
-    from worker.testing.simulator.faults import Faults
+    from worker.testing.simulator.faults import FaultValues
     from worker.testing.simulator.http1 import HttpRequest
     from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
     from worker.testing.simulator.state import World
@@ -257,7 +257,7 @@ def _object(body: bytes, known: tuple[str, ...] = ()) -> dict[str, Any]:
     return given
 
 
-def check_start(faults: Faults) -> list[FaultProblem]:
+def check_start(faults: FaultValues) -> list[FaultProblem]:
     """Return why a simulator cannot start with these faults, if it cannot."""
     if faults.outage == "refuse":
         remedy = "refuse cannot be set at the start, because nothing could end it: set it with for_seconds while it runs"

@@ -22,7 +22,7 @@ from worker.testing.simulator.endpoint_specs import (
     SPECS,
 )
 from worker.testing.simulator.faults import is_chosen
-from worker.testing.simulator.quota import Counter
+from worker.testing.simulator.quota import EndpointRequests
 from worker.testing.simulator.state import StateChange
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from worker.testing.simulator.auth import ApiRequest, Authenticator
     from worker.testing.simulator.endpoint_specs import EndpointSpec
     from worker.testing.simulator.fault_store import FaultStore
-    from worker.testing.simulator.faults import Faults
+    from worker.testing.simulator.faults import FaultValues
     from worker.testing.simulator.state import World
 
 GROUP_SERVICE: Final = "group_open_http_svc"
@@ -156,7 +156,7 @@ class Decider:
         rng: random.Random,
         request_id: Callable[[int], str],
     ) -> None:
-        self.counters: defaultdict[tuple[int, str], Counter] = defaultdict(Counter)
+        self.counters: defaultdict[tuple[int, str], EndpointRequests] = defaultdict(EndpointRequests)
         self._authenticator = authenticator
         self._store = store
         self._world = world
@@ -230,12 +230,12 @@ class Decider:
             return None
         return StateChange(self._seq, app, spec.change, parsed.target, verdict.applied, parsed.parameters)
 
-    def _latency(self, faults: Faults) -> float:
+    def _latency(self, faults: FaultValues) -> float:
         if not faults.latency:
             return 0.0
         return faults.latency * (1 + faults.latency_jitter * self._rng.uniform(-1.0, 1.0))
 
-    def _moment(self, faults: Faults, latency: float) -> float:
+    def _moment(self, faults: FaultValues, latency: float) -> float:
         if faults.apply_point == "read" or not latency:
             return 0.0
         return latency if faults.apply_point == "answer" else self._rng.uniform(0.0, latency)
@@ -244,10 +244,10 @@ class Decider:
         # Draw nothing for a fault that is off, so that enabling one does not shift the random numbers of the others.
         return share > 0 and self._rng.random() < share
 
-    def _drawn(self, faults: Faults, endings: tuple[_Ending, ...]) -> _Ending | None:
+    def _drawn(self, faults: FaultValues, endings: tuple[_Ending, ...]) -> _Ending | None:
         return next((ending for ending in endings if self._happens(getattr(faults, str(ending.fault)))), None)
 
-    def _slow(self, faults: Faults, verdict: Judgement, latency: float) -> _Ending | None:
+    def _slow(self, faults: FaultValues, verdict: Judgement, latency: float) -> _Ending | None:
         if not verdict.applied or not self._happens(faults.slow_apply):
             return None
         late = self._rng.uniform(0.0, faults.slow_apply_seconds)
@@ -260,7 +260,7 @@ class Decider:
         spec: EndpointSpec | None,
         request: ApiRequest,
         parsed: ParsedBody,
-        faults: Faults,
+        faults: FaultValues,
         *,
         app: int,
         at: float,
@@ -284,7 +284,7 @@ class Decider:
             return refused(spec.codes.no_target, "unknown_targets")
         return self._members(spec, parsed, faults, app=app, at=at)
 
-    def _group_list(self, body: bytes, faults: Faults, app: int) -> Judgement:
+    def _group_list(self, body: bytes, faults: FaultValues, app: int) -> Judgement:
         if faults.answer_code:
             return refused(faults.answer_code, "answer_code")
         if self._happens(faults.transient):
@@ -297,7 +297,7 @@ class Decider:
         return Judgement(0, more={"TotalCount": len(groups), "GroupIdList": listed, "Next": 0})
 
     def _members(
-        self, spec: EndpointSpec, parsed: ParsedBody, faults: Faults, *, app: int, at: float
+        self, spec: EndpointSpec, parsed: ParsedBody, faults: FaultValues, *, app: int, at: float
     ) -> Judgement:
         # The first bad member, in the order of the request, decides the code.
         bad = {
@@ -312,7 +312,7 @@ class Decider:
         return Judgement(code, refused(code).info, applied, fault)
 
     def _at_fault(
-        self, spec: EndpointSpec, parsed: ParsedBody, faults: Faults, user: str, *, app: int, at: float
+        self, spec: EndpointSpec, parsed: ParsedBody, faults: FaultValues, user: str, *, app: int, at: float
     ) -> tuple[int, str | None] | None:
         if user in faults.bad_user_list or is_chosen(user, faults.bad_users, self._seed, "bad_users"):
             return faults.bad_user_code or spec.codes.no_account, "bad_users"
@@ -325,7 +325,7 @@ class Decider:
         is_in = self._world.is_in_room(app, parsed.target or "", user, at, faults.rejoin_after)
         return None if is_in else (spec.codes.not_member, None)
 
-    def _applied_anyway(self, faults: Faults, good: tuple[str, ...]) -> tuple[str, ...]:
+    def _applied_anyway(self, faults: FaultValues, good: tuple[str, ...]) -> tuple[str, ...]:
         if faults.refused_applies == "part":
             return tuple(user for user in good if self._happens(0.5))
         return good if faults.refused_applies == "all" else ()

@@ -61,7 +61,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Codes:
+class ServiceCodes:
     """
     The error codes of one service.
 
@@ -88,17 +88,17 @@ class Codes:
 
 
 # 10010 and 10019 are in the common table of group errors, not on the two pages.
-GROUP: Final = Codes(
+GROUP: Final = ServiceCodes(
     internal=10002, unknown_command=10003, bad_field=10004, too_many=10005,
     no_target=10010, no_account=10019, not_member=None, forbidden=10007,
 )  # fmt: skip
 # The pages of the live and room services name no code for an unknown account (70107 is the common one) and none for too
 # many members (100002, like any other bad field). 60009 is the common code for an unknown resource in the URL.
-ROOM: Final = Codes(
+ROOM: Final = ServiceCodes(
     internal=100001, unknown_command=60009, bad_field=100002, too_many=100002,
     no_target=100004, no_account=70107, not_member=100005, forbidden=100006,
 )  # fmt: skip
-LIVE: Final = Codes(
+LIVE: Final = ServiceCodes(
     internal=100001, unknown_command=60009, bad_field=100002, too_many=100002,
     no_target=100004, no_account=70107, not_member=None, forbidden=100006,
 )  # fmt: skip
@@ -139,7 +139,7 @@ class EndpointSpec:
         return self.endpoint.partition("/")[0]
 
     @property
-    def codes(self) -> Codes:
+    def codes(self) -> ServiceCodes:
         """The codes of its service."""
         return SERVICES[self.service]
 

@@ -14,7 +14,7 @@ from worker.testing.simulator.faults import LONGEST_SECONDS, ROWS, FaultProblem,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.testing.simulator.faults import Faults
+    from worker.testing.simulator.faults import FaultValues
 
 LIMITS: Final = ("endpoint", "target", "for_seconds")
 """The names that limit the faults set together with them."""
@@ -44,13 +44,13 @@ class FaultStore:
     wins; a value set for some seconds reverts to the one before it when its time is over.
     """
 
-    start: Faults
+    start: FaultValues
     _scopes: dict[Scope, dict[str, _Setting]] = field(default_factory=dict)
     _targets: frozenset[str | None] = frozenset()
-    _known: dict[Scope, Faults] = field(default_factory=dict)
+    _known: dict[Scope, FaultValues] = field(default_factory=dict)
     _known_until: float = float("inf")
 
-    def at(self, endpoint: str | None, target: str | None, now: float) -> Faults:
+    def at(self, endpoint: str | None, target: str | None, now: float) -> FaultValues:
         """Return the faults in force for one endpoint and target."""
         if now >= self._known_until:
             self._forget(now)
@@ -127,7 +127,7 @@ class FaultStore:
             del self._scopes[scope]
         self._forget(now)
 
-    def _resolve(self, scope: Scope, now: float) -> Faults:
+    def _resolve(self, scope: Scope, now: float) -> FaultValues:
         endpoint, target = scope
         values: dict[str, Any] = {}
         for wider in dict.fromkeys(((None, None), (endpoint, None), (None, target), scope)):

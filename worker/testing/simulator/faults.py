@@ -84,7 +84,7 @@ def _row(
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
+class FaultValues:
     """
     One value for every fault. The defaults are a healthy, patient Tencent.
 
@@ -216,7 +216,7 @@ class Faults:
 
 ROWS: Final[dict[str, FaultRow]] = {
     field.name: dataclasses.replace(field.metadata["row"], name=field.name)
-    for field in dataclasses.fields(Faults)
+    for field in dataclasses.fields(FaultValues)
 }
 """The table, in order."""
 
@@ -270,7 +270,7 @@ def _is_list(value: object) -> TypeGuard[Collection[object]]:
     return isinstance(value, (list, tuple, set, frozenset))
 
 
-def problems_of(faults: Faults) -> list[FaultProblem]:
+def problems_of(faults: FaultValues) -> list[FaultProblem]:
     """Return what is wrong with values that a program has set."""
     read_all = (read(name, getattr(faults, name))[1] for name in ROWS)
     return [problem for problem in read_all if problem]

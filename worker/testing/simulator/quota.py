@@ -11,7 +11,7 @@ SECOND: Final = 1.0
 """The length of the window: the pages state the limit per second."""
 
 
-class Window:
+class RollingSecond:
     """
     The timestamps of one rolling second: those in ``(now - 1 s, now]``.
 
@@ -29,7 +29,7 @@ class Window:
         self.highest_at: float | None = None
 
     def __repr__(self) -> str:
-        return f"<Window {len(self._stamps)} now, {self.highest} at most>"
+        return f"<RollingSecond {len(self._stamps)} now, {self.highest} at most>"
 
     def count(self, now: float) -> int:
         """Return the number of timestamps in the second that ends now."""
@@ -52,14 +52,14 @@ class Window:
         self.highest_at = None
 
 
-class Counter:
+class EndpointRequests:
     """The requests of one app to one endpoint: all that were read, and those that the quota admitted."""
 
     __slots__ = ("admitted", "read")
 
     def __init__(self) -> None:
-        self.read = Window()
-        self.admitted = Window()
+        self.read = RollingSecond()
+        self.admitted = RollingSecond()
 
     def admit(self, now: float, limit: int) -> bool:
         """

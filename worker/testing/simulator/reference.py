@@ -17,7 +17,7 @@ from worker.testing.simulator.endpoint_specs import (
     SERVICES,
     SPECS,
     USER_BYTES,
-    Codes,
+    ServiceCodes,
 )
 from worker.testing.simulator.faults import ROWS
 from worker.testing.simulator.request_log import AppliedLine, RequestLine
@@ -137,7 +137,7 @@ def _field(rule: Field) -> str:
 
 
 def _codes() -> str:
-    names = [(field.name, field.name.replace("_", " ")) for field in dataclasses.fields(Codes)]
+    names = [(field.name, field.name.replace("_", " ")) for field in dataclasses.fields(ServiceCodes)]
     rows = [
         (label, *(str(getattr(codes, name) or "") for codes in SERVICES.values())) for name, label in names
     ]

@@ -22,7 +22,7 @@ from worker.testing.simulator.control import Control, check_start
 from worker.testing.simulator.decision import Decider
 from worker.testing.simulator.executor import Executor
 from worker.testing.simulator.fault_store import FaultStore
-from worker.testing.simulator.faults import Faults
+from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
 from worker.testing.simulator.request_log import FLUSH_SECONDS, RequestLog
 from worker.testing.simulator.state import World
@@ -60,7 +60,7 @@ class SimulatorConfig:
     """
 
     apps: tuple[SimulatedApp, ...]
-    faults: Faults = field(default_factory=Faults)
+    faults: FaultValues = field(default_factory=FaultValues)
     host: str = "127.0.0.1"
     port: int = 0
     seed: int = 0

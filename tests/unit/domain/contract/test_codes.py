@@ -12,7 +12,7 @@ from worker.domain.contract.codes import (
     ALREADY,
     REMEDIES,
     VERDICTS,
-    Again,
+    RetryBudget,
     Verdict,
     is_foreign,
     is_platform,
@@ -154,13 +154,13 @@ def test_only_a_call_that_was_not_refused_for_good_is_tried_again() -> None:
     again = {verdict.value: verdict.again for verdict in Verdict if verdict.again}
 
     assert again == {
-        "retry": Again.WITHIN_ATTEMPTS,
-        "transport": Again.WITHIN_ATTEMPTS,
-        "throttle": Again.ALWAYS,
-        "throttle_app": Again.ALWAYS,
-        "resign": Again.ALWAYS,
-        "unsent": Again.ALWAYS,
-        "unknown": Again.BRIEFLY,
+        "retry": RetryBudget.WITHIN_ATTEMPTS,
+        "transport": RetryBudget.WITHIN_ATTEMPTS,
+        "throttle": RetryBudget.ALWAYS,
+        "throttle_app": RetryBudget.ALWAYS,
+        "resign": RetryBudget.ALWAYS,
+        "unsent": RetryBudget.ALWAYS,
+        "unknown": RetryBudget.BRIEFLY,
     }
 
 
@@ -181,7 +181,7 @@ def test_what_may_be_an_outage_is_an_attempt_and_no_proof_of_life() -> None:
     failures = {verdict for verdict in Verdict if verdict.is_failure}
 
     assert failures == {Verdict.RETRY, Verdict.TRANSPORT}
-    assert {verdict.again for verdict in failures} == {Again.WITHIN_ATTEMPTS}
+    assert {verdict.again for verdict in failures} == {RetryBudget.WITHIN_ATTEMPTS}
     assert [
         verdict for verdict in Verdict if verdict.slows and (verdict.proves_life or verdict.is_failure)
     ] == []

@@ -32,8 +32,7 @@ from worker.domain.progress.dedupe import (
     known_of,
     remembered,
 )
-from worker.domain.progress.outcome_building import known_of as known_of_work
-from worker.domain.progress.outcome_building import outcome_of, rejection_outcome
+from worker.domain.progress.outcome_building import known_from, outcome_of, rejection_outcome
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
@@ -120,7 +119,7 @@ def test_a_restored_id_is_known_like_one_that_was_never_forgotten(fields: dict[s
     work = give(open_command(fields), *[APPLIED for _ in fields["user_ids"]])
     work.outcome = outcome_of(work, RULES, 100.0, WALL)
 
-    in_memory = known_of_work(work, WALL)
+    in_memory = known_from(work, WALL)
     restored = known_of(msgspec.json.encode(work.outcome))
 
     assert in_memory is not None

@@ -20,7 +20,7 @@ from worker.domain.contract.outcomes import (
 )
 from worker.domain.progress.outcome_building import (
     dead_letter_of,
-    known_of,
+    known_from,
     outcome_of,
     rejection_outcome,
     traceparent_of,
@@ -261,11 +261,11 @@ def test_no_other_command_becomes_a_dead_letter(results: tuple[ResultStatus, Res
 
 
 def test_nothing_is_remembered_of_the_id_of_a_rejected_command() -> None:
-    assert known_of(told_rejection(BAD), WALL) is None
+    assert known_from(told_rejection(BAD), WALL) is None
 
 
 def test_nothing_is_remembered_before_there_is_an_outcome() -> None:
-    assert known_of(open_command(BAN), WALL) is None
+    assert known_from(open_command(BAN), WALL) is None
 
 
 def test_the_trace_goes_on_whether_the_command_was_rejected_or_not() -> None:

@@ -13,7 +13,7 @@ from TLSSigAPIv2 import TLSSigAPIv2
 from worker.testing.simulator.auth import ApiRequest, Authenticator
 from worker.testing.simulator.decision import Decider
 from worker.testing.simulator.fault_store import FaultStore
-from worker.testing.simulator.faults import Faults
+from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.signature import SimulatedApp
 from worker.testing.simulator.state import World
 
@@ -80,7 +80,7 @@ class Bench:
     A Decider with everything that it needs, and a clock that moves only when it is set.
     """
 
-    faults: Faults = field(default_factory=Faults)
+    faults: FaultValues = field(default_factory=FaultValues)
     seed: int = 0
     now: float = 100.0
 

@@ -24,7 +24,7 @@ from tests.unit.testing.simulator.calls import (
 )  # fmt: skip
 from worker.testing.simulator.auth import ApiRequest
 from worker.testing.simulator.decision import ExchangeEnd
-from worker.testing.simulator.faults import Faults, is_chosen
+from worker.testing.simulator.faults import FaultValues, is_chosen
 from worker.testing.simulator.signature import SimulatedApp
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_a_good_request_is_answered_and_applied(endpoint: str) -> None:
 @pytest.mark.parametrize("endpoint", SAMPLES)
 @pytest.mark.parametrize("code", [0, 60007])
 def test_only_live_and_room_answers_carry_a_request_id(endpoint: str, code: int) -> None:
-    bench = Bench(Faults(limit=0 if code else 200))
+    bench = Bench(FaultValues(limit=0 if code else 200))
 
     reaction = bench.decide(a_request(endpoint))
 
@@ -119,7 +119,7 @@ def test_an_unknown_command_is_refused(endpoint: str, code: int) -> None:
 
 
 def test_what_the_quota_refuses_is_not_applied() -> None:
-    bench = Bench(Faults(limit=2))
+    bench = Bench(FaultValues(limit=2))
 
     reactions = [bench.decide() for _ in range(3)]
 
@@ -128,7 +128,7 @@ def test_what_the_quota_refuses_is_not_applied() -> None:
 
 
 def test_the_quota_counts_each_endpoint_and_each_app_alone() -> None:
-    bench = Bench(Faults(limit=1))
+    bench = Bench(FaultValues(limit=1))
     bench.authenticator.add_app(SimulatedApp(APP + 1, ("k",)))
     other_app = replace(
         a_request(), query=a_query(sdkappid=str(APP + 1), usersig=signed(key="k", app=APP + 1))
@@ -143,7 +143,7 @@ def test_the_quota_counts_each_endpoint_and_each_app_alone() -> None:
 
 
 def test_a_request_with_a_bad_signature_uses_no_quota_but_is_counted_as_read() -> None:
-    bench = Bench(Faults(limit=1))
+    bench = Bench(FaultValues(limit=1))
 
     bench.decide(query=a_query(usersig="x"))
 
@@ -221,7 +221,7 @@ def test_each_connection_fault_ends_the_exchange_in_its_own_way(
 
 def test_only_a_refused_connection_is_reset_without_latency() -> None:
     waits = [
-        Bench(Faults(outage=exchange_end, latency=0.5)).decide().answer_after
+        Bench(FaultValues(outage=exchange_end, latency=0.5)).decide().answer_after
         for exchange_end in ("refuse", "502")
     ]
 
@@ -241,7 +241,7 @@ def test_a_fault_limited_to_a_target_hits_no_other() -> None:
 
 
 def test_a_slow_effect_comes_after_the_lost_answer_and_within_its_time() -> None:
-    bench = Bench(Faults(latency=0.5, slow_apply=1.0, slow_apply_seconds=2.9, limit=ROUNDS))
+    bench = Bench(FaultValues(latency=0.5, slow_apply=1.0, slow_apply_seconds=2.9, limit=ROUNDS))
 
     reactions = [bench.decide() for _ in range(ROUNDS)]
 
@@ -251,14 +251,14 @@ def test_a_slow_effect_comes_after_the_lost_answer_and_within_its_time() -> None
 
 
 def test_a_refused_request_is_never_slow_because_it_changes_nothing() -> None:
-    reaction = Bench(Faults(slow_apply=1.0, forbidden=True)).decide()
+    reaction = Bench(FaultValues(slow_apply=1.0, forbidden=True)).decide()
 
     assert (reaction.exchange_end, reaction.code) == (ExchangeEnd.ANSWER, 10007)
 
 
 @pytest.mark.parametrize(("choice", "applied"), [("none", set()), ("all", {"u1", "u3"})])
 def test_a_call_refused_for_a_bad_member_has_applied_what_was_chosen(choice: str, applied: set[str]) -> None:
-    bench = Bench(Faults(bad_user_list=frozenset({"u2"}), refused_applies=choice))
+    bench = Bench(FaultValues(bad_user_list=frozenset({"u2"}), refused_applies=choice))
 
     reaction = bench.decide(a_request(BAN, Members_Account=["u1", "u2", "u3"]))
 
@@ -267,7 +267,7 @@ def test_a_call_refused_for_a_bad_member_has_applied_what_was_chosen(choice: str
 
 
 def test_a_call_refused_for_a_bad_member_may_have_applied_any_part_of_the_good_ones() -> None:
-    bench = Bench(Faults(bad_user_list=frozenset({"u2"}), refused_applies="part", limit=ROUNDS))
+    bench = Bench(FaultValues(bad_user_list=frozenset({"u2"}), refused_applies="part", limit=ROUNDS))
 
     reactions = [bench.decide(a_request(BAN, Members_Account=["u1", "u2", "u3"])) for _ in range(ROUNDS)]
 
@@ -277,7 +277,7 @@ def test_a_call_refused_for_a_bad_member_may_have_applied_any_part_of_the_good_o
 
 
 def test_the_first_bad_member_of_the_request_gives_the_code() -> None:
-    bench = Bench(Faults(bad_user_list=frozenset({"bad"}), missing_user_list=frozenset({"gone"})))
+    bench = Bench(FaultValues(bad_user_list=frozenset({"bad"}), missing_user_list=frozenset({"gone"})))
 
     codes = [
         bench.decide(a_request(KICK, MemberList_Account=users)).code
@@ -288,7 +288,7 @@ def test_the_first_bad_member_of_the_request_gives_the_code() -> None:
 
 
 def test_bad_users_are_those_that_the_seed_chooses() -> None:
-    bench = Bench(Faults(bad_users=0.3, limit=ROUNDS), seed=5)
+    bench = Bench(FaultValues(bad_users=0.3, limit=ROUNDS), seed=5)
     users = [f"user-{number}" for number in range(ROUNDS)]
 
     refused = [user for user in users if bench.decide(a_request(BAN, Members_Account=[user])).code]
@@ -297,7 +297,9 @@ def test_bad_users_are_those_that_the_seed_chooses() -> None:
 
 
 def test_the_same_seed_makes_the_same_choices() -> None:
-    faults = Faults(latency=0.1, latency_jitter=1.0, transient=0.3, drop_after=0.2, hang=0.1, limit=ROUNDS)
+    faults = FaultValues(
+        latency=0.1, latency_jitter=1.0, transient=0.3, drop_after=0.2, hang=0.1, limit=ROUNDS
+    )
 
     first, same, other = [
         [bench.decide() for _ in range(ROUNDS)] for bench in (Bench(faults, seed=seed) for seed in (3, 3, 4))
@@ -308,7 +310,7 @@ def test_the_same_seed_makes_the_same_choices() -> None:
 
 
 def test_a_share_is_met_over_many_requests() -> None:
-    bench = Bench(Faults(transient=0.25, limit=2000))
+    bench = Bench(FaultValues(transient=0.25, limit=2000))
 
     codes = Counter(bench.decide().code for _ in range(2000))
 
@@ -316,7 +318,7 @@ def test_a_share_is_met_over_many_requests() -> None:
 
 
 def test_a_latency_lies_within_its_jitter_and_around_its_mean() -> None:
-    bench = Bench(Faults(latency=0.1, latency_jitter=0.5, limit=ROUNDS))
+    bench = Bench(FaultValues(latency=0.1, latency_jitter=0.5, limit=ROUNDS))
 
     latencies = [bench.decide().answer_after for _ in range(ROUNDS)]
 
@@ -329,7 +331,7 @@ def test_a_latency_lies_within_its_jitter_and_around_its_mean() -> None:
     ("point", "least", "most"), [("read", 0.0, 0.0), ("answer", 0.1, 0.1), ("random", 0.0, 0.1)]
 )
 def test_a_request_takes_effect_at_the_chosen_moment(point: str, least: float, most: float) -> None:
-    bench = Bench(Faults(latency=0.1, apply_point=point, limit=ROUNDS))
+    bench = Bench(FaultValues(latency=0.1, apply_point=point, limit=ROUNDS))
 
     moments = [bench.decide().apply_after for _ in range(ROUNDS)]
 
@@ -338,7 +340,7 @@ def test_a_request_takes_effect_at_the_chosen_moment(point: str, least: float, m
 
 
 def test_too_many_bad_signatures_lock_the_app_for_a_minute() -> None:
-    bench = Bench(Faults(lock_after=3))
+    bench = Bench(FaultValues(lock_after=3))
     for _ in range(3):
         bench.decide(query=a_query(usersig="x"))
 
@@ -350,7 +352,7 @@ def test_too_many_bad_signatures_lock_the_app_for_a_minute() -> None:
 
 
 def test_bad_signatures_more_than_a_minute_apart_lock_nothing() -> None:
-    bench = Bench(Faults(lock_after=2))
+    bench = Bench(FaultValues(lock_after=2))
     for bench.now in (0.0, 61.0, 122.0):
         bench.decide(query=a_query(usersig="x"))
 
@@ -358,7 +360,7 @@ def test_bad_signatures_more_than_a_minute_apart_lock_nothing() -> None:
 
 
 def test_an_outage_precedes_everything_else() -> None:
-    bench = Bench(Faults(outage="502", limit=0, wrong_key=True))
+    bench = Bench(FaultValues(outage="502", limit=0, wrong_key=True))
 
     assert bench.decide().http_status == 502
 

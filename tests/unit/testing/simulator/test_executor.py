@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tests.unit.testing.simulator.calls import APP, BAN, KICK, Bench, a_request
 from worker.testing.simulator.decision import ExchangeEnd
 from worker.testing.simulator.executor import Executor
-from worker.testing.simulator.faults import Faults
+from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.request_log import AppliedLine, RequestLine, RequestLog
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Shop:
     """
 
     def __init__(self, **faults: Any) -> None:
-        self.bench = Bench(Faults(**faults))
+        self.bench = Bench(FaultValues(**faults))
         self.loop = FakeLoop()
         self.request_log = RequestLog(1000, to_file=True)
         self.executor = Executor(

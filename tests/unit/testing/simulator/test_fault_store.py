@@ -6,15 +6,15 @@ import pytest
 
 from tests.unit.testing.simulator.calls import BAN, KICK
 from worker.testing.simulator.fault_store import FaultStore, shuts_itself_out
-from worker.testing.simulator.faults import ROWS, FaultKind, Faults, is_chosen, problems_of, read
+from worker.testing.simulator.faults import ROWS, FaultKind, FaultValues, is_chosen, problems_of, read
 
 
 def test_unset_faults_are_as_at_the_start() -> None:
-    assert FaultStore(Faults(latency=0.5)).at(BAN, "g1", 0.0) == Faults(latency=0.5)
+    assert FaultStore(FaultValues(latency=0.5)).at(BAN, "g1", 0.0) == FaultValues(latency=0.5)
 
 
 def test_the_narrowest_limit_wins_in_whatever_order_they_are_set() -> None:
-    store = FaultStore(Faults())
+    store = FaultStore(FaultValues())
 
     store.put({"answer_code": 4, "endpoint": BAN, "target": "g1"}, 0.0)
     store.put({"answer_code": 3, "target": "g1"}, 0.0)
@@ -28,7 +28,7 @@ def test_the_narrowest_limit_wins_in_whatever_order_they_are_set() -> None:
 
 
 def test_a_temporary_fault_reverts_to_the_value_before_it() -> None:
-    store = FaultStore(Faults())
+    store = FaultStore(FaultValues())
     store.put({"latency": 1.0}, 0.0)
 
     store.put({"latency": 2.0, "for_seconds": 10}, 5.0)
@@ -37,7 +37,7 @@ def test_a_temporary_fault_reverts_to_the_value_before_it() -> None:
 
 
 def test_a_lasting_value_replaces_a_temporary_one() -> None:
-    store = FaultStore(Faults())
+    store = FaultStore(FaultValues())
     store.put({"outage": "hang", "for_seconds": 60}, 0.0)
 
     store.put({"outage": "none"}, 1.0)
@@ -47,19 +47,19 @@ def test_a_lasting_value_replaces_a_temporary_one() -> None:
 
 
 def test_null_removes_what_the_same_limit_had_set() -> None:
-    store = FaultStore(Faults())
+    store = FaultStore(FaultValues())
     store.put({"outage": "502", "latency": 1.0}, 0.0)
     store.put({"outage": "hang", "target": "g1"}, 0.0)
 
     store.put({"outage": None, "target": "g1"}, 0.0)
     store.put({"latency": None}, 0.0)
 
-    assert store.at(BAN, "g1", 0.0) == Faults(outage="502")
+    assert store.at(BAN, "g1", 0.0) == FaultValues(outage="502")
     assert [rule["fault"] for rule in store.rules(0.0)] == ["outage"]
 
 
 def test_an_expired_fault_is_no_longer_shown() -> None:
-    store = FaultStore(Faults())
+    store = FaultStore(FaultValues())
     store.put({"outage": "502", "target": "g1", "for_seconds": 10}, 0.0)
 
     shown = [(rule["target"], rule["seconds_left"]) for rule in store.rules(4.0)]
@@ -69,12 +69,12 @@ def test_an_expired_fault_is_no_longer_shown() -> None:
 
 
 def test_clearing_returns_to_the_faults_of_the_start() -> None:
-    store = FaultStore(Faults(latency=0.5))
+    store = FaultStore(FaultValues(latency=0.5))
     store.put({"latency": 9.0, "endpoint": BAN}, 0.0)
 
     store.clear()
 
-    assert store.at(BAN, "g1", 0.0) == Faults(latency=0.5)
+    assert store.at(BAN, "g1", 0.0) == FaultValues(latency=0.5)
 
 
 @pytest.mark.parametrize(
@@ -102,19 +102,19 @@ def test_clearing_returns_to_the_faults_of_the_start() -> None:
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name_with_a_remedy(given: dict[str, object], field: str) -> None:
-    (problem,) = FaultStore(Faults()).put(given, 0.0)
+    (problem,) = FaultStore(FaultValues()).put(given, 0.0)
 
     assert problem.field == field
     assert problem.remedy
 
 
 def test_all_is_set_or_nothing() -> None:
-    store = FaultStore(Faults())
+    store = FaultStore(FaultValues())
 
     problems = store.put({"latency": 1.0, "outage": "no", "limit": -1}, 0.0)
 
     assert [problem.field for problem in problems] == ["outage", "limit"]
-    assert store.at(BAN, "g1", 0.0) == Faults()
+    assert store.at(BAN, "g1", 0.0) == FaultValues()
 
 
 def test_refusing_connections_without_an_end_is_refused() -> None:
@@ -135,11 +135,11 @@ def test_every_row_takes_its_own_default_and_says_what_it_means(row: object) -> 
 
 
 def test_values_that_a_program_has_set_are_checked_as_well() -> None:
-    assert [problem.field for problem in problems_of(Faults(transient=2.0, outage="x"))] == [
+    assert [problem.field for problem in problems_of(FaultValues(transient=2.0, outage="x"))] == [
         "transient",
         "outage",
     ]
-    assert problems_of(Faults()) == []
+    assert problems_of(FaultValues()) == []
 
 
 def test_a_share_of_users_is_chosen_by_the_seed_alone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.testing.simulator.quota import Counter, Window
+from worker.testing.simulator.quota import EndpointRequests, RollingSecond
 
 STAMPS = st.lists(st.floats(0, 0.4), max_size=200).map(
     lambda gaps: [sum(gaps[: n + 1]) for n in range(len(gaps))]
@@ -18,7 +18,7 @@ def highest_of(stamps: list[float]) -> int:
 
 @given(STAMPS)
 def test_the_highest_rolling_second_is_the_one_that_counting_every_second_finds(stamps: list[float]) -> None:
-    window = Window()
+    window = RollingSecond()
 
     for stamp in stamps:
         window.add(stamp)
@@ -28,7 +28,7 @@ def test_the_highest_rolling_second_is_the_one_that_counting_every_second_finds(
 
 @given(STAMPS, st.integers(0, 5))
 def test_no_rolling_second_ever_holds_more_than_the_limit(stamps: list[float], limit: int) -> None:
-    counter = Counter()
+    counter = EndpointRequests()
 
     admitted = [stamp for stamp in stamps if counter.admit(stamp, limit)]
 
@@ -37,7 +37,7 @@ def test_no_rolling_second_ever_holds_more_than_the_limit(stamps: list[float], l
 
 
 def test_a_request_is_admitted_again_a_second_after_the_oldest() -> None:
-    counter = Counter()
+    counter = EndpointRequests()
 
     assert [counter.admit(at, 2) for at in (0.0, 0.9, 0.95, 1.0, 1.5, 1.95)] == [
         True,
@@ -50,7 +50,7 @@ def test_a_request_is_admitted_again_a_second_after_the_oldest() -> None:
 
 
 def test_the_highest_second_has_the_time_when_it_was_first_reached() -> None:
-    window = Window()
+    window = RollingSecond()
     for at in (0.0, 0.5, 5.0, 5.5):
         window.add(at)
 
@@ -58,7 +58,7 @@ def test_the_highest_second_has_the_time_when_it_was_first_reached() -> None:
 
 
 def test_resetting_the_highest_count_keeps_the_quota() -> None:
-    counter = Counter()
+    counter = EndpointRequests()
     counter.admit(0.0, 1)
 
     counter.admitted.forget()
