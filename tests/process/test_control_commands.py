@@ -125,7 +125,7 @@ def test_a_pause_is_written_listed_and_resumed(operator: Operator) -> None:
     assert paused.returncode == 0, paused.stderr
     assert f"paused: issuer detector-7, by {getpass.getuser()}, until 20" in paused.stdout
     assert "kafka.max_gap (20,000)" in paused.stdout
-    assert "moderation-worker resume --issuer detector-7 --reason" in paused.stdout
+    assert f"moderation-worker resume --config {operator.config} --issuer detector-7" in paused.stdout
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.startswith("paused    issuer detector-7\n          since   20")
     assert "reason  bans everybody" in listed.stdout

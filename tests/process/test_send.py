@@ -171,14 +171,14 @@ def asleep(config: Path) -> str:
 
 
 def test_without_a_worker_waiting_ends_with_4_and_a_sentence(asleep: str) -> None:
-    done = worker(
-        "send", "--config", asleep, *BAN, "--user", "u", "--command-id", "c-1", "--wait", "--timeout", "0.5"
-    )
+    done = worker("send", "--config", asleep, *BAN, "--user", "u", "--wait", "--timeout", "0.5")
 
     assert done.returncode == 4
+    command_id = done.stdout.split()[1]
+    assert command_id.startswith("send-")
     assert done.stderr == (
         "1 command has no outcome after 0.5 s: is a worker running, and ready? Ask later:\n"
-        "  moderation-worker outcomes --command-id c-1\n"
+        f"  moderation-worker outcomes --config {asleep} --command-id {command_id}\n"
     )
 
 

@@ -199,7 +199,7 @@ class _WithoutKeys:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        return self._stream.write(without_keys(text))
+        return self._stream.write(without_keys(text, but_uuids=True))
 
 
 def _redacted(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries, user_name
+from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries, user_name, with_config
 from worker.terminal import plain
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _order(
     ends = "" if end is None else f", until {end}"
     print(f"{order.state.policy.done}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
     print(order.state.policy.follows.format(max_gap=settings.kafka.max_gap))
-    print(f"  moderation-worker resume {_flags(scope)} --reason …")
+    print(f"  {with_config('resume', config)} {_flags(scope)} --reason …")
 
 
 def _fields(order: ControlOrder) -> dict[str, str]:

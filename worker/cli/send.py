@@ -28,6 +28,7 @@ from worker.cli.shared import (
     print_json,
     quiet_libraries,
     terminal_width,
+    with_config,
 )
 from worker.domain.contract.schemas import command_schema
 from worker.redaction import without_keys
@@ -103,6 +104,7 @@ def send(
                 decoder,
                 judged,
                 timeout if wait else None,
+                ask=with_config("outcomes", config),
                 dry_run=dry_run,
                 skip_invalid=skip_invalid,
                 as_json=as_json,
@@ -116,11 +118,12 @@ def _done(
     judged: JudgedInput,
     seconds: float | None,
     *,
+    ask: str,
     dry_run: bool,
     skip_invalid: bool,
     as_json: bool,
 ) -> int:
-    """Send what may be sent, and return the exit code."""
+    """Send what may be sent, and return the exit code. ``ask`` is the command that shows outcomes later."""
     if judged.invalid and (judged.unusable or not skip_invalid or not judged.identities):
         _print_problems(judged, as_json=as_json, sent=False)
         return WRONG
@@ -129,7 +132,7 @@ def _done(
     if dry_run:
         _print_dry_run(judged, as_json=as_json)
         return 0
-    return _send(options, decoder, judged, seconds, as_json=as_json)
+    return _send(options, decoder, judged, seconds, ask=ask, as_json=as_json)
 
 
 def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_invalid: bool) -> None:
@@ -223,7 +226,13 @@ def _counted(judged: JudgedInput) -> str:
 
 
 def _send(
-    options: KafkaOptions, decoder: Decoder, judged: JudgedInput, seconds: float | None, *, as_json: bool
+    options: KafkaOptions,
+    decoder: Decoder,
+    judged: JudgedInput,
+    seconds: float | None,
+    *,
+    ask: str,
+    as_json: bool,
 ) -> int:
     """Send what is valid, wait if asked to, print what became of it, and return the exit code."""
     from worker.broker.command_producer import CommandProducer  # noqa: PLC0415
@@ -238,7 +247,7 @@ def _send(
             return INTERRUPTED if len(results) < len(judged.identities) else FAILED
         if follower is None or seconds is None:
             return 0
-        return _await(follower, places, seconds, as_json=as_json)
+        return _await(follower, places, seconds, ask=ask, as_json=as_json)
 
 
 def _produced(
@@ -312,7 +321,9 @@ def _print_unsent(
     )
 
 
-def _await(follower: OutcomeFollower, places: Mapping[str, str], seconds: float, *, as_json: bool) -> int:
+def _await(
+    follower: OutcomeFollower, places: Mapping[str, str], seconds: float, *, ask: str, as_json: bool
+) -> int:
     from worker.cli.following import exit_code, follow  # noqa: PLC0415
 
     statuses: Counter[Any] = Counter()
@@ -332,7 +343,7 @@ def _await(follower: OutcomeFollower, places: Mapping[str, str], seconds: float,
     elif len(places) > SHOWN_IN_FULL:
         print(", ".join(f"{count:,} {status}" for status, count in statuses.most_common()) or "no outcome")
     if missing:
-        _print_missing([places[place] for place in sorted(missing)], seconds)
+        _print_missing([places[place] for place in sorted(missing)], seconds, ask)
     return exit_code(statuses, waits=bool(missing))
 
 
@@ -358,12 +369,14 @@ def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None
     return json if as_json else whole if count <= SHOWN_IN_FULL else line
 
 
-def _print_missing(command_ids: Sequence[str], seconds: float) -> None:
+def _print_missing(command_ids: Sequence[str], seconds: float, ask: str) -> None:
+    import shlex  # noqa: PLC0415
+
     count = len(command_ids)
     what = "1 command has" if count == 1 else f"{count:,} commands have"
     sys.stderr.write(
         f"{what} no outcome after {seconds:g} s: is a worker running, and ready? Ask later:\n"
-        f"  moderation-worker outcomes --command-id {plain(command_ids[0])}\n"
+        f"  {ask} --command-id {shlex.quote(plain(command_ids[0]))}\n"
     )
 
 

@@ -82,6 +82,14 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def with_config(command: str, config: Path | None) -> str:
+    """Return a command of this program that can be pasted: with the settings file that this one was given."""
+    import shlex  # noqa: PLC0415 - --help need not load it
+
+    given = "" if config is None else f" --config {shlex.quote(plain(config))}"
+    return f"moderation-worker {command}{given}"
+
+
 def user_name() -> str:
     """Return the name of the user who runs the command, as JSON can hold it; a container's user often has none."""
     try:

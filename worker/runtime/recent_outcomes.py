@@ -321,6 +321,11 @@ def _why(outcome: Outcome) -> tuple[str | None, str]:
         if result.status is ResultStatus.FAILED:
             code = "no_answer" if result.error_code is None else str(result.error_code)
             return code, f"user {result.user_id!r}: {result.error_info or 'no text'}"
+    for result in outcome.results:
+        if result.status is ResultStatus.CANCELLED:
+            return Status.CANCELLED, f"user {result.user_id!r}: {result.error_info}"
+        if result.status is ResultStatus.SIMULATED:
+            return None, f"user {result.user_id!r}: only simulated, as it was in shadow by then"
     return None, "its time was over before it could be sent"
 
 

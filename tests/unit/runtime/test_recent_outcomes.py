@@ -158,6 +158,28 @@ def test_what_failed_in_part_or_ran_out_of_time_or_was_rejected_says_why() -> No
     assert told["rejected"][0] == "out_of_range"
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "message"),
+    [
+        ("cancel", "cancelled", "user 'u20': cancelled by alice: it bans everybody"),
+        ("shadow", None, "user 'u20': only simulated, as it was in shadow by then"),
+    ],
+)
+def test_what_was_stopped_in_part_does_not_say_that_its_time_was_over(
+    state: str, code: str | None, message: str
+) -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban(*users(25)))
+    harness.order(state)
+    harness.ok()
+    recent = RecentOutcomes()
+    harness.wait(1.0)
+    recent.published(harness.take(), 0.0)
+
+    (failure,) = recent.failures
+    assert (failure.status, failure.code, failure.message) == ("partially_succeeded", code, message)
+
+
 def test_a_record_that_cannot_be_read_is_a_failure_by_its_place() -> None:
     """
     It has a dead letter, and no outcome.
