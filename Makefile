@@ -20,7 +20,7 @@ STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$(
 	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lint type core unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test page-tools page-test install-test release-check STALE
+.PHONY: help venv demo test bench check fmt lint type core unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test page-tools page-test install-test release-check STALE
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,6 +68,11 @@ kafka-matrix: $(VENV)/dev.installed  ## What depends on the broker, on each vers
 	@for lock in $(wildcard tests/kafka_versions/*.lock); do echo "== $$(head -1 $$lock | cut -d' ' -f5-7)" && \
 	TEST_KAFKA_LOCK=$$lock $(BIN)/pytest -q $(MATRIX) -k "$(MATRIX_TESTS)" || exit 1; done
 
+# What the benchmarks compare with is not of the project, so it has an environment of its own. Without it that baseline is left out.
+bench: $(VENV)/dev.installed  ## Figures beside what one would write oneself, in a quarter of an hour (BENCH="--only a,g --runs 1", BENCH=--help)
+	@$(MAKE) --silent VENV=.venv-bench .venv-bench/bench.installed || true
+	@$(BIN)/python -m tests.benchmarks $(BENCH)
+
 docs: $(VENV)/dev.installed  ## Writes what is made from the code: schemas, example settings, reference pages, the version
 	$(BIN)/python -m tests.docs.pages
 	$(BIN)/python -m config.grafana.make_dashboard
@@ -98,7 +103,7 @@ image-test: chart-tools image-tools  ## The image, built and run (as root on Deb
 release-check: chart-tools image-tools  ## What a release publishes, made and looked at without a registry (as root on Debian)
 	$(BIN)/pytest tests/release $(ABREAST)
 
-# Each lock holds the one before it, so that they can share one environment.
+# Each lock holds the one before it, so that they can share one environment; the benchmarks' has one of its own.
 LOCK = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options $(UPGRADE)
 
@@ -112,9 +117,11 @@ lock: $(VENV)/dev.installed  ## The locks of all requirements (UPGRADE=--upgrade
 	$(LOCK) --constraint requirements-build.txt --constraint requirements-demo.txt --constraint requirements-msk-iam.txt \
 		--extra demo --extra msk-iam \
 		--output-file requirements-dev.txt pyproject.toml requirements-dev.in
+	$(LOCK) --constraint requirements-build.txt --constraint requirements.txt \
+		--output-file requirements-bench.txt pyproject.toml requirements-bench.in
 
 clean:  ## Removes what make and the tools made here (what was fetched for Kafka stays in ~/.cache/moderation-worker)
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One dependency has no wheel: it is built with the locked setuptools, not with what an isolated build would fetch unhashed.

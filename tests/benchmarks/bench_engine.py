@@ -1,8 +1,11 @@
 # What deciding costs: `python tests/benchmarks/bench_engine.py [--commands N] [--profile]`.
+# With so many commands waiting, over so many rooms: `… --waiting N [--rooms N] [--alone] [--json]`.
 #
 # A backlog of single-member group bans over 50 rooms of Zipf popularity goes through one engine in virtual time: fetched in
 # polls, called by twenties, answered after 30 ms, published every 50 ms. What is told is CPU time a command, beside that of
-# reading alone, and what an open command holds in memory. No test: it asserts nothing.
+# reading alone, and what an open command holds in memory. With --waiting, as many commands are open before the clock is
+# started, and stay so; with --alone each has a call of its own, so that the cost of calls is the same for any number of rooms.
+# No test: it asserts nothing.
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ import random
 import sys
 import time
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -48,6 +51,10 @@ PARTITIONS: Final = 6
 POLL: Final = 500
 LATENCY: Final = 0.03
 PUBLISH_EVERY: Final = 0.05
+MANY: Final = 60
+"""Partitions with --waiting: a commit can tell of some 24,000 open commands of one, so that a million need many."""
+PLENTY: Final = 64 * 2**30
+"""More memory than is ever needed: --waiting asks what waiting costs, not whether it is allowed."""
 RULES: Final = Rules(
     topic="moderation.commands",
     partitions=PARTITIONS,
@@ -71,25 +78,37 @@ class Record:
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
-def backlog(commands: int) -> list[Record]:
+def backlog(
+    commands: int, rooms: int = ROOMS, partitions: int = PARTITIONS, *, alone: bool = False
+) -> list[Record]:
     """
-    The records, in the order in which they were produced.
+    The records, in the order in which they were produced: of Zipf popularity in a few rooms, evenly spread over many.
     """
     chance = random.Random(7)
-    weights = [1 / rank for rank in range(1, ROOMS + 1)]
-    offsets = [count() for _ in range(PARTITIONS)]
+    weights = [1 / rank if rooms == ROOMS else 1.0 for rank in range(1, rooms + 1)]
+    offsets = [count() for _ in range(partitions)]
     records = []
-    for number, room in enumerate(chance.choices(range(ROOMS), weights, k=commands)):
-        fields = {
+    for number, room in enumerate(chance.choices(range(rooms), weights, k=commands)):
+        name = f"@TGS#room-{room:03d}"
+        fields: dict[str, Any] = {
             "command_id": f"command-{number:08d}",
-            "action": "group.ban_group_member",
-            "group_id": f"@TGS#room-{room:03d}",
             "user_ids": [f"user-{number:08d}"],
-            "duration": 3600,
-            "reason": "spam",
         }
-        partition = room % PARTITIONS
-        key = f"@TGS#room-{room:03d}".encode()
+        if alone:
+            fields |= {
+                "action": "room.update_room_member_info",
+                "room_id": name,
+                "member_info": {"name_card": "x"},
+            }
+        else:
+            fields |= {
+                "action": "group.ban_group_member",
+                "group_id": name,
+                "duration": 3600,
+                "reason": "spam",
+            }
+        partition = room % partitions
+        key = name.encode()
         records.append(Record(partition, next(offsets[partition]), key, json.dumps(fields).encode()))
     return records
 
@@ -99,32 +118,46 @@ class Bench:
     One engine, and a world around it that costs as little as it can.
     """
 
-    def __init__(self, records: list[Record]) -> None:
+    def __init__(self, records: list[Record], rules: Rules = RULES, most: int | None = None) -> None:
         self.now = 100.0
-        self.engine = Engine(RULES, self.now, self.now + 1e9, "bench")
+        self.engine = Engine(rules, self.now, self.now + 1e9, "bench")
         self.records = records
+        self.most = most
         self.calls = 0
         self.members = 0
         self.finished = 0
         self.most_open = 0
-        self._queues: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        self._queues: list[list[Record]] = [[] for _ in range(rules.partitions)]
         for record in reversed(records):
             self._queues[record.partition].append(record)
         self._paused: set[int] = set()
         self._answers: list[tuple[float, int, str, float]] = []
         self._order = count()
 
-    def run(self) -> None:
+    def start(self) -> None:
         """
-        Until the backlog is finished.
+        All partitions, and their first permits.
+        """
+        for number in range(len(self._queues)):
+            self._settle(self.engine.assigned(number, Restored(0), self.now))
+        self.now += 3.0
+        self._settle(self.engine.tick(self.now, self.now + 1e9))
+
+    def fill(self) -> None:
+        """
+        Until as many commands are open as may be, or none is left.
+        """
+        left = -1
+        while left != (left := sum(len(queue) for queue in self._queues)):
+            self._poll()
+
+    def run(self, finished: int) -> None:
+        """
+        Until so many commands are finished.
         """
         engine = self.engine
-        for number in range(PARTITIONS):
-            self._settle(engine.assigned(number, Restored(0), self.now))
-        self.now += 3.0
-        self._settle(engine.tick(self.now, self.now + 1e9))
         publish_at = self.now
-        while self.finished < len(self.records):
+        while self.finished < finished:
             self._poll()
             if self.now >= publish_at:
                 self._publish()
@@ -140,8 +173,9 @@ class Bench:
 
     def _poll(self) -> None:
         for number, queue in enumerate(self._queues):
-            if queue and number not in self._paused:
-                taken, queue[-POLL:] = queue[-POLL:], []
+            some = POLL if self.most is None else min(POLL, self.most - self.engine.open)
+            if queue and number not in self._paused and some > 0:
+                taken, queue[-some:] = queue[-some:], []
                 self._settle(self.engine.received(taken[::-1], self.now))
                 self.most_open = max(self.most_open, self.engine.open)
 
@@ -181,11 +215,59 @@ def memory(records: list[Record]) -> float:
     return held / max(1, engine.open)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """
+    What a command costs while others wait.
+
+    Attributes:
+        microseconds: CPU time a command, from its bytes to its outcome.
+
+    """
+
+    microseconds: float
+    members_per_call: float
+    waiting: int
+
+
+def cost(rooms: int, waiting: int, commands: int, *, alone: bool) -> Cost:
+    """
+    Measures so many commands while as many others as ``waiting`` are open.
+    """
+    gc.set_threshold(*GC_THRESHOLDS)
+    records = backlog(waiting + commands, rooms, MANY, alone=alone)
+    rules = replace(RULES, partitions=MANY, max_gap=len(records), memory_budget=PLENTY)
+    bench = Bench(records, rules, waiting)
+    bench.start()
+    bench.fill()
+    open_before, calls, members = bench.engine.open, bench.calls, bench.members
+    gc.freeze()
+    began = time.process_time()
+    bench.run(commands)
+    spent = time.process_time() - began
+    per_call = (bench.members - members) / max(1, bench.calls - calls)
+    return Cost(spent / bench.finished * 1e6, per_call, open_before)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--commands", type=int, default=60_000)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--waiting", type=int)
+    parser.add_argument("--rooms", type=int, default=MANY)
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.waiting is not None:
+        found = cost(options.rooms, options.waiting, options.commands, alone=options.alone)
+        if options.json:
+            print(json.dumps(asdict(found)))
+        else:
+            print(
+                f"{found.waiting:,} commands waiting in {options.rooms:,} rooms: {found.microseconds:.1f} µs a command, "
+                f"{found.members_per_call:.1f} members a call"
+            )
+        return
     gc.set_threshold(*GC_THRESHOLDS)
     records = backlog(options.commands)
     gc.freeze()
@@ -201,7 +283,8 @@ def main() -> None:
     if options.profile:
         profile.enable()
     began = time.process_time()
-    bench.run()
+    bench.start()
+    bench.run(len(records))
     spent = (time.process_time() - began) / len(records) * 1e6
     profile.disable()
     virtual = bench.now - 103.0

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(900)
 NEWER: Final = "9999.0"
 CORE: Final = ("tests/unit", "tests/property")
 NOT_CLONED: Final = shutil.ignore_patterns(
-    ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", ".coverage*"
+    ".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", ".coverage*"
 )
 
 

@@ -21,6 +21,9 @@ LOCKS: Final = {
 }
 """Each lock, and the extras of the project that it is for. The build's comes before each of them."""
 
+BENCH: Final = "requirements-bench.txt"
+"""What the benchmarks compare with, beside the project: an environment of its own, which nothing else needs."""
+
 PYTHONS: Final = tuple(
     found[1]
     for classifier in PROJECT["project"]["classifiers"]

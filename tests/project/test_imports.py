@@ -34,7 +34,7 @@ def imported(files: Iterator[Path]) -> dict[str, set[str]]:
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
             for top in {name.partition(".")[0] for name in names} - OURS - sys.stdlib_module_names:
-                (project,) = {canonicalize_name(name) for name in BROUGHT[top]}
+                (project,) = {canonicalize_name(name) for name in BROUGHT.get(top, [top])}
                 found.setdefault(project, set()).add(str(path.relative_to(ROOT)))
     return found
 
@@ -46,9 +46,13 @@ def declared(requirements: list[str]) -> set[str]:
 RUN: Final = declared(PROJECT["project"]["dependencies"])
 EXTRA: Final = declared(PROJECT["project"]["optional-dependencies"]["demo"])
 MSK_IAM: Final = declared(PROJECT["project"]["optional-dependencies"]["msk-iam"])
-DEV: Final = declared([
-    line for line in (ROOT / "requirements-dev.in").read_text(encoding="utf-8").splitlines() if line[:1] not in ("#", "")
-])  # fmt: skip
+DEV, BENCH = (
+    declared([
+        line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if line[:1] not in ("#", "")
+    ])
+    for name in ("requirements-dev.in", "requirements-bench.in")
+)  # fmt: skip
+"""What the benchmarks compare with is not installed here: it has the name that it is imported by."""
 
 
 def in_production() -> Iterator[Path]:
@@ -70,7 +74,7 @@ def of_the_demo() -> Iterator[Path]:
         (of_the_demo(), RUN | EXTRA),
         (
             (path for folder in ("tests", "config", "helm") for path in (ROOT / folder).rglob("*.py")),
-            RUN | EXTRA | MSK_IAM | DEV,
+            RUN | EXTRA | MSK_IAM | DEV | BENCH,
         ),
     ],
     ids=["the worker", "the demo", "the tests and tools"],

@@ -14,7 +14,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.project.locks import BUILD, LOCKS, PROJECT, PYTHONS, ROOT, pins
+from tests.project.locks import BENCH, BUILD, LOCKS, PROJECT, PYTHONS, ROOT, pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,7 +95,7 @@ def test_a_lock_that_lacks_something_is_found() -> None:
     assert all(any(f"asks for {hole}" in line for line in found) for hole in holes), found
 
 
-@pytest.mark.parametrize("name", [BUILD, *LOCKS])
+@pytest.mark.parametrize("name", [BUILD, BENCH, *LOCKS])
 def test_everything_in_a_lock_is_pinned_and_has_a_hash(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     entries = re.findall(r"^[^\s#].*(?:\n    --hash.*)*", text, re.MULTILINE)
@@ -114,6 +114,18 @@ def test_the_locks_agree_with_each_other() -> None:
         assert pins(smallest).items() <= pins(name).items() <= pins(largest).items()
     for name in LOCKS:
         assert all(pins(name).get(project, version) == version for project, version in pins(BUILD).items())
+
+
+def test_the_benchmarks_compare_with_what_runs_on_the_same_packages() -> None:
+    """
+    And their lock has what they ask for.
+    """
+    lines = (ROOT / "requirements-bench.in").read_text(encoding="utf-8").splitlines()
+    wanted = [Requirement(line) for line in lines if line[:1] not in ("#", "")]
+
+    assert pins("requirements.txt").items() <= pins(BENCH).items()
+    for each in wanted:
+        assert each.specifier.contains(pins(BENCH)[canonicalize_name(each.name)])
 
 
 @pytest.mark.parametrize("name", LOCKS)

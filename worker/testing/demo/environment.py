@@ -24,7 +24,7 @@ from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
 from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -143,7 +143,9 @@ class DemoEnvironment:
         self._simulator.start()
         self._simulator.wait_until(self._simulator_listens, START_DEADLINE, "listening")
 
-    def start_worker(self, settings: Mapping[str, Any] | None = None) -> Process:
+    def start_worker(
+        self, settings: Mapping[str, Any] | None = None, program: Sequence[str] = WORKER
+    ) -> Process:
         """Start one more replica. ``settings`` override its default settings, section by section."""
         (port,) = free_ports(1)
         number = len(self.replicas) + 1
@@ -154,7 +156,7 @@ class DemoEnvironment:
                 {**sections.get(section, {}), **values} if isinstance(values, dict) else values
             )
         config.write_bytes(msgspec.json.format(msgspec.json.encode(sections)))
-        command = [*WORKER, "run", "--config", str(config)]
+        command = [*program, "run", "--config", str(config)]
         replica = Process(f"worker {number}", command, self.folder / f"worker-{number}.log")
         replica.start()
         self._ports.append(port)
