@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from tests.benchmarks import table
-from tests.benchmarks.parts import PARTS, Bench
-from tests.benchmarks.results import Labels, Report, read, rows_of, written
+from tests.benchmarks.parts import PARTS, Session
+from tests.benchmarks.results import Labels, Results, read, rows_of, written
 from worker import __version__
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 from worker.testing.kafka.jars import LOCK
@@ -58,17 +58,17 @@ def main(words: Sequence[str] | None = None) -> int:
     options = options_of(words)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        report = read(options.source.read_bytes()) if options.source else measured(options)
+        results = read(options.source.read_bytes()) if options.source else measured(options)
     except KeyboardInterrupt:
         print("\nstopped: nothing was written, and no process is left", file=sys.stderr)
         return STOPPED
-    write(report, ROOT / BUILD)
-    print(f"\n{table.machine(report.labels)}\n")
-    print("\n".join([*table.table(rows := rows_of(report.figures)), *table.reasons(rows)]))
-    print(f"\n{report.labels.seconds:.0f} s; {BUILD}/{JSON}, and plots beside it")
+    write(results, ROOT / BUILD)
+    print(f"\n{table.machine(results.labels)}\n")
+    print("\n".join([*table.table(rows := rows_of(results.figures)), *table.reasons(rows)]))
+    print(f"\n{results.labels.seconds:.0f} s; {BUILD}/{JSON}, and plots beside it")
     if options.publish:
-        publish(report, ROOT)
-    for row in (found := table.broken(report)):
+        publish(results, ROOT)
+    for row in (found := table.broken(results)):
         print(f"BROKEN PROMISES {row}", file=sys.stderr)
     return int(bool(found))
 
@@ -123,7 +123,7 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def measured(options: argparse.Namespace) -> Report:
+def measured(options: argparse.Namespace) -> Results:
     """
     Measures the parts that are asked for.
     """
@@ -145,14 +145,14 @@ def measured(options: argparse.Namespace) -> Report:
         kafka: Any = None
         if any(part.needs_kafka for part in parts):
             kafka = held.enter_context(EmbeddedKafka())
-        bench = Bench(
+        session = Session(
             kafka.bootstrap_servers if kafka else "", folder, options.runs, options.urgent_behind, say
         )
         for part in parts:
             say(f"({part.letter}) {part.title}")
-            figures += part.play(bench)
+            figures += part.play(session)
     seconds = time.monotonic() - begin
-    return Report(msgspec.structs.replace(labels, seconds=round(seconds)), tuple(figures))
+    return Results(msgspec.structs.replace(labels, seconds=round(seconds)), tuple(figures))
 
 
 def labels_of(runs: int) -> Labels:
@@ -175,24 +175,24 @@ def labels_of(runs: int) -> Labels:
     )
 
 
-def write(report: Report, folder: Path) -> None:
+def write(results: Results, folder: Path) -> None:
     """
     Writes the JSON and the plots.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / JSON).write_bytes(written(report))
-    for name, text in table.plots(report).items():
+    (folder / JSON).write_bytes(written(results))
+    for name, text in table.plots(results).items():
         (folder / name).write_text(text, "utf-8")
 
 
-def publish(report: Report, root: Path) -> None:
+def publish(results: Results, root: Path) -> None:
     """
     Writes what git keeps: the figures, the plots, the page and the section of README.
     """
-    write(report, root / PUBLISHED)
-    (root / PUBLISHED.with_suffix(".md")).write_text(table.page(report), "utf-8")
+    write(results, root / PUBLISHED)
+    (root / PUBLISHED.with_suffix(".md")).write_text(table.page(results), "utf-8")
     readme = root / "README.md"
-    readme.write_text(table.with_section(readme.read_text("utf-8"), report), "utf-8")
+    readme.write_text(table.with_section(readme.read_text("utf-8"), results), "utf-8")
 
 
 if __name__ == "__main__":

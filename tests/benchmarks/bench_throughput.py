@@ -263,7 +263,7 @@ def speed_of(
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class JudgedRun:
     """
     A run of the worker, judged.
 
@@ -305,7 +305,7 @@ def play(
     seed: int = 1,
     servers: str | None = None,
     program: Sequence[str] = WORKER,
-) -> Run:
+) -> JudgedRun:
     """
     Works a backlog off, on a Kafka of its own unless one is given; ``program`` replaces `python -m worker`.
     """
@@ -340,7 +340,7 @@ def play(
     report = check(evidence)
     times = sorted(at for request in requests for at, _ in request.applied.values())
     begin, end = times[len(times) // 10], times[len(times) * 9 // 10]
-    return Run(begin, end, speed_of(requests, report, spent, begin, end), report, evidence, stall)
+    return JudgedRun(begin, end, speed_of(requests, report, spent, begin, end), report, evidence, stall)
 
 
 def main() -> None:
@@ -358,7 +358,7 @@ def main() -> None:
     sys.exit(not run.counts)
 
 
-def tell(run: Run) -> None:
+def tell(run: JudgedRun) -> None:
     """
     Prints the figures.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.benchmarks.bench_latency import Arrivals
-    from tests.benchmarks.bench_throughput import Run, Speed
+    from tests.benchmarks.bench_throughput import JudgedRun, Speed
 
 IN_WORDS: Final = {
     "clean": "one endpoint, clean",
@@ -38,25 +38,26 @@ IN_WORDS: Final = {
     "five": "five endpoints",
     "hot": "one hot room",
 }
-COMMANDS: Final = {"clean": 40_000, "dirty": 12_000, "five": 60_000}
+COMMANDS: Final = {"clean": 40_000, "dirty": 12_000, "five": 50_000}
 BASELINE_COMMANDS: Final = 30_000
-BASELINE_SECONDS: Final = 5.0
+BASELINE_SECONDS: Final = 4.0
 MEMBERS: Final = "members applied, /s"
 CPU: Final = "CPU, µs/member"
 FILL: Final = "members in a successful call"
 HIGHEST: Final = "most requests in a rolling second"
 BROKEN: Final = "promises broken"
+USED_HOT: Final = "of the quota used after 5 s, %"
 RESIDENT: Final = "most memory, MiB"
 SHARES: Final = (1, 50, 90, 120)
-BASELINE_SHARES: Final = {Program.LOOP: (1,), Program.BATCHES: (1, 50, 90), Program.FASTSTREAM: (1, 50)}
-LATENCY_SECONDS: Final = 12.0
-BASELINE_LATENCY_SECONDS: Final = 6.0
+BASELINE_SHARES: Final = {Program.LOOP: (1,), Program.BATCHES: (1, 50, 90), Program.FASTSTREAM: (50,)}
+LATENCY_SECONDS: Final = 10.0
+BASELINE_LATENCY_SECONDS: Final = 5.0
 CURVE: Final = "from a record to its outcome, beyond the API's 30 ms"
 URGENT_EVERY: Final = 0.2
 URGENT_SECONDS: Final = 8.0
 ENGINE_COMMANDS: Final = 20_000
-ENGINE_ROOMS: Final = (10, 1_000, 100_000)
-ENGINE_WAITING: Final = (1_000, 30_000, 1_000_000)
+ENGINE_ROOMS: Final = (10, 100_000)
+ENGINE_WAITING: Final = (1_000, 100_000, 1_000_000)
 ENGINE_COST: Final = "CPU, µs/command"
 WAITING_COST: Final = "CPU, µs/command, batched"
 QUOTA_MEMBERS: Final = QUOTA * MEMBERS_PER_CALL
@@ -67,14 +68,14 @@ CHILD_STOP: Final = 20.0
 
 
 @dataclass(slots=True)
-class Bench:
+class Session:
     """
     What the parts are given.
 
     Attributes:
         say: Shows progress.
         resident: The most memory of each program in the parts before.
-        rates: Members a second of each program under the clean load, for what is computed from it.
+        rates: Members a second of each baseline under the clean load, for what is computed from it.
 
     """
 
@@ -98,12 +99,12 @@ class Bench:
 
 
 def figures_of(
-    bench: Bench, part: str, load: str, program: Program, speeds: Sequence[Speed], wanted: Sequence[str]
+    session: Session, part: str, load: str, program: Program, speeds: Sequence[Speed], wanted: Sequence[str]
 ) -> Iterator[Figure]:
     """
     The rows of a throughput.
     """
-    bench.resident[program] = max(bench.resident.get(program, 0.0), *(speed.resident for speed in speeds))
+    session.resident[program] = max(session.resident.get(program, 0.0), *(speed.resident for speed in speeds))
     values = {
         MEMBERS: [speed.members for speed in speeds],
         CPU: [speed.cpu for speed in speeds],
@@ -117,45 +118,44 @@ def figures_of(
 
 
 def of_the_worker(
-    bench: Bench,
+    session: Session,
     part: str,
     load: str,
     replicas: int = 1,
     wanted: Sequence[str] = (MEMBERS, CPU, FILL, HIGHEST),
+    runs: int | None = None,
 ) -> Iterator[Figure]:
     """
     The worker under a load; runs in which the local API stalled do not count.
     """
     name = IN_WORDS[load] + (f", {replicas} replicas" if replicas > 1 else "")
 
-    def play(seed: int) -> Run:
+    def play(seed: int) -> JudgedRun:
         return bench_throughput.play(
-            load, COMMANDS[load], replicas=replicas, seed=seed, servers=bench.servers
+            load, COMMANDS[load], replicas=replicas, seed=seed, servers=session.servers
         )
 
     try:
-        played: list[Run] = bench.each(f"{Program.WORKER}, {name}", play)
+        played: list[JudgedRun] = session.each(f"{Program.WORKER}, {name}", play, runs)
     except (SystemExit, ProcessFailedError) as exc:
         yield missing(part, name, MEMBERS, Program.WORKER, exc)
         return
     for run in played:
         for finding in run.report.examples:
-            bench.say(f"BROKEN: {finding.violation.value}: {finding.what}")
+            session.say(f"BROKEN: {finding.violation.value}: {finding.what}")
     counted = [run.speed for run in played if run.stall <= STALL]
     if not counted:
         yield missing(
             part, name, MEMBERS, Program.WORKER, NotMeasuredError("the local API stalled in each run")
         )
         return
-    if load == "clean":
-        bench.rates[Program.WORKER] = min(speed.members for speed in counted)
-    yield from figures_of(bench, part, name, Program.WORKER, counted, wanted)
+    yield from figures_of(session, part, name, Program.WORKER, counted, wanted)
     broken = tuple(float(sum(run.report.counts.values())) for run in played)
     yield Figure(part, name, BROKEN, Program.WORKER, broken, less_is_better=True)
 
 
 def of_baselines(
-    bench: Bench,
+    session: Session,
     part: str,
     load: str,
     programs: Sequence[Program] = BASELINES,
@@ -172,17 +172,17 @@ def of_baselines(
         def play(seed: int, program: Program = program) -> Speed:
             return baseline_runs.play(
                 program, load, BASELINE_COMMANDS, BASELINE_SECONDS,
-                replicas=replicas, seed=seed, servers=bench.servers,
+                replicas=replicas, seed=seed, servers=session.servers,
             )  # fmt: skip
 
         try:
-            speeds: list[Speed] = bench.each(f"{program}, {name}", play, runs)
+            speeds: list[Speed] = session.each(f"{program}, {name}", play, runs)
         except (NotMeasuredError, SystemExit, ProcessFailedError) as exc:
             yield missing(part, name, MEMBERS, program, exc)
             continue
         if load == "clean":
-            bench.rates[program] = max(speed.members for speed in speeds)
-        yield from figures_of(bench, part, name, program, speeds, wanted)
+            session.rates[program] = max(speed.members for speed in speeds)
+        yield from figures_of(session, part, name, program, speeds, wanted)
 
 
 def missing(part: str, load: str, measure: str, program: Program, why: BaseException) -> Figure:
@@ -192,38 +192,40 @@ def missing(part: str, load: str, measure: str, program: Program, why: BaseExcep
     return Figure(part, load, measure, program, missing=str(why).partition("\n")[0] or type(why).__name__)
 
 
-def one_endpoint(bench: Bench) -> Iterator[Figure]:
+def one_endpoint(session: Session) -> Iterator[Figure]:
     """
     (a) The same backlog, clean and dirty, for the worker and the baselines.
     """
-    for load in ("clean", "dirty"):
-        yield from of_the_worker(bench, "a", load)
-        yield from of_baselines(bench, "a", load)
+    yield from of_the_worker(session, "a", "clean")
+    yield from of_baselines(session, "a", "clean")
+    yield from of_the_worker(session, "a", "dirty")
+    yield from of_baselines(session, "a", "dirty", runs=1)
 
 
-def five_endpoints(bench: Bench) -> Iterator[Figure]:
+def five_endpoints(session: Session) -> Iterator[Figure]:
     """
     (b) All quotas at once, with one replica and with two.
     """
     wanted = (MEMBERS, CPU)
     for replicas in (1, 2):
-        yield from of_the_worker(bench, "b", "five", replicas, wanted)
-    yield from of_baselines(bench, "b", "five", (Program.BATCHES, Program.FASTSTREAM), wanted=wanted, runs=1)
+        yield from of_the_worker(session, "b", "five", replicas, wanted, min(2, session.runs))
+    yield from of_baselines(
+        session, "b", "five", (Program.BATCHES, Program.FASTSTREAM), wanted=wanted, runs=1
+    )
 
 
-def hot_room(bench: Bench) -> Iterator[Figure]:
+def hot_room(session: Session) -> Iterator[Figure]:
     """
     (c) One room has all commands, so one replica of three or six has its partition.
     """
-    measure = "of the quota used after 5 s, %"
     for replicas in (3, 6):
-        yield from turnover(bench, "c", f"hot{replicas}", f"one hot room, {replicas} replicas", measure)
-    for figure in of_baselines(bench, "c", "hot", (Program.BATCHES,), 3, (MEMBERS,), runs=1):
+        yield from turnover(session, "c", f"hot{replicas}", f"one hot room, {replicas} replicas", USED_HOT)
+    for figure in of_baselines(session, "c", "hot", (Program.BATCHES,), 3, (MEMBERS,), runs=1):
         used = tuple(100 * value / QUOTA_MEMBERS for value in figure.values)
-        yield Figure("c", figure.load, measure, figure.program, used, figure.missing)
+        yield Figure("c", figure.load, USED_HOT, figure.program, used, figure.missing)
 
 
-def handovers(bench: Bench) -> Iterator[Figure]:
+def handovers(session: Session) -> Iterator[Figure]:
     """
     (d) Replicas come, go and die under load.
     """
@@ -232,14 +234,14 @@ def handovers(bench: Bench) -> Iterator[Figure]:
         ("roll", "3 replicas restarted one by one"),
         ("kill", "kill -9 of one of 3"),
     ):
-        yield from turnover(bench, "d", scenario, load, "of the quota used, %")
+        yield from turnover(session, "d", scenario, load, "of the quota used, %")
 
 
-def turnover(bench: Bench, part: str, scenario: str, load: str, measure: str) -> Iterator[Figure]:
+def turnover(session: Session, part: str, scenario: str, load: str, measure: str) -> Iterator[Figure]:
     """
     Plays a scenario of bench_turnover.py in a process of its own.
     """
-    bench.say(f"{Program.WORKER}, {load}")
+    session.say(f"{Program.WORKER}, {load}")
     try:
         told = child(TURNOVER, "--scenario", scenario, "--json", codes=(0, 1))
     except NotMeasuredError as exc:
@@ -280,26 +282,26 @@ def child(module: str, *words: str, codes: Sequence[int] = (0,)) -> Any:
     return json.loads(out.splitlines()[-1])
 
 
-def latencies(bench: Bench) -> Iterator[Figure]:
+def latencies(session: Session) -> Iterator[Figure]:
     """
     (e) Each command has a room of its own, and comes at random.
     """
-    with stage_of(bench) as stage:
+    with stage_of(session) as stage:
         stage.wait_until_ready(stage.start_worker(QUIET_LOG))
-        yield from shares_of(bench, stage, Program.WORKER, SHARES, LATENCY_SECONDS)
+        yield from shares_of(session, stage, Program.WORKER, SHARES, LATENCY_SECONDS)
     for program in BASELINES:
-        with stage_of(bench) as stage:
+        with stage_of(session) as stage:
             try:
                 with baseline_runs.started(stage, program):
                     yield from shares_of(
-                        bench, stage, program, BASELINE_SHARES[program], BASELINE_LATENCY_SECONDS
+                        session, stage, program, BASELINE_SHARES[program], BASELINE_LATENCY_SECONDS
                     )
             except (NotMeasuredError, SystemExit, ProcessFailedError) as exc:
                 yield missing("e", f"{SHARES[0]} % of the quota", "p50, ms", program, exc)
 
 
 def shares_of(
-    bench: Bench, stage: DemoEnvironment, program: Program, shares: Sequence[int], seconds: float
+    session: Session, stage: DemoEnvironment, program: Program, shares: Sequence[int], seconds: float
 ) -> Iterator[Figure]:
     """
     The rows of a program's latencies.
@@ -307,7 +309,7 @@ def shares_of(
     with loaded(stage) as (producer, arrivals):
         for share in shares:
             load = f"{share} % of the quota, paced"
-            bench.say(f"{program}, {load}")
+            session.say(f"{program}, {load}")
             longer = seconds if share >= 10 else seconds * 2
             waits, without = beyond(producer, arrivals, stage.topics.commands, share, longer, seed=1)
             cuts = quantiles(waits, n=100) if len(waits) > 1 else []
@@ -324,29 +326,29 @@ def shares_of(
 
 
 @contextlib.contextmanager
-def stage_of(bench: Bench) -> Iterator[DemoEnvironment]:
+def stage_of(session: Session) -> Iterator[DemoEnvironment]:
     """
     Topics and a local API of their own.
     """
-    with DemoEnvironment(bench.servers) as stage:
+    with DemoEnvironment(session.servers) as stage:
         stage.start_kafka()
         stage.start_simulator("--latency", str(LATENCY))
         yield stage
 
 
-def urgent(bench: Bench) -> Iterator[Figure]:
+def urgent(session: Session) -> Iterator[Figure]:
     """
     (f) Urgent commands, one after the other, while a backlog of others is worked off.
     """
-    load = f"urgent behind {bench.urgent_behind:,}"
+    load = f"urgent behind {session.urgent_behind:,}"
     measure = "p95 to the outcome, s"
-    bench.say(f"{Program.WORKER}, {load}")
-    with stage_of(bench) as stage:
-        produced(stage, list(commands(bench.urgent_behind, dirty=False, seed=1)))
+    session.say(f"{Program.WORKER}, {load}")
+    with stage_of(session) as stage:
+        produced(stage, list(commands(session.urgent_behind, dirty=False, seed=1)))
         stage.start_worker(QUIET_LOG)
         with loaded(stage) as (producer, arrivals):
             stage.replicas[0].wait_until(lambda: len(arrivals.at) > 1000, 60.0, "at work")
-            waits, left = urgent_waits(stage, producer, arrivals, bench.urgent_behind)
+            waits, left = urgent_waits(stage, producer, arrivals, session.urgent_behind)
     if left <= 0:
         why = NotMeasuredError(
             "the backlog was worked off before the last urgent command: a larger one is needed"
@@ -356,13 +358,13 @@ def urgent(bench: Bench) -> Iterator[Figure]:
         yield Figure("f", load, measure, Program.WORKER, (percentile(waits, 0.95),), less_is_better=True)
     for program in BASELINES:
         # First come, first served: the wait is the backlog's length at the speed that was measured, without waiting for it.
-        if program in bench.rates:
+        if program in session.rates:
             yield Figure(
                 "f",
                 load,
                 measure,
                 program,
-                (bench.urgent_behind / bench.rates[program],),
+                (session.urgent_behind / session.rates[program],),
                 less_is_better=True,
             )
         else:
@@ -391,24 +393,24 @@ def urgent_waits(
     return sorted(arrivals.at[name] - since for name, since in sent.items()), left
 
 
-def engine(bench: Bench) -> Iterator[Figure]:
+def engine(session: Session) -> Iterator[Figure]:
     """
     (g) The pure core alone, in virtual time: what a command costs while others wait.
     """
     for rooms in ENGINE_ROOMS:
         load = f"100,000 waiting in {rooms:,} rooms, a call for each"
         words = ("--waiting", "100000", "--rooms", str(rooms), "--alone")
-        yield engine_figure(bench, load, ENGINE_COST, float(rooms), words)
+        yield engine_figure(session, load, ENGINE_COST, float(rooms), words)
     for waiting in ENGINE_WAITING:
         load = f"{waiting:,} waiting in 60 rooms, calls of 20"
-        yield engine_figure(bench, load, WAITING_COST, float(waiting), ("--waiting", str(waiting)))
+        yield engine_figure(session, load, WAITING_COST, float(waiting), ("--waiting", str(waiting)))
 
 
-def engine_figure(bench: Bench, load: str, measure: str, at: float, words: Sequence[str]) -> Figure:
+def engine_figure(session: Session, load: str, measure: str, at: float, words: Sequence[str]) -> Figure:
     """
     One point, in a process of its own, so that no heap is another's.
     """
-    bench.say(f"the engine alone, {load}")
+    session.say(f"the engine alone, {load}")
     try:
         told = child("tests.benchmarks.bench_engine", *words, "--commands", str(ENGINE_COMMANDS), "--json")
     except NotMeasuredError as exc:
@@ -416,14 +418,14 @@ def engine_figure(bench: Bench, load: str, measure: str, at: float, words: Seque
     return Figure("g", load, measure, Program.WORKER, (told["microseconds"],), less_is_better=True, at=at)
 
 
-def stages(bench: Bench) -> Iterator[Figure]:
+def stages(session: Session) -> Iterator[Figure]:
     """
     (h) Where the CPU time of a command goes, by a sampler in the worker.
     """
-    bench.say(f"{Program.WORKER}, with a sampler")
-    file = bench.folder / "stages.jsonl"
+    session.say(f"{Program.WORKER}, with a sampler")
+    file = session.folder / "stages.jsonl"
     program = (sys.executable, "-m", "tests.benchmarks.profiled_worker", str(file))
-    run = bench_throughput.play("clean", COMMANDS["clean"], servers=bench.servers, program=program)
+    run = bench_throughput.play("clean", COMMANDS["clean"], servers=session.servers, program=program)
     members = run.speed.members * (run.end - run.begin)
     spent = spent_between(file.read_text("utf-8").splitlines(), run.begin, run.end)
     for stage, seconds in spent.items():
@@ -432,11 +434,11 @@ def stages(bench: Bench) -> Iterator[Figure]:
         )
 
 
-def memory(bench: Bench) -> Iterator[Figure]:
+def memory(session: Session) -> Iterator[Figure]:
     """
     (i) What is resident at most: of an engine that is full in every part, and of the programs in the parts before.
     """
-    bench.say("memory of the fullest worker")
+    session.say("memory of the fullest worker")
     load = "all that is kept is full"
     try:
         told = child("tests.benchmarks.bench_memory", "--json")
@@ -444,8 +446,8 @@ def memory(bench: Bench) -> Iterator[Figure]:
     except NotMeasuredError as exc:
         yield missing("i", load, RESIDENT, Program.WORKER, exc)
     for program in Program:
-        if program in bench.resident:
-            value = (bench.resident[program],)
+        if program in session.resident:
+            value = (session.resident[program],)
             yield Figure("i", "in the parts before", RESIDENT, program, value, less_is_better=True)
 
 
@@ -463,18 +465,18 @@ class Part:
     letter: str
     title: str
     seconds: int
-    play: Callable[[Bench], Iterator[Figure]]
+    play: Callable[[Session], Iterator[Figure]]
     needs_kafka: bool = True
 
 
 PARTS: Final = (
-    Part("a", "one endpoint, clean and dirty, beside the baselines", 300, one_endpoint),
-    Part("b", "five endpoints, 1 and 2 replicas", 150, five_endpoints),
-    Part("c", "one hot room, 3 and 6 replicas", 90, hot_room),
-    Part("d", "replicas that join, roll and are killed", 230, handovers, needs_kafka=False),
-    Part("e", "latency at 1, 50, 90 and 120 % of the quota", 140, latencies),
-    Part("f", "urgent commands behind a backlog", 40, urgent),
-    Part("g", "the engine alone: rooms and waiting commands", 90, engine, needs_kafka=False),
-    Part("h", "CPU by stage", 25, stages),
-    Part("i", "memory", 20, memory, needs_kafka=False),
+    Part("a", "one endpoint, clean and dirty, beside the baselines", 255, one_endpoint),
+    Part("b", "five endpoints, 1 and 2 replicas", 75, five_endpoints),
+    Part("c", "one hot room, 3 and 6 replicas", 95, hot_room),
+    Part("d", "replicas that join, roll and are killed", 225, handovers, needs_kafka=False),
+    Part("e", "latency at 1, 50, 90 and 120 % of the quota", 110, latencies),
+    Part("f", "urgent commands behind a backlog", 28, urgent),
+    Part("g", "the engine alone: rooms and waiting commands", 70, engine, needs_kafka=False),
+    Part("h", "CPU by stage", 22, stages),
+    Part("i", "memory", 15, memory, needs_kafka=False),
 )

@@ -74,7 +74,7 @@ class Labels(msgspec.Struct, frozen=True):
     runs: int = 1
 
 
-class Report(msgspec.Struct, frozen=True):
+class Results(msgspec.Struct, frozen=True):
     """All figures of one call of the benchmarks."""
 
     labels: Labels
@@ -141,15 +141,15 @@ def shown(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def written(report: Report) -> bytes:
+def written(results: Results) -> bytes:
     """
     The report as JSON, to be read by people too.
     """
-    return msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(results)) + b"\n"
 
 
-def read(data: bytes) -> Report:
+def read(data: bytes) -> Results:
     """
     A report that was written.
     """
-    return msgspec.json.decode(data, type=Report)
+    return msgspec.json.decode(data, type=Results)

@@ -7,14 +7,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tests.benchmarks.parts import BROKEN, CURVE, ENGINE_COST, MEMBERS, PARTS, WAITING_COST
+from tests.benchmarks.parts import BROKEN, CURVE, ENGINE_COST, MEMBERS, PARTS, USED_HOT, WAITING_COST
 from tests.benchmarks.plots import Axis, bars, curves
 from tests.benchmarks.results import BASELINES, Program, medians, rows_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.benchmarks.results import Figure, Labels, Report, Row
+    from tests.benchmarks.results import Figure, Labels, Results, Row
 
 PLOT: Final = "throughput.svg"
 """The one that README shows."""
@@ -23,7 +23,7 @@ IN_README: Final = (
     ("a", "one endpoint, clean", MEMBERS),
     ("a", "one endpoint, dirty", MEMBERS),
     ("b", "five endpoints", MEMBERS),
-    ("c", "one hot room, 3 replicas", "of the quota used after 5 s, %"),
+    ("c", "one hot room, 3 replicas", USED_HOT),
     ("e", "50 % of the quota, paced", "p50, ms"),
 )
 """The rows that README shows."""
@@ -32,12 +32,12 @@ BESIDE: Final = (Program.WORKER, Program.LOOP, Program.BATCHES)
 COMMAND: Final = "make bench"
 
 
-def page(report: Report) -> str:
+def page(results: Results) -> str:
     """
     The whole page.
     """
-    labels, parts = report.labels, []
-    rows = rows_of(report.figures)
+    labels, parts = results.labels, []
+    rows = rows_of(results.figures)
     for part in PARTS:
         its = [row for row in rows if row.part == part.letter]
         if its:
@@ -118,11 +118,11 @@ def reasons(rows: Iterable[Row]) -> list[str]:
     return ["", *(f"- {reason}" for reason in found)] if found else []
 
 
-def section(report: Report) -> str:
+def section(results: Results) -> str:
     """
     The section of README, from its heading to the next one. It is short: README has a limit.
     """
-    rows = {(row.part, row.load, row.measure): row for row in rows_of(report.figures)}
+    rows = {(row.part, row.load, row.measure): row for row in rows_of(results.figures)}
     lines = [_line(["", *BESIDE]), _line(["---", *["---:"] * len(BESIDE)])]
     for key in IN_README:
         row = rows.get(key)
@@ -138,28 +138,28 @@ The quota is the limit: 200 calls of 20 members are 4,000 a second for an endpoi
 
 ![Members applied a second](config/benchmarks/{PLOT})
 
-{machine(report.labels)}
+{machine(results.labels)}
 [All figures, and what is compared](config/benchmarks.md); `{COMMAND}` measures again.
 
 """
 
 
-def with_section(readme: str, report: Report) -> str:
+def with_section(readme: str, results: Results) -> str:
     """
     README with its section written again.
     """
     replaced, times = re.subn(
-        rf"^{HEADING}\n.*?(?=^## )", lambda _: section(report), readme, flags=re.MULTILINE | re.DOTALL
+        rf"^{HEADING}\n.*?(?=^## )", lambda _: section(results), readme, flags=re.MULTILINE | re.DOTALL
     )
     assert times == 1, f"README has no section {HEADING}"
     return replaced
 
 
-def plots(report: Report) -> dict[str, str]:
+def plots(results: Results) -> dict[str, str]:
     """
     All plots, by the names of their files.
     """
-    rows = rows_of(report.figures)
+    rows = rows_of(results.figures)
     speeds = {row.load: row for row in rows if row.part in "ab" and row.measure == MEMBERS}
     groups = {
         load: {program.value: figure.median for program, figure in row.figures.items()}
@@ -183,13 +183,13 @@ def plots(report: Report) -> dict[str, str]:
     return found
 
 
-def broken(report: Report) -> list[str]:
+def broken(results: Results) -> list[str]:
     """
     The rows in which a promise broke.
     """
     return [
         f"({row.part}) {row.load}: {sum(row.figures[Program.WORKER].values):.0f}"
-        for row in rows_of(report.figures)
+        for row in rows_of(results.figures)
         if row.measure == BROKEN and any(row.figures[Program.WORKER].values)
     ]
 

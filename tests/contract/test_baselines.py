@@ -11,7 +11,7 @@ import pytest
 from tests.benchmarks.baselines.batches import Batches, client, cut
 from tests.benchmarks.baselines.tencent_calls import Tencent
 from tests.unit.testing.simulator.calls import ADMIN, APP, KEY
-from worker.testing.simulator import Faults, SimulatedApp, Simulator, SimulatorConfig
+from worker.testing.simulator import FaultValues, SimulatedApp, Simulator, SimulatorConfig
 from worker.testing.simulator.request_log import RequestLine
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def outcomes(given: Sequence[dict[str, Any]], **faults: Any) -> tuple[dict
     """
     The status of each command, and how many users each request named.
     """
-    config = SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),), faults=Faults(**faults))
+    config = SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),), faults=FaultValues(**faults))
     async with Simulator(config) as sim:
         async with client() as http:
             done = await Batches(Tencent(sim.url, APP, ADMIN, KEY), http).carry_out(given)

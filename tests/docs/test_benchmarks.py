@@ -15,7 +15,7 @@ from tests.benchmarks import table
 from tests.benchmarks.bench_throughput import Spent
 from tests.benchmarks.parts import BROKEN, CPU, ENGINE_COST, MEMBERS, PARTS
 from tests.benchmarks.profiled_worker import OTHER, spent_between, stage_of, stage_of_thread
-from tests.benchmarks.results import Figure, Labels, Program, Report, read, rows_of, shown, written
+from tests.benchmarks.results import Figure, Labels, Program, Results, read, rows_of, shown, written
 from tests.docs.markdown import ROOT, text
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ CLEAN = "one endpoint, clean"
 PUBLISHED = ROOT / bench.PUBLISHED
 
 
-def report(*more: Figure) -> Report:
+def results(*more: Figure) -> Results:
     """
     The figures of some parts, of which one is missing.
     """
-    return Report(
+    return Results(
         LABELS,
         (
             Figure("a", CLEAN, MEMBERS, WORKER, (3790.0, 3700.0, 3800.0)),
@@ -50,7 +50,7 @@ def report(*more: Figure) -> Report:
 
 
 def test_a_row_has_medians_and_the_ratio_to_the_best_baseline() -> None:
-    lines = table.table(rows_of(report().figures))
+    lines = table.table(rows_of(results().figures))
 
     assert lines[2] == f"| {CLEAN} | {MEMBERS} | 3,790 | 31.0 | 1,895 | not measured | 2.0 × | 3 |"  # noqa: RUF001
     assert lines[3] == f"| {CLEAN} | {CPU} | 100 | | 250 | | 2.5 × | 1 |"  # noqa: RUF001
@@ -60,11 +60,11 @@ def test_a_result_that_is_missing_is_shown_as_missing_with_its_reason() -> None:
     """
     An empty cell would be read as nothing to see there.
     """
-    rows = rows_of(report().figures)
+    rows = rows_of(results().figures)
 
     assert table.reasons(rows) == ["", f"- Not measured: {FASTSTREAM}, {CLEAN}: FastStream is not installed"]
-    assert f"{FASTSTREAM}, {CLEAN}: FastStream is not installed" in table.page(report())
-    assert "not measured" in table.section(Report(LABELS, ()))
+    assert f"{FASTSTREAM}, {CLEAN}: FastStream is not installed" in table.page(results())
+    assert "not measured" in table.section(Results(LABELS, ()))
 
 
 def test_a_figure_is_measured_or_says_why_not() -> None:
@@ -80,12 +80,12 @@ def test_a_figure_is_shown_with_the_digits_that_mean_something(value: float | No
 
 
 def test_the_json_is_the_report() -> None:
-    assert read(written(report())) == report()
+    assert read(written(results())) == results()
 
 
-@pytest.mark.parametrize("figures", [report().figures, ()], ids=["some", "none"])
+@pytest.mark.parametrize("figures", [results().figures, ()], ids=["some", "none"])
 def test_every_plot_is_xml_and_within_its_frame(figures: tuple[Figure, ...]) -> None:
-    for name, svg in table.plots(Report(LABELS, figures)).items():
+    for name, svg in table.plots(Results(LABELS, figures)).items():
         root = ET.fromstring(svg)  # noqa: S314 - our own text
         width, height = (float(root.attrib[side]) for side in ("width", "height"))
 
@@ -96,7 +96,7 @@ def test_every_plot_is_xml_and_within_its_frame(figures: tuple[Figure, ...]) -> 
 
 
 def test_bars_are_as_long_as_their_figures_and_a_missing_one_is_named() -> None:
-    svg = table.plots(report())[table.PLOT]
+    svg = table.plots(results())[table.PLOT]
     root = ET.fromstring(svg)  # noqa: S314 - our own text
     worker, loop, batches, none = (
         float(rect.attrib["width"])
@@ -111,7 +111,7 @@ def test_bars_are_as_long_as_their_figures_and_a_missing_one_is_named() -> None:
 
 
 def test_a_curve_goes_through_its_figures_and_one_without_any_is_named() -> None:
-    plots = table.plots(report())
+    plots = table.plots(results())
 
     assert len(re.findall(r"<circle", plots["latency-p50.svg"])) == 2
     assert f"{LOOP}: not measured" in plots["latency-p50.svg"]
@@ -121,8 +121,8 @@ def test_a_curve_goes_through_its_figures_and_one_without_any_is_named() -> None
 def test_a_promise_that_broke_is_told() -> None:
     broken = Figure("a", CLEAN, BROKEN, WORKER, (0.0, 2.0), less_is_better=True)
 
-    assert table.broken(report()) == []
-    assert table.broken(report(broken)) == [f"(a) {CLEAN}: 2"]
+    assert table.broken(results()) == []
+    assert table.broken(results(broken)) == [f"(a) {CLEAN}: 2"]
 
 
 def test_publishing_writes_page_figures_plots_and_the_section_alone(tmp_path: Path) -> None:
@@ -132,12 +132,12 @@ def test_publishing_writes_page_figures_plots_and_the_section_alone(tmp_path: Pa
     before = text("README.md")
     (tmp_path / "README.md").write_text(before)
 
-    bench.publish(report(), tmp_path)
+    bench.publish(results(), tmp_path)
 
     after = (tmp_path / "README.md").read_text()
-    assert read((tmp_path / "config" / "benchmarks" / "bench.json").read_bytes()) == report()
-    assert (tmp_path / "config" / "benchmarks.md").read_text() == table.page(report())
-    assert table.section(report()) in after
+    assert read((tmp_path / "config" / "benchmarks" / "bench.json").read_bytes()) == results()
+    assert (tmp_path / "config" / "benchmarks.md").read_text() == table.page(results())
+    assert table.section(results()) in after
     assert len(after.split()) <= 1300
     assert re.sub(r"(?ms)^## Speed\n.*?(?=^## )", "", after) == re.sub(
         r"(?ms)^## Speed\n.*?(?=^## )", "", before
