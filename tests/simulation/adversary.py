@@ -58,6 +58,8 @@ class Player:
 
     def __init__(self, name: str, history: History) -> None:
         self.name = name
+        self.mark = ""
+        self.born = history.clock.now
         self.history = history
         self.engine = Engine(history.rules(name), history.clock.now, history.clock.wall, name)
         self.alive = True

@@ -15,6 +15,7 @@ from tests.simulation.loop import START, VirtualClock
 from tests.simulation.replica import Replica
 from tests.simulation.tencent import Tencent, Weather
 from worker.domain.contract.outcomes import Worker
+from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Plan:
         reused: The share of records that use an earlier command_id for something else.
         garbage: The share of records that are no commands.
         kills, moves, stops, joins: How often, all told.
+        returns: How often a static member is killed and is back at once. With any, all replicas are static members.
         hot: The share of commands that go to one single member.
         unsent: The share of requests that the fence keeps back at the last moment.
 
@@ -60,6 +62,7 @@ class Plan:
     many: float = 0.1
     hot: float = 0.2
     kills: int = 0
+    returns: int = 0
     moves: int = 0
     stops: int = 0
     joins: int = 0
@@ -104,9 +107,10 @@ class History:
         self._holders: dict[int, Replica | None] = dict.fromkeys(range(plan.partitions))
         self._moving: set[int] = set()
         self._names = 0
+        self._instances: dict[str, str | None] = {}
         self._pulses = 0
 
-    def rules(self, name: str) -> Rules:
+    def rules(self, name: str, instance: str | None = None) -> Rules:
         """
         The settings of a replica.
         """
@@ -114,6 +118,7 @@ class History:
         return Rules(
             topic=TOPIC,
             partitions=plan.partitions,
+            owner_mark=mark_of(instance),
             apps={"main": "administrator"},
             default_app="main",
             worker=Worker(name, "1"),
@@ -178,18 +183,19 @@ class History:
 
     # Who is alive
 
-    def join(self) -> Replica:
+    def join(self, instance: str | None = None) -> Replica:
         """
-        A replica starts.
+        A replica starts: under a name of its own, or as the static member ``instance``. Where some come back all are static.
         """
         self._names += 1
         name = f"w{self._names}"
+        instance = instance or (f"i{self._names}" if self.plan.returns else None)
         replica = Replica(
             name,
             self.clock,
             self.kafka,
             self.tencent,
-            self.rules(name),
+            self.rules(name, instance),
             self.plan.unsent,
             self.plan.most_records,
         )
@@ -197,6 +203,7 @@ class History:
         if self.plan.max_unpublished is not None:
             replica.engine._outbox.max_unpublished = self.plan.max_unpublished
         self.replicas.append(replica)
+        self._instances[name] = instance
         self._rebalance()
         return replica
 
@@ -213,6 +220,27 @@ class History:
             self._rebalance()
 
         self.clock.after(self.clock.chance.uniform(0.1, 3.0), noticed)
+
+    def come_back(self, replica: Replica) -> None:
+        """
+        kill -9 of a static member that is back before the group has noticed: what it had is its own again once it has joined.
+        """
+        replica.die()
+
+        def start() -> None:
+            heir = self.join(self._instances[replica.name])
+
+            def joined() -> None:
+                for number, holder in self._holders.items():
+                    if holder is replica and number not in self._moving:
+                        self._give(number, heir)
+                    elif holder is replica:
+                        self._holders[number] = None  # what was on its way to the dead one
+                self._rebalance()
+
+            self.clock.after(self.clock.chance.uniform(0.0, 3.5), joined)
+
+        self.clock.after(self.clock.chance.uniform(0.0, 2.0), start)
 
     def stop(self, replica: Replica) -> None:
         """
@@ -280,6 +308,7 @@ class History:
         def restored() -> None:
             self._moving.discard(number)
             if self._holders[number] is not replica:
+                self._rebalance()  # it was taken back meanwhile, and nobody else was asked
                 return
             if replica.alive and not replica.stopped:
                 replica.assigned(number)
@@ -314,7 +343,12 @@ class History:
                 self.stop(chance.choice(living))
                 self.clock.after(chance.uniform(0.0, 4.0), join)
 
+        def come_back() -> None:
+            if living := self._living():
+                self.come_back(chance.choice(living))
+
         whenever(plan.kills, kill)
+        whenever(plan.returns, come_back)
         whenever(plan.moves, self.move)
         whenever(plan.stops, stop)
         whenever(plan.joins, join)

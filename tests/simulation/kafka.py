@@ -11,7 +11,7 @@ import msgspec
 
 from tests.simulation.expectations import TOPIC
 from worker.domain.effects import Restored
-from worker.domain.progress.commit_metadata import decode, ends_in_order, label
+from worker.domain.progress.commit_metadata import decode, ends_in_order, label, owner_of
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,18 @@ class Owner(Protocol):
     """
 
     name: str
+
+    @property
+    def mark(self) -> str:
+        """
+        What names it in its commits, if it is a static member.
+        """
+
+    @property
+    def born(self) -> float:
+        """
+        When it started. Others of its mark were dead by then.
+        """
 
     def fetch_soon(self) -> None:
         """
@@ -150,8 +162,8 @@ class Kafka:
         commit = partition.committed
         if commit is None:
             return Restored(0, known=known, fresh=True)
-        in_order = ends_in_order(commit.metadata)
-        return Restored(commit.offset, done_above(number, commit), known, in_order=in_order)
+        in_order, owner = ends_in_order(commit.metadata), owner_of(commit.metadata)
+        return Restored(commit.offset, done_above(number, commit), known, in_order=in_order, owner=owner)
 
     def assign(self, number: int, replica: Owner) -> None:
         """
@@ -162,8 +174,12 @@ class Kafka:
         partition.owner = replica
         partition.generation += 1
         commit = partition.committed
-        rest = AFTER_ORDER if commit is not None and commit.metadata.startswith("mw2;") else SETTLING
-        partition.handovers.append((self._clock.now, self._clock.now + rest, replica.name))
+        text = "" if commit is None else commit.metadata
+        rest = AFTER_ORDER if text.startswith(("mw2;", "mw4;")) else SETTLING
+        is_back = bool(replica.mark) and f";{replica.mark};" in text
+        has_had_it = any(owner == replica.name for *_, owner in partition.handovers)
+        begin = replica.born if is_back and not has_had_it else self._clock.now
+        partition.handovers.append((self._clock.now, max(self._clock.now, begin + rest), replica.name))
 
     def claim(self, transaction: Transaction) -> dict[int, int]:
         """

@@ -51,6 +51,8 @@ class Replica:
         most_records: int = 40,
     ) -> None:
         self.name = name
+        self.mark = rules.owner_mark
+        self.born = clock.now
         self.engine = Engine(rules, clock.now, clock.wall, name)
         self.alive = True
         self.stopped = False

@@ -53,6 +53,28 @@ def crashes(seed: int) -> Plan:
     return Plan(seed, replicas=3, kills=3, aborts=0.1, weather=Weather(lost=0.03), commands=120)
 
 
+def returns(seed: int) -> Plan:
+    """Static members that are killed and are back at once, while partitions move between them."""
+    chance = Random(seed)
+    return Plan(
+        seed,
+        replicas=chance.choice((1, 2, 3)),
+        partitions=chance.choice((2, 6)),
+        quota=12,
+        commands=200,
+        kinds=chance.choice(((0, 0, 0, 0, 1), (6, 3, 1, 1, 1))),
+        targets=12,
+        many=0.0,
+        returns=4,
+        kills=chance.choice((0, 1)),
+        moves=4,
+        stops=chance.choice((0, 1)),
+        aborts=0.1,
+        metadata_bytes=chance.choice((68, 4096, 4096)),
+        weather=Weather(lost=0.03),
+    )
+
+
 def moves(seed: int) -> Plan:
     return Plan(
         seed, replicas=3, moves=6, joins=1, stops=2, aborts=0.1, weather=Weather(lost=0.05), max_gap=60
@@ -193,6 +215,7 @@ PLANS: Final[dict[Callable[[int], Plan], int]] = {
     bad_users: 30,
     lost_answers: 30,
     crashes: 30,
+    returns: 30,
     moves: 30,
     outages: 30,
     hanging_rooms: 20,

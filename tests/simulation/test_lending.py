@@ -77,8 +77,9 @@ class Replica:
         self.alive = True
         self.stopping = False
         self.waiting = 0
-        self.fence = 0.0
+        self.fence = float("-inf")
         self.frozen_until = 0.0
+        self.mute_until = 0.0
         self.stalled_until = 0.0
         self.mine: set[int] = set()
         self.active: set[int] = set()
@@ -293,6 +294,9 @@ class World:
         Brings a message to every replica, unless it is lost, and perhaps twice.
         """
         chance, faults, payload = self.clock.chance, self.faults, encode(message)
+        sender = message.lender if isinstance(message, Grant) else message.borrower
+        if any(each.name == sender and self.clock.now < each.mute_until for each in self.replicas):
+            return
         for replica in self.replicas:
             if chance.random() >= faults.lost:
                 for _ in range(1 + (chance.random() < faults.doubled)):
@@ -457,7 +461,7 @@ def hot_work(world: World, others_from: float = float("inf")) -> None:
         for replica in world.replicas:
             is_hot = replica is owner or world.clock.now >= START + others_from
             replica.waiting = 10_000 if is_hot else 0
-            replica.pump()
+            replica.after(0.0, replica.pump)
         world.clock.after(0.1, more)
 
     more()
@@ -498,6 +502,48 @@ def test_one_hot_replica_gets_nine_tenths_of_the_quota_while_the_others_are_idle
     used = [at for at in world.arrivals if at >= START + 8.0]
     assert len(used) >= 0.9 * QUOTA * 22.0
     assert max(later - earlier for earlier, later in pairwise(used)) < 1.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_borrower_that_is_not_heard_may_still_use_is_used_by_nobody_else(seed: int) -> None:
+    """It starts requests until its lease ends, they may need a second to the server and count there for another: its lender, who
+    wants its permits back at once, hears nothing and waits for all three."""
+    world = World(seed, 2 + seed % 3, Faults(slow=0.5, connection=0.0))
+
+    def mute() -> None:
+        borrower = world.owner[0]
+        assert borrower is not None
+        assert borrower.limiter.borrower.usable(borrower.now) > 0
+        borrower.mute_until = world.clock.now + 6.0
+
+    world.clock.at(START + 10.0 + 0.03 * seed, mute)
+    world.play(16.0, lambda world: hot_work(world, others_from=10.0 + 0.03 * seed))
+
+    assert world.most_in_a_second() <= QUOTA
+    assert sum(at >= START + 14.0 for at in world.arrivals) >= 0.7 * QUOTA * 2.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_who_wakes_after_its_session_lends_nothing_of_what_is_anothers_by_now(seed: int) -> None:
+    """Requests reach it before the group's answer does: as far as it knows, it has idle permits."""
+    world = World(seed, 3 + seed % 3, Faults(connection=0.0))
+    frozen = world.owner[PARTITIONS - 1]
+    assert frozen is not None
+
+    def freeze() -> None:
+        frozen.frozen_until = world.clock.now + SESSION + SETTLING + 2.0
+
+    def work(world: World) -> None:
+        for replica in world.replicas:
+            replica.waiting = 0 if replica is frozen else 10_000
+            replica.after(0.0, replica.pump)
+        world.clock.after(0.1, lambda: work(world))
+
+    world.clock.at(START + 5.0, freeze)
+    world.play(20.0, work)
+
+    assert world.most_in_a_second() <= QUOTA
+    assert sum(at >= START + 16.0 for at in world.arrivals) >= 0.9 * QUOTA * 4.0
 
 
 def test_what_was_lent_is_back_soon_after_the_lender_needs_it() -> None:

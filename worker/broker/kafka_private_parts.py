@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from kafka import KafkaProducer, errors
 from kafka.consumer import group
 from kafka.consumer.fetcher import Fetcher
+from kafka.coordinator import base
 from kafka.net import manager
 from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
+from worker.broker.heartbeats import EagerHeartbeat
 from worker.broker.kafka_connections import BoundedTls, SignInConnection, WholeTcp, done_within
 from worker.broker.record_scan import SearchingBatch
 from worker.broker.unpacking import unpacked
@@ -216,6 +218,8 @@ def patch() -> None:
         setattr(old_batches, f"{codec}_decode", _bounded(number))
     consumers: Any = group
     consumers.Fetcher = BoundedFetcher
+    groups: Any = base
+    groups.Heartbeat = EagerHeartbeat
 
 
 def _bounded(codec: int) -> Callable[[Any], bytes]:

@@ -89,8 +89,13 @@ class Engine:
 
     """
 
-    def __init__(self, rules: Rules, now: float, wall: float, call_prefix: str) -> None:
+    def __init__(
+        self, rules: Rules, now: float, wall: float, call_prefix: str, began: float | None = None
+    ) -> None:
         self._rules = rules
+        # When this process began: what a process of its name had before it was dead by then.
+        self._began = now if began is None else began
+        self._had: set[int] = set()
         self._clock = Clock(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
@@ -127,14 +132,21 @@ class Engine:
         """
         Take a partition on, of which is known what was done before. Its commands are called from three seconds on; from one second on,
         if its last owner ended in order. ``since``: when it was assigned, if not now.
+
+        If its last owner was the static member of this name, they count from this process's beginning: nobody else has called
+        anything of it, and two live processes never share a name.
         """
         assert number not in self._partitions
-        partition = Partition(number, restored, self._rules, now if since is None else since, self._ids)
+        since = now if since is None else since
+        if restored.owner and restored.owner == self._rules.owner_mark and number not in self._had:
+            since = min(since, self._began)
+        self._had.add(number)
+        partition = Partition(number, restored, self._rules, since, self._ids)
         self._partitions[number] = partition
         if self._stopping:
             partition.close()
         self._admission.memory.share_out(self._partitions.values())
-        if restored.fresh or restored.in_order or restored.foreign is not None:
+        if restored.fresh or partition.is_marked or restored.foreign is not None:
             self._outbox.anchor(partition)
         if restored.foreign is not None:
             self._foreign_metadata += 1

@@ -22,6 +22,7 @@ class Rules:
     Attributes:
         topic_id: The cluster's id of the command topic, which another one of that name would not have; None if it gives none.
         partitions: How many partitions the command topic has; the quota is sliced by it.
+        owner_mark: What names this static member in its commits; empty for a dynamic one.
         apps: The configured apps: name -> the admin's identifier, which is never acted on.
         calls_per_second: The quota of each endpoint that differs from ``default_calls_per_second``.
         urgent_share: The most of an endpoint's batches that urgent commands may have while others wait.
@@ -60,6 +61,7 @@ class Rules:
     max_gap: int = 20_000
     memory_budget: int = BUDGET_MIB * MEBIBYTE
     topic_id: str | None = None
+    owner_mark: str = ""
     shadow: bool = False
     guards: Sequence[Guard] = ()
     quota_pools: Mapping[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
 from worker.broker.tokens import Tokens
 from worker.broker.topics import CREATE, problems
 from worker.domain.memory import MEBIBYTE, share
+from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
 from worker.settings import secret_in, secrets_of
@@ -169,6 +170,7 @@ def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
         topic=topic.name,
         topic_id=topic.topic_id,
         partitions=topic.partitions,
+        owner_mark=mark_of(settings.kafka.instance_id),
         apps={name: app.identifier for name, app in settings.tencent.apps.items()},
         default_app=settings.tencent.app_by_default,
         worker=worker,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from worker import __version__
+from worker import BEGAN, __version__
 from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import OrderWriter
@@ -156,7 +156,7 @@ def _build(
     settings: Settings, options: KafkaOptions, http: HttpOptions, topics: TopicsReport, rules: Rules, log: Log
 ) -> _Parts:
     """Build all parts and join them. Starts nothing."""
-    engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4))
+    engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4), began=BEGAN)
     client = Client(
         apps_of(settings),
         http,

@@ -23,6 +23,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.consumer import ConsumerCoordinator
+from kafka.coordinator.heartbeat import Heartbeat
 from kafka.net.compat import KafkaNetClient
 from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
@@ -34,7 +35,7 @@ from kafka.producer.transaction_manager import TransactionalRequestResult, Trans
 from kafka.record.default_records import DefaultRecordBatch
 
 import worker
-from worker.broker import assignor, batches, kafka_connections, kafka_private_parts, rebalances
+from worker.broker import assignor, batches, heartbeats, kafka_connections, kafka_private_parts, rebalances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,7 @@ PARTS: Final[dict[type, set[str]]] = {
     Fetcher.PartitionRecords: {
         "_maybe_raise_next_inline_exception", "_next_inline_exception", "record_iterator", "take",
     },
+    Heartbeat: {"last_reset", "last_send", "time_to_next_heartbeat"},
     KafkaConnection: {"_sasl_authenticate", "config", "init_future", "net"},
     KafkaConnectionManager: {
         "_auth_failures", "_conns", "cluster", "config", "connection_delay", "get_connection",
@@ -87,6 +89,7 @@ ADDED: Final = {"failed_connections", "fresh_secrets", "unread_secret", "watched
 """The attributes that we add to its objects."""
 REPLACED: Final = {
     ("kafka.consumer.group", "Fetcher"),
+    ("kafka.coordinator.base", "Heartbeat"),
     ("kafka.net.manager", "KafkaConnection"),
     ("kafka.net.manager", "KafkaSSLTransport"),
     ("kafka.net.manager", "KafkaTCPTransport"),
@@ -100,7 +103,9 @@ MODULES: Final = {
     "kafka.consumer",
     "kafka.consumer.fetcher",
     "kafka.consumer.subscription_state",
+    "kafka.coordinator",
     "kafka.coordinator.assignors.cooperative_sticky",
+    "kafka.coordinator.heartbeat",
     "kafka.future",
     "kafka.net",
     "kafka.net.connection",
@@ -204,7 +209,7 @@ def extended() -> Iterator[tuple[type, str]]:
     """
     pairs = {
         pair
-        for module in (assignor, batches, kafka_connections, kafka_private_parts, rebalances)
+        for module in (assignor, batches, heartbeats, kafka_connections, kafka_private_parts, rebalances)
         for pair in subclasses(module)
     }
     for ours, theirs in pairs:

@@ -16,6 +16,7 @@ from worker.broker.topics import Topic, TopicsReport
 from worker.domain.contract.control import ControlState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.controls import Guard
+from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
 from worker.tencent.options import AppCredentials, HttpOptions
@@ -79,6 +80,7 @@ RULES: Final = Rules(
     topic="commands",
     topic_id="tW5xAAAAAAAAAAAAAAAAAQ",
     partitions=12,
+    owner_mark=mark_of("replica-3"),
     apps={"main": "admin", "second": "root"},
     default_app="second",
     worker=WORKER,

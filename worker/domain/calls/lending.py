@@ -44,7 +44,7 @@ Seconds from a request that nobody granted to the next. A grant counts only for 
 a message and its answer lends nothing.
 """
 BORROWERS: Final = 256
-"""The most borrowers that a lender remembers in a lane: more than replicas that can be hungry at once."""
+"""The most borrowers that a lender remembers in a lane: more than replicas that can be hungry at once. And as many lenders a borrower."""
 NEVER: Final = float("inf")
 
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -172,6 +172,8 @@ class Borrower:
         until = self._asked_at + LEASE
         if grant.borrower != self._name or grant.number != self._number or now >= until:
             return False
+        if grant.lender not in self._loans and len(self._loans) >= BORROWERS:
+            return False  # a request names all lenders, and must stay one that is read
         loan = self._loans.setdefault(grant.lender, Loan(0, 0, until))
         loan.usable, loan.until = grant.permits, until
         loan.keeps = max(loan.keeps, grant.permits)

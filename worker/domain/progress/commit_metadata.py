@@ -4,13 +4,15 @@
 # because it parses: a text is ours only if this module would write exactly the same for this partition and offset.
 # What the bits are used for is in offsets.py.
 #
-# The format of a last commit differs in its tag alone: it says that its owner ended in order. A build that does not know it takes
-# it for a foreign text, believes nothing of it, and waits as long as after a crash.
+# The format of a last commit differs in its tag: it says that its owner ended in order. Those of static members also name their
+# owner. A build that does not know a tag takes it for a foreign text, believes nothing of it, and waits as long as after a crash.
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import re
 import zlib
 from typing import Final
 
@@ -20,9 +22,16 @@ FORMAT: Final = "mw1"
 """Names the format and its version: the first field of every text."""
 LAST_FORMAT: Final = "mw2"
 """As ``FORMAT``, of a partition whose owner ended in order: nothing of it is on its way, of unknown end, or lent."""
+NAMED_FORMAT: Final = "mw3"
+"""As ``FORMAT``, with the owner's mark."""
+NAMED_LAST_FORMAT: Final = "mw4"
+"""As ``LAST_FORMAT``, with the owner's mark."""
+MARK_CHARACTERS: Final = 16
+"""How long the mark of an owner is: two static members of a group have the same by chance as good as never."""
 NAME_BYTES: Final = 249
 """The longest name that Kafka gives a topic; its id takes 22."""
-HEAD_BYTES: Final = len(f"{FORMAT};name:;{2**31 - 1};{2**63 - 1};{0:08x};") + NAME_BYTES
+NAMED_TEXT: Final = re.compile(r"mw[34];[^;]*;[0-9]+;[0-9]{19};[0-9a-f]{16};")
+HEAD_BYTES: Final = len(f"{FORMAT};name:;{2**31 - 1};{2**63 - 1};;{0:08x};") + NAME_BYTES + MARK_CHARACTERS
 MAX_SPAN: Final = (METADATA_BYTES - HEAD_BYTES) // 4 * 3 * 8
 """How many offsets a bitmap can tell of, in base64, beside the longest head."""
 EXCERPT: Final = 32
@@ -34,17 +43,25 @@ def label(topic: str, topic_id: str | None, partition: int) -> str:
     return f"{f'name:{topic}' if topic_id is None else f'id:{topic_id}'};{partition}"
 
 
-def encode(whose: str, base: int, bits: int, *, in_order: bool = False) -> str:
+def mark_of(instance_id: str | None) -> str:
+    """Return the mark of a static member; empty for a dynamic one, whose name nobody has again."""
+    return "" if instance_id is None else hashlib.sha256(instance_id.encode()).hexdigest()[:MARK_CHARACTERS]
+
+
+def encode(whose: str, base: int, bits: int, *, in_order: bool = False, owner: str = "") -> str:
     """
     Return the text for a partition (see ``label``) with ``base`` as its offset; empty when there is nothing to say: nothing is done
-    above it, and its owner has not ended ``in_order``.
+    above it, its owner has not ended ``in_order`` and has no mark.
 
     The offset has a fixed width: else a commit could outgrow what the broker takes though no bit was added.
     """
-    if not bits and not in_order:
+    if not bits and not in_order and not owner:
         return ""
     bitmap = base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
-    head = f"{LAST_FORMAT if in_order else FORMAT};{whose};{base:019d}"
+    tag, last_tag, mark = (
+        (NAMED_FORMAT, NAMED_LAST_FORMAT, f";{owner}") if owner else (FORMAT, LAST_FORMAT, "")
+    )
+    head = f"{last_tag if in_order else tag};{whose};{base:019d}{mark}"
     return f"{head};{zlib.crc32(f'{head};{bitmap}'.encode()):08x};{bitmap}"
 
 
@@ -58,12 +75,18 @@ def decode(text: str, whose: str, base: int) -> int | None:
         bits = int.from_bytes(base64.b64decode(text.rpartition(";")[2], validate=True), "little")
     except (binascii.Error, ValueError):
         return None
-    return bits if encode(whose, base, bits, in_order=ends_in_order(text)) == text else None
+    expected = encode(whose, base, bits, in_order=ends_in_order(text), owner=owner_of(text))
+    return bits if expected == text else None
 
 
 def ends_in_order(text: str) -> bool:
     """Return whether a text, if ``decode`` believes it, says that the owner which wrote it ended in order."""
-    return text.startswith(f"{LAST_FORMAT};")
+    return text.startswith((f"{LAST_FORMAT};", f"{NAMED_LAST_FORMAT};"))
+
+
+def owner_of(text: str) -> str:
+    """Return the mark of the owner which wrote a text, if ``decode`` believes it; empty without one."""
+    return text.split(";")[4] if NAMED_TEXT.match(text) else ""
 
 
 def excerpt(text: str) -> str:

@@ -22,7 +22,7 @@ class Offsets:
 
     A record is *open* from its admission until ``finish``. The committable offset is that of the oldest open record
     or, when none is open, that of the next record to be received. ``done`` is the bitmap of what an earlier owner has
-    finished at and above ``position``; ``label`` names the partition in its commits.
+    finished at and above ``position``; ``label`` names the partition in its commits, and ``owner`` this process.
 
     Attributes:
         span: A record is admitted only while it is less than this above the committable offset. It is halved when
@@ -30,11 +30,12 @@ class Offsets:
 
     """
 
-    __slots__ = ("_base", "_bits", "_committed", "_label", "_next", "_open", "_order", "span")
+    __slots__ = ("_base", "_bits", "_committed", "_label", "_next", "_open", "_order", "_owner", "span")
 
-    def __init__(self, position: int, done: int, span: int, label: str) -> None:
+    def __init__(self, position: int, done: int, span: int, label: str, owner: str = "") -> None:
         self.span = min(span, MAX_SPAN)
         self._label = label
+        self._owner = owner
         self._base = position
         self._committed = position
         self._bits = done
@@ -102,7 +103,8 @@ class Offsets:
         for offset in finishing:
             bits |= 1 << (offset - self._base)
         bits >>= committable - self._base
-        return OffsetCommit(committable, encode(self._label, committable, bits, in_order=in_order))
+        text = encode(self._label, committable, bits, in_order=in_order, owner=self._owner)
+        return OffsetCommit(committable, text)
 
     def committed(self, commit: OffsetCommit) -> None:
         """Remember what was committed for the partition."""
@@ -124,8 +126,9 @@ class Offsets:
         self._base = base
 
     def halve(self) -> None:
-        """Stay closer to the committable offset from now on: the broker takes less metadata."""
+        """Stay closer to the committable offset from now on, and name nobody in commits: the broker takes less metadata."""
         self.span = max(1, self.span // 2)
+        self._owner = ""
 
     def __repr__(self) -> str:
         return f"<Offsets {self.committable}+{self.gap}, {self.open} open>"

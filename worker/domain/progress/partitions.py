@@ -43,8 +43,8 @@ class Partition:
 
     Attributes:
         active_at: From then on its commands are called and its slice of the quota is used, unless it ``is_marked``.
-        is_marked: Its committed offset says that the owner before ended in order. It must not say so any more when something of it is
-            called: who comes after a crash would believe it.
+        is_marked: Its committed offset says that the owner before ended in order, or names it. It must not say so any more when
+            something of it is called: who comes after a crash would believe it.
         is_ending: It goes, and its last commit may still say that it ended in order.
         ends_by: Until when that is waited for, once nothing of it is called any more; None before.
         holds_slice: Its slice of the quota may be used: from its activation until it is gone.
@@ -80,7 +80,7 @@ class Partition:
         self.topic = rules.topic
         self.state = PartitionState.SETTLING
         self.active_at = now + (SETTLING_IN_ORDER if restored.in_order else SETTLING_SECONDS)
-        self.is_marked = restored.in_order
+        self.is_marked = restored.in_order or restored.owner not in ("", rules.owner_mark)
         self.is_ending = False
         self.ends_by: float | None = None
         self._unknown_until = float("-inf")
@@ -88,7 +88,7 @@ class Partition:
         self.holds_slice = False
         self.paused = False
         whose = label(rules.topic, rules.topic_id, number)
-        self.offsets = Offsets(restored.position, restored.done, rules.max_gap, whose)
+        self.offsets = Offsets(restored.position, restored.done, rules.max_gap, whose, rules.owner_mark)
         self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
         for known in restored.known:
             self.ids.remember(known)

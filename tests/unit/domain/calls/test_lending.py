@@ -317,3 +317,17 @@ def test_a_lender_remembers_a_bounded_number_of_borrowers() -> None:
         lender.requested(request(1, wanted=0, borrower=f"b{number}"), 20.0, idle=9)
 
     assert lender.requested(request(1, wanted=5), 20.1, idle=9) is None
+
+
+def test_a_borrower_borrows_from_a_bounded_number_of_lenders() -> None:
+    """Each is named in its next request, which nobody would read if it named more."""
+    borrower = asked(wanted=BORROWERS + 1)
+    for number in range(BORROWERS):
+        assert borrower.granted(Grant("lane", f"l{number}", "b", 1, 1), 10.1)
+
+    assert not borrower.granted(Grant("lane", "one more", "b", 1, 1), 10.1)
+    assert borrower.granted(Grant("lane", "l0", "b", 1, 2), 10.1)
+    borrower.need(1)
+    message = borrower.message(11.0 - 0.1, in_use=BORROWERS)
+    assert message is not None
+    assert decode(encode(message)) == message

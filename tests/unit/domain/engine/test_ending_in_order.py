@@ -1,5 +1,5 @@
 # A partition that goes says in its last commit that nothing of it is on its way any more, if that is so; then its next owner
-# waits a second and not three. When it says so, and when it must not.
+# waits a second and not three. When it says so, and when it must not. And static members that are back: they know their own commits.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, unban, users
 from worker.domain.calls.lanes import lane_of
 from worker.domain.calls.lending import Request, encode
-from worker.domain.progress.commit_metadata import ends_in_order
+from worker.domain.progress.commit_metadata import ends_in_order, mark_of, owner_of
 
 if TYPE_CHECKING:
     from worker.domain.effects import Transaction
@@ -207,4 +207,60 @@ def test_nothing_is_called_before_the_mark_of_the_owner_before_is_gone() -> None
     harness.wait(0.01)
 
     assert not says_so(erased)
+    assert len(harness.out) == 1
+
+
+def test_a_static_member_that_is_back_counts_from_its_beginning() -> None:
+    """Its predecessor was dead by then, and nobody else has called anything since: else another's mark would be there."""
+    mark = mark_of("worker-0")
+    harness = EngineHarness(5, owner_mark=mark)
+    harness.assign(0, owner=mark)
+    harness.receive(ban("u"))
+    harness.wait(0.01)
+
+    assert harness.request().users == ["u"]
+
+
+@pytest.mark.parametrize("owner", ["", mark_of("worker-1")])
+def test_a_static_member_that_gets_what_was_anothers_waits_from_the_assignment(owner: str) -> None:
+    harness = EngineHarness(5, owner_mark=mark_of("worker-0"))
+    harness.assign(0, owner=owner)
+    if owner:
+        harness.publish()
+    harness.receive(ban("u"))
+    harness.wait(2.99)
+    assert harness.out == []
+
+    harness.wait(0.01)
+
+    assert len(harness.out) == 1
+
+
+def test_a_static_member_that_has_had_the_partition_itself_waits_from_the_assignment() -> None:
+    """What it says of its name is its own doing then, not a dead predecessor's."""
+    mark = mark_of("worker-0")
+    harness = EngineHarness(5, owner_mark=mark)
+    harness.assign(0, owner=mark)
+    harness.revoked(0)
+    harness.assign(0, owner=mark)
+    harness.receive(ban("u"))
+    harness.wait(2.99)
+
+    assert harness.out == []
+
+
+@pytest.mark.parametrize("mine", ["", mark_of("worker-0")])
+def test_nothing_is_called_before_the_name_of_the_owner_before_is_gone(mine: str) -> None:
+    """That one may be back at any time: it would take all that was called since for its own."""
+    harness = EngineHarness(5, owner_mark=mine)
+    harness.assign(0, owner=mark_of("worker-1"))
+    harness.receive(ban("u"))
+    harness.wait(5.0)
+    assert harness.out == []
+
+    erased = harness.take()
+    harness.commit(erased)
+    harness.wait(0.01)
+
+    assert owner_of(erased.commits[0].metadata) == mine
     assert len(harness.out) == 1

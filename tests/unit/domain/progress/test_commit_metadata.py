@@ -21,11 +21,14 @@ from worker.domain.progress.commit_metadata import (
     ends_in_order,
     excerpt,
     label,
+    mark_of,
+    owner_of,
 )
 
 ID = "tW5xAAAAAAAAAAAAAAAAAQ"
 HERE = label("commands", ID, 3)
 OURS = encode(HERE, 20, 0b1101)
+MARK = mark_of("worker-0")
 
 
 def signed(head: str, bitmap: bytes | str) -> str:
@@ -65,6 +68,31 @@ def test_where_nothing_is_done_above_the_offset_there_is_none() -> None:
     assert decode("", HERE, 20) == 0
 
 
+@pytest.mark.parametrize(("in_order", "tag"), [(False, "mw3"), (True, "mw4")])
+@pytest.mark.parametrize("bits", [0, 0b1101])
+def test_a_static_member_names_itself_in_each_commit(in_order: bool, tag: str, bits: int) -> None:
+    """
+    When it comes back it knows that nobody else has called anything since.
+    """
+    text = encode(HERE, 20, bits, in_order=in_order, owner=MARK)
+
+    assert text == signed(f"{tag};id:{ID};3;{20:019d};{MARK}", bits.to_bytes((bits > 0) * 1, "little"))
+    assert (decode(text, HERE, 20), ends_in_order(text), owner_of(text)) == (bits, in_order, MARK)
+
+
+@pytest.mark.parametrize("text", ["", "mw3", f"mw3;id:{ID};3;{20:019d};{MARK}", OURS, "mw3;;;;;;;;"])
+def test_what_is_not_signed_by_a_static_member_names_nobody(text: str) -> None:
+    """
+    The text may be anybody's: whether to believe it is asked before.
+    """
+    assert owner_of(text) == ""
+
+
+def test_a_dynamic_member_has_no_mark_and_each_static_one_its_own() -> None:
+    assert mark_of(None) == ""
+    assert len({mark_of("worker-0"), mark_of("worker-1"), ""}) == 3
+
+
 @settings(max_examples=200)
 @given(bits=st.integers(1, 1 << 300), base=st.integers(0, 2**63 - 1), partition=st.integers(0, 2**31 - 1))
 def test_what_was_written_is_read_back(bits: int, base: int, partition: int) -> None:
@@ -78,7 +106,7 @@ def test_the_fullest_bitmap_fits_into_what_a_broker_takes() -> None:
     Under the longest name, the highest partition and the highest offset.
     """
     whose = label("n" * NAME_BYTES, None, 2**31 - 1)
-    text = encode(whose, 2**63 - 1, (1 << MAX_SPAN) - 1)
+    text = encode(whose, 2**63 - 1, (1 << MAX_SPAN) - 1, owner=MARK)
 
     assert MAX_SPAN >= 20_000
     assert METADATA_BYTES - 4 < len(text) <= METADATA_BYTES
@@ -96,7 +124,10 @@ FOREIGN = {
     "another partition": encode(label("commands", ID, 4), 20, 0b1101),
     "a topic made again": encode(label("commands", "BBBBBBBBBBBBBBBBBBBBBQ", 3), 20, 0b1101),
     "a topic of that name": encode(label("commands", None, 3), 20, 0b1101),
-    "a later format": signed(f"mw3;id:{ID};3;{20:019d}", b"\x0d"),
+    "a later format": signed(f"mw5;id:{ID};3;{20:019d}", b"\x0d"),
+    "an owner's format without one": signed(f"mw3;id:{ID};3;{20:019d}", b"\x0d"),
+    "an owner in a format without": signed(f"mw1;id:{ID};3;{20:019d};{MARK}", b"\x0d"),
+    "an owner that is none": signed(f"mw3;id:{ID};3;{20:019d};{MARK.upper()}", b"\x0d"),
     "a longer bitmap than the text says": signed(f"mw1;id:{ID};3;{20:019d}", b"\x0d\x00"),
     "nothing done": signed(f"mw1;id:{ID};3;{20:019d}", b""),
     "lines in the bitmap": signed(f"mw1;id:{ID};3;{20:019d}", "D\nQ=="),
