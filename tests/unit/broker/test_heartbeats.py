@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from kafka.coordinator import heartbeat as theirs
 
@@ -30,11 +32,12 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     return times
 
 
-def beating() -> EagerHeartbeat:
+def beating() -> Any:
     """
     The heartbeats of a member that has joined just now.
     """
-    heartbeat = EagerHeartbeat(
+    kind: Any = EagerHeartbeat
+    heartbeat = kind(
         group_id="group",
         heartbeat_interval_ms=INTERVAL * 1000,
         session_timeout_ms=15_000,
