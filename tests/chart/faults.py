@@ -155,7 +155,7 @@ FAULTS: Final = (
     Fault("templates/_pod.tpl", "path: http/proxy-credentials", "path: http/proxy", ("test_secrets.py", "file_that_the_settings_name and oauth")),
     Fault("templates/_settings.tpl", '"client_secret_file" (printf', '"client_secret" (printf', ("test_settings.py", "worker_accepts and oauth")),
     # disruption and network
-    Fault("templates/_network.tpl", 'port: {{ include "moderation-worker.port" . }}', "port: 443", ("test_network.py", "at_their_ports")),
+    Fault("templates/_network.tpl", 'with include "moderation-worker.port" $.Values.settings.kafka.oauth.token_url |', 'with "443" |', ("test_network.py", "at_their_ports")),
     Fault(
         "templates/poddisruptionbudget.yaml",
         'if not (kindIs "invalid" .minAvailable)',
@@ -170,6 +170,9 @@ FAULTS: Final = (
     Fault("templates/scaledobject.yaml", "- type: kafka", "- type: apache-kafka-topic", ("test_scaling.py", "trigger_and_parameter")),
     Fault("templates/scaledobject.yaml", "limitToPartitionsWithLag:", "limitToPartitionWithLag:", ("test_scaling.py", "trigger_and_parameter")),
     Fault("templates/scaledobject.yaml", "kind: StatefulSet", "kind: Deployment", ("test_scaling.py", "scales_the_stateful_set")),
+    Fault("templates/scaledobject.yaml", "saslTokenProvider: aws_msk_iam", "saslTokenProvider: msk_iam", ("test_scaling.py", "signs_in_with_iam")),
+    Fault("templates/_settings.tpl", " .Values.kafka.oauth.existingSecret .Values.settings.kafka.aws_msk_iam.region -}}", " .Values.kafka.oauth.existingSecret -}}", ("test_secrets.py", "iam_signs_in")),
+    Fault("templates/_network.tpl", '"" "443"', '"" ""', ("test_network.py", "with_iam")),
     Fault("templates/_queries.tpl", "quota|throttle|breaker|halt", "throttle|breaker|halt", ("test_scaling.py", "prometheus_answers")),
     # alerts, runbook, dashboard
     Fault("files/alerts.yaml", "(moderation_worker_lag_records) > 0", "(moderation_worker_lag_records > 0", ("test_alerts.py", "promtool_finds_no_fault")),
