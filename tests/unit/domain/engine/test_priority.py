@@ -111,6 +111,21 @@ def test_an_earlier_command_that_waits_for_a_permit_is_hurried() -> None:
     assert order_of(harness, 1) == ["mine"]
 
 
+def test_a_second_urgent_command_hurries_what_came_between_in_the_order_of_receipt() -> None:
+    harness = slow()
+    backlog(harness)
+    for reason, priority in (("a", URGENT), ("b", "normal"), ("c", URGENT)):
+        harness.receive(kick("v", room="r", reason=reason, priority=priority))
+
+    for _ in range(12):
+        harness.ok()
+        harness.wait(1.0)
+
+    kicks = [place for place, request in enumerate(harness.sent) if request.target == "r"]
+    assert [harness.sent[place].body["Reason"] for place in kicks] == ["a", "b", "c"]
+    assert kicks[-1] < len(harness.sent) - 1  # before the last of those that came first
+
+
 def test_what_waits_for_an_answer_to_an_earlier_command_goes_as_soon_as_it_is_here() -> None:
     harness = slow()
     harness.receive(ban("v", group="mine", duration=60))
