@@ -15,7 +15,7 @@ import msgspec
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.codes import ALREADY, Verdict
 from worker.domain.contract.control import ControlState
-from worker.domain.contract.outcomes import HOLDS, SETTLED, ResultStatus
+from worker.domain.contract.outcomes import DONE_FOR_ID, HOLDS, ResultStatus
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -366,7 +366,9 @@ class Requests:
                 told = self._topic.partitions[record.partition].told[earlier.offset]
                 is_same_id = told.command_id == fields["command_id"]
                 done = [
-                    each.user_id for each in told.results if each.status in (SETTLED if is_same_id else HOLDS)
+                    each.user_id
+                    for each in told.results
+                    if each.status in (DONE_FOR_ID if is_same_id else HOLDS)
                 ]
                 assert user in done, f"{record.outcome_id} repeats what {earlier.outcome_id} did not do"
 

@@ -208,7 +208,7 @@ class Replica:
         """
         The answer to one request is here, or will not come.
         """
-        self.limiter.answered(self.now, accepted=True)
+        self.limiter.request_ended(self.now, accepted=True)
         self.pump()
 
 

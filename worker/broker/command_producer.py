@@ -154,12 +154,12 @@ class CommandProducer:
         failed: str | None = None
         try:
             for command in commands:
-                failed = failed or self._settle(waiting, results, progress, down_to=OUTSTANDING)
+                failed = failed or self._collect(waiting, results, progress, down_to=OUTSTANDING)
                 sent = self._sent(command) if failed is None else NotWritten(SKIPPED.format(failed))
                 if failed is None and isinstance(sent, NotWritten):
                     failed = sent.reason
                 waiting.append(sent)
-            self._settle(waiting, results, progress, down_to=0)
+            self._collect(waiting, results, progress, down_to=0)
         except KeyboardInterrupt:
             results += (_result_now(each) for each in waiting)
         return results
@@ -177,7 +177,7 @@ class CommandProducer:
         except errors.KafkaError as exc:
             return NotWritten(self._reason(exc))
 
-    def _settle(
+    def _collect(
         self,
         waiting: deque[Any],
         results: list[Written | NotWritten],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from worker.domain.contract.actions import ACTIONS, ActionKind
-from worker.domain.contract.outcomes import SETTLED
+from worker.domain.contract.outcomes import DONE_FOR_ID
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class LatestTouches:
         return [
             Member(app, field, target, result.user_id)
             for result in view.results
-            if (app, field, target, result.user_id) in latest and result.status in SETTLED
+            if (app, field, target, result.user_id) in latest and result.status in DONE_FOR_ID
         ]
 
     def see_waiting(self, command: Command, moment: Moment) -> None:

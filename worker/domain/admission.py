@@ -219,7 +219,7 @@ class Admission:
             return False
         offsets, offset = partition.offsets, record.offset
         if offsets.is_done(offset):
-            offsets.passed(offset)
+            offsets.skipped(offset)
             self.repeated_records += 1
             return True
         if not offsets.fits(offset) or not self._outbox.takes_more:

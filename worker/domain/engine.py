@@ -11,7 +11,7 @@
 #   transaction       outbox            outcomes, dead letters and offsets for one Kafka transaction
 #   published         partitions        offsets are finished, ids are remembered
 #
-# `_settle` is what joins them. No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never goes
+# `_follow_through` is what joins them. No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never goes
 # back. One thread owns it.
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Engine:
             self._foreign_metadata += 1
             fields = {"topic": self._rules.topic, "partition": number, "excerpt": restored.foreign}
             self._effects.emit(LogEvent("kafka.foreign_metadata", "warning", fields))
-        return self._settle(now)
+        return self._follow_through(now)
 
     def revoking(self, numbers: Iterable[int], now: float) -> list[Effect]:
         """Start nothing new of the partitions, which are about to go, and finish what is started (see ``quiet``)."""
@@ -160,7 +160,7 @@ class Engine:
         for number in numbers:
             if number in self._partitions:
                 freed += self._revocation.close(self._partitions[number], now)
-        return self._settle(now, freed)
+        return self._follow_through(now, freed)
 
     def revoked(self, numbers: Iterable[int], now: float) -> list[Effect]:
         """Let the partitions go: what of them is open is the next owner's."""
@@ -173,7 +173,7 @@ class Engine:
         self._share_quota()
         self._admission.memory.share_out(self._partitions.values())
         self._admission.catch_up(now)
-        return self._settle(now, freed)
+        return self._follow_through(now, freed)
 
     def stopping(self, now: float) -> list[Effect]:
         """Begin to stop: as ``revoking`` of everything."""
@@ -197,7 +197,7 @@ class Engine:
             partition = self._partitions.get(record.partition)
             if partition is not None:
                 self._admission.received(partition, record, now)
-        return self._settle(now)
+        return self._follow_through(now)
 
     def reached(self, positions: Mapping[int, int]) -> None:
         """
@@ -215,7 +215,7 @@ class Engine:
         call = self._scheduler.calls.get(call_id)
         if call is not None:
             call.endpoint.request_permit(call)
-        return self._settle(now)
+        return self._follow_through(now)
 
     def may_send(self, call_id: str, now: float) -> bool:
         """
@@ -225,7 +225,7 @@ class Engine:
         A request may wait for a connection longer than the next owner, the lender, or an operator, waits.
         """
         call = self._scheduler.calls.get(call_id)
-        if call is None or not call.endpoint.may_send(call, now):
+        if call is None or not call.endpoint.still_has_permit(call, now):
             return False
         return not any(task.command.dropped for task in call.tasks)
 
@@ -234,7 +234,7 @@ class Engine:
         call = self._scheduler.calls.get(call_id)
         if call is not None:
             self._responses.attempt_finished(call, result, now)
-        return self._settle(now)
+        return self._follow_through(now)
 
     def quota_messages(self, payloads: Sequence[bytes], now: float, *, may_lend: bool) -> list[Effect]:
         """
@@ -242,14 +242,14 @@ class Engine:
         replica's partitions to another by now.
         """
         self._scheduler.lanes.heard(payloads, now, may_lend=may_lend and not self._stopping)
-        return self._settle(now)
+        return self._follow_through(now)
 
     # Orders
 
     def control(self, records: Sequence[ControlRecord], now: float) -> list[Effect]:
         """Let these records of the control topic hold from now on, in order."""
         self._brake.follow(records, now)
-        return self._settle(now)
+        return self._follow_through(now)
 
     # Results
 
@@ -261,7 +261,7 @@ class Engine:
         """Finish what was in the transaction: it is committed, and took ``seconds``."""
         self._admission.finished(self._outbox.committed(self._clock.wall(now), seconds))
         self._admission.catch_up(now)
-        return self._settle(now)
+        return self._follow_through(now)
 
     def aborted(self, now: float, *, aged: bool = False, letters: bool = False) -> list[Effect]:
         """
@@ -270,7 +270,7 @@ class Engine:
         ``aged``: it took too long. ``letters``: only its dead letters were refused; what needs none goes on without them.
         """
         self._outbox.aborted(aged=aged, letters=letters)
-        return self._settle(now)
+        return self._follow_through(now)
 
     def metadata_refused(self, number: int, now: float) -> list[Effect]:
         """
@@ -280,7 +280,7 @@ class Engine:
         if number in self._partitions:
             self._partitions[number].offsets.halve()
         self._outbox.aborted()
-        return self._settle(now)
+        return self._follow_through(now)
 
     # Time
 
@@ -295,10 +295,10 @@ class Engine:
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
             self._brake.expire(now)
-            self._outbox.probe(now)
+            self._outbox.retry_letters(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
-        return self._settle(now)
+        return self._follow_through(now)
 
     def wake_at(self) -> float:
         """Return when to ``tick`` next, if nothing happens before."""
@@ -363,7 +363,7 @@ class Engine:
                     permits_borrowed=limiter.borrower.usable(now),
                     throttle_factor=limiter.factor(now),
                     limited_by=self._limited_by(endpoint, now, is_paused=endpoint.key in paused),
-                    breaker_open=endpoint.breaker.is_open,
+                    breaker_open=endpoint.breaker.is_tripped,
                     breaker_openings=endpoint.breaker.openings,
                 )
             )
@@ -420,12 +420,12 @@ class Engine:
 
     # Inside
 
-    def _settle(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
+    def _follow_through(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
         """Let everything follow that follows from an event, and hand out the effects."""
         completed = [*completed, *self._revocation.give_up(self._partitions.values(), now)]
         while True:
             self._scheduler.apply_changes(now)
-            any_ready = self._scheduler.pump(now, may_send=not self._outbox.is_full)
+            any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
             any_ready |= self._brake.enforce_guards(now)
             completed += self._ordering.take_completed()
             completed += self._revocation.give_up(self._partitions.values(), now)

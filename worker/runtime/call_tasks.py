@@ -25,7 +25,7 @@ class CallTasks:
     """
     Starts calls, grants their permits, cancels them, and reports to the engine and the observers what becomes of them.
 
-    ``settle`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``fence`` returns
+    ``carry_out`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``fence`` returns
     the monotonic time until which requests may be sent.
     """
 
@@ -35,14 +35,14 @@ class CallTasks:
         client: ports.Client,
         observers: Sequence[ports.CallObserver],
         *,
-        settle: Callable[[list[Effect]], None],
+        carry_out: Callable[[list[Effect]], None],
         fail: Callable[[WorkerError], None],
         fence: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._client = client
         self._observers = observers
-        self._settle = settle
+        self._carry_out = carry_out
         self._fail = fail
         self._fence = fence
         self._calls: dict[str, CallTask] = {}
@@ -89,13 +89,13 @@ class CallTasks:
 
     def permit_requested(self, call_id: str) -> None:
         """Report to the engine that a call waits for its next permit."""
-        self._settle(self._engine.permit_requested(call_id, time.monotonic()))
+        self._carry_out(self._engine.permit_requested(call_id, time.monotonic()))
 
     def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
         """Report the end of an attempt to the observers and the engine."""
         for observer in self._observers:
             observer.attempt_finished(attempt, result)
-        self._settle(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))
+        self._carry_out(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))
 
     def may_send(self, call_id: str) -> bool:
         """Return whether the group membership is still proven, and none of the call's partitions has gone."""

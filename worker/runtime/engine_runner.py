@@ -129,7 +129,7 @@ class EngineRunner:
             self._engine,
             client,
             (self._metrics, CallLog(self._log), *self._observers),
-            settle=self._settle,
+            carry_out=self._carry_out,
             fail=self._fail,
             fence=consumer.fence,
         )
@@ -137,7 +137,7 @@ class EngineRunner:
             self._engine,
             publisher,
             self._metrics,
-            settle=self._settle,
+            carry_out=self._carry_out,
             fail=self._fail,
             recorders=self._recorders,
         )
@@ -199,7 +199,7 @@ class EngineRunner:
     def stop(self) -> None:
         """Start nothing new, and finish what is started; then set ``drained``."""
         self._stopping = self._publishing.hurry = True
-        self._settle(self._engine.stopping(time.monotonic()))
+        self._carry_out(self._engine.stopping(time.monotonic()))
 
     @property
     def idle(self) -> bool:
@@ -269,7 +269,7 @@ class EngineRunner:
         effects = self._engine.assigned(number, restored, time.monotonic(), self._assigned_at[number])
         self._begun.add(number)
         self._consumer.begin(number, restored.position, epoch)
-        self._settle(effects)
+        self._carry_out(effects)
 
     def _revoked(self, numbers: list[int], done: Future[None]) -> None:
         now = time.monotonic()
@@ -278,7 +278,7 @@ class EngineRunner:
         self._handovers.append(handover)
         self._publishing.hurry = True
         self._loop.call_later(self._handover, self._end_handover, handover)
-        self._settle(self._engine.revoking(numbers, now))
+        self._carry_out(self._engine.revoking(numbers, now))
 
     def _end_handover(self, handover: _Handover) -> None:
         if handover not in self._handovers:
@@ -296,12 +296,12 @@ class EngineRunner:
             seconds=round(now - handover.began, 3),
         )
         handover.done.set_result(None)
-        self._settle(effects)
+        self._carry_out(effects)
 
     def _lost(self, numbers: list[int]) -> None:
         self._metrics.rebalanced("lost", len(numbers))
         self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.open_of(numbers))
-        self._settle(self._forget(numbers, time.monotonic()))
+        self._carry_out(self._forget(numbers, time.monotonic()))
 
     def _forget(self, numbers: Sequence[int], now: float) -> list[Effect]:
         for number in numbers:
@@ -323,27 +323,27 @@ class EngineRunner:
     # Orders.
 
     def _controls(self, records: Sequence[ControlRecord]) -> None:
-        self._settle(self._engine.control(records, time.monotonic()))
+        self._carry_out(self._engine.control(records, time.monotonic()))
         self._guard_orders.followed(records)
 
     # Commands.
 
     def _received(self, records: Sequence[Record]) -> None:
         self._metrics.received(len(records))
-        self._settle(self._engine.received(records, time.monotonic()))
+        self._carry_out(self._engine.received(records, time.monotonic()))
         self._consumer.taken()
 
     def _quota_messages(self, payloads: Sequence[bytes]) -> None:
         now = time.monotonic()
         # After the fence the slices that would be lent may be another's.
-        self._settle(self._engine.quota_messages(payloads, now, may_lend=now < self._consumer.fence()))
+        self._carry_out(self._engine.quota_messages(payloads, now, may_lend=now < self._consumer.fence()))
 
     # Effects.
 
-    def _settle(self, effects: list[Effect]) -> None:
+    def _carry_out(self, effects: list[Effect]) -> None:
         """Carry out the effects of an event, then do whatever it has made possible."""
         for effect in effects:
-            self._carry_out(effect)
+            self._perform(effect)
         self._publishing.start_next()
         for handover in self._handovers[:]:
             if not self._publishing.is_busy and self._engine.quiet(handover.numbers):
@@ -352,7 +352,7 @@ class EngineRunner:
             self.drained.set()
         self._set_timer()
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _perform(self, effect: Effect) -> None:
         match effect:
             case StartCall(attempt):
                 self._calls.start(attempt)
@@ -393,7 +393,7 @@ class EngineRunner:
         self._timer_at = NEVER
         now = time.monotonic()
         self.pulse = now
-        self._settle(self._engine.tick(now, time.time()))
+        self._carry_out(self._engine.tick(now, time.time()))
 
     # Faults.
 
@@ -402,7 +402,7 @@ class EngineRunner:
         if self._refusal is None:
             self._refusal = reason
             self._log("worker.refused", reason=reason)
-            self._settle(self._engine.stopping(time.monotonic()))
+            self._carry_out(self._engine.stopping(time.monotonic()))
 
     def _fail(self, error: WorkerError) -> None:
         if not self.stopped.done():

@@ -39,7 +39,7 @@ class Publishing:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
-    ``settle`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one;
+    ``carry_out`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one;
     ``recorders`` see every transaction that is committed.
 
     Attributes:
@@ -54,14 +54,14 @@ class Publishing:
         publisher: ports.Publisher,
         metrics: Metrics,
         *,
-        settle: Callable[[list[Effect]], None],
+        carry_out: Callable[[list[Effect]], None],
         fail: Callable[[WorkerError], None],
         recorders: Sequence[ports.Recorder] = (),
     ) -> None:
         self._engine = engine
         self._publisher = publisher
         self._metrics = metrics
-        self._settle = settle
+        self._carry_out = carry_out
         self._fail = fail
         self._recorders = recorders
         self._loop = asyncio.get_running_loop()
@@ -113,7 +113,7 @@ class Publishing:
                 self._metrics.published(transaction, now - self._began)
                 for recorder in self._recorders:
                     recorder.published(transaction, now)
-                self._settle(self._engine.published(now, now - self._began))
+                self._carry_out(self._engine.published(now, now - self._began))
                 return
             case Aborted(aged=aged, letters=letters):
                 effects = self._engine.aborted(now, aged=aged, letters=letters)
@@ -126,7 +126,7 @@ class Publishing:
             case _:
                 assert_never(result)
         self._metrics.aborted(now - self._began)
-        self._settle(effects)
+        self._carry_out(effects)
 
     def __repr__(self) -> str:
         return f"<Publishing {'busy' if self.is_busy else 'idle'}, {self._engine.unpublished} unpublished>"

@@ -110,7 +110,7 @@ class Client:
     async def _attempt(self, attempt: Attempt, control: CallControl) -> AttemptResult:
         signer = self._signers[attempt.app]
         if attempt.probe:
-            signer.probe()
+            signer.refresh_for_probe()
         signed = signer.signature()
         exchange = await self._exchange(attempt, control, signed)
         if exchange.detail is not None:

@@ -128,7 +128,7 @@ class Signer:
         """Note a lockout (70050): no forced renewal for ``LOCK_SECONDS``, then one at once."""
         self._locked_at = self._timer()
 
-    def probe(self) -> None:
+    def refresh_for_probe(self) -> None:
         """Read the key again and sign with it, for the probe of a halted app: somebody may have fixed the configuration."""
         changed = self.reload()
         if not self._locked() and (changed or self._may_force()):

@@ -22,7 +22,7 @@ def test_nothing_is_signed_by_force_while_the_app_is_locked_and_then_at_once(ben
 
     bench.clock.passes(LOCK_SECONDS - 1)
     assert bench.signer.refused(first)
-    bench.signer.probe()
+    bench.signer.refresh_for_probe()
     assert bench.serial == first
     bench.clock.passes(1)
 
@@ -98,7 +98,7 @@ def test_a_probe_reads_the_key_and_signs_with_it(filed: Bench) -> None:
     assert not filed.signer.refused(forced)
     write_key(filed, OTHER_KEY)
 
-    filed.signer.probe()
+    filed.signer.refresh_for_probe()
 
     assert made_with(filed.signer.signature().value, OTHER_KEY)
 
@@ -106,14 +106,14 @@ def test_a_probe_reads_the_key_and_signs_with_it(filed: Bench) -> None:
 def test_probes_with_one_key_renew_the_signature_only_every_few_seconds(bench: Bench) -> None:
     first = bench.serial
     for _ in range(11):
-        bench.signer.probe()
+        bench.signer.refresh_for_probe()
         bench.clock.passes(1)
 
     assert bench.serial == first + 3
 
 
 def test_a_probe_that_is_refused_is_still_the_end(bench: Bench) -> None:
-    bench.signer.probe()
+    bench.signer.refresh_for_probe()
 
     assert not bench.signer.refused(bench.serial)
 
@@ -137,7 +137,7 @@ def test_a_new_key_waits_for_the_end_of_a_lock(filed: Bench) -> None:
 
     assert filed.signer.refused(first)
     assert not filed.signer.outdated(first)
-    filed.signer.probe()
+    filed.signer.refresh_for_probe()
     assert filed.serial == first
     filed.clock.passes(LOCK_SECONDS)
 

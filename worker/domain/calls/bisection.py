@@ -21,7 +21,7 @@ class Bisection(Generic[T]):
     """
     The search in one refused batch. ``suspects`` holds at least one bad member.
 
-    Ask ``half``, or ``one``, and send it; tell ``passed`` or ``failed``. When ``found`` is not None, the search is over.
+    Ask ``half``, or ``one``, and send it; tell ``worked`` or ``failed``. When ``found`` is not None, the search is over.
 
     Attributes:
         refusal: The last answer that refused the suspects.
@@ -53,7 +53,7 @@ class Bisection(Generic[T]):
         self._one = True
         return self.suspects[: self._cut]
 
-    def passed(self) -> None:
+    def worked(self) -> None:
         """Note that what was sent was applied: the bad member is among the others."""
         self.suspects = self.suspects[self._cut :]
 

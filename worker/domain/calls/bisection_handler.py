@@ -61,9 +61,9 @@ class BisectionHandler:
             self._alone(call, found, result, now)
             call.endpoint.queue.wake(bisection.untested)
 
-    def passed(self, call: InFlightCall, bisection: Bisection[MemberTask], now: float) -> None:
+    def worked(self, call: InFlightCall, bisection: Bisection[MemberTask], now: float) -> None:
         """Go on in the other half: this one was applied, so the member at fault is there."""
-        bisection.passed()
+        bisection.worked()
         found = bisection.found
         if found is None:
             self._search_on(call, bisection, now)
@@ -117,7 +117,7 @@ class BisectionHandler:
         alone = target.refused_alone
         is_doubted = alone is not None and alone[0] == bisection.refusal.error_code
         tasks = bisection.one() if is_doubted else bisection.half()
-        endpoint.request_permit(self._scheduler.open(endpoint, target, tasks, bisection))
+        endpoint.request_permit(self._scheduler.begin(endpoint, target, tasks, bisection))
 
     def _alone(
         self,

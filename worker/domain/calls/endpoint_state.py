@@ -67,7 +67,7 @@ class AppState:
         if len(targets) < most:
             targets.add(target)
 
-    def answered(self) -> None:
+    def proved_alive(self) -> None:
         """Note that an endpoint did its work."""
         if self.unknown_codes:
             self.unknown_codes.clear()
@@ -87,15 +87,15 @@ class EndpointState:
         probe: The call that tests whether the breaker may close or the endpoint's halt is corrected.
         probed_at: When it last was probed, for taking turns.
         held: The targets that were refused, it is not clear by whose fault, and are held.
-        passed_at: When the latest of the requests that were applied was sent.
+        took_effect_at: When the latest of the requests that were applied was sent.
         has_news: Something has come for a target that was not refused yet, since the last search for a probe found none.
         wake_at: When to look again, if nothing happens before.
 
     """
 
     __slots__ = (
-        "app", "awaiting_permit", "breaker", "calls", "gates", "halt", "has_news", "held", "limiter", "name", "passed_at", "probe",
-        "probed_at", "queue", "retry_after", "shadow_queue", "targets", "wake_at",
+        "app", "awaiting_permit", "breaker", "calls", "gates", "halt", "has_news", "held", "limiter", "name", "probe", "probed_at",
+        "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
     )  # fmt: skip
 
     def __init__(
@@ -115,7 +115,7 @@ class EndpointState:
         self.calls: dict[str, InFlightCall] = {}
         self.held: dict[str, TargetState] = {}
         self.probe: InFlightCall | None = None
-        self.passed_at = float("-inf")
+        self.took_effect_at = float("-inf")
         self.probed_at = 0.0
         self.has_news = False
         self.wake_at = NEVER
@@ -184,9 +184,9 @@ class EndpointState:
             target = self.targets[name] = TargetState(self.queue.target(name))
         return target
 
-    def passed(self, sent_at: float) -> None:
+    def took_effect(self, sent_at: float) -> None:
         """Note that a request which was sent then was applied."""
-        self.passed_at = max(self.passed_at, sent_at)
+        self.took_effect_at = max(self.took_effect_at, sent_at)
 
     @property
     def sendable(self) -> Iterable[TargetState]:
@@ -258,7 +258,7 @@ class EndpointState:
 
     # Its calls
 
-    def may_send(self, call: InFlightCall, now: float) -> bool:
+    def still_has_permit(self, call: InFlightCall, now: float) -> bool:
         """
         Return whether the call's attempt may still leave: unless its permit's slice has gone or its lease has ended, or it has waited
         for long and an order holds for one of its commands.
@@ -267,7 +267,7 @@ class EndpointState:
             return False
         return self.limiter.is_good(call.permit, now)
 
-    def open(self, call: InFlightCall) -> None:
+    def begin(self, call: InFlightCall) -> None:
         """Take a new call in."""
         call.target.call_opened()
         self.calls[call.call_id] = call
@@ -295,7 +295,7 @@ class EndpointState:
         """Hand out the first call that waits for a permit and may go."""
         bound = self.bound(now)
         for call in self.awaiting_permit:
-            if call.target.may_send(bound):
+            if call.target.has_room(bound):
                 self.awaiting_permit.remove(call)
                 return call
         return None
@@ -311,10 +311,10 @@ class EndpointState:
         call.target.request_ended()
         self.limiter.release()
 
-    def answered(self, call: InFlightCall, now: float, *, accepted: bool) -> None:
+    def request_ended(self, call: InFlightCall, now: float, *, accepted: bool) -> None:
         """Let a permit come back in a second: the request has ended."""
         call.target.request_ended()
-        self.limiter.answered(now, accepted=accepted)
+        self.limiter.request_ended(now, accepted=accepted)
 
     def back_off(self, call: InFlightCall, now: float) -> None:
         """Let a call wait for its next attempt."""

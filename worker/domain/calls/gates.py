@@ -163,7 +163,7 @@ class Breaker:
         self._uncounted: deque[tuple[float, list[MemberTask]]] = deque(maxlen=MAX_UNCOUNTED)
 
     @property
-    def is_open(self) -> bool:
+    def is_tripped(self) -> bool:
         """Whether only probes may go."""
         return self.gate.is_shut
 
@@ -174,7 +174,7 @@ class Breaker:
 
     def failed(self, result: AttemptResult, target: str, tasks: list[MemberTask], now: float) -> bool:
         """Note an attempt without a usable answer, or with a retry code. Return whether it opens the breaker: an outage."""
-        if self.is_open:
+        if self.is_tripped:
             self.cause = result
             return False
         is_of_endpoint = result.verdict.fails is Fails.ENDPOINT
@@ -219,7 +219,7 @@ class Breaker:
         return True
 
     def __repr__(self) -> str:
-        return f"<Breaker {'open' if self.is_open else 'closed'}, {self.failures} failures>"
+        return f"<Breaker {'open' if self.is_tripped else 'closed'}, {self.failures} failures>"
 
 
 def _count(tasks: list[MemberTask]) -> None:

@@ -153,7 +153,7 @@ class RateLimiter:
             self.out -= 1
         # Else the permit comes back by itself, if it has not yet: the refusal may be older than the window.
 
-    def answered(self, now: float, *, accepted: bool) -> None:
+    def request_ended(self, now: float, *, accepted: bool) -> None:
         """Let a permit come back one window later: its request was answered, or failed."""
         if self._window_from_send:
             return

@@ -30,7 +30,7 @@ class RefusedUsers:
         if len(self._since) > MOST:
             self._since.popitem(last=False)
 
-    def passed(self, target: str, user: str) -> None:
+    def accepted(self, target: str, user: str) -> None:
         """Note that the user was not refused."""
         self._since.pop((target, user), None)
 

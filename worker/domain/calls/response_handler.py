@@ -101,7 +101,7 @@ class ResponseHandler:
         self._scheduler.close(call, now)
         if call.is_probe:
             self._halts.probed(call, result, now, of_app=of_app)
-            if endpoint.breaker.is_open:
+            if endpoint.breaker.is_tripped:
                 self._probed_open(endpoint, result, now)
         self._by_verdict[result.verdict](call, result, now)
 
@@ -129,12 +129,12 @@ class ResponseHandler:
     def _ended(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         endpoint, target, verdict = call.endpoint, call.target, result.verdict
         throttled = verdict.slows
-        endpoint.answered(call, now, accepted=not throttled)
+        endpoint.request_ended(call, now, accepted=not throttled)
         self._record(call, result)
         if throttled:
             self._throttled(endpoint, result, now)
         if verdict.proves_life:
-            self._answered_well(call, result, now)
+            self._proved_alive(call, result, now)
         elif verdict.is_failure:
             target.suspect()
             if endpoint.breaker.failed(result, target.name, call.tasks, now):
@@ -187,15 +187,15 @@ class ResponseHandler:
         if result.retry_after is not None:
             endpoint.retry_after.shut_until(now + min(result.retry_after, LONGEST_PAUSE))
 
-    def _answered_well(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
+    def _proved_alive(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Note that the endpoint did its work: it lives."""
         endpoint, target = call.endpoint, call.target
         target.trust()
-        endpoint.app.answered()
+        endpoint.app.proved_alive()
         self._closes_breaker(endpoint, result, now)
         if result.verdict is Verdict.DONE:
-            target.passed()
-            endpoint.passed(result.sent_at)
+            target.took_effect()
+            endpoint.took_effect(result.sent_at)
             if endpoint.held or endpoint.halt.gate.is_shut:
                 self._halts.succeeded(endpoint, target, result, now)
 
@@ -215,11 +215,11 @@ class ResponseHandler:
     def _done(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         for task in call.tasks:
             if task.goes_alone:
-                call.endpoint.app.refused_users.passed(call.target.name, task.user)
+                call.endpoint.app.refused_users.accepted(call.target.name, task.user)
             self._ordering.applied(task, result.request_id, now)
         call.endpoint.queue.learn(call.target.queue, good=len(call.tasks))
         if call.bisection is not None:
-            self.bisections.passed(call, call.bisection, now)
+            self.bisections.worked(call, call.bisection, now)
 
     def _requeue_or_fail(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Make no further attempt for now: those whose attempts are used up have failed, the others go back."""
@@ -264,7 +264,7 @@ class ResponseHandler:
         elif call.number < UNKNOWN_TRIES and not endpoint.halt.gate.is_shut:
             # A breaker's or app's probe, or an outage or a halt came between: the other attempts are yet to come.
             self._scheduler.give_back(call, now)
-        elif self._halts.doubted(call, result, now, is_shown=endpoint.passed_at > _doubted_since(call)):
+        elif self._halts.doubted(call, result, now, is_shown=endpoint.took_effect_at > _doubted_since(call)):
             (self._refused if of_platform else self.bisections.refused)(call, result, now)
 
 

@@ -128,30 +128,30 @@ class Scheduler:
                 endpoint.queue.start(task)
         return any_ready
 
-    def pump(self, now: float, *, may_send: bool) -> bool:
+    def pump(self, now: float, *, outbox_has_room: bool) -> bool:
         """
-        Let everything go that may go now. ``may_send``: unless too many results wait to be published.
+        Let everything go that may go now. ``outbox_has_room``: unless too many results wait to be published.
 
         Return whether something became ready meanwhile, perhaps for an endpoint that had its turn already: pump once more.
         """
         any_ready = False
         for endpoint in self.endpoints.values():
             endpoint.look_again(None)
-            if endpoint.shadow_queue.waiting and may_send:
+            if endpoint.shadow_queue.waiting and outbox_has_room:
                 self._shadow_calls.pump(endpoint, now, self._rules.max_wait)
                 any_ready |= self.apply_changes(now)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
-                any_ready |= self._pump(endpoint, now, may_send=may_send)
+                any_ready |= self._pump(endpoint, now, outbox_has_room=outbox_has_room)
             endpoint.look_again_for_shadow()
             self.lanes.speak(endpoint, now)
         return any_ready
 
-    def _pump(self, endpoint: EndpointState, now: float, *, may_send: bool) -> bool:
+    def _pump(self, endpoint: EndpointState, now: float, *, outbox_has_room: bool) -> bool:
         blocked_until = endpoint.blocked_until
         if now < blocked_until:
             endpoint.look_again(blocked_until)
             return False
-        if not may_send:
+        if not outbox_has_room:
             return False  # what is published wakes it
         if endpoint.is_probed:
             self._probe(endpoint, now)
@@ -164,7 +164,7 @@ class Scheduler:
                 batch = endpoint.queue.take(now, self._rules.max_wait)
                 if not batch:
                     break
-                call = self.open(endpoint, endpoint.target(batch[0].command.spec.target), batch)
+                call = self.begin(endpoint, endpoint.target(batch[0].command.spec.target), batch)
             free -= self._send(call, now)
             any_ready |= self.apply_changes(now)
             if self._guards.tripped:
@@ -182,7 +182,7 @@ class Scheduler:
             endpoint.look_again(choice.look_again_at)
         else:
             batch = endpoint.take_probe(choice.target)
-            call = self.open(endpoint, choice.target, batch, is_probe=True)
+            call = self.begin(endpoint, choice.target, batch, is_probe=True)
             halt = endpoint.begin_probe(call, now)
             if not self._send(call, now):
                 endpoint.look_again(now)
@@ -251,7 +251,7 @@ class Scheduler:
 
     # Calls
 
-    def open(
+    def begin(
         self,
         endpoint: EndpointState,
         target: TargetState,
@@ -267,7 +267,7 @@ class Scheduler:
         call_id = f"{self._call_prefix}-{next(self._numbers)}"
         call = InFlightCall(call_id, endpoint, target, tasks, bisection, is_probe=is_probe)
         self.calls[call_id] = call
-        endpoint.open(call)
+        endpoint.begin(call)
         return call
 
     def close(self, call: InFlightCall, now: float) -> None:

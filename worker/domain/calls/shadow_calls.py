@@ -40,7 +40,7 @@ class ShadowCalls:
                 return
             free -= 1
             endpoint.limiter.acquire(now)
-            endpoint.limiter.answered(now, accepted=False)
+            endpoint.limiter.request_ended(now, accepted=False)
             self._settle(endpoint, batch, now)
 
     def _settle(self, endpoint: EndpointState, batch: list[MemberTask], now: float) -> None:

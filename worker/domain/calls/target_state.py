@@ -100,7 +100,7 @@ class TargetState:
         """Note an attempt that was answered."""
         self.is_suspect = False
 
-    def passed(self) -> None:
+    def took_effect(self) -> None:
         """Note a call that took effect: nothing speaks against the target any more."""
         self.refused_alone = None
         self.at_fault_since = None
@@ -127,7 +127,7 @@ class TargetState:
         self.refused_alone = (code, before + 1)
         return before + 1
 
-    def may_send(self, bound: int) -> bool:
+    def has_room(self, bound: int) -> bool:
         """Return whether a call of it that waits for a permit may send another request."""
         return self.held_at is None and self.out < (1 if self.is_suspect else bound)
 

@@ -112,33 +112,35 @@ class ResultRow:
     Attributes:
         status: Of a command all of whose members ended like this.
         holds: The commanded effect is in place.
-        settles: The command_id asks for nothing more. What a later command has made needless is among them: a copy that comes
+        done_for_id: The command_id asks for nothing more. What a later command has made needless is among them: a copy that comes
             late (a producer's retry) would undo the later command.
-        settles_in_shadow: It does so among commands in shadow alone.
+        done_for_shadow_id: It does so among commands in shadow alone.
 
     """
 
     status: Status
     holds: bool = False
-    settles: bool = False
-    settles_in_shadow: bool = False
+    done_for_id: bool = False
+    done_for_shadow_id: bool = False
 
 
 RESULTS: Final[dict[ResultStatus, ResultRow]] = {
-    ResultStatus.APPLIED: ResultRow(Status.SUCCEEDED, holds=True, settles=True),
-    ResultStatus.ALREADY_APPLIED: ResultRow(Status.SUCCEEDED, holds=True, settles=True),
-    ResultStatus.DUPLICATE: ResultRow(Status.DUPLICATE, holds=True, settles=True),
-    ResultStatus.SUPERSEDED: ResultRow(Status.SUPERSEDED, settles=True),
+    ResultStatus.APPLIED: ResultRow(Status.SUCCEEDED, holds=True, done_for_id=True),
+    ResultStatus.ALREADY_APPLIED: ResultRow(Status.SUCCEEDED, holds=True, done_for_id=True),
+    ResultStatus.DUPLICATE: ResultRow(Status.DUPLICATE, holds=True, done_for_id=True),
+    ResultStatus.SUPERSEDED: ResultRow(Status.SUPERSEDED, done_for_id=True),
     ResultStatus.FAILED: ResultRow(Status.FAILED),
     ResultStatus.CANCELLED: ResultRow(Status.CANCELLED),
-    ResultStatus.SIMULATED: ResultRow(Status.SIMULATED, settles_in_shadow=True),
+    ResultStatus.SIMULATED: ResultRow(Status.SIMULATED, done_for_shadow_id=True),
     ResultStatus.EXPIRED: ResultRow(Status.EXPIRED),
 }
 """A row for each result. Of several that settle nothing, the one that comes first here decides the status of the command."""
 
 HOLDS: Final = frozenset(result for result, row in RESULTS.items() if row.holds)
-SETTLED: Final = frozenset(result for result, row in RESULTS.items() if row.settles)
-SHADOW_SETTLED: Final = SETTLED | {result for result, row in RESULTS.items() if row.settles_in_shadow}
+DONE_FOR_ID: Final = frozenset(result for result, row in RESULTS.items() if row.done_for_id)
+DONE_FOR_SHADOW_ID: Final = DONE_FOR_ID | {
+    result for result, row in RESULTS.items() if row.done_for_shadow_id
+}
 DEAD_LETTERED: Final = frozenset(status for status, row in STATUSES.items() if row.dead_letter)
 """The commands that are dead-lettered, besides records without a readable id."""
 REMEMBERED: Final = frozenset(status for status, row in STATUSES.items() if row.remembered)
@@ -309,7 +311,7 @@ def status_of(results: Iterable[Result]) -> Status:
 
 
 _AS_STATUS: Final = {result: row.status for result, row in RESULTS.items()}
-_UNDONE: Final = tuple(row.status for row in RESULTS.values() if not row.settles)
+_UNDONE: Final = tuple(row.status for row in RESULTS.values() if not row.done_for_id)
 
 
 def cut(text: str) -> str:
@@ -359,7 +361,7 @@ class Known(Struct, frozen=True, gc=False):
     Attributes:
         fingerprint: Of what the id stands for; another one is a misuse of the id.
         outcome_id: Of the command that was carried out, or whose outcome names those that were.
-        done: The users for whom nothing is left to do (``SETTLED``); None means all of them.
+        done: The users for whom nothing is left to do (``DONE_FOR_ID``); None means all of them.
         at: When it finished, in seconds since 1970.
 
     """

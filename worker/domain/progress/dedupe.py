@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import (
+    DONE_FOR_ID,
+    DONE_FOR_SHADOW_ID,
     REMEMBERED,
-    SETTLED,
-    SHADOW_SETTLED,
     Known,
     Outcome,
     Parameters,
@@ -97,7 +97,7 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
     Return what an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
     when it finished, in seconds since 1970, ``name`` what is remembered in place of the id of a command that was in shadow.
     """
-    results, settled = outcome.results, SETTLED if name is None else SHADOW_SETTLED
+    results, settled = outcome.results, DONE_FOR_ID if name is None else DONE_FOR_SHADOW_ID
     done = [each.user_id for each in results if each.status in settled or each.duplicate_of is not None]
     others = [each.user_id for each in results if each.status not in settled and each.duplicate_of is None]
     by_others = {result.duplicate_of for result in results}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from worker.domain.contract.control import ControlState
-from worker.domain.contract.outcomes import SETTLED, Result, ResultStatus, cut
+from worker.domain.contract.outcomes import DONE_FOR_ID, Result, ResultStatus, cut
 from worker.domain.memory import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
@@ -461,7 +461,7 @@ def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
 
 def _as_known_for(task: MemberTask, result: Result) -> Result:
     """Return what is known without a call as it is told for the task: in shadow it was not done, and must not count as done."""
-    if task.command.mode is ControlState.SHADOW and result.status in SETTLED:
+    if task.command.mode is ControlState.SHADOW and result.status in DONE_FOR_ID:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
 

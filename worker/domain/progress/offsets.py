@@ -47,7 +47,7 @@ class Offsets:
         """Return whether the record needs nothing any more: it was finished by an earlier owner, or is being handed in again."""
         return offset < self._next or bool(self._bits >> (offset - self._base) & 1)
 
-    def passed(self, offset: int) -> None:
+    def skipped(self, offset: int) -> None:
         """Note a record that was received and is done already."""
         self._next = max(self._next, offset + 1)
 

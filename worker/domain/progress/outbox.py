@@ -223,7 +223,7 @@ class Outbox:
         self.held -= sum(each.outcome_size for each in taken if each.dropped)
         self._emitted.extendleft(each for each in reversed(taken) if not each.dropped)
 
-    def probe(self, now: float) -> None:
+    def retry_letters(self, now: float) -> None:
         """Let the first of what is held back for its dead letter try again, alone, from time to time."""
         if self._held_back and not self._under_way and now >= self._probe_at:
             self._probe_at = now + PROBE_SECONDS

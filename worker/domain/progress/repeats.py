@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.outcomes import SETTLED, SHADOW_SETTLED, Known
+from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, Known
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
@@ -22,7 +22,7 @@ def done_for(earlier: OpenCommand | Known, user: str) -> str | None:
     if isinstance(earlier, Known):
         return earlier.outcome_id if earlier.done is None or user in earlier.done else None
     result = next(task.result for task in earlier.tasks if task.user == user)
-    settled = SHADOW_SETTLED if earlier.was_always_in_shadow else SETTLED
+    settled = DONE_FOR_SHADOW_ID if earlier.was_always_in_shadow else DONE_FOR_ID
     if result is not None and (result.status in settled or result.duplicate_of is not None):
         return result.duplicate_of or earlier.outcome_id
     return None

@@ -29,7 +29,7 @@ class Searched:
             self.calls += 1
             if bad.isdisjoint(half):
                 self.applied += half
-                search.passed()
+                search.worked()
             else:
                 search.failed(LATER)
         self.found = search.found
@@ -69,7 +69,7 @@ def test_a_half_that_passed_leaves_its_sibling_under_suspicion() -> None:
     search = Bisection(["a", "b", "c", "d", "e"], REFUSAL)
 
     assert search.half() == ["a", "b"]
-    search.passed()
+    search.worked()
 
     assert search.suspects == ["c", "d", "e"]
     assert search.untested == []
@@ -98,11 +98,11 @@ def test_after_one_that_passed_alone_the_search_goes_on_by_halves() -> None:
     search = Bisection(["a", "b", "c", "d", "e"], REFUSAL)
 
     search.one()
-    search.passed()
+    search.worked()
 
     assert search.suspects == ["b", "c", "d", "e"]
     assert search.half() == ["b", "c"]
-    search.passed()
+    search.worked()
     assert search.suspects == ["d", "e"]
 
 

@@ -47,7 +47,7 @@ def opened(now: float = 10.0) -> Breaker:
 def test_a_new_endpoint_is_taken_for_alive() -> None:
     breaker = Breaker()
 
-    assert not breaker.is_open
+    assert not breaker.is_tripped
     assert repr(breaker) == "<Breaker closed, 0 failures>"
 
 
@@ -57,7 +57,7 @@ def test_five_failures_in_a_row_are_an_outage() -> None:
 
     for _ in range(5):
         fail(breaker, 1)
-        states.append(breaker.is_open)
+        states.append(breaker.is_tripped)
 
     assert states == [False, False, False, False, True]
     assert breaker.openings == 1
@@ -71,7 +71,7 @@ def test_a_success_between_failures_shows_that_the_endpoint_lives() -> None:
     assert not breaker.succeeded(ended(0, sent_at=9.0), now=11.0)
     fail(breaker, 4)
 
-    assert not breaker.is_open
+    assert not breaker.is_tripped
 
 
 def test_retry_codes_of_a_single_target_are_its_own_fault() -> None:
@@ -80,7 +80,7 @@ def test_retry_codes_of_a_single_target_are_its_own_fault() -> None:
     for _ in range(100):
         breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
 
-    assert not breaker.is_open
+    assert not breaker.is_tripped
 
 
 def test_five_retry_codes_of_two_targets_in_a_row_are_an_outage() -> None:
@@ -89,7 +89,7 @@ def test_five_retry_codes_of_two_targets_in_a_row_are_an_outage() -> None:
 
     for target in "aabaa":
         breaker.failed(ended(BUSY), target, members("u1"), 10.0)
-        states.append(breaker.is_open)
+        states.append(breaker.is_tripped)
 
     assert states == [False, False, False, False, True]
     assert breaker.cause == ended(BUSY)
@@ -100,11 +100,11 @@ def test_codes_and_missing_answers_in_one_row_are_counted_together() -> None:
     fail(breaker, 3)
     breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
     breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
-    assert not breaker.is_open, "the codes of one target are its own"
+    assert not breaker.is_tripped, "the codes of one target are its own"
 
     breaker.failed(ended(BUSY), "b", members("u2"), 10.0)
 
-    assert breaker.is_open
+    assert breaker.is_tripped
 
 
 def test_codes_that_may_be_an_outage_count_once_something_sent_after_them_has_succeeded() -> None:
@@ -130,7 +130,7 @@ def test_retry_codes_of_two_targets_with_a_success_between_are_none() -> None:
             breaker.failed(ended(BUSY), target, members("u1"), 10.0)
         breaker.succeeded(ended(0, sent_at=11.0), now=11.5)
 
-    assert not breaker.is_open
+    assert not breaker.is_tripped
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -193,7 +193,7 @@ def test_the_first_success_closes_it() -> None:
 
     assert breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
 
-    assert not breaker.is_open
+    assert not breaker.is_tripped
     assert not breaker.succeeded(ended(0, sent_at=11.0), now=12.0)
 
 

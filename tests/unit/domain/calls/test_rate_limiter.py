@@ -28,7 +28,7 @@ def use(some: RateLimiter, count: int, sent_at: float, answered_at: float, *, ac
     for _ in range(count):
         some.acquire(sent_at)
     for _ in range(count):
-        some.answered(answered_at, accepted=accepted)
+        some.request_ended(answered_at, accepted=accepted)
 
 
 @given(limit=st.integers(1, 1000), partitions=st.integers(1, 300))
@@ -85,7 +85,7 @@ def test_counted_from_the_sending_a_permit_comes_back_whatever_the_answer_does()
     some = permits(1, from_send=True)
 
     some.acquire(10.0)
-    some.answered(10.5, accepted=True)
+    some.request_ended(10.5, accepted=True)
 
     assert some.free(10.999) == 0
     assert some.free(11.0) == 1
@@ -159,13 +159,13 @@ def test_what_is_accepted_within_a_second_after_a_refusal_counts_as_well() -> No
     some = permits(200)
     for _ in range(121):
         some.acquire(10.0)
-    some.answered(10.0, accepted=False)
+    some.request_ended(10.0, accepted=False)
     some.throttled(10.0)
 
     assert some.granted(10.0) == 1
 
     for _ in range(120):
-        some.answered(10.1, accepted=True)
+        some.request_ended(10.1, accepted=True)
 
     assert some.granted(10.1) == 114
 
@@ -232,7 +232,7 @@ def test_a_server_that_counts_any_rolling_second_never_sees_more_than_the_permit
         elif out:
             sent_at, _ = out.pop(chance.randrange(len(out)))
             read.append(chance.uniform(sent_at, now))
-            some.answered(now, accepted=chance.random() < 0.9)
+            some.request_ended(now, accepted=chance.random() < 0.9)
     read += [chance.uniform(sent_at, now) for sent_at, _ in out]
 
     window: deque[float] = deque()

@@ -17,8 +17,8 @@ def test_a_refused_user_is_likely_to_be_refused_for_a_while_in_that_target_alone
 def test_a_user_that_passes_is_trusted_again() -> None:
     users = RefusedUsers()
     users.refused("g", "u", 10.0)
-    users.passed("g", "u")
-    users.passed("g", "stranger")
+    users.accepted("g", "u")
+    users.accepted("g", "stranger")
     assert not users.are_likely("g", "u", 10.0)
 
 

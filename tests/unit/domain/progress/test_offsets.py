@@ -116,9 +116,9 @@ def test_a_record_that_is_handed_in_again_is_done_whether_open_or_finished() -> 
 def test_a_done_record_that_was_passed_moves_the_committed_offset_when_nothing_is_open() -> None:
     offsets = Offsets(10, bits(0, 1), 100, HERE)
 
-    offsets.passed(10)
-    offsets.passed(11)
-    offsets.passed(10)
+    offsets.skipped(10)
+    offsets.skipped(11)
+    offsets.skipped(10)
 
     assert offsets.committable == 12
     assert offsets.propose([]) == OffsetCommit(12, "")
@@ -283,7 +283,7 @@ def test_no_owner_redoes_or_leaves_out_anything_in_whatever_order_it_ends(
             position = offset + 1
             assert offsets.is_done(offset) is (offset in model.done)
             if offsets.is_done(offset):
-                offsets.passed(offset)
+                offsets.skipped(offset)
             else:
                 offsets.admit(offset)
                 open_now.append(offset)
