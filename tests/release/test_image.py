@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import tarfile
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.image.containers import REPOSITORY
 from tests.project.locks import PROJECT
+from tests.release import roots
 from worker import __version__
 
 if TYPE_CHECKING:
@@ -22,20 +21,6 @@ TAGS: Final = ("localhost/moderation-worker:once", "localhost/moderation-worker:
 pytestmark = pytest.mark.timeout(900)
 
 
-def _files(archive: Path) -> dict[str, tuple[object, ...]]:
-    """
-    Each file of an exported root: its kind, rights and owner, where it leads, and what is in it; not its times.
-    """
-    with tarfile.open(archive) as root:
-        return {
-            member.name: (
-                member.type, member.mode, member.uid, member.gid, member.linkname,
-                hashlib.sha256(content.read()).hexdigest() if (content := root.extractfile(member) if member.isreg() else None) else "",
-            )
-            for member in root
-        }  # fmt: skip
-
-
 def test_the_image_built_twice_is_the_same_but_for_times(engine: Engine, tmp_path: Path) -> None:
     """
     Compiled Python too, which holds the times of its sources unless it is told to hold their hashes.
@@ -43,14 +28,14 @@ def test_the_image_built_twice_is_the_same_but_for_times(engine: Engine, tmp_pat
     found = []
     for tag in TAGS:
         engine.build(tag=tag, folder=REPOSITORY, fresh=True)
-        found.append(_files(engine.export(tag, tmp_path / "root.tar")))
+        found.append(roots.files(engine.export(tag, tmp_path / "root.tar")))
         labels = engine.inspect(tag)["Labels"]
         engine.forget(tag)
 
     once, twice = found
     assert len(once) > 3_000
     assert sum(name.endswith(".pyc") for name in once) > 500
-    assert {name for name in once.keys() | twice.keys() if once.get(name) != twice.get(name)} == set()
+    assert roots.differing(once, twice) == set()
     described = {
         name.removeprefix("org.opencontainers.image.")
         for name in labels

@@ -168,7 +168,7 @@ class SignInConnection(KafkaConnection):
             raise
 
 
-async def done_within(net: Any, future: Future[None], seconds: float) -> bool:
+async def done_within(net: Any, future: Future[Any], seconds: float) -> bool:
     """Wait on kafka-python's loop, without blocking it, until any thread completes ``future``. Return False after ``seconds``."""
     done = KafkaFuture()
 

@@ -2,7 +2,7 @@
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_private_parts.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
-# module uses a private name, except batches.py and kafka_connections.py, whose classes are installed here.
+# module uses a private name, except batches.py, kafka_connections.py and name_lookup.py, whose parts are installed here.
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
 from worker.broker.heartbeats import EagerHeartbeat
 from worker.broker.kafka_connections import BoundedTls, SignInConnection, WholeTcp, done_within
+from worker.broker.name_lookup import connect, in_words
 from worker.broker.record_scan import SearchingBatch
 from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
@@ -170,7 +171,7 @@ def _note(connector: Any, node_id: Any, error: BaseException) -> None:
     if node is not None and not isinstance(error, SPECIFIC):
         whose = "" if connector.cluster.is_bootstrap(node_id) else ", which is what the brokers advertise"
         cause = error
-        error = errors.KafkaConnectionError(f"{node.host}:{node.port}{whose}: {_in_words(error)}")
+        error = errors.KafkaConnectionError(f"{node.host}:{node.port}{whose}: {in_words(error)}")
         error.__cause__ = cause
     connector.failed_connections[node_id] = error
 
@@ -179,10 +180,6 @@ def _credential_in(error: BaseException | None) -> CredentialError | None:
     while error is not None and not isinstance(error, CredentialError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _in_words(error: BaseException) -> str:
-    return "its name cannot be resolved" if "DNS Resolution failure" in str(error) else str(error)
 
 
 def _most_specific(connector: Any) -> BaseException | None:
@@ -211,6 +208,7 @@ def patch() -> None:
     connections.KafkaSSLTransport = BoundedTls
     connections.KafkaTCPTransport = WholeTcp
     connections.KafkaConnection = SignInConnection
+    connections.create_connection = connect
     batches: Any = memory_records
     batches.DefaultRecordBatch = BoundedBatch
     old_batches: Any = legacy_records

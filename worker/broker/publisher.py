@@ -21,7 +21,7 @@ from worker.broker.client_config import producer_arguments, reader_arguments
 from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
 from worker.broker.record_limits import RecordLimits
 from worker.broker.records import producer_records
-from worker.broker.refusals import OTHER, refusal_from, refusal_of
+from worker.broker.refusals import OTHER, UNANSWERED, refusal_from, refusal_of
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.domain.publish_results import Aborted, Fenced, Published
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from worker.broker.membership import Claim, OwnershipProof
     from worker.broker.options import KafkaOptions
     from worker.broker.records import ProducerRecord
-    from worker.broker.refusals import Refusal
+    from worker.broker.refusals import Refusal, RefusalRow
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
 
@@ -60,7 +60,7 @@ REBALANCE_WAIT: Final = 0.05
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After any other failure: the first wait, which doubles up to the second."""
 STALL_SECONDS: Final = 5.0
-"""How often an unanswered commit is logged."""
+"""How often an unanswered commit is logged, and counts as a failure."""
 
 
 class Publisher:
@@ -337,8 +337,8 @@ class Publisher:
         self._drop_producer()
         return Aborted("the broker accepts only smaller records", generation=True)
 
-    def _refused(self, *found: BaseException) -> Refusal | None:
-        """Record and return what Kafka has refused, if one of the errors or a failing connection says so."""
+    def _refused(self, *found: BaseException, otherwise: RefusalRow = OTHER) -> Refusal | None:
+        """Record and return what Kafka has refused, if one of the errors or a failing connection says so; else record ``otherwise``."""
         options = self._options
         failure = (
             kafka_private_parts.connection_failure(self._producer) if self._producer is not None else None
@@ -347,7 +347,7 @@ class Publisher:
         refusal = next((each for each in refusals if each is not None), None)
         party = LETTERS if self._is_of_letters(refusal) else PARTY
         self._troubles.failed(
-            party, refusal or refusal_from(OTHER, repr(found[-1])[:ERROR_CHARACTERS], options)
+            party, refusal or refusal_from(otherwise, repr(found[-1])[:ERROR_CHARACTERS], options)
         )
         return refusal
 
@@ -357,6 +357,7 @@ class Publisher:
             if self._is_over():
                 return False
             self._log("kafka.commit_unanswered", None)
+            self._refused(errors.KafkaTimeoutError("a commit is not answered"), otherwise=UNANSWERED)
         return True
 
     def _resolve_commit(self, transaction: Transaction, claim: Claim, error: Exception) -> bool:
@@ -379,9 +380,11 @@ class Publisher:
                 committed = self._committed(partition)
             except Exception as exc:  # noqa: BLE001 - any other result would be a guess until it is known
                 self._log("kafka.commit_unknown", exc, next_try_seconds=wait)
+                self._refused(exc)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
+            self._troubles.passed(PARTY)
             ours = transaction.commits[partition]
             return committed == (ours.offset, ours.metadata)
         return False

@@ -176,14 +176,21 @@ OTHER: Final = RefusalRow(
 )
 CREDENTIALS: Final = ("secret", "token", "certificate")
 """Kinds of CredentialError: a secret's file, a token and a certificate that cannot be used."""
-KINDS: Final = (*(row.kind for row in ROWS), *CREDENTIALS, "unreachable", OTHER.kind)
-"""All kinds: the values of the metric's label."""
 UNREACHABLE: Final = RefusalRow(
     "unreachable",
     (),
     "{error}",
     "check that the brokers run, and advertised.listeners: the workers must reach each host and port",
 )
+UNANSWERED: Final = RefusalRow(
+    "unanswered",
+    (),
+    "Kafka does not answer a commit, so outcomes wait",
+    "look at the brokers that lead __transaction_state and the worker's topics: it goes on by itself when enough of their replicas "
+    "are in sync",
+)
+KINDS: Final = (*(row.kind for row in ROWS), *CREDENTIALS, UNREACHABLE.kind, UNANSWERED.kind, OTHER.kind)
+"""All kinds: the values of the metric's label."""
 
 
 def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = None) -> Refusal | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.broker.refusals import OTHER, UNREACHABLE, Refusal
+from worker.broker.refusals import OTHER, UNANSWERED, UNREACHABLE, Refusal
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _Trouble(Struct):
 
 
 def _specificity(refusal: Refusal) -> int:
-    return {OTHER.kind: 0, UNREACHABLE.kind: 1}.get(refusal.kind, 2)
+    return {OTHER.kind: 0, UNANSWERED.kind: 0, UNREACHABLE.kind: 1}.get(refusal.kind, 2)
 
 
 class Troubles:

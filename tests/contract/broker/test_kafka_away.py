@@ -10,13 +10,14 @@ from kafka import errors
 from tests.conftest import _started_broker
 from tests.contract.broker.kafka_fixture import Member, RealCluster, outcome_for, transaction_of, until
 from worker.broker import kafka_private_parts
+from worker.broker import troubles as troubles_module
 from worker.broker.publisher import Publisher
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.contract.broker.conftest import Join
     from worker.domain.effects import Transaction
@@ -179,6 +180,54 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     assert seen == (2 if arrives else 1)
     assert len(own_cluster.outcomes(0)) == 2
     assert len(member.noticed("kafka.commit_unknown")) == 1
+
+
+def test_a_commit_that_kafka_does_not_answer_is_an_obstacle_until_it_does(
+    own_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Everything is sent and accepted, so nothing else fails: only the commit says that outcomes wait.
+    """
+    member = join(own_cluster)
+    assert isinstance(member.publisher, Publisher)
+    troubles = member.publisher._troubles
+    begin_commit = kafka_private_parts.begin_commit
+    slow: list[_SlowAnswer] = []
+
+    def answered_late(producer: Any) -> Any:
+        slow.append(_SlowAnswer(begin_commit(producer), lambda: troubles.lasting))
+        return slow[-1]
+
+    monkeypatch.setattr(kafka_private_parts, "begin_commit", answered_late)
+
+    result = member.publish_for(0, 0)
+
+    assert isinstance(result, Published)
+    ((obstacle,),) = (each.seen for each in slow)
+    assert obstacle.kind == "unanswered"
+    assert "__transaction_state" in obstacle.remedy
+    assert len(member.noticed("kafka.commit_unanswered")) == troubles_module.FAILURES
+    assert troubles.lasting == []
+
+
+class _SlowAnswer(kafka_private_parts.Pending):
+    """
+    A commit whose answer is waited for in vain, as often as makes an obstacle. What is one then is in ``seen``.
+    """
+
+    def __init__(self, commit: kafka_private_parts.Pending, obstacles: Callable[[], Any]) -> None:
+        super().__init__(None)
+        self._commit = commit
+        self._obstacles = obstacles
+        self._waits = 0
+        self.seen: Any = None
+
+    def wait(self, timeout: float) -> bool:
+        self._waits += 1
+        if self._waits <= troubles_module.FAILURES:
+            return False
+        self.seen = self._obstacles()
+        return self._commit.wait(timeout)
 
 
 class _LostAnswer(kafka_private_parts.Pending):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import socket
-import threading
-import time
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.contract.broker.kafka_fixture import RealCluster, outcome_for, record, transaction_of
+from tests.contract.broker.links import Link
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
@@ -26,38 +23,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 BYTES_A_SECOND: Final = 100_000
-PIECE: Final = 5_000
-
-
-class SlowLink:
-    """
-    Forward what arrives at ``port``: to the broker at this many bytes a second, back at once.
-    """
-
-    def __init__(self, port: int, broker: int) -> None:
-        self._broker = broker
-        self._listener = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
-                far = socket.create_connection(("127.0.0.1", self._broker))
-                for source, sink, pause in ((near, far, PIECE / BYTES_A_SECOND), (far, near, 0.0)):
-                    threading.Thread(target=_pump, args=(source, sink, pause), daemon=True).start()
-
-
-def _pump(source: socket.socket, sink: socket.socket, pause: float) -> None:
-    with contextlib.suppress(OSError), source, sink:
-        while piece := source.recv(PIECE):
-            sink.sendall(piece)
-            time.sleep(pause * len(piece) / PIECE)
-        sink.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
@@ -71,7 +36,7 @@ def cluster() -> Iterator[tuple[RealCluster, str]]:
         "inter.broker.listener.name": "PLAINTEXT",
     }
     with EmbeddedKafka(properties=properties) as kafka:
-        link = SlowLink(port, slow)
+        link = Link(port, slow, bytes_a_second=BYTES_A_SECOND)
         made = RealCluster(kafka.bootstrap_servers)
         yield made, f"127.0.0.1:{port}"
         made.close()

@@ -37,8 +37,8 @@ class ScriptedServer:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
-        port = self._server.sockets[0].getsockname()[1]
-        self.base_url = f"http{'s' if self._tls else ''}://127.0.0.1:{port}"
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.base_url = f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
@@ -50,6 +52,57 @@ async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: Bui
     assert last.verdict is Verdict.DONE
     assert len(control.results) == 1
     assert {seen.connection for seen in harness.seen} == {1, 2}
+
+
+async def test_an_idle_connection_is_not_used_once_a_balancer_may_have_forgotten_it(
+    real: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    They do after four minutes, often in silence: the request would be written, and its end stay unknown.
+    """
+    harness = await real(OK)
+    clock = monotonic()
+    monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock)
+
+    for passed in (0.0, 10.0, 240.0):
+        clock += passed
+        await harness.client.call(RecordingCallControl())
+
+    assert [seen.connection for seen in harness.seen] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False})])
+async def test_a_name_that_has_a_new_address_leads_there_after_ten_seconds(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    So a new address of the API's name is found without a restart, and the resolver is not asked for each connection.
+    """
+    old, new = [await stack.enter_async_context(ScriptedServer(in_turn(OK))) for _ in range(2)]
+    resolve, clock, asked = socket.getaddrinfo, monotonic(), list[str]()
+
+    def resolved(host: str, *others: Any, **named: Any) -> Any:
+        if host != "api.test":
+            return resolve(host, *others, **named)
+        asked.append(host)
+        server = old if len(asked) == 1 else new
+        return resolve("127.0.0.1", server.port, *others[1:], **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock)
+    client = Client([an_app("http://api.test")], HttpOptions())
+    stack.push_async_callback(client.aclose)
+
+    first = await client.call(RecordingCallControl())
+    ended = [first.verdict]
+    for passed in (9.0, 2.0):
+        clock += passed
+        old.close_connections()
+        await until(lambda: not any(proto.is_connected() for proto in _kept(client)))
+        ended.append((await client.call(RecordingCallControl())).verdict)
+
+    assert ended == [Verdict.DONE] * 3
+    assert (len(old.seen), len(new.seen), len(asked)) == (2, 1, 2)
 
 
 async def test_a_connection_that_closes_just_before_the_write_is_replaced(

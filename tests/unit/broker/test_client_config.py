@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 from kafka.producer.record_accumulator import RecordAccumulator
 
+from worker.broker import client_config
 from worker.broker.client_config import (
     admin_arguments,
     consumer_arguments,
@@ -16,6 +18,9 @@ from worker.broker.client_config import (
     reader_arguments,
 )
 from worker.broker.options import KafkaOptions
+
+KINDS = [name for name in vars(client_config) if re.fullmatch("[a-z][a-z_]*_arguments", name)]
+"""What makes the arguments of each kind of client."""
 
 
 def options(**changes: Any) -> KafkaOptions:
@@ -69,6 +74,17 @@ def test_what_the_promises_rest_on_cannot_be_changed() -> None:
     assert (consumer["enable_auto_commit"], consumer["auto_offset_reset"]) == (False, "none")
     assert (consumer["group_id"], producer["transactional_id"]) == ("workers", "workers-pod-0")
     assert producer["acks"] == "all"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_client_keeps_an_idle_connection_as_long_as_a_balancer_does(kind: str) -> None:
+    """
+    They forget it after four minutes, often in silence; kafka-python would keep it for nine.
+    """
+    arguments = getattr(client_config, kind)
+
+    assert arguments(options())["connections_max_idle_ms"] < 240_000
+    assert arguments(options(common={"connections_max_idle_ms": 60_000}))["connections_max_idle_ms"] == 60_000
 
 
 def test_the_record_limit_is_the_operators_if_given() -> None:
