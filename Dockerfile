@@ -1,6 +1,7 @@
 # The worker's image. Stage one makes a virtual environment out of hash-locked requirements and nothing else; stage two is the
-# base with that environment, and without what could install more. The demo and its Kafka are not in it: .dockerignore leaves them out. The commands of the command line are its arguments:
-# `docker run … run`, `… check`, `… topics create`. In a release, name the base by its digest: --build-arg BASE=…@sha256:…
+# base with that environment, and without what could install more. The demo and its Kafka are not in it: .dockerignore leaves them
+# out. The commands of the command line are its arguments: `docker run … run`, `… check`, `… topics create`. In a release, name the
+# base by its digest: --build-arg BASE=…@sha256:…
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 FROM ${BASE} AS build
@@ -59,7 +60,7 @@ ENV PATH=/opt/worker/bin:$PATH \
 USER 10001:10001
 WORKDIR /
 EXPOSE 9000
-# For plain Docker; Kubernetes has its own probes. Another port is told to it as in the settings.
+# For plain Docker; Kubernetes has its own probes. It finds another port where the settings do.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python3", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ.get('WORKER_SERVER__PORT', '9000') + '/livez', timeout=2)"]
 # A container's first process ignores SIGTERM until it has a handler: a pod deleted while Python still starts would hang for its

@@ -27,6 +27,7 @@ VERSIONED: Final = {
     "Dockerfile": r"^ARG VERSION=(.+)$",
     "helm/moderation-worker/Chart.yaml": r'^(?:version: |appVersion: ")([\w.]+)',
     "helm/moderation-worker/README.md": r"moderation-worker:([\w.]+) ",
+    "SECURITY.md": r"(?:worker:|tags/v)([\w.]+)",
     "config/contract.md": r'"worker": \{"name": "[^"]+", "version": "([^"]+)"',
     "tests/kind/values.yaml": r"moderation-worker:([\w.]+)$",
     ".github/workflows/ci.yaml": r"moderation-worker:([\w.]+) ",
