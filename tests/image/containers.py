@@ -58,7 +58,14 @@ class Engine:
 
     storage: tuple[str, ...]
 
-    def build(self, *, tag: str = IMAGE, folder: Path | None = None, fresh: bool = False) -> None:
+    def build(
+        self,
+        *,
+        tag: str = IMAGE,
+        folder: Path | None = None,
+        fresh: bool = False,
+        lock: str = "requirements.txt",
+    ) -> None:
         """
         Builds the image; a fresh one with nothing of an earlier build. An assertion with the log when that fails.
         """
@@ -78,6 +85,7 @@ class Engine:
                 *arguments,
                 f"--build-arg=BASE={toolchain.base()}",
                 "--build-arg=REVISION=0123abc",
+                f"--build-arg=LOCK={lock}",
                 str(folder or context()),
             )
             assert done.code == 0, (done.out + done.err)[-4000:]

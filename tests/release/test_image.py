@@ -47,3 +47,27 @@ def test_the_image_built_twice_is_the_same_but_for_times(engine: Engine, tmp_pat
     assert labels["org.opencontainers.image.source"] == PROJECT["project"]["urls"]["Source"]
     assert labels["org.opencontainers.image.version"] == __version__
     assert all(labels.values())
+
+
+def test_an_image_with_the_lock_of_iam_signs_in_to_amazon_msk(engine: Engine) -> None:
+    """
+    The one that is released has no botocore, and says how to get it.
+    """
+    tag = "localhost/moderation-worker:msk-iam"
+    settings = (
+        "--env=WORKER_KAFKA__BOOTSTRAP_SERVERS=broker:9098",
+        "--env=WORKER_KAFKA__COMMON__SECURITY_PROTOCOL=SASL_SSL",
+        "--env=WORKER_KAFKA__AWS_MSK_IAM__REGION=eu-central-1",
+        "--env=WORKER_TENCENT__APPS={}",
+    )
+    engine.build(tag=tag, folder=REPOSITORY, lock="requirements-msk-iam.txt")
+    engine.build(tag=TAGS[0], folder=REPOSITORY)
+
+    with_it, without = (engine.run("check", options=settings, image=image) for image in (tag, TAGS[0]))
+
+    for each in (tag, TAGS[0]):
+        engine.forget(each)
+    assert "botocore" not in with_it.out + with_it.err
+    assert "tencent.apps" in with_it.out + with_it.err, "the settings were read: only the apps are missing"
+    assert "moderation-worker[msk-iam]" in without.out + without.err
+    assert (with_it.code, without.code) == (2, 2)
