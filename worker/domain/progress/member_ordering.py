@@ -330,7 +330,7 @@ class MemberOrdering:
                 self.repeated_ids += 1
                 return _as_known_for(task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by))
         state = None
-        if command.mode is ControlState.SHADOW:
+        if command.mode is ControlState.SHADOW and not task.unknown_end:
             state = self.applied_states.find(_shadow_key(task), command.effect_key, now)
         state = state or self.applied_states.find(task.member_queue.key, command.effect_key, now)
         if state is None or state.during.is_gone:

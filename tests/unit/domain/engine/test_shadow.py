@@ -228,6 +228,15 @@ def test_what_is_on_its_way_when_the_shadow_comes_is_told_as_what_it_was() -> No
     assert len(harness.sent) == 3
 
 
+def test_what_may_have_been_applied_is_not_simulated_although_another_in_shadow_was() -> None:
+    harness = EngineHarness()
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u", command_id="a"), ban("u", command_id="b", issuer="worse"))
+    harness.timeout(harness.request())
+    harness.order("shadow", issuer="worse")
+    assert [harness.status(each) for each in "ab"] == ["simulated", "failed"]
+
+
 def test_a_search_for_whose_fault_it_is_leaves_out_what_went_into_shadow_meanwhile() -> None:
     harness = EngineHarness()
     harness.receive_together(ban("a"), ban("b"), ban("c"), mad("d", command_id="d"), ban("e", command_id="e"))
