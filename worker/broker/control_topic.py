@@ -161,8 +161,13 @@ class OrderBook:
             self.orders[record.scope] = record.order
             self._first_end = min(self._first_end, end_of(record.order))
         else:
-            return UnreadableControl(f"{MOST_SCOPES} scopes have an order already: resume some of them")
+            return UnreadableControl(f"{MOST_SCOPES:,} scopes have an order already: resume some of them")
         return record
+
+    def refusal(self, record: ControlRecord, wall: float) -> str | None:
+        """Return why the workers, which have read the same, would ignore a further record; None: they would not."""
+        read = self.add(ControlEntry(-1, record), wall)
+        return read.reason if isinstance(read, UnreadableControl) else None
 
     def in_force(self, wall: float) -> dict[Scope, ControlOrder]:
         """Return what holds at ``wall``."""

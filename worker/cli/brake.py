@@ -166,7 +166,7 @@ def _order(
     as_json: bool,
 ) -> None:
     """Write an order, and say what follows."""
-    from worker.broker.control_topic import fitting_control_topic, write_record  # noqa: PLC0415
+    from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415
     from worker.domain.contract.control import (  # noqa: PLC0415
         ControlOrder,
         ControlRecord,
@@ -176,6 +176,7 @@ def _order(
         read_control,
     )
     from worker.domain.contract.times import rfc3339  # noqa: PLC0415
+    from worker.errors import BrokerError  # noqa: PLC0415
     from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope(given, everything)
@@ -195,7 +196,9 @@ def _order(
         raise typer.BadParameter(f"the workers would not read this record: {read.reason}; shorten it")
     settings = _settings(config, scope)
     options = kafka_options(settings, worker_name(settings))
-    fitting_control_topic(options)
+    book, _ = read_orders(options)
+    if (refusal := book.refusal(record, now)) is not None:
+        raise BrokerError(f"nothing was written, as no worker would follow it: {refusal}")
     offset = write_record(options, record, by, reason)
     if as_json:
         place = {"topic": options.control_topic, "offset": offset}

@@ -107,6 +107,9 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
     assert add("a") == ControlRecord(Scope(issuer="a"), order())
     assert add("c") == ControlRecord(Scope(issuer="c"), order())
     assert "2 scopes have an order already" in getattr(add("d"), "reason", "")
+    further = ControlRecord(Scope(issuer="d"), order())
+    assert "2 scopes have an order already" in str(book.refusal(further, now))
+    assert book.refusal(ControlRecord(Scope(issuer="a"), order()), now) is None
     assert set(book.orders) == {Scope(issuer="a"), Scope(issuer="c")}
 
     add("a", until=AT)
