@@ -87,7 +87,7 @@ def test_every_target_that_it_makes_exists_and_all_suites_are_run() -> None:
     }
 
     assert made <= targets
-    assert {"check", "test", "chart-test", "image-test"} <= made
+    assert {"lint", "type", "test", "chart-test", "image-test", "page-test", "install-test"} <= made
 
 
 def _release() -> dict[str, Any]:
