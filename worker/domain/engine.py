@@ -29,7 +29,7 @@ from worker.domain.memory import share
 from worker.domain.progress.dedupe import IdMemory
 from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.outbox import Outbox
-from worker.domain.progress.partitions import Partition
+from worker.domain.progress.partitions import START_CREDIT, Partition
 from worker.domain.revocation import Revocation
 from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 from worker.domain.states import PartitionState
@@ -133,13 +133,13 @@ class Engine:
         Take a partition on, of which is known what was done before. Its commands are called from three seconds on; from one second on,
         if its last owner ended in order. ``since``: when it was assigned, if not now.
 
-        If its last owner was the static member of this name, they count from this process's beginning: nobody else has called
-        anything of it, and two live processes never share a name.
+        If its last owner was the static member of this name, they count from this process's beginning, but ``START_CREDIT`` at
+        most is counted: nobody else has called anything of it, and two live processes never share a name.
         """
         assert number not in self._partitions
         since = now if since is None else since
         if restored.owner and restored.owner == self._rules.owner_mark and number not in self._had:
-            since = min(since, self._began)
+            since = max(min(since, self._began), since - START_CREDIT)
         self._had.add(number)
         partition = Partition(number, restored, self._rules, since, self._ids)
         self._partitions[number] = partition

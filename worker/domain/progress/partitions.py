@@ -31,6 +31,11 @@ SETTLING_SECONDS: Final = 3.0
 After an assignment nothing of the partition is called for this long: Tencent's own budget for a request. Until then what a
 dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
 """
+START_CREDIT: Final = 1.5
+"""
+The most that a static member's own start counts of these three seconds. What remains covers a process of the same name that lives
+by mistake, and learns within a heartbeat of its successor that it has to stop.
+"""
 SETTLING_IN_ORDER: Final = 1.0
 """As long after a predecessor that ended in order: the window of the last permits that it used, all of which were answered."""
 ENDING_SECONDS: Final = 1.0
