@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.control import BY_GUARD, ControlOrder, ControlRecord, ControlState
 from worker.domain.contract.times import rfc3339
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from worker.domain.progress.partitions import Partition
     from worker.domain.rules import Rules
 
+LINES: Final = 20
+"""Between two summaries: people give a few orders, and a program may give thousands."""
+
 
 class Brake:
     """
@@ -42,6 +45,7 @@ class Brake:
         "_clock",
         "_effects",
         "_guards",
+        "_logged",
         "_ordering",
         "_partitions",
         "_scheduler",
@@ -65,6 +69,7 @@ class Brake:
         self._effects = effects
         self._guards = guards
         self._partitions = partitions
+        self._logged = 0
         self._written: dict[Scope, ControlOrder] = {}  # of guards, and not read back yet
         self.controls = OrdersInForce(shadow=rules.shadow)
 
@@ -110,6 +115,12 @@ class Brake:
         return bool(records)
 
     # Reports
+
+    def sum_up(self) -> None:
+        """Log how many changes since the last summary had no line of their own."""
+        omitted, self._logged = self._logged - LINES, 0
+        if omitted > 0:
+            self._effects.emit(LogEvent("controls.omitted", "warning", {"count": omitted}))
 
     def survey(self) -> tuple[tuple[ControlSnapshot, ...], set[EndpointKey]]:
         """Return what is in force, with how many open commands each order holds, and the endpoints that paused ones would go to."""
@@ -164,6 +175,9 @@ class Brake:
 
     def _log(self, control: ActiveOrder | None, *, is_over: bool) -> None:
         assert control is not None
+        self._logged += 1
+        if self._logged > LINES:
+            return
         scope, order = control.scope, control.order
         fields = {"scope": str(scope), "state": order.state.value, "by": order.by, "reason": order.reason}
         if is_over:

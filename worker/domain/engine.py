@@ -470,6 +470,7 @@ class Engine:
             endpoint.forget_idle(now)
             endpoint.sweep()
         self._admission.sum_up()
+        self._brake.sum_up()
 
     def __repr__(self) -> str:
         return f"<Engine {self.open} open, {len(self._scheduler.calls)} in flight, {self._outbox.unpublished} unpublished>"

@@ -101,6 +101,12 @@ _ROWS: Final[tuple[Event, ...]] = (
         "This order holds no longer: it was taken back, or its time is over.",
     ),
     Event(
+        "controls.omitted",
+        "warning",
+        ("count",),
+        "In the last second this many more orders began or ended than have a line.",
+    ),
+    Event(
         "control.resumed",
         "info",
         ("scope", "by", "reason"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban, users
+from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
 
 MAD = {"issuer": "mad"}
 
@@ -255,3 +256,16 @@ def test_what_still_waits_for_its_connection_a_second_later_does_not_leave() -> 
     harness.resume(**MAD)
     harness.ok(harness.request(target="g"))
     assert harness.status("a") == "succeeded"
+
+
+def test_of_a_flood_of_orders_the_first_are_logged_and_how_many_there_were() -> None:
+    harness = EngineHarness()
+    order = ControlOrder(ControlState.PAUSED, "r", "a program", "2030-01-01T00:00:00Z")
+    harness.hear_orders(*(ControlRecord(Scope(issuer=f"i{number}"), order) for number in range(1_000)))
+    assert harness.events() == ["control.ordered"] * 20
+    harness.wait(1.0)
+    (summary,) = harness.log_events
+    assert (summary.event, summary.fields) == ("controls.omitted", {"count": 980})
+    harness.wait(1.0)
+    harness.order("paused", **MAD)
+    assert harness.events() == ["controls.omitted", "control.ordered"]
