@@ -546,6 +546,32 @@ def test_who_wakes_after_its_session_lends_nothing_of_what_is_anothers_by_now(se
     assert sum(at >= START + 16.0 for at in world.arrivals) >= 0.9 * QUOTA * 4.0
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_slice_that_goes_while_it_is_lent_is_used_by_nobody_twice(seed: int) -> None:
+    """Its owner has nothing of its own out, so it could go at once; but what it has lent is still in use, and an heir wants it."""
+    world = World(seed, 3, Faults(slow=0.3, connection=0.0))
+    borrower, heir, lender = world.replicas
+    goes_at = START + 8.0 + 0.1 * seed
+
+    def hand_over() -> None:
+        assert lender.limiter.lender.lent(lender.now) > 0
+        for number in sorted(lender.mine):
+            world._hand_over(number, lender)
+
+    def work(world: World) -> None:
+        borrower.waiting = 10_000
+        heir.waiting = 10_000 if world.clock.now >= goes_at else 0
+        for replica in world.replicas:
+            replica.after(0.0, replica.pump)
+        world.clock.after(0.02, lambda: work(world))
+
+    world.clock.at(goes_at, hand_over)
+    world.play(16.0, work)
+
+    assert world.most_in_a_second() <= QUOTA
+    assert not lender.mine
+
+
 def test_what_was_lent_is_back_soon_after_the_lender_needs_it() -> None:
     """A lender with work of its own has its slice again within three seconds, though the borrower would keep what it has."""
     world = World(2, 2, Faults(connection=0.0))
