@@ -48,7 +48,7 @@ class Rules:
     calls_per_second: Mapping[str, int] = field(default_factory=dict)
     window: float = 1.0
     window_from_send: bool = False
-    max_wait: float = 1.0
+    overdue_after: float = 1.0
     urgent_share: float = 0.5
     reasons_matter: bool = True
     dedupe_window: float = 3600.0

@@ -179,7 +179,7 @@ def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
         calls_per_second=limits.per_endpoint,
         window=1.0 + limits.window_margin_ms / 1000 if from_send else 1.0,
         window_from_send=from_send,
-        max_wait=settings.batching.max_wait_seconds,
+        overdue_after=settings.batching.max_wait_seconds,
         urgent_share=settings.batching.urgent_share,
         reasons_matter=settings.batching.reasons == "exact",
         dedupe_window=dedupe.window_seconds,
@@ -230,7 +230,7 @@ def http_options(settings: Settings) -> HttpOptions:
     return HttpOptions(
         timeout=settings.http.timeout_seconds,
         max_connections=settings.http.max_connections or most,
-        max_wait=settings.retry.max_wait_seconds,
+        longest_backoff=settings.retry.max_wait_seconds,
         proxy=settings.http.proxy,
         proxy_credentials_file=_text_of(settings.http.proxy_credentials_file),
         ca_file=_text_of(settings.http.ca_file),

@@ -58,7 +58,7 @@ class Batching(Section):
     """How members share calls."""
 
     max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
-        default=CORE.max_wait,
+        default=CORE.overdue_after,
         description="From this age on, in seconds, waiting members are sent oldest first instead of fullest batch first: the delay "
         "that a busy room may cause a quiet one. Nothing waits for it while permits are free.",
     )

@@ -82,7 +82,7 @@ class Client:
         self._wire = wire or HttpWire(options, self._report, self._redaction.learn)
         self._told_at: dict[str, float] = {}
         self._queries: dict[str, tuple[int, str]] = {}
-        self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.max_wait)
+        self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.longest_backoff)
 
     @property
     def signers(self) -> Mapping[str, Signer]:

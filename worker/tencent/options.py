@@ -72,7 +72,7 @@ class HttpOptions:
         ca_file: The authorities to trust instead of the public ones.
         answer_bytes: The longest answer that is read; Tencent's are below 1 KiB.
         first_wait: The mean backoff after the first attempt is half of this; it doubles with each attempt.
-        max_wait: The longest backoff.
+        longest_backoff: The longest backoff.
         max_retry_after: The longest that an answer's ``Retry-After`` is honoured.
 
     """
@@ -86,5 +86,5 @@ class HttpOptions:
     ca_file: str | None = None
     answer_bytes: int = 64 * 1024
     first_wait: float = 0.2
-    max_wait: float = 10.0
+    longest_backoff: float = 10.0
     max_retry_after: float = 60.0

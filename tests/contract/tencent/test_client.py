@@ -178,7 +178,7 @@ async def test_when_the_engine_wants_no_more_attempts_the_last_is_the_result(bui
 
 
 async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None:
-    harness = await build(BUSY, options=HttpOptions(first_wait=0.5, max_wait=4.0))
+    harness = await build(BUSY, options=HttpOptions(first_wait=0.5, longest_backoff=4.0))
 
     for _ in range(30):
         await harness.client.call(RecordingCallControl(retries=7))

@@ -89,7 +89,7 @@ RULES: Final = Rules(
     calls_per_second={BAN: 180},
     window=1.0,
     window_from_send=False,
-    max_wait=2.5,
+    overdue_after=2.5,
     reasons_matter=False,
     dedupe_window=1800.0,
     restore_records=2500,
@@ -152,7 +152,7 @@ def test_a_beginning_may_be_a_word(start: str) -> None:
 def test_the_client_works_by_the_settings() -> None:
     settings = load(EVERYTHING)
 
-    assert http_options(settings) == HttpOptions(timeout=8.0, max_connections=190, max_wait=9.0)
+    assert http_options(settings) == HttpOptions(timeout=8.0, max_connections=190, longest_backoff=9.0)
     assert apps_of(settings) == [
         AppCredentials("main", 1, "admin", "https://adminapikr.im.qcloud.com", secret_key=KEY),
         AppCredentials("second", 2, "root", "https://second.example", secret_key=KEY),

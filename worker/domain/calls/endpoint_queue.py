@@ -278,7 +278,7 @@ class EndpointQueue:
         self.waiting += 1
         if group.resting and self._fills_a_batch(group):
             self.wake(list(group.resting))
-        self._index(group)
+        self._refile(group)
         return is_new
 
     def rest(self, tasks: Iterable[MemberTask]) -> bool:
@@ -302,46 +302,46 @@ class EndpointQueue:
             group = self._find(task) if task.state is TaskState.WAITING else None
             if group is not None and task in group.resting:
                 group.add(task)
-                self._index(group)
+                self._refile(group)
 
     def remove(self, task: MemberTask) -> None:
         """Give up a task that needs no call any more."""
         group = self._groups[_key_of(task)]
         self.waiting -= 1
         group.remove(task)
-        self._index(group)
+        self._refile(group)
 
     def start(self, task: MemberTask) -> None:
         """Note that the command of a waiting task is started: its group goes before others."""
         group = self._find(task)
         if group is not None:
             group.start(task)
-            self._index(group)
+            self._refile(group)
 
     def hurry(self, task: MemberTask) -> None:
         """Let a waiting task be urgent from now on."""
         group = self._groups[_key_of(task)]
         is_resting = task in group.resting
         group.remove(task)
-        self._index(group)
+        self._refile(group)
         task.hurry()
         group, _ = self._group_of(task)
         if is_resting:
             group.rest(task)
         else:
             group.add(task)
-        self._index(group)
+        self._refile(group)
 
     # Which batch is next
 
-    def take(self, now: float, max_wait: float) -> list[MemberTask]:
+    def take(self, now: float, overdue_after: float) -> list[MemberTask]:
         """
         Hand out the next batch, all of one group: empty if none may leave.
 
-        An urgent group first, within their share. Then a group whose oldest task has waited longer than ``max_wait`` (oldest
+        An urgent group first, within their share. Then a group whose oldest task has waited longer than ``overdue_after`` (oldest
         first), then groups of started commands, else the fullest.
         """
-        group = self._next_normal(now, max_wait)
+        group = self._next_normal(now, overdue_after)
         if self._urgent and (group is None or self._ahead <= 0.0):
             self._ahead = 0.0 if group is None else self._ahead + 1.0 - self._urgent_share
             target = next(iter(self._urgent))
@@ -349,9 +349,9 @@ class EndpointQueue:
         self._ahead = self._ahead - self._urgent_share if self._urgent else 0.0
         return self._take(group) if group is not None else []
 
-    def _next_normal(self, now: float, max_wait: float) -> CompatibleGroup | None:
+    def _next_normal(self, now: float, overdue_after: float) -> CompatibleGroup | None:
         oldest = self._ages.oldest()
-        if oldest is not None and oldest.age is not None and oldest.age <= now - max_wait:
+        if oldest is not None and oldest.age is not None and oldest.age <= now - overdue_after:
             return oldest.oldest
         if self._started:
             return next(iter(next(iter(self._started)).started))
@@ -395,17 +395,21 @@ class EndpointQueue:
         return group, True
 
     def _take(self, group: CompatibleGroup, most: int | None = None) -> list[MemberTask]:
-        target = group.target
         size = group.most
         batch = group.take(size if most is None else max(1, min(size, most)))
         self.waiting -= len(batch)
+        self._to_the_end(group)
+        return batch
+
+    def _to_the_end(self, group: CompatibleGroup) -> None:
+        """File a group that was taken from, and its target, behind all others: none goes twice before another one of its kind."""
+        target = group.target
         self._levels[target.rank].pop(target, None)
         self._urgent.pop(target, None)
         target.urgent.pop(group, None)
-        target.rank = 0  # to the end of its level: no target goes twice before another one
-        target.move(group, 0)  # and no group of a target
-        self._index(group)
-        return batch
+        target.rank = 0
+        target.move(group, 0)
+        self._refile(group)
 
     def _fullest(self) -> CompatibleGroup | None:
         for level in range(self.per_call, 0, -1):
@@ -413,8 +417,14 @@ class EndpointQueue:
                 return next(iter(self._levels[level])).fullest
         return None
 
-    def _index(self, group: CompatibleGroup) -> None:
-        """Put a group that has changed, and its target, where they are looked for."""
+    def _refile(self, group: CompatibleGroup) -> None:
+        """
+        File a group that has changed, and its target, where they are looked for.
+
+        Whatever changes a group ends here. Afterwards it is in the level of its target that its number of tasks says, and gone if it is
+        empty; its target is in ``_levels`` at its rank if that is not 0, among ``_urgent`` and ``_started`` if it has such groups and is
+        not blocked, and in ``_ages`` since its oldest task that may be taken.
+        """
         target = group.target
         target.index(group, self.per_call, next(self._order))
         if group.level is None:

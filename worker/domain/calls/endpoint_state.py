@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.rate_limiter import RateLimiter
     from worker.domain.effects import AttemptResult
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
+    from worker.domain.rules import Rules
 
 NEVER = float("inf")
 LONG_WAIT = 1.0
@@ -98,14 +99,12 @@ class EndpointState:
         "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
     )  # fmt: skip
 
-    def __init__(
-        self, app: AppState, name: str, limiter: RateLimiter, per_call: int, urgent_share: float
-    ) -> None:
+    def __init__(self, app: AppState, name: str, limiter: RateLimiter, per_call: int, rules: Rules) -> None:
         self.app = app
         self.name = name
         self.limiter = limiter
-        self.queue = EndpointQueue(per_call, urgent_share)
-        self.shadow_queue = EndpointQueue(per_call, urgent_share)
+        self.queue = EndpointQueue(per_call, rules.urgent_share)
+        self.shadow_queue = EndpointQueue(per_call, rules.urgent_share)
         self.breaker = Breaker()
         self.halt = ConfigHalt()
         self.retry_after = Gate(GateKind.RETRY_AFTER)

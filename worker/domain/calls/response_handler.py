@@ -265,7 +265,10 @@ class ResponseHandler:
             # A breaker's or app's probe, or an outage or a halt came between: the other attempts are yet to come.
             self._scheduler.give_back(call, now)
         elif self._halts.doubted(call, result, now, is_shown=endpoint.took_effect_at > _doubted_since(call)):
-            (self._refused if of_platform else self.bisections.refused)(call, result, now)
+            if of_platform:
+                self._refused(call, result, now)
+            else:
+                self.bisections.refused(call, result, now)
 
 
 def _doubted_since(call: InFlightCall) -> float:

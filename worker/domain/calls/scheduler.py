@@ -94,7 +94,7 @@ class Scheduler:
                     lane=lane_of(rules, name, endpoint),
                     name=f"{rules.worker.name}/{call_prefix}",
                 )
-                state = EndpointState(app, endpoint, limiter, members, rules.urgent_share)
+                state = EndpointState(app, endpoint, limiter, members, rules)
                 app.add(state)
                 self.endpoints[state.key] = state
         self.lanes = Lanes(rules, self.endpoints, effects)
@@ -138,7 +138,7 @@ class Scheduler:
         for endpoint in self.endpoints.values():
             endpoint.look_again(None)
             if endpoint.shadow_queue.waiting and outbox_has_room:
-                self._shadow_calls.pump(endpoint, now, self._rules.max_wait)
+                self._shadow_calls.pump(endpoint, now, self._rules.overdue_after)
                 any_ready |= self.apply_changes(now)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, outbox_has_room=outbox_has_room)
@@ -161,7 +161,7 @@ class Scheduler:
         while free > 0:
             call = endpoint.next_awaiting(now) if endpoint.awaiting_permit else None
             if call is None:
-                batch = endpoint.queue.take(now, self._rules.max_wait)
+                batch = endpoint.queue.take(now, self._rules.overdue_after)
                 if not batch:
                     break
                 call = self.begin(endpoint, endpoint.target(batch[0].command.spec.target), batch)

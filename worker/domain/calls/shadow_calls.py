@@ -29,13 +29,13 @@ class ShadowCalls:
         self._numbers = count(1)
         self._turn = 0
 
-    def pump(self, endpoint: EndpointState, now: float, max_wait: float) -> None:
+    def pump(self, endpoint: EndpointState, now: float, overdue_after: float) -> None:
         """Settle what may go now. Where batches wait that are sent, every second permit is theirs."""
         free = endpoint.limiter.free(now)
         if endpoint.queue.waiting or endpoint.awaiting_permit:
             free, self._turn = divmod(free + self._turn, 2)
         while free > 0:
-            batch = endpoint.shadow_queue.take(now, max_wait)
+            batch = endpoint.shadow_queue.take(now, overdue_after)
             if not batch:
                 return
             free -= 1

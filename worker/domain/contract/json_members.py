@@ -195,8 +195,9 @@ class JsonReader:
             opened = steps.count(_OPENING)
             closed = len(steps) - opened
             brackets += opened
-            if depth > closed and (deepest > SHALLOW or depth + opened <= SHALLOW):
-                depth += opened - closed
+            can_end, can_be_deeper = depth <= closed, deepest <= SHALLOW < depth + opened
+            if not can_end and not can_be_deeper:
+                depth += opened - closed  # what is in between changes nothing
             else:
                 depths = list(accumulate(memoryview(steps).cast("b"), initial=depth))
                 ends = _first_zero(depths)

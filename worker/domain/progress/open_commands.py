@@ -42,17 +42,14 @@ class MemberTask:
     result: Result | None = None
     coalesced: dict[MemberTask, None] | None = None  # those on its call, oldest first: perhaps thousands
     # Of its attempts:
-    was_sent: bool = (
-        False  # an attempt has carried it: it may have taken effect, so it can no longer be superseded
-    )
+    # an attempt has carried it: it may have taken effect, so it can no longer be superseded
+    was_sent: bool = False
     unknown_end: bool = False  # such an attempt ended without an answer
     counted_attempts: int = 0  # those that count against ``retry.max_attempts``
-    started_at: float | None = (
-        None  # of the first one, on its endpoint's clock that stands still in an outage
-    )
-    waiting_since: float = (
-        0.0  # since when it first waited in its endpoint's queue (monotonic); 0: it never did
-    )
+    # of the first one, on its endpoint's clock that stands still in an outage
+    started_at: float | None = None
+    # since when it first waited in its endpoint's queue (monotonic); 0: it never did
+    waiting_since: float = 0.0
     goes_alone: bool = False  # its user was refused lately: it shares no call
     urgent: bool = False  # it goes before others
     batch_peers: tuple[MemberTask, ...] | None = None  # the members of the refused batch that it was last in
@@ -167,9 +164,8 @@ class MemberQueue:
     key: MemberKey
     tasks: list[MemberTask] = field(default_factory=list)
     last: OpenCommand | None = None  # the last command that names this member, for the order of finishing
-    unknown_until: float = (
-        0.0  # an attempt of unknown end may take effect until then: a different effect must wait
-    )
+    # an attempt of unknown end may take effect until then: a different effect must wait
+    unknown_until: float = 0.0
     unknown_effect: EffectKey | None = None  # its effect
 
     def follow(self, command: OpenCommand) -> OpenCommand | None:
@@ -264,9 +260,8 @@ class OpenCommand:
     last_answer_at: float | None = None
     outcome: Outcome | None = None
     outcome_size: int = 0  # what that takes in memory
-    letter_bytes: int | None = (
-        None  # the most that its dead letter may have, once a broker refused it for its size
-    )
+    # the most that its dead letter may have, once a broker refused it for its size
+    letter_bytes: int | None = None
 
     def __post_init__(self) -> None:
         assert self.record is not None

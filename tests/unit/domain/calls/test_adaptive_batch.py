@@ -144,8 +144,8 @@ def test_one_with_many_bad_members_still_goes_first_when_it_has_waited_too_long(
     put(queue, "good", *(f"g{number}" for number in range(10)), now=5.0)
     queue.learn(queue.target("bad"), good=5, bad=2)
 
-    assert taken(queue, now=5.0, max_wait=3.0)[0] == "b0"
-    assert taken(queue, now=5.0, max_wait=PATIENT)[0] == "g0"
+    assert taken(queue, now=5.0, overdue_after=3.0)[0] == "b0"
+    assert taken(queue, now=5.0, overdue_after=PATIENT)[0] == "g0"
 
 
 def test_what_rests_goes_again_as_soon_as_it_fills_the_batch_that_is_left() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
 
 PATIENT = 1e9
-"""A max_wait that nothing reaches."""
+"""A overdue_after that nothing reaches."""
 
 
 def command_to(target: str, *users: str, duration: int = 60) -> OpenCommand:
@@ -59,11 +59,11 @@ def start(queue: EndpointQueue, command: OpenCommand) -> None:
         queue.start(member)
 
 
-def taken(queue: EndpointQueue, now: float = 10.0, max_wait: float = PATIENT) -> list[str]:
+def taken(queue: EndpointQueue, now: float = 10.0, overdue_after: float = PATIENT) -> list[str]:
     """
     The users of the next batch.
     """
-    return [member.user for member in queue.take(now, max_wait)]
+    return [member.user for member in queue.take(now, overdue_after)]
 
 
 def target_of(batch: list[MemberTask]) -> str:
@@ -239,7 +239,7 @@ def test_a_blocked_target_waits_and_the_others_go() -> None:
     queue.block(queue.target("a"), blocked=True)
 
     assert target_of(queue.take(100.0, 1.0)) == "b"
-    assert taken(queue, now=100.0, max_wait=1.0) == []
+    assert taken(queue, now=100.0, overdue_after=1.0) == []
     assert queue.waiting == 2
 
 
@@ -249,7 +249,7 @@ def test_what_comes_for_a_blocked_target_waits_too() -> None:
 
     put(queue, "a", "u1")
 
-    assert taken(queue, now=100.0, max_wait=1.0) == []
+    assert taken(queue, now=100.0, overdue_after=1.0) == []
 
 
 def test_a_target_that_is_free_again_has_kept_its_place() -> None:
@@ -304,7 +304,7 @@ def test_of_a_target_with_many_groups_the_oldest_goes_first_when_it_has_waited_t
     put(queue, "a", "u2", now=10.0, duration=61)
     put(queue, "a", "u3", "u4", now=11.0, duration=62)
 
-    assert [taken(queue, now=20.0, max_wait=1.0) for _ in range(3)] == [["u2"], ["u3", "u4"], ["u1"]]
+    assert [taken(queue, now=20.0, overdue_after=1.0) for _ in range(3)] == [["u2"], ["u3", "u4"], ["u1"]]
 
 
 def test_of_a_target_with_many_groups_what_is_started_goes_first() -> None:
@@ -365,7 +365,7 @@ def test_what_came_back_from_a_search_rests_until_it_is_woken() -> None:
     queue.rest(some)
 
     assert queue.waiting == 2
-    assert taken(queue, now=100.0, max_wait=1.0) == []
+    assert taken(queue, now=100.0, overdue_after=1.0) == []
     assert not queue.target(target_of(some)).is_sendable
 
     queue.wake(some)
@@ -436,7 +436,7 @@ def test_what_comes_and_is_undone_while_nothing_leaves_does_not_pile_up() -> Non
 
     assert len(queue._ages) < 100
     assert sum(len(target._ages or ()) for target in queue.targets.values()) < 100
-    assert taken(queue, now=10_000.0, max_wait=1.0) == ["u0"]
+    assert taken(queue, now=10_000.0, overdue_after=1.0) == ["u0"]
 
 
 # What is kept of a target
@@ -547,7 +547,7 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
                 good, bad = chance.choice(((0, 1), (8, 0)))
                 queue.learn(queue.target(chance.choice("abc")), good=good, bad=bad)
             case "take":
-                max_wait = chance.choice((0.0, 5.0, PATIENT))
+                overdue_after = chance.choice((0.0, 5.0, PATIENT))
                 groups: dict[Any, list[MemberTask]] = {}
                 for member in here:
                     if not queue.target(target_of([member])).blocked:
@@ -555,7 +555,7 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
                 sizes = {
                     key: min(len(some), queue.target(key[0]).batch.members) for key, some in groups.items()
                 }
-                batch = queue.take(now, max_wait)
+                batch = queue.take(now, overdue_after)
                 here = [member for member in here if member not in batch]
                 if not groups:
                     assert batch == []
@@ -566,7 +566,7 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
                     name for name, some in groups.items() if any(each.command.started for each in some)
                 }
                 assert batch == groups[key][: queue.target(key[0]).batch.members]
-                if oldest <= now - max_wait:
+                if oldest <= now - overdue_after:
                     assert groups[key][0].waiting_since == oldest
                 elif started:
                     assert key in started

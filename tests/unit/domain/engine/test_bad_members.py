@@ -120,7 +120,7 @@ def test_the_untested_wait_until_the_search_ends() -> None:
 
 
 def test_the_untested_go_at_once_when_with_others_they_fill_a_batch() -> None:
-    harness = EngineHarness(default_calls_per_second=32, max_wait=60.0)
+    harness = EngineHarness(default_calls_per_second=32, overdue_after=60.0)
     harness.receive(ban(*users(20), command_id="c"))
     harness.code(harness.request(), BAD)
     harness.code(harness.request(), BAD)  # u10-u19 rest
@@ -258,7 +258,7 @@ def test_a_member_that_passes_alone_shows_that_the_search_must_go_on() -> None:
 
 
 def test_an_ambiguous_code_condemns_no_command_that_was_not_in_the_batch() -> None:
-    harness = EngineHarness(default_calls_per_second=1, max_wait=60.0)
+    harness = EngineHarness(default_calls_per_second=1, overdue_after=60.0)
     harness.receive(ban("a", "b", "c", command_id="c"))
     harness.code(harness.request(), AMBIGUOUS)
     harness.receive(ban("x", duration=7, command_id="other"))

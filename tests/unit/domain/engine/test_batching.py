@@ -16,7 +16,7 @@ def busy(permits: int = 1, **rules: Any) -> EngineHarness:
     """
     A harness all of whose permits for bans are out, with one target each, so that what comes now waits.
     """
-    harness = EngineHarness(**{"default_calls_per_second": permits, "max_wait": 60.0} | rules)
+    harness = EngineHarness(**{"default_calls_per_second": permits, "overdue_after": 60.0} | rules)
     for number in range(permits):
         harness.receive(ban("x", group=f"busy{number}"))
     assert len(harness.out) == permits
@@ -106,7 +106,7 @@ def test_of_groups_alike_the_one_that_has_waited_longest_leaves() -> None:
 
 
 def test_a_group_that_has_waited_longer_than_max_wait_goes_before_the_fullest() -> None:
-    harness = busy(max_wait=5.0)
+    harness = busy(overdue_after=5.0)
     harness.receive(ban("u", group="old"))
     harness.wait(4.0)
     harness.receive(ban("v", "w", group="large"))
@@ -116,7 +116,7 @@ def test_a_group_that_has_waited_longer_than_max_wait_goes_before_the_fullest() 
 
 
 def test_of_several_overdue_groups_the_oldest_goes_first() -> None:
-    harness = busy(max_wait=1.0)
+    harness = busy(overdue_after=1.0)
     harness.receive(ban("u", group="a"))
     harness.wait(0.5)
     harness.receive(ban("v", group="b"))
@@ -128,7 +128,7 @@ def test_of_several_overdue_groups_the_oldest_goes_first() -> None:
 
 
 def test_a_group_whose_oldest_member_has_left_counts_by_its_next_one() -> None:
-    harness = busy(max_wait=2.0)
+    harness = busy(overdue_after=2.0)
     harness.receive(ban(*users(20), group="a"))
     harness.wait(1.0)
     harness.receive(ban("late", group="a"))

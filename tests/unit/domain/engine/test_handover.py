@@ -259,7 +259,7 @@ def test_what_waited_behind_a_call_whose_commands_have_gone_goes_at_once() -> No
 
 
 def test_of_a_call_in_its_backoff_the_commands_that_are_ours_go_on() -> None:
-    harness = EngineHarness(0, 1, default_calls_per_second=2, max_wait=60.0)
+    harness = EngineHarness(0, 1, default_calls_per_second=2, overdue_after=60.0)
     harness.receive(ban("x", group="b0"), ban("x", group="b1"))
     harness.receive(ban("u"), partition=0)
     harness.receive(ban("v", command_id="v"), partition=1)
@@ -277,7 +277,7 @@ def test_of_a_call_in_its_backoff_the_commands_that_are_ours_go_on() -> None:
 
 
 def test_a_half_of_a_search_whose_command_has_gone_ends_the_search() -> None:
-    harness = EngineHarness(0, 1, default_calls_per_second=2, max_wait=60.0)
+    harness = EngineHarness(0, 1, default_calls_per_second=2, overdue_after=60.0)
     harness.receive(ban("x", group="b0"), ban("x", group="b1"))
     harness.receive(ban("u"), partition=0)
     harness.receive(ban("v", command_id="v"), partition=1)

@@ -195,7 +195,7 @@ def test_what_was_admitted_is_not_called_while_too_much_waits_to_be_published() 
 
 
 def test_equal_commands_share_what_is_equal_in_them_whatever_came_between() -> None:
-    harness = EngineHarness(default_calls_per_second=1, max_wait=60.0)
+    harness = EngineHarness(default_calls_per_second=1, overdue_after=60.0)
     harness.receive(ban("first"), *(ban("u", reason=f"{number}") for number in range(MAX_SHARED_KEYS + 2)))
     harness.receive(ban("second"), ban("third"))
     harness.ok()

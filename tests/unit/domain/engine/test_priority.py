@@ -31,7 +31,7 @@ def slow() -> EngineHarness:
     """
     One permit a second.
     """
-    return EngineHarness(default_calls_per_second=1, max_wait=60.0)
+    return EngineHarness(default_calls_per_second=1, overdue_after=60.0)
 
 
 def test_an_urgent_command_goes_before_what_waits() -> None:
@@ -62,7 +62,7 @@ def test_urgent_ones_take_no_more_than_their_share_while_others_wait() -> None:
 
 @pytest.mark.parametrize(("share", "urgent"), [(0.25, 2), (0.75, 6)])
 def test_the_share_is_a_setting(share: float, urgent: int) -> None:
-    harness = EngineHarness(default_calls_per_second=1, max_wait=60.0, urgent_share=share)
+    harness = EngineHarness(default_calls_per_second=1, overdue_after=60.0, urgent_share=share)
     backlog(harness)
     harness.receive_together(*(ban("u", group=f"now{place}", priority=URGENT) for place in range(10)))
 
