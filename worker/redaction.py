@@ -131,18 +131,19 @@ class Redaction:
         """
         Return the first ``most`` characters of ``text`` (None: all) without secrets. JSON stays JSON.
 
-        A secret across the cut is hidden whole.
+        A secret across the cut is hidden whole. Three searches find what to hide: (1) what was learned, in any spelling, and
+        fragments of keys; (2) what looks like a signature; (3) what a name says is a secret.
         """
         if most is None or len(text) <= most:
             most = len(text)
         else:
             text = text[: most + BEYOND]
         lowered = text.replace("İ", "i").lower()  # the only letter that gets longer
-        spans = self._known(lowered)
+        spans = self._known(lowered)  # (1)
         # A search for plain words is ten times as fast as the patterns, and most texts have none of these words.
-        if "eJ" in text or "eA" in text or "eN" in text or "eF" in text:
+        if "eJ" in text or "eA" in text or "eN" in text or "eF" in text:  # (2)
             spans += _unwrapped(text, [found.span() for found in _SIGNATURE.finditer(text)])
-        if "sig" in lowered or "secret" in lowered or "password" in lowered:
+        if "sig" in lowered or "secret" in lowered or "password" in lowered:  # (3)
             spans += _unwrapped(text, [found.span(1) for found in _NAMED.finditer(text)])
         return _without(text, spans, most) if spans else text[:most]
 

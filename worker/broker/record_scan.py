@@ -95,6 +95,11 @@ def matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, in
 
 
 def _matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, int, bytes | None]]:
+    # A record, as it lies in its batch; all numbers but the attributes are varints (zigzag: a negative one is odd):
+    #
+    #   length | attributes (1 byte) | time | offset | key's length | key | value's length | value | headers
+    #          ^ begin                                                                                      ^ end
+    #
     # One loop that reads varints of one and two bytes in place: it takes half of the time of calls.
     found: list[tuple[int, int, bytes | None]] = []
     whole, end = len(payload), 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from worker.testing.checker.contract import (
     BAN,
@@ -135,6 +135,19 @@ def _slots(parts: Sequence[CommandPart]) -> list[_Slot]:
     return slots
 
 
+class _Walk(NamedTuple):
+    """One way to explain the effects so far."""
+
+    slot: int  # the slot of the last one; -1: there was none
+    times: int  # how many were in it since it was entered
+    had: tuple[int, ...]  # how many of its required effects each slot has had
+
+    def step(self, slot: int, times: int, wanted: int) -> _Walk:
+        """Explain one more effect by this slot, which requires ``wanted``."""
+        had = (*self.had[:slot], min(self.had[slot] + 1, wanted), *self.had[slot + 1 :])
+        return _Walk(slot, times, had)
+
+
 def _explains(
     slots: Sequence[_Slot],
     effects: Sequence[AppliedEffect],
@@ -143,36 +156,34 @@ def _explains(
     any_number: bool = False,
     may_miss: bool = False,
 ) -> bool:
-    # Walk the effects through the slots and keep every possible state: the current slot, the effects in it since it was
-    # entered, and how many of its required effects each slot has had.
+    # Walk the effects through the slots, and keep every way in which that may be done.
     wanted = tuple(0 if may_miss else slot.at_least for slot in slots)
-    states = {(-1, 0, (0,) * len(slots))}
+    walks = {_Walk(-1, 0, (0,) * len(slots))}
     previous: float | None = None
     for did in effects:
         reached = set()
         for index, slot in enumerate(slots):
             if not matches(slot.effect, did.effect, did.at):
                 continue
-            lost = _may_be_undone(slot, did.at, interruptions)
-            redone = previous is not None and _may_come_again(slot, previous, did.at, interruptions)
-            for at, count, had in states:
-                number = count + 1 if index == at else 1
-                if not (any_number or number <= slot.at_most or lost):
-                    if not redone:
+            can_be_lost = _may_be_undone(slot, did.at, interruptions)
+            can_restart = previous is not None and _may_come_again(slot, previous, did.at, interruptions)
+            for walk in walks:
+                number = walk.times + 1 if index == walk.slot else 1
+                if not (any_number or number <= slot.at_most or can_be_lost):
+                    if not can_restart:
                         continue
                     number = 1
-                if index < at and not redone:
+                if index < walk.slot and not can_restart:
                     continue
-                passed = range(max(at, 0), index)
+                left_behind = range(max(walk.slot, 0), index)
                 if all(
-                    had[one] >= wanted[one] or _may_be_undone(slots[one], did.at, interruptions)
-                    for one in passed
+                    walk.had[one] >= wanted[one] or _may_be_undone(slots[one], did.at, interruptions)
+                    for one in left_behind
                 ):
-                    more = (*had[:index], min(had[index] + 1, wanted[index]), *had[index + 1 :])
-                    reached.add((index, min(number, len(effects)), more))
-        states = reached
+                    reached.add(walk.step(index, min(number, len(effects)), wanted[index]))
+        walks = reached
         previous = did.at
-    return any(had == wanted for _, _, had in states)
+    return any(walk.had == wanted for walk in walks)
 
 
 def _may_be_undone(slot: _Slot, at: float, interruptions: Sequence[Interruption]) -> bool:
