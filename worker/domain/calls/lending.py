@@ -199,16 +199,22 @@ class Borrower:
         return Request(self._lane, self._name, self._number, wanted, keeps)
 
     def _lower(self, now: float, in_use: int, *, is_hungry: bool) -> None:
-        """Keep what is in use, and while more is wanted all that may be used."""
-        left = in_use
+        """
+        Keep what is in use, and while more is wanted all that may be used.
+
+        Of two loans of 4, with 5 requests that own permits do not cover and nothing wanted, the first covers 4 and the second 1: its
+        other 3 are given back. If the lease of the first is over, no request may be started with it, so the second covers 4; the one
+        that is left is an earlier request of the first, which keeps 1 until that is answered, and gives 3 back.
+        """
+        uncovered = in_use
         for loan in self._loans.values():
             usable = loan.usable_at(now)
-            loan.usable = usable if is_hungry else min(usable, max(0, left))
-            left -= loan.usable
+            loan.usable = usable if is_hungry else min(usable, max(0, uncovered))
+            uncovered -= loan.usable
         for loan in self._loans.values():
-            overdue = min(loan.keeps - loan.usable, max(0, left))
+            overdue = min(loan.keeps - loan.usable, max(0, uncovered))
             loan.keeps = loan.usable + overdue
-            left -= overdue
+            uncovered -= overdue
         self._loans = {lender: loan for lender, loan in self._loans.items() if loan.keeps}
 
     def __repr__(self) -> str:
@@ -266,6 +272,9 @@ class Lender:
 
         ``idle``: own permits that nobody here uses or waits for, those that are lent included; 0 or less, and nothing is
         granted.
+
+        Of 10 idle ones 4 are set aside for this borrower, which keeps 3 and wants 5 more. Nobody else asks, so its whole demand of 8
+        is set aside and granted. If another one had asked for 8 too, each could have 5.
         """
         debt = self._debts.get(request.borrower)
         if not self._is_news(debt, request.number) or request.borrower == self._name:
