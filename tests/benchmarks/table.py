@@ -195,4 +195,4 @@ def broken(results: Results) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+    return f"|{'|'.join(f' {each} ' if each else ' ' for each in cells)}|"
