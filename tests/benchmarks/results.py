@@ -38,7 +38,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
         measure: What is measured, with its unit.
         values: One for each run.
         missing: Why it was not measured. Either this or ``values``.
-        less_is_better: Whether a ratio is turned round.
+        less_is_better: Whether a ratio is turned round; None: neither more nor less is better, so there is none.
         at: Where on the x axis of the part's curve it is.
 
     """
@@ -49,7 +49,7 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     program: Program
     values: tuple[float, ...] = ()
     missing: str = ""
-    less_is_better: bool = False
+    less_is_better: bool | None = False
     at: float | None = None
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class Row(msgspec.Struct, frozen=True):
             for program in BASELINES
             if (figure := self.figures.get(program)) is not None and (median := figure.median) is not None
         ]
-        if worker is None or worker.median is None or not medians:
+        if worker is None or worker.median is None or worker.less_is_better is None or not medians:
             return None
         ours, best = (min(medians), worker.median) if worker.less_is_better else (worker.median, max(medians))
         return ours / best if best > 0 else None

@@ -13,7 +13,7 @@ import pytest
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks import table
 from tests.benchmarks.bench_throughput import Spent
-from tests.benchmarks.parts import BROKEN, CPU, ENGINE_COST, MEMBERS, PARTS
+from tests.benchmarks.parts import BROKEN, CPU, ENGINE_COST, FILL, MEMBERS, PARTS
 from tests.benchmarks.profiled_worker import OTHER, spent_between, stage_of, stage_of_thread
 from tests.benchmarks.results import Figure, Labels, Program, Results, read, rows_of, shown, written
 from tests.docs.markdown import ROOT, text
@@ -40,6 +40,8 @@ def results(*more: Figure) -> Results:
             Figure("a", CLEAN, MEMBERS, FASTSTREAM, missing="FastStream is not installed"),
             Figure("a", CLEAN, CPU, WORKER, (100.0,), less_is_better=True),
             Figure("a", CLEAN, CPU, BATCHES, (250.0,), less_is_better=True),
+            Figure("a", CLEAN, FILL, WORKER, (19.8,), less_is_better=None),
+            Figure("a", CLEAN, FILL, LOOP, (1.0,), less_is_better=None),
             Figure("e", "1 % of the quota, paced", "p50, ms", WORKER, (12.0,), less_is_better=True, at=1.0),
             Figure("e", "50 % of the quota, paced", "p50, ms", WORKER, (21.0,), less_is_better=True, at=50.0),
             Figure("g", "in 10 rooms", ENGINE_COST, WORKER, (60.0,), at=10.0),
@@ -54,6 +56,7 @@ def test_a_row_has_medians_and_the_ratio_to_the_best_baseline() -> None:
 
     assert lines[2] == f"| {CLEAN} | {MEMBERS} | 3,790 | 31.0 | 1,895 | not measured | 2.0 × | 3 |"  # noqa: RUF001
     assert lines[3] == f"| {CLEAN} | {CPU} | 100 | | 250 | | 2.5 × | 1 |"  # noqa: RUF001
+    assert lines[4] == f"| {CLEAN} | {FILL} | 19.8 | 1.00 | | | | 1 |"
 
 
 def test_a_result_that_is_missing_is_shown_as_missing_with_its_reason() -> None:
