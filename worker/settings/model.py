@@ -218,7 +218,9 @@ class Settings(BaseSettings):
         default=(),
         description="What stops a detector that goes mad while nobody watches: once `members` of a scope are sent within "
         "`per_seconds`, the scope is `paused` (or put into `shadow`), as an operator would, by a record in kafka.control_topic. "
-        'One field of a scope may be "*": each of its values is counted by itself.',
+        'One field of a scope may be "*": each of its values is counted by itself, and commands that lack the field are not. Each '
+        "replica counts what it sends itself: a target is on one of them, an issuer may be on all. It never replaces what a person "
+        "has ordered for the scope.",
     )
     log: LogSettings = LogSettings()
 
