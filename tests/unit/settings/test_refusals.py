@@ -47,7 +47,7 @@ def at(name: str, value: object) -> dict[str, Any]:
         ("kafka.group_id", "", "1 to 249 bytes"),
         ("kafka.start", "yesterday", "RFC 3339"),
         ("kafka.start", "2026-01-01T00:00:00", "offset from UTC"),
-        ("kafka.max_gap", 22_777, "from 100 to 22776"),
+        ("kafka.max_gap", 22_681, "from 100 to 22680"),
         ("kafka.max_gap", 99, "from 100"),
         ("kafka.max_gap", True, "whole number"),
         ("kafka.handover_seconds", 15, "shorter than the session timeout"),
