@@ -187,7 +187,11 @@ class RateLimiter:
         Return whether the permits that are owned cover all requests that are out, and all that is lent. From the sending on, nobody
         counts what is out.
         """
-        return not self._window_from_send and self.out + self.lender.lent(now) <= self.owned
+        return self.may_be_covered(now) and self.out + self.lender.lent(now) <= self.owned
+
+    def may_be_covered(self, now: float) -> bool:
+        """Return whether that may be so soon, once requests are answered. What is lent comes back too late to wait for it."""
+        return not self._window_from_send and self.lender.lent(now) <= self.owned
 
     # Lending
 

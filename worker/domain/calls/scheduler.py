@@ -110,6 +110,10 @@ class Scheduler:
         """Return whether what is out and lent needs none but the slices that are used now."""
         return all(endpoint.limiter.is_covered(now) for endpoint in self.endpoints.values())
 
+    def may_be_covered(self, now: float) -> bool:
+        """Return whether that may be so soon."""
+        return all(endpoint.limiter.may_be_covered(now) for endpoint in self.endpoints.values())
+
     # What leaves
 
     def apply_changes(self, now: float) -> bool:
