@@ -97,3 +97,11 @@ def test_an_order_of_a_later_version_is_read() -> None:
     assert isinstance(found, ControlRecord)
     assert found.order is not None
     assert found.order.state is ControlState.SHADOW
+
+
+def test_only_a_person_may_order_what_ends_commands_that_may_be_right() -> None:
+    assert {state: state.policy.may_guard_order for state in ControlState} == {
+        ControlState.CANCEL: False,
+        ControlState.PAUSED: True,
+        ControlState.SHADOW: True,
+    }
