@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from tests.benchmarks import table
-from tests.benchmarks.parts import PARTS, Session
-from tests.benchmarks.results import Labels, Results, read, rows_of, written
+from tests.benchmarks.parts import PARTS, Session, missing
+from tests.benchmarks.results import Labels, Program, Results, read, rows_of, written
 from worker import __version__
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 from worker.testing.kafka.jars import LOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.benchmarks.parts import Part
     from tests.benchmarks.results import Figure
@@ -150,9 +150,20 @@ def measured(options: argparse.Namespace) -> Results:
         )
         for part in parts:
             say(f"({part.letter}) {part.title}")
-            figures += part.play(session)
+            figures += played(part, session)
     seconds = time.monotonic() - begin
     return Results(msgspec.structs.replace(labels, seconds=round(seconds)), tuple(figures))
+
+
+def played(part: Part, session: Session) -> Iterator[Figure]:
+    """
+    The figures of a part. One that fails is said to be missing, and does not cost the others.
+    """
+    try:
+        yield from part.play(session)
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever it is, the other parts are worth their minutes
+        session.say(f"({part.letter}) FAILED: {exc}")
+        yield missing(part.letter, part.title, "the rest", Program.WORKER, exc)
 
 
 def labels_of(runs: int) -> Labels:

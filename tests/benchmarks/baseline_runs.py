@@ -20,6 +20,7 @@ from tests.benchmarks.bench_throughput import (
     produced,
     speed_of,
 )
+from tests.benchmarks.children import NotMeasuredError
 from tests.benchmarks.results import Program
 from worker.testing.checker.check import Report, highest_seconds
 from worker.testing.checker.contract import ADMINISTRATOR
@@ -42,12 +43,6 @@ APART: Final = Path(".venv-bench") / "bin" / "python"
 START_DEADLINE: Final = 30.0
 WARM_UP: Final = 1.0
 """Seconds after its first effect that do not count."""
-
-
-class NotMeasuredError(Exception):
-    """
-    Something that is needed is not here; the message says what.
-    """
 
 
 def python_of(program: Program) -> str:

@@ -5,9 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -15,9 +12,9 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.benchmarks import baseline_runs, bench_throughput
-from tests.benchmarks.baseline_runs import NotMeasuredError
 from tests.benchmarks.bench_latency import beyond, loaded
 from tests.benchmarks.bench_throughput import LATENCY, QUIET_LOG, STALL, command_of, commands, produced
+from tests.benchmarks.children import NotMeasuredError, child
 from tests.benchmarks.profiled_worker import spent_between
 from tests.benchmarks.results import BASELINES, Figure, Program
 from worker.testing.checker.contract import BAN, MEMBERS_PER_CALL, QUOTA
@@ -64,10 +61,6 @@ QUOTA_MEMBERS: Final = QUOTA * MEMBERS_PER_CALL
 """Members a second that the quota of an endpoint allows."""
 TURNOVER: Final = "tests.benchmarks.bench_turnover"
 STALLED: Final = "the local API stalled in each run, so its stamps prove nothing"
-MOST_SHOWN: Final = 200
-"""Characters of a foreign message."""
-CHILD_DEADLINE: Final = 300.0
-CHILD_STOP: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -261,35 +254,6 @@ def turnover(session: Session, part: str, scenario: str, load: str, measure: str
         why = "" if values else STALLED
         less = name != measure
         yield Figure(part, load, name, Program.WORKER, values, why, less_is_better=less)
-
-
-def child(module: str, *words: str, codes: Sequence[int] = (0,)) -> Any:
-    """
-    Runs a benchmark in a process of its own, and returns the JSON of its last line. It ends with this one, in order.
-    Raises NotMeasuredError with the last line that it wrote.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=CHILD_DEADLINE)
-    except BaseException:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(CHILD_STOP)
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode not in codes:
-        last = (err.strip() or out.strip() or "no output").splitlines()[-1][:MOST_SHOWN]
-        raise NotMeasuredError(
-            f"{module.rpartition('.')[2]} {' '.join(words)} ended with {process.returncode}: {last}"
-        )
-    return json.loads(out.splitlines()[-1])
 
 
 def latencies(session: Session) -> Iterator[Figure]:

@@ -13,12 +13,14 @@ import pytest
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks import table
 from tests.benchmarks.bench_throughput import Spent
-from tests.benchmarks.parts import BROKEN, CPU, ENGINE_COST, FILL, MEMBERS, PARTS
+from tests.benchmarks.children import NotMeasuredError, child
+from tests.benchmarks.parts import BROKEN, CPU, ENGINE_COST, FILL, MEMBERS, PARTS, Part, Session
 from tests.benchmarks.profiled_worker import OTHER, spent_between, stage_of, stage_of_thread
 from tests.benchmarks.results import Figure, Labels, Program, Results, read, rows_of, shown, written
 from tests.docs.markdown import ROOT, text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LABELS = Labels("2030-03-17", "2 cores of a machine <here>", "3.13.1", "4.1.1", "1.0.0", 0.03, 840, 3)
@@ -145,6 +147,30 @@ def test_publishing_writes_page_figures_plots_and_the_section_alone(tmp_path: Pa
     assert re.sub(r"(?ms)^## Speed\n.*?(?=^## )", "", after) == re.sub(
         r"(?ms)^## Speed\n.*?(?=^## )", "", before
     )
+
+
+def test_a_part_that_fails_is_missing_and_keeps_what_it_had(tmp_path: Path) -> None:
+    """
+    A quarter of an hour is not lost for one part.
+    """
+
+    def play(_: Session) -> Iterator[Figure]:
+        yield Figure("f", CLEAN, MEMBERS, WORKER, (1.0,))
+        raise SystemExit("worker 1 has ended: a reason\nand its log")
+
+    said: list[str] = []
+    session = Session("", tmp_path, 1, 1, said.append)
+
+    first, rest = bench.played(Part("f", "a part", 1, play), session)
+
+    assert first.values == (1.0,)
+    assert rest.missing == "worker 1 has ended: a reason"
+    assert "FAILED" in said[0]
+
+
+def test_a_benchmark_in_a_process_of_its_own_says_why_it_failed() -> None:
+    with pytest.raises(NotMeasuredError, match="tool nowhere ended with"):
+        child("json.tool", "nowhere")
 
 
 @pytest.mark.parametrize(
