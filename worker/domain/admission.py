@@ -81,9 +81,8 @@ class CommandMemory:
 
     def hold(self, partition: Partition, size: int) -> None:
         """Count bytes of the partition that are kept, or kept no longer."""
-        before = self.of(partition)
-        after = before + size
-        self._by_partition[partition] = after
+        before = self._by_partition.get(partition, 0)
+        after = self._by_partition[partition] = before + size
         self.held += size
         if not partition.is_gone:
             self._beyond += max(0, after - self._each) - max(0, before - self._each)
@@ -184,21 +183,28 @@ class Admission:
 
     def finished(self, admitted: Iterable[Admitted]) -> None:
         """Keep these records no longer."""
+        freed: dict[Partition, int] = {}
         for each in admitted:
-            self.memory.hold(each.partition, -each.size)
+            freed[each.partition] = freed.get(each.partition, 0) + each.size
+        for partition, size in freed.items():
+            self.memory.hold(partition, -size)
 
     def forget_backlog(self, partition: Partition) -> None:
         """Leave what waits there to the next owner."""
         self.memory.hold(partition, -sum(map(record_bytes, partition.backlog)))
         partition.clear_backlog()
 
-    def emitted(self, command: OpenCommand) -> None:
-        """Keep the command's record no longer for a dead letter, if it gets none: its outcome is made."""
-        record = command.record
-        if record is not None and not is_dead(command):
-            freed = min(command.size, record_bytes(record))
-            command.forget_record(freed)
-            self.memory.hold(command.partition, -freed)
+    def emitted(self, commands: Iterable[OpenCommand]) -> None:
+        """Keep the records no longer of those that get no dead letter: their outcomes are made."""
+        freed: dict[Partition, int] = {}
+        for command in commands:
+            record = command.record
+            if record is not None and not is_dead(command):
+                size = min(command.size, record_bytes(record))
+                command.forget_record(size)
+                freed[command.partition] = freed.get(command.partition, 0) + size
+        for partition, size in freed.items():
+            self.memory.hold(partition, -size)
 
     def sum_up(self) -> None:
         """Log how many rejections had no line of their own since the last summary."""

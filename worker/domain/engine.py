@@ -432,9 +432,9 @@ class Engine:
             if not completed and not any_ready:
                 self._end_in_order(now)
                 return self._effects.drain()
-            for command in self._outbox.emit(completed, now, self._clock.wall(now)):
-                self._ordering.emitted(command, now)
-                self._admission.emitted(command)
+            emitted = self._outbox.emit(completed, now, self._clock.wall(now))
+            self._ordering.emitted(emitted, now)
+            self._admission.emitted(emitted)
             completed = []
 
     def _end_in_order(self, now: float) -> None:

@@ -105,4 +105,8 @@ def outcome_bytes(outcome: Outcome | None) -> int:
 
 def texts_bytes(*texts: str | None) -> int:
     """Return what these texts take beyond ``USUAL``."""
-    return max(0, sum(len(text) if text.isascii() else WIDE * len(text) for text in texts if text) - USUAL)
+    size = -USUAL
+    for text in texts:
+        if text:
+            size += len(text) if text.isascii() else WIDE * len(text)
+    return max(0, size)

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class TaskState(Enum):
+class TaskState(StrEnum):
     """Where a member of an open command is."""
 
     BEHIND = "behind"
@@ -27,7 +27,7 @@ class TaskState(Enum):
     """It has its result, or is left to the next owner."""
 
 
-class CallState(Enum):
+class CallState(StrEnum):
     """What a call is doing."""
 
     AWAITING_PERMIT = "awaiting permit"
@@ -40,7 +40,7 @@ class CallState(Enum):
     """It is over: its members have results, or are elsewhere."""
 
 
-class PartitionState(Enum):
+class PartitionState(StrEnum):
     """What an assigned partition is doing."""
 
     SETTLING = "settling"

@@ -260,7 +260,13 @@ class EndpointQueue:
 
     def is_new(self, target: str, effect_key: EffectKey) -> bool:
         """Return whether nothing waits here that may share a call with a member of such a command."""
-        return not any((target, effect_key, False, urgent) in self._groups for urgent in (False, True))
+        groups = self._groups
+        return (target, effect_key, False, False) not in groups and (
+            target,
+            effect_key,
+            False,
+            True,
+        ) not in groups
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget targets of which nothing waits."""
@@ -278,7 +284,8 @@ class EndpointQueue:
         self.waiting += 1
         if group.resting and self._fills_a_batch(group):
             self.wake(list(group.resting))
-        self._refile(group)
+        if group.level != self.per_call or group.started:
+            self._refile(group)  # else it was a whole batch before: one more at its end changes nothing
         return is_new
 
     def rest(self, tasks: Iterable[MemberTask]) -> bool:

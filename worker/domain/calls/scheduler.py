@@ -205,7 +205,7 @@ class Scheduler:
             if (
                 command.dropped
                 or command.is_withheld
-                or (command.spec.last_moment is not None and ordering.is_over(task, now))
+                or (command.last_moment is not None and ordering.is_over(task, now))
             ):
                 if not self._leave_those_over(call, now):
                     return False

@@ -98,9 +98,13 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
     when it finished, in seconds since 1970, ``name`` what is remembered in place of the id of a command that was in shadow.
     """
     results, settled = outcome.results, DONE_FOR_ID if name is None else DONE_FOR_SHADOW_ID
-    done = [each.user_id for each in results if each.status in settled or each.duplicate_of is not None]
-    others = [each.user_id for each in results if each.status not in settled and each.duplicate_of is None]
-    by_others = {result.duplicate_of for result in results}
+    done: list[str] = []
+    others: list[str] = []
+    by_others: set[str | None] = set()
+    for each in results:
+        is_done = each.status in settled or each.duplicate_of is not None
+        (done if is_done else others).append(each.user_id)
+        by_others.add(each.duplicate_of)
     of_one = by_others.pop() if len(by_others) == 1 else None
     return Known(
         command_id=name or outcome.command_id,

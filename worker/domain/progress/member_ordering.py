@@ -24,6 +24,8 @@ from worker.domain.progress.repeats import done_for, kept_for, may_coalesce, ove
 from worker.domain.states import TaskState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from worker.domain.clock import Clock
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
@@ -112,8 +114,8 @@ class MemberOrdering:
                 member_queue = self._by_key[key] = MemberQueue(key)
             member_queues.append(member_queue)
         command.take_places(member_queues)
-        if spec.last_moment is not None:
-            self._deadlines.add(command, spec.last_moment)
+        if command.last_moment is not None:
+            self._deadlines.add(command, command.last_moment)
         for task in command.tasks:
             self._join(task, now)
             if spec.urgent:
@@ -130,12 +132,10 @@ class MemberOrdering:
                     (TaskChange.STARTED, task) for task in each.tasks if task.state is TaskState.WAITING
                 ]
 
-    def emitted(self, command: OpenCommand, now: float) -> None:
-        """Release everything that waits for this command: its outcome is on its way."""
-        self._forget_deadline(command)
-        for task in command.tasks:
-            if task.member_queue.leave(command):
-                self._forget_if_idle(task.member_queue, now)
+    def emitted(self, commands: Iterable[OpenCommand], now: float) -> None:
+        """Release everything that waits for these commands: their outcomes are on their way."""
+        for command in commands:
+            self._leave(command, now)
 
     def recall(self, command: OpenCommand) -> None:
         """Take the command's tasks out of their endpoint's queue: another order will hold for it (``obey``)."""
@@ -158,10 +158,8 @@ class MemberOrdering:
         until it ends.
         """
         command.drop()
-        self._forget_deadline(command)
+        self._leave(command, now)
         for task in command.tasks:
-            if task.member_queue.leave(command):
-                self._forget_if_idle(task.member_queue, now)
             if task.state is TaskState.COALESCED:
                 self._let_go(task)
             elif task.state in (TaskState.WAITING, TaskState.BEHIND):
@@ -226,7 +224,7 @@ class MemberOrdering:
 
     def is_over(self, task: MemberTask, now: float) -> bool:
         """Return whether no attempt may carry the task any more."""
-        last_moment = task.command.spec.last_moment
+        last_moment = task.command.last_moment
         return last_moment is not None and self._clock.wall(now) > last_moment
 
     # Time
@@ -269,7 +267,7 @@ class MemberOrdering:
             member_queue.append(task)
             self._cancel(task, now)
             return
-        if command.spec.last_moment is not None and self.is_over(task, now):
+        if command.last_moment is not None and self.is_over(task, now):
             member_queue.append(task)
             self._end(task, now)
             return
@@ -299,7 +297,7 @@ class MemberOrdering:
                 return
             command = task.command
             known = self._known_result(task, now)
-            if known is None and command.spec.last_moment is not None and self.is_over(task, now):
+            if known is None and command.last_moment is not None and self.is_over(task, now):
                 known = expired(task)
             if known is None and command.mode is not None:
                 if command.mode is ControlState.PAUSED:
@@ -341,12 +339,13 @@ class MemberOrdering:
 
     def _note_state(self, task: MemberTask, key: MemberKey, request_id: str | None, now: float) -> None:
         command = task.command
-        self.applied_states.sent(key)
         keep = kept_for(command.spec, self._rules, self._clock.wall(now))
-        if keep > 0:
-            effect = command.effect_key
-            state = AppliedState(effect, now, keep, command.outcome_id, request_id, command.partition)
-            self.applied_states.applied(key, state)
+        if keep <= 0:
+            self.applied_states.sent(key)
+            return
+        effect = command.effect_key
+        state = AppliedState(effect, now, keep, command.outcome_id, request_id, command.partition)
+        self.applied_states.applied(key, state)
 
     def _settle(self, task: MemberTask, result: Result) -> None:
         task.member_queue.remove(task)
@@ -411,9 +410,13 @@ class MemberOrdering:
         elif task.member_queue.tasks[0] is task:
             self._advance(task.member_queue, now)
 
-    def _forget_deadline(self, command: OpenCommand) -> None:
-        if command.spec.last_moment is not None:
+    def _leave(self, command: OpenCommand, now: float) -> None:
+        """Let a command that is emitted or dropped hold up no later one of its members."""
+        if command.last_moment is not None:
             self._deadlines.finished()
+        for task in command.tasks:
+            if task.member_queue.leave(command):
+                self._forget_if_idle(task.member_queue, now)
 
     def _forget_if_idle(self, member_queue: MemberQueue, now: float) -> None:
         if member_queue.is_idle(now) and self._by_key.get(member_queue.key) is member_queue:

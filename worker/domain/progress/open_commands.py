@@ -242,6 +242,7 @@ class OpenCommand:
     known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has
     key: bytes | None = field(init=False)  # its record's
     offset: int = field(init=False)
+    last_moment: float | None = field(init=False)  # of its ``spec``
     tasks: Sequence[MemberTask] = ()
     unsettled: int = 0  # how many of its tasks have no result yet
     started: bool = False  # an attempt carried one of its tasks, or a started command waits for it
@@ -267,6 +268,7 @@ class OpenCommand:
         assert self.record is not None
         self.key = self.record.key
         self.offset = self.record.offset
+        self.last_moment = self.spec.last_moment
         self.mode = None if self.order is None else self.order.order.state
         command_id = self.spec.command_id
         self.known_as = in_shadow(command_id) if self.mode is ControlState.SHADOW else command_id

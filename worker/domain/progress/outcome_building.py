@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.actions import TargetField
 from worker.domain.contract.deadletters import DeadLetter
@@ -63,8 +63,8 @@ def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> O
         calls=command.attempt_records or [],
         calls_omitted=command.attempts_omitted,
         calling_ms=None if first_sent is None or last_answer is None else _ms(last_answer - first_sent),
-        duplicate_of=_of_all(results, "duplicate_of") if has_field("duplicate_of", overall) else None,
-        superseded_by=_of_all(results, "superseded_by") if has_field("superseded_by", overall) else None,
+        duplicate_of=_of_all(results, "duplicate_of") if overall in _AS_REPEATED else None,
+        superseded_by=_of_all(results, "superseded_by") if overall in _AS_SUPERSEDED else None,
         error=_error_of(overall, results),
     )
 
@@ -146,6 +146,10 @@ def _parameters(command: Command) -> Parameters:
         reason=command.reason,
         member_info=command.member_info,
     )
+
+
+_AS_REPEATED: Final = frozenset(status for status in Status if has_field("duplicate_of", status))
+_AS_SUPERSEDED: Final = frozenset(status for status in Status if has_field("superseded_by", status))
 
 
 def _of_all(results: list[Result], attribute: str) -> str | None:
