@@ -22,7 +22,7 @@ from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
-from worker.broker.heartbeats import EagerHeartbeat
+from worker.broker.heartbeats import EagerHeartbeat, PatientCoordinator
 from worker.broker.kafka_connections import BoundedTls, SignInConnection, WholeTcp, done_within
 from worker.broker.name_lookup import connect, in_words
 from worker.broker.record_scan import SearchingBatch
@@ -216,6 +216,7 @@ def patch() -> None:
         setattr(old_batches, f"{codec}_decode", _bounded(number))
     consumers: Any = group
     consumers.Fetcher = BoundedFetcher
+    consumers.ConsumerCoordinator = PatientCoordinator
     groups: Any = base
     groups.Heartbeat = EagerHeartbeat
 

@@ -8,7 +8,13 @@ import pytest
 from kafka.coordinator import heartbeat as theirs
 
 from worker.broker import heartbeats
-from worker.broker.heartbeats import EAGER_INTERVAL, EAGER_SECONDS, EagerHeartbeat
+from worker.broker.heartbeats import (
+    EAGER_INTERVAL,
+    EAGER_SECONDS,
+    SHORTEST_POLL,
+    EagerHeartbeat,
+    PatientCoordinator,
+)
 
 INTERVAL = 3.0
 
@@ -73,3 +79,16 @@ def test_one_that_failed_goes_again_at_once(times: Times) -> None:
     heartbeat.fail_heartbeat()
 
     assert heartbeat.time_to_next_heartbeat() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("due_in", "waits"), [(0, SHORTEST_POLL), (0.001, SHORTEST_POLL), (2.5, 2.5)])
+def test_a_poll_waits_a_moment_also_while_a_heartbeat_has_no_answer(due_in: float, waits: float) -> None:
+    """
+    The next one is due all that time: without a wait a frozen broker would cost a core.
+    """
+    kind: Any = PatientCoordinator
+    coordinator = kind.__new__(kind)
+    coordinator.config = {"enable_auto_commit": False}
+    coordinator.time_to_next_heartbeat = lambda: due_in
+
+    assert coordinator.time_to_next_poll() == waits

@@ -53,7 +53,7 @@ PARTS: Final[dict[type, set[str]]] = {
     ClusterMetadata: {"broker_metadata", "is_bootstrap", "partitions_for_topic", "topic_id"},
     ConsumerCoordinator: {
         "_handle_heartbeat_response", "_process_join_group_response", "_process_sync_group_response",
-        "rejoin_needed", "rejoining", "request_rejoin",
+        "rejoin_needed", "rejoining", "request_rejoin", "time_to_next_poll",
     },
     CooperativeStickyAssignor: {"assign", "generation", "metadata", "version"},
     DefaultRecordBatch: {
@@ -88,6 +88,7 @@ PUBLIC: Final = {KafkaConsumer, KafkaProducer}
 ADDED: Final = {"failed_connections", "fresh_secrets", "unread_secret", "watched_connector"}
 """The attributes that we add to its objects."""
 REPLACED: Final = {
+    ("kafka.consumer.group", "ConsumerCoordinator"),
     ("kafka.consumer.group", "Fetcher"),
     ("kafka.coordinator.base", "Heartbeat"),
     ("kafka.net.manager", "KafkaConnection"),
@@ -106,6 +107,7 @@ MODULES: Final = {
     "kafka.consumer.subscription_state",
     "kafka.coordinator",
     "kafka.coordinator.assignors.cooperative_sticky",
+    "kafka.coordinator.consumer",
     "kafka.coordinator.heartbeat",
     "kafka.future",
     "kafka.net",
