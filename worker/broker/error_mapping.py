@@ -39,9 +39,10 @@ REBALANCING: Final = (
 class RecordRefusedError(errors.KafkaError):
     """kafka-python or the broker refused this record; its cause says why."""
 
-    def __init__(self, record: ProducerRecord) -> None:
+    def __init__(self, record: ProducerRecord, cause: BaseException | None = None) -> None:
         super().__init__(f"a record of {record.topic}")
         self.record = record
+        self.__cause__ = cause
 
     @property
     def too_large(self) -> bool:

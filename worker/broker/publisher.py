@@ -220,7 +220,7 @@ class Publisher:
         if transaction.dead_letters:
             self._troubles.passed(LETTERS)
         self._limits.published(records)
-        return Published(time.monotonic() - begun, len(records), sum(record.size for record in records))
+        return Published()
 
     def _send_all(
         self, producer: KafkaProducer, transaction: Transaction, records: list[ProducerRecord], metadata: Any
@@ -245,6 +245,8 @@ class Publisher:
         if not accepted.wait(deadline - time.monotonic()):
             raise errors.KafkaTimeoutError("the offsets were not answered in time")
         for record, future in sent:
+            if future.succeeded():
+                continue  # as nearly all: a batch is answered as a whole
             try:
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
             except errors.KafkaTimeoutError:
@@ -263,8 +265,7 @@ class Publisher:
                 and (culprit is None or record.size > culprit.record.size)
                 and refusal_of(reason, self._options) is not None
             ):
-                culprit = RecordRefusedError(record)
-                culprit.__cause__ = reason
+                culprit = RecordRefusedError(record, reason)
         return culprit
 
     def _missing_topic(
@@ -273,20 +274,16 @@ class Publisher:
         """Return the error of the first record whose topic or partition does not exist: kafka-python would silently wait for it."""
         counts: dict[str, int] = {}
         for record in records:
-            error = RecordRefusedError(record)
-            if record.topic not in counts:
+            topic = record.topic
+            if topic not in counts:
                 try:
-                    counts[record.topic] = kafka_private_parts.partition_count(
-                        producer, record.topic, METADATA_SECONDS
-                    )
+                    counts[topic] = kafka_private_parts.partition_count(producer, topic, METADATA_SECONDS)
                 except errors.KafkaError as exc:
-                    error.__cause__ = exc
-                    return error
-            if (record.partition or 0) >= counts[record.topic]:
-                known = counts[record.topic] > 0
+                    return RecordRefusedError(record, exc)
+            if (record.partition or 0) >= counts[topic]:
+                known = counts[topic] > 0
                 kind = errors.InvalidPartitionsError if known else errors.UnknownTopicOrPartitionError
-                error.__cause__ = kind(record.topic)
-                return error
+                return RecordRefusedError(record, kind(topic))
         return None
 
     def _without_topic(self, missing: RecordRefusedError) -> Aborted:

@@ -55,8 +55,10 @@ class ProducerRecord(Struct, frozen=True):
     @property
     def size(self) -> int:
         """The bytes of key, value and headers."""
-        headers = sum(len(name) + len(value) for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value)
+        return size
 
 
 def producer_records(

@@ -8,19 +8,7 @@ from msgspec import Struct
 
 
 class Published(Struct, frozen=True):
-    """
-    It is committed: outcomes, dead letters and offsets are visible together.
-
-    Attributes:
-        seconds: From its begin to the answer to its commit.
-        records: Outcomes and dead letters.
-        bytes: Their keys and values, before compression.
-
-    """
-
-    seconds: float
-    records: int
-    bytes: int
+    """It is committed: outcomes, dead letters and offsets are visible together."""
 
 
 class Aborted(Struct, frozen=True):

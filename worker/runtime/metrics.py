@@ -36,7 +36,7 @@ from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, PREFIX, ROWS, Re
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from worker.domain.contract.outcomes import Outcome
+    from worker.domain.contract.outcomes import Outcome, ResultStatus
     from worker.domain.effects import Attempt, AttemptResult, Transaction
     from worker.domain.snapshots import ControlSnapshot, EndpointSnapshot, PartitionSnapshot, Snapshot
 
@@ -151,8 +151,7 @@ class Metrics:
 
     def published(self, transaction: Transaction, seconds: float) -> None:
         """Count a committed transaction with its outcomes and dead letters."""
-        for outcome in transaction.outcomes:
-            self._outcome(outcome.outcome)
+        self._outcomes(outgoing.outcome for outgoing in transaction.outcomes)
         for letter in transaction.dead_letters:
             self._child("dead_letters", _code(letter.error_code)).inc()
         self._child("transactions", "committed").inc()
@@ -236,15 +235,23 @@ class Metrics:
         for result in ("committed", "aborted"):
             self._child("transactions", result)
 
-    def _outcome(self, outcome: Outcome) -> None:
-        action = outcome.action if outcome.action in ACTIONS else "none"
-        self._child("commands", action, outcome.status.value).inc()
-        self._child("command_seconds", action).observe(
-            (outcome.queued_ms + (outcome.calling_ms or 0.0)) / 1000
-        )
-        for result in outcome.results:
-            code = "0" if result.error_code is None else _code(str(result.error_code))
-            self._child("members", action, result.status.value, code).inc()
+    def _outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Count outcomes and their results: those that are alike at once, since in a raid most are."""
+        commands: dict[tuple[str, Status], int] = {}
+        members: dict[tuple[str, ResultStatus, int | None], int] = {}
+        for outcome in outcomes:
+            action = outcome.action if outcome.action in ACTIONS else "none"
+            seconds = (outcome.queued_ms + (outcome.calling_ms or 0.0)) / 1000
+            self._child("command_seconds", action).observe(seconds)
+            commands[action, outcome.status] = commands.get((action, outcome.status), 0) + 1
+            for result in outcome.results:
+                ended = (action, result.status, result.error_code)
+                members[ended] = members.get(ended, 0) + 1
+        for (action, status), number in commands.items():
+            self._child("commands", action, status.value).inc(number)
+        for (action, became, error_code), number in members.items():
+            code = "0" if error_code is None else _code(str(error_code))
+            self._child("members", action, became.value, code).inc(number)
 
     def _endpoint(self, state: EndpointSnapshot) -> None:
         where = (state.app, state.endpoint)

@@ -122,7 +122,7 @@ def test_a_handover_waits_for_the_transaction_that_is_under_way() -> None:
         done = harness.runner.revoked([3])
         await settled()
         assert not done.done()
-        harness.end(Published(0.1, 0, 0))
+        harness.end(Published())
         await settled()
 
         assert done.done()
@@ -272,7 +272,7 @@ def test_one_transaction_is_under_way_at_a_time() -> None:
         harness.move()
         await settled()
         assert [each for each, _ in harness.published] == [first]
-        harness.end(Published(0.1, 0, 0))
+        harness.end(Published())
         await settled()
 
         assert [each for each, _ in harness.published] == [first, second]
@@ -301,7 +301,7 @@ def test_after_a_transaction_that_failed_the_next_keeps_its_distance_and_is_not_
 @pytest.mark.parametrize(
     ("result", "event"),
     [
-        (Published(0.1, 0, 0), ("published",)),
+        (Published(), ("published",)),
         (Aborted("the group is rebalancing", generation=True), ("aborted", False, False)),
         (MetadataRefused(3, 4097), ("metadata_refused", 3)),
     ],
@@ -353,7 +353,7 @@ def test_a_drain_is_over_when_all_that_was_started_is_published() -> None:
         harness.move()
         await settled()
         assert not harness.runner.drained.is_set()
-        harness.end(Published(0.1, 0, 0))
+        harness.end(Published())
         await settled()
 
         assert harness.runner.drained.is_set()

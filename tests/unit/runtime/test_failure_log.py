@@ -145,7 +145,7 @@ def test_a_line_is_written_when_the_outcome_is_published_and_not_before() -> Non
         harness.runner._publishing.hurry = True
         harness.move()
         await settled()
-        harness.end(Published(0.01, 1, 100))
+        harness.end(Published())
         await settled()
         assert harness.logged.count("command.failed") == 1
 
