@@ -240,10 +240,14 @@ class EndpointState:
         if self.queue.put(task, now) and target.is_fresh:
             self.has_news = True
 
-    def remove(self, task: MemberTask) -> None:
-        """Give up a task that is not to be sent any more."""
-        is_shadow = task.command.mode is ControlState.SHADOW
-        (self.shadow_queue if is_shadow else self.queue).remove(task)
+    def remove(self, tasks: Iterable[MemberTask]) -> None:
+        """Give up tasks that are not to be sent any more."""
+        queued: list[MemberTask] = []
+        in_shadow: list[MemberTask] = []
+        for task in tasks:
+            (in_shadow if task.command.mode is ControlState.SHADOW else queued).append(task)
+        self.queue.remove(*queued)
+        self.shadow_queue.remove(*in_shadow)
 
     def hurry(self, task: MemberTask) -> None:
         """Let a task that waits go before others."""

@@ -119,17 +119,21 @@ class Scheduler:
     def apply_changes(self, now: float) -> bool:
         """Let tasks that became ready wait for a permit, and forget those that need none. Return whether any became ready."""
         any_ready = False
+        withdrawn: dict[EndpointState, list[MemberTask]] = {}
         for change, task in self._ordering.take_changes():
             endpoint = self.endpoints[task.command.endpoint]
+            if change is TaskChange.WITHDRAWN:
+                withdrawn.setdefault(endpoint, []).append(task)
+                continue
+            _withdraw(withdrawn)
             if change is TaskChange.READY:
                 endpoint.put(task, now)
                 any_ready = True
-            elif change is TaskChange.WITHDRAWN:
-                endpoint.remove(task)
             elif change is TaskChange.HURRIED:
                 endpoint.hurry(task)
             else:
                 endpoint.queue.start(task)
+        _withdraw(withdrawn)
         return any_ready
 
     def pump(self, now: float, *, outbox_has_room: bool) -> bool:
@@ -345,3 +349,10 @@ class Scheduler:
             self._ordering.release_cancelled(task)
             return True
         return False
+
+
+def _withdraw(withdrawn: dict[EndpointState, list[MemberTask]]) -> None:
+    """Give up these tasks, and forget them here."""
+    for endpoint, tasks in withdrawn.items():
+        endpoint.remove(tasks)
+    withdrawn.clear()
