@@ -18,9 +18,11 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.process.environment import LATENCY, Environment, command
+from worker.domain.contract.placement import partition_of
 from worker.testing.checker.check import check
 from worker.testing.checker.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, SeenMemberInfo
 from worker.testing.checker.evidence import Interruption, Violation
+from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,15 +43,14 @@ REASON: Final = ("--reason", "bans everybody", "--by", "alice")
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240 + FLOOD // 100)]
 
 
-def of_issuer(issuer: str, number: int, **changes: Any) -> Planned:
+def of_issuer(issuer: str, number: int, room: str | None = None) -> Planned:
     """
     A ban of a user of its own, by an issuer whose name the user's begins with.
     """
-    planned = command(
-        BAN, f"group-{number % ROOMS}", f"{issuer}-{number}", f"{issuer}-{number}", duration=600
-    )
+    name = f"{issuer}-{number}"
+    planned = command(BAN, room or f"group-{number % ROOMS}", name, name, duration=600)
     value = msgspec.json.decode(planned.value or b"")
-    return replace(planned, value=msgspec.json.encode({**value, "issuer": issuer, **changes}))
+    return replace(planned, value=msgspec.json.encode({**value, "issuer": issuer}))
 
 
 def flood() -> list[Planned]:
@@ -158,7 +159,7 @@ def test_a_paused_detector_sends_nothing_from_two_seconds_on_and_ends_cancelled(
         (listed,) = in_force(run)
         assert (listed["state"], listed["by"], listed["reason"]) == ("paused", "alice", "bans everybody")
         assert (listed["held"], listed["held_complete"]) == (FLOOD - sent, True)
-        told = msgspec.json.decode(run.ask("/readyz")[1])
+        told = readiness(run)
         assert told["ready"] is True
         assert (told["orders"][0]["scope"], told["orders"][0]["by"]) == ("issuer mad", "alice")
 
@@ -222,6 +223,54 @@ def test_a_guard_stops_a_detector_by_itself_on_both_replicas(kafka: Cluster) -> 
         run.play_to_the_end()
         assert Counter(one.body.status for one in of(run, "mad"))["cancelled"] == FLOOD - sent
         assert_clean(run)
+
+
+GAP: Final = 100
+"""The smallest kafka.max_gap."""
+
+
+def behind(issuer: str, room: str, begin: int) -> list[Planned]:
+    """
+    One ban by an issuer, and in the same room twice as many by others as may go on behind it.
+    """
+    return [
+        of_issuer(issuer, begin, room),
+        *(of_issuer("calm", begin + number, room) for number in range(1, 2 * GAP + 1)),
+    ]
+
+
+def test_what_waits_behind_a_pause_goes_on_until_the_gap_is_full_and_is_freed(kafka: Cluster) -> None:
+    """
+    Both ways out: a cancel and a resume. The worker is ready all the while, and says which partitions stand.
+    """
+    rooms = {partition_of(room.encode(), PARTITIONS): room for room in map("room-{}".format, range(50))}
+    held, (first, second, free) = sorted(rooms)[:2], [rooms[place] for place in sorted(rooms)[:3]]
+    with Environment(kafka.bootstrap_servers, *LATENCY) as run:
+        run.stage.wait_until_ready(run.stage.start_worker({"kafka": {"max_gap": GAP}}))
+        for issuer in ("mad", "wild"):
+            order(run, "pause", "--issuer", issuer, *REASON)
+        run.play_until(lambda: run.metric("moderation_worker_controls") == 2, 30.0, "followed")
+
+        run.send([*behind("mad", first, 0), *behind("wild", second, 1_000), *behind("calm", free, 2_000)])
+        run.play_until(
+            lambda: readiness(run).get("held_up", {}).get("partitions") == held, 60.0, "held up by both"
+        )
+        run.play_until(lambda: len(run.outcomes) == 2 * (GAP - 1) + 2 * GAP + 1, 60.0, "at the gap")
+        assert run.metric("moderation_worker_gap_offsets") == 2 * GAP
+        assert readiness(run)["ready"] is True
+        assert [each["held"] for each in in_force(run)] == [1, 1]
+
+        order(run, "cancel", "--issuer", "mad", "--reason", "wrong")
+        order(run, "resume", "--issuer", "wild", "--reason", "fixed")
+        run.play_to_the_end()
+        assert run.statuses() == {"cancelled": 1, "succeeded": 6 * GAP + 2}
+        assert "held_up" not in readiness(run)
+        assert_clean(run)
+
+
+def readiness(run: Environment) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.json.decode(run.ask("/readyz")[1])
+    return told
 
 
 def raid() -> list[Planned]:
