@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from kafka import TopicPartition, errors
@@ -25,19 +26,22 @@ def waiting_records(options: KafkaOptions) -> Iterator[list[Record]]:
     """
     Yield the command records that the group had not finished at the beginning, batch by batch, partition by partition.
 
+    Last come those that the worker cannot read yet: they are in, or behind, a transaction that a producer has not ended.
     Raises BrokerError if Kafka refuses.
     """
     with OutcomeReader(options) as progress:
         begun = progress.begun()
-    reader = offset_ranges.open_reader(options, "waiting")
+    begins = {TopicPartition(options.command_topic, number): each.position for number, each in begun.items()}
     try:
-        places = {TopicPartition(options.command_topic, number): each for number, each in begun.items()}
-        ends = offset_ranges.ends(reader, list(places))
-        for place, each in places.items():
-            if each.position < ends[place]:
-                for batch in offset_ranges.batches(reader, place, each.position, ends[place]):
-                    yield [record for record in batch if not each.is_done(record.offset)]
+        for isolation in ("read_committed", "read_uncommitted"):
+            reader = offset_ranges.open_reader(options, "waiting", isolation_level=isolation)
+            with closing(reader):
+                ends = offset_ranges.ends(reader, list(begins))
+                for place, begin in begins.items():
+                    if begin < ends[place]:
+                        is_done = begun[place.partition].is_done
+                        for batch in offset_ranges.batches(reader, place, begin, ends[place]):
+                            yield [record for record in batch if not is_done(record.offset)]
+            begins = {place: max(begin, ends[place]) for place, begin in begins.items()}
     except errors.KafkaError as exc:
         raise BrokerError(f"the topic {options.command_topic} cannot be read: {sentence(exc)}") from exc
-    finally:
-        reader.close(autocommit=False)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -27,10 +28,15 @@ FIELDS: Final = (
     "group_id",
     "room_id",
     "results",
+    "results_omitted",
     "source",
     "received_at",
 )
 """The fields of an outcome that are needed here."""
+
+
+TargetKey = tuple[str | None, str, str]
+"""App, field and id of a group or room."""
 
 
 class Member(NamedTuple):
@@ -63,11 +69,12 @@ class Moment(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """A command that touched a user, or will: it waits."""
+    """A command that touched a user, or will: it waits. One that is ``unlisted`` touched somebody of its group or room."""
 
     moment: Moment
     command_id: str
     waits: bool = False
+    unlisted: bool = False
 
     def is_after(self, moment: Moment) -> bool:
         """Return whether it is later than a finished command: what waits is, as a user's commands finish in order."""
@@ -110,49 +117,49 @@ class LatestTouches:
     """The latest command that touched each of some users; with ``events``, kicks too, which leave no state behind."""
 
     def __init__(self, members: Iterable[Member], *, events: bool) -> None:
-        self._latest: dict[Member, Touch | None] = dict.fromkeys(members)
+        self._latest: defaultdict[TargetKey, dict[str, Touch | None]] = defaultdict(dict)
+        for member in members:
+            self._latest[member[:3]][member.user] = None
         self._events = events
 
     def __repr__(self) -> str:
-        return f"<LatestTouches of {len(self._latest)} users>"
+        return f"<LatestTouches of {len(self)} users>"
 
     def __len__(self) -> int:
-        return len(self._latest)
+        return sum(map(len, self._latest.values()))
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(self._latest)
+        return (Member(*target, user) for target, users in self._latest.items() for user in users)
 
     def __getitem__(self, member: Member) -> Touch | None:
-        return self._latest[member]
+        return self._latest[member[:3]][member.user]
 
     def see_outcome(self, view: Any) -> None:
-        """Take note of what an outcome's command touched."""
-        if self._events or sets_a_state(view.action):
-            found = self._known_in(view)
-            moment = moment_of(view) if found else None
-            if moment is not None:
-                self._see(found, Touch(moment, view.command_id or ""))
-
-    def _known_in(self, view: Any) -> list[Member]:
-        """Return those of the users whom an outcome's command touched. Of a million outcomes most touched none of them."""
+        """Take note of what an outcome's command touched. Of a million outcomes most touched none of the users."""
         named = target_in(view)
-        if named is None:
-            return []
-        app, (field, target), latest = view.app, named, self._latest
-        return [
-            Member(app, field, target, result.user_id)
+        users = None if named is None else self._latest.get((view.app, *named))
+        if not users:
+            return
+        found = [
+            result.user_id
             for result in view.results
-            if (app, field, target, result.user_id) in latest and result.status in DONE_FOR_ID
+            if result.user_id in users and result.status in DONE_FOR_ID
         ]
+        if found and (self._events or sets_a_state(view.action)):
+            moment = moment_of(view)
+            if moment is not None:
+                _see(users, found, Touch(moment, view.command_id or ""))
 
     def see_waiting(self, command: Command, moment: Moment) -> None:
         """Take note of a command that has no outcome yet."""
         if self._events or sets_a_state(command.action.name):
-            found = [member for member in members_of(command) if member in self._latest]
-            self._see(found, Touch(moment, command.command_id, waits=True))
+            users = self._latest.get((command.app, command.action.target.value, command.target), {})
+            found = [user for user in command.users if user in users]
+            _see(users, found, Touch(moment, command.command_id, waits=True))
 
-    def _see(self, members: Iterable[Member], touch: Touch) -> None:
-        for member in members:
-            latest = self._latest[member]
-            if latest is None or (not latest.waits and touch.is_after(latest.moment)):
-                self._latest[member] = touch
+
+def _see(users: dict[str, Touch | None], found: Iterable[str], touch: Touch) -> None:
+    for user in found:
+        latest = users[user]
+        if latest is None or (not latest.waits and touch.is_after(latest.moment)):
+            users[user] = touch

@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.cli.latest_touches import LatestTouches, Member, Moment, members_of, moment_of
+from worker.cli.latest_touches import (
+    LatestTouches,
+    Member,
+    Moment,
+    TargetKey,
+    Touch,
+    members_of,
+    moment_of,
+    target_in,
+)
 from worker.domain.contract.commands import Command, Rejected
 from worker.domain.contract.letter_reading import ReadLetter
+from worker.domain.contract.outcomes import DONE_FOR_ID, RESULTS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +42,8 @@ class Refusal(StrEnum):
     OVERTAKES = "a later command for the same user came since"
 
 
+TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.PARTIALLY_SUCCEEDED}
+"""Of commands that touched some of their users at least."""
 FEW: Final = 40
 """So many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
 MAY_BE_FORCED: Final = {Refusal.REJECTED: "--rejected", Refusal.OVERTAKES: "--allow-overtaking"}
@@ -91,6 +103,8 @@ class Replaying:
         self._touches = LatestTouches(
             (member for each in self._open() for member in _members(each)), events=True
         )
+        self._targets = {member[:3] for member in self._touches}
+        self._unlisted: dict[TargetKey, Touch] = {}
 
     def __repr__(self) -> str:
         return f"<Replaying {len(self.candidates)} letters>"
@@ -104,9 +118,20 @@ class Replaying:
     def see_outcome(self, view: Any) -> None:
         """Take note of what came after a letter, as an outcome tells."""
         self._touches.see_outcome(view)
+        if view.results_omitted and view.status in TOUCHING:
+            self._see_unlisted(view)
         moment = moment_of(view) if view.command_id in self._by_id else None
         if moment is not None and moment.is_after(self._by_id[view.command_id].moment):
             self._by_id[view.command_id].refuse(Refusal.AGAIN, f"{moment.outcome_id}: {view.status}")
+
+    def _see_unlisted(self, view: Any) -> None:
+        """Take note of a command that may have touched any user of its target: its outcome does not list them."""
+        named, moment = target_in(view), moment_of(view)
+        if named is None or moment is None or (key := (view.app, *named)) not in self._targets:
+            return
+        known = self._unlisted.get(key)
+        if known is None or moment.is_after(known.moment):
+            self._unlisted[key] = Touch(moment, view.command_id or "", unlisted=True)
 
     def see_waiting(self, command: Command, moment: Moment) -> None:
         """Take note of a command that has no outcome yet."""
@@ -118,11 +143,12 @@ class Replaying:
         """Judge by all that was seen, and return what is sent, in the order in which the commands came."""
         for each in self._open():
             latest = [self._touches[member] for member in _members(each)]
+            latest += [self._unlisted.get(key) for key in {member[:3] for member in _members(each)}]
             later = [touch for touch in latest if touch is not None and touch.is_after(each.moment)]
             if later and Refusal.OVERTAKES not in self._allowed:
                 touch = max(later, key=lambda touch: touch.moment.at)
-                waits = ", which waits" if touch.waits else ""
-                each.refuse(Refusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){waits}")
+                note = ", which waits" if touch.waits else ", which does not list its users" * touch.unlisted
+                each.refuse(Refusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
         return self._open()
 
     @property

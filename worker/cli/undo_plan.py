@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Command
 
-FIELDS: Final = (*latest_touches.FIELDS, "finished_at", "parameters", "results_omitted")
+FIELDS: Final = (*latest_touches.FIELDS, "finished_at", "parameters")
 """The fields of an outcome that are needed to undo it."""
 TOUCHED: Final = "a later command touched them"
 UNANSWERED: Final = "nobody knows whether it was applied: their call had no answer"

@@ -12,6 +12,7 @@ from kafka import KafkaProducer
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, outcome_for, transaction_of, until
 from worker.broker.outcome_reader import FIRST_STEP, OutcomeReader
 from worker.broker.topics import inspect
+from worker.broker.waiting_records import waiting_records
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
 from worker.errors import BrokerError
@@ -227,6 +228,33 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
 
     assert [each.record.value for each in history.waiting(begun, every_command, 100)] == [b"one"]
     assert list(history.waiting(history.begun(), every_command, 100)) == []
+
+
+def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
+    real_cluster: RealCluster,
+) -> None:
+    """
+    Nobody shall be undone or replayed past a command that only a transaction keeps from the worker.
+    """
+    producer = KafkaProducer(
+        bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"writer{real_cluster.tag}"
+    )
+    producer.init_transactions()
+    topic = f"commands{real_cluster.tag}"
+    producer.begin_transaction()
+    producer.send(topic, value=b"aborted", partition=0).get(30)
+    producer.abort_transaction()
+    real_cluster.produce(0, b"first")
+    producer.begin_transaction()
+    producer.send(topic, value=b"in it", partition=0).get(30)
+    real_cluster.produce(0, b"behind it")
+    real_cluster.produce(1, b"elsewhere")
+
+    found = [record.value for batch in waiting_records(real_cluster.options("asker")) for record in batch]
+
+    assert found == [b"first", b"elsewhere", b"in it", b"behind it"]
+    producer.abort_transaction()
+    producer.close(timeout=5)
 
 
 def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(

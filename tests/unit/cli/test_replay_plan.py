@@ -93,6 +93,18 @@ def test_a_letter_does_not_overtake_a_command_that_waits() -> None:
     assert plan.candidates[0].detail == "new (commands-0-8), which waits"
 
 
+def test_a_command_whose_outcome_lists_no_users_may_have_been_for_any_of_its_room() -> None:
+    plan = replaying(letter(2, "a"), letter(7, "a"), letter(3, "a", group_id="h"))
+
+    for offset, group, status in ((5, "g", "succeeded"), (4, "g", "duplicate"), (9, "h", "failed")):
+        cut = view(offset, group_id=group, command_id=f"cut-{offset}", results_omitted=3)
+        cut.status = status
+        plan.see_outcome(cut)
+
+    assert refusals(plan) == [Refusal.OVERTAKES, None, None]
+    assert plan.candidates[0].detail == "cut-5 (commands-0-5), which does not list its users"
+
+
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
 def test_what_changed_nothing_is_not_overtaken(status: str) -> None:
     plan = replaying(letter(2, "a"))
