@@ -221,7 +221,8 @@ def test_without_the_topic_it_says_which_command_makes_it(config: Path) -> None:
         (*BAN, "--user", "u", "--metadata", "{"),
         (*BAN, "--user", "u", "--metadata", "[1]"),
         (*BAN, "--user", "u", "--duration", "1h"),
-        (*BAN, "--user", "u", "--timeout", "-1"),
+        (*BAN, "--user", "u", "--wait", "--timeout", "-1"),
+        (*BAN, "--user", "u", "--timeout", "5"),
     ],
     ids=" ".join,
 )

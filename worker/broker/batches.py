@@ -50,15 +50,17 @@ class BoundedBatch(DefaultRecordBatch):
         """Return all records as one piece of bytes, unpacked; None if that is longer than ``most``, or cannot be unpacked."""
         if self.compression_type == self.CODEC_NONE:
             return bytes(self._buffer[self._pos :])
-        whole = bytearray()
+        pieces: list[bytes] = []
+        size = 0
         try:
             for piece in unpacked(self.compression_type, bytes(self._buffer[self._pos :])):
-                whole += piece
-                if len(whole) > most:
+                pieces.append(piece)
+                size += len(piece)
+                if size > most:
                     return None
         except UnpackError:
             return None
-        return bytes(whole)
+        return b"".join(pieces)
 
     def _maybe_uncompress(self) -> None:
         if not self._decompressed and self.compression_type != self.CODEC_NONE:

@@ -24,6 +24,9 @@ READ_SECONDS: Final = 30.0
 """How long a broker may return nothing although there is something to read."""
 FETCH_BYTES: Final = 1024 * 1024
 """A lookup may run beside a worker, within its pod's memory limit; a compressed megabyte holds thousands of outcomes."""
+FETCH_WAIT_MS: Final = 20
+"""How long a broker keeps a fetch that finds nothing. A range is read to its end, and kafka-python fetches beyond it ahead of time;
+the next partition's fetch then waits for that answer."""
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 5_000
 
@@ -39,6 +42,7 @@ def open_reader(options: KafkaOptions, purpose: str, **changes: Any) -> KafkaCon
         "client_id": f"{options.client_name}-{purpose}",
         "fetch_max_bytes": FETCH_BYTES,
         "max_partition_fetch_bytes": FETCH_BYTES,
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
         **changes,
     }
     try:

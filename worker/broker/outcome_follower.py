@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
 
 POLL_RECORDS = 2_000
+FETCH_WAIT_MS = 500
+"""How long a broker keeps a fetch until an outcome comes."""
 
 
 class OutcomeFollower:
@@ -32,7 +34,7 @@ class OutcomeFollower:
 
     def __init__(self, options: KafkaOptions, since: float | None = None) -> None:
         self._options = options
-        self._reader = offset_ranges.open_reader(options, "follower")
+        self._reader = offset_ranges.open_reader(options, "follower", fetch_max_wait_ms=FETCH_WAIT_MS)
         try:
             self._begin(since)
         except BaseException:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from worker.broker import offset_ranges
 from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
-from worker.broker.topic_scan import Scanned, scanned
+from worker.broker.topic_scan import scanned
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
     from worker.broker.record_scan import Needles
+    from worker.broker.topic_scan import Scanned
     from worker.domain.contract.records import Record
 
     Wanted = Callable[[bytes], bool]
@@ -222,15 +223,14 @@ class OutcomeReader:
         needles: Needles,
         back_to: float,
     ) -> Iterator[Scanned]:
-        first, last = since * 1000, inf if until is None else until * 1000
+        times = since * 1000, inf if until is None else until * 1000
         shown = time.monotonic()
-        for batch in scanned(self._reader, begins, ends, needles):
+        for batch in scanned(self._reader, begins, ends, needles, times):
             self._read += batch.read
             if (now := time.monotonic()) - shown > PROGRESS_SECONDS:
                 shown = now
                 self._progress(self._read, back_to)
-            in_time = [each for each in batch.records if first <= each[1] < last]
-            yield Scanned(batch.topic, batch.partition, in_time, batch.read)
+            yield batch
 
     def _wanted(self, batches: Iterator[Scanned], wanted: Wanted) -> Iterator[FoundOutcome]:
         for batch in batches:

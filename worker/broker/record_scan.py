@@ -62,17 +62,19 @@ class SearchingBatch:
     def _found(self) -> list[tuple[int, int, bytes | None]]:
         batch = self._batch
         payload = batch.payload(AT_ONCE)
-        found = None if payload is None else matching(payload, batch.records_count, self._needles)
+        found = None
+        if payload is not None:
+            base, first = batch.base_offset, batch.first_timestamp
+            found = matching(payload, batch.records_count, self._needles, base, first)
         if found is None:
             return [
                 (record.offset, record.timestamp, record.value)
                 for record in batch
                 if contains(record.value or b"", self._needles)
             ]
-        base, first = batch.base_offset, batch.first_timestamp
         if batch.timestamp_type == batch.LOG_APPEND_TIME:
-            return [(base + offset, batch.max_timestamp, value) for offset, _, value in found]
-        return [(base + offset, first + at, value) for offset, at, value in found]
+            return [(offset, batch.max_timestamp, value) for offset, _, value in found]
+        return found
 
 
 def contains(value: bytes, needles: Needles) -> bool:
@@ -80,21 +82,25 @@ def contains(value: bytes, needles: Needles) -> bool:
     return all(any(needle in value for needle in group) for group in needles)
 
 
-def matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, int, bytes | None]] | None:
+def matching(
+    payload: bytes, count: int, needles: Needles, base: int, first_time: int
+) -> list[tuple[int, int, bytes | None]] | None:
     """
-    Return offset and time within the batch, and the value, of each record whose bytes match; None if the batch is malformed.
+    Return offset, time and value of each record whose bytes match; None if the batch is malformed.
 
-    ``payload`` has ``count`` records.
+    ``payload`` has ``count`` records, whose offsets and times are relative to ``base`` and ``first_time``.
     """
     if not contains(payload, needles):
         return []
     try:
-        return _matching(payload, count, needles)
+        return _matching(payload, count, needles, base, first_time)
     except (ValueError, IndexError):
         return None
 
 
-def _matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, int, bytes | None]]:
+def _matching(
+    payload: bytes, count: int, needles: Needles, base: int, first_time: int
+) -> list[tuple[int, int, bytes | None]]:
     # A record, as it lies in its batch; all numbers but the attributes are varints (zigzag: a negative one is odd):
     #
     #   length | attributes (1 byte) | time | offset | key's length | key | value's length | value | headers
@@ -114,15 +120,25 @@ def _matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, i
             raise ValueError(f"a record of {length} bytes ends outside of its batch")
         if needles and not _has(payload, begin, end, needles):
             continue
-        time, at = decode_varint(payload, begin + 1)  # behind its attributes
+        at = begin + 1  # behind its attributes
+        first, second = payload[at], payload[at + 1]
+        if not first & LONG:
+            time, at = first >> 1 ^ -(first & 1), at + 1
+        elif not second & LONG:
+            time, at = (first & LOW | second << 7) >> 1 ^ -(first & 1), at + 2
+        else:
+            time, at = decode_varint(payload, at)
         first, second = payload[at], payload[at + 1]
         if first & LONG and not second & LONG and not first & 1:
             offset, at = (first & LOW | second << 7) >> 1, at + 2
         else:
             offset, at = decode_varint(payload, at)
-        key, at = decode_varint(payload, at)
-        if key > 0:
-            at += key
+        first = payload[at]
+        if first & LONG or first & 1:
+            key, at = decode_varint(payload, at)
+            at += max(key, 0)
+        else:
+            at += 1 + (first >> 1)
         first, second = payload[at], payload[at + 1]
         if first & LONG and not second & LONG and not first & 1:
             size, at = (first & LOW | second << 7) >> 1, at + 2
@@ -130,7 +146,8 @@ def _matching(payload: bytes, count: int, needles: Needles) -> list[tuple[int, i
             size, at = decode_varint(payload, at)
         if at + size > end:
             raise ValueError(f"a value of {size} bytes ends outside of its record")
-        found.append((offset, time, payload[at : at + size] if size >= 0 else None))
+        value = payload[at : at + size] if size >= 0 else None
+        found.append((base + offset, first_time + time, value))
     return found
 
 

@@ -42,13 +42,17 @@ class Scanned(Struct, frozen=True):
 
 
 def scanned(
-    reader: KafkaConsumer, begins: Mapping[Any, int], ends: Mapping[Any, int], needles: Needles
+    reader: KafkaConsumer,
+    begins: Mapping[Any, int],
+    ends: Mapping[Any, int],
+    needles: Needles,
+    times: tuple[float, float],
 ) -> Iterator[Scanned]:
     """
     Yield what matches between ``begins`` and ``ends``, batch by batch, each partition's in order. Reassigns the reader.
 
-    ``needles`` may be empty: then everything matches. Raises BrokerError if the brokers return nothing for ``READ_SECONDS``,
-    and kafka-python's own errors.
+    It was written in ``times`` (milliseconds since 1970, the end exclusive); ``needles`` may be empty, and then all of it matches.
+    Raises BrokerError if the brokers return nothing for ``READ_SECONDS``, and kafka-python's own errors.
     """
     positions = {tp: begin for tp, begin in begins.items() if begin < ends[tp]}
     kafka_private_parts.scan(reader, needles)
@@ -59,7 +63,7 @@ def scanned(
             found = reader.poll(timeout_ms=POLL_MS, max_records=BATCHES)
             for tp, batches in found.items():
                 for batch in batches:
-                    yield _of(tp, batch, begins[tp], ends[tp], needles)
+                    yield _of(tp, batch, (begins[tp], ends[tp]), needles, times)
             now, before = time.monotonic(), positions
             # Markers and aborted records move a position and return nothing, so all are asked where nothing came.
             positions = before | {tp: reader.position(tp) for tp in found or before}
@@ -84,11 +88,14 @@ def _assign(reader: KafkaConsumer, positions: Mapping[Any, int]) -> None:
         reader.seek(tp, position)
 
 
-def _of(tp: Any, batch: Any, begin: int, end: int, needles: Needles) -> Scanned:
+def _of(
+    tp: Any, batch: Any, offsets: tuple[int, int], needles: Needles, times: tuple[float, float]
+) -> Scanned:
     values = batch.value
     if not isinstance(values, ScannedRecords):  # one record of an old format
         matches = contains(values or b"", needles)
         values = ScannedRecords([(batch.offset, batch.timestamp, values)] if matches else [])
         values.read = 1
-    records = [each for each in values if begin <= each[0] < end]
+    (begin, end), (first, last) = offsets, times
+    records = [each for each in values if begin <= each[0] < end and first <= each[1] < last]
     return Scanned(tp.topic, tp.partition, records, values.read)

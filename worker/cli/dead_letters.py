@@ -312,9 +312,8 @@ def _replaying(
     since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
     with OutcomeReader(options, show_progress) as reader:
         for values in reader.every_outcome(max(0.0, since), needles=replaying.needles):
-            for view in map(views.read, values):
-                if view is not None:
-                    replaying.see_outcome(view)
+            for view in views.views(values):
+                replaying.see_outcome(view)
     clear_progress()
     return replaying
 

@@ -19,12 +19,12 @@ from worker.domain.contract.times import instant_of
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from worker.broker.record_scan import Needles
     from worker.domain.contract.commands import Rejected
 
-    OutcomeValues = Callable[[Any], Iterable[str | None]]
+    OutcomeValues = Callable[[Any], Sequence[str | None]]
     CommandValues = Callable[[Command | Rejected], Iterable[str | None]]
 
 SPANS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -80,6 +80,7 @@ class Trait:
         of_command: Returns the values of a command record, as the worker reads it. None if a waiting command has none: it has
             no outcome and no RequestId yet.
         is_text: Whether the value is written in JSON as a text of its own; otherwise its characters are within something.
+        is_listed: Whether an outcome may have many of it; otherwise each of ``fields`` is a text or absent.
 
     """
 
@@ -87,6 +88,7 @@ class Trait:
     of_outcome: OutcomeValues
     of_command: CommandValues | None = None
     is_text: bool = True
+    is_listed: bool = False
 
 
 def target_of(read: Command | Rejected) -> str | None:
@@ -97,6 +99,12 @@ def target_of(read: Command | Rejected) -> str | None:
 def users_of(read: Command | Rejected) -> tuple[str, ...]:
     """Return the users that a command names, as far as they can be read."""
     return read.users if isinstance(read, Command) else read.user_ids
+
+
+def _users_in(view: Any) -> Sequence[str]:
+    """Return the users of an outcome: of its results, and of a rejection those that could be read."""
+    users = [result.user_id for result in view.results]
+    return [*users, *view.user_ids] if view.user_ids else users
 
 
 def action_of(read: Command | Rejected) -> str | None:
@@ -113,21 +121,17 @@ def codes_of(view: Any) -> list[str]:
 
 TRAITS: Final = {
     "command_id": Trait(("command_id",), lambda view: [view.command_id], lambda read: [read.command_id]),
-    "user": Trait(
-        ("results", "user_ids"),
-        lambda view: [*[result.user_id for result in view.results], *view.user_ids],
-        users_of,
-    ),
+    "user": Trait(("results", "user_ids"), _users_in, users_of, is_listed=True),
     "target": Trait(
         ("group_id", "room_id"), lambda view: [view.group_id, view.room_id], lambda read: [target_of(read)]
     ),
-    "request_id": Trait(("request_ids",), lambda view: view.request_ids),
+    "request_id": Trait(("request_ids",), lambda view: view.request_ids, is_listed=True),
     "outcome_id": Trait((), lambda view: [view.outcome_id]),
     "status": Trait(("status",), lambda view: [view.status], lambda _: [WAITING]),
     "issuer": Trait(("issuer",), lambda view: [view.issuer], lambda read: [read.issuer]),
     "action": Trait(("action",), lambda view: [view.action], lambda read: [action_of(read)]),
     "app": Trait(("app",), lambda view: [view.app], lambda read: [read.app]),
-    "error_code": Trait(("results", "error"), codes_of, is_text=False),
+    "error_code": Trait(("results", "error"), codes_of, is_text=False, is_listed=True),
 }
 """Everything that can be searched by."""
 IDS: Final = ("command_id", "user", "target")
@@ -189,6 +193,13 @@ class Filters:
             return self._decode(value)
         except (ValueError, RecursionError):  # another program's record, or fields of other types
             return None
+
+    def views(self, values: Sequence[bytes]) -> list[Any]:
+        """Return the fields of those that are outcomes, as ``read``. A million take about a second."""
+        try:
+            return list(map(self._decode, values))
+        except (ValueError, RecursionError):  # one of them is none
+            return [view for view in map(self.read, values) if view is not None]
 
     def matches(self, view: Any) -> bool:
         """Return whether an outcome has every trait."""

@@ -17,7 +17,7 @@ from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from worker.broker.outcome_reader import OutcomeReader, PartitionProgress
     from worker.cli.filters import Filters
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ONLY_WAITING: Final = frozenset({WAITING})
 LIMIT: Final = 20
+TOGETHER: Final = 10_000
+"""Outcomes that are counted at once: some megabytes, among which many are alike."""
 
 
 def outcomes(
@@ -118,15 +120,13 @@ class Judge:
 
     def __call__(self, value: bytes) -> bool:
         """Return whether it is an outcome that matches."""
-        return self.view(value) is not None
+        return bool(self.views([value]))
 
-    def view(self, value: bytes) -> Any:
-        """Return the fields of an outcome that matches; None of all else."""
-        view = self._filters.read(value)
-        if view is None:
-            self.skipped += 1
-            return None
-        return view if self._filters.matches(view) else None
+    def views(self, values: Sequence[bytes]) -> list[Any]:
+        """Return the fields of those that are outcomes and match."""
+        views = self._filters.views(values)
+        self.skipped += len(values) - len(views)
+        return list(filter(self._filters.matches, views)) if self._filters.traits else views
 
     def report(self, topic: str) -> None:
         """Say on standard error how many records were skipped, if any."""
@@ -142,14 +142,16 @@ def _asks_for_waiting(filters: Filters) -> bool:
 
 def _print_table(reader: OutcomeReader, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
     """Print the counts of the matching outcomes."""
-    from worker.cli.tables import Table, counted_values, format_table  # noqa: PLC0415
+    from worker.cli.tables import Table, counting, format_table  # noqa: PLC0415
 
     table, judge = Table(by), Judge(filters)
-    values_of = counted_values(by, filters)
+    count, views = counting(table, filters), list[Any]()
     for values in reader.every_outcome(filters.since, until=filters.until, needles=filters.needles):
-        for view in map(judge.view, values):
-            if view is not None:
-                table.count(values_of(view), view.status or "")
+        views += judge.views(values)
+        if len(views) > TOGETHER:
+            count(views)
+            views.clear()
+    count(views)
     clear_progress()
     judge.report(reader.topic)
     if not table.counted:

@@ -64,8 +64,15 @@ def send(
         bool, typer.Option("--wait", help="Wait for the outcomes, and exit by the worst of them.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, max=86_400, help="How long to wait.")
-    ] = TIMEOUT,
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=86_400,
+            help="With --wait: how long.",
+            show_default=f"{TIMEOUT:g}",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge the commands, and send nothing.")] = False,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Send the valid lines although others are not.")
@@ -90,6 +97,8 @@ def send(
     """  # noqa: D301 - the escape keeps the examples from being wrapped
     given = {name: value for name, value in fields.items() if value not in (None, [])}
     _refuse_mixtures(source, given, skip_invalid=skip_invalid)
+    if timeout is not None and not wait:
+        raise typer.BadParameter("nothing is waited for: give --wait as well", param_hint="--timeout")
     from worker.cli.command_input import IN_MEMORY  # noqa: PLC0415 - what is imported here --help need not load
     from worker.settings import load  # noqa: PLC0415
 
@@ -103,7 +112,7 @@ def send(
                 options,
                 decoder,
                 judged,
-                timeout if wait else None,
+                (TIMEOUT if timeout is None else timeout) if wait else None,
                 ask=with_config("outcomes", config),
                 dry_run=dry_run,
                 skip_invalid=skip_invalid,

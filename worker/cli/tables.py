@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.cli.filters import TRAITS
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from worker.cli.filters import Filters
 
@@ -46,20 +47,20 @@ class Table:
     def __repr__(self) -> str:
         return f"<Table by {self.by}, {self.counted} counted>"
 
-    def count(self, values: Sequence[str], part: str) -> None:
-        """Count one outcome under each of its values; ``part`` is its status. A million are counted in about a second."""
-        self.counted += 1
+    def count(self, values: Sequence[str], part: str, times: int = 1) -> None:
+        """Count one outcome, or several alike, under each of its values; ``part`` is its status."""
+        self.counted += times
         if not values:
-            self.without += 1
+            self.without += times
             return
         counts = self._counts.setdefault(part, {})
         for value in values if len(values) == 1 else dict.fromkeys(values):
             if value in counts:
-                counts[value] += 1
+                counts[value] += times
             elif len(counts) < MOST_VALUES:
-                counts[value] = 1
+                counts[value] = times
             else:
-                self.beyond += 1
+                self.beyond += times
 
     def rows(self) -> list[tuple[str, int, Counter[str]]]:
         """Return value, count and the count of each status, the largest first."""
@@ -86,20 +87,37 @@ class Table:
         }
 
 
+def counting(table: Table, filters: Filters) -> Callable[[Sequence[Any]], None]:
+    """Return a function that counts outcomes. Where those of one room or issuer are alike, each kind of them is looked at once."""
+    values_of = counted_values(table.by, filters)
+    trait = TRAITS[table.by]
+    kind_of = attrgetter("status", *trait.fields)
+
+    def one_by_one(views: Sequence[Any]) -> None:
+        for view in views:
+            table.count(values_of(view), view.status or "")
+
+    def by_kind(views: Sequence[Any]) -> None:
+        kinds = list(map(kind_of, views))
+        samples = dict(zip(kinds, views, strict=True))
+        for kind, times in Counter(kinds).items():
+            table.count(values_of(samples[kind]), samples[kind].status or "", times)
+
+    return one_by_one if trait.is_listed else by_kind
+
+
 def counted_values(by: str, filters: Filters) -> Callable[[Any], Sequence[str]]:
     """Return a function that returns the values that an outcome counts under."""
     values_of = _values_of(by, filters)
     wanted = filters.traits.get(by)
-    if wanted is None:
-        return lambda view: [value for value in values_of(view) if value is not None]
-
-    def counted(view: Any) -> Sequence[str]:
-        return [value for value in values_of(view) if value in wanted]
-
-    return counted
+    if wanted is not None:
+        return lambda view: [value for value in values_of(view) if value is not None and value in wanted]
+    if TRAITS[by].is_listed:
+        return cast("Callable[[Any], Sequence[str]]", values_of)
+    return lambda view: [value for value in values_of(view) if value is not None]
 
 
-def _values_of(by: str, filters: Filters) -> Callable[[Any], Iterable[str | None]]:
+def _values_of(by: str, filters: Filters) -> Callable[[Any], Sequence[str | None]]:
     """Return what returns an outcome's values; of users and codes those of the same result, where both are asked about."""
     users, codes = filters.traits.get("user"), filters.traits.get("error_code")
     if by == "user" and codes is not None:

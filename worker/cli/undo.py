@@ -126,9 +126,8 @@ def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoP
     undoing = Undoing(filters.traits.get("user"))
     with OutcomeReader(options, show_progress) as reader:
         for values in reader.every_outcome(filters.since, until=filters.until, needles=filters.needles):
-            for view in map(filters.read, values):
-                if view is not None and filters.matches(view):
-                    undoing.see_applied(view)
+            for view in filter(filters.matches, filters.views(values)):
+                undoing.see_applied(view)
         clear_progress()
         if not undoing:
             sys.stderr.write(f"nothing of {filters} was applied in that time\n")
@@ -162,9 +161,8 @@ def _see_outcomes(reader: Any, filters: Filters, undoing: Undoing) -> None:
 
     views = Views(fields=FIELDS)
     for values in reader.every_outcome(filters.since - CLOCKS_APART, needles=undoing.needles):
-        for view in map(views.read, values):
-            if view is not None:
-                undoing.see_outcome(view)
+        for view in views.views(values):
+            undoing.see_outcome(view)
 
 
 def _prepared(plan: UndoPlan, decoder: Decoder, issuer: str, note: dict[str, str]) -> list[OutgoingCommand]:

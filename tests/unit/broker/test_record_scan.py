@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +12,14 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from worker.broker import batches, record_scan
 from worker.broker.record_scan import SearchingBatch, contains
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Row = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 SMALL = st.one_of(
-    st.none(), st.binary(max_size=40), st.sampled_from([b"needle", b"hay needle hay", b"x" * 200])
+    st.none(),
+    st.binary(max_size=40),
+    st.sampled_from([b"needle", b"hay needle hay", b"x" * 200, b"x" * 9_000]),
 )
 ROWS = st.lists(
     st.tuples(SMALL, SMALL, st.lists(st.tuples(st.text(max_size=3), st.binary(max_size=9)), max_size=2)),
@@ -27,10 +32,13 @@ NEEDLES = st.lists(st.lists(st.sampled_from([b"needle", b"x", b"\x01"]), min_siz
 BoundedBatch: Any = batches.BoundedBatch
 
 
-def batch_of(rows: list[Row], codec: int = 0) -> Any:
+TIMES: Any = st.lists(st.integers(-20_000, 10_000_000), min_size=20, max_size=20)
+
+
+def batch_of(rows: list[Row], codec: int = 0, times: Sequence[int] = range(20)) -> Any:
     builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 10_000_000)
-    for offset, (key, value, headers) in enumerate(rows):
-        assert builder.append(offset * 3, 1_000 + offset, key, value, headers)
+    for place, (key, value, headers) in enumerate(rows):
+        assert builder.append(place * 30, 100_000 + times[place], key, value, headers)
     return BoundedBatch(builder.build())
 
 
@@ -41,13 +49,16 @@ def found_in(batch: Any, needles: list[list[bytes]]) -> list[tuple[int, int, byt
     return list(record.value)
 
 
-@given(ROWS, NEEDLES, st.sampled_from([0, 1, 3, 4]))
+@given(ROWS, NEEDLES, st.sampled_from([0, 1, 3, 4]), TIMES)
 def test_no_record_that_matches_is_missed_and_each_is_what_it_was(
-    rows: list[Row], needles: list[list[bytes]], codec: int
+    rows: list[Row], needles: list[list[bytes]], codec: int, times: list[int]
 ) -> None:
-    found = found_in(batch_of(rows, codec), needles)
+    """
+    Lengths, times and offsets of any size; the time of a record may be before the one of its batch's first.
+    """
+    found = found_in(batch_of(rows, codec, times), needles)
 
-    every = [(place * 3, 1_000 + place, value) for place, (_, value, _) in enumerate(rows)]
+    every = [(place * 30, 100_000 + times[place], value) for place, (_, value, _) in enumerate(rows)]
     assert set(found) <= set(every)
     assert [each for each in every if contains(each[2] or b"", needles)] == [
         each for each in found if contains(each[2] or b"", needles)
@@ -63,7 +74,7 @@ def test_a_batch_that_is_too_large_to_be_unpacked_at_once_is_searched_as_well(
     monkeypatch.setattr(record_scan, "AT_ONCE", 100)
     rows: list[Row] = [(None, b"hay" * 100, []), (None, b"needle" + b"hay" * 100, [])]
 
-    assert [offset for offset, _, _ in found_in(batch_of(rows, codec), [[b"needle"]])] == [3]
+    assert [offset for offset, _, _ in found_in(batch_of(rows, codec), [[b"needle"]])] == [30]
 
 
 def test_a_malformed_batch_is_read_as_the_worker_reads_it() -> None:

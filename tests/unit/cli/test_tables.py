@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from worker.cli.filters import TRAITS, Filters
-from worker.cli.tables import COUNTED, Table, counted_values, format_table
+from worker.cli.tables import COUNTED, Table, counted_values, counting, format_table
 from worker.domain.contract.outcomes import Status
 
 
@@ -132,3 +132,25 @@ def test_more_values_than_fit_into_memory_are_counted_together(monkeypatch: pyte
 
 def test_everything_that_is_counted_by_is_a_trait() -> None:
     assert set(COUNTED) <= TRAITS.keys()
+
+
+@pytest.mark.parametrize("by", COUNTED)
+@pytest.mark.parametrize("asked", [{}, {"target": ["r", "t"]}, {"user": ["b"]}, {"error_code": ["7"]}])
+def test_outcomes_counted_together_are_counted_as_one_by_one(by: str, asked: dict[str, list[str]]) -> None:
+    views: list[Any] = [
+        View(status=status, room_id=room, issuer=issuer, action="kick", results=results, error=error)
+        for status in ("failed", None)
+        for room in ("r", "s", None)
+        for issuer in ("i", None)
+        for results in ((), (Member("a", 7), Member("b")), (Member("b", 7), Member("b", 8)))
+        for error in (None, Problem("7", "8"))
+    ]
+    filters = Filters.of(**asked)
+    together, apart = Table(by), Table(by)
+    values_of = counted_values(by, filters)
+
+    counting(together, filters)(views)
+    for view in views:
+        apart.count(values_of(view), view.status or "")
+
+    assert together.report(100) == apart.report(100)
