@@ -264,7 +264,7 @@ def test_what_waits_behind_a_pause_goes_on_until_the_gap_is_full_and_is_freed(ka
         order(run, "resume", "--issuer", "wild", "--reason", "fixed")
         run.play_to_the_end()
         assert run.statuses() == {"cancelled": 1, "succeeded": 6 * GAP + 2}
-        assert "held_up" not in readiness(run)
+        run.play_until(lambda: "held_up" not in readiness(run), 30.0, "freed, and said to be")
         assert_clean(run)
 
 
