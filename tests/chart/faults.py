@@ -144,7 +144,7 @@ FAULTS: Final = (
     Fault("templates/topics.yaml", '"helm.sh/hook-weight" "-10"', '"helm.sh/hook-weight" "10"', ("test_pods.py", "what_it_needs_before_it")),
     Fault("templates/topics.yaml", "  activeDeadlineSeconds: {{ .Values.topics.deadlineSeconds }}\n", "", ("test_pods.py", "what_it_needs_before_it")),
     Fault("templates/topics.yaml", 'serviceAccountName: {{ include "moderation-worker.topicsAccountName" . }}', "serviceAccountName: default", ("test_pods.py", "what_it_needs_before_it or that_exists_where")),
-    Fault("values.schema.json", '"maximum": 22776', '"maximum": 50000', ("test_settings.py", "draws_the_workers_bounds")),
+    Fault("values.schema.json", '"maximum": 22680', '"maximum": 50000', ("test_settings.py", "draws_the_workers_bounds")),
     Fault("values.schema.json", '"handover_seconds"', '"handover"', ("test_settings.py", "can_be_set_by_the_chart")),
     Fault(
         "values.schema.json",

@@ -176,7 +176,7 @@ def test_wrong_settings_are_listed_and_end_with_2() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("moderation-worker cannot start: 4 problems in its settings\n")
-    assert "  kafka.max_gap = 1\n      give a whole number from 100 to 22776\n" in done.stderr
+    assert "  kafka.max_gap = 1\n      give a whole number from 100 to 22680\n" in done.stderr
     assert "  log.format = 'xml'\n      give json or console\n" in done.stderr
     assert "  kafka.bootstrap_servers\n      is missing: " in done.stderr
 
