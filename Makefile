@@ -20,7 +20,7 @@ STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$(
 	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench check fmt lint type core unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test page-tools page-test install-test release-check STALE
+.PHONY: help venv demo test bench check fmt lint type core unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test image-faults page-tools page-test install-test release-check STALE
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -98,7 +98,10 @@ image-tools: $(VENV)/dev.installed  ## What image-test needs besides (as root on
 	$(BIN)/python -m tests.image.toolchain
 
 image-test: chart-tools image-tools  ## The image, built and run (as root on Debian)
-	$(BIN)/pytest tests/image
+	$(BIN)/pytest tests/image --ignore=tests/image/test_faults.py
+
+image-faults: chart-tools image-tools  ## That these tests find what is put wrong into the Dockerfile on purpose
+	$(BIN)/pytest tests/image/test_faults.py
 
 release-check: chart-tools image-tools  ## What a release publishes, made and looked at without a registry (as root on Debian)
 	$(BIN)/pytest tests/release $(ABREAST)
