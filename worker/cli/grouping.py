@@ -1,7 +1,7 @@
 # Shows the commands of `moderation-worker --help` in groups, in the order of the table in __init__.py.
 #
 # Typer draws groups only with rich's markup, which puts frames and colours into logs; so this is plain text. It is also where a
-# program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are told as JSON.
+# program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are shown as JSON.
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _ended_well() -> Iterator[None]:
 
 
 def _as_json(error: Any) -> str:
-    """Return wrong arguments as wrong settings are told with ``--json``: see problems_as_json."""
+    """Return wrong arguments as wrong settings are shown with ``--json``: see problems_as_json."""
     hint, option = getattr(error, "param_hint", None), getattr(error, "param", None)
     named = hint or (" / ".join(option.opts) if option is not None else None)
     where = named or ("" if error.ctx is None else error.ctx.command_path)
