@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import WorkerError
@@ -54,6 +55,8 @@ class CallTasks:
         for observer in self._observers:
             observer.call_started(attempt)
         call.task = self.spawn(self._run(call))
+        # Not a `finally` of `_run`: a task that is cancelled before its first step never enters it.
+        call.task.add_done_callback(partial(self._call_ended, call))
 
     def grant(self, attempt: Attempt) -> None:
         """Let a call that waits for a permit make this attempt."""
@@ -103,14 +106,13 @@ class CallTasks:
         return now < self._fence() and self._engine.may_send(call_id, now)
 
     async def _run(self, call: CallTask) -> None:
-        began = time.monotonic()
-        try:
-            last = await self._client.call(call)
-        finally:
-            del self._calls[call.attempt.call_id]
-        seconds = time.monotonic() - began
+        call.verdict = (await self._client.call(call)).verdict
+
+    def _call_ended(self, call: CallTask, _: asyncio.Task[None]) -> None:
+        del self._calls[call.attempt.call_id]
+        seconds = time.monotonic() - call.began
         for observer in self._observers:
-            observer.call_finished(call.attempt, last.verdict, seconds)
+            observer.call_finished(call.attempt, call.verdict, seconds)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -148,7 +150,7 @@ class CallLog:
             elapsed_ms=round((result.ended_at - result.sent_at) * 1000, 1),
         )
 
-    def call_finished(self, last: Attempt, verdict: Verdict, seconds: float) -> None:
+    def call_finished(self, last: Attempt, verdict: Verdict | None, seconds: float) -> None:
         """Log nothing: its last attempt has a line."""
 
     def __repr__(self) -> str:
@@ -161,17 +163,21 @@ class CallTask:
 
     Attributes:
         attempt: The current attempt, or the last one.
+        began: When it started, on the monotonic clock.
         goes_on: Whether the engine wants another attempt after the one that is ending.
+        verdict: Of the last attempt, once the client has returned it.
 
     """
 
-    __slots__ = ("_calls", "_permit", "attempt", "goes_on", "task")
+    __slots__ = ("_calls", "_permit", "attempt", "began", "goes_on", "task", "verdict")
 
     def __init__(self, calls: CallTasks, first: Attempt) -> None:
         self._calls = calls
         self._permit: asyncio.Future[Attempt] | None = None
         self.attempt = first
+        self.began = time.monotonic()
         self.goes_on = False
+        self.verdict: Verdict | None = None
         self.task: asyncio.Task[None]
 
     async def permit(self) -> Attempt:

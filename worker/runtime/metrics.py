@@ -144,8 +144,10 @@ class Metrics:
         if attempt.number > 1:
             self._child("retries", attempt.app, attempt.endpoint).inc()
 
-    def call_finished(self, last: Attempt, verdict: Verdict, seconds: float) -> None:
-        """Count a call that ended with this verdict, ``seconds`` after it started."""
+    def call_finished(self, last: Attempt, verdict: Verdict | None, seconds: float) -> None:
+        """Count a call that ended with this verdict, ``seconds`` after it started; none that was cancelled."""
+        if verdict is None:
+            return
         self._child("calls", last.app, last.endpoint, verdict.value).inc()
         self._child("call_seconds", last.endpoint).observe(seconds)
 

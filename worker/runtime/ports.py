@@ -99,7 +99,12 @@ class Recorder(Protocol):
 
 
 class CallObserver(Protocol):
-    """Sees the calls and their attempts. On the loop, for each: its methods must be quick."""
+    """
+    Sees the calls and their attempts. On the loop, for each: its methods must be quick.
+
+    Promised: each ``call_started`` has exactly one ``call_finished``, also when the call is cancelled or the worker ends, and
+    no attempt of the call ends after it. So what is opened for a call in the one may be closed in the other.
+    """
 
     def call_started(self, first: Attempt) -> None:
         """Take note of a call that starts with its ``first`` attempt."""
@@ -107,8 +112,13 @@ class CallObserver(Protocol):
     def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
         """Take note of one HTTP request that ended."""
 
-    def call_finished(self, last: Attempt, verdict: Verdict, seconds: float) -> None:
-        """Take note of a call that ended with this verdict, ``seconds`` after it started."""
+    def call_finished(self, last: Attempt, verdict: Verdict | None, seconds: float) -> None:
+        """
+        Take note of a call that ended ``seconds`` after it started.
+
+        ``verdict`` is that of its last attempt, None if it was cancelled: by the engine (a breaker opens, an order, an expiry),
+        by the worker's end, or by a fault of the code. Then ``last`` may never have been sent.
+        """
 
 
 class Restorer(Protocol):
