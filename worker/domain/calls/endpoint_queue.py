@@ -221,6 +221,7 @@ class EndpointQueue:
     Attributes:
         targets: The targets of which something waits, or waited lately.
         waiting: How many tasks wait.
+        emptied: Targets of which the last task left, since ``take_emptied`` was asked. Of some, something may wait again.
 
     """
 
@@ -233,6 +234,7 @@ class EndpointQueue:
         "_started",
         "_urgent",
         "_urgent_share",
+        "emptied",
         "per_call",
         "targets",
         "waiting",
@@ -244,6 +246,7 @@ class EndpointQueue:
         self._urgent_share = urgent_share
         self._ahead = 0.0  # how many batches the urgent ones have had beyond their share
         self.waiting = 0
+        self.emptied: dict[str, None] = {}
         self.targets: dict[str, TargetQueue] = {}
         self._groups: dict[GroupKey, CompatibleGroup] = {}
         self._levels: list[dict[TargetQueue, None]] = [{} for _ in range(per_call + 1)]
@@ -268,10 +271,17 @@ class EndpointQueue:
             True,
         ) not in groups
 
+    def take_emptied(self) -> list[str]:
+        """Hand out the targets of which the last task left, and nothing waits again."""
+        names = [name for name in self.emptied if not self.targets[name].levels]
+        self.emptied.clear()
+        return names
+
     def forget(self, names: Iterable[str]) -> None:
         """Forget targets of which nothing waits."""
         for name in names:
             assert not self.targets[name].levels
+            self.emptied.pop(name, None)
             del self.targets[name]
 
     # Tasks that come and go
@@ -440,6 +450,8 @@ class EndpointQueue:
         target.index(group, self.per_call, next(self._order))
         if group.level is None:
             del self._groups[group.key]
+            if not target.levels:
+                self.emptied[target.name] = None
         self._rank(target)
 
     def _rank(self, target: TargetQueue) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_queue import EndpointQueue
@@ -88,6 +89,7 @@ class EndpointState:
         probe: The call that tests whether the breaker may close or the endpoint's halt is corrected.
         probed_at: When it last was probed, for taking turns.
         held: The targets that were refused, it is not clear by whose fault, and are held.
+        ended: Targets of which a call ended since the last sweep.
         took_effect_at: When the latest of the requests that were applied was sent.
         has_news: Something has come for a target that was not refused yet, since the last search for a probe found none.
         wake_at: When to look again, if nothing happens before.
@@ -95,7 +97,7 @@ class EndpointState:
     """
 
     __slots__ = (
-        "app", "awaiting_permit", "breaker", "calls", "gates", "halt", "has_news", "held", "limiter", "name", "probe", "probed_at",
+        "app", "awaiting_permit", "breaker", "calls", "ended", "gates", "halt", "has_news", "held", "limiter", "name", "probe", "probed_at",
         "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
     )  # fmt: skip
 
@@ -113,6 +115,7 @@ class EndpointState:
         self.awaiting_permit: deque[InFlightCall] = deque()
         self.calls: dict[str, InFlightCall] = {}
         self.held: dict[str, TargetState] = {}
+        self.ended: dict[str, None] = {}
         self.probe: InFlightCall | None = None
         self.took_effect_at = float("-inf")
         self.probed_at = 0.0
@@ -210,14 +213,14 @@ class EndpointState:
             self.release(target, now)
 
     def sweep(self) -> None:
-        """Forget targets without work."""
-        idle = [name for name, each in self.targets.items() if not each.has_work and each.held_at is None]
+        """Forget targets without work (after ``forget_idle``): only those are visited whose last task or call went since the last time."""
+        went = dict.fromkeys(chain(self.queue.take_emptied(), self.ended))
+        self.ended.clear()
+        idle = [name for name in went if name in self.targets and self.targets[name].is_idle]
         for name in idle:
             del self.targets[name]
         self.queue.forget(idle)
-        self.shadow_queue.forget(
-            [name for name, each in self.shadow_queue.targets.items() if not each.levels]
-        )
+        self.shadow_queue.forget(self.shadow_queue.take_emptied())
 
     def reconsider(self, target: TargetState, now: float) -> None:
         """Compute whether another call of the target may begin: its calls, or what is known of it, have changed."""
@@ -286,6 +289,7 @@ class EndpointState:
         if self.app.probe is call:
             self.app.probe = None
         call.target.call_closed()
+        self.ended[call.target.name] = None
         self.reconsider(call.target, now)
 
     def request_permit(self, call: InFlightCall) -> None:

@@ -70,6 +70,11 @@ class TargetState:
         """Whether tasks of it wait or are called."""
         return bool(self.queue.levels) or self.calls > 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may be forgotten."""
+        return self.held_at is None and not self.has_work
+
     def call_opened(self) -> None:
         """Count a new call."""
         self.calls += 1

@@ -452,6 +452,23 @@ def test_a_target_is_forgotten_when_nothing_of_it_waits() -> None:
     queue.forget(["a"])
 
     assert queue.targets == {}
+    assert queue.take_emptied() == []
+
+
+def test_the_targets_that_ran_empty_are_handed_out_once_unless_something_waits_again() -> None:
+    queue = EndpointQueue(20)
+    put(queue, "a", "u1")
+    put(queue, "b", "u1")
+    put(queue, "c", "u1")
+    queue.take(10.0, PATIENT)
+    queue.take(10.0, PATIENT)
+    put(queue, "b", "u2")
+
+    assert queue.take_emptied() == ["a"]
+    assert queue.take_emptied() == []
+    queue.take(10.0, PATIENT)
+    queue.take(10.0, PATIENT)
+    assert sorted(queue.take_emptied()) == ["b", "c"]
 
 
 def test_what_waits_can_be_read_from_its_text() -> None:
@@ -469,6 +486,7 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
     here: set[MemberTask] = set()
     resting: list[MemberTask] = []
     gone: set[MemberTask] = set()
+    used: set[str] = set()
 
     for _ in range(300):
         now += chance.random()
@@ -479,6 +497,7 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
                 target, duration = chance.choice("abc"), chance.choice((60, 61))
                 users = [f"u{number}" for number in range(chance.randint(1, 5))]
                 here |= set(put(queue, target, *users, now=now, duration=duration))
+                used.add(target)
             case "take":
                 batch = queue.take(now, chance.choice((0.5, PATIENT)))
                 for each in batch:
@@ -499,6 +518,7 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
                 here |= set(some)
                 resting += some
                 queue.rest(waiting(some))
+                used.add(target_of(some))
             case "wake":
                 queue.wake([member for member in resting if member in here])
                 resting = []
@@ -509,7 +529,10 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
             case "block":
                 queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
             case _:
-                queue.forget([name for name, each in queue.targets.items() if not each.levels])
+                emptied = queue.take_emptied()
+                assert set(emptied) == {name for name in used if not queue.targets[name].levels}
+                queue.forget(emptied)
+                used -= set(emptied)
         assert queue.waiting == len(here)
 
     queue.wake(resting)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, unban
+from tests.unit.domain.engine_harness import SETTLING, WALL, EngineHarness, ban, kick, unban
 from tests.unit.domain.factories import steps
 from worker.domain.contract.times import rfc3339
 
@@ -50,6 +50,16 @@ def test_a_success_of_another_target_sent_after_it_makes_it_the_targets_fault() 
     error = harness.outcome("a").error
     assert error is not None
     assert error.code == str(FORBIDDEN)
+
+
+def test_a_held_target_with_nothing_left_to_send_is_forgotten() -> None:
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a", command_id="a", not_after=rfc3339(WALL + SETTLING + 2.0)))
+    refuse(harness, "a")
+    harness.wait(4.0)
+    assert harness.status("a") == "expired"
+
+    assert not any(endpoint.targets for endpoint in harness.engine._scheduler.endpoints.values())
 
 
 def test_what_was_fixed_in_the_meantime_costs_nobody() -> None:
