@@ -30,6 +30,8 @@ ACTIONS: Final = {endpoint: action for action, endpoint in ENDPOINTS.items()}
 TARGET_FIELDS: Final = {
     action: "group_id" if action.startswith("group.") else "room_id" for action in ENDPOINTS
 }
+BANS: Final = {BAN: ("ban", True), UNBAN: ("ban", False), LIVE_UNBAN: ("live", False)}
+"""Which ban of a user an action sets (True) or lifts. A kick leaves no state that could be wrong; an update sets what it names."""
 REQUEST_ID_ENDPOINTS: Final = frozenset(
     endpoint for endpoint in ENDPOINTS.values() if not endpoint.startswith("group_open_http_svc/")
 )

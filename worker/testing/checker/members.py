@@ -9,16 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from worker.testing.checker.contract import (
-    BAN,
-    IN_PLACE,
-    LIVE_UNBAN,
-    NEVER_CALLED,
-    TRIED,
-    UNBAN,
-    UPDATE,
-    CommandedEffect,
-)
+from worker.testing.checker.contract import BANS, IN_PLACE, NEVER_CALLED, TRIED, UPDATE, CommandedEffect
 from worker.testing.checker.evidence import Violation
 
 if TYPE_CHECKING:
@@ -209,33 +200,29 @@ def _what_fails(
     return Violation.OUT_OF_ORDER
 
 
-State = dict[str, CommandedEffect | str | None]
+State = dict[str, CommandedEffect | AppliedEffect | str | None]
+"""The bans of a user and the texts of its member information, each by name: as commanded, or as applied."""
 
 
 def _end_is_right(parts: Sequence[CommandPart], effects: Sequence[AppliedEffect]) -> bool:
     states: list[State] = [{}]
     for part in parts:
+        then = [_after(state, part.effect, part.effect) for state in states]
         if part.status in IN_PLACE or (part.status == "duplicate" and not part.repeats):
-            states = [_after(state, part.effect) for state in states]
+            states = then
         elif part.status == "" or (part.status in TRIED and part.attempts != frozenset()):
-            states += [
-                _after(state, part.effect) for state in states if _after(state, part.effect) not in states
-            ]
+            states += [state for state in then if state not in states]
     end: State = {}
-    at = 0.0
     for did in effects:
-        end = _after(end, did.effect)
-        if did.effect.action == BAN:
-            at = did.at
-    return any(_same(state, end, at) for state in states)
+        end = _after(end, did.effect, did)
+    return any(_agree(state, end) for state in states)
 
 
-def _after(state: State, effect: CommandedEffect) -> State:
-    # A kick is an event: it leaves no state that could be wrong.
-    if effect.action in {BAN, UNBAN}:
-        return {**state, "ban": effect if effect.action == BAN else None}
-    if effect.action == LIVE_UNBAN:
-        return {**state, "live": None}
+def _after(state: State, effect: CommandedEffect, ban: CommandedEffect | AppliedEffect) -> State:
+    """Return the state that an effect leaves; if it sets a ban, then this one."""
+    if effect.action in BANS:
+        name, is_set = BANS[effect.action]
+        return {**state, name: ban if is_set else None}
     if effect.action == UPDATE and effect.info is not None:
         info = effect.info
         given = {"card": info.name_card, "role": info.role, "custom": info.custom_info}
@@ -243,15 +230,13 @@ def _after(state: State, effect: CommandedEffect) -> State:
     return state
 
 
-def _same(wanted: State, real: State, banned_at: float) -> bool:
-    ban, real_ban = wanted.get("ban"), real.get("ban")
-    if isinstance(ban, CommandedEffect) and isinstance(real_ban, CommandedEffect):
-        return matches(ban, real_ban, banned_at) and _rest(wanted) == _rest(real)
-    return wanted == real
-
-
-def _rest(state: State) -> State:
-    return {name: value for name, value in state.items() if name != "ban"}
+def _agree(wanted: State, real: State) -> bool:
+    return wanted.keys() == real.keys() and all(
+        matches(value, did.effect, did.at)
+        if isinstance(value, CommandedEffect) and isinstance(did := real[name], AppliedEffect)
+        else value == real[name]
+        for name, value in wanted.items()
+    )
 
 
 def _described(parts: Sequence[CommandPart], effects: Sequence[AppliedEffect]) -> str:

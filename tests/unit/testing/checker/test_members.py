@@ -6,6 +6,7 @@ import pytest
 
 from worker.testing.checker.contract import (
     BAN,
+    BANS,
     KICK,
     LIVE_UNBAN,
     UNBAN,
@@ -225,3 +226,18 @@ def test_a_rider_whose_command_was_not_published_is_done_again_by_itself() -> No
     ]
 
     assert found(parts, [*done(HOUR, OUT), *done(HOUR, OUT, begin=105.0)], 101.5) == set()
+
+
+@pytest.mark.parametrize("action", ["group.ban_group_member", "live.ban_member"])
+def test_where_a_ban_is_kept_is_a_row_of_the_table(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A ban of another service is judged like the group's, also one that has an end instead of a duration.
+    """
+    monkeypatch.setitem(BANS, "live.ban_member", ("live", True))
+    name, _ = BANS[action]
+    lifting = CommandedEffect(next(each for each in (UNBAN, LIVE_UNBAN) if BANS[each][0] == name))
+    until = applied(CommandedEffect(action, until=4000.0), "2")
+    real = [AppliedEffect(lifting, 90.0), AppliedEffect(CommandedEffect(action, 3900), 100.5)]
+
+    assert found([applied(lifting, "1"), until], real) == set()
+    assert found([until, applied(lifting, "1")], real) >= {Violation.WRONG_STATE}
