@@ -82,7 +82,7 @@ class KafkaSettings(Section):
     )
     command_topics: types.Topics = Field(
         default=("moderation.commands",),
-        description="The topic that commands are read from. Exactly one, for now.",
+        description="The topic that commands are read from. Exactly one: another takes a release of its own.",
     )
     outcome_topic: types.Topic = Field(
         default="moderation.outcomes",
