@@ -14,7 +14,7 @@ from worker.domain.contract.control import ControlOrder, ControlState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import Halt
 from worker.domain.snapshots import ControlSnapshot, Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
-from worker.runtime.metrics import CONTENT_TYPE, Vitals
+from worker.runtime.metrics import CONTENT_TYPE, LoopSnapshot
 from worker.runtime.page import Page
 from worker.runtime.recent_outcomes import RecentOutcomes
 from worker.runtime.status_server import StatusServer
@@ -91,7 +91,7 @@ class Scene:
         """
         partitions = tuple(PartitionSnapshot(number, 120 * number, 340 * number, 0, 9) for number in range(4))
         snapshot = Snapshot(endpoints, partitions, halts, 0, 17, {}, Counts(), **more)
-        self.page.observe(snapshot, Vitals(0.0, not self.obstacles, {0: 0, 1: 15, 2: 123_456}))
+        self.page.observe(snapshot, LoopSnapshot(0.0, not self.obstacles, {0: 0, 1: 15, 2: 123_456}))
         self.pass_time()
 
     def raid(self) -> None:

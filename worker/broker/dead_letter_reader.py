@@ -10,8 +10,8 @@ from kafka import TopicPartition, errors
 from msgspec import Struct
 
 from worker.broker import offset_ranges
+from worker.broker.command_lookup import CLOCKS_APART
 from worker.broker.error_mapping import sentence
-from worker.broker.outcome_reader import CLOCKS_APART
 from worker.domain.contract.letter_reading import NoLetter, ReadLetter, read_letter
 from worker.errors import BrokerError
 

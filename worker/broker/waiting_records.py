@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from kafka import TopicPartition, errors
 
 from worker.broker import offset_ranges
+from worker.broker.command_lookup import CommandLookup
 from worker.broker.error_mapping import sentence
-from worker.broker.outcome_reader import OutcomeReader
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def waiting_records(options: KafkaOptions) -> Iterator[list[Record]]:
     Last come those that the worker cannot read yet: they are in, or behind, a transaction that a producer has not ended.
     Raises BrokerError if Kafka refuses.
     """
-    with OutcomeReader(options) as progress:
+    with CommandLookup(options) as progress:
         begun = progress.begun()
     begins = {TopicPartition(options.command_topic, number): each.position for number, each in begun.items()}
     try:

@@ -287,7 +287,7 @@ def _replaying(
     allowed: frozenset[Refusal],
 ) -> Replaying:
     """Return the letters, judged by all that came after them."""
-    from worker.broker.outcome_reader import CLOCKS_APART, OutcomeReader  # noqa: PLC0415
+    from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
     from worker.cli.filters import Filters as Views  # noqa: PLC0415
     from worker.cli.latest_touches import FIELDS  # noqa: PLC0415
     from worker.cli.replay_plan import Candidate, Replaying  # noqa: PLC0415
@@ -310,8 +310,8 @@ def _replaying(
     see_waiting(options, decoder, replaying)
     views = Views(fields=FIELDS)
     since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
-    with OutcomeReader(options, show_progress) as reader:
-        for values in reader.every_outcome(max(0.0, since), needles=replaying.needles):
+    with CommandLookup(options, show_progress) as lookup:
+        for values in lookup.every_outcome(max(0.0, since), needles=replaying.needles):
             for view in views.views(values):
                 replaying.see_outcome(view)
     clear_progress()

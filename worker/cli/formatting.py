@@ -17,8 +17,8 @@ from worker.terminal import plain, plain_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from worker.broker.command_lookup import Unseen, WaitingCommand
     from worker.broker.options import KafkaOptions
-    from worker.broker.outcome_reader import Unseen, WaitingCommand
     from worker.cli.filters import Filters
     from worker.domain.contract.commands import Rejected
 

@@ -19,7 +19,7 @@ from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.broker.outcome_reader import OutcomeReader, PartitionProgress
+    from worker.broker.command_lookup import CommandLookup, PartitionProgress
     from worker.cli.filters import Filters
     from worker.domain.contract.commands import Decoder
 
@@ -69,7 +69,7 @@ def outcomes(
     moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
     moderation-worker outcomes --config worker.yaml --status failed --by target
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.formatting import format_nothing_found  # noqa: PLC0415
     from worker.cli.tables import COUNTED  # noqa: PLC0415
 
@@ -85,17 +85,17 @@ def outcomes(
             )
         filters = replace(filters, fields=("status", *TRAITS[by].fields))
     options, decoder = kafka_options_of(config)
-    with OutcomeReader(options, show_progress) as reader:
+    with CommandLookup(options, show_progress) as lookup:
         if by is not None:
-            _print_table(reader, filters, by, limit, as_json=as_json)
+            _print_table(lookup, filters, by, limit, as_json=as_json)
             return
-        begun = reader.begun()
-        ended = _print_outcomes(reader, filters, limit, user, as_json=as_json)
+        begun = lookup.begun()
+        ended = _print_outcomes(lookup, filters, limit, user, as_json=as_json)
         waits = 0
         if _asks_for_waiting(filters):
-            waits = _print_waiting(reader, filters, decoder, begun, ended, limit, as_json=as_json)
+            waits = _print_waiting(lookup, filters, decoder, begun, ended, limit, as_json=as_json)
         if not ended and not waits:
-            unseen = reader.unseen(filters.since, begun)
+            unseen = lookup.unseen(filters.since, begun)
             text = format_nothing_found(
                 filters, since, unseen, options, with_waiting=_asks_for_waiting(filters)
             )
@@ -140,20 +140,20 @@ def _asks_for_waiting(filters: Filters) -> bool:
     return filters.of_commands and bool(asked)
 
 
-def _print_table(reader: OutcomeReader, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
+def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
     """Print the counts of the matching outcomes."""
     from worker.cli.tables import Table, counting, format_table  # noqa: PLC0415
 
     table, judge = Table(by), Judge(filters)
     count, views = counting(table, filters), list[Any]()
-    for values in reader.every_outcome(filters.since, until=filters.until, needles=filters.needles):
+    for values in lookup.every_outcome(filters.since, until=filters.until, needles=filters.needles):
         views += judge.views(values)
         if len(views) > TOGETHER:
             count(views)
             views.clear()
     count(views)
     clear_progress()
-    judge.report(reader.topic)
+    judge.report(lookup.topic)
     if not table.counted:
         sys.stderr.write(f"no outcome of {filters} in that time\n")
         raise typer.Exit(NOTHING)
@@ -164,7 +164,7 @@ def _print_table(reader: OutcomeReader, filters: Filters, by: str, limit: int, *
 
 
 def _print_outcomes(
-    reader: OutcomeReader, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
+    lookup: CommandLookup, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
 ) -> set[str]:
     """Print the matching outcomes as they are found. Return their ids."""
     from worker.cli.formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
@@ -173,21 +173,21 @@ def _print_outcomes(
     if filters.traits.get("status") == ONLY_WAITING:
         return ended
     judge = Judge(filters)
-    found_in_time = reader.outcomes(judge, filters.since, limit, until=filters.until, needles=filters.needles)
+    found_in_time = lookup.outcomes(judge, filters.since, limit, until=filters.until, needles=filters.needles)
     for found in found_in_time:
         ended.add(filters.read(found.value).outcome_id)
         clear_progress()
         text = json_line(found.value) if as_json else format_outcome(outcome_in(found.value), users) + "\n"
         print(text, flush=True)
     clear_progress()
-    judge.report(reader.topic)
+    judge.report(lookup.topic)
     if len(ended) == limit:
         sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
     return ended
 
 
 def _print_waiting(
-    reader: OutcomeReader,
+    lookup: CommandLookup,
     filters: Filters,
     decoder: Decoder,
     begun: Mapping[int, PartitionProgress],
@@ -199,7 +199,7 @@ def _print_waiting(
     """Print the matching commands that have no outcome yet. Return how many."""
     from worker.cli.formatting import format_waiting, waiting_report  # noqa: PLC0415
 
-    found = reader.waiting(begun, lambda record: filters.matches_command(decoder.decode(record)), limit)
+    found = lookup.waiting(begun, lambda record: filters.matches_command(decoder.decode(record)), limit)
     waiting = [each for each in found if each.record.place not in ended]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)

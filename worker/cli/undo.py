@@ -120,12 +120,12 @@ def _refuse_unsendable(decoder: Decoder, issuer: str, note: dict[str, str]) -> N
 
 def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
-    from worker.broker.outcome_reader import OutcomeReader  # noqa: PLC0415
+    from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415
     from worker.cli.undo_plan import Undoing  # noqa: PLC0415
 
     undoing = Undoing(filters.traits.get("user"))
-    with OutcomeReader(options, show_progress) as reader:
-        for values in reader.every_outcome(filters.since, until=filters.until, needles=filters.needles):
+    with CommandLookup(options, show_progress) as lookup:
+        for values in lookup.every_outcome(filters.since, until=filters.until, needles=filters.needles):
             for view in filter(filters.matches, filters.views(values)):
                 undoing.see_applied(view)
         clear_progress()
@@ -135,7 +135,7 @@ def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoP
         undoing.begin_touches()
         # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
         see_waiting(options, decoder, undoing)
-        _see_outcomes(reader, filters, undoing)
+        _see_outcomes(lookup, filters, undoing)
     clear_progress()
     return undoing.plan(time.time())
 
@@ -154,13 +154,13 @@ def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
                 seer.see_waiting(command, Moment(options.command_topic, record.partition, record.offset, now))
 
 
-def _see_outcomes(reader: Any, filters: Filters, undoing: Undoing) -> None:
-    from worker.broker.outcome_reader import CLOCKS_APART  # noqa: PLC0415
+def _see_outcomes(lookup: Any, filters: Filters, undoing: Undoing) -> None:
+    from worker.broker.command_lookup import CLOCKS_APART  # noqa: PLC0415
     from worker.cli.filters import Filters as Views  # noqa: PLC0415
     from worker.cli.latest_touches import FIELDS  # noqa: PLC0415
 
     views = Views(fields=FIELDS)
-    for values in reader.every_outcome(filters.since - CLOCKS_APART, needles=undoing.needles):
+    for values in lookup.every_outcome(filters.since - CLOCKS_APART, needles=undoing.needles):
         for view in views.views(values):
             undoing.see_outcome(view)
 

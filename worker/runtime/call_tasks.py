@@ -159,7 +159,7 @@ class CallLog:
 
 class CallTask:
     """
-    One call as the client sees it: its CallControl.
+    One call as the client sees it: its CallOwner.
 
     Attributes:
         attempt: The current attempt, or the last one.

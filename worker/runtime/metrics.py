@@ -66,7 +66,7 @@ _FORGOTTEN: Final = {"forgotten_ids": "ids", "forgotten_effects": "applied"}
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class LoopSnapshot:
     """
     What the loop knows at one moment and the engine does not.
 
@@ -181,7 +181,7 @@ class Metrics:
         """Count a committed offset that is no longer in Kafka."""
         self._child("offsets_out_of_range").inc()
 
-    def observe(self, snapshot: Snapshot, vitals: Vitals) -> None:
+    def observe(self, snapshot: Snapshot, loop_snapshot: LoopSnapshot) -> None:
         """Set the gauges, once a second. Series of what has gone (a partition, an app's signature) are removed."""
         for state in snapshot.endpoints:
             self._endpoint(state)
@@ -190,25 +190,27 @@ class Metrics:
         }
         halted |= {(halt.app, halt.endpoint or WHOLE_APP): 1.0 for halt in snapshot.halts}
         self._show("halted", halted)
-        self._partitions(snapshot.partitions, vitals.lags)
-        self._show("signature_age_seconds", {(app,): age for app, (age, _) in vitals.signatures.items()})
+        self._partitions(snapshot.partitions, loop_snapshot.lags)
         self._show(
-            "signature_expires_seconds", {(app,): left for app, (_, left) in vitals.signatures.items()}
+            "signature_age_seconds", {(app,): age for app, (age, _) in loop_snapshot.signatures.items()}
         )
-        self._show("kafka_refused", {(kind,): 1.0 for kind in vitals.refused})
+        self._show(
+            "signature_expires_seconds", {(app,): left for app, (_, left) in loop_snapshot.signatures.items()}
+        )
+        self._show("kafka_refused", {(kind,): 1.0 for kind in loop_snapshot.refused})
         for key, value in (
             ("known_effects", snapshot.known_effects),
             ("unpublished_commands", snapshot.unpublished),
-            ("ready", int(vitals.ready)),
-            ("partitions_in_doubt", vitals.doubts),
-            ("pulse_age_seconds", vitals.pulse_age),
+            ("ready", int(loop_snapshot.ready)),
+            ("partitions_in_doubt", loop_snapshot.doubts),
+            ("pulse_age_seconds", loop_snapshot.pulse_age),
         ):
             self._child(key).set(value)
-        self._orders(snapshot.controls, vitals.wall)
-        self._child("control_unreadable_records").inc(self._risen("unreadable_orders", vitals))
+        self._orders(snapshot.controls, loop_snapshot.wall)
+        self._child("control_unreadable_records").inc(self._risen("unreadable_orders", loop_snapshot))
         self._show("memory_bytes", {(part,): size for part, size in snapshot.memory.items()})
         self._count(snapshot.counts)
-        self._child("log_lines_dropped").inc(self._risen("lines_dropped", vitals))
+        self._child("log_lines_dropped").inc(self._risen("lines_dropped", loop_snapshot))
 
     def _begin_at_zero(self, apps: Iterable[str]) -> None:
         closed_sets: dict[str, Iterable[str]] = {
@@ -325,7 +327,7 @@ class Metrics:
                 self._rise(reason, counts.misplaced.get(reason, 0))
             )
 
-    def _risen(self, attribute: str, counts: Counts | Vitals) -> int:
+    def _risen(self, attribute: str, counts: Counts | LoopSnapshot) -> int:
         return self._rise(attribute, getattr(counts, attribute))
 
     def _rise(self, name: str, value: int) -> int:

@@ -10,14 +10,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from worker.runtime.control_notes import notes_of
-from worker.runtime.metrics import Vitals
+from worker.runtime.metrics import LoopSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from worker.runtime import ports
     from worker.runtime.engine_runner import EngineRunner
-    from worker.runtime.failure_log import FailureLog
+    from worker.runtime.failed_commands import FailedCommandLog
     from worker.runtime.logging_setup import Log
     from worker.runtime.metrics import Metrics
     from worker.runtime.page import Page
@@ -45,7 +45,7 @@ class Observer:
         readiness: Readiness,
         metrics: Metrics,
         log: Log,
-        failures: FailureLog,
+        failures: FailedCommandLog,
         page: Page | None,
         *,
         topic_refusal: Callable[[], str | None],
@@ -83,7 +83,7 @@ class Observer:
             for each in snapshot.partitions
             if (unfetched := self._consumer.lag(each.partition)) is not None
         }
-        vitals = Vitals(
+        loop_snapshot = LoopSnapshot(
             pulse_age=time.monotonic() - self._runner.pulse,
             ready=not self._readiness.obstacles(),
             lags=lags,
@@ -96,9 +96,9 @@ class Observer:
             wall=time.time(),
             unreadable_orders=0 if self._follower is None else self._follower.unreadable,
         )
-        self._metrics.observe(snapshot, vitals)
+        self._metrics.observe(snapshot, loop_snapshot)
         if self._page is not None:
-            self._page.observe(snapshot, vitals)
+            self._page.observe(snapshot, loop_snapshot)
         self.notes = notes_of(snapshot)
         self._failures.summarize()
         if (reason := self._topic_refusal()) is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.outcomes import Result, Worker
     from worker.domain.snapshots import ControlSnapshot, EndpointSnapshot
-    from worker.runtime.metrics import Vitals
+    from worker.runtime.metrics import LoopSnapshot
     from worker.runtime.recent_outcomes import RecentFailure, RecentOutcome, RecentOutcomes, Room, RoomKey
     from worker.runtime.status_server import Obstacle
 
@@ -81,10 +81,10 @@ class Page:
         self.html: Final = resources.files("worker.runtime").joinpath("page.html").read_bytes()
         self.policy: Final = _content_policy(self.html.decode())
 
-    def observe(self, snapshot: Snapshot, vitals: Vitals) -> None:
+    def observe(self, snapshot: Snapshot, loop_snapshot: LoopSnapshot) -> None:
         """Take what is now, once a second."""
         self._snapshot = snapshot
-        self._lags = vitals.lags
+        self._lags = loop_snapshot.lags
         self._history.sample(snapshot)
 
     def status(self) -> bytes:

@@ -32,7 +32,7 @@ from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
 from worker.runtime.engine_runner import EngineRunner
-from worker.runtime.failure_log import FailureLog
+from worker.runtime.failed_commands import FailedCommandLog
 from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
@@ -164,7 +164,7 @@ def _build(
         redaction=log.redaction,
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
-    failures = FailureLog(log)
+    failures = FailedCommandLog(log)
     recent = RecentOutcomes() if settings.server.page else None
     runner = EngineRunner(
         engine,

@@ -1,7 +1,7 @@
 # One call with all its attempts: sign, send, judge, and retry while the engine wants it.
 #
 # tenacity owns the loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is another
-# attempt; it is asked through a CallControl. Not here: connections (wire.py), signatures (usersig.py).
+# attempt; it is asked through a CallOwner. Not here: connections (wire.py), signatures (usersig.py).
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TELL_SECONDS: Final = 60.0
 """How often it is logged that no connection can be made, for each app."""
 
 
-class CallControl(Protocol):
+class CallOwner(Protocol):
     """What the engine decides about a call in flight: one question before, at and after each attempt."""
 
     async def permit(self) -> Attempt:
@@ -89,12 +89,12 @@ class Client:
         """The signer of each app, for the metrics."""
         return self._signers
 
-    async def call(self, control: CallControl) -> AttemptResult:
+    async def call(self, owner: CallOwner) -> AttemptResult:
         """Make one call with all its attempts; return the result of the last."""
 
         async def attempt() -> tuple[AttemptResult, bool]:
-            result = await self._attempt(await control.permit(), control)
-            return result, control.finished(result)
+            result = await self._attempt(await owner.permit(), owner)
+            return result, owner.finished(result)
 
         attempts = AsyncRetrying(retry=retry_if_result(_goes_on), wait=self._wait, sleep=self._sleep)
         last: tuple[AttemptResult, bool] = await attempts(attempt)
@@ -107,28 +107,28 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._apps)}>"
 
-    async def _attempt(self, attempt: Attempt, control: CallControl) -> AttemptResult:
+    async def _attempt(self, attempt: Attempt, owner: CallOwner) -> AttemptResult:
         signer = self._signers[attempt.app]
         if attempt.probe:
             signer.refresh_for_probe()
         signed = signer.signature()
-        exchange = await self._exchange(attempt, control, signed)
+        exchange = await self._exchange(attempt, owner, signed)
         if exchange.detail is not None:
             self._tell(attempt.app, exchange)
         if exchange.stray is not None:
             self._report("request.failed_strangely", endpoint=attempt.endpoint, what=exchange.stray)
         return self._result(exchange, signer, signed)
 
-    async def _exchange(self, attempt: Attempt, control: CallControl, signed: Signed) -> Exchange:
+    async def _exchange(self, attempt: Attempt, owner: CallOwner, signed: Signed) -> Exchange:
         app = self._apps[attempt.app]
         for _ in range(RESENDS):
             query = self._query(app, signed)
-            outbound = Outbound(query, attempt.body, control.may_send)
+            outbound = Outbound(query, attempt.body, owner.may_send)
             began = time.monotonic()
             try:
                 exchange = await self._wire.post(app, attempt.endpoint, outbound)
             except asyncio.CancelledError:
-                control.finished(_cancelled(outbound, began))
+                owner.finished(_cancelled(outbound, began))
                 raise
             if not outbound.stale:
                 break  # else nothing was sent, so the same attempt may take another connection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.tencent.call_control import FakeSleep
+from tests.contract.tencent.call_owner import FakeSleep
 from tests.contract.tencent.scripted import ScriptedServer, closed_port
 from tests.fakes.tencent import NO_CONNECTION, FakeWire, an_app, in_turn
 from worker.tencent.client import Client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.tencent.call_control import ENDPOINT, FIRST, PROBE, RecordingCallControl, until
+from tests.contract.tencent.call_owner import ENDPOINT, FIRST, PROBE, RecordingCallOwner, until
 from tests.contract.tencent.conftest import SHORT
 from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
 from worker.domain.contract.codes import Verdict
@@ -26,22 +26,22 @@ BAD_SIGNATURE = answer(70003, "signature check failed")
 
 async def test_a_call_that_takes_effect_is_done_in_one_attempt(build: Build) -> None:
     harness = await build(answer(0, request_id="r-1"))
-    control = RecordingCallControl()
+    owner = RecordingCallOwner()
 
     before = time.monotonic()
-    last = await harness.client.call(control)
+    last = await harness.client.call(owner)
 
     assert (last.verdict, last.http_status, last.error_code, last.error) == (Verdict.DONE, 200, 0, None)
     assert (last.request_id, last.end_unknown) == ("r-1", False)
     assert before <= last.sent_at <= last.ended_at <= time.monotonic()
-    assert control.results == [last]
-    assert control.events == ["permit", "finished"]
+    assert owner.results == [last]
+    assert owner.events == ["permit", "finished"]
 
 
 async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
     harness = await build(OK)
 
-    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallOwner())
 
     (seen,) = harness.seen
     assert (seen.endpoint, seen.body) == (ENDPOINT, FIRST.body)
@@ -81,12 +81,12 @@ async def test_every_end_of_a_request_has_one_meaning(
     build: Build, reply: Reply, verdict: Verdict, error: str | None, end_unknown: bool
 ) -> None:
     harness = await build(reply)
-    control = RecordingCallControl()
+    owner = RecordingCallOwner()
 
-    last = await harness.client.call(control)
+    last = await harness.client.call(owner)
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
-    assert control.results == [last]
+    assert owner.results == [last]
     assert harness.logged == []
 
 
@@ -120,7 +120,7 @@ async def test_what_answers_in_tencents_place_is_described_without_the_signature
     """
     harness = await build(reply)
 
-    last = await harness.client.call(RecordingCallControl())
+    last = await harness.client.call(RecordingCallOwner())
 
     assert last.error_info.startswith(described)
     assert "a proxy or gateway answers in Tencent's place" in last.error_info
@@ -131,13 +131,13 @@ async def test_what_answers_in_tencents_place_is_described_without_the_signature
 async def test_of_a_gateway_that_reaches_nobody_the_status_is_shown(build: Build) -> None:
     harness = await build(Reply(b"<html>Bad Gateway</html>", 502))
 
-    assert (await harness.client.call(RecordingCallControl())).error_info == "HTTP 502"
+    assert (await harness.client.call(RecordingCallOwner())).error_info == "HTTP 502"
 
 
 async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: Build) -> None:
     harness = await build(HANG, options=SHORT)
 
-    last = await harness.client.call(RecordingCallControl())
+    last = await harness.client.call(RecordingCallOwner())
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "timeout", True)
     assert last.ended_at - last.sent_at == pytest.approx(SHORT.timeout, abs=0.2)
@@ -145,12 +145,12 @@ async def test_a_request_without_an_answer_in_time_may_have_taken_effect(build: 
 
 async def test_a_transient_refusal_is_retried_with_the_body_of_the_next_permit(build: Build) -> None:
     harness = await build(BUSY, RESET, OK)
-    control = RecordingCallControl(retries=5)
+    owner = RecordingCallOwner(retries=5)
 
-    last = await harness.client.call(control)
+    last = await harness.client.call(owner)
 
     assert last.verdict is Verdict.DONE
-    assert [result.verdict for result in control.results] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
+    assert [result.verdict for result in owner.results] == [Verdict.RETRY, Verdict.TRANSPORT, Verdict.DONE]
     assert [seen.body for seen in harness.seen] == [
         b'{"GroupId":"g","n":%d}' % number for number in (1, 2, 3)
     ]
@@ -159,29 +159,29 @@ async def test_a_transient_refusal_is_retried_with_the_body_of_the_next_permit(b
 
 async def test_a_call_asks_for_a_permit_and_ends_each_attempt_in_turn(build: Build) -> None:
     harness = await build(BUSY, OK)
-    control = RecordingCallControl(retries=1)
+    owner = RecordingCallOwner(retries=1)
 
-    await harness.client.call(control)
+    await harness.client.call(owner)
 
-    assert control.events == ["permit", "finished", "permit", "finished"]
+    assert owner.events == ["permit", "finished", "permit", "finished"]
 
 
 async def test_when_the_engine_wants_no_more_attempts_the_last_is_the_result(build: Build) -> None:
     harness = await build(BUSY)
-    control = RecordingCallControl(retries=2)
+    owner = RecordingCallOwner(retries=2)
 
-    last = await harness.client.call(control)
+    last = await harness.client.call(owner)
 
     assert last.verdict is Verdict.RETRY
-    assert len(harness.seen) == len(control.results) == 3
-    assert last is control.results[-1]
+    assert len(harness.seen) == len(owner.results) == 3
+    assert last is owner.results[-1]
 
 
 async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None:
     harness = await build(BUSY, options=HttpOptions(first_wait=0.5, longest_backoff=4.0))
 
     for _ in range(30):
-        await harness.client.call(RecordingCallControl(retries=7))
+        await harness.client.call(RecordingCallOwner(retries=7))
 
     by_number = [harness.sleeps.lengths[number::7] for number in range(7)]
     for number, waits in enumerate(by_number):
@@ -192,11 +192,11 @@ async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None
 async def test_a_throttle_waits_as_long_as_retry_after_asks(build: Build) -> None:
     harness = await build(Reply(b"", 429, (("Retry-After", "7"),)), OK)
 
-    last = await harness.client.call(control := RecordingCallControl(retries=1))
+    last = await harness.client.call(owner := RecordingCallOwner(retries=1))
 
     assert last.verdict is Verdict.DONE
-    assert (control.results[0].verdict, control.results[0].retry_after) == (Verdict.THROTTLE, 7.0)
-    assert control.results[0].end_unknown is False
+    assert (owner.results[0].verdict, owner.results[0].retry_after) == (Verdict.THROTTLE, 7.0)
+    assert owner.results[0].end_unknown is False
     (wait,) = harness.sleeps.lengths
     assert 7.0 <= wait <= 7.0 + HttpOptions().first_wait
 
@@ -204,19 +204,19 @@ async def test_a_throttle_waits_as_long_as_retry_after_asks(build: Build) -> Non
 async def test_a_retry_after_of_hours_is_not_honoured_for_hours(build: Build) -> None:
     harness = await build(Reply(b"", 429, (("Retry-After", "36000"),)), OK)
 
-    await harness.client.call(RecordingCallControl(retries=1))
+    await harness.client.call(RecordingCallOwner(retries=1))
 
     assert harness.sleeps.lengths[0] <= HttpOptions().max_retry_after + HttpOptions().first_wait
 
 
 async def test_a_fenced_attempt_sends_nothing_and_says_so(build: Build) -> None:
     harness = await build(OK)
-    control = RecordingCallControl(may=lambda: False)
+    owner = RecordingCallOwner(may=lambda: False)
 
-    last = await harness.client.call(control)
+    last = await harness.client.call(owner)
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.UNSENT, "fenced", False)
-    assert control.results == [last]
+    assert owner.results == [last]
     assert harness.seen == []
 
 
@@ -224,38 +224,38 @@ async def test_a_call_that_may_send_again_later_goes_on(build: Build) -> None:
     harness = await build(OK)
     chances = iter([False, True])
 
-    last = await harness.client.call(control := RecordingCallControl(retries=1, may=lambda: next(chances)))
+    last = await harness.client.call(owner := RecordingCallOwner(retries=1, may=lambda: next(chances)))
 
     assert last.verdict is Verdict.DONE
-    assert [result.verdict for result in control.results] == [Verdict.UNSENT, Verdict.DONE]
+    assert [result.verdict for result in owner.results] == [Verdict.UNSENT, Verdict.DONE]
     assert len(harness.seen) == 1
 
 
 async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(build: Build) -> None:
     harness = await build(BUSY)
-    control = RecordingCallControl(retries=3)
-    control.permits.clear()
+    owner = RecordingCallOwner(retries=3)
+    owner.permits.clear()
 
-    call = asyncio.create_task(harness.client.call(control))
-    await until(lambda: control.events.count("permit") == 2)
+    call = asyncio.create_task(harness.client.call(owner))
+    await until(lambda: owner.events.count("permit") == 2)
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    assert len(control.results) == len(harness.seen) == 1
+    assert len(owner.results) == len(harness.seen) == 1
 
 
 async def test_a_cancelled_request_is_reported_as_one_that_may_have_taken_effect(build: Build) -> None:
     harness = await build(HANG)
-    control = RecordingCallControl(retries=3)
+    owner = RecordingCallOwner(retries=3)
 
-    call = asyncio.create_task(harness.client.call(control))
+    call = asyncio.create_task(harness.client.call(owner))
     await until(lambda: bool(harness.seen))
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    (result,) = control.results
+    (result,) = owner.results
     assert (result.error, result.end_unknown, result.verdict) == ("cancelled", True, Verdict.TRANSPORT)
 
 
@@ -264,10 +264,10 @@ async def test_a_refused_signature_is_renewed_and_the_call_retried_without_a_pau
 ) -> None:
     harness = await build(BAD_SIGNATURE, OK)
 
-    last = await harness.client.call(control := RecordingCallControl(retries=1))
+    last = await harness.client.call(owner := RecordingCallOwner(retries=1))
 
     assert last.verdict is Verdict.DONE
-    assert [result.verdict for result in control.results] == [Verdict.RESIGN, Verdict.DONE]
+    assert [result.verdict for result in owner.results] == [Verdict.RESIGN, Verdict.DONE]
     assert harness.sleeps.lengths in ([], [0.0])
     assert [notice.event for notice in harness.logged] == ["signature.renewed"]
 
@@ -275,29 +275,29 @@ async def test_a_refused_signature_is_renewed_and_the_call_retried_without_a_pau
 async def test_a_signature_that_is_refused_after_its_forced_renewal_is_fatal(build: Build) -> None:
     harness = await build(BAD_SIGNATURE)
 
-    last = await harness.client.call(control := RecordingCallControl(retries=9))
+    last = await harness.client.call(owner := RecordingCallOwner(retries=9))
 
     assert last.verdict is Verdict.FATAL
-    assert [result.verdict for result in control.results] == [Verdict.RESIGN, Verdict.FATAL]
+    assert [result.verdict for result in owner.results] == [Verdict.RESIGN, Verdict.FATAL]
 
 
 async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: Build) -> None:
     harness = await build(BAD_SIGNATURE, OK, BAD_SIGNATURE, OK)
 
-    verdicts = [(await harness.client.call(RecordingCallControl(retries=1))).verdict for _ in range(2)]
+    verdicts = [(await harness.client.call(RecordingCallOwner(retries=1))).verdict for _ in range(2)]
 
     assert verdicts == [Verdict.DONE] * 2
 
 
 async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: Build) -> None:
     harness = await build(*[BAD_SIGNATURE] * 20, OK)
-    controls = [RecordingCallControl(retries=1) for _ in range(20)]
+    owners = [RecordingCallOwner(retries=1) for _ in range(20)]
     ready = asyncio.Event()
-    for control in controls:
-        control.permits = ready  # no second attempt leaves before all first ones were refused
+    for owner in owners:
+        owner.permits = ready  # no second attempt leaves before all first ones were refused
 
-    calls = asyncio.gather(*(harness.client.call(control) for control in controls))
-    await until(lambda: all(control.events.count("permit") == 2 for control in controls))
+    calls = asyncio.gather(*(harness.client.call(owner) for owner in owners))
+    await until(lambda: all(owner.events.count("permit") == 2 for owner in owners))
     ready.set()
 
     assert {last.verdict for last in await calls} == {Verdict.DONE}
@@ -307,9 +307,9 @@ async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: B
 async def test_a_locked_app_ends_the_call_and_gets_no_new_signature(build: Build) -> None:
     harness = await build(answer(70050), BAD_SIGNATURE)
 
-    locked = await harness.client.call(RecordingCallControl(retries=9))
-    refused = await harness.client.call(RecordingCallControl())
-    await harness.client.call(RecordingCallControl(attempt=PROBE))
+    locked = await harness.client.call(RecordingCallOwner(retries=9))
+    refused = await harness.client.call(RecordingCallOwner())
+    await harness.client.call(RecordingCallOwner(attempt=PROBE))
 
     assert (locked.verdict, refused.verdict) == (Verdict.LOCKED, Verdict.RESIGN)
     assert harness.logged == []
@@ -318,15 +318,15 @@ async def test_a_locked_app_ends_the_call_and_gets_no_new_signature(build: Build
 async def test_a_probe_gets_a_new_signature(build: Build) -> None:
     harness = await build(OK)
 
-    await harness.client.call(RecordingCallControl())
-    await harness.client.call(RecordingCallControl(attempt=PROBE))
+    await harness.client.call(RecordingCallOwner())
+    await harness.client.call(RecordingCallOwner(attempt=PROBE))
 
     assert [notice.event for notice in harness.logged] == ["signature.renewed"]
 
 
 async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
     harness = await build(OK)
-    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallOwner())
     usersig = harness.seen[0].query["usersig"]
 
     results: list[AttemptResult] = []
@@ -337,7 +337,7 @@ async def test_texts_are_cut_and_freed_of_signatures(build: Build) -> None:
         "é" * 2000,
     ):
         harness = await build(answer(60002, info))
-        results.append(await harness.client.call(RecordingCallControl()))
+        results.append(await harness.client.call(RecordingCallOwner()))
 
     assert results[0].error_info == "bad usersig=[redacted]&random=1"
     assert results[1].error_info == "[redacted] is not valid"

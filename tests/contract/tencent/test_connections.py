@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.contract.tencent.call_control import FIRST, RecordingCallControl, until
+from tests.contract.tencent.call_owner import FIRST, RecordingCallOwner, until
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
 from worker.domain.contract.codes import Verdict
@@ -35,7 +35,7 @@ async def test_a_connection_is_kept_and_used_again(real: Build) -> None:
     harness = await real(OK)
 
     for _ in range(5):
-        await harness.client.call(RecordingCallControl())
+        await harness.client.call(RecordingCallOwner())
 
     assert {seen.connection for seen in harness.seen} == {1}
 
@@ -43,14 +43,14 @@ async def test_a_connection_is_kept_and_used_again(real: Build) -> None:
 async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: Build) -> None:
     harness = await real(OK)
     assert harness.server is not None
-    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallOwner())
 
     harness.server.close_connections()
     await until(lambda: not any(proto.is_connected() for proto in _kept(harness.client)))
-    last = await harness.client.call(control := RecordingCallControl())
+    last = await harness.client.call(owner := RecordingCallOwner())
 
     assert last.verdict is Verdict.DONE
-    assert len(control.results) == 1
+    assert len(owner.results) == 1
     assert {seen.connection for seen in harness.seen} == {1, 2}
 
 
@@ -66,7 +66,7 @@ async def test_an_idle_connection_is_not_used_once_a_balancer_may_have_forgotten
 
     for passed in (0.0, 10.0, 240.0):
         clock += passed
-        await harness.client.call(RecordingCallControl())
+        await harness.client.call(RecordingCallOwner())
 
     assert [seen.connection for seen in harness.seen] == [1, 1, 2]
 
@@ -93,13 +93,13 @@ async def test_a_name_that_has_a_new_address_leads_there_after_ten_seconds(
     client = Client([an_app("http://api.test")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    first = await client.call(RecordingCallControl())
+    first = await client.call(RecordingCallOwner())
     ended = [first.verdict]
     for passed in (9.0, 2.0):
         clock += passed
         old.close_connections()
         await until(lambda: not any(proto.is_connected() for proto in _kept(client)))
-        ended.append((await client.call(RecordingCallControl())).verdict)
+        ended.append((await client.call(RecordingCallOwner())).verdict)
 
     assert ended == [Verdict.DONE] * 3
     assert (len(old.seen), len(new.seen), len(asked)) == (2, 1, 2)
@@ -112,14 +112,14 @@ async def test_a_connection_that_closes_just_before_the_write_is_replaced(
     It is no attempt: nothing was sent.
     """
     harness = await real(OK)
-    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallOwner())
 
     last = await harness.client.call(
-        control := RecordingCallControl(may=_closing_connections(harness.client, times=1))
+        owner := RecordingCallOwner(may=_closing_connections(harness.client, times=1))
     )
 
     assert (last.verdict, last.end_unknown) == (Verdict.DONE, False)
-    assert len(control.results) == 1
+    assert len(owner.results) == 1
     assert [seen.connection for seen in harness.seen] == [1, 2]
 
 
@@ -132,19 +132,19 @@ async def test_connections_that_always_close_before_the_write_have_sent_nothing(
     harness = await real(OK)
 
     last = await harness.client.call(
-        control := RecordingCallControl(may=_closing_connections(harness.client, times=99))
+        owner := RecordingCallOwner(may=_closing_connections(harness.client, times=99))
     )
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "reset", False)
-    assert control.results == [last]
+    assert owner.results == [last]
     assert harness.seen == []
 
 
 async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknown(real: Build) -> None:
     harness = await real(OK, RESET)
-    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallOwner())
 
-    last = await harness.client.call(RecordingCallControl())
+    last = await harness.client.call(RecordingCallOwner())
 
     assert (last.error, last.end_unknown) == ("reset", True)
     assert [seen.connection for seen in harness.seen] == [1, 1]
@@ -153,12 +153,12 @@ async def test_a_connection_that_is_closed_after_the_write_leaves_the_end_unknow
 async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(real: Build) -> None:
     harness = await real(OK, answer(60002))
     assert harness.server is not None
-    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallOwner())
 
     stray = answer(0, request_id="stray").body
     harness.server.push(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(stray), stray))
     await until(lambda: any(proto.should_close for proto in _kept(harness.client)))
-    last = await harness.client.call(RecordingCallControl(retries=1))
+    last = await harness.client.call(RecordingCallOwner(retries=1))
 
     assert last.request_id != "stray"
     assert last.error_code == 60002
@@ -168,7 +168,7 @@ async def test_a_name_that_nobody_knows_is_a_connect_error(stack: AsyncExitStack
     client = Client([an_app("http://nowhere.invalid")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert (last.error, last.end_unknown, last.verdict) == ("connect", False, Verdict.TRANSPORT)
 
@@ -183,7 +183,7 @@ async def test_a_server_that_accepts_no_connection_is_given_up_in_time_and_was_s
     client = Client([an_app(await _silent(stack))], options)
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert (last.error, last.end_unknown) == ("connect", False)
     assert last.ended_at - last.sent_at < 1.0
@@ -191,12 +191,12 @@ async def test_a_server_that_accepts_no_connection_is_given_up_in_time_and_was_s
 
 async def test_a_hanging_endpoint_takes_no_connection_from_another(real: Build) -> None:
     harness = await real(HANG, OK, options=HttpOptions(max_connections=1))
-    hanging = asyncio.create_task(harness.client.call(RecordingCallControl()))
+    hanging = asyncio.create_task(harness.client.call(RecordingCallOwner()))
     assert harness.server is not None
     await harness.server.requests(1)
 
     other = await harness.client.call(
-        RecordingCallControl(attempt=_at("group_open_http_svc/unban_group_member"))
+        RecordingCallOwner(attempt=_at("group_open_http_svc/unban_group_member"))
     )
 
     assert other.verdict is Verdict.DONE
@@ -210,7 +210,7 @@ async def test_two_hundred_requests_are_under_way_at_once_and_none_waits_for_a_c
     harness = await real(HANG)
     assert harness.server is not None
 
-    calls = [asyncio.create_task(harness.client.call(RecordingCallControl())) for _ in range(200)]
+    calls = [asyncio.create_task(harness.client.call(RecordingCallOwner())) for _ in range(200)]
     async with asyncio.timeout(10):
         await harness.server.requests(200)
 
@@ -226,13 +226,13 @@ async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to
     client = Client([an_app(await _silent(stack))], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    call = asyncio.create_task(client.call(control := RecordingCallControl()))
+    call = asyncio.create_task(client.call(owner := RecordingCallOwner()))
     await until(lambda: client._wire._pools != {})  # type: ignore[attr-defined]
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    assert [(result.error, result.end_unknown) for result in control.results] == [("cancelled", False)]
+    assert [(result.error, result.end_unknown) for result in owner.results] == [("cancelled", False)]
 
 
 async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: AsyncExitStack) -> None:
@@ -241,26 +241,26 @@ async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: A
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    call = asyncio.create_task(client.call(control := RecordingCallControl(retries=3)))
-    await until(lambda: "finished" in control.events)
+    call = asyncio.create_task(client.call(owner := RecordingCallOwner(retries=3)))
+    await until(lambda: "finished" in owner.events)
     call.cancel()
     async with asyncio.timeout(1):
         (ended,) = await asyncio.gather(call, return_exceptions=True)
 
     assert isinstance(ended, asyncio.CancelledError)
-    assert len(control.results) == len(server.seen) == 1
-    assert control.events == ["permit", "finished"]
+    assert len(owner.results) == len(server.seen) == 1
+    assert owner.events == ["permit", "finished"]
 
 
 async def test_a_cancelled_request_does_not_spoil_the_next(real: Build) -> None:
     harness = await real(HANG, OK)
     assert harness.server is not None
-    call = asyncio.create_task(harness.client.call(RecordingCallControl()))
+    call = asyncio.create_task(harness.client.call(RecordingCallOwner()))
     await harness.server.requests(1)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
 
-    last = await harness.client.call(RecordingCallControl())
+    last = await harness.client.call(RecordingCallOwner())
 
     assert last.verdict is Verdict.DONE
     assert [seen.connection for seen in harness.seen] == [1, 2]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.contract.tencent.call_control import RecordingCallControl
+from tests.contract.tencent.call_owner import RecordingCallOwner
 from tests.fakes.tencent import an_app
 from worker.domain.contract.codes import Verdict
 from worker.tencent.client import Client
@@ -94,7 +94,7 @@ async def test_no_server_can_fill_the_memory_or_hold_a_call(client: Client) -> N
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = asyncio.get_running_loop().time()
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in {"too_long", "http", "cut", "timeout", "not_json"}

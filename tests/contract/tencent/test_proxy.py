@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.certificate import self_signed
-from tests.contract.tencent.call_control import RecordingCallControl
+from tests.contract.tencent.call_owner import RecordingCallOwner
 from tests.contract.tencent.scripted import ScriptedServer, closed_port
 from tests.fakes.tencent import OK, an_app, in_turn
 from tests.proxy import Proxy
@@ -53,7 +53,7 @@ class Company:
     redaction: Redaction = field(default_factory=Redaction)
 
     async def call(self) -> AttemptResult:
-        return await self.client.call(RecordingCallControl())
+        return await self.client.call(RecordingCallOwner())
 
     def change(self, file: Path, text: str) -> None:
         """
@@ -114,7 +114,7 @@ async def test_a_connection_through_the_proxy_is_kept_and_used_again(
     stack.push_async_callback(client.aclose)
 
     for _ in range(3):
-        await client.call(RecordingCallControl())
+        await client.call(RecordingCallOwner())
 
     assert proxy.tunnels == 1
 
@@ -145,7 +145,7 @@ async def test_a_proxy_that_is_not_there_is_told(stack: AsyncExitStack, company:
     )
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert (last.error, last.end_unknown) == ("proxy", False)
     assert f"the proxy {nowhere} cannot be reached" in last.error_info
@@ -217,7 +217,7 @@ async def test_a_proxy_may_have_an_ipv6_address(company: Company) -> None:
         options = HttpOptions(proxy=six.url, ca_file=str(company.authority))
         client = Client([an_app(company.server.base_url)], options)
 
-        last = await client.call(RecordingCallControl())
+        last = await client.call(RecordingCallOwner())
         await client.aclose()
         await all_closed(six)
 
@@ -235,7 +235,7 @@ async def test_an_api_on_this_machine_itself_is_reached_without_the_proxy(
     client = Client([an_app(server.base_url)], HttpOptions(proxy=proxy.url))
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert last.verdict is Verdict.DONE
     assert proxy.asked == []

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from tests.contract.tencent.call_control import FakeSleep, RecordingCallControl, until
+from tests.contract.tencent.call_owner import FakeSleep, RecordingCallOwner, until
 from tests.fakes.tencent import SECRET_KEY, an_app
 from worker.domain.contract.actions import ACTIONS, MemberInfo
 from worker.domain.contract.codes import Verdict
@@ -65,7 +65,7 @@ def a_call(
 
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_every_action_is_carried_out(client: Client, tencent: Simulator, action: str) -> None:
-    last = await client.call(RecordingCallControl(attempt=a_call(action)))
+    last = await client.call(RecordingCallOwner(attempt=a_call(action)))
 
     assert (last.verdict, last.error_info) == (Verdict.DONE, "")
     assert (last.request_id is not None) == ACTIONS[action].returns_request_id
@@ -110,7 +110,7 @@ async def test_every_fault_has_one_meaning(
     await _healthy_once(client)
     tencent.faults.put(**faults)
 
-    last = await client.call(RecordingCallControl(attempt=a_call()))
+    last = await client.call(RecordingCallOwner(attempt=a_call()))
 
     assert (last.verdict, last.error, last.end_unknown) == (verdict, error, end_unknown)
 
@@ -122,7 +122,7 @@ async def test_an_endpoint_that_refuses_connections_has_been_sent_nothing(
     tencent.faults.put(outage="refuse")
 
     # The first may still be written into a connection that the outage is just breaking.
-    results = [await client.call(RecordingCallControl(attempt=a_call())) for _ in range(3)]
+    results = [await client.call(RecordingCallOwner(attempt=a_call())) for _ in range(3)]
 
     assert {result.verdict for result in results} == {Verdict.TRANSPORT}
     assert [(result.error, result.end_unknown) for result in results[1:]] == [("connect", False)] * 2
@@ -132,18 +132,18 @@ async def test_what_was_done_without_an_answer_is_unknown_and_then_done(
     client: Client, tencent: Simulator
 ) -> None:
     tencent.faults.put(drop_after=1.0)
-    control = RecordingCallControl(retries=1, attempt=a_call())
+    owner = RecordingCallOwner(retries=1, attempt=a_call())
     waiting = asyncio.Event()
-    control.permits = waiting
+    owner.permits = waiting
 
-    call = asyncio.create_task(client.call(control))
-    await until(lambda: bool(control.results))
+    call = asyncio.create_task(client.call(owner))
+    await until(lambda: bool(owner.results))
     tencent.faults.clear()
     waiting.set()
     last = await call
 
     assert last.verdict is Verdict.DONE
-    assert [result.end_unknown for result in control.results] == [True, False]
+    assert [result.end_unknown for result in owner.results] == [True, False]
     assert [line.applied for line in tencent.log] == [("u1",), ("u1",)]
 
 
@@ -157,16 +157,16 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
         HttpOptions(),
         sleep=FakeSleep(),
     )
-    controls: list[RecordingCallControl] = []
+    owners: list[RecordingCallOwner] = []
     left = 600
 
     async def caller(number: int) -> None:
         nonlocal left
         while left > 0:
             left -= 1
-            control = RecordingCallControl(retries=3, attempt=a_call(target=f"g{number}"))
-            controls.append(control)
-            assert (await client.call(control)).verdict is Verdict.DONE
+            owner = RecordingCallOwner(retries=3, attempt=a_call(target=f"g{number}"))
+            owners.append(owner)
+            assert (await client.call(owner)).verdict is Verdict.DONE
             if left == 300:
                 path.write_text(f"{NEW_KEY}\n")
                 await _rotate(tencent, NEW_KEY)
@@ -174,9 +174,9 @@ async def test_a_key_that_is_rotated_under_load_fails_no_call(tencent: Simulator
     await asyncio.gather(*(caller(number) for number in range(20)))
     await client.aclose()
 
-    verdicts = {result.verdict for control in controls for result in control.results}
+    verdicts = {result.verdict for owner in owners for result in owner.results}
     assert verdicts == {Verdict.DONE, Verdict.RESIGN}
-    assert max(len(control.results) for control in controls) == 2
+    assert max(len(owner.results) for owner in owners) == 2
 
 
 async def test_a_key_that_is_rotated_too_early_halts_until_the_file_has_it(
@@ -189,12 +189,12 @@ async def test_a_key_that_is_rotated_too_early_halts_until_the_file_has_it(
     await _rotate(tencent, NEW_KEY)
 
     before = [
-        (await client.call(RecordingCallControl(attempt=attempt))).verdict
+        (await client.call(RecordingCallOwner(attempt=attempt))).verdict
         for attempt in (a_call(), probe, probe)
     ]
     path.write_text(NEW_KEY)
     after = [
-        (await client.call(RecordingCallControl(attempt=attempt))).verdict for attempt in (probe, a_call())
+        (await client.call(RecordingCallOwner(attempt=attempt))).verdict for attempt in (probe, a_call())
     ]
     await client.aclose()
 
@@ -207,7 +207,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
     notices: list[object] = []
     client = Client([an_app(tencent.url, secret_key=NEW_KEY)], HttpOptions(), notices.append)
 
-    verdicts = [(await client.call(RecordingCallControl(attempt=a_call()))).verdict for _ in range(10)]
+    verdicts = [(await client.call(RecordingCallOwner(attempt=a_call()))).verdict for _ in range(10)]
     await client.aclose()
 
     assert verdicts == [Verdict.FATAL] + [Verdict.LOCKED] * 9
@@ -216,7 +216,7 @@ async def test_an_app_that_is_locked_is_not_hammered_with_new_signatures(tencent
 
 async def _healthy_once(client: Client) -> None:
     # So that a connection is kept, as in the middle of a run.
-    assert (await client.call(RecordingCallControl(attempt=a_call(target="other")))).verdict is Verdict.DONE
+    assert (await client.call(RecordingCallOwner(attempt=a_call(target="other")))).verdict is Verdict.DONE
 
 
 async def _rotate(tencent: Simulator, key: str) -> None:

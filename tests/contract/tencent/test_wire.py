@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.contract.tencent.call_control import ENDPOINT, RecordingCallControl
+from tests.contract.tencent.call_owner import ENDPOINT, RecordingCallOwner
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import OK, RESET, Reply, an_app, in_turn
 from worker.domain.contract.codes import Verdict
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.anyio
 async def test_the_request_carries_no_header_that_it_does_not_need(real: Build) -> None:
     harness = await real(Reply(OK.body, headers=(("Set-Cookie", "balancer=7; Path=/"),)))
 
-    await harness.client.call(RecordingCallControl())
-    await harness.client.call(RecordingCallControl())
+    await harness.client.call(RecordingCallOwner())
+    await harness.client.call(RecordingCallOwner())
 
     for seen in harness.seen:
         assert {name.lower() for name, _ in seen.headers} == {
@@ -50,7 +50,7 @@ async def test_any_identifier_arrives_as_it_is(stack: AsyncExitStack, identifier
     client = Client([replace(an_app(server.base_url), identifier=identifier)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert last.verdict is Verdict.DONE
     assert server.seen[0].query["identifier"] == identifier
@@ -64,7 +64,7 @@ async def test_a_redirect_is_not_followed(stack: AsyncExitStack) -> None:
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert (last.http_status, last.error, last.verdict) == (307, "http", Verdict.TRANSPORT)
     assert elsewhere.connections == 0
@@ -83,7 +83,7 @@ async def test_a_redirect_is_not_followed(stack: AsyncExitStack) -> None:
 async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: Build, reply: Reply) -> None:
     harness = await real(reply)
 
-    last = await harness.client.call(RecordingCallControl())
+    last = await harness.client.call(RecordingCallOwner())
 
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in ERRORS
@@ -102,7 +102,7 @@ async def test_what_is_no_http_is_a_failure_with_a_name(stack: AsyncExitStack) -
     client = Client([an_app(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert last.verdict is Verdict.TRANSPORT
     assert last.error in {"http", "reset"}
@@ -118,11 +118,11 @@ async def test_a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to(
 
     wary = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(wary.aclose)
-    refused = await wary.call(RecordingCallControl())
+    refused = await wary.call(RecordingCallOwner())
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     trusting = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(trusting.aclose)
-    accepted = await trusting.call(RecordingCallControl())
+    accepted = await trusting.call(RecordingCallOwner())
 
     assert (refused.error, refused.end_unknown, refused.verdict) == ("tls", False, Verdict.TRANSPORT)
     assert accepted.verdict is Verdict.DONE
@@ -139,7 +139,7 @@ async def test_a_proxy_of_the_environment_never_sees_a_signature(
     client = Client([an_app(server.base_url)], HttpOptions())
     stack.push_async_callback(client.aclose)
 
-    last = await client.call(RecordingCallControl())
+    last = await client.call(RecordingCallOwner())
 
     assert last.verdict is Verdict.DONE
     assert (len(server.seen), proxy.connections) == (1, 0)
@@ -153,8 +153,8 @@ async def test_neither_logs_nor_reprs_nor_exceptions_hold_a_signature_or_the_key
     harness = await real(OK, RESET, Reply(b"", 301, (("Location", "http://[broken/"),)), OK)
 
     for _ in range(4):
-        await harness.client.call(RecordingCallControl())
-    call = asyncio.create_task(harness.client.call(RecordingCallControl()))
+        await harness.client.call(RecordingCallOwner())
+    call = asyncio.create_task(harness.client.call(RecordingCallOwner()))
     call.cancel()
     (cancelled,) = await asyncio.gather(call, return_exceptions=True)
 
@@ -173,10 +173,10 @@ async def test_an_unforeseen_failure_ends_the_call_and_is_logged(
         raise AssertionError("secret https://example.invalid/?usersig=eJx")
 
     monkeypatch.setattr(httpx.AsyncClient, "send", broken)
-    last = await harness.client.call(control := RecordingCallControl())
+    last = await harness.client.call(owner := RecordingCallOwner())
 
     assert (last.verdict, last.error, last.end_unknown) == (Verdict.TRANSPORT, "http", False)
-    assert control.results == [last]
+    assert owner.results == [last]
     (event,) = harness.logged
     assert event.event == "request.failed_strangely"
     assert "AssertionError" in str(event.fields["what"])

@@ -35,14 +35,14 @@ from kafka.producer.transaction_manager import TransactionalRequestResult, Trans
 from kafka.record.default_records import DefaultRecordBatch
 
 import worker
-from worker.broker import assignor, batches, heartbeats, kafka_connections, kafka_private_parts, rebalances
+from worker.broker import assignor, batches, heartbeats, kafka_private_parts, kafka_sign_in, rebalances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCES: Final = Path(worker.__file__).parent
 PATCHES: Final = SOURCES / "broker" / "kafka_private_parts.py"
-CONNECTIONS: Final = SOURCES / "broker" / "kafka_connections.py"
+CONNECTIONS: Final = SOURCES / "broker" / "kafka_sign_in.py"
 BATCHES: Final = SOURCES / "broker" / "batches.py"
 
 PARTS: Final[dict[type, set[str]]] = {
@@ -143,7 +143,7 @@ RECEIVERS: Final[dict[str, type]] = {
     "transactions": TransactionManager,
     "unbound": KafkaProducer,
 }
-"""What an expression of kafka_private_parts.py or kafka_connections.py is."""
+"""What an expression of kafka_private_parts.py or kafka_sign_in.py is."""
 OUTSIDE: Final = {"self", "cls", "theirs"}
 """What a class calls itself, and kafka-python's class that it extends: those are read from the classes."""
 
@@ -213,7 +213,7 @@ def extended() -> Iterator[tuple[type, str]]:
     """
     pairs = {
         pair
-        for module in (assignor, batches, heartbeats, kafka_connections, kafka_private_parts, rebalances)
+        for module in (assignor, batches, heartbeats, kafka_sign_in, kafka_private_parts, rebalances)
         for pair in subclasses(module)
     }
     for ours, theirs in pairs:

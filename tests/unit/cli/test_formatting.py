@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from worker.broker.command_lookup import Found, Unseen, WaitingCommand
 from worker.broker.options import KafkaOptions
-from worker.broker.outcome_reader import Found, Unseen, WaitingCommand
 from worker.cli.filters import Filters
 from worker.cli.formatting import (
     CALLS_SHOWN,

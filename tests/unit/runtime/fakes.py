@@ -14,7 +14,7 @@ from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
 from worker.errors import BrokerError
 from worker.runtime.engine_runner import EngineRunner
-from worker.runtime.failure_log import FailureLog
+from worker.runtime.failed_commands import FailedCommandLog
 from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class RunnerHarness:
             Metrics(["main"]),
             self._log,
             handover,
-            [FailureLog(self._log)],
+            [FailedCommandLog(self._log)],
         )
         self.said: list[bytes] = []
         self.runner.connect(self, self, self, self, self, self if orders else None)

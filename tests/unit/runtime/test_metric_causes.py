@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, users
 from worker.domain.calls.lending import Grant, Request, decode, encode
 from worker.runtime.metric_table import PREFIX
-from worker.runtime.metrics import Metrics, Vitals
+from worker.runtime.metrics import LoopSnapshot, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +169,7 @@ CAUSES: list[tuple[str, dict[str, str], Callable[[EngineHarness], None]]] = [
 
 
 def series(harness: EngineHarness, metrics: Metrics) -> Series:
-    metrics.observe(harness.engine.snapshot(harness.now), Vitals(0.1, ready=True))
+    metrics.observe(harness.engine.snapshot(harness.now), LoopSnapshot(0.1, ready=True))
     parse: Any = text_string_to_metric_families  # it has no types
     return {
         (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): sample.value

@@ -18,7 +18,7 @@ from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Ou
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS
 from worker.domain.snapshots import ControlSnapshot, Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
-from worker.runtime.metrics import WHOLE_APP, Metrics, Vitals
+from worker.runtime.metrics import WHOLE_APP, LoopSnapshot, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def control(state: ControlState, held: int = 0, at: str = "2026-11-28T03:00:00Z"
     return ControlSnapshot(Scope(issuer=state.value), ControlOrder(state, "mad", "alice", at), held)
 
 
-VITALS = Vitals(
+LOOP_SNAPSHOT = LoopSnapshot(
     pulse_age=0.5,
     ready=True,
     lags={3: 77},
@@ -135,7 +135,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def look(item: Snapshot) -> Callable[[Metrics], None]:
-    return lambda metrics: metrics.observe(item, VITALS)
+    return lambda metrics: metrics.observe(item, LOOP_SNAPSHOT)
 
 
 CAUSES: dict[str, Callable[[Metrics], None]] = {
@@ -159,14 +159,14 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "controls": look(snapshot(controls=(control(ControlState.SHADOW),))),
     "control_held_commands": look(snapshot(controls=(control(ControlState.CANCEL, held=7),))),
     "control_oldest_pause_seconds": lambda m: m.observe(
-        snapshot(controls=(control(ControlState.PAUSED),)), Vitals(0.1, ready=True, wall=1.9e9)
+        snapshot(controls=(control(ControlState.PAUSED),)), LoopSnapshot(0.1, ready=True, wall=1.9e9)
     ),
     "control_unreadable_records": lambda m: m.observe(
-        snapshot(), Vitals(0.1, ready=True, unreadable_orders=2)
+        snapshot(), LoopSnapshot(0.1, ready=True, unreadable_orders=2)
     ),
     "foreign_metadata": look(snapshot(counts=Counts(foreign_metadata=1))),
     "strange_quota_messages": look(snapshot(counts=Counts(strange_quota_messages=1))),
-    "partitions_in_doubt": lambda m: m.observe(snapshot(), Vitals(0.1, ready=False, doubts=1)),
+    "partitions_in_doubt": lambda m: m.observe(snapshot(), LoopSnapshot(0.1, ready=False, doubts=1)),
     "given_up": look(snapshot(counts=Counts(given_up=1))),
     "waiting_members": look(snapshot(endpoint(waiting=40))),
     "oldest_waiting_seconds": look(snapshot(endpoint(waiting=40, oldest_age=3.0))),
@@ -204,7 +204,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "unpublished_commands": look(snapshot(unpublished=6)),
     "ready": look(snapshot()),
     "pulse_age_seconds": look(snapshot()),
-    "log_lines_dropped": lambda m: m.observe(snapshot(), Vitals(0.5, ready=True, lines_dropped=3)),
+    "log_lines_dropped": lambda m: m.observe(snapshot(), LoopSnapshot(0.5, ready=True, lines_dropped=3)),
 }
 
 
@@ -293,29 +293,29 @@ def test_no_label_names_a_user_or_a_room_and_unknown_codes_and_actions_are_folde
 
 
 def test_work_seconds_follow_the_permitted_rate_and_the_current_batch_size(metrics: Metrics) -> None:
-    metrics.observe(snapshot(endpoint(waiting=4000)), VITALS)
+    metrics.observe(snapshot(endpoint(waiting=4000)), LOOP_SNAPSHOT)
     assert value(metrics, "work_seconds", **ENDPOINT) == pytest.approx(
         1.0
     )  # 200 calls of 20: nothing was measured yet
 
     for members in (1, 3):
         metrics.call_started(Attempt("c", 1, "main", BAN, "room", b"", members))
-    metrics.observe(snapshot(endpoint(waiting=4000)), VITALS)
+    metrics.observe(snapshot(endpoint(waiting=4000)), LOOP_SNAPSHOT)
     assert value(metrics, "work_seconds", **ENDPOINT) == pytest.approx(10.0)  # 200 calls of 2
 
-    metrics.observe(snapshot(endpoint(waiting=4000, permits_granted=100)), VITALS)
+    metrics.observe(snapshot(endpoint(waiting=4000, permits_granted=100)), LOOP_SNAPSHOT)
     assert value(metrics, "work_seconds", **ENDPOINT) == pytest.approx(20.0)
 
-    metrics.observe(snapshot(endpoint(waiting=1, permits_granted=0, permits_owned=0)), VITALS)
+    metrics.observe(snapshot(endpoint(waiting=1, permits_granted=0, permits_owned=0)), LOOP_SNAPSHOT)
     assert value(metrics, "work_seconds", **ENDPOINT) == float("inf")
 
-    metrics.observe(snapshot(endpoint()), VITALS)
+    metrics.observe(snapshot(endpoint()), LOOP_SNAPSHOT)
     assert value(metrics, "work_seconds", **ENDPOINT) == 0
 
 
 def test_exactly_one_limit_is_shown(metrics: Metrics) -> None:
     for reason in LIMITED_BY:
-        metrics.observe(snapshot(endpoint(waiting=1, limited_by=reason)), VITALS)
+        metrics.observe(snapshot(endpoint(waiting=1, limited_by=reason)), LOOP_SNAPSHOT)
 
         shown = values(metrics, "limited_by")
         assert sum(shown.values()) == 1
@@ -326,9 +326,9 @@ def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
     """
     A partition that moved to another replica would be counted twice.
     """
-    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),)), VITALS)
+    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),)), LOOP_SNAPSHOT)
 
-    metrics.observe(snapshot(), Vitals(0.1, ready=True))
+    metrics.observe(snapshot(), LoopSnapshot(0.1, ready=True))
 
     for name in (
         "open_commands",
@@ -340,22 +340,24 @@ def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
     ):
         assert values(metrics, name) == {}
 
-    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 8, 11, 5, 9),)), VITALS)
+    metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 8, 11, 5, 9),)), LOOP_SNAPSHOT)
     assert value(metrics, "open_commands", partition="3") == 8
 
 
 def test_a_halt_that_is_fixed_is_shown_as_0(metrics: Metrics) -> None:
-    metrics.observe(snapshot(endpoint(), halts=(Halt("main", BAN, 10007, "no", "remedy", 1.0),)), VITALS)
+    metrics.observe(
+        snapshot(endpoint(), halts=(Halt("main", BAN, 10007, "no", "remedy", 1.0),)), LOOP_SNAPSHOT
+    )
     assert value(metrics, "halted", **ENDPOINT) == 1
     assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 0
 
-    metrics.observe(snapshot(endpoint()), VITALS)
+    metrics.observe(snapshot(endpoint()), LOOP_SNAPSHOT)
 
     assert value(metrics, "halted", **ENDPOINT) == 0
 
 
 def test_a_halt_of_a_whole_app_is_shown_as_that(metrics: Metrics) -> None:
-    metrics.observe(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),)), VITALS)
+    metrics.observe(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),)), LOOP_SNAPSHOT)
 
     assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 1
 
@@ -367,7 +369,7 @@ def test_counts_of_the_engine_are_added_once_however_often_they_are_observed(met
                 endpoint(breaker_openings=splits),
                 counts=Counts(splits=splits, coalesced=splits, misplaced={"partitioner": splits}),
             ),
-            VITALS,
+            LOOP_SNAPSHOT,
         )
 
     assert value(metrics, "splits_total") == 5
@@ -398,7 +400,7 @@ def test_orders_are_shown_by_state_and_the_oldest_pause_by_its_age(metrics: Metr
         )
     )
 
-    metrics.observe(found, Vitals(0.1, ready=True, wall=now))
+    metrics.observe(found, LoopSnapshot(0.1, ready=True, wall=now))
 
     assert value(metrics, "controls", state="paused", ordered_by="operator") == 2
     assert value(metrics, "controls", state="shadow", ordered_by="operator") == 0
@@ -407,7 +409,7 @@ def test_orders_are_shown_by_state_and_the_oldest_pause_by_its_age(metrics: Metr
     assert value(metrics, "control_held_commands", state="cancel") == 1
     assert value(metrics, "control_oldest_pause_seconds") == 300.0
 
-    metrics.observe(snapshot(), Vitals(0.1, ready=True, wall=now))
+    metrics.observe(snapshot(), LoopSnapshot(0.1, ready=True, wall=now))
 
     assert value(metrics, "controls", state="paused", ordered_by="operator") == 0
     assert value(metrics, "control_oldest_pause_seconds") == 0.0

@@ -12,7 +12,7 @@ from tests.unit.runtime.fakes import run_scenario, until
 from worker.domain.contract.outcomes import Worker
 from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
 from worker.runtime import observer as observer_module
-from worker.runtime.failure_log import FailureLog
+from worker.runtime.failed_commands import FailedCommandLog
 from worker.runtime.metrics import Metrics
 from worker.runtime.observer import Observer
 from worker.runtime.page import Page
@@ -50,7 +50,7 @@ def observer(harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = 
         Readiness(harness.runner, watch, refusals),
         metrics,
         log.get("log", SimpleNamespace(dropped=4)),
-        FailureLog(harness._log),
+        FailedCommandLog(harness._log),
         log.get("page"),
         topic_refusal=lambda: refusal,
     )

@@ -1,4 +1,4 @@
-# The verdict on one request: its code, to whom it applies, and the fault behind it. And the texts of the codes.
+# The judgement of one request: its code, to whom it applies, and the fault behind it. And the texts of the codes.
 #
 # The codes are Tencent's, from the endpoints' pages and the common table of error codes. When each one is used is
 # defined in endpoint_specs.py, in the table of faults and where a rule is checked.
@@ -48,7 +48,7 @@ INFO: Final[dict[int, str]] = {
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """
-    The verdict on one request.
+    The judgement of one request.
 
     Attributes:
         code: The ErrorCode of its answer; 0 for success.

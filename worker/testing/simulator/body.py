@@ -15,7 +15,7 @@ from worker.testing.simulator.endpoint_specs import (
     MEMBERS_PER_CALL,
     U32_MAX,
     USER_BYTES,
-    Shape,
+    FieldShape,
 )
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ _WHO: Final = frozenset({"GroupId", "RoomId", "Members_Account", "MemberList_Acc
 def _users(spec: EndpointSpec, given: dict[str, Any]) -> tuple[str, ...]:
     for rule in spec.fields:
         value = given.get(rule.name)
-        if rule.shape is Shape.USERS and isinstance(value, list):
+        if rule.shape is FieldShape.USERS and isinstance(value, list):
             return tuple(dict.fromkeys(user for user in value if isinstance(user, str)))
         if (
-            rule.shape is Shape.MEMBER
+            rule.shape is FieldShape.MEMBER
             and isinstance(value, dict)
             and isinstance(value.get("Member_Account"), str)
         ):
@@ -106,14 +106,14 @@ def _broken(spec: EndpointSpec, rule: Field, given: dict[str, Any]) -> BodyRefus
         return BodyRefusal(code, f"{rule.name} is missing") if rule.mandatory else None
     value = given[rule.name]
     match rule.shape:
-        case Shape.TEXT:
+        case FieldShape.TEXT:
             return _broken_text(rule, value, code)
-        case Shape.U32:
+        case FieldShape.U32:
             right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= U32_MAX
             return None if right else _wrong_shape(rule, code)
-        case Shape.USERS:
+        case FieldShape.USERS:
             return _broken_users(spec, rule, value)
-        case Shape.MEMBER:
+        case FieldShape.MEMBER:
             if not isinstance(value, dict):
                 return _wrong_shape(rule, code)
             return next((refusal for part in MEMBER_FIELDS if (refusal := _broken(spec, part, value))), None)

@@ -32,7 +32,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _HTML: Final = "text/html"
 
 
-class Controls(Protocol):
+class Admin(Protocol):
     """Answers requests to the control."""
 
     def answer(self, request: HttpRequest) -> tuple[int, bytes]:
@@ -69,17 +69,17 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         is_closed: Whether it is closed.
-        is_control: Whether it has carried only requests to the control.
+        is_admin: Whether it has carried only requests to the control.
 
     """
 
     def __init__(
-        self, executor: Executor, control: Controls, clock: Callable[[], float], all_open: set[Connection]
+        self, executor: Executor, admin: Admin, clock: Callable[[], float], all_open: set[Connection]
     ) -> None:
         self.is_closed = False
-        self.is_control = True
+        self.is_admin = True
         self._executor = executor
-        self._control = control
+        self._admin = admin
         self._clock = clock
         self._all_open = all_open
         self._parser = Parser()
@@ -170,11 +170,11 @@ class Connection(asyncio.Protocol):
             return
         slot = self._slot(keep_alive=item.keep_alive)
         if item.path.startswith(API):
-            self.is_control = False
+            self.is_admin = False
             request = ApiRequest(item.method, item.path.removeprefix(API), query_of(item.query), item.body)
             self._executor.take(request, at, slot)
         elif item.path.startswith(CONTROL):
-            slot.end(ExchangeEnd.ANSWER, *self._control.answer(item))
+            slot.end(ExchangeEnd.ANSWER, *self._admin.answer(item))
         else:
             slot.end(
                 ExchangeEnd.ANSWER, 404, b'{"error":"there is only /v4/<service>/<command>, and /__control"}'

@@ -185,23 +185,23 @@ class Decider:
         latency = self._latency(faults)
 
         ending = _OUTAGES.get(faults.outage) or self._drawn(faults, _BEFORE)
-        verdict = None
+        judgement = None
         if ending is None:
-            verdict = self._authenticator.stop(request, faults, at, wall)
-            if verdict is None and not counter.admit(at, GROUP_LIST_PER_SECOND if reads else faults.limit):
-                verdict = refused(60007)
-            if verdict is None:
-                verdict = self._served(spec, request, parsed, faults, app=app, at=at)
+            judgement = self._authenticator.stop(request, faults, at, wall)
+            if judgement is None and not counter.admit(at, GROUP_LIST_PER_SECOND if reads else faults.limit):
+                judgement = refused(60007)
+            if judgement is None:
+                judgement = self._served(spec, request, parsed, faults, app=app, at=at)
             ending = (
                 self._drawn(faults, _AFTER)
-                or self._slow(faults, verdict, latency)
-                or _Ending(fault=verdict.fault)
+                or self._slow(faults, judgement, latency)
+                or _Ending(fault=judgement.fault)
             )
         elif ending.exchange_end is ExchangeEnd.RESET:
             latency = 0.0
 
-        effect = self._effect(spec, parsed, verdict, app)
-        answers = verdict if ending.http_status == 200 else None
+        effect = self._effect(spec, parsed, judgement, app)
+        answers = judgement if ending.http_status == 200 else None
         is_whole = ending.exchange_end is not ExchangeEnd.CUT
         request_id = self._request_id(self._seq) if answers and spec and spec.has_request_id else None
         return Reaction(
@@ -224,11 +224,11 @@ class Decider:
         )
 
     def _effect(
-        self, spec: EndpointSpec | None, parsed: ParsedBody, verdict: Judgement | None, app: int
+        self, spec: EndpointSpec | None, parsed: ParsedBody, judgement: Judgement | None, app: int
     ) -> StateChange | None:
-        if spec is None or verdict is None or not verdict.applied or parsed.target is None:
+        if spec is None or judgement is None or not judgement.applied or parsed.target is None:
             return None
-        return StateChange(self._seq, app, spec.change, parsed.target, verdict.applied, parsed.parameters)
+        return StateChange(self._seq, app, spec.change, parsed.target, judgement.applied, parsed.parameters)
 
     def _latency(self, faults: FaultValues) -> float:
         if not faults.latency:
@@ -247,8 +247,8 @@ class Decider:
     def _drawn(self, faults: FaultValues, endings: tuple[_Ending, ...]) -> _Ending | None:
         return next((ending for ending in endings if self._happens(getattr(faults, str(ending.fault)))), None)
 
-    def _slow(self, faults: FaultValues, verdict: Judgement, latency: float) -> _Ending | None:
-        if not verdict.applied or not self._happens(faults.slow_apply):
+    def _slow(self, faults: FaultValues, judgement: Judgement, latency: float) -> _Ending | None:
+        if not judgement.applied or not self._happens(faults.slow_apply):
             return None
         late = self._rng.uniform(0.0, faults.slow_apply_seconds)
         if faults.slow_apply_end == "hang":
@@ -331,13 +331,13 @@ class Decider:
         return good if faults.refused_applies == "all" else ()
 
 
-def _payload(verdict: Judgement, request_id: str | None) -> bytes:
+def _payload(judgement: Judgement, request_id: str | None) -> bytes:
     answer: dict[str, Any] = {
-        "ActionStatus": "FAIL" if verdict.code else "OK",
-        "ErrorInfo": verdict.info,
-        "ErrorCode": verdict.code,
+        "ActionStatus": "FAIL" if judgement.code else "OK",
+        "ErrorInfo": judgement.info,
+        "ErrorCode": judgement.code,
     }
-    answer |= verdict.more
+    answer |= judgement.more
     if request_id is not None:
         answer["RequestId"] = request_id
     return msgspec.json.encode(answer)

@@ -28,7 +28,7 @@ class Change(StrEnum):
     UPDATE = "update"
 
 
-class Shape(StrEnum):
+class FieldShape(StrEnum):
     """What a field of a body must be."""
 
     TEXT = "a string"
@@ -53,7 +53,7 @@ class Field:
     """
 
     name: str
-    shape: Shape
+    shape: FieldShape
     mandatory: bool = True
     max_bytes: int | None = None
     choices: tuple[str, ...] = ()
@@ -149,14 +149,14 @@ class EndpointSpec:
         return self.service not in WITHOUT_REQUEST_ID
 
 
-_GROUP_ID: Final = Field("GroupId", Shape.TEXT, max_bytes=TARGET_BYTES, empty=False)
-_ROOM_ID: Final = Field("RoomId", Shape.TEXT, max_bytes=TARGET_BYTES, empty=False)
+_GROUP_ID: Final = Field("GroupId", FieldShape.TEXT, max_bytes=TARGET_BYTES, empty=False)
+_ROOM_ID: Final = Field("RoomId", FieldShape.TEXT, max_bytes=TARGET_BYTES, empty=False)
 
 MEMBER_FIELDS: Final = (
-    Field("Member_Account", Shape.TEXT, max_bytes=USER_BYTES, empty=False),
-    Field("NameCard", Shape.TEXT, mandatory=False, max_bytes=32),
-    Field("Role", Shape.TEXT, mandatory=False, choices=("Admin", "Member")),
-    Field("CustomInfo", Shape.TEXT, mandatory=False, max_bytes=60),
+    Field("Member_Account", FieldShape.TEXT, max_bytes=USER_BYTES, empty=False),
+    Field("NameCard", FieldShape.TEXT, mandatory=False, max_bytes=32),
+    Field("Role", FieldShape.TEXT, mandatory=False, choices=("Admin", "Member")),
+    Field("CustomInfo", FieldShape.TEXT, mandatory=False, max_bytes=60),
 )
 """The fields inside ``MemberInfo``."""
 
@@ -169,9 +169,9 @@ SPECS: Final[dict[str, EndpointSpec]] = {
             target="GroupId",
             fields=(
                 _GROUP_ID,
-                Field("Members_Account", Shape.USERS),
-                Field("Duration", Shape.U32),
-                Field("Description", Shape.TEXT, mandatory=False, max_bytes=1000),
+                Field("Members_Account", FieldShape.USERS),
+                Field("Duration", FieldShape.U32),
+                Field("Description", FieldShape.TEXT, mandatory=False, max_bytes=1000),
             ),
             change=Change.BAN,
         ),
@@ -179,14 +179,14 @@ SPECS: Final[dict[str, EndpointSpec]] = {
             endpoint="group_open_http_svc/unban_group_member",
             title="Unbanning Group Members",
             target="GroupId",
-            fields=(_GROUP_ID, Field("Members_Account", Shape.USERS)),
+            fields=(_GROUP_ID, Field("Members_Account", FieldShape.USERS)),
             change=Change.UNBAN,
         ),
         EndpointSpec(
             endpoint="live_engine_http_srv/unban_member",
             title="Lifting a Member's Ban",
             target="RoomId",
-            fields=(_ROOM_ID, Field("MemberList_Account", Shape.USERS)),
+            fields=(_ROOM_ID, Field("MemberList_Account", FieldShape.USERS)),
             change=Change.LIVE_UNBAN,
         ),
         EndpointSpec(
@@ -196,8 +196,8 @@ SPECS: Final[dict[str, EndpointSpec]] = {
             # The page says "mandatory"; refusing an empty reason is our choice.
             fields=(
                 _ROOM_ID,
-                Field("MemberList_Account", Shape.USERS),
-                Field("Reason", Shape.TEXT, max_bytes=1000, empty=False),
+                Field("MemberList_Account", FieldShape.USERS),
+                Field("Reason", FieldShape.TEXT, max_bytes=1000, empty=False),
             ),
             change=Change.KICK,
         ),
@@ -205,7 +205,7 @@ SPECS: Final[dict[str, EndpointSpec]] = {
             endpoint="room_engine_http_srv/update_room_member_info",
             title="Update the Room Member Information",
             target="RoomId",
-            fields=(_ROOM_ID, Field("MemberInfo", Shape.MEMBER)),
+            fields=(_ROOM_ID, Field("MemberInfo", FieldShape.MEMBER)),
             change=Change.UPDATE,
         ),
     )

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from worker.testing.simulator.admin import AdminApi, check_start
 from worker.testing.simulator.auth import Authenticator
 from worker.testing.simulator.connection import Connection
-from worker.testing.simulator.control import Control, check_start
 from worker.testing.simulator.decision import Decider
 from worker.testing.simulator.executor import Executor
 from worker.testing.simulator.fault_store import FaultStore
@@ -170,7 +170,7 @@ class Simulator:
             self._decider, self._world, self._request_log, loop, clock=self._clock, epoch=self._epoch
         )
         self._heartbeat = LoopHeartbeat(loop, self._clock)
-        self._control = Control(
+        self._admin = AdminApi(
             self._config.apps, self._store, self._world, self._authenticator, self._executor, heartbeat=self._heartbeat,
             clock=self._clock, epoch=self._epoch, changed=self._changed.set, host=self._config.host,
         )  # fmt: skip
@@ -249,7 +249,7 @@ class Simulator:
                 listener.close()
             listener = self._bind()
             for connection in tuple(self._connections):
-                if not connection.is_control:
+                if not connection.is_admin:
                     connection.reset()
             try:
                 await self._outlast_refusal()
@@ -292,7 +292,7 @@ class Simulator:
             sock.close()
 
     def _connection(self) -> Connection:
-        return Connection(self._executor, self._control, self._clock, self._connections)
+        return Connection(self._executor, self._admin, self._clock, self._connections)
 
     async def _write_log(self) -> None:
         while not self._closing.is_set():

@@ -40,7 +40,7 @@ class _Refused(Exception):  # noqa: N818 - it becomes an answer and never leaves
         self.problems = problems
 
 
-class Control:
+class AdminApi:
     """Answers the control's requests."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Control:
         }
 
     def __repr__(self) -> str:
-        return f"<Control {len(self._routes)} routes>"
+        return f"<AdminApi {len(self._routes)} routes>"
 
     def answer(self, request: HttpRequest) -> tuple[int, bytes]:
         """Return the HTTP status and the JSON body for one request."""

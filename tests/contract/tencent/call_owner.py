@@ -1,4 +1,4 @@
-# A CallControl for tests: it decides what the test prepared, and records what the client reports. No test is here.
+# A CallOwner for tests: it decides what the test prepared, and records what the client reports. No test is here.
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROBE: Final = msgspec.structs.replace(FIRST, probe=True)
 
 
 @dataclass(slots=True)
-class RecordingCallControl:
+class RecordingCallOwner:
     """
     Allows a call ``retries`` more attempts, each with a body of its own.
 

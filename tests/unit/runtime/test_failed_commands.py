@@ -12,7 +12,7 @@ from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import OutcomeError, Status
 from worker.domain.effects import AttemptResult, StartCall
 from worker.domain.publish_results import Aborted, Published
-from worker.runtime.failure_log import CODES, LINES, FailureLog
+from worker.runtime.failed_commands import CODES, LINES, FailedCommandLog
 
 if TYPE_CHECKING:
     from tests.unit.runtime.fakes import RunnerHarness
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 Lines = list[tuple[str, dict[str, Any]]]
 
 
-def failure_log() -> tuple[FailureLog, Lines]:
+def failed_commands() -> tuple[FailedCommandLog, Lines]:
     lines: Lines = []
-    return FailureLog(lambda event, /, **fields: lines.append((event, fields))), lines
+    return FailedCommandLog(lambda event, /, **fields: lines.append((event, fields))), lines
 
 
 def failed(*commands: dict[str, Any]) -> Transaction:
@@ -44,7 +44,7 @@ def with_outcomes(transaction: Transaction, **changes: Any) -> Transaction:
 
 
 def test_a_failed_command_is_named_with_what_it_takes_to_find_it() -> None:
-    log, lines = failure_log()
+    log, lines = failed_commands()
 
     log.published(failed(kick("u", issuer="detector-7") | {"command_id": "c-9"}), 0.0)
 
@@ -69,7 +69,7 @@ def test_a_cancelled_command_has_an_event_of_its_own() -> None:
     """
     An operator decided so: nobody should take it for a failure.
     """
-    log, lines = failure_log()
+    log, lines = failed_commands()
     error = OutcomeError("cancelled", "by anna: detector-7 has gone mad")
 
     log.published(with_outcomes(failed(kick("u")), status=Status.CANCELLED, error=error), 0.0)
@@ -81,7 +81,7 @@ def test_what_has_not_failed_has_no_line() -> None:
     harness = EngineHarness()
     harness.receive(ban("u"), ban("v", duration=-1))
     harness.ok()
-    log, lines = failure_log()
+    log, lines = failed_commands()
 
     log.published(harness.take(), 0.0)
     log.summarize()
@@ -90,7 +90,7 @@ def test_what_has_not_failed_has_no_line() -> None:
 
 
 def test_of_a_flood_the_first_have_lines_and_the_rest_are_counted() -> None:
-    log, lines = failure_log()
+    log, lines = failed_commands()
 
     log.published(failed(*(kick(user, room=user) for user in users(25))), 0.0)
     log.summarize()
@@ -101,7 +101,7 @@ def test_of_a_flood_the_first_have_lines_and_the_rest_are_counted() -> None:
 
 
 def test_after_a_summary_lines_are_written_again_and_codes_are_bounded() -> None:
-    log, lines = failure_log()
+    log, lines = failed_commands()
     transaction = failed(kick("u"))
     for number in range(LINES + 30):
         log.published(with_outcomes(transaction, error=OutcomeError(str(number), "no")), 0.0)
@@ -119,7 +119,7 @@ def test_foreign_text_is_short_and_printable_in_the_line() -> None:
     """
     The issuer is whatever a stranger wrote.
     """
-    log, lines = failure_log()
+    log, lines = failed_commands()
 
     log.published(with_outcomes(failed(kick("u")), issuer="\x1b[31m\u202e" + "x" * 70_000), 0.0)
 

@@ -142,7 +142,7 @@ class Unseen(Struct, frozen=True):
     skipped: Mapping[int, tuple[int, int]]
 
 
-class OutcomeReader:
+class CommandLookup:
     """A lookup in the topics over its own connection, as a context manager. Its methods raise BrokerError if Kafka refuses."""
 
     def __init__(self, options: KafkaOptions, progress: Progress = lambda _count, _back_to: None) -> None:
@@ -158,7 +158,7 @@ class OutcomeReader:
         self._reader.close(autocommit=False)
 
     def __repr__(self) -> str:
-        return f"<OutcomeReader of {self._options.outcome_topic}, {self._read} records read>"
+        return f"<CommandLookup of {self._options.outcome_topic}, {self._read} records read>"
 
     @property
     def topic(self) -> str:

@@ -25,7 +25,7 @@ LONGEST: Final = 128
 """Characters of a text from a record."""
 
 
-class FailureLog:
+class FailedCommandLog:
     """Logs the commands that have failed or were cancelled, at most ``LINES`` between two summaries. A Recorder."""
 
     def __init__(self, log: ports.Log) -> None:
@@ -74,7 +74,7 @@ class FailureLog:
             self._log("command.failed", **fields, request_id=request_id_of(outcome))
 
     def __repr__(self) -> str:
-        return f"<FailureLog, {self._written} lines and {self._omitted} omitted since the last summary>"
+        return f"<FailedCommandLog, {self._written} lines and {self._omitted} omitted since the last summary>"
 
 
 def _printable(text: str | None) -> str | None:
