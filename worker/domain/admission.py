@@ -39,7 +39,7 @@ MAX_SHARED_KEYS: Final = 1_000
 """This many different effect keys are kept, to be shared by the commands that are alike."""
 
 
-class CommandMemory:
+class CommandBytes:
     """
     The bytes that waiting records and open commands take, within their part of the budget.
 
@@ -150,7 +150,7 @@ class Admission:
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
         self._shared_keys: dict[EffectKey, EffectKey] = {}
-        self.memory = CommandMemory(share("commands", rules.memory_budget))
+        self.memory = CommandBytes(share("commands", rules.memory_budget))
         self.repeated_records = 0
         self.misplaced: dict[str, int] = {}
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final = Path(worker.__file__).parent
 PATCHES: Final = SOURCES / "broker" / "kafka_private_parts.py"
-CONNECTIONS: Final = SOURCES / "broker" / "kafka_sign_in.py"
+SIGN_IN: Final = SOURCES / "broker" / "kafka_sign_in.py"
 BATCHES: Final = SOURCES / "broker" / "batches.py"
 
 PARTS: Final[dict[type, set[str]]] = {
@@ -233,7 +233,7 @@ def extended() -> Iterator[tuple[type, str]]:
 def found_parts() -> dict[type, set[str]]:
     found: dict[type, set[str]] = {}
     tree = ast.parse(
-        "".join(path.read_text(encoding="utf-8") for path in (PATCHES, CONNECTIONS)).replace(
+        "".join(path.read_text(encoding="utf-8") for path in (PATCHES, SIGN_IN)).replace(
             "from __future__ import annotations", ""
         )
     )
@@ -282,7 +282,7 @@ def test_only_three_modules_use_a_private_part() -> None:
     found = {
         (str(path.relative_to(SOURCES)), f"{receiver}.{name}")
         for path, tree in kafka_users()
-        if path not in {PATCHES, CONNECTIONS, BATCHES}
+        if path not in {PATCHES, SIGN_IN, BATCHES}
         for receiver, name in attributes(tree)
         if is_private(name) and receiver not in {"self", "cls"}
     }

@@ -1,7 +1,7 @@
 # A record, read with care: all that is wrong with its fields by themselves, and what of it can be read all the same.
 #
 # It costs some twenty times what the typed decoder takes, so it is for records that this refuses or may not judge alone.
-# The JSON is taken apart in json_members.py, other formats are recognised in foreign.py.
+# The JSON is taken apart in json_fields.py, other formats are recognised in foreign.py.
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from worker.domain.contract.fields import FIELDS, METADATA_BYTES, faults_of, kind, own_faults
 from worker.domain.contract.foreign import command_inside, shape_of_bytes, shape_of_json, shape_of_text
-from worker.domain.contract.json_members import TOO_DEEP, JsonReader
+from worker.domain.contract.json_fields import TOO_DEEP, JsonReader
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.spelling import meant_field
 from worker.domain.contract.texts import shown
@@ -22,7 +22,7 @@ from worker.domain.contract.texts import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from worker.domain.contract.json_members import Members
+    from worker.domain.contract.json_fields import JsonFields
 
 FAULTS: Final = 11
 """The most that are told of a record: the first, and ten beside it."""
@@ -36,7 +36,7 @@ class FieldReader(Struct, frozen=True):
     What could be read of a record, and what is wrong with it.
 
     Attributes:
-        fields: The members of the JSON object, whatever their types; empty when it is none.
+        fields: The fields of the JSON object, whatever their types; empty when it is none.
         faults: All that is wrong with fields by themselves, at most ``FAULTS``; empty when nothing is.
         given: The fields of a command that are in the record in some way: right, wrong, or misspelt.
         right: Those of them that are right by themselves.
@@ -74,12 +74,12 @@ def read(value: bytes) -> FieldReader:
     try:
         if not text.startswith("{", begin):
             return _no_object(reader, begin)
-        members, end = reader.members(begin)
+        json_fields, end = reader.fields(begin)
         reader.ends_at(end)
     except JSONDecodeError as error:
         shape = shape_of_bytes(value) or shape_of_text(text, begin, error.pos)
         return _foreign("not_json", shape, f"the record is not JSON: {error}")
-    return _read(reader, members)
+    return _read(reader, json_fields)
 
 
 def _foreign(code: str, shape: str | None, what: str) -> FieldReader:
@@ -96,10 +96,10 @@ def _no_object(reader: JsonReader, begin: int) -> FieldReader:
     )
 
 
-def _read(reader: JsonReader, members: Members) -> FieldReader:
-    fields = members.fields
+def _read(reader: JsonReader, json_fields: JsonFields) -> FieldReader:
+    fields = json_fields.read
     if "specversion" in fields and "action" not in fields and isinstance(fields.get("data"), dict):
-        begin, end = members.spans["data"]
+        begin, end = json_fields.spans["data"]
         what = "the data of a CloudEvent must be the command, not another CloudEvent"
         return FieldReader(
             fields,
@@ -111,54 +111,58 @@ def _read(reader: JsonReader, members: Members) -> FieldReader:
     if wrapped is not None:
         name, inner, what = wrapped
         return FieldReader(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
-    _leave_out_long_metadata(reader, members)
+    _leave_out_long_metadata(reader, json_fields)
     own = own_faults(FIELDS, fields, "")
     right = frozenset(name for name, faults in own.items() if name in FIELDS and not faults)
-    found = own | _unread(members)
+    found = own | _unread(json_fields)
     strange = islice((name for name in found if name not in FIELDS), FAULTS)
     meant = {meant_field(name, tuple(FIELDS)) for name in strange}
     given = frozenset(name for name in FIELDS if name in found or name in meant)
-    faults = tuple(islice(chain(_faults(reader, members), faults_of(FIELDS, found, "")), FAULTS))
+    faults = tuple(islice(chain(_faults(reader, json_fields), faults_of(FIELDS, found, "")), FAULTS))
     if "metadata" not in right:  # it may be long, so it is looked through only once
         fields = {name: value for name, value in fields.items() if name != "metadata"}
     return FieldReader(fields, faults, given, right)
 
 
-def _leave_out_long_metadata(reader: JsonReader, members: Members) -> None:
+def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> None:
     """Metadata that is too long by far, however it was written, is not looked through."""
-    begin, end = members.spans.get("metadata", (0, 0))
+    begin, end = json_fields.spans.get("metadata", (0, 0))
     size = end - begin - sum(reader.text.count(blank, begin, end) for blank in " \t\n\r")
-    if size > LONG_METADATA and isinstance(members.fields.get("metadata"), dict):
+    if size > LONG_METADATA and isinstance(json_fields.read.get("metadata"), dict):
         what = f"has {size} characters besides blanks, and {METADATA_BYTES} bytes as JSON are allowed"
-        members.keep("metadata", OutcomeError("too_long", what))
+        json_fields.keep("metadata", OutcomeError("too_long", what))
 
 
-def _faults(reader: JsonReader, members: Members) -> Iterator[OutcomeError]:
+def _faults(reader: JsonReader, json_fields: JsonFields) -> Iterator[OutcomeError]:
     """Return what is wrong with the record as JSON, and names that are given twice."""
-    for name, constant in members.constants.items():
+    for name, constant in json_fields.constants.items():
         where = f" ({shown(name, quoted=False)})" if name else ""
         yield OutcomeError(
             "not_json", f"the record is not JSON: {constant}{where} is no JSON value; leave the field out"
         )
-    for name, fault in members.unread.items():
-        if fault is TOO_DEEP and name == "metadata" and reader.text.startswith("{", members.spans[name][0]):
+    for name, fault in json_fields.unread.items():
+        if (
+            fault is TOO_DEEP
+            and name == "metadata"
+            and reader.text.startswith("{", json_fields.spans[name][0])
+        ):
             yield _at(name, fault)
         elif fault is TOO_DEEP:  # nothing else may be nested, so there is no field that is only too deep
             yield OutcomeError(fault.code, f"the record {fault.message}")
     inner: Iterable[str] = ()
-    if isinstance(members.fields.get("member_info"), dict) and "member_info" in members.spans:
-        inner = reader.repeated(members.spans["member_info"][0])
-    for path, names in (("", members.repeated), ("member_info.", inner)):
+    if isinstance(json_fields.read.get("member_info"), dict) and "member_info" in json_fields.spans:
+        inner = reader.repeated(json_fields.spans["member_info"][0])
+    for path, names in (("", json_fields.repeated), ("member_info.", inner)):
         for name in names:
             twice = path + shown(name, quoted=False)
             yield OutcomeError("duplicate_field", f"the field {twice} is given twice", twice)
 
 
-def _unread(members: Members) -> dict[str, list[OutcomeError]]:
-    """Return the members that were not read, each with what is to be said of it beside the faults that were named before."""
+def _unread(json_fields: JsonFields) -> dict[str, list[OutcomeError]]:
+    """Return the fields that were not read, each with what is to be said of it beside the faults that were named before."""
     return {
         name: [] if fault is None or fault is TOO_DEEP else [_at(name, fault)]
-        for name, fault in members.unread.items()
+        for name, fault in json_fields.unread.items()
         if name
     }
 

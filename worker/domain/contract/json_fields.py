@@ -1,8 +1,8 @@
-# The members of a JSON object, read one by one in linear time, whatever a stranger has put into them.
+# The fields of a JSON object, read one by one in linear time, whatever a stranger has put into them.
 #
 # A value that is nested too deep, or that holds more than any field may, is skipped by its brackets and never parsed. So no
 # record reaches a parser's limit on recursion, which differs between versions of Python.
-# What the members mean is decided in fields.py.
+# What the fields mean is decided in fields.py.
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHALLOW: Final = 64
 """Levels. A value that is nested deeper is not looked at."""
 BRACKETS: Final = METADATA_BYTES // 2
 """A value with more opening brackets has more bytes than any field may have: it is not looked at either."""
-MEMBERS: Final = 64
+MANY_FIELDS: Final = 64
 """More than any command has. Of those that come after so many, only the fields of a command are read."""
 
 _FIRST_CHUNK: Final = 64
@@ -43,33 +43,33 @@ _blanks: Final = re.compile(r"[ \t\n\r]*").match
 
 
 @dataclass(slots=True)
-class Members:
+class JsonFields:
     """
-    The members of one JSON object.
+    The fields of one JSON object.
 
     Attributes:
-        fields: Those whose value was read.
+        read: Those whose value was read.
         unread: What is wrong with the value of each other one; None where ``constants`` says it.
         repeated: The names that are given more than once, in the order in which they come again.
-        constants: Of each member that holds what only Python takes for JSON (``NaN``): the first such word.
-        spans: Where each member's value begins in the text, and where it ends.
+        constants: Of each field that holds what only Python takes for JSON (``NaN``): the first such word.
+        spans: Where each field's value begins in the text, and where it ends.
 
     """
 
-    fields: dict[str, Any] = field(default_factory=dict)
+    read: dict[str, Any] = field(default_factory=dict)
     unread: dict[str, OutcomeError | None] = field(default_factory=dict)
     repeated: dict[str, None] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def keep(self, name: str, value: Any, *, is_read: bool = True) -> None:
-        """Add a member, or why it was not read. Of a name that is given twice the last value counts, as in every parser."""
-        self.fields.pop(name, None)
+        """Add a field, or why it was not read. Of a name that is given twice the last value counts, as in every parser."""
+        self.read.pop(name, None)
         self.unread.pop(name, None)
         if not is_read or isinstance(value, OutcomeError):
             self.unread[name] = value
         else:
-            self.fields[name] = value
+            self.read[name] = value
 
 
 class JsonReader:
@@ -103,9 +103,9 @@ class JsonReader:
             return _too_large(end - at), end
         return self.parsed(at)
 
-    def members(self, at: int) -> tuple[Members, int]:
-        """Return the members of the object that begins at ``at``, after which nothing else may come, and where it ends."""
-        made = Members()
+    def fields(self, at: int) -> tuple[JsonFields, int]:
+        """Return the fields of the object that begins at ``at``, after which nothing else may come, and where it ends."""
+        made = JsonFields()
         end, is_whole = self._begin(made, at)
         if not is_whole:
             self._rest(made, end)
@@ -113,33 +113,33 @@ class JsonReader:
         return made, end
 
     def repeated(self, at: int) -> Iterable[str]:
-        """Return the names that are given more than once among the first ``MEMBERS`` of the object that begins at ``at``."""
-        made = Members()
+        """Return the names that are given more than once among the first ``MANY_FIELDS`` of the object that begins at ``at``."""
+        made = JsonFields()
         self._begin(made, at)
         return made.repeated
 
-    def _begin(self, made: Members, at: int) -> tuple[int, bool]:
-        """Add the first ``MEMBERS`` members of an object. Returns its end and True, or the comma before others and False."""
+    def _begin(self, made: JsonFields, at: int) -> tuple[int, bool]:
+        """Add the first ``MANY_FIELDS`` fields of an object. Returns its end and True, or the comma before others and False."""
         comma = at
         at = self.skip_blanks(at + 1)
         if self.text.startswith("}", at):
             return at + 1, True
-        left = MEMBERS
+        left = MANY_FIELDS
         while True:
             if not self.text.startswith('"', at):
                 raise JSONDecodeError("Expecting property name enclosed in double quotes", self.text, at)
             if not left:
                 return comma, False
             left -= 1
-            comma = self._member(made, at)
+            comma = self._field(made, at)
             if self.text.startswith("}", comma):
                 return comma + 1, True
             if not self.text.startswith(",", comma):
                 raise JSONDecodeError("Expecting ',' delimiter", self.text, comma)
             at = self.skip_blanks(comma + 1)
 
-    def _member(self, made: Members, at: int) -> int:
-        """Add the member whose name begins at ``at``. Returns where the next mark after it stands."""
+    def _field(self, made: JsonFields, at: int) -> int:
+        """Add the field whose name begins at ``at``. Returns where the next mark after it stands."""
         name, at = scanstring(self.text, at + 1, True)
         at = self.skip_blanks(at)
         if not self.text.startswith(":", at):
@@ -155,7 +155,7 @@ class JsonReader:
         made.keep(name, None if self._constants else value, is_read=not self._constants)
         return self.skip_blanks(end)
 
-    def _rest(self, made: Members, comma: int) -> None:
+    def _rest(self, made: JsonFields, comma: int) -> None:
         """Add the fields of a command that stand after ``comma``. All that stands there is checked, and nothing else is kept."""
         text = f"{{{self.text[comma + 1 :]}"
         _, depth, _ = JsonReader(text).extent(0)
