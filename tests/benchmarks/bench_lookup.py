@@ -23,13 +23,13 @@ from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
     OutcomeError,
-    Parameters,
     Result,
     ResultStatus,
     Source,
     Status,
     Worker,
 )
+from worker.domain.contract.parameters import Parameters
 from worker.domain.contract.placement import partition_of
 from worker.domain.contract.times import rfc3339
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka

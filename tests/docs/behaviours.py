@@ -28,7 +28,11 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_linear_time",
         "engine/test_rejected_records",
     ),
-    "Actions and their requests": ("contract/test_actions", "contract/test_schemas"),
+    "Actions and their requests": (
+        "contract/test_actions",
+        "contract/test_parameters",
+        "contract/test_schemas",
+    ),
     "Error codes, verdicts and remedies": ("contract/test_codes",),
     "Order": ("engine/test_order", "progress/test_member_ordering", "test_states"),
     "Orders of an operator": (

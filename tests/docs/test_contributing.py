@@ -69,7 +69,7 @@ def test_the_row_that_is_shown_makes_a_new_action_work(monkeypatch: pytest.Monke
     )
 
     assert isinstance(command, Command)
-    body = command.action.body(command.target, command.users, duration=command.duration)
+    body = command.body(command.users, 0.0)
     assert body == b'{"RoomId":"r","MemberList_Account":["u"],"Duration":60}'
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.commands import Command, Decoder, Rejected
 from worker.domain.contract.control import ControlState
+from worker.domain.contract.parameters import without_reason
 from worker.domain.contract.placement import Placement
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory import COMMAND_BYTES, command_bytes, record_bytes, share
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import Clock
+    from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.placement import Misplacement
     from worker.domain.contract.records import Record
     from worker.domain.controls import OrdersInForce
     from worker.domain.effects import EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import Admitted, EffectKey
+    from worker.domain.progress.open_commands import Admitted
     from worker.domain.progress.outbox import Outbox
     from worker.domain.progress.partitions import Partition
     from worker.domain.rules import Rules
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 MAX_WARNED_ISSUERS: Final = 100
 """An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
 MAX_SHARED_KEYS: Final = 1_000
-"""This many different effect keys are kept, to be shared by the commands that are alike."""
+"""This many different effect keys without a reason are kept, to be shared by the commands that are alike."""
 
 
 class CommandBytes:
@@ -289,9 +291,10 @@ class Admission:
         return None
 
     def _effect_key_of(self, spec: Command) -> EffectKey:
-        """Make the effect key; most commands are alike, and share it for as long as they are open."""
-        reason = spec.reason if self._rules.reasons_matter else None
-        key = (spec.action.name, spec.duration, spec.banned_until, reason, spec.member_info)
+        """Return the effect key; most commands are alike, and share it for as long as they are open."""
+        if self._rules.reasons_matter:
+            return spec.effect
+        key = without_reason(spec.effect)
         if len(self._shared_keys) > MAX_SHARED_KEYS:
             self._shared_keys.clear()
         return self._shared_keys.setdefault(key, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -12,8 +12,9 @@ import pytest
 
 from tests.contract.tencent.call_owner import FakeSleep, RecordingCallOwner, until
 from tests.fakes.tencent import SECRET_KEY, an_app
-from worker.domain.contract.actions import ACTIONS, MemberInfo
+from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.codes import Verdict
+from worker.domain.contract.parameters import MemberInfo, Parameters
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
 from worker.tencent.options import HttpOptions
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 NEW_KEY = "cafe0123" * 8
-PARAMETERS: dict[str, object] = {"duration": 3600, "reason": "spam", "member_info": MemberInfo(name_card="x")}
+PARAMETERS: dict[str, Any] = {"duration": 3600, "reason": "spam", "member_info": MemberInfo(name_card="x")}
 BAN = ACTIONS["group.ban_group_member"]
 
 
@@ -51,7 +52,7 @@ def a_call(
     """
     row = ACTIONS[action]
     given = {name: value for name, value in PARAMETERS.items() if name in row.takes}
-    body = row.body(target, users, **given)  # type: ignore[arg-type]
+    body = row.body(target, users, Parameters(**given))
     return Attempt(
         call_id="c1",
         number=1,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from tests.unit.domain.samples import command
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import Filters
 from worker.cli.latest_touches import Moment
 from worker.cli.undo_plan import FIELDS, OVER, TOUCHED, UNANSWERED, UNLISTED, Undoing, opposite_of, why_not
-from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import instant_of, rfc3339
 from worker.domain.rules import Rules
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.cli.undo_plan import UndoPlan
+    from worker.domain.contract.commands import Command
 
 NOW = 1_800_000_000.0
 DECODER = Decoder(Rules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
@@ -65,7 +66,7 @@ def plan_of(applied: Sequence[Any], later: Sequence[Any] = (), waiting: Sequence
 
 
 def _command(user: str) -> Command:
-    return Command("w", ACTIONS[UNBAN], "main", "g", (user,))
+    return command({"command_id": "w", "action": UNBAN, "group_id": "g", "user_ids": [user]})
 
 
 def test_whom_an_issuer_banned_is_unbanned_in_one_command_for_each_group() -> None:

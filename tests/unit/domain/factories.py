@@ -45,7 +45,7 @@ def open_command(
         of or partition(),
         RECEIVED_AT,
         spec,
-        (spec.action.name, spec.duration, spec.reason),
+        spec.effect,
         fingerprint_of(spec),
         (spec.app, spec.action.endpoint),
         None,

@@ -22,7 +22,8 @@ from worker.domain.states import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.progress.open_commands import EffectKey, MemberTask
+    from worker.domain.contract.parameters import EffectKey
+    from worker.domain.progress.open_commands import MemberTask
 
 GroupKey = tuple[str, "EffectKey", bool, bool]
 """The target, the effect that all tasks of a group have, whether each of them goes alone, and whether they are urgent."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from itertools import count
-from math import ceil
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_state import AppState, EndpointState
@@ -245,17 +244,7 @@ class Scheduler:
         return bool(call.tasks)
 
     def _body(self, call: InFlightCall, now: float) -> bytes:
-        spec = call.tasks[0].command.spec
-        duration = spec.duration
-        if spec.banned_until is not None:
-            duration = ceil(spec.banned_until - self._clock.wall(now))
-        return spec.action.body(
-            spec.target,
-            [task.user for task in call.tasks],
-            duration=duration,
-            reason=spec.reason,
-            member_info=spec.member_info,
-        )
+        return call.tasks[0].command.spec.body([task.user for task in call.tasks], self._clock.wall(now))
 
     # Calls
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from worker.domain.contract.parameters import MemberInfo, Parameters
 
 USER_ID_BYTES: Final = 32
 TARGET_BYTES: Final = 48
@@ -42,14 +43,6 @@ class ActionKind(StrEnum):
 
     STATE = "state"
     EVENT = "event"
-
-
-class MemberInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What ``room.update_room_member_info`` sets; at least one of the three."""
-
-    name_card: str | None = None
-    role: Literal["Admin", "Member"] | None = None
-    custom_info: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +88,21 @@ class Action:
         """Return whether anybody but this worker changes the state that a command sets; ``info`` is the command's ``member_info``."""
         return any(name == EVERYTHING or getattr(info, name) is not None for name in self.changed_elsewhere)
 
-    def body(
-        self,
-        target: str,
-        users: Sequence[str],
-        *,
-        duration: int | None = None,
-        reason: str | None = None,
-        member_info: MemberInfo | None = None,
-    ) -> bytes:
-        """Return the JSON body of one call. It is never empty, as Tencent demands."""
+    def body(self, target: str, users: Sequence[str], parameters: Parameters) -> bytes:
+        """
+        Return the JSON body of one call. It is never empty, as Tencent demands.
+
+        Tencent knows no end of a ban: ``Command.body`` has turned it into a duration.
+        """
         fields: dict[str, Any] = {self.target_key: target}
-        if member_info is None:
+        if parameters.member_info is None:
             fields[self.members_key] = users
         else:
-            fields[self.members_key] = _member_info(users[0], member_info)
-        if duration is not None:
-            fields["Duration"] = duration
-        if reason is not None:
-            fields[self.reason_key] = reason
+            fields[self.members_key] = _member_info(users[0], parameters.member_info)
+        if parameters.duration is not None:
+            fields["Duration"] = parameters.duration
+        if parameters.reason is not None:
+            fields[self.reason_key] = parameters.reason
         return msgspec.json.encode(fields)
 
 

@@ -6,19 +6,20 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
-from math import inf
+from itertools import chain, compress, islice, product
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple, replace
 
-from worker.domain.contract.actions import ACTIONS, Action, MemberInfo, TargetField
+from worker.domain.contract.actions import ACTIONS, Action, TargetField
 from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of, envelope_of_event
 from worker.domain.contract.fields import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
 from worker.domain.contract.fields import REJECTIONS as REJECTIONS
 from worker.domain.contract.outcomes import OutcomeError
+from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
 from worker.domain.contract.reading import FAULTS, read
 from worker.domain.contract.records import Omitted, OmittedHeaders
 from worker.domain.contract.rejections import Rejected as Rejected
@@ -29,7 +30,7 @@ from worker.domain.contract.times import instant_of, rfc3339
 from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from worker.domain.contract.envelope import Envelope
     from worker.domain.contract.reading import FieldReader
@@ -45,6 +46,8 @@ LATEST_BAN_END: Final = float(DURATION_SECONDS)
 
 MAX_ALIKE: Final = 4_096
 """So many texts that commands have in common (targets, reasons, issuers) are kept once, and not with each command."""
+MAX_EFFECTS: Final = 1_000
+"""So many sets of parameters that commands have in common are kept once as well, with the effect that they ask for."""
 
 
 class Command(Struct, frozen=True):
@@ -53,7 +56,9 @@ class Command(Struct, frozen=True):
 
     Attributes:
         users: Without repeats, in the order given.
-        banned_until_text: As it was written, for the outcome; ``banned_until`` is the same in seconds since 1970.
+        parameters: As they were commanded.
+        banned_until: That of the parameters in seconds since 1970.
+        effect: The action and the parameters by value. It is the same object in most commands that are alike.
         not_after: Seconds since 1970, or None.
         urgent: Whether it goes before others. It is no part of what the command's id stands for.
 
@@ -64,11 +69,9 @@ class Command(Struct, frozen=True):
     app: str
     target: str
     users: tuple[str, ...]
-    duration: int | None = None
-    banned_until: float | None = None
-    banned_until_text: str | None = None
-    reason: str | None = None
-    member_info: MemberInfo | None = None
+    parameters: Parameters
+    banned_until: float | None
+    effect: EffectKey
     not_after: float | None = None
     issued_at: str | None = None
     issuer: str | None = None
@@ -91,9 +94,21 @@ class Command(Struct, frozen=True):
             else min(self.not_after, self.banned_until - 1.0)
         )
 
+    def body(self, users: Sequence[str], wall: float) -> bytes:
+        """Return the JSON body of a call with these users of commands that are alike, sent at ``wall`` (seconds since 1970)."""
+        parameters = self.parameters
+        if self.banned_until is not None:
+            parameters = replace(parameters, duration=ceil(self.banned_until - wall))
+        return self.action.body(self.target, users, parameters)
 
-_PARAMETERS: Final = ("duration", "banned_until", "reason", "member_info")
-_DURATION, _BANNED_UNTIL, _REASON, _MEMBER_INFO = 1, 2, 4, 8
+
+_Asked = tuple[Parameters, float | None, EffectKey]
+"""``parameters``, ``banned_until`` and ``effect`` of a command."""
+_AsWritten = tuple[Any, ...]
+"""The same parameters as the typed decoder has read them, ``UNSET`` for one that is absent."""
+_FIRST: Final = WireCommand.__struct_fields__.index(PARAMETERS[0])
+_WRITTEN: Final = slice(_FIRST, _FIRST + len(PARAMETERS))
+assert WireCommand.__struct_fields__[_WRITTEN] == PARAMETERS, "parameters stand together, in the same order"
 _NO_MEMBER_INFO: Final = WireMemberInfo()
 _STAND_INS: Final[dict[str, Any]] = {
     "command_id": "?", "group_id": "?", "room_id": "?", "duration": 1, "banned_until": "2030-01-01T00:00:00Z", "reason": "?",
@@ -107,18 +122,17 @@ class _Plan(Struct, frozen=True):
     A row of the table of actions, prepared for the decoder.
 
     Attributes:
-        mixes: For each set of parameters, as bits in the order of ``_PARAMETERS``: what is wrong with it, or None.
+        mixes: For each set of parameters (which of ``PARAMETERS`` are there): what is wrong with it, or None.
 
     """
 
     action: Action
-    mixes: tuple[OutcomeError | None, ...]
+    mixes: dict[tuple[bool, ...], OutcomeError | None]
 
 
 def _plan(action: Action) -> _Plan:
-    mixes = range(1 << len(_PARAMETERS))
-    given = ([name for place, name in enumerate(_PARAMETERS) if mix & 1 << place] for mix in mixes)
-    return _Plan(action, tuple(_mix_fault(action, names) for names in given))
+    mixes = product((False, True), repeat=len(PARAMETERS))
+    return _Plan(action, {mix: _mix_fault(action, list(compress(PARAMETERS, mix))) for mix in mixes})
 
 
 def _mix_fault(action: Action, given: list[str]) -> OutcomeError | None:
@@ -158,6 +172,7 @@ class Decoder:
         self._wire = msgspec.json.Decoder(WireCommand)
         self._metadata = msgspec.json.Decoder(dict[str, Any])
         self._alike: dict[str, str] = {}
+        self._asked: dict[tuple[str, _AsWritten], _Asked] = {}
 
     def __repr__(self) -> str:
         return f"<Decoder {len(self._protected)} apps, default {self._default_app!r}>"
@@ -220,18 +235,16 @@ class Decoder:
         target, other = wire.group_id, wire.room_id
         if plan.action.target is TargetField.ROOM:
             target, other = other, target
-        if not target or other or _parameters_fault(plan, wire) is not None:
+        if not target or other:
             return None
-        if self._is_any_protected(app, wire.user_ids):
+        as_written = astuple(wire)[_WRITTEN]
+        asked = self._asked.get((wire.action, as_written)) or self._ask(plan, as_written)
+        if asked is None or self._is_any_protected(app, wire.user_ids):
             return None
-        until = (
-            None
-            if wire.banned_until is UNSET
-            else _instant("banned_until", wire.banned_until, LATEST_BAN_END)
-        )
         not_after = None if wire.not_after is UNSET else _instant("not_after", wire.not_after)
-        if isinstance(until, OutcomeError) or isinstance(not_after, OutcomeError):
+        if isinstance(not_after, OutcomeError):
             return None
+        parameters, banned_until, effect = asked
         alike = self._alike
         if len(alike) > MAX_ALIKE:
             alike.clear()
@@ -241,11 +254,9 @@ class Decoder:
             app,
             alike.setdefault(target, target),
             wire.user_ids if len(wire.user_ids) == 1 else tuple(dict.fromkeys(wire.user_ids)),
-            None if wire.duration is UNSET else wire.duration,
-            until,
-            None if wire.banned_until is UNSET else wire.banned_until,
-            None if wire.reason is UNSET else alike.setdefault(wire.reason, wire.reason),
-            None if wire.member_info is UNSET else _member_info(wire.member_info),
+            parameters,
+            banned_until,
+            effect,
             not_after,
             envelope.issued_at if wire.issued_at is UNSET else wire.issued_at,
             None if wire.issuer is UNSET else alike.setdefault(wire.issuer, wire.issuer),
@@ -253,6 +264,26 @@ class Decoder:
             envelope.traceparent,
             wire.priority == "urgent",
         )
+
+    def _ask(self, plan: _Plan, as_written: _AsWritten) -> _Asked | None:
+        """Return what a command with these parameters asks for, and keep it for those that are alike; None if they are not right."""
+        if _parameters_fault(plan, as_written) is not None:
+            return None
+        duration, until, reason, info = as_written
+        instant = None if until is UNSET else _instant("banned_until", until, LATEST_BAN_END)
+        if isinstance(instant, OutcomeError):
+            return None
+        parameters = Parameters(
+            None if duration is UNSET else duration,
+            None if until is UNSET else until,
+            None if reason is UNSET else self._alike.setdefault(reason, reason),
+            None if info is UNSET else _member_info(info),
+        )
+        if len(self._asked) > MAX_EFFECTS:
+            self._asked.clear()
+        asked = parameters, instant, effect_of(plan.action.name, parameters, instant)
+        self._asked[plan.action.name, as_written] = asked
+        return asked
 
     def _is_any_protected(self, app: str, users: tuple[str, ...]) -> bool:
         protected = self._protected[app]
@@ -271,7 +302,7 @@ class Decoder:
         plan = self._plans.get(wire.action)
         if plan is not None:
             yield from _target_faults(plan.action, wire)
-            fault = _parameters_fault(plan, wire)
+            fault = _parameters_fault(plan, astuple(wire)[_WRITTEN])
             if fault is not None:
                 yield fault
         elif "action" in reading.right:
@@ -342,20 +373,14 @@ def _target_faults(action: Action, wire: WireCommand) -> Iterator[OutcomeError]:
         yield OutcomeError("missing_field", f"{action.name} needs {takes}", takes)
 
 
-def _parameters_fault(plan: _Plan, wire: WireCommand) -> OutcomeError | None:
-    mix = 0 if wire.duration is UNSET else _DURATION
-    if wire.banned_until is not UNSET:
-        mix |= _BANNED_UNTIL
-    if wire.reason is not UNSET:
-        mix |= _REASON
-    if wire.member_info is not UNSET:
-        mix |= _MEMBER_INFO
-    fault = plan.mixes[mix]
+def _parameters_fault(plan: _Plan, as_written: _AsWritten) -> OutcomeError | None:
+    duration, until, reason, info = as_written
+    fault = plan.mixes[duration is not UNSET, until is not UNSET, reason is not UNSET, info is not UNSET]
     if fault is not None:
         return fault
-    if wire.reason == "" and "reason" in plan.action.needs:
-        return OutcomeError("empty", f"{wire.action} needs a reason that is not empty", "reason")
-    if wire.member_info == _NO_MEMBER_INFO:
+    if reason == "" and "reason" in plan.action.needs:
+        return OutcomeError("empty", f"{plan.action.name} needs a reason that is not empty", "reason")
+    if info == _NO_MEMBER_INFO:
         return OutcomeError(
             "empty", f"member_info must set at least one of {', '.join(MEMBER_INFO)}", "member_info"
         )

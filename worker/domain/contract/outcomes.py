@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from worker.domain.contract.actions import MemberInfo
+from worker.domain.contract.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -219,15 +219,6 @@ class OutcomeError(Struct, frozen=True, omit_defaults=True):
     message: str
     field: str | None = None
     also: tuple[RecordProblem, ...] = ()
-
-
-class Parameters(Struct, frozen=True, omit_defaults=True):
-    """The command's parameters, as commanded."""
-
-    duration: int | None = None
-    banned_until: str | None = None
-    reason: str | None = None
-    member_info: MemberInfo | None = None
 
 
 class Source(Struct, frozen=True):

@@ -18,49 +18,30 @@ from worker.domain.contract.outcomes import (
     REMEMBERED,
     Known,
     Outcome,
-    Parameters,
     SomeUsers,
 )
+from worker.domain.contract.parameters import NO_PARAMETERS, effect_of
 from worker.domain.contract.times import instant_of
 from worker.domain.memory import APPLIED_BYTES, ID_BYTES, texts_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.contract.actions import MemberInfo
     from worker.domain.contract.commands import Command
+    from worker.domain.contract.parameters import EffectKey
 
 MemberKey = tuple[str, str, str]
 """(app, target, user): what order is kept for, across actions and services."""
 
 
-def fingerprint(
-    action: str,
-    app: str,
-    target: str,
-    users: Iterable[str],
-    duration: int | None,
-    banned_until: float | None,
-    reason: str | None,
-    member_info: MemberInfo | None,
-) -> int:
+def fingerprint(app: str, target: str, users: Iterable[str], effect: EffectKey) -> int:
     """Return what a command id stands for, as a number that is only compared within this process."""
-    info = None if member_info is None else (member_info.name_card, member_info.role, member_info.custom_info)
-    return hash((action, app, target, frozenset(users), duration, banned_until, reason, info))
+    return hash((app, target, frozenset(users), effect))
 
 
 def fingerprint_of(command: Command) -> int:
     """Return the same, of a command."""
-    return fingerprint(
-        command.action.name,
-        command.app,
-        command.target,
-        command.users,
-        command.duration,
-        command.banned_until,
-        command.reason,
-        command.member_info,
-    )
+    return fingerprint(command.app, command.target, command.users, command.effect)
 
 
 def known_of(value: bytes) -> Known | None:
@@ -79,15 +60,12 @@ def remembered(outcome: Outcome) -> Known | None:
     if outcome.status not in REMEMBERED or outcome.results_omitted:
         return None
     parameters = outcome.parameters or NO_PARAMETERS
+    until = None if parameters.banned_until is None else instant_of(parameters.banned_until)
     stands_for = fingerprint(
-        outcome.action or "",
         outcome.app or "",
         outcome.group_id or outcome.room_id or "",
         [result.user_id for result in outcome.results],
-        parameters.duration,
-        None if parameters.banned_until is None else instant_of(parameters.banned_until),
-        parameters.reason,
-        parameters.member_info,
+        effect_of(outcome.action or "", parameters, until),
     )
     return known(outcome, stands_for, instant_of(outcome.finished_at))
 
@@ -115,7 +93,6 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
     )
 
 
-NO_PARAMETERS: Final = Parameters()
 _decoder: Final = msgspec.json.Decoder(Outcome)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Command, Rejected
     from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome, Result
+    from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.records import Record
     from worker.domain.controls import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 EndpointKey = tuple[str, str]
 """(app, endpoint): where a command's calls go."""
-
-EffectKey = tuple[object, ...]
-"""The action and those of its parameters that must be equal for two members to share a call, or to have one effect."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -232,7 +230,7 @@ class OpenCommand:
     partition: Partition
     received_at: float
     spec: Command
-    effect_key: EffectKey
+    effect_key: EffectKey  # what must be equal for two members to share a call, or to have one effect
     fingerprint: int
     endpoint: EndpointKey
     repeat_of: OpenCommand | Known | None  # an earlier command with the same id: open, or known from before

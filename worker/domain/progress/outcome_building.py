@@ -13,7 +13,6 @@ from worker.domain.contract.outcomes import (
     REMEMBERED,
     Outcome,
     OutcomeError,
-    Parameters,
     ResultStatus,
     Source,
     Status,
@@ -21,11 +20,11 @@ from worker.domain.contract.outcomes import (
     status_of,
 )
 from worker.domain.contract.times import rfc3339
-from worker.domain.progress.dedupe import NO_PARAMETERS, known
+from worker.domain.progress.dedupe import known
 from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
-    from worker.domain.contract.commands import Command, Rejected
+    from worker.domain.contract.commands import Rejected
     from worker.domain.contract.outcomes import (
         Known,
         Result,
@@ -57,7 +56,7 @@ def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> O
         issuer=spec.issuer,
         issued_at=spec.issued_at,
         metadata=spec.metadata,
-        parameters=_parameters(spec),
+        parameters=spec.parameters,
         results=results,
         request_ids=command.request_ids or [],
         calls=command.attempt_records or [],
@@ -135,17 +134,6 @@ def traceparent_of(admitted: Admitted) -> str | None:
 
 def _ms(seconds: float) -> float:
     return round(max(0.0, seconds) * 1000, 1)
-
-
-def _parameters(command: Command) -> Parameters:
-    if not command.action.takes:
-        return NO_PARAMETERS
-    return Parameters(
-        duration=command.duration,
-        banned_until=command.banned_until_text,
-        reason=command.reason,
-        member_info=command.member_info,
-    )
 
 
 _AS_REPEATED: Final = frozenset(status for status in Status if has_field("duplicate_of", status))

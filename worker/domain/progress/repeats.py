@@ -45,7 +45,7 @@ def may_share_result(command: Command) -> bool:
 
     A duration of 0 is passed through without knowing what it means, so it is never taken for the same effect.
     """
-    return command.duration != 0
+    return command.parameters.duration != 0
 
 
 def kept_for(command: Command, rules: Rules, wall: float) -> float:
@@ -53,13 +53,13 @@ def kept_for(command: Command, rules: Rules, wall: float) -> float:
     Compute for how many seconds a repeat of this effect, which is in place at ``wall`` (seconds since 1970), needs no call: never
     for an event or for what others change as well, at most a tenth of a ban's duration.
     """
-    if command.action.kind is ActionKind.EVENT or command.duration == 0:
+    if command.action.kind is ActionKind.EVENT or command.parameters.duration == 0:
         return 0.0
-    if command.action.is_changed_elsewhere(command.member_info) and not rules.all_effects:
+    if command.action.is_changed_elsewhere(command.parameters.member_info) and not rules.all_effects:
         return 0.0
     keep = rules.effect_window
-    if command.duration is not None:
-        keep = min(keep, command.duration / 10)
+    if command.parameters.duration is not None:
+        keep = min(keep, command.parameters.duration / 10)
     if command.banned_until is not None:
         keep = min(keep, (command.banned_until - wall) / 10)
     return keep
@@ -71,7 +71,7 @@ def overwrites(later: Command, earlier: Command) -> bool:
 
     A command that may expire overwrites nothing: it may never be sent.
     """
-    if later.not_after is not None or later.banned_until is not None or later.duration == 0:
+    if later.not_after is not None or later.banned_until is not None or later.parameters.duration == 0:
         return False
     action = later.action
     if action.kind is not ActionKind.STATE or earlier.action.kind is not ActionKind.STATE:
@@ -80,5 +80,5 @@ def overwrites(later: Command, earlier: Command) -> bool:
         return True
     if action is not earlier.action:
         return False
-    info = later.member_info
+    info = later.parameters.member_info
     return info is None or None not in (info.name_card, info.role, info.custom_info)

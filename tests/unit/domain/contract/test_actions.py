@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, ONE_OF_EACH, UNBAN, UPDATE, command
-from worker.domain.contract.actions import ACTIONS, ENDPOINTS, ActionKind, MemberInfo, TargetField
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS, ActionKind, TargetField
+from worker.domain.contract.parameters import MemberInfo, Parameters
 
 # The sample requests of the five pages.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -45,10 +46,7 @@ def body_of(value: dict[str, Any]) -> dict[str, Any]:
     The body of the call that carries all members of this command.
     """
     read = command(value)
-    body = read.action.body(
-        read.target, read.users, duration=read.duration, reason=read.reason, member_info=read.member_info
-    )
-    made: dict[str, Any] = json.loads(body)
+    made: dict[str, Any] = json.loads(read.action.body(read.target, read.users, read.parameters))
     return made
 
 
@@ -68,7 +66,7 @@ def test_an_update_carries_only_what_it_sets() -> None:
 
 @pytest.mark.parametrize("info", [MemberInfo(role="Member"), MemberInfo(custom_info="x")])
 def test_each_field_of_an_update_can_stand_alone(info: MemberInfo) -> None:
-    body = json.loads(ACTIONS["room.update_room_member_info"].body("r", ["u"], member_info=info))
+    body = json.loads(ACTIONS["room.update_room_member_info"].body("r", ["u"], Parameters(member_info=info)))
 
     assert len(body["MemberInfo"]) == 2
 
@@ -82,7 +80,7 @@ def test_a_ban_without_reason_has_no_description() -> None:
 
 
 def test_texts_are_sent_as_utf_8() -> None:
-    body = ACTIONS["room.kick_user_out"].body("房间", ["用户"], reason="垃圾信息")
+    body = ACTIONS["room.kick_user_out"].body("房间", ["用户"], Parameters(reason="垃圾信息"))
 
     assert body.decode() == '{"RoomId":"房间","MemberList_Account":["用户"],"Reason":"垃圾信息"}'
 

@@ -22,8 +22,9 @@ from tests.unit.domain.samples import (
     rejected,
     without,
 )
-from worker.domain.contract.actions import ACTIONS, MemberInfo
+from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command
+from worker.domain.contract.parameters import MemberInfo, Parameters
 
 
 @pytest.mark.parametrize("value", ONE_OF_EACH, ids=lambda value: value["action"])
@@ -33,7 +34,7 @@ def test_a_command_of_each_action_is_read(value: dict[str, Any]) -> None:
     assert (read.command_id, read.action, read.app) == (value["command_id"], ACTIONS[value["action"]], "main")
     assert read.target == value.get("group_id", value.get("room_id"))
     assert read.users == tuple(value["user_ids"])
-    assert (read.duration, read.reason) == (value.get("duration"), value.get("reason"))
+    assert (read.parameters.duration, read.parameters.reason) == (value.get("duration"), value.get("reason"))
 
 
 def test_every_field_arrives() -> None:
@@ -43,8 +44,9 @@ def test_every_field_arrives() -> None:
         app="second",
         target="@TGS#aJRGC4MH6",
         users=("brennanli3", "brennanli12"),
-        duration=3600,
-        reason="you are banned because of irregularities",
+        parameters=Parameters(duration=3600, reason=BAN["reason"]),
+        banned_until=None,
+        effect=("group.ban_group_member", 3600, None, BAN["reason"], None),
         not_after=datetime(2030, 1, 1, tzinfo=UTC).timestamp(),
         issued_at="2029-12-31T23:59:58.123+01:00",
         issuer="detector-7: text",
@@ -53,13 +55,15 @@ def test_every_field_arrives() -> None:
 
 
 def test_an_update_arrives() -> None:
-    assert command(UPDATE).member_info == MemberInfo(
+    assert command(UPDATE).parameters.member_info == MemberInfo(
         name_card="jack", role="Admin", custom_info="custom info"
     )
 
 
 def test_an_absent_field_of_an_update_is_told_from_an_empty_one() -> None:
-    assert command({**UPDATE, "member_info": {"custom_info": ""}}).member_info == MemberInfo(custom_info="")
+    assert command({**UPDATE, "member_info": {"custom_info": ""}}).parameters.member_info == MemberInfo(
+        custom_info=""
+    )
 
 
 def test_repeated_users_count_once_and_keep_their_order() -> None:
@@ -74,7 +78,7 @@ def test_a_hundred_users_are_allowed() -> None:
 
 @pytest.mark.parametrize("duration", [0, 1, 2**32 - 1])
 def test_every_duration_of_32_bits_is_passed_through(duration: int) -> None:
-    assert command({**BAN, "duration": duration}).duration == duration
+    assert command({**BAN, "duration": duration}).parameters.duration == duration
 
 
 @pytest.mark.parametrize(
@@ -101,11 +105,11 @@ def test_what_is_at_its_limit_passes_the_careful_path_too(limit: dict[str, Any])
 
 
 def test_an_empty_reason_of_a_ban_is_passed_through() -> None:
-    assert command({**BAN, "reason": ""}).reason == ""
+    assert command({**BAN, "reason": ""}).parameters.reason == ""
 
 
 def test_a_reason_may_have_several_lines() -> None:
-    assert command({**BAN, "reason": "one\ntwo\t\x7f"}).reason == "one\ntwo\t\x7f"
+    assert command({**BAN, "reason": "one\ntwo\t\x7f"}).parameters.reason == "one\ntwo\t\x7f"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def test_the_end_of_a_ban_is_kept_as_written_and_as_seconds(text: str, instant: 
     """
     read = command({**without(BAN, "duration"), "banned_until": text})
 
-    assert (read.banned_until, read.banned_until_text) == (instant, text)
+    assert (read.banned_until, read.parameters.banned_until) == (instant, text)
 
 
 def test_issued_at_is_passed_through_whatever_it_says() -> None:

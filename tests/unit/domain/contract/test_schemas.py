@@ -31,7 +31,6 @@ from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
     OutcomeError,
-    Parameters,
     RecordProblem,
     Result,
     ResultStatus,
@@ -39,6 +38,7 @@ from worker.domain.contract.outcomes import (
     Status,
     Worker,
 )
+from worker.domain.contract.parameters import Parameters
 from worker.domain.contract.schemas import command_schema, documents, outcome_schema
 from worker.domain.contract.times import instant_of
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, unban
 from worker.domain.admission import MAX_SHARED_KEYS
 from worker.domain.contract.commands import MAX_ALIKE as TEXTS
-from worker.domain.contract.commands import Command
+from worker.domain.contract.commands import MAX_EFFECTS, Command
 from worker.domain.memory import COMMAND_BYTES, GROUP_BYTES, PARTS, RECORD_BYTES, USER_BYTES, share
 
 ONE = COMMAND_BYTES + USER_BYTES + GROUP_BYTES + RECORD_BYTES + 320
@@ -194,9 +194,12 @@ def test_what_was_admitted_is_not_called_while_too_much_waits_to_be_published() 
     assert harness.request().target == "second"
 
 
-def test_equal_commands_share_what_is_equal_in_them_whatever_came_between() -> None:
-    harness = EngineHarness(default_calls_per_second=1, overdue_after=60.0)
-    harness.receive(ban("first"), *(ban("u", reason=f"{number}") for number in range(MAX_SHARED_KEYS + 2)))
+@pytest.mark.parametrize(("reasons_matter", "most"), [(True, MAX_EFFECTS), (False, MAX_SHARED_KEYS)])
+def test_equal_commands_share_what_is_equal_in_them_whatever_came_between(
+    reasons_matter: bool, most: int
+) -> None:
+    harness = EngineHarness(default_calls_per_second=1, overdue_after=60.0, reasons_matter=reasons_matter)
+    harness.receive(ban("first"), *(ban("u", duration=1 + number) for number in range(most + 2)))
     harness.receive(ban("second"), ban("third"))
     harness.ok()
     harness.wait(1.0)
@@ -251,7 +254,8 @@ def test_texts_that_commands_have_in_common_are_kept_once() -> None:
     first, again = read("spam"), read("spam")
     assert again.target is first.target
     assert again.issuer is first.issuer
-    assert again.reason is first.reason
+    assert again.parameters is first.parameters
+    assert again.effect is first.effect
     for number in range(TEXTS + 2):
         read(f"{number}")
-    assert read("spam").reason == "spam"
+    assert read("spam").parameters.reason == "spam"

@@ -11,13 +11,13 @@ import pytest
 from tests.unit.domain.factories import call_try, give, open_command, rejected_record
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
 from worker.domain.contract.outcomes import (
-    Parameters,
     Result,
     ResultStatus,
     Source,
     Status,
     Worker,
 )
+from worker.domain.contract.parameters import Parameters
 from worker.domain.progress.outcome_building import (
     dead_letter_of,
     known_from,

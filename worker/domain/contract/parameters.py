@@ -1,0 +1,56 @@
+# The parameters of commands, in one place: what a command may say besides what is done, where and to whom.
+#
+# Whoever needs all of them takes them from here whole: a call is shared, an id is recognised and a repeat is found by their
+# value (`effect_of`), the outcome gives them as they were commanded, and the request is made of them (actions.py).
+# Not here: how they are written (wire.py), what each must look like (fields.py), which action takes which (actions.py).
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import astuple
+
+EffectKey = tuple[object, ...]
+"""What two commands must have in common for one to do as well as the other: the action and its parameters, by value."""
+
+
+class MemberInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What ``room.update_room_member_info`` sets; at least one of the three."""
+
+    name_card: str | None = None
+    role: Literal["Admin", "Member"] | None = None
+    custom_info: str | None = None
+
+
+class Parameters(Struct, frozen=True, omit_defaults=True):
+    """The command's parameters, as commanded."""
+
+    duration: int | None = None
+    banned_until: str | None = None
+    reason: str | None = None
+    member_info: MemberInfo | None = None
+
+
+PARAMETERS: Final = Parameters.__struct_fields__
+NO_PARAMETERS: Final = Parameters()
+_BANNED_UNTIL, _REASON = (1 + PARAMETERS.index(name) for name in ("banned_until", "reason"))
+
+
+def effect_of(action: str, parameters: Parameters, banned_until: float | None) -> EffectKey:
+    """
+    Return what a command asks for, to be compared with what others ask for.
+
+    ``banned_until`` is that of the parameters in seconds since 1970: one instant may be written in several ways.
+    """
+    effect = (action, *astuple(parameters))
+    return effect if banned_until is None else _with(effect, _BANNED_UNTIL, banned_until)
+
+
+def without_reason(effect: EffectKey) -> EffectKey:
+    """Return the same whatever the reason is."""
+    return _with(effect, _REASON, None)
+
+
+def _with(effect: EffectKey, place: int, value: object) -> EffectKey:
+    return (*effect[:place], value, *effect[place + 1 :])
