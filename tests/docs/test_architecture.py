@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +63,26 @@ def test_every_package_of_the_core_is_in_the_table() -> None:
     packages = {f"{path.name}/" for path in DOMAIN.iterdir() if (path / "__init__.py").exists()}
 
     assert {word for word in FILES.split("`") if word.endswith("/")} == packages
+
+
+def test_the_parts_of_the_core_are_listed_from_bottom_to_top_as_their_imports_are_checked() -> None:
+    """
+    Each module and package of the core is in one of the layers of ``pyproject.toml``, and the table has their order.
+    """
+    contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (layered,) = [each for each in contracts if each.get("containers") == ["worker.domain"]]
+    layers = [set(layer.split(" | ")) for layer in reversed(layered["layers"])]
+    parts = {
+        path.stem for path in DOMAIN.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    names = [word.rstrip("/").removesuffix(".py") for word in FILES.split("`")]
+    listed = [name for name in names if name in parts]
+
+    assert layered["exhaustive"]
+    assert sorted(listed) == sorted(parts - {"__init__"})
+    for layer in layers:
+        found, listed = listed[: len(layer)], listed[len(layer) :]
+        assert set(found) == layer
 
 
 def writes(tree: ast.AST) -> Iterator[tuple[ast.Attribute, bool]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import chain, compress, islice, product
 from math import ceil, inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -30,12 +30,11 @@ from worker.domain.contract.times import instant_of, rfc3339
 from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from worker.domain.contract.envelope import Envelope
     from worker.domain.contract.reading import FieldReader
     from worker.domain.contract.records import Record
-    from worker.domain.rules import Rules
 
 NOT_READ: Final = OutcomeError(
     "not_read", "the record is larger than is read: give less, or several commands"
@@ -155,6 +154,22 @@ _UNREADABLE: Final = OutcomeError("not_json", "the record is JSON that the worke
 """For a record that the typed decoder refuses and in which nothing is found to be wrong. None is known."""
 
 
+class AppRules(Protocol):
+    """What of the settings decides whom a command may be for: the part of ``Rules`` that is read here, below it."""
+
+    @property
+    def apps(self) -> Mapping[str, str]:
+        """The configured apps: name -> the admin's identifier, which is never acted on."""
+
+    @property
+    def default_app(self) -> str | None:
+        """The app of a command that names none; None: it must name one."""
+
+    @property
+    def protected_users(self) -> frozenset[str]:
+        """Who is never acted on, in any app."""
+
+
 class Decoder:
     """
     Reads records of the command topic.
@@ -162,7 +177,7 @@ class Decoder:
     ``decode`` never raises, whatever the record holds. A valid command of one member costs about 3 µs.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: AppRules) -> None:
         self._default_app = rules.default_app
         self._protected = {
             app: {folded(user): user for user in (*rules.protected_users, identifier)}
