@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from kafka import KafkaProducer, errors
 from kafka.consumer import group
 from kafka.consumer.fetcher import Fetcher
-from kafka.coordinator import base
 from kafka.net import manager
 from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
-from worker.broker.heartbeats import EagerHeartbeat, PatientCoordinator
+from worker.broker.heartbeats import PatientCoordinator
 from worker.broker.kafka_sign_in import BoundedTls, SignInConnection, WholeTcp, done_within
 from worker.broker.name_lookup import connect, in_words
 from worker.broker.record_scan import SearchingBatch
@@ -217,8 +216,6 @@ def patch() -> None:
     consumers: Any = group
     consumers.Fetcher = BoundedFetcher
     consumers.ConsumerCoordinator = PatientCoordinator
-    groups: Any = base
-    groups.Heartbeat = EagerHeartbeat
 
 
 def _bounded(codec: int) -> Callable[[Any], bytes]:

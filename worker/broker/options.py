@@ -75,7 +75,7 @@ class KafkaOptions:
     handover: float = 5.0
     handover_margin: float = 2.0
     session_timeout: float = 15.0
-    heartbeat_interval: float = 1.0
+    heartbeat_interval: float = 0.3
     max_poll_interval: float = 300.0
     fence_margin: float = 1.0
     batch_records: int = 500

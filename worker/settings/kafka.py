@@ -18,13 +18,13 @@ from worker.settings.section import Section
 
 CONSUMER_TIMEOUTS_MS: Final = {
     "session_timeout_ms": 15_000,
-    "heartbeat_interval_ms": 1_000,
+    "heartbeat_interval_ms": 300,
     "max_poll_interval_ms": 300_000,
 }
 """
 In force where ``kafka.consumer`` does not set them. kafka-python would wait for 45 s until a dead replica's partitions go to
-others; with a heartbeat a second, the others hear of it, and of one that joins or leaves, within that second. The third is its own (a
-test compares).
+others, and these would hear of it, and of one that joins or leaves, with a heartbeat three seconds later. The third is its own (a test
+compares).
 """
 SECRET_BYTES: Final = 65_536
 """The longest secret that a file may hold; an OAuth token takes a few thousand bytes."""

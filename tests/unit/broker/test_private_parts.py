@@ -23,7 +23,6 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.coordinator.heartbeat import Heartbeat
 from kafka.net.compat import KafkaNetClient
 from kafka.net.connection import KafkaConnection
 from kafka.net.manager import KafkaConnectionManager
@@ -65,7 +64,6 @@ PARTS: Final[dict[type, set[str]]] = {
     Fetcher.PartitionRecords: {
         "_maybe_raise_next_inline_exception", "_next_inline_exception", "record_iterator", "take",
     },
-    Heartbeat: {"last_reset", "last_send", "time_to_next_heartbeat"},
     KafkaConnection: {"_sasl_authenticate", "config", "init_future", "net"},
     KafkaConnectionManager: {
         "_auth_failures", "_conns", "cluster", "config", "connection_delay", "get_connection",
@@ -90,7 +88,6 @@ ADDED: Final = {"failed_connections", "fresh_secrets", "unread_secret", "watched
 REPLACED: Final = {
     ("kafka.consumer.group", "ConsumerCoordinator"),
     ("kafka.consumer.group", "Fetcher"),
-    ("kafka.coordinator.base", "Heartbeat"),
     ("kafka.net.manager", "KafkaConnection"),
     ("kafka.net.manager", "KafkaSSLTransport"),
     ("kafka.net.manager", "KafkaTCPTransport"),
@@ -105,10 +102,8 @@ MODULES: Final = {
     "kafka.consumer",
     "kafka.consumer.fetcher",
     "kafka.consumer.subscription_state",
-    "kafka.coordinator",
     "kafka.coordinator.assignors.cooperative_sticky",
     "kafka.coordinator.consumer",
-    "kafka.coordinator.heartbeat",
     "kafka.future",
     "kafka.net",
     "kafka.net.connection",
