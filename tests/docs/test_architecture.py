@@ -143,6 +143,22 @@ def test_every_owner_of_state_is_in_the_table_with_its_module() -> None:
     assert told == {name: path.name for name, path in owners().items()}
 
 
+def test_no_module_of_the_core_compares_with_an_order() -> None:
+    """
+    What one does with its commands is said by the columns of its row.
+    """
+    named = {
+        path.name: node.lineno
+        for path in core()
+        for compared in ast.walk(ast.parse(path.read_text()))
+        if isinstance(compared, ast.Compare)
+        for node in ast.walk(compared)
+        if isinstance(node, ast.Name) and node.id == "ControlState"
+    }
+
+    assert named == {}
+
+
 def test_no_attribute_of_the_core_has_a_second_writing_module() -> None:
     """
     Whoever could change an object from outside would have to know what else must change with it.

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.commands import Command, Decoder, Rejected
-from worker.domain.contract.control import ControlState
 from worker.domain.contract.parameters import without_reason
 from worker.domain.contract.placement import Placement
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
@@ -263,7 +262,7 @@ class Admission:
         fingerprint = fingerprint_of(spec)
         order = self._controls.of(spec)
         earlier = None
-        if order is not None and order.order.state is ControlState.SHADOW:
+        if order is not None and order.order.state.policy.mode.simulates:
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:

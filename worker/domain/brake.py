@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.control import BY_GUARD, ControlOrder, ControlRecord, ControlState
+from worker.domain.contract.control import BY_GUARD, ControlOrder, ControlRecord
 from worker.domain.contract.times import rfc3339
 from worker.domain.controls import OrdersInForce
 from worker.domain.effects import LogEvent, WriteControl
@@ -132,7 +132,7 @@ class Brake:
         for command in self._open_commands():
             if command.order is not None:
                 held[command.order] = held.get(command.order, 0) + 1
-            if command.mode is ControlState.PAUSED:
+            if command.mode.waits:
                 paused.add(command.endpoint)
         return tuple(ControlSnapshot(each.scope, each.order, held[each]) for each in controls), paused
 
@@ -163,7 +163,7 @@ class Brake:
         changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
         for command in self._open_commands():
             order = self.controls.of(command.spec)
-            if order != command.order and command.mode is not ControlState.SHADOW:
+            if order != command.order and not command.mode.is_final:
                 self._ordering.recall(command)
                 changed.append((command, order))
         self._scheduler.apply_changes(now)  # they leave the queues in which they were, as what they were

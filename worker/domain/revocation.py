@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.contract.control import ControlState
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.states import TaskState
 
@@ -51,7 +50,7 @@ class Revocation:
     def give_up(self, partitions: Iterable[Partition], now: float) -> list[OpenCommand]:
         """
         Drop what is started and cannot go on now: because its endpoint is behind a gate that holds up no drain and no handover, or
-        because it is paused and nothing of it is on its way. Return what may be emitted now.
+        because its order holds up none (it is paused) and nothing of it is on its way. Return what may be emitted now.
         """
         freed = []
         for partition in partitions:
@@ -104,7 +103,7 @@ class Revocation:
 
 
 def _rests(command: OpenCommand) -> bool:
-    """Return whether the command is paused, and nothing of it is on its way."""
-    return command.mode is ControlState.PAUSED and all(
+    """Return whether nobody waits for the command because of its order, and nothing of it is on its way."""
+    return not command.mode.holds_up_drain and all(
         task.state is not TaskState.CALLED for task in command.tasks
     )

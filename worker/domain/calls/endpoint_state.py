@@ -15,7 +15,6 @@ from worker.domain.calls.gates import Breaker, ConfigHalt, Gate, GateKind
 from worker.domain.calls.refused_users import RefusedUsers
 from worker.domain.calls.target_state import TargetState
 from worker.domain.contract.codes import is_foreign, remedy
-from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 from worker.domain.states import CallState
@@ -234,7 +233,7 @@ class EndpointState:
 
     def put(self, task: MemberTask, now: float) -> None:
         """Let a task wait for a permit."""
-        if task.command.mode is ControlState.SHADOW:
+        if task.command.mode.simulates:
             self.shadow_queue.put(task, now)
             return
         name = task.command.spec.target
@@ -248,14 +247,13 @@ class EndpointState:
         queued: list[MemberTask] = []
         in_shadow: list[MemberTask] = []
         for task in tasks:
-            (in_shadow if task.command.mode is ControlState.SHADOW else queued).append(task)
+            (in_shadow if task.command.mode.simulates else queued).append(task)
         self.queue.remove(*queued)
         self.shadow_queue.remove(*in_shadow)
 
     def hurry(self, task: MemberTask) -> None:
         """Let a task that waits go before others."""
-        is_shadow = task.command.mode is ControlState.SHADOW
-        (self.shadow_queue if is_shadow else self.queue).hurry(task)
+        (self.shadow_queue if task.command.mode.simulates else self.queue).hurry(task)
 
     def rest(self, tasks: list[MemberTask]) -> None:
         """Let tasks that a bisection has left untested wait until it ends."""

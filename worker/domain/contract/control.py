@@ -40,17 +40,44 @@ class ControlState(StrEnum):
 
     @property
     def policy(self) -> OrderPolicy:
-        """What is said of it, and who may order it."""
+        """What it does, who may order it, and what is said of it."""
         return _POLICIES[self]
 
 
 @dataclass(frozen=True, slots=True)
+class Mode:
+    """
+    What an order does with its commands. The defaults are those of a command for which none holds.
+
+    Of an order exactly one of ``waits``, ``ends_at_once`` and ``simulates`` is true: no request carries its commands.
+
+    Attributes:
+        waits: They stay where they are until the order ends.
+        ends_at_once: They get the outcome ``cancelled``, unless they are on their way.
+        simulates: All is done but the request, apart from what is sent: their queue, ids, effects and results are their own.
+        is_final: No other order holds for a command after it.
+        holds_up_drain: A drain or handover waits for those that are started.
+
+    """
+
+    waits: bool = False
+    ends_at_once: bool = False
+    simulates: bool = False
+    is_final: bool = False
+    holds_up_drain: bool = True
+
+
+NO_ORDER: Final = Mode()
+
+
+@dataclass(frozen=True, slots=True)
 class OrderPolicy:
-    """What is said of an order to those who give one, and who may. What is done is decided in progress/member_ordering.py."""
+    """What an order does with its commands, who may give it, and what is said to those who do."""
 
     done: str  # what the scope is from now on
     follows: str  # what that means, and how it ends; max_gap is kafka.max_gap
     may_guard_order: bool  # a guard may order it, not only a person
+    mode: Mode
 
 
 _POLICIES: Final[dict[ControlState, OrderPolicy]] = {
@@ -59,17 +86,20 @@ _POLICIES: Final[dict[ControlState, OrderPolicy]] = {
         "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
         "Nothing of it is sent. To end it, for what comes after:",
         may_guard_order=False,  # a person's decision: it ends commands that may be right
+        mode=Mode(ends_at_once=True),
     ),
     ControlState.PAUSED: OrderPolicy(
         "paused",
         "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
         "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
         may_guard_order=True,
+        mode=Mode(waits=True, holds_up_drain=False),
     ),
     ControlState.SHADOW: OrderPolicy(
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
+        mode=Mode(simulates=True, is_final=True),  # once in shadow, a command has left no trace of its id
     ),
 }
 

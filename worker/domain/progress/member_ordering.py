@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.contract.control import ControlState
 from worker.domain.contract.outcomes import DONE_FOR_ID, Result, ResultStatus, cut
 from worker.domain.memory import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
@@ -147,7 +146,7 @@ class MemberOrdering:
     def obey(self, command: OpenCommand, now: float) -> None:
         """Let the command's tasks that are not on their way follow the order that holds for it now, or go on if none does."""
         for task in command.tasks:
-            if command.mode is ControlState.CANCEL and task.state in (TaskState.BEHIND, TaskState.COALESCED):
+            if command.mode.ends_at_once and task.state in (TaskState.BEHIND, TaskState.COALESCED):
                 self._cancel(task, now)
             elif task.state is TaskState.BEHIND:
                 self._advance(task.member_queue, now)
@@ -211,14 +210,14 @@ class MemberOrdering:
     def stop(self, task: MemberTask, now: float) -> None:
         """Let a task whose call is over return to its member queue: an order holds for its command, so it is not sent again."""
         task.stand_back()
-        if task.command.mode is ControlState.CANCEL:
+        if task.command.mode.ends_at_once:
             self._cancel(task, now)
         else:
             self._advance(task.member_queue, now)
 
     def release_cancelled(self, task: MemberTask) -> None:
         """Part a task, which is to be sent again, from those that it took along and that were cancelled meanwhile."""
-        for follower in [each for each in task.coalesced or () if each.command.mode is ControlState.CANCEL]:
+        for follower in [each for each in task.coalesced or () if each.command.mode.ends_at_once]:
             task.let_go(follower)
             self._complete(follower, cancelled(follower))
 
@@ -263,7 +262,7 @@ class MemberOrdering:
     def _join(self, task: MemberTask, now: float) -> None:
         """Put the task at the end of its queue, unless the one that waits there makes it needless, or is made needless by it."""
         member_queue, command = task.member_queue, task.command
-        if command.mode is ControlState.CANCEL:
+        if command.mode.ends_at_once:
             member_queue.append(task)
             self._cancel(task, now)
             return
@@ -299,14 +298,14 @@ class MemberOrdering:
             known = self._known_result(task, now)
             if known is None and command.last_moment is not None and self.is_over(task, now):
                 known = expired(task)
-            if known is None and command.mode is not None:
-                if command.mode is ControlState.PAUSED:
+            if known is None and command.order is not None:
+                if command.mode.waits:
                     return  # `obey` lets it go on
-                if command.mode is ControlState.CANCEL:
+                if command.mode.ends_at_once:
                     self._vacate(task)
                     self._complete(task, cancelled(task))
                     continue
-                assert command.mode is ControlState.SHADOW
+                assert command.mode.simulates
                 self._part(task)
                 known = _stopped_after_unknown_end(task)
             if known is not None:
@@ -328,7 +327,7 @@ class MemberOrdering:
                 self.repeated_ids += 1
                 return _as_known_for(task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by))
         state = None
-        if command.mode is ControlState.SHADOW and not task.unknown_end:
+        if command.mode.simulates and not task.unknown_end:
             state = self.applied_states.find(_shadow_key(task), command.effect_key, now)
         state = state or self.applied_states.find(task.member_queue.key, command.effect_key, now)
         if state is None or state.during.is_gone:
@@ -434,7 +433,7 @@ def expired(task: MemberTask) -> Result:
     if task.unknown_end:
         text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
         return Result(task.user, ResultStatus.FAILED, error_info=text)
-    if task.command.mode is ControlState.SHADOW:  # what is only simulated leaves no trace, as `expired` would
+    if task.command.mode.simulates:  # what is only simulated leaves no trace, as `expired` would
         return Result(
             task.user, ResultStatus.SIMULATED, error_info="its time was over: it would have expired"
         )
@@ -464,7 +463,7 @@ def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
 
 def _as_known_for(task: MemberTask, result: Result) -> Result:
     """Return what is known without a call as it is told for the task: in shadow it was not done, and must not count as done."""
-    if task.command.mode is ControlState.SHADOW and result.status in DONE_FOR_ID:
+    if task.command.mode.simulates and result.status in DONE_FOR_ID:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.domain.contract.control import ControlState
+from worker.domain.contract.control import NO_ORDER
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
 from worker.domain.states import TASK_STEPS, TaskState
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.commands import Command, Rejected
+    from worker.domain.contract.control import Mode
     from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.records import Record
@@ -117,7 +118,7 @@ class MemberTask:
         rest along; None if there is none.
         """
         followers = self.coalesced or {}
-        live = {each: None for each in followers if each.command.mode is not ControlState.SHADOW}
+        live = {each: None for each in followers if not each.command.mode.simulates}
         self.coalesced = {each: None for each in followers if each not in live} or None
         if not live:
             return None
@@ -198,11 +199,8 @@ class MemberQueue:
         """Return the last task that the command may meet: one in shadow has no part in what is sent, nor the other way round."""
         if not self.tasks:
             return None
-        shadow = command.mode is ControlState.SHADOW
-        return next(
-            (each for each in reversed(self.tasks) if (each.command.mode is ControlState.SHADOW) is shadow),
-            None,
-        )
+        shadow = command.mode.simulates
+        return next((each for each in reversed(self.tasks) if each.command.mode.simulates is shadow), None)
 
     def replace(self, task: MemberTask, heir: MemberTask) -> None:
         """Give a task's place to another."""
@@ -236,7 +234,7 @@ class OpenCommand:
     repeat_of: OpenCommand | Known | None  # an earlier command with the same id: open, or known from before
     size: int  # what it takes in memory without its outcome (memory.py)
     order: ActiveOrder | None = None  # the order that holds for it
-    mode: ControlState | None = field(init=False)  # and what that orders
+    mode: Mode = field(init=False)  # and what that does with it
     known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has
     key: bytes | None = field(init=False)  # its record's
     offset: int = field(init=False)
@@ -267,9 +265,9 @@ class OpenCommand:
         self.key = self.record.key
         self.offset = self.record.offset
         self.last_moment = self.spec.last_moment
-        self.mode = None if self.order is None else self.order.order.state
+        self.mode = NO_ORDER if self.order is None else self.order.order.state.policy.mode
         command_id = self.spec.command_id
-        self.known_as = in_shadow(command_id) if self.mode is ControlState.SHADOW else command_id
+        self.known_as = in_shadow(command_id) if self.mode.simulates else command_id
 
     @property
     def was_always_in_shadow(self) -> bool:
@@ -279,13 +277,13 @@ class OpenCommand:
     @property
     def is_withheld(self) -> bool:
         """Whether an order holds for it, so that no request may carry it."""
-        return self.mode is not None
+        return self.order is not None
 
     def be_ordered(self, order: ActiveOrder | None) -> None:
-        """Note that another order holds for it, or none. Once in shadow, it stays there: it has left no trace of its id."""
-        assert self.mode is not ControlState.SHADOW
+        """Note that another order holds for it, or none."""
+        assert not self.mode.is_final
         self.order = order
-        self.mode = None if order is None else order.order.state
+        self.mode = NO_ORDER if order is None else order.order.state.policy.mode
 
     @property
     def outcome_id(self) -> str:

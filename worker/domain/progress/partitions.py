@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.control import ControlState
 from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
 from worker.domain.progress.offsets import Offsets
@@ -229,10 +228,9 @@ class Partition:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether records wait that cannot be admitted, and the oldest open command is paused."""
+        """Whether records wait that cannot be admitted, and the oldest open command waits by order."""
         oldest = next(iter(self.open.values()), None)
-        is_paused = isinstance(oldest, OpenCommand) and oldest.mode is ControlState.PAUSED
-        return is_paused and bool(self.backlog)
+        return isinstance(oldest, OpenCommand) and oldest.mode.waits and bool(self.backlog)
 
     @property
     def is_behind(self) -> bool:

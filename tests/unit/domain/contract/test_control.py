@@ -105,3 +105,18 @@ def test_only_a_person_may_order_what_ends_commands_that_may_be_right() -> None:
         ControlState.PAUSED: True,
         ControlState.SHADOW: True,
     }
+
+
+@pytest.mark.parametrize("state", ControlState)
+def test_an_order_lets_its_commands_wait_or_ends_them_or_simulates_them(state: ControlState) -> None:
+    mode = state.policy.mode
+
+    assert [mode.waits, mode.ends_at_once, mode.simulates].count(True) == 1
+
+
+def test_a_drain_waits_for_no_paused_command() -> None:
+    assert [state for state in ControlState if not state.policy.mode.holds_up_drain] == [ControlState.PAUSED]
+
+
+def test_only_shadow_holds_for_a_command_to_its_end() -> None:
+    assert [state for state in ControlState if state.policy.mode.is_final] == [ControlState.SHADOW]
