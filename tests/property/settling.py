@@ -130,15 +130,16 @@ def judge_memory(environment: EngineEnvironment) -> None:
     scheduler, ordering, outbox = engine._scheduler, engine._ordering, engine._outbox
     held = {
         "commands": engine.open,
-        "bytes": engine._admission.memory.held,
+        "bytes": engine._admission.memory.bytes_used,
         "calls": len(scheduler.calls),
         "member queues": len(ordering),
         "delays": len(ordering._delays),
         "complete": len(ordering._completed) + len(ordering._changes),
         "beyond": engine._admission.memory._beyond,
         "results": outbox.unpublished,
-        "bytes of results": outbox.held,
-        "anchors": len(outbox._anchors) + len(outbox._anchoring),
+        "bytes of results": outbox.bytes_used,
+        "anchors": len(outbox._anchors),
+        "under way": outbox._under_way is not None,
         "effects": len(ordering.applied_states),
     }
     for endpoint in scheduler.endpoints.values():

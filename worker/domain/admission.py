@@ -48,16 +48,16 @@ class CommandBytes:
     whoever comes.
 
     Attributes:
-        held: What they take now.
+        bytes_used: What they take now.
         limit: What they may take.
 
     """
 
-    __slots__ = ("_beyond", "_by_partition", "_each", "held", "limit")
+    __slots__ = ("_beyond", "_by_partition", "_each", "bytes_used", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
+        self.bytes_used = 0
         self._by_partition: dict[Partition, int] = {}
         self._each = limit // 2
         self._beyond = 0
@@ -80,11 +80,11 @@ class CommandBytes:
         self._each = self.limit // 2 // max(1, len(here))
         self._beyond = sum(max(0, self.of(each) - self._each) for each in here)
 
-    def hold(self, partition: Partition, size: int) -> None:
+    def count(self, partition: Partition, size: int) -> None:
         """Count bytes of the partition that are kept, or kept no longer."""
         before = self._by_partition.get(partition, 0)
         after = self._by_partition[partition] = before + size
-        self.held += size
+        self.bytes_used += size
         if not partition.is_gone:
             self._beyond += max(0, after - self._each) - max(0, before - self._each)
 
@@ -160,7 +160,7 @@ class Admission:
         if not partition.backlog and self._admit(partition, record, now):
             return
         partition.hold_back(record)
-        self.memory.hold(partition, record_bytes(record))
+        self.memory.count(partition, record_bytes(record))
         self._pause(partition)
         if self._is_full:
             for each in self._partitions.values():
@@ -172,9 +172,9 @@ class Admission:
             while partition.backlog:
                 record = partition.backlog[0]
                 size = record_bytes(record)
-                self.memory.hold(partition, -size)
+                self.memory.count(partition, -size)
                 if not self._admit(partition, record, now):
-                    self.memory.hold(partition, size)
+                    self.memory.count(partition, size)
                     break
                 partition.admit_held_back()
         if not self._is_full:
@@ -188,11 +188,11 @@ class Admission:
         for each in admitted:
             freed[each.partition] = freed.get(each.partition, 0) + each.size
         for partition, size in freed.items():
-            self.memory.hold(partition, -size)
+            self.memory.count(partition, -size)
 
     def forget_backlog(self, partition: Partition) -> None:
         """Leave what waits there to the next owner."""
-        self.memory.hold(partition, -sum(map(record_bytes, partition.backlog)))
+        self.memory.count(partition, -sum(map(record_bytes, partition.backlog)))
         partition.clear_backlog()
 
     def emitted(self, commands: Iterable[OpenCommand]) -> None:
@@ -205,7 +205,7 @@ class Admission:
                 command.forget_record(size)
                 freed[command.partition] = freed.get(command.partition, 0) + size
         for partition, size in freed.items():
-            self.memory.hold(partition, -size)
+            self.memory.count(partition, -size)
 
     def sum_up(self) -> None:
         """Log how many rejections had no line of their own since the last summary."""
@@ -254,7 +254,7 @@ class Admission:
         size = command_bytes(record, why, 0, alone=False)
         rejected = RejectedRecord(record, partition, now, why, size)
         partition.admit(rejected)
-        self.memory.hold(partition, size)
+        self.memory.count(partition, size)
         self._outbox.reject(rejected, now, self._clock.wall(now))
 
     def _open(self, partition: Partition, record: Record, spec: Command, now: float) -> Rejected | None:
@@ -284,7 +284,7 @@ class Admission:
             order,
         )
         partition.admit(command)
-        self.memory.hold(partition, size)
+        self.memory.count(partition, size)
         self._ordering.enter(command, now)
         self._scheduler.apply_changes(now)  # those that come next may share its calls, and then cost less
         return None

@@ -104,18 +104,18 @@ class IdMemory:
     part, else the one that has most.
 
     Attributes:
-        held: What that is now.
+        bytes_used: What that is now.
         forgotten: Ids since the start that were forgotten early.
 
     """
 
-    __slots__ = ("_limit", "_parts", "forgotten", "held")
+    __slots__ = ("_limit", "_parts", "bytes_used", "forgotten")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.forgotten = 0
         self._parts: list[CommandIds] = []
-        self.held = 0
+        self.bytes_used = 0
 
     def join(self, ids: CommandIds) -> None:
         """Keep a partition's ids here from now on."""
@@ -124,19 +124,19 @@ class IdMemory:
     def leave(self, ids: CommandIds) -> None:
         """Forget a partition that is gone."""
         self._parts.remove(ids)
-        self.held -= ids.held
+        self.bytes_used -= ids.bytes_used
 
     def count(self, size: int) -> None:
         """Count bytes that are kept, or kept no longer."""
-        self.held += size
+        self.bytes_used += size
 
     def make_fit(self, newest: CommandIds) -> None:
         """Forget what does not fit any more: ``newest`` has just learned something."""
-        while self.held > self._limit:
-            if newest.held * len(self._parts) > self._limit:
+        while self.bytes_used > self._limit:
+            if newest.bytes_used * len(self._parts) > self._limit:
                 forgetting = newest
             else:
-                forgetting = max(self._parts, key=lambda ids: ids.held)
+                forgetting = max(self._parts, key=lambda ids: ids.bytes_used)
             forgetting.forget_oldest()
             self.forgotten += 1
 
@@ -146,11 +146,11 @@ class CommandIds:
     The command ids of one partition, newest last, bounded by the number of outcomes, by their age and by the memory of all.
 
     Attributes:
-        held: What they take in memory.
+        bytes_used: What they take in memory.
 
     """
 
-    __slots__ = ("_by_id", "_max_records", "_memory", "_order", "_window", "held")
+    __slots__ = ("_by_id", "_max_records", "_memory", "_order", "_window", "bytes_used")
 
     def __init__(self, window: float, max_records: int, memory: IdMemory) -> None:
         self._window = window
@@ -158,7 +158,7 @@ class CommandIds:
         self._memory = memory
         self._by_id: dict[str, Known] = {}
         self._order: deque[Known | None] = deque()
-        self.held = 0
+        self.bytes_used = 0
         memory.join(self)
 
     def remember(self, known: Known | None) -> None:
@@ -169,7 +169,7 @@ class CommandIds:
         self._order.append(known)
         if known is not None:
             self._by_id[known.command_id] = known
-            self._hold(known_bytes(known))
+            self._count(known_bytes(known))
         if len(self._order) > self._max_records:
             self.forget_oldest()
         self._memory.make_fit(self)
@@ -191,7 +191,7 @@ class CommandIds:
         """Forget what the oldest outcome has told."""
         known = self._order.popleft()
         if known is not None:
-            self._hold(-known_bytes(known))
+            self._count(-known_bytes(known))
             if self._by_id.get(known.command_id) is known:
                 del self._by_id[known.command_id]
 
@@ -199,8 +199,8 @@ class CommandIds:
         """Forget everything: the partition is gone."""
         self._memory.leave(self)
 
-    def _hold(self, size: int) -> None:
-        self.held += size
+    def _count(self, size: int) -> None:
+        self.bytes_used += size
         self._memory.count(size)
 
     def __len__(self) -> int:
@@ -213,9 +213,9 @@ def known_bytes(known: Known) -> int:
     return ID_BYTES + texts_bytes(known.command_id, known.outcome_id) + users
 
 
-def applied_bytes(member: MemberKey, effect: AppliedState) -> int:
+def applied_bytes(member: MemberKey, state: AppliedState) -> int:
     """Return what an applied state takes in memory."""
-    return APPLIED_BYTES + texts_bytes(member[2], effect.outcome_id, effect.request_id)
+    return APPLIED_BYTES + texts_bytes(member[2], state.outcome_id, state.request_id)
 
 
 class Assignment(Protocol):
@@ -251,25 +251,25 @@ class AppliedStates:
     The last effect of each member, for as long as a repeat of it needs no call; bounded by what they take in memory.
 
     Attributes:
-        held: What that is.
+        bytes_used: What that is.
         forgotten: Those since the start that were forgotten early.
 
     """
 
-    __slots__ = ("_by_member", "_limit", "forgotten", "held")
+    __slots__ = ("_by_member", "_limit", "bytes_used", "forgotten")
 
     def __init__(self, limit: int) -> None:
         self._by_member: OrderedDict[MemberKey, AppliedState] = OrderedDict()
         self._limit = limit
         self.forgotten = 0
-        self.held = 0
+        self.bytes_used = 0
 
-    def applied(self, member: MemberKey, effect: AppliedState) -> None:
+    def applied(self, member: MemberKey, state: AppliedState) -> None:
         """Note the member's state."""
         self.sent(member)
-        self._by_member[member] = effect
-        self.held += applied_bytes(member, effect)
-        while self.held > self._limit:
+        self._by_member[member] = state
+        self.bytes_used += applied_bytes(member, state)
+        while self.bytes_used > self._limit:
             self._forget(next(iter(self._by_member)))
             self.forgotten += 1
 
@@ -279,20 +279,20 @@ class AppliedStates:
             self._forget(member)
 
     def _forget(self, member: MemberKey) -> None:
-        self.held -= applied_bytes(member, self._by_member.pop(member))
+        self.bytes_used -= applied_bytes(member, self._by_member.pop(member))
 
     def find(self, member: MemberKey, what: object, now: float) -> AppliedState | None:
         """Return the effect that makes a command with this effect needless now."""
-        effect = self._by_member.get(member)
-        if effect is None or effect.what != what or now >= effect.at + effect.keep:
+        state = self._by_member.get(member)
+        if state is None or state.what != what or now >= state.at + state.keep:
             return None
-        return effect
+        return state
 
     def expire(self, now: float, longest: float) -> None:
         """Forget effects older than ``longest``, the longest that any is kept."""
         while self._by_member:
-            member, effect = next(iter(self._by_member.items()))
-            if effect.at > now - longest:
+            member, state = next(iter(self._by_member.items()))
+            if state.at > now - longest:
                 return
             self._forget(member)
 

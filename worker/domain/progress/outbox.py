@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.effects import Outgoing, Transaction
@@ -34,10 +35,29 @@ PER_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 """The most memory that its records hold, which is about what they take on the wire: a slow link must pass them in time."""
 SLOW_SECONDS: Final = 2.5
 """A transaction that took longer is followed by one of half the size: brokers end those that are older than 10 s."""
-PROBE_SECONDS: Final = 10.0
+TRIAL_SECONDS: Final = 10.0
 """Between two attempts to write dead letters again; each may hold up publishing for some seconds."""
 MAX_UNPUBLISHED: Final = 5_000
 """Above this many results that cannot be published, no further call is made: what is done must be published first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _UnderWay:
+    """
+    The transaction that is being published.
+
+    Attributes:
+        records: Whose results are in it, in order.
+        anchored: The partitions that it commits even without an outcome of theirs.
+        commits: What it commits.
+        is_trial: It is the first record that was held back, alone: whether its dead letter is taken now.
+
+    """
+
+    records: list[Admitted]
+    anchored: set[Partition]
+    commits: dict[Partition, OffsetCommit]
+    is_trial: bool
 
 
 class Outbox:
@@ -48,27 +68,24 @@ class Outbox:
 
     Attributes:
         max_unpublished: See ``MAX_UNPUBLISHED``.
-        held: What the outcomes that are not committed take in memory.
+        bytes_used: What the outcomes that are not committed take in memory.
 
     """
 
     __slots__ = (
-        "_anchoring",
         "_anchors",
-        "_commits",
+        "_bytes_aside",
         "_emitted",
         "_far",
-        "_far_held",
         "_held_back",
         "_holding_back",
         "_limit",
         "_most",
-        "_probe_at",
-        "_probing",
         "_rules",
-        "_taken",
+        "_trial_at",
+        "_trial_is_due",
         "_under_way",
-        "held",
+        "bytes_used",
         "max_unpublished",
     )
 
@@ -78,23 +95,20 @@ class Outbox:
         self._far: list[Admitted] = []  # too far above the oldest open record for the bitmap to tell of
         self._held_back: list[Admitted] = []  # for their dead letters, which are refused
         self._holding_back = False
-        self._probing = False
-        self._probe_at = 0.0
+        self._trial_is_due = False
+        self._trial_at = 0.0
         self._most = PER_TRANSACTION
-        self._taken: list[Admitted] = []
-        self._under_way = False
+        self._under_way: _UnderWay | None = None
         self._anchors: set[Partition] = set()
-        self._anchoring: set[Partition] = set()
-        self._commits: dict[Partition, OffsetCommit] = {}
         self.max_unpublished = max_unpublished
         self._limit = share("results", rules.memory_budget)
-        self._far_held = 0
-        self.held = 0
+        self._bytes_aside = 0
+        self.bytes_used = 0
 
     @property
     def unpublished(self) -> int:
         """How many records have a result that is not committed."""
-        return len(self._emitted) + len(self._far) + len(self._held_back) + len(self._taken)
+        return len(self._emitted) + len(self._far) + len(self._held_back) + self._published_now
 
     @property
     def is_full(self) -> bool:
@@ -104,13 +118,13 @@ class Outbox:
         What only waits for the gap below it to close does not count: closing it may need a call. Nor does what waits for the
         dead-letter topic: the gap that it leaves bounds it.
         """
-        waiting = len(self._emitted) + len(self._taken)
-        return waiting >= self.max_unpublished or self.held - self._far_held >= self._limit
+        waiting = len(self._emitted) + self._published_now
+        return waiting >= self.max_unpublished or self.bytes_used - self._bytes_aside >= self._limit
 
     @property
     def takes_more(self) -> bool:
         """Whether further commands may be admitted, whose results would come to those that are here."""
-        return not self.is_full and self.held < self._limit
+        return not self.is_full and self.bytes_used < self._limit
 
     # What comes in
 
@@ -126,7 +140,7 @@ class Outbox:
             if command.may_be_emitted:
                 outcome = outcome_of(command, self._rules, now, wall)
                 command.emit(outcome, outcome_bytes(outcome))
-                self.held += command.outcome_size
+                self.bytes_used += command.outcome_size
                 self._emitted.append(command)
                 emitted.append(command)
                 if command.successors is not None:
@@ -137,7 +151,7 @@ class Outbox:
         """Emit a record that is no command."""
         outcome = rejection_outcome(rejected, self._rules, now, wall)
         rejected.emit(outcome, outcome_bytes(outcome))
-        self.held += rejected.outcome_size
+        self.bytes_used += rejected.outcome_size
         self._emitted.append(rejected)
 
     def anchor(self, partition: Partition) -> None:
@@ -153,49 +167,47 @@ class Outbox:
 
     def transaction(self) -> Transaction | None:
         """Take what shall be published next, in one transaction; None if there is nothing, or one is under way."""
-        if self._under_way or not (self._emitted or self._anchors or self._probing):
+        if self._under_way is not None or not (self._emitted or self._anchors or self._trial_is_due):
             return None
-        taken = self._take_probe() or self._take()
-        if not taken and not self._anchors:
+        is_trial, self._trial_is_due = self._trial_is_due, False
+        records = [self._held_back.pop(0)] if is_trial else self._take()
+        if not records and not self._anchors:
             return None
-        self._under_way = True
-        self._taken = taken
-        self._anchoring, self._anchors = self._anchors, set()
+        anchored, self._anchors = self._anchors, set()
         outcomes, dead_letters = [], []
-        finishing: dict[Partition, list[int]] = {partition: [] for partition in self._anchoring}
-        for each in taken:
+        finishing: dict[Partition, list[int]] = {partition: [] for partition in anchored}
+        for each in records:
             finishing.setdefault(each.partition, []).append(each.offset)
             if each.outcome is not None:
                 outcomes.append(Outgoing(each.partition.number, each.key, each.outcome, traceparent_of(each)))
             letter = dead_letter_of(each, self._rules.topic)
             if letter is not None:
                 dead_letters.append(letter)
-        self._commits = {partition: partition.propose(offsets) for partition, offsets in finishing.items()}
-        commits = {partition.number: commit for partition, commit in self._commits.items()}
-        return Transaction(outcomes, dead_letters, commits)
+        commits = {partition: partition.propose(offsets) for partition, offsets in finishing.items()}
+        self._under_way = _UnderWay(records, anchored, commits, is_trial)
+        return Transaction(
+            outcomes, dead_letters, {partition.number: commit for partition, commit in commits.items()}
+        )
 
     def committed(self, wall: float, seconds: float = 0.0) -> list[Admitted]:
         """
         Finish the transaction's records: it is committed, and took ``seconds``. Return them, but for those that were dropped.
         """
-        self._resize(len(self._taken), too_slow=seconds > SLOW_SECONDS)
-        if self._probing:
-            self._probing = self._holding_back = False
+        done = self._end()
+        self._resize(len(done.records), too_slow=seconds > SLOW_SECONDS)
+        if done.is_trial:
+            self._holding_back = False
             self._emitted.extendleft(reversed(self._held_back))
             self._held_back.clear()
-        finished = [each for each in self._taken if not each.dropped]
-        self.held -= sum(each.outcome_size for each in self._taken)
-        self._taken = []
-        self._under_way = False
-        self._anchoring.clear()
+        finished = [each for each in done.records if not each.dropped]
+        self.bytes_used -= sum(each.outcome_size for each in done.records)
         by_partition: dict[Partition, list[Admitted]] = {}
         for each in finished:
             by_partition.setdefault(each.partition, []).append(each)
         for partition, committed in by_partition.items():
             partition.finish(committed, [known_from(each, wall) for each in committed])
-        for partition, commit in self._commits.items():
+        for partition, commit in done.commits.items():
             partition.committed(commit)
-        self._commits = {}
         self._approach()
         for each in finished:
             if isinstance(each, OpenCommand):
@@ -207,36 +219,34 @@ class Outbox:
         Keep the transaction's results, which was not committed: they go again, first and in the same order.
 
         ``aged``: it took too long, so the next one is half as large. ``letters``: only its dead letters were refused, so what
-        needs one is held back until ``probe``.
+        needs one is held back until ``retry_letters``.
         """
-        taken, self._taken = self._taken, []
+        failed = self._end()
         if aged:
-            self._resize(len(taken), too_slow=True)
-        if self._probing:
-            self._probing = False
-            self._held_back[:0] = [each for each in taken if not each.dropped]
-            taken = [each for each in taken if each.dropped]
+            self._resize(len(failed.records), too_slow=True)
+        kept = [each for each in failed.records if not each.dropped]
+        self.bytes_used -= sum(each.outcome_size for each in failed.records if each.dropped)
+        if failed.is_trial:
+            self._held_back[:0] = kept
+        else:
+            self._emitted.extendleft(reversed(kept))
         self._holding_back = self._holding_back or letters
-        self._under_way = False
-        self._anchors |= {partition for partition in self._anchoring if not partition.is_gone}
-        self._anchoring.clear()
-        self.held -= sum(each.outcome_size for each in taken if each.dropped)
-        self._emitted.extendleft(each for each in reversed(taken) if not each.dropped)
+        self._anchors |= {partition for partition in failed.anchored if not partition.is_gone}
 
     def retry_letters(self, now: float) -> None:
         """Let the first of what is held back for its dead letter try again, alone, from time to time."""
-        if self._held_back and not self._under_way and now >= self._probe_at:
-            self._probe_at = now + PROBE_SECONDS
-            self._probing = True
+        if self._held_back and self._under_way is None and now >= self._trial_at:
+            self._trial_at = now + TRIAL_SECONDS
+            self._trial_is_due = True
 
     def forget_dropped(self) -> None:
         """Forget the results of dropped records."""
         here = (*self._emitted, *self._far, *self._held_back)
-        self.held -= sum(each.outcome_size for each in here if each.dropped)
+        self.bytes_used -= sum(each.outcome_size for each in here if each.dropped)
         self._emitted = deque(each for each in self._emitted if not each.dropped)
         self._far = [each for each in self._far if not each.dropped]
         self._held_back = [each for each in self._held_back if not each.dropped]
-        self._probing = self._probing and bool(self._held_back or self._under_way)
+        self._trial_is_due = self._trial_is_due and bool(self._held_back)
         self._measure_far()
         self._anchors = {partition for partition in self._anchors if not partition.is_gone}
 
@@ -266,8 +276,14 @@ class Outbox:
         needs_letter = dead_letter_of(admitted, self._rules.topic) is not None
         return needs_letter or any(key in held_back for key in _members_of(admitted))
 
-    def _take_probe(self) -> list[Admitted]:
-        return [self._held_back.pop(0)] if self._probing else []
+    def _end(self) -> _UnderWay:
+        under_way, self._under_way = self._under_way, None
+        assert under_way is not None, "no transaction is under way"
+        return under_way
+
+    @property
+    def _published_now(self) -> int:
+        return 0 if self._under_way is None else len(self._under_way.records)
 
     def _resize(self, records: int, *, too_slow: bool) -> None:
         """Halve the size of transactions after one that was too slow; add a quarter after one that was full and was not."""
@@ -285,10 +301,10 @@ class Outbox:
             self._measure_far()
 
     def _measure_far(self) -> None:
-        self._far_held = sum(each.outcome_size for each in (*self._far, *self._held_back))
+        self._bytes_aside = sum(each.outcome_size for each in (*self._far, *self._held_back))
 
     def __repr__(self) -> str:
-        return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {len(self._taken)} in a transaction>"
+        return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {self._published_now} in a transaction>"
 
 
 def _members_of(admitted: Admitted) -> list[MemberKey]:

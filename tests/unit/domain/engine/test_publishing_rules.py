@@ -16,8 +16,8 @@ from worker.domain.progress.outbox import (
     MAX_UNPUBLISHED,
     PER_TRANSACTION,
     PER_TRANSACTION_BYTES,
-    PROBE_SECONDS,
     SLOW_SECONDS,
+    TRIAL_SECONDS,
 )
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
 
@@ -336,11 +336,11 @@ def test_what_waits_for_the_dead_letter_topic_is_tried_alone_and_then_all_goes()
     refuse_letters(harness)
     harness.publish()
 
-    harness.wait(PROBE_SECONDS)
+    harness.wait(TRIAL_SECONDS)
     first = harness.take()
     harness.abort(letters=True)
     harness.publish()
-    harness.wait(PROBE_SECONDS)
+    harness.wait(TRIAL_SECONDS)
     again = [each.command_id for each in harness.publish()]
 
     assert [each.outcome.command_id for each in first.outcomes] == ["bad-0"]
@@ -359,7 +359,7 @@ def test_a_later_command_of_the_same_member_waits_with_it() -> None:
     refuse_letters(harness)
 
     told = [each.command_id for each in harness.publish()]
-    harness.wait(PROBE_SECONDS)
+    harness.wait(TRIAL_SECONDS)
 
     assert told == ["other"]
     assert [each.command_id for each in harness.publish()] == ["failed", "later"]
@@ -372,7 +372,7 @@ def test_what_waits_for_the_dead_letter_topic_goes_with_its_partition(probing: b
     refuse_letters(harness)
     harness.publish()
     if probing:
-        harness.wait(PROBE_SECONDS)
+        harness.wait(TRIAL_SECONDS)
 
     harness.revoked(0)
 

@@ -255,7 +255,7 @@ def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() ->
 
     assert [number for number in range(5) if ids.find(f"c-{number}", WALL)] == [2, 3, 4]
     assert memory.forgotten == 2
-    assert memory.held == 3 * ID_BYTES
+    assert memory.bytes_used == 3 * ID_BYTES
 
 
 def test_a_partition_that_learns_ids_takes_no_memory_from_one_that_has_less() -> None:
@@ -283,7 +283,7 @@ def test_a_partition_that_comes_gets_its_part_from_the_one_that_has_most() -> No
     assert (len(first), len(second)) == (5, 5)
 
     first.close()
-    assert memory.held == 5 * ID_BYTES
+    assert memory.bytes_used == 5 * ID_BYTES
 
 
 def test_an_id_is_known_for_the_window_and_not_longer() -> None:
@@ -420,7 +420,7 @@ def test_of_too_many_effects_the_oldest_is_forgotten() -> None:
     assert effects.find(U1, "ban", 11.0) is not None
     assert effects.find(U3, "ban", 11.0) is not None
     assert effects.forgotten == 1
-    assert effects.held == 2 * APPLIED_BYTES
+    assert effects.bytes_used == 2 * APPLIED_BYTES
 
 
 def test_effects_older_than_any_is_kept_are_forgotten() -> None:
@@ -430,7 +430,7 @@ def test_effects_older_than_any_is_kept_are_forgotten() -> None:
 
     effects.expire(72.0, longest=60.0)
     assert len(effects) == 2
-    assert effects.held == 2 * APPLIED_BYTES
+    assert effects.bytes_used == 2 * APPLIED_BYTES
 
     effects.expire(1000.0, longest=60.0)
     assert len(effects) == 0
