@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from worker import __version__
-from worker.domain.contract.control import ControlOrder, Scope
+from worker.domain.contract.orders import Order, Scope
 from worker.domain.contract.outcomes import Status
 from worker.settings.catalog import table_of_rows
 
@@ -93,7 +93,7 @@ def _messages() -> dict[str, Any]:
         ),
         "order": _message(
             "order", "An order; null ends it", _schema_of(Scope, "The scope, as canonical JSON; {} is everything."),
-            _schema_of(ControlOrder, "What is done with the commands of the scope."),
+            _schema_of(Order, "What is done with the commands of the scope."),
         ),
     }  # fmt: skip
 

@@ -153,7 +153,7 @@ def test_no_module_of_the_core_compares_with_an_order() -> None:
         for compared in ast.walk(ast.parse(path.read_text()))
         if isinstance(compared, ast.Compare)
         for node in ast.walk(compared)
-        if isinstance(node, ast.Name) and node.id == "ControlState"
+        if isinstance(node, ast.Name) and node.id == "OrderState"
     }
 
     assert named == {}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unban, users
-from worker.domain.contract.control import ControlOrder, ControlState, Scope
+from worker.domain.contract.orders import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import Halt
-from worker.domain.snapshots import ControlSnapshot, Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
+from worker.domain.snapshots import Counts, EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metrics import CONTENT_TYPE, LoopSnapshot
 from worker.runtime.page import Page
 from worker.runtime.recent_outcomes import RecentOutcomes
@@ -29,13 +29,13 @@ KICK: Final = "room_engine_http_srv/kick_user_out"
 UNBAN: Final = "live_engine_http_srv/unban_member"
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.\u0000</script><script>alert(2)</script>"
 LONG: Final = "长" * 65_536
-PAUSE: Final = ControlSnapshot(
+PAUSE: Final = OrderSnapshot(
     Scope(issuer="detector-7"),
-    ControlOrder(ControlState.PAUSED, "bans everybody", "anna", "2026-11-21T03:00:00Z"),
+    Order(OrderState.PAUSED, "bans everybody", "anna", "2026-11-21T03:00:00Z"),
     412,
 )
-SHADOW: Final = ControlOrder(
-    ControlState.SHADOW, f"trying {HOSTILE}", "guard", "2026-11-21T03:00:00Z", "2026-11-22T00:00:00Z"
+SHADOW: Final = Order(
+    OrderState.SHADOW, f"trying {HOSTILE}", "guard", "2026-11-21T03:00:00Z", "2026-11-22T00:00:00Z"
 )
 NOW: Final = 1_000.0
 
@@ -113,7 +113,7 @@ class Scene:
                     limited_by="breaker" if second > 200 else "nothing", waiting=40,
                 ),
                 endpoint(endpoint=UNBAN, limited_by="halt", waiting=3, permits_lent=150, permits_granted=50),
-                controls=(PAUSE, ControlSnapshot(Scope(target=HOSTILE), SHADOW, 3)),
+                orders=(PAUSE, OrderSnapshot(Scope(target=HOSTILE), SHADOW, 3)),
                 halts=(Halt("main", UNBAN, 10007, "no permission", "make the identifier an administrator", NOW),),
             )  # fmt: skip
         for number in range(12):

@@ -20,7 +20,7 @@ from tests.property.requests import (
     read_body,
 )
 from tests.property.topic import Topic
-from worker.domain.contract.control import ControlOrder, ControlRecord
+from worker.domain.contract.orders import ControlRecord, Order
 from worker.domain.effects import (
     CancelCall,
     GrantPermit,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.property.topic import Record
-    from worker.domain.contract.control import ControlState, Scope
+    from worker.domain.contract.orders import OrderState, Scope
     from worker.domain.effects import Attempt, AttemptResult, Effect, Transaction
     from worker.domain.rules import Rules
 
@@ -107,7 +107,7 @@ class EngineEnvironment:
         self.requests = Requests(rules, self.topic)
         self.now = START
         self.wall = WALL
-        self.orders: dict[Scope, ControlState] = {}
+        self.orders: dict[Scope, OrderState] = {}
         self.lives = 0
         self.ids = 0
         self._begin()
@@ -126,7 +126,7 @@ class EngineEnvironment:
         self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
         self.engine._outbox.max_unpublished = self._max_unpublished
         self.engine._admission.memory.limit = self._memory
-        self.settle(self.engine.control([_record(*each) for each in self.orders.items()], self.now))
+        self.settle(self.engine.ordered([_record(*each) for each in self.orders.items()], self.now))
 
     # Time
 
@@ -258,7 +258,7 @@ class EngineEnvironment:
 
     # The operator
 
-    def order(self, scope: Scope, state: ControlState | None) -> None:
+    def order(self, scope: Scope, state: OrderState | None) -> None:
         """
         A record is written to the control topic, and read.
         """
@@ -269,7 +269,7 @@ class EngineEnvironment:
         for partition in self.topic.partitions:
             for record in partition.records:
                 self._note_order(record)
-        self.settle(self.engine.control([_record(scope, state)], self.now))
+        self.settle(self.engine.ordered([_record(scope, state)], self.now))
 
     def append(self, number: int, key: bytes | None, value: dict[str, Any] | bytes | None, skip: int) -> None:
         """
@@ -479,10 +479,8 @@ class EngineEnvironment:
         return [record for record in self.topic.partitions[number].records if record.offset >= position]
 
 
-def _record(scope: Scope, state: ControlState | None) -> ControlRecord:
-    return ControlRecord(
-        scope, None if state is None else ControlOrder(state, "r", "b", "2030-01-01T00:00:00Z")
-    )
+def _record(scope: Scope, state: OrderState | None) -> ControlRecord:
+    return ControlRecord(scope, None if state is None else Order(state, "r", "b", "2030-01-01T00:00:00Z"))
 
 
 def _covers(scope: Scope, record: Record) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.codes import ALREADY, Verdict
-from worker.domain.contract.control import ControlState
+from worker.domain.contract.orders import OrderState
 from worker.domain.contract.outcomes import DONE_FOR_ID, HOLDS, ResultStatus
 from worker.domain.contract.times import instant_of
 
@@ -148,7 +148,7 @@ class Requests:
         self._suspects: set[tuple[tuple[str, str], str]] = set()
         self._open_calls: dict[str, Request] = {}
         self.by_id: dict[str, Request] = {}
-        self.ordered: defaultdict[str, set[ControlState]] = defaultdict(set)
+        self.ordered: defaultdict[str, set[OrderState]] = defaultdict(set)
         self.latest = 0.0
         self.counted = 0
 
@@ -352,10 +352,10 @@ class Requests:
                 assert later.offset > record.offset
                 assert user in later.users
             case ResultStatus.CANCELLED:
-                assert ControlState.CANCEL in self.ordered[record.outcome_id]
+                assert OrderState.CANCEL in self.ordered[record.outcome_id]
                 assert mine not in assignment.unknown
             case ResultStatus.SIMULATED:
-                assert ControlState.SHADOW in self.ordered[record.outcome_id]
+                assert OrderState.SHADOW in self.ordered[record.outcome_id]
                 assert mine not in assignment.unknown
             case ResultStatus.EXPIRED:
                 assert "not_after" in fields or "banned_until" in fields

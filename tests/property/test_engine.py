@@ -18,7 +18,7 @@ from tests.property.answers import ANSWERS, DONE, REFUSALS
 from tests.property.environment import GRAIN, CallPhase, EngineEnvironment
 from tests.property.topic import NAME
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.control import ControlState, Scope
+from worker.domain.contract.orders import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import rfc3339
 from worker.domain.effects import AttemptResult
@@ -184,8 +184,8 @@ class Play(RuleBasedStateMachine):
 
     # Orders
 
-    @rule(scope=st.sampled_from(SCOPES), state=st.sampled_from([*ControlState, None, None]))
-    def ordered(self, scope: Scope, state: ControlState | None) -> None:
+    @rule(scope=st.sampled_from(SCOPES), state=st.sampled_from([*OrderState, None, None]))
+    def ordered(self, scope: Scope, state: OrderState | None) -> None:
         self.environment.order(scope, state)
 
     # Calls

@@ -17,7 +17,7 @@ from worker.broker.error_mapping import TRANSIENT, consumer_failure
 from worker.broker.kafka_private_parts import connection_failure
 from worker.broker.refusals import refusal_of
 from worker.broker.topics import control_problems, inspect_control, is_another
-from worker.domain.contract.control import ControlRecord, UnreadableControl
+from worker.domain.contract.orders import ControlRecord, UnreadableControl
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ LINES_SECONDS: Final = 60.0
 class ControlListener(Protocol):
     """What the follower reports to, from its thread and in order. No method blocks."""
 
-    def controls(self, records: Sequence[ControlRecord]) -> None:
+    def orders(self, records: Sequence[ControlRecord]) -> None:
         """Take orders in their order. The first call has all that the topic held."""
 
-    def no_controls(self) -> None:
+    def no_orders(self) -> None:
         """Note that there is no control topic, so that nothing is in force that is not known already."""
 
     def failed(self, error: WorkerError) -> None:
@@ -135,7 +135,7 @@ class ControlFollower:
             if not self._missing:
                 self._missing = True
                 self._log("control.topic_missing", "warning", topic=self._topic)
-            self._listener.no_controls()
+            self._listener.no_orders()
             self._pause(LOOK_SECONDS)
             return
         self._missing = False
@@ -163,7 +163,7 @@ class ControlFollower:
                 for entry in entries:
                     self._log_resume(entry)
                 if records:
-                    self._listener.controls(records)
+                    self._listener.orders(records)
                 if entries or time.monotonic() > judged + JUDGE_SECONDS:
                     judged = time.monotonic()
                     self._judge(reader)
@@ -185,7 +185,7 @@ class ControlFollower:
                 self._judge(reader)
         gone = [ControlRecord(scope, None) for scope in before.orders if scope not in self._book.orders]
         held = [ControlRecord(scope, order) for scope, order in self._book.orders.items()]
-        self._listener.controls([*gone, *held])
+        self._listener.orders([*gone, *held])
         self._log(
             "control.read",
             "info",

@@ -1,7 +1,7 @@
 # The control topic, read whole and written: what is in force, and how an order gets into it.
 #
 # For the commands of the command line, and for the thread that follows the topic (control_follower.py). What a record says
-# is read in domain/contract/control.py; whether a topic fits is judged in topics.py.
+# is read in domain/contract/orders.py; whether a topic fits is judged in topics.py.
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.broker.client_config import control_arguments, order_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_private_parts import known_partitions, known_topic_id, open_client
 from worker.broker.topics import CREATE, control_problems, inspect_control
-from worker.domain.contract.control import (
+from worker.domain.contract.orders import (
     MAX_VALUE_BYTES,
     ControlRecord,
     UnreadableControl,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
     from worker.broker.topics import Topic
-    from worker.domain.contract.control import ControlOrder, Scope
+    from worker.domain.contract.orders import Order, Scope
 
 BY: Final = "by"
 REASON: Final = "reason"
@@ -145,7 +145,7 @@ class OrderBook:
     """The latest order of each scope, of which at most ``MOST_SCOPES`` are kept."""
 
     def __init__(self) -> None:
-        self.orders: dict[Scope, ControlOrder] = {}
+        self.orders: dict[Scope, Order] = {}
         self._first_end = math.inf  # none ends by itself before then
 
     def add(self, entry: ControlEntry, wall: float) -> ControlRecord | UnreadableControl:
@@ -169,7 +169,7 @@ class OrderBook:
         read = self.add(ControlEntry(-1, record), wall)
         return read.reason if isinstance(read, UnreadableControl) else None
 
-    def in_force(self, wall: float) -> dict[Scope, ControlOrder]:
+    def in_force(self, wall: float) -> dict[Scope, Order]:
         """Return what holds at ``wall``."""
         return {scope: order for scope, order in self.orders.items() if not is_over(order, wall)}
 

@@ -16,7 +16,7 @@ from worker.terminal import plain
 
 if TYPE_CHECKING:
     from worker.broker.control_topic import ControlEntry
-    from worker.domain.contract.control import ControlOrder, Scope
+    from worker.domain.contract.orders import Order, Scope
     from worker.settings import Settings
 
 COUNT_SECONDS: Final = 8.0
@@ -68,15 +68,15 @@ def control(
         )
 
 
-def _held(settings: Settings, orders: dict[Scope, ControlOrder]) -> tuple[Counter[Scope], bool]:
+def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope], bool]:
     """Count the waiting commands for which each order holds. Return whether all were counted."""
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topics import Topic  # noqa: PLC0415
     from worker.broker.waiting_records import waiting_records  # noqa: PLC0415
     from worker.domain.contract.commands import Command, Decoder  # noqa: PLC0415
-    from worker.domain.contract.control import ControlRecord  # noqa: PLC0415
+    from worker.domain.contract.orders import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.domain.controls import OrdersInForce  # noqa: PLC0415
+    from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
     from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
 
     options = kafka_options(settings, worker_name(settings))
@@ -96,14 +96,14 @@ def _held(settings: Settings, orders: dict[Scope, ControlOrder]) -> tuple[Counte
     return held, True
 
 
-def _report(order: ControlOrder) -> dict[str, str]:
+def _report(order: Order) -> dict[str, str]:
     from msgspec import to_builtins  # noqa: PLC0415
 
     built: dict[str, str] = to_builtins(order)
     return built
 
 
-def shown_order(scope: Scope, order: ControlOrder, now: float) -> str:
+def shown_order(scope: Scope, order: Order, now: float) -> str:
     """Return an order in a few lines."""
     from worker.domain.contract.times import instant_of  # noqa: PLC0415
 

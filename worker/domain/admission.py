@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.placement import Misplacement
     from worker.domain.contract.records import Record
-    from worker.domain.controls import OrdersInForce
     from worker.domain.effects import EffectQueue
+    from worker.domain.orders_in_force import OrdersInForce
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import Admitted
     from worker.domain.progress.outbox import Outbox
@@ -110,10 +110,10 @@ class Admission:
 
     __slots__ = (
         "_clock",
-        "_controls",
         "_decoder",
         "_effects",
         "_ordering",
+        "_orders",
         "_outbox",
         "_partitions",
         "_placement",
@@ -135,10 +135,10 @@ class Admission:
         scheduler: Scheduler,
         outbox: Outbox,
         effects: EffectQueue,
-        controls: OrdersInForce,
+        orders: OrdersInForce,
         partitions: Mapping[int, Partition],
     ) -> None:
-        self._controls = controls
+        self._orders = orders
         self._rules = rules
         self._clock = clock
         self._ordering = ordering
@@ -260,7 +260,7 @@ class Admission:
     def _open(self, partition: Partition, record: Record, spec: Command, now: float) -> Rejected | None:
         """Open a command, unless its id stands for another one: then return why it is rejected."""
         fingerprint = fingerprint_of(spec)
-        order = self._controls.of(spec)
+        order = self._orders.of(spec)
         earlier = None
         if order is not None and order.order.state.policy.mode.simulates:
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))

@@ -2,27 +2,27 @@
 # those in shadow wait for a permit as all do, and are not sent either.
 #
 # An order changes; then the commands whose order is another now are found, and taken back from where they wait. What is on its
-# way ends. Which order holds for whom is decided in controls.py, where a member goes from there in member_ordering.py.
+# way ends. Which order holds for whom is decided in orders_in_force.py, where a member goes from there in member_ordering.py.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.control import BY_GUARD, ControlOrder, ControlRecord
+from worker.domain.contract.orders import BY_GUARD, ControlRecord, Order
 from worker.domain.contract.times import rfc3339
-from worker.domain.controls import OrdersInForce
 from worker.domain.effects import LogEvent, WriteControl
+from worker.domain.orders_in_force import OrdersInForce
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.snapshots import ControlSnapshot
+from worker.domain.snapshots import OrderSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import Clock
-    from worker.domain.contract.control import Scope
-    from worker.domain.controls import ActiveOrder, Guards
+    from worker.domain.contract.orders import Scope
     from worker.domain.effects import EffectQueue
+    from worker.domain.orders_in_force import ActiveOrder, Guards
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey
     from worker.domain.progress.partitions import Partition
@@ -37,7 +37,7 @@ class Brake:
     Lets open commands follow the orders in force.
 
     Attributes:
-        controls: The orders in force.
+        orders: The orders in force.
 
     """
 
@@ -50,7 +50,7 @@ class Brake:
         "_partitions",
         "_scheduler",
         "_written",
-        "controls",
+        "orders",
     )
 
     def __init__(
@@ -70,16 +70,16 @@ class Brake:
         self._guards = guards
         self._partitions = partitions
         self._logged = 0
-        self._written: dict[Scope, ControlOrder] = {}  # of guards, and not read back yet
-        self.controls = OrdersInForce(shadow=rules.shadow)
+        self._written: dict[Scope, Order] = {}  # of guards, and not read back yet
+        self.orders = OrdersInForce(shadow=rules.shadow)
 
     def follow(self, records: Iterable[ControlRecord], now: float) -> None:
         """Put these records in force, in order."""
         wall = self._clock.wall(now)
         changed = False
         for record in records:
-            before = self.controls.apply(record, wall)
-            after = self.controls.find(record.scope)
+            before = self.orders.apply(record, wall)
+            after = self.orders.find(record.scope)
             self._restore(record, after)
             if before != after:
                 changed = True
@@ -91,7 +91,7 @@ class Brake:
 
     def expire(self, now: float) -> None:
         """End the orders whose time is over."""
-        over = self.controls.expire(self._clock.wall(now))
+        over = self.orders.expire(self._clock.wall(now))
         for each in over:
             self._log(each, is_over=True)
             self._guards.forget(each.scope)
@@ -103,7 +103,7 @@ class Brake:
         tripped, records = self._guards.take_tripped(), []
         for scope, guard in tripped.items():
             reason = f"{guard.members} members within {guard.per_seconds:g} s"
-            order = ControlOrder(guard.then, reason, BY_GUARD, rfc3339(self._clock.wall(now)))
+            order = Order(guard.then, reason, BY_GUARD, rfc3339(self._clock.wall(now)))
             record = ControlRecord(scope, order)
             fields = {"scope": str(scope), "state": guard.then.value, "reason": reason}
             self._effects.emit(LogEvent("guard.tripped", "warning", fields))
@@ -122,19 +122,19 @@ class Brake:
         if omitted > 0:
             self._effects.emit(LogEvent("controls.omitted", "warning", {"count": omitted}))
 
-    def survey(self) -> tuple[tuple[ControlSnapshot, ...], set[EndpointKey]]:
+    def survey(self) -> tuple[tuple[OrderSnapshot, ...], set[EndpointKey]]:
         """Return what is in force, with how many open commands each order holds, and the endpoints that paused ones would go to."""
-        controls = self.controls.all
+        orders = self.orders.all
         paused: set[EndpointKey] = set()
-        if not controls:
+        if not orders:
             return (), paused
-        held = dict.fromkeys(controls, 0)
+        held = dict.fromkeys(orders, 0)
         for command in self._open_commands():
             if command.order is not None:
                 held[command.order] = held.get(command.order, 0) + 1
             if command.mode.waits:
                 paused.add(command.endpoint)
-        return tuple(ControlSnapshot(each.scope, each.order, held[each]) for each in controls), paused
+        return tuple(OrderSnapshot(each.scope, each.order, held[each]) for each in orders), paused
 
     # Inside
 
@@ -162,7 +162,7 @@ class Brake:
         """Find the commands for which another order holds now, and let them follow it."""
         changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
         for command in self._open_commands():
-            order = self.controls.of(command.spec)
+            order = self.orders.of(command.spec)
             if order != command.order and not command.mode.is_final:
                 self._ordering.recall(command)
                 changed.append((command, order))
@@ -173,12 +173,12 @@ class Brake:
         for command, _ in changed:
             self._ordering.obey(command, now)
 
-    def _log(self, control: ActiveOrder | None, *, is_over: bool) -> None:
-        assert control is not None
+    def _log(self, active: ActiveOrder | None, *, is_over: bool) -> None:
+        assert active is not None
         self._logged += 1
         if self._logged > LINES:
             return
-        scope, order = control.scope, control.order
+        scope, order = active.scope, active.order
         fields = {"scope": str(scope), "state": order.state.value, "by": order.by, "reason": order.reason}
         if is_over:
             self._effects.emit(LogEvent("control.ended", "warning", fields))
@@ -186,4 +186,4 @@ class Brake:
             self._effects.emit(LogEvent("control.ordered", "warning", fields | {"until": order.until}))
 
     def __repr__(self) -> str:
-        return f"<Brake of {self.controls!r}>"
+        return f"<Brake of {self.orders!r}>"

@@ -23,9 +23,9 @@ from worker.domain.brake import Brake
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import Clock
-from worker.domain.controls import Guards
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.memory import share
+from worker.domain.orders_in_force import Guards
 from worker.domain.progress.dedupe import IdMemory
 from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.outbox import Outbox
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from worker.domain.calls.endpoint_state import EndpointState
-    from worker.domain.contract.control import ControlRecord
+    from worker.domain.contract.orders import ControlRecord
     from worker.domain.contract.records import Record
     from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
     from worker.domain.progress.open_commands import OpenCommand
@@ -115,7 +115,7 @@ class Engine:
             self._scheduler,
             self._outbox,
             self._effects,
-            self._brake.controls,
+            self._brake.orders,
             self._partitions,
         )
         self._revocation = Revocation(self._ordering, self._scheduler, self._admission)
@@ -246,7 +246,7 @@ class Engine:
 
     # Orders
 
-    def control(self, records: Sequence[ControlRecord], now: float) -> list[Effect]:
+    def ordered(self, records: Sequence[ControlRecord], now: float) -> list[Effect]:
         """Let these records of the control topic hold from now on, in order."""
         self._brake.follow(records, now)
         return self._follow_through(now)
@@ -345,7 +345,7 @@ class Engine:
     def snapshot(self, now: float) -> Snapshot:
         """Take a picture of now, for metrics."""
         endpoints = []
-        controls, paused = self._brake.survey()
+        orders, paused = self._brake.survey()
         for endpoint in self._scheduler.endpoints.values():
             oldest = endpoint.queue.oldest()
             limiter = endpoint.limiter
@@ -390,7 +390,7 @@ class Engine:
                 "results": self._outbox.bytes_used,
             },
             counts=self._counts(),
-            controls=controls,
+            orders=orders,
         )
 
     def _limited_by(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> str:

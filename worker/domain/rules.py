@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.outcomes import Worker
-    from worker.domain.controls import Guard
+    from worker.domain.orders_in_force import Guard
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from worker.domain.contract.control import ControlOrder, Scope
+from worker.domain.contract.orders import Order, Scope
 from worker.domain.effects import Halt
 
 
@@ -78,7 +78,7 @@ class EndpointSnapshot(Struct, frozen=True):
     breaker_openings: int
 
 
-class ControlSnapshot(Struct, frozen=True):
+class OrderSnapshot(Struct, frozen=True):
     """
     One order in force now.
 
@@ -88,7 +88,7 @@ class ControlSnapshot(Struct, frozen=True):
     """
 
     scope: Scope
-    order: ControlOrder
+    order: Order
     held: int
 
 
@@ -125,4 +125,4 @@ class Snapshot(Struct, frozen=True):
     unpublished: int
     memory: Mapping[str, int]
     counts: Counts
-    controls: tuple[ControlSnapshot, ...] = ()
+    orders: tuple[OrderSnapshot, ...] = ()

@@ -5,7 +5,7 @@
 # | asyncio       | the engine, the calls, HTTP, timers | from all, through `call_soon_threadsafe`  | -                        |
 # | kafka-poll    | the consumer, Kafka's I/O loop      | `pause`, `resume`, `begin`, `taken`       | the Listener's methods   |
 # | kafka-publish | the transactional producer          | `publish`, one transaction at a time      | `done`                   |
-# | kafka-control | the consumer of orders              | -                                         | `controls`, `no_controls` |
+# | kafka-control | the consumer of orders              | -                                         | `orders`, `no_orders` |
 # | restore (2)   | a short-lived consumer each         | jobs of the executor                      | the awaited result       |
 # | kafka-quota 2 | consumer, producer of quota topic   | `send`                                    | `quota_messages`         |
 # | kafka-token   | one request to the token server     | the first that needs a token              | -                        |
@@ -39,7 +39,7 @@ from worker.runtime.restoring import Restoring
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.domain.contract.control import ControlRecord
+    from worker.domain.contract.orders import ControlRecord
     from worker.domain.contract.records import Record
     from worker.domain.effects import Effect, Halt, Restored
     from worker.domain.engine import Engine
@@ -117,7 +117,7 @@ class EngineRunner:
         """
         Connect what consumes, publishes, restores, calls, lends and writes orders. Call it once, before any event.
 
-        With ``orders`` no partition begins before ``controls`` or ``no_controls`` was called.
+        With a writer of orders no partition begins before ``orders`` or ``no_orders`` was called.
         """
         self._consumer = consumer
         self._quota = quota
@@ -186,13 +186,13 @@ class EngineRunner:
 
     # The control topic's listener: called by its follower's thread.
 
-    def controls(self, records: Sequence[ControlRecord]) -> None:
+    def orders(self, records: Sequence[ControlRecord]) -> None:
         """Take orders in their order. The first call has all that the topic held."""
-        self._post(self._controls, records)
+        self._post(self._ordered, records)
 
-    def no_controls(self) -> None:
+    def no_orders(self) -> None:
         """Go on without orders: there is no control topic."""
-        self._post(self._controls, ())
+        self._post(self._ordered, ())
 
     # For start and stop, health and metrics.
 
@@ -322,8 +322,8 @@ class EngineRunner:
 
     # Orders.
 
-    def _controls(self, records: Sequence[ControlRecord]) -> None:
-        self._carry_out(self._engine.control(records, time.monotonic()))
+    def _ordered(self, records: Sequence[ControlRecord]) -> None:
+        self._carry_out(self._engine.ordered(records, time.monotonic()))
         self._guard_orders.followed(records)
 
     # Commands.

@@ -25,7 +25,7 @@ from worker import __version__
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.commands import REJECTIONS
-from worker.domain.contract.control import BY_GUARD, BY_SETTINGS, ControlState
+from worker.domain.contract.orders import BY_GUARD, BY_SETTINGS, OrderState
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.placement import Misplacement
 from worker.domain.contract.times import instant_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.outcomes import Outcome, ResultStatus
     from worker.domain.effects import Attempt, AttemptResult, Transaction
-    from worker.domain.snapshots import ControlSnapshot, EndpointSnapshot, PartitionSnapshot, Snapshot
+    from worker.domain.snapshots import EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -206,7 +206,7 @@ class Metrics:
             ("pulse_age_seconds", loop_snapshot.pulse_age),
         ):
             self._child(key).set(value)
-        self._orders(snapshot.controls, loop_snapshot.wall)
+        self._orders(snapshot.orders, loop_snapshot.wall)
         self._child("control_unreadable_records").inc(self._risen("unreadable_orders", loop_snapshot))
         self._show("memory_bytes", {(part,): size for part, size in snapshot.memory.items()})
         self._count(snapshot.counts)
@@ -299,19 +299,19 @@ class Metrics:
             self._show(key, {(number,): getattr(item, attribute) for number, item in current.items()})
         self._show("lag_records", {(str(number),): lag for number, lag in lags.items()})
 
-    def _orders(self, controls: Iterable[ControlSnapshot], wall: float) -> None:
-        number = dict.fromkeys(product(ControlState, ORDERED_BY), 0)
-        held = dict.fromkeys(ControlState, 0)
+    def _orders(self, orders: Iterable[OrderSnapshot], wall: float) -> None:
+        number = dict.fromkeys(product(OrderState, ORDERED_BY), 0)
+        held = dict.fromkeys(OrderState, 0)
         oldest = 0.0
-        for each in controls:
+        for each in orders:
             state = each.order.state
             number[state, each.order.by if each.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
             held[state] += each.held
-            if state is ControlState.PAUSED:
+            if state is OrderState.PAUSED:
                 oldest = max(oldest, wall - instant_of(each.order.at))
-        for (state, by), orders in number.items():
-            self._child("controls", state.value, by).set(orders)
-        for state in ControlState:
+        for (state, by), count in number.items():
+            self._child("controls", state.value, by).set(count)
+        for state in OrderState:
             self._child("control_held_commands", state.value).set(held[state])
         self._child("control_oldest_pause_seconds").set(oldest)
 

@@ -9,8 +9,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from worker.runtime.control_notes import notes_of
 from worker.runtime.metrics import LoopSnapshot
+from worker.runtime.order_notes import notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

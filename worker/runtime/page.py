@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from worker.domain.contract.outcomes import Result, Worker
-    from worker.domain.snapshots import ControlSnapshot, EndpointSnapshot
+    from worker.domain.snapshots import EndpointSnapshot, OrderSnapshot
     from worker.runtime.metrics import LoopSnapshot
     from worker.runtime.recent_outcomes import RecentFailure, RecentOutcome, RecentOutcomes, Room, RoomKey
     from worker.runtime.status_server import Obstacle
@@ -156,8 +156,8 @@ class Page:
                 for each in sorted(partitions[:PARTITIONS], key=lambda each: each.partition)
             ],
             "partitions_omitted": max(0, len(partitions) - PARTITIONS),
-            "controls": [_control(each) for each in snapshot.controls[:CONTROLS]],
-            "controls_omitted": max(0, len(snapshot.controls) - CONTROLS),
+            "controls": [_order(each) for each in snapshot.orders[:CONTROLS]],
+            "controls_omitted": max(0, len(snapshot.orders) - CONTROLS),
             "unpublished": snapshot.unpublished,
         }
 
@@ -215,15 +215,15 @@ class Page:
         return f"<Page of {self._recent!r}>"
 
 
-def _control(control: ControlSnapshot) -> dict[str, Any]:
+def _order(active: OrderSnapshot) -> dict[str, Any]:
     return {
-        "scope": _sentence(str(control.scope)),
-        "state": control.order.state.value,
-        "commands": control.held,
-        "by": _name(control.order.by),
-        "reason": _sentence(control.order.reason),
-        "at": _name(control.order.at),
-        "until": _name(control.order.until),
+        "scope": _sentence(str(active.scope)),
+        "state": active.order.state.value,
+        "commands": active.held,
+        "by": _name(active.order.by),
+        "reason": _sentence(active.order.reason),
+        "at": _name(active.order.at),
+        "until": _name(active.order.until),
     }
 
 

@@ -1,6 +1,6 @@
 # Guards as an operator writes them: how many members of a scope may be sent in how many seconds, and what follows.
 #
-# What one guard may be, and what contradicts other settings, is decided here. When a guard trips is not (domain/controls.py).
+# What one guard may be, and what contradicts other settings, is decided here. When a guard trips is not (domain/orders_in_force.py).
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from msgspec import to_builtins
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.control import SCOPE_FIELDS, ControlState, Scope
+from worker.domain.contract.orders import SCOPE_FIELDS, OrderState, Scope
 from worker.domain.contract.spelling import meant_actions
-from worker.domain.controls import ANY, Guard
+from worker.domain.orders_in_force import ANY, Guard
 from worker.errors import Problem
 from worker.settings.types import RuleText
 
@@ -28,7 +28,7 @@ MOST: Final = 20
 MOST_MEMBERS: Final = 10_000_000
 SECONDS: Final = (1.0, 3_600.0)
 VALUE_BYTES: Final = 256
-FOLLOWS: Final = tuple(state for state in ControlState if state.policy.may_guard_order)
+FOLLOWS: Final = tuple(state for state in OrderState if state.policy.may_guard_order)
 """What a guard may do."""
 _NAMES: Final = ("scope", "members", "per_seconds", "then")
 
@@ -57,7 +57,7 @@ def _guard(item: object, where: str) -> Guard:
         _scope(item["scope"], where),
         int(_bounded(item["members"], int, (1, MOST_MEMBERS), f"{where}: members")),
         _bounded(item["per_seconds"], (int, float), SECONDS, f"{where}: per_seconds"),
-        ControlState(item["then"]),
+        OrderState(item["then"]),
     )
 
 

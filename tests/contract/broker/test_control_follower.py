@@ -16,7 +16,7 @@ from worker.broker import control_follower
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import write_record
 from worker.broker.troubles import Troubles
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +33,8 @@ ONE, OTHER = Scope(issuer="one"), Scope(issuer="other")
 COMPACTED = {"num_partitions": 1, "replication_factor": 1, "configs": {"cleanup.policy": "compact"}}
 
 
-def order(state: ControlState = ControlState.PAUSED) -> ControlOrder:
-    return ControlOrder(state, "it bans everybody", "alice", "2026-11-28T03:00:00.000Z")
+def order(state: OrderState = OrderState.PAUSED) -> Order:
+    return Order(state, "it bans everybody", "alice", "2026-11-28T03:00:00.000Z")
 
 
 class Worker:
@@ -49,14 +49,14 @@ class Worker:
 
     def __init__(self, chosen: KafkaOptions) -> None:
         self.calls: list[list[ControlRecord] | None] = []
-        self.held: dict[Scope, ControlOrder] = {}
+        self.held: dict[Scope, Order] = {}
         self.notices: list[LogEvent] = []
         self.failure: WorkerError | None = None
         self.troubles = Troubles(self.notices.append)
         self.follower = ControlFollower(chosen, self, self.notices.append, self.troubles)
         self.follower.start()
 
-    def controls(self, records: Sequence[ControlRecord]) -> None:
+    def orders(self, records: Sequence[ControlRecord]) -> None:
         for record in records:
             if record.order is None:
                 self.held.pop(record.scope, None)
@@ -64,7 +64,7 @@ class Worker:
                 self.held[record.scope] = record.order
         self.calls.append(list(records))
 
-    def no_controls(self) -> None:
+    def no_orders(self) -> None:
         self.calls.append(None)
 
     def failed(self, error: WorkerError) -> None:
@@ -106,7 +106,7 @@ def of(servers: str, topic: str) -> KafkaOptions:
     return options(bootstrap_servers=servers, **changes)
 
 
-def give(chosen: KafkaOptions, scope: Scope, given: ControlOrder | None) -> None:
+def give(chosen: KafkaOptions, scope: Scope, given: Order | None) -> None:
     write_record(chosen, ControlRecord(scope, given), "bob", "because")
 
 
@@ -115,13 +115,13 @@ def test_the_first_report_has_everything_and_nothing_that_was_taken_back(
 ) -> None:
     give(fit, ONE, order())
     give(fit, OTHER, order())
-    give(fit, ONE, order(ControlState.CANCEL))
+    give(fit, ONE, order(OrderState.CANCEL))
     give(fit, OTHER, None)
 
     worker = follow(fit)
     until(lambda: worker.calls, "the first report")
 
-    assert worker.calls == [[ControlRecord(ONE, order(ControlState.CANCEL))]]
+    assert worker.calls == [[ControlRecord(ONE, order(OrderState.CANCEL))]]
     (read,) = worker.noticed("control.read")
     assert (read.fields["records"], read.fields["orders"]) == (4, 1)
 
@@ -226,8 +226,8 @@ def test_a_recreated_topic_is_read_whole_and_what_is_not_in_it_is_over(
         assert set(worker.held) == {ONE, OTHER}
         admin.create_topics({fit.control_topic: COMPACTED}, wait_for_metadata=True)
 
-    give(fit, OTHER, order(ControlState.SHADOW))
-    until(lambda: worker.held == {OTHER: order(ControlState.SHADOW)}, "what is in the new topic, and no more")
+    give(fit, OTHER, order(OrderState.SHADOW))
+    until(lambda: worker.held == {OTHER: order(OrderState.SHADOW)}, "what is in the new topic, and no more")
 
 
 @pytest.mark.usefixtures("quick")

@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from tests.unit.broker.test_client_config import options
 from worker.broker import control_topic
 from worker.broker.control_topic import OrderBook, fitting_control_topic, read_orders, write_record
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
 from worker.errors import BrokerError, ControlTopicError
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.kafka
 AT = "2026-11-28T03:00:00.000Z"
 
 
-def order(state: ControlState = ControlState.PAUSED, until: str | None = None) -> ControlOrder:
-    return ControlOrder(state, "it bans everybody", "alice", AT, until)
+def order(state: OrderState = OrderState.PAUSED, until: str | None = None) -> Order:
+    return Order(state, "it bans everybody", "alice", AT, until)
 
 
 def written(chosen: KafkaOptions, record: ControlRecord) -> int:
@@ -51,13 +51,13 @@ def test_the_latest_record_of_a_scope_is_read_and_a_resumed_one_is_gone(fit: Kaf
     offsets = [
         written(fit, ControlRecord(one, order())),
         written(fit, ControlRecord(other, order())),
-        written(fit, ControlRecord(one, order(ControlState.CANCEL))),
+        written(fit, ControlRecord(one, order(OrderState.CANCEL))),
         written(fit, ControlRecord(other, None)),
     ]
     book, unreadable = read_orders(fit)
 
     assert offsets == [0, 1, 2, 3]
-    assert book.orders == {one: order(ControlState.CANCEL)}
+    assert book.orders == {one: order(OrderState.CANCEL)}
     assert unreadable == []
 
 
@@ -120,10 +120,10 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
 def test_the_order_of_a_guard_does_not_replace_a_persons() -> None:
     book = OrderBook()
 
-    def add(given: ControlOrder | None) -> None:
+    def add(given: Order | None) -> None:
         book.add(control_topic.ControlEntry(0, ControlRecord(Scope(issuer="a"), given)), time.time())
 
-    by_guard = ControlOrder(ControlState.PAUSED, "too many", "guard", AT)
+    by_guard = Order(OrderState.PAUSED, "too many", "guard", AT)
     add(by_guard)
     add(order())
     add(by_guard)
@@ -140,7 +140,7 @@ def test_records_beyond_the_most_cost_no_look_at_those_in_force(monkeypatch: pyt
     book, looks = OrderBook(), list[float]()
     in_force = OrderBook.in_force
 
-    def look(self: OrderBook, wall: float) -> dict[Scope, ControlOrder]:
+    def look(self: OrderBook, wall: float) -> dict[Scope, Order]:
         looks.append(wall)
         return in_force(self, wall)
 

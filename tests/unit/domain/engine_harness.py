@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
     AttemptResult,
@@ -248,20 +248,20 @@ class EngineHarness:
         """
         An operator orders this for a scope.
         """
-        order = ControlOrder(ControlState(state), "it bans everybody", "alice", "2030-01-01T00:00:00Z", until)
-        self._settle(self.engine.control([ControlRecord(Scope(**scope), order)], self.now))
+        order = Order(OrderState(state), "it bans everybody", "alice", "2030-01-01T00:00:00Z", until)
+        self._settle(self.engine.ordered([ControlRecord(Scope(**scope), order)], self.now))
 
     def hear_orders(self, *records: ControlRecord) -> None:
         """
         The control topic has these further records.
         """
-        self._settle(self.engine.control(records, self.now))
+        self._settle(self.engine.ordered(records, self.now))
 
     def resume(self, **scope: str) -> None:
         """
         What was ordered for the scope is over.
         """
-        self._settle(self.engine.control([ControlRecord(Scope(**scope), None)], self.now))
+        self._settle(self.engine.ordered([ControlRecord(Scope(**scope), None)], self.now))
 
     # The client
 

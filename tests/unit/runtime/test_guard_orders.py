@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.unit.runtime.fakes import run_scenario, settled, until
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
 from worker.domain.effects import WriteControl
 from worker.runtime import guard_orders
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCOPE = Scope(issuer="detector-7")
 PAUSE = ControlRecord(
-    SCOPE, ControlOrder(ControlState.PAUSED, "500 members within 60 s", "guard", "2026-11-28T03:00:00Z")
+    SCOPE, Order(OrderState.PAUSED, "500 members within 60 s", "guard", "2026-11-28T03:00:00Z")
 )
 UNREAD = "the control topic was not read yet: no call is made before it is known what is paused"
 
@@ -32,11 +32,11 @@ def test_no_partition_begins_before_the_control_topic_was_read() -> None:
         assert harness.runner.unready_reason == UNREAD
         assert harness.engine.event_names() == []
 
-        harness.runner.controls([PAUSE])
+        harness.runner.orders([PAUSE])
         await until(lambda: bool(harness.begun))
 
-        assert harness.engine.event_names() == ["control", "assigned"]
-        assert harness.engine.events[0] == ("control", [PAUSE])
+        assert harness.engine.event_names() == ["ordered", "assigned"]
+        assert harness.engine.events[0] == ("ordered", [PAUSE])
         assert harness.runner.unready_reason is None
 
     run_scenario(scenario, orders=True)
@@ -45,7 +45,7 @@ def test_no_partition_begins_before_the_control_topic_was_read() -> None:
 def test_partitions_begin_where_there_is_no_control_topic() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         harness.runner.assigned({3: 8})
-        harness.runner.no_controls()
+        harness.runner.no_orders()
         await until(lambda: bool(harness.begun))
 
         assert harness.runner.unready_reason is None
@@ -57,8 +57,8 @@ def test_a_partition_that_goes_while_orders_are_awaited_is_never_begun() -> None
     async def scenario(harness: RunnerHarness) -> None:
         harness.runner.assigned({3: 8})
         harness.runner.lost([3])
-        harness.runner.controls([])
-        await until(lambda: "control" in harness.engine.event_names())
+        harness.runner.orders([])
+        await until(lambda: "ordered" in harness.engine.event_names())
         await settled()
 
         assert harness.begun == []
@@ -96,7 +96,7 @@ def test_what_a_person_orders_meanwhile_is_not_overwritten_by_a_guard(
         harness.order_failures = 1
         harness.move([WriteControl(PAUSE)])
         await until(lambda: "control.write_failed" in harness.logged)
-        harness.runner.controls([ControlRecord(SCOPE, None)])
+        harness.runner.orders([ControlRecord(SCOPE, None)])
         await until(lambda: not harness.runner._guard_orders._unwritten)
         harness.order_failures = 0
         await until(lambda: "1 unwritten" not in repr(harness.runner._guard_orders))

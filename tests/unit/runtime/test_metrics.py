@@ -10,13 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from worker.domain.contract.actions import ENDPOINTS
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.control import ControlOrder, ControlState, Scope
 from worker.domain.contract.deadletters import DeadLetter
+from worker.domain.contract.orders import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.contract.times import instant_of
 from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Outgoing, Transaction
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS
-from worker.domain.snapshots import ControlSnapshot, Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
+from worker.domain.snapshots import Counts, EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, LoopSnapshot, Metrics
 
@@ -83,7 +83,7 @@ def snapshot(
     partitions: tuple[PartitionSnapshot, ...] = (),
     halts: tuple[Halt, ...] = (),
     counts: Counts | None = None,
-    controls: tuple[ControlSnapshot, ...] = (),
+    orders: tuple[OrderSnapshot, ...] = (),
     **values: int,
 ) -> Snapshot:
     return Snapshot(
@@ -94,12 +94,12 @@ def snapshot(
         unpublished=values.get("unpublished", 0),
         memory={"commands": values.get("memory", 0), "ids": 0, "applied": 0, "results": 0},
         counts=counts or Counts(),
-        controls=controls,
+        orders=orders,
     )
 
 
-def control(state: ControlState, held: int = 0, at: str = "2026-11-28T03:00:00Z") -> ControlSnapshot:
-    return ControlSnapshot(Scope(issuer=state.value), ControlOrder(state, "mad", "alice", at), held)
+def control(state: OrderState, held: int = 0, at: str = "2026-11-28T03:00:00Z") -> OrderSnapshot:
+    return OrderSnapshot(Scope(issuer=state.value), Order(state, "mad", "alice", at), held)
 
 
 LOOP_SNAPSHOT = LoopSnapshot(
@@ -156,10 +156,10 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "splits": look(snapshot(counts=Counts(splits=1))),
     "inferred": look(snapshot(counts=Counts(inferred=1))),
     "recalled": look(snapshot(counts=Counts(recalled=1))),
-    "controls": look(snapshot(controls=(control(ControlState.SHADOW),))),
-    "control_held_commands": look(snapshot(controls=(control(ControlState.CANCEL, held=7),))),
+    "controls": look(snapshot(orders=(control(OrderState.SHADOW),))),
+    "control_held_commands": look(snapshot(orders=(control(OrderState.CANCEL, held=7),))),
     "control_oldest_pause_seconds": lambda m: m.observe(
-        snapshot(controls=(control(ControlState.PAUSED),)), LoopSnapshot(0.1, ready=True, wall=1.9e9)
+        snapshot(orders=(control(OrderState.PAUSED),)), LoopSnapshot(0.1, ready=True, wall=1.9e9)
     ),
     "control_unreadable_records": lambda m: m.observe(
         snapshot(), LoopSnapshot(0.1, ready=True, unreadable_orders=2)
@@ -393,10 +393,10 @@ def test_orders_are_shown_by_state_and_the_oldest_pause_by_its_age(metrics: Metr
     """
     now = instant_of("2026-11-28T03:10:00Z")
     found = snapshot(
-        controls=(
-            control(ControlState.PAUSED, held=3, at="2026-11-28T03:09:00Z"),
-            control(ControlState.PAUSED, held=4, at="2026-11-28T03:05:00Z"),
-            control(ControlState.CANCEL, held=1, at="2026-11-27T03:00:00Z"),
+        orders=(
+            control(OrderState.PAUSED, held=3, at="2026-11-28T03:09:00Z"),
+            control(OrderState.PAUSED, held=4, at="2026-11-28T03:05:00Z"),
+            control(OrderState.CANCEL, held=1, at="2026-11-27T03:00:00Z"),
         )
     )
 

@@ -13,9 +13,9 @@ import pytest
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.options import KafkaOptions
 from worker.broker.topics import Topic, TopicsReport
-from worker.domain.contract.control import ControlState, Scope
+from worker.domain.contract.orders import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
-from worker.domain.controls import Guard
+from worker.domain.orders_in_force import Guard
 from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
 from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
@@ -100,7 +100,7 @@ RULES: Final = Rules(
     give_up_after=300.0,
     max_gap=1234,
     shadow=True,
-    guards=(Guard(Scope(issuer="*"), 500, 60, ControlState.SHADOW),),
+    guards=(Guard(Scope(issuer="*"), 500, 60, OrderState.SHADOW),),
     quota_pools={"main": "group/1", "second": "group/2"},
 )
 

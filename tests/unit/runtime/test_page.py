@@ -9,10 +9,10 @@ from typing import Any
 
 from tests.page.served import BAN, HOSTILE, KICK, LONG, NOW, Scene, endpoint
 from tests.unit.domain.engine_harness import ban, kick, users
-from worker.domain.contract.control import ControlOrder, ControlState, Scope
+from worker.domain.contract.orders import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Status
 from worker.domain.effects import Halt
-from worker.domain.snapshots import ControlSnapshot
+from worker.domain.snapshots import OrderSnapshot
 from worker.runtime.metric_table import LIMITED_BY
 from worker.runtime.page import CONTROLS, ENDPOINTS, FOUND, LISTED
 from worker.runtime.status_server import Obstacle
@@ -102,10 +102,10 @@ def test_obstacles_are_shown_with_their_remedies() -> None:
 
 
 def test_what_operators_have_stopped_is_shown_with_who_and_why() -> None:
-    order = ControlOrder(ControlState.PAUSED, "bans everybody", "anna", "2026-11-21T03:00:00Z")
-    pause = ControlSnapshot(Scope(issuer="detector-7"), order, 412)
+    order = Order(OrderState.PAUSED, "bans everybody", "anna", "2026-11-21T03:00:00Z")
+    pause = OrderSnapshot(Scope(issuer="detector-7"), order, 412)
     scene = Scene()
-    scene.observe(controls=(pause,) * (CONTROLS + 1))
+    scene.observe(orders=(pause,) * (CONTROLS + 1))
 
     told = now(scene)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.settings.environment import load, minimal, problems
-from worker.domain.contract.control import ControlState, Scope
+from worker.domain.contract.orders import OrderState, Scope
 from worker.runtime.options import kafka_options
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_a_guard_is_read_from_a_file_and_from_a_variable() -> None:
 
     (guard,) = in_file.guards
     assert (guard.scope, guard.members, guard.per_seconds) == (Scope(issuer="*"), 500, 60)
-    assert guard.then is ControlState.PAUSED
+    assert guard.then is OrderState.PAUSED
     assert in_variable.guards == in_file.guards
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from worker.domain.calls.bisection import Bisection
     from worker.domain.calls.target_state import TargetState
     from worker.domain.clock import Clock
-    from worker.domain.controls import Guards
     from worker.domain.effects import EffectQueue
+    from worker.domain.orders_in_force import Guards
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
     from worker.domain.rules import Rules

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.domain.contract.control import NO_ORDER
+from worker.domain.contract.orders import NO_ORDER
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
 from worker.domain.states import TASK_STEPS, TaskState
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.commands import Command, Rejected
-    from worker.domain.contract.control import Mode
+    from worker.domain.contract.orders import Mode
     from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.records import Record
-    from worker.domain.controls import ActiveOrder
+    from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.partitions import Partition
 

@@ -6,8 +6,8 @@ import pytest
 from msgspec import structs
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
-from worker.domain.controls import MAX_COUNTED, Guard, Guards
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.orders_in_force import MAX_COUNTED, Guard, Guards
 
 PER_ISSUER = Guard(Scope(issuer="*"), members=50, per_seconds=60.0)
 
@@ -27,7 +27,7 @@ def test_an_issuer_that_sends_too_much_is_paused_and_the_others_are_not() -> Non
     (record,) = harness.ordered
     assert record.scope == Scope(issuer="mad")
     assert record.order is not None
-    assert (record.order.state, record.order.by) == (ControlState.PAUSED, "guard")
+    assert (record.order.state, record.order.by) == (OrderState.PAUSED, "guard")
     assert record.order.reason == "50 members within 60 s"
     assert harness.events() == ["guard.tripped", "control.ordered"]
 
@@ -91,7 +91,7 @@ def test_a_retry_counts_once() -> None:
 def test_each_field_of_a_scope_is_counted_as_it_says() -> None:
     harness = EngineHarness(
         guards=(
-            Guard(Scope(action=kick("u")["action"]), 20, 60.0, ControlState.SHADOW),
+            Guard(Scope(action=kick("u")["action"]), 20, 60.0, OrderState.SHADOW),
             Guard(Scope(target="*", action="group.ban_group_member"), 20, 60.0),
         )
     )
@@ -123,8 +123,8 @@ def test_so_many_values_are_counted_and_no_more() -> None:
     assert len(guards._counters[0]) == MAX_COUNTED
 
 
-@pytest.mark.parametrize("state", list(ControlState))
-def test_what_is_in_force_already_trips_no_guard_again(state: ControlState) -> None:
+@pytest.mark.parametrize("state", list(OrderState))
+def test_what_is_in_force_already_trips_no_guard_again(state: OrderState) -> None:
     harness = EngineHarness(guards=(PER_ISSUER,))
     harness.order(state.value, issuer="mad")
     flood(harness, "mad", 200)
@@ -146,9 +146,9 @@ def test_a_guard_does_not_replace_what_a_person_has_ordered_and_has_that_written
 
     harness.hear_orders(tripped)
 
-    (control,) = harness.engine.snapshot(harness.now).controls
-    assert control.order.by == "alice"
-    assert [each.order for each in harness.ordered[1:]] == [control.order]
+    (order,) = harness.engine.snapshot(harness.now).orders
+    assert order.order.by == "alice"
+    assert [each.order for each in harness.ordered[1:]] == [order.order]
     harness.hear_orders(*harness.ordered[1:])
     assert len(harness.ordered) == 2
 
@@ -156,9 +156,9 @@ def test_a_guard_does_not_replace_what_a_person_has_ordered_and_has_that_written
 def test_a_guard_of_another_replica_gives_way_as_well_and_that_one_sees_to_it() -> None:
     harness = EngineHarness()
     harness.order("cancel", issuer="mad")
-    order = ControlOrder(ControlState.PAUSED, "50 members within 60 s", "guard", "2030-01-01T00:00:00Z")
+    order = Order(OrderState.PAUSED, "50 members within 60 s", "guard", "2030-01-01T00:00:00Z")
     harness.hear_orders(ControlRecord(Scope(issuer="mad"), order))
-    assert [each.order.by for each in harness.engine.snapshot(harness.now).controls] == ["alice"]
+    assert [each.order.by for each in harness.engine.snapshot(harness.now).orders] == ["alice"]
     assert not harness.ordered
 
 
@@ -167,4 +167,4 @@ def test_a_guard_replaces_what_a_person_had_ordered_until_then() -> None:
     harness.order("shadow", issuer="mad", until="2030-03-17T17:46:50Z")
     harness.wait(15.0)
     flood(harness, "mad", 60)
-    assert [each.order.by for each in harness.engine.snapshot(harness.now).controls] == ["guard"]
+    assert [each.order.by for each in harness.engine.snapshot(harness.now).orders] == ["guard"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban, users
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
 
 MAD = {"issuer": "mad"}
 
@@ -184,15 +184,15 @@ def test_a_pause_tells_how_much_it_holds_and_whether_a_partition_is_held_up() ->
         harness.publish()
         harness.wait(1.0)
     snapshot = harness.engine.snapshot(harness.now)
-    (control,) = snapshot.controls
-    assert (control.scope.issuer, control.order.by, control.held) == ("mad", "alice", 1)
+    (order,) = snapshot.orders
+    assert (order.scope.issuer, order.order.by, order.held) == ("mad", "alice", 1)
     assert [each.held_up for each in snapshot.partitions] == [True]
 
     harness.resume(**MAD)
     harness.ok()
     harness.publish()
     snapshot = harness.engine.snapshot(harness.now)
-    assert not snapshot.controls
+    assert not snapshot.orders
     assert [each.held_up for each in snapshot.partitions] == [False]
 
 
@@ -260,7 +260,7 @@ def test_what_still_waits_for_its_connection_a_second_later_does_not_leave() -> 
 
 def test_of_a_flood_of_orders_the_first_are_logged_and_how_many_there_were() -> None:
     harness = EngineHarness()
-    order = ControlOrder(ControlState.PAUSED, "r", "a program", "2030-01-01T00:00:00Z")
+    order = Order(OrderState.PAUSED, "r", "a program", "2030-01-01T00:00:00Z")
     harness.hear_orders(*(ControlRecord(Scope(issuer=f"i{number}"), order) for number in range(1_000)))
     assert harness.events() == ["control.ordered"] * 20
     harness.wait(1.0)

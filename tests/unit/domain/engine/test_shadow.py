@@ -42,8 +42,8 @@ def test_a_whole_worker_in_shadow_sends_nothing_and_shows_the_batches() -> None:
     assert [each.calls[0].members for each in outcomes] == [20] * 20 + [20] * 20 + [5] * 5
     assert all(each.attempts == 1 and each.calls[0].request_id is None for each in outcomes)
     assert not harness.published.dead_letters
-    (control,) = harness.engine.snapshot(harness.now).controls
-    assert control.order.by == "settings"
+    (order,) = harness.engine.snapshot(harness.now).orders
+    assert order.order.by == "settings"
 
 
 def test_permits_are_counted_as_if_it_were_sent() -> None:

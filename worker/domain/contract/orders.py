@@ -1,7 +1,7 @@
 # The records of the control topic: what an operator, or a guard, wants done with the commands of a scope.
 #
 # A record's key is the scope and its value the order; the latest record of a key holds, and a tombstone ends it. Here they
-# are read and written. What follows from them is decided in domain/controls.py.
+# are read and written. What follows from them is decided in domain/orders_in_force.py.
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BY_SETTINGS: Final = "settings"
 """Who gave an order, if nobody did."""
 
 
-class ControlState(StrEnum):
+class OrderState(StrEnum):
     """What is done with the commands of a scope, the strongest first. No request carries them, whichever it is."""
 
     CANCEL = "cancel"
@@ -80,22 +80,22 @@ class OrderPolicy:
     mode: Mode
 
 
-_POLICIES: Final[dict[ControlState, OrderPolicy]] = {
-    ControlState.CANCEL: OrderPolicy(
+_POLICIES: Final[dict[OrderState, OrderPolicy]] = {
+    OrderState.CANCEL: OrderPolicy(
         "cancelled from now on",
         "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
         "Nothing of it is sent. To end it, for what comes after:",
         may_guard_order=False,  # a person's decision: it ends commands that may be right
         mode=Mode(ends_at_once=True),
     ),
-    ControlState.PAUSED: OrderPolicy(
+    OrderState.PAUSED: OrderPolicy(
         "paused",
         "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
         "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
         may_guard_order=True,
         mode=Mode(waits=True, holds_up_drain=False),
     ),
-    ControlState.SHADOW: OrderPolicy(
+    OrderState.SHADOW: OrderPolicy(
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
@@ -132,7 +132,7 @@ class Scope(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
         return ((name, value) for name, value in zip(SCOPE_FIELDS, values, strict=True) if value is not None)
 
 
-class ControlOrder(Struct, frozen=True, omit_defaults=True):
+class Order(Struct, frozen=True, omit_defaults=True):
     """
     The value of a control record.
 
@@ -144,7 +144,7 @@ class ControlOrder(Struct, frozen=True, omit_defaults=True):
 
     """
 
-    state: ControlState
+    state: OrderState
     reason: str
     by: str
     at: str
@@ -155,7 +155,7 @@ class ControlRecord(Struct, frozen=True):
     """One record of the control topic: from now on this holds for the scope; ``order`` None: nothing any more."""
 
     scope: Scope
-    order: ControlOrder | None
+    order: Order | None
 
 
 class UnreadableControl(Struct, frozen=True):
@@ -164,12 +164,12 @@ class UnreadableControl(Struct, frozen=True):
     reason: str
 
 
-def control_value(order: ControlOrder) -> bytes:
+def control_value(order: Order) -> bytes:
     """Write the value of a record."""
     return _encoder.encode(order)
 
 
-def gives_way(order: ControlOrder | None, before: ControlOrder | None, wall: float) -> bool:
+def gives_way(order: Order | None, before: Order | None, wall: float) -> bool:
     """
     Return whether an order changes nothing, because another one is in force for its scope at ``wall`` (seconds since 1970).
 
@@ -184,12 +184,12 @@ def gives_way(order: ControlOrder | None, before: ControlOrder | None, wall: flo
     )
 
 
-def is_over(order: ControlOrder, wall: float) -> bool:
+def is_over(order: Order, wall: float) -> bool:
     """Return whether the order has ended by itself at ``wall`` (seconds since 1970)."""
     return end_of(order) <= wall
 
 
-def end_of(order: ControlOrder) -> float:
+def end_of(order: Order) -> float:
     """Return when the order ends by itself, in seconds since 1970; infinity: it does not."""
     return inf if order.until is None else instant_of(order.until)
 
@@ -232,4 +232,4 @@ def _read_scope(key: bytes | None) -> Scope | UnreadableControl:
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
 _scope_decoder: Final = msgspec.json.Decoder(Scope)
-_order_decoder: Final = msgspec.json.Decoder(ControlOrder)
+_order_decoder: Final = msgspec.json.Decoder(Order)

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.contract.control import (
+from worker.domain.contract.orders import (
     MAX_KEY_BYTES,
     MAX_VALUE_BYTES,
-    ControlOrder,
     ControlRecord,
-    ControlState,
+    Order,
+    OrderState,
     Scope,
     UnreadableControl,
     control_value,
     read_control,
 )
 
-ORDER = ControlOrder(ControlState.PAUSED, "it bans everybody", "alice", "2030-01-31T12:00:00Z")
+ORDER = Order(OrderState.PAUSED, "it bans everybody", "alice", "2030-01-31T12:00:00Z")
 TEXTS = st.none() | st.text(min_size=1, max_size=20)
 
 
@@ -96,27 +96,27 @@ def test_an_order_of_a_later_version_is_read() -> None:
     found = read_control(b"{}", value)
     assert isinstance(found, ControlRecord)
     assert found.order is not None
-    assert found.order.state is ControlState.SHADOW
+    assert found.order.state is OrderState.SHADOW
 
 
 def test_only_a_person_may_order_what_ends_commands_that_may_be_right() -> None:
-    assert {state: state.policy.may_guard_order for state in ControlState} == {
-        ControlState.CANCEL: False,
-        ControlState.PAUSED: True,
-        ControlState.SHADOW: True,
+    assert {state: state.policy.may_guard_order for state in OrderState} == {
+        OrderState.CANCEL: False,
+        OrderState.PAUSED: True,
+        OrderState.SHADOW: True,
     }
 
 
-@pytest.mark.parametrize("state", ControlState)
-def test_an_order_lets_its_commands_wait_or_ends_them_or_simulates_them(state: ControlState) -> None:
+@pytest.mark.parametrize("state", OrderState)
+def test_an_order_lets_its_commands_wait_or_ends_them_or_simulates_them(state: OrderState) -> None:
     mode = state.policy.mode
 
     assert [mode.waits, mode.ends_at_once, mode.simulates].count(True) == 1
 
 
 def test_a_drain_waits_for_no_paused_command() -> None:
-    assert [state for state in ControlState if not state.policy.mode.holds_up_drain] == [ControlState.PAUSED]
+    assert [state for state in OrderState if not state.policy.mode.holds_up_drain] == [OrderState.PAUSED]
 
 
 def test_only_shadow_holds_for_a_command_to_its_end() -> None:
-    assert [state for state in ControlState if state.policy.mode.is_final] == [ControlState.SHADOW]
+    assert [state for state in OrderState if state.policy.mode.is_final] == [OrderState.SHADOW]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.domain.snapshots import ControlSnapshot, Snapshot
+    from worker.domain.snapshots import OrderSnapshot, Snapshot
 
 SHOWN: Final = 50
 """Orders that are listed; a person reads them."""
@@ -23,24 +23,24 @@ HELD_UP: Final = (
 def notes_of(snapshot: Snapshot) -> dict[str, object]:
     """Return what is in force and what stands for it; empty if nothing is."""
     notes: dict[str, object] = {}
-    if snapshot.controls:
-        notes["orders"] = [_note(each) for each in snapshot.controls[:SHOWN]]
-    if len(snapshot.controls) > SHOWN:
-        notes["orders_omitted"] = len(snapshot.controls) - SHOWN
+    if snapshot.orders:
+        notes["orders"] = [_note(each) for each in snapshot.orders[:SHOWN]]
+    if len(snapshot.orders) > SHOWN:
+        notes["orders_omitted"] = len(snapshot.orders) - SHOWN
     held_up = sorted(each.partition for each in snapshot.partitions if each.held_up)
     if held_up:
         notes["held_up"] = {"partitions": held_up, "note": HELD_UP}
     return notes
 
 
-def _note(control: ControlSnapshot) -> Mapping[str, object]:
-    order = control.order
+def _note(active: OrderSnapshot) -> Mapping[str, object]:
+    order = active.order
     note = {
-        "scope": str(control.scope),
+        "scope": str(active.scope),
         "state": order.state.value,
         "by": order.by,
         "reason": order.reason,
         "at": order.at,
-        "held": control.held,
+        "held": active.held,
     }
     return note if order.until is None else {**note, "until": order.until}

@@ -2,7 +2,7 @@
 # some by themselves.
 #
 # Questions and books only. What follows for open commands is done in brake.py; how the records are written is in
-# contract/control.py.
+# contract/orders.py.
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.control import (
+from worker.domain.contract.orders import (
     BY_SETTINGS,
-    ControlOrder,
-    ControlState,
+    Order,
+    OrderState,
     Scope,
     end_of,
     gives_way,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.commands import Command
-    from worker.domain.contract.control import ControlRecord
+    from worker.domain.contract.orders import ControlRecord
 
 ANY: Final = "*"
 """In a guard's scope: each value of the field is counted, and stopped, by itself."""
@@ -47,7 +47,7 @@ class ActiveOrder(Struct, frozen=True):
     """An order, and the scope that it is for."""
 
     scope: Scope
-    order: ControlOrder
+    order: Order
 
 
 class OrdersInForce:
@@ -59,7 +59,7 @@ class OrdersInForce:
         self._by_values: dict[Values, ActiveOrder] = {}
         self._masks: dict[Mask, int] = {}  # how many scopes give exactly these fields
         self._first_end = inf  # none ends by itself before then (seconds since 1970)
-        order = ControlOrder(ControlState.SHADOW, "the setting shadow is on", BY_SETTINGS, rfc3339(0.0))
+        order = Order(OrderState.SHADOW, "the setting shadow is on", BY_SETTINGS, rfc3339(0.0))
         self._of_settings = ActiveOrder(Scope(), order) if shadow else None
 
     def apply(self, record: ControlRecord, wall: float) -> ActiveOrder | None:
@@ -135,7 +135,7 @@ def _stronger(one: ActiveOrder | None, other: ActiveOrder | None) -> ActiveOrder
     return min(one, other, key=lambda each: _STRENGTH.index(each.order.state))
 
 
-_STRENGTH: Final = tuple(ControlState)
+_STRENGTH: Final = tuple(OrderState)
 
 
 # Guards
@@ -156,7 +156,7 @@ class Guard:
     scope: Scope
     members: int
     per_seconds: float
-    then: ControlState = ControlState.PAUSED
+    then: OrderState = OrderState.PAUSED
 
 
 class Guards:

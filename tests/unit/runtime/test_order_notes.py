@@ -6,9 +6,9 @@ import json
 
 from tests.unit.runtime.test_metrics import control, snapshot
 from tests.unit.runtime.test_status_server import Worker, ask
-from worker.domain.contract.control import ControlOrder, ControlState, Scope
-from worker.domain.snapshots import ControlSnapshot, PartitionSnapshot
-from worker.runtime.control_notes import SHOWN, notes_of
+from worker.domain.contract.orders import Order, OrderState, Scope
+from worker.domain.snapshots import OrderSnapshot, PartitionSnapshot
+from worker.runtime.order_notes import SHOWN, notes_of
 
 
 def test_nothing_is_said_where_nothing_is_in_force() -> None:
@@ -16,10 +16,10 @@ def test_nothing_is_said_where_nothing_is_in_force() -> None:
 
 
 def test_each_order_is_named_with_who_and_why_and_how_many_commands_it_holds() -> None:
-    order = ControlOrder(ControlState.PAUSED, "mad", "alice", "2026-11-28T03:00:00Z", "2026-11-28T05:00:00Z")
+    order = Order(OrderState.PAUSED, "mad", "alice", "2026-11-28T03:00:00Z", "2026-11-28T05:00:00Z")
 
     (note,) = json.loads(
-        json.dumps(notes_of(snapshot(controls=(ControlSnapshot(Scope(issuer="d-7"), order, 12),))))
+        json.dumps(notes_of(snapshot(orders=(OrderSnapshot(Scope(issuer="d-7"), order, 12),))))
     )["orders"]
 
     assert note == {
@@ -37,7 +37,7 @@ def test_the_partitions_that_stand_behind_a_pause_are_named_with_the_remedy() ->
     partitions = tuple(PartitionSnapshot(number, 1, 1, 0, 0, number in {7, 3}) for number in (7, 5, 3))
 
     notes = json.loads(
-        json.dumps(notes_of(snapshot(controls=(control(ControlState.PAUSED),), partitions=partitions)))
+        json.dumps(notes_of(snapshot(orders=(control(OrderState.PAUSED),), partitions=partitions)))
     )
 
     assert notes["held_up"]["partitions"] == [3, 7]
@@ -46,7 +46,7 @@ def test_the_partitions_that_stand_behind_a_pause_are_named_with_the_remedy() ->
 
 
 def test_a_thousand_orders_do_not_make_an_endless_answer() -> None:
-    notes = notes_of(snapshot(controls=(control(ControlState.PAUSED),) * 1_000))
+    notes = notes_of(snapshot(orders=(control(OrderState.PAUSED),) * 1_000))
 
     assert len(json.loads(json.dumps(notes["orders"]))) == SHOWN
     assert notes["orders_omitted"] == 1_000 - SHOWN
@@ -56,9 +56,7 @@ def test_a_worker_that_obeys_an_order_is_ready_and_says_which() -> None:
     """
     A rollout would hang otherwise, for as long as somebody pauses a detector.
     """
-    answer = ask(
-        Worker(notes=notes_of(snapshot(controls=(control(ControlState.PAUSED, held=2),)))), "/readyz"
-    )
+    answer = ask(Worker(notes=notes_of(snapshot(orders=(control(OrderState.PAUSED, held=2),)))), "/readyz")
 
     told = json.loads(answer.body)
     assert (answer.status, told["ready"], told["obstacles"]) == (200, True, [])

@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.domain.samples import BAN, DECODER, Record, encoded
 from worker.domain.contract.commands import Command
-from worker.domain.contract.control import ControlOrder, ControlRecord, ControlState, Scope
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
 from worker.domain.contract.times import instant_of, rfc3339
-from worker.domain.controls import OrdersInForce
+from worker.domain.orders_in_force import OrdersInForce
 
 NOW: Final = 1_900_000_000.0
 FEW: Final = 500
@@ -23,8 +23,8 @@ FLOOR: Final = 0.02
 """Seconds that are not worth measuring."""
 
 
-def order(state: ControlState, until: float | None = None) -> ControlOrder:
-    return ControlOrder(state, "r", "alice", rfc3339(NOW), None if until is None else rfc3339(until))
+def order(state: OrderState, until: float | None = None) -> Order:
+    return Order(state, "r", "alice", rfc3339(NOW), None if until is None else rfc3339(until))
 
 
 def command(issuer: str, target: str) -> Command:
@@ -36,7 +36,7 @@ def command(issuer: str, target: str) -> Command:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_strongest_of_those_that_cover_a_command_holds_whatever_was_before(seed: int) -> None:
     random, wall = Random(seed), NOW
-    in_force, expected = OrdersInForce(shadow=False), dict[Scope, ControlOrder]()
+    in_force, expected = OrdersInForce(shadow=False), dict[Scope, Order]()
     for _ in range(200):
         wall += random.choice([0.0, 0.0, 1.0])
         over = {scope for scope, each in expected.items() if each.until and instant_of(each.until) <= wall}
@@ -48,7 +48,7 @@ def test_the_strongest_of_those_that_cover_a_command_holds_whatever_was_before(s
         given = None
         if random.random() < 0.6:
             until = random.choice([None, wall - 1, wall, wall + 1, wall + 20])
-            given = order(random.choice(list(ControlState)), until)
+            given = order(random.choice(list(OrderState)), until)
         in_force.apply(ControlRecord(scope, given), wall)
         expected.pop(scope, None)
         if given is not None and (given.until is None or instant_of(given.until) > wall):
@@ -61,13 +61,13 @@ def test_the_strongest_of_those_that_cover_a_command_holds_whatever_was_before(s
                 if scope.issuer in (None, issuer) and scope.target in (None, target)
             ]
             found = in_force.of(command(issuer, target))
-            strongest = min(covering, key=list(ControlState).index, default=None)
+            strongest = min(covering, key=list(OrderState).index, default=None)
             assert (None if found is None else found.order.state) == strongest
 
 
 def seconds_for(orders: int) -> float:
     records = [
-        ControlRecord(Scope(issuer=f"i{number}"), order(ControlState.PAUSED, NOW + number + 1))
+        ControlRecord(Scope(issuer=f"i{number}"), order(OrderState.PAUSED, NOW + number + 1))
         for number in range(orders)
     ]
     ends = [ControlRecord(each.scope, None) for each in records]
