@@ -73,6 +73,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_handover",
         "engine/test_ending_in_order",
         "progress/test_partitions",
+        "progress/test_last_word",
     ),
     "Offsets, commits and restarts": (
         "progress/test_offsets",

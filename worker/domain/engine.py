@@ -307,12 +307,12 @@ class Engine:
         times += [
             partition.active_at
             for partition in self._partitions.values()
-            if partition.state is PartitionState.SETTLING and not partition.is_marked
+            if partition.state is PartitionState.COOLING_OFF and not partition.is_marked
         ]
         times += [
-            partition.ends_by
-            for partition in self._partitions.values()
-            if partition.is_ending and partition.ends_by is not None
+            each.ends_by
+            for each in (partition.last_word for partition in self._partitions.values())
+            if each.is_awaited and each.ends_by is not None
         ]
         due_at = self._ordering.wake_at
         if due_at is not None:
@@ -439,7 +439,7 @@ class Engine:
 
     def _end_in_order(self, now: float) -> None:
         """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""
-        ending = [partition for partition in self._partitions.values() if partition.is_ending]
+        ending = [partition for partition in self._partitions.values() if partition.last_word.is_awaited]
         if not ending:
             return
         released = [partition for partition in ending if partition.release_slice(now)]
@@ -448,8 +448,8 @@ class Engine:
         is_covered = self._scheduler.is_covered(now)
         may_be_covered = is_covered or self._scheduler.may_be_covered(now)
         for partition in ending:
-            if partition.ends_by is not None and not may_be_covered:
-                partition.give_up_order()  # else it waited for nothing, and the next owner three seconds all the same
+            if partition.last_word.ends_by is not None and not may_be_covered:
+                partition.last_word.give_up()  # else it waited for nothing, and the next owner three seconds all the same
             elif partition.end(now, is_covered=is_covered):
                 self._outbox.anchor(partition)
 

@@ -61,7 +61,7 @@ class Revocation:
                         if endpoint.gives_up_drain or _rests(each):
                             self.given_up += 1
                             if endpoint.gives_up_drain:
-                                partition.give_up_order()
+                                partition.last_word.give_up()
                             freed += self._drop(each, now)
         return freed
 
@@ -93,7 +93,7 @@ class Revocation:
                     elif later.may_be_emitted:
                         freed.append(later)
                 if any(task.state is TaskState.CALLED for task in each.tasks):
-                    each.partition.give_up_order()  # nobody waits for the call
+                    each.partition.last_word.give_up()  # nobody waits for the call
                 self._ordering.drop(each, now)
             else:
                 each.drop()

@@ -1,7 +1,7 @@
-# Where a member, a call and a partition may go from where: one table each, and the one function that checks a step.
+# Where a member, a call, a partition and its last word may go from where: one table each.
 #
-# The owners move themselves (MemberTask.move_to, InFlightCall.move_to, Partition.move_to), and each step is asserted against
-# its table. ARCHITECTURE.md draws these tables; a test keeps the drawing fresh. No state lives here.
+# The owners move themselves (`move_to` of MemberTask, InFlightCall, Partition and LastWord), and each step is asserted against its
+# table. ARCHITECTURE.md draws these tables; a test keeps the drawing fresh. No state lives here.
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CallState(StrEnum):
 class PartitionState(StrEnum):
     """What an assigned partition is doing."""
 
-    SETTLING = "settling"
+    COOLING_OFF = "cooling off"
     """Just assigned: what a predecessor had sent may still take effect, so nothing of it is called."""
     ACTIVE = "active"
     """Its commands are called, and its slice of the quota is used."""
@@ -53,7 +53,24 @@ class PartitionState(StrEnum):
     """It is not ours any more."""
 
 
-S = TypeVar("S", TaskState, CallState, PartitionState)
+class LastWordState(StrEnum):
+    """How far a partition is with saying, in its last commit, that nothing of it is on its way any more."""
+
+    SILENT = "silent"
+    """It stays, or goes without ever having been active: there is nothing to say."""
+    FINISHING = "finishing"
+    """It goes, and something of it may still be called."""
+    COVERING = "covering"
+    """Nothing of it is called any more; the remaining permits may not cover yet what is out and lent, or a request may still act."""
+    READY = "ready"
+    """Its next commit with nothing open says so."""
+    SAYING = "saying"
+    """A commit that says so is under way, or goes again."""
+    OVER = "over"
+    """It is said, or there is no time for it."""
+
+
+S = TypeVar("S", TaskState, CallState, PartitionState, LastWordState)
 
 TASK_STEPS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
     TaskState.BEHIND: frozenset({TaskState.WAITING, TaskState.COALESCED, TaskState.SETTLED}),
@@ -69,10 +86,21 @@ CALL_STEPS: Final[Mapping[CallState, frozenset[CallState]]] = {
     CallState.CLOSED: frozenset(),
 }
 PARTITION_STEPS: Final[Mapping[PartitionState, frozenset[PartitionState]]] = {
-    PartitionState.SETTLING: frozenset({PartitionState.ACTIVE, PartitionState.CLOSING, PartitionState.GONE}),
+    PartitionState.COOLING_OFF: frozenset(
+        {PartitionState.ACTIVE, PartitionState.CLOSING, PartitionState.GONE}
+    ),
     PartitionState.ACTIVE: frozenset({PartitionState.CLOSING, PartitionState.GONE}),
     PartitionState.CLOSING: frozenset({PartitionState.GONE}),
     PartitionState.GONE: frozenset(),
+}
+
+LAST_WORD_STEPS: Final[Mapping[LastWordState, frozenset[LastWordState]]] = {
+    LastWordState.SILENT: frozenset({LastWordState.FINISHING}),
+    LastWordState.FINISHING: frozenset({LastWordState.COVERING, LastWordState.OVER}),
+    LastWordState.COVERING: frozenset({LastWordState.READY, LastWordState.OVER}),
+    LastWordState.READY: frozenset({LastWordState.SAYING, LastWordState.OVER}),
+    LastWordState.SAYING: frozenset({LastWordState.READY, LastWordState.OVER}),
+    LastWordState.OVER: frozenset(),
 }
 
 

@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from worker.domain.states import CALL_STEPS, PARTITION_STEPS, TASK_STEPS, TaskState, diagram
+from worker.domain.states import (
+    CALL_STEPS,
+    LAST_WORD_STEPS,
+    PARTITION_STEPS,
+    TASK_STEPS,
+    TaskState,
+    diagram,
+)
 
-TABLES = [TASK_STEPS, CALL_STEPS, PARTITION_STEPS]
+TABLES = [TASK_STEPS, CALL_STEPS, PARTITION_STEPS, LAST_WORD_STEPS]
 
 
 @pytest.mark.parametrize("steps", TABLES)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
+from worker.domain.progress.last_word import LastWord
 from worker.domain.progress.offsets import Offsets
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.states import PARTITION_STEPS, PartitionState
+from worker.domain.states import PARTITION_STEPS, LastWordState, PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import Admitted
     from worker.domain.rules import Rules
 
-SETTLING_SECONDS: Final = 3.0
+COOLING_OFF_SECONDS: Final = 3.0
 """
 After an assignment nothing of the partition is called for this long: Tencent's own budget for a request. Until then what a
 dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
@@ -35,10 +36,8 @@ START_CREDIT: Final = 1.5
 The most that a static member's own start counts of these three seconds. What remains covers a process of the same name that lives
 by mistake, and learns within a heartbeat of its successor that it has to stop.
 """
-SETTLING_IN_ORDER: Final = 1.0
+COOLING_OFF_IN_ORDER: Final = 1.0
 """As long after a predecessor that ended in order: the window of the last permits that it used, all of which were answered."""
-ENDING_SECONDS: Final = 1.0
-"""How long a partition that goes waits for the calls of others that use its slice, and for its last commit."""
 
 
 class Partition:
@@ -49,8 +48,7 @@ class Partition:
         active_at: From then on its commands are called and its slice of the quota is used, unless it ``is_marked``.
         is_marked: Its committed offset says that the owner before ended in order, or names it. It must not say so any more when
             something of it is called: who comes after a crash would believe it.
-        is_ending: It goes, and its last commit may still say that it ended in order.
-        ends_by: Until when that is waited for, once nothing of it is called any more; None before.
+        last_word: What its last commit may say when it goes.
         holds_slice: Its slice of the quota may be used: from its activation until it is gone.
         topic: That it belongs to.
         open: The admitted records that are not committed yet, by offset.
@@ -60,17 +58,13 @@ class Partition:
     """
 
     __slots__ = (
-        "_in_order",
-        "_is_last",
         "_newest_by_id",
-        "_unknown_until",
         "active_at",
         "backlog",
-        "ends_by",
         "holds_slice",
         "ids",
-        "is_ending",
         "is_marked",
+        "last_word",
         "number",
         "offsets",
         "open",
@@ -82,13 +76,10 @@ class Partition:
     def __init__(self, number: int, restored: Restored, rules: Rules, now: float, memory: IdMemory) -> None:
         self.number = number
         self.topic = rules.topic
-        self.state = PartitionState.SETTLING
-        self.active_at = now + (SETTLING_IN_ORDER if restored.in_order else SETTLING_SECONDS)
+        self.state = PartitionState.COOLING_OFF
+        self.active_at = now + (COOLING_OFF_IN_ORDER if restored.in_order else COOLING_OFF_SECONDS)
         self.is_marked = restored.in_order or restored.owner not in ("", rules.owner_mark)
-        self.is_ending = False
-        self.ends_by: float | None = None
-        self._unknown_until = float("-inf")
-        self._in_order = self._is_last = False
+        self.last_word = LastWord()
         self.holds_slice = False
         self.paused = False
         whose = label(rules.topic, rules.topic_id, number)
@@ -120,11 +111,11 @@ class Partition:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing of it is in progress or unpublished: it may be handed over."""
-        return not self.open and not self.is_ending
+        return not self.open and not self.last_word.is_awaited
 
     def activate(self, now: float) -> bool:
         """Begin to call, once the time has come. Return whether it begins now."""
-        if self.state is not PartitionState.SETTLING or self.is_marked or now < self.active_at:
+        if self.state is not PartitionState.COOLING_OFF or self.is_marked or now < self.active_at:
             return False
         self.move_to(PartitionState.ACTIVE)
         self.holds_slice = True
@@ -134,25 +125,17 @@ class Partition:
         """Start nothing new. If it was active, its last commit may say that it ended in order."""
         if not self.is_closing:
             self.move_to(PartitionState.CLOSING)
-            self.is_ending = self.holds_slice
-
-    def give_up_order(self) -> None:
-        """Note that something of it is on its way and will not be waited for: it does not end in order."""
-        self.is_ending = False
-
-    def ended_unknown(self, until: float) -> None:
-        """Note that a request of it had no answer, and may still act until then."""
-        self._unknown_until = max(self._unknown_until, until)
+            if self.holds_slice:
+                self.last_word.begin()
 
     def release_slice(self, now: float) -> bool:
         """
         Use its slice of the quota no longer, if it goes and nothing of it is called any more. Return whether that is so since now.
         """
-        if not self.is_ending or self.ends_by is not None or self._has_unsettled:
+        if self.last_word.state is not LastWordState.FINISHING or self._has_unsettled:
             return False
         self.holds_slice = False
-        self.ends_by = now + ENDING_SECONDS
-        self.is_ending = self._unknown_until <= self.ends_by
+        self.last_word.slice_is_free(now)
         return True
 
     def end(self, now: float, *, is_covered: bool) -> bool:
@@ -160,13 +143,7 @@ class Partition:
         Let its next commit with nothing open be its last word, once the remaining permits cover all that is out and lent, if that is
         so in time. Return whether a commit is needed for that.
         """
-        if not self.is_ending or self.ends_by is None:
-            return False
-        if now >= self.ends_by:
-            self.is_ending = False
-        elif is_covered and now >= self._unknown_until:
-            self._in_order = True
-        return self._in_order and self.is_ending and not self.open and not self._is_last
+        return self.last_word.is_due(now, is_covered=is_covered) and not self.open
 
     @property
     def _has_unsettled(self) -> bool:
@@ -175,7 +152,8 @@ class Partition:
     def leave(self) -> None:
         """Let it go, and with it what is known of its ids."""
         self.move_to(PartitionState.GONE)
-        self.holds_slice = self.is_ending = False
+        self.holds_slice = False
+        self.last_word.give_up()
         self.ids.close()
 
     # What is fetched
@@ -240,14 +218,14 @@ class Partition:
     def propose(self, finishing: Iterable[int]) -> OffsetCommit:
         """Return what may be committed together with the results of these open records."""
         finished = frozenset(finishing)
-        self._is_last = self._in_order and self.is_ending and self.open.keys() <= finished
-        return self.offsets.propose(finished, in_order=self._is_last)
+        is_last = self.last_word.is_said(leaves_nothing_open=self.open.keys() <= finished)
+        return self.offsets.propose(finished, in_order=is_last)
 
     def committed(self, commit: OffsetCommit) -> None:
         """Note what is committed for it."""
         self.offsets.committed(commit)
         self.is_marked = False
-        self.is_ending = self.is_ending and not self._is_last
+        self.last_word.committed()
 
     def finish(self, committed: list[Admitted], known: list[Known | None]) -> None:
         """

@@ -9,7 +9,7 @@ from tests.unit.domain.samples import RULES
 from worker.domain.contract.outcomes import Known
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
-from worker.domain.progress.partitions import SETTLING_SECONDS
+from worker.domain.progress.partitions import COOLING_OFF_SECONDS
 from worker.domain.states import PartitionState
 
 
@@ -43,9 +43,9 @@ def test_it_remembers_as_many_ids_as_the_settings_say() -> None:
 def test_nothing_of_it_is_called_for_three_seconds() -> None:
     restored = partition()
 
-    assert restored.active_at == 100.0 + SETTLING_SECONDS == 103.0
+    assert restored.active_at == 100.0 + COOLING_OFF_SECONDS == 103.0
     assert not restored.activate(102.9)
-    assert (restored.state, restored.holds_slice) == (PartitionState.SETTLING, False)
+    assert (restored.state, restored.holds_slice) == (PartitionState.COOLING_OFF, False)
     assert restored.activate(103.0)
     assert (restored.state, restored.holds_slice) == (PartitionState.ACTIVE, True)
     assert not restored.activate(104.0)
@@ -85,5 +85,5 @@ def test_its_state_can_be_read_from_its_text() -> None:
 
     assert texts == [
         f"<Partition 3 {state}, <Offsets 17+0, 0 open>, 0 in the backlog>"
-        for state in ("settling", "active", "closing")
+        for state in ("cooling off", "active", "closing")
     ]
