@@ -180,7 +180,7 @@ class Admission:
         if not self._is_full:
             for partition in self._partitions.values():
                 if partition.may_resume():
-                    self._effects.emit(ResumePartition(partition.number))
+                    self._effects.ask_for(ResumePartition(partition.number))
 
     def finished(self, admitted: Iterable[Admitted]) -> None:
         """Keep these records no longer."""
@@ -211,7 +211,7 @@ class Admission:
         """Log how many rejections had no line of their own since the last summary."""
         summary = self._rejections.summary()
         if summary is not None:
-            self._effects.emit(summary)
+            self._effects.ask_for(summary)
 
     @property
     def _is_full(self) -> bool:
@@ -219,7 +219,7 @@ class Admission:
 
     def _pause(self, partition: Partition) -> None:
         if partition.pause():
-            self._effects.emit(PausePartition(partition.number))
+            self._effects.ask_for(PausePartition(partition.number))
 
     def _admit(self, partition: Partition, record: Record, now: float) -> bool:
         if partition.state is not PartitionState.ACTIVE:
@@ -250,7 +250,7 @@ class Admission:
         else:
             line = self._rejections.line(why, partition.number, record.offset)
         if line is not None:
-            self._effects.emit(line)
+            self._effects.ask_for(line)
         size = command_bytes(record, why, 0, alone=False)
         rejected = RejectedRecord(record, partition, now, why, size)
         partition.admit(rejected)
@@ -314,7 +314,7 @@ class Admission:
                 "partition": record.partition,
                 "offset": record.offset,
             }
-            self._effects.emit(LogEvent("record.misplaced", "warning", fields))
+            self._effects.ask_for(LogEvent("record.misplaced", "warning", fields))
 
 
 def _id_reused(spec: Command, outcome_id: str) -> Rejected:

@@ -106,8 +106,8 @@ class Brake:
             order = Order(guard.then, reason, BY_GUARD, rfc3339(self._clock.wall(now)))
             record = ControlRecord(scope, order)
             fields = {"scope": str(scope), "state": guard.then.value, "reason": reason}
-            self._effects.emit(LogEvent("guard.tripped", "warning", fields))
-            self._effects.emit(WriteControl(record))
+            self._effects.ask_for(LogEvent("guard.tripped", "warning", fields))
+            self._effects.ask_for(WriteControl(record))
             records.append(record)
         if records:
             self.follow(records, now)  # at once: for each time all open commands are looked at
@@ -120,7 +120,7 @@ class Brake:
         """Log how many changes since the last summary had no line of their own."""
         omitted, self._logged = self._logged - LINES, 0
         if omitted > 0:
-            self._effects.emit(LogEvent("controls.omitted", "warning", {"count": omitted}))
+            self._effects.ask_for(LogEvent("controls.omitted", "warning", {"count": omitted}))
 
     def survey(self) -> tuple[tuple[OrderSnapshot, ...], set[EndpointKey]]:
         """Return what is in force, with how many open commands each order holds, and the endpoints that paused ones would go to."""
@@ -148,7 +148,7 @@ class Brake:
             return
         del self._written[record.scope]
         if after is not None and after.order != ours:
-            self._effects.emit(WriteControl(ControlRecord(after.scope, after.order)))
+            self._effects.ask_for(WriteControl(ControlRecord(after.scope, after.order)))
 
     def _open_commands(self) -> Iterable[OpenCommand]:
         return (
@@ -181,9 +181,9 @@ class Brake:
         scope, order = active.scope, active.order
         fields = {"scope": str(scope), "state": order.state.value, "by": order.by, "reason": order.reason}
         if is_over:
-            self._effects.emit(LogEvent("control.ended", "warning", fields))
+            self._effects.ask_for(LogEvent("control.ended", "warning", fields))
         else:
-            self._effects.emit(LogEvent("control.ordered", "warning", fields | {"until": order.until}))
+            self._effects.ask_for(LogEvent("control.ordered", "warning", fields | {"until": order.until}))
 
     def __repr__(self) -> str:
         return f"<Brake of {self.orders!r}>"

@@ -156,14 +156,14 @@ Effect = (
 
 
 class EffectQueue:
-    """The effects that follow from one event, in order: every part of the core emits into it, the engine drains it."""
+    """The effects that follow from one event, in order: every part of the core asks through it, the engine drains it."""
 
     __slots__ = ("_effects",)
 
     def __init__(self) -> None:
         self._effects: list[Effect] = []
 
-    def emit(self, effect: Effect) -> None:
+    def ask_for(self, effect: Effect) -> None:
         """Ask for something to happen in the world."""
         self._effects.append(effect)
 

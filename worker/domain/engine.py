@@ -151,7 +151,7 @@ class Engine:
         if restored.foreign is not None:
             self._foreign_metadata += 1
             fields = {"topic": self._rules.topic, "partition": number, "excerpt": restored.foreign}
-            self._effects.emit(LogEvent("kafka.foreign_metadata", "warning", fields))
+            self._effects.ask_for(LogEvent("kafka.foreign_metadata", "warning", fields))
         return self._follow_through(now)
 
     def revoking(self, numbers: Iterable[int], now: float) -> list[Effect]:
@@ -424,18 +424,27 @@ class Engine:
         """Let everything follow that follows from an event, and hand out the effects."""
         completed = [*completed, *self._revocation.give_up(self._partitions.values(), now)]
         while True:
-            self._scheduler.apply_changes(now)
-            any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
-            any_ready |= self._brake.enforce_guards(now)
+            is_over = not self._send(now)
             completed += self._ordering.take_completed()
             completed += self._revocation.give_up(self._partitions.values(), now)
-            if not completed and not any_ready:
-                self._end_in_order(now)
-                return self._effects.drain()
-            emitted = self._outbox.emit(completed, now, self._clock.wall(now))
-            self._ordering.emitted(emitted, now)
-            self._admission.emitted(emitted)
+            if is_over and not completed:
+                break
+            self._emit(completed, now)
             completed = []
+        self._end_in_order(now)
+        return self._effects.drain()
+
+    def _send(self, now: float) -> bool:
+        """Let leave what may. Return whether something else may be ready because of that."""
+        self._scheduler.apply_changes(now)
+        any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
+        return self._brake.enforce_guards(now) or any_ready
+
+    def _emit(self, completed: Iterable[OpenCommand], now: float) -> None:
+        """Hand on what has all its results, to be published, and release what waited for it."""
+        emitted = self._outbox.emit(completed, now, self._clock.wall(now))
+        self._ordering.emitted(emitted, now)
+        self._admission.emitted(emitted)
 
     def _end_in_order(self, now: float) -> None:
         """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""

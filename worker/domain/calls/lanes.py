@@ -59,7 +59,7 @@ class Lanes:
         limiter = endpoint.limiter
         message = limiter.lending_message(now)
         if message is not None:
-            self._effects.emit(SendQuotaMessage(encode(message)))
+            self._effects.ask_for(SendQuotaMessage(encode(message)))
         if limiter.borrower.is_active:
             endpoint.wake_by(limiter.borrower.due_at)
 
@@ -79,7 +79,7 @@ class Lanes:
                     waiting = calls_waiting(endpoint, now)
                     grant = limiter.lend(message, now, waiting=waiting, may_lend=may_lend)
                     if grant is not None:
-                        self._effects.emit(SendQuotaMessage(encode(grant)))
+                        self._effects.ask_for(SendQuotaMessage(encode(grant)))
                 case Return():
                     limiter.lender.returned(message, now)
                 case _:

@@ -94,7 +94,7 @@ class ResponseHandler:
             self._ended(call, result, now)
         if self._is_worth_another(call, result, now):
             call.endpoint.back_off(call, now)
-            self._effects.emit(RetryCall(call.call_id))
+            self._effects.ask_for(RetryCall(call.call_id))
             return
         endpoint = call.endpoint
         of_app = endpoint.app.probe is call

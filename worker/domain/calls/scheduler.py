@@ -229,7 +229,7 @@ class Scheduler:
             len(call.tasks),
             call.is_probe and endpoint.app.halt.gate.is_shut,
         )
-        self._effects.emit(StartCall(attempt) if call.number == 1 else GrantPermit(attempt))
+        self._effects.ask_for(StartCall(attempt) if call.number == 1 else GrantPermit(attempt))
         return True
 
     def _leave_those_over(self, call: InFlightCall, now: float) -> bool:
@@ -239,7 +239,7 @@ class Scheduler:
         call.keep([task for task in call.tasks if self._is_wanted(task, now)])
         if not call.tasks:
             if call.number:
-                self._effects.emit(CancelCall(call.call_id))
+                self._effects.ask_for(CancelCall(call.call_id))
             self.close(call, now)
         return bool(call.tasks)
 
@@ -310,7 +310,7 @@ class Scheduler:
         for call in endpoint.waiting_calls(target):
             self.cancelled += 1
             if call.number:
-                self._effects.emit(CancelCall(call.call_id))
+                self._effects.ask_for(CancelCall(call.call_id))
             self.close(call, now)
             self.give_back(call, now)
 
@@ -324,7 +324,7 @@ class Scheduler:
     def log(self, event: str, level: str, endpoint: EndpointState, **fields: object) -> None:
         """Log something about an endpoint that an operator may want to know."""
         where = {"app": endpoint.app.name, "endpoint": endpoint.name}
-        self._effects.emit(LogEvent(event, level, where | fields))
+        self._effects.ask_for(LogEvent(event, level, where | fields))
 
     def _is_wanted(self, task: MemberTask, now: float) -> bool:
         """Return whether the task, which was in a call, is still to be sent. If not, its result or its order is seen to here."""

@@ -289,34 +289,36 @@ class MemberOrdering:
         self._advance(member_queue, now)
 
     def _advance(self, member_queue: MemberQueue, now: float) -> None:
-        """Let the first of the queue go on: to its result if it is known already, else to its endpoint."""
+        """Let the first of the queue go on: to its result if it needs no call, else to its endpoint, unless it must stay."""
         while member_queue.tasks:
             task = member_queue.tasks[0]
             if task.state is not TaskState.BEHIND:
                 return
-            command = task.command
-            known = self._known_result(task, now)
-            if known is None and command.last_moment is not None and self.is_over(task, now):
-                known = expired(task)
-            if known is None and command.order is not None:
-                if command.mode.waits:
-                    return  # `obey` lets it go on
-                if command.mode.ends_at_once:
-                    self._vacate(task)
-                    self._complete(task, cancelled(task))
-                    continue
-                assert command.mode.simulates
-                self._part(task)
-                known = _stopped_after_unknown_end(task)
-            if known is not None:
-                self._settle(task, known)
+            if self._settle_without_call(task, now):
                 continue
-            if member_queue.unknown_effect is not None and member_queue.must_wait(command.effect_key, now):
-                return  # `due` lets it go on
-            task.move_to(TaskState.WAITING)
-            self._changes.append((TaskChange.READY, task))
+            if not _must_stay(task, now):
+                task.move_to(TaskState.WAITING)
+                self._changes.append((TaskChange.READY, task))
             return
         self._forget_if_idle(member_queue, now)
+
+    def _settle_without_call(self, task: MemberTask, now: float) -> bool:
+        """Give the task whose turn it is the result that is known already, or that time or an order gives it. Return whether it has one."""
+        command = task.command
+        result = self._known_result(task, now)
+        if result is None and command.last_moment is not None and self.is_over(task, now):
+            result = expired(task)
+        if result is None and command.mode.ends_at_once:
+            self._vacate(task)
+            self._complete(task, cancelled(task))
+            return True
+        if result is None and command.mode.simulates:
+            self._part(task)
+            result = _stopped_after_unknown_end(task)
+        if result is None:
+            return False
+        self._settle(task, result)
+        return True
 
     def _known_result(self, task: MemberTask, now: float) -> Result | None:
         """Find the result of a task that needs no call, because its command, or its effect, was carried out already."""
@@ -466,6 +468,17 @@ def _as_known_for(task: MemberTask, result: Result) -> Result:
     if task.command.mode.simulates and result.status in DONE_FOR_ID:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
+
+
+def _must_stay(task: MemberTask, now: float) -> bool:
+    """
+    Return whether the task stays in its queue although its turn has come: it is paused (``obey`` lets it go on), or an earlier
+    attempt may still act (``due`` does).
+    """
+    member_queue, command = task.member_queue, task.command
+    return command.mode.waits or (
+        member_queue.unknown_effect is not None and member_queue.must_wait(command.effect_key, now)
+    )
 
 
 def _leader_of(task: MemberTask) -> MemberTask:
