@@ -44,7 +44,7 @@ class Row:
     panels: tuple[Panel, ...]
 
 
-LANE: Final = "{{app}} {{endpoint}}"
+LEGEND: Final = "{{app}} {{endpoint}}"
 
 _QUANTILES: Final = (0.5, 0.95, 0.99)
 
@@ -278,7 +278,7 @@ ROWS: Final = (
             Panel(
                 "Requests by endpoint",
                 "How near is each endpoint to its quota (200 a second)?",
-                (("sum by (app, endpoint) (rate(@tries_total[$__rate_interval]))", LANE),),
+                (("sum by (app, endpoint) (rate(@tries_total[$__rate_interval]))", LEGEND),),
                 unit="reqps",
             ),
             Panel(
@@ -329,31 +329,31 @@ ROWS: Final = (
                 "Permits",
                 "Is the quota used? Owned by all replicas together: the limit, 200.",
                 (
-                    ("sum by (app, endpoint) (@permits_used)", f"used {LANE}"),
-                    ("sum by (app, endpoint) (@permits_granted)", f"granted {LANE}"),
-                    ("sum by (app, endpoint) (@permits_owned)", f"owned {LANE}"),
+                    ("sum by (app, endpoint) (@permits_used)", f"used {LEGEND}"),
+                    ("sum by (app, endpoint) (@permits_granted)", f"granted {LEGEND}"),
+                    ("sum by (app, endpoint) (@permits_owned)", f"owned {LEGEND}"),
                 ),
                 width=12,
             ),
             Panel(
                 "Throttle factor",
                 "How much of the quota does Tencent leave us? 1 is all.",
-                (("min by (app, endpoint) (@throttle_factor)", LANE),),
+                (("min by (app, endpoint) (@throttle_factor)", LEGEND),),
                 unit="percentunit",
                 width=6,
             ),
             Panel(
                 "Users waiting",
                 "Which queue is long?",
-                (("sum by (app, endpoint) (@waiting_members)", LANE),),
+                (("sum by (app, endpoint) (@waiting_members)", LEGEND),),
                 width=6,
             ),
             Panel(
                 "Lent and borrowed",
                 "Do idle replicas help the one that waits? Lent and borrowed are about the same; unread: another build writes to the quota topic.",
                 (
-                    ("sum by (app, endpoint) (@permits_lent)", f"lent {LANE}"),
-                    ("sum by (app, endpoint) (@permits_borrowed)", f"borrowed {LANE}"),
+                    ("sum by (app, endpoint) (@permits_lent)", f"lent {LEGEND}"),
+                    ("sum by (app, endpoint) (@permits_borrowed)", f"borrowed {LEGEND}"),
                     ("sum(increase(@strange_quota_messages_total[$__rate_interval]))", "unread"),
                 ),
                 width=12,
@@ -361,14 +361,14 @@ ROWS: Final = (
             Panel(
                 "Seconds of work waiting",
                 "When is the queue empty at the permitted rate?",
-                (("max by (app, endpoint) (@work_seconds)", LANE),),
+                (("max by (app, endpoint) (@work_seconds)", LEGEND),),
                 unit="s",
                 width=6,
             ),
             Panel(
                 "Oldest waiting",
                 "Which endpoint is late?",
-                (("max by (app, endpoint) (@oldest_waiting_seconds)", LANE),),
+                (("max by (app, endpoint) (@oldest_waiting_seconds)", LEGEND),),
                 unit="s",
                 width=6,
             ),

@@ -1,12 +1,16 @@
 # One line on standard error that says how far a long search is, while a terminal is attached.
+#
+# Each line replaces the last one: the terminal itself erases what is longer, so nothing is remembered here. What a command prints
+# is not here; it removes the line first.
 
 from __future__ import annotations
 
 import sys
 import time
+from typing import Final
 
-_shown: list[int] = []
-"""How wide the line is that is shown now, if one is."""
+_BEGIN: Final = "\r"
+_ERASE_REST: Final = "\x1b[K"
 
 
 def show_progress(count: int, back_to: float) -> None:
@@ -18,14 +22,10 @@ def show_progress(count: int, back_to: float) -> None:
 def show_line(text: str) -> None:
     """Show the line in place of the last one, if a terminal is attached."""
     if sys.stderr.isatty():
-        width = _shown.pop() if _shown else 0
-        sys.stderr.write(f"\r{text:<{width}}")
+        sys.stderr.write(f"{_BEGIN}{text}{_ERASE_REST}")
         sys.stderr.flush()
-        _shown[:] = [len(text)]
 
 
 def clear_progress() -> None:
-    """Remove the line before anything else is printed."""
-    if _shown:
-        sys.stderr.write(f"\r{' ' * _shown.pop()}\r")
-        sys.stderr.flush()
+    """Remove the line, if there is one, before anything else is printed."""
+    show_line("")

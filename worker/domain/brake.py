@@ -128,13 +128,13 @@ class Brake:
         paused: set[EndpointKey] = set()
         if not orders:
             return (), paused
-        held = dict.fromkeys(orders, 0)
+        counts = dict.fromkeys(orders, 0)
         for command in self._open_commands():
             if command.order is not None:
-                held[command.order] = held.get(command.order, 0) + 1
+                counts[command.order] = counts.get(command.order, 0) + 1
             if command.mode.waits:
                 paused.add(command.endpoint)
-        return tuple(OrderSnapshot(each.scope, each.order, held[each]) for each in orders), paused
+        return tuple(OrderSnapshot(each.scope, each.order, counts[each]) for each in orders), paused
 
     # Inside
 

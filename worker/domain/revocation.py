@@ -58,7 +58,7 @@ class Revocation:
                 for each in list(partition.open.values()):
                     if isinstance(each, OpenCommand) and each.unsettled and not each.dropped:
                         endpoint = self._scheduler.endpoints[each.endpoint]
-                        if endpoint.gives_up_drain or _rests(each):
+                        if endpoint.gives_up_drain or _may_be_left(each):
                             self.given_up += 1
                             if endpoint.gives_up_drain:
                                 partition.last_word.give_up()
@@ -102,7 +102,7 @@ class Revocation:
         return freed
 
 
-def _rests(command: OpenCommand) -> bool:
+def _may_be_left(command: OpenCommand) -> bool:
     """Return whether nobody waits for the command because of its order, and nothing of it is on its way."""
     return not command.mode.holds_up_drain and all(
         task.state is not TaskState.CALLED for task in command.tasks

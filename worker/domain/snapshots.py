@@ -83,13 +83,13 @@ class OrderSnapshot(Struct, frozen=True):
     One order in force now.
 
     Attributes:
-        held: Open commands for which it holds.
+        commands: How many open commands it holds for.
 
     """
 
     scope: Scope
     order: Order
-    held: int
+    commands: int
 
 
 class PartitionSnapshot(Struct, frozen=True):

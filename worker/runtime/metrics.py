@@ -306,7 +306,7 @@ class Metrics:
         for each in orders:
             state = each.order.state
             number[state, each.order.by if each.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
-            held[state] += each.held
+            held[state] += each.commands
             if state is OrderState.PAUSED:
                 oldest = max(oldest, wall - instant_of(each.order.at))
         for (state, by), count in number.items():

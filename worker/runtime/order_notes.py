@@ -41,6 +41,6 @@ def _note(active: OrderSnapshot) -> Mapping[str, object]:
         "by": order.by,
         "reason": order.reason,
         "at": order.at,
-        "held": active.held,
+        "held": active.commands,
     }
     return note if order.until is None else {**note, "until": order.until}

@@ -219,7 +219,7 @@ def _order(active: OrderSnapshot) -> dict[str, Any]:
     return {
         "scope": _sentence(str(active.scope)),
         "state": active.order.state.value,
-        "commands": active.held,
+        "commands": active.commands,
         "by": _name(active.order.by),
         "reason": _sentence(active.order.reason),
         "at": _name(active.order.at),

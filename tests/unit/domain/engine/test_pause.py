@@ -185,7 +185,7 @@ def test_a_pause_tells_how_much_it_holds_and_whether_a_partition_is_held_up() ->
         harness.wait(1.0)
     snapshot = harness.engine.snapshot(harness.now)
     (order,) = snapshot.orders
-    assert (order.scope.issuer, order.order.by, order.held) == ("mad", "alice", 1)
+    assert (order.scope.issuer, order.order.by, order.commands) == ("mad", "alice", 1)
     assert [each.held_up for each in snapshot.partitions] == [True]
 
     harness.resume(**MAD)
