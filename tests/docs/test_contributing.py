@@ -47,6 +47,23 @@ def test_every_wish_leads_somewhere() -> None:
         assert re.search(r"`[\w./-]+`", where)
 
 
+def test_what_a_wish_names_in_a_file_is_in_that_file() -> None:
+    """
+    Functions, classes and constants, in parentheses behind the file.
+    """
+    named = [
+        (place, name)
+        for _, where in rows(PAGE, "## I want to …")
+        for place, inside in re.findall(r"`([\w./-]+\.\w+)` \(([^()]*)\)", where)
+        for name in re.findall(r"`(?:\w+\.)*(\w*[A-Z_]\w*)`", inside)
+    ]
+
+    assert len(named) > 30
+    assert [
+        (place, name) for place, name in named if not re.search(rf"\b{name}\b", (ROOT / place).read_text())
+    ] == []
+
+
 @pytest.mark.parametrize(
     "words", [words for words in command_lines(PAGE) if any("pytest" in word for word in words)], ids=" ".join
 )
