@@ -177,7 +177,7 @@ class EngineEnvironment:
         restored = self.topic.restored(number, self.rules.restore_records)
         assignment = Assignment(number, self.now, partition.generation, restored.position, restored.position)
         if restored.in_order:
-            assignment.settling = AFTER_ORDER
+            assignment.cooling_off = AFTER_ORDER
         if self.is_stopping:
             assignment.may_end = frozenset()
         self.owned[number] = assignment

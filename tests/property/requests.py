@@ -30,7 +30,7 @@ Line = tuple[str, str, str]
 
 UNKNOWN_FOR: Final = 3.0
 """Tencent's own budget for a request: for so long one without an answer may still take effect."""
-SETTLING: Final = 3.0
+COOLING_OFF: Final = 3.0
 AFTER_ORDER: Final = 1.0
 
 
@@ -41,7 +41,7 @@ class Assignment:
 
     Attributes:
         position: The next offset to fetch.
-        settling: How long nothing of it may be sent: as long as requests of the owner before may be on their way or be counted.
+        cooling_off: How long nothing of it may be sent: as long as requests of the owner before may be on their way or be counted.
         refetched: It was fetched from once since it was paused: what was under way.
         may_end: While it closes: the offsets of the commands that were started before, and may be finished.
         sent: The last offset that was sent of each line.
@@ -55,7 +55,7 @@ class Assignment:
     generation: int
     first: int
     position: int
-    settling: float = SETTLING
+    cooling_off: float = COOLING_OFF
     paused: bool = False
     refetched: bool = False
     may_end: frozenset[int] | None = None
@@ -220,7 +220,7 @@ class Requests:
         assert not self._topic.partitions[record.partition].ended_in_order, (
             f"P5: {name} was sent under a mark"
         )
-        assert now >= assignment.since + assignment.settling, (
+        assert now >= assignment.since + assignment.cooling_off, (
             f"P5: {name} was sent before its partition had settled"
         )
         may_end = assignment.may_end
@@ -307,7 +307,7 @@ class Requests:
         limit = rules.calls_per_second.get(request.send.endpoint, rules.default_calls_per_second)
         total = 0
         for number, assignment in owned.items():
-            if request.left_at >= assignment.since + assignment.settling:
+            if request.left_at >= assignment.since + assignment.cooling_off:
                 total += limit * (number + 1) // rules.partitions - limit * number // rules.partitions
         return total
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.loop import VirtualClock
     from worker.domain.effects import OffsetCommit, Transaction
 
-SETTLING: Final = 3.0
+COOLING_OFF: Final = 3.0
 AFTER_ORDER: Final = 1.0
 """How long a new owner calls nothing: after a death, and after one that ended in order."""
 
@@ -175,7 +175,7 @@ class Kafka:
         partition.generation += 1
         commit = partition.committed
         text = "" if commit is None else commit.metadata
-        rest = AFTER_ORDER if text.startswith(("mw2;", "mw4;")) else SETTLING
+        rest = AFTER_ORDER if text.startswith(("mw2;", "mw4;")) else COOLING_OFF
         is_back = bool(replica.mark) and f";{replica.mark};" in text
         has_had_it = any(owner == replica.name for *_, owner in partition.handovers)
         begin = replica.born if is_back and not has_had_it else self._clock.now

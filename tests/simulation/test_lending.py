@@ -27,7 +27,7 @@ QUOTA: Final = 60
 PARTITIONS: Final = 6
 SESSION: Final = 6.0
 MARGIN: Final = 1.0
-SETTLING: Final = 3.0
+COOLING_OFF: Final = 3.0
 AFTER_ORDER: Final = 1.0
 """How long a slice rests after its partition was assigned: after a death, and after a handover in order."""
 TIMEOUT: Final = 10.0
@@ -228,7 +228,7 @@ class World:
         for _ in range(replicas):
             self.join()
         for number in range(PARTITIONS):
-            self.assign(number, self.replicas[number % replicas], SETTLING)
+            self.assign(number, self.replicas[number % replicas], COOLING_OFF)
         self._watch()
 
     def join(self) -> Replica:
@@ -276,7 +276,7 @@ class World:
         living = self.running()
         for number, owner in self.owner.items():
             if owner is None and living:
-                self.assign(number, self.clock.chance.choice(living), SETTLING)
+                self.assign(number, self.clock.chance.choice(living), COOLING_OFF)
         self.clock.after(0.05, self._watch)
 
     def running(self) -> list[Replica]:
@@ -330,7 +330,7 @@ class World:
             self._proven[dead] = float("inf")
             for number, owner in self.owner.items():
                 if owner is dead:
-                    self.assign(number, heir, SETTLING)
+                    self.assign(number, heir, COOLING_OFF)
 
     def freeze(self) -> None:
         """
@@ -391,7 +391,7 @@ class World:
             old.lose({number})
             heirs = [each for each in self.running() if each is not old] or self.running()
             if heirs:
-                rest = AFTER_ORDER if in_order else SETTLING
+                rest = AFTER_ORDER if in_order else COOLING_OFF
                 self.assign(number, self.clock.chance.choice(heirs), rest)
             else:
                 self.owner[number] = None
@@ -531,7 +531,7 @@ def test_who_wakes_after_its_session_lends_nothing_of_what_is_anothers_by_now(se
     assert frozen is not None
 
     def freeze() -> None:
-        frozen.frozen_until = world.clock.now + SESSION + SETTLING + 2.0
+        frozen.frozen_until = world.clock.now + SESSION + COOLING_OFF + 2.0
 
     def work(world: World) -> None:
         for replica in world.replicas:

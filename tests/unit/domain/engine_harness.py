@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 START: Final = 1000.0
 WALL: Final = 1_900_000_000.0
 """2030-03-17T17:46:40Z, when a harness begins."""
-SETTLING: Final = 3.0
+COOLING_OFF: Final = 3.0
 TOPIC: Final = "commands"
 GRAIN: Final = 1 / 1024
 """How late a timer is that asks to go off now."""
@@ -161,7 +161,7 @@ class EngineHarness:
         for number in partitions or (0,):
             self.assign(number)
         if settled:
-            self.wait(SETTLING)
+            self.wait(COOLING_OFF)
 
     # Time
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.domain.engine_harness import SETTLING, WALL, EngineHarness, kick
+from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, kick
 from worker.domain.contract.times import rfc3339
 
 OVER = rfc3339(WALL)
-SOON = rfc3339(WALL + SETTLING + 5.0)
+SOON = rfc3339(WALL + COOLING_OFF + 5.0)
 
 
 def statuses(harness: EngineHarness) -> list[str]:

@@ -6,10 +6,10 @@ from math import ceil
 
 import pytest
 
-from tests.unit.domain.engine_harness import SETTLING, WALL, EngineHarness, ban, kick, unban, users
+from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, ban, kick, unban, users
 from worker.domain.contract.times import rfc3339
 
-BEGIN = WALL + SETTLING
+BEGIN = WALL + COOLING_OFF
 
 
 def test_a_command_that_comes_too_late_is_expired_and_not_sent() -> None:

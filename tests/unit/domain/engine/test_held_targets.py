@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.unit.domain.engine_harness import SETTLING, WALL, EngineHarness, ban, kick, unban
+from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, ban, kick, unban
 from tests.unit.domain.factories import steps
 from worker.domain.contract.times import rfc3339
 
@@ -54,7 +54,7 @@ def test_a_success_of_another_target_sent_after_it_makes_it_the_targets_fault() 
 
 def test_a_held_target_with_nothing_left_to_send_is_forgotten() -> None:
     harness = EngineHarness()
-    harness.receive(ban("u", group="a", command_id="a", not_after=rfc3339(WALL + SETTLING + 2.0)))
+    harness.receive(ban("u", group="a", command_id="a", not_after=rfc3339(WALL + COOLING_OFF + 2.0)))
     refuse(harness, "a")
     harness.wait(4.0)
     assert harness.status("a") == "expired"

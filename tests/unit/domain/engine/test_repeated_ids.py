@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.unit.domain.engine_harness import SETTLING, WALL, EngineHarness, ban, kick, unban, update
+from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, ban, kick, unban, update
 from worker.domain.contract.times import rfc3339
 from worker.domain.progress.commit_metadata import decode, label
 from worker.domain.progress.dedupe import known_of
@@ -158,7 +158,7 @@ def later(harness: EngineHarness, known: str) -> EngineHarness:
     heir = EngineHarness(settled=False)
     heir.revoked(0)
     heir.assign(0, position=len(told), known=[each for each in told if each is not None])
-    heir.wait(SETTLING)
+    heir.wait(COOLING_OFF)
     return heir
 
 
