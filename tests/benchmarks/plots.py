@@ -31,8 +31,9 @@ HEIGHT: Final = 300
 
 def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | None]]) -> str:
     """
-    Draw groups of horizontal bars, all on one scale: for each group its bars, by label.
+    Draw groups of horizontal bars, all on one scale: for each group its bars, by label, which has one colour in all groups.
     """
+    labels = list(dict.fromkeys(label for group in groups.values() for label in group))
     most = max(
         (value for group in groups.values() for value in group.values() if value is not None), default=0
     )
@@ -41,12 +42,12 @@ def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | None]]
     for name, group in groups.items():
         parts.append(_text(12, y, f"{name}, {unit}" if unit else name))
         y += 8
-        for number, (label, value) in enumerate(group.items()):
+        for label, value in group.items():
             length = room * value / most if value is not None and most > 0 else 0
             parts.append(_text(LABELS - 8, y + 14, label, anchor="end"))
             parts.append(
                 f'<rect x="{LABELS}" y="{y + 2}" width="{max(length, 1):.1f}" height="{LINE - 6}"'
-                f' fill="{COLOURS[number % len(COLOURS)]}"/>'
+                f' fill="{COLOURS[labels.index(label) % len(COLOURS)]}"/>'
             )
             said = NOT_MEASURED if value is None else shown(value)
             parts.append(_text(LABELS + max(length, 1) + 6, y + 14, said))
@@ -95,7 +96,7 @@ def curves(title: str, x: Axis, y: Axis, series: Mapping[str, Sequence[tuple[flo
             )
 
         parts += [
-            _text(at((value, highs[1]))[0], bottom + 18, f"{value:,g}", anchor="middle")
+            _text(at((value, highs[1]))[0], bottom + 18, f"{value:,.10g}", anchor="middle")
             for value in sorted({point[0] for point in points})
         ]
         for value in _ticks(y, lows[1], highs[1]):
