@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from itertools import takewhile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -28,6 +26,9 @@ from worker.settings import load
 from worker.settings.catalog import rows as settings
 from worker.testing.checker.evidence import Violation
 from worker.testing.demo.summary import MEANINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 README = "README.md"
 CONTRACT = "config/contract.md"
@@ -90,17 +91,6 @@ def test_every_make_target_is_there_and_takes_what_it_is_given(words: list[str])
             parsed_by_the_program(["demo", *value.split()])
         else:
             assert (ROOT / value.split()[0]).exists()
-
-
-@pytest.mark.parametrize("words", [words for words in LINES if "-m" in words], ids=" ".join)
-def test_every_module_is_there_with_its_options(words: list[str]) -> None:
-    module, *options = words[words.index("-m") + 1 :]
-    found = importlib.util.find_spec(module)
-
-    assert found is not None
-    assert found.origin is not None
-    source = Path(found.origin).read_text(encoding="utf-8")
-    assert all(f'"{option}"' in source for option in options if option.startswith("-"))
 
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "yaml")])
