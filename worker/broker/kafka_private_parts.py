@@ -21,9 +21,9 @@ from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
-from worker.broker.heartbeats import PatientCoordinator
-from worker.broker.kafka_sign_in import BoundedTls, SignInConnection, WholeTcp, done_within
+from worker.broker.kafka_sign_in import BoundedTls, ReadToEndTcp, SignInConnection, done_within
 from worker.broker.name_lookup import connect, in_words
+from worker.broker.patient_coordinator import PatientCoordinator
 from worker.broker.record_scan import SearchingBatch
 from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
@@ -205,7 +205,7 @@ def patch() -> None:
     """Replace some of kafka-python's classes and functions by ours, for the whole process."""
     connections: Any = manager
     connections.KafkaSSLTransport = BoundedTls
-    connections.KafkaTCPTransport = WholeTcp
+    connections.KafkaTCPTransport = ReadToEndTcp
     connections.KafkaConnection = SignInConnection
     connections.create_connection = connect
     batches: Any = memory_records

@@ -40,7 +40,7 @@ def _data_before_end(received: tuple[bytes, Any]) -> tuple[bytes, Any]:
     return data, None if data else error
 
 
-class WholeTcp(KafkaTCPTransport):
+class ReadToEndTcp(KafkaTCPTransport):
     """Reads what a broker says before it closes the connection."""
 
     def _sock_recv(self) -> Any:

@@ -92,7 +92,7 @@ def simulate(
     **faults: Any,
 ) -> None:
     """
-    Run a local Tencent Chat REST API with five endpoints, state, signatures, the quota, and every fault on demand.
+    Run a local Tencent Chat REST API with its endpoints, state, signatures, the quota, and every fault on demand.
 
     Prints `listening on http://127.0.0.1:PORT`, and a short summary when SIGINT or SIGTERM ends it.
 

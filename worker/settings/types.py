@@ -260,10 +260,12 @@ def _bounds(metadata: list[Any]) -> str:
     bounds = {
         name: getattr(item, name)
         for item in metadata
-        for name in ("ge", "gt", "le")
+        for name in ("ge", "gt", "le", "lt")
         if getattr(item, name, None) is not None
     }
     low = (
         f" from {bounds['ge']:g}" if "ge" in bounds else f" above {bounds['gt']:g}" if "gt" in bounds else ""
     )
+    if "lt" in bounds:
+        return f"{low} and below {bounds['lt']:g}" if low else f" below {bounds['lt']:g}"
     return f"{low} to {bounds['le']}" if "le" in bounds else low

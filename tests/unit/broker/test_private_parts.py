@@ -34,7 +34,14 @@ from kafka.producer.transaction_manager import TransactionalRequestResult, Trans
 from kafka.record.default_records import DefaultRecordBatch
 
 import worker
-from worker.broker import assignor, batches, heartbeats, kafka_private_parts, kafka_sign_in, rebalances
+from worker.broker import (
+    assignor,
+    batches,
+    kafka_private_parts,
+    kafka_sign_in,
+    patient_coordinator,
+    rebalances,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,7 +215,7 @@ def extended() -> Iterator[tuple[type, str]]:
     """
     pairs = {
         pair
-        for module in (assignor, batches, heartbeats, kafka_sign_in, kafka_private_parts, rebalances)
+        for module in (assignor, batches, kafka_sign_in, kafka_private_parts, patient_coordinator, rebalances)
         for pair in subclasses(module)
     }
     for ours, theirs in pairs:

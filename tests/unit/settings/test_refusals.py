@@ -89,6 +89,7 @@ def at(name: str, value: object) -> dict[str, Any]:
         ("server.port", 65_536, "to 65535"),
         ("drain_seconds", 300, "max_poll_interval_ms"),
         ("drain_seconds", 0, "above 0"),
+        ("batching.urgent_share", 1, "above 0 and below 1"),
         ("log.level", "loud", "debug, info, warning or error"),
         ("tencent.apps", {}, "at least one app"),
         ("tencent.default_app", "other", "name one of these: main"),

@@ -1,7 +1,7 @@
 # What an answer means: Tencent's error codes and what HTTP and the transport can do, each with one verdict.
 #
 # One table. Who acts on a verdict is told by its own words (Verdict); how is the engine's business.
-# Sources: the error-code tables of the five endpoints' pages and Tencent's "Error Codes" page.
+# Sources: the error-code tables of the endpoints' pages and Tencent's "Error Codes" page.
 
 from __future__ import annotations
 

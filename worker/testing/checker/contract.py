@@ -1,4 +1,4 @@
-# What the checker and the demo know of the message contract, written a second time on purpose: the five actions, their
+# What the checker and the demo know of the message contract, written a second time on purpose: the actions, their
 # endpoints, and the content of an outcome. It serves to judge the worker, so it must not share a table with it.
 #
 # No I/O, no load, no verdicts: those are in topics.py, the demo's scenario.py and check.py.

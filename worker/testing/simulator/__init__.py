@@ -1,4 +1,4 @@
-# A local Tencent Chat REST API: five endpoints with state, signatures, quota and faults, for the demo, the tests and
+# A local Tencent Chat REST API: endpoints with state, signatures, quota and faults, for the demo, the tests and
 # anyone who wants to try a detector without a Tencent account.
 #
 # It judges the worker's requests, so it must not import the worker's tables.

@@ -1,4 +1,4 @@
-# Tencent's pages of the five endpoints, as one table: fields, limits in bytes, codes, and what a call changes; and the one that
+# Tencent's pages of the endpoints, as one table: fields, limits in bytes, codes, and what a call changes; and the one that
 # is only read.
 #
 # Written from the public pages named in each row and nothing else: the simulator judges requests, so it must not share a

@@ -131,7 +131,7 @@ class World:
         return rejoin_after > 0 and now - member.kicked_at >= rejoin_after
 
     def ban_live(self, app: int, room: str, users: Iterable[str], until: float) -> None:
-        """Ban users in a live room, as the service's own clients would: the five endpoints include only the unban."""
+        """Ban users in a live room, as the service's own clients would: the endpoints here include only the unban."""
         bans = self._rooms.setdefault((app, room), RoomState()).live_bans
         for user in users:
             bans[user] = until

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.broker.heartbeats import SHORTEST_POLL, PatientCoordinator
+from worker.broker.patient_coordinator import SHORTEST_POLL, PatientCoordinator
 
 
 @pytest.mark.parametrize(("due_in", "waits"), [(0, SHORTEST_POLL), (0.001, SHORTEST_POLL), (2.5, 2.5)])
