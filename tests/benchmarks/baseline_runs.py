@@ -12,26 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks.bench_throughput import (
-    LATENCY,
     LOOK,
     Spent,
-    backlog_of,
-    faults_of,
-    produced,
     speed_of,
+    staged,
 )
 from tests.benchmarks.children import NotMeasuredError
 from tests.benchmarks.results import Program
 from worker.testing.checker.check import Report, highest_seconds
 from worker.testing.checker.contract import ADMINISTRATOR
 from worker.testing.checker.simulator_log import read_log
-from worker.testing.demo.environment import SDK_APP_ID, DemoEnvironment
+from worker.testing.demo.environment import SDK_APP_ID
 from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.benchmarks.bench_throughput import Speed
+    from worker.testing.demo.environment import DemoEnvironment
 
 MODULES: Final = {
     Program.LOOP: "first_loop",
@@ -102,14 +100,7 @@ def play(
     """
     Lets a baseline work on a backlog for some seconds.
     """
-    backlog = backlog_of(load, count, seed)
-    faults = faults_of(load, backlog, seed)
-    with DemoEnvironment(servers) as stage:
-        stage.start_kafka()
-        stage.start_simulator("--latency", str(LATENCY), seed=seed)
-        if faults:
-            stage.control("faults", faults)
-        produced(stage, backlog)
+    with staged(load, count, seed, servers) as (stage, _, _):
         with started(stage, program, replicas) as processes:
             spent = Spent([process.pid for process in processes])
             processes[0].wait_until(

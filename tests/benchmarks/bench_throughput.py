@@ -297,6 +297,23 @@ def faults_of(load: str, backlog: Sequence[Planned], seed: int) -> dict[str, Any
     return {"bad_user_list": bad_users, "transient": TRANSIENT}
 
 
+@contextlib.contextmanager
+def staged(
+    load: str, count: int, seed: int, servers: str | None
+) -> Iterator[tuple[DemoEnvironment, list[ProducedCommand], dict[str, Any]]]:
+    """
+    A Kafka that has the load's backlog and a local API that has its faults, with what was sent and which faults these are.
+    """
+    backlog = backlog_of(load, count, seed)
+    faults = faults_of(load, backlog, seed)
+    with DemoEnvironment(servers) as stage:
+        stage.start_kafka()
+        stage.start_simulator("--latency", str(LATENCY), seed=seed)
+        if faults:
+            stage.control("faults", faults)
+        yield stage, produced(stage, backlog), faults
+
+
 def play(
     load: str,
     count: int,
@@ -309,14 +326,7 @@ def play(
     """
     Works a backlog off, on a Kafka of its own unless one is given; ``program`` replaces `python -m worker`.
     """
-    backlog = backlog_of(load, count, seed)
-    faults = faults_of(load, backlog, seed)
-    with DemoEnvironment(servers) as stage:
-        stage.start_kafka()
-        stage.start_simulator("--latency", str(LATENCY), seed=seed)
-        if faults:
-            stage.control("faults", faults)
-        sent = produced(stage, backlog)
+    with staged(load, count, seed, servers) as (stage, sent, faults):
         for _ in range(replicas):
             stage.start_worker(QUIET_LOG, program)
         spent = Spent([replica.pid for replica in stage.replicas])

@@ -99,6 +99,7 @@ class Sampler:
             self._write()
 
     def _write(self) -> None:
+        self._written = time.monotonic()  # first: the next signal may come while this one is handled
         main = threading.main_thread()
         for thread in threading.enumerate():
             if thread is not main and thread.native_id is not None:
@@ -112,7 +113,6 @@ class Sampler:
             sums[stage] += seconds
         self._file.write(json.dumps({"at": time.time(), "stages": sums}) + "\n")
         self._file.flush()
-        self._written = time.monotonic()
 
 
 def main() -> None:
