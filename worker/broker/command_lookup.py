@@ -19,6 +19,7 @@ from worker.broker import offset_ranges
 from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
 from worker.broker.topic_scan import scanned
+from worker.domain.contract.records import place_of
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
 
@@ -65,7 +66,7 @@ class FoundOutcome(Struct, frozen=True):
     @property
     def place(self) -> str:
         """Topic, partition and offset."""
-        return f"{self.topic}-{self.partition}-{self.offset}"
+        return place_of(self.topic, self.partition, self.offset)
 
 
 class Found(Struct, frozen=True):
@@ -88,7 +89,7 @@ class Found(Struct, frozen=True):
     @property
     def place(self) -> str:
         """Topic, partition and offset, which is also its outcome_id."""
-        return f"{self.topic}-{self.partition}-{self.offset}"
+        return place_of(self.topic, self.partition, self.offset)
 
 
 class WaitingCommand(Struct, frozen=True):

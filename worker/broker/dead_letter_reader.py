@@ -13,6 +13,7 @@ from worker.broker import offset_ranges
 from worker.broker.command_lookup import CLOCKS_APART
 from worker.broker.error_mapping import sentence
 from worker.domain.contract.letter_reading import NoLetter, ReadLetter, read_letter
+from worker.domain.contract.records import place_of
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def dead_letters(
 
 def _found(record: Any) -> FoundLetter:
     return FoundLetter(
-        place=f"{record.topic}-{record.partition}-{record.offset}",
+        place=place_of(record.topic, record.partition, record.offset),
         timestamp=record.timestamp,
         key=record.key,
         value=record.value,

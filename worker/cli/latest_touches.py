@@ -13,6 +13,7 @@ import msgspec
 
 from worker.domain.contract.actions import ACTIONS, ActionKind
 from worker.domain.contract.outcomes import DONE_FOR_ID
+from worker.domain.contract.records import place_of
 from worker.domain.contract.times import instant_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Moment(NamedTuple):
     @property
     def outcome_id(self) -> str:
         """The outcome_id of the command."""
-        return f"{self.topic}-{self.partition}-{self.offset}"
+        return place_of(self.topic, self.partition, self.offset)
 
 
 class Touch(NamedTuple):

@@ -30,6 +30,7 @@ from worker.cli.shared import (
     terminal_width,
     with_config,
 )
+from worker.domain.contract.records import place_of
 from worker.domain.contract.schemas import command_schema
 from worker.redaction import without_keys
 from worker.terminal import plain
@@ -304,7 +305,7 @@ def _print_sent(
                 status = "unknown" if result.may_be_written else "not_sent"
                 print_json({"status": status, "command_id": command_id, "reason": result.reason})
             continue
-        place = f"{options.command_topic}-{result.partition}-{result.offset}"
+        place = place_of(options.command_topic, result.partition, result.offset)
         places[place] = command_id
         if as_json and not quiet:
             print_json({"status": "sent", "command_id": command_id, "outcome_id": place})

@@ -161,17 +161,25 @@ def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, wr
     assert backs[-1] > ago(HOUR)
 
 
-def test_what_was_not_committed_never_happened(
-    real_cluster: RealCluster, write: Write, history: CommandLookup
-) -> None:
+def writer_that_aborted(real_cluster: RealCluster, topic: str) -> KafkaProducer:
+    """
+    A transactional producer that has aborted a record in partition 0 of the topic.
+    """
     producer = KafkaProducer(
         bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"writer{real_cluster.tag}"
     )
     producer.init_transactions()
-    topic = f"outcomes{real_cluster.tag}"
     producer.begin_transaction()
     producer.send(topic, value=b"aborted", partition=0).get(30)
     producer.abort_transaction()
+    return producer
+
+
+def test_what_was_not_committed_never_happened(
+    real_cluster: RealCluster, write: Write, history: CommandLookup
+) -> None:
+    topic = f"outcomes{real_cluster.tag}"
+    producer = writer_that_aborted(real_cluster, topic)
     producer.begin_transaction()
     producer.send(topic, value=b"committed", partition=0).get(30)
     producer.commit_transaction()
@@ -236,14 +244,8 @@ def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
     """
     Nobody shall be undone or replayed past a command that only a transaction keeps from the worker.
     """
-    producer = KafkaProducer(
-        bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"writer{real_cluster.tag}"
-    )
-    producer.init_transactions()
     topic = f"commands{real_cluster.tag}"
-    producer.begin_transaction()
-    producer.send(topic, value=b"aborted", partition=0).get(30)
-    producer.abort_transaction()
+    producer = writer_that_aborted(real_cluster, topic)
     real_cluster.produce(0, b"first")
     producer.begin_transaction()
     producer.send(topic, value=b"in it", partition=0).get(30)

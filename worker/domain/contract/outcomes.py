@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from worker.domain.contract.parameters import Parameters
+from worker.domain.contract.records import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -231,7 +232,7 @@ class Source(Struct, frozen=True):
     @property
     def outcome_id(self) -> str:
         """The same record always has the same outcome_id."""
-        return f"{self.topic}-{self.partition}-{self.offset}"
+        return place_of(self.topic, self.partition, self.offset)
 
 
 class Worker(Struct, frozen=True):

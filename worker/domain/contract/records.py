@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+def place_of(topic: str, partition: int, offset: int) -> str:
+    """Return what a record is called wherever it is named; of a command it is the outcome_id."""
+    return f"{topic}-{partition}-{offset}"
+
+
 class Record(Protocol):
     """One record of the command topic, as the consumer has it: it is never copied."""
 
