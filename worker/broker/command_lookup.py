@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import TopicPartition, errors
 from msgspec import Struct
 
-from worker.broker import offset_ranges
+from worker.broker import range_reader
 from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
 from worker.broker.topic_scan import scanned
@@ -150,7 +150,7 @@ class CommandLookup:
         self._options = options
         self._progress = progress
         self._read = 0
-        self._reader = offset_ranges.open_reader(options, "history")
+        self._reader = range_reader.open_reader(options, "history")
 
     def __enter__(self) -> Self:
         return self
@@ -241,7 +241,7 @@ class CommandLookup:
 
     def _ends(self, tps: Sequence[Any], until: float | None) -> dict[Any, int]:
         """Return where in each partition to stop: behind everything written before ``until``."""
-        ends = offset_ranges.ends(self._reader, tps)
+        ends = range_reader.ends(self._reader, tps)
         return ends if until is None else self._since(tps, until + CLOCKS_APART, ends)
 
     def begun(self) -> Mapping[int, PartitionProgress]:
@@ -269,7 +269,7 @@ class CommandLookup:
         topic = self._options.command_topic
         begins = {TopicPartition(topic, partition): each.position for partition, each in begun.items()}
         try:
-            stable = offset_ranges.ends(self._reader, list(begins))
+            stable = range_reader.ends(self._reader, list(begins))
             # The oldest of each partition first, so that those of one partition do not hide older ones of another.
             of_each = (self._waiting_in(tp, begins[tp], stable[tp], begun, wanted) for tp in begins)
             found = [each for waiting in of_each for each in islice(waiting, limit)]
@@ -294,9 +294,9 @@ class CommandLookup:
         wanted: WantedCommand,
         limit: int,
     ) -> Iterator[WaitingCommand]:
-        reader = offset_ranges.open_reader(self._options, "history", isolation_level="read_uncommitted")
+        reader = range_reader.open_reader(self._options, "history", isolation_level="read_uncommitted")
         try:
-            all_ends = offset_ranges.ends(reader, list(stable))
+            all_ends = range_reader.ends(reader, list(stable))
             for record in self._records(stable, all_ends, reader):
                 if limit == 0:
                     return
@@ -313,7 +313,7 @@ class CommandLookup:
         topic = self._options.outcome_topic
         try:
             tps = self._partitions_of(topic)
-            ends = offset_ranges.ends(self._reader, tps)
+            ends = range_reader.ends(self._reader, tps)
             starts = self._reader.beginning_offsets(tps)
             firsts = self._since(tps, since, ends)
         except errors.KafkaError as exc:
@@ -346,7 +346,7 @@ class CommandLookup:
         for tp, begin in begins.items():
             if begin >= ends[tp]:
                 continue
-            for batch in offset_ranges.batches(reader or self._reader, tp, begin, ends[tp]):
+            for batch in range_reader.batches(reader or self._reader, tp, begin, ends[tp]):
                 self._read += len(batch)
                 yield from batch
 
@@ -358,7 +358,7 @@ class CommandLookup:
 
     def _since(self, tps: Sequence[Any], since: float, ends: Mapping[Any, int]) -> dict[Any, int]:
         """Return where in each partition the records written at or after ``since`` begin, or its end if there are none."""
-        firsts = offset_ranges.first_since(self._reader, tps, since)
+        firsts = range_reader.first_since(self._reader, tps, since)
         return {tp: ends[tp] if first is None else min(first, ends[tp]) for tp, first in firsts.items()}
 
 

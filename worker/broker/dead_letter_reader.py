@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import TopicPartition, errors
 from msgspec import Struct
 
-from worker.broker import offset_ranges
+from worker.broker import range_reader
 from worker.broker.command_lookup import CLOCKS_APART
 from worker.broker.error_mapping import sentence
 from worker.domain.contract.letter_reading import NoLetter, ReadLetter, read_letter
@@ -52,7 +52,7 @@ def dead_letters(
 
     Raises BrokerError if Kafka cannot be reached, or refuses.
     """
-    reader = offset_ranges.open_reader(options, "letters")
+    reader = range_reader.open_reader(options, "letters")
     topic, count = options.dead_letter_topic, 0
     try:
         partitions = reader.partitions_for_topic(topic)
@@ -62,15 +62,15 @@ def dead_letters(
                 "or grant Read on it"
             )
         tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-        ends = offset_ranges.ends(reader, tps)
-        begins = offset_ranges.first_since(reader, tps, since)
-        stops = {} if until is None else offset_ranges.first_since(reader, tps, until + CLOCKS_APART)
+        ends = range_reader.ends(reader, tps)
+        begins = range_reader.first_since(reader, tps, since)
+        stops = {} if until is None else range_reader.first_since(reader, tps, until + CLOCKS_APART)
         for tp in tps:
             begin, stop = begins[tp], stops.get(tp)
             end = ends[tp] if stop is None else min(stop, ends[tp])
             if begin is None or begin >= end:
                 continue
-            for batch in offset_ranges.batches(reader, tp, begin, end):
+            for batch in range_reader.batches(reader, tp, begin, end):
                 count += len(batch)
                 progress(count, since)
                 for record in batch:

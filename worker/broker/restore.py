@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition, errors
 
-from worker.broker import offset_ranges
+from worker.broker import range_reader
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
 from worker.broker.kafka_private_parts import connection_failure, open_client
@@ -324,7 +324,7 @@ class _Lookup:
         self._reader.assign([tp])
         self._reader.seek(tp, position)
         for batch in self._reader.poll(
-            timeout_ms=round(offset_ranges.READ_SECONDS * 1000), max_records=1
+            timeout_ms=round(range_reader.READ_SECONDS * 1000), max_records=1
         ).values():
             return count, batch[0].timestamp / 1000
         return count, None
@@ -350,11 +350,11 @@ class _Lookup:
 
     def first_since(self, tp: Any, since: float) -> int | None:
         """Return the first offset written at or after ``since`` (seconds since 1970); None if there is none."""
-        return offset_ranges.first_since(self._reader, [tp], since)[tp]
+        return range_reader.first_since(self._reader, [tp], since)[tp]
 
     def records(self, tp: Any, begin: int, end: int) -> Iterator[Any]:
         """Yield the committed records from ``begin`` up to ``end``, oldest first, as they arrive."""
-        for batch in offset_ranges.batches(self._reader, tp, begin, end):
+        for batch in range_reader.batches(self._reader, tp, begin, end):
             yield from batch
 
     def values(self, tp: Any, begin: int, end: int) -> Iterator[bytes]:
@@ -369,7 +369,7 @@ class _Lookup:
 
     def end(self, tp: Any) -> int:
         """Return where the partition ends for a reader of committed records."""
-        return offset_ranges.ends(self._reader, [tp])[tp]
+        return range_reader.ends(self._reader, [tp])[tp]
 
     def beginning(self, tp: Any) -> int:
         """Return the partition's first offset."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from worker.broker import kafka_private_parts
-from worker.broker.offset_ranges import POLL_MS, READ_SECONDS
+from worker.broker.range_reader import POLL_MS, READ_SECONDS
 from worker.broker.record_scan import ScannedRecords, contains
 from worker.errors import BrokerError
 

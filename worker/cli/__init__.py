@@ -1,6 +1,6 @@
 # The commands: one table with their groups. Each has a module that documents its exit codes. What several of them share is in
 # shared.py (options, printing), filters.py (what is looked for), formatting.py and tables.py (how it is shown); how help looks in
-# grouping.py and layout.py.
+# help_groups.py and layout.py.
 #
 # Here: the commands' names, and how a failure is printed. What a command needs is imported inside it, so that --help
 # is quick and the simulator never loads Kafka. The exit codes are in shared.py.
@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO, cast
 import typer
 
 from worker import __version__
-from worker.cli.brake import cancel, pause, resume, shadow
 from worker.cli.check import check
 from worker.cli.completion import completion
 from worker.cli.control import control
 from worker.cli.dead_letters import dead_letters
 from worker.cli.demo import demo
-from worker.cli.grouping import GroupedCommands
+from worker.cli.help_groups import HelpByGroup
 from worker.cli.kafka import kafka
 from worker.cli.layout import wrapped
+from worker.cli.orders import cancel, pause, resume, shadow
 from worker.cli.outcomes import outcomes
 from worker.cli.run import run
 from worker.cli.send import send
@@ -74,7 +74,7 @@ _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.E
 
 app = typer.Typer(
     name="moderation-worker",
-    cls=GroupedCommands,
+    cls=HelpByGroup,
     help="Executes moderation commands from Kafka on Tencent Cloud Chat, with one outcome for each command.",
     epilog="Start with `moderation-worker demo`: a real Kafka, a local Tencent API and 10,000 commands, with nothing to install.",
     no_args_is_help=True,

@@ -91,7 +91,7 @@ def check(
 
 def _keys(settings: Settings) -> Iterator[CheckFinding]:
     from worker.errors import SignatureError  # noqa: PLC0415
-    from worker.runtime.options import apps_of  # noqa: PLC0415 - loads Kafka
+    from worker.runtime.options_from_settings import apps_of  # noqa: PLC0415 - loads Kafka
     from worker.tencent.usersig import Signer  # noqa: PLC0415
 
     for app in apps_of(settings):
@@ -109,7 +109,7 @@ def _trials(settings: Settings) -> Iterator[CheckFinding]:
     import asyncio  # noqa: PLC0415
 
     from worker.errors import SignatureError  # noqa: PLC0415
-    from worker.runtime.options import apps_of, http_options  # noqa: PLC0415
+    from worker.runtime.options_from_settings import apps_of, http_options  # noqa: PLC0415
     from worker.tencent.trial_call import try_apps  # noqa: PLC0415
     from worker.tencent.usersig import Signer  # noqa: PLC0415
 
@@ -127,7 +127,7 @@ def _trials(settings: Settings) -> Iterator[CheckFinding]:
 def _cluster(settings: Settings) -> Iterator[CheckFinding]:
     from worker.broker.topics import inspect  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, misfits, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, misfits, worker_name  # noqa: PLC0415
 
     quiet_libraries(settings)
     options = kafka_options(settings, worker_name(settings))
@@ -153,12 +153,12 @@ def _control(options: KafkaOptions, report: TopicsReport) -> Iterator[CheckFindi
 
     name = options.control_topic
     if name is None:
-        yield CheckFinding("control", 0, "kafka.control_topic is null: nobody can pause, cancel or shadow")
+        yield CheckFinding("control", 0, "kafka.control_topic is null: nobody can stop commands")
     elif report.control_denied:
         remedy = "Kafka refuses this user the topic: allow it Describe and Read, or set kafka.control_topic to null"
         yield CheckFinding(f"topic {name}", WRONG, remedy)
     elif report.control is None:
-        missing = f"does not exist, so nobody can pause, cancel or shadow: {CREATE} creates it"
+        missing = f"does not exist, so nobody can stop commands: {CREATE} creates it"
         yield CheckFinding(f"topic {name}", 0, missing)
 
 

@@ -30,14 +30,14 @@ def control(
     as_json: AsJson = False,
 ) -> None:
     """
-    Show what is paused, cancelled or in shadow: since when, by whom, why, until when, and how many commands it holds.
+    Show the orders in force: since when, by whom, why, until when, and how many commands each holds.
 
     \b
     Example:
     moderation-worker control --config worker.yaml
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.control_topic import read_orders  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
     settings = load(config, os.environ)
@@ -72,12 +72,12 @@ def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope
     """Count the waiting commands for which each order holds. Return whether all were counted."""
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topics import Topic  # noqa: PLC0415
-    from worker.broker.waiting_records import waiting_records  # noqa: PLC0415
+    from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
     from worker.domain.contract.commands import Command, Decoder  # noqa: PLC0415
     from worker.domain.contract.orders import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
 
     options = kafka_options(settings, worker_name(settings))
     decoder = Decoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
@@ -86,7 +86,7 @@ def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope
         in_force.apply(ControlRecord(scope, order), 0.0)
     held: Counter[Scope] = Counter()
     deadline = time.monotonic() + COUNT_SECONDS
-    for batch in waiting_records(options):
+    for batch in unfinished_commands(options):
         for record in batch:
             command = decoder.decode(record)
             if isinstance(command, Command) and (decisive := in_force.of(command)) is not None:

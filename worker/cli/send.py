@@ -160,7 +160,7 @@ def _parts(settings: Settings) -> tuple[KafkaOptions, Decoder]:
     from worker.broker.topics import Topic  # noqa: PLC0415
     from worker.domain.contract.commands import Decoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
 
     options = kafka_options(settings, worker_name(settings))
     rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))

@@ -114,7 +114,7 @@ def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, Decoder]:
     from worker.broker.topics import Topic  # noqa: PLC0415
     from worker.domain.contract.commands import Decoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, rules_of, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
     settings = load(config, os.environ)

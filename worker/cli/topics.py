@@ -66,7 +66,7 @@ def create(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.topics import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
     from worker.errors import Problem, SettingsError  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, misfits, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, misfits, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
     settings = load(config, os.environ)

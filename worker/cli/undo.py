@@ -142,12 +142,12 @@ def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoP
 
 def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
     """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
-    from worker.broker.waiting_records import waiting_records  # noqa: PLC0415
+    from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
     from worker.cli.latest_touches import Moment  # noqa: PLC0415
     from worker.domain.contract.commands import Command  # noqa: PLC0415
 
     now = time.time()
-    for batch in waiting_records(options):
+    for batch in unfinished_commands(options):
         for record in batch:
             command = decoder.decode(record)
             if isinstance(command, Command):

@@ -32,7 +32,7 @@ from worker.domain.effects import (
     WriteControl,
 )
 from worker.runtime.call_tasks import CallLog, CallTasks
-from worker.runtime.guard_orders import GuardOrders
+from worker.runtime.guard_order_writer import GuardOrderWriter
 from worker.runtime.publishing import Publishing
 from worker.runtime.restoring import Restoring
 
@@ -89,9 +89,12 @@ class EngineRunner:
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
         self._quota: ports.QuotaChannel
+        self._guard_orders: GuardOrderWriter | None = None
         self._restoring: Restoring
         self._calls: CallTasks
         self._publishing: Publishing
+        # Set once the control topic was read whole, or is known not to exist: then partitions may begin.
+        self._orders_known = asyncio.Event()
         # Our partitions with their epochs, and those of them that are restored.
         self._epochs: dict[int, int] = {}
         self._begun: set[int] = set()
@@ -121,7 +124,10 @@ class EngineRunner:
         """
         self._consumer = consumer
         self._quota = quota
-        self._guard_orders = GuardOrders(orders, self._log)
+        if orders is None:
+            self._orders_known.set()
+        else:
+            self._guard_orders = GuardOrderWriter(orders, self._log)
         self._restoring = Restoring(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
@@ -220,7 +226,7 @@ class EngineRunner:
             return "stopping"
         if time.monotonic() >= self._consumer.fence():
             return "not a member of the consumer group: it has not joined yet, or Kafka is away"
-        if not self._guard_orders.known.is_set():
+        if not self._orders_known.is_set():
             return "the control topic was not read yet: no call is made before it is known what is paused"
         waiting = self._epochs.keys() - self._begun - self._restoring.doubts.keys()
         return "partitions are being restored" if waiting else None
@@ -259,7 +265,7 @@ class EngineRunner:
             self._calls.spawn(self._take_over(number, epoch))
 
     async def _take_over(self, number: int, epoch: int) -> None:
-        await self._guard_orders.known.wait()
+        await self._orders_known.wait()
         await self._restoring.restore(number, epoch)
 
     def _is_ours(self, number: int, epoch: int) -> bool:
@@ -324,7 +330,9 @@ class EngineRunner:
 
     def _ordered(self, records: Sequence[ControlRecord]) -> None:
         self._carry_out(self._engine.ordered(records, time.monotonic()))
-        self._guard_orders.followed(records)
+        if self._guard_orders is not None:
+            self._guard_orders.read_back(records)
+        self._orders_known.set()
 
     # Commands.
 
@@ -369,6 +377,7 @@ class EngineRunner:
             case LogEvent(event, _, fields):
                 self._log(event, **fields)
             case WriteControl(record):
+                assert self._guard_orders is not None  # guards are refused without a control topic
                 self._calls.spawn(self._guard_orders.write(record))
             case SendQuotaMessage(payload):
                 self._quota.send(payload)

@@ -1,7 +1,7 @@
 # Wiring: builds all parts from the settings, joins them, runs them, and ends them in order.
 #
 # The only module that knows every concrete part. It decides nothing about commands.
-# Not here: which settings each part takes (options.py), signals and the drain (lifecycle.py).
+# Not here: which settings each part takes (options_from_settings.py), signals and the drain (lifecycle.py).
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
 from worker.runtime.observer import Observer
-from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
+from worker.runtime.options_from_settings import (
+    apps_of,
+    http_options,
+    kafka_options,
+    misfits,
+    rules_of,
+    worker_name,
+)
 from worker.runtime.page import Page
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes

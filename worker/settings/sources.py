@@ -74,7 +74,7 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        what = error.problem if isinstance(error, _RefusedError) else "the file is not valid YAML"
+        what = error.problem if isinstance(error, _RefusedYamlError) else "the file is not valid YAML"
         return _unusable(name, f"{what}{where}")
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         # A tag that does not fit its text (!!bool maybe, !!int ""), or a number with more digits than Python reads.
@@ -251,7 +251,7 @@ _TEXT: Final = "tag:yaml.org,2002:str"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
 
-class _RefusedError(yaml.MarkedYAMLError):
+class _RefusedYamlError(yaml.MarkedYAMLError):
     pass
 
 
@@ -271,11 +271,13 @@ def _expanded_size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
     """
     Return how many values a node contains with all aliases expanded.
 
-    Raises ``_RefusedError`` if there are too many, or infinitely many: a few lines of aliases can expand to more than any memory.
+    Raises ``_RefusedYamlError`` if there are too many, or infinitely many: a few lines of aliases can expand to more than any memory.
     """
     if node in sizes:
         if not sizes[node]:
-            raise _RefusedError(problem="an alias refers to what contains it", problem_mark=node.start_mark)
+            raise _RefusedYamlError(
+                problem="an alias refers to what contains it", problem_mark=node.start_mark
+            )
         return sizes[node]
     sizes[node] = 0
     size = 1
@@ -284,7 +286,7 @@ def _expanded_size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
     elif isinstance(node, yaml.SequenceNode):
         size += sum(_expanded_size(item, sizes) for item in node.value)
     if size > VALUES:
-        raise _RefusedError(
+        raise _RefusedYamlError(
             problem=f"aliases expand to more than {VALUES:,} values here", problem_mark=node.start_mark
         )
     sizes[node] = size
@@ -303,22 +305,22 @@ class _Loader(yaml.SafeLoader):
         self._values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Return the next node. Raises ``_RefusedError`` if there are more than any settings file has."""
+        """Return the next node. Raises ``_RefusedYamlError`` if there are more than any settings file has."""
         self._values += 1
         if self._values > VALUES:
-            raise _RefusedError(problem=f"the file contains more than {VALUES:,} values")
+            raise _RefusedYamlError(problem=f"the file contains more than {VALUES:,} values")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping, with its keys as text. Raises ``_RefusedError`` for a repeated key, or one that is not a scalar."""
+        """Return the mapping, with its keys as text. Raises ``_RefusedYamlError`` for a repeated key, or one that is not a scalar."""
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _RefusedError(
+                raise _RefusedYamlError(
                     problem="a list or mapping cannot name a setting", problem_mark=key.start_mark
                 )
             if key.value in seen:
-                raise _RefusedError(problem="a key is repeated", problem_mark=key.start_mark)
+                raise _RefusedYamlError(problem="a key is repeated", problem_mark=key.start_mark)
             seen.add(key.value)
             if key.tag != _MERGE:
                 key.tag = _TEXT

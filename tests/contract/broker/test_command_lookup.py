@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, outcome_for, transaction_of, until
 from worker.broker.command_lookup import FIRST_STEP, CommandLookup
 from worker.broker.topics import inspect
-from worker.broker.waiting_records import waiting_records
+from worker.broker.unfinished_commands import unfinished_commands
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
 from worker.errors import BrokerError
@@ -252,7 +252,7 @@ def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
     real_cluster.produce(0, b"behind it")
     real_cluster.produce(1, b"elsewhere")
 
-    found = [record.value for batch in waiting_records(real_cluster.options("asker")) for record in batch]
+    found = [record.value for batch in unfinished_commands(real_cluster.options("asker")) for record in batch]
 
     assert found == [b"first", b"elsewhere", b"in it", b"behind it"]
     producer.abort_transaction()

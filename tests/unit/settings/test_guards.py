@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.settings.environment import load, minimal, problems
 from worker.domain.contract.orders import OrderState, Scope
-from worker.runtime.options import kafka_options
+from worker.runtime.options_from_settings import kafka_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

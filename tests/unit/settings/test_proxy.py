@@ -8,7 +8,7 @@ import pytest
 
 from tests.certificate import self_signed
 from tests.unit.settings.environment import load, minimal, problems
-from worker.runtime.options import http_options
+from worker.runtime.options_from_settings import http_options
 from worker.settings import secrets_of
 
 if TYPE_CHECKING:

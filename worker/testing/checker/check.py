@@ -1,6 +1,6 @@
 # The checker: commands, topics and the API's log in, findings out. It trusts no counters.
 #
-# Pure. members.py judges the order and end state of each user, answers.py RequestIds and codes. Judged here are records
+# Pure. members.py judges the order and end state of each user, reported_answers.py RequestIds and codes. Judged here are records
 # (lost, doubled, with a wrong status), the quota and dead letters.
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.checker.answers import judge_answers
 from worker.testing.checker.contract import (
     DEAD_LETTERED,
     IN_PLACE,
@@ -31,6 +30,7 @@ from worker.testing.checker.contract import (
 )
 from worker.testing.checker.evidence import Fate, Finding, Violation
 from worker.testing.checker.members import AppliedEffect, CommandPart, judge
+from worker.testing.checker.reported_answers import judge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -126,17 +126,17 @@ def _slots(parts: Sequence[CommandPart]) -> list[_Slot]:
     return slots
 
 
-class _Walk(NamedTuple):
+class _Explanation(NamedTuple):
     """One way to explain the effects so far."""
 
     slot: int  # the slot of the last one; -1: there was none
     times: int  # how many were in it since it was entered
     had: tuple[int, ...]  # how many of its required effects each slot has had
 
-    def step(self, slot: int, times: int, wanted: int) -> _Walk:
-        """Explain one more effect by this slot, which requires ``wanted``."""
+    def extended(self, slot: int, times: int, wanted: int) -> _Explanation:
+        """Return it with one more effect, explained by this slot, which requires ``wanted``."""
         had = (*self.had[:slot], min(self.had[slot] + 1, wanted), *self.had[slot + 1 :])
-        return _Walk(slot, times, had)
+        return _Explanation(slot, times, had)
 
 
 def _explains(
@@ -147,9 +147,9 @@ def _explains(
     any_number: bool = False,
     may_miss: bool = False,
 ) -> bool:
-    # Walk the effects through the slots, and keep every way in which that may be done.
+    # Take the effects one by one, and keep every way to explain those so far.
     wanted = tuple(0 if may_miss else slot.at_least for slot in slots)
-    walks = {_Walk(-1, 0, (0,) * len(slots))}
+    explanations = {_Explanation(-1, 0, (0,) * len(slots))}
     previous: float | None = None
     for did in effects:
         reached = set()
@@ -158,23 +158,23 @@ def _explains(
                 continue
             can_be_lost = _may_be_undone(slot, did.at, interruptions)
             can_restart = previous is not None and _may_come_again(slot, previous, did.at, interruptions)
-            for walk in walks:
-                number = walk.times + 1 if index == walk.slot else 1
+            for before in explanations:
+                number = before.times + 1 if index == before.slot else 1
                 if not (any_number or number <= slot.at_most or can_be_lost):
                     if not can_restart:
                         continue
                     number = 1
-                if index < walk.slot and not can_restart:
+                if index < before.slot and not can_restart:
                     continue
-                left_behind = range(max(walk.slot, 0), index)
+                left_behind = range(max(before.slot, 0), index)
                 if all(
-                    walk.had[one] >= wanted[one] or _may_be_undone(slots[one], did.at, interruptions)
+                    before.had[one] >= wanted[one] or _may_be_undone(slots[one], did.at, interruptions)
                     for one in left_behind
                 ):
-                    reached.add(walk.step(index, min(number, len(effects)), wanted[index]))
-        walks = reached
+                    reached.add(before.extended(index, min(number, len(effects)), wanted[index]))
+        explanations = reached
         previous = did.at
-    return any(walk.had == wanted for walk in walks)
+    return any(each.had == wanted for each in explanations)
 
 
 def _may_be_undone(slot: _Slot, at: float, interruptions: Sequence[Interruption]) -> bool:

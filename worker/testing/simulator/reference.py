@@ -20,7 +20,7 @@ from worker.testing.simulator.endpoint_specs import (
     ServiceCodes,
 )
 from worker.testing.simulator.faults import ROWS
-from worker.testing.simulator.request_log import AppliedLine, RequestLine
+from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def reference() -> str:
         (
             "## Log",
             _LOG,
-            "\n\n".join(f"```text\n{inspect.getdoc(line)}\n```" for line in (RequestLine, AppliedLine)),
+            "\n\n".join(f"```text\n{inspect.getdoc(line)}\n```" for line in (RequestLine, AppliedLaterLine)),
         ),
     )
     return "\n\n".join(part for section in sections for part in section if part) + "\n"

@@ -1,6 +1,6 @@
 # The simulator's log: one JSON line for each request, from which a checker can judge a whole run.
 #
-# RequestLine and AppliedLine define the format. No UserSig, key or URL may ever get here. Lines are only collected in
+# RequestLine and AppliedLaterLine define the format. No UserSig, key or URL may ever get here. Lines are only collected in
 # this module; the server writes them to the file, at least every FLUSH_SECONDS.
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RequestLine(msgspec.Struct, frozen=True, tag_field="kind", tag="request"):
         applied: The users for whom the request had taken effect when this line was written. May be a part of ``users``
             even when error_code is not 0 (fault ``refused_applies``), and all of them when http_status is null.
         applied_at: When, on the clock of ``at``; null when not (yet). Between ``at`` and ``answered_at``.
-        applies_later: True when it takes effect after this line: an AppliedLine with the same ``seq`` follows then
+        applies_later: True when it takes effect after this line: an AppliedLaterLine with the same ``seq`` follows then
             (unless the client never disconnects, or the simulator is stopped first).
         answered_at: When the exchange ended, on the clock of ``at``; null when it never does (a hang).
         fault: The fault that decided the end (``outage``, ``transient``, ``bad_users``, …), or null.
@@ -68,7 +68,7 @@ class RequestLine(msgspec.Struct, frozen=True, tag_field="kind", tag="request"):
     ignored: tuple[str, ...]
 
 
-class AppliedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="applied"):
+class AppliedLaterLine(msgspec.Struct, frozen=True, tag_field="kind", tag="applied"):
     """
     A request took effect after its own line was written.
 
@@ -96,7 +96,7 @@ class RequestLog:
     """Collects lines: as bytes until they are written, and the last ``keep`` as values, for a test in the same process."""
 
     def __init__(self, keep: int, *, to_file: bool) -> None:
-        self.lines: deque[RequestLine | AppliedLine] = deque(maxlen=keep)
+        self.lines: deque[RequestLine | AppliedLaterLine] = deque(maxlen=keep)
         self._to_file = to_file
         self._waiting: list[bytes] = []
 
@@ -124,14 +124,14 @@ class RequestLog:
 
     def applied(self, effect: StateChange, endpoint: str, at: float) -> None:
         """Add the line for a request that took effect after its own line."""
-        self._add(AppliedLine(effect.seq, effect.app, endpoint, effect.target, effect.users, at))
+        self._add(AppliedLaterLine(effect.seq, effect.app, endpoint, effect.target, effect.users, at))
 
     def take(self) -> bytes:
         """Return the bytes to write, and forget them."""
         waiting, self._waiting = self._waiting, []
         return b"".join(waiting)
 
-    def _add(self, line: RequestLine | AppliedLine) -> None:
+    def _add(self, line: RequestLine | AppliedLaterLine) -> None:
         self.lines.append(line)
         if self._to_file:
             self._waiting.append(_ENCODER.encode(line) + b"\n")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from worker.testing.simulator.request_log import AppliedLine, RequestLine
+    from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine
     from worker.testing.simulator.signature import SimulatedApp
 
 BACKLOG: Final = 1024
@@ -149,7 +149,7 @@ class Simulator:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
-    def log(self) -> list[RequestLine | AppliedLine]:
+    def log(self) -> list[RequestLine | AppliedLaterLine]:
         """The latest lines of the log."""
         return list(self._request_log.lines)
 

@@ -11,7 +11,7 @@ from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, ONE_OF_EACH, UNBAN,
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS, ActionKind, TargetField
 from worker.domain.contract.parameters import MemberInfo, Parameters
 
-# The sample requests of the five pages.
+# The sample requests of Tencent's pages.
 SAMPLES: dict[str, dict[str, Any]] = {
     "group.ban_group_member": {
         "GroupId": "@TGS#aJRGC4MH6",

@@ -9,7 +9,7 @@ import pytest
 
 from worker.testing.checker.contract import BAN, ENDPOINTS, UPDATE, CommandedEffect, SeenMemberInfo
 from worker.testing.checker.simulator_log import read_log, requests_of
-from worker.testing.simulator.request_log import AppliedLine, RequestLine
+from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ def line(seq: int, **fields: Any) -> RequestLine:
     return RequestLine(**(given | fields))
 
 
-def read(*lines: RequestLine | AppliedLine) -> Any:
+def read(*lines: RequestLine | AppliedLaterLine) -> Any:
     return requests_of([msgspec.json.encode(one) for one in lines])
 
 
@@ -39,7 +39,7 @@ def test_a_request_is_read_with_its_effect_at_the_time_of_the_wall_clock() -> No
 
 def test_an_effect_that_came_after_its_line_is_joined_to_its_request() -> None:
     lost = line(2, applied=(), applied_at=None, applies_later=True, http_status=None, error_code=None)
-    late = AppliedLine(2, 1, ENDPOINTS[BAN], "room", ("a",), 14.0)
+    late = AppliedLaterLine(2, 1, ENDPOINTS[BAN], "room", ("a",), 14.0)
 
     (request,) = read(late, lost)
 
@@ -70,7 +70,7 @@ def test_requests_that_change_nothing_are_left_out(tmp_path: Path) -> None:
 
 
 def test_an_effect_at_an_endpoint_that_the_checker_does_not_know_is_an_error() -> None:
-    late = AppliedLine(2, 1, "live_engine_http_srv/ban_member", "room", ("a",), 14.0)
+    late = AppliedLaterLine(2, 1, "live_engine_http_srv/ban_member", "room", ("a",), 14.0)
 
     for unknown in (line(1, endpoint=late.endpoint), late):
         with pytest.raises(ValueError, match="the checker knows no live_engine_http_srv/ban_member: add it"):

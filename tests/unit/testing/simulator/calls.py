@@ -1,4 +1,4 @@
-# Requests as a client of the five endpoints makes them, and a Decider to try them on. No sockets.
+# Requests as a client of the endpoints makes them, and a Decider to try them on. No sockets.
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.unit.testing.simulator.calls import APP, BAN, KICK, Bench, a_request
 from worker.testing.simulator.decision import ExchangeEnd
 from worker.testing.simulator.executor import Executor
 from worker.testing.simulator.faults import FaultValues
-from worker.testing.simulator.request_log import AppliedLine, RequestLine, RequestLog
+from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,8 +110,8 @@ class Shop:
         return [line for line in self.request_log.lines if isinstance(line, RequestLine)]
 
     @property
-    def late(self) -> list[AppliedLine]:
-        return [line for line in self.request_log.lines if isinstance(line, AppliedLine)]
+    def late(self) -> list[AppliedLaterLine]:
+        return [line for line in self.request_log.lines if isinstance(line, AppliedLaterLine)]
 
     def banned(self) -> list[str]:
         group = self.bench.world.shown(APP, "t1", self.loop.now, 0.0)["group"]

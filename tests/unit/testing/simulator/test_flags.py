@@ -12,7 +12,7 @@ from worker.cli.simulate import simulate
 from worker.testing.simulator.endpoint_specs import SPECS
 from worker.testing.simulator.faults import ROWS, FaultKind
 from worker.testing.simulator.reference import ROUTES, reference
-from worker.testing.simulator.request_log import AppliedLine, RequestLine
+from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def test_every_fault_endpoint_and_route_is_in_the_reference(name: str) -> None:
     assert name in reference()
 
 
-@pytest.mark.parametrize("field", [*RequestLine.__struct_fields__, *AppliedLine.__struct_fields__])
+@pytest.mark.parametrize("field", [*RequestLine.__struct_fields__, *AppliedLaterLine.__struct_fields__])
 def test_every_field_of_the_log_is_in_the_reference(field: str) -> None:
     assert field in reference().partition("## Log")[2]
 

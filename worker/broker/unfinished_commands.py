@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kafka import TopicPartition, errors
 
-from worker.broker import offset_ranges
+from worker.broker import range_reader
 from worker.broker.command_lookup import CommandLookup
 from worker.broker.error_mapping import sentence
 from worker.errors import BrokerError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.records import Record
 
 
-def waiting_records(options: KafkaOptions) -> Iterator[list[Record]]:
+def unfinished_commands(options: KafkaOptions) -> Iterator[list[Record]]:
     """
     Yield the command records that the group had not finished at the beginning, batch by batch, partition by partition.
 
@@ -34,13 +34,13 @@ def waiting_records(options: KafkaOptions) -> Iterator[list[Record]]:
     begins = {TopicPartition(options.command_topic, number): each.position for number, each in begun.items()}
     try:
         for isolation in ("read_committed", "read_uncommitted"):
-            reader = offset_ranges.open_reader(options, "waiting", isolation_level=isolation)
+            reader = range_reader.open_reader(options, "waiting", isolation_level=isolation)
             with closing(reader):
-                ends = offset_ranges.ends(reader, list(begins))
+                ends = range_reader.ends(reader, list(begins))
                 for place, begin in begins.items():
                     if begin < ends[place]:
                         is_done = begun[place.partition].is_done
-                        for batch in offset_ranges.batches(reader, place, begin, ends[place]):
+                        for batch in range_reader.batches(reader, place, begin, ends[place]):
                             yield [record for record in batch if not is_done(record.offset)]
             begins = {place: max(begin, ends[place]) for place, begin in begins.items()}
     except errors.KafkaError as exc:

@@ -1,7 +1,7 @@
-# What the loop needs for orders besides the engine: whether those of the control topic are known, so that calls may begin, and
-# the records of guards, which are written until Kafka has them.
+# The orders of guards on their way to the control topic: each is written until Kafka has it, or something newer is read back.
 #
-# Not here: what an order means (domain/), and reading and writing the topic (broker/control_follower.py, control_topic.py).
+# A guard's order holds on this replica at once; the others learn of it from the topic alone. Not here: when a guard gives one
+# (domain/orders_in_force.py), and how a record is written (broker/control_topic.py).
 
 from __future__ import annotations
 
@@ -20,32 +20,16 @@ BACKOFF: Final = (1.0, 30.0)
 """Seconds to wait after a record that was not written: the first wait, and the longest; it doubles in between."""
 
 
-class GuardOrders:
-    """
-    Knows whether orders are known, and writes those of guards.
+class GuardOrderWriter:
+    """Writes the orders of guards to the control topic."""
 
-    Attributes:
-        known: Set once the control topic was read whole, or is known not to exist. From then on partitions may begin.
-
-    """
-
-    def __init__(self, writer: ports.OrderWriter | None, log: ports.Log) -> None:
+    def __init__(self, writer: ports.OrderWriter, log: ports.Log) -> None:
         self._writer = writer
         self._log = log
         self._unwritten: dict[Scope, ControlRecord] = {}
-        self.known = asyncio.Event()
-        if writer is None:
-            self.known.set()
-
-    def followed(self, records: Iterable[ControlRecord]) -> None:
-        """Note what came from the topic. What a person orders for a scope meanwhile is newer than what a guard could not write."""
-        for record in records:
-            self._unwritten.pop(record.scope, None)
-        self.known.set()
 
     async def write(self, record: ControlRecord) -> None:
         """Write a guard's record, until Kafka has it or a newer one for its scope comes."""
-        assert self._writer is not None
         wait, longest = BACKOFF
         self._unwritten[record.scope] = record
         while self._unwritten.get(record.scope) is record:
@@ -62,5 +46,10 @@ class GuardOrders:
                     del self._unwritten[record.scope]
                 return
 
+    def read_back(self, records: Iterable[ControlRecord]) -> None:
+        """Give up what is unwritten for the scopes of these records, which are newer: somebody has decided meanwhile."""
+        for record in records:
+            self._unwritten.pop(record.scope, None)
+
     def __repr__(self) -> str:
-        return f"<GuardOrders, {'known' if self.known.is_set() else 'unknown'}, {len(self._unwritten)} unwritten>"
+        return f"<GuardOrderWriter, {len(self._unwritten)} unwritten>"

@@ -49,7 +49,7 @@ def _as_json(error: Any) -> str:
     return json.dumps({"error": "wrong settings or arguments", "problems": problems}) + "\n"
 
 
-class GroupedCommands(TyperGroup):
+class HelpByGroup(TyperGroup):
     """A program whose commands are listed under the groups that they were added with (``rich_help_panel``)."""
 
     def list_commands(self, ctx: Any) -> list[str]:

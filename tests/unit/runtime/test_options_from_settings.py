@@ -18,7 +18,14 @@ from worker.domain.contract.outcomes import Worker
 from worker.domain.orders_in_force import Guard
 from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
-from worker.runtime.options import apps_of, http_options, kafka_options, misfits, rules_of, worker_name
+from worker.runtime.options_from_settings import (
+    apps_of,
+    http_options,
+    kafka_options,
+    misfits,
+    rules_of,
+    worker_name,
+)
 from worker.tencent.options import AppCredentials, HttpOptions
 
 if TYPE_CHECKING:

@@ -129,7 +129,7 @@ def resume(
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.control import shown_order  # noqa: PLC0415
     from worker.domain.contract.orders import ControlRecord  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope((app, action, issuer, target), everything)
     by = _name(by)
@@ -177,7 +177,7 @@ def _order(
     )
     from worker.domain.contract.times import rfc3339  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
-    from worker.runtime.options import kafka_options, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope(given, everything)
     for name, value in scope.fields():

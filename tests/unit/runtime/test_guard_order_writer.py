@@ -1,0 +1,114 @@
+# The orders of guards are written until Kafka has them, unless something newer is known of their scope.
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.unit.runtime.fakes import until
+from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.errors import BrokerError
+from worker.runtime import guard_order_writer
+from worker.runtime.guard_order_writer import GuardOrderWriter
+
+SCOPE = Scope(issuer="detector-7")
+PAUSE = ControlRecord(
+    SCOPE, Order(OrderState.PAUSED, "500 members within 60 s", "guard", "2026-11-28T03:00:00Z")
+)
+SHADOW = ControlRecord(
+    SCOPE, Order(OrderState.SHADOW, "900 members within 60 s", "guard", "2026-11-28T03:01:00Z")
+)
+PATIENCE = 30.0
+
+
+@dataclass
+class Topic:
+    """
+    A control topic that takes nothing while it ``is_away``, nor the first ``failures`` writes.
+    """
+
+    failures: int = 0
+    is_away: bool = False
+    written: list[ControlRecord] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def write(self, record: ControlRecord) -> None:
+        if self.is_away or len(self.lines) < self.failures:
+            raise BrokerError("Kafka is away")
+        self.written.append(record)
+
+    def log(self, event: str, /, **_: object) -> None:
+        self.lines.append(event)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_order_writer, "BACKOFF", (0.001, 0.002))
+
+
+def test_an_order_of_a_guard_is_written_until_kafka_has_it() -> None:
+    """
+    The other replicas learn of it from the topic alone.
+    """
+    topic = Topic(failures=3)
+    writer = GuardOrderWriter(topic, topic.log)
+
+    asyncio.run(asyncio.wait_for(writer.write(PAUSE), PATIENCE))
+
+    assert topic.written == [PAUSE]
+    assert topic.lines == ["control.write_failed"] * 3
+    assert repr(writer) == "<GuardOrderWriter, 0 unwritten>"
+
+
+@pytest.mark.parametrize("newer", [ControlRecord(SCOPE, None), SHADOW])
+def test_what_is_read_back_for_the_scope_ends_the_attempts(newer: ControlRecord) -> None:
+    """
+    Whoever resumed the scope while the guard's record could not be written has decided later than the guard.
+    """
+    topic = Topic(is_away=True)
+    writer = GuardOrderWriter(topic, topic.log)
+
+    async def scenario() -> None:
+        writing = asyncio.create_task(writer.write(PAUSE))
+        await until(lambda: bool(topic.lines))
+        writer.read_back([newer])
+        await asyncio.wait_for(writing, PATIENCE)
+
+    asyncio.run(scenario())
+
+    assert topic.written == []
+
+
+def test_what_is_read_back_for_another_scope_ends_nothing() -> None:
+    topic = Topic(is_away=True)
+    writer = GuardOrderWriter(topic, topic.log)
+
+    async def scenario() -> None:
+        writing = asyncio.create_task(writer.write(PAUSE))
+        await until(lambda: bool(topic.lines))
+        writer.read_back([ControlRecord(Scope(issuer="detector-8"), None)])
+        topic.is_away = False
+        await asyncio.wait_for(writing, PATIENCE)
+
+    asyncio.run(scenario())
+
+    assert topic.written == [PAUSE]
+
+
+def test_of_two_orders_for_one_scope_the_later_is_written() -> None:
+    topic = Topic(is_away=True)
+    writer = GuardOrderWriter(topic, topic.log)
+
+    async def scenario() -> None:
+        earlier = asyncio.create_task(writer.write(PAUSE))
+        await until(lambda: bool(topic.lines))
+        later = asyncio.create_task(writer.write(SHADOW))
+        await asyncio.wait_for(earlier, PATIENCE)
+        topic.is_away = False
+        await asyncio.wait_for(later, PATIENCE)
+
+    asyncio.run(scenario())
+
+    assert topic.written == [SHADOW]
