@@ -239,7 +239,7 @@ ROWS: Final = (
         ),
     ),
     Row(
-        "Orders: what is paused, cancelled or in shadow",
+        "Orders of operators and guards",
         (
             Panel(
                 "Orders in force",

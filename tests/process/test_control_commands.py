@@ -249,7 +249,7 @@ def test_a_topic_that_does_not_exist_is_said_with_what_creates_it(operator: Oper
     assert paused.returncode == off.returncode == 2
     assert "does not exist: moderation-worker topics create" in paused.stderr
     assert "kafka.control_topic is null" in off.stderr
-    assert "so nobody can pause, cancel or shadow" in checked.stdout
+    assert "so nobody can stop commands" in checked.stdout
 
 
 # The runbook, with a kubectl that runs the program here instead of in a pod.

@@ -128,7 +128,7 @@ _ROWS: Final[tuple[Event, ...]] = (
         "control.topic_missing",
         "warning",
         ("topic",),
-        "There is no control topic: nobody can pause, cancel or shadow. What was in force before stays so. It is looked for every "
+        "There is no control topic: nobody can stop commands. What was in force before stays so. It is looked for every "
         "few seconds.",
     ),
     Event(

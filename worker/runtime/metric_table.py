@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from worker.domain.contract.orders import OrderState
 from worker.domain.memory import PARTS
 
 PREFIX: Final = "moderation_worker_"
@@ -118,8 +119,8 @@ ROWS: Final[tuple[MetricRow, ...]] = (
         "time, and renewals"),
     MetricRow("signature_expires_seconds", "gauge", "seconds", ("app",), "Time until the current signature expires.", "time, and renewals"),
     # orders of operators and guards
-    MetricRow("controls", "gauge", "orders", ("state", "ordered_by"), f"Orders in force: paused, cancel or shadow, of one of: {', '.join(ORDERED_BY)}.",
-        "`moderation-worker pause`, `cancel`, `shadow`, `resume`, a guard"),
+    MetricRow("controls", "gauge", "orders", ("state", "ordered_by"), f"Orders in force, by state ({', '.join(OrderState)}) and by who gave them ({', '.join(ORDERED_BY)}).",
+        "an order is given or ends"),
     MetricRow("control_held_commands", "gauge", "commands", ("state",), "Open commands for which an order holds. Others of a paused scope wait in Kafka "
         "unread: see lag_records.", "an order is given or ends"),
     MetricRow("control_oldest_pause_seconds", "gauge", "seconds", (), "Time since the oldest pause in force was ordered; 0 if none is.", "a pause"),

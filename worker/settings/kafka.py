@@ -95,8 +95,8 @@ class KafkaSettings(Section):
     )
     control_topic: Annotated[types.Topic | None, BeforeValidator(lambda value: value or None)] = Field(
         default="moderation.control",
-        description="Where `moderation-worker pause`, `cancel`, `shadow` and `resume` write what every replica follows: one "
-        "partition, cleanup.policy=compact. If there is no such topic the worker runs without; null or empty: it looks for none.",
+        description="Where operators (`moderation-worker pause`, say) and guards write the orders that every replica follows. It has one "
+        "partition and cleanup.policy=compact. If there is no such topic the worker runs without; if this is null or empty it looks for none.",
     )
     quota_topic: Annotated[types.Topic | None, BeforeValidator(lambda value: value or None)] = Field(
         default="moderation.quota",

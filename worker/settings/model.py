@@ -14,7 +14,7 @@ from worker.domain.memory import BASE_MIB, BUDGET_MIB, PARTS
 from worker.errors import SignatureError
 from worker.settings import types
 from worker.settings.core import CORE
-from worker.settings.guards import Guards
+from worker.settings.guards import FOLLOWS, Guards
 from worker.settings.kafka import KafkaSettings, secret_in
 from worker.settings.section import Section
 from worker.settings.tencent import TencentSettings
@@ -93,9 +93,9 @@ class Dedupe(Section):
     )
     effects: types.Effects = Field(
         default="ours",
-        description="Which effects these are. ours: only those whose state this worker alone changes, so not live.unban_member "
-        "(its ban never comes through here) and no update with a name_card (users set their own). all: these too. Commands with "
-        "the same effect that wait at the same time always share one call.",
+        description="Which effects these are. ours: only those whose state this worker alone changes, so no update with a name_card "
+        "(users set their own) and no unban whose ban does not come through here. all: these too. Commands with the same effect "
+        "that wait at the same time always share one call.",
     )
     supersede: bool = Field(
         default=CORE.supersede,
@@ -217,7 +217,7 @@ class Settings(BaseSettings):
     guards: Guards = Field(
         default=(),
         description="What stops a detector that goes mad while nobody watches: once `members` of a scope are sent within "
-        "`per_seconds`, the scope is `paused` (or put into `shadow`), as an operator would, by a record in kafka.control_topic. "
+        f"`per_seconds`, `then` is ordered for the scope ({' or '.join(FOLLOWS)}), as an operator would, by a record in kafka.control_topic. "
         'One field of a scope may be "*": each of its values is counted by itself, and commands that lack the field are not. Each '
         "replica counts what it sends itself: a target is on one of them, an issuer may be on all. It never replaces what a person "
         "has ordered for the scope.",
