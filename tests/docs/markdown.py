@@ -66,12 +66,22 @@ def rows(page: str, heading: str) -> list[list[str]]:
     """
     The cells of the first table below a heading, without its head.
     """
+    return tables(page, heading)[0]
+
+
+def tables(page: str, heading: str) -> list[list[list[str]]]:
+    """
+    The cells of each table below a heading, without its head, up to the next heading of its level.
+    """
     _, _, below = text(page).partition(f"\n{heading}\n")
     assert below, f"{page} has no heading {heading!r}"
-    table = re.search(r"(^\|.*\n)+", below, re.MULTILINE)
-    assert table is not None, f"{heading} has no table"
-    below_head = table[0].splitlines()[2:]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in below_head]
+    section = below.partition(f"\n{heading.split(maxsplit=1)[0]} ")[0]
+    found = re.findall(r"^(?:\|.*\n)+", section, re.MULTILINE)
+    assert found, f"{heading} has no table"
+    return [
+        [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()[2:]]
+        for table in found
+    ]
 
 
 def command_lines(page: str) -> list[list[str]]:

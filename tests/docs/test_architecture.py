@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 PAGE: Final = "ARCHITECTURE.md"
 DOMAIN: Final = ROOT / "worker" / "domain"
-AROUND_THE_CORE: Final = text(PAGE).partition("## The runtime and the adapters")[2].partition("## ")[0]
+AROUND_THE_CORE: Final = text(PAGE).partition("## Around the core")[2].partition("## ")[0]
+TABLES: Final = dict(re.findall(r" in `(worker/[\w/]+)/`[^\n]*:\n\n((?:\|[^\n]*\n)+)", AROUND_THE_CORE))
+"""The table of each package around the core, by the package's folder."""
 FILES: Final = text(PAGE).partition("Inside the domain are three packages")[2].partition("## ")[0]
 MUTATING: Final = frozenset(
     [
@@ -52,11 +55,29 @@ def test_every_file_of_the_core_is_in_the_table() -> None:
     assert {word for word in FILES.split("`") if word.endswith(".py")} == files
 
 
-def test_every_file_around_the_core_is_in_its_table() -> None:
-    packages = [ROOT / "worker" / name for name in ("runtime", "broker", "tencent")]
-    files = {path.name for package in packages for path in package.glob("*.py") if path.name != "__init__.py"}
+def test_every_package_around_the_core_has_a_table() -> None:
+    packages = {path.parent for path in (ROOT / "worker").rglob("*.py")} - {DOMAIN, *DOMAIN.rglob("*")}
+    with_modules = {path for path in packages if {each.name for each in path.glob("*.py")} != {"__init__.py"}}
 
-    assert {word for word in AROUND_THE_CORE.split("`") if word.endswith(".py")} == files
+    assert set(TABLES) == {str(path.relative_to(ROOT)) for path in with_modules - {ROOT / "worker"}}
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_every_file_around_the_core_is_in_its_table(package: str) -> None:
+    listed = [
+        name
+        for row in TABLES[package].splitlines()[2:]
+        for name in re.findall(r"`(\w+\.py)`", row.split("|")[1])
+    ]
+
+    assert sorted(listed) == sorted(
+        path.name for path in (ROOT / package).glob("*.py") if path.name != "__init__.py"
+    )
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_a_row_of_files_is_one_short_line(package: str) -> None:
+    assert [row for row in TABLES[package].splitlines() if len(row) > 150] == []
 
 
 def test_every_package_of_the_core_is_in_the_table() -> None:

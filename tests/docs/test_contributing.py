@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.docs.markdown import ROOT, blocks, code, command_lines, rows, text
+from tests.docs.markdown import ROOT, blocks, code, command_lines, rows, tables, text
 from tests.docs.test_readme import Shown
 from worker import __version__
 from worker.domain.contract import actions
@@ -24,6 +24,7 @@ PLACES: Final = sorted({
     and (ROOT / place.split("/")[0]).exists()
 })  # fmt: skip
 """Everything between backticks that looks like a file of the repository."""
+WISHES: Final = [row for table in tables(PAGE, "## I want to …") for row in table]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -42,9 +43,19 @@ def test_every_folder_of_tests_is_in_the_table() -> None:
     assert there <= told
 
 
-def test_every_wish_leads_somewhere() -> None:
-    for _, where in rows(PAGE, "## I want to …"):
+def test_every_wish_leads_somewhere_in_a_few_words() -> None:
+    """
+    A cell that is longer holds several wishes: give each a row.
+    """
+    for _, where in WISHES:
         assert re.search(r"`[\w./-]+`", where)
+        assert len(where) <= 500, where
+
+
+def test_no_wish_is_there_twice() -> None:
+    wishes = [wish for wish, _ in WISHES]
+
+    assert sorted(wishes) == sorted(set(wishes))
 
 
 def test_what_a_wish_names_in_a_file_is_in_that_file() -> None:
@@ -53,7 +64,7 @@ def test_what_a_wish_names_in_a_file_is_in_that_file() -> None:
     """
     named = [
         (place, name)
-        for _, where in rows(PAGE, "## I want to …")
+        for _, where in WISHES
         for place, inside in re.findall(r"`([\w./-]+\.\w+)` \(([^()]*)\)", where)
         for name in re.findall(r"`(?:\w+\.)*(\w*[A-Z_]\w*)`", inside)
     ]

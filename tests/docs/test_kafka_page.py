@@ -11,7 +11,7 @@ import yaml
 from tests.certificate import self_signed
 from tests.docs.markdown import ROOT, text
 from tests.unit.settings.environment import load, minimal
-from worker.runtime.options import kafka_options
+from worker.runtime.options_from_settings import kafka_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

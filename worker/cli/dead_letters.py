@@ -194,7 +194,7 @@ def replay(
 
     \b
     Example:
-    moderation-worker dead-letters replay --config worker.yaml --code 10010 --since 2h
+    moderation-worker dead-letters replay -c worker.yaml --code 10010 --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.cli.replay_plan import Refusal  # noqa: PLC0415
     from worker.cli.sending import send_all  # noqa: PLC0415
