@@ -85,7 +85,7 @@ def test_texts_are_sent_as_utf_8() -> None:
     assert body.decode() == '{"RoomId":"房间","MemberList_Account":["用户"],"Reason":"垃圾信息"}'
 
 
-def test_the_table_holds_the_five_endpoints_of_the_pages() -> None:
+def test_the_table_holds_the_endpoints_of_the_pages() -> None:
     assert set(ENDPOINTS) == {
         "group_open_http_svc/ban_group_member",
         "group_open_http_svc/unban_group_member",
