@@ -64,7 +64,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "calls/test_bisection",
         "calls/test_adaptive_batch",
     ),
-    "Quota and throttling": ("engine/test_quota", "calls/test_rate_limiter"),
+    "Quota and throttling": ("engine/test_quota", "engine/test_pacing", "calls/test_rate_limiter"),
     "Lending of permits": ("engine/test_lending", "calls/test_lending"),
     "Outages and the breaker": ("engine/test_outages", "calls/test_gates"),
     "Halts: wrong configuration": ("engine/test_halts", "calls/test_gates"),

@@ -87,8 +87,8 @@ class Lanes:
 
 
 def calls_waiting(endpoint: EndpointState, now: float) -> int:
-    """Return about how many calls of the endpoint wait for a permit; none while there are permits."""
-    if endpoint.limiter.free(now) > 0:
+    """Return about how many calls of the endpoint wait for a permit; none while there are permits, unless it is saturated."""
+    if endpoint.limiter.free(now) > 0 and not endpoint.is_saturated(now):
         return 0
     queue = endpoint.queue
     batches = min(queue.waiting, ceil(queue.waiting / queue.per_call) + len(queue.targets))

@@ -164,7 +164,7 @@ class Scheduler:
             self._probe(endpoint, now)
             return self.apply_changes(now)
         any_ready = False
-        free = endpoint.limiter.free(now)
+        free = endpoint.sendable_now(now)
         while free > 0:
             call = endpoint.next_awaiting(now) if endpoint.awaiting_permit else None
             if call is None:
@@ -177,7 +177,10 @@ class Scheduler:
             if self._guards.tripped:
                 return True  # what is above a limit is stopped before anything else goes
         if free <= 0 and (endpoint.queue.waiting or endpoint.awaiting_permit):
-            self.lanes.wait_for_permit(endpoint, now)
+            if endpoint.limiter.free(now) > 0:
+                endpoint.look_again(endpoint.paced_until)
+            else:
+                self.lanes.wait_for_permit(endpoint, now)
         return any_ready
 
     def _probe(self, endpoint: EndpointState, now: float) -> None:
