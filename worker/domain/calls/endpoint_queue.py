@@ -293,8 +293,8 @@ class EndpointQueue:
         task.mark_waiting(now)
         group.add(task)
         self.waiting += 1
-        if group.resting and self._fills_a_batch(group):
-            self.wake(list(group.resting))
+        if group.resting:
+            self._fill_batches(group)
         if group.level != self.per_call or group.started:
             self._refile(group)  # else it was a whole batch before: one more at its end changes nothing
         return is_new
@@ -310,8 +310,8 @@ class EndpointQueue:
             is_new = is_new or opened
             group.rest(task)
             self.waiting += 1
-        if group is not None and self._fills_a_batch(group):
-            self.wake(list(group.resting))
+        if group is not None:
+            self._fill_batches(group)
         return is_new
 
     def wake(self, tasks: Iterable[MemberTask]) -> None:
@@ -402,8 +402,11 @@ class EndpointQueue:
 
     # Inside
 
-    def _fills_a_batch(self, group: CompatibleGroup) -> bool:
-        return len(group.tasks) + len(group.resting) >= group.most
+    def _fill_batches(self, group: CompatibleGroup) -> None:
+        """Let as many of the resting tasks be sent as fill whole batches with those that wait."""
+        together = len(group.tasks) + len(group.resting)
+        needed = together - together % group.most - len(group.tasks)
+        self.wake(list(islice(group.resting, max(0, needed))))
 
     def _find(self, task: MemberTask) -> CompatibleGroup | None:
         return self._groups.get(_key_of(task))

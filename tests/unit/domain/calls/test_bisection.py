@@ -52,6 +52,10 @@ def test_of_twenty_one_bad_member_costs_five_calls_at_most_after_the_refused_one
     assert max(Searched(list(range(20)), {bad}).calls for bad in range(20)) == 5
 
 
+def test_the_first_suspects_who_are_the_likelier_are_found_with_the_fewest_calls() -> None:
+    assert [Searched(list(range(20)), {bad}).calls for bad in range(20)] == [4] * 12 + [5] * 8
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_of_several_bad_members_one_is_found_and_the_others_go_back_untested(seed: int) -> None:
     chance = Random(seed)

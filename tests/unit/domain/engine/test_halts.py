@@ -148,7 +148,7 @@ def test_an_endpoint_whose_members_all_rest_takes_no_turn_among_the_probes() -> 
     harness.receive(ban(*(f"u{number}" for number in range(20))))
     for _ in range(2):
         harness.code(harness.request("ban"), 10019)
-    assert len(harness.request("ban").users) == 5, "ten rest until this search ends"
+    assert len(harness.request("ban").users) == 4, "twelve rest until this search ends"
     harness.receive(kick("v"))
     harness.code(harness.request("kick"), FATAL)
 
