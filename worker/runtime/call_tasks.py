@@ -110,6 +110,7 @@ class CallTasks:
 
     def _call_ended(self, call: CallTask, _: asyncio.Task[None]) -> None:
         del self._calls[call.attempt.call_id]
+        del call.task  # which holds the call: only the garbage collector would find the two
         seconds = time.monotonic() - call.began
         for observer in self._observers:
             observer.call_finished(call.attempt, call.verdict, seconds)

@@ -97,7 +97,10 @@ class Client:
             return result, owner.finished(result)
 
         attempts = AsyncRetrying(retry=retry_if_result(_goes_on), wait=self._wait, sleep=self._sleep)
-        last: tuple[AttemptResult, bool] = await attempts(attempt)
+        try:
+            last: tuple[AttemptResult, bool] = await attempts(attempt)
+        finally:
+            attempts.iter_state.reset()  # it holds methods of `attempts`: only the garbage collector would find the two
         return last[0]
 
     async def aclose(self) -> None:

@@ -203,6 +203,7 @@ class HttpWire:
                     body = await _read(response, self._options.answer_bytes)
                 finally:
                     await response.aclose()
+                    response.stream = _CLOSED
         except Exception as error:  # noqa: BLE001 - whatever the network or its libraries raise, the call must end
             return self._failed(error, began, outbound)
         return Exchange(
@@ -252,6 +253,8 @@ class HttpWire:
         )
 
 
+_CLOSED: Final = httpx.ByteStream(b"")
+"""Takes the place of a closed response's stream, which holds the response: only the garbage collector would find the two."""
 _OUTBOUND: Final[ContextVar[Outbound]] = ContextVar("outbound")
 """What the current task sends: httpx has no way to hand it to the aiohttp request."""
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +15,7 @@ import pytest
 
 from tests.unit.runtime.fakes import FakeEngine, attempt, result, settled
 from worker.domain.contract.codes import Verdict
-from worker.runtime.call_tasks import CallTasks
+from worker.runtime.call_tasks import CallTask, CallTasks
 from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from worker.domain.engine import Engine
     from worker.errors import WorkerError
     from worker.runtime import ports
-    from worker.runtime.call_tasks import CallTask
+
+
+OUTBOUND: ContextVar[CallTask] = ContextVar("outbound")
 
 
 class Watcher:
@@ -67,6 +71,7 @@ class Calls:
     async def call(self, call: CallTask) -> AttemptResult:
         end: asyncio.Future[AttemptResult] = asyncio.get_running_loop().create_future()
         self.ends[call.attempt.call_id] = end
+        OUTBOUND.set(call)  # as the real wire does
         try:
             last = await end
         except asyncio.CancelledError:
@@ -162,3 +167,20 @@ def test_a_call_that_started_ends_exactly_once_and_last_of_all(
         if sample.name.endswith("_call_seconds_count")
     ]
     assert sum(counted) == (0 if verdict is None else 1)
+
+
+def test_a_call_that_is_over_is_freed_at_once() -> None:
+    """Nothing of it is left to the garbage collector, which would stop the loop."""
+
+    async def story() -> list[CallTask]:
+        calls = Calls()
+        gc.collect()
+        gc.disable()
+        try:
+            await it_answers(calls)
+            await settled()
+            return [each for each in gc.get_objects() if isinstance(each, CallTask)]
+        finally:
+            gc.enable()
+
+    assert asyncio.run(story()) == []
