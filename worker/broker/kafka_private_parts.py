@@ -2,7 +2,7 @@
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_private_parts.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
-# module uses a private name, except batches.py, kafka_sign_in.py and name_lookup.py, whose parts are installed here.
+# module uses a private name, except batches.py, secured_connection.py and name_lookup.py, whose parts are installed here.
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from kafka.record import legacy_records, memory_records
 
 from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
-from worker.broker.kafka_sign_in import BoundedTls, ReadToEndTcp, SignInConnection, done_within
 from worker.broker.name_lookup import connect, in_words
 from worker.broker.patient_coordinator import PatientCoordinator
 from worker.broker.record_scan import SearchingBatch
+from worker.broker.secured_connection import BoundedTls, ReadToEndTcp, SignInConnection, done_within
 from worker.broker.unpacking import unpacked
 from worker.domain.memory import record_bytes
 from worker.errors import FileError

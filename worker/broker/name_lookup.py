@@ -16,7 +16,7 @@ from typing import Any, Final
 from kafka import errors
 from kafka.net.inet import create_connection
 
-from worker.broker.kafka_sign_in import done_within
+from worker.broker.secured_connection import done_within
 
 UNKNOWN: Final = "its name cannot be resolved"
 LATE: Final = "its name is not resolved in time"

@@ -34,7 +34,7 @@ class _Body(msgspec.Struct, rename="pascal"):
     response: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _Response(msgspec.Struct, rename="pascal"):
+class _NestedResponse(msgspec.Struct, rename="pascal"):
     request_id: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -75,7 +75,7 @@ def _request_id(body: _Body, redaction: Redaction) -> str | None:
     found = body.request_id
     if bytes(found) in {b"", b"null"}:
         try:
-            found = msgspec.json.decode(bytes(body.response) or b"{}", type=_Response).request_id
+            found = msgspec.json.decode(bytes(body.response) or b"{}", type=_NestedResponse).request_id
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
     return _text(found, redaction) or None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaAdminClient, errors
 
-from worker.broker import kafka_private_parts, kafka_sign_in
+from worker.broker import kafka_private_parts, secured_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def test_a_broker_that_says_nothing_to_tls_is_given_up(
     """
     kafka-python would wait for it in silence, for ever: at the start, and at each reconnection.
     """
-    monkeypatch.setattr(kafka_sign_in, "HANDSHAKE_SECONDS", SILENT)
+    monkeypatch.setattr(secured_connection, "HANDSHAKE_SECONDS", SILENT)
     began = time.monotonic()
 
     with pytest.raises(errors.KafkaTimeoutError, match="Handshake failed"):

@@ -38,9 +38,9 @@ from worker.broker import (
     assignor,
     batches,
     kafka_private_parts,
-    kafka_sign_in,
     patient_coordinator,
     rebalances,
+    secured_connection,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final = Path(worker.__file__).parent
 PATCHES: Final = SOURCES / "broker" / "kafka_private_parts.py"
-SIGN_IN: Final = SOURCES / "broker" / "kafka_sign_in.py"
+SIGN_IN: Final = SOURCES / "broker" / "secured_connection.py"
 BATCHES: Final = SOURCES / "broker" / "batches.py"
 
 PARTS: Final[dict[type, set[str]]] = {
@@ -145,7 +145,7 @@ RECEIVERS: Final[dict[str, type]] = {
     "transactions": TransactionManager,
     "unbound": KafkaProducer,
 }
-"""What an expression of kafka_private_parts.py or kafka_sign_in.py is."""
+"""What an expression of kafka_private_parts.py or secured_connection.py is."""
 OUTSIDE: Final = {"self", "cls", "theirs"}
 """What a class calls itself, and kafka-python's class that it extends: those are read from the classes."""
 
@@ -215,7 +215,14 @@ def extended() -> Iterator[tuple[type, str]]:
     """
     pairs = {
         pair
-        for module in (assignor, batches, kafka_sign_in, kafka_private_parts, patient_coordinator, rebalances)
+        for module in (
+            assignor,
+            batches,
+            secured_connection,
+            kafka_private_parts,
+            patient_coordinator,
+            rebalances,
+        )
         for pair in subclasses(module)
     }
     for ours, theirs in pairs:

@@ -42,7 +42,7 @@ MAX_UNPUBLISHED: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _UnderWay:
+class _RunningTransaction:
     """
     The transaction that is being published.
 
@@ -98,7 +98,7 @@ class Outbox:
         self._trial_is_due = False
         self._trial_at = 0.0
         self._most = PER_TRANSACTION
-        self._under_way: _UnderWay | None = None
+        self._under_way: _RunningTransaction | None = None
         self._anchors: set[Partition] = set()
         self.max_unpublished = max_unpublished
         self._limit = share("results", rules.memory_budget)
@@ -184,7 +184,7 @@ class Outbox:
             if letter is not None:
                 dead_letters.append(letter)
         commits = {partition: partition.propose(offsets) for partition, offsets in finishing.items()}
-        self._under_way = _UnderWay(records, anchored, commits, is_trial)
+        self._under_way = _RunningTransaction(records, anchored, commits, is_trial)
         return Transaction(
             outcomes, dead_letters, {partition.number: commit for partition, commit in commits.items()}
         )
@@ -276,7 +276,7 @@ class Outbox:
         needs_letter = dead_letter_of(admitted, self._rules.topic) is not None
         return needs_letter or any(key in held_back for key in _members_of(admitted))
 
-    def _end(self) -> _UnderWay:
+    def _end(self) -> _RunningTransaction:
         under_way, self._under_way = self._under_way, None
         assert under_way is not None, "no transaction is under way"
         return under_way

@@ -29,7 +29,7 @@ from worker.testing.checker.contract import (
     status_of,
 )
 from worker.testing.checker.evidence import Fate, Finding, Violation
-from worker.testing.checker.members import AppliedEffect, CommandPart, judge
+from worker.testing.checker.members import CommandPart, ObservedEffect, judge
 from worker.testing.checker.reported_answers import judge_answers
 
 if TYPE_CHECKING:
@@ -296,13 +296,13 @@ def _attempts(body: SeenOutcome) -> frozenset[tuple[str, str]] | None:
     return None if body.calls_omitted else frozenset((one.call_id, one.sent_at) for one in body.calls)
 
 
-def _effects(requests: Iterable[LoggedRequest]) -> dict[UserKey, list[AppliedEffect]]:
+def _effects(requests: Iterable[LoggedRequest]) -> dict[UserKey, list[ObservedEffect]]:
     ordered: list[tuple[tuple[float, int], UserKey, LoggedRequest]] = []
     for request in requests:
         ordered += [(place, (request.target, user), request) for user, place in request.applied.items()]
-    by_user: dict[UserKey, list[AppliedEffect]] = defaultdict(list)
+    by_user: dict[UserKey, list[ObservedEffect]] = defaultdict(list)
     for (at, _), user_key, request in sorted(ordered, key=lambda one: one[0]):
-        by_user[user_key].append(AppliedEffect(request.effect, at))
+        by_user[user_key].append(ObservedEffect(request.effect, at))
     return by_user
 
 

@@ -49,7 +49,7 @@ class CommandPart:
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedEffect:
+class ObservedEffect:
     """One effect of the API on this user, at this time."""
 
     effect: CommandedEffect
@@ -66,7 +66,9 @@ def matches(part: CommandedEffect, did: CommandedEffect, at: float) -> bool:
 
 
 def judge(
-    parts: Sequence[CommandPart], effects: Sequence[AppliedEffect], interruptions: Sequence[Interruption] = ()
+    parts: Sequence[CommandPart],
+    effects: Sequence[ObservedEffect],
+    interruptions: Sequence[Interruption] = (),
 ) -> Iterator[tuple[Violation, str]]:
     """Yield what is wrong with this user's history. ``parts`` and ``effects`` are each in order."""
     asked = [did for did in effects if any(matches(part.effect, did.effect, did.at) for part in parts)]
@@ -141,7 +143,7 @@ class _Explanation(NamedTuple):
 
 def _explains(
     slots: Sequence[_Slot],
-    effects: Sequence[AppliedEffect],
+    effects: Sequence[ObservedEffect],
     interruptions: Sequence[Interruption],
     *,
     any_number: bool = False,
@@ -191,7 +193,7 @@ def _may_come_again(slot: _Slot, previous: float, at: float, interruptions: Sequ
 
 
 def _what_fails(
-    slots: Sequence[_Slot], effects: Sequence[AppliedEffect], interruptions: Sequence[Interruption]
+    slots: Sequence[_Slot], effects: Sequence[ObservedEffect], interruptions: Sequence[Interruption]
 ) -> Violation:
     if _explains(slots, effects, interruptions, any_number=True):
         return Violation.EXECUTED_AGAIN
@@ -200,11 +202,11 @@ def _what_fails(
     return Violation.OUT_OF_ORDER
 
 
-State = dict[str, CommandedEffect | AppliedEffect | str | None]
+State = dict[str, CommandedEffect | ObservedEffect | str | None]
 """The bans of a user and the texts of its member information, each by name: as commanded, or as applied."""
 
 
-def _end_is_right(parts: Sequence[CommandPart], effects: Sequence[AppliedEffect]) -> bool:
+def _end_is_right(parts: Sequence[CommandPart], effects: Sequence[ObservedEffect]) -> bool:
     states: list[State] = [{}]
     for part in parts:
         then = [_after(state, part.effect, part.effect) for state in states]
@@ -218,7 +220,7 @@ def _end_is_right(parts: Sequence[CommandPart], effects: Sequence[AppliedEffect]
     return any(_agree(state, end) for state in states)
 
 
-def _after(state: State, effect: CommandedEffect, ban: CommandedEffect | AppliedEffect) -> State:
+def _after(state: State, effect: CommandedEffect, ban: CommandedEffect | ObservedEffect) -> State:
     """Return the state that an effect leaves; if it sets a ban, then this one."""
     if effect.action in BANS:
         name, is_set = BANS[effect.action]
@@ -233,13 +235,13 @@ def _after(state: State, effect: CommandedEffect, ban: CommandedEffect | Applied
 def _agree(wanted: State, real: State) -> bool:
     return wanted.keys() == real.keys() and all(
         matches(value, did.effect, did.at)
-        if isinstance(value, CommandedEffect) and isinstance(did := real[name], AppliedEffect)
+        if isinstance(value, CommandedEffect) and isinstance(did := real[name], ObservedEffect)
         else value == real[name]
         for name, value in wanted.items()
     )
 
 
-def _described(parts: Sequence[CommandPart], effects: Sequence[AppliedEffect]) -> str:
+def _described(parts: Sequence[CommandPart], effects: Sequence[ObservedEffect]) -> str:
     asked = ", ".join(f"{part.name} {_short(part.effect)} {part.status or 'no outcome'}" for part in parts)
     did = ", ".join(f"{_short(did.effect)} at {did.at:.3f}" for did in effects)
     return f"commanded: {asked or 'nothing'}; done: {did or 'nothing'}"

@@ -15,7 +15,7 @@ from worker.testing.checker.contract import (
     SeenMemberInfo,
 )
 from worker.testing.checker.evidence import Interruption, Violation
-from worker.testing.checker.members import AppliedEffect, CommandPart, judge
+from worker.testing.checker.members import CommandPart, ObservedEffect, judge
 
 HOUR = CommandedEffect(BAN, 3600, reason="spam")
 DAY = CommandedEffect(BAN, 86_400, reason="spam")
@@ -35,11 +35,11 @@ def ended(
     return CommandPart(effect, status, frozenset((one, one) for one in attempts), published, repeats)
 
 
-def done(*effects: CommandedEffect, begin: float = 100.0) -> list[AppliedEffect]:
-    return [AppliedEffect(effect, begin + number) for number, effect in enumerate(effects)]
+def done(*effects: CommandedEffect, begin: float = 100.0) -> list[ObservedEffect]:
+    return [ObservedEffect(effect, begin + number) for number, effect in enumerate(effects)]
 
 
-def found(parts: list[CommandPart], effects: list[AppliedEffect], *crashes: float) -> set[Violation]:
+def found(parts: list[CommandPart], effects: list[ObservedEffect], *crashes: float) -> set[Violation]:
     return {
         violation for violation, _ in judge(parts, effects, [Interruption(crash, crash) for crash in crashes])
     }
@@ -138,9 +138,9 @@ def test_updates_of_different_fields_both_hold() -> None:
 def test_a_ban_until_a_time_is_recognised_by_its_end() -> None:
     until = applied(CommandedEffect(BAN, until=4000.0, reason="spam"), "1")
 
-    assert found([until], [AppliedEffect(CommandedEffect(BAN, 3900, reason="spam"), 100.5)]) == set()
+    assert found([until], [ObservedEffect(CommandedEffect(BAN, 3900, reason="spam"), 100.5)]) == set()
     assert Violation.UNASKED in found(
-        [until], [AppliedEffect(CommandedEffect(BAN, 4000, reason="spam"), 100.5)]
+        [until], [ObservedEffect(CommandedEffect(BAN, 4000, reason="spam"), 100.5)]
     )
 
 
@@ -237,7 +237,7 @@ def test_where_a_ban_is_kept_is_a_row_of_the_table(action: str, monkeypatch: pyt
     name, _ = BANS[action]
     lifting = CommandedEffect(next(each for each in (UNBAN, LIVE_UNBAN) if BANS[each][0] == name))
     until = applied(CommandedEffect(action, until=4000.0), "2")
-    real = [AppliedEffect(lifting, 90.0), AppliedEffect(CommandedEffect(action, 3900), 100.5)]
+    real = [ObservedEffect(lifting, 90.0), ObservedEffect(CommandedEffect(action, 3900), 100.5)]
 
     assert found([applied(lifting, "1"), until], real) == set()
     assert found([until, applied(lifting, "1")], real) >= {Violation.WRONG_STATE}
