@@ -341,7 +341,7 @@ class EndpointState:
         """Take a permit for the call's next attempt."""
         call.send(self.limiter.acquire(now), now)
         call.target.request_left()
-        self.paced_until = max(self.paced_until, now - LATE) + self._interval(now)
+        self.paced_until = min(max(self.paced_until, now - LATE), now) + self._interval(now)
         self.reconsider(call.target, now)
 
     def unsent(self, call: InFlightCall) -> None:

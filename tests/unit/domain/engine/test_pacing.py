@@ -55,6 +55,18 @@ def test_while_more_waits_calls_leave_one_by_one() -> None:
     assert min(after - before for before, after in pairwise(times)) >= INTERVAL - LATE
 
 
+def test_what_left_at_once_delays_nothing_when_more_comes() -> None:
+    harness = backlog(LIMIT)
+    harness.receive_together(
+        *(ban(*users(20, f"v{place}-"), group=f"g{place}") for place in range(QUOTA + 1))
+    )
+    harness.fence(harness.out[0])  # its permit is free at once
+
+    harness.wait(2 * INTERVAL)
+
+    assert len(harness.out) == QUOTA
+
+
 def test_the_whole_quota_is_used_all_the_same() -> None:
     harness = backlog(5 * LIMIT)
     harness.ok()
