@@ -158,9 +158,9 @@ class Bench:
         engine = self.engine
         publish_at = self.now
         while self.finished < finished:
-            self._poll()
             if self.now >= publish_at:
                 self._publish()
+                self._poll()  # nothing makes room but what was published
                 publish_at = self.now + PUBLISH_EVERY
             wake = min(engine.wake_at(), publish_at)
             if self._answers and self._answers[0][0] <= wake:
