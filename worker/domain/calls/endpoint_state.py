@@ -33,12 +33,12 @@ PACE = 1.5
 """While an endpoint is saturated, requests leave evenly, at this many times the permits a second. A permit comes back a second after its
 answer, so what leaves together does so again in each second; such a bunch asks for more CPU than there is, and its permits wait.
 Measured with a backlog of single-member bans on one core: 3,590 members a second in bunches, 3,800 so."""
-EASY = 300.0
-"""As many requests a second are never too many: a replica with few permits would only lose by waiting."""
-LATE = 0.002
-"""A request that is late by up to as many seconds does not delay those behind it: the loop's timers are no finer."""
-PACED = 0.1
-"""A saturated endpoint that sent this many seconds ago is limited by its quota, though a permit may be free until the next one leaves."""
+SLOWEST_PACE = 300.0
+"""Requests a second. A core can always do as many, so a replica with few permits would only lose by waiting."""
+TIMER_GRAIN = 0.002
+"""Seconds. A request that is late by no more does not delay those behind it: the loop's timers are no finer."""
+PACED_SECONDS = 0.1
+"""A saturated endpoint that sent so lately is limited by its quota, though a permit may be free until the next request leaves."""
 LONG_WAIT = 1.0
 """A request that has waited this long for its connection is not on its way yet: an order takes back what of it is stopped."""
 
@@ -181,7 +181,7 @@ class EndpointState:
         shut = next((gate for gate in self.gates if gate.is_shut), None)
         if shut is not None:
             return shut.policy.limited_by
-        is_paced = now < self.paced_until + PACED and self.is_saturated(now)
+        is_paced = now < self.paced_until + PACED_SECONDS and self.is_saturated(now)
         if is_paced or self.limiter.free(now) <= 0:
             if self.limiter.factor(now) < 1.0:
                 return "throttle"
@@ -202,11 +202,11 @@ class EndpointState:
             return free
         if now < self.paced_until:
             return 0
-        return min(free, 1 + int(min(now - self.paced_until, LATE) / self._interval(now)))
+        return min(free, 1 + int(min(now - self.paced_until, TIMER_GRAIN) / self._interval(now)))
 
     def _interval(self, now: float) -> float:
         """Return the seconds between two requests while it is saturated."""
-        return 1.0 / max(EASY, PACE * self.limiter.granted(now))
+        return 1.0 / max(SLOWEST_PACE, PACE * self.limiter.granted(now))
 
     # Its targets
 
@@ -341,7 +341,7 @@ class EndpointState:
         """Take a permit for the call's next attempt."""
         call.send(self.limiter.acquire(now), now)
         call.target.request_left()
-        self.paced_until = min(max(self.paced_until, now - LATE), now) + self._interval(now)
+        self.paced_until = min(max(self.paced_until, now - TIMER_GRAIN), now) + self._interval(now)
         self.reconsider(call.target, now)
 
     def unsent(self, call: InFlightCall) -> None:

@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, users
-from worker.domain.calls.endpoint_state import EASY, LATE, PACE
+from worker.domain.calls.endpoint_state import PACE, SLOWEST_PACE, TIMER_GRAIN
 
 QUOTA = 200
 LIMIT = QUOTA * 20
 """The most members that a second's permits carry."""
 INTERVAL = 1 / (PACE * QUOTA)
-assert PACE * QUOTA >= EASY
+assert PACE * QUOTA >= SLOWEST_PACE
 
 
 def backlog(members: int) -> EngineHarness:
@@ -52,7 +52,7 @@ def test_while_more_waits_calls_leave_one_by_one() -> None:
     times = left_in(harness, 0.5)
 
     assert len(times) == pytest.approx(0.5 * PACE * QUOTA, abs=2)
-    assert min(after - before for before, after in pairwise(times)) >= INTERVAL - LATE
+    assert min(after - before for before, after in pairwise(times)) >= INTERVAL - TIMER_GRAIN
 
 
 def test_what_left_at_once_delays_nothing_when_more_comes() -> None:
@@ -91,7 +91,7 @@ def test_few_permits_are_not_spread_for_they_never_overload_a_core() -> None:
     harness.receive_together(*(ban(*users(20, f"u{place}-"), group=f"g{place}") for place in range(2 * few)))
     harness.ok()
 
-    left_in(harness, few / EASY + INTERVAL)
+    left_in(harness, few / SLOWEST_PACE + INTERVAL)
 
     assert len(harness.sent) == few
 
@@ -100,11 +100,11 @@ def test_at_a_high_quota_several_leave_at_once_for_timers_are_coarse() -> None:
     harness = EngineHarness(default_calls_per_second=1000)
     harness.receive_together(*(ban(*users(20, f"u{place}-"), group=f"g{place % 8}") for place in range(1100)))
     before = len(harness.sent)
-    harness.be_busy(LATE + 1 / (PACE * 1000))
+    harness.be_busy(TIMER_GRAIN + 1 / (PACE * 1000))
 
     harness.wait(0.0)
 
-    assert 1 < len(harness.sent) - before <= 1 + LATE * PACE * 1000
+    assert 1 < len(harness.sent) - before <= 1 + TIMER_GRAIN * PACE * 1000
 
 
 def test_a_paced_endpoint_is_limited_by_its_quota_though_a_permit_is_free() -> None:
