@@ -19,8 +19,9 @@ from worker.cli import app
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.deadletters import DeadLetter, fit
-from worker.domain.contract.fields import FIELDS, REJECTIONS
+from worker.domain.contract.fields import FIELDS
 from worker.domain.contract.outcomes import Outcome, Status, Worker
+from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.rules import Rules
 from worker.settings import load
 from worker.settings.catalog import rows as settings

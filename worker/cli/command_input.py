@@ -13,8 +13,9 @@ import msgspec
 
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import is_utf8
-from worker.domain.contract.commands import Command, Rejected
+from worker.domain.contract.commands import Command
 from worker.domain.contract.fields import FIELDS, MEMBER_INFO
+from worker.domain.contract.rejections import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from worker.broker.record_scan import Needles
-    from worker.domain.contract.commands import Rejected
+    from worker.domain.contract.rejections import Rejected
 
     OutcomeValues = Callable[[Any], Sequence[str | None]]
     CommandValues = Callable[[Command | Rejected], Iterable[str | None]]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.broker.command_lookup import Unseen, WaitingCommand
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
-    from worker.domain.contract.commands import Rejected
+    from worker.domain.contract.rejections import Rejected
 
 LATEST_MS: Final = 4_102_444_800_000
 """The year 2100, in milliseconds since 1970. A later timestamp is in another unit."""

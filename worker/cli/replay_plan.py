@@ -22,9 +22,10 @@ from worker.cli.latest_touches import (
     moment_of,
     target_in,
 )
-from worker.domain.contract.commands import Command, Rejected
+from worker.domain.contract.commands import Command
 from worker.domain.contract.letter_reading import ReadLetter
 from worker.domain.contract.outcomes import DONE_FOR_ID, RESULTS, Status
+from worker.domain.contract.rejections import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -105,7 +105,7 @@ def _refuse_unsendable(decoder: Decoder, issuer: str, note: dict[str, str]) -> N
     """Refuse what no command may say, before anything is read."""
     from worker.cli.command_input import InputLine  # noqa: PLC0415
     from worker.cli.undo_plan import any_undo  # noqa: PLC0415
-    from worker.domain.contract.commands import Rejected  # noqa: PLC0415
+    from worker.domain.contract.rejections import Rejected  # noqa: PLC0415
 
     read = decoder.decode(InputLine(any_undo().value(issuer, "2000-01-01T00:00:00Z", note)))
     if not isinstance(read, Rejected):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.commands import Command, Decoder, Rejected
+from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.parameters import without_reason
 from worker.domain.contract.placement import Placement
+from worker.domain.contract.rejections import Rejected
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory import COMMAND_BYTES, command_bytes, record_bytes, share
 from worker.domain.progress.dedupe import fingerprint_of

@@ -10,7 +10,7 @@ from worker.domain.contract.texts import shown
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:
-    from worker.domain.contract.commands import Rejected
+    from worker.domain.contract.rejections import Rejected
 
 LINES: Final = 10
 """Between two summaries. A producer gone wrong sends thousands a second, all for one reason."""

@@ -24,10 +24,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from worker import __version__
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import VERDICTS, Verdict
-from worker.domain.contract.commands import REJECTIONS
 from worker.domain.contract.orders import BY_GUARD, BY_SETTINGS, OrderState
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.placement import Misplacement
+from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.contract.times import instant_of
 from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.domain.snapshots import Counts

@@ -16,9 +16,10 @@ from worker.broker.command_producer import (
     Written,
     prepare,
 )
-from worker.domain.contract.commands import Decoder, Rejected
+from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.placement import partition_of
+from worker.domain.contract.rejections import Rejected
 from worker.domain.rules import Rules
 from worker.errors import BrokerError
 

@@ -8,8 +8,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.domain.contract.commands import Command, Decoder, Rejected
+from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.outcomes import Worker
+from worker.domain.contract.rejections import Rejected
 from worker.domain.rules import Rules
 
 Headers = tuple[tuple[str, bytes | None], ...]

@@ -147,6 +147,10 @@ class BisectionHandler:
     ) -> None:
         """Refuse what waits of the batch with the member that was alone, but for what is in shadow now: it is not sent."""
         for each in peers:
-            if each.batch_peers is peers and each.state is TaskState.WAITING and not each.command.is_withheld:
+            if (
+                each.batch_peers is peers
+                and each.state is TaskState.WAITING
+                and not each.command.mode.withholds
+            ):
                 call.endpoint.queue.remove(each)
                 self.fail(each, result, now, inferred=True)

@@ -299,7 +299,7 @@ class EndpointState:
         Return whether the call's attempt may still leave: unless its permit's slice has gone or its lease has ended, or it has waited
         for long and an order holds for one of its commands.
         """
-        if now > call.permitted_at + LONG_WAIT and any(task.command.is_withheld for task in call.tasks):
+        if now > call.permitted_at + LONG_WAIT and any(task.command.mode.withholds for task in call.tasks):
             return False
         return self.limiter.is_good(call.permit, now)
 

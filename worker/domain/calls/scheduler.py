@@ -210,7 +210,7 @@ class Scheduler:
             command = task.command
             if (
                 command.dropped
-                or command.is_withheld
+                or command.mode.withholds
                 or (command.last_moment is not None and ordering.is_over(task, now))
             ):
                 if not self._leave_those_over(call, now):
@@ -318,10 +318,10 @@ class Scheduler:
             self.give_back(call, now)
 
     def take_back_stopped(self, now: float) -> None:
-        """Take those for whose command an order holds out of the calls that wait, and end the calls of which none is left."""
+        """Take those whose command an order withholds out of the calls that wait, and end the calls of which none is left."""
         for endpoint in self.endpoints.values():
             for call in endpoint.waiting_calls():
-                if any(task.command.is_withheld for task in call.tasks):
+                if any(task.command.mode.withholds for task in call.tasks):
                     self._leave_those_over(call, now)
 
     def log(self, event: str, level: str, endpoint: EndpointState, **fields: object) -> None:
@@ -335,7 +335,7 @@ class Scheduler:
             self._ordering.abandon(task, now)
         elif self._ordering.is_over(task, now):
             self._ordering.settle(task, expired(task), now)
-        elif task.command.is_withheld:
+        elif task.command.mode.withholds:
             self._ordering.stop(task, now)
         else:
             self._ordering.release_cancelled(task)

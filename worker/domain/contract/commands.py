@@ -1,7 +1,9 @@
 # Bytes of a record -> Command, or Rejected with all that is wrong with it.
 #
 # What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table
-# in actions.py; what a field must look like by itself stands in fields.py.
+# in actions.py; what a field must look like by itself stands in fields.py. Each rule stands twice: where it is kept, fast
+# (wire.py, and `_judge` here: a command must pass both), and where a record that broke one is explained (reading.py with
+# fields.py, and `_faults_together` here). The property tests in test_commands_fuzzed.py hold the two together.
 # Nothing here knows what was seen before: repeats and order are the engine's.
 
 from __future__ import annotations
@@ -17,13 +19,11 @@ from msgspec.structs import asdict, astuple, replace
 from worker.domain.contract.actions import ACTIONS, Action, TargetField
 from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of, envelope_of_event
 from worker.domain.contract.fields import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
-from worker.domain.contract.fields import REJECTIONS as REJECTIONS
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
 from worker.domain.contract.reading import FAULTS, read
 from worker.domain.contract.records import Omitted, OmittedHeaders
-from worker.domain.contract.rejections import Rejected as Rejected
-from worker.domain.contract.rejections import rejected
+from worker.domain.contract.rejections import Rejected, rejected
 from worker.domain.contract.spelling import meant_actions
 from worker.domain.contract.texts import folded, shown
 from worker.domain.contract.times import instant_of, rfc3339

@@ -29,7 +29,7 @@ BY_SETTINGS: Final = "settings"
 
 
 class OrderState(StrEnum):
-    """What is done with the commands of a scope, the strongest first. No request carries them, whichever it is."""
+    """What is done with the commands of a scope, the strongest first."""
 
     CANCEL = "cancel"
     """Those that wait and those that come get the outcome ``cancelled``."""
@@ -49,9 +49,10 @@ class Mode:
     """
     What an order does with its commands. The defaults are those of a command for which none holds.
 
-    Of an order exactly one of ``waits``, ``ends_at_once`` and ``simulates`` is true: no request carries its commands.
+    One that ``withholds`` says by ``waits``, ``ends_at_once`` or ``simulates``, by exactly one of them, what comes instead.
 
     Attributes:
+        withholds: No request carries them, and they leave the calls that wait.
         waits: They stay where they are until the order ends.
         ends_at_once: They get the outcome ``cancelled``, unless they are on their way.
         simulates: All is done but the request, apart from what is sent: their queue, ids, effects and results are their own.
@@ -60,6 +61,7 @@ class Mode:
 
     """
 
+    withholds: bool = False
     waits: bool = False
     ends_at_once: bool = False
     simulates: bool = False
@@ -86,20 +88,22 @@ _POLICIES: Final[dict[OrderState, OrderPolicy]] = {
         "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
         "Nothing of it is sent. To end it, for what comes after:",
         may_guard_order=False,  # a person's decision: it ends commands that may be right
-        mode=Mode(ends_at_once=True),
+        mode=Mode(withholds=True, ends_at_once=True),
     ),
     OrderState.PAUSED: OrderPolicy(
         "paused",
         "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
         "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
         may_guard_order=True,
-        mode=Mode(waits=True, holds_up_drain=False),
+        mode=Mode(withholds=True, waits=True, holds_up_drain=False),
     ),
     OrderState.SHADOW: OrderPolicy(
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
-        mode=Mode(simulates=True, is_final=True),  # once in shadow, a command has left no trace of its id
+        mode=Mode(
+            withholds=True, simulates=True, is_final=True
+        ),  # once in shadow, a command has left no trace of its id
     ),
 }
 

@@ -1,6 +1,7 @@
 # Why a record is not a command, and what of it is told all the same.
 #
-# What is wrong is found in reading.py and commands.py.
+# What is wrong is found elsewhere: with its JSON in reading.py and json_fields.py, with a field by itself in fields.py, with fields
+# together in commands.py, with what came before it in admission.py. That it is another format foreign.py knows.
 
 from __future__ import annotations
 
@@ -16,6 +17,33 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.envelope import Envelope
     from worker.domain.contract.outcomes import OutcomeError
+
+REJECTIONS: Final = {
+    "not_read": "The record is larger than is read, or its batch cannot be unpacked: it is told by size and hash alone.",
+    "no_value": "The record has no value, or an empty one.",
+    "not_utf8": "The record is not valid UTF-8.",
+    "not_json": "The record is not JSON.",
+    "not_an_object": "The record is JSON, but not an object.",
+    "too_deep": "Objects and lists are nested too deep.",
+    "duplicate_field": "A field is given twice, so it is not clear which one is meant.",
+    "unknown_field": "There is no such field; the nearest known one is named.",
+    "missing_field": "A field that the action needs is missing.",
+    "wrong_type": "A field is null or of the wrong JSON type.",
+    "empty": "A text, list or object that must hold something is empty.",
+    "too_long": "A field has more bytes than allowed.",
+    "too_many": "The command names too many users.",
+    "bad_character": "A name holds a control character or one that nobody sees, an id begins or ends with a blank, "
+    "or a text holds half of a surrogate pair.",
+    "out_of_range": "A value is not one of those allowed.",
+    "bad_time": "A time is not RFC 3339 with a time zone.",
+    "unknown_action": "There is no such action.",
+    "wrong_target": "The target's field is that of another kind of action, or both are given.",
+    "wrong_parameter": "The action does not take this parameter, or takes only one of two that are given.",
+    "unknown_app": "No such app is configured, or none is named and there is no default.",
+    "protected_user": "The user must never be acted on: an app's administrator, or one of protected_users.",
+    "command_id_reused": "The same command_id came before with another action, target, users or parameters.",
+}
+"""Every code that a rejected outcome can carry, and what it means. The last is found by the engine, not by the decoder."""
 
 CARRIED_BYTES: Final = 512
 """The longest text of a refused record that its outcome repeats."""

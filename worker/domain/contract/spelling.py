@@ -39,7 +39,7 @@ _OTHER_NAMES: Final = {
     "role": ("memberrole",),
     "custom_info": ("custom", "customdata", "custominformation"),
 }  # fmt: skip
-"""What else a field is called, elsewhere or by mistake: Tencent's own names among them. Small letters and digits only."""
+"""What else a field is called, elsewhere or by mistake, if anything: Tencent's own names among them. Small letters and digits only."""
 
 
 def meant_field(name: str, known: tuple[str, ...]) -> str | None:
@@ -59,7 +59,7 @@ def _meant_field(name: str, known: tuple[str, ...]) -> str | None:
         if bare == _bare(field):
             return field
     for field in known:
-        if bare in _OTHER_NAMES[field]:
+        if bare in _OTHER_NAMES.get(field, ()):
             return field
     near = get_close_matches(name.lower(), known, n=1)
     return near[0] if near else None
@@ -70,7 +70,9 @@ def _meant_actions(name: str) -> tuple[str, ...]:
     bare = _bare(name)
     # A ban must not be taken for an unban, however alike the names are.
     alike = {
-        action: row for action, row in ACTIONS.items() if ("unban" in bare) is ("unban" in action) and bare
+        action: row
+        for action, row in ACTIONS.items()
+        if bare and all((undoing in bare) is (undoing in action) for undoing in _UNDOING)
     }
     for matches in (
         [action for action in alike if _bare(action) == bare],
@@ -90,5 +92,13 @@ def _bare(name: str) -> str:
 def _short_forms(action: str) -> Iterable[str]:
     """``ban``, ``groupban`` and ``bangroupmember`` for ``group.ban_group_member``."""
     service, _, command = action.partition(".")
-    verb = command.partition("_")[0]
+    verb = _verb(action)
     return verb, service + verb, verb + service, verb + "member", verb + "user", _bare(command)
+
+
+def _verb(action: str) -> str:
+    return action.partition(".")[2].partition("_")[0]
+
+
+_UNDOING: Final = tuple({verb: None for action in ACTIONS if (verb := _verb(action)).startswith("un")})
+"""The verbs that say the opposite of another one, as "unban" does of "ban"."""

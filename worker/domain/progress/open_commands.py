@@ -17,11 +17,12 @@ from worker.domain.states import TASK_STEPS, TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.domain.contract.commands import Command, Rejected
+    from worker.domain.contract.commands import Command
     from worker.domain.contract.orders import Mode
     from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.records import Record
+    from worker.domain.contract.rejections import Rejected
     from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.partitions import Partition
@@ -273,11 +274,6 @@ class OpenCommand:
     def was_always_in_shadow(self) -> bool:
         """Whether it was in shadow from the beginning, so that its id was never among those that are sent."""
         return self.known_as != self.spec.command_id
-
-    @property
-    def is_withheld(self) -> bool:
-        """Whether an order holds for it, so that no request may carry it."""
-        return self.order is not None
 
     def be_ordered(self, order: ActiveOrder | None) -> None:
         """Note that another order holds for it, or none."""

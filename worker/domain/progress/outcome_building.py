@@ -24,11 +24,11 @@ from worker.domain.progress.dedupe import known
 from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
-    from worker.domain.contract.commands import Rejected
     from worker.domain.contract.outcomes import (
         Known,
         Result,
     )
+    from worker.domain.contract.rejections import Rejected
     from worker.domain.progress.open_commands import Admitted, OpenCommand
     from worker.domain.rules import Rules
 

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from tests.unit.domain.samples import DECODER, EVERYTHING, KICK, ONE_OF_EACH, UPDATE, Record
-from worker.domain.contract.commands import REJECTIONS, Command, Rejected
-from worker.domain.contract.fields import FIELDS
+from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.commands import Command
+from worker.domain.contract.envelope import envelope_of
+from worker.domain.contract.fields import FIELDS, REQUIRED
 from worker.domain.contract.parameters import PARAMETERS
 from worker.domain.contract.reading import read
+from worker.domain.contract.rejections import REJECTIONS, Rejected
 from worker.domain.contract.wire import WireCommand, is_plain
 
 if TYPE_CHECKING:
@@ -106,6 +109,40 @@ def altered(draw: st.DrawFn) -> bytes:
     return json.dumps(command, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
 
 
+RIGHT: dict[str, list[Any]] = {
+    "command_id": ["c"],
+    "action": [*ACTIONS, "group.mute"],
+    "group_id": ["g"],
+    "room_id": ["r"],
+    "user_ids": [["u"], ["u", "v"], ["administrator"], ["u", "ROOT"], ["moderator"]],
+    "duration": [0, 60],
+    "banned_until": ["2030-01-01T00:00:00Z", "2200-01-01T00:00:00Z", "tomorrow"],
+    "reason": ["", "r"],
+    "member_info": [{}, {"role": "Admin"}],
+    "app": ["main", "second", "third"],
+    "not_after": ["2030-01-01T00:00:00Z", "2030-01-01"],
+    "priority": ["urgent", "normal"],
+    "issued_at": ["", "then"],
+    "issuer": ["", "i"],
+    "metadata": [{}, {"a": [1]}],
+}
+"""Values of each field that are right by themselves, though not each with each."""
+
+
+@st.composite
+def recombined(draw: st.DrawFn) -> dict[str, Any]:
+    """
+    A valid command with up to three fields that are missing, new or another, each of them right by itself.
+    """
+    command = dict(draw(st.sampled_from([*ONE_OF_EACH, EVERYTHING])))
+    for name in draw(st.lists(st.sampled_from(list(RIGHT)), max_size=3, unique=True)):
+        if draw(st.booleans()) or name in REQUIRED:
+            command[name] = draw(st.sampled_from(RIGHT[name]))
+        else:
+            command.pop(name, None)
+    return command
+
+
 RECORDS = damaged() | altered() | st.binary() | JSON.map(lambda value: json.dumps(value).encode())
 
 
@@ -144,6 +181,30 @@ def test_what_the_fast_path_takes_alone_the_careful_one_finds_right(value: bytes
 
     if is_plain(value, wire):
         assert reading.fault is None
+
+
+@settings(max_examples=600, deadline=None)
+@given(recombined(), st.sampled_from([(), (("ce_id", b"c"),)]))
+def test_fields_are_taken_together_just_when_nothing_is_found_wrong_with_them(
+    fields: dict[str, Any], headers: Headers
+) -> None:
+    """
+    Each rule about fields together stands twice: ``_judge`` keeps it, ``_faults_together`` says what breaks it.
+    """
+    value = json.dumps(fields).encode()
+    reading = read(value)
+    assert reading.fault is None
+    faults = list(DECODER._faults_together(reading, envelope_of(headers)))
+
+    decoded = DECODER.decode(Record(value, headers=headers))
+
+    assert isinstance(decoded, Command) is not bool(faults)
+    if isinstance(decoded, Rejected):
+        assert (decoded.code, decoded.field) == (faults[0].code, faults[0].field)
+
+
+def test_each_field_of_a_command_is_tried_together_with_the_others() -> None:
+    assert set(RIGHT) == set(FIELDS)
 
 
 @settings(max_examples=400, deadline=None)

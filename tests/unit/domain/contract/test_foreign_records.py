@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.unit.domain.samples import BAN, EVERYTHING, command, decode, encoded, rejected, without
-from worker.domain.contract.commands import Rejected
+from worker.domain.contract.rejections import Rejected
 
 if TYPE_CHECKING:
     from tests.unit.domain.samples import Headers

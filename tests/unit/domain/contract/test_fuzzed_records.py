@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks import fuzz_records
-from worker.domain.contract.commands import REJECTIONS
+from worker.domain.contract.rejections import REJECTIONS
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -20,9 +20,10 @@ from tests.unit.domain.samples import (
     rejected,
     without,
 )
-from worker.domain.contract.commands import REJECTIONS, Command, Decoder, Rejected
+from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.fields import FIELDS
 from worker.domain.contract.records import Omitted
+from worker.domain.contract.rejections import REJECTIONS, Rejected
 from worker.domain.rules import Rules
 
 # Each line: what is wrong, the record, the code, and the field at fault.

@@ -8,9 +8,9 @@ import pytest
 
 from tests.unit.domain.samples import BAN, UPDATE, decode, rejected, without
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.commands import Rejected
 from worker.domain.contract.fields import FIELDS, MEMBER_INFO
-from worker.domain.contract.spelling import meant_actions, meant_field
+from worker.domain.contract.rejections import Rejected
+from worker.domain.contract.spelling import _OTHER_NAMES, meant_actions, meant_field
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,27 @@ def test_an_action_that_resembles_none_is_answered_with_all() -> None:
     message = rejected({**BAN, "action": "mute"}).message
 
     assert all(name in message for name in ACTIONS)
+
+
+def test_a_field_that_has_no_other_name_is_known_by_its_own() -> None:
+    """
+    A field that is added to a command needs no row here, and no unknown one beside it makes the decoder raise.
+    """
+    known = (*FIELDS, "evidence")
+
+    assert meant_field("Evidence", known) == "evidence"
+    assert meant_field("evidnce", known) == "evidence"
+    assert meant_field("qqq", known) is None
+
+
+@pytest.mark.parametrize("field", [*FIELDS, *MEMBER_INFO])
+def test_another_name_of_a_field_is_written_as_names_are_compared(field: str) -> None:
+    for name in _OTHER_NAMES[field]:
+        assert meant_field(name, (field,)) == field
+
+
+def test_only_fields_have_other_names() -> None:
+    assert set(_OTHER_NAMES) <= {*FIELDS, *MEMBER_INFO}
 
 
 @pytest.mark.parametrize("text", ["", "x" * 10**6, "🙂", "\x00", "-"])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.samples import BAN, KICK, RULES, Record, command, decode, encoded, rejected, without
-from worker.domain.contract.commands import Command, Decoder, Rejected
-from worker.domain.contract.rejections import Rejected as Refusal
+from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.rejections import Rejected
 from worker.domain.contract.texts import HIDDEN, folded, hidden_in, shown
 from worker.domain.rules import Rules
 
@@ -203,7 +203,7 @@ def test_a_user_who_is_written_like_a_protected_one_is_protected(user: str, prot
     for written in each_way({**BAN, "user_ids": ["u", user]}):
         refused = decoder.decode(Record(written))
 
-        assert isinstance(refused, Refusal)
+        assert isinstance(refused, Rejected)
         assert (refused.code, refused.field) == ("protected_user", "user_ids[1]")
         assert shown(protected) in refused.message
 
