@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.outcomes import Known, SomeUsers, Worker
+from worker.domain.contract.outcomes import KnownId, SomeUsers, Worker
 from worker.domain.effects import (
     AttemptResult,
     GrantPermit,
@@ -27,7 +27,7 @@ from worker.domain.effects import (
     StartCall,
 )
 from worker.domain.engine import Engine
-from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
+from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.domain.rules import Rules
 from worker.runtime.wiring import GC_THRESHOLDS
 
@@ -110,7 +110,7 @@ class Full:
         """
         for number in range(PARTITIONS):
             known = [
-                Known(
+                KnownId(
                     f"0192f3c4-7a1b-7c3d-9e5f-{number:04d}{place:08d}",
                     hash(place),
                     f"moderation.commands-{number}-{place}",

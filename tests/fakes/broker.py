@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.broker.listener import Listener
     from worker.broker.membership import Claim
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.outcomes import Known
+    from worker.domain.contract.outcomes import KnownId
     from worker.domain.effects import LogEvent, OffsetCommit, Transaction
     from worker.domain.publish_results import (
         PublishResult,
@@ -431,7 +431,7 @@ class FakeRestorer:
         self,
         kafka: FakeKafka,
         options: KafkaOptions,
-        decode: Callable[[bytes], Known | None],
+        decode: Callable[[bytes], KnownId | None],
         notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka

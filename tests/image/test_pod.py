@@ -22,7 +22,7 @@ from tests.chart import chart
 from tests.chart import toolchain as chart_tools
 from tests.chart.missing import give_up
 from tests.image.pods import Pod
-from worker.domain.memory import BASE_MIB, BUDGET_MIB, MEBIBYTE
+from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB, MEBIBYTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -31,7 +31,7 @@ from worker.domain.effects import (
     StartCall,
 )
 from worker.domain.engine import Engine
-from worker.domain.memory import record_bytes
+from worker.domain.memory_budget import record_bytes
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.states import CallState
 

@@ -15,7 +15,7 @@ from kafka.record.util import decode_varint
 
 from worker.broker.unpacking import PIECE, UnpackError, unpacked
 from worker.domain.contract.records import Omitted, OmittedHeaders
-from worker.domain.memory import HEADER_BYTES
+from worker.domain.memory_budget import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

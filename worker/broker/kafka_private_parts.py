@@ -26,7 +26,7 @@ from worker.broker.patient_coordinator import PatientCoordinator
 from worker.broker.record_scan import SearchingBatch
 from worker.broker.secured_connection import BoundedTls, ReadToEndTcp, SignInConnection, done_within
 from worker.broker.unpacking import unpacked
-from worker.domain.memory import record_bytes
+from worker.domain.memory_budget import record_bytes
 from worker.errors import FileError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from worker.domain.memory import BUDGET_MIB, MEBIBYTE, share
+from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

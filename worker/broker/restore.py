@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.outcomes import Known
+    from worker.domain.contract.outcomes import KnownId
     from worker.domain.contract.records import Record
 
 CLEANUP_SECONDS: Final = 15.0
@@ -68,7 +68,7 @@ class Restorer:
     def __init__(
         self,
         options: KafkaOptions,
-        decode: Callable[[bytes], Known | None],
+        decode: Callable[[bytes], KnownId | None],
         notice: Callable[[LogEvent], None],
         troubles: Troubles | None = None,
         *,
@@ -139,7 +139,7 @@ class Restorer:
         return Restored(position, done, known, foreign=commit_metadata.excerpt(metadata))
 
     def _uncommitted(
-        self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int, known: list[Known]
+        self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int, known: list[KnownId]
     ) -> Restored:
         """Restore a partition without a commit: with outcomes a commit was lost, without any the group never committed here."""
         ids = self._outcome_ids(lookup, tp, outcomes, mark)
@@ -190,7 +190,7 @@ class Restorer:
             fields["start"] = str(self._options.start)
         self._notice(LogEvent(event, "warning", fields))
 
-    def _known(self, lookup: _Lookup, tp: Any, mark: int) -> list[Known]:
+    def _known(self, lookup: _Lookup, tp: Any, mark: int) -> list[KnownId]:
         """
         Return what the newest ``restore_records`` outcomes within the window say, as far as memory allows, oldest first.
 
@@ -199,7 +199,7 @@ class Restorer:
         floor = lookup.first_since(tp, time.time() - self._options.restore_window)
         if floor is None:
             return []
-        found: deque[Known | None] = deque()
+        found: deque[KnownId | None] = deque()
         wanted, allowed = self._options.restore_records, self._options.restore_bytes
         end = mark
         step = max(1, round(SPARE * wanted))
@@ -260,13 +260,13 @@ class Restorer:
         return self._options.transaction_timeout + CLEANUP_SECONDS
 
 
-def newest(decoded: Iterable[Known | None], most: int, allowed: int) -> tuple[deque[Known | None], int]:
+def newest(decoded: Iterable[KnownId | None], most: int, allowed: int) -> tuple[deque[KnownId | None], int]:
     """
     Return the newest ``most`` of them that fit into ``allowed`` bytes, and the bytes left (0 if one did not fit).
 
     It never holds more than that, however many there are: the pod would run out of memory, and so would the next owner's.
     """
-    found: deque[Known | None] = deque()
+    found: deque[KnownId | None] = deque()
     left, did_fit = allowed, True
     for known in decoded:
         found.append(known)
@@ -277,7 +277,7 @@ def newest(decoded: Iterable[Known | None], most: int, allowed: int) -> tuple[de
     return found, left if did_fit else 0
 
 
-def _size(known: Known | None) -> int:
+def _size(known: KnownId | None) -> int:
     return 0 if known is None else known_bytes(known)
 
 

@@ -12,7 +12,7 @@ from worker.domain.contract.parameters import without_reason
 from worker.domain.contract.placement import Placement
 from worker.domain.contract.rejections import Rejected
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
-from worker.domain.memory import COMMAND_BYTES, command_bytes, record_bytes, share
+from worker.domain.memory_budget import COMMAND_BYTES, command_bytes, record_bytes, share
 from worker.domain.progress.dedupe import fingerprint_of
 from worker.domain.progress.open_commands import OpenCommand, RejectedRecord, in_shadow
 from worker.domain.progress.outcome_building import is_dead

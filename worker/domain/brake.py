@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from worker.domain.clock import Clock
     from worker.domain.contract.orders import Scope
     from worker.domain.effects import EffectQueue
-    from worker.domain.orders_in_force import ActiveOrder, Guards
+    from worker.domain.guard_counters import GuardCounters
+    from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey
     from worker.domain.progress.partitions import Partition
@@ -60,7 +61,7 @@ class Brake:
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,
-        guards: Guards,
+        guards: GuardCounters,
         partitions: Mapping[int, Partition],
     ) -> None:
         self._clock = clock

@@ -11,7 +11,7 @@ from msgspec import Struct
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.orders import ControlRecord
-from worker.domain.contract.outcomes import Known, Outcome
+from worker.domain.contract.outcomes import KnownId, Outcome
 
 
 class Restored(Struct, frozen=True):
@@ -33,7 +33,7 @@ class Restored(Struct, frozen=True):
 
     position: int
     done: int = 0
-    known: Sequence[Known] = ()
+    known: Sequence[KnownId] = ()
     fresh: bool = False
     foreign: str | None = None
     in_order: bool = False

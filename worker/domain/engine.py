@@ -24,9 +24,9 @@ from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import Clock
 from worker.domain.effects import EffectQueue, LogEvent
-from worker.domain.memory import share
-from worker.domain.orders_in_force import Guards
-from worker.domain.progress.dedupe import IdMemory
+from worker.domain.guard_counters import GuardCounters
+from worker.domain.memory_budget import share
+from worker.domain.progress.dedupe import IdBudget
 from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.outbox import Outbox
 from worker.domain.progress.partitions import START_CREDIT, Partition
@@ -99,10 +99,10 @@ class Engine:
         self._clock = Clock(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
-        self._ids = IdMemory(share("ids", rules.memory_budget))
+        self._ids = IdBudget(share("ids", rules.memory_budget))
         self._ordering = MemberOrdering(rules, self._clock)
         self._outbox = Outbox(rules)
-        guards = Guards(rules.guards)
+        guards = GuardCounters(rules.guards)
         self._scheduler = Scheduler(rules, self._clock, self._ordering, self._effects, guards, call_prefix)
         self._brake = Brake(
             rules, self._clock, self._ordering, self._scheduler, self._effects, guards, self._partitions

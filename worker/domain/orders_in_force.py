@@ -1,17 +1,14 @@
-# What an operator, a guard or the settings want done with which commands: the orders in force, by scope, and the guards that give
-# some by themselves.
+# What an operator, a guard or the settings want done with which commands: the orders in force, by scope.
 #
 # Questions and books only. What follows for open commands is done in brake.py; how the records are written is in
 # contract/orders.py.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from worker.domain.contract.orders import (
     BY_SETTINGS,
@@ -25,17 +22,8 @@ from worker.domain.contract.orders import (
 from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from worker.domain.contract.commands import Command
     from worker.domain.contract.orders import ControlRecord
-
-ANY: Final = "*"
-"""In a guard's scope: each value of the field is counted, and stopped, by itself."""
-MAX_COUNTED: Final = 10_000
-"""So many values of a guard's fields are counted; beyond, the one that sent least lately is forgotten."""
-PARTS: Final = 20
-"""A guard's time is counted in this many parts: it forgets a twentieth of it at a time."""
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
@@ -136,104 +124,3 @@ def _stronger(one: ActiveOrder | None, other: ActiveOrder | None) -> ActiveOrder
 
 
 _STRENGTH: Final = tuple(OrderState)
-
-
-# Guards
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """
-    A limit above which a scope is stopped by itself.
-
-    Attributes:
-        scope: Whose members are counted. A field that is ``*`` is counted for each of its values alone.
-        members: So many of them, sent within ``per_seconds``, stop it.
-        then: What is ordered.
-
-    """
-
-    scope: Scope
-    members: int
-    per_seconds: float
-    then: OrderState = OrderState.PAUSED
-
-
-class Guards:
-    """Counts the members that are sent, as this replica sends them, and notices what is above a limit."""
-
-    __slots__ = ("_counters", "_guards", "tripped")
-
-    def __init__(self, guards: Sequence[Guard]) -> None:
-        self._guards = guards
-        self._counters: list[OrderedDict[Scope, _Sent]] = [OrderedDict() for _ in guards]
-        self.tripped: dict[Scope, Guard] = {}
-
-    def sent(self, commands: Iterable[Command], now: float) -> None:
-        """Count a member of each of these commands: a request that carries them for the first time leaves now."""
-        for command in commands:
-            for guard, counters in zip(self._guards, self._counters, strict=True):
-                scope = _scope_of(guard.scope, command)
-                if scope is not None:
-                    self._count(guard, counters, scope, now)
-
-    def take_tripped(self) -> dict[Scope, Guard]:
-        """Hand out the scopes that are above a limit, each with its guard. They are counted from zero."""
-        tripped, self.tripped = self.tripped, {}
-        return tripped
-
-    def forget(self, scope: Scope) -> None:
-        """Count the scope from zero: what was ordered for it is over."""
-        for counters in self._counters:
-            counters.pop(scope, None)
-
-    def _count(self, guard: Guard, counters: OrderedDict[Scope, _Sent], scope: Scope, now: float) -> None:
-        counter = counters.get(scope)
-        if counter is None:
-            counter = counters[scope] = _Sent(guard.per_seconds)
-            if len(counters) > MAX_COUNTED:
-                counters.popitem(last=False)
-        counters.move_to_end(scope)
-        if counter.add(now) >= guard.members:
-            self.tripped[scope] = guard
-            del counters[scope]
-
-
-class _Sent:
-    """How many members were sent within the last ``seconds``."""
-
-    __slots__ = ("_part", "_parts", "_total")
-
-    def __init__(self, seconds: float) -> None:
-        self._part = seconds / PARTS
-        self._parts: deque[list[float]] = deque()  # (number of the part, members)
-        self._total = 0
-
-    def add(self, now: float) -> int:
-        """Count one more. Return how many there were."""
-        number = now // self._part
-        parts = self._parts
-        while parts and parts[0][0] <= number - PARTS:
-            self._total -= int(parts.popleft()[1])
-        if not parts or parts[-1][0] != number:
-            parts.append([number, 0])
-        parts[-1][1] += 1
-        self._total += 1
-        return self._total
-
-
-def _scope_of(pattern: Scope, command: Command) -> Scope | None:
-    """Return the scope of the command that the pattern counts; None if it does not count it."""
-    given = {
-        "app": command.app,
-        "action": command.action.name,
-        "issuer": command.issuer,
-        "target": command.target,
-    }
-    found: dict[str, str] = {}
-    for name, wanted in pattern.fields():
-        value = given[name]
-        if value is None or wanted not in (ANY, value):
-            return None
-        found[name] = value
-    return structs.replace(pattern, **found)

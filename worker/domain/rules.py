@@ -7,13 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.domain.memory import BUDGET_MIB, MEBIBYTE
+from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.outcomes import Worker
-    from worker.domain.orders_in_force import Guard
+    from worker.domain.guard_counters import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Rules:
         window_from_send: Whether that second counts from the sending (distant regions) and not from the answer.
         reasons_matter: Whether commands with different reasons must not share a call.
         all_effects: Whether a repeat of an effect counts as done also where others than this worker change the state.
-        memory_budget: Bytes that all that is kept may take, shared out in memory.py.
+        memory_budget: Bytes that all that is kept may take, shared out in memory_budget.py.
         shadow: Whether all is done but the requests.
         quota_pools: App -> what names its quota among the replicas that lend permits to each other; empty: nothing is lent.
         guards: What is stopped by itself, and above which limit.

@@ -114,7 +114,7 @@ class Snapshot(Struct, frozen=True):
     The engine now.
 
     Attributes:
-        memory: Bytes that each part takes (the parts of memory.py).
+        memory: Bytes that each part takes (the parts of memory_budget.py).
 
     """
 

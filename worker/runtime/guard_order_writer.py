@@ -1,7 +1,7 @@
 # The orders of guards on their way to the control topic: each is written until Kafka has it, or something newer is read back.
 #
 # A guard's order holds on this replica at once; the others learn of it from the topic alone. Not here: when a guard gives one
-# (domain/orders_in_force.py), and how a record is written (broker/control_topic.py).
+# (domain/guard_counters.py), and how a record is written (broker/control_topic.py).
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from worker.domain.contract.orders import OrderState
-from worker.domain.memory import PARTS
+from worker.domain.memory_budget import PARTS
 
 PREFIX: Final = "moderation_worker_"
 

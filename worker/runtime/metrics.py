@@ -29,7 +29,7 @@ from worker.domain.contract.outcomes import Status
 from worker.domain.contract.placement import Misplacement
 from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.contract.times import instant_of
-from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS, share
+from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.domain.snapshots import Counts
 from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, PREFIX, ROWS, Rebalance
 

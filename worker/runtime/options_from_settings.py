@@ -17,7 +17,7 @@ from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
 from worker.broker.tokens import Tokens
 from worker.broker.topics import CREATE, problems
-from worker.domain.memory import MEBIBYTE, share
+from worker.domain.memory_budget import MEBIBYTE, share
 from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError

@@ -1,6 +1,6 @@
 # Guards as an operator writes them: how many members of a scope may be sent in how many seconds, and what follows.
 #
-# What one guard may be, and what contradicts other settings, is decided here. When a guard trips is not (domain/orders_in_force.py).
+# What one guard may be, and what contradicts other settings, is decided here. When a guard trips is not (domain/guard_counters.py).
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.orders import SCOPE_FIELDS, OrderState, Scope
 from worker.domain.contract.spelling import meant_actions
-from worker.domain.orders_in_force import ANY, Guard
+from worker.domain.guard_counters import ANY, Guard
 from worker.errors import Problem
 from worker.settings.types import RuleText
 

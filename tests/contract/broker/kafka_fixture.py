@@ -28,7 +28,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
-from worker.domain.contract.outcomes import Known, Outcome, Source, Status
+from worker.domain.contract.outcomes import KnownId, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
 from worker.domain.effects import OffsetCommit, Outgoing, Transaction
 
@@ -58,11 +58,11 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
         pulse.wait(0.01)
 
 
-def known_of(value: bytes) -> Known | None:
+def known_of(value: bytes) -> KnownId | None:
     """
     A decoding that keeps the bytes, so that a test sees which records were read.
     """
-    return Known(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
+    return KnownId(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
 
 
 def command_id_of(record: Record) -> str | None:

@@ -12,7 +12,7 @@ from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, reje
 from worker.domain.contract.codes import Verdict, judge
 from worker.domain.contract.outcomes import AttemptRecord, Result
 from worker.domain.effects import AttemptResult, Restored
-from worker.domain.progress.dedupe import IdMemory, fingerprint_of
+from worker.domain.progress.dedupe import IdBudget, fingerprint_of
 from worker.domain.progress.open_commands import MemberQueue, OpenCommand, RejectedRecord
 from worker.domain.progress.partitions import Partition
 
@@ -30,7 +30,7 @@ def partition(**changes: Any) -> Partition:
     A partition that begins at offset 0, with nothing known.
     """
     restored = Restored(**{"position": 0, **changes})
-    return Partition(3, restored, RULES, RECEIVED_AT, IdMemory(1 << 30))
+    return Partition(3, restored, RULES, RECEIVED_AT, IdBudget(1 << 30))
 
 
 def open_command(

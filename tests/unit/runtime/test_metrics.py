@@ -15,7 +15,7 @@ from worker.domain.contract.orders import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.contract.times import instant_of
 from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Outgoing, Transaction
-from worker.domain.memory import BUDGET_MIB, MEBIBYTE, PARTS
+from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS
 from worker.domain.snapshots import Counts, EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot
 from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, LoopSnapshot, Metrics

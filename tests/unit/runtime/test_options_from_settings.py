@@ -15,7 +15,7 @@ from worker.broker.options import KafkaOptions
 from worker.broker.topics import Topic, TopicsReport
 from worker.domain.contract.orders import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
-from worker.domain.orders_in_force import Guard
+from worker.domain.guard_counters import Guard
 from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
 from worker.runtime.options_from_settings import (

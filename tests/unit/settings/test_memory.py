@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from worker.domain.memory import BASE_MIB, BUDGET_MIB, PARTS
+from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB, PARTS
 from worker.settings.model import Memory
 
 CHART = Path(__file__).parents[3] / "helm" / "moderation-worker"

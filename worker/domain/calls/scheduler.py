@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.target_state import TargetState
     from worker.domain.clock import Clock
     from worker.domain.effects import EffectQueue
-    from worker.domain.orders_in_force import Guards
+    from worker.domain.guard_counters import GuardCounters
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
     from worker.domain.rules import Rules
@@ -68,7 +68,7 @@ class Scheduler:
         clock: Clock,
         ordering: MemberOrdering,
         effects: EffectQueue,
-        guards: Guards,
+        guards: GuardCounters,
         call_prefix: str,
     ) -> None:
         self._rules = rules

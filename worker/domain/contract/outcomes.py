@@ -2,7 +2,8 @@
 # to recognise its command again. The status of a command follows from its results by one rule, and what follows from it
 # by one table, both here.
 #
-# These types are the wire format: config/outcome.schema.json is generated from them.
+# Outcome, and the Structs and enums that it is made of, are the wire format: config/outcome.schema.json is generated from them.
+# The rows of the tables, Rest, SomeUsers and KnownId are not: they stay within this process.
 
 from __future__ import annotations
 
@@ -346,7 +347,7 @@ def _hashed(user: str) -> bytes:
     return hash(user).to_bytes(8, "little", signed=True)
 
 
-class Known(Struct, frozen=True, gc=False):
+class KnownId(Struct, frozen=True, gc=False):
     """
     What is known of one command id.
 

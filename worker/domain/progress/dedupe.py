@@ -16,13 +16,13 @@ from worker.domain.contract.outcomes import (
     DONE_FOR_ID,
     DONE_FOR_SHADOW_ID,
     REMEMBERED,
-    Known,
+    KnownId,
     Outcome,
     SomeUsers,
 )
 from worker.domain.contract.parameters import NO_PARAMETERS, effect_of
 from worker.domain.contract.times import instant_of
-from worker.domain.memory import APPLIED_BYTES, ID_BYTES, texts_bytes
+from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES, texts_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +44,7 @@ def fingerprint_of(command: Command) -> int:
     return fingerprint(command.app, command.target, command.users, command.effect)
 
 
-def known_of(value: bytes) -> Known | None:
+def known_of(value: bytes) -> KnownId | None:
     """Return what one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours)."""
     try:
         return remembered(_decoder.decode(value))
@@ -52,7 +52,7 @@ def known_of(value: bytes) -> Known | None:
         return None
 
 
-def remembered(outcome: Outcome) -> Known | None:
+def remembered(outcome: Outcome) -> KnownId | None:
     """
     Return what an outcome tells of its command id; None for a rejected one, whose id stands for nothing, for one in shadow, and for
     one so short that it does not say what its id stands for.
@@ -70,7 +70,7 @@ def remembered(outcome: Outcome) -> Known | None:
     return known(outcome, stands_for, instant_of(outcome.finished_at))
 
 
-def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> Known:
+def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> KnownId:
     """
     Return what an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
     when it finished, in seconds since 1970, ``name`` what is remembered in place of the id of a command that was in shadow.
@@ -84,7 +84,7 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
         (done if is_done else others).append(each.user_id)
         by_others.add(each.duplicate_of)
     of_one = by_others.pop() if len(by_others) == 1 else None
-    return Known(
+    return KnownId(
         command_id=name or outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
@@ -96,7 +96,7 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
 _decoder: Final = msgspec.json.Decoder(Outcome)
 
 
-class IdMemory:
+class IdBudget:
     """
     What the ids of all partitions take together.
 
@@ -152,16 +152,16 @@ class CommandIds:
 
     __slots__ = ("_by_id", "_max_records", "_memory", "_order", "_window", "bytes_used")
 
-    def __init__(self, window: float, max_records: int, memory: IdMemory) -> None:
+    def __init__(self, window: float, max_records: int, memory: IdBudget) -> None:
         self._window = window
         self._max_records = max_records
         self._memory = memory
-        self._by_id: dict[str, Known] = {}
-        self._order: deque[Known | None] = deque()
+        self._by_id: dict[str, KnownId] = {}
+        self._order: deque[KnownId | None] = deque()
         self.bytes_used = 0
         memory.join(self)
 
-    def remember(self, known: Known | None) -> None:
+    def remember(self, known: KnownId | None) -> None:
         """
         Take in one outcome record. None is one that says nothing: it takes a place all the same, because the
         restoration counts records.
@@ -174,7 +174,7 @@ class CommandIds:
             self.forget_oldest()
         self._memory.make_fit(self)
 
-    def find(self, command_id: str, wall: float) -> Known | None:
+    def find(self, command_id: str, wall: float) -> KnownId | None:
         """Return what is known of the id at ``wall`` (seconds since 1970)."""
         known = self._by_id.get(command_id)
         if known is None or known.at < wall - self._window:
@@ -207,7 +207,7 @@ class CommandIds:
         return len(self._by_id)
 
 
-def known_bytes(known: Known) -> int:
+def known_bytes(known: KnownId) -> int:
     """Return what an id takes in memory."""
     users = 0 if known.done is None else known.done.size
     return ID_BYTES + texts_bytes(known.command_id, known.outcome_id) + users

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from worker.domain.contract.outcomes import DONE_FOR_ID, Result, ResultStatus, cut
-from worker.domain.memory import share
+from worker.domain.memory_budget import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
 from worker.domain.progress.open_commands import MemberQueue, in_shadow

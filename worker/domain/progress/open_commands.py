@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Command
     from worker.domain.contract.orders import Mode
-    from worker.domain.contract.outcomes import AttemptRecord, Known, Outcome, Result
+    from worker.domain.contract.outcomes import AttemptRecord, KnownId, Outcome, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.records import Record
     from worker.domain.contract.rejections import Rejected
@@ -232,8 +232,8 @@ class OpenCommand:
     effect_key: EffectKey  # what must be equal for two members to share a call, or to have one effect
     fingerprint: int
     endpoint: EndpointKey
-    repeat_of: OpenCommand | Known | None  # an earlier command with the same id: open, or known from before
-    size: int  # what it takes in memory without its outcome (memory.py)
+    repeat_of: OpenCommand | KnownId | None  # an earlier command with the same id: open, or known from before
+    size: int  # what it takes in memory without its outcome (memory_budget.py)
     order: ActiveOrder | None = None  # the order that holds for it
     mode: Mode = field(init=False)  # and what that does with it
     known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.effects import Outgoing, Transaction
-from worker.domain.memory import outcome_bytes, share
+from worker.domain.memory_budget import outcome_bytes, share
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.progress.outcome_building import (
     dead_letter_of,

@@ -25,7 +25,7 @@ from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import (
-        Known,
+        KnownId,
         Result,
     )
     from worker.domain.contract.rejections import Rejected
@@ -95,7 +95,7 @@ def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: 
     )
 
 
-def known_from(admitted: Admitted, wall: float) -> Known | None:
+def known_from(admitted: Admitted, wall: float) -> KnownId | None:
     """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
     if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
         return None

@@ -19,10 +19,10 @@ from worker.domain.states import PARTITION_STEPS, LastWordState, PartitionState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.contract.outcomes import Known
+    from worker.domain.contract.outcomes import KnownId
     from worker.domain.contract.records import Record
     from worker.domain.effects import OffsetCommit, Restored
-    from worker.domain.progress.dedupe import IdMemory
+    from worker.domain.progress.dedupe import IdBudget
     from worker.domain.progress.open_commands import Admitted
     from worker.domain.rules import Rules
 
@@ -73,7 +73,7 @@ class Partition:
         "topic",
     )
 
-    def __init__(self, number: int, restored: Restored, rules: Rules, now: float, memory: IdMemory) -> None:
+    def __init__(self, number: int, restored: Restored, rules: Rules, now: float, memory: IdBudget) -> None:
         self.number = number
         self.topic = rules.topic
         self.state = PartitionState.COOLING_OFF
@@ -200,7 +200,7 @@ class Partition:
         if isinstance(admitted, OpenCommand):
             self._newest_by_id[admitted.known_as] = admitted
 
-    def find(self, command_id: str, wall: float) -> OpenCommand | Known | None:
+    def find(self, command_id: str, wall: float) -> OpenCommand | KnownId | None:
         """Return the newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
         return self._newest_by_id.get(command_id) or self.ids.find(command_id, wall)
 
@@ -227,7 +227,7 @@ class Partition:
         self.is_marked = False
         self.last_word.committed()
 
-    def finish(self, committed: list[Admitted], known: list[Known | None]) -> None:
+    def finish(self, committed: list[Admitted], known: list[KnownId | None]) -> None:
         """
         Finish the offsets of these records, whose results are committed, and remember what their outcomes tell of their ids.
 

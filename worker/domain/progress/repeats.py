@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, Known
+from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, KnownId
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from worker.domain.rules import Rules
 
 
-def done_for(earlier: OpenCommand | Known, user: str) -> str | None:
+def done_for(earlier: OpenCommand | KnownId, user: str) -> str | None:
     """
     Find the outcome_id of the command that has left nothing to do for this user under the same command id; None: there is none.
     """
-    if isinstance(earlier, Known):
+    if isinstance(earlier, KnownId):
         return earlier.outcome_id if earlier.done is None or user in earlier.done else None
     result = next(task.result for task in earlier.tasks if task.user == user)
     settled = DONE_FOR_SHADOW_ID if earlier.was_always_in_shadow else DONE_FOR_ID

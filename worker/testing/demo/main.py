@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.testing.demo.load import RaidRun
+    from worker.testing.demo.load import RaidResult
     from worker.testing.demo.scenario import Scenario
 
 LATENCY: Final = 0.03
@@ -83,8 +83,8 @@ def play(options: Options, console: Console) -> bool:
     scenario = plan(options.commands, options.seed)
     with DemoEnvironment(options.bootstrap_servers) as environment:
         _start_all(environment, options, scenario, console)
-        run = _run_with_progress(environment, options, scenario, console)
-        held = conclude(run, options, console)
+        result = _run_with_progress(environment, options, scenario, console)
+        held = conclude(result, options, console)
         if options.keep:
             _keep(environment, console)
         else:
@@ -92,31 +92,31 @@ def play(options: Options, console: Console) -> bool:
     return held
 
 
-def conclude(run: RaidRun, options: Options, console: Console) -> bool:
-    """Judge a run, print its summary and write the JSON file if one was asked for. Return whether every promise held."""
-    report = check(run.evidence)
-    counted = figures(run.evidence)
-    example = summary.choose_example(run.evidence.outcomes, run.raw)
+def conclude(result: RaidResult, options: Options, console: Console) -> bool:
+    """Judge the raid, print its summary and write the JSON file if one was asked for. Return whether every promise held."""
+    report = check(result.evidence)
+    counted = figures(result.evidence)
+    example = summary.choose_example(result.evidence.outcomes, result.raw)
     summary.show(console, counted, report, example, WAITED_FOR[options.trouble])
-    if run.longest_stall > summary.STALL:
+    if result.longest_stall > summary.STALL:
         console.print(
-            f"  [yellow]The simulator itself stalled for {_ms(run.longest_stall)}: this machine is busy, "
+            f"  [yellow]The simulator itself stalled for {_ms(result.longest_stall)}: this machine is busy, "
             "so the figures are less reliable.[/]"
         )
     if options.json_file is not None:
         about = {
             "version": __version__,
             "commands": options.commands,
-            "records": len(run.evidence.sent),
+            "records": len(result.evidence.sent),
             "replicas": options.replicas,
             "seed": options.seed,
             "trouble": options.trouble,
-            "longest_stall_seconds": run.longest_stall,
+            "longest_stall_seconds": result.longest_stall,
         }
         options.json_file.write_bytes(summary.as_json(counted, report, about))
-    if run.gave_up:
+    if result.gave_up:
         console.print(f"  [red]Gave up: nothing came out for {STALLED:g} s.[/]")
-    failed = {name: code for name, code in run.exit_codes.items() if code != 0}
+    failed = {name: code for name, code in result.exit_codes.items() if code != 0}
     for name, code in failed.items():
         console.print(f"  [red]{name} did not end cleanly: its exit code is {code}.[/]")
     held = report.clean and not failed
@@ -161,7 +161,7 @@ def _start_all(environment: DemoEnvironment, options: Options, scenario: Scenari
 
 def _run_with_progress(
     environment: DemoEnvironment, options: Options, scenario: Scenario, console: Console
-) -> RaidRun:
+) -> RaidResult:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

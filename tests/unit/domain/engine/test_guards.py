@@ -1,4 +1,4 @@
-# Guards: a scope that sends more than its limit is stopped by itself, before much more of it has gone, and nothing is lost.
+# GuardCounters: a scope that sends more than its limit is stopped by itself, before much more of it has gone, and nothing is lost.
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from msgspec import structs
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
 from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
-from worker.domain.orders_in_force import MAX_COUNTED, Guard, Guards
+from worker.domain.guard_counters import MAX_COUNTED, Guard, GuardCounters
 
 PER_ISSUER = Guard(Scope(issuer="*"), members=50, per_seconds=60.0)
 
@@ -114,7 +114,7 @@ def test_so_many_values_are_counted_and_no_more() -> None:
     """
     A stranger may name a new issuer in each command.
     """
-    guards = Guards((PER_ISSUER,))
+    guards = GuardCounters((PER_ISSUER,))
     harness = EngineHarness()
     harness.receive(ban("u", issuer="x"))
     (command,) = [each.spec for each in harness.engine._partitions[0].open.values()]  # type: ignore[union-attr]

@@ -20,13 +20,13 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.contract.outcomes import Known, ResultStatus, SomeUsers
-from worker.domain.memory import APPLIED_BYTES, ID_BYTES
+from worker.domain.contract.outcomes import KnownId, ResultStatus, SomeUsers
+from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES
 from worker.domain.progress.dedupe import (
     AppliedState,
     AppliedStates,
     CommandIds,
-    IdMemory,
+    IdBudget,
     fingerprint_of,
     known_bytes,
     known_of,
@@ -50,11 +50,11 @@ def outcome(fields: dict[str, Any], *results: ResultStatus, **details: Any) -> O
     return outcome_of(give(open_command(fields), *results, **details), RULES, 100.0, WALL)
 
 
-def known(command_id: str, at: float = WALL, done: SomeUsers | None = None) -> Known:
+def known(command_id: str, at: float = WALL, done: SomeUsers | None = None) -> KnownId:
     """
     What is known of an id.
     """
-    return Known(command_id, 1, f"outcome of {command_id}", done, at)
+    return KnownId(command_id, 1, f"outcome of {command_id}", done, at)
 
 
 # Fingerprints
@@ -226,11 +226,11 @@ def test_an_outcome_with_an_impossible_time_tells_nothing() -> None:
 # Ids
 
 
-def ids_of(max_records: int, memory: IdMemory | None = None) -> CommandIds:
+def ids_of(max_records: int, memory: IdBudget | None = None) -> CommandIds:
     """
     The ids of one partition, with memory for all of them.
     """
-    return CommandIds(3600.0, max_records, memory or IdMemory(PLENTY))
+    return CommandIds(3600.0, max_records, memory or IdBudget(PLENTY))
 
 
 @pytest.mark.parametrize("done", [0, 1, 49, 50, 51, 99, 100])
@@ -248,7 +248,7 @@ def test_of_a_partial_success_the_smaller_side_is_kept(done: int) -> None:
 
 
 def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() -> None:
-    memory = IdMemory(3 * ID_BYTES)
+    memory = IdBudget(3 * ID_BYTES)
     ids = ids_of(100, memory)
     for number in range(5):
         ids.remember(known(f"c-{number}"))
@@ -259,7 +259,7 @@ def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() ->
 
 
 def test_a_partition_that_learns_ids_takes_no_memory_from_one_that_has_less() -> None:
-    memory = IdMemory(10 * ID_BYTES)
+    memory = IdBudget(10 * ID_BYTES)
     few, many = ids_of(100, memory), ids_of(100, memory)
     for number in range(3):
         few.remember(known(f"few-{number}"))
@@ -273,7 +273,7 @@ def test_a_partition_that_comes_gets_its_part_from_the_one_that_has_most() -> No
     """
     Else a handover would know nothing of what was done before it.
     """
-    memory = IdMemory(10 * ID_BYTES)
+    memory = IdBudget(10 * ID_BYTES)
     first = ids_of(100, memory)
     for number in range(10):
         first.remember(known(f"first-{number}"))
