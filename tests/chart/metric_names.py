@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import Status
-from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, ROWS
+from worker.domain.snapshots import LIMITED_BY
+from worker.runtime.metric_table import ORDERED_BY, ROWS
 from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 TARGET_LABELS: Final = {"namespace", "job", "pod", "instance", "container"}
 """What the scraping adds to every series of a pod."""
 
-LABEL_VALUES: Final = {
+LABEL_VALUES: Final[dict[str, set[str]]] = {
     "by": set(LIMITED_BY),
     "ordered_by": set(ORDERED_BY),
     "verdict": {verdict.value for verdict in Verdict},

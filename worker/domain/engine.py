@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
     from worker.domain.progress.open_commands import OpenCommand
     from worker.domain.rules import Rules
+    from worker.domain.snapshots import LimitedBy
 
 HOUSEKEEPING = 1.0
 """Seconds between two rounds of forgetting what has become too old."""
@@ -393,7 +394,7 @@ class Engine:
             orders=orders,
         )
 
-    def _limited_by(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> str:
+    def _limited_by(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> LimitedBy:
         if self._outbox.is_full:
             return "publishing"
         found = endpoint.limited_by(now)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -50,13 +51,22 @@ class Counts(Struct, frozen=True):
     strange_quota_messages: int = 0
 
 
+LimitedBy = Literal[
+    "nothing", "quota", "lent", "throttle", "breaker", "halt", "target", "pause", "publishing"
+]
+"""
+What keeps waiting members from going. ``lent`` is the quota, while others still have permits that were lent; ``target`` is the bound
+of a single group or room; ``pause`` is an operator's.
+"""
+LIMITED_BY: Final[tuple[LimitedBy, ...]] = get_args(LimitedBy)
+
+
 class EndpointSnapshot(Struct, frozen=True):
     """
     One (app, endpoint) now.
 
     Attributes:
-        limited_by: What keeps waiting members from going: ``nothing``, ``quota``, ``lent`` (the quota, while others still
-            have permits that were lent), ``throttle``, ``breaker``, ``halt``, ``target`` (the bound of a single group or room), ``pause`` (an operator's) or ``publishing``.
+        limited_by: What keeps waiting members from going.
         oldest_age: Seconds that the longest waiting member has waited; 0 if none waits.
         breaker_openings: How often the breaker has opened since the start.
 
@@ -73,7 +83,7 @@ class EndpointSnapshot(Struct, frozen=True):
     permits_lent: int
     permits_borrowed: int
     throttle_factor: float
-    limited_by: str
+    limited_by: LimitedBy
     breaker_open: bool
     breaker_openings: int
 

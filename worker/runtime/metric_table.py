@@ -11,20 +11,10 @@ from typing import Final, Literal
 
 from worker.domain.contract.orders import OrderState
 from worker.domain.memory_budget import PARTS
+from worker.domain.snapshots import LIMITED_BY
 
 PREFIX: Final = "moderation_worker_"
 
-LIMITED_BY: Final = (
-    "nothing",
-    "quota",
-    "lent",
-    "throttle",
-    "breaker",
-    "halt",
-    "target",
-    "pause",
-    "publishing",
-)
 ORDERED_BY: Final = ("operator", "guard", "settings")
 Rebalance = Literal["assigned", "revoked", "lost"]
 
@@ -80,7 +70,7 @@ ROWS: Final[tuple[MetricRow, ...]] = (
     MetricRow("command_seconds", "histogram", "seconds", ("action",), "From reading a command to its result, without publishing.",
         "an outcome is published", LONG_SECONDS),
     MetricRow("dead_letters", "counter", "records", ("code",), "Records published to the dead-letter topic, by reason.",
-        "a command is rejected or failed"),
+        "a command is rejected, fails or is cancelled"),
     # calls
     MetricRow("calls", "counter", "calls", (*PER_ENDPOINT, "verdict"), "Calls that ended, by their last verdict.", "a call ends"),
     MetricRow("call_seconds", "histogram", "seconds", ("endpoint",), "From a call's first request to its end, retries and waits included.",

@@ -22,16 +22,16 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from worker import __version__
-from worker.domain.contract.actions import ACTIONS, ENDPOINTS
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS, MEMBERS_PER_CALL
 from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.orders import BY_GUARD, BY_SETTINGS, OrderState
-from worker.domain.contract.outcomes import Status
+from worker.domain.contract.outcomes import DEAD_LETTERED, NO_ANSWER, Status
 from worker.domain.contract.placement import Misplacement
 from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.contract.times import instant_of
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS, share
-from worker.domain.snapshots import Counts
-from worker.runtime.metric_table import LIMITED_BY, ORDERED_BY, PREFIX, ROWS, Rebalance
+from worker.domain.snapshots import LIMITED_BY, Counts
+from worker.runtime.metric_table import ORDERED_BY, PREFIX, ROWS, Rebalance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,11 +45,8 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 WHOLE_APP: Final = "*"
 """The label ``endpoint`` of a halt of a whole app."""
 
-_CODES: Final = frozenset({*REJECTIONS, "no_answer", *map(str, VERDICTS)})
-_MEMBERS_PER_CALL: Final = {
-    endpoint: max(row.members_per_call for row in ACTIONS.values() if row.endpoint == endpoint)
-    for endpoint in ENDPOINTS
-}
+_CODES: Final = frozenset({*REJECTIONS, NO_ANSWER, *DEAD_LETTERED, *map(str, VERDICTS)})
+"""Of dead letters and results; any other is shown as ``other``. A cancelled command's code is its status."""
 _COUNTS: Final = tuple(row.key for row in ROWS if row.key in Counts.__struct_fields__ and not row.labels)
 """Counts of the engine that are a metric of the same name."""
 _DEDUPE: Final = {
@@ -284,7 +281,7 @@ class Metrics:
             self._fill[state.endpoint] = members / calls
         if not state.waiting:
             return 0.0
-        fill = self._fill.get(state.endpoint, _MEMBERS_PER_CALL.get(state.endpoint, 1))
+        fill = self._fill.get(state.endpoint, MEMBERS_PER_CALL.get(state.endpoint, 1))
         rate = state.permits_granted * fill / self._window
         return state.waiting / rate if rate else float("inf")
 

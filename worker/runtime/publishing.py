@@ -9,6 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
+from worker.domain.progress.outbox import PER_TRANSACTION
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
 from worker.errors import FencedError
 
@@ -31,7 +32,7 @@ MANY: Final = 100
 """After a transaction with fewer outcomes the interval is shorter, in proportion: at low load nobody waits for it."""
 REST: Final = 2
 """But a transaction starts no sooner than this many times what the last one took: half of the time the broker has rest."""
-FULL: Final = 1000
+FULL: Final = PER_TRANSACTION
 """From this many unpublished commands on, the next transaction does not wait for the interval."""
 
 

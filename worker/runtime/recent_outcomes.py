@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.contract.outcomes import STATUSES, OutcomeError, Rest, Result, ResultStatus, Status
+from worker.domain.contract.outcomes import (
+    NO_ANSWER,
+    STATUSES,
+    OutcomeError,
+    Rest,
+    Result,
+    ResultStatus,
+    Status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -319,7 +327,7 @@ def _why(outcome: Outcome) -> tuple[str | None, str]:
         return outcome.error.code, outcome.error.message
     for result in outcome.results:
         if result.status is ResultStatus.FAILED:
-            code = "no_answer" if result.error_code is None else str(result.error_code)
+            code = NO_ANSWER if result.error_code is None else str(result.error_code)
             return code, f"user {result.user_id!r}: {result.error_info or 'no text'}"
     for result in outcome.results:
         if result.status is ResultStatus.CANCELLED:

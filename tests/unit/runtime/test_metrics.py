@@ -8,16 +8,34 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.unit.domain.factories import give, open_command, rejected_record
+from tests.unit.domain.samples import KICK, RULES
 from worker.domain.contract.actions import ENDPOINTS
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.orders import Order, OrderState, Scope
-from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
+from worker.domain.contract.outcomes import (
+    DEAD_LETTERED,
+    Outcome,
+    Result,
+    ResultStatus,
+    Source,
+    Status,
+    Worker,
+)
 from worker.domain.contract.times import instant_of
 from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Outgoing, Transaction
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS
-from worker.domain.snapshots import Counts, EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot
-from worker.runtime.metric_table import LIMITED_BY, PREFIX, ROWS
+from worker.domain.progress.outcome_building import dead_letter_of, outcome_of
+from worker.domain.snapshots import (
+    LIMITED_BY,
+    Counts,
+    EndpointSnapshot,
+    OrderSnapshot,
+    PartitionSnapshot,
+    Snapshot,
+)
+from worker.runtime.metric_table import PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, LoopSnapshot, Metrics
 
 if TYPE_CHECKING:
@@ -290,6 +308,35 @@ def test_no_label_names_a_user_or_a_room_and_unknown_codes_and_actions_are_folde
     assert members == {"0", "10019", "other"}
     assert value(metrics, "commands_total", action="none", status="rejected") == 2
     assert value(metrics, "dead_letters_total", code="other") == 2
+
+
+def test_a_dead_letter_is_counted_by_its_reason_whatever_its_status(metrics: Metrics) -> None:
+    """
+    Those of cancelled commands were counted as ``other``.
+    """
+    failed, cancelled = ResultStatus.FAILED, ResultStatus.CANCELLED
+    commands = {
+        Status.FAILED: [
+            give(open_command(KICK), failed),
+            give(open_command(KICK), failed, error_code=10019),
+        ],
+        Status.CANCELLED: [give(open_command(KICK), cancelled)],
+    }
+    letters = [dead_letter_of(rejected_record(b"{"), "commands")]
+    for status, ended in commands.items():
+        for each in ended:
+            each.emit(outcome_of(each, RULES, 100.0, 0.0), 1000)
+            assert each.outcome is not None
+            assert each.outcome.status is status
+            letters.append(dead_letter_of(each, "commands"))
+
+    metrics.published(Transaction([], [letter for letter in letters if letter is not None], {}), 0.1)
+
+    counted = values(metrics, "dead_letters_total")
+    assert {dict(labels)["code"] for labels, number in counted.items() if number} == {
+        *("not_json", "no_answer", "10019", "cancelled")
+    }
+    assert {Status.REJECTED, *commands} == DEAD_LETTERED
 
 
 def test_work_seconds_follow_the_permitted_rate_and_the_current_batch_size(metrics: Metrics) -> None:

@@ -12,8 +12,7 @@ from tests.unit.domain.engine_harness import ban, kick, users
 from worker.domain.contract.orders import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Status
 from worker.domain.effects import Halt
-from worker.domain.snapshots import OrderSnapshot
-from worker.runtime.metric_table import LIMITED_BY
+from worker.domain.snapshots import LIMITED_BY, OrderSnapshot
 from worker.runtime.page import CONTROLS, ENDPOINTS, FOUND, LISTED
 from worker.runtime.status_server import Obstacle
 

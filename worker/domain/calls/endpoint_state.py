@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
     from worker.domain.rules import Rules
+    from worker.domain.snapshots import LimitedBy
 
 NEVER = float("inf")
 PACE = 1.5
@@ -174,7 +175,7 @@ class EndpointState:
         """Return seconds that stand still while a gate is shut that stops them."""
         return now - sum(gate.shut_for(now) for gate in self.gates if gate.policy.stops_clock)
 
-    def limited_by(self, now: float) -> str:
+    def limited_by(self, now: float) -> LimitedBy:
         """Return what keeps the waiting members from going."""
         if not self.queue.waiting and not self.awaiting_permit:
             return "nothing"

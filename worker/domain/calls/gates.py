@@ -17,6 +17,7 @@ from worker.domain.contract.codes import Fails
 if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult, Halt
     from worker.domain.progress.open_commands import MemberTask
+    from worker.domain.snapshots import LimitedBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class GatePolicy:
     """What follows while a gate is shut."""
 
     name: str
-    limited_by: str  # what the metric says keeps the endpoint's members from going
+    limited_by: LimitedBy  # what the metric says keeps the endpoint's members from going
     is_probed: bool  # one attempt at a time goes through, to find out whether it may open
     holds_up_drain: bool  # a drain or a handover waits for what is behind it; else that is given up at once
     stops_clock: bool  # the time to give up (``retry.give_up_after_seconds``) stands still

@@ -15,7 +15,7 @@ from worker.domain.calls.lanes import Lanes, lane_of
 from worker.domain.calls.probing import choose_probe
 from worker.domain.calls.rate_limiter import RateLimiter, slice_of
 from worker.domain.calls.shadow_calls import ShadowCalls
-from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.actions import MEMBERS_PER_CALL
 from worker.domain.effects import Attempt, CancelCall, GrantPermit, LogEvent, StartCall
 from worker.domain.progress.member_ordering import TaskChange, expired
 from worker.domain.states import TaskState
@@ -83,10 +83,9 @@ class Scheduler:
         self.calls: dict[str, InFlightCall] = {}
         self.apps: dict[str, AppState] = {}
         self.endpoints: dict[EndpointKey, EndpointState] = {}
-        per_call = {action.endpoint: action.members_per_call for action in ACTIONS.values()}
         for name in rules.apps:
             app = self.apps[name] = AppState(name)
-            for endpoint, members in per_call.items():
+            for endpoint, members in MEMBERS_PER_CALL.items():
                 limiter = RateLimiter(
                     rules.window,
                     window_from_send=rules.window_from_send,

@@ -1,6 +1,6 @@
 # The table of actions: what each one is called, where it goes, and what it needs.
 #
-# Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name.
+# Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name; spelling.py takes names apart, to guess.
 # Not here: how a command is read (commands.py), what an answer means (codes.py).
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.parameters import MemberInfo, Parameters
 
@@ -190,4 +190,18 @@ ACTIONS: Final[dict[str, Action]] = {
     )
 }
 
-ENDPOINTS: Final = tuple(dict.fromkeys(action.endpoint for action in ACTIONS.values()))
+
+def per_call(rows: Iterable[Action]) -> dict[str, int]:
+    """Return the most members that one call to each endpoint may carry: what all its actions say."""
+    most: dict[str, int] = {}
+    for row in rows:
+        said = most.setdefault(row.endpoint, row.members_per_call)
+        assert said == row.members_per_call, (
+            f"{row.name} has {row.members_per_call} members per call, another action of {row.endpoint} has {said}"
+        )
+    return most
+
+
+MEMBERS_PER_CALL: Final = per_call(ACTIONS.values())
+"""By endpoint."""
+ENDPOINTS: Final = tuple(MEMBERS_PER_CALL)

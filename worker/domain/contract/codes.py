@@ -131,6 +131,9 @@ _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.UNSENT: _Consequences(RetryBudget.ALWAYS),
 }
 """A row for each verdict. What else follows from it is done by its handler (calls/response_handler.py)."""
+assert all(row.fails for row in _CONSEQUENCES.values() if row.again is RetryBudget.WITHIN_ATTEMPTS), (
+    "the breaker counts attempts: one that fails nothing would be tried again without end"
+)
 
 _TABLE: Final[dict[Verdict, tuple[int, ...]]] = {
     Verdict.DONE: (0,),

@@ -200,6 +200,10 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
+NO_ANSWER: Final = "no_answer"
+"""The code of a command or member that has failed without an answer of Tencent."""
+
+
 class RecordProblem(Struct, frozen=True, omit_defaults=True):
     """A further problem of a rejected record."""
 
@@ -210,9 +214,10 @@ class RecordProblem(Struct, frozen=True, omit_defaults=True):
 
 class OutcomeError(Struct, frozen=True, omit_defaults=True):
     """
-    Why a command was rejected or failed.
+    Why a command was rejected, failed or was cancelled.
 
     Attributes:
+        code: One of ``REJECTIONS``; Tencent's error code, or ``NO_ANSWER``; or ``Status.CANCELLED``.
         also: Further problems of the same record, at most 10.
 
     """

@@ -10,6 +10,7 @@ from worker.domain.contract.actions import TargetField
 from worker.domain.contract.deadletters import DeadLetter
 from worker.domain.contract.outcomes import (
     DEAD_LETTERED,
+    NO_ANSWER,
     REMEMBERED,
     Outcome,
     OutcomeError,
@@ -151,7 +152,7 @@ def _error_of(overall: Status, results: list[Result]) -> OutcomeError | None:
         return _fault(results)
     if overall is Status.CANCELLED:
         cause = next(result.error_info for result in results if result.status is ResultStatus.CANCELLED)
-        return OutcomeError("cancelled", cause or "")
+        return OutcomeError(Status.CANCELLED, cause or "")
     return None
 
 
@@ -159,7 +160,7 @@ def _fault(results: list[Result]) -> OutcomeError:
     """Describe the first failure of a failed command, in words."""
     failed = next(result for result in results if result.status is ResultStatus.FAILED)
     others = sum(result.status is ResultStatus.FAILED for result in results) - 1
-    code = "no_answer" if failed.error_code is None else str(failed.error_code)
+    code = NO_ANSWER if failed.error_code is None else str(failed.error_code)
     info = failed.error_info or "no text"
     more = f"; {others} more of its users failed, each result says why" if others else ""
     return OutcomeError(code, f"user {failed.user_id!r}: {info} ({code}){more}")

@@ -27,6 +27,9 @@ ENDPOINTS: Final = {
     UPDATE: "room_engine_http_srv/update_room_member_info",
 }
 ACTIONS: Final = {endpoint: action for action, endpoint in ENDPOINTS.items()}
+assert len(ACTIONS) == len(ENDPOINTS), (
+    "two actions of one endpoint: _effect of simulator_log.py must tell them apart by the body"
+)
 TARGET_FIELDS: Final = {
     action: "group_id" if action.startswith("group.") else "room_id" for action in ENDPOINTS
 }
@@ -117,7 +120,7 @@ class SeenAttempt(msgspec.Struct, frozen=True):
 
 
 class SeenError(msgspec.Struct, frozen=True):
-    """Why a command was rejected or failed."""
+    """Why a command was rejected, failed or was cancelled."""
 
     code: str
     message: str

@@ -21,6 +21,7 @@ from worker.domain.calls.lending import (
     decode,
     encode,
 )
+from worker.domain.progress.partitions import COOLING_OFF_SECONDS
 
 if TYPE_CHECKING:
     from worker.domain.calls.lending import (
@@ -331,3 +332,10 @@ def test_a_borrower_borrows_from_a_bounded_number_of_lenders() -> None:
     message = borrower.message(11.0 - 0.1, in_use=BORROWERS)
     assert message is not None
     assert decode(encode(message)) == message
+
+
+def test_what_an_owner_had_lent_is_over_when_the_next_one_uses_its_slices() -> None:
+    """
+    A longer lease needs a longer wait of new owners.
+    """
+    assert HOLD == COOLING_OFF_SECONDS

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, ONE_OF_EACH, UNBAN, UPDATE, command
-from worker.domain.contract.actions import ACTIONS, ENDPOINTS, ActionKind, TargetField
+from worker.domain.contract.actions import ACTIONS, ENDPOINTS, ActionKind, TargetField, per_call
 from worker.domain.contract.parameters import MemberInfo, Parameters
 
 # The sample requests of Tencent's pages.
@@ -125,3 +126,15 @@ def test_only_a_kick_is_an_event() -> None:
     assert [name for name, action in ACTIONS.items() if action.kind is ActionKind.EVENT] == [
         "room.kick_user_out"
     ]
+
+
+def test_actions_of_one_endpoint_agree_on_how_many_members_a_call_carries() -> None:
+    """
+    The endpoint's queue has one size for all its batches.
+    """
+    row = ACTIONS["group.ban_group_member"]
+    same, other = replace(row, name="group.same"), replace(row, name="group.other", members_per_call=7)
+
+    assert per_call((row, same)) == {row.endpoint: 20}
+    with pytest.raises(AssertionError, match=r"group\.other has 7 members per call, another .* has 20"):
+        per_call((row, other))

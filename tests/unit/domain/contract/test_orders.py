@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from worker.domain.contract.orders import (
     MAX_KEY_BYTES,
     MAX_VALUE_BYTES,
+    NO_ORDER,
     ControlRecord,
     Order,
     OrderState,
@@ -111,7 +112,12 @@ def test_only_a_person_may_order_what_ends_commands_that_may_be_right() -> None:
 def test_an_order_lets_its_commands_wait_or_ends_them_or_simulates_them(state: OrderState) -> None:
     mode = state.policy.mode
 
-    assert [mode.waits, mode.ends_at_once, mode.simulates].count(True) == 1
+    assert [mode.waits, mode.ends_at_once, mode.simulates].count(True) == mode.withholds
+
+
+def test_no_request_carries_the_commands_of_an_order() -> None:
+    assert all(state.policy.mode.withholds for state in OrderState)
+    assert not NO_ORDER.withholds
 
 
 def test_a_drain_waits_for_no_paused_command() -> None:
