@@ -19,9 +19,9 @@ import hypothesis
 import pytest
 from kafka import KafkaAdminClient
 
+from worker.testing.kafka.child_process import ProcessFailedError
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 from worker.testing.kafka.jars import LOCK, FetchError
-from worker.testing.kafka.processes import ProcessFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -23,7 +23,7 @@ from worker.testing.checker.check import Report, highest_seconds
 from worker.testing.checker.contract import ADMINISTRATOR
 from worker.testing.checker.simulator_log import read_log
 from worker.testing.demo.environment import SDK_APP_ID
-from worker.testing.kafka.processes import Process
+from worker.testing.kafka.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def python_of(program: Program) -> str:
 
 
 @contextlib.contextmanager
-def started(stage: DemoEnvironment, program: Program, replicas: int = 1) -> Iterator[list[Process]]:
+def started(stage: DemoEnvironment, program: Program, replicas: int = 1) -> Iterator[list[ChildProcess]]:
     """
     As many processes of a baseline as there would be replicas, in one group; killed at the end.
     """
@@ -74,7 +74,7 @@ def started(stage: DemoEnvironment, program: Program, replicas: int = 1) -> Iter
     words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
     module = f"tests.benchmarks.baselines.{MODULES[program]}"
     processes = [
-        Process(
+        ChildProcess(
             f"{program} {number}",
             [python_of(program), "-m", module, *words],
             stage.folder / f"{module}-{number}.log",

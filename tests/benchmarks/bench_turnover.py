@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from worker.testing.checker.check import Report
     from worker.testing.checker.evidence import LoggedRequest, Planned
-    from worker.testing.kafka.processes import Process
+    from worker.testing.kafka.child_process import ChildProcess
 
 ROOMS: Final = 8
 """On each partition."""
@@ -105,7 +105,7 @@ class Run:
     steps: list[tuple[float, str]] = field(default_factory=list)
 
     @property
-    def replicas(self) -> list[Process]:
+    def replicas(self) -> list[ChildProcess]:
         return self.environment.stage.replicas
 
     def note(self, what: str) -> None:

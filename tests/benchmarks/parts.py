@@ -23,7 +23,7 @@ from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.testing.checker.contract import BAN, MEMBERS_PER_CALL, QUOTA
 from worker.testing.checker.figures import percentile
 from worker.testing.demo.environment import DemoEnvironment
-from worker.testing.kafka.processes import ProcessFailedError
+from worker.testing.kafka.child_process import ProcessFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

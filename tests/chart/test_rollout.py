@@ -14,8 +14,8 @@ from tests.chart.mounts import mounted
 from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import BAN, outcome_id
 from worker.testing.demo.environment import WORKER, answers_ok
+from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.embedded_kafka import free_ports
-from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +41,7 @@ class Pods:
     """
 
     environment: Environment
-    running: dict[int, Process] = field(default_factory=dict)
+    running: dict[int, ChildProcess] = field(default_factory=dict)
     urls: dict[int, str] = field(default_factory=dict)
     grace: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Pods:
         name = f"{chart.FULL_NAME}-{number}"
         folder = stage.folder / name
         _, environment = mounted(rendered, folder, pod=name, secret=stage.key_file.read_text())
-        process = Process(name, [*WORKER, "run"], stage.folder / f"{name}.log", environment=environment)
+        process = ChildProcess(name, [*WORKER, "run"], stage.folder / f"{name}.log", environment=environment)
         process.start()
         self.running[number] = process
         self.urls[number] = f"http://127.0.0.1:{port}"

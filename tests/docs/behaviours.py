@@ -83,7 +83,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Outcomes and dead letters": (
         "contract/test_outcomes",
         "contract/test_outcome_fitting",
-        "contract/test_deadletters",
+        "contract/test_dead_letters",
         "contract/test_letter_reading",
         "progress/test_outcome_building",
     ),

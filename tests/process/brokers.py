@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Final, Self
 
+from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.embedded_kafka import (
     JVM,
     PROPERTIES,
@@ -20,7 +21,6 @@ from worker.testing.kafka.embedded_kafka import (
     free_ports,
 )
 from worker.testing.kafka.jars import cache_folder, fetch, locked_jars
-from worker.testing.kafka.processes import Process
 
 COUNT: Final = 3
 REPLICATED: Final = {
@@ -41,7 +41,7 @@ class Brokers:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="moderation-worker-brokers-"))
-        self._processes: list[Process] = []
+        self._processes: list[ChildProcess] = []
         self._addresses: list[str] = []
 
     def __enter__(self) -> Self:
@@ -112,6 +112,8 @@ class Brokers:
                 )
             )
             log = self._folder / f"{number}.log"
-            self._processes.append(Process(f"broker {number + 1}", [*command, "kafka.Kafka", str(file)], log))
+            self._processes.append(
+                ChildProcess(f"broker {number + 1}", [*command, "kafka.Kafka", str(file)], log)
+            )
             self._addresses.append(f"127.0.0.1:{ports[number]}")
         assert [each.wait(START_DEADLINE) for each in formatting] == [0] * COUNT

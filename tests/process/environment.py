@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from worker.testing.checker.check import Report
     from worker.testing.checker.contract import SeenMemberInfo
     from worker.testing.checker.evidence import Interruption, LoggedRequest, ProducedCommand, PublishedOutcome
-    from worker.testing.kafka.processes import Process
+    from worker.testing.kafka.child_process import ChildProcess
 
 LATENCY: Final = ("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random")
 ANSWER_TIMEOUT: Final = 10.0
@@ -323,7 +323,7 @@ class Environment:
         return [TopicPartition(self.stage.topics.commands, number) for number in range(PARTITIONS)]
 
 
-def _lines(replica: Process) -> Iterator[dict[str, Any]]:
+def _lines(replica: ChildProcess) -> Iterator[dict[str, Any]]:
     for line in replica.log.read_bytes().splitlines():
         with contextlib.suppress(msgspec.DecodeError):  # what Python itself prints is no JSON
             told = msgspec.json.decode(line)

@@ -20,8 +20,8 @@ from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.placement import partition_of
 from worker.domain.rules import Rules
+from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.jars import cache_folder, fetch, locked_jars
-from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,7 @@ def test_an_example_reads_what_is_committed_and_nothing_else(
 ) -> None:
     log = tmp_path / "log"
     environment = {"KAFKA": kafka.bootstrap_servers, "TOPIC": outcomes, "GROUP": f"{outcomes}-readers"}
-    reader = Process(
+    reader = ChildProcess(
         language, command(language, LANGUAGES[language][1], tmp_path), log, environment=environment
     )
     reader.start()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cluster
     from worker.testing.demo.load import Load
-    from worker.testing.kafka.processes import Process
+    from worker.testing.kafka.child_process import ChildProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -44,7 +44,7 @@ def produced(environment: Environment, stem: str) -> Load:
     return load
 
 
-def started(environment: Environment) -> Process:
+def started(environment: Environment) -> ChildProcess:
     worker = environment.stage.start_worker()
     environment.play_until(lambda: environment.stage.is_ready(worker), WITHIN, "ready")
     return worker

@@ -15,8 +15,8 @@ import pytest
 
 from tests.docs.markdown import ROOT, blocks
 from worker.testing.demo.environment import answers_ok
+from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.embedded_kafka import answers
-from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def test_five_commands_lead_from_a_clone_to_a_first_outcome(
     with ExitStack() as stack:
         for number, (line, ready) in enumerate(steps):
             log = tmp_path / f"{number}.log"
-            process = Process(line, program(line), log)
+            process = ChildProcess(line, program(line), log)
             process.start()
             stack.callback(process.stop)
             process.wait_until(lambda ready=ready, log=log: ready(log.read_text()), PATIENCE, "ready")  # type: ignore[misc]

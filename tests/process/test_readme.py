@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from tests.docs.markdown import blocks, command_lines, text
 from tests.docs.test_readme import COMMANDS, CONTRACT, LOCAL_API, OUTCOMES, RUNNING
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
-from worker.testing.kafka.processes import Process
+from worker.testing.kafka.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -255,7 +255,9 @@ def test_every_simulator_starts_and_answers_every_question(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "main").write_text("5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e")
     log = tmp_path / "output"
-    simulator = Process("the simulator", [sys.executable, "-m", "worker", *with_a_free_port(words[1:])], log)
+    simulator = ChildProcess(
+        "the simulator", [sys.executable, "-m", "worker", *with_a_free_port(words[1:])], log
+    )
     simulator.start()
     try:
         simulator.wait_until(lambda: "listening on" in log.read_text(), PATIENCE, "listening")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.conftest import Cluster
     from worker.testing.checker.evidence import Planned
     from worker.testing.demo.load import Load
-    from worker.testing.kafka.processes import Process
+    from worker.testing.kafka.child_process import ChildProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -53,7 +53,7 @@ def produced(environment: Environment, stem: str) -> Load:
     return load
 
 
-def started(environment: Environment, start: str) -> Process:
+def started(environment: Environment, start: str) -> ChildProcess:
     worker = environment.stage.start_worker({"kafka": {"start": start}})
     environment.play_until(lambda: environment.stage.is_ready(worker), READY_WITHIN, "ready")
     return worker

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
     from worker.broker.record_scan import Needles
-    from worker.broker.topic_scan import Scanned
+    from worker.broker.topic_scan import BatchMatches
     from worker.domain.contract.records import Record
 
     Wanted = Callable[[bytes], bool]
@@ -69,7 +69,7 @@ class FoundOutcome(Struct, frozen=True):
         return place_of(self.topic, self.partition, self.offset)
 
 
-class Found(Struct, frozen=True):
+class FoundCommand(Struct, frozen=True):
     """
     One command record that matched.
 
@@ -103,7 +103,7 @@ class WaitingCommand(Struct, frozen=True):
 
     """
 
-    record: Found
+    record: FoundCommand
     ahead: int
     held_from: int | None = None
 
@@ -223,7 +223,7 @@ class CommandLookup:
         until: float | None,
         needles: Needles,
         back_to: float,
-    ) -> Iterator[Scanned]:
+    ) -> Iterator[BatchMatches]:
         times = since * 1000, inf if until is None else until * 1000
         shown = time.monotonic()
         for batch in scanned(self._reader, begins, ends, needles, times):
@@ -233,7 +233,7 @@ class CommandLookup:
                 self._progress(self._read, back_to)
             yield batch
 
-    def _wanted(self, batches: Iterator[Scanned], wanted: Wanted) -> Iterator[FoundOutcome]:
+    def _wanted(self, batches: Iterator[BatchMatches], wanted: Wanted) -> Iterator[FoundOutcome]:
         for batch in batches:
             for offset, timestamp, value in batch.records:
                 if value is not None and wanted(value):
@@ -362,8 +362,8 @@ class CommandLookup:
         return {tp: ends[tp] if first is None else min(first, ends[tp]) for tp, first in firsts.items()}
 
 
-def _found(record: Any) -> Found:
-    return Found(
+def _found(record: Any) -> FoundCommand:
+    return FoundCommand(
         record.topic,
         record.partition,
         record.offset,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kafka import errors
 
-from worker.broker.control_topic import ControlReader, OrderBook
+from worker.broker.control_topic import ControlReader, ControlTopicState
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
 from worker.broker.kafka_private_parts import connection_failure
 from worker.broker.refusals import refusal_of
@@ -78,7 +78,7 @@ class ControlFollower:
         self._listener = listener
         self._notice = notice
         self._troubles = troubles
-        self._book = OrderBook()
+        self._state = ControlTopicState()
         self._missing = False
         self._wake = threading.Condition()
         self._stopping = False
@@ -89,7 +89,7 @@ class ControlFollower:
 
     def __repr__(self) -> str:
         state = "stopping" if self._stopping else "running" if self._thread.is_alive() else "not running"
-        return f"<ControlFollower of {self._topic} {state}, {self._book!r}>"
+        return f"<ControlFollower of {self._topic} {state}, {self._state!r}>"
 
     def start(self) -> None:
         """Start the thread."""
@@ -170,12 +170,12 @@ class ControlFollower:
 
     def _read_whole(self, reader: ControlReader) -> None:
         """Read everything, and pass on what is in force; and of what was, that it is no longer, if it is not there any more."""
-        began, before = time.monotonic(), self._book
-        self._book = OrderBook()
+        began, before = time.monotonic(), self._state
+        self._state = ControlTopicState()
         count = 0
         while not reader.at_end:
             if self._stopping:
-                self._book = before
+                self._state = before
                 return
             entries = reader.poll()
             count += len(entries)
@@ -183,21 +183,21 @@ class ControlFollower:
                 self._readable(entry)
             if not entries:
                 self._judge(reader)
-        gone = [ControlRecord(scope, None) for scope in before.orders if scope not in self._book.orders]
-        held = [ControlRecord(scope, order) for scope, order in self._book.orders.items()]
+        gone = [ControlRecord(scope, None) for scope in before.orders if scope not in self._state.orders]
+        held = [ControlRecord(scope, order) for scope, order in self._state.orders.items()]
         self._listener.orders([*gone, *held])
         self._log(
             "control.read",
             "info",
             topic=self._topic,
             records=count,
-            orders=len(self._book.in_force(time.time())),
+            orders=len(self._state.in_force(time.time())),
             seconds=round(time.monotonic() - began, 3),
         )
 
     def _readable(self, entry: ControlEntry) -> ControlRecord | None:
         """Note a record; None if it changes nothing, which is counted, and logged within bounds."""
-        read = self._book.add(entry, time.time())
+        read = self._state.add(entry, time.time())
         if not isinstance(read, UnreadableControl):
             return read
         self.unreadable += 1

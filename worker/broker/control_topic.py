@@ -141,7 +141,7 @@ def _entry(record: Any) -> ControlEntry:
     )
 
 
-class OrderBook:
+class ControlTopicState:
     """The latest order of each scope, of which at most ``MOST_SCOPES`` are kept."""
 
     def __init__(self) -> None:
@@ -183,7 +183,7 @@ class OrderBook:
         return len(self.orders) < before
 
     def __repr__(self) -> str:
-        return f"<OrderBook of {len(self.orders)} scopes>"
+        return f"<ControlTopicState of {len(self.orders)} scopes>"
 
 
 def fitting_control_topic(options: KafkaOptions) -> Topic:
@@ -214,23 +214,23 @@ def fitting_control_topic(options: KafkaOptions) -> Topic:
     return topic
 
 
-def read_orders(options: KafkaOptions) -> tuple[OrderBook, list[ControlEntry]]:
+def read_orders(options: KafkaOptions) -> tuple[ControlTopicState, list[ControlEntry]]:
     """
     Return the latest order of each scope, and the records that cannot be read.
 
     Raises ControlTopicError and BrokerError, as ``fitting_control_topic``.
     """
     topic = fitting_control_topic(options)
-    book, unreadable = OrderBook(), []
+    topic_state, unreadable = ControlTopicState(), []
     try:
         with ControlReader(options, topic.name) as reader:
             for entry in reader.whole():
-                read = book.add(entry, time.time())
+                read = topic_state.add(entry, time.time())
                 if isinstance(read, UnreadableControl):
                     unreadable.append(ControlEntry(entry.offset, read))
     except errors.KafkaError as exc:
         raise _refused(topic.name, "read", "Read and Describe", exc) from exc
-    return book, unreadable
+    return topic_state, unreadable
 
 
 def write_record(options: KafkaOptions, record: ControlRecord, by: str, reason: str) -> int:

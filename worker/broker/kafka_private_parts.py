@@ -2,7 +2,7 @@
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_private_parts.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
-# module uses a private name, except batches.py, secured_connection.py and name_lookup.py, whose parts are installed here.
+# module uses a private name, except record_batches.py, secured_connection.py and name_lookup.py, whose parts are installed here.
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.net import manager
 from kafka.record import legacy_records, memory_records
 
-from worker.broker.batches import BoundedBatch
 from worker.broker.error_mapping import CredentialError
 from worker.broker.name_lookup import connect, in_words
 from worker.broker.patient_coordinator import PatientCoordinator
+from worker.broker.record_batches import BoundedRecordBatch
 from worker.broker.record_scan import SearchingBatch
 from worker.broker.secured_connection import BoundedTls, ReadToEndTcp, SignInConnection, done_within
 from worker.broker.unpacking import unpacked
@@ -209,7 +209,7 @@ def patch() -> None:
     connections.KafkaConnection = SignInConnection
     connections.create_connection = connect
     batches: Any = memory_records
-    batches.DefaultRecordBatch = BoundedBatch
+    batches.DefaultRecordBatch = BoundedRecordBatch
     old_batches: Any = legacy_records
     for codec, number in (("gzip", 1), ("snappy", 2), ("lz4", 3)):
         setattr(old_batches, f"{codec}_decode", _bounded(number))
@@ -285,7 +285,7 @@ class _ScannedBatches:
 
     def next_batch(self) -> Any:
         batch = self._records.next_batch()
-        return SearchingBatch(batch, self._needles) if isinstance(batch, BoundedBatch) else batch
+        return SearchingBatch(batch, self._needles) if isinstance(batch, BoundedRecordBatch) else batch
 
 
 def scan(consumer: KafkaConsumer, needles: Needles | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import errors
 
 from worker.broker.topics import BATCH_BYTES, message_bytes
-from worker.domain.contract.deadletters import SMALLEST_LIMIT
+from worker.domain.contract.dead_letters import SMALLEST_LIMIT
 from worker.domain.effects import LogEvent
 from worker.errors import BrokerError
 

@@ -2,7 +2,7 @@
 # record that has them only what a search needs is read: its offset, its time and its value.
 #
 # kafka_private_parts.py lets a consumer return batches in this form (`scan`), topic_scan.py reads a topic by it. What a value means
-# is not known here. A batch that is too large or malformed is read record by record, as the worker reads it (batches.py).
+# is not known here. A batch that is too large or malformed is read record by record, as the worker reads it (record_batches.py).
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kafka.record.util import decode_varint
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.broker.batches import BoundedBatch
+    from worker.broker.record_batches import BoundedRecordBatch
 
     Needles = Sequence[Sequence[bytes]]
     """A record matches if its bytes contain, of each group, at least one."""
@@ -41,7 +41,7 @@ class ScannedRecords(list[tuple[int, int, bytes | None]]):
 class SearchingBatch:
     """A batch that yields one record in place of all: its value is a ``ScannedRecords``. In all else it is the batch itself."""
 
-    def __init__(self, batch: BoundedBatch, needles: Needles) -> None:
+    def __init__(self, batch: BoundedRecordBatch, needles: Needles) -> None:
         self._batch = batch
         self._needles = needles
 

@@ -26,7 +26,7 @@ BATCHES: Final = 64
 """The most batches that one poll returns. What they hold is bounded by what is fetched at once."""
 
 
-class Scanned(Struct, frozen=True):
+class BatchMatches(Struct, frozen=True):
     """
     The records that match in one batch: offset, timestamp (milliseconds since 1970) and value of each, in order.
 
@@ -47,7 +47,7 @@ def scanned(
     ends: Mapping[Any, int],
     needles: Needles,
     times: tuple[float, float],
-) -> Iterator[Scanned]:
+) -> Iterator[BatchMatches]:
     """
     Yield what matches between ``begins`` and ``ends``, batch by batch, each partition's in order. Reassigns the reader.
 
@@ -90,7 +90,7 @@ def _assign(reader: KafkaConsumer, positions: Mapping[Any, int]) -> None:
 
 def _of(
     tp: Any, batch: Any, offsets: tuple[int, int], needles: Needles, times: tuple[float, float]
-) -> Scanned:
+) -> BatchMatches:
     values = batch.value
     if not isinstance(values, ScannedRecords):  # one record of an old format
         matches = contains(values or b"", needles)
@@ -98,4 +98,4 @@ def _of(
         values.read = 1
     (begin, end), (first, last) = offsets, times
     records = [each for each in values if begin <= each[0] < end and first <= each[1] < last]
-    return Scanned(tp.topic, tp.partition, records, values.read)
+    return BatchMatches(tp.topic, tp.partition, records, values.read)

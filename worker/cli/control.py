@@ -43,9 +43,9 @@ def control(
     settings = load(config, os.environ)
     quiet_libraries(settings)
     options = kafka_options(settings, worker_name(settings))
-    book, unreadable = read_orders(options)
+    topic_state, unreadable = read_orders(options)
     now = time.time()
-    found = book.in_force(now)
+    found = topic_state.in_force(now)
     held, complete = _held(settings, found) if found else (Counter(), True)
     for scope, order in found.items():
         if as_json:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
     from worker.cli.letters import Letter
-    from worker.cli.replay_plan import Candidate, Refusal, Replaying
+    from worker.cli.replay_plan import Candidate, NotReplayed, Replaying
     from worker.domain.contract.commands import Decoder
 
 LIMIT = 20
@@ -196,7 +196,7 @@ def replay(
     Example:
     moderation-worker dead-letters replay -c worker.yaml --code 10010 --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.replay_plan import Refusal  # noqa: PLC0415
+    from worker.cli.replay_plan import NotReplayed  # noqa: PLC0415
     from worker.cli.sending import send_all  # noqa: PLC0415
 
     _check_status(status)
@@ -213,7 +213,7 @@ def replay(
         user=user,
         app=app,
     )
-    allowed = {Refusal.OVERTAKES: allow_overtaking, Refusal.REJECTED: rejected}
+    allowed = {NotReplayed.OVERTAKES: allow_overtaking, NotReplayed.REJECTED: rejected}
     options, decoder = kafka_options_of(config)
     letters = [
         each
@@ -284,7 +284,7 @@ def _replaying(
     options: KafkaOptions,
     decoder: Decoder,
     letters: list[Letter],
-    allowed: frozenset[Refusal],
+    allowed: frozenset[NotReplayed],
 ) -> Replaying:
     """Return the letters, judged by all that came after them."""
     from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415

@@ -89,8 +89,8 @@ def demo(
     from rich.console import Console  # noqa: PLC0415
 
     from worker.testing.demo.main import Options, play  # noqa: PLC0415
+    from worker.testing.kafka.child_process import ProcessFailedError  # noqa: PLC0415
     from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
-    from worker.testing.kafka.processes import ProcessFailedError  # noqa: PLC0415
 
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)

@@ -114,10 +114,10 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
     """Run the broker until an interrupt. Everything is ended in order whatever happens."""
     from rich.console import Console  # noqa: PLC0415 - --help need not load what follows
 
+    from worker.testing.kafka.child_process import ProcessFailedError  # noqa: PLC0415
     from worker.testing.kafka.embedded_kafka import EmbeddedKafka  # noqa: PLC0415
     from worker.testing.kafka.fetch_progress import fetching  # noqa: PLC0415
     from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
-    from worker.testing.kafka.processes import ProcessFailedError  # noqa: PLC0415
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def _program() -> str:
 
 
 def _watch(broker: EmbeddedKafka) -> None:
-    from worker.testing.kafka.processes import ProcessFailedError  # noqa: PLC0415
+    from worker.testing.kafka.child_process import ProcessFailedError  # noqa: PLC0415
 
     while broker.running:
         time.sleep(WATCH_SECONDS)

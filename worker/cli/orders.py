@@ -136,9 +136,9 @@ def resume(
     _text("--reason", reason)
     settings = _settings(config, scope)
     options = kafka_options(settings, worker_name(settings))
-    book, _ = read_orders(options)
+    topic_state, _ = read_orders(options)
     now = time.time()
-    found = book.in_force(now)
+    found = topic_state.in_force(now)
     if scope not in found:
         lines = [f"nothing is in force for {plain(scope)}"]
         lines += ["in force:", *(shown_order(*each, now) for each in found.items())] if found else []
@@ -196,8 +196,8 @@ def _order(
         raise typer.BadParameter(f"the workers would not read this record: {read.reason}; shorten it")
     settings = _settings(config, scope)
     options = kafka_options(settings, worker_name(settings))
-    book, _ = read_orders(options)
-    if (refusal := book.refusal(record, now)) is not None:
+    topic_state, _ = read_orders(options)
+    if (refusal := topic_state.refusal(record, now)) is not None:
         raise BrokerError(f"nothing was written, as no worker would follow it: {refusal}")
     offset = write_record(options, record, by, reason)
     if as_json:

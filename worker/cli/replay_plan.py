@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Refusal(StrEnum):
+class NotReplayed(StrEnum):
     """Why a letter is not sent again; the first that applies."""
 
     NO_LETTER = "it is no dead letter of this worker"
@@ -47,7 +47,7 @@ TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.P
 """Of commands that touched some of their users at least."""
 FEW: Final = 40
 """So many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
-MAY_BE_FORCED: Final = {Refusal.REJECTED: "--rejected", Refusal.OVERTAKES: "--allow-overtaking"}
+MAY_BE_FORCED: Final = {NotReplayed.REJECTED: "--rejected", NotReplayed.OVERTAKES: "--allow-overtaking"}
 """What an option of `replay` lets pass."""
 
 
@@ -68,7 +68,7 @@ class Candidate(Struct, eq=False):
     timestamp: int
     letter: ReadLetter | None
     command: Command | Rejected | None = None
-    refusal: Refusal | None = None
+    refusal: NotReplayed | None = None
     detail: str = ""
 
     @property
@@ -78,7 +78,7 @@ class Candidate(Struct, eq=False):
         letter = self.letter
         return Moment(letter.topic, letter.partition, letter.offset, self.timestamp / 1000)
 
-    def refuse(self, refusal: Refusal, detail: str = "") -> None:
+    def refuse(self, refusal: NotReplayed, detail: str = "") -> None:
         """Refuse it, unless it is refused already."""
         if self.refusal is None:
             self.refusal, self.detail = refusal, detail
@@ -92,7 +92,7 @@ class Replaying:
         candidates: Iterable[Candidate],
         topic: str,
         now: float,
-        allowed: frozenset[Refusal] = frozenset(),
+        allowed: frozenset[NotReplayed] = frozenset(),
     ) -> None:
         self._allowed = allowed
         self.candidates = sorted(candidates, key=_order)
@@ -123,7 +123,7 @@ class Replaying:
             self._see_unlisted(view)
         moment = moment_of(view) if view.command_id in self._by_id else None
         if moment is not None and moment.is_after(self._by_id[view.command_id].moment):
-            self._by_id[view.command_id].refuse(Refusal.AGAIN, f"{moment.outcome_id}: {view.status}")
+            self._by_id[view.command_id].refuse(NotReplayed.AGAIN, f"{moment.outcome_id}: {view.status}")
 
     def _see_unlisted(self, view: Any) -> None:
         """Take note of a command that may have touched any user of its target: its outcome does not list them."""
@@ -138,7 +138,7 @@ class Replaying:
         """Take note of a command that has no outcome yet."""
         self._touches.see_waiting(command, moment)
         if command.command_id in self._by_id:
-            self._by_id[command.command_id].refuse(Refusal.AGAIN, f"{moment.outcome_id}: waiting")
+            self._by_id[command.command_id].refuse(NotReplayed.AGAIN, f"{moment.outcome_id}: waiting")
 
     def finish(self) -> list[Candidate]:
         """Judge by all that was seen, and return what is sent, in the order in which the commands came."""
@@ -146,10 +146,10 @@ class Replaying:
             latest = [self._touches[member] for member in _members(each)]
             latest += [self._unlisted.get(key) for key in {member[:3] for member in _members(each)}]
             later = [touch for touch in latest if touch is not None and touch.is_after(each.moment)]
-            if later and Refusal.OVERTAKES not in self._allowed:
+            if later and NotReplayed.OVERTAKES not in self._allowed:
                 touch = max(later, key=lambda touch: touch.moment.at)
                 note = ", which waits" if touch.waits else ", which does not list its users" * touch.unlisted
-                each.refuse(Refusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
+                each.refuse(NotReplayed.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
         return self._open()
 
     @property
@@ -162,15 +162,15 @@ class Replaying:
 
     def _judge(self, each: Candidate, topic: str, now: float) -> None:
         if each.letter is None:
-            each.refuse(Refusal.NO_LETTER, each.detail)
+            each.refuse(NotReplayed.NO_LETTER, each.detail)
         elif each.letter.topic != topic:
-            each.refuse(Refusal.OTHER_TOPIC, each.letter.topic)
+            each.refuse(NotReplayed.OTHER_TOPIC, each.letter.topic)
         elif each.letter.omitted or each.letter.value is None:
-            each.refuse(Refusal.INCOMPLETE, " and ".join(each.letter.omitted) or "value")
-        elif isinstance(each.command, Rejected) and Refusal.REJECTED not in self._allowed:
-            each.refuse(Refusal.REJECTED, each.command.message)
+            each.refuse(NotReplayed.INCOMPLETE, " and ".join(each.letter.omitted) or "value")
+        elif isinstance(each.command, Rejected) and NotReplayed.REJECTED not in self._allowed:
+            each.refuse(NotReplayed.REJECTED, each.command.message)
         elif isinstance(each.command, Command) and (each.command.last_moment or now) < now:
-            each.refuse(Refusal.OVER, "not_after or banned_until has passed")
+            each.refuse(NotReplayed.OVER, "not_after or banned_until has passed")
 
     def _judge_copy(self, each: Candidate) -> None:
         """Of several letters with one command_id only the last is sent: the others were replayed already."""
@@ -179,7 +179,7 @@ class Replaying:
             return
         earlier = self._by_id.get(command_id)
         if earlier is not None:
-            earlier.refuse(Refusal.AGAIN, f"its dead letter is {each.place}")
+            earlier.refuse(NotReplayed.AGAIN, f"its dead letter is {each.place}")
         self._by_id[command_id] = each
 
 

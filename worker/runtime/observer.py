@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from worker.runtime import ports
     from worker.runtime.engine_runner import EngineRunner
-    from worker.runtime.failed_commands import FailedCommandLog
+    from worker.runtime.failed_command_log import FailedCommandLog
     from worker.runtime.logging_setup import Log
     from worker.runtime.metrics import Metrics
     from worker.runtime.page import Page

@@ -32,7 +32,7 @@ from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
 from worker.runtime import lifecycle
 from worker.runtime.engine_runner import EngineRunner
-from worker.runtime.failed_commands import FailedCommandLog
+from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics

@@ -31,7 +31,7 @@ _PARTS: Final = (
 )
 
 
-class Limits(Section):
+class LimitsSettings(Section):
     """Tencent's quota, which all replicas share without talking to each other."""
 
     calls_per_second: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
@@ -54,7 +54,7 @@ class Limits(Section):
     )
 
 
-class Batching(Section):
+class BatchingSettings(Section):
     """How members share calls."""
 
     max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
@@ -73,7 +73,7 @@ class Batching(Section):
     )
 
 
-class Dedupe(Section):
+class DedupeSettings(Section):
     """What counts as done already."""
 
     window_seconds: Annotated[types.Number, Field(gt=0, le=604_800)] = Field(
@@ -103,7 +103,7 @@ class Dedupe(Section):
     )
 
 
-class Memory(Section):
+class MemorySettings(Section):
     """What may be kept in memory. The rest waits in Kafka or is forgotten, oldest first; nothing grows without bound."""
 
     budget_mib: Annotated[types.Whole, Field(ge=16, le=65_536)] = Field(
@@ -116,7 +116,7 @@ class Memory(Section):
     )
 
 
-class Http(Section):
+class HttpSettings(Section):
     """The connections to Tencent."""
 
     timeout_seconds: Annotated[types.Number, Field(gt=3, le=60)] = Field(
@@ -143,7 +143,7 @@ class Http(Section):
     )
 
 
-class Retry(Section):
+class RetrySettings(Section):
     """How often and for how long a member is retried. Outages count towards neither."""
 
     max_attempts: Annotated[types.Whole, Field(ge=1, le=100)] = Field(
@@ -197,12 +197,12 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings
     tencent: TencentSettings
-    limits: Limits = Limits()
-    batching: Batching = Batching()
-    dedupe: Dedupe = Dedupe()
-    memory: Memory = Memory()
-    http: Http = Http()
-    retry: Retry = Retry()
+    limits: LimitsSettings = LimitsSettings()
+    batching: BatchingSettings = BatchingSettings()
+    dedupe: DedupeSettings = DedupeSettings()
+    memory: MemorySettings = MemorySettings()
+    http: HttpSettings = HttpSettings()
+    retry: RetrySettings = RetrySettings()
     server: ServerSettings = ServerSettings()
     drain_seconds: Annotated[types.Number, Field(gt=0, le=3600)] = Field(
         default=25.0,

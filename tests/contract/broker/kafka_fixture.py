@@ -35,7 +35,7 @@ from worker.domain.effects import OffsetCommit, Outgoing, Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from worker.domain.contract.deadletters import DeadLetter
+    from worker.domain.contract.dead_letters import DeadLetter
     from worker.domain.contract.records import Record
     from worker.domain.effects import LogEvent, Restored
     from worker.domain.publish_results import PublishResult

@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 
 from tests.unit.broker.test_client_config import options
 from worker.broker import control_topic
-from worker.broker.control_topic import OrderBook, fitting_control_topic, read_orders, write_record
+from worker.broker.control_topic import ControlTopicState, fitting_control_topic, read_orders, write_record
 from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
 from worker.errors import BrokerError, ControlTopicError
 
@@ -54,17 +54,17 @@ def test_the_latest_record_of_a_scope_is_read_and_a_resumed_one_is_gone(fit: Kaf
         written(fit, ControlRecord(one, order(OrderState.CANCEL))),
         written(fit, ControlRecord(other, None)),
     ]
-    book, unreadable = read_orders(fit)
+    topic_state, unreadable = read_orders(fit)
 
     assert offsets == [0, 1, 2, 3]
-    assert book.orders == {one: order(OrderState.CANCEL)}
+    assert topic_state.orders == {one: order(OrderState.CANCEL)}
     assert unreadable == []
 
 
 def test_an_empty_topic_has_no_orders(fit: KafkaOptions) -> None:
-    book, unreadable = read_orders(fit)
+    topic_state, unreadable = read_orders(fit)
 
-    assert (book.orders, unreadable) == ({}, [])
+    assert (topic_state.orders, unreadable) == ({}, [])
 
 
 def test_what_cannot_be_read_is_returned_with_its_offset_and_changes_nothing(
@@ -74,9 +74,9 @@ def test_what_cannot_be_read_is_returned_with_its_offset_and_changes_nothing(
     written(fit, ControlRecord(scope, order()))
     broken = real_producer(fit, scope.key, b'{"state": "paus')
 
-    book, unreadable = read_orders(fit)
+    topic_state, unreadable = read_orders(fit)
 
-    assert book.orders == {scope: order()}
+    assert topic_state.orders == {scope: order()}
     assert [entry.offset for entry in unreadable] == [broken]
 
 
@@ -95,11 +95,11 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(control_topic, "MOST_SCOPES", 2)
-    book, now = OrderBook(), time.time()
+    topic_state, now = ControlTopicState(), time.time()
 
     def add(issuer: str, until: str | None = None) -> object:
         entry = control_topic.ControlEntry(0, ControlRecord(Scope(issuer=issuer), order(until=until)))
-        return book.add(entry, now)
+        return topic_state.add(entry, now)
 
     add("a")
     add("b", until=AT)
@@ -108,46 +108,48 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
     assert add("c") == ControlRecord(Scope(issuer="c"), order())
     assert "2 scopes have an order already" in getattr(add("d"), "reason", "")
     further = ControlRecord(Scope(issuer="d"), order())
-    assert "2 scopes have an order already" in str(book.refusal(further, now))
-    assert book.refusal(ControlRecord(Scope(issuer="a"), order()), now) is None
-    assert set(book.orders) == {Scope(issuer="a"), Scope(issuer="c")}
+    assert "2 scopes have an order already" in str(topic_state.refusal(further, now))
+    assert topic_state.refusal(ControlRecord(Scope(issuer="a"), order()), now) is None
+    assert set(topic_state.orders) == {Scope(issuer="a"), Scope(issuer="c")}
 
     add("a", until=AT)
     add("d")
-    assert set(book.orders) == {Scope(issuer="c"), Scope(issuer="d")}
+    assert set(topic_state.orders) == {Scope(issuer="c"), Scope(issuer="d")}
 
 
 def test_the_order_of_a_guard_does_not_replace_a_persons() -> None:
-    book = OrderBook()
+    topic_state = ControlTopicState()
 
     def add(given: Order | None) -> None:
-        book.add(control_topic.ControlEntry(0, ControlRecord(Scope(issuer="a"), given)), time.time())
+        topic_state.add(control_topic.ControlEntry(0, ControlRecord(Scope(issuer="a"), given)), time.time())
 
     by_guard = Order(OrderState.PAUSED, "too many", "guard", AT)
     add(by_guard)
     add(order())
     add(by_guard)
-    assert book.orders == {Scope(issuer="a"): order()}
+    assert topic_state.orders == {Scope(issuer="a"): order()}
     add(order(until=AT))
     add(by_guard)
-    assert book.orders == {Scope(issuer="a"): by_guard}
+    assert topic_state.orders == {Scope(issuer="a"): by_guard}
     add(None)
-    assert not book.orders
+    assert not topic_state.orders
 
 
 def test_records_beyond_the_most_cost_no_look_at_those_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_topic, "MOST_SCOPES", 2)
-    book, looks = OrderBook(), list[float]()
-    in_force = OrderBook.in_force
+    topic_state, looks = ControlTopicState(), list[float]()
+    in_force = ControlTopicState.in_force
 
-    def look(self: OrderBook, wall: float) -> dict[Scope, Order]:
+    def look(self: ControlTopicState, wall: float) -> dict[Scope, Order]:
         looks.append(wall)
         return in_force(self, wall)
 
-    monkeypatch.setattr(OrderBook, "in_force", look)
+    monkeypatch.setattr(ControlTopicState, "in_force", look)
 
     def add(issuer: str, until: str, now: float) -> None:
-        book.add(control_topic.ControlEntry(0, ControlRecord(Scope(issuer=issuer), order(until=until))), now)
+        topic_state.add(
+            control_topic.ControlEntry(0, ControlRecord(Scope(issuer=issuer), order(until=until))), now
+        )
 
     for number in range(10):
         add(f"i{number}", "2030-01-31T12:00:00Z", 1_800_000_000.0)
@@ -155,7 +157,7 @@ def test_records_beyond_the_most_cost_no_look_at_those_in_force(monkeypatch: pyt
 
     add("late", "2040-01-31T12:00:00Z", 1_900_000_000.0)
     assert len(looks) == 1
-    assert set(book.orders) == {Scope(issuer="late")}
+    assert set(topic_state.orders) == {Scope(issuer="late")}
 
 
 def test_without_a_topic_nothing_can_be_ordered_and_the_remedy_is_said(kafka: Running) -> None:

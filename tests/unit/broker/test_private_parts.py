@@ -36,10 +36,10 @@ from kafka.record.default_records import DefaultRecordBatch
 import worker
 from worker.broker import (
     assignor,
-    batches,
     kafka_private_parts,
     patient_coordinator,
     rebalances,
+    record_batches,
     secured_connection,
 )
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 SOURCES: Final = Path(worker.__file__).parent
 PATCHES: Final = SOURCES / "broker" / "kafka_private_parts.py"
 SIGN_IN: Final = SOURCES / "broker" / "secured_connection.py"
-BATCHES: Final = SOURCES / "broker" / "batches.py"
+BATCHES: Final = SOURCES / "broker" / "record_batches.py"
 
 PARTS: Final[dict[type, set[str]]] = {
     AbstractTokenProvider: {"extensions", "token"},
@@ -217,7 +217,7 @@ def extended() -> Iterator[tuple[type, str]]:
         pair
         for module in (
             assignor,
-            batches,
+            record_batches,
             secured_connection,
             kafka_private_parts,
             patient_coordinator,

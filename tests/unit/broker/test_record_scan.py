@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from worker.broker import batches, record_scan
+from worker.broker import record_batches, record_scan
 from worker.broker.record_scan import SearchingBatch, contains
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ROWS = st.lists(
 NEEDLES = st.lists(st.lists(st.sampled_from([b"needle", b"x", b"\x01"]), min_size=1, max_size=2), max_size=2)
 
 
-BoundedBatch: Any = batches.BoundedBatch
+BoundedRecordBatch: Any = record_batches.BoundedRecordBatch
 
 
 TIMES: Any = st.lists(st.integers(-20_000, 10_000_000), min_size=20, max_size=20)
@@ -39,7 +39,7 @@ def batch_of(rows: list[Row], codec: int = 0, times: Sequence[int] = range(20)) 
     builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 10_000_000)
     for place, (key, value, headers) in enumerate(rows):
         assert builder.append(place * 30, 100_000 + times[place], key, value, headers)
-    return BoundedBatch(builder.build())
+    return BoundedRecordBatch(builder.build())
 
 
 def found_in(batch: Any, needles: list[list[bytes]]) -> list[tuple[int, int, bytes | None]]:
@@ -88,6 +88,6 @@ def test_a_malformed_batch_is_read_as_the_worker_reads_it() -> None:
     at = broken.index(b"needle 1") - 7
     broken[at] = 0x7F  # the second record's length: beyond the end
 
-    found = found_in(BoundedBatch(broken), [[b"needle"]])
+    found = found_in(BoundedRecordBatch(broken), [[b"needle"]])
 
     assert (0, 0, b"needle 0") in found

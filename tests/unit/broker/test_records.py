@@ -15,7 +15,7 @@ from tests.contract.broker.kafka_fixture import outcome_for, transaction_of
 from tests.contract.broker.kafka_fixture import record as record_of
 from worker.broker.options import KafkaOptions
 from worker.broker.records import producer_records
-from worker.domain.contract.deadletters import SMALLEST_LIMIT, DeadLetter
+from worker.domain.contract.dead_letters import SMALLEST_LIMIT, DeadLetter
 from worker.domain.contract.outcomes import AttemptRecord, OutcomeError, Result, ResultStatus
 from worker.domain.contract.parameters import Parameters
 from worker.domain.contract.records import Omitted

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.broker.command_lookup import Found, Unseen, WaitingCommand
+from worker.broker.command_lookup import FoundCommand, Unseen, WaitingCommand
 from worker.broker.options import KafkaOptions
 from worker.cli.filters import Filters
 from worker.cli.formatting import (
@@ -207,7 +207,7 @@ def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) ->
     The report of a command that waits.
     """
     value = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
-    found = Found("commands", 3, 7, timestamp, None, json.dumps(value | changes).encode(), [])
+    found = FoundCommand("commands", 3, 7, timestamp, None, json.dumps(value | changes).encode(), [])
     read = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(found)
     return waiting_report(read, WaitingCommand(found, ahead))
 

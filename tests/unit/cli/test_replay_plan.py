@@ -13,7 +13,7 @@ from worker.broker.dead_letter_reader import FoundLetter
 from worker.cli.filters import Filters
 from worker.cli.latest_touches import Moment
 from worker.cli.letters import format_letter, format_whole, letter_of, report
-from worker.cli.replay_plan import Candidate, Refusal, Replaying
+from worker.cli.replay_plan import Candidate, NotReplayed, Replaying
 from worker.domain.contract.commands import Command
 from worker.domain.contract.letter_reading import NoLetter, ReadLetter
 from worker.domain.contract.times import rfc3339
@@ -51,7 +51,7 @@ def candidate(each: Letter) -> Candidate:
     return Candidate(each.found.place, each.found.timestamp, each.original, each.read)
 
 
-def replaying(*letters: Letter, allowed: frozenset[Refusal] = frozenset()) -> Replaying:
+def replaying(*letters: Letter, allowed: frozenset[NotReplayed] = frozenset()) -> Replaying:
     return Replaying([candidate(each) for each in letters], "commands", NOW, allowed)
 
 
@@ -59,7 +59,7 @@ def sent(plan: Replaying) -> list[str]:
     return [each.place for each in plan.finish()]
 
 
-def refusals(plan: Replaying) -> list[Refusal | None]:
+def refusals(plan: Replaying) -> list[NotReplayed | None]:
     plan.finish()
     return [each.refusal for each in plan.candidates]
 
@@ -72,12 +72,12 @@ def test_letters_go_in_the_order_in_which_their_commands_came() -> None:
 def test_a_letter_does_not_overtake_a_later_command_of_its_user(action: str) -> None:
     plan, allowing = (
         replaying(letter(2, "a"), letter(3, "b"), allowed=allowed)
-        for allowed in (frozenset[Refusal](), frozenset({Refusal.OVERTAKES}))
+        for allowed in (frozenset[NotReplayed](), frozenset({NotReplayed.OVERTAKES}))
     )
     for each in (plan, allowing):
         each.see_outcome(view(5, "a", action=action))
 
-    assert refusals(plan) == [Refusal.OVERTAKES, None]
+    assert refusals(plan) == [NotReplayed.OVERTAKES, None]
     assert plan.candidates[0].detail == "c-5 (commands-0-5)"
     assert sent(allowing) == ["letters-1-2", "letters-1-3"]
 
@@ -89,7 +89,7 @@ def test_a_letter_does_not_overtake_a_command_that_waits() -> None:
 
     plan.see_waiting(waiting, Moment("commands", 0, 8, NOW))
 
-    assert refusals(plan) == [Refusal.OVERTAKES]
+    assert refusals(plan) == [NotReplayed.OVERTAKES]
     assert plan.candidates[0].detail == "new (commands-0-8), which waits"
 
 
@@ -101,7 +101,7 @@ def test_a_command_whose_outcome_lists_no_users_may_have_been_for_any_of_its_roo
         cut.status = status
         plan.see_outcome(cut)
 
-    assert refusals(plan) == [Refusal.OVERTAKES, None, None]
+    assert refusals(plan) == [NotReplayed.OVERTAKES, None, None]
     assert plan.candidates[0].detail == "cut-5 (commands-0-5), which does not list its users"
 
 
@@ -127,7 +127,7 @@ def test_a_command_that_came_again_already_is_not_sent_once_more(status: str) ->
     )
     plan.see_outcome(view(3, "b", status="failed", command_id="c-3"))
 
-    assert refusals(plan) == [Refusal.AGAIN, None]
+    assert refusals(plan) == [NotReplayed.AGAIN, None]
 
 
 def test_a_copy_that_waits_is_a_copy() -> None:
@@ -137,29 +137,29 @@ def test_a_copy_that_waits_is_a_copy() -> None:
 
     plan.see_waiting(copy, Moment("commands", 0, 7, NOW))
 
-    assert refusals(plan) == [Refusal.AGAIN]
+    assert refusals(plan) == [NotReplayed.AGAIN]
 
 
 def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
     plan = replaying(letter(2, command_id="x"), letter(5, command_id="x"))
 
-    assert refusals(plan) == [Refusal.AGAIN, None]
+    assert refusals(plan) == [NotReplayed.AGAIN, None]
     assert plan.candidates[0].detail == "its dead letter is letters-1-5"
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"topic": "elsewhere"}, Refusal.OTHER_TOPIC),
-        ({"omitted": ("value",)}, Refusal.INCOMPLETE),
-        ({"omitted": ("key",)}, Refusal.INCOMPLETE),
-        ({"duration": None}, Refusal.REJECTED),
-        ({"duration": None, "banned_until": rfc3339(NOW - 1)}, Refusal.OVER),
-        ({"not_after": rfc3339(NOW - 1)}, Refusal.OVER),
+        ({"topic": "elsewhere"}, NotReplayed.OTHER_TOPIC),
+        ({"omitted": ("value",)}, NotReplayed.INCOMPLETE),
+        ({"omitted": ("key",)}, NotReplayed.INCOMPLETE),
+        ({"duration": None}, NotReplayed.REJECTED),
+        ({"duration": None, "banned_until": rfc3339(NOW - 1)}, NotReplayed.OVER),
+        ({"not_after": rfc3339(NOW - 1)}, NotReplayed.OVER),
     ],
     ids=str,
 )
-def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: Refusal) -> None:
+def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: NotReplayed) -> None:
     plan = replaying(letter(2, **changes))
 
     assert refusals(plan) == [why]
@@ -168,7 +168,7 @@ def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: Refusal) 
 
 
 def test_what_would_be_rejected_is_sent_if_it_must_be() -> None:
-    plan = replaying(letter(2, duration=None), allowed=frozenset({Refusal.REJECTED}))
+    plan = replaying(letter(2, duration=None), allowed=frozenset({NotReplayed.REJECTED}))
 
     assert sent(plan) == ["letters-1-2"]
 
@@ -178,7 +178,7 @@ def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
         FoundLetter("letters-0-1", 0, None, b"?", [], NoLetter("it has no header x-error-code")), DECODER
     )
 
-    assert refusals(replaying(foreign)) == [Refusal.NO_LETTER]
+    assert refusals(replaying(foreign)) == [NotReplayed.NO_LETTER]
     assert foreign.matches(Filters()) is True
     assert foreign.matches(Filters.of(issuer="detector")) is False
     assert "it has no header x-error-code" in format_letter(foreign)

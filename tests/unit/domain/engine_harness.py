@@ -32,7 +32,7 @@ from worker.domain.rules import Rules
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.domain.contract.deadletters import DeadLetter
+    from worker.domain.contract.dead_letters import DeadLetter
     from worker.domain.contract.outcomes import Outcome, Result
     from worker.domain.effects import Attempt, Effect, Transaction
 

@@ -14,7 +14,7 @@ from worker.domain.contract.codes import Verdict
 from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
 from worker.errors import BrokerError
 from worker.runtime.engine_runner import EngineRunner
-from worker.runtime.failed_commands import FailedCommandLog
+from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:

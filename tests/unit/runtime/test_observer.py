@@ -12,7 +12,7 @@ from tests.unit.runtime.fakes import run_scenario, until
 from worker.domain.contract.outcomes import Worker
 from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
 from worker.runtime import observer as observer_module
-from worker.runtime.failed_commands import FailedCommandLog
+from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
 from worker.runtime.observer import Observer
 from worker.runtime.page import Page

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB, PARTS
-from worker.settings.model import Memory
+from worker.settings.model import MemorySettings
 
 CHART = Path(__file__).parents[3] / "helm" / "moderation-worker"
 
@@ -28,10 +28,10 @@ def test_the_charts_memory_limit_holds_the_budget_and_what_the_process_takes_bes
 
 
 def test_with_the_default_budget_the_worst_is_300_mib() -> None:
-    assert Memory().budget_mib + BASE_MIB <= 300
+    assert MemorySettings().budget_mib + BASE_MIB <= 300
 
 
 def test_the_setting_tells_the_share_of_each_part() -> None:
-    told = str(Memory.model_fields["budget_mib"].description)
+    told = str(MemorySettings.model_fields["budget_mib"].description)
 
     assert all(f"{round(share * 100)} %" in told for share in PARTS.values())

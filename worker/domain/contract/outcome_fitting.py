@@ -1,6 +1,6 @@
 # What is left out of an outcome whose record would not fit, step by step; the last step always fits.
 #
-# Sizes are the business of whoever makes records (broker/records.py); what is left out of dead letters is in deadletters.py.
+# Sizes are the business of whoever makes records (broker/records.py); what is left out of dead letters is in dead_letters.py.
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
 
 SHORT: Final = 100
-"""Characters of a foreign text in the smallest outcome: all of them together stay below ``deadletters.SMALLEST_LIMIT``."""
+"""Characters of a foreign text in the smallest outcome: all of them together stay below ``dead_letters.SMALLEST_LIMIT``."""
 
 
 def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]]:

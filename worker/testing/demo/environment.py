@@ -20,8 +20,8 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from worker.testing.checker.contract import ADMINISTRATOR
+from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
-from worker.testing.kafka.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,11 +84,11 @@ class DemoEnvironment:
     def __init__(self, bootstrap_servers: str | None = None, topics: Topics | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="moderation-worker-demo-"))
         self.topics = topics or Topics.fresh()
-        self.replicas: list[Process] = []
+        self.replicas: list[ChildProcess] = []
         self.bootstrap_servers = bootstrap_servers or ""
         self.api = ""
         self._kafka: EmbeddedKafka | None = None
-        self._simulator: Process | None = None
+        self._simulator: ChildProcess | None = None
         self._ports: list[int] = []
         self._created = False
 
@@ -139,13 +139,13 @@ class DemoEnvironment:
             *WORKER, "simulate", "--sdk-app-id", str(SDK_APP_ID), "--identifier", ADMINISTRATOR, "--seed", str(seed),
             "--key-file", str(self.key_file), "--log", str(self.simulator_log), *options,
         ]  # fmt: skip
-        self._simulator = Process("the simulator", command, self.folder / "simulator.log")
+        self._simulator = ChildProcess("the simulator", command, self.folder / "simulator.log")
         self._simulator.start()
         self._simulator.wait_until(self._simulator_listens, START_DEADLINE, "listening")
 
     def start_worker(
         self, settings: Mapping[str, Any] | None = None, program: Sequence[str] = WORKER
-    ) -> Process:
+    ) -> ChildProcess:
         """Start one more replica. ``settings`` override its default settings, section by section."""
         (port,) = free_ports(1)
         number = len(self.replicas) + 1
@@ -157,17 +157,17 @@ class DemoEnvironment:
             )
         config.write_bytes(msgspec.json.format(msgspec.json.encode(sections)))
         command = [*program, "run", "--config", str(config)]
-        replica = Process(f"worker {number}", command, self.folder / f"worker-{number}.log")
+        replica = ChildProcess(f"worker {number}", command, self.folder / f"worker-{number}.log")
         replica.start()
         self._ports.append(port)
         self.replicas.append(replica)
         return replica
 
-    def wait_until_ready(self, replica: Process) -> None:
+    def wait_until_ready(self, replica: ChildProcess) -> None:
         """Wait until a replica is ready."""
         replica.wait_until(lambda: self.is_ready(replica), WORKER_DEADLINE, "ready")
 
-    def is_ready(self, replica: Process) -> bool:
+    def is_ready(self, replica: ChildProcess) -> bool:
         """Return whether a replica has its partitions and works on them."""
         return answers_ok(f"{self.worker_addresses()[self.replicas.index(replica)]}/readyz")
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from worker.testing.kafka.child_process import ChildProcess, ProcessFailedError
 from worker.testing.kafka.jars import DEMO_EXTRA, LOCK, FetchError, cache_folder, fetch, locked_jars
-from worker.testing.kafka.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +111,7 @@ class EmbeddedKafka:
         self._properties = dict(properties or {})
         self._cache = cache or cache_folder()
         self._progress = progress
-        self._process: Process | None = None
+        self._process: ChildProcess | None = None
         self._port = port
         self._kept = folder is not None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="moderation-worker-kafka-"))
@@ -181,7 +181,7 @@ class EmbeddedKafka:
         (kafka,) = (jar for jar in self._jars if jar.artifact == "kafka_2.13")
         return tuple(int(part) for part in kafka.version.split("."))
 
-    def _running_process(self) -> Process:
+    def _running_process(self) -> ChildProcess:
         if self._process is None:
             raise ProcessFailedError("Kafka was not started")
         return self._process
@@ -202,7 +202,7 @@ class EmbeddedKafka:
             else:
                 return
 
-    def _prepare(self, command: Sequence[str]) -> Process:
+    def _prepare(self, command: Sequence[str]) -> ChildProcess:
         data = self.folder / "data"
         properties = self.folder / "server.properties"
         known = self._fixed_ports()
@@ -217,7 +217,7 @@ class EmbeddedKafka:
             standalone = []
         text = "".join(f"{name}={value}\n" for name, value in lines.items())
         properties.write_text(text.format(broker=broker, controller=controller, data=data), "utf-8")
-        program = Process("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
+        program = ChildProcess("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
         if known:
             return program
         shutil.rmtree(data, ignore_errors=True)
@@ -242,7 +242,7 @@ class EmbeddedKafka:
         )
         return (int(found[1]), int(found[2])) if found else None
 
-    def _wait_until_ready(self, process: Process, deadline: float) -> None:
+    def _wait_until_ready(self, process: ChildProcess, deadline: float) -> None:
         process.wait_until(lambda: answers(self.bootstrap_servers), deadline, "ready")
 
     def _port_was_taken(self) -> bool:

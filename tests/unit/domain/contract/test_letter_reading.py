@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from worker.domain.contract.deadletters import SMALLEST_LIMIT, DeadLetter, fit
+from worker.domain.contract.dead_letters import SMALLEST_LIMIT, DeadLetter, fit
 from worker.domain.contract.letter_reading import NEEDED, NoLetter, ReadLetter, read_letter
 
 

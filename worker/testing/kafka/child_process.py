@@ -25,7 +25,7 @@ class ProcessFailedError(Exception):
     """A child process did not become ready, or ended unexpectedly. The message ends with the last lines of its log."""
 
 
-class Process:
+class ChildProcess:
     """
     A program that runs beside this one and, on Linux, dies with it.
 
@@ -51,9 +51,9 @@ class Process:
 
     def __repr__(self) -> str:
         if self._child is None:
-            return f"<Process {self.name} not started>"
+            return f"<ChildProcess {self.name} not started>"
         code = self._child.poll()
-        return f"<Process {self.name} pid {self._child.pid} {'running' if code is None else f'ended with {code}'}>"
+        return f"<ChildProcess {self.name} pid {self._child.pid} {'running' if code is None else f'ended with {code}'}>"
 
     @property
     def pid(self) -> int:

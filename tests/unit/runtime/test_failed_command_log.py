@@ -12,7 +12,7 @@ from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import OutcomeError, Status
 from worker.domain.effects import AttemptResult, StartCall
 from worker.domain.publish_results import Aborted, Published
-from worker.runtime.failed_commands import CODES, LINES, FailedCommandLog
+from worker.runtime.failed_command_log import CODES, LINES, FailedCommandLog
 
 if TYPE_CHECKING:
     from tests.unit.runtime.fakes import RunnerHarness

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from worker.testing.kafka.child_process import ChildProcess, ProcessFailedError
 from worker.testing.kafka.embedded_kafka import free_ports
-from worker.testing.kafka.processes import Process, ProcessFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def test_a_program_that_ends_too_early_is_reported_with_the_last_lines_of_its_log(tmp_path: Path) -> None:
     script = "print('the disk is full', flush=True); raise SystemExit(3)"
-    process = Process("the broker", [sys.executable, "-c", script], tmp_path / "log")
+    process = ChildProcess("the broker", [sys.executable, "-c", script], tmp_path / "log")
     process.start()
 
     with pytest.raises(
@@ -30,7 +30,7 @@ def test_a_program_that_ends_too_early_is_reported_with_the_last_lines_of_its_lo
 
 
 def test_a_program_that_is_never_ready_is_reported_when_the_deadline_passes(tmp_path: Path) -> None:
-    process = Process("the broker", ["sleep", "60"], tmp_path / "log")
+    process = ChildProcess("the broker", ["sleep", "60"], tmp_path / "log")
     process.start()
 
     with pytest.raises(ProcessFailedError, match=r"not ready within 0\.2 s"):
@@ -40,7 +40,7 @@ def test_a_program_that_is_never_ready_is_reported_when_the_deadline_passes(tmp_
 
 def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: Path) -> None:
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-    process = Process("deaf", [sys.executable, "-c", script], tmp_path / "log")
+    process = ChildProcess("deaf", [sys.executable, "-c", script], tmp_path / "log")
     process.start()
     process.wait_until(lambda: "deaf" in (tmp_path / "log").read_text(), 30, "deaf")
 
@@ -51,8 +51,8 @@ def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: Path
 def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib\n"
-        "from worker.testing.kafka.processes import Process\n"
-        "child = Process('child', ['sleep', '60'], pathlib.Path(sys.argv[1]))\n"
+        "from worker.testing.kafka.child_process import ChildProcess\n"
+        "child = ChildProcess('child', ['sleep', '60'], pathlib.Path(sys.argv[1]))\n"
         "child.start()\n"
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"

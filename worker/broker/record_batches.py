@@ -33,7 +33,7 @@ VARINT: Final = 10
 _NO_ASCII: Final = bytes(range(128)) + b"?" * 128
 
 
-class BoundedBatch(DefaultRecordBatch):
+class BoundedRecordBatch(DefaultRecordBatch):
     """
     A batch of records, read one after another.
 
