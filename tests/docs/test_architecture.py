@@ -23,6 +23,7 @@ DOMAIN: Final = ROOT / "worker" / "domain"
 AROUND_THE_CORE: Final = text(PAGE).partition("## Around the core")[2].partition("## ")[0]
 TABLES: Final = dict(re.findall(r" in `(worker/[\w/]+)/`[^\n]*:\n\n((?:\|[^\n]*\n)+)", AROUND_THE_CORE))
 """The table of each package around the core, by the package's folder."""
+WAYS: Final = text(PAGE).partition("## Three other ways")[2].partition("## ")[0]
 FILES: Final = text(PAGE).partition("Inside the domain are three packages")[2].partition("## ")[0]
 MUTATING: Final = frozenset(
     [
@@ -81,6 +82,23 @@ def test_every_file_around_the_core_is_in_its_table(package: str) -> None:
 @pytest.mark.parametrize("package", TABLES)
 def test_a_row_of_files_is_one_short_line(package: str) -> None:
     assert [row for row in TABLES[package].splitlines() if len(row) > 150] == []
+
+
+def test_what_the_ways_name_in_a_file_is_defined_in_that_file() -> None:
+    said = re.findall(r"`([\w/]+\.py)`\s+\(([^()]*)\)", WAYS)
+    named = [(place, name) for place, names in said for name in re.findall(r"`(\w+)`", names)]
+
+    assert len(named) > 30
+    assert [(place, name) for place, name in named if not defines(place, name)] == []
+    assert len(re.findall(r"\w\.py`", WAYS)) == len(said) + 1  # of the tests no name is said
+
+
+def defines(place: str, name: str) -> bool:
+    """
+    Whether the only file of the worker at this end of a path defines a function, class or constant of this name.
+    """
+    (file,) = [path for path in (ROOT / "worker").rglob("*.py") if str(path).endswith(f"/{place}")]
+    return bool(re.search(rf"^ *(async )?(def|class) {name}\b|^{name}: ", file.read_text(), re.MULTILINE))
 
 
 def test_every_package_of_the_core_is_in_the_table() -> None:

@@ -385,19 +385,25 @@ def test_outcomes_of_another_topic_of_that_name_are_not_taken_for_this_ones(
 
 
 @pytest.mark.kafka
-def test_outcomes_of_another_release_in_the_same_topic_are_nothing_to_this_one(
+def test_outcomes_of_another_place_prove_nothing_of_this_one_though_their_ids_are_known(
     real_cluster: RealCluster, join: Join
 ) -> None:
+    """
+    So the ids of two releases are kept apart by their outcome topics alone.
+    """
+    written = []
     with lost(real_cluster, join, ()) as heir:
         for source in (
             {"topic": "other", "partition": 0},
             {"topic": heir.options.command_topic, "partition": 1},
         ):
-            told = {"command_id": "theirs", "source": {**source, "offset": 2}}
-            real_cluster.outcomes_written(0, json.dumps(told).encode())
+            told = json.dumps({"command_id": "theirs", "source": {**source, "offset": 2}})
+            real_cluster.outcomes_written(0, told.encode())
+            written.append(told)
         restored = heir.restorer.restore(0)
 
     assert (restored.position, restored.done, restored.fresh) == (0, 0, True)
+    assert [known.command_id for known in restored.known] == written
     assert len(heir.noticed("kafka.no_committed_offset")) == 1
 
 
