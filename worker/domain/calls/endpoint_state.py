@@ -298,7 +298,7 @@ class EndpointState:
     def still_has_permit(self, call: InFlightCall, now: float) -> bool:
         """
         Return whether the call's attempt may still leave: unless its permit's slice has gone or its lease has ended, or it has waited
-        for long and an order holds for one of its commands.
+        for long and an order withholds one of its commands.
         """
         if now > call.permitted_at + LONG_WAIT and any(task.command.mode.withholds for task in call.tasks):
             return False
