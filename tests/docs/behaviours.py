@@ -71,9 +71,9 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "No permission, and codes of no table": ("engine/test_held_targets", "engine/test_refusals_of_all"),
     "Rebalances, drain and handover": (
         "engine/test_handover",
-        "engine/test_ending_in_order",
+        "engine/test_clean_handovers",
         "progress/test_partitions",
-        "progress/test_last_word",
+        "progress/test_clean_handover",
     ),
     "Offsets, commits and restarts": (
         "progress/test_offsets",

@@ -224,7 +224,7 @@ def test_no_attribute_of_the_core_has_a_second_writing_module() -> None:
 
 
 @pytest.mark.parametrize(
-    "steps", [states.TASK_STEPS, states.CALL_STEPS, states.PARTITION_STEPS, states.LAST_WORD_STEPS]
+    "steps", [states.TASK_STEPS, states.CALL_STEPS, states.PARTITION_STEPS, states.CLEAN_HANDOVER_STEPS]
 )
 def test_the_states_are_drawn_as_the_tables_say(steps: Any) -> None:
     assert f"```mermaid\n{states.diagram(steps)}```" in text(PAGE)

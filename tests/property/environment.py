@@ -11,7 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.property.requests import (
-    AFTER_ORDER,
+    AFTER_CLEAN_HANDOVER,
     Assignment,
     Request,
     Requests,
@@ -176,8 +176,8 @@ class EngineEnvironment:
         partition = self.topic.partitions[number]
         restored = self.topic.restored(number, self.rules.restore_records)
         assignment = Assignment(number, self.now, partition.generation, restored.position, restored.position)
-        if restored.in_order:
-            assignment.cooling_off = AFTER_ORDER
+        if restored.clean:
+            assignment.cooling_off = AFTER_CLEAN_HANDOVER
         if self.is_stopping:
             assignment.may_end = frozenset()
         self.owned[number] = assignment

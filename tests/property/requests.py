@@ -31,7 +31,7 @@ Line = tuple[str, str, str]
 UNKNOWN_FOR: Final = 3.0
 """Tencent's own budget for a request: for so long one without an answer may still take effect."""
 COOLING_OFF: Final = 3.0
-AFTER_ORDER: Final = 1.0
+AFTER_CLEAN_HANDOVER: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -217,9 +217,7 @@ class Requests:
         assert fields is not None
         name = f"{user} of {record.outcome_id}"
         assert owned.get(record.partition) is assignment, f"{name} belongs to another owner"
-        assert not self._topic.partitions[record.partition].ended_in_order, (
-            f"P5: {name} was sent under a mark"
-        )
+        assert not self._topic.partitions[record.partition].ended_cleanly, f"P5: {name} was sent under a mark"
         assert now >= assignment.since + assignment.cooling_off, (
             f"P5: {name} was sent before its partition had settled"
         )

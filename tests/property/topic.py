@@ -106,7 +106,7 @@ class Partition:
         return place // 8 < len(bits) and bool(bits[place // 8] >> place % 8 & 1)
 
     @property
-    def ended_in_order(self) -> bool:
+    def ended_cleanly(self) -> bool:
         """
         Whether the last owner said that nothing of it is on its way any more.
         """
@@ -121,7 +121,7 @@ class Partition:
         if not self.committed.metadata:
             return b""
         head, checksum, bitmap = self.committed.metadata.rsplit(";", 2)
-        tag = "mw2" if self.ended_in_order else "mw1"
+        tag = "mw2" if self.ended_cleanly else "mw1"
         assert head == f"{tag};name:{NAME};{self.number};{self.committed.offset:019d}"
         assert int(checksum, 16) == binascii.crc32(f"{head};{bitmap}".encode())
         return base64.b64decode(bitmap, validate=True)
@@ -164,7 +164,7 @@ class Topic:
         if partition.committed is None:
             return Restored(0, known=known, fresh=True)
         done = int.from_bytes(partition.bits, "little")
-        return Restored(partition.committed.offset, done, known, in_order=partition.ended_in_order)
+        return Restored(partition.committed.offset, done, known, clean=partition.ended_cleanly)
 
     def publish(self, transaction: Transaction) -> None:
         """

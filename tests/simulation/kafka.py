@@ -11,7 +11,7 @@ import msgspec
 
 from tests.simulation.expectations import TOPIC
 from worker.domain.effects import Restored
-from worker.domain.progress.commit_metadata import decode, ends_in_order, label, owner_of
+from worker.domain.progress.commit_metadata import decode, label, owner_of, says_clean_handover
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from worker.domain.effects import OffsetCommit, Transaction
 
 COOLING_OFF: Final = 3.0
-AFTER_ORDER: Final = 1.0
-"""How long a new owner calls nothing: after a death, and after one that ended in order."""
+AFTER_CLEAN_HANDOVER: Final = 1.0
+"""How long a new owner calls nothing: after a death, and after a clean handover."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -162,8 +162,8 @@ class Kafka:
         commit = partition.committed
         if commit is None:
             return Restored(0, known=known, fresh=True)
-        in_order, owner = ends_in_order(commit.metadata), owner_of(commit.metadata)
-        return Restored(commit.offset, done_above(number, commit), known, in_order=in_order, owner=owner)
+        clean, owner = says_clean_handover(commit.metadata), owner_of(commit.metadata)
+        return Restored(commit.offset, done_above(number, commit), known, clean=clean, owner=owner)
 
     def assign(self, number: int, replica: Owner) -> None:
         """
@@ -175,7 +175,7 @@ class Kafka:
         partition.generation += 1
         commit = partition.committed
         text = "" if commit is None else commit.metadata
-        rest = AFTER_ORDER if text.startswith(("mw2;", "mw4;")) else COOLING_OFF
+        rest = AFTER_CLEAN_HANDOVER if text.startswith(("mw2;", "mw4;")) else COOLING_OFF
         is_back = bool(replica.mark) and f";{replica.mark};" in text
         has_had_it = any(owner == replica.name for *_, owner in partition.handovers)
         begin = replica.born if is_back and not has_had_it else self._clock.now

@@ -28,7 +28,7 @@ PARTITIONS: Final = 6
 SESSION: Final = 6.0
 MARGIN: Final = 1.0
 COOLING_OFF: Final = 3.0
-AFTER_ORDER: Final = 1.0
+AFTER_CLEAN_HANDOVER: Final = 1.0
 """How long a slice rests after its partition was assigned: after a death, and after a handover in order."""
 TIMEOUT: Final = 10.0
 SLOWEST: Final = 0.99
@@ -375,7 +375,7 @@ class World:
 
     def _hand_over(self, number: int, old: Replica) -> None:
         """
-        The old owner stops using the slice. Where nothing that it has sent or lent needs it any more, it ended in order.
+        The old owner stops using the slice. Where nothing that it has sent or lent needs it any more, the handover was clean.
         """
 
         def leave(tries: int) -> None:
@@ -384,14 +384,14 @@ class World:
             old.active.discard(number)
             old.limiter.set_share(self.share(old.active))
             now = old.now
-            in_order = old.limiter.out + old.limiter.lender.lent(now) <= old.limiter.owned and now < old.fence
-            if not in_order and tries and self.clock.chance.random() < 0.9:
+            clean = old.limiter.out + old.limiter.lender.lent(now) <= old.limiter.owned and now < old.fence
+            if not clean and tries and self.clock.chance.random() < 0.9:
                 old.after(0.1, lambda: leave(tries - 1))
                 return
             old.lose({number})
             heirs = [each for each in self.running() if each is not old] or self.running()
             if heirs:
-                rest = AFTER_ORDER if in_order else COOLING_OFF
+                rest = AFTER_CLEAN_HANDOVER if clean else COOLING_OFF
                 self.assign(number, self.clock.chance.choice(heirs), rest)
             else:
                 self.owner[number] = None

@@ -130,8 +130,8 @@ class Restorer:
         expected_label = commit_metadata.label(tp.topic, self._topic_id, partition)
         done = commit_metadata.decode(metadata, expected_label, position)
         if done is not None:
-            in_order, owner = commit_metadata.ends_in_order(metadata), commit_metadata.owner_of(metadata)
-            return Restored(position, done, known, in_order=in_order, owner=owner)
+            clean, owner = commit_metadata.says_clean_handover(metadata), commit_metadata.owner_of(metadata)
+            return Restored(position, done, known, clean=clean, owner=owner)
         ids = self._outcome_ids(lookup, tp, outcomes, mark)
         span = range(position, min(window(position, ids).stop, position + commit_metadata.MAX_SPAN))
         records = self._command_ids(lookup, tp, span)

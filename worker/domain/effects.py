@@ -24,7 +24,7 @@ class Restored(Struct, frozen=True):
         known: What the outcome topic tells of command ids, oldest first.
         fresh: Nothing was ever committed for the partition: ``position`` comes from the settings. Commit it soon, or the next
             owner, too, begins where its settings say, and with ``latest`` the records in between are lost.
-        in_order: Its last owner ended in order: nothing of it is on its way any more.
+        clean: Its last owner handed it over cleanly: nothing of it is on its way any more.
         owner: The mark of the static member that was the last to call anything of it; empty if that was a dynamic one, or if
             nobody knows.
         foreign: The beginning of metadata that was found at the commit and is not ours; None if there was none.
@@ -36,7 +36,7 @@ class Restored(Struct, frozen=True):
     known: Sequence[KnownId] = ()
     fresh: bool = False
     foreign: str | None = None
-    in_order: bool = False
+    clean: bool = False
     owner: str = ""
 
 

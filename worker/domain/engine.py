@@ -132,7 +132,7 @@ class Engine:
     ) -> list[Effect]:
         """
         Take a partition on, of which is known what was done before. Its commands are called from three seconds on; from one second on,
-        if its last owner ended in order. ``since``: when it was assigned, if not now.
+        if its last owner handed it over cleanly. ``since``: when it was assigned, if not now.
 
         If its last owner was the static member of this name, they count from this process's beginning, but ``START_CREDIT`` at
         most is counted: nobody else has called anything of it, and two live processes never share a name.
@@ -312,7 +312,7 @@ class Engine:
         ]
         times += [
             each.ends_by
-            for each in (partition.last_word for partition in self._partitions.values())
+            for each in (partition.clean_handover for partition in self._partitions.values())
             if each.is_awaited and each.ends_by is not None
         ]
         due_at = self._ordering.wake_at
@@ -432,7 +432,7 @@ class Engine:
                 break
             self._emit(completed, now)
             completed = []
-        self._end_in_order(now)
+        self._end_cleanly(now)
         return self._effects.drain()
 
     def _send(self, now: float) -> bool:
@@ -447,9 +447,9 @@ class Engine:
         self._ordering.emitted(emitted, now)
         self._admission.emitted(emitted)
 
-    def _end_in_order(self, now: float) -> None:
+    def _end_cleanly(self, now: float) -> None:
         """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""
-        ending = [partition for partition in self._partitions.values() if partition.last_word.is_awaited]
+        ending = [partition for partition in self._partitions.values() if partition.clean_handover.is_awaited]
         if not ending:
             return
         released = [partition for partition in ending if partition.release_slice(now)]
@@ -458,8 +458,8 @@ class Engine:
         is_covered = self._scheduler.is_covered(now)
         may_be_covered = is_covered or self._scheduler.may_be_covered(now)
         for partition in ending:
-            if partition.last_word.ends_by is not None and not may_be_covered:
-                partition.last_word.give_up()  # else it waited for nothing, and the next owner three seconds all the same
+            if partition.clean_handover.ends_by is not None and not may_be_covered:
+                partition.clean_handover.give_up()  # else it waited for nothing, and the next owner three seconds all the same
             elif partition.end(now, is_covered=is_covered):
                 self._outbox.anchor(partition)
 

@@ -61,7 +61,7 @@ class Revocation:
                         if endpoint.gives_up_drain or _may_be_left(each):
                             self.given_up += 1
                             if endpoint.gives_up_drain:
-                                partition.last_word.give_up()
+                                partition.clean_handover.give_up()
                             freed += self._drop(each, now)
         return freed
 
@@ -93,7 +93,7 @@ class Revocation:
                     elif later.may_be_emitted:
                         freed.append(later)
                 if any(task.state is TaskState.CALLED for task in each.tasks):
-                    each.partition.last_word.give_up()  # nobody waits for the call
+                    each.partition.clean_handover.give_up()  # nobody waits for the call
                 self._ordering.drop(each, now)
             else:
                 each.drop()

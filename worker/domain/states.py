@@ -1,6 +1,6 @@
-# Where a member, a call, a partition and its last word may go from where: one table each.
+# Where a member, a call, a partition and its clean handover may go from where: one table each.
 #
-# The owners move themselves (`move_to` of MemberTask, InFlightCall, Partition and LastWord), and each step is asserted against its
+# The owners move themselves (`move_to` of MemberTask, InFlightCall, Partition and CleanHandover), and each step is asserted against its
 # table. ARCHITECTURE.md draws these tables; a test keeps the drawing fresh. No state lives here.
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class PartitionState(StrEnum):
     """It is not ours any more."""
 
 
-class LastWordState(StrEnum):
+class CleanHandoverState(StrEnum):
     """How far a partition is with saying, in its last commit, that nothing of it is on its way any more."""
 
-    SILENT = "silent"
+    IDLE = "idle"
     """It stays, or goes without ever having been active: there is nothing to say."""
     FINISHING = "finishing"
     """It goes, and something of it may still be called."""
@@ -64,13 +64,13 @@ class LastWordState(StrEnum):
     """Nothing of it is called any more; the remaining permits may not cover yet what is out and lent, or a request may still act."""
     READY = "ready"
     """Its next commit with nothing open says so."""
-    SAYING = "saying"
+    COMMITTING = "committing"
     """A commit that says so is under way, or goes again."""
     OVER = "over"
     """It is said, or there is no time for it."""
 
 
-S = TypeVar("S", TaskState, CallState, PartitionState, LastWordState)
+S = TypeVar("S", TaskState, CallState, PartitionState, CleanHandoverState)
 
 TASK_STEPS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
     TaskState.BEHIND: frozenset({TaskState.WAITING, TaskState.COALESCED, TaskState.SETTLED}),
@@ -94,13 +94,13 @@ PARTITION_STEPS: Final[Mapping[PartitionState, frozenset[PartitionState]]] = {
     PartitionState.GONE: frozenset(),
 }
 
-LAST_WORD_STEPS: Final[Mapping[LastWordState, frozenset[LastWordState]]] = {
-    LastWordState.SILENT: frozenset({LastWordState.FINISHING}),
-    LastWordState.FINISHING: frozenset({LastWordState.COVERING, LastWordState.OVER}),
-    LastWordState.COVERING: frozenset({LastWordState.READY, LastWordState.OVER}),
-    LastWordState.READY: frozenset({LastWordState.SAYING, LastWordState.OVER}),
-    LastWordState.SAYING: frozenset({LastWordState.READY, LastWordState.OVER}),
-    LastWordState.OVER: frozenset(),
+CLEAN_HANDOVER_STEPS: Final[Mapping[CleanHandoverState, frozenset[CleanHandoverState]]] = {
+    CleanHandoverState.IDLE: frozenset({CleanHandoverState.FINISHING}),
+    CleanHandoverState.FINISHING: frozenset({CleanHandoverState.COVERING, CleanHandoverState.OVER}),
+    CleanHandoverState.COVERING: frozenset({CleanHandoverState.READY, CleanHandoverState.OVER}),
+    CleanHandoverState.READY: frozenset({CleanHandoverState.COMMITTING, CleanHandoverState.OVER}),
+    CleanHandoverState.COMMITTING: frozenset({CleanHandoverState.READY, CleanHandoverState.OVER}),
+    CleanHandoverState.OVER: frozenset(),
 }
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from worker.domain.states import (
     CALL_STEPS,
-    LAST_WORD_STEPS,
+    CLEAN_HANDOVER_STEPS,
     PARTITION_STEPS,
     TASK_STEPS,
     TaskState,
     diagram,
 )
 
-TABLES = [TASK_STEPS, CALL_STEPS, PARTITION_STEPS, LAST_WORD_STEPS]
+TABLES = [TASK_STEPS, CALL_STEPS, PARTITION_STEPS, CLEAN_HANDOVER_STEPS]
 
 
 @pytest.mark.parametrize("steps", TABLES)

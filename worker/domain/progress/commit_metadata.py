@@ -4,7 +4,7 @@
 # because it parses: a text is ours only if this module would write exactly the same for this partition and offset.
 # What the bits are used for is in offsets.py.
 #
-# The format of a last commit differs in its tag: it says that its owner ended in order. Those of static members also name their
+# The format of a last commit differs in its tag: it says that its owner handed it over cleanly. Those of static members also name their
 # owner. A build that does not know a tag takes it for a foreign text, believes nothing of it, and waits as long as after a crash.
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ METADATA_BYTES: Final = 4096
 FORMAT: Final = "mw1"
 """Names the format and its version: the first field of every text."""
 LAST_FORMAT: Final = "mw2"
-"""As ``FORMAT``, of a partition whose owner ended in order: nothing of it is on its way, of unknown end, or lent."""
+"""As ``FORMAT``, of a clean handover: nothing of it is on its way, of unknown end, or lent."""
 NAMED_FORMAT: Final = "mw3"
 """As ``FORMAT``, with the owner's mark."""
 NAMED_LAST_FORMAT: Final = "mw4"
@@ -48,20 +48,20 @@ def mark_of(instance_id: str | None) -> str:
     return "" if instance_id is None else hashlib.sha256(instance_id.encode()).hexdigest()[:MARK_CHARACTERS]
 
 
-def encode(whose: str, base: int, bits: int, *, in_order: bool = False, owner: str = "") -> str:
+def encode(whose: str, base: int, bits: int, *, clean: bool = False, owner: str = "") -> str:
     """
     Return the text for a partition (see ``label``) with ``base`` as its offset; empty when there is nothing to say: nothing is done
-    above it, its owner has not ended ``in_order`` and has no mark.
+    above it, this is no ``clean`` handover, and its owner has no mark.
 
     The offset has a fixed width: else a commit could outgrow what the broker takes though no bit was added.
     """
-    if not bits and not in_order and not owner:
+    if not bits and not clean and not owner:
         return ""
     bitmap = base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
     tag, last_tag, mark = (
         (NAMED_FORMAT, NAMED_LAST_FORMAT, f";{owner}") if owner else (FORMAT, LAST_FORMAT, "")
     )
-    head = f"{last_tag if in_order else tag};{whose};{base:019d}{mark}"
+    head = f"{last_tag if clean else tag};{whose};{base:019d}{mark}"
     return f"{head};{zlib.crc32(f'{head};{bitmap}'.encode()):08x};{bitmap}"
 
 
@@ -75,12 +75,12 @@ def decode(text: str, whose: str, base: int) -> int | None:
         bits = int.from_bytes(base64.b64decode(text.rpartition(";")[2], validate=True), "little")
     except (binascii.Error, ValueError):
         return None
-    expected = encode(whose, base, bits, in_order=ends_in_order(text), owner=owner_of(text))
+    expected = encode(whose, base, bits, clean=says_clean_handover(text), owner=owner_of(text))
     return bits if expected == text else None
 
 
-def ends_in_order(text: str) -> bool:
-    """Return whether a text, if ``decode`` believes it, says that the owner which wrote it ended in order."""
+def says_clean_handover(text: str) -> bool:
+    """Return whether a text, if ``decode`` believes it, says that the owner which wrote it handed over cleanly."""
     return text.startswith((f"{LAST_FORMAT};", f"{NAMED_LAST_FORMAT};"))
 
 

@@ -180,7 +180,7 @@ class MemberOrdering:
         member_queue, until = task.member_queue, ended_at + UNKNOWN_FOR
         for each in (task, *(task.coalesced or ())):
             each.mark_unknown_end()
-        task.command.partition.last_word.ended_unknown(until)
+        task.command.partition.clean_handover.ended_unknown(until)
         member_queue.delay(until, task.command.effect_key)
         heapq.heappush(self._delays, (until, next(self._order), member_queue))
 

@@ -92,8 +92,8 @@ class Offsets:
         """How far the newest received record is ahead of the committable offset."""
         return self._next - self.committable
 
-    def propose(self, finishing: Collection[int], *, in_order: bool = False) -> OffsetCommit:
-        """Return what may be committed together with the results of these open records; ``in_order``: as its owner's last word."""
+    def propose(self, finishing: Collection[int], *, clean: bool = False) -> OffsetCommit:
+        """Return what may be committed together with the results of these open records; ``clean``: of a clean handover."""
         committable = self._next
         for offset in self._order:
             if offset in self._open and offset not in finishing:
@@ -103,7 +103,7 @@ class Offsets:
         for offset in finishing:
             bits |= 1 << (offset - self._base)
         bits >>= committable - self._base
-        text = encode(self._label, committable, bits, in_order=in_order, owner=self._owner)
+        text = encode(self._label, committable, bits, clean=clean, owner=self._owner)
         return OffsetCommit(committable, text)
 
     def committed(self, commit: OffsetCommit) -> None:

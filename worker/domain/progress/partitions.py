@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from worker.domain.progress.clean_handover import CleanHandover
 from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
-from worker.domain.progress.last_word import LastWord
 from worker.domain.progress.offsets import Offsets
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.states import PARTITION_STEPS, LastWordState, PartitionState
+from worker.domain.states import PARTITION_STEPS, CleanHandoverState, PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,8 +36,8 @@ START_CREDIT: Final = 1.5
 The most that a static member's own start counts of these three seconds. What remains covers a process of the same name that lives
 by mistake, and learns within a heartbeat of its successor that it has to stop.
 """
-COOLING_OFF_IN_ORDER: Final = 1.0
-"""As long after a predecessor that ended in order: the window of the last permits that it used, all of which were answered."""
+COOLING_OFF_AFTER_CLEAN_HANDOVER: Final = 1.0
+"""As long after a predecessor that handed over cleanly: the window of the last permits that it used, all of which were answered."""
 
 
 class Partition:
@@ -46,9 +46,9 @@ class Partition:
 
     Attributes:
         active_at: From then on its commands are called and its slice of the quota is used, unless it ``is_marked``.
-        is_marked: Its committed offset says that the owner before ended in order, or names it. It must not say so any more when
+        is_marked: Its committed offset says that the owner before handed over cleanly, or names it. It must not say so any more when
             something of it is called: who comes after a crash would believe it.
-        last_word: What its last commit may say when it goes.
+        clean_handover: Whether its last commit says that nothing of it is on its way any more.
         holds_slice: Its slice of the quota may be used: from its activation until it is gone.
         topic: That it belongs to.
         open: The admitted records that are not committed yet, by offset.
@@ -61,10 +61,10 @@ class Partition:
         "_newest_by_id",
         "active_at",
         "backlog",
+        "clean_handover",
         "holds_slice",
         "ids",
         "is_marked",
-        "last_word",
         "number",
         "offsets",
         "open",
@@ -77,9 +77,9 @@ class Partition:
         self.number = number
         self.topic = rules.topic
         self.state = PartitionState.COOLING_OFF
-        self.active_at = now + (COOLING_OFF_IN_ORDER if restored.in_order else COOLING_OFF_SECONDS)
-        self.is_marked = restored.in_order or restored.owner not in ("", rules.owner_mark)
-        self.last_word = LastWord()
+        self.active_at = now + (COOLING_OFF_AFTER_CLEAN_HANDOVER if restored.clean else COOLING_OFF_SECONDS)
+        self.is_marked = restored.clean or restored.owner not in ("", rules.owner_mark)
+        self.clean_handover = CleanHandover()
         self.holds_slice = False
         self.paused = False
         whose = label(rules.topic, rules.topic_id, number)
@@ -111,7 +111,7 @@ class Partition:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing of it is in progress or unpublished: it may be handed over."""
-        return not self.open and not self.last_word.is_awaited
+        return not self.open and not self.clean_handover.is_awaited
 
     def activate(self, now: float) -> bool:
         """Begin to call, once the time has come. Return whether it begins now."""
@@ -122,28 +122,28 @@ class Partition:
         return True
 
     def close(self) -> None:
-        """Start nothing new. If it was active, its last commit may say that it ended in order."""
+        """Start nothing new. If it was active, it may be handed over cleanly."""
         if not self.is_closing:
             self.move_to(PartitionState.CLOSING)
             if self.holds_slice:
-                self.last_word.begin()
+                self.clean_handover.begin()
 
     def release_slice(self, now: float) -> bool:
         """
         Use its slice of the quota no longer, if it goes and nothing of it is called any more. Return whether that is so since now.
         """
-        if self.last_word.state is not LastWordState.FINISHING or self._has_unsettled:
+        if self.clean_handover.state is not CleanHandoverState.FINISHING or self._has_unsettled:
             return False
         self.holds_slice = False
-        self.last_word.slice_is_free(now)
+        self.clean_handover.slice_is_free(now)
         return True
 
     def end(self, now: float, *, is_covered: bool) -> bool:
         """
-        Let its next commit with nothing open be its last word, once the remaining permits cover all that is out and lent, if that is
-        so in time. Return whether a commit is needed for that.
+        Let its next commit with nothing open be that of a clean handover, once the remaining permits cover all that is out and lent,
+        if that is so in time. Return whether a commit is needed for that.
         """
-        return self.last_word.is_due(now, is_covered=is_covered) and not self.open
+        return self.clean_handover.is_due(now, is_covered=is_covered) and not self.open
 
     @property
     def _has_unsettled(self) -> bool:
@@ -153,7 +153,7 @@ class Partition:
         """Let it go, and with it what is known of its ids."""
         self.move_to(PartitionState.GONE)
         self.holds_slice = False
-        self.last_word.give_up()
+        self.clean_handover.give_up()
         self.ids.close()
 
     # What is fetched
@@ -218,14 +218,14 @@ class Partition:
     def propose(self, finishing: Iterable[int]) -> OffsetCommit:
         """Return what may be committed together with the results of these open records."""
         finished = frozenset(finishing)
-        is_last = self.last_word.is_said(leaves_nothing_open=self.open.keys() <= finished)
-        return self.offsets.propose(finished, in_order=is_last)
+        is_clean = self.clean_handover.is_claimed(leaves_nothing_open=self.open.keys() <= finished)
+        return self.offsets.propose(finished, clean=is_clean)
 
     def committed(self, commit: OffsetCommit) -> None:
         """Note what is committed for it."""
         self.offsets.committed(commit)
         self.is_marked = False
-        self.last_word.committed()
+        self.clean_handover.committed()
 
     def finish(self, committed: list[Admitted], known: list[KnownId | None]) -> None:
         """

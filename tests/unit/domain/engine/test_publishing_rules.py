@@ -452,7 +452,7 @@ def test_a_position_is_not_committed_while_something_is_open_or_waits_to_be_admi
 def test_a_partition_that_goes_commits_no_position_any_more() -> None:
     harness = EngineHarness()
     harness.revoking(0)
-    harness.commit(harness.take())  # its last word
+    harness.commit(harness.take())  # its clean handover
     harness.engine.reached({0: 2})
     harness.wait(2 * COMMIT_POSITIONS)
 

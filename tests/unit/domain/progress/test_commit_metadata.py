@@ -18,11 +18,11 @@ from worker.domain.progress.commit_metadata import (
     NAME_BYTES,
     decode,
     encode,
-    ends_in_order,
     excerpt,
     label,
     mark_of,
     owner_of,
+    says_clean_handover,
 )
 
 ID = "tW5xAAAAAAAAAAAAAAAAAQ"
@@ -40,16 +40,16 @@ def signed(head: str, bitmap: bytes | str) -> str:
 
 
 @pytest.mark.parametrize("bits", [0, 0b1101])
-def test_the_last_word_of_an_owner_that_ended_in_order_says_so(bits: int) -> None:
+def test_the_commit_of_a_clean_handover_says_so(bits: int) -> None:
     """
     A build that does not know this format takes it for a foreign text, and waits as long as after a crash.
     """
-    text = encode(HERE, 20, bits, in_order=True)
+    text = encode(HERE, 20, bits, clean=True)
 
     assert text.startswith("mw2;")
-    assert (decode(text, HERE, 20), ends_in_order(text)) == (bits, True)
+    assert (decode(text, HERE, 20), says_clean_handover(text)) == (bits, True)
     assert decode(text, HERE, 21) is None
-    assert not ends_in_order(encode(HERE, 20, bits))
+    assert not says_clean_handover(encode(HERE, 20, bits))
 
 
 def test_it_names_format_topic_partition_offset_and_checksum_before_the_bitmap() -> None:
@@ -68,16 +68,16 @@ def test_where_nothing_is_done_above_the_offset_there_is_none() -> None:
     assert decode("", HERE, 20) == 0
 
 
-@pytest.mark.parametrize(("in_order", "tag"), [(False, "mw3"), (True, "mw4")])
+@pytest.mark.parametrize(("clean", "tag"), [(False, "mw3"), (True, "mw4")])
 @pytest.mark.parametrize("bits", [0, 0b1101])
-def test_a_static_member_names_itself_in_each_commit(in_order: bool, tag: str, bits: int) -> None:
+def test_a_static_member_names_itself_in_each_commit(clean: bool, tag: str, bits: int) -> None:
     """
     When it comes back it knows that nobody else has called anything since.
     """
-    text = encode(HERE, 20, bits, in_order=in_order, owner=MARK)
+    text = encode(HERE, 20, bits, clean=clean, owner=MARK)
 
     assert text == signed(f"{tag};id:{ID};3;{20:019d};{MARK}", bits.to_bytes((bits > 0) * 1, "little"))
-    assert (decode(text, HERE, 20), ends_in_order(text), owner_of(text)) == (bits, in_order, MARK)
+    assert (decode(text, HERE, 20), says_clean_handover(text), owner_of(text)) == (bits, clean, MARK)
 
 
 @pytest.mark.parametrize("text", ["", "mw3", f"mw3;id:{ID};3;{20:019d};{MARK}", OURS, "mw3;;;;;;;;"])

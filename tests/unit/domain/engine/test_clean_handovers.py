@@ -10,7 +10,7 @@ import pytest
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, unban, users
 from worker.domain.calls.lanes import lane_of
 from worker.domain.calls.lending import Request, encode
-from worker.domain.progress.commit_metadata import ends_in_order, mark_of, owner_of
+from worker.domain.progress.commit_metadata import mark_of, owner_of, says_clean_handover
 
 if TYPE_CHECKING:
     from worker.domain.effects import Transaction
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 def says_so(transaction: Transaction | None, partition: int = 0) -> bool:
     """
-    The transaction's commit for the partition is the last word of an owner that ended in order.
+    The transaction's commit for the partition says that the handover is clean.
     """
     return (
         transaction is not None
         and partition in transaction.commits
-        and ends_in_order(transaction.commits[partition].metadata)
+        and says_clean_handover(transaction.commits[partition].metadata)
     )
 
 
-def test_a_partition_with_nothing_open_goes_when_it_has_said_that_it_ended_in_order() -> None:
+def test_a_partition_with_nothing_open_goes_when_it_has_said_that_it_was_clean() -> None:
     harness = EngineHarness()
 
     harness.revoking(0)
@@ -39,7 +39,7 @@ def test_a_partition_with_nothing_open_goes_when_it_has_said_that_it_ended_in_or
     assert harness.engine.quiet([0])
 
 
-def test_the_last_outcome_and_the_last_word_share_a_transaction() -> None:
+def test_the_last_outcome_and_the_clean_handover_share_a_transaction() -> None:
     harness = EngineHarness()
     harness.receive(ban("u"))
     harness.revoking(0)
@@ -55,7 +55,7 @@ def test_the_last_outcome_and_the_last_word_share_a_transaction() -> None:
     assert harness.engine.transaction() is None
 
 
-def test_a_last_word_that_was_not_committed_is_said_again() -> None:
+def test_a_clean_handover_that_was_not_committed_is_said_again() -> None:
     harness = EngineHarness()
     harness.revoking(0)
     harness.take()
@@ -78,7 +78,7 @@ def test_while_results_are_on_their_way_the_commit_says_nothing() -> None:
     assert says_so(harness.take())
 
 
-def test_a_partition_that_has_not_settled_does_not_end_in_order() -> None:
+def test_a_partition_that_has_not_settled_is_not_handed_over_cleanly() -> None:
     """Its owner before may have died a moment ago, and what that one had sent may still be on its way."""
     harness = EngineHarness(settled=False)
     harness.publish()
@@ -114,7 +114,7 @@ def test_a_call_that_hangs_on_its_slice_is_not_waited_for_beyond_a_second() -> N
     assert harness.engine.transaction() is None
 
 
-def test_a_slice_that_is_lent_does_not_end_in_order() -> None:
+def test_a_slice_that_is_lent_is_not_handed_over_cleanly() -> None:
     """Nor does it wait: what is lent comes back later than the next owner, who waits three seconds then, may begin."""
     harness = EngineHarness(0, default_calls_per_second=4, quota_pools={"main": "workers/1"})
     lane = lane_of(harness.rules, "main", ENDPOINT_OF["ban"])
@@ -126,7 +126,7 @@ def test_a_slice_that_is_lent_does_not_end_in_order() -> None:
     assert harness.engine.transaction() is None
 
 
-def test_after_a_request_of_unknown_end_a_partition_does_not_end_in_order() -> None:
+def test_after_a_request_of_unknown_end_a_partition_is_not_handed_over_cleanly() -> None:
     """It may still take effect, and the next owner does not know of it."""
     harness = EngineHarness(max_attempts=1)
     harness.receive(ban("u"), ban("v", group="h"))
@@ -140,7 +140,7 @@ def test_after_a_request_of_unknown_end_a_partition_does_not_end_in_order() -> N
         assert not says_so(last)
 
 
-def test_where_started_commands_are_given_up_the_partition_does_not_end_in_order() -> None:
+def test_where_started_commands_are_given_up_the_partition_is_not_handed_over_cleanly() -> None:
     harness = EngineHarness()
     harness.receive(*(ban("u", group=f"g{place}") for place in range(8)))
     for request in harness.out[:5]:
@@ -152,7 +152,7 @@ def test_where_started_commands_are_given_up_the_partition_does_not_end_in_order
     assert harness.engine.quiet([0])
 
 
-def test_while_a_dropped_commands_call_is_out_nothing_ends_in_order() -> None:
+def test_while_a_dropped_commands_call_is_out_nothing_is_handed_over_cleanly() -> None:
     """The command is left to the next owner with the paused one, and its call is still on its way, though another slice covers it."""
     harness = EngineHarness(0, 1, supersede=False)
     harness.receive(ban("u", issuer="mad", command_id="a"))
@@ -167,7 +167,7 @@ def test_while_a_dropped_commands_call_is_out_nothing_ends_in_order() -> None:
     assert harness.engine.transaction() is None
 
 
-def test_where_permits_count_from_the_sending_nothing_ends_in_order() -> None:
+def test_where_permits_count_from_the_sending_nothing_is_handed_over_cleanly() -> None:
     """Nobody knows then what is on its way."""
     harness = EngineHarness(window_from_send=True)
 
@@ -177,11 +177,11 @@ def test_where_permits_count_from_the_sending_nothing_ends_in_order() -> None:
     assert harness.engine.transaction() is None
 
 
-@pytest.mark.parametrize(("in_order", "seconds"), [(True, 1.0), (False, 3.0)])
-def test_the_next_owner_calls_after_one_second_or_three(in_order: bool, seconds: float) -> None:
+@pytest.mark.parametrize(("clean", "seconds"), [(True, 1.0), (False, 3.0)])
+def test_the_next_owner_calls_after_one_second_or_three(clean: bool, seconds: float) -> None:
     harness = EngineHarness(5)
-    harness.assign(0, in_order=in_order)
-    if in_order:
+    harness.assign(0, clean=clean)
+    if clean:
         harness.publish()
     harness.receive(ban("u"))
     harness.wait(seconds - 0.01)
@@ -195,7 +195,7 @@ def test_the_next_owner_calls_after_one_second_or_three(in_order: bool, seconds:
 def test_nothing_is_called_before_the_mark_of_the_owner_before_is_gone() -> None:
     """This owner may die after its first call: who comes next would believe what stands there, and wait too short."""
     harness = EngineHarness(5)
-    harness.assign(0, in_order=True)
+    harness.assign(0, clean=True)
     harness.receive(unban(*users(2)))
 
     harness.wait(5.0)

@@ -1,0 +1,93 @@
+# The clean handover of a partition that goes: when its last commit may say that nothing of it is on its way, and when it is too late.
+#
+# What follows for the next owner is in tests/unit/domain/engine/test_clean_handovers.py.
+
+from __future__ import annotations
+
+import pytest
+
+from worker.domain.progress.clean_handover import ENDING_SECONDS, CleanHandover
+from worker.domain.states import CleanHandoverState
+
+
+def ready() -> CleanHandover:
+    handover = CleanHandover()
+    handover.begin()
+    handover.slice_is_free(10.0)
+    assert handover.is_due(10.1, is_covered=True)
+    return handover
+
+
+def test_it_is_awaited_from_the_beginning_of_the_end_until_it_is_committed() -> None:
+    handover = CleanHandover()
+    awaited = [handover.is_awaited]
+
+    handover.begin()
+    awaited.append(handover.is_awaited)
+    handover.slice_is_free(10.0)
+    assert not handover.is_due(10.1, is_covered=False)
+    assert handover.is_due(10.2, is_covered=True)
+    assert handover.is_claimed(leaves_nothing_open=True)
+    awaited.append(handover.is_awaited)
+    handover.committed()
+    awaited.append(handover.is_awaited)
+
+    assert awaited == [False, True, True, False]
+    assert repr(handover) == "<CleanHandover over>"
+
+
+def test_no_second_commit_is_asked_for_while_one_that_says_it_is_under_way() -> None:
+    handover = ready()
+
+    assert handover.is_claimed(leaves_nothing_open=True)
+    assert not handover.is_due(10.2, is_covered=True)
+
+
+def test_a_commit_that_leaves_something_open_does_not_say_it() -> None:
+    handover = ready()
+
+    assert not handover.is_claimed(leaves_nothing_open=False)
+    handover.committed()
+
+    assert handover.is_due(10.2, is_covered=True), "it is still to be said"
+
+
+def test_a_smaller_transaction_after_one_that_failed_does_not_say_it() -> None:
+    handover = ready()
+    assert handover.is_claimed(leaves_nothing_open=True)
+
+    assert not handover.is_claimed(leaves_nothing_open=False)
+    assert handover.state is CleanHandoverState.READY
+
+
+@pytest.mark.parametrize("since", [10.0 + ENDING_SECONDS, 10.0 + ENDING_SECONDS + 5.0])
+def test_it_is_not_waited_for_longer_than_a_second(since: float) -> None:
+    handover = CleanHandover()
+    handover.begin()
+    handover.slice_is_free(10.0)
+
+    assert not handover.is_due(since, is_covered=True)
+    assert not handover.is_awaited
+
+
+def test_a_request_that_may_still_act_delays_it_or_prevents_it() -> None:
+    late, soon = CleanHandover(), CleanHandover()
+    for handover, until in ((late, 11.5), (soon, 10.5)):
+        handover.begin()
+        handover.ended_unknown(until)
+        handover.ended_unknown(until - 3.0)
+        handover.slice_is_free(10.0)
+
+    assert not late.is_awaited
+    assert [soon.is_due(10.4, is_covered=True), soon.is_due(10.5, is_covered=True)] == [False, True]
+
+
+def test_what_is_given_up_is_never_said() -> None:
+    handover = ready()
+
+    handover.give_up()
+    handover.give_up()
+
+    assert not handover.is_claimed(leaves_nothing_open=True)
+    with pytest.raises(AssertionError, match="cannot become ready"):
+        handover.move_to(CleanHandoverState.READY)

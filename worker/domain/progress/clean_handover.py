@@ -1,0 +1,86 @@
+# The clean handover of a partition that goes: whether its last commit may say that nothing of it is on its way any more, so that
+# its next owner need not wait for what this one had sent.
+#
+# Its steps are a table in states.py. What the commit contains is in offsets.py and commit_metadata.py; how much is out or lent,
+# and whether the permits that remain cover it, the caller knows.
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.domain.states import CLEAN_HANDOVER_STEPS, CleanHandoverState
+
+ENDING_SECONDS: Final = 1.0
+"""How long a partition that goes waits for the calls of others that use its slice, and for its last commit."""
+
+
+class CleanHandover:
+    """
+    How far one partition is with a last commit that says so.
+
+    Attributes:
+        state: How far it is.
+        ends_by: Until when it is waited for, once nothing of the partition is called any more; None before.
+
+    """
+
+    __slots__ = ("_unknown_until", "ends_by", "state")
+
+    def __init__(self) -> None:
+        self.state = CleanHandoverState.IDLE
+        self.ends_by: float | None = None
+        self._unknown_until = float("-inf")
+
+    def move_to(self, state: CleanHandoverState) -> None:
+        """Take a step of the table."""
+        assert state in CLEAN_HANDOVER_STEPS[self.state], f"{self!r} cannot become {state.value}"
+        self.state = state
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it may still become one: the partition is not quiet before."""
+        return self.state not in (CleanHandoverState.IDLE, CleanHandoverState.OVER)
+
+    def begin(self) -> None:
+        """Begin to wait until nothing of the partition, which goes, is called any more."""
+        self.move_to(CleanHandoverState.FINISHING)
+
+    def give_up(self) -> None:
+        """Say nothing: something of the partition is on its way and will not be waited for."""
+        if self.is_awaited:
+            self.move_to(CleanHandoverState.OVER)
+
+    def ended_unknown(self, until: float) -> None:
+        """Note that a request of the partition had no answer, and may still act until then."""
+        self._unknown_until = max(self._unknown_until, until)
+
+    def slice_is_free(self, now: float) -> None:
+        """Wait, but not for long, until the permits that remain cover all that is out and lent."""
+        self.ends_by = now + ENDING_SECONDS
+        self.move_to(
+            CleanHandoverState.COVERING if self._unknown_until <= self.ends_by else CleanHandoverState.OVER
+        )
+
+    def is_due(self, now: float, *, is_covered: bool) -> bool:
+        """Return whether the next commit with nothing open shall say so, and none that does is under way."""
+        if self.ends_by is not None and now >= self.ends_by:
+            self.give_up()
+        elif self.state is CleanHandoverState.COVERING and is_covered and now >= self._unknown_until:
+            self.move_to(CleanHandoverState.READY)
+        return self.state is CleanHandoverState.READY
+
+    def is_claimed(self, *, leaves_nothing_open: bool) -> bool:
+        """Return whether a commit that is proposed now says so."""
+        if self.state is CleanHandoverState.READY and leaves_nothing_open:
+            self.move_to(CleanHandoverState.COMMITTING)
+        elif self.state is CleanHandoverState.COMMITTING and not leaves_nothing_open:
+            self.move_to(CleanHandoverState.READY)
+        return self.state is CleanHandoverState.COMMITTING
+
+    def committed(self) -> None:
+        """Note that what was proposed is committed."""
+        if self.state is CleanHandoverState.COMMITTING:
+            self.move_to(CleanHandoverState.OVER)
+
+    def __repr__(self) -> str:
+        return f"<CleanHandover {self.state.value}>"
