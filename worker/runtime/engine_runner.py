@@ -1,14 +1,6 @@
 # Runs the engine on the asyncio loop: carries events to it, and its effects into the world. Decides nothing.
 #
-# | thread        | owns                                | receives                                  | reaches the loop by      |
-# |---------------|-------------------------------------|-------------------------------------------|--------------------------|
-# | asyncio       | the engine, the calls, HTTP, timers | from all, through `call_soon_threadsafe`  | -                        |
-# | kafka-poll    | the consumer, Kafka's I/O loop      | `pause`, `resume`, `begin`, `taken`       | the Listener's methods   |
-# | kafka-publish | the transactional producer          | `publish`, one transaction at a time      | `done`                   |
-# | kafka-control | the consumer of orders              | -                                         | `orders`, `no_orders` |
-# | restore (2)   | a short-lived consumer each         | jobs of the executor                      | the awaited result       |
-# | kafka-quota 2 | consumer, producer of quota topic   | `send`                                    | `quota_messages`         |
-# | kafka-token   | one request to the token server     | the first that needs a token              | -                        |
+# The engine belongs to this thread alone; which others there are, and how each reaches the loop: ARCHITECTURE.md, "Threads".
 #
 # Not here: what to do about an event (domain/engine.py), Kafka and HTTP themselves (broker/, tencent/).
 
