@@ -40,7 +40,7 @@ from worker.testing.checker.evidence import Evidence, Fate, Planned
 from worker.testing.checker.simulator_log import read_log
 from worker.testing.checker.topics import Reader
 from worker.testing.demo.environment import PARTITIONS, WORKER, DemoEnvironment
-from worker.testing.demo.load import Load
+from worker.testing.demo.load import LoadProducer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -150,7 +150,7 @@ def produced(stage: DemoEnvironment, backlog: Sequence[Planned]) -> list[Produce
     """
     Puts the backlog into the command topic, each target on its partition.
     """
-    with contextlib.closing(Load(stage.bootstrap_servers, stage.topics.commands, backlog)) as load:
+    with contextlib.closing(LoadProducer(stage.bootstrap_servers, stage.topics.commands, backlog)) as load:
         load.start()
         while not load.done:
             time.sleep(0.1)

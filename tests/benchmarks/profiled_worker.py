@@ -119,7 +119,7 @@ def main() -> None:
     """
     Runs the worker's command line under the sampler.
     """
-    from worker.cli import main as command_line  # noqa: PLC0415 - its imports are not what is measured
+    from worker.cli.app import main as command_line  # noqa: PLC0415 - its imports are not what is measured
 
     path = Path(sys.argv.pop(1))
     with path.open("w", encoding="utf-8") as file:

@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.chart import chart
-from worker.cli import app
+from worker.cli.app import app
 from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]

@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from tests.docs.markdown import ROOT, anchors, code, lines, links, text
-from worker.cli import app
+from worker.cli.app import app
 from worker.runtime.log_events import EVENTS
 from worker.runtime.metric_table import PREFIX, ROWS
 from worker.settings.catalog import find, rows, table_of_rows

@@ -15,7 +15,7 @@ import yaml
 
 from tests.certificate import self_signed
 from tests.docs.markdown import ROOT, blocks, command_lines, prose, rows, text
-from worker.cli import app
+from worker.cli.app import app
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.dead_letters import DeadLetter, fit

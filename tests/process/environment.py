@@ -21,7 +21,7 @@ from worker.testing.checker.evidence import Evidence, Fate, Planned
 from worker.testing.checker.simulator_log import requests_of
 from worker.testing.checker.topics import Reader
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
-from worker.testing.demo.load import Load
+from worker.testing.demo.load import LoadProducer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ class Environment:
 
     def __init__(self, bootstrap_servers: str, *simulator: str, seed: int = 0) -> None:
         self.stage = DemoEnvironment(bootstrap_servers)
-        self.loads: list[Load] = []
+        self.loads: list[LoadProducer] = []
         self.breaks: list[Interruption] = []
         self._simulator = simulator
         self._seed = seed
@@ -111,11 +111,11 @@ class Environment:
 
     # Producing and reading
 
-    def send(self, records: Sequence[Planned], rate: float | None = None) -> Load:
+    def send(self, records: Sequence[Planned], rate: float | None = None) -> LoadProducer:
         """
         Begins to produce the records, so many a second or as fast as it can.
         """
-        load = Load(self.stage.bootstrap_servers, self.stage.topics.commands, records, rate)
+        load = LoadProducer(self.stage.bootstrap_servers, self.stage.topics.commands, records, rate)
         self.loads.append(load)
         load.start()
         return load
@@ -192,7 +192,7 @@ class Environment:
         """
         return self.reader.read.outcomes
 
-    def outcomes_of(self, load: Load) -> list[PublishedOutcome]:
+    def outcomes_of(self, load: LoadProducer) -> list[PublishedOutcome]:
         """
         What was read of the outcomes of one load, in the order of its records.
         """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.load import Load
+    from worker.testing.demo.load import LoadProducer
     from worker.testing.kafka.child_process import ChildProcess
 
 pytestmark = pytest.mark.kafka
@@ -33,7 +33,7 @@ def environment(kafka: Cluster) -> Iterator[Environment]:
         yield environment
 
 
-def produced(environment: Environment, stem: str) -> Load:
+def produced(environment: Environment, stem: str) -> LoadProducer:
     load = environment.send(
         [
             command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60)
@@ -54,7 +54,7 @@ def group(environment: Environment) -> str:
     return environment.stage.topics.commands.removesuffix(".commands")
 
 
-def outcomes(environment: Environment, load: Load) -> Counter[str]:
+def outcomes(environment: Environment, load: LoadProducer) -> Counter[str]:
     return Counter(one.body.outcome_id for one in environment.outcomes_of(load))
 
 

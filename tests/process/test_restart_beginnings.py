@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cluster
     from worker.testing.checker.evidence import Planned
-    from worker.testing.demo.load import Load
+    from worker.testing.demo.load import LoadProducer
     from worker.testing.kafka.child_process import ChildProcess
 
 pytestmark = pytest.mark.kafka
@@ -47,7 +47,7 @@ def bans(stem: str) -> list[Planned]:
     ]
 
 
-def produced(environment: Environment, stem: str) -> Load:
+def produced(environment: Environment, stem: str) -> LoadProducer:
     load = environment.send(bans(stem))
     environment.play_until(lambda: load.done, READY_WITHIN, "produced")
     return load
@@ -59,11 +59,11 @@ def started(environment: Environment, start: str) -> ChildProcess:
     return worker
 
 
-def outcomes_of(environment: Environment, load: Load) -> list[str]:
+def outcomes_of(environment: Environment, load: LoadProducer) -> list[str]:
     return [one.body.status for one in environment.outcomes_of(load)]
 
 
-def all_succeeded(environment: Environment, load: Load) -> bool:
+def all_succeeded(environment: Environment, load: LoadProducer) -> bool:
     return outcomes_of(environment, load) == ["succeeded"] * COUNT
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.load import Load
+    from worker.testing.demo.load import LoadProducer
 
 pytestmark = pytest.mark.kafka
 
@@ -34,7 +34,7 @@ def environment(kafka: Cluster) -> Iterator[Environment]:
         yield environment
 
 
-def bans(environment: Environment, stem: str) -> Load:
+def bans(environment: Environment, stem: str) -> LoadProducer:
     return environment.send(
         [
             command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from worker.cli.shared import NOT_APPLIED, NOT_SENT, WAITS
-from worker.domain.contract.outcomes import STATUSES, Rest, Status
+from worker.domain.contract.outcomes import STATUSES, LeftToDo, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.5
 
-_EXIT_CODES: Final = {Rest.NOTHING: 0, Rest.UNSENT: NOT_SENT, Rest.NOT_APPLIED: NOT_APPLIED}
+_EXIT_CODES: Final = {LeftToDo.NOTHING: 0, LeftToDo.UNSENT: NOT_SENT, LeftToDo.NOT_APPLIED: NOT_APPLIED}
 _WORST_FIRST: Final = (NOT_APPLIED, WAITS, NOT_SENT, 0)
 
 
@@ -65,5 +65,5 @@ def _head(value: bytes) -> OutcomeHead | None:
 
 def exit_code(statuses: Iterable[Status], *, waits: bool) -> int:
     """Return the exit code of the worst of these outcomes, and of commands that still have none."""
-    codes = {_EXIT_CODES[STATUSES[status].rest] for status in statuses} | ({WAITS} if waits else set())
+    codes = {_EXIT_CODES[STATUSES[status].left_to_do] for status in statuses} | ({WAITS} if waits else set())
     return next((code for code in _WORST_FIRST if code in codes), 0)

@@ -51,7 +51,7 @@ class Applied(Struct, frozen=True):
     over_at: float | None = None
 
 
-class Undo(Struct, frozen=True):
+class UndoCommand(Struct, frozen=True):
     """One command that undoes: users of one target, at most as many as a command may name."""
 
     command_id: str
@@ -80,7 +80,7 @@ class UndoPlan(Struct, frozen=True):
 
     """
 
-    commands: tuple[Undo, ...]
+    commands: tuple[UndoCommand, ...]
     applied: int
     left_out: Counter[str]
 
@@ -96,10 +96,10 @@ def opposite_of(action: str) -> str | None:
     return next((name for name in (() if row is None else row.undone_by) if not ACTIONS[name].needs), None)
 
 
-def any_undo() -> Undo:
+def any_undo() -> UndoCommand:
     """Return a command as one that undoes looks, to judge by it what an operator wants to have said in each."""
     action = next(opposite for opposite in map(opposite_of, ACTIONS) if opposite is not None)
-    return Undo("undo", action, None, ACTIONS[action].target.value, "target", ("user",))
+    return UndoCommand("undo", action, None, ACTIONS[action].target.value, "target", ("user",))
 
 
 def why_not(action: str) -> str:
@@ -219,12 +219,12 @@ def batched(effects: list[tuple[Moment, str]], most: int) -> Iterator[list[tuple
     return (effects[at : at + most] for at in range(0, len(effects), most))
 
 
-def _undo(group: tuple[str, str | None, str, str], effects: list[tuple[Moment, str]]) -> Undo:
+def _undo(group: tuple[str, str | None, str, str], effects: list[tuple[Moment, str]]) -> UndoCommand:
     action, app, field, target = group
     undone = [f"{moment.outcome_id} {user}" for moment, user in effects]
     digest = hashlib.sha256("\n".join((action, app or "", field, target, *undone)).encode()).hexdigest()
     users = tuple(dict.fromkeys(user for _, user in effects))
-    return Undo(f"undo-{digest[:32]}", action, app, field, target, users)
+    return UndoCommand(f"undo-{digest[:32]}", action, app, field, target, users)
 
 
 def _over_at(view: Any) -> float | None:

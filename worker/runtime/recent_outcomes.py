@@ -14,8 +14,8 @@ from msgspec import Struct
 from worker.domain.contract.outcomes import (
     NO_ANSWER,
     STATUSES,
+    LeftToDo,
     OutcomeError,
-    Rest,
     Result,
     ResultStatus,
     Status,
@@ -46,7 +46,7 @@ PROBLEM_BYTES: Final = 1_200
 
 SENT: Final = frozenset(status for status, row in STATUSES.items() if row.tells_of_target)
 """Tells something of the room; all others ended without it."""
-UNDONE: Final = frozenset(status for status in SENT if STATUSES[status].rest is not Rest.NOTHING)
+UNDONE: Final = frozenset(status for status in SENT if STATUSES[status].left_to_do is not LeftToDo.NOTHING)
 """Calls were made or waited for, and some user did not get what was asked for."""
 
 

@@ -17,8 +17,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from worker import __version__
-from worker.cli import COMMANDS as TABLE
-from worker.cli import app
+from worker.cli.app import COMMANDS as TABLE
+from worker.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +147,7 @@ def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:
 def test_help_loads_nothing_that_only_the_work_needs(arguments: list[str], without: set[str]) -> None:
     done = python(
         "import sys\n"
-        "from worker.cli import app\n"
+        "from worker.cli.app import app\n"
         f"try: app({arguments!r})\n"
         "except SystemExit: pass\n"
         f"print(sorted({without!r} & set(sys.modules)))"

@@ -15,7 +15,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from worker.cli import COMMANDS, app
+from worker.cli.app import COMMANDS, app
 from worker.cli.layout import in_columns, wrapped
 
 if TYPE_CHECKING:

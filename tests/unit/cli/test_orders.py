@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.unit.settings.environment import KEY
-from worker.cli import app
+from worker.cli.app import app
 from worker.cli.control import span
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.cli import main
+from worker.cli.app import main
 from worker.domain.effects import LogEvent
 from worker.errors import Problem, SettingsError
 from worker.redaction import HIDDEN, Redaction

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.settings.environment import KEY, load, minimal
-from worker.cli import format_problems, main
+from worker.cli.app import format_problems, main
 from worker.errors import Problem, SettingsError
 from worker.redaction import HIDDEN
 

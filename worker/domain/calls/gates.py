@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.contract.codes import Fails
+from worker.domain.contract.codes import FailureScope
 
 if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult, Halt
@@ -178,7 +178,7 @@ class Breaker:
         if self.is_tripped:
             self.cause = result
             return False
-        is_of_endpoint = result.verdict.fails is Fails.ENDPOINT
+        is_of_endpoint = result.verdict.fails is FailureScope.ENDPOINT
         if is_of_endpoint:
             self._silences += 1
         else:

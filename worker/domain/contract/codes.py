@@ -59,7 +59,7 @@ class Verdict(StrEnum):
         return _CONSEQUENCES[self].fails is not None
 
     @property
-    def fails(self) -> Fails | None:
+    def fails(self) -> FailureScope | None:
         """What failed, of what the breaker counts."""
         return _CONSEQUENCES[self].fails
 
@@ -79,7 +79,7 @@ class Verdict(StrEnum):
         return _CONSEQUENCES[self].backoff
 
 
-class Fails(Enum):
+class FailureScope(Enum):
     """What has failed, as far as one attempt tells."""
 
     ENDPOINT = "endpoint"
@@ -107,15 +107,15 @@ class RetryBudget(Enum):
 class _Consequences:
     again: RetryBudget = RetryBudget.NEVER
     lives: bool = False
-    fails: Fails | None = None
+    fails: FailureScope | None = None
     slows: bool = False
     backoff: float = 1.0
 
 
 _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.DONE: _Consequences(lives=True),
-    Verdict.RETRY: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=Fails.REQUEST),
-    Verdict.TRANSPORT: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=Fails.ENDPOINT),
+    Verdict.RETRY: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=FailureScope.REQUEST),
+    Verdict.TRANSPORT: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=FailureScope.ENDPOINT),
     Verdict.THROTTLE: _Consequences(RetryBudget.ALWAYS, slows=True),
     Verdict.THROTTLE_APP: _Consequences(RetryBudget.ALWAYS, slows=True),
     Verdict.RESIGN: _Consequences(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from worker.domain.contract.envelope import Envelope
-    from worker.domain.contract.reading import FieldReader
+    from worker.domain.contract.reading import RecordReading
     from worker.domain.contract.records import Record
 
 NOT_READ: Final = OutcomeError(
@@ -223,7 +223,7 @@ class Decoder:
         faults = tuple(islice(chain(reading.faults, self._faults_together(reading, envelope)), FAULTS))
         return rejected(reading.fields, faults or (_UNREADABLE,), envelope)
 
-    def _decode(self, value: bytes, envelope: Envelope) -> Command | FieldReader | None:
+    def _decode(self, value: bytes, envelope: Envelope) -> Command | RecordReading | None:
         """Return the command, when it is one; else what was read with care, or None when that is still to be done."""
         metadata: dict[str, Any] | None = None
         try:
@@ -308,7 +308,7 @@ class Decoder:
         each = together.lower().split("\n") if together.isascii() else map(folded, users)
         return not protected.keys().isdisjoint(each)
 
-    def _faults_together(self, reading: FieldReader, envelope: Envelope) -> Iterator[OutcomeError]:
+    def _faults_together(self, reading: RecordReading, envelope: Envelope) -> Iterator[OutcomeError]:
         """Return what is wrong with the fields of a record together, as far as those that are right by themselves can tell."""
         wire = _as_wire(reading)
         if not (wire.command_id or envelope.command_id):
@@ -357,7 +357,7 @@ def _nothing_in(value: bytes | None) -> OutcomeError:
     return OutcomeError("no_value", f"the record's value is {what}: a command is a JSON object")
 
 
-def _as_wire(reading: FieldReader) -> WireCommand:
+def _as_wire(reading: RecordReading) -> WireCommand:
     """Return the fields that are right by themselves; what is wrong or misspelt stands in as right, so that it is not missed as well."""
     made: dict[str, Any] = {"action": "", "user_ids": ()}
     made |= {name: stand_in for name, stand_in in _STAND_INS.items() if name in reading.given}

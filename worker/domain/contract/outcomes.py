@@ -3,7 +3,7 @@
 # by one table, both here.
 #
 # Outcome, and the Structs and enums that it is made of, are the wire format: config/outcome.schema.json is generated from them.
-# The rows of the tables, Rest, SomeUsers and KnownId are not: they stay within this process.
+# The rows of the tables, LeftToDo, SomeUsers and KnownId are not: they stay within this process.
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ResultStatus(StrEnum):
     SIMULATED = "simulated"
 
 
-class Rest(Enum):
+class LeftToDo(Enum):
     """What is left of a command for whoever sent it."""
 
     NOTHING = 0
@@ -71,7 +71,7 @@ class StatusRow:
     What follows from a command's status.
 
     Attributes:
-        rest: What is left to do about it.
+        left_to_do: About it, by whoever sent it.
         dead_letter: The record goes to the dead-letter topic as well.
         remembered: A copy of its id is compared with it.
         applies: Its effect may hold for some of its users.
@@ -81,7 +81,7 @@ class StatusRow:
 
     """
 
-    rest: Rest
+    left_to_do: LeftToDo
     dead_letter: bool = False
     remembered: bool = True
     applies: bool = False
@@ -91,17 +91,19 @@ class StatusRow:
 
 
 STATUSES: Final[dict[Status, StatusRow]] = {
-    Status.SUCCEEDED: StatusRow(Rest.NOTHING, applies=True, tells_of_target=True),
-    Status.PARTIALLY_SUCCEEDED: StatusRow(Rest.NOT_APPLIED, applies=True, tells_of_target=True),
-    Status.FAILED: StatusRow(Rest.NOT_APPLIED, dead_letter=True, tells_of_target=True, has=("error",)),
+    Status.SUCCEEDED: StatusRow(LeftToDo.NOTHING, applies=True, tells_of_target=True),
+    Status.PARTIALLY_SUCCEEDED: StatusRow(LeftToDo.NOT_APPLIED, applies=True, tells_of_target=True),
+    Status.FAILED: StatusRow(LeftToDo.NOT_APPLIED, dead_letter=True, tells_of_target=True, has=("error",)),
     Status.REJECTED: StatusRow(
-        Rest.NOT_APPLIED, dead_letter=True, remembered=False, has=("error",), may_have=("user_ids",)
+        LeftToDo.NOT_APPLIED, dead_letter=True, remembered=False, has=("error",), may_have=("user_ids",)
     ),
-    Status.DUPLICATE: StatusRow(Rest.NOTHING, has=("duplicate_of",)),
-    Status.SUPERSEDED: StatusRow(Rest.NOTHING, has=("superseded_by",)),
-    Status.EXPIRED: StatusRow(Rest.UNSENT, tells_of_target=True),
-    Status.CANCELLED: StatusRow(Rest.UNSENT, dead_letter=True, has=("error",)),
-    Status.SIMULATED: StatusRow(Rest.NOTHING, remembered=False, may_have=("duplicate_of", "superseded_by")),
+    Status.DUPLICATE: StatusRow(LeftToDo.NOTHING, has=("duplicate_of",)),
+    Status.SUPERSEDED: StatusRow(LeftToDo.NOTHING, has=("superseded_by",)),
+    Status.EXPIRED: StatusRow(LeftToDo.UNSENT, tells_of_target=True),
+    Status.CANCELLED: StatusRow(LeftToDo.UNSENT, dead_letter=True, has=("error",)),
+    Status.SIMULATED: StatusRow(
+        LeftToDo.NOTHING, remembered=False, may_have=("duplicate_of", "superseded_by")
+    ),
 }
 """A row for each status: schemas, dead letters, memory, page and exit codes read it."""
 

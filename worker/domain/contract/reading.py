@@ -31,7 +31,7 @@ LONG_METADATA: Final = 16 * METADATA_BYTES
 """Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""
 
 
-class FieldReader(Struct, frozen=True):
+class RecordReading(Struct, frozen=True):
     """
     What could be read of a record, and what is wrong with it.
 
@@ -58,7 +58,7 @@ class FieldReader(Struct, frozen=True):
         return self.faults[0] if self.faults else None
 
 
-def read(value: bytes) -> FieldReader:
+def read(value: bytes) -> RecordReading:
     """
     Read a record with care and find out what is wrong with it. Never raises, and takes time in proportion to its length.
 
@@ -82,11 +82,11 @@ def read(value: bytes) -> FieldReader:
     return _read(reader, json_fields)
 
 
-def _foreign(code: str, shape: str | None, what: str) -> FieldReader:
-    return FieldReader({}, (OutcomeError(code, shape or what),), is_foreign=True)
+def _foreign(code: str, shape: str | None, what: str) -> RecordReading:
+    return RecordReading({}, (OutcomeError(code, shape or what),), is_foreign=True)
 
 
-def _no_object(reader: JsonReader, begin: int) -> FieldReader:
+def _no_object(reader: JsonReader, begin: int) -> RecordReading:
     value, end = reader.value(begin)
     reader.ends_at(end)
     if isinstance(value, OutcomeError):  # too much to be read
@@ -96,12 +96,12 @@ def _no_object(reader: JsonReader, begin: int) -> FieldReader:
     )
 
 
-def _read(reader: JsonReader, json_fields: JsonFields) -> FieldReader:
+def _read(reader: JsonReader, json_fields: JsonFields) -> RecordReading:
     fields = json_fields.read
     if "specversion" in fields and "action" not in fields and isinstance(fields.get("data"), dict):
         begin, end = json_fields.spans["data"]
         what = "the data of a CloudEvent must be the command, not another CloudEvent"
-        return FieldReader(
+        return RecordReading(
             fields,
             (OutcomeError("unknown_field", what, "data"),),
             is_foreign=True,
@@ -110,7 +110,7 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> FieldReader:
     wrapped = command_inside(fields)
     if wrapped is not None:
         name, inner, what = wrapped
-        return FieldReader(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
+        return RecordReading(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
     _leave_out_long_metadata(reader, json_fields)
     own = own_faults(FIELDS, fields, "")
     right = frozenset(name for name, faults in own.items() if name in FIELDS and not faults)
@@ -121,7 +121,7 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> FieldReader:
     faults = tuple(islice(chain(_faults(reader, json_fields), faults_of(FIELDS, found, "")), FAULTS))
     if "metadata" not in right:  # it may be long, so it is looked through only once
         fields = {name: value for name, value in fields.items() if name != "metadata"}
-    return FieldReader(fields, faults, given, right)
+    return RecordReading(fields, faults, given, right)
 
 
 def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> None:

@@ -38,7 +38,7 @@ LOG_FLUSH: Final = 0.5
 """By then the simulator has written its log, in seconds (with a margin)."""
 
 
-class Load:
+class LoadProducer:
     """
     Produces records in order, in a thread.
 
@@ -60,7 +60,7 @@ class Load:
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def __repr__(self) -> str:
-        return f"<Load {len(self.sent)} of {len(self._records)} sent>"
+        return f"<LoadProducer {len(self.sent)} of {len(self._records)} sent>"
 
     def start(self) -> None:
         """Start producing, as fast as possible or at ``rate`` records per second."""
@@ -174,7 +174,7 @@ def carry_out(
     ``show`` gets the number of commands sent, the number of outcomes read, and the descriptions of new trouble. Unless
     ``keep`` is set, the replicas and the simulator are stopped, so that the evidence has everything that they did.
     """
-    load = Load(environment.bootstrap_servers, environment.topics.commands, scenario.records, rate)
+    load = LoadProducer(environment.bootstrap_servers, environment.topics.commands, scenario.records, rate)
     reader = Reader(
         environment.bootstrap_servers,
         environment.topics.outcomes,
@@ -210,7 +210,7 @@ def wanted_outcomes(scenario: Scenario) -> int:
 
 
 def _watch(
-    load: Load,
+    load: LoadProducer,
     reader: Reader,
     wanted: int,
     chaos: ChaosSource | None,
