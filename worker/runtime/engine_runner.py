@@ -25,7 +25,7 @@ from worker.domain.effects import (
 )
 from worker.runtime.call_tasks import CallLog, CallTasks
 from worker.runtime.guard_order_writer import GuardOrderWriter
-from worker.runtime.publishing import Publishing
+from worker.runtime.publish_scheduler import PublishScheduler
 from worker.runtime.restoring import Restoring
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class EngineRunner:
         self._guard_orders: GuardOrderWriter | None = None
         self._restoring: Restoring
         self._calls: CallTasks
-        self._publishing: Publishing
+        self._publish_scheduler: PublishScheduler
         # Set once the control topic was read whole, or is known not to exist: then partitions may begin.
         self._orders_known = asyncio.Event()
         # Our partitions with their epochs, and those of them that are restored.
@@ -131,7 +131,7 @@ class EngineRunner:
             fail=self._fail,
             fence=consumer.fence,
         )
-        self._publishing = Publishing(
+        self._publish_scheduler = PublishScheduler(
             self._engine,
             publisher,
             self._metrics,
@@ -196,13 +196,13 @@ class EngineRunner:
 
     def stop(self) -> None:
         """Start nothing new, and finish what is started; then set ``drained``."""
-        self._stopping = self._publishing.hurry = True
+        self._stopping = self._publish_scheduler.hurry = True
         self._carry_out(self._engine.stopping(time.monotonic()))
 
     @property
     def idle(self) -> bool:
         """Whether nothing is in progress or unpublished."""
-        return self._engine.idle and not self._publishing.is_busy
+        return self._engine.idle and not self._publish_scheduler.is_busy
 
     @property
     def open(self) -> int:
@@ -241,7 +241,7 @@ class EngineRunner:
         """End the timers, the calls and the connections."""
         if self._timer is not None:
             self._timer.cancel()
-        self._publishing.close()
+        self._publish_scheduler.close()
         await self._calls.aclose()
         self._restoring.close()
 
@@ -274,7 +274,7 @@ class EngineRunner:
         self._metrics.rebalanced("revoked", len(numbers))
         handover = _Handover(numbers, done, now)
         self._handovers.append(handover)
-        self._publishing.hurry = True
+        self._publish_scheduler.hurry = True
         self._loop.call_later(self._handover, self._end_handover, handover)
         self._carry_out(self._engine.revoking(numbers, now))
 
@@ -282,7 +282,7 @@ class EngineRunner:
         if handover not in self._handovers:
             return
         self._handovers.remove(handover)
-        self._publishing.hurry = self._stopping or bool(self._handovers)
+        self._publish_scheduler.hurry = self._stopping or bool(self._handovers)
         now = time.monotonic()
         left = self._engine.open_of(handover.numbers)
         effects = self._forget(handover.numbers, now)
@@ -344,9 +344,9 @@ class EngineRunner:
         """Carry out the effects of an event, then do whatever it has made possible."""
         for effect in effects:
             self._perform(effect)
-        self._publishing.start_next()
+        self._publish_scheduler.start_next()
         for handover in self._handovers[:]:
-            if not self._publishing.is_busy and self._engine.quiet(handover.numbers):
+            if not self._publish_scheduler.is_busy and self._engine.quiet(handover.numbers):
                 self._end_handover(handover)
         if self._stopping and self.idle:
             self.drained.set()

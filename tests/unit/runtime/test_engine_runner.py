@@ -22,7 +22,7 @@ from worker.domain.publish_results import (
 )
 from worker.errors import BrokerError, FencedError
 from worker.runtime import restoring
-from worker.runtime.publishing import INTERVAL
+from worker.runtime.publish_scheduler import INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

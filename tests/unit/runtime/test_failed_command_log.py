@@ -142,7 +142,7 @@ def test_a_line_is_written_when_the_outcome_is_published_and_not_before() -> Non
         assert "command.failed" not in harness.logged
 
         harness.engine.transactions.append(failed(kick("u")))
-        harness.runner._publishing.hurry = True
+        harness.runner._publish_scheduler.hurry = True
         harness.move()
         await settled()
         harness.end(Published())

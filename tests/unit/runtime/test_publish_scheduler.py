@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.runtime.publishing import INTERVAL, interval_after
+from worker.runtime.publish_scheduler import INTERVAL, interval_after
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ FULL: Final = PER_TRANSACTION
 """From this many unpublished commands on, the next transaction does not wait for the interval."""
 
 
-class Publishing:
+class PublishScheduler:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
@@ -130,7 +130,9 @@ class Publishing:
         self._carry_out(effects)
 
     def __repr__(self) -> str:
-        return f"<Publishing {'busy' if self.is_busy else 'idle'}, {self._engine.unpublished} unpublished>"
+        return (
+            f"<PublishScheduler {'busy' if self.is_busy else 'idle'}, {self._engine.unpublished} unpublished>"
+        )
 
 
 def interval_after(outcomes: int, took: float) -> float:
