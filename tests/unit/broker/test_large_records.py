@@ -295,6 +295,46 @@ def test_what_a_producer_wrote_as_several_frames_is_one_batch(codec: str) -> Non
     assert [each.value for each in read(batch(codec, 2, payload))] == [b"v0", b"v1"]
 
 
+EMPTY_FRAMES: Final = {
+    "gzip": packed("gzip", []),
+    "snappy": struct.pack("!i", 1) + snappy.compress(b""),
+    "lz4": packed("lz4", []),
+}
+
+
+@pytest.mark.parametrize("codec", EMPTY_FRAMES)
+def test_a_megabyte_of_empty_frames_is_given_up_soon(codec: str) -> None:
+    """
+    Each takes a decoder of its own: they held the poll thread for 0.8 s a megabyte.
+    """
+    frame = EMPTY_FRAMES[codec]
+    payload = packed(codec, small(0)) + frame * (MEBIBYTE // len(frame))
+    found = read(batch(codec, 3, payload))
+
+    assert found[0].value == b"v0"
+    assert isinstance(found[1].value, Omitted)
+    assert "too many frames" in str(found[1].value.why)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4"])
+def test_a_frame_for_each_record_is_read_whole(codec: str) -> None:
+    """
+    No client writes so, but one that flushes after each record may.
+    """
+    count = 5_000
+    values = [hashlib.sha512(b"%d" % place).digest() for place in range(count)]
+    frames = [
+        packed(codec, record(place, varint(-1), varint(64), value, varint(0)))
+        for place, value in enumerate(values)
+    ]
+    payload = b"".join(
+        frame[16 if codec == "snappy" and place else 0 :] for place, frame in enumerate(frames)
+    )
+    found = read(batch(codec, count, payload))
+
+    assert [each.value for each in found] == values
+
+
 def test_snappy_without_a_frame_is_read() -> None:
     payload = snappy.compress(b"".join([*small(0), *small(1)]))
 
