@@ -28,7 +28,13 @@ IDLE_MS: Final = 180_000
 """Below the four minutes after which load balancers silently drop a connection; the next request would wait in vain."""
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster may take; the caller retries."""
-
+LINGER_MS: Final = 5
+"""How long a record waits for others to fill its batch up."""
+FLUSHED_MS: Final = 100
+"""
+The same where a flush ends it, as in the publisher. It sends the records of a transaction in less, so each partition has one batch,
+and not one for every few milliseconds.
+"""
 
 OAUTHBEARER: Final = "OAUTHBEARER"
 
@@ -110,6 +116,14 @@ def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of the transactional producer."""
+    arguments = _producer_arguments(options)
+    if "linger_ms" not in options.producer:
+        left = arguments["delivery_timeout_ms"] - arguments["request_timeout_ms"]
+        arguments["linger_ms"] = max(LINGER_MS, min(FLUSHED_MS, left))
+    return arguments
+
+
+def _producer_arguments(options: KafkaOptions) -> dict[str, Any]:
     return _arguments(
         KafkaProducer.DEFAULT_CONFIG,
         options,
@@ -117,7 +131,7 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "client_id": f"{options.client_name}-outcomes",
             "compression_type": "lz4",
             "batch_size": 256 * 1024,
-            "linger_ms": 5,  # a flush cuts it short, so it only lets batches fill up
+            "linger_ms": LINGER_MS,
             "retry_backoff_ms": 5,  # nearly every transaction waits it, while the previous one's markers are written
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "delivery_timeout_ms": 4 * REQUEST_TIMEOUT_MS,
@@ -136,7 +150,7 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 def command_producer_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of the producer of commands: idempotent, and in no transaction that the worker's could collide with."""
-    arguments = producer_arguments(options)
+    arguments = _producer_arguments(options)
     for name in ("transactional_id", "transaction_timeout_ms"):
         del arguments[name]
     return {**arguments, "client_id": f"{options.client_name}-sender"}

@@ -30,10 +30,10 @@ from worker.domain.memory_budget import record_bytes
 from worker.errors import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import Future
 
-    from kafka import KafkaAdminClient, KafkaConsumer
+    from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
     from worker.broker.record_scan import Needles
 
@@ -456,6 +456,45 @@ def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: An
     result = transactions.send_offsets_to_transaction(offsets, metadata)
     producer._sender.wakeup()  # noqa: SLF001
     return Pending(result)
+
+
+def begin_partition(producer: KafkaProducer, place: TopicPartition) -> None:
+    """Add the partition to the transaction, before the first record that is appended to it."""
+    transactions: Any = producer._transaction_manager  # noqa: SLF001
+    transactions.maybe_add_partition_to_transaction(place)
+
+
+def append(
+    producer: KafkaProducer,
+    place: TopicPartition,
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes]],
+) -> Any:
+    """
+    Return the future of a record of a known partition, which leaves with the next flush.
+
+    The public ``send()`` looks up topic, partition and transaction, and adds up the size, for each record: as much work
+    again, of which the publisher does each part once for a transaction.
+    """
+    accumulator: Any = producer._accumulator  # noqa: SLF001
+    return accumulator.append(place, None, key, value, headers)[0]
+
+
+@contextlib.contextmanager
+def flushing(producer: KafkaProducer) -> Iterator[None]:
+    """
+    Have what was sent leave now, whatever ``linger_ms`` says.
+
+    The public ``flush()`` waits for the answers as well, and fails on a batch that is split because it is too large.
+    """
+    accumulator: Any = producer._accumulator  # noqa: SLF001
+    accumulator.begin_flush()
+    producer._sender.wakeup()  # noqa: SLF001
+    try:
+        yield
+    finally:
+        accumulator._flushes_in_progress.decrement()  # noqa: SLF001
 
 
 def begin_commit(producer: KafkaProducer) -> Pending:

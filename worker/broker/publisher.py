@@ -241,19 +241,20 @@ class Publisher:
             for partition, commit in transaction.commits.items()
         }
         accepted = kafka_private_parts.begin_offsets(producer, offsets, metadata)
-        sent = [(record, _send(producer, record)) for record in records]
-        if not accepted.wait(deadline - time.monotonic()):
-            raise errors.KafkaTimeoutError("the offsets were not answered in time")
-        for record, future in sent:
-            if future.succeeded():
-                continue  # as nearly all: a batch is answered as a whole
-            try:
-                future.get(timeout=max(0.0, deadline - time.monotonic()))
-            except errors.KafkaTimeoutError:
-                self._limits.too_slow(records)
-                raise
-            except errors.KafkaError as exc:
-                raise self._culprit(sent) or RecordRefusedError(record) from exc
+        sent = _send(producer, records)
+        with kafka_private_parts.flushing(producer):
+            if not accepted.wait(deadline - time.monotonic()):
+                raise errors.KafkaTimeoutError("the offsets were not answered in time")
+            for record, future in sent:
+                if future.succeeded():
+                    continue  # as nearly all: a batch is answered as a whole
+                try:
+                    future.get(timeout=max(0.0, deadline - time.monotonic()))
+                except errors.KafkaTimeoutError:
+                    self._limits.too_slow(records)
+                    raise
+                except errors.KafkaError as exc:
+                    raise self._culprit(sent) or RecordRefusedError(record) from exc
 
     def _culprit(self, sent: list[tuple[ProducerRecord, Any]]) -> RecordRefusedError | None:
         """Return the refused record that failed the transaction; of several, the largest. Others may have failed before it."""
@@ -450,14 +451,23 @@ class Publisher:
         self._notice(LogEvent(event, "warning", {"error": None if error is None else repr(error), **fields}))
 
 
-def _send(producer: KafkaProducer, record: ProducerRecord) -> Any:
-    try:
-        return producer.send(
-            record.topic,
-            value=record.value,
-            key=record.key,
-            headers=record.headers,
-            partition=record.partition,
-        )
-    except errors.KafkaError as exc:
-        raise RecordRefusedError(record) from exc
+def _send(producer: KafkaProducer, records: list[ProducerRecord]) -> list[tuple[ProducerRecord, Any]]:
+    """Return each record with the future of its result. Raises RecordRefusedError for one that is refused at once."""
+    sent: list[tuple[ProducerRecord, Any]] = []
+    begun: set[TopicPartition] = set()
+    for record in records:
+        try:
+            if record.partition is None:
+                future = producer.send(
+                    record.topic, value=record.value, key=record.key, headers=record.headers
+                )
+            else:
+                place = TopicPartition(record.topic, record.partition)
+                if place not in begun:
+                    kafka_private_parts.begin_partition(producer, place)
+                    begun.add(place)
+                future = kafka_private_parts.append(producer, place, record.key, record.value, record.headers)
+        except errors.KafkaError as exc:
+            raise RecordRefusedError(record) from exc
+        sent.append((record, future))
+    return sent

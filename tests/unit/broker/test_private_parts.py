@@ -29,6 +29,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.record.default_records import DefaultRecordBatch
@@ -77,14 +78,16 @@ PARTS: Final[dict[type, set[str]]] = {
     },
     KafkaConsumer: {"_cluster", "_coordinator", "_fetcher", "_net"},
     KafkaNetClient: {"_manager", "await_ready", "close"},
-    KafkaProducer: {"_sender", "_transaction_manager", "_wait_on_metadata"},
+    KafkaProducer: {"_accumulator", "_sender", "_transaction_manager", "_wait_on_metadata"},
     KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake", "ssl_config"},
     KafkaTCPTransport: {"_sock_recv"},
     NetworkSelector: {"call_later", "call_soon_threadsafe", "cancel", "wait_read", "wait_write"},
+    RecordAccumulator: {"_flushes_in_progress", "append", "begin_flush"},
     Sender: {"force_close", "join", "wakeup"},
     TransactionalRequestResult: {"wait"},
     TransactionManager: {
         "_pending_txn_offset_commits", "begin_abort", "begin_commit", "has_fatal_error", "last_error",
+        "maybe_add_partition_to_transaction",
         "send_offsets_to_transaction",
     },
 }  # fmt: skip
@@ -125,6 +128,7 @@ MODULES: Final = {
 """What is imported from behind ``kafka``, ``kafka.admin`` and ``kafka.errors``."""
 
 RECEIVERS: Final[dict[str, type]] = {
+    "accumulator": RecordAccumulator,
     "client": KafkaNetClient,
     "cluster": ClusterMetadata,
     "connection": KafkaConnection,
