@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
 
 LIBRARIES: Final = ("httpx", "httpcore", "aiohttp", "kafka", "asyncio")
-"""Logged from WARNING on, in debug mode from DEBUG on: at INFO httpx logs each request, kafka-python each poll error."""
+"""Logged from WARNING on, in debug mode from DEBUG on: at INFO kafka-python logs each poll error."""
 WORDY: Final = frozenset({"kafka"})
 """Never logged below INFO: at DEBUG they write whole records, and no log may contain a payload."""
 

@@ -10,7 +10,6 @@ import asyncio
 import ssl
 import time
 from contextvars import ContextVar
-from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
@@ -187,18 +186,22 @@ class HttpWire:
     ) -> None:
         self._options = options
         self._connections = Connections(options, report, learn)
-        self._timeout = httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout)
-        self._pools: dict[tuple[str, str], tuple[httpx.AsyncClient, httpx.URL]] = {}
+        timeout = httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout)
+        self._extensions = {"timeout": timeout.as_dict()}
+        self._pools: dict[tuple[str, str], tuple[AiohttpTransport, httpx.URL]] = {}
 
     async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
         began = time.monotonic()
-        client, url = self._pools.get((app.name, endpoint)) or self._pool(app, endpoint)
+        transport, url = self._pools.get((app.name, endpoint)) or self._pool(app, endpoint)
         _OUTBOUND.set(outbound)
         try:
             async with asyncio.timeout(self._options.timeout):
-                request = httpx.Request("POST", url, headers=_headers(len(outbound.body)), stream=outbound)
-                response = await client.send(request, stream=True)
+                headers = _headers(len(outbound.body))
+                request = httpx.Request(
+                    "POST", url, headers=headers, stream=outbound, extensions=self._extensions
+                )
+                response = await transport.handle_async_request(request)
                 try:
                     body = await _read(response, self._options.answer_bytes)
                 finally:
@@ -221,22 +224,19 @@ class HttpWire:
         """Close every connection."""
         pools = list(self._pools.values())
         self._pools.clear()
-        for client, _ in pools:
-            await client.aclose()
+        for transport, _ in pools:
+            await transport.aclose()
 
-    def _pool(self, app: AppCredentials, endpoint: str) -> tuple[httpx.AsyncClient, httpx.URL]:
-        client = httpx.AsyncClient(
-            transport=AiohttpTransport(
-                verify=self._connections.tls,
-                client=lambda: self._connections.session(_Request, tls=app.base_url.startswith("https:")),
-            ),
-            timeout=self._timeout,
-            cookies=_NoCookies(),
-            trust_env=False,  # a proxy from the environment would see an administrator's credential
+    def _pool(self, app: AppCredentials, endpoint: str) -> tuple[AiohttpTransport, httpx.URL]:
+        # The transport alone: what httpx's client adds (redirects, cookies, authentication, a proxy from the environment, which
+        # would see an administrator's credential) must not happen here, and costs a fifth of a call's CPU.
+        transport = AiohttpTransport(
+            verify=self._connections.tls,
+            client=lambda: self._connections.session(_Request, tls=app.base_url.startswith("https:")),
         )
         url = httpx.URL(f"{app.base_url.rstrip('/')}/v4/{endpoint}")
-        self._pools[app.name, endpoint] = client, url
-        return client, url
+        self._pools[app.name, endpoint] = transport, url
+        return transport, url
 
     def _failed(self, error: Exception, began: float, outbound: Outbound) -> Exchange:
         known = "fenced" if outbound.fenced else "reset" if outbound.spoilt else _named(error)
@@ -271,12 +271,6 @@ class _Request(aiohttp.ClientRequest):
         # Added only here, so that no URL that httpx logs or attaches to exceptions contains the signature.
         self.url = URL(f"{self.url}?{outbound.query}", encoded=True)
         return await super().send(conn)
-
-
-class _NoCookies(CookieJar):
-    # Tencent sets no cookies; httpx would store those of a load balancer on the way, and send them to nobody.
-    def extract_cookies(self, response: object, request: object) -> None:
-        pass
 
 
 def _headers(length: int) -> list[tuple[bytes, bytes]]:

@@ -287,8 +287,9 @@ def _at(endpoint: str) -> Attempt:
 def _connector(client: Client) -> aiohttp.TCPConnector:
     wire = client._wire
     assert isinstance(wire, HttpWire)
-    ((pool, _),) = wire._pools.values()
-    session = pool._transport.client  # type: ignore[attr-defined]
+    ((transport, _),) = wire._pools.values()
+    session = transport.client
+    assert isinstance(session, aiohttp.ClientSession)
     assert isinstance(session.connector, aiohttp.TCPConnector)
     return session.connector
 
