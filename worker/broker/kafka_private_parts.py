@@ -30,7 +30,7 @@ from worker.domain.memory_budget import record_bytes
 from worker.errors import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -458,10 +458,11 @@ def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: An
     return Pending(result)
 
 
-def begin_partition(producer: KafkaProducer, place: TopicPartition) -> None:
-    """Add the partition to the transaction, before the first record that is appended to it."""
+def begin_partitions(producer: KafkaProducer, places: Iterable[TopicPartition]) -> None:
+    """Add partitions to the transaction, before the first record that is appended to them."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
-    transactions.maybe_add_partition_to_transaction(place)
+    for place in places:
+        transactions.maybe_add_partition_to_transaction(place)
 
 
 def append(
@@ -472,7 +473,7 @@ def append(
     headers: list[tuple[str, bytes]],
 ) -> Any:
     """
-    Return the future of a record of a known partition, which leaves with the next flush.
+    Return the future of a record, which leaves with the next flush. ``partition_count`` must know its topic.
 
     The public ``send()`` looks up topic, partition and transaction, and adds up the size, for each record: as much work
     again, of which the publisher does each part once for a transaction.

@@ -454,18 +454,16 @@ class Publisher:
 def _send(producer: KafkaProducer, records: list[ProducerRecord]) -> list[tuple[ProducerRecord, Any]]:
     """Return each record with the future of its result. Raises RecordRefusedError for one that is refused at once."""
     sent: list[tuple[ProducerRecord, Any]] = []
-    begun: set[TopicPartition] = set()
+    # All before the first record: then one request adds them.
+    kafka_private_parts.begin_partitions(producer, {place for record in records if (place := record.place)})
     for record in records:
+        place = record.place
         try:
-            if record.partition is None:
+            if place is None:
                 future = producer.send(
                     record.topic, value=record.value, key=record.key, headers=record.headers
                 )
             else:
-                place = TopicPartition(record.topic, record.partition)
-                if place not in begun:
-                    kafka_private_parts.begin_partition(producer, place)
-                    begun.add(place)
                 future = kafka_private_parts.append(producer, place, record.key, record.value, record.headers)
         except errors.KafkaError as exc:
             raise RecordRefusedError(record) from exc

@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 0.05
 """
-The most seconds between the starts of two transactions. Each costs some 10 ms of round trips and the same number of requests,
+Seconds between the starts of two transactions. Each costs some 10 ms of round trips and the same number of requests,
 whether it holds one outcome or a hundred: under load they grow. The first after a pause starts at once.
 """
 MANY: Final = 100
 """After a transaction with fewer outcomes the interval is shorter, in proportion: at low load nobody waits for it."""
+BUSY: Final = 200
+"""
+After one with more outcomes the interval is longer, in proportion, up to LONGEST. One endpoint's quota makes no more in an interval,
+so this is for the worker that is short of CPU: a transaction costs as much as some hundred of its records.
+"""
+LONGEST: Final = 0.15
+"""In seconds."""
 REST: Final = 2
 """But a transaction starts no sooner than this many times what the last one took: half of the time the broker has rest."""
 FULL: Final = PER_TRANSACTION
@@ -137,4 +144,6 @@ class PublishScheduler:
 
 def interval_after(outcomes: int, took: float) -> float:
     """Return the seconds from the start of a transaction of so many outcomes, which ``took`` so long, to the start of the next."""
+    if outcomes > BUSY:
+        return min(LONGEST, INTERVAL * outcomes / BUSY)
     return min(INTERVAL, max(INTERVAL * outcomes / MANY, REST * took))

@@ -260,6 +260,36 @@ def test_an_answer_can_be_waited_for_in_parts(producer: KafkaProducer) -> None:
     assert commit.wait(10.0)
 
 
+def test_what_is_appended_leaves_with_the_flush_whatever_the_linger(
+    real_cluster: RealCluster,
+) -> None:
+    """
+    Without the flush it would wait for ``linger_ms``, which is longer than the test waits.
+    """
+    arguments = producer_arguments(real_cluster.options("b"))
+    producer = KafkaProducer(**{**arguments, "linger_ms": 40_000, "delivery_timeout_ms": 60_000})
+    try:
+        producer.init_transactions()
+        topic = f"outcomes{real_cluster.tag}"
+        assert kafka_private_parts.partition_count(producer, topic, 10.0) > 1
+        producer.begin_transaction()
+        places = [TopicPartition(topic, partition) for partition in (0, 1)]
+        kafka_private_parts.begin_partitions(producer, places)
+        sent = [
+            kafka_private_parts.append(producer, place, b"k", value, [("h", b"v")])
+            for value in (b"one", b"two", b"three")
+            for place in places
+        ]
+        with kafka_private_parts.flushing(producer):
+            found = [future.get(timeout=20.0) for future in sent]
+        assert kafka_private_parts.begin_commit(producer).wait(20.0)
+    finally:
+        kafka_private_parts.discard(producer, 1.0)
+
+    assert [record.value for record in real_cluster.outcomes(1)] == [b"one", b"two", b"three"]
+    assert [each.offset for each in found] == [0, 0, 1, 1, 2, 2]
+
+
 def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(
     real_cluster: RealCluster, producer: KafkaProducer, consumer: KafkaConsumer
 ) -> None:
