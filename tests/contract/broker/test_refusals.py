@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from functools import partialmethod
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from kafka import KafkaProducer
 from kafka.admin import (
     ACL,
     ACLFilter,
@@ -21,6 +19,7 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from kafka.producer.record_accumulator import RecordAccumulator
 
 from tests.contract.broker.kafka_fixture import (
     Member,
@@ -276,7 +275,14 @@ def test_a_broker_that_refuses_our_time_is_reported_as_that(
     transaction, too, which it never tries again.
     """
     a_minute_ago = round((time.time() - 60.0) * 1000)
-    monkeypatch.setattr(KafkaProducer, "send", partialmethod(KafkaProducer.send, timestamp_ms=a_minute_ago))
+    append = RecordAccumulator.append
+    monkeypatch.setattr(
+        RecordAccumulator,
+        "append",
+        lambda accumulator, place, _, *record, **more: append(
+            accumulator, place, a_minute_ago, *record, **more
+        ),
+    )
     member = join(cluster)
     cluster.configure("outcomes", message_timestamp_before_max_ms="30000")
 

@@ -19,7 +19,16 @@ from worker.runtime.publish_scheduler import interval_after
         (5000, 0.02, 0.15),
         (1, 0.5, 0.05),
     ],
-    ids=["few", "offsets alone", "some", "many", "a whole quota", "five endpoints", "a backlog", "a slow broker"],
+    ids=[
+        "few",
+        "offsets alone",
+        "some",
+        "many",
+        "a whole quota",
+        "five endpoints",
+        "a backlog",
+        "a slow broker",
+    ],
 )
 def test_few_outcomes_wait_little_and_many_grow_the_transactions(
     outcomes: int, took: float, interval: float
