@@ -275,7 +275,7 @@ def test_a_broker_that_refuses_our_time_is_reported_as_that(
     transaction, too, which it never tries again.
     """
     a_minute_ago = round((time.time() - 60.0) * 1000)
-    append = RecordAccumulator.append
+    append: Any = RecordAccumulator.append
     monkeypatch.setattr(
         RecordAccumulator,
         "append",

@@ -219,7 +219,7 @@ class OutcomeError(Struct, frozen=True, omit_defaults=True):
     Why a command was rejected, failed or was cancelled.
 
     Attributes:
-        code: One of ``REJECTIONS``; Tencent's error code, or ``NO_ANSWER``; or ``Status.CANCELLED``.
+        code: Why it was rejected (a word), Tencent's error code, "no_answer" or "cancelled".
         also: Further problems of the same record, at most 10.
 
     """
