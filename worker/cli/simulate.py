@@ -20,21 +20,21 @@ import uvloop
 
 from worker.cli.shared import FAILED, WRONG, AsJson, print_json
 from worker.testing.simulator.fault_store import shuts_itself_out
-from worker.testing.simulator.faults import ROWS, FaultKind, FaultRow, FaultValues, read
+from worker.testing.simulator.faults import ROWS, FaultRow, FaultValues, FaultValueType, read
 from worker.testing.simulator.reference import reference
 from worker.testing.simulator.server import Simulator, SimulatorConfig
 from worker.testing.simulator.signature import SimulatedApp
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
-_FLAG_TYPES: Final[dict[FaultKind, tuple[Any, str | None]]] = {
-    FaultKind.SHARE: (float, "SHARE"),
-    FaultKind.SECONDS: (float, "SECONDS"),
-    FaultKind.COUNT: (int, "NUMBER"),
-    FaultKind.SWITCH: (bool, None),
-    FaultKind.CHOICE: (str, "WORD"),
-    FaultKind.NAMES: (list[str], "ID"),
-    FaultKind.CODES: (list[int], "CODE"),
+_FLAG_TYPES: Final[dict[FaultValueType, tuple[Any, str | None]]] = {
+    FaultValueType.SHARE: (float, "SHARE"),
+    FaultValueType.SECONDS: (float, "SECONDS"),
+    FaultValueType.COUNT: (int, "NUMBER"),
+    FaultValueType.SWITCH: (bool, None),
+    FaultValueType.CHOICE: (str, "WORD"),
+    FaultValueType.NAMES: (list[str], "ID"),
+    FaultValueType.CODES: (list[int], "CODE"),
 }
 """The type of each kind of flag, and what its value is called in the help."""
 
@@ -238,9 +238,9 @@ def _flag(name: str) -> str:
 def _parameter(row: FaultRow) -> inspect.Parameter:
     kind, metavar = _FLAG_TYPES[row.kind]
     shown = {
-        FaultKind.NAMES: "may be repeated",
-        FaultKind.CODES: "may be repeated",
-        FaultKind.SWITCH: "off",
+        FaultValueType.NAMES: "may be repeated",
+        FaultValueType.CODES: "may be repeated",
+        FaultValueType.SWITCH: "off",
     }.get(row.kind, row.default)
     choices = f" One of {', '.join(row.choices)}." if row.choices else ""
     option = typer.Option(

@@ -20,7 +20,7 @@ LONGEST_SECONDS: Final = 86_400.0
 """A day. No fault lasts longer, so that a typing error cannot become a forgotten fault."""
 
 
-class FaultKind(StrEnum):
+class FaultValueType(StrEnum):
     """The type of a fault's value, as JSON writes it."""
 
     SHARE = "a number from 0 to 1"
@@ -49,7 +49,7 @@ class FaultRow:
     """
 
     name: str
-    kind: FaultKind
+    kind: FaultValueType
     default: object
     unit: str
     meaning: str
@@ -59,7 +59,7 @@ class FaultRow:
     @property
     def type_text(self) -> str:
         """The type in words, with the choices spelled out."""
-        if self.kind is FaultKind.CHOICE:
+        if self.kind is FaultValueType.CHOICE:
             return "one of " + ", ".join(self.choices)
         return self.kind.value
 
@@ -76,7 +76,13 @@ class FaultProblem:
 
 
 def _row(
-    kind: FaultKind, default: object, unit: str, meaning: str, *, choices: tuple[str, ...] = (), code: int = 0
+    kind: FaultValueType,
+    default: object,
+    unit: str,
+    meaning: str,
+    *,
+    choices: tuple[str, ...] = (),
+    code: int = 0,
 ) -> Any:
     # The result is Any, so that each field keeps its declared type.
     row = FaultRow("", kind, default, unit, meaning, choices, code)
@@ -92,125 +98,133 @@ class FaultValues:
     """
 
     limit: int = _row(
-        FaultKind.COUNT, 200, "requests",
+        FaultValueType.COUNT, 200, "requests",
         "Requests of one app that an endpoint takes in any rolling second; one more is refused with 60007 and not applied.",
     )  # fmt: skip
-    latency: float = _row(FaultKind.SECONDS, 0.0, "s", "Mean time from reading a request to answering it.")
+    latency: float = _row(
+        FaultValueType.SECONDS, 0.0, "s", "Mean time from reading a request to answering it."
+    )
     latency_jitter: float = _row(
-        FaultKind.SHARE, 0.0, "share",
+        FaultValueType.SHARE, 0.0, "share",
         "How far a latency may be from the mean: drawn uniformly from latency*(1-jitter) to latency*(1+jitter).",
     )  # fmt: skip
     apply_point: str = _row(
-        FaultKind.CHOICE, "read", "moment",
+        FaultValueType.CHOICE, "read", "moment",
         "When a request takes effect: when it is read, at a random moment of its latency, or with its answer.",
         choices=("read", "random", "answer"),
     )  # fmt: skip
 
     bad_users: float = _row(
-        FaultKind.SHARE, 0.0, "share",
+        FaultValueType.SHARE, 0.0, "share",
         "Users without an account, chosen by a hash of the seed and the user id: 10019 in groups, 70107 in rooms.",
     )  # fmt: skip
     bad_user_list: frozenset[str] = _row(
-        FaultKind.NAMES, frozenset(), "user ids", "Users without an account, by name."
+        FaultValueType.NAMES, frozenset(), "user ids", "Users without an account, by name."
     )
     bad_user_code: int = _row(
-        FaultKind.COUNT, 0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107).",
+        FaultValueType.COUNT, 0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107).",
     )  # fmt: skip
     missing_users: float = _row(
-        FaultKind.SHARE, 0.0, "share",
+        FaultValueType.SHARE, 0.0, "share",
         "Users that are in no room, chosen by a hash: 100005 for a kick or an update.",
     )  # fmt: skip
     missing_user_list: frozenset[str] = _row(
-        FaultKind.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
+        FaultValueType.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
     )
     refused_applies: str = _row(
-        FaultKind.CHOICE, "none", "members",
+        FaultValueType.CHOICE, "none", "members",
         "What a call that is refused for a bad member has applied: nothing, to a random part of the good members, or to all.",
         choices=("none", "part", "all"),
     )  # fmt: skip
     rejoin_after: float = _row(
-        FaultKind.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: never.",
+        FaultValueType.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: never.",
     )  # fmt: skip
     unknown_targets: frozenset[str] = _row(
-        FaultKind.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
+        FaultValueType.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
     )  # fmt: skip
 
     transient: float = _row(
-        FaultKind.SHARE, 0.0, "share", "Requests that are answered with a transient code and not applied.",
+        FaultValueType.SHARE, 0.0, "share", "Requests that are answered with a transient code and not applied.",
     )  # fmt: skip
     transient_codes: tuple[int, ...] = _row(
-        FaultKind.CODES, (), "codes", "The codes to draw from; none: the service's own internal error (10002 or 100001).",
+        FaultValueType.CODES, (), "codes", "The codes to draw from; none: the service's own internal error (10002 or 100001).",
     )  # fmt: skip
     answer_code: int = _row(
-        FaultKind.COUNT, 0, "code", "Every request gets this code and is not applied; 0: off.",
+        FaultValueType.COUNT, 0, "code", "Every request gets this code and is not applied; 0: off.",
     )  # fmt: skip
 
     drop_before: float = _row(
-        FaultKind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, not applied.",
+        FaultValueType.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, not applied.",
     )  # fmt: skip
     drop_after: float = _row(
-        FaultKind.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, after they were applied.",
+        FaultValueType.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, after they were applied.",
     )  # fmt: skip
     bad_gateway: float = _row(
-        FaultKind.SHARE, 0.0, "share", "Requests answered with HTTP 502 and a page of HTML, not applied.",
+        FaultValueType.SHARE, 0.0, "share", "Requests answered with HTTP 502 and a page of HTML, not applied.",
     )  # fmt: skip
     bad_gateway_after: float = _row(
-        FaultKind.SHARE, 0.0, "share", "The same, after they were applied.",
+        FaultValueType.SHARE, 0.0, "share", "The same, after they were applied.",
     )  # fmt: skip
     hang: float = _row(
-        FaultKind.SHARE, 0.0, "share", "Requests that are never answered and never applied; the connection stays open.",
+        FaultValueType.SHARE, 0.0, "share", "Requests that are never answered and never applied; the connection stays open.",
     )  # fmt: skip
     cut_body: float = _row(
-        FaultKind.SHARE, 0.0, "share", "Requests that are applied, and whose answer is cut in the middle of its body.",
+        FaultValueType.SHARE, 0.0, "share", "Requests that are applied, and whose answer is cut in the middle of its body.",
     )  # fmt: skip
     slow_apply: float = _row(
-        FaultKind.SHARE, 0.0, "share",
+        FaultValueType.SHARE, 0.0, "share",
         "Requests whose answer is lost and that take effect afterwards, at a random moment within slow_apply_seconds.",
     )  # fmt: skip
     slow_apply_seconds: float = _row(
-        FaultKind.SECONDS, 2.9, "s",
+        FaultValueType.SECONDS, 2.9, "s",
         "The longest time from the lost answer to the effect. Tencent's own budget for a request is 3 s.",
     )  # fmt: skip
     slow_apply_end: str = _row(
-        FaultKind.CHOICE, "reset", "end",
+        FaultValueType.CHOICE, "reset", "end",
         "How that answer is lost: the connection is reset, or it hangs until the client gives up (the time runs from then).",
         choices=("reset", "hang"),
     )  # fmt: skip
     outage: str = _row(
-        FaultKind.CHOICE, "none", "way",
+        FaultValueType.CHOICE, "none", "way",
         "Every request fails and nothing is applied: 502 (HTML), refuse (no connections; limited to an endpoint or a"
         " target, a reset as soon as the request is read, since the port is shared) or hang (no answer).",
         choices=("none", "502", "refuse", "hang"),
     )  # fmt: skip
 
     signature_expired: bool = _row(
-        FaultKind.SWITCH, False, "", "Every UserSig counts as expired: 70001.", code=70001
+        FaultValueType.SWITCH, False, "", "Every UserSig counts as expired: 70001.", code=70001
     )
     wrong_key: bool = _row(
-        FaultKind.SWITCH, False, "", "Every UserSig counts as made with another app's key: 70009.", code=70009
+        FaultValueType.SWITCH,
+        False,
+        "",
+        "Every UserSig counts as made with another app's key: 70009.",
+        code=70009,
     )
     lock_after: int = _row(
-        FaultKind.COUNT, 0, "signatures",
+        FaultValueType.COUNT, 0, "signatures",
         "This many refused signatures within a minute lock an app for a minute: 70050. 0: never.",
     )  # fmt: skip
     wrong_region: bool = _row(
-        FaultKind.SWITCH, False, "", "The app is not in this data centre: 60026.", code=60026
+        FaultValueType.SWITCH, False, "", "The app is not in this data centre: 60026.", code=60026
     )
     not_admin: bool = _row(
-        FaultKind.SWITCH, False, "", "The identifier is no app administrator: 60010.", code=60010
+        FaultValueType.SWITCH, False, "", "The identifier is no app administrator: 60010.", code=60010
     )
-    plan_expired: bool = _row(FaultKind.SWITCH, False, "", "The app's plan has run out: 60020.", code=60020)
+    plan_expired: bool = _row(
+        FaultValueType.SWITCH, False, "", "The app's plan has run out: 60020.", code=60020
+    )
     plan_lacks_api: bool = _row(
-        FaultKind.SWITCH, False, "", "The app's plan does not have this API: 72001.", code=72001
+        FaultValueType.SWITCH, False, "", "The app's plan does not have this API: 72001.", code=72001
     )
     app_throttled: bool = _row(
-        FaultKind.SWITCH, False, "", "The app as a whole calls too often: 60011.", code=60011,
+        FaultValueType.SWITCH, False, "", "The app as a whole calls too often: 60011.", code=60011,
     )  # fmt: skip
     switch_off: bool = _row(
-        FaultKind.SWITCH, False, "", "Banning of group members is switched off in the console: 10007 from the group service.",
+        FaultValueType.SWITCH, False, "", "Banning of group members is switched off in the console: 10007 from the group service.",
     )  # fmt: skip
     forbidden: bool = _row(
-        FaultKind.SWITCH, False, "", "No permission: 10007 from the group service, 100006 from the others.",
+        FaultValueType.SWITCH, False, "", "No permission: 10007 from the group service, 100006 from the others.",
     )  # fmt: skip
 
 
@@ -236,21 +250,21 @@ def _validated(row: FaultRow, value: object) -> object:
     # Return None for another type. bool is an int in Python, and is refused wherever a number is expected.
     valid: object = None
     match row.kind:
-        case FaultKind.SWITCH if isinstance(value, bool):
+        case FaultValueType.SWITCH if isinstance(value, bool):
             valid = value
-        case FaultKind.CHOICE if value in row.choices:
+        case FaultValueType.CHOICE if value in row.choices:
             valid = value
-        case FaultKind.COUNT if _is_int(value) and 0 <= value <= U32_MAX:
+        case FaultValueType.COUNT if _is_int(value) and 0 <= value <= U32_MAX:
             valid = value
-        case FaultKind.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
+        case FaultValueType.NAMES if _is_list(value) and all(isinstance(name, str) for name in value):
             valid = frozenset(value)
-        case FaultKind.CODES if _is_list(value) and all(
+        case FaultValueType.CODES if _is_list(value) and all(
             _is_int(code) and 0 < code <= U32_MAX for code in value
         ):
             valid = tuple(value)
-        case FaultKind.SHARE if is_number(value) and 0 <= value <= 1:
+        case FaultValueType.SHARE if is_number(value) and 0 <= value <= 1:
             valid = float(value)
-        case FaultKind.SECONDS if is_number(value) and 0 <= value <= LONGEST_SECONDS:
+        case FaultValueType.SECONDS if is_number(value) and 0 <= value <= LONGEST_SECONDS:
             valid = float(value)
         case _:
             pass

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.testing.simulator.calls import BAN, KICK
 from worker.testing.simulator.fault_store import FaultStore, shuts_itself_out
-from worker.testing.simulator.faults import ROWS, FaultKind, FaultValues, is_chosen, problems_of, read
+from worker.testing.simulator.faults import ROWS, FaultValues, FaultValueType, is_chosen, problems_of, read
 
 
 def test_unset_faults_are_as_at_the_start() -> None:
@@ -131,7 +131,7 @@ def test_every_row_takes_its_own_default_and_says_what_it_means(row: object) -> 
 
     assert read(name, ROWS[name].default) == (ROWS[name].default, None)
     assert ROWS[name].meaning.endswith(".")
-    assert bool(ROWS[name].choices) == (ROWS[name].kind is FaultKind.CHOICE)
+    assert bool(ROWS[name].choices) == (ROWS[name].kind is FaultValueType.CHOICE)
 
 
 def test_values_that_a_program_has_set_are_checked_as_well() -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from worker.cli.simulate import simulate
 from worker.testing.simulator.endpoint_specs import SPECS
-from worker.testing.simulator.faults import ROWS, FaultKind
+from worker.testing.simulator.faults import ROWS, FaultValueType
 from worker.testing.simulator.reference import ROUTES, reference
 from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine
 
@@ -82,7 +82,7 @@ def test_a_log_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
 
 
 def test_flags_have_the_types_of_their_rows() -> None:
-    lists = [row.name for row in ROWS.values() if row.kind in (FaultKind.NAMES, FaultKind.CODES)]
+    lists = [row.name for row in ROWS.values() if row.kind in (FaultValueType.NAMES, FaultValueType.CODES)]
     arguments = [part for name in lists for part in (f"--{name.replace('_', '-')}", "1") * 2]
 
     assert "no such fault" in run("--key", "k", *arguments, "--switch-off", "--rule", '{"x": 1}').output
