@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.outcomes import KnownId, SomeUsers, Worker
+from worker.domain.contract.outcomes import KnownId, UserHashes, Worker
 from worker.domain.effects import (
     AttemptResult,
     GrantPermit,
@@ -116,7 +116,7 @@ class Full:
                     f"moderation.commands-{number}-{place}",
                     None
                     if place % 2
-                    else SomeUsers.of([f"{place}-{user}" for user in range(10)], ["x"] * 20),
+                    else UserHashes.of([f"{place}-{user}" for user in range(10)], ["x"] * 20),
                     self.now + 1e9 + place,
                 )
                 for place in range(10_000)

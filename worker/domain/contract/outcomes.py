@@ -3,7 +3,7 @@
 # by one table, both here.
 #
 # Outcome, and the Structs and enums that it is made of, are the wire format: config/outcome.schema.json is generated from them.
-# The rows of the tables, LeftToDo, SomeUsers and KnownId are not: they stay within this process.
+# The rows of the tables, LeftToDo, UserHashes and KnownId are not: they stay within this process.
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ def cut(text: str) -> str:
     return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")
 
 
-class SomeUsers(Struct, frozen=True, gc=False):
+class UserHashes(Struct, frozen=True, gc=False):
     """
     Some of a command's users, asked only about users of that command: 8 bytes a user of the smaller side.
 
@@ -332,7 +332,7 @@ class SomeUsers(Struct, frozen=True, gc=False):
     are_the_others: bool
 
     @classmethod
-    def of(cls, users: Sequence[str], others: Sequence[str]) -> SomeUsers:
+    def of(cls, users: Sequence[str], others: Sequence[str]) -> UserHashes:
         """Keep these users, and not the others."""
         are_the_others = len(others) < len(users)
         smaller = others if are_the_others else users
@@ -369,5 +369,5 @@ class KnownId(Struct, frozen=True, gc=False):
     command_id: str
     fingerprint: int
     outcome_id: str
-    done: SomeUsers | None
+    done: UserHashes | None
     at: float
