@@ -39,7 +39,7 @@ class OrderState(StrEnum):
     """All is done but the request: they get the outcome ``simulated``."""
 
     @property
-    def policy(self) -> OrderPolicy:
+    def policy(self) -> OrderRow:
         """What it does, who may order it, and what is said of it."""
         return _POLICIES[self]
 
@@ -73,7 +73,7 @@ NO_ORDER: Final = Mode()
 
 
 @dataclass(frozen=True, slots=True)
-class OrderPolicy:
+class OrderRow:
     """What an order does with its commands, who may give it, and what is said to those who do."""
 
     done: str  # what the scope is from now on
@@ -82,22 +82,22 @@ class OrderPolicy:
     mode: Mode
 
 
-_POLICIES: Final[dict[OrderState, OrderPolicy]] = {
-    OrderState.CANCEL: OrderPolicy(
+_POLICIES: Final[dict[OrderState, OrderRow]] = {
+    OrderState.CANCEL: OrderRow(
         "cancelled from now on",
         "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
         "Nothing of it is sent. To end it, for what comes after:",
         may_guard_order=False,  # a person's decision: it ends commands that may be right
         mode=Mode(withholds=True, ends_at_once=True),
     ),
-    OrderState.PAUSED: OrderPolicy(
+    OrderState.PAUSED: OrderRow(
         "paused",
         "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
         "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
         may_guard_order=True,
         mode=Mode(withholds=True, waits=True, holds_up_drain=False),
     ),
-    OrderState.SHADOW: OrderPolicy(
+    OrderState.SHADOW: OrderRow(
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
