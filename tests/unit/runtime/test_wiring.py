@@ -14,8 +14,8 @@ from worker.broker.topics import Topic, TopicsReport
 from worker.domain.effects import LogEvent
 from worker.errors import SettingsError
 from worker.runtime import wiring
-from worker.runtime.lifecycle import CLEAN
 from worker.runtime.options_from_settings import kafka_options
+from worker.runtime.stopping import CLEAN
 from worker.runtime.wiring import _end, _fitting_topics, _hiding_new_keys
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import uvloop
 from tests.unit.runtime.fakes import DEADLINE, run_scenario, settled, until
 from tests.unit.settings.environment import load, minimal
 from worker.errors import BrokerError, SettingsError
-from worker.runtime.lifecycle import (
+from worker.runtime.status_server import StatusServer
+from worker.runtime.stopping import (
     FAILED,
     LAST_LINES_SECONDS,
     SIGNALS,
@@ -24,7 +25,6 @@ from worker.runtime.lifecycle import (
     drain,
     unless_stopped,
 )
-from worker.runtime.status_server import StatusServer
 from worker.runtime.wiring import listen
 
 if TYPE_CHECKING:

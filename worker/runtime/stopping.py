@@ -1,4 +1,4 @@
-# Start and stop: signals, blocking steps of the start, the drain and its deadline.
+# The stop: signals, blocking steps of the start, the drain and its deadline.
 #
 # The order of a stop: nothing new starts; started commands finish, or the drain's time runs out; the consumer hands over
 # and leaves the group while the publisher still publishes; then the publisher ends, then the connections; health comes
