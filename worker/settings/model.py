@@ -31,7 +31,7 @@ _PARTS: Final = (
 )
 
 
-class LimitsSettings(Section):
+class QuotaSettings(Section):
     """Tencent's quota, which all replicas share without talking to each other."""
 
     calls_per_second: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
@@ -197,7 +197,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings
     tencent: TencentSettings
-    limits: LimitsSettings = LimitsSettings()
+    limits: QuotaSettings = QuotaSettings()
     batching: BatchingSettings = BatchingSettings()
     dedupe: DedupeSettings = DedupeSettings()
     memory: MemorySettings = MemorySettings()
