@@ -1,6 +1,6 @@
 # The settings of section `kafka`, each with its default and the reason for it.
 #
-# What kafka-python's own options may be is not here (kafka_values.py, kafka_options.py), nor what contradicts other settings
+# What kafka-python's own options may be is not here (kafka_option_rules.py, kafka_options.py), nor what contradicts other settings
 # (cross_checks.py).
 
 from __future__ import annotations
