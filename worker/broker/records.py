@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.dead_letters import DeadLetter
     from worker.domain.contract.outcomes import Outcome
-    from worker.domain.effects import Outgoing, Transaction
+    from worker.domain.effects import OutgoingOutcome, Transaction
 
 RECORD_BYTES: Final = 128
 HEADER_BYTES: Final = 16
@@ -83,7 +83,7 @@ def producer_records(
     ]
 
 
-def _outcome(outgoing: Outgoing, options: KafkaOptions, limit: int) -> ProducerRecord:
+def _outcome(outgoing: OutgoingOutcome, options: KafkaOptions, limit: int) -> ProducerRecord:
     whole = not isinstance(outgoing.key, Omitted)
     record = _outcome_record(outgoing, outgoing.outcome, options, has_key=whole)
     if _bytes(record) <= limit:
@@ -100,7 +100,7 @@ def _bytes(record: ProducerRecord) -> int:
 
 
 def _outcome_record(
-    outgoing: Outgoing, outcome: Outcome, options: KafkaOptions, *, has_key: bool
+    outgoing: OutgoingOutcome, outcome: Outcome, options: KafkaOptions, *, has_key: bool
 ) -> ProducerRecord:
     headers = [
         ("command_id", outcome.command_id.encode("utf-8", "replace")),

@@ -191,7 +191,7 @@ class OffsetCommit(Struct, frozen=True):
     metadata: str
 
 
-class Outgoing(Struct, frozen=True):
+class OutgoingOutcome(Struct, frozen=True):
     """One outcome on its way: to the same partition number, under the same key, as its command."""
 
     partition: int
@@ -208,6 +208,6 @@ class Transaction(Struct, frozen=True):
     only then does the broker check that this process still owns it.
     """
 
-    outcomes: list[Outgoing]
+    outcomes: list[OutgoingOutcome]
     dead_letters: list[DeadLetter]
     commits: dict[int, OffsetCommit]

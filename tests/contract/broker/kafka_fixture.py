@@ -30,7 +30,7 @@ from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
 from worker.domain.contract.outcomes import KnownId, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
-from worker.domain.effects import OffsetCommit, Outgoing, Transaction
+from worker.domain.effects import OffsetCommit, OutgoingOutcome, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -211,7 +211,7 @@ class Member:
         self.failure = error
 
 
-def outcome_for(partition: int, offset: int, key: bytes | None = b"room", **changes: Any) -> Outgoing:
+def outcome_for(partition: int, offset: int, key: bytes | None = b"room", **changes: Any) -> OutgoingOutcome:
     traceparent = changes.pop("traceparent", None)
     outcome = Outcome(
         outcome_id=f"commands-{partition}-{offset}",
@@ -225,11 +225,13 @@ def outcome_for(partition: int, offset: int, key: bytes | None = b"room", **chan
         attempts=1,
         **changes,
     )
-    return Outgoing(partition=partition, key=key, outcome=outcome, traceparent=traceparent)
+    return OutgoingOutcome(partition=partition, key=key, outcome=outcome, traceparent=traceparent)
 
 
 def transaction_of(
-    outcomes: Iterable[Outgoing], commits: Mapping[int, OffsetCommit], dead_letters: Iterable[DeadLetter] = ()
+    outcomes: Iterable[OutgoingOutcome],
+    commits: Mapping[int, OffsetCommit],
+    dead_letters: Iterable[DeadLetter] = (),
 ) -> Transaction:
     return Transaction(outcomes=list(outcomes), dead_letters=list(dead_letters), commits=dict(commits))
 

@@ -24,7 +24,7 @@ from worker.domain.contract.outcomes import (
     Worker,
 )
 from worker.domain.contract.times import instant_of
-from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, Outgoing, Transaction
+from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, OutgoingOutcome, Transaction
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS
 from worker.domain.progress.outcome_building import dead_letter_of, outcome_of
 from worker.domain.snapshots import (
@@ -50,7 +50,7 @@ ENDPOINT = {"app": "main", "endpoint": BAN}
 
 def outcome(
     status: Status = Status.SUCCEEDED, *results: Result, action: str | None = "group.ban_group_member"
-) -> Outgoing:
+) -> OutgoingOutcome:
     made = Outcome(
         outcome_id="commands-0-1",
         command_id="c1",
@@ -66,10 +66,10 @@ def outcome(
         calling_ms=50.0,
         results=list(results) or [Result("user-17", ResultStatus.APPLIED)],
     )
-    return Outgoing(0, b"@TGS#room", made)
+    return OutgoingOutcome(0, b"@TGS#room", made)
 
 
-def transaction(*outcomes: Outgoing, letters: tuple[str, ...] = ()) -> Transaction:
+def transaction(*outcomes: OutgoingOutcome, letters: tuple[str, ...] = ()) -> Transaction:
     record: Any = None
     dead = [DeadLetter(record, "commands", "commands-0-1", code, "why") for code in letters]
     return Transaction(list(outcomes), dead, {0: OffsetCommit(2, "")})

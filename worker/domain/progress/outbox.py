@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.effects import Outgoing, Transaction
+from worker.domain.effects import OutgoingOutcome, Transaction
 from worker.domain.memory_budget import outcome_bytes, share
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.progress.outcome_building import (
@@ -179,7 +179,9 @@ class Outbox:
         for each in records:
             finishing.setdefault(each.partition, []).append(each.offset)
             if each.outcome is not None:
-                outcomes.append(Outgoing(each.partition.number, each.key, each.outcome, traceparent_of(each)))
+                outcomes.append(
+                    OutgoingOutcome(each.partition.number, each.key, each.outcome, traceparent_of(each))
+                )
             letter = dead_letter_of(each, self._rules.topic)
             if letter is not None:
                 dead_letters.append(letter)
