@@ -37,7 +37,7 @@ FEW: Final = 40
 """So many targets are looked for by their bytes; to look for more takes longer than to read every outcome."""
 
 
-class Applied(Struct, frozen=True):
+class LastApplied(Struct, frozen=True):
     """
     The latest effect on a user among those that are to be undone.
 
@@ -124,7 +124,7 @@ class Undoing:
 
     def __init__(self, users: frozenset[str] | None = None) -> None:
         self._users = users
-        self._applied: dict[Member, Applied] = {}
+        self._applied: dict[Member, LastApplied] = {}
         self._unanswered: dict[Member, Moment] = {}
         self._unlisted = 0
         self._repetitions: set[str] = set()
@@ -144,7 +144,7 @@ class Undoing:
             return
         if view.results_omitted and view.status in APPLYING:
             self._unlisted += view.results_omitted
-        applied = Applied(view.action, moment, _over_at(view))
+        applied = LastApplied(view.action, moment, _over_at(view))
         for result in view.results:
             if result.status in REPEATING and opposite_of(view.action) is not None:
                 self._repetitions.add(view.outcome_id)
@@ -200,7 +200,7 @@ class Undoing:
         ]
         return UndoPlan(tuple(commands), len(self), left_out)
 
-    def _reason(self, member: Member, applied: Applied, opposite: str | None, now: float) -> str | None:
+    def _reason(self, member: Member, applied: LastApplied, opposite: str | None, now: float) -> str | None:
         touch = self._touches[member]
         if opposite is None:
             return why_not(applied.action)
