@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cluster
     from worker.testing.checker.check import Report
-    from worker.testing.demo.load import RaidResult
+    from worker.testing.demo.load import FinishedRaid
     from worker.testing.demo.scenario import Scenario
 
 TURNOVER_SECONDS: Final = float(os.environ.get("TEST_TURNOVER_SECONDS", "20"))
@@ -53,7 +53,7 @@ def begin(stage: DemoEnvironment, raid: Scenario, *flags: str, replicas: int = 1
         stage.wait_until_ready(replica)
 
 
-def judged(seen: RaidResult) -> Report:
+def judged(seen: FinishedRaid) -> Report:
     """
     The checker's report, without what it says of the quota when the simulator's stamps were late.
     """
@@ -143,5 +143,5 @@ def test_a_stop_within_a_backlog_finishes_what_is_started(
     assert stop.goings == 1
 
 
-def _without_interruptions(seen: RaidResult) -> RaidResult:
+def _without_interruptions(seen: FinishedRaid) -> FinishedRaid:
     return replace(seen, evidence=replace(seen.evidence, interruptions=()))

@@ -140,7 +140,7 @@ class ChaosSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RaidResult:
+class FinishedRaid:
     """
     What a raid left behind, once it is over: the evidence, and how it ended.
 
@@ -167,7 +167,7 @@ def carry_out(
     chaos: ChaosSource | None = None,
     keep: bool = False,
     show: Callable[[int, int, Sequence[str]], None] | None = None,
-) -> RaidResult:
+) -> FinishedRaid:
     """
     Produce the raid (``rate`` records per second, or all at once) and return when every outcome has been read.
 
@@ -201,7 +201,7 @@ def carry_out(
         frozenset(scenario.bad_users),
         tuple(chaos.interruptions) if chaos else (),
     )
-    return RaidResult(evidence, tuple(reader.read.raw), stall, exit_codes, gave_up)
+    return FinishedRaid(evidence, tuple(reader.read.raw), stall, exit_codes, gave_up)
 
 
 def wanted_outcomes(scenario: Scenario) -> int:

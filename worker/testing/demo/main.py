@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.testing.demo.load import RaidResult
+    from worker.testing.demo.load import FinishedRaid
     from worker.testing.demo.scenario import Scenario
 
 LATENCY: Final = 0.03
@@ -92,7 +92,7 @@ def play(options: Options, console: Console) -> bool:
     return held
 
 
-def conclude(result: RaidResult, options: Options, console: Console) -> bool:
+def conclude(result: FinishedRaid, options: Options, console: Console) -> bool:
     """Judge the raid, print its summary and write the JSON file if one was asked for. Return whether every promise held."""
     report = check(result.evidence)
     counted = figures(result.evidence)
@@ -161,7 +161,7 @@ def _start_all(environment: DemoEnvironment, options: Options, scenario: Scenari
 
 def _run_with_progress(
     environment: DemoEnvironment, options: Options, scenario: Scenario, console: Console
-) -> RaidResult:
+) -> FinishedRaid:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
