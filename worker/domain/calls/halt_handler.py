@@ -1,6 +1,6 @@
 # Halts in progress: which answers stop an app or an endpoint, and which let it go on.
 #
-# When a probe may go is decided in gates.py, which one goes in probing.py. Nothing fails for a halt.
+# When a probe may go is decided in gates.py, which one goes in probe_choice.py. Nothing fails for a halt.
 
 from __future__ import annotations
 

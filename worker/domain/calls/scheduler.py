@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from worker.domain.calls.endpoint_state import AppState, EndpointState
 from worker.domain.calls.in_flight_call import InFlightCall
 from worker.domain.calls.lanes import Lanes, lane_of
-from worker.domain.calls.probing import choose_probe
+from worker.domain.calls.probe_choice import choose_probe
 from worker.domain.calls.rate_limiter import RateLimiter, slice_of
 from worker.domain.calls.shadow_calls import ShadowCalls
 from worker.domain.contract.actions import MEMBERS_PER_CALL
