@@ -32,8 +32,8 @@ LINGER_MS: Final = 5
 """How long a record waits for others to fill its batch up."""
 FLUSHED_MS: Final = 100
 """
-The same where a flush ends it, as in the publisher. It sends the records of a transaction in less, so each partition has one batch,
-and not one for every few milliseconds.
+The same where a flush ends it, as in the publisher. It sends the records of a transaction in less, so as a rule each partition
+has one batch, and not one for every few milliseconds.
 """
 
 OAUTHBEARER: Final = "OAUTHBEARER"

@@ -254,20 +254,7 @@ class Publisher:
                     self._limits.too_slow(records)
                     raise
                 except errors.KafkaError as exc:
-                    raise self._culprit(sent) or RecordRefusedError(record) from exc
-
-    def _culprit(self, sent: list[tuple[ProducerRecord, Any]]) -> RecordRefusedError | None:
-        """Return the refused record that failed the transaction; of several, the largest. Others may have failed before it."""
-        culprit: RecordRefusedError | None = None
-        for record, future in sent:
-            reason = future.exception if future.is_done else None
-            if (
-                isinstance(reason, errors.KafkaError)
-                and (culprit is None or record.size > culprit.record.size)
-                and refusal_of(reason, self._options) is not None
-            ):
-                culprit = RecordRefusedError(record, reason)
-        return culprit
+                    raise culprit_of(sent, self._options) or RecordRefusedError(record) from exc
 
     def _missing_topic(
         self, producer: KafkaProducer, records: list[ProducerRecord]
@@ -469,3 +456,23 @@ def _send(producer: KafkaProducer, records: list[ProducerRecord]) -> list[tuple[
             raise RecordRefusedError(record) from exc
         sent.append((record, future))
     return sent
+
+
+def culprit_of(sent: list[tuple[ProducerRecord, Any]], options: KafkaOptions) -> RecordRefusedError | None:
+    """
+    Return the refused record that failed the transaction; of several, the largest. Others may have failed before it.
+
+    ``sent`` has each record with the future of its result.
+    """
+    culprit: RecordRefusedError | None = None
+    for record, future in sent:
+        reason = future.exception if future.is_done else None
+        if not isinstance(reason, errors.KafkaError):
+            continue
+        refusal = refusal_of(reason, options)
+        # An error that names a topic fails all other records of the transaction as well.
+        if refusal is None or refusal.topic not in (None, record.topic):
+            continue
+        if culprit is None or record.size > culprit.record.size:
+            culprit = RecordRefusedError(record, reason)
+    return culprit

@@ -23,7 +23,7 @@ FEW_FRAMES: Final = 64
 FRAME_BYTES: Final = 48
 """
 A batch may have FEW_FRAMES frames, or blocks of snappy, and one more for each so many packed bytes. Kafka's clients write one
-frame for each batch, or blocks of a kilobyte and more (51 bytes of zeros). An empty frame has 7 to 20 bytes and costs microseconds:
+frame for each batch, or blocks of a kilobyte and more (56 bytes of zeros). An empty frame has 7 to 20 bytes and costs microseconds:
 unlimited, a megabyte of them held the poll thread for 0.8 s.
 """
 ZSTD_WINDOW: Final = 8 * 1024 * 1024

@@ -32,8 +32,8 @@ MANY: Final = 100
 """After a transaction with fewer outcomes the interval is shorter, in proportion: at low load nobody waits for it."""
 BUSY: Final = 200
 """
-After one with more outcomes the interval is longer, in proportion, up to LONGEST. One endpoint's quota makes no more in an interval,
-so this is for the worker that is short of CPU: a transaction costs as much as some hundred of its records.
+After one with more outcomes the interval is longer, in proportion, up to LONGEST: a transaction costs as much CPU as some
+hundred of its records. One endpoint's quota makes no more in an interval; outcomes of several wait up to 0.1 s longer.
 """
 LONGEST: Final = 0.15
 """In seconds."""

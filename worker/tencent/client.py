@@ -1,6 +1,6 @@
 # One call with all its attempts: sign, send, judge, and retry while the engine wants it.
 #
-# tenacity owns the loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is another
+# tenacity owns the retries: their loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is another
 # attempt; it is asked through a CallOwner. Not here: connections (wire.py), signatures (usersig.py).
 
 from __future__ import annotations

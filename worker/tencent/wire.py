@@ -206,7 +206,6 @@ class HttpWire:
                     body = await _read(response, self._options.answer_bytes)
                 finally:
                     await response.aclose()
-                    response.stream = _CLOSED
         except Exception as error:  # noqa: BLE001 - whatever the network or its libraries raise, the call must end
             return self._failed(error, began, outbound)
         return Exchange(
@@ -253,8 +252,6 @@ class HttpWire:
         )
 
 
-_CLOSED: Final = httpx.ByteStream(b"")
-"""Takes the place of a closed response's stream, which holds the response: only the garbage collector would find the two."""
 _OUTBOUND: Final[ContextVar[Outbound]] = ContextVar("outbound")
 """What the current task sends: httpx has no way to hand it to the aiohttp request."""
 
@@ -268,7 +265,7 @@ class _Request(aiohttp.ClientRequest):
             # Closed, or holding bytes nobody asked for, which aiohttp would take for the answer to this request.
             outbound.spoilt = True
             raise _NotSent
-        # Added only here, so that no URL that httpx logs or attaches to exceptions contains the signature.
+        # Added only here, so that no URL that httpx attaches to exceptions contains the signature.
         self.url = URL(f"{self.url}?{outbound.query}", encoded=True)
         return await super().send(conn)
 

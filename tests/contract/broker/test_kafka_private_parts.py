@@ -281,7 +281,10 @@ def test_what_is_appended_leaves_with_the_flush_whatever_the_linger(
             for place in places
         ]
         with kafka_private_parts.flushing(producer):
+            accumulator: Any = producer._accumulator
+            accumulator.begin_flush()  # as the producer does when it aborts, and never ends
             found = [future.get(timeout=20.0) for future in sent]
+        assert not accumulator.flush_in_progress()
         assert kafka_private_parts.begin_commit(producer).wait(20.0)
     finally:
         kafka_private_parts.discard(producer, 1.0)

@@ -12,6 +12,7 @@ from kafka.producer.record_accumulator import RecordAccumulator
 from worker.broker import client_config
 from worker.broker.client_config import (
     admin_arguments,
+    command_producer_arguments,
     consumer_arguments,
     contradictions,
     producer_arguments,
@@ -123,6 +124,23 @@ def _kafka_python_takes(given: KafkaOptions) -> bool:
     except errors.KafkaConfigurationError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("producer", "flushed", "unflushed"),
+    [
+        ({}, 100, 5),
+        ({"request_timeout_ms": 59_950}, 50, 5),
+        ({"request_timeout_ms": 59_996}, 5, 5),
+        ({"linger_ms": 7}, 7, 7),
+    ],
+    ids=["long", "as the timeouts allow", "never below the other producers'", "the operator's"],
+)
+def test_records_wait_for_a_flush_where_there_is_one(
+    producer: dict[str, Any], flushed: int, unflushed: int
+) -> None:
+    assert producer_arguments(options(producer=producer))["linger_ms"] == flushed
+    assert command_producer_arguments(options(producer=producer))["linger_ms"] == unflushed
 
 
 @pytest.mark.parametrize(

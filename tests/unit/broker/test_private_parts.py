@@ -82,7 +82,7 @@ PARTS: Final[dict[type, set[str]]] = {
     KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake", "ssl_config"},
     KafkaTCPTransport: {"_sock_recv"},
     NetworkSelector: {"call_later", "call_soon_threadsafe", "cancel", "wait_read", "wait_write"},
-    RecordAccumulator: {"_flushes_in_progress", "append", "begin_flush"},
+    RecordAccumulator: {"_flushes_in_progress", "append", "begin_flush", "flush_in_progress"},
     Sender: {"force_close", "join", "wakeup"},
     TransactionalRequestResult: {"wait"},
     TransactionManager: {

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import errors
+from kafka.future import Future
 
 from worker.broker import troubles as module
 from worker.broker.error_mapping import RecordRefusedError
 from worker.broker.options import KafkaOptions
+from worker.broker.publisher import culprit_of
 from worker.broker.records import ProducerRecord
 from worker.broker.refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_from, refusal_of
 from worker.broker.troubles import FAILURES, LOG_SECONDS, SECONDS, STALE_SECONDS, Troubles
@@ -26,6 +28,37 @@ OPTIONS = KafkaOptions(
 def refusal(kind: str, error: str = "x") -> Refusal:
     row = next(row for row in (*ROWS, OTHER, UNREACHABLE) if row.kind == kind)
     return refusal_from(row, error, OPTIONS)
+
+
+def failed(topic: str, size: int, error: errors.KafkaError) -> tuple[ProducerRecord, Future]:
+    return ProducerRecord(topic, 0, None, b"v" * size, [], "commands-0-1"), Future().failure(error)
+
+
+def test_an_error_that_names_a_topic_is_the_fault_of_its_record_alone() -> None:
+    """
+    What the producer has not sent yet fails with the error of another topic, and may be larger.
+    """
+    error = errors.TopicAuthorizationFailedError({"letters"})
+    sent = [failed("outcomes", 900, error), failed("letters", 200, error)]
+
+    culprit = culprit_of(sent, OPTIONS)
+
+    assert culprit is not None
+    assert culprit.record.topic == "letters"
+    assert refusal_of(culprit, OPTIONS) == refusal_of(error, OPTIONS)
+
+
+def test_of_several_refused_records_the_largest_is_at_fault() -> None:
+    error = errors.MessageSizeTooLargeError()
+    unsent = Future()
+    record, _ = failed("outcomes", 5000, error)
+    sent = [failed("outcomes", 900, error), failed("outcomes", 1000, error), (record, unsent)]
+
+    culprit = culprit_of(sent, OPTIONS)
+
+    assert culprit is not None
+    assert culprit.record.size == 1000
+    assert culprit_of([failed("outcomes", 900, errors.KafkaTimeoutError("slow"))], OPTIONS) is None
 
 
 class Clock:
