@@ -21,7 +21,7 @@ from kafka.record import legacy_records, memory_records
 
 from worker.broker.error_mapping import CredentialError
 from worker.broker.name_lookup import connect, in_words
-from worker.broker.patient_coordinator import PatientCoordinator
+from worker.broker.paced_coordinator import PacedCoordinator
 from worker.broker.record_batches import BoundedRecordBatch
 from worker.broker.record_scan import SearchingBatch
 from worker.broker.secured_connection import BoundedTls, ReadToEndTcp, SignInConnection, done_within
@@ -215,7 +215,7 @@ def patch() -> None:
         setattr(old_batches, f"{codec}_decode", _bounded(number))
     consumers: Any = group
     consumers.Fetcher = BoundedFetcher
-    consumers.ConsumerCoordinator = PatientCoordinator
+    consumers.ConsumerCoordinator = PacedCoordinator
 
 
 def _bounded(codec: int) -> Callable[[Any], bytes]:

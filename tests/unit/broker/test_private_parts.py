@@ -38,7 +38,7 @@ import worker
 from worker.broker import (
     assignor,
     kafka_private_parts,
-    patient_coordinator,
+    paced_coordinator,
     rebalances,
     record_batches,
     secured_connection,
@@ -224,7 +224,7 @@ def extended() -> Iterator[tuple[type, str]]:
             record_batches,
             secured_connection,
             kafka_private_parts,
-            patient_coordinator,
+            paced_coordinator,
             rebalances,
         )
         for pair in subclasses(module)

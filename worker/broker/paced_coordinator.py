@@ -12,7 +12,7 @@ SHORTEST_POLL: Final = 0.02
 """How long a poll waits at least, unless records come. Heartbeats are sent by another task, and do not wait for it."""
 
 
-class PatientCoordinator(ConsumerCoordinator):
+class PacedCoordinator(ConsumerCoordinator):
     """kafka-python's coordinator, for which a poll never waits for nothing."""
 
     def time_to_next_poll(self) -> float:

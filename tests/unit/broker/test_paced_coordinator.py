@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.broker.patient_coordinator import SHORTEST_POLL, PatientCoordinator
+from worker.broker.paced_coordinator import SHORTEST_POLL, PacedCoordinator
 
 
 @pytest.mark.parametrize(("due_in", "waits"), [(0, SHORTEST_POLL), (0.001, SHORTEST_POLL), (2.5, 2.5)])
@@ -14,7 +14,7 @@ def test_a_poll_waits_a_moment_also_while_a_heartbeat_has_no_answer(due_in: floa
     """
     The next one is due all that time: without a wait a frozen broker would cost a core.
     """
-    kind: Any = PatientCoordinator
+    kind: Any = PacedCoordinator
     coordinator = kind.__new__(kind)
     coordinator.config = {"enable_auto_commit": False}
     coordinator.time_to_next_heartbeat = lambda: due_in
