@@ -16,7 +16,7 @@ from msgspec import Struct
 from worker.broker import kafka_private_parts
 from worker.broker.client_config import command_producer_arguments
 from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.refusals import refusal_of
+from worker.broker.kafka_refusals import refusal_of
 from worker.domain.contract.placement import partition_of
 from worker.domain.contract.rejections import Rejected
 from worker.errors import BrokerError

@@ -28,9 +28,9 @@ from worker.broker.kafka_private_parts import (
     open_client,
     release_parked,
 )
+from worker.broker.kafka_refusals import refusal_of
 from worker.broker.membership import Membership
 from worker.broker.rebalances import Rebalances
-from worker.broker.refusals import refusal_of
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.errors import WorkerError

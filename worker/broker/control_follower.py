@@ -15,7 +15,7 @@ from kafka import errors
 from worker.broker.control_topic import ControlReader, ControlTopicState
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
 from worker.broker.kafka_private_parts import connection_failure
-from worker.broker.refusals import refusal_of
+from worker.broker.kafka_refusals import refusal_of
 from worker.broker.topics import control_problems, inspect_control, is_another
 from worker.domain.contract.orders import ControlRecord, UnreadableControl
 from worker.domain.effects import LogEvent

@@ -1,6 +1,6 @@
 # What kafka-python's errors mean: which ones pass by themselves, which PublishResult a failed transaction has, and the
 # sentence that an operator reads.
-# Errors are translated here, never acted on. What Kafka refuses until somebody changes something is in refusals.py.
+# Errors are translated here, never acted on. What Kafka refuses until somebody changes something is in kafka_refusals.py.
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CredentialError(errors.KafkaConnectionError):
     A secret, token or certificate cannot be used, which keeps connections from being made.
 
     Attributes:
-        kind: The kind of refusal (refusals.py).
+        kind: The kind of refusal (kafka_refusals.py).
         reason: What is wrong, as a sentence that names the file or the server.
         remedy: What to do about it.
 

@@ -19,9 +19,9 @@ from msgspec import structs
 from worker.broker import kafka_private_parts
 from worker.broker.client_config import producer_arguments, reader_arguments
 from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
+from worker.broker.kafka_refusals import OTHER, UNANSWERED, refusal_from, refusal_of
 from worker.broker.record_limits import RecordLimits
 from worker.broker.records import producer_records
-from worker.broker.refusals import OTHER, UNANSWERED, refusal_from, refusal_of
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.domain.publish_results import Aborted, Fenced, Published
@@ -30,10 +30,10 @@ from worker.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from worker.broker.kafka_refusals import Refusal, RefusalRow
     from worker.broker.membership import Claim, OwnershipProof
     from worker.broker.options import KafkaOptions
     from worker.broker.records import ProducerRecord
-    from worker.broker.refusals import Refusal, RefusalRow
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
 

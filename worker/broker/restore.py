@@ -18,7 +18,7 @@ from worker.broker import range_reader
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
 from worker.broker.kafka_private_parts import connection_failure, open_client
-from worker.broker.refusals import refusal_of
+from worker.broker.kafka_refusals import refusal_of
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent, Restored
 from worker.domain.progress import commit_metadata

@@ -1,7 +1,7 @@
 # What Kafka keeps refusing, by the party that was refused: after some failures it keeps the worker from being ready.
 #
 # The threads of publisher, consumer and restorations write it, the loop reads it. Kafka is not imported here, and what is a
-# refusal is decided in refusals.py.
+# refusal is decided in kafka_refusals.py.
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.broker.refusals import OTHER, UNANSWERED, UNREACHABLE, Refusal
+from worker.broker.kafka_refusals import OTHER, UNANSWERED, UNREACHABLE, Refusal
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:
