@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock import Clock
+    from worker.domain.clock import ClockOffset
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.placement import Misplacement
     from worker.domain.contract.records import Record
@@ -131,7 +131,7 @@ class Admission:
     def __init__(
         self,
         rules: Rules,
-        clock: Clock,
+        clock: ClockOffset,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         outbox: Outbox,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock import Clock
+    from worker.domain.clock import ClockOffset
     from worker.domain.contract.orders import Scope
     from worker.domain.effects import EffectQueue
     from worker.domain.guard_counters import GuardCounters
@@ -57,7 +57,7 @@ class Brake:
     def __init__(
         self,
         rules: Rules,
-        clock: Clock,
+        clock: ClockOffset,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,

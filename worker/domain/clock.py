@@ -1,12 +1,11 @@
-# The relation between the monotonic clock, which all rules go by, and seconds since 1970, which commands and outcomes tell.
+# The relation between the monotonic clock, which all rules go by, and seconds since 1970, which commands and outcomes carry.
 #
 # The core reads no clock: whoever runs it says now and then what time it is.
-
 
 from __future__ import annotations
 
 
-class Clock:
+class ClockOffset:
     """Translates instants. ``set`` it at least every second, so that a stepped system clock is followed."""
 
     __slots__ = ("_epoch",)

@@ -22,7 +22,7 @@ from worker.domain.admission import Admission
 from worker.domain.brake import Brake
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
-from worker.domain.clock import Clock
+from worker.domain.clock import ClockOffset
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.guard_counters import GuardCounters
 from worker.domain.memory_budget import share
@@ -97,7 +97,7 @@ class Engine:
         # When this process began: what a process of its name had before it was dead by then.
         self._began = now if began is None else began
         self._had: set[int] = set()
-        self._clock = Clock(now, wall)
+        self._clock = ClockOffset(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
         self._ids = IdBudget(share("ids", rules.memory_budget))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock import Clock
+    from worker.domain.clock import ClockOffset
     from worker.domain.effects import AttemptResult, EffectQueue
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
@@ -57,7 +57,7 @@ class ResponseHandler:
     def __init__(
         self,
         rules: Rules,
-        clock: Clock,
+        clock: ClockOffset,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,

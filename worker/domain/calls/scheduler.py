@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.bisection import Bisection
     from worker.domain.calls.target_state import TargetState
-    from worker.domain.clock import Clock
+    from worker.domain.clock import ClockOffset
     from worker.domain.effects import EffectQueue
     from worker.domain.guard_counters import GuardCounters
     from worker.domain.progress.member_ordering import MemberOrdering
@@ -65,7 +65,7 @@ class Scheduler:
     def __init__(
         self,
         rules: Rules,
-        clock: Clock,
+        clock: ClockOffset,
         ordering: MemberOrdering,
         effects: EffectQueue,
         guards: GuardCounters,

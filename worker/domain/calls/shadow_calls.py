@@ -12,7 +12,7 @@ from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
-    from worker.domain.clock import Clock
+    from worker.domain.clock import ClockOffset
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
 
@@ -22,7 +22,7 @@ class ShadowCalls:
 
     __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turn")
 
-    def __init__(self, clock: Clock, ordering: MemberOrdering, call_prefix: str) -> None:
+    def __init__(self, clock: ClockOffset, ordering: MemberOrdering, call_prefix: str) -> None:
         self._clock = clock
         self._ordering = ordering
         self._prefix = f"{call_prefix}-shadow"

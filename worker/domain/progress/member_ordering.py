@@ -25,7 +25,7 @@ from worker.domain.states import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.clock import Clock
+    from worker.domain.clock import ClockOffset
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
     from worker.domain.rules import Rules
@@ -73,7 +73,7 @@ class MemberOrdering:
         "superseded",
     )
 
-    def __init__(self, rules: Rules, clock: Clock) -> None:
+    def __init__(self, rules: Rules, clock: ClockOffset) -> None:
         self._rules = rules
         self._clock = clock
         self._by_key: dict[MemberKey, MemberQueue] = {}
