@@ -149,7 +149,7 @@ def resume(
         ended = {"state": "resumed", "reason": reason, "by": by, "ended": found[scope].state}
         print_json({"scope": dict(scope.fields()), **ended, "topic": options.control_topic, "offset": offset})
         return
-    print(f"resumed: {plain(scope)}, which was {found.pop(scope).state.policy.done}\n{RESUMED}")
+    print(f"resumed: {plain(scope)}, which was {found.pop(scope).state.row.done}\n{RESUMED}")
     if found:
         print("\n".join(["still in force:", *(shown_order(*each, now) for each in found.items())]))
 
@@ -205,8 +205,8 @@ def _order(
         print_json({"scope": dict(scope.fields()), **_fields(order), **place})
         return
     ends = "" if end is None else f", until {end}"
-    print(f"{order.state.policy.done}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
-    print(order.state.policy.follows.format(max_gap=settings.kafka.max_gap))
+    print(f"{order.state.row.done}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
+    print(order.state.row.follows.format(max_gap=settings.kafka.max_gap))
     print(f"  {with_config('resume', config)} {_flags(scope)} --reason …")
 
 

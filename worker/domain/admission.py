@@ -263,7 +263,7 @@ class Admission:
         fingerprint = fingerprint_of(spec)
         order = self._orders.of(spec)
         earlier = None
-        if order is not None and order.order.state.policy.mode.simulates:
+        if order is not None and order.order.state.row.mode.simulates:
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:

@@ -28,7 +28,7 @@ MOST: Final = 20
 MOST_MEMBERS: Final = 10_000_000
 SECONDS: Final = (1.0, 3_600.0)
 VALUE_BYTES: Final = 256
-FOLLOWS: Final = tuple(state for state in OrderState if state.policy.may_guard_order)
+FOLLOWS: Final = tuple(state for state in OrderState if state.row.may_guard_order)
 """What a guard may do."""
 _NAMES: Final = ("scope", "members", "per_seconds", "then")
 

@@ -39,9 +39,9 @@ class OrderState(StrEnum):
     """All is done but the request: they get the outcome ``simulated``."""
 
     @property
-    def policy(self) -> OrderRow:
+    def row(self) -> OrderRow:
         """What it does, who may order it, and what is said of it."""
-        return _POLICIES[self]
+        return _ROWS[self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class OrderRow:
     mode: Mode
 
 
-_POLICIES: Final[dict[OrderState, OrderRow]] = {
+_ROWS: Final[dict[OrderState, OrderRow]] = {
     OrderState.CANCEL: OrderRow(
         "cancelled from now on",
         "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
