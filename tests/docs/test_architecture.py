@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = "ARCHITECTURE.md"
 DOMAIN: Final = ROOT / "worker" / "domain"
+RUNTIME: Final = ROOT / "worker" / "runtime"
+MAY_BE_CONCRETE: Final = {"__init__", "wiring", "options_from_settings"}
 AROUND_THE_CORE: Final = text(PAGE).partition("## Around the core")[2].partition("## ")[0]
 TABLES: Final = dict(re.findall(r" in `(worker/[\w/]+)/`[^\n]*:\n\n((?:\|[^\n]*\n)+)", AROUND_THE_CORE))
 """The table of each package around the core, by the package's folder."""
@@ -125,6 +127,21 @@ def test_the_parts_of_the_core_are_listed_from_bottom_to_top_as_their_imports_ar
     for layer in layers:
         found, listed = listed[: len(layer)], listed[len(layer) :]
         assert set(found) == layer
+
+
+def test_wiring_alone_builds_concrete_things() -> None:
+    """
+    Every other module of the runtime is in the contract that forbids it, but for the one that knows the adapters' options.
+    """
+    contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (contract,) = [
+        each for each in contracts if each["name"].startswith("Wiring alone builds concrete things")
+    ]
+    modules = {
+        f"worker.runtime.{path.stem}" for path in RUNTIME.glob("*.py") if path.stem not in MAY_BE_CONCRETE
+    }
+
+    assert set(contract["source_modules"]) == modules
 
 
 def writes(tree: ast.AST) -> Iterator[tuple[ast.Attribute, bool]]:
