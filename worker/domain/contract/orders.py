@@ -101,9 +101,8 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
-        mode=Mode(
-            withholds=True, simulates=True, is_final=True
-        ),  # once in shadow, a command has left no trace of its id
+        # Final: once in shadow, a command has left no trace of its id.
+        mode=Mode(withholds=True, simulates=True, is_final=True),
     ),
 }
 
