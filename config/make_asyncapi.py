@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from worker import __version__
-from worker.domain.contract.orders import Order, Scope
+from worker.domain.contract.control_records import Order, Scope
 from worker.domain.contract.outcomes import Status
 from worker.settings.catalog import table_of_rows
 

@@ -19,8 +19,8 @@ from tests.benchmarks.bench_throughput import (
 )
 from tests.benchmarks.children import NotMeasuredError
 from tests.benchmarks.results import Program
-from worker.testing.checker.check import Report, highest_seconds
 from worker.testing.checker.contract import ADMINISTRATOR
+from worker.testing.checker.evidence_check import Report, highest_seconds
 from worker.testing.checker.simulator_log import read_log
 from worker.testing.demo.environment import SDK_APP_ID
 from worker.testing.kafka.child_process import ChildProcess

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
-from worker.tencent.options import AppCredentials, HttpOptions
+from worker.tencent.client_options import AppCredentials, HttpOptions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

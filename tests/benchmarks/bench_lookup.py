@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from kafka import KafkaAdminClient, KafkaProducer
 
-from worker.domain.contract.dead_letters import DeadLetter, fit
+from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from worker.testing.checker.check import check
 from worker.testing.checker.contract import (
     BAN,
     KICK,
@@ -37,16 +36,17 @@ from worker.testing.checker.contract import (
     SeenMemberInfo,
 )
 from worker.testing.checker.evidence import Evidence, Fate, Planned
+from worker.testing.checker.evidence_check import check
 from worker.testing.checker.simulator_log import read_log
-from worker.testing.checker.topics import Reader
+from worker.testing.checker.topic_reader import Reader
 from worker.testing.demo.environment import PARTITIONS, WORKER, DemoEnvironment
 from worker.testing.demo.load import LoadProducer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from worker.testing.checker.check import Report
     from worker.testing.checker.evidence import LoggedRequest, ProducedCommand
+    from worker.testing.checker.evidence_check import Report
 
 ROOMS: Final = 50
 LATENCY: Final = 0.03

@@ -25,17 +25,17 @@ import msgspec
 from kafka.partitioner.default import murmur2
 
 from tests.process.environment import LATENCY, Environment, command
-from worker.testing.checker.check import check
 from worker.testing.checker.contract import BAN, QUOTA
 from worker.testing.checker.evidence import Interruption
+from worker.testing.checker.evidence_check import check
 from worker.testing.demo.environment import PARTITIONS, SETTLING
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.testing.checker.check import Report
     from worker.testing.checker.evidence import LoggedRequest, Planned
+    from worker.testing.checker.evidence_check import Report
     from worker.testing.kafka.child_process import ChildProcess
 
 ROOMS: Final = 8

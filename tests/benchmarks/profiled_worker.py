@@ -33,7 +33,7 @@ STAGES: Final = (
     ("/multidict/", "build and send calls"),
     ("/tenacity/", "build and send calls"),
     ("/worker/runtime/metrics.py", "metrics"),
-    ("/worker/runtime/observer.py", "metrics"),
+    ("/worker/runtime/self_monitor.py", "metrics"),
     ("/prometheus_client/", "metrics"),
     ("/worker/runtime/log", "logs"),
     ("/structlog/", "logs"),

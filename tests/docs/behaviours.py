@@ -36,7 +36,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Error codes, verdicts and remedies": ("contract/test_codes",),
     "Order": ("engine/test_order", "progress/test_member_ordering", "test_states"),
     "Orders of an operator": (
-        "contract/test_orders",
+        "contract/test_control_records",
         "engine/test_pause",
         "engine/test_cancel",
         "engine/test_shadow",
@@ -83,8 +83,8 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Outcomes and dead letters": (
         "contract/test_outcomes",
         "contract/test_outcome_fitting",
-        "contract/test_dead_letters",
-        "contract/test_letter_reading",
+        "contract/test_dead_letter_encoding",
+        "contract/test_dead_letter_decoding",
         "progress/test_outcome_building",
     ),
     "Publishing": ("engine/test_publishing_rules",),

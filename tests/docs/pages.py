@@ -16,7 +16,7 @@ from tests.docs import behaviours
 from worker import __version__
 from worker.domain.contract import schemas
 from worker.runtime import log_events, metric_table
-from worker.settings import reference
+from worker.settings import generated_docs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,8 +43,8 @@ def _with_version(name: str) -> str:
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
-    "config/worker.example.yaml": reference.example,
-    "config/settings.md": reference.page,
+    "config/worker.example.yaml": generated_docs.example,
+    "config/settings.md": generated_docs.page,
     "helm/moderation-worker/values.schema.json": make_schema.schema,
     "config/asyncapi.yaml": make_asyncapi.document,
     "config/metrics.md": metric_table.page,

@@ -76,7 +76,7 @@ def test_every_header_of_a_dead_letter_is_one_of_the_contract() -> None:
 
 
 def test_an_order_looks_as_it_is_read() -> None:
-    from worker.domain.contract.orders import Order, read_control  # noqa: PLC0415
+    from worker.domain.contract.control_records import Order, read_control  # noqa: PLC0415
 
     schema = DOCUMENT["components"]["messages"]["order"]["payload"]["schema"]
     value = {

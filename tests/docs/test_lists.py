@@ -11,7 +11,7 @@ import pytest
 from tests.docs.markdown import rows, text
 from tests.docs.test_prose import DOCUMENTS
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
-from worker.domain.contract.orders import OrderState
+from worker.domain.contract.control_records import OrderState
 from worker.testing.checker import contract as checker
 from worker.testing.demo.scenario import MIX
 from worker.testing.simulator.endpoint_specs import SPECS

@@ -12,7 +12,7 @@ from tests.docs.markdown import rows
 from tests.docs.test_readme import COMMANDS, OUTCOMES, Shown
 from worker.domain.calls import lending
 from worker.domain.contract.commands import Command, Decoder
-from worker.domain.contract.orders import ControlRecord, Scope, UnreadableControl, read_control
+from worker.domain.contract.control_records import ControlRecord, Scope, UnreadableControl, read_control
 from worker.domain.contract.outcomes import Worker
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_of

@@ -12,7 +12,7 @@ from tests.certificate import self_signed
 from tests.docs.pages import PAGES, ROOT, VERSIONED
 from worker.settings import load
 from worker.settings.catalog import NAME, rows
-from worker.settings.reference import example
+from worker.settings.generated_docs import example
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from tests.docs.markdown import ROOT, blocks, command_lines, prose, rows, text
 from worker.cli.app import app
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.commands import Command, Decoder
-from worker.domain.contract.dead_letters import DeadLetter, fit
+from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.contract.fields import FIELDS
 from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.contract.rejections import REJECTIONS

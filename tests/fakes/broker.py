@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from worker.broker.membership import Membership
-from worker.broker.records import producer_records
+from worker.broker.producer_records import producer_records
 from worker.domain.effects import Restored
 from worker.domain.progress import commit_metadata
 from worker.domain.publish_results import (

@@ -1,6 +1,6 @@
-# Tencent's side of a call, told in advance: replies, and a wire without a network that gives them.
+# Tencent's side of a call, told in advance: replies, and a transport without a network that gives them.
 #
-# FakeWire stands below the real Client, so what is faked is the network alone: signatures, verdicts, retries and the
+# FakeTransport stands below the real Client, so what is faked is the network alone: signatures, verdicts, retries and the
 # fence are the product's. The same replies are spoken over real sockets by tests/contract/tencent/scripted.py, and one
 # suite runs against both.
 
@@ -16,12 +16,12 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from worker.tencent.client import Client
-from worker.tencent.options import AppCredentials, HttpOptions
-from worker.tencent.wire import Exchange
+from worker.tencent.client_options import AppCredentials, HttpOptions
+from worker.tencent.http_transport import Exchange
 
 if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
-    from worker.tencent.wire import Outbound
+    from worker.tencent.http_transport import OutboundRequest
 
 SECRET_KEY: Final = "5bd2850f" * 8
 """The key of the tests' apps. It belongs to nobody."""
@@ -90,9 +90,9 @@ def in_turn(*replies: Reply) -> Script:
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
-class FakeWire:
+class FakeTransport:
     """
-    A Wire on which ``script`` answers. Keeps every promise of the protocol; ``latency`` seconds pass before an answer.
+    A Transport on which ``script`` answers. Keeps every promise of the protocol; ``latency`` seconds pass before an answer.
     """
 
     def __init__(self, script: Script, options: HttpOptions, *, latency: float = 0.0) -> None:
@@ -101,7 +101,7 @@ class FakeWire:
         self._options = options
         self._latency = latency
 
-    async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> Exchange:
         began = time.monotonic()
         seen = Seen(
             endpoint, dict(parse_qsl(outbound.query, keep_blank_values=True)), outbound.body, app.name
@@ -137,7 +137,7 @@ class FakeWire:
     async def aclose(self) -> None:
         pass
 
-    async def _send(self, outbound: Outbound) -> float | None:
+    async def _send(self, outbound: OutboundRequest) -> float | None:
         # As aiohttp does it: ask for the bytes, write them, ask for more. A fence ends it with an exception.
         try:
             await anext(outbound)
@@ -167,10 +167,10 @@ def fake_client(
     *,
     latency: float = 0.0,
     on_event: Callable[[LogEvent], None] | None = None,
-) -> tuple[Client, FakeWire]:
+) -> tuple[Client, FakeTransport]:
     """
-    The product's client on a FakeWire, and that wire: what it was asked for stands in ``wire.seen``.
+    The product's client on a FakeTransport, and that transport: what it was asked for stands in ``transport.seen``.
     """
     options = options or HttpOptions()
-    wire = FakeWire(script, options, latency=latency)
-    return Client(apps or (an_app(),), options, on_event, wire=wire), wire
+    transport = FakeTransport(script, options, latency=latency)
+    return Client(apps or (an_app(),), options, on_event, transport=transport), transport

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unban, users
-from worker.domain.contract.orders import Order, OrderState, Scope
+from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import Halt
 from worker.domain.snapshots import Counts, EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot

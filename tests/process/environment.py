@@ -1,6 +1,6 @@
 # A demo environment with its simulator and workers, loads that are put into the command topic, and what comes out of it.
 #
-# It starts, waits and gathers; the tests say what is claimed of a run, and worker/testing/checker/check.py judges it.
+# It starts, waits and gathers; the tests say what is claimed of a run, and worker/testing/checker/evidence_check.py judges it.
 # The benchmarks run the same for longer.
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 from kafka import KafkaAdminClient, TopicPartition
 
-from worker.testing.checker.check import check
 from worker.testing.checker.contract import TARGET_FIELDS, CommandedEffect, outcome_id
 from worker.testing.checker.evidence import Evidence, Fate, Planned
+from worker.testing.checker.evidence_check import check
 from worker.testing.checker.simulator_log import requests_of
-from worker.testing.checker.topics import Reader
+from worker.testing.checker.topic_reader import Reader
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 from worker.testing.demo.load import LoadProducer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from worker.testing.checker.check import Report
     from worker.testing.checker.contract import SeenMemberInfo
     from worker.testing.checker.evidence import Interruption, LoggedRequest, ProducedCommand, PublishedOutcome
+    from worker.testing.checker.evidence_check import Report
     from worker.testing.kafka.child_process import ChildProcess
 
 LATENCY: Final = ("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random")

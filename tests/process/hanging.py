@@ -18,8 +18,8 @@ from worker.testing.checker.contract import BAN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.testing.checker.check import Report
     from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence_check import Report
 
 ROOMS = 50
 SHARE = 0.5

@@ -17,8 +17,8 @@ from worker.testing.checker.contract import BAN, ENDPOINTS, KICK, UNBAN
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker.testing.checker.check import Report
     from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence_check import Report
 
 ROOMS = 50
 BEFORE = 2.0

@@ -19,9 +19,9 @@ from kafka import KafkaConsumer, TopicPartition
 
 from tests.process.environment import LATENCY, Environment, command
 from worker.domain.contract.placement import partition_of
-from worker.testing.checker.check import check
 from worker.testing.checker.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, SeenMemberInfo
 from worker.testing.checker.evidence import Interruption, Violation
+from worker.testing.checker.evidence_check import check
 from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:

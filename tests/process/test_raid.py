@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.process.chaos import Freeze, Turnover
-from worker.testing.checker.check import check
 from worker.testing.checker.evidence import Violation
+from worker.testing.checker.evidence_check import check
 from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.demo.load import carry_out, wanted_outcomes
 from worker.testing.demo.scenario import plan
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.checker.check import Report
+    from worker.testing.checker.evidence_check import Report
     from worker.testing.demo.load import FinishedRaid
     from worker.testing.demo.scenario import Scenario
 

@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.process.test_topics_and_check import config as config
 from tests.process.test_topics_and_check import worker
-from worker.domain.contract.dead_letters import DeadLetter, fit
+from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.contract.parameters import Parameters
 from worker.domain.contract.placement import partition_of

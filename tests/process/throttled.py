@@ -14,8 +14,8 @@ from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import UPDATE, SeenMemberInfo
 
 if TYPE_CHECKING:
-    from worker.testing.checker.check import Report
     from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence_check import Report
 
 DOCUMENTED = 200
 TOO_MANY = 60007

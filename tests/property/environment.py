@@ -20,7 +20,7 @@ from tests.property.requests import (
     read_body,
 )
 from tests.property.topic import Topic
-from worker.domain.contract.orders import ControlRecord, Order
+from worker.domain.contract.control_records import ControlRecord, Order
 from worker.domain.effects import (
     CancelCall,
     GrantPermit,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.property.topic import Record
-    from worker.domain.contract.orders import OrderState, Scope
+    from worker.domain.contract.control_records import OrderState, Scope
     from worker.domain.effects import Attempt, AttemptResult, Effect, Transaction
     from worker.domain.rules import Rules
 

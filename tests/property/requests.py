@@ -14,7 +14,7 @@ import msgspec
 
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.codes import ALREADY, Verdict
-from worker.domain.contract.orders import OrderState
+from worker.domain.contract.control_records import OrderState
 from worker.domain.contract.outcomes import DONE_FOR_ID, HOLDS, ResultStatus
 from worker.domain.contract.times import instant_of
 

@@ -18,7 +18,7 @@ from tests.property.answers import ANSWERS, DONE, REFUSALS
 from tests.property.environment import GRAIN, CallPhase, EngineEnvironment
 from tests.property.topic import NAME
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.orders import OrderState, Scope
+from worker.domain.contract.control_records import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import rfc3339
 from worker.domain.effects import AttemptResult

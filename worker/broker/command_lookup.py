@@ -19,7 +19,7 @@ from worker.broker import range_reader
 from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
 from worker.broker.topic_scan import scanned
-from worker.domain.contract.records import place_of
+from worker.domain.contract.raw_records import place_of
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.broker.record_scan import Needles
     from worker.broker.topic_scan import BatchMatches
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
 
     Wanted = Callable[[bytes], bool]
     """Returns whether the value of an outcome record matches."""

@@ -16,8 +16,8 @@ from worker.broker.control_topic import ControlReader, ControlTopicState
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
 from worker.broker.kafka_private_parts import connection_failure
 from worker.broker.kafka_refusals import refusal_of
-from worker.broker.topics import control_problems, inspect_control, is_another
-from worker.domain.contract.orders import ControlRecord, UnreadableControl
+from worker.broker.topic_admin import control_problems, inspect_control, is_another
+from worker.domain.contract.control_records import ControlRecord, UnreadableControl
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.broker.control_topic import ControlEntry
     from worker.broker.options import KafkaOptions
-    from worker.broker.topics import Topic
+    from worker.broker.topic_admin import Topic
     from worker.broker.troubles import Troubles
     from worker.errors import WorkerError
 

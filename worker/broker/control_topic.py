@@ -1,7 +1,7 @@
 # The control topic, read whole and written: what is in force, and how an order gets into it.
 #
 # For the commands of the command line, and for the thread that follows the topic (control_follower.py). What a record says
-# is read in domain/contract/orders.py; whether a topic fits is judged in topics.py.
+# is read in domain/contract/control_records.py; whether a topic fits is judged in topic_admin.py.
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from msgspec import Struct
 from worker.broker.client_config import control_arguments, order_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_private_parts import known_partitions, known_topic_id, open_client
-from worker.broker.topics import CREATE, control_problems, inspect_control
-from worker.domain.contract.orders import (
+from worker.broker.topic_admin import CREATE, control_problems, inspect_control
+from worker.domain.contract.control_records import (
     MAX_VALUE_BYTES,
     ControlRecord,
     UnreadableControl,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topics import Topic
-    from worker.domain.contract.orders import Order, Scope
+    from worker.broker.topic_admin import Topic
+    from worker.domain.contract.control_records import Order, Scope
 
 BY: Final = "by"
 REASON: Final = "reason"

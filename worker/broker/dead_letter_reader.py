@@ -12,8 +12,8 @@ from msgspec import Struct
 from worker.broker import range_reader
 from worker.broker.command_lookup import CLOCKS_APART
 from worker.broker.error_mapping import sentence
-from worker.domain.contract.letter_reading import NoLetter, ReadLetter, read_letter
-from worker.domain.contract.records import place_of
+from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter, read_letter
+from worker.domain.contract.raw_records import place_of
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:

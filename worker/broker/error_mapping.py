@@ -12,7 +12,7 @@ from worker.domain.publish_results import Aborted, Fenced, MetadataRefused
 from worker.errors import BrokerError, FencedError
 
 if TYPE_CHECKING:
-    from worker.broker.records import ProducerRecord
+    from worker.broker.producer_records import ProducerRecord
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
     from worker.errors import WorkerError
 
 

@@ -3,7 +3,7 @@
 # A transaction contains outcomes, dead letters, and the offsets with metadata of every partition that it concerns. The broker
 # checks the member's generation with the offsets, so a zombie publishes nothing. Every failure becomes a PublishResult
 # (domain/publish_results.py), and `Aborted` is returned only when it is certain that nothing was committed.
-# What a record looks like is not here (records.py), nor what is published when (the engine).
+# What a record looks like is not here (producer_records.py), nor what is published when (the engine).
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from worker.broker import kafka_private_parts
 from worker.broker.client_config import producer_arguments, reader_arguments
 from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
 from worker.broker.kafka_refusals import OTHER, UNANSWERED, refusal_from, refusal_of
+from worker.broker.producer_records import producer_records
 from worker.broker.record_limits import RecordLimits
-from worker.broker.records import producer_records
 from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.domain.publish_results import Aborted, Fenced, Published
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from worker.broker.kafka_refusals import Refusal, RefusalRow
     from worker.broker.membership import Claim, OwnershipProof
     from worker.broker.options import KafkaOptions
-    from worker.broker.records import ProducerRecord
+    from worker.broker.producer_records import ProducerRecord
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
 

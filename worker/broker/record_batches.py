@@ -14,7 +14,7 @@ from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
 
 from worker.broker.unpacking import PIECE, UnpackError, unpacked
-from worker.domain.contract.records import Omitted, OmittedHeaders
+from worker.domain.contract.raw_records import Omitted, OmittedHeaders
 from worker.domain.memory_budget import HEADER_BYTES
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 # How large a record may be in each topic, while brokers accept less than they did at the start.
 #
-# It belongs to the publisher's thread. What is omitted from a record that is too large is decided in records.py.
+# It belongs to the publisher's thread. What is omitted from a record that is too large is decided in producer_records.py.
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import errors
 
-from worker.broker.topics import BATCH_BYTES, message_bytes
-from worker.domain.contract.dead_letters import SMALLEST_LIMIT
+from worker.broker.topic_admin import BATCH_BYTES, message_bytes
+from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT
 from worker.domain.effects import LogEvent
 from worker.errors import BrokerError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.records import ProducerRecord
+    from worker.broker.producer_records import ProducerRecord
 
 FORGET_SECONDS: Final = 300.0
 """After this time a lowered limit is forgotten, to try whether the brokers accept the usual size again."""

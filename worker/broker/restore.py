@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.outcomes import KnownId
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
 
 CLEANUP_SECONDS: Final = 15.0
 """A broker checks every 10 s for transactions that are too old."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
 
 
 def unfinished_commands(options: KafkaOptions) -> Iterator[list[Record]]:

@@ -26,8 +26,8 @@ from worker.cli.demo import demo
 from worker.cli.help_groups import HelpByGroup
 from worker.cli.kafka import kafka
 from worker.cli.layout import wrapped
-from worker.cli.orders import cancel, pause, resume, shadow
 from worker.cli.outcomes import outcomes
+from worker.cli.pause_and_resume import cancel, pause, resume, shadow
 from worker.cli.run import run
 from worker.cli.send import send
 from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width

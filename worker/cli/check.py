@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topics import TopicsReport
+    from worker.broker.topic_admin import TopicsReport
     from worker.settings import Settings
 
 
@@ -125,7 +125,7 @@ def _trials(settings: Settings) -> Iterator[CheckFinding]:
 
 
 def _cluster(settings: Settings) -> Iterator[CheckFinding]:
-    from worker.broker.topics import inspect  # noqa: PLC0415
+    from worker.broker.topic_admin import inspect  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, misfits, worker_name  # noqa: PLC0415
 
@@ -149,7 +149,7 @@ def _cluster(settings: Settings) -> Iterator[CheckFinding]:
 
 
 def _control(options: KafkaOptions, report: TopicsReport) -> Iterator[CheckFinding]:
-    from worker.broker.topics import CREATE  # noqa: PLC0415
+    from worker.broker.topic_admin import CREATE  # noqa: PLC0415
 
     name = options.control_topic
     if name is None:

@@ -16,7 +16,7 @@ from worker.terminal import plain
 
 if TYPE_CHECKING:
     from worker.broker.control_topic import ControlEntry
-    from worker.domain.contract.orders import Order, Scope
+    from worker.domain.contract.control_records import Order, Scope
     from worker.settings import Settings
 
 COUNT_SECONDS: Final = 8.0
@@ -71,10 +71,10 @@ def control(
 def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope], bool]:
     """Count the waiting commands for which each order holds. Return whether all were counted."""
     from worker import __version__  # noqa: PLC0415
-    from worker.broker.topics import Topic  # noqa: PLC0415
+    from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
     from worker.domain.contract.commands import Command, Decoder  # noqa: PLC0415
-    from worker.domain.contract.orders import ControlRecord  # noqa: PLC0415
+    from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415

@@ -161,7 +161,7 @@ def _usual_port() -> int | None:
 
 def _prepared(folder: Path, servers: str) -> tuple[str, ...]:
     """Write settings and key where there are none, create the topics that are missing, and return the topics' names."""
-    from worker.broker.topics import create_missing  # noqa: PLC0415
+    from worker.broker.topic_admin import create_missing  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 

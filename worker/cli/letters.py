@@ -15,7 +15,7 @@ from worker.broker.dead_letter_reader import FoundLetter
 from worker.cli.filters import Filters, action_of, target_of, users_of
 from worker.cli.formatting import UNKNOWN_TIME, instant
 from worker.domain.contract.commands import Command, Decoder
-from worker.domain.contract.letter_reading import NoLetter, ReadLetter
+from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.rejections import REJECTIONS, Rejected
 from worker.terminal import plain

@@ -23,7 +23,7 @@ from worker.cli.latest_touches import (
     target_in,
 )
 from worker.domain.contract.commands import Command
-from worker.domain.contract.letter_reading import ReadLetter
+from worker.domain.contract.dead_letter_decoding import ReadLetter
 from worker.domain.contract.outcomes import DONE_FOR_ID, RESULTS, Status
 from worker.domain.contract.rejections import Rejected
 

@@ -30,7 +30,7 @@ from worker.cli.shared import (
     terminal_width,
     with_config,
 )
-from worker.domain.contract.records import place_of
+from worker.domain.contract.raw_records import place_of
 from worker.domain.contract.schemas import command_schema
 from worker.redaction import without_keys
 from worker.terminal import plain
@@ -157,7 +157,7 @@ def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_inval
 
 def _parts(settings: Settings) -> tuple[KafkaOptions, Decoder]:
     from worker import __version__  # noqa: PLC0415
-    from worker.broker.topics import Topic  # noqa: PLC0415
+    from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.domain.contract.commands import Decoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topics import Topic, TopicsReport
+    from worker.broker.topic_admin import Topic, TopicsReport
     from worker.domain.contract.commands import Decoder
     from worker.settings import Settings
 
@@ -111,7 +111,7 @@ def quiet_libraries(settings: Settings) -> None:
 def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, Decoder]:
     """Return the options and the decoder of a command that looks into Kafka, and silence the libraries. Raises SettingsError."""
     from worker import __version__  # noqa: PLC0415 - --help need not load it
-    from worker.broker.topics import Topic  # noqa: PLC0415
+    from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.domain.contract.commands import Decoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415

@@ -21,7 +21,7 @@ import uvloop
 from worker.cli.shared import FAILED, WRONG, AsJson, print_json
 from worker.testing.simulator.fault_store import shuts_itself_out
 from worker.testing.simulator.faults import ROWS, FaultRow, FaultValues, FaultValueType, read
-from worker.testing.simulator.reference import reference
+from worker.testing.simulator.reference_page import reference
 from worker.testing.simulator.server import Simulator, SimulatorConfig
 from worker.testing.simulator.signature import SimulatedApp
 

@@ -1,7 +1,7 @@
 # `moderation-worker topics create`: creates the topics that are missing, and changes no other.
 # Exit codes: 0 all exist and fit (with a note where --partitions asks for another number than there is), 1 Kafka cannot be reached or refuses, 2 something must be fixed.
 #
-# How topics are created and judged is not here (broker/topics.py).
+# How topics are created and judged is not here (broker/topic_admin.py).
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.cli.shared import AsJson, Config, describe_topics, print_json, quiet
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from worker.broker.topics import TopicsReport
+    from worker.broker.topic_admin import TopicsReport
 
 PARTITIONS: Final = 12
 """Enough for twelve replicas, more than a quota of 200 needs. Adding partitions later means stopping all replicas."""
@@ -64,7 +64,7 @@ def create(
     Example:
     moderation-worker topics create --config worker.yaml --partitions 12
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.broker.topics import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.broker.topic_admin import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
     from worker.errors import Problem, SettingsError  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, misfits, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415

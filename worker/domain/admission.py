@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.domain.clock import ClockOffset
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.placement import Misplacement
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
     from worker.domain.orders_in_force import OrdersInForce
     from worker.domain.progress.member_ordering import MemberOrdering

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.orders import BY_GUARD, ControlRecord, Order
+from worker.domain.contract.control_records import BY_GUARD, ControlRecord, Order
 from worker.domain.contract.times import rfc3339
 from worker.domain.effects import LogEvent, WriteControl
 from worker.domain.orders_in_force import OrdersInForce
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import ClockOffset
-    from worker.domain.contract.orders import Scope
+    from worker.domain.contract.control_records import Scope
     from worker.domain.effects import EffectQueue
     from worker.domain.guard_counters import GuardCounters
     from worker.domain.orders_in_force import ActiveOrder

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.dead_letters import DeadLetter
-from worker.domain.contract.orders import ControlRecord
+from worker.domain.contract.control_records import ControlRecord
+from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.contract.outcomes import KnownId, Outcome
 
 

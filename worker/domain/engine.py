@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from worker.domain.calls.endpoint_state import EndpointState
-    from worker.domain.contract.orders import ControlRecord
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.control_records import ControlRecord
+    from worker.domain.contract.raw_records import Record
     from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
     from worker.domain.progress.open_commands import OpenCommand
     from worker.domain.rules import Rules

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.contract.orders import OrderState, Scope  # noqa: TC001 - settings read the types of Guard's fields
+from worker.domain.contract.control_records import OrderState, Scope  # noqa: TC001 - settings read the types of Guard's fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
     from worker.domain.contract.outcomes import Outcome
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
 
 MEBIBYTE: Final = 1024 * 1024

@@ -1,7 +1,7 @@
 # What an operator, a guard or the settings want done with which commands: the orders in force, by scope.
 #
 # Questions and books only. What follows for open commands is done in brake.py; how the records are written is in
-# contract/orders.py.
+# contract/control_records.py.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.contract.orders import (
+from worker.domain.contract.control_records import (
     BY_SETTINGS,
     Order,
     OrderState,
@@ -23,7 +23,7 @@ from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
-    from worker.domain.contract.orders import ControlRecord
+    from worker.domain.contract.control_records import ControlRecord
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""

@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
-from worker.domain.contract.orders import Order, Scope
+from worker.domain.contract.control_records import Order, Scope
 from worker.domain.effects import Halt
 
 

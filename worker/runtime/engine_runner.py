@@ -31,8 +31,8 @@ from worker.runtime.restoring import Restoring
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.domain.contract.orders import ControlRecord
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.control_records import ControlRecord
+    from worker.domain.contract.raw_records import Record
     from worker.domain.effects import Effect, Halt, Restored
     from worker.domain.engine import Engine
     from worker.domain.snapshots import Snapshot

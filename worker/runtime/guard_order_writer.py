@@ -13,7 +13,7 @@ from worker.errors import WorkerError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.contract.orders import ControlRecord, Scope
+    from worker.domain.contract.control_records import ControlRecord, Scope
     from worker.runtime import ports
 
 BACKOFF: Final = (1.0, 30.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from worker.domain.contract.orders import OrderState
+from worker.domain.contract.control_records import OrderState
 from worker.domain.memory_budget import PARTS
 from worker.domain.snapshots import LIMITED_BY
 

@@ -24,7 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from worker import __version__
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS, MEMBERS_PER_CALL
 from worker.domain.contract.codes import VERDICTS, Verdict
-from worker.domain.contract.orders import BY_GUARD, BY_SETTINGS, OrderState
+from worker.domain.contract.control_records import BY_GUARD, BY_SETTINGS, OrderState
 from worker.domain.contract.outcomes import DEAD_LETTERED, NO_ANSWER, Status
 from worker.domain.contract.placement import Misplacement
 from worker.domain.contract.rejections import REJECTIONS

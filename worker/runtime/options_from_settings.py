@@ -16,20 +16,20 @@ from worker.broker.client_config import contradictions
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
 from worker.broker.tokens import Tokens
-from worker.broker.topics import CREATE, problems
+from worker.broker.topic_admin import CREATE, problems
 from worker.domain.memory_budget import MEBIBYTE, share
 from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
 from worker.settings import secret_in, secrets_of
-from worker.tencent.options import AppCredentials, HttpOptions, base_url
+from worker.tencent.client_options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from worker.broker.options import Start
-    from worker.broker.topics import Topic, TopicsReport
+    from worker.broker.topic_admin import Topic, TopicsReport
     from worker.domain.contract.outcomes import Worker
     from worker.settings import KafkaSettings, Settings
 

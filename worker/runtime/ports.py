@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from worker.domain.contract.codes import Verdict
-    from worker.domain.contract.orders import ControlRecord
+    from worker.domain.contract.control_records import ControlRecord
     from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
     from worker.domain.publish_results import PublishResult
     from worker.runtime.call_tasks import CallTask

@@ -1,6 +1,6 @@
 # How the quota of each endpoint was used in the last minutes, second by second, for the picture on the page.
 #
-# A ring of numbers for each endpoint, of fixed size. Not here: who takes the picture (observer.py), what is drawn (page.html).
+# A ring of numbers for each endpoint, of fixed size. Not here: who takes the picture (self_monitor.py), what is drawn (page.html).
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from worker.broker.control_topic import OrderWriter
 from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
 from worker.broker.restore import Restorer
-from worker.broker.topics import changes, inspect, is_another, recreated
+from worker.broker.topic_admin import changes, inspect, is_another, recreated
 from worker.broker.troubles import Troubles
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
@@ -36,7 +36,6 @@ from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
-from worker.runtime.observer import Observer
 from worker.runtime.options_from_settings import (
     apps_of,
     http_options,
@@ -48,6 +47,7 @@ from worker.runtime.options_from_settings import (
 from worker.runtime.page import Page
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes
+from worker.runtime.self_monitor import SelfMonitor
 from worker.runtime.status_server import StatusServer
 from worker.runtime.topic_watch import TopicWatch
 from worker.settings import secrets_of
@@ -57,15 +57,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topics import Topic, TopicsReport
-    from worker.domain.contract.records import Record
+    from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.domain.contract.raw_records import Record
     from worker.domain.effects import LogEvent
     from worker.domain.rules import Rules
     from worker.errors import WorkerError
     from worker.runtime import ports
     from worker.runtime.logging_setup import Log
     from worker.settings import Settings
-    from worker.tencent.options import HttpOptions
+    from worker.tencent.client_options import HttpOptions
 
 KEY_CHANGED: Final = "signature.key_changed"
 OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
@@ -131,7 +131,7 @@ async def _run(settings: Settings, log: Log) -> int:
     log("server.started", host=settings.server.host, port=port)
     if parts.follower is not None:
         parts.follower.start()
-    background = [asyncio.create_task(parts.observer.run()), asyncio.create_task(parts.watch.run())]
+    background = [asyncio.create_task(parts.monitor.run()), asyncio.create_task(parts.watch.run())]
     try:
         end = await _work(parts.runner, parts.consumer, parts.publisher, parts.quota, stop)
         return await _end(parts.runner, parts.consumer, parts.publisher, settings, log, end)
@@ -155,7 +155,7 @@ class _Parts:
     quota: ports.QuotaChannel
     follower: ControlFollower | None
     watch: TopicWatch
-    observer: Observer
+    monitor: SelfMonitor
     server: StatusServer
 
 
@@ -204,7 +204,7 @@ def _build(
     )
     readiness = Readiness(runner, watch, troubles, follower)
     page = None if recent is None else Page(rules.worker, recent, obstacles=readiness.obstacles)
-    observer = Observer(
+    monitor = SelfMonitor(
         runner,
         consumer,
         client,
@@ -223,10 +223,10 @@ def _build(
         pulse_age=lambda: time.monotonic() - runner.pulse,
         obstacles=readiness.obstacles,
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
-        notes=lambda: observer.notes,
+        notes=lambda: monitor.notes,
         page=page,
     )
-    return _Parts(runner, consumer, publisher, quota, follower, watch, observer, server)
+    return _Parts(runner, consumer, publisher, quota, follower, watch, monitor, server)
 
 
 async def listen(server: StatusServer, settings: Settings) -> int:

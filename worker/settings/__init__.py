@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from worker.settings.kafka import KafkaSettings as KafkaSettings
-from worker.settings.kafka import secret_in as secret_in
+from worker.settings.kafka_section import KafkaSettings as KafkaSettings
+from worker.settings.kafka_section import secret_in as secret_in
 from worker.settings.loader import load as load
 from worker.settings.model import Settings as Settings
 from worker.settings.model import secrets_of as secrets_of
-from worker.settings.tencent import AppSettings as AppSettings
+from worker.settings.tencent_section import AppSettings as AppSettings

@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.orders import SCOPE_FIELDS, OrderState, Scope
+from worker.domain.contract.control_records import SCOPE_FIELDS, OrderState, Scope
 from worker.domain.contract.spelling import meant_actions
 from worker.domain.guard_counters import ANY, Guard
 from worker.errors import Problem

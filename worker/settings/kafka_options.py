@@ -12,15 +12,15 @@ from pydantic import SecretStr
 
 from worker.errors import FileError, Problem
 from worker.settings import types
-from worker.settings.kafka import first_line
 from worker.settings.kafka_option_rules import RULES
+from worker.settings.kafka_section import first_line
 from worker.settings.sign_in import sign_in_problems
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.settings.kafka import KafkaSettings
+    from worker.settings.kafka_section import KafkaSettings
 
 _OF_ALL_CLIENTS: Final = ("security_protocol", "sasl_", "ssl_", "proxy_url", "socks5_proxy")
 """Prefixes of the options of a connection. There are more clients than the consumer and the producer, so they are common."""

@@ -1,6 +1,6 @@
-# Every setting: its name, type, default, and the reason for the default (the two large sections: kafka.py, tencent.py).
+# Every setting: its name, type, default, and the reason for the default (the two large sections: kafka_section.py, tencent_section.py).
 #
-# config/worker.example.yaml and config/settings.md are generated from these models (reference.py). The names are an
+# config/worker.example.yaml and config/settings.md are generated from these models (generated_docs.py). The names are an
 # interface: other programs and charts use them. No check of two settings together is here (cross_checks.py).
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB, PARTS
 from worker.errors import SignatureError
 from worker.settings import types
-from worker.settings.core import CORE
+from worker.settings.core_defaults import CORE
 from worker.settings.guards import FOLLOWS, Guards
-from worker.settings.kafka import KafkaSettings, secret_in
+from worker.settings.kafka_section import KafkaSettings, secret_in
 from worker.settings.section import Section
-from worker.settings.tencent import TencentSettings
+from worker.settings.tencent_section import TencentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,6 @@
 # The base of every section of the settings: frozen, strict about names, silent about values.
 #
-# No setting is defined here (model.py, kafka.py, tencent.py).
+# No setting is defined here (model.py, kafka_section.py, tencent_section.py).
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.errors import FileError, Problem
 from worker.settings import types
-from worker.settings.kafka import first_line
+from worker.settings.kafka_section import first_line
 from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.settings.kafka import KafkaSettings
+    from worker.settings.kafka_section import KafkaSettings
 
 WITH_PASSWORD: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 MSK_IAM: Final = "pip install 'moderation-worker[msk-iam]'"

@@ -2,7 +2,7 @@
 #
 # Tolerant of everything except the one thing that matters: an integer ErrorCode. Texts that go into outcomes and logs are
 # cut and redacted here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py),
-# how bytes arrive (wire.py).
+# how bytes arrive (http_transport.py).
 
 from __future__ import annotations
 

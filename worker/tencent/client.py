@@ -1,7 +1,7 @@
 # One call with all its attempts: sign, send, judge, and retry while the engine wants it.
 #
 # tenacity owns the retries: their loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is another
-# attempt; it is asked through a CallOwner. Not here: connections (wire.py), signatures (usersig.py).
+# attempt; it is asked through a CallOwner. Not here: connections (http_transport.py), signatures (usersig.py).
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from worker.domain.contract.codes import KEY_CODES, Verdict, judge
 from worker.domain.effects import AttemptResult, LogEvent
 from worker.redaction import Redaction
 from worker.tencent import answers
+from worker.tencent.http_transport import RESENDS, HttpTransport, OutboundRequest
 from worker.tencent.usersig import Signer
-from worker.tencent.wire import RESENDS, HttpWire, Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from worker.domain.effects import Attempt
-    from worker.tencent.options import AppCredentials, HttpOptions
+    from worker.tencent.client_options import AppCredentials, HttpOptions
+    from worker.tencent.http_transport import Exchange, Transport
     from worker.tencent.usersig import Signed
-    from worker.tencent.wire import Exchange, Wire
 
 TELL_SECONDS: Final = 60.0
 """How often it is logged that no connection can be made, for each app."""
@@ -65,7 +65,7 @@ class Client:
         on_event: Callable[[LogEvent], None] | None = None,
         *,
         redaction: Redaction | None = None,
-        wire: Wire | None = None,
+        transport: Transport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         bits: Callable[[int], int] = random.getrandbits,
     ) -> None:
@@ -79,7 +79,7 @@ class Client:
             name: Signer(app, on_event=on_event, redaction=self._redaction)
             for name, app in self._apps.items()
         }
-        self._wire = wire or HttpWire(options, self._report, self._redaction.learn)
+        self._transport = transport or HttpTransport(options, self._report, self._redaction.learn)
         self._told_at: dict[str, float] = {}
         self._queries: dict[str, tuple[int, str]] = {}
         self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.longest_backoff)
@@ -96,7 +96,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Close every connection. No call may be in flight."""
-        await self._wire.aclose()
+        await self._transport.aclose()
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._apps)}>"
@@ -138,10 +138,10 @@ class Client:
         app = self._apps[attempt.app]
         for _ in range(RESENDS):
             query = self._query(app, signed)
-            outbound = Outbound(query, attempt.body, owner.may_send)
+            outbound = OutboundRequest(query, attempt.body, owner.may_send)
             began = time.monotonic()
             try:
-                exchange = await self._wire.post(app, attempt.endpoint, outbound)
+                exchange = await self._transport.post(app, attempt.endpoint, outbound)
             except asyncio.CancelledError:
                 owner.finished(_cancelled(outbound, began))
                 raise
@@ -232,7 +232,7 @@ def _unanswered(exchange: Exchange) -> AttemptResult:
     )
 
 
-def _cancelled(outbound: Outbound, began: float) -> AttemptResult:
+def _cancelled(outbound: OutboundRequest, began: float) -> AttemptResult:
     return AttemptResult(
         sent_at=began if outbound.sent_at is None else outbound.sent_at,
         ended_at=time.monotonic(),

@@ -1,7 +1,7 @@
 # How connections to Tencent are made: through which proxy, with which credentials, trusting which authorities.
 #
 # Files are read again for each new connection, if they have changed. One that cannot be used is reported, and what it held
-# before goes on being used. Not here: what is sent (wire.py), and which settings are allowed (worker/settings).
+# before goes on being used. Not here: what is sent (http_transport.py), and which settings are allowed (worker/settings).
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.files import read_text
 from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:
-    from worker.tencent.options import HttpOptions
+    from worker.tencent.client_options import HttpOptions
 
 CREDENTIALS_BYTES: Final = 65_536
 """The longest file of a proxy's credentials."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.domain.effects import AttemptResult
-    from worker.tencent.options import AppCredentials, HttpOptions
+    from worker.tencent.client_options import AppCredentials, HttpOptions
 
 ENDPOINT: Final = "group_open_http_svc/get_appid_group_list"
 BODY: Final = b'{"Limit":1,"Next":0}'
@@ -33,7 +33,7 @@ _TRANSPORT: Final = {
     "cut": "the answer of {host} ends too early: check any proxy or firewall on the way",
     "too_long": "what answers at {host} is not Tencent's API: check base_url, DNS, and any proxy on the way",
 }
-"""What to do where no answer came, by the error of wire.py."""
+"""What to do where no answer came, by the error of http_transport.py."""
 _NO_NAME: Final = "the name {host} cannot be resolved: check region or base_url, and DNS"
 
 

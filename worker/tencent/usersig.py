@@ -21,7 +21,7 @@ from worker.redaction import Redaction
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.tencent.options import AppCredentials
+    from worker.tencent.client_options import AppCredentials
 
 FORCED_EVERY: Final = 5.0
 """Seconds between two forced renewals with one key: a hot loop of bad signatures locks the app (70050)."""

@@ -35,8 +35,8 @@ from worker.domain.effects import OffsetCommit, OutgoingOutcome, Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from worker.domain.contract.dead_letters import DeadLetter
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.dead_letter_encoding import DeadLetter
+    from worker.domain.contract.raw_records import Record
     from worker.domain.effects import LogEvent, Restored
     from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError

@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract.broker.kafka_fixture import RealCluster, until
 from tests.contract.broker.links import Link
-from worker.broker import topics
+from worker.broker import topic_admin
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 def test_topics_are_found_at_an_address_in_brackets(cluster: Addressed) -> None:
-    report = topics.inspect(cluster.options("a", bootstrap_servers=cluster.six))
+    report = topic_admin.inspect(cluster.options("a", bootstrap_servers=cluster.six))
 
     assert report.command is not None
     assert report.command.partitions == 2

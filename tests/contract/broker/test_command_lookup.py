@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, outcome_for, transaction_of, until
 from worker.broker.command_lookup import FIRST_STEP, CommandLookup
-from worker.broker.topics import inspect
+from worker.broker.topic_admin import inspect
 from worker.broker.unfinished_commands import unfinished_commands
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import RealCluster
     from worker.broker.command_lookup import FoundOutcome
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
 
 pytestmark = pytest.mark.kafka
 

@@ -16,7 +16,7 @@ from worker.broker import control_follower
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import write_record
 from worker.broker.troubles import Troubles
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,7 +12,7 @@ from kafka import KafkaProducer
 from tests.unit.broker.test_client_config import options
 from worker.broker import control_topic
 from worker.broker.control_topic import ControlTopicState, fitting_control_topic, read_orders, write_record
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.errors import BrokerError, ControlTopicError
 
 if TYPE_CHECKING:

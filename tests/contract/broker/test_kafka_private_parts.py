@@ -16,7 +16,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 
 from tests.contract.broker.kafka_fixture import RealCluster, until
 from tests.proxy import Proxy
-from worker.broker import kafka_private_parts, topics
+from worker.broker import kafka_private_parts, topic_admin
 from worker.broker.client_config import consumer_arguments, producer_arguments, reader_arguments
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ def test_both_clients_give_a_topic_the_same_id_and_a_recreated_one_another(
     As Kafka's own tools print it: 16 bytes, in 22 characters.
     """
     options = real_cluster.options("a")
-    ids = [topics.inspect(options).command]
+    ids = [topic_admin.inspect(options).command]
     with kafka_private_parts.open_client(KafkaConsumer, reader_arguments(options)) as reader:
         reader.partitions_for_topic(options.command_topic)
         known = kafka_private_parts.known_topic_id(reader, options.command_topic)
     real_cluster.admin.delete_topics([options.command_topic])
-    until(lambda: topics.inspect(options).command is None, "deleted")
-    topics.create_missing(options, partitions=2, replication=1)
-    ids.append(topics.inspect(options).command)
+    until(lambda: topic_admin.inspect(options).command is None, "deleted")
+    topic_admin.create_missing(options, partitions=2, replication=1)
+    ids.append(topic_admin.inspect(options).command)
 
     first, second = (topic.topic_id for topic in ids if topic is not None)
     assert first is not None

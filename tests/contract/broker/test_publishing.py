@@ -16,7 +16,7 @@ from tests.contract.broker.kafka_fixture import (
     transaction_of,
     until,
 )
-from worker.domain.contract.dead_letters import DeadLetter
+from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
 

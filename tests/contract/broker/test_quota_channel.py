@@ -11,7 +11,7 @@ import pytest
 from tests.unit.broker.test_client_config import options
 from worker.broker import quota_channel
 from worker.broker.quota_channel import QuotaChannel
-from worker.broker.topics import create_missing, inspect
+from worker.broker.topic_admin import create_missing, inspect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

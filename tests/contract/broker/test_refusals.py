@@ -30,7 +30,7 @@ from tests.contract.broker.kafka_fixture import (
     until,
 )
 from worker.broker import troubles
-from worker.domain.contract.dead_letters import DeadLetter
+from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
 from worker.errors import BrokerError

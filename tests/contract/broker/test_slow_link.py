@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.broker.kafka_fixture import RealCluster, outcome_for, record, transaction_of
 from tests.contract.broker.links import Link
-from worker.domain.contract.dead_letters import DeadLetter
+from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports

@@ -9,7 +9,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 from tests.unit.broker.test_client_config import options
-from worker.broker.topics import create_missing, inspect, problems
+from worker.broker.topic_admin import create_missing, inspect, problems
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:

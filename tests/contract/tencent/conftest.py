@@ -1,4 +1,4 @@
-# The client over real sockets and over the fake wire, on both event loops: one suite for all.
+# The client over real sockets and over the fake transport, on both event loops: one suite for all.
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from tests.contract.tencent.call_owner import FakeSleep
 from tests.contract.tencent.scripted import ScriptedServer, closed_port
-from tests.fakes.tencent import NO_CONNECTION, FakeWire, an_app, in_turn
+from tests.fakes.tencent import NO_CONNECTION, FakeTransport, an_app, in_turn
 from worker.tencent.client import Client
-from worker.tencent.options import HttpOptions
+from worker.tencent.client_options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -72,13 +72,16 @@ async def over_nothing(
     _: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None
 ) -> ClientHarness:
     """
-    A client on a FakeWire.
+    A client on a FakeTransport.
     """
     options = options or HttpOptions()
     sleeps, logged = FakeSleep(), list["LogEvent"]()
-    wire = FakeWire(in_turn(*replies), options)
+    transport = FakeTransport(in_turn(*replies), options)
     return ClientHarness(
-        Client([an_app()], options, logged.append, wire=wire, sleep=sleeps), sleeps, wire.seen, logged
+        Client([an_app()], options, logged.append, transport=transport, sleep=sleeps),
+        sleeps,
+        transport.seen,
+        logged,
     )
 
 

@@ -1,4 +1,4 @@
-# What the client promises whatever is at the other end: real sockets and the fake wire must both keep it.
+# What the client promises whatever is at the other end: real sockets and the fake transport must both keep it.
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.contract.tencent.call_owner import ENDPOINT, FIRST, PROBE, RecordingC
 from tests.contract.tencent.conftest import SHORT
 from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
 from worker.domain.contract.codes import Verdict
-from worker.tencent.options import HttpOptions
+from worker.tencent.client_options import HttpOptions
 
 if TYPE_CHECKING:
     from tests.contract.tencent.conftest import Build

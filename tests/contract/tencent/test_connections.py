@@ -16,8 +16,8 @@ from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
 from worker.domain.contract.codes import Verdict
 from worker.tencent.client import Client
-from worker.tencent.options import HttpOptions
-from worker.tencent.wire import HttpWire
+from worker.tencent.client_options import HttpOptions
+from worker.tencent.http_transport import HttpTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,7 +227,7 @@ async def test_a_request_that_is_cancelled_before_it_is_written_has_been_sent_to
     stack.push_async_callback(client.aclose)
 
     call = asyncio.create_task(client.call(owner := RecordingCallOwner()))
-    await until(lambda: client._wire._pools != {})  # type: ignore[attr-defined]
+    await until(lambda: client._transport._pools != {})  # type: ignore[attr-defined]
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
@@ -285,9 +285,9 @@ def _at(endpoint: str) -> Attempt:
 
 
 def _connector(client: Client) -> aiohttp.TCPConnector:
-    wire = client._wire
-    assert isinstance(wire, HttpWire)
-    ((transport, _),) = wire._pools.values()
+    ours = client._transport
+    assert isinstance(ours, HttpTransport)
+    ((transport, _),) = ours._pools.values()
     session = transport.client
     assert isinstance(session, aiohttp.ClientSession)
     assert isinstance(session.connector, aiohttp.TCPConnector)

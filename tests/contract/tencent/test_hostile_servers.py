@@ -13,7 +13,7 @@ from tests.contract.tencent.call_owner import RecordingCallOwner
 from tests.fakes.tencent import an_app
 from worker.domain.contract.codes import Verdict
 from worker.tencent.client import Client
-from worker.tencent.options import HttpOptions
+from worker.tencent.client_options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

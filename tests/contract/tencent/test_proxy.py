@@ -18,7 +18,7 @@ from tests.proxy import Proxy
 from worker.domain.contract.codes import Verdict
 from worker.redaction import Redaction
 from worker.tencent.client import Client
-from worker.tencent.options import HttpOptions
+from worker.tencent.client_options import HttpOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from worker.domain.contract.codes import Verdict
 from worker.domain.contract.parameters import MemberInfo, Parameters
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
-from worker.tencent.options import HttpOptions
+from worker.tencent.client_options import HttpOptions
 from worker.testing.simulator import SimulatedApp, Simulator, SimulatorConfig
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.certificate import self_signed
-from worker.tencent.options import AppCredentials, HttpOptions
+from worker.tencent.client_options import AppCredentials, HttpOptions
 from worker.tencent.trial_call import ENDPOINT, try_apps
 from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.server import Simulator, SimulatorConfig

@@ -14,7 +14,7 @@ from worker.broker.error_mapping import (
     sentence,
     unreachable,
 )
-from worker.broker.records import ProducerRecord
+from worker.broker.producer_records import ProducerRecord
 from worker.domain.effects import OffsetCommit, Transaction
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused
 

@@ -22,7 +22,7 @@ from snappy import snappy
 
 from worker.broker import kafka_private_parts, record_batches
 from worker.broker.record_batches import KEPT_BYTES, KEPT_HEADERS
-from worker.domain.contract.records import Omitted, OmittedHeaders
+from worker.domain.contract.raw_records import Omitted, OmittedHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,8 +12,8 @@ from worker.broker import troubles as module
 from worker.broker.error_mapping import RecordRefusedError
 from worker.broker.kafka_refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_from, refusal_of
 from worker.broker.options import KafkaOptions
+from worker.broker.producer_records import ProducerRecord
 from worker.broker.publisher import culprit_of
-from worker.broker.records import ProducerRecord
 from worker.broker.troubles import FAILURES, LOG_SECONDS, SECONDS, STALE_SECONDS, Troubles
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from worker.cli.latest_touches import Moment
 from worker.cli.letters import format_letter, format_whole, letter_of, report
 from worker.cli.replay_plan import Candidate, NotReplayed, Replaying
 from worker.domain.contract.commands import Command
-from worker.domain.contract.letter_reading import NoLetter, ReadLetter
+from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter
 from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:

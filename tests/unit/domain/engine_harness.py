@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.codes import Verdict, judge
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
     AttemptResult,
@@ -32,7 +32,7 @@ from worker.domain.rules import Rules
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.domain.contract.dead_letters import DeadLetter
+    from worker.domain.contract.dead_letter_encoding import DeadLetter
     from worker.domain.contract.outcomes import Outcome, Result
     from worker.domain.effects import Attempt, Effect, Transaction
 

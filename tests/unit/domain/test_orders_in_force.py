@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.domain.samples import BAN, DECODER, Record, encoded
 from worker.domain.contract.commands import Command
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.contract.times import instant_of, rfc3339
 from worker.domain.orders_in_force import OrdersInForce
 

@@ -20,7 +20,7 @@ from worker.runtime.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
-    from worker.domain.contract.orders import ControlRecord
+    from worker.domain.contract.control_records import ControlRecord
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
     from worker.domain.publish_results import PublishResult

@@ -71,7 +71,7 @@ class Calls:
     async def call(self, call: CallTask) -> AttemptResult:
         end: asyncio.Future[AttemptResult] = asyncio.get_running_loop().create_future()
         self.ends[call.attempt.call_id] = end
-        OUTBOUND.set(call)  # as the real wire does
+        OUTBOUND.set(call)  # as the real transport does
         try:
             last = await end
         except asyncio.CancelledError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.unit.runtime.fakes import until
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.errors import BrokerError
 from worker.runtime import guard_order_writer
 from worker.runtime.guard_order_writer import GuardOrderWriter

@@ -12,8 +12,8 @@ from tests.unit.domain.factories import give, open_command, rejected_record
 from tests.unit.domain.samples import KICK, RULES
 from worker.domain.contract.actions import ENDPOINTS
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.dead_letters import DeadLetter
-from worker.domain.contract.orders import Order, OrderState, Scope
+from worker.domain.contract.control_records import Order, OrderState, Scope
+from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.contract.outcomes import (
     DEAD_LETTERED,
     Outcome,

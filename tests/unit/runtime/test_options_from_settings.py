@@ -12,8 +12,8 @@ import pytest
 
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.options import KafkaOptions
-from worker.broker.topics import Topic, TopicsReport
-from worker.domain.contract.orders import OrderState, Scope
+from worker.broker.topic_admin import Topic, TopicsReport
+from worker.domain.contract.control_records import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.guard_counters import Guard
 from worker.domain.progress.commit_metadata import mark_of
@@ -26,7 +26,7 @@ from worker.runtime.options_from_settings import (
     rules_of,
     worker_name,
 )
-from worker.tencent.options import AppCredentials, HttpOptions
+from worker.tencent.client_options import AppCredentials, HttpOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.page.served import BAN, HOSTILE, KICK, LONG, NOW, Scene, endpoint
 from tests.unit.domain.engine_harness import ban, kick, users
-from worker.domain.contract.orders import Order, OrderState, Scope
+from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Status
 from worker.domain.effects import Halt
 from worker.domain.snapshots import LIMITED_BY, OrderSnapshot

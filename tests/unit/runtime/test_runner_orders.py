@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.unit.runtime.fakes import run_scenario, settled, until
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.effects import WriteControl
 from worker.runtime import guard_order_writer
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.runtime.fakes import DEADLINE, run_scenario, until
 from tests.unit.settings.environment import KEY, load, minimal
-from worker.broker.topics import Topic, TopicsReport
+from worker.broker.topic_admin import Topic, TopicsReport
 from worker.domain.effects import LogEvent
 from worker.errors import SettingsError
 from worker.runtime import wiring

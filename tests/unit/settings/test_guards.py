@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.settings.environment import load, minimal, problems
-from worker.domain.contract.orders import OrderState, Scope
+from worker.domain.contract.control_records import OrderState, Scope
 from worker.runtime.options_from_settings import kafka_options
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from tests.unit.settings.environment import KEY, load, minimal
 from worker.errors import SettingsError, SignatureError
 from worker.settings import load as load_from
 from worker.settings import secrets_of
-from worker.settings.kafka import CONSUMER_TIMEOUTS_MS
+from worker.settings.kafka_section import CONSUMER_TIMEOUTS_MS
 from worker.settings.types import Region
-from worker.tencent.options import REGIONS
+from worker.tencent.client_options import REGIONS
 
 if TYPE_CHECKING:
     from worker.settings import Settings

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.tencent.options import AppCredentials
+from worker.tencent.client_options import AppCredentials
 from worker.tencent.usersig import Signer
 
 if TYPE_CHECKING:

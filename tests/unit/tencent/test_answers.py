@@ -18,7 +18,7 @@ from worker.domain.contract.outcomes import TEXT_BYTES
 from worker.redaction import Redaction
 from worker.tencent import answers
 from worker.tencent.answers import Answer
-from worker.tencent.options import REGIONS, AppCredentials, base_url
+from worker.tencent.client_options import REGIONS, AppCredentials, base_url
 from worker.tencent.usersig import Signer
 
 if TYPE_CHECKING:

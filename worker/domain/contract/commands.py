@@ -2,7 +2,7 @@
 #
 # What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table
 # in actions.py; what a field must look like by itself stands in fields.py. Each rule stands twice: where it is kept, fast
-# (wire.py, and `_judge` here: a command must pass both), and where a record that broke one is explained (reading.py with
+# (command_wire_format.py, and `_judge` here: a command must pass both), and where a record that broke one is explained (reading.py with
 # fields.py, and `_faults_together` here). The property tests in test_commands_fuzzed.py hold the two together.
 # Nothing here knows what was seen before: repeats and order are the engine's.
 
@@ -17,24 +17,24 @@ from msgspec import UNSET, Struct
 from msgspec.structs import asdict, astuple, replace
 
 from worker.domain.contract.actions import ACTIONS, Action, TargetField
+from worker.domain.contract.command_wire_format import WireCommand, WireMemberInfo, is_plain
 from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of, envelope_of_event
 from worker.domain.contract.fields import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
+from worker.domain.contract.raw_records import Omitted, OmittedHeaders
 from worker.domain.contract.reading import FAULTS, read
-from worker.domain.contract.records import Omitted, OmittedHeaders
 from worker.domain.contract.rejections import Rejected, rejected
 from worker.domain.contract.spelling import meant_actions
 from worker.domain.contract.texts import folded, shown
 from worker.domain.contract.times import instant_of, rfc3339
-from worker.domain.contract.wire import WireCommand, WireMemberInfo, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from worker.domain.contract.envelope import Envelope
+    from worker.domain.contract.raw_records import Record
     from worker.domain.contract.reading import RecordReading
-    from worker.domain.contract.records import Record
 
 NOT_READ: Final = OutcomeError(
     "not_read", "the record is larger than is read: give less, or several commands"

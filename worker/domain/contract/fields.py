@@ -1,7 +1,7 @@
 # The fields of a command, and what each of them must look like by itself: one table of checks, which say in a sentence
 # what is wrong.
 #
-# The same stands in wire.py as a type, for speed; tests hold both together.
+# The same stands in command_wire_format.py as a type, for speed; tests hold both together.
 # Not here: what the fields mean together or for an action (commands.py).
 
 from __future__ import annotations

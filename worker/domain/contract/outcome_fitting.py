@@ -1,6 +1,6 @@
 # What is left out of an outcome whose record would not fit, step by step; the last step always fits.
 #
-# Sizes are the business of whoever makes records (broker/records.py); what is left out of dead letters is in dead_letters.py.
+# Sizes are the business of whoever makes records (broker/producer_records.py); what is left out of dead letters is in dead_letter_encoding.py.
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from worker.domain.contract.outcomes import OutcomeError, Result
-from worker.domain.contract.records import Omitted
+from worker.domain.contract.raw_records import Omitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

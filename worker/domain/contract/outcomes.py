@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from worker.domain.contract.parameters import Parameters
-from worker.domain.contract.records import place_of
+from worker.domain.contract.raw_records import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

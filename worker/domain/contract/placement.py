@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
 
 MAX_TARGETS: Final = 50_000
 """So many targets are remembered, the newest, as numbers: some 5 MB."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.domain.contract.actions import ACTIONS, TargetField
+from worker.domain.contract.command_wire_format import WireCommand
 from worker.domain.contract.fields import (
     FIELDS,
     MEMBER_INFO,
@@ -23,7 +24,6 @@ from worker.domain.contract.fields import (
 )
 from worker.domain.contract.outcomes import STATUSES, Outcome, has_field
 from worker.domain.contract.texts import HIDDEN
-from worker.domain.contract.wire import WireCommand
 
 if TYPE_CHECKING:
     from worker.domain.contract.actions import Action

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.domain.contract.orders import NO_ORDER
+from worker.domain.contract.control_records import NO_ORDER
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
 from worker.domain.states import TASK_STEPS, TaskState
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.commands import Command
-    from worker.domain.contract.orders import Mode
+    from worker.domain.contract.control_records import Mode
     from worker.domain.contract.outcomes import AttemptRecord, KnownId, Outcome, Result
     from worker.domain.contract.parameters import EffectKey
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
     from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey

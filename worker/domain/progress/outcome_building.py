@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.actions import TargetField
-from worker.domain.contract.dead_letters import DeadLetter
+from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.contract.outcomes import (
     DEAD_LETTERED,
     NO_ANSWER,

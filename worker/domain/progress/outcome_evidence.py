@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import Source
-from worker.domain.contract.records import Omitted
+from worker.domain.contract.raw_records import Omitted
 from worker.domain.progress.commit_metadata import MAX_SPAN
 
 if TYPE_CHECKING:

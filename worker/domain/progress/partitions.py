@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.contract.outcomes import KnownId
-    from worker.domain.contract.records import Record
+    from worker.domain.contract.raw_records import Record
     from worker.domain.effects import OffsetCommit, Restored
     from worker.domain.progress.dedupe import IdBudget
     from worker.domain.progress.open_commands import Admitted

@@ -1,7 +1,7 @@
 # What the checker and the demo know of the message contract, written a second time on purpose: the actions, their
 # endpoints, and the content of an outcome. It serves to judge the worker, so it must not share a table with it.
 #
-# No I/O, no load, no verdicts: those are in topics.py, the demo's scenario.py and check.py.
+# No I/O, no load, no verdicts: those are in topic_reader.py, the demo's scenario.py and evidence_check.py.
 
 from __future__ import annotations
 

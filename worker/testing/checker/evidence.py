@@ -1,6 +1,6 @@
 # What the checker judges: the commands produced, what came out of the topics, and what the API logged.
 #
-# Values only. topics.py reads them from Kafka and simulator_log.py from the simulator's log; check.py judges them.
+# Values only. topic_reader.py reads them from Kafka and simulator_log.py from the simulator's log; evidence_check.py judges them.
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # The figures of a run: counts, how full the calls were, how long it took.
 #
-# Pure. Nothing is judged (check.py) or printed (the demo's summary.py) here.
+# Pure. Nothing is judged (evidence_check.py) or printed (the demo's summary.py) here.
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.testing.checker.check import highest_seconds
 from worker.testing.checker.contract import ENDPOINTS, outcome_id
+from worker.testing.checker.evidence_check import highest_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from worker.testing.checker.evidence import Evidence, Fate, ProducedCommand
 from worker.testing.checker.simulator_log import read_log
-from worker.testing.checker.topics import Reader
+from worker.testing.checker.topic_reader import Reader
 from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from worker import __version__
-from worker.testing.checker.check import check
+from worker.testing.checker.evidence_check import check
 from worker.testing.checker.figures import figures
 from worker.testing.demo import summary
 from worker.testing.demo.chaos import RAID_SECONDS, Chaos

@@ -1,6 +1,6 @@
 # The summary of a run: the tables at the end, and the same as JSON.
 #
-# Nothing is counted or judged here: figures.py and check.py of the checker do that.
+# Nothing is counted or judged here: figures.py and evidence_check.py of the checker do that.
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.testing.checker.check import Report
     from worker.testing.checker.evidence import PublishedOutcome
+    from worker.testing.checker.evidence_check import Report
     from worker.testing.checker.figures import Figures
 
 MEANINGS = {

@@ -14,7 +14,7 @@ from worker.testing.simulator.endpoint_specs import U32_MAX
 from worker.testing.simulator.fault_store import shuts_itself_out
 from worker.testing.simulator.faults import ROWS, FaultProblem, is_number, problems_of
 from worker.testing.simulator.http1 import query_of
-from worker.testing.simulator.reference import ROUTES
+from worker.testing.simulator.reference_page import ROUTES
 from worker.testing.simulator.signature import SimulatedApp
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.domain.contract.test_schemas import EVERY_FIELD
 from worker.domain.contract.outcome_fitting import SHORT, key_omitted, shorter
-from worker.domain.contract.records import Omitted
+from worker.domain.contract.raw_records import Omitted
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome

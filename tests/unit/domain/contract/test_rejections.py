@@ -22,7 +22,7 @@ from tests.unit.domain.samples import (
 )
 from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.fields import FIELDS
-from worker.domain.contract.records import Omitted
+from worker.domain.contract.raw_records import Omitted
 from worker.domain.contract.rejections import REJECTIONS, Rejected
 from worker.domain.rules import Rules
 

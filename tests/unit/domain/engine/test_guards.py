@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.guard_counters import MAX_COUNTED, Guard, GuardCounters
 
 PER_ISSUER = Guard(Scope(issuer="*"), members=50, per_seconds=60.0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban, users
-from worker.domain.contract.orders import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 
 MAD = {"issuer": "mad"}
 

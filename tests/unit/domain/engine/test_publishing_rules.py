@@ -1,6 +1,6 @@
 # From results to transactions: what is in one, what its commits say, and what becomes of one that the broker refuses.
 #
-# The bitmap is proven in test_offsets.py, the sizes of dead letters in test_dead_letters.py.
+# The bitmap is proven in test_offsets.py, the sizes of dead letters in test_dead_letter_encoding.py.
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, unban
-from worker.domain.contract.records import Omitted, OmittedHeaders
+from worker.domain.contract.raw_records import Omitted, OmittedHeaders
 from worker.domain.effects import LogEvent, OffsetCommit, Transaction
 from worker.domain.engine import COMMIT_POSITIONS, HOUSEKEEPING
 from worker.domain.progress.outbox import (

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from worker.domain.contract.outcomes import Source
-from worker.domain.contract.records import Omitted
+from worker.domain.contract.raw_records import Omitted
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.domain.progress.outcome_evidence import (
     Doubt,

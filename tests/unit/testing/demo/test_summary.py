@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 
 from tests.unit.testing.checker.stand_in import honest_run
-from worker.testing.checker.check import check
+from worker.testing.checker.evidence_check import check
 from worker.testing.checker.figures import figures
 from worker.testing.demo.scenario import plan
 from worker.testing.demo.summary import as_json, choose_example, show

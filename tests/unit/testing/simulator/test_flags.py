@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from worker.cli.simulate import simulate
 from worker.testing.simulator.endpoint_specs import SPECS
 from worker.testing.simulator.faults import ROWS, FaultValueType
-from worker.testing.simulator.reference import ROUTES, reference
+from worker.testing.simulator.reference_page import ROUTES, reference
 from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine
 
 if TYPE_CHECKING:

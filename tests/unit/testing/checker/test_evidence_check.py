@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from tests.unit.testing.checker.stand_in import StandIn, honest_run
-from worker.testing.checker.check import check
 from worker.testing.checker.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
 from worker.testing.checker.contract import SeenError as ErrorOfOutcome
 from worker.testing.checker.evidence import Fate, FoundDeadLetter, Planned, Violation
+from worker.testing.checker.evidence_check import check
 from worker.testing.demo.scenario import DURATIONS, plan
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiohttp.connector import Connection
 
-    from worker.tencent.options import AppCredentials, HttpOptions
+    from worker.tencent.client_options import AppCredentials, HttpOptions
 
 ERRORS: Final = frozenset({
     "connect",  # no connection: nothing was sent
@@ -111,7 +111,7 @@ class _NotSent(Exception):  # noqa: N818 - not an error: it stops a write that m
     pass
 
 
-class Outbound(httpx.AsyncByteStream):
+class OutboundRequest(httpx.AsyncByteStream):
     """
     One request: its query and its body, which yields its bytes at the moment they are written.
 
@@ -136,7 +136,7 @@ class Outbound(httpx.AsyncByteStream):
         self._written = False
         self._may_send = may_send
 
-    def __aiter__(self) -> Outbound:
+    def __aiter__(self) -> OutboundRequest:
         return self
 
     async def __anext__(self) -> bytes:
@@ -160,7 +160,7 @@ class Outbound(httpx.AsyncByteStream):
         return self.spoilt or (self.sent_at is not None and not self.left)
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """
     What sends requests. The tests have one without a network.
 
@@ -168,14 +168,14 @@ class Wire(Protocol):
     Exchange whatever happens; it raises nothing but a cancellation.
     """
 
-    async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> Exchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
 
     async def aclose(self) -> None:
         """Close every connection. Nothing may be posted afterwards."""
 
 
-class HttpWire:
+class HttpTransport:
     """The connections of all apps, with one pool for each endpoint of each."""
 
     def __init__(
@@ -190,7 +190,7 @@ class HttpWire:
         self._extensions = {"timeout": timeout.as_dict()}
         self._pools: dict[tuple[str, str], tuple[AiohttpTransport, httpx.URL]] = {}
 
-    async def post(self, app: AppCredentials, endpoint: str, outbound: Outbound) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> Exchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
         began = time.monotonic()
         transport, url = self._pools.get((app.name, endpoint)) or self._pool(app, endpoint)
@@ -237,7 +237,7 @@ class HttpWire:
         self._pools[app.name, endpoint] = transport, url
         return transport, url
 
-    def _failed(self, error: Exception, began: float, outbound: Outbound) -> Exchange:
+    def _failed(self, error: Exception, began: float, outbound: OutboundRequest) -> Exchange:
         known = "fenced" if outbound.fenced else "reset" if outbound.spoilt else _named(error)
         if known == "timeout" and outbound.sent_at is None:
             known = "connect"  # the time was used up before there was a connection
@@ -252,7 +252,7 @@ class HttpWire:
         )
 
 
-_OUTBOUND: Final[ContextVar[Outbound]] = ContextVar("outbound")
+_OUTBOUND: Final[ContextVar[OutboundRequest]] = ContextVar("outbound")
 """What the current task sends: httpx has no way to hand it to the aiohttp request."""
 
 

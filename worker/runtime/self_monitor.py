@@ -29,7 +29,7 @@ STALL_SECONDS: Final = 1.0
 """A loop that was blocked for longer is logged."""
 
 
-class Observer:
+class SelfMonitor:
     """
     Observes the worker until it is cancelled.
 
@@ -105,4 +105,4 @@ class Observer:
             self._runner.refuse(reason)
 
     def __repr__(self) -> str:
-        return f"<Observer of {self._runner!r}>"
+        return f"<SelfMonitor of {self._runner!r}>"

@@ -1,6 +1,6 @@
 # The core's own defaults. The settings take theirs from here, so that each default is defined once.
 #
-# No setting is defined here (model.py, kafka.py, tencent.py).
+# No setting is defined here (model.py, kafka_section.py, tencent_section.py).
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Makes Kafka records of outcomes and dead letters: topic, partition, key, value, headers.
 #
 # Values in, values out: nothing is sent here. What a dead letter keeps of its original is decided in
-# domain/contract/dead_letters.py, what an outcome omits to fit in domain/contract/outcome_fitting.py.
+# domain/contract/dead_letter_encoding.py, what an outcome omits to fit in domain/contract/outcome_fitting.py.
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import msgspec
 from kafka import TopicPartition
 from msgspec import Struct, structs
 
-from worker.domain.contract.dead_letters import fit
+from worker.domain.contract.dead_letter_encoding import fit
 from worker.domain.contract.outcome_fitting import key_omitted, shorter
-from worker.domain.contract.records import Omitted
+from worker.domain.contract.raw_records import Omitted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.dead_letters import DeadLetter
+    from worker.domain.contract.dead_letter_encoding import DeadLetter
     from worker.domain.contract.outcomes import Outcome
     from worker.domain.effects import OutgoingOutcome, Transaction
 

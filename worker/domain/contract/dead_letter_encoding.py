@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import cut
-from worker.domain.contract.records import Omitted, OmittedHeaders, Record
+from worker.domain.contract.raw_records import Omitted, OmittedHeaders, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,8 @@ from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import OK, RESET, Reply, an_app, in_turn
 from worker.domain.contract.codes import Verdict
 from worker.tencent.client import Client
-from worker.tencent.options import HttpOptions
-from worker.tencent.wire import ERRORS, Outbound
+from worker.tencent.client_options import HttpOptions
+from worker.tencent.http_transport import ERRORS, OutboundRequest
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -218,4 +218,4 @@ async def test_a_call_that_is_over_leaves_nothing_to_the_garbage_collector(real:
         gc.garbage.clear()
         gc.enable()
 
-    assert not {AsyncRetrying, httpx.Response, Outbound, aiohttp.ClientResponse} & found
+    assert not {AsyncRetrying, httpx.Response, OutboundRequest, aiohttp.ClientResponse} & found

@@ -13,7 +13,7 @@ from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.errors import FileError
 from worker.files import read_text
 from worker.settings import types
-from worker.settings.core import CORE
+from worker.settings.core_defaults import CORE
 from worker.settings.section import Section
 
 CONSUMER_TIMEOUTS_MS: Final = {

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from worker.domain.contract.dead_letters import SMALLEST_LIMIT, DeadLetter, fit
-from worker.domain.contract.letter_reading import NEEDED, NoLetter, ReadLetter, read_letter
+from worker.domain.contract.dead_letter_decoding import NEEDED, NoLetter, ReadLetter, read_letter
+from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLetter, fit
 
 
 class Original(Struct):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.contract.orders import (
+from worker.domain.contract.control_records import (
     MAX_KEY_BYTES,
     MAX_VALUE_BYTES,
     NO_ORDER,

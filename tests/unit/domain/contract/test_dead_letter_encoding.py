@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.unit.domain.samples import Record
-from worker.domain.contract.dead_letters import SMALLEST_LIMIT, DeadLetter, Fitted, fit, size_of
-from worker.domain.contract.records import Omitted, OmittedHeaders
+from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLetter, Fitted, fit, size_of
+from worker.domain.contract.raw_records import Omitted, OmittedHeaders
 
 if TYPE_CHECKING:
     from tests.unit.domain.samples import Headers

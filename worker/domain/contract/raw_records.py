@@ -68,7 +68,7 @@ class OmittedHeaders(list[tuple[str, bytes | None]]):
 
     Attributes:
         size: Bytes of their names and values, or of what was hashed.
-        sha256: In hexadecimal, of all of them as a dead letter counts them (dead_letters.py); of more than some thousands, as
+        sha256: In hexadecimal, of all of them as a dead letter counts them (dead_letter_encoding.py); of more than some thousands, as
             Kafka's format has them.
 
     """

@@ -9,8 +9,8 @@ import pytest
 from kafka import errors
 
 from tests.unit.broker.test_client_config import options
-from worker.broker import topics
-from worker.broker.topics import Topic, TopicsReport, changes, control_problems, create_missing, problems
+from worker.broker import topic_admin
+from worker.broker.topic_admin import Topic, TopicsReport, changes, control_problems, create_missing, problems
 from worker.errors import BrokerError
 
 GOOD = TopicsReport(
@@ -158,7 +158,7 @@ class Controller:
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, controller: Controller) -> str:
-    monkeypatch.setattr(topics, "_admin", lambda _: controller)
+    monkeypatch.setattr(topic_admin, "_admin", lambda _: controller)
     with pytest.raises(BrokerError) as refusal:
         create_missing(options(), partitions=3, replication=-1)
     return str(refusal.value)

@@ -16,7 +16,7 @@ from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_librarie
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from worker.domain.contract.orders import Order, Scope
+    from worker.domain.contract.control_records import Order, Scope
     from worker.settings import Settings
 
 App = Annotated[str | None, typer.Option(metavar="NAME", help="Only commands for this app of the settings.")]
@@ -128,7 +128,7 @@ def resume(
     """  # noqa: D301
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.control import shown_order  # noqa: PLC0415
-    from worker.domain.contract.orders import ControlRecord  # noqa: PLC0415
+    from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope((app, action, issuer, target), everything)
@@ -167,7 +167,7 @@ def _order(
 ) -> None:
     """Write an order, and say what follows."""
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415
-    from worker.domain.contract.orders import (  # noqa: PLC0415
+    from worker.domain.contract.control_records import (  # noqa: PLC0415
         ControlRecord,
         Order,
         OrderState,
@@ -224,7 +224,7 @@ def _fields(order: Order) -> dict[str, str]:
 def _scope(given: tuple[str | None, ...], everything: bool) -> Scope:
     """Return the scope of the flags. Raises BadParameter if there is none, or one that cannot be meant."""
     from worker.domain.contract.actions import ACTIONS  # noqa: PLC0415
-    from worker.domain.contract.orders import SCOPE_FIELDS, Scope  # noqa: PLC0415
+    from worker.domain.contract.control_records import SCOPE_FIELDS, Scope  # noqa: PLC0415
     from worker.settings.guards import no_action  # noqa: PLC0415
 
     fields = {name: text for name, text in zip(SCOPE_FIELDS, given, strict=True) if text is not None}
@@ -256,7 +256,7 @@ def _settings(config: Any, scope: Scope) -> Settings:
 
 
 def _name(by: str | None) -> str:
-    from worker.domain.contract.orders import BY_GUARD, BY_SETTINGS  # noqa: PLC0415
+    from worker.domain.contract.control_records import BY_GUARD, BY_SETTINGS  # noqa: PLC0415
 
     name = user_name() if by is None else _text("--by", by)
     if name in {BY_GUARD, BY_SETTINGS}:  # an order of a guard gives way to a person's

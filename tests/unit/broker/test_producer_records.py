@@ -14,15 +14,15 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from tests.contract.broker.kafka_fixture import outcome_for, transaction_of
 from tests.contract.broker.kafka_fixture import record as record_of
 from worker.broker.options import KafkaOptions
-from worker.broker.records import producer_records
-from worker.domain.contract.dead_letters import SMALLEST_LIMIT, DeadLetter
+from worker.broker.producer_records import producer_records
+from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLetter
 from worker.domain.contract.outcomes import AttemptRecord, OutcomeError, Result, ResultStatus
 from worker.domain.contract.parameters import Parameters
-from worker.domain.contract.records import Omitted
+from worker.domain.contract.raw_records import Omitted
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
-    from worker.broker.records import ProducerRecord
+    from worker.broker.producer_records import ProducerRecord
 
 OPTIONS = KafkaOptions(
     "kafka", "workers", "commands", "outcomes", "letters", "pod-0", cloudevents_headers=True

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from tests.unit.runtime.fakes import run_scenario, until
 from worker.domain.contract.outcomes import Worker
 from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
-from worker.runtime import observer as observer_module
+from worker.runtime import self_monitor as observer_module
 from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
-from worker.runtime.observer import Observer
 from worker.runtime.page import Page
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes
+from worker.runtime.self_monitor import SelfMonitor
 
 if TYPE_CHECKING:
     import pytest
@@ -35,14 +35,16 @@ STATE = Snapshot(
 )
 
 
-def observer(harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = None, **log: Any) -> Observer:
+def monitor(
+    harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = None, **log: Any
+) -> SelfMonitor:
     harness.engine.state = STATE
     consumer: Any = SimpleNamespace(lag={3: 10, 4: None}.get)
     signer = SimpleNamespace(age=lambda: 60.0, expires_in=lambda: 3600.0)
     client: Any = SimpleNamespace(signers={"main": signer})
     refusals: Any = SimpleNamespace(lasting=[SimpleNamespace(kind="sign_in", reason="refused", remedy="fix")])
     watch: Any = SimpleNamespace(obstacles=[])
-    return Observer(
+    return SelfMonitor(
         harness.runner,
         consumer,
         client,
@@ -64,7 +66,7 @@ def test_the_gauges_show_what_only_the_loop_knows() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         metrics = Metrics(["main"])
 
-        observer(harness, metrics).observe()
+        monitor(harness, metrics).observe()
 
         served = metrics.text().decode().splitlines()
         assert 'moderation_worker_lag_records{partition="3"} 15.0' in served
@@ -82,7 +84,7 @@ def test_the_page_sees_the_same_engine_and_the_same_lag() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         page = Page(Worker("w", "1"), RecentOutcomes(), obstacles=list)
 
-        observer(harness, Metrics(["main"]), page=page).observe()
+        monitor(harness, Metrics(["main"]), page=page).observe()
 
         shown = json.loads(page.status())["partitions"]
         assert [(each["partition"], each["lag"], each["gap"]) for each in shown] == [(3, 15, 5), (4, None, 7)]
@@ -93,10 +95,10 @@ def test_the_page_sees_the_same_engine_and_the_same_lag() -> None:
 def test_a_replaced_command_topic_refuses_the_worker() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         metrics = Metrics(["main"])
-        observer(harness, metrics).observe()
+        monitor(harness, metrics).observe()
         assert harness.runner.unready_reason is None
 
-        observer(harness, metrics, refusal="another topic").observe()
+        monitor(harness, metrics, refusal="another topic").observe()
 
         assert harness.runner.unready_reason == "another topic"
 
@@ -118,7 +120,7 @@ def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.Monke
             logged.append((event, fields))
 
     async def scenario(harness: RunnerHarness) -> None:
-        watching = asyncio.create_task(observer(harness, Metrics(["main"]), log=Log()).run())
+        watching = asyncio.create_task(monitor(harness, Metrics(["main"]), log=Log()).run())
         await asyncio.sleep(0)
         blocked = time.monotonic() + 0.01
         while time.monotonic() < blocked:

@@ -1,6 +1,6 @@
 # A dead letter read back: the original record, and why it could not be carried out.
 #
-# The counterpart of dead_letters.py. Our headers come after the original's, which may have had headers of the same names: a
+# The counterpart of dead_letter_encoding.py. Our headers come after the original's, which may have had headers of the same names: a
 # letter that was replayed and failed again holds nothing of the first time, as a replay sends the original's headers alone.
 
 from __future__ import annotations
