@@ -369,7 +369,6 @@ def _show_left_out(candidates: list[Candidate]) -> None:
 
 
 def _show_counts(ready: list[Candidate]) -> None:
-    from worker.cli.filters import target_of  # noqa: PLC0415
     from worker.cli.tables import Table, format_table  # noqa: PLC0415
 
     for by in ("error_code", "issuer", "target") if ready else ():
@@ -377,7 +376,7 @@ def _show_counts(ready: list[Candidate]) -> None:
         for each in ready:
             code = [] if each.letter is None else [each.letter.error_code]
             issuer = getattr(each.command, "issuer", None)
-            target = None if each.command is None else target_of(each.command)
+            target = None if each.command is None else each.command.target
             values = {
                 "error_code": code,
                 "issuer": [issuer] if issuer else [],

@@ -91,11 +91,6 @@ class Trait:
     is_listed: bool = False
 
 
-def target_of(read: Command | Rejected) -> str | None:
-    """Return the group or room that a command names, if it can be read."""
-    return read.target if isinstance(read, Command) else read.group_id or read.room_id
-
-
 def users_of(read: Command | Rejected) -> tuple[str, ...]:
     """Return the users that a command names, as far as they can be read."""
     return read.users if isinstance(read, Command) else read.user_ids
@@ -123,7 +118,7 @@ TRAITS: Final = {
     "command_id": Trait(("command_id",), lambda view: [view.command_id], lambda read: [read.command_id]),
     "user": Trait(("results", "user_ids"), _users_in, users_of, is_listed=True),
     "target": Trait(
-        ("group_id", "room_id"), lambda view: [view.group_id, view.room_id], lambda read: [target_of(read)]
+        ("group_id", "room_id"), lambda view: [view.group_id, view.room_id], lambda read: [read.target]
     ),
     "request_id": Trait(("request_ids",), lambda view: view.request_ids, is_listed=True),
     "outcome_id": Trait((), lambda view: [view.outcome_id]),

@@ -175,7 +175,9 @@ def _prepared(folder: Path, servers: str) -> tuple[str, ...]:
     quiet_libraries(settings)
     options = kafka_options(settings, worker_name(settings))
     create_missing(options, partitions=PARTITIONS, replication=1)
-    names = (options.command_topic, options.outcome_topic, options.dead_letter_topic, options.control_topic)
+    names = (
+        options.command_topic, options.outcome_topic, options.dead_letter_topic, options.control_topic, options.quota_topic,
+    )  # fmt: skip
     return tuple(name for name in names if name is not None)
 
 

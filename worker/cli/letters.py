@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.broker.dead_letter_reader import FoundLetter
-from worker.cli.filters import Filters, action_of, target_of, users_of
+from worker.cli.filters import Filters, action_of, users_of
 from worker.cli.formatting import UNKNOWN_TIME, instant
 from worker.domain.contract.commands import Command, Decoder
 from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter
@@ -77,7 +77,7 @@ class Letter(Struct):
             "issuer": read.issuer,
             "app": read.app,
             "action": action_of(read),
-            "target": target_of(read),
+            "target": read.target,
         }[trait]
         return [] if found is None else [found]
 
@@ -125,7 +125,7 @@ def report(letter: Letter, *, whole: bool) -> dict[str, Any]:
             "error": {"code": original.error_code, "message": original.error_message},
             "action": action_of(read),
             "app": read.app,
-            "target": target_of(read),
+            "target": read.target,
             "user_ids": users_of(read),
             "issuer": read.issuer,
             "omitted": original.omitted,
@@ -150,7 +150,7 @@ def format_letter(letter: Letter) -> str:
         reason = getattr(letter.found.letter, "reason", "")
         return f"{first}\n    record      {letter.found.place}: {plain(reason)}"
     lines = [
-        "  ".join(filter(None, (first, plain(action_of(read) or ""), plain(target_of(read) or "")))),
+        "  ".join(filter(None, (first, plain(action_of(read) or ""), plain(read.target or "")))),
         f"    command     {plain(read.command_id or '?')}",
         f"    outcome     {plain(original.outcome_id)}",
     ]

@@ -64,7 +64,7 @@ class FailedCommandLog:
             "command_id": _printable(outcome.command_id),
             "action": outcome.action,
             "app": outcome.app,
-            "target": _printable(outcome.group_id or outcome.room_id),
+            "target": _printable(outcome.target),
             "code": code,
             "attempts": outcome.attempts,
         }

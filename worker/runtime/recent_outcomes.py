@@ -199,7 +199,7 @@ class RecentOutcomes:
             outcome = outgoing.outcome
             status = outcome.status
             results = outcome.results
-            target = outcome.group_id or outcome.room_id
+            target = outcome.target
             took_ms = outcome.queued_ms + (outcome.calling_ms or 0.0)
             block.append(
                 RecentOutcome(
@@ -315,7 +315,7 @@ def _failure_of(outcome: Outcome) -> RecentFailure:
         outcome.command_id,
         outcome.action,
         outcome.app,
-        outcome.group_id or outcome.room_id,
+        outcome.target,
         outcome.issuer,
         request_id_of(outcome),
         len(outcome.results) or len(outcome.user_ids),

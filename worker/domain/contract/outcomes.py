@@ -293,6 +293,11 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     superseded_by: str | None = None
     error: OutcomeError | None = None
 
+    @property
+    def target(self) -> str | None:
+        """The group or room that the command named, if it could be read."""
+        return self.group_id or self.room_id
+
 
 def status_of(results: Iterable[Result]) -> Status:
     """

@@ -80,6 +80,11 @@ class Rejected(Struct, frozen=True):
     also: tuple[RecordProblem, ...] = ()
     user_ids: tuple[str, ...] = ()
 
+    @property
+    def target(self) -> str | None:
+        """The group or room that it names, if that can be read."""
+        return self.group_id or self.room_id
+
 
 def rejected(fields: Mapping[str, Any], faults: Sequence[OutcomeError], envelope: Envelope) -> Rejected:
     """Report a record with these fields and at least one fault."""

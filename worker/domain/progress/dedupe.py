@@ -63,7 +63,7 @@ def remembered(outcome: Outcome) -> KnownId | None:
     until = None if parameters.banned_until is None else instant_of(parameters.banned_until)
     stands_for = fingerprint(
         outcome.app or "",
-        outcome.group_id or outcome.room_id or "",
+        outcome.target or "",
         [result.user_id for result in outcome.results],
         effect_of(outcome.action or "", parameters, until),
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from worker.domain.contract.outcomes import (
     HOLDS,
     TEXT_BYTES,
+    Outcome,
     Result,
     ResultStatus,
     Source,
     Status,
+    Worker,
     cut,
     status_of,
 )
@@ -85,6 +88,18 @@ def test_an_effect_is_in_place_only_after_it_was_applied_by_whomever() -> None:
 
 def test_the_same_record_always_has_the_same_outcome_id() -> None:
     assert Source("moderation.commands", 7, 1234).outcome_id == "moderation.commands-7-1234"
+
+
+@pytest.mark.parametrize("fields", [{"group_id": "t"}, {"room_id": "t"}])
+def test_the_target_of_an_outcome_is_its_group_or_its_room(fields: dict[str, Any]) -> None:
+    made = Outcome(
+        outcome_id="moderation.commands-7-1234", command_id="c", status=Status.SUCCEEDED,
+        source=Source("moderation.commands", 7, 1234), worker=Worker("worker-0", "1"), received_at="", finished_at="",
+        queued_ms=0.0, attempts=1, **fields,
+    )  # fmt: skip
+
+    assert made.target == "t"
+    assert "target" not in msgspec.to_builtins(made)
 
 
 @given(st.text(st.characters(categories=["L", "Cs", "So", "Cc"]), max_size=600))

@@ -477,6 +477,7 @@ def test_the_same_stands_there_when_the_fields_are_right_but_not_together() -> N
         "@TGS#aJRGC4MH6",
         "r",
     )
+    assert refused.target == "@TGS#aJRGC4MH6"
     assert (refused.issuer, refused.issued_at) == (EVERYTHING["issuer"], EVERYTHING["issued_at"])
     assert refused.metadata == EVERYTHING["metadata"]
     assert refused.user_ids == ("brennanli3", "brennanli12")
