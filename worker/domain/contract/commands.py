@@ -24,7 +24,7 @@ from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
 from worker.domain.contract.raw_records import Omitted, OmittedHeaders
 from worker.domain.contract.reading import FAULTS, read
-from worker.domain.contract.rejections import Rejected, rejected
+from worker.domain.contract.rejections import rejected
 from worker.domain.contract.spelling import meant_actions
 from worker.domain.contract.texts import folded, shown
 from worker.domain.contract.times import instant_of, rfc3339
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.envelope import Envelope
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.reading import RecordReading
+    from worker.domain.contract.rejections import Rejected
 
 NOT_READ: Final = OutcomeError(
     "not_read", "the record is larger than is read: give less, or several commands"
@@ -199,23 +200,21 @@ class Decoder:
         In CloudEvents' binary mode the headers ``ce_id`` and ``ce_time`` stand in for an absent ``command_id`` and
         ``issued_at``. Of a repeated header the last counts; one that is not usable is as good as absent.
         """
-        value = record.value
-        envelope = envelope_of(record.headers) if record.headers else NO_ENVELOPE
-        if isinstance(record.key, Omitted) or (
-            not record.headers and isinstance(record.headers, OmittedHeaders)
-        ):
+        value, headers = record.value, record.headers
+        envelope = envelope_of(headers) if headers else NO_ENVELOPE
+        if isinstance(record.key, Omitted) or (not headers and isinstance(headers, OmittedHeaders)):
             return rejected({}, (NOT_READ,), envelope)
         if not value:
             return rejected({}, (_nothing_in(value),), envelope)
         decoded = self._decode(value, envelope)
-        if isinstance(decoded, Command | Rejected):
+        if isinstance(decoded, Command):
             return decoded
         reading = read(value) if decoded is None else decoded
         if reading.event is not None:
             attributes, value = reading.event
             envelope = envelope_of_event(attributes, envelope)
             decoded = self._decode(value, envelope)
-            if isinstance(decoded, Command | Rejected):
+            if isinstance(decoded, Command):
                 return decoded
             reading = read(value) if decoded is None else decoded
         if reading.is_foreign:
@@ -245,7 +244,8 @@ class Decoder:
         command_id = wire.command_id or envelope.command_id
         plan = self._plans.get(wire.action)
         app = self._default_app if wire.app is UNSET else wire.app
-        if command_id is None or plan is None or app not in self._protected:
+        protected = None if app is None else self._protected.get(app)
+        if command_id is None or plan is None or app is None or protected is None:
             return None
         target, other = wire.group_id, wire.room_id
         if plan.action.target is TargetField.ROOM:
@@ -254,7 +254,7 @@ class Decoder:
             return None
         as_written = astuple(wire)[_WRITTEN]
         asked = self._asked.get((wire.action, as_written)) or self._ask(plan, as_written)
-        if asked is None or self._is_any_protected(app, wire.user_ids):
+        if asked is None or _is_any_of(wire.user_ids, protected):
             return None
         not_after = None if wire.not_after is UNSET else _instant("not_after", wire.not_after)
         if isinstance(not_after, OutcomeError):
@@ -300,14 +300,6 @@ class Decoder:
         self._asked[plan.action.name, as_written] = asked
         return asked
 
-    def _is_any_protected(self, app: str, users: tuple[str, ...]) -> bool:
-        protected = self._protected[app]
-        if len(users) == 1:
-            return folded(users[0]) in protected
-        together = "\n".join(users)
-        each = together.lower().split("\n") if together.isascii() else map(folded, users)
-        return not protected.keys().isdisjoint(each)
-
     def _faults_together(self, reading: RecordReading, envelope: Envelope) -> Iterator[OutcomeError]:
         """Return what is wrong with the fields of a record together, as far as those that are right by themselves can tell."""
         wire = _as_wire(reading)
@@ -348,6 +340,15 @@ class Decoder:
                     f"{shown(user)} is protected{same}: it is never acted on",
                     f"user_ids[{place}]",
                 )
+
+
+def _is_any_of(users: tuple[str, ...], protected: Mapping[str, str]) -> bool:
+    """Return whether one of the users is written like one of those that are protected, by whose folded names they are known."""
+    if len(users) == 1:
+        return folded(users[0]) in protected
+    together = "\n".join(users)
+    each = together.lower().split("\n") if together.isascii() else map(folded, users)
+    return not protected.keys().isdisjoint(each)
 
 
 def _nothing_in(value: bytes | None) -> OutcomeError:

@@ -13,6 +13,7 @@ _RFC3339: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)
 def rfc3339(instant: float) -> str:
     """Write seconds since 1970 as RFC 3339 in UTC, with milliseconds."""
     return _rfc3339(round(instant * 1e6) // 1000)
