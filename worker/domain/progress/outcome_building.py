@@ -40,32 +40,36 @@ def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> O
     results: list[Result] = [task.result for task in command.tasks if task.result is not None]
     overall = status_of(results)
     is_group = spec.action.target is TargetField.GROUP
-    return Outcome(
-        outcome_id=command.outcome_id,
-        command_id=spec.command_id,
-        status=overall,
-        source=Source(rules.topic, command.partition.number, command.offset),
-        worker=rules.worker,
-        received_at=rfc3339(wall - now + command.received_at),
-        finished_at=rfc3339(wall),
-        queued_ms=_ms((now if first_sent is None else first_sent) - command.received_at),
-        attempts=command.attempts,
-        action=spec.action.name,
-        app=spec.app,
-        group_id=spec.target if is_group else None,
-        room_id=None if is_group else spec.target,
-        issuer=spec.issuer,
-        issued_at=spec.issued_at,
-        metadata=spec.metadata,
-        parameters=spec.parameters,
-        results=results,
-        request_ids=command.request_ids or [],
-        calls=command.attempt_records or [],
-        calls_omitted=command.attempts_omitted,
-        calling_ms=None if first_sent is None or last_answer is None else _ms(last_answer - first_sent),
-        duplicate_of=_of_all(results, "duplicate_of") if overall in _AS_REPEATED else None,
-        superseded_by=_of_all(results, "superseded_by") if overall in _AS_SUPERSEDED else None,
-        error=_error_of(overall, results),
+    queued_ms = _ms((now if first_sent is None else first_sent) - command.received_at)
+    calling_ms = None if first_sent is None or last_answer is None else _ms(last_answer - first_sent)
+    return Outcome(  # by position: by name, so many fields take a microsecond longer
+        command.outcome_id,
+        spec.command_id,
+        overall,
+        Source(rules.topic, command.partition.number, command.offset),
+        rules.worker,
+        rfc3339(wall - now + command.received_at),
+        rfc3339(wall),
+        queued_ms,
+        command.attempts,
+        spec.action.name,
+        spec.app,
+        spec.target if is_group else None,
+        None if is_group else spec.target,
+        spec.issuer,
+        spec.issued_at,
+        spec.metadata,
+        spec.parameters,
+        results,
+        (),  # user_ids: the results tell
+        command.request_ids or [],
+        command.attempt_records or [],
+        command.attempts_omitted,
+        0,  # results_omitted
+        calling_ms,
+        _of_all(results, "duplicate_of") if overall in _AS_REPEATED else None,
+        _of_all(results, "superseded_by") if overall in _AS_SUPERSEDED else None,
+        _error_of(overall, results),
     )
 
 
@@ -134,7 +138,7 @@ def traceparent_of(admitted: Admitted) -> str | None:
 
 
 def _ms(seconds: float) -> float:
-    return round(max(0.0, seconds) * 1000, 1)
+    return round(seconds * 10_000) / 10 if seconds > 0 else 0.0  # many times as fast as round(…, 1)
 
 
 _AS_REPEATED: Final = frozenset(status for status in Status if has_field("duplicate_of", status))
