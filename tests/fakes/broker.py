@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
-    from worker.broker.listener import Listener
-    from worker.broker.membership import Claim
+    from worker.broker.consumer_listener import ConsumerListener
+    from worker.broker.membership import OwnershipClaim
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.outcomes import KnownId
     from worker.domain.effects import LogEvent, OffsetCommit, Transaction
@@ -196,7 +196,7 @@ class FakeConsumer:
         self,
         kafka: FakeKafka,
         options: KafkaOptions,
-        listener: Listener,
+        listener: ConsumerListener,
         notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka
@@ -250,10 +250,10 @@ class FakeConsumer:
     def fence(self) -> float:
         return self._membership.fence()
 
-    def claim(self, partitions: Iterable[int]) -> Claim | None:
+    def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
         return self._membership.claim(partitions)
 
-    def group_metadata(self, claim: Claim) -> object:
+    def group_metadata(self, claim: OwnershipClaim) -> object:
         return self if self in self._kafka.members and self._membership.holds(claim) else None
 
     def position(self, partition: int) -> int | None:
@@ -387,7 +387,7 @@ class FakePublisher:
             return self._kafka.changed.wait_for(lambda: not self._busy, max(0.0, deadline - time.monotonic()))
 
     def _carry_out(
-        self, transaction: Transaction, claim: Claim | None, done: Callable[[PublishResult], None]
+        self, transaction: Transaction, claim: OwnershipClaim | None, done: Callable[[PublishResult], None]
     ) -> None:
         result = self._kafka.results.popleft() if self._kafka.results else self._publish(transaction, claim)
         with self._kafka.changed:
@@ -395,7 +395,7 @@ class FakePublisher:
             self._kafka.changed.notify_all()
         done(result)
 
-    def _publish(self, transaction: Transaction, claim: Claim | None) -> PublishResult:
+    def _publish(self, transaction: Transaction, claim: OwnershipClaim | None) -> PublishResult:
         if self._kafka.producers.get(self._options.transactional_id) is not self:
             return Fenced("another producer")
         if claim is None or self._membership.group_metadata(claim) is None:

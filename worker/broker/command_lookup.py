@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import TopicPartition, errors
 from msgspec import Struct
 
-from worker.broker import range_reader
+from worker.broker import offset_range_reader
 from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
 from worker.broker.topic_scan import scanned
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.record_scan import Needles
+    from worker.broker.record_scan import SearchTerms
     from worker.broker.topic_scan import BatchMatches
     from worker.domain.contract.raw_records import Record
 
@@ -126,7 +126,7 @@ class PartitionProgress(Struct, frozen=True):
         return offset < self.position or bool(self.bits >> (offset - self.position) & 1)
 
 
-class Unseen(Struct, frozen=True):
+class SearchGaps(Struct, frozen=True):
     """
     What a lookup could not search, although it may have existed.
 
@@ -150,7 +150,7 @@ class CommandLookup:
         self._options = options
         self._progress = progress
         self._read = 0
-        self._reader = range_reader.open_reader(options, "history")
+        self._reader = offset_range_reader.open_reader(options, "history")
 
     def __enter__(self) -> Self:
         return self
@@ -173,13 +173,13 @@ class CommandLookup:
         limit: int,
         *,
         until: float | None = None,
-        needles: Needles = (),
+        terms: SearchTerms = (),
     ) -> Iterator[FoundOutcome]:
         """
         Yield at most ``limit`` matching outcomes, newest first, written at or after ``since`` and before ``until`` (since 1970).
 
         It goes back in time over all partitions at once, step by step, so the newest are yielded before the oldest are read.
-        What lacks the ``needles`` is not looked at: see record_scan.py.
+        What lacks the ``terms`` is not looked at: see record_scan.py.
         """
         try:
             tps = self._partitions_of(self._options.outcome_topic)
@@ -192,7 +192,7 @@ class CommandLookup:
                 begins = self._since(tps, begin, ends)
                 newest = heapq.nlargest(
                     limit,
-                    self._wanted(self._scanned(begins, ends, since, until, needles, begin), wanted),
+                    self._wanted(self._scanned(begins, ends, since, until, terms, begin), wanted),
                     key=lambda each: (each.timestamp, each.offset),
                 )
                 self._progress(self._read, begin)
@@ -203,14 +203,14 @@ class CommandLookup:
             raise self._unreadable(self._options.outcome_topic, exc) from exc
 
     def every_outcome(
-        self, since: float, *, until: float | None = None, needles: Needles = ()
+        self, since: float, *, until: float | None = None, terms: SearchTerms = ()
     ) -> Iterator[list[bytes]]:
-        """Yield the values of all outcomes of that time that have the ``needles``, in lists; each partition's in order."""
+        """Yield the values of all outcomes of that time that have the ``terms``, in lists; each partition's in order."""
         try:
             tps = self._partitions_of(self._options.outcome_topic)
             ends = self._ends(tps, until)
             begins = self._since(tps, since, ends)
-            for batch in self._scanned(begins, ends, since, until, needles, since):
+            for batch in self._scanned(begins, ends, since, until, terms, since):
                 yield [value for _, _, value in batch.records if value is not None]
         except errors.KafkaError as exc:
             raise self._unreadable(self._options.outcome_topic, exc) from exc
@@ -221,12 +221,12 @@ class CommandLookup:
         ends: Mapping[Any, int],
         since: float,
         until: float | None,
-        needles: Needles,
+        terms: SearchTerms,
         back_to: float,
     ) -> Iterator[BatchMatches]:
         times = since * 1000, inf if until is None else until * 1000
         shown = time.monotonic()
-        for batch in scanned(self._reader, begins, ends, needles, times):
+        for batch in scanned(self._reader, begins, ends, terms, times):
             self._read += batch.read
             if (now := time.monotonic()) - shown > PROGRESS_SECONDS:
                 shown = now
@@ -241,7 +241,7 @@ class CommandLookup:
 
     def _ends(self, tps: Sequence[Any], until: float | None) -> dict[Any, int]:
         """Return where in each partition to stop: behind everything written before ``until``."""
-        ends = range_reader.ends(self._reader, tps)
+        ends = offset_range_reader.ends(self._reader, tps)
         return ends if until is None else self._since(tps, until + CLOCKS_APART, ends)
 
     def begun(self) -> Mapping[int, PartitionProgress]:
@@ -269,7 +269,7 @@ class CommandLookup:
         topic = self._options.command_topic
         begins = {TopicPartition(topic, partition): each.position for partition, each in begun.items()}
         try:
-            stable = range_reader.ends(self._reader, list(begins))
+            stable = offset_range_reader.ends(self._reader, list(begins))
             # The oldest of each partition first, so that those of one partition do not hide older ones of another.
             of_each = (self._waiting_in(tp, begins[tp], stable[tp], begun, wanted) for tp in begins)
             found = [each for waiting in of_each for each in islice(waiting, limit)]
@@ -294,9 +294,9 @@ class CommandLookup:
         wanted: WantedCommand,
         limit: int,
     ) -> Iterator[WaitingCommand]:
-        reader = range_reader.open_reader(self._options, "history", isolation_level="read_uncommitted")
+        reader = offset_range_reader.open_reader(self._options, "history", isolation_level="read_uncommitted")
         try:
-            all_ends = range_reader.ends(reader, list(stable))
+            all_ends = offset_range_reader.ends(reader, list(stable))
             for record in self._records(stable, all_ends, reader):
                 if limit == 0:
                     return
@@ -308,17 +308,17 @@ class CommandLookup:
         finally:
             reader.close(autocommit=False)
 
-    def unseen(self, since: float, begun: Mapping[int, PartitionProgress]) -> Unseen:
+    def unseen(self, since: float, begun: Mapping[int, PartitionProgress]) -> SearchGaps:
         """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search."""
         topic = self._options.outcome_topic
         try:
             tps = self._partitions_of(topic)
-            ends = range_reader.ends(self._reader, tps)
+            ends = offset_range_reader.ends(self._reader, tps)
             starts = self._reader.beginning_offsets(tps)
             firsts = self._since(tps, since, ends)
         except errors.KafkaError as exc:
             raise self._unreadable(topic, exc) from exc
-        return Unseen(
+        return SearchGaps(
             older=any(int(starts[tp]) < firsts[tp] for tp in tps),
             deleted=any(int(starts[tp]) > 0 for tp in tps),
             skipped={
@@ -346,7 +346,7 @@ class CommandLookup:
         for tp, begin in begins.items():
             if begin >= ends[tp]:
                 continue
-            for batch in range_reader.batches(reader or self._reader, tp, begin, ends[tp]):
+            for batch in offset_range_reader.batches(reader or self._reader, tp, begin, ends[tp]):
                 self._read += len(batch)
                 yield from batch
 
@@ -358,7 +358,7 @@ class CommandLookup:
 
     def _since(self, tps: Sequence[Any], since: float, ends: Mapping[Any, int]) -> dict[Any, int]:
         """Return where in each partition the records written at or after ``since`` begin, or its end if there are none."""
-        firsts = range_reader.first_since(self._reader, tps, since)
+        firsts = offset_range_reader.first_since(self._reader, tps, since)
         return {tp: ends[tp] if first is None else min(first, ends[tp]) for tp, first in firsts.items()}
 
 

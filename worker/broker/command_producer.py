@@ -57,14 +57,14 @@ class OutgoingCommand(Struct, frozen=True):
     partition: int | None = None
 
 
-class Written(Struct, frozen=True):
+class WrittenCommand(Struct, frozen=True):
     """A command that Kafka has acknowledged: all replicas in sync have it."""
 
     partition: int
     offset: int
 
 
-class NotWritten(Struct, frozen=True):
+class UnwrittenCommand(Struct, frozen=True):
     """
     A command that is not known to be in the topic.
 
@@ -142,21 +142,21 @@ class CommandProducer:
 
     def produce(
         self, commands: Iterable[OutgoingCommand], progress: Callable[[int], None] = lambda _: None
-    ) -> list[Written | NotWritten]:
+    ) -> list[WrittenCommand | UnwrittenCommand]:
         """
         Write the commands in order, and wait until each is acknowledged. Return what became of each, in their order.
 
         After the first that fails no further one is sent: a later command of its member must not overtake it. Ctrl-C ends it:
         the results are those of the commands that were sent until then. ``progress`` is called with their number so far.
         """
-        results: list[Written | NotWritten] = []
+        results: list[WrittenCommand | UnwrittenCommand] = []
         waiting: deque[Any] = deque()
         failed: str | None = None
         try:
             for command in commands:
                 failed = failed or self._collect(waiting, results, progress, down_to=OUTSTANDING)
-                sent = self._sent(command) if failed is None else NotWritten(SKIPPED.format(failed))
-                if failed is None and isinstance(sent, NotWritten):
+                sent = self._sent(command) if failed is None else UnwrittenCommand(SKIPPED.format(failed))
+                if failed is None and isinstance(sent, UnwrittenCommand):
                     failed = sent.reason
                 waiting.append(sent)
             self._collect(waiting, results, progress, down_to=0)
@@ -175,12 +175,12 @@ class CommandProducer:
                 partition=self.place_of(command),
             )
         except errors.KafkaError as exc:
-            return NotWritten(self._reason(exc))
+            return UnwrittenCommand(self._reason(exc))
 
     def _collect(
         self,
         waiting: deque[Any],
-        results: list[Written | NotWritten],
+        results: list[WrittenCommand | UnwrittenCommand],
         progress: Callable[[int], None],
         *,
         down_to: int,
@@ -189,10 +189,10 @@ class CommandProducer:
         failed: str | None = None
         before = len(results)
         while waiting and (len(waiting) > down_to or _is_over(waiting[0])):
-            each = waiting[0] if isinstance(waiting[0], NotWritten) else self._acknowledged(waiting[0])
+            each = waiting[0] if isinstance(waiting[0], UnwrittenCommand) else self._acknowledged(waiting[0])
             waiting.popleft()
             results.append(each)
-            if isinstance(each, NotWritten) and failed is None:
+            if isinstance(each, UnwrittenCommand) and failed is None:
                 failed = each.reason
             if len(results) % PROGRESS_EVERY == 0:
                 progress(len(results))
@@ -200,7 +200,7 @@ class CommandProducer:
             progress(len(results))
         return failed
 
-    def _acknowledged(self, future: Any) -> Written | NotWritten:
+    def _acknowledged(self, future: Any) -> WrittenCommand | UnwrittenCommand:
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         while not future.is_done and time.monotonic() < deadline:
             try:
@@ -209,11 +209,11 @@ class CommandProducer:
                 continue  # not yet, or the failure that is looked at below
         if not future.is_done:
             failure = kafka_private_parts.connection_failure(self._producer)
-            return NotWritten(f"Kafka did not acknowledge it in time: {failure or 'no answer'}", True)
+            return UnwrittenCommand(f"Kafka did not acknowledge it in time: {failure or 'no answer'}", True)
         if future.exception is not None:
             unknown = isinstance(future.exception, errors.KafkaTimeoutError)
-            return NotWritten(self._reason(future.exception), unknown)
-        return Written(future.value.partition, future.value.offset)
+            return UnwrittenCommand(self._reason(future.exception), unknown)
+        return WrittenCommand(future.value.partition, future.value.offset)
 
     def _reason(self, error: BaseException) -> str:
         refusal = refusal_of(error, self._options, self._options.command_topic)
@@ -233,13 +233,13 @@ class CommandProducer:
 
 
 def _is_over(each: Any) -> bool:
-    return isinstance(each, NotWritten) or each.is_done
+    return isinstance(each, UnwrittenCommand) or each.is_done
 
 
-def _result_now(each: Any) -> Written | NotWritten:
+def _result_now(each: Any) -> WrittenCommand | UnwrittenCommand:
     """Return what is known of a command at an interrupt."""
-    if isinstance(each, NotWritten):
+    if isinstance(each, UnwrittenCommand):
         return each
     if each.is_done and each.exception is None:
-        return Written(each.value.partition, each.value.offset)
-    return NotWritten("interrupted before Kafka acknowledged it", may_be_written=True)
+        return WrittenCommand(each.value.partition, each.value.offset)
+    return UnwrittenCommand("interrupted before Kafka acknowledged it", may_be_written=True)

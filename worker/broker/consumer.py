@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, TopicPartition, errors
 from msgspec import Struct
 
+from worker.broker.active_refusals import ActiveRefusals
 from worker.broker.assignor import Assignor
 from worker.broker.client_config import consumer_arguments
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
@@ -31,7 +32,6 @@ from worker.broker.kafka_private_parts import (
 from worker.broker.kafka_refusals import refusal_of
 from worker.broker.membership import Membership
 from worker.broker.rebalances import Rebalances
-from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.errors import WorkerError
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from kafka.consumer.fetcher import ConsumerRecord
 
-    from worker.broker.listener import Listener
-    from worker.broker.membership import Claim
+    from worker.broker.consumer_listener import ConsumerListener
+    from worker.broker.membership import OwnershipClaim
     from worker.broker.options import KafkaOptions
 
 POLL_SECONDS: Final = 0.1
@@ -53,12 +53,12 @@ OBSERVE_SECONDS: Final = 0.25
 METADATA_SECONDS: Final = 1.0
 """How long the first join waits for the topic's metadata; longer than a broker needs."""
 PARTY: Final = "consume"
-"""The consumer's name among the parties that Kafka may refuse (troubles.py)."""
+"""The consumer's name among the parties that Kafka may refuse (active_refusals.py)."""
 CALM_SECONDS: Final = 6.0
 """After this long without a failure a refusal is over. Longer than the longest backoff: good polls occur between bad ones."""
 
 
-class Polled(Struct, frozen=True, gc=False):
+class PolledRecord(Struct, frozen=True, gc=False):
     """
     The parts of a record that are needed.
 
@@ -83,11 +83,11 @@ class Consumer:
     def __init__(
         self,
         options: KafkaOptions,
-        listener: Listener,
+        listener: ConsumerListener,
         notice: Callable[[LogEvent], None],
-        troubles: Troubles | None = None,
+        refusals: ActiveRefusals | None = None,
     ) -> None:
-        self._troubles = troubles or Troubles(notice)
+        self._refusals = refusals or ActiveRefusals(notice)
         self._failed_at = 0.0
         arguments = consumer_arguments(options)
         self._options = options
@@ -161,11 +161,11 @@ class Consumer:
         """Return the monotonic time until which a request may be sent; minus infinity while the membership is unproven."""
         return self._membership.fence()
 
-    def claim(self, partitions: Iterable[int]) -> Claim | None:
+    def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
         """Return what is owned now of these partitions, for ``group_metadata`` later; None if one of them is not owned."""
         return self._membership.claim(partitions)
 
-    def group_metadata(self, claim: Claim) -> Any:
+    def group_metadata(self, claim: OwnershipClaim) -> Any:
         """
         Return this member's current identity, by which the broker fences; None if the claim no longer holds.
 
@@ -330,7 +330,7 @@ class Consumer:
         if failure is not None and now >= self._membership.fence():
             self._refused(failure)
         elif now >= self._failed_at + CALM_SECONDS:
-            self._troubles.passed(PARTY)
+            self._refusals.passed(PARTY)
         lags, positions = {}, {}
         for tp in consumer.assignment():
             if self._membership.begun(tp.partition):
@@ -359,7 +359,7 @@ class Consumer:
         """Record what Kafka refuses. Return whether the error is a refusal."""
         self._failed_at = time.monotonic()
         refusal = refusal_of(error, self._options)
-        self._troubles.failed(PARTY, refusal)
+        self._refusals.failed(PARTY, refusal)
         return refusal is not None
 
     def _leave(self, consumer: KafkaConsumer) -> None:
@@ -397,8 +397,8 @@ def _position(consumer: KafkaConsumer, tp: TopicPartition) -> int:
     return position or 0
 
 
-def _polled(record: ConsumerRecord) -> Polled:
+def _polled(record: ConsumerRecord) -> PolledRecord:
     headers = record.headers
     if not headers and type(headers) is list:
         headers = ()  # one shared value instead of a list for each record
-    return Polled(record.partition, record.offset, record.key, record.value, headers)
+    return PolledRecord(record.partition, record.offset, record.key, record.value, headers)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kafka import errors
 
-from worker.broker.control_topic import ControlReader, ControlTopicState
+from worker.broker.control_topic import ControlTopicReader, ControlTopicState
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
 from worker.broker.kafka_private_parts import connection_failure
 from worker.broker.kafka_refusals import refusal_of
@@ -23,14 +23,14 @@ from worker.domain.effects import LogEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.broker.active_refusals import ActiveRefusals
     from worker.broker.control_topic import ControlEntry
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic
-    from worker.broker.troubles import Troubles
     from worker.errors import WorkerError
 
 PARTY: Final = "control"
-"""The follower's name among the parties that Kafka may refuse (troubles.py)."""
+"""The follower's name among the parties that Kafka may refuse (active_refusals.py)."""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After a failure: the first wait, which doubles up to the second."""
 LOOK_SECONDS: Final = 10.0
@@ -70,14 +70,14 @@ class ControlFollower:
         options: KafkaOptions,
         listener: ControlListener,
         notice: Callable[[LogEvent], None],
-        troubles: Troubles,
+        refusals: ActiveRefusals,
     ) -> None:
         assert options.control_topic is not None
         self._options = options
         self._topic = options.control_topic
         self._listener = listener
         self._notice = notice
-        self._troubles = troubles
+        self._refusals = refusals
         self._state = ControlTopicState()
         self._missing = False
         self._wake = threading.Condition()
@@ -117,7 +117,7 @@ class ControlFollower:
                     self._pause(BACKOFF_SECONDS[0])  # the topic was cut or recreated: read it whole again
                 except errors.KafkaError as exc:
                     refusal = refusal_of(exc, self._options, self._topic)
-                    self._troubles.failed(PARTY, refusal)
+                    self._refusals.failed(PARTY, refusal)
                     if refusal is None and not isinstance(exc, TRANSIENT):
                         raise
                     self._log("control.read_failed", "warning", error=repr(exc), next_try_seconds=wait)
@@ -130,7 +130,7 @@ class ControlFollower:
         """Look for the topic, and follow it as long as it is the same one."""
         topic = inspect_control(self._options)
         if topic is None:
-            self._troubles.passed(PARTY)
+            self._refusals.passed(PARTY)
             self.unfit = None
             if not self._missing:
                 self._missing = True
@@ -153,9 +153,9 @@ class ControlFollower:
         self._follow(topic)
 
     def _follow(self, topic: Topic) -> None:
-        with ControlReader(self._options, topic.name) as reader:
+        with ControlTopicReader(self._options, topic.name) as reader:
             self._read_whole(reader)
-            self._troubles.passed(PARTY)
+            self._refusals.passed(PARTY)
             judged = time.monotonic()
             while not self._stopping and not self._is_replaced(reader, topic):
                 entries = reader.poll()
@@ -168,7 +168,7 @@ class ControlFollower:
                     judged = time.monotonic()
                     self._judge(reader)
 
-    def _read_whole(self, reader: ControlReader) -> None:
+    def _read_whole(self, reader: ControlTopicReader) -> None:
         """Read everything, and pass on what is in force; and of what was, that it is no longer, if it is not there any more."""
         began, before = time.monotonic(), self._state
         self._state = ControlTopicState()
@@ -216,17 +216,17 @@ class ControlFollower:
                 "control.resumed", "info", scope=str(entry.record.scope), by=entry.by, reason=entry.reason
             )
 
-    def _is_replaced(self, reader: ControlReader, topic: Topic) -> bool:
+    def _is_replaced(self, reader: ControlTopicReader, topic: Topic) -> bool:
         """Return whether the topic has gone, has more partitions, or is another of the same name."""
         return reader.partitions != 1 or is_another(topic.topic_id, reader.topic_id)
 
-    def _judge(self, reader: ControlReader) -> None:
+    def _judge(self, reader: ControlTopicReader) -> None:
         """Note whether the broker can be reached: kafka-python's poll returns nothing in either case."""
         failure = connection_failure(reader.consumer)
         if failure is None:
-            self._troubles.passed(PARTY)
+            self._refusals.passed(PARTY)
         else:
-            self._troubles.failed(PARTY, refusal_of(failure, self._options, self._topic))
+            self._refusals.failed(PARTY, refusal_of(failure, self._options, self._topic))
 
     # On any thread.
 

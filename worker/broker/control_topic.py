@@ -64,7 +64,7 @@ class ControlEntry(Struct, frozen=True):
     reason: str | None = None
 
 
-class ControlReader:
+class ControlTopicReader:
     """A consumer of the control topic from its beginning, as a context manager. Its methods raise kafka-python's errors."""
 
     def __init__(self, options: KafkaOptions, topic: str) -> None:
@@ -87,7 +87,7 @@ class ControlReader:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<ControlReader of {self._place.topic} up to {self.end}>"
+        return f"<ControlTopicReader of {self._place.topic} up to {self.end}>"
 
     @property
     def at_end(self) -> bool:
@@ -223,7 +223,7 @@ def read_orders(options: KafkaOptions) -> tuple[ControlTopicState, list[ControlE
     topic = fitting_control_topic(options)
     topic_state, unreadable = ControlTopicState(), []
     try:
-        with ControlReader(options, topic.name) as reader:
+        with ControlTopicReader(options, topic.name) as reader:
             for entry in reader.whole():
                 read = topic_state.add(entry, time.time())
                 if isinstance(read, UnreadableControl):
@@ -256,7 +256,7 @@ def write_record(options: KafkaOptions, record: ControlRecord, by: str, reason: 
         producer.close(timeout=1)
 
 
-class OrderWriter:
+class ControlTopicWriter:
     """Writes the orders of guards."""
 
     def __init__(self, options: KafkaOptions) -> None:
@@ -268,7 +268,7 @@ class OrderWriter:
         write_record(self._options, record, record.order.by, record.order.reason)
 
     def __repr__(self) -> str:
-        return f"<OrderWriter to {self._options.control_topic}>"
+        return f"<ControlTopicWriter to {self._options.control_topic}>"
 
 
 def _refused(topic: str, done: str, rights: str, error: errors.KafkaError) -> BrokerError:

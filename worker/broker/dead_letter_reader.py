@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import TopicPartition, errors
 from msgspec import Struct
 
-from worker.broker import range_reader
+from worker.broker import offset_range_reader
 from worker.broker.command_lookup import CLOCKS_APART
 from worker.broker.error_mapping import sentence
 from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter, read_letter
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
 
 
-class FoundLetter(Struct, frozen=True):
+class DeadLetterRecord(Struct, frozen=True):
     """
     One record of the dead-letter topic.
 
@@ -46,13 +46,13 @@ def dead_letters(
     since: float,
     until: float | None = None,
     progress: Callable[[int, float], None] = lambda _count, _back_to: None,
-) -> Iterator[FoundLetter]:
+) -> Iterator[DeadLetterRecord]:
     """
     Yield the records that were written at or after ``since`` and before ``until`` (seconds since 1970), each partition's in order.
 
     Raises BrokerError if Kafka cannot be reached, or refuses.
     """
-    reader = range_reader.open_reader(options, "letters")
+    reader = offset_range_reader.open_reader(options, "letters")
     topic, count = options.dead_letter_topic, 0
     try:
         partitions = reader.partitions_for_topic(topic)
@@ -62,15 +62,15 @@ def dead_letters(
                 "or grant Read on it"
             )
         tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-        ends = range_reader.ends(reader, tps)
-        begins = range_reader.first_since(reader, tps, since)
-        stops = {} if until is None else range_reader.first_since(reader, tps, until + CLOCKS_APART)
+        ends = offset_range_reader.ends(reader, tps)
+        begins = offset_range_reader.first_since(reader, tps, since)
+        stops = {} if until is None else offset_range_reader.first_since(reader, tps, until + CLOCKS_APART)
         for tp in tps:
             begin, stop = begins[tp], stops.get(tp)
             end = ends[tp] if stop is None else min(stop, ends[tp])
             if begin is None or begin >= end:
                 continue
-            for batch in range_reader.batches(reader, tp, begin, end):
+            for batch in offset_range_reader.batches(reader, tp, begin, end):
                 count += len(batch)
                 progress(count, since)
                 for record in batch:
@@ -84,8 +84,8 @@ def dead_letters(
         reader.close(autocommit=False)
 
 
-def _found(record: Any) -> FoundLetter:
-    return FoundLetter(
+def _found(record: Any) -> DeadLetterRecord:
+    return DeadLetterRecord(
         place=place_of(record.topic, record.partition, record.offset),
         timestamp=record.timestamp,
         key=record.key,

@@ -2,7 +2,7 @@
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_private_parts.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
-# module uses a private name, except record_batches.py, secured_connection.py and name_lookup.py, whose parts are installed here.
+# module uses a private name, except record_batches.py, secured_connection.py and dns_lookup.py, whose parts are installed here.
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.net import manager
 from kafka.record import legacy_records, memory_records
 
+from worker.broker.decompression import decompressed
+from worker.broker.dns_lookup import connect, in_words
 from worker.broker.error_mapping import CredentialError
-from worker.broker.name_lookup import connect, in_words
 from worker.broker.paced_coordinator import PacedCoordinator
 from worker.broker.record_batches import BoundedRecordBatch
 from worker.broker.record_scan import SearchingBatch
-from worker.broker.secured_connection import BoundedTls, ReadToEndTcp, SignInConnection, done_within
-from worker.broker.unpacking import unpacked
+from worker.broker.secured_connection import (
+    DrainingTcpTransport,
+    SaslConnection,
+    TlsTransportWithDeadline,
+    done_within,
+)
 from worker.domain.memory_budget import record_bytes
 from worker.errors import FileError
 
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
-    from worker.broker.record_scan import Needles
+    from worker.broker.record_scan import SearchTerms
 
 POLL_BYTES: Final = 1024 * 1024
 """The most bytes of records that one poll returns, not counting the last one."""
@@ -204,9 +209,9 @@ SPECIFIC: Final = (*AUTHENTICATION, CredentialError)
 def patch() -> None:
     """Replace some of kafka-python's classes and functions by ours, for the whole process."""
     connections: Any = manager
-    connections.KafkaSSLTransport = BoundedTls
-    connections.KafkaTCPTransport = ReadToEndTcp
-    connections.KafkaConnection = SignInConnection
+    connections.KafkaSSLTransport = TlsTransportWithDeadline
+    connections.KafkaTCPTransport = DrainingTcpTransport
+    connections.KafkaConnection = SaslConnection
     connections.create_connection = connect
     batches: Any = memory_records
     batches.DefaultRecordBatch = BoundedRecordBatch
@@ -222,7 +227,7 @@ def _bounded(codec: int) -> Callable[[Any], bytes]:
     # Batches of Kafka 0.10 and before: no current producer writes them, so one that is too large may stop the partition.
     def decode(packed: Any) -> bytes:
         whole = bytearray()
-        for piece in unpacked(codec, bytes(packed)):
+        for piece in decompressed(codec, bytes(packed)):
             whole += piece
             if len(whole) > OLD_BATCH_BYTES:
                 raise errors.CorruptRecordError(
@@ -279,26 +284,26 @@ class BoundedFetcher(Fetcher):
 class _ScannedBatches:
     """The batches of a fetch, each in the form in which it is searched. Those of Kafka 0.10 and before stay as they are."""
 
-    def __init__(self, records: Any, needles: Needles) -> None:
+    def __init__(self, records: Any, terms: SearchTerms) -> None:
         self._records = records
-        self._needles = needles
+        self._needles = terms
 
     def next_batch(self) -> Any:
         batch = self._records.next_batch()
         return SearchingBatch(batch, self._needles) if isinstance(batch, BoundedRecordBatch) else batch
 
 
-def scan(consumer: KafkaConsumer, needles: Needles | None) -> None:
+def scan(consumer: KafkaConsumer, terms: SearchTerms | None) -> None:
     """
     Let a consumer return one record for each batch from its next assignment on, whose value is a ``ScannedRecords``; None ends it.
 
     What is aborted is left out and each position is right, as if the records had been read one by one.
     """
     fetcher: Any = consumer._fetcher  # noqa: SLF001
-    if needles is None:
+    if terms is None:
         fetcher.PartitionRecords = BoundedFetcher.PartitionRecords
         return
-    wanted = needles
+    wanted = terms
 
     class ScannedPartition(BoundedFetcher.PartitionRecords):
         def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Any:
@@ -427,7 +432,7 @@ async def wait_until_done(consumer: KafkaConsumer, future: Future[None], seconds
     return await done_within(consumer._net, future, seconds)  # noqa: SLF001
 
 
-class Pending:
+class PendingRequest:
     """
     A transactional request that may not be answered yet.
 
@@ -444,7 +449,7 @@ class Pending:
         return bool(self._result.wait(timeout_ms=max(0.0, timeout) * 1000))
 
 
-def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: Any) -> Pending:
+def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: Any) -> PendingRequest:
     """
     Start ``send_offsets_to_transaction`` without waiting, and with these offsets only.
 
@@ -455,7 +460,7 @@ def begin_offsets(producer: KafkaProducer, offsets: dict[Any, Any], metadata: An
     transactions._pending_txn_offset_commits.clear()  # noqa: SLF001
     result = transactions.send_offsets_to_transaction(offsets, metadata)
     producer._sender.wakeup()  # noqa: SLF001
-    return Pending(result)
+    return PendingRequest(result)
 
 
 def begin_partitions(producer: KafkaProducer, places: Iterable[TopicPartition]) -> None:
@@ -501,20 +506,20 @@ def flushing(producer: KafkaProducer) -> Iterator[None]:
             accumulator._flushes_in_progress.decrement()  # noqa: SLF001
 
 
-def begin_commit(producer: KafkaProducer) -> Pending:
+def begin_commit(producer: KafkaProducer) -> PendingRequest:
     """Start ``commit_transaction`` without waiting. If it raises, nothing was sent."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     result = transactions.begin_commit()
     producer._sender.wakeup()  # noqa: SLF001
-    return Pending(result)
+    return PendingRequest(result)
 
 
-def begin_abort(producer: KafkaProducer) -> Pending:
+def begin_abort(producer: KafkaProducer) -> PendingRequest:
     """Start ``abort_transaction`` without waiting."""
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     result = transactions.begin_abort()
     producer._sender.wakeup()  # noqa: SLF001
-    return Pending(result)
+    return PendingRequest(result)
 
 
 def is_broken(producer: KafkaProducer) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Claim = tuple[tuple[int, int], ...]
+OwnershipClaim = tuple[tuple[int, int], ...]
 """Partitions, each with the epoch of the ownership in which its records were processed."""
 
 
@@ -91,7 +91,7 @@ class Membership:
                 partition for partition in partitions if self._owned.pop(partition, None) is not None
             )
 
-    def claim(self, partitions: Iterable[int]) -> Claim | None:
+    def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
         """Return the current ownerships of these partitions; None unless all of them are owned and were begun."""
         with self._lock:
             claim = []
@@ -102,7 +102,7 @@ class Membership:
                 claim.append((partition, owned.epoch))
             return tuple(claim)
 
-    def holds(self, claim: Claim) -> bool:
+    def holds(self, claim: OwnershipClaim) -> bool:
         """Return whether every ownership of the claim still lasts."""
         with self._lock:
             return all(
@@ -145,8 +145,8 @@ class Membership:
 class OwnershipProof(Protocol):
     """What the publisher needs of the consumer, which implements it."""
 
-    def claim(self, partitions: Iterable[int]) -> Claim | None:
+    def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
         """Return the current ownerships of these partitions; None if one of them is not owned."""
 
-    def group_metadata(self, claim: Claim) -> Any:
+    def group_metadata(self, claim: OwnershipClaim) -> Any:
         """Return the member's identity if every ownership of the claim still lasts, else None."""

@@ -1,7 +1,7 @@
 # The token that Amazon MSK takes for an IAM sign-in: a presigned URL (Signature Version 4), as AWS's own signers make it.
 #
 # botocore finds the credentials of the machine, pod or profile, renews them, and signs. It is an extra, so it is imported when a
-# token is needed and not before. Not here: how long a token is kept (tokens.py).
+# token is needed and not before. Not here: how long a token is kept (access_tokens.py).
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from worker.broker.access_tokens import AccessToken
 from worker.broker.error_mapping import CredentialError
-from worker.broker.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +25,11 @@ _REMEDY: Final = (
 )
 
 
-def fetcher(region: str) -> Callable[[], Token]:
+def fetcher(region: str) -> Callable[[], AccessToken]:
     """Return what makes a token whenever it is called. It keeps botocore's session, which renews temporary credentials."""
     sessions: list[Any] = []
 
-    def fetch() -> Token:
+    def fetch() -> AccessToken:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - an extra
         from botocore.session import Session  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def fetcher(region: str) -> Callable[[], Token]:
             if found is None:
                 sessions.clear()  # it would remember that there are none
                 raise CredentialError("token", "AWS's default chain finds no credentials", _REMEDY)
-            return Token(signed(found.get_frozen_credentials(), region), LIFETIME_SECONDS)
+            return AccessToken(signed(found.get_frozen_credentials(), region), LIFETIME_SECONDS)
         except (BotoCoreError, ClientError) as error:
             sessions.clear()
             reason = f"AWS gives no credentials ({type(error).__name__})"  # the text may hold what is nobody's business

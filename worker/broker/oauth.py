@@ -2,7 +2,7 @@
 #
 # The secret and the authorities are read from their files at each request. Nothing of an answer is shown but its error code
 # and description, cut; no proxy is used and no redirect followed, so the secret goes to the configured host alone.
-# Not here: how long a token is kept (tokens.py), what the settings may be (worker/settings/sign_in.py).
+# Not here: how long a token is kept (access_tokens.py), what the settings may be (worker/settings/sign_in.py).
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
+from worker.broker.access_tokens import AccessToken
 from worker.broker.error_mapping import CredentialError
-from worker.broker.tokens import Token
 from worker.errors import FileError
 from worker.redaction import without_keys
 
@@ -83,7 +83,7 @@ class OAuthOptions:
     extensions: Mapping[str, str] = field(default_factory=dict)
 
 
-def fetch_token(options: OAuthOptions) -> Token:
+def fetch_token(options: OAuthOptions) -> AccessToken:
     """Return a new token. Raises CredentialError with the cause and the remedy. Each step is bounded by ``DEADLINE_SECONDS``."""
     url, secret = urlsplit(options.token_url), _secret(options)
     connection = _connection(url, options)
@@ -195,7 +195,7 @@ def _unreachable(error: Exception, url: SplitResult, options: OAuthOptions) -> C
     )
 
 
-def _token(status: int, body: bytes, url: SplitResult, options: OAuthOptions) -> Token:
+def _token(status: int, body: bytes, url: SplitResult, options: OAuthOptions) -> AccessToken:
     where = _where(url)
     if len(body) > ANSWER_BYTES:
         raise _failure(f"the token server {where} answers with more than {ANSWER_BYTES:,} bytes", _OTHER_URL)
@@ -220,7 +220,7 @@ def _token(status: int, body: bytes, url: SplitResult, options: OAuthOptions) ->
         raise _failure(
             f"the token of {where} has expired already", "set the clocks of the server and the worker"
         )
-    return Token(token, min(lifetime, LONGEST_LIFETIME))
+    return AccessToken(token, min(lifetime, LONGEST_LIFETIME))
 
 
 def _refused(

@@ -14,7 +14,7 @@ from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, share
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.broker.tokens import Tokens
+    from worker.broker.access_tokens import AccessTokenCache
 
 RESTORED_AT_ONCE: Final = 2
 """How many partitions are restored concurrently."""
@@ -92,7 +92,7 @@ class KafkaOptions:
     producer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     file_secrets: Callable[[str], Mapping[str, Any]] = field(default=lambda _: {}, repr=False, compare=False)
     sign_in_remedy: str = "put the right password into kafka.common.sasl_plain_password; it is read again at each new connection"
-    tokens: Tokens | None = field(default=None, repr=False, compare=False)
+    tokens: AccessTokenCache | None = field(default=None, repr=False, compare=False)
 
     def secrets_for(self, part: str) -> Callable[[], Mapping[str, Any]]:
         """Return a function that reads the secret files of a client of that part, at each call."""

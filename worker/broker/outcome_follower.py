@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import TopicPartition, errors
 
-from worker.broker import kafka_private_parts, range_reader
+from worker.broker import kafka_private_parts, offset_range_reader
 from worker.broker.error_mapping import sentence
 from worker.errors import BrokerError
 
@@ -34,7 +34,7 @@ class OutcomeFollower:
 
     def __init__(self, options: KafkaOptions, since: float | None = None) -> None:
         self._options = options
-        self._reader = range_reader.open_reader(options, "follower", fetch_max_wait_ms=FETCH_WAIT_MS)
+        self._reader = offset_range_reader.open_reader(options, "follower", fetch_max_wait_ms=FETCH_WAIT_MS)
         try:
             self._begin(since)
         except BaseException:
@@ -72,9 +72,9 @@ class OutcomeFollower:
             if not partitions:
                 raise BrokerError(f"there is no topic {topic}, or this user may not read it")
             tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-            begins = range_reader.ends(self._reader, tps)
+            begins = offset_range_reader.ends(self._reader, tps)
             if since is not None:
-                firsts = range_reader.first_since(self._reader, tps, since)
+                firsts = offset_range_reader.first_since(self._reader, tps, since)
                 begins |= {tp: first for tp, first in firsts.items() if first is not None}
             self._go_to(begins)
         except errors.KafkaError as exc:

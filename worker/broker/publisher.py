@@ -17,12 +17,12 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from msgspec import structs
 
 from worker.broker import kafka_private_parts
+from worker.broker.active_refusals import ActiveRefusals
 from worker.broker.client_config import producer_arguments, reader_arguments
 from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
 from worker.broker.kafka_refusals import OTHER, UNANSWERED, refusal_from, refusal_of
 from worker.broker.producer_records import producer_records
 from worker.broker.record_limits import RecordLimits
-from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent
 from worker.domain.publish_results import Aborted, Fenced, Published
 from worker.errors import BrokerError
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.kafka_refusals import Refusal, RefusalRow
-    from worker.broker.membership import Claim, OwnershipProof
+    from worker.broker.membership import OwnershipClaim, OwnershipProof
     from worker.broker.options import KafkaOptions
     from worker.broker.producer_records import ProducerRecord
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
 
 PARTY: Final = "publish"
-"""The publisher's name among the parties that Kafka may refuse (troubles.py)."""
+"""The publisher's name among the parties that Kafka may refuse (active_refusals.py)."""
 LETTERS: Final = "publish dead letters"
 """Its name for dead letters, which can be refused alone while outcomes are published."""
 METADATA_SECONDS: Final = 3.0
@@ -75,16 +75,16 @@ class Publisher:
         options: KafkaOptions,
         membership: OwnershipProof,
         notice: Callable[[LogEvent], None],
-        troubles: Troubles | None = None,
+        refusals: ActiveRefusals | None = None,
     ) -> None:
         self._options = options
         self._membership = membership
         self._notice = notice
-        self._troubles = troubles or Troubles(notice)
+        self._refusals = refusals or ActiveRefusals(notice)
         self._limits = RecordLimits(options, notice)
         self._producer: KafkaProducer | None = None
         self._wake = threading.Condition()
-        self._job: tuple[Transaction, Claim | None, Callable[[PublishResult], None]] | None = None
+        self._job: tuple[Transaction, OwnershipClaim | None, Callable[[PublishResult], None]] | None = None
         self._closing_at: float | None = None
         self._started: Future[None] = Future()
         self._failures = 0
@@ -180,7 +180,7 @@ class Publisher:
             else:
                 self._started.set_result(None)
 
-    def _process(self, transaction: Transaction, claim: Claim | None) -> PublishResult:
+    def _process(self, transaction: Transaction, claim: OwnershipClaim | None) -> PublishResult:
         try:
             if claim is None:
                 return Aborted("a partition in it was revoked", generation=True)
@@ -191,7 +191,7 @@ class Publisher:
             self._drop_producer()
             return Aborted(repr(exc))
 
-    def _publish(self, transaction: Transaction, claim: Claim) -> PublishResult:
+    def _publish(self, transaction: Transaction, claim: OwnershipClaim) -> PublishResult:
         producer = self._ready()
         records = producer_records(transaction, self._options, self._limits.by_topic)
         missing = self._missing_topic(producer, records)
@@ -216,9 +216,9 @@ class Publisher:
             return Aborted(
                 "it was not committed, or the result of the commit is unknown", aged=self._timed_out(begun)
             )
-        self._troubles.passed(PARTY)
+        self._refusals.passed(PARTY)
         if transaction.dead_letters:
-            self._troubles.passed(LETTERS)
+            self._refusals.passed(LETTERS)
         self._limits.published(records)
         return Published()
 
@@ -331,12 +331,12 @@ class Publisher:
         refusals = (refusal_of(error, options) for error in (*found, failure) if error is not None)
         refusal = next((each for each in refusals if each is not None), None)
         party = LETTERS if self._is_of_letters(refusal) else PARTY
-        self._troubles.failed(
+        self._refusals.failed(
             party, refusal or refusal_from(otherwise, repr(found[-1])[:ERROR_CHARACTERS], options)
         )
         return refusal
 
-    def _await(self, commit: kafka_private_parts.Pending) -> bool:
+    def _await(self, commit: kafka_private_parts.PendingRequest) -> bool:
         """Return whether the commit was answered; False only if the publisher is closed before."""
         while not commit.wait(self._remaining(STALL_SECONDS)):
             if self._is_over():
@@ -345,7 +345,7 @@ class Publisher:
             self._refused(errors.KafkaTimeoutError("a commit is not answered"), otherwise=UNANSWERED)
         return True
 
-    def _resolve_commit(self, transaction: Transaction, claim: Claim, error: Exception) -> bool:
+    def _resolve_commit(self, transaction: Transaction, claim: OwnershipClaim, error: Exception) -> bool:
         """
         Return whether a commit took effect whose answer is unknown.
 
@@ -369,7 +369,7 @@ class Publisher:
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
-            self._troubles.passed(PARTY)
+            self._refusals.passed(PARTY)
             ours = transaction.commits[partition]
             return committed == (ours.offset, ours.metadata)
         return False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
-    from worker.broker.listener import Listener
+    from worker.broker.consumer_listener import ConsumerListener
     from worker.broker.membership import Membership
     from worker.broker.options import KafkaOptions
 
@@ -40,7 +40,7 @@ class Rebalances(AsyncConsumerRebalanceListener):
         consumer: KafkaConsumer,
         options: KafkaOptions,
         membership: Membership,
-        listener: Listener,
+        listener: ConsumerListener,
         notice: Callable[[LogEvent], None],
     ) -> None:
         self._consumer = consumer

@@ -13,7 +13,7 @@ from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
 
-from worker.broker.unpacking import PIECE, UnpackError, unpacked
+from worker.broker.decompression import PIECE, DecompressionError, decompressed
 from worker.domain.contract.raw_records import Omitted, OmittedHeaders
 from worker.domain.memory_budget import HEADER_BYTES
 
@@ -53,19 +53,19 @@ class BoundedRecordBatch(DefaultRecordBatch):
         pieces: list[bytes] = []
         size = 0
         try:
-            for piece in unpacked(self.compression_type, bytes(self._buffer[self._pos :])):
+            for piece in decompressed(self.compression_type, bytes(self._buffer[self._pos :])):
                 pieces.append(piece)
                 size += len(piece)
                 if size > most:
                     return None
-        except UnpackError:
+        except DecompressionError:
             return None
         return b"".join(pieces)
 
     def _maybe_uncompress(self) -> None:
         if not self._decompressed and self.compression_type != self.CODEC_NONE:
             self._packed = bytes(self._buffer[self._pos :])
-            self._pieces = unpacked(self.compression_type, self._packed)
+            self._pieces = decompressed(self.compression_type, self._packed)
             self._buffer, self._pos = bytearray(), 0
         self._decompressed = True
 
@@ -74,7 +74,7 @@ class BoundedRecordBatch(DefaultRecordBatch):
             raise StopIteration
         try:
             record = self._read_msg()
-        except UnpackError as exc:
+        except DecompressionError as exc:
             return self._rest(str(exc))
         except (ValueError, IndexError, CorruptRecordError) as exc:
             return self._rest(f"it is malformed: {exc}")
@@ -95,7 +95,7 @@ class BoundedRecordBatch(DefaultRecordBatch):
         whole = pos - self._pos + length
         self._fill(whole)
         if len(self._buffer) - self._pos < whole:
-            raise UnpackError("it ends in the middle")
+            raise DecompressionError("it ends in the middle")
         theirs: Any = super()
         try:
             return theirs._read_msg()  # noqa: SLF001
@@ -187,7 +187,7 @@ class BoundedRecordBatch(DefaultRecordBatch):
             self._fill(1)
             piece = bytes(self._buffer[self._pos : self._pos + min(size, PIECE)])
             if not piece:
-                raise UnpackError("it ends in the middle")
+                raise DecompressionError("it ends in the middle")
             self._pos += len(piece)
             size -= len(piece)
             yield piece
@@ -206,7 +206,7 @@ class BoundedRecordBatch(DefaultRecordBatch):
                 return
             self._buffer += piece
             if self._gone + len(self._buffer) > BATCH_BYTES:
-                raise UnpackError(f"it unpacks to more than {BATCH_BYTES} bytes")
+                raise DecompressionError(f"it unpacks to more than {BATCH_BYTES} bytes")
 
     def _rest(self, why: str) -> DefaultRecord:
         """Return one record in place of everything from here to the end of the batch, at the offset of the first."""

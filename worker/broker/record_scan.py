@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from worker.broker.record_batches import BoundedRecordBatch
 
-    Needles = Sequence[Sequence[bytes]]
+    SearchTerms = Sequence[Sequence[bytes]]
     """A record matches if its bytes contain, of each group, at least one."""
 
 LONG: Final = 0x80
@@ -41,9 +41,9 @@ class ScannedRecords(list[tuple[int, int, bytes | None]]):
 class SearchingBatch:
     """A batch that yields one record in place of all: its value is a ``ScannedRecords``. In all else it is the batch itself."""
 
-    def __init__(self, batch: BoundedRecordBatch, needles: Needles) -> None:
+    def __init__(self, batch: BoundedRecordBatch, terms: SearchTerms) -> None:
         self._batch = batch
-        self._needles = needles
+        self._needles = terms
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -77,29 +77,29 @@ class SearchingBatch:
         return found
 
 
-def contains(value: bytes, needles: Needles) -> bool:
+def contains(value: bytes, terms: SearchTerms) -> bool:
     """Return whether a value has at least one of each group."""
-    return all(any(needle in value for needle in group) for group in needles)
+    return all(any(needle in value for needle in group) for group in terms)
 
 
 def matching(
-    payload: bytes, count: int, needles: Needles, base: int, first_time: int
+    payload: bytes, count: int, terms: SearchTerms, base: int, first_time: int
 ) -> list[tuple[int, int, bytes | None]] | None:
     """
     Return offset, time and value of each record whose bytes match; None if the batch is malformed.
 
     ``payload`` has ``count`` records, whose offsets and times are relative to ``base`` and ``first_time``.
     """
-    if not contains(payload, needles):
+    if not contains(payload, terms):
         return []
     try:
-        return _matching(payload, count, needles, base, first_time)
+        return _matching(payload, count, terms, base, first_time)
     except (ValueError, IndexError):
         return None
 
 
 def _matching(
-    payload: bytes, count: int, needles: Needles, base: int, first_time: int
+    payload: bytes, count: int, terms: SearchTerms, base: int, first_time: int
 ) -> list[tuple[int, int, bytes | None]]:
     # A record, as it lies in its batch; all numbers but the attributes are varints (zigzag: a negative one is odd):
     #
@@ -118,7 +118,7 @@ def _matching(
         end = begin + length
         if length < 0 or end > whole:
             raise ValueError(f"a record of {length} bytes ends outside of its batch")
-        if needles and not _has(payload, begin, end, needles):
+        if terms and not _has(payload, begin, end, terms):
             continue
         at = begin + 1  # behind its attributes
         first, second = payload[at], payload[at + 1]
@@ -151,8 +151,8 @@ def _matching(
     return found
 
 
-def _has(payload: bytes, begin: int, end: int, needles: Needles) -> bool:
-    for group in needles:
+def _has(payload: bytes, begin: int, end: int, terms: SearchTerms) -> bool:
+    for group in terms:
         for needle in group:
             if payload.find(needle, begin, end) >= 0:
                 break

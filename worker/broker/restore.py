@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition, errors
 
-from worker.broker import range_reader
+from worker.broker import offset_range_reader
+from worker.broker.active_refusals import ActiveRefusals
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
 from worker.broker.kafka_private_parts import connection_failure, open_client
 from worker.broker.kafka_refusals import refusal_of
-from worker.broker.troubles import Troubles
 from worker.domain.effects import LogEvent, Restored
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_bytes
@@ -70,7 +70,7 @@ class Restorer:
         options: KafkaOptions,
         decode: Callable[[bytes], KnownId | None],
         notice: Callable[[LogEvent], None],
-        troubles: Troubles | None = None,
+        refusals: ActiveRefusals | None = None,
         *,
         command_id_of: Callable[[Record], str | None],
         topic_id: str | None,
@@ -80,7 +80,7 @@ class Restorer:
         self._notice = notice
         self._command_id_of = command_id_of
         self._topic_id = topic_id
-        self._troubles = troubles or Troubles(notice)
+        self._refusals = refusals or ActiveRefusals(notice)
 
     def __repr__(self) -> str:
         return f"<Restorer {self._options.outcome_topic}>"
@@ -99,10 +99,10 @@ class Restorer:
                 restored = self._restored(lookup, partition)
         except errors.KafkaError as exc:
             refusal = refusal_of(exc, self._options)
-            self._troubles.failed(party, refusal)
+            self._refusals.failed(party, refusal)
             reason = exc if refusal is None else f"{refusal.reason} ({exc!r})"
             raise BrokerError(f"partition {partition} cannot be restored: {reason}") from exc
-        self._troubles.passed(party)
+        self._refusals.passed(party)
         self._notice(
             LogEvent(
                 "kafka.partition_restored",
@@ -324,7 +324,7 @@ class _Lookup:
         self._reader.assign([tp])
         self._reader.seek(tp, position)
         for batch in self._reader.poll(
-            timeout_ms=round(range_reader.READ_SECONDS * 1000), max_records=1
+            timeout_ms=round(offset_range_reader.READ_SECONDS * 1000), max_records=1
         ).values():
             return count, batch[0].timestamp / 1000
         return count, None
@@ -350,11 +350,11 @@ class _Lookup:
 
     def first_since(self, tp: Any, since: float) -> int | None:
         """Return the first offset written at or after ``since`` (seconds since 1970); None if there is none."""
-        return range_reader.first_since(self._reader, [tp], since)[tp]
+        return offset_range_reader.first_since(self._reader, [tp], since)[tp]
 
     def records(self, tp: Any, begin: int, end: int) -> Iterator[Any]:
         """Yield the committed records from ``begin`` up to ``end``, oldest first, as they arrive."""
-        for batch in range_reader.batches(self._reader, tp, begin, end):
+        for batch in offset_range_reader.batches(self._reader, tp, begin, end):
             yield from batch
 
     def values(self, tp: Any, begin: int, end: int) -> Iterator[bytes]:
@@ -369,7 +369,7 @@ class _Lookup:
 
     def end(self, tp: Any) -> int:
         """Return where the partition ends for a reader of committed records."""
-        return range_reader.ends(self._reader, [tp])[tp]
+        return offset_range_reader.ends(self._reader, [tp])[tp]
 
     def beginning(self, tp: Any) -> int:
         """Return the partition's first offset."""

@@ -14,8 +14,8 @@ from kafka.future import Future as KafkaFuture
 from kafka.net.connection import KafkaConnection
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
+from worker.broker.access_tokens import AccessTokenCache
 from worker.broker.error_mapping import CredentialError
-from worker.broker.tokens import Tokens
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _data_before_end(received: tuple[bytes, Any]) -> tuple[bytes, Any]:
     return data, None if data else error
 
 
-class ReadToEndTcp(KafkaTCPTransport):
+class DrainingTcpTransport(KafkaTCPTransport):
     """Reads what a broker says before it closes the connection."""
 
     def _sock_recv(self) -> Any:
@@ -48,7 +48,7 @@ class ReadToEndTcp(KafkaTCPTransport):
         return _data_before_end(theirs._sock_recv())  # noqa: SLF001
 
 
-class BoundedTls(KafkaSSLTransport):
+class TlsTransportWithDeadline(KafkaSSLTransport):
     """Gives a handshake a deadline, names the file that is at fault, and never asks for a password at the terminal."""
 
     def __init__(self, net: Any, sock: Any, host: str | None = None, **config: Any) -> None:
@@ -142,7 +142,7 @@ _ABOUT_US: Final = frozenset({"CERTIFICATE", "CA"})
 """Words of the alerts that concern a certificate."""
 
 
-class SignInConnection(KafkaConnection):
+class SaslConnection(KafkaConnection):
     """
     Signs in with what the files hold at that moment, and waits for an access token without blocking.
 
@@ -157,7 +157,7 @@ class SignInConnection(KafkaConnection):
         theirs: Any = super()
         self.config.update(self.fresh_secrets())  # a broker may ask again after a while
         tokens = self.config["sasl_oauth_token_provider"]
-        if not isinstance(tokens, Tokens):
+        if not isinstance(tokens, AccessTokenCache):
             await theirs._sasl_authenticate(timeout_at)  # noqa: SLF001
             return
         await done_within(self.net, tokens.request(), TOKEN_SECONDS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from worker.broker import kafka_private_parts
-from worker.broker.range_reader import POLL_MS, READ_SECONDS
+from worker.broker.offset_range_reader import POLL_MS, READ_SECONDS
 from worker.broker.record_scan import ScannedRecords, contains
 from worker.errors import BrokerError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
-    from worker.broker.record_scan import Needles
+    from worker.broker.record_scan import SearchTerms
 
 BATCHES: Final = 64
 """The most batches that one poll returns. What they hold is bounded by what is fetched at once."""
@@ -45,17 +45,17 @@ def scanned(
     reader: KafkaConsumer,
     begins: Mapping[Any, int],
     ends: Mapping[Any, int],
-    needles: Needles,
+    terms: SearchTerms,
     times: tuple[float, float],
 ) -> Iterator[BatchMatches]:
     """
     Yield what matches between ``begins`` and ``ends``, batch by batch, each partition's in order. Reassigns the reader.
 
-    It was written in ``times`` (milliseconds since 1970, the end exclusive); ``needles`` may be empty, and then all of it matches.
+    It was written in ``times`` (milliseconds since 1970, the end exclusive); ``terms`` may be empty, and then all of it matches.
     Raises BrokerError if the brokers return nothing for ``READ_SECONDS``, and kafka-python's own errors.
     """
     positions = {tp: begin for tp, begin in begins.items() if begin < ends[tp]}
-    kafka_private_parts.scan(reader, needles)
+    kafka_private_parts.scan(reader, terms)
     try:
         _assign(reader, positions)
         progressed = time.monotonic()
@@ -63,7 +63,7 @@ def scanned(
             found = reader.poll(timeout_ms=POLL_MS, max_records=BATCHES)
             for tp, batches in found.items():
                 for batch in batches:
-                    yield _of(tp, batch, (begins[tp], ends[tp]), needles, times)
+                    yield _of(tp, batch, (begins[tp], ends[tp]), terms, times)
             now, before = time.monotonic(), positions
             # Markers and aborted records move a position and return nothing, so all are asked where nothing came.
             positions = before | {tp: reader.position(tp) for tp in found or before}
@@ -89,11 +89,11 @@ def _assign(reader: KafkaConsumer, positions: Mapping[Any, int]) -> None:
 
 
 def _of(
-    tp: Any, batch: Any, offsets: tuple[int, int], needles: Needles, times: tuple[float, float]
+    tp: Any, batch: Any, offsets: tuple[int, int], terms: SearchTerms, times: tuple[float, float]
 ) -> BatchMatches:
     values = batch.value
     if not isinstance(values, ScannedRecords):  # one record of an old format
-        matches = contains(values or b"", needles)
+        matches = contains(values or b"", terms)
         values = ScannedRecords([(batch.offset, batch.timestamp, values)] if matches else [])
         values.read = 1
     (begin, end), (first, last) = offsets, times

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kafka import TopicPartition, errors
 
-from worker.broker import range_reader
+from worker.broker import offset_range_reader
 from worker.broker.command_lookup import CommandLookup
 from worker.broker.error_mapping import sentence
 from worker.errors import BrokerError
@@ -34,13 +34,13 @@ def unfinished_commands(options: KafkaOptions) -> Iterator[list[Record]]:
     begins = {TopicPartition(options.command_topic, number): each.position for number, each in begun.items()}
     try:
         for isolation in ("read_committed", "read_uncommitted"):
-            reader = range_reader.open_reader(options, "waiting", isolation_level=isolation)
+            reader = offset_range_reader.open_reader(options, "waiting", isolation_level=isolation)
             with closing(reader):
-                ends = range_reader.ends(reader, list(begins))
+                ends = offset_range_reader.ends(reader, list(begins))
                 for place, begin in begins.items():
                     if begin < ends[place]:
                         is_done = begun[place.partition].is_done
-                        for batch in range_reader.batches(reader, place, begin, ends[place]):
+                        for batch in offset_range_reader.batches(reader, place, begin, ends[place]):
                             yield [record for record in batch if not is_done(record.offset)]
             begins = {place: max(begin, ends[place]) for place, begin in begins.items()}
     except errors.KafkaError as exc:

@@ -311,7 +311,7 @@ def _replaying(
     views = Views(fields=FIELDS)
     since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
     with CommandLookup(options, show_progress) as lookup:
-        for values in lookup.every_outcome(max(0.0, since), needles=replaying.needles):
+        for values in lookup.every_outcome(max(0.0, since), terms=replaying.terms):
             for view in views.views(values):
                 replaying.see_outcome(view)
     clear_progress()

@@ -21,7 +21,7 @@ from worker.terminal import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from worker.broker.record_scan import Needles
+    from worker.broker.record_scan import SearchTerms
     from worker.domain.contract.rejections import Rejected
 
     OutcomeValues = Callable[[Any], Sequence[str | None]]
@@ -175,7 +175,7 @@ class Filters:
         return " and ".join(parts) or "anything"
 
     @property
-    def needles(self) -> Needles:
+    def terms(self) -> SearchTerms:
         """The bytes that an outcome has if it matches: the worker writes each text in one way only."""
         return [
             [msgspec.json.encode(each) if TRAITS[name].is_text else each.encode() for each in sorted(wanted)]

@@ -17,7 +17,7 @@ from worker.terminal import plain, plain_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from worker.broker.command_lookup import Unseen, WaitingCommand
+    from worker.broker.command_lookup import SearchGaps, WaitingCommand
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
     from worker.domain.contract.rejections import Rejected
@@ -118,7 +118,7 @@ def format_waiting(report: Mapping[str, Any]) -> str:
 
 
 def format_nothing_found(
-    filters: Filters, since: str, unseen: Unseen, options: KafkaOptions, *, with_waiting: bool
+    filters: Filters, since: str, unseen: SearchGaps, options: KafkaOptions, *, with_waiting: bool
 ) -> str:
     """
     Return that nothing was found, and what that proves: a command "never came" only if everything kept was searched.

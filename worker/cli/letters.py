@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.broker.dead_letter_reader import FoundLetter
+from worker.broker.dead_letter_reader import DeadLetterRecord
 from worker.cli.filters import Filters, action_of, users_of
 from worker.cli.formatting import UNKNOWN_TIME, instant
 from worker.domain.contract.commands import Command, Decoder
@@ -36,7 +36,7 @@ SHOWN_CHARACTERS: Final = 20_000
 class Letter(Struct):
     """A record of the dead-letter topic with what the worker reads in its original; ``read`` is None of no letter of ours."""
 
-    found: FoundLetter
+    found: DeadLetterRecord
     read: Command | Rejected | None
 
     @property
@@ -90,7 +90,7 @@ class Letter(Struct):
         return name in (self.found.place, *self.values("outcome_id"), *self.values("command_id"))
 
 
-def letter_of(found: FoundLetter, decoder: Decoder) -> Letter:
+def letter_of(found: DeadLetterRecord, decoder: Decoder) -> Letter:
     """Return a record of the dead-letter topic with what the worker reads in it."""
     if isinstance(found.letter, NoLetter):
         return Letter(found, None)

@@ -146,7 +146,7 @@ def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *
 
     table, judge = Table(by), Judge(filters)
     count, views = counting(table, filters), list[Any]()
-    for values in lookup.every_outcome(filters.since, until=filters.until, needles=filters.needles):
+    for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
         views += judge.views(values)
         if len(views) > TOGETHER:
             count(views)
@@ -173,7 +173,7 @@ def _print_outcomes(
     if filters.traits.get("status") == ONLY_WAITING:
         return ended
     judge = Judge(filters)
-    found_in_time = lookup.outcomes(judge, filters.since, limit, until=filters.until, needles=filters.needles)
+    found_in_time = lookup.outcomes(judge, filters.since, limit, until=filters.until, terms=filters.terms)
     for found in found_in_time:
         ended.add(filters.read(found.value).outcome_id)
         clear_progress()

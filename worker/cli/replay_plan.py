@@ -111,7 +111,7 @@ class Replaying:
         return f"<Replaying {len(self.candidates)} letters>"
 
     @property
-    def needles(self) -> list[list[bytes]]:
+    def terms(self) -> list[list[bytes]]:
         """The bytes that an outcome has that matters here: a letter's command_id or target, if those are few."""
         texts = {member.target for member in self._touches} | self._by_id.keys()
         return [[msgspec.json.encode(text) for text in sorted(texts)]] if 0 < len(texts) <= FEW else []

@@ -38,7 +38,7 @@ from worker.terminal import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from worker.broker.command_producer import CommandProducer, NotWritten, Written
+    from worker.broker.command_producer import CommandProducer, UnwrittenCommand, WrittenCommand
     from worker.broker.options import KafkaOptions
     from worker.broker.outcome_follower import OutcomeFollower
     from worker.cli.command_input import JudgedInput
@@ -262,7 +262,7 @@ def _send(
 
 def _produced(
     producer: CommandProducer, decoder: Decoder, judged: JudgedInput
-) -> Sequence[Written | NotWritten]:
+) -> Sequence[WrittenCommand | UnwrittenCommand]:
     if len(judged.identities) <= SHOWN_IN_FULL or not sys.stderr.isatty():
         return producer.produce(judged.commands(decoder))
     with _progress(len(judged.identities), "sent") as advance:
@@ -288,18 +288,18 @@ def _progress(total: int, what: str) -> Any:
 def _print_sent(
     options: KafkaOptions,
     judged: JudgedInput,
-    results: Sequence[Written | NotWritten],
+    results: Sequence[WrittenCommand | UnwrittenCommand],
     *,
     as_json: bool,
     quiet: bool,
 ) -> dict[str, str]:
     """Print what was sent, and what was not. Return the outcome_id of each command that was, with its command_id."""
-    from worker.broker.command_producer import NotWritten  # noqa: PLC0415
+    from worker.broker.command_producer import UnwrittenCommand  # noqa: PLC0415
 
     places: dict[str, str] = {}
-    failed: list[tuple[int, NotWritten]] = []
+    failed: list[tuple[int, UnwrittenCommand]] = []
     for (line, command_id), result in zip(judged.identities, results, strict=False):
-        if isinstance(result, NotWritten):
+        if isinstance(result, UnwrittenCommand):
             failed.append((line, result))
             if as_json:
                 status = "unknown" if result.may_be_written else "not_sent"
@@ -319,7 +319,7 @@ def _print_sent(
 
 
 def _print_unsent(
-    judged: JudgedInput, results: Sequence[object], failed: Sequence[tuple[int, NotWritten]]
+    judged: JudgedInput, results: Sequence[object], failed: Sequence[tuple[int, UnwrittenCommand]]
 ) -> None:
     missing = len(judged.identities) - len(results) + len(failed)
     line, first = failed[0] if failed else (judged.identities[len(results)][0], None)

@@ -31,14 +31,14 @@ def send_all(
 
     ``again`` is the sentence that says what the same command does when it is given again.
     """
-    from worker.broker.command_producer import CommandProducer, Written  # noqa: PLC0415 - --help need not load Kafka
+    from worker.broker.command_producer import CommandProducer, WrittenCommand  # noqa: PLC0415 - --help need not load Kafka
 
     with CommandProducer(options) as producer:
         results = producer.produce(
             commands, lambda count: show_line(f"{count:,} of {len(commands):,} commands are in Kafka")
         )
     clear_progress()
-    failures = [each for each in results if not isinstance(each, Written)]
+    failures = [each for each in results if not isinstance(each, WrittenCommand)]
     written = len(results) - len(failures)
     if as_json:
         print_json({"written": written, "of": len(commands), "topic": options.command_topic})
@@ -46,10 +46,10 @@ def send_all(
         print(f"{written:,} of {len(commands):,} commands are in {options.command_topic}")
     if written == len(commands):
         return
-    reasons = Counter(failure.reason for failure in failures if not isinstance(failure, Written))
+    reasons = Counter(failure.reason for failure in failures if not isinstance(failure, WrittenCommand))
     for reason, count in reasons.most_common(REASONS_SHOWN):
         sys.stderr.write(f"{count:,}: {plain(reason)}\n")
-    unknown = sum(failure.may_be_written for failure in failures if not isinstance(failure, Written))
+    unknown = sum(failure.may_be_written for failure in failures if not isinstance(failure, WrittenCommand))
     if unknown:
         sys.stderr.write(f"{unknown:,} of them were sent, and may be in Kafka all the same\n")
     sys.stderr.write(f"{again}\n")

@@ -125,7 +125,7 @@ def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoP
 
     undoing = Undoing(filters.traits.get("user"))
     with CommandLookup(options, show_progress) as lookup:
-        for values in lookup.every_outcome(filters.since, until=filters.until, needles=filters.needles):
+        for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
             for view in filter(filters.matches, filters.views(values)):
                 undoing.see_applied(view)
         clear_progress()
@@ -160,7 +160,7 @@ def _see_outcomes(lookup: Any, filters: Filters, undoing: Undoing) -> None:
     from worker.cli.latest_touches import FIELDS  # noqa: PLC0415
 
     views = Views(fields=FIELDS)
-    for values in lookup.every_outcome(filters.since - CLOCKS_APART, needles=undoing.needles):
+    for values in lookup.every_outcome(filters.since - CLOCKS_APART, terms=undoing.terms):
         for view in views.views(values):
             undoing.see_outcome(view)
 

@@ -159,7 +159,7 @@ class Undoing:
                 self._unanswered[member] = moment
 
     @property
-    def needles(self) -> list[list[bytes]]:
+    def terms(self) -> list[list[bytes]]:
         """The bytes that an outcome about these users has: their targets, if those are few."""
         targets = {member.target for member in (*self._applied, *self._unanswered)}
         return [[msgspec.json.encode(target) for target in sorted(targets)]] if len(targets) <= FEW else []

@@ -51,7 +51,7 @@ TICK: Final = 0.002
 
 class EngineRunner:
     """
-    Runs one engine. Call all methods in the loop's thread, except those of the consumer's Listener.
+    Runs one engine. Call all methods in the loop's thread, except those of the consumer's ConsumerListener.
 
     ``handover`` is how many seconds the partitions of a handover may wait for what is in progress; ``recorders`` see every
     transaction that is committed, ``observers`` every call, beside metrics and log.
@@ -107,7 +107,7 @@ class EngineRunner:
         restorer: ports.Restorer,
         client: ports.Client,
         quota: ports.QuotaChannel,
-        orders: ports.OrderWriter | None = None,
+        orders: ports.ControlTopicWriter | None = None,
     ) -> None:
         """
         Connect what consumes, publishes, restores, calls, lends and writes orders. Call it once, before any event.
@@ -141,7 +141,7 @@ class EngineRunner:
         )
         self._set_timer()
 
-    # The consumer's Listener: called by the poll thread.
+    # The consumer's ConsumerListener: called by the poll thread.
 
     def assigned(self, partitions: Mapping[int, int]) -> None:
         """Take newly assigned partitions, each with its epoch."""

@@ -23,7 +23,7 @@ BACKOFF: Final = (1.0, 30.0)
 class GuardOrderWriter:
     """Writes the orders of guards to the control topic."""
 
-    def __init__(self, writer: ports.OrderWriter, log: ports.Log) -> None:
+    def __init__(self, writer: ports.ControlTopicWriter, log: ports.Log) -> None:
         self._writer = writer
         self._log = log
         self._unwritten: dict[Scope, ControlRecord] = {}

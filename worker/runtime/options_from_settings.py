@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from worker.broker import msk_iam
+from worker.broker.access_tokens import AccessTokenCache
 from worker.broker.client_config import contradictions
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
-from worker.broker.tokens import Tokens
 from worker.broker.topic_admin import CREATE, problems
 from worker.domain.memory_budget import MEBIBYTE, share
 from worker.domain.progress.commit_metadata import mark_of
@@ -122,11 +122,11 @@ def kafka_options(
 
 def _tokens(
     kafka: KafkaSettings, fresh: Callable[[str], str], on_new_token: Callable[[str], None]
-) -> Tokens | None:
+) -> AccessTokenCache | None:
     """Return where tokens come from, if the sign-in needs them. None is fetched before a connection asks for it."""
     oauth, region = kafka.oauth, kafka.aws_msk_iam.region
     if region is not None:
-        return Tokens(msk_iam.fetcher(region), learn=on_new_token)
+        return AccessTokenCache(msk_iam.fetcher(region), learn=on_new_token)
     if oauth.token_url is None or oauth.client_id is None or oauth.client_secret_file is None:
         return None
     file = str(oauth.client_secret_file)
@@ -138,7 +138,7 @@ def _tokens(
         scope=oauth.scope,
         ca_file=_text_of(oauth.ca_file),
     )
-    return Tokens(lambda: fetch_token(options), oauth.extensions, on_new_token)
+    return AccessTokenCache(lambda: fetch_token(options), oauth.extensions, on_new_token)
 
 
 def _text_of(path: Path | None) -> str | None:

@@ -128,7 +128,7 @@ class Restorer(Protocol):
         """Return what was done and where to resume; blocks. Raises BrokerError; CommitLostError if a person must decide."""
 
 
-class OrderWriter(Protocol):
+class ControlTopicWriter(Protocol):
     """Writes records to the control topic."""
 
     def write(self, record: ControlRecord) -> None:
@@ -163,7 +163,7 @@ class Refusal(Protocol):
         """What an operator can do."""
 
 
-class KafkaRefusals(Protocol):
+class ActiveRefusals(Protocol):
     """Knows what Kafka refuses. Thread-safe."""
 
     @property

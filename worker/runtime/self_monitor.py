@@ -41,7 +41,7 @@ class SelfMonitor:
         runner: EngineRunner,
         consumer: ports.Consumer,
         client: ports.Client,
-        refusals: ports.KafkaRefusals,
+        refusals: ports.ActiveRefusals,
         readiness: Readiness,
         metrics: Metrics,
         log: Log,

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from worker import BEGAN, __version__
+from worker.broker.active_refusals import ActiveRefusals
 from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
-from worker.broker.control_topic import OrderWriter
+from worker.broker.control_topic import ControlTopicWriter
 from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
 from worker.broker.restore import Restorer
 from worker.broker.topic_admin import changes, inspect, is_another, recreated
-from worker.broker.troubles import Troubles
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
@@ -180,19 +180,19 @@ def _build(
         handover=settings.kafka.handover_seconds,
         recorders=(failures,) if recent is None else (failures, recent),
     )
-    troubles = Troubles(log.event)
-    consumer = Consumer(options, runner, log.event, troubles)
-    publisher = Publisher(options, consumer, log.event, troubles)
+    refusals = ActiveRefusals(log.event)
+    consumer = Consumer(options, runner, log.event, refusals)
+    publisher = Publisher(options, consumer, log.event, refusals)
     restorer = Restorer(
         options,
         known_of,
         log.event,
-        troubles,
+        refusals,
         command_id_of=_reader_of_ids(rules),
         topic_id=rules.topic_id,
     )
-    orders = None if options.control_topic is None else OrderWriter(options)
-    follower = None if orders is None else ControlFollower(options, runner, log.event, troubles)
+    orders = None if options.control_topic is None else ControlTopicWriter(options)
+    follower = None if orders is None else ControlFollower(options, runner, log.event, refusals)
     quota = QuotaChannel(options, runner.quota_messages, log.event)
     runner.connect(consumer, publisher, restorer, client, quota, orders)
     window = settings.dedupe.window_seconds
@@ -202,13 +202,13 @@ def _build(
         log,
         runner.refuse,
     )
-    readiness = Readiness(runner, watch, troubles, follower)
+    readiness = Readiness(runner, watch, refusals, follower)
     page = None if recent is None else Page(rules.worker, recent, obstacles=readiness.obstacles)
     monitor = SelfMonitor(
         runner,
         consumer,
         client,
-        troubles,
+        refusals,
         readiness,
         metrics,
         log,

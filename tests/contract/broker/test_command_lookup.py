@@ -127,7 +127,7 @@ def test_every_outcome_with_the_bytes_looked_for_comes_once_in_order(
     real_cluster.producer.flush(30)
     assert all(future.is_done for future in sent)
 
-    odd = [value for batch in history.every_outcome(0.0, needles=[[b"odd", b"never"]]) for value in batch]
+    odd = [value for batch in history.every_outcome(0.0, terms=[[b"odd", b"never"]]) for value in batch]
     every = [value for batch in history.every_outcome(0.0) for value in batch]
 
     assert (len(odd), len(every)) == (1_520, 3_040)

@@ -11,9 +11,9 @@ from kafka import KafkaConsumer, TopicPartition
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY
 from worker.broker.command_producer import (
     CommandProducer,
-    NotWritten,
     OutgoingCommand,
-    Written,
+    UnwrittenCommand,
+    WrittenCommand,
     prepare,
 )
 from worker.domain.contract.commands import Decoder
@@ -79,7 +79,7 @@ def test_each_command_is_where_its_result_says_keyed_by_its_target_and_in_order(
     assert len(found) == len(results) == 2_000
     offsets: dict[int, int] = {}
     for command, result in zip(sent, results, strict=True):
-        assert isinstance(result, Written)
+        assert isinstance(result, WrittenCommand)
         record = found[result.partition, result.offset]
         assert (record.value, record.key) == (command.value, command.key)
         assert result.partition == partition_of(command.key or b"", 2)
@@ -106,9 +106,9 @@ def test_after_one_that_is_refused_no_later_one_is_sent(real_cluster: RealCluste
     with CommandProducer(real_cluster.options("sender", record_bytes=100_000)) as producer:
         results = producer.produce([first, large, last])
 
-    assert isinstance(results[0], Written)
-    assert isinstance(results[1], NotWritten)
-    assert isinstance(results[2], NotWritten)
+    assert isinstance(results[0], WrittenCommand)
+    assert isinstance(results[1], UnwrittenCommand)
+    assert isinstance(results[2], UnwrittenCommand)
     assert "not sent, since an earlier one" in results[2].reason
     assert len(written(real_cluster)) == 1
 
@@ -122,7 +122,7 @@ def test_an_interrupt_leaves_the_results_of_what_was_sent(real_cluster: RealClus
         results = producer.produce(interrupted())
 
     assert len(results) == 3
-    assert all(isinstance(each, Written) or each.may_be_written for each in results)
+    assert all(isinstance(each, WrittenCommand) or each.may_be_written for each in results)
 
 
 def test_headers_and_a_record_without_a_key_keep_their_place(real_cluster: RealCluster) -> None:
@@ -132,7 +132,7 @@ def test_headers_and_a_record_without_a_key_keep_their_place(real_cluster: RealC
         (result,) = producer.produce([command])
 
     (record,) = written(real_cluster).values()
-    assert result == Written(1, 0)
+    assert result == WrittenCommand(1, 0)
     assert record.headers == [("ce_id", b"1")]
 
 

@@ -13,9 +13,9 @@ from kafka import KafkaAdminClient, KafkaProducer
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, until
 from tests.unit.broker.test_client_config import options
 from worker.broker import control_follower
+from worker.broker.active_refusals import ActiveRefusals
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import write_record
-from worker.broker.troubles import Troubles
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Worker:
         self.held: dict[Scope, Order] = {}
         self.notices: list[LogEvent] = []
         self.failure: WorkerError | None = None
-        self.troubles = Troubles(self.notices.append)
-        self.follower = ControlFollower(chosen, self, self.notices.append, self.troubles)
+        self.refusals = ActiveRefusals(self.notices.append)
+        self.follower = ControlFollower(chosen, self, self.notices.append, self.refusals)
         self.follower.start()
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
@@ -301,12 +301,12 @@ def test_a_broker_that_goes_and_comes_back_costs_no_order(
     until(lambda: ONE in worker.held, "the order")
 
     own_kafka.kill()
-    until(lambda: worker.troubles.lasting, "that Kafka is away", 60.0)
+    until(lambda: worker.refusals.lasting, "that Kafka is away", 60.0)
     own_kafka.start()
     give(chosen, OTHER, order())
     until(lambda: OTHER in worker.held, "the order after it", 60.0)
 
-    until(lambda: not worker.troubles.lasting, "that Kafka is back")
+    until(lambda: not worker.refusals.lasting, "that Kafka is back")
     assert set(worker.held) == {ONE, OTHER}
 
 

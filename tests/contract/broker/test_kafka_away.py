@@ -9,8 +9,7 @@ from kafka import errors
 
 from tests.conftest import _started_broker
 from tests.contract.broker.kafka_fixture import Member, RealCluster, outcome_for, transaction_of, until
-from worker.broker import kafka_private_parts
-from worker.broker import troubles as troubles_module
+from worker.broker import active_refusals, kafka_private_parts
 from worker.broker.publisher import Publisher
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
@@ -190,12 +189,12 @@ def test_a_commit_that_kafka_does_not_answer_is_an_obstacle_until_it_does(
     """
     member = join(own_cluster)
     assert isinstance(member.publisher, Publisher)
-    troubles = member.publisher._troubles
+    refusals = member.publisher._refusals
     begin_commit = kafka_private_parts.begin_commit
     slow: list[_SlowAnswer] = []
 
     def answered_late(producer: Any) -> Any:
-        slow.append(_SlowAnswer(begin_commit(producer), lambda: troubles.lasting))
+        slow.append(_SlowAnswer(begin_commit(producer), lambda: refusals.lasting))
         return slow[-1]
 
     monkeypatch.setattr(kafka_private_parts, "begin_commit", answered_late)
@@ -206,16 +205,16 @@ def test_a_commit_that_kafka_does_not_answer_is_an_obstacle_until_it_does(
     ((obstacle,),) = (each.seen for each in slow)
     assert obstacle.kind == "unanswered"
     assert "__transaction_state" in obstacle.remedy
-    assert len(member.noticed("kafka.commit_unanswered")) == troubles_module.FAILURES
-    assert troubles.lasting == []
+    assert len(member.noticed("kafka.commit_unanswered")) == active_refusals.FAILURES
+    assert refusals.lasting == []
 
 
-class _SlowAnswer(kafka_private_parts.Pending):
+class _SlowAnswer(kafka_private_parts.PendingRequest):
     """
     A commit whose answer is waited for in vain, as often as makes an obstacle. What is one then is in ``seen``.
     """
 
-    def __init__(self, commit: kafka_private_parts.Pending, obstacles: Callable[[], Any]) -> None:
+    def __init__(self, commit: kafka_private_parts.PendingRequest, obstacles: Callable[[], Any]) -> None:
         super().__init__(None)
         self._commit = commit
         self._obstacles = obstacles
@@ -224,13 +223,13 @@ class _SlowAnswer(kafka_private_parts.Pending):
 
     def wait(self, timeout: float) -> bool:
         self._waits += 1
-        if self._waits <= troubles_module.FAILURES:
+        if self._waits <= active_refusals.FAILURES:
             return False
         self.seen = self._obstacles()
         return self._commit.wait(timeout)
 
 
-class _LostAnswer(kafka_private_parts.Pending):
+class _LostAnswer(kafka_private_parts.PendingRequest):
     """
     A commit whose connection broke before the answer.
     """

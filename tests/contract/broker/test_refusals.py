@@ -29,7 +29,7 @@ from tests.contract.broker.kafka_fixture import (
     transaction_of,
     until,
 )
-from worker.broker import troubles
+from worker.broker import active_refusals
 from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
@@ -190,7 +190,7 @@ def lasting(member: Member) -> dict[str, Any]:
     """
     The obstacles of a member's publisher and consumer, by kind.
     """
-    refusals = [*member.publisher._troubles.lasting, *member.consumer._troubles.lasting]
+    refusals = [*member.publisher._refusals.lasting, *member.consumer._refusals.lasting]
     return {each.kind: each for each in refusals}
 
 
@@ -240,7 +240,7 @@ def test_a_right_that_is_revoked_is_an_obstacle_until_it_is_granted(
 def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
     cluster: Guarded, join: Join, monkeypatch: pytest.MonkeyPatch, stem: str, partitions: int, kind: str
 ) -> None:
-    monkeypatch.setattr(troubles, "SECONDS", 0.0)
+    monkeypatch.setattr(active_refusals, "SECONDS", 0.0)
     member = join(cluster)
     publish_until(member, lambda result: isinstance(result, Published))
     topic = f"{stem}{cluster.tag}"
@@ -252,7 +252,7 @@ def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
     refused = publish_until(member, lambda result: isinstance(result, Aborted) and kind in lasting(member))
     told = lasting(member)[kind]
     without = publish(member, 2, letter=False)
-    still = {each.kind for each in member.publisher._troubles.lasting}
+    still = {each.kind for each in member.publisher._refusals.lasting}
     if partitions:
         cluster.admin.create_partitions({topic: 2})
     else:

@@ -15,10 +15,10 @@ import pytest
 
 from tests.certificate import self_signed
 from tests.token_server import CLIENT, SCOPE, SECRET, TokenServer
-from worker.broker import oauth, tokens
+from worker.broker import access_tokens, oauth
+from worker.broker.access_tokens import AccessToken, AccessTokenCache
 from worker.broker.error_mapping import CredentialError
 from worker.broker.oauth import OAuthOptions, fetch_token
-from worker.broker.tokens import Token, Tokens
 from worker.errors import FileError
 
 if TYPE_CHECKING:
@@ -256,15 +256,15 @@ class Source:
         self.may_answer = threading.Event()
         self.may_answer.set()
 
-    def __call__(self) -> Token:
+    def __call__(self) -> AccessToken:
         self.may_answer.wait(PATIENCE)
         self.count += 1
         if self.failure is not None:
             raise self.failure
-        return Token(f"token-{self.count}", self.lifetime)
+        return AccessToken(f"token-{self.count}", self.lifetime)
 
 
-def asked(cache: Tokens) -> str:
+def asked(cache: AccessTokenCache) -> str:
     cache.request().result(PATIENCE)
     return cache.token()
 
@@ -273,8 +273,8 @@ def test_one_token_serves_all_connections_until_most_of_its_life_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, now = Source(100.0), [1000.0]
-    monkeypatch.setattr("worker.broker.tokens.time.monotonic", lambda: now[0])
-    cache = Tokens(source)
+    monkeypatch.setattr("worker.broker.access_tokens.time.monotonic", lambda: now[0])
+    cache = AccessTokenCache(source)
 
     first = [asked(cache) for _ in range(3)]
     now[0] += 79.0
@@ -287,8 +287,8 @@ def test_one_token_serves_all_connections_until_most_of_its_life_is_over(
 
 def test_an_old_token_serves_to_its_end_while_no_new_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     source, now = Source(100.0), [1000.0]
-    monkeypatch.setattr("worker.broker.tokens.time.monotonic", lambda: now[0])
-    cache = Tokens(source)
+    monkeypatch.setattr("worker.broker.access_tokens.time.monotonic", lambda: now[0])
+    cache = AccessTokenCache(source)
     asked(cache)
     source.failure = CredentialError("token", "the server is away", "wait")
 
@@ -303,9 +303,9 @@ def test_an_old_token_serves_to_its_end_while_no_new_one_comes(monkeypatch: pyte
 
 def test_many_who_ask_at_once_cause_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     source, now = Source(), [1000.0]
-    monkeypatch.setattr("worker.broker.tokens.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("worker.broker.access_tokens.time.monotonic", lambda: now[0])
     source.may_answer.clear()
-    cache = Tokens(source)
+    cache = AccessTokenCache(source)
 
     waiting = [cache.request() for _ in range(5)]
     with pytest.raises(CredentialError, match="no token has come yet"):
@@ -319,13 +319,13 @@ def test_many_who_ask_at_once_cause_one_request(monkeypatch: pytest.MonkeyPatch)
 
     assert source.count == 2
     assert len(failed) == 5
-    now[0] += tokens.RETRY_SECONDS
+    now[0] += access_tokens.RETRY_SECONDS
     source.failure = None
     assert asked(cache) == "token-3"
 
 
 def test_a_token_that_was_refused_is_not_used_again() -> None:
-    cache = Tokens(Source())
+    cache = AccessTokenCache(Source())
     first = asked(cache)
 
     cache.discard()
@@ -335,7 +335,7 @@ def test_a_token_that_was_refused_is_not_used_again() -> None:
 
 def test_each_new_token_is_hidden_from_logs_before_it_is_used() -> None:
     learned: list[str] = []
-    cache = Tokens(Source(), {"logicalCluster": "lkc-1"}, learned.append)
+    cache = AccessTokenCache(Source(), {"logicalCluster": "lkc-1"}, learned.append)
 
     token = asked(cache)
 
@@ -345,10 +345,10 @@ def test_each_new_token_is_hidden_from_logs_before_it_is_used() -> None:
 
 
 def test_whatever_a_library_raises_ends_the_wait() -> None:
-    def broken() -> Token:
+    def broken() -> AccessToken:
         raise RuntimeError("secret")
 
-    cache = Tokens(broken)
+    cache = AccessTokenCache(broken)
 
     with pytest.raises(CredentialError, match="no token: RuntimeError") as raised:
         asked(cache)

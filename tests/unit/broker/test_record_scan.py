@@ -42,8 +42,8 @@ def batch_of(rows: list[Row], codec: int = 0, times: Sequence[int] = range(20)) 
     return BoundedRecordBatch(builder.build())
 
 
-def found_in(batch: Any, needles: list[list[bytes]]) -> list[tuple[int, int, bytes | None]]:
-    (record,) = SearchingBatch(batch, needles)
+def found_in(batch: Any, terms: list[list[bytes]]) -> list[tuple[int, int, bytes | None]]:
+    (record,) = SearchingBatch(batch, terms)
     assert record.offset == batch.last_offset
     assert record.value.read == batch.records_count
     return list(record.value)
@@ -51,19 +51,19 @@ def found_in(batch: Any, needles: list[list[bytes]]) -> list[tuple[int, int, byt
 
 @given(ROWS, NEEDLES, st.sampled_from([0, 1, 3, 4]), TIMES)
 def test_no_record_that_matches_is_missed_and_each_is_what_it_was(
-    rows: list[Row], needles: list[list[bytes]], codec: int, times: list[int]
+    rows: list[Row], terms: list[list[bytes]], codec: int, times: list[int]
 ) -> None:
     """
     Lengths, times and offsets of any size; the time of a record may be before the one of its batch's first.
     """
-    found = found_in(batch_of(rows, codec, times), needles)
+    found = found_in(batch_of(rows, codec, times), terms)
 
     every = [(place * 30, 100_000 + times[place], value) for place, (_, value, _) in enumerate(rows)]
     assert set(found) <= set(every)
-    assert [each for each in every if contains(each[2] or b"", needles)] == [
-        each for each in found if contains(each[2] or b"", needles)
+    assert [each for each in every if contains(each[2] or b"", terms)] == [
+        each for each in found if contains(each[2] or b"", terms)
     ]
-    if not needles:
+    if not terms:
         assert found == every
 
 

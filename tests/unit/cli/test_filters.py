@@ -218,7 +218,7 @@ def test_an_outcome_has_one_of_the_values_of_every_trait(asked: dict[str, Any], 
     filters = Filters.of(**asked)
 
     assert filters.matches_outcome(value) is is_meant
-    assert contains(value, filters.needles) or not is_meant
+    assert contains(value, filters.terms) or not is_meant
 
 
 TEXTS = st.text(min_size=1, max_size=20)
@@ -252,7 +252,7 @@ def test_the_bytes_that_are_looked_for_are_in_each_outcome_that_matches(
     for each in asked:
         filters = Filters.of(**each)
         assert filters.matches_outcome(value)
-        assert contains(value, filters.needles)
+        assert contains(value, filters.terms)
 
 
 def test_what_waits_matches_the_status_waiting_and_no_other() -> None:

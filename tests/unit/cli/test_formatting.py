@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.broker.command_lookup import FoundCommand, Unseen, WaitingCommand
+from worker.broker.command_lookup import FoundCommand, SearchGaps, WaitingCommand
 from worker.broker.options import KafkaOptions
 from worker.cli.filters import Filters
 from worker.cli.formatting import (
@@ -286,18 +286,18 @@ def test_an_outcome_that_another_program_wrote_is_told_and_ends_nothing(strange:
 
 
 TOPICS = KafkaOptions("localhost:1", "g", "commands", "outcomes", "letters", "asker")
-ALL_SEEN = Unseen(older=False, deleted=False, skipped={})
+ALL_SEEN = SearchGaps(older=False, deleted=False, skipped={})
 
 
 @pytest.mark.parametrize(
     ("unseen", "told"),
     [
-        (Unseen(older=True, deleted=False, skipped={}), "outcomes has older outcomes, which were not searched"),
-        (Unseen(older=False, deleted=True, skipped={}), "outcomes has deleted outcomes because of their age"),
-        (Unseen(older=False, deleted=False, skipped={2: (5, 9)}), "commands[2] has lost the commands at offsets 5 to 8"),
+        (SearchGaps(older=True, deleted=False, skipped={}), "outcomes has older outcomes, which were not searched"),
+        (SearchGaps(older=False, deleted=True, skipped={}), "outcomes has deleted outcomes because of their age"),
+        (SearchGaps(older=False, deleted=False, skipped={2: (5, 9)}), "commands[2] has lost the commands at offsets 5 to 8"),
     ],
 )  # fmt: skip
-def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Unseen, told: str) -> None:
+def test_a_command_never_came_only_where_everything_was_looked_at(unseen: SearchGaps, told: str) -> None:
     asked = Filters.of(command_id="a")
 
     assert "it never came" in format_nothing_found(asked, "24h", ALL_SEEN, TOPICS, with_waiting=True)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.cli.test_undo_plan import DECODER, NOW, view
-from worker.broker.dead_letter_reader import FoundLetter
+from worker.broker.dead_letter_reader import DeadLetterRecord
 from worker.cli.filters import Filters
 from worker.cli.latest_touches import Moment
 from worker.cli.letters import format_letter, format_whole, letter_of, report
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def found(
     offset: int, *users: str, code: str = "10010", topic: str = "commands", **changes: Any
-) -> FoundLetter:
+) -> DeadLetterRecord:
     fields = {
         "command_id": f"c-{offset}",
         "action": "group.ban_group_member",
@@ -40,7 +40,7 @@ def found(
         b"g", value, (), code, "no such group", topic, 0, offset, f"{topic}-0-{offset}", omitted
     )
     at = round((NOW - 1_000 + offset) * 1000)
-    return FoundLetter(f"letters-1-{offset}", at, b"g", value, [("x-error-code", code.encode())], letter)
+    return DeadLetterRecord(f"letters-1-{offset}", at, b"g", value, [("x-error-code", code.encode())], letter)
 
 
 def letter(offset: int, *users: str, **changes: Any) -> Letter:
@@ -175,7 +175,7 @@ def test_what_would_be_rejected_is_sent_if_it_must_be() -> None:
 
 def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
     foreign = letter_of(
-        FoundLetter("letters-0-1", 0, None, b"?", [], NoLetter("it has no header x-error-code")), DECODER
+        DeadLetterRecord("letters-0-1", 0, None, b"?", [], NoLetter("it has no header x-error-code")), DECODER
     )
 
     assert refusals(replaying(foreign)) == [NotReplayed.NO_LETTER]
@@ -186,8 +186,8 @@ def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
 
 
 def test_few_letters_are_looked_for_by_their_bytes() -> None:
-    assert replaying(letter(2)).needles == [[b'"c-2"', b'"g"']]
-    assert replaying(*(letter(offset, group_id=f"g{offset}") for offset in range(40))).needles == []
+    assert replaying(letter(2)).terms == [[b'"c-2"', b'"g"']]
+    assert replaying(*(letter(offset, group_id=f"g{offset}") for offset in range(40))).terms == []
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,8 @@ def test_a_letter_is_named_by_its_command_its_outcome_or_its_place(name: str) ->
 def test_a_letter_is_shown_whole_and_bounded() -> None:
     whole = format_whole(letter(2, reason="x" * 900))
     binary = letter_of(
-        FoundLetter("letters-0-1", 0, b"\xff", b"\x1b[31m" + b"\xff" * 100_000, [], NoLetter("none")), DECODER
+        DeadLetterRecord("letters-0-1", 0, b"\xff", b"\x1b[31m" + b"\xff" * 100_000, [], NoLetter("none")),
+        DECODER,
     )
 
     assert '          "group_id": "g",' in whole

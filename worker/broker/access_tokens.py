@@ -30,7 +30,7 @@ LATE: Final = CredentialError(
 )
 
 
-class Token(Struct, frozen=True):
+class AccessToken(Struct, frozen=True):
     """
     One access token.
 
@@ -43,10 +43,10 @@ class Token(Struct, frozen=True):
     lifetime: float
 
     def __repr__(self) -> str:
-        return f"<Token for {self.lifetime:.0f} s>"
+        return f"<AccessToken for {self.lifetime:.0f} s>"
 
 
-class Tokens(AbstractTokenProvider):
+class AccessTokenCache(AbstractTokenProvider):
     """
     The current token. Threads share one object.
 
@@ -56,7 +56,7 @@ class Tokens(AbstractTokenProvider):
 
     def __init__(
         self,
-        fetch: Callable[[], Token],
+        fetch: Callable[[], AccessToken],
         extensions: Mapping[str, str] | None = None,
         learn: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -64,14 +64,14 @@ class Tokens(AbstractTokenProvider):
         self._extensions = dict(extensions or {})
         self._learn = learn
         self._lock = threading.Lock()
-        self._token: Token | None = None
+        self._token: AccessToken | None = None
         self._fetched_at = 0.0
         self._failure: CredentialError | None = None
         self._failed_at = float("-inf")
         self._fetching: Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Tokens, now {self._token!r}>"
+        return f"<AccessTokenCache, now {self._token!r}>"
 
     def request(self) -> Future[None]:
         """Return a future that is done once ``token`` has an answer: at once, unless a token must be fetched."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
-from worker.broker import range_reader
+from worker.broker import offset_range_reader
 from worker.errors import BrokerError
 
 PLACE = TopicPartition("moderation.outcomes", 2)
@@ -46,7 +46,7 @@ class Reader:
 
 
 def read(reader: Any) -> list[list[int]]:
-    return [[record.offset for record in batch] for batch in range_reader.batches(reader, PLACE, 3, 8)]
+    return [[record.offset for record in batch] for batch in offset_range_reader.batches(reader, PLACE, 3, 8)]
 
 
 def test_a_span_is_read_to_its_end_and_no_further() -> None:
@@ -67,7 +67,7 @@ def test_a_span_that_ends_with_markers_needs_no_further_record() -> None:
 
 
 def test_a_broker_that_gives_nothing_is_told_with_the_offset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(range_reader, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(offset_range_reader, "READ_SECONDS", 0.0)
     reader = Reader([([3], 4)])
 
     with pytest.raises(BrokerError, match=r"moderation\.outcomes\[2\] returns nothing from offset 4"):

@@ -26,7 +26,7 @@ STALE_SECONDS: Final = 120.0
 """A party without a failure for this long has stopped trying: its partition is gone, or there is nothing to publish."""
 
 
-class _Trouble(Struct):
+class _ActiveRefusal(Struct):
     refusal: Refusal
     since: float
     last: float
@@ -43,7 +43,7 @@ def _specificity(refusal: Refusal) -> int:
     return {OTHER.kind: 0, UNANSWERED.kind: 0, UNREACHABLE.kind: 1}.get(refusal.kind, 2)
 
 
-class Troubles:
+class ActiveRefusals:
     """
     The current refusals, one for each refused party (``publish``, ``consume``, ``restore 3``).
 
@@ -54,26 +54,26 @@ class Troubles:
     def __init__(self, notice: Callable[[LogEvent], None]) -> None:
         self._notice = notice
         self._lock = threading.Lock()
-        self._troubles: dict[str, _Trouble] = {}
+        self._refusals: dict[str, _ActiveRefusal] = {}
 
     def failed(self, party: str, refusal: Refusal | None) -> None:
         """Count another failure of the party. ``refusal`` is what it was refused, or None if that is unknown."""
         now = time.monotonic()
         with self._lock:
-            trouble = self._troubles.get(party)
-            if trouble is not None:
-                trouble.failures += 1
-                trouble.last = now
-                if refusal is not None and trouble.is_replaced_by(refusal, now):
-                    if refusal != trouble.refusal:
-                        trouble.refusal, trouble.logged_at = refusal, float("-inf")
-                    trouble.seen = now
+            active = self._refusals.get(party)
+            if active is not None:
+                active.failures += 1
+                active.last = now
+                if refusal is not None and active.is_replaced_by(refusal, now):
+                    if refusal != active.refusal:
+                        active.refusal, active.logged_at = refusal, float("-inf")
+                    active.seen = now
             elif refusal is not None:
-                trouble = self._troubles[party] = _Trouble(refusal, now, now, now)
-            if trouble is None or now < trouble.logged_at + LOG_SECONDS:
+                active = self._refusals[party] = _ActiveRefusal(refusal, now, now, now)
+            if active is None or now < active.logged_at + LOG_SECONDS:
                 return
-            trouble.logged_at = now
-            refusal, failures, since = trouble.refusal, trouble.failures, trouble.since
+            active.logged_at = now
+            refusal, failures, since = active.refusal, active.failures, active.since
         fields = {
             "party": party,
             "kind": refusal.kind,
@@ -88,15 +88,15 @@ class Troubles:
 
     def passed(self, party: str) -> None:
         """Note that the party was not refused this time, which ends its refusal."""
-        if not self._troubles:
+        if not self._refusals:
             return
         with self._lock:
-            trouble = self._troubles.pop(party, None)
-        if trouble is not None:
+            active = self._refusals.pop(party, None)
+        if active is not None:
             fields = {
                 "party": party,
-                "kind": trouble.refusal.kind,
-                "seconds": round(time.monotonic() - trouble.since, 3),
+                "kind": active.refusal.kind,
+                "seconds": round(time.monotonic() - active.since, 3),
             }
             self._notice(LogEvent("kafka.accepted", "info", fields))
 
@@ -105,15 +105,15 @@ class Troubles:
         """The refusals that will not pass by themselves, without repeats."""
         now = time.monotonic()
         with self._lock:
-            self._troubles = {
-                party: each for party, each in self._troubles.items() if now < each.last + STALE_SECONDS
+            self._refusals = {
+                party: each for party, each in self._refusals.items() if now < each.last + STALE_SECONDS
             }
             lasting = [
                 each.refusal
-                for each in self._troubles.values()
+                for each in self._refusals.values()
                 if each.failures >= FAILURES or now >= each.since + SECONDS
             ]
         return list(dict.fromkeys(lasting))
 
     def __repr__(self) -> str:
-        return f"<Troubles of {', '.join(self._troubles) or 'nobody'}>"
+        return f"<ActiveRefusals of {', '.join(self._refusals) or 'nobody'}>"

@@ -8,13 +8,13 @@ import pytest
 from kafka import errors
 from kafka.future import Future
 
-from worker.broker import troubles as module
+from worker.broker import active_refusals as module
+from worker.broker.active_refusals import FAILURES, LOG_SECONDS, SECONDS, STALE_SECONDS, ActiveRefusals
 from worker.broker.error_mapping import RecordRefusedError
 from worker.broker.kafka_refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_from, refusal_of
 from worker.broker.options import KafkaOptions
 from worker.broker.producer_records import ProducerRecord
 from worker.broker.publisher import culprit_of
-from worker.broker.troubles import FAILURES, LOG_SECONDS, SECONDS, STALE_SECONDS, Troubles
 
 if TYPE_CHECKING:
     from worker.broker.kafka_refusals import Refusal
@@ -81,9 +81,9 @@ def events() -> list[LogEvent]:
 
 
 @pytest.fixture
-def troubles(clock: Clock, events: list[LogEvent]) -> Troubles:
+def refusals(clock: Clock, events: list[LogEvent]) -> ActiveRefusals:
     assert clock.now
-    return Troubles(events.append)
+    return ActiveRefusals(events.append)
 
 
 @pytest.mark.parametrize(
@@ -157,45 +157,45 @@ def test_every_kind_is_in_one_row_and_every_class_too() -> None:
     assert len(set(classes)) == len(classes)
 
 
-def test_it_is_an_obstacle_after_some_failures_and_none_after_a_success(troubles: Troubles) -> None:
+def test_it_is_an_obstacle_after_some_failures_and_none_after_a_success(refusals: ActiveRefusals) -> None:
     for _ in range(FAILURES - 1):
-        troubles.failed("publish", refusal("topic_denied"))
-    before = troubles.lasting
-    troubles.failed("publish", refusal("topic_denied"))
-    after = troubles.lasting
-    troubles.passed("publish")
+        refusals.failed("publish", refusal("topic_denied"))
+    before = refusals.lasting
+    refusals.failed("publish", refusal("topic_denied"))
+    after = refusals.lasting
+    refusals.passed("publish")
 
-    assert (before, [each.kind for each in after], troubles.lasting) == ([], ["topic_denied"], [])
+    assert (before, [each.kind for each in after], refusals.lasting) == ([], ["topic_denied"], [])
 
 
-def test_it_is_an_obstacle_after_some_seconds_too(troubles: Troubles, clock: Clock) -> None:
-    troubles.failed("consume", refusal("group_denied"))
+def test_it_is_an_obstacle_after_some_seconds_too(refusals: ActiveRefusals, clock: Clock) -> None:
+    refusals.failed("consume", refusal("group_denied"))
     clock.now += SECONDS
 
-    assert [each.kind for each in troubles.lasting] == ["group_denied"]
+    assert [each.kind for each in refusals.lasting] == ["group_denied"]
 
 
 @pytest.mark.parametrize("vague", ["unreachable", "other"])
 def test_the_most_telling_reason_is_kept_and_not_the_last(
-    troubles: Troubles, clock: Clock, vague: str
+    refusals: ActiveRefusals, clock: Clock, vague: str
 ) -> None:
     """
     "Socket disconnected" is what follows a refused sign-in.
     """
-    troubles.failed("restore 3", refusal("sign_in"))
+    refusals.failed("restore 3", refusal("sign_in"))
     for _ in range(FAILURES):
-        troubles.failed("restore 3", refusal(vague))
-        troubles.failed("restore 3", None)
-    kept = troubles.lasting
+        refusals.failed("restore 3", refusal(vague))
+        refusals.failed("restore 3", None)
+    kept = refusals.lasting
     clock.now += LOG_SECONDS
-    troubles.failed("restore 3", refusal(vague))
+    refusals.failed("restore 3", refusal(vague))
 
     assert [each.kind for each in kept] == ["sign_in"]
-    assert [each.kind for each in troubles.lasting] == [vague]
+    assert [each.kind for each in refusals.lasting] == [vague]
 
 
 def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
-    troubles: Troubles, clock: Clock, events: list[LogEvent]
+    refusals: ActiveRefusals, clock: Clock, events: list[LogEvent]
 ) -> None:
     for kind, seconds in (
         ("other", 0),
@@ -205,8 +205,8 @@ def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
         ("sign_in", LOG_SECONDS),
     ):
         clock.now += seconds
-        troubles.failed("publish", refusal(kind))
-    troubles.passed("publish")
+        refusals.failed("publish", refusal(kind))
+    refusals.passed("publish")
 
     assert [(each.event, each.fields["kind"]) for each in events] == [
         ("kafka.refused", "other"),
@@ -216,28 +216,30 @@ def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
     ]
 
 
-def test_one_refusal_of_several_parties_is_told_as_one_obstacle(troubles: Troubles, clock: Clock) -> None:
+def test_one_refusal_of_several_parties_is_told_as_one_obstacle(
+    refusals: ActiveRefusals, clock: Clock
+) -> None:
     for partition in range(6):
-        troubles.failed(f"restore {partition}", refusal("sign_in"))
+        refusals.failed(f"restore {partition}", refusal("sign_in"))
     clock.now += SECONDS
 
-    assert len(troubles.lasting) == 1
+    assert len(refusals.lasting) == 1
 
 
-def test_who_asks_no_more_is_forgotten(troubles: Troubles, clock: Clock) -> None:
+def test_who_asks_no_more_is_forgotten(refusals: ActiveRefusals, clock: Clock) -> None:
     """
     A partition whose restoration failed may have gone to another replica.
     """
-    troubles.failed("restore 3", refusal("sign_in"))
+    refusals.failed("restore 3", refusal("sign_in"))
     clock.now += STALE_SECONDS
 
-    assert troubles.lasting == []
+    assert refusals.lasting == []
 
 
 def test_a_failure_without_a_known_reason_is_nobodys_trouble(
-    troubles: Troubles, clock: Clock, events: list[Any]
+    refusals: ActiveRefusals, clock: Clock, events: list[Any]
 ) -> None:
-    troubles.failed("consume", None)
+    refusals.failed("consume", None)
     clock.now += SECONDS
 
-    assert (troubles.lasting, events) == ([], [])
+    assert (refusals.lasting, events) == ([], [])

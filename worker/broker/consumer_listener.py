@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from worker.errors import WorkerError
 
 
-class Listener(Protocol):
+class ConsumerListener(Protocol):
     """What the consumer reports to. Every method is called from one of the consumer's threads, in order, and must not block."""
 
     def assigned(self, partitions: Mapping[int, int]) -> None:

@@ -24,7 +24,7 @@ LOOKUP_SECONDS: Final = 10.0
 """How long a connection without a deadline of its own waits: as long as kafka-python waits for TCP."""
 
 
-class Lookups:
+class DnsLookups:
     """The look-ups under way: one thread for a name, however many connections ask for it while the resolver is slow."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Lookups:
         self._under_way: dict[str, Future[list[str]]] = {}
 
     def __repr__(self) -> str:
-        return f"<Lookups of {', '.join(self._under_way) or 'nothing'}>"
+        return f"<DnsLookups of {', '.join(self._under_way) or 'nothing'}>"
 
     def addresses(self, host: str) -> Future[list[str]]:
         """Return a future of the addresses of ``host``; of none if it has none. It may take as long as the resolver does."""
@@ -54,7 +54,7 @@ class Lookups:
         asked.set_result(list(dict.fromkeys(str(place[0]) for *_, place in found)))
 
 
-LOOKUPS: Final = Lookups()
+LOOKUPS: Final = DnsLookups()
 
 
 async def connect(

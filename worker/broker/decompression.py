@@ -1,4 +1,4 @@
-# Unpacks compressed batches piece by piece, so that only one piece is in memory however much a megabyte unpacks to. All of
+# Decompresses batches piece by piece, so that only one piece is in memory however much a megabyte unpacks to. All of
 # Kafka's compressions.
 #
 # Bytes in, bytes out. What the pieces become, and how much of them is kept, is decided in record_batches.py.
@@ -38,18 +38,18 @@ GZIP_FRAMING: Final = 31
 """zlib's ``wbits`` for the largest window in gzip's framing."""
 
 
-class UnpackError(Exception):
+class DecompressionError(Exception):
     """The bytes are not valid for the compression, or demand more memory than is allowed."""
 
 
-def unpacked(codec: int, packed: bytes) -> Iterator[bytes]:
-    """Yield the pieces of what Kafka's compression of that number packed, in order. Raises UnpackError if it cannot go on."""
+def decompressed(codec: int, packed: bytes) -> Iterator[bytes]:
+    """Yield the pieces of what Kafka's compression of that number packed, in order. Raises DecompressionError if it cannot go on."""
     try:
         yield from _CODECS[codec](packed)
-    except UnpackError:
+    except DecompressionError:
         raise
     except Exception as exc:
-        raise UnpackError(f"{type(exc).__name__}: {exc}") from exc
+        raise DecompressionError(f"{type(exc).__name__}: {exc}") from exc
 
 
 class _Frames:
@@ -59,10 +59,10 @@ class _Frames:
         self._left = FEW_FRAMES + len(packed) // FRAME_BYTES
 
     def begin(self) -> None:
-        """Count one. Raises UnpackError if there are too many for the batch's size."""
+        """Count one. Raises DecompressionError if there are too many for the batch's size."""
         self._left -= 1
         if self._left < 0:
-            raise UnpackError("it has too many frames for its size")
+            raise DecompressionError("it has too many frames for its size")
 
 
 class _Input:
@@ -75,7 +75,7 @@ class _Input:
         self._frames = _Frames(packed)
 
     def begin_frame(self) -> bool:
-        """Return whether another frame begins here, and not only padding. Raises UnpackError if there are too many."""
+        """Return whether another frame begins here, and not only padding. Raises DecompressionError if there are too many."""
         if self._packed[self._at : self._at + 1] in (b"", b"\x00") and self._is_over:
             return False
         self._frames.begin()
@@ -83,10 +83,10 @@ class _Input:
         return True
 
     def take(self) -> bytes:
-        """Return the next piece. Raises UnpackError at the end: the packed data is incomplete."""
+        """Return the next piece. Raises DecompressionError at the end: the packed data is incomplete."""
         piece = self._packed[self._at : self._at + self._next]
         if not piece:
-            raise UnpackError("it ends in the middle")
+            raise DecompressionError("it ends in the middle")
         self._at += len(piece)
         self._next = min(PIECE, 2 * self._next)
         return piece
@@ -150,7 +150,7 @@ def _block(block: bytes) -> Iterator[bytes]:
         if byte < 0x80:
             break
     if claimed > SNAPPY_RATIO * len(block):
-        raise UnpackError(f"a block of {len(block)} bytes claims to hold {claimed}")
+        raise DecompressionError(f"a block of {len(block)} bytes claims to hold {claimed}")
     whole = snappy.uncompress(block)
     for at in range(0, len(whole), PIECE):
         yield whole[at : at + PIECE]
