@@ -20,7 +20,7 @@ from tests.benchmarks.bench_throughput import (
 from tests.benchmarks.children import NotMeasuredError
 from tests.benchmarks.results import Program
 from worker.testing.checker.contract import ADMINISTRATOR
-from worker.testing.checker.evidence_check import Report, highest_seconds
+from worker.testing.checker.evidence_check import CheckReport, highest_seconds
 from worker.testing.checker.simulator_log import read_log
 from worker.testing.demo.environment import SDK_APP_ID
 from worker.testing.kafka.child_process import ChildProcess
@@ -113,7 +113,7 @@ def play(
         stage.stop_simulator()
         requests = read_log(stage.simulator_log)
     times = [at for request in requests for at, _ in request.applied.values()]
-    report = Report(highest_second=highest_seconds(requests))
+    report = CheckReport(highest_second=highest_seconds(requests))
     return speed_of(
         requests, report, spent, min(times) + WARM_UP, min(min(times) + WARM_UP + seconds, max(times))
     )

@@ -35,10 +35,10 @@ from worker.testing.checker.contract import (
     CommandedEffect,
     SeenMemberInfo,
 )
-from worker.testing.checker.evidence import Evidence, Fate, Planned
+from worker.testing.checker.evidence import Evidence, ExpectedFate, PlannedRecord
 from worker.testing.checker.evidence_check import check
 from worker.testing.checker.simulator_log import read_log
-from worker.testing.checker.topic_reader import Reader
+from worker.testing.checker.topic_reader import TopicReader
 from worker.testing.demo.environment import PARTITIONS, WORKER, DemoEnvironment
 from worker.testing.demo.load import LoadProducer
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from worker.testing.checker.evidence import LoggedRequest, ProducedCommand
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence_check import CheckReport
 
 ROOMS: Final = 50
 LATENCY: Final = 0.03
@@ -74,7 +74,7 @@ EFFECTS: Final = {
 }
 
 
-def backlog_of(load: str, count: int, seed: int) -> list[Planned]:
+def backlog_of(load: str, count: int, seed: int) -> list[PlannedRecord]:
     """
     The commands of one of LOADS.
     """
@@ -83,15 +83,15 @@ def backlog_of(load: str, count: int, seed: int) -> list[Planned]:
     return list(commands(count, dirty=load == "dirty", seed=seed, rooms=1 if load == "hot" else ROOMS))
 
 
-def commands(count: int, *, dirty: bool, seed: int, rooms: int = ROOMS) -> Iterator[Planned]:
+def commands(count: int, *, dirty: bool, seed: int, rooms: int = ROOMS) -> Iterator[PlannedRecord]:
     """
     The backlog, in order.
     """
     chance = random.Random(seed)
     names = [f"room-{number:02}" for number in range(rooms)]
     weights = list(accumulate(1 / (number + 1) for number in range(rooms)))
-    recent: deque[Planned] = deque(maxlen=2000)
-    follow_ups: deque[tuple[int, Planned]] = deque()
+    recent: deque[PlannedRecord] = deque(maxlen=2000)
+    follow_ups: deque[tuple[int, PlannedRecord]] = deque()
     for position in range(count):
         if follow_ups and follow_ups[0][0] <= position:
             yield follow_ups.popleft()[1]
@@ -108,7 +108,7 @@ def commands(count: int, *, dirty: bool, seed: int, rooms: int = ROOMS) -> Itera
         yield ban
 
 
-def five_endpoints(count: int, *, seed: int) -> Iterator[Planned]:
+def five_endpoints(count: int, *, seed: int) -> Iterator[PlannedRecord]:
     """
     Single-member commands for all endpoints, over rooms of Zipf popularity.
     """
@@ -120,7 +120,7 @@ def five_endpoints(count: int, *, seed: int) -> Iterator[Planned]:
         yield command_of(action, f"room-{room:02}", number)
 
 
-def command_of(action: str, room: str, number: int, suffix: str = "", **more: Any) -> Planned:
+def command_of(action: str, room: str, number: int, suffix: str = "", **more: Any) -> PlannedRecord:
     """
     One command for one user, with more fields.
     """
@@ -141,12 +141,12 @@ def command_of(action: str, room: str, number: int, suffix: str = "", **more: An
         },
         **more,
     }
-    return Planned(
-        room.encode(), msgspec.json.encode(body), Fate.CARRIED_OUT, command_id, room, (user,), effect
+    return PlannedRecord(
+        room.encode(), msgspec.json.encode(body), ExpectedFate.CARRIED_OUT, command_id, room, (user,), effect
     )
 
 
-def produced(stage: DemoEnvironment, backlog: Sequence[Planned]) -> list[ProducedCommand]:
+def produced(stage: DemoEnvironment, backlog: Sequence[PlannedRecord]) -> list[ProducedCommand]:
     """
     Puts the backlog into the command topic, each target on its partition.
     """
@@ -244,7 +244,7 @@ class Speed:
 
 
 def speed_of(
-    requests: Sequence[LoggedRequest], report: Report, spent: Spent, begin: float, end: float
+    requests: Sequence[LoggedRequest], report: CheckReport, spent: Spent, begin: float, end: float
 ) -> Speed:
     """
     The speed between two instants.
@@ -276,7 +276,7 @@ class JudgedRun:
     begin: float
     end: float
     speed: Speed
-    report: Report
+    report: CheckReport
     evidence: Evidence
     stall: float
 
@@ -286,7 +286,7 @@ class JudgedRun:
         return self.report.clean and self.stall <= STALL
 
 
-def faults_of(load: str, backlog: Sequence[Planned], seed: int) -> dict[str, Any]:
+def faults_of(load: str, backlog: Sequence[PlannedRecord], seed: int) -> dict[str, Any]:
     """
     What goes wrong at the API under this load.
     """
@@ -335,7 +335,7 @@ def play(
         stage.stop_workers()
         stage.stop_simulator()
         with contextlib.closing(
-            Reader(stage.bootstrap_servers, stage.topics.outcomes, stage.topics.dead_letters, PARTITIONS)
+            TopicReader(stage.bootstrap_servers, stage.topics.outcomes, stage.topics.dead_letters, PARTITIONS)
         ) as reader:
             reader.read_to_the_end(DEADLINE)
         requests, read = read_log(stage.simulator_log), reader.read

@@ -34,8 +34,8 @@ from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.testing.checker.evidence import LoggedRequest, Planned
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence import LoggedRequest, PlannedRecord
+    from worker.testing.checker.evidence_check import CheckReport
     from worker.testing.kafka.child_process import ChildProcess
 
 ROOMS: Final = 8
@@ -70,7 +70,7 @@ def rooms(partition: int) -> list[str]:
     return [next(there) for _ in range(ROOMS)]
 
 
-def backlog(seconds: float, targets: Sequence[str]) -> list[Planned]:
+def backlog(seconds: float, targets: Sequence[str]) -> list[PlannedRecord]:
     """
     As many commands as the whole quota takes for so long, over these rooms in turn; each user once.
     """
@@ -305,7 +305,9 @@ def measure(name: str, servers: str) -> Figures:
         return figures(name, run, requests, report, stall)
 
 
-def figures(name: str, run: Run, requests: Sequence[LoggedRequest], report: Report, stall: float) -> Figures:
+def figures(
+    name: str, run: Run, requests: Sequence[LoggedRequest], report: CheckReport, stall: float
+) -> Figures:
     stamps = sorted(request.read_at for request in requests)
     begin, seconds = run.began, run.ended - run.began
     used = bisect_left(stamps, run.ended) - bisect_left(stamps, begin)

@@ -16,10 +16,10 @@ import msgspec
 from kafka import KafkaAdminClient, TopicPartition
 
 from worker.testing.checker.contract import TARGET_FIELDS, CommandedEffect, outcome_id
-from worker.testing.checker.evidence import Evidence, Fate, Planned
+from worker.testing.checker.evidence import Evidence, ExpectedFate, PlannedRecord
 from worker.testing.checker.evidence_check import check
 from worker.testing.checker.simulator_log import requests_of
-from worker.testing.checker.topic_reader import Reader
+from worker.testing.checker.topic_reader import TopicReader
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 from worker.testing.demo.load import LoadProducer
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from worker.testing.checker.contract import SeenMemberInfo
     from worker.testing.checker.evidence import Interruption, LoggedRequest, ProducedCommand, PublishedOutcome
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence_check import CheckReport
     from worker.testing.kafka.child_process import ChildProcess
 
 LATENCY: Final = ("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random")
@@ -46,7 +46,7 @@ def command(
     duration: int | None = None,
     reason: str | None = None,
     info: SeenMemberInfo | None = None,
-) -> Planned:
+) -> PlannedRecord:
     """
     A well-formed command under its target's key.
     """
@@ -62,7 +62,7 @@ def command(
     }
     value = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
     effect = CommandedEffect(action, duration=duration, reason=reason, info=info)
-    return Planned(target.encode(), value, Fate.CARRIED_OUT, command_id, target, named, effect)
+    return PlannedRecord(target.encode(), value, ExpectedFate.CARRIED_OUT, command_id, target, named, effect)
 
 
 class Environment:
@@ -84,7 +84,7 @@ class Environment:
         self._simulator = simulator
         self._seed = seed
         self._ends = contextlib.ExitStack()
-        self.reader: Reader
+        self.reader: TopicReader
 
     def __repr__(self) -> str:
         return f"<Environment on {self.stage!r}, {self.reader!r}>"
@@ -94,7 +94,7 @@ class Environment:
         try:
             self.stage.start_kafka()
             self.stage.start_simulator(*self._simulator, seed=self._seed)
-            self.reader = Reader(
+            self.reader = TopicReader(
                 self.stage.bootstrap_servers,
                 self.stage.topics.outcomes,
                 self.stage.topics.dead_letters,
@@ -111,7 +111,7 @@ class Environment:
 
     # Producing and reading
 
-    def send(self, records: Sequence[Planned], rate: float | None = None) -> LoadProducer:
+    def send(self, records: Sequence[PlannedRecord], rate: float | None = None) -> LoadProducer:
         """
         Begins to produce the records, so many a second or as fast as it can.
         """
@@ -238,7 +238,7 @@ class Environment:
             tuple(self.breaks),
         )
 
-    def judged(self, bad_users: frozenset[str] = frozenset()) -> Report:
+    def judged(self, bad_users: frozenset[str] = frozenset()) -> CheckReport:
         """
         Ends the run and has it judged by the demo's checker.
         """

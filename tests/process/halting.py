@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.process.environment import Environment
-    from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence import PlannedRecord
 
 ROOMS = 10
 RATE = 60.0
@@ -160,7 +160,7 @@ def play(environment: Environment, wrong: Wrong, *, load: float = LOAD, halted_f
     )
 
 
-def commands(number: int) -> list[Planned]:
+def commands(number: int) -> list[PlannedRecord]:
     """
     Bans and kicks by turns, each of a new user.
     """

@@ -18,8 +18,8 @@ from worker.testing.checker.contract import BAN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.testing.checker.evidence import Planned
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence import PlannedRecord
+    from worker.testing.checker.evidence_check import CheckReport
 
 ROOMS = 50
 SHARE = 0.5
@@ -44,7 +44,7 @@ class RunResult:
     commands: int
     statuses: dict[str, int]
     letters: int
-    report: Report
+    report: CheckReport
     hung_requests: int
     kept_elsewhere: float
     recovery: float
@@ -84,7 +84,7 @@ def play(servers: str, *, rate: float, limit: int, hang: float, timeout: float) 
         )
 
 
-def commands(count: int, seed: int) -> Iterator[Planned]:
+def commands(count: int, seed: int) -> Iterator[PlannedRecord]:
     """
     Bans of ever new users in fifty rooms; one has the half of them.
     """

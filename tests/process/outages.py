@@ -17,8 +17,8 @@ from worker.testing.checker.contract import BAN, ENDPOINTS, KICK, UNBAN
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker.testing.checker.evidence import Planned
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence import PlannedRecord
+    from worker.testing.checker.evidence_check import CheckReport
 
 ROOMS = 50
 BEFORE = 2.0
@@ -48,7 +48,7 @@ class RunResult:
     commands: int
     statuses: dict[str, int]
     letters: int
-    report: Report
+    report: CheckReport
     kept_elsewhere: float
     failures: frozenset[str]
     openings: float
@@ -116,7 +116,7 @@ def _sent_between(environment: Environment, begin: float, end: float) -> set[tup
     }
 
 
-def commands(count: int) -> Iterator[Planned]:
+def commands(count: int) -> Iterator[PlannedRecord]:
     """
     Bans and kicks by turns, over fifty groups and as many rooms; some bans go on to an unban and a ban.
     """

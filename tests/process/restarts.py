@@ -14,8 +14,8 @@ from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import BAN
 
 if TYPE_CHECKING:
-    from worker.testing.checker.evidence import Planned
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence import PlannedRecord
+    from worker.testing.checker.evidence_check import CheckReport
 
 ROOMS = 60
 NEW = 200
@@ -49,7 +49,7 @@ class RunResult:
     fresh: Counter[str]
     executed_again: int
     memory: float
-    report: Report
+    report: CheckReport
 
 
 def play(servers: str, *, count: int, restore_records: int, repeat_last: int | None = None) -> RunResult:
@@ -101,7 +101,7 @@ def play(servers: str, *, count: int, restore_records: int, repeat_last: int | N
         )
 
 
-def bans(stem: str, number: int) -> list[Planned]:
+def bans(stem: str, number: int) -> list[PlannedRecord]:
     """
     Bans, each of its own user, evenly over the rooms.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.checker.evidence import LoggedRequest, Planned, PublishedOutcome
+    from worker.testing.checker.evidence import LoggedRequest, PlannedRecord, PublishedOutcome
 
 pytestmark = pytest.mark.kafka
 
@@ -52,7 +52,7 @@ def environment(kafka: Cluster) -> Iterator[Environment]:
         yield environment
 
 
-def commands(action: str, place: int) -> Iterator[Planned]:
+def commands(action: str, place: int) -> Iterator[PlannedRecord]:
     name = room(action, place)
     for number in range(USERS):
         yield command(

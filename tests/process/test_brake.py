@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.checker.evidence import Planned, PublishedOutcome
+    from worker.testing.checker.evidence import PlannedRecord, PublishedOutcome
 
 FLOOD: Final = int(os.environ.get("TEST_FLOOD", "4000"))
 OTHERS: Final = FLOOD // 5
@@ -43,7 +43,7 @@ REASON: Final = ("--reason", "bans everybody", "--by", "alice")
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240 + FLOOD // 100)]
 
 
-def of_issuer(issuer: str, number: int, room: str | None = None) -> Planned:
+def of_issuer(issuer: str, number: int, room: str | None = None) -> PlannedRecord:
     """
     A ban of a user of its own, by an issuer whose name the user's begins with.
     """
@@ -53,7 +53,7 @@ def of_issuer(issuer: str, number: int, room: str | None = None) -> Planned:
     return replace(planned, value=msgspec.json.encode({**value, "issuer": issuer}))
 
 
-def flood() -> list[Planned]:
+def flood() -> list[PlannedRecord]:
     """
     A mad detector among others: five of its bans for one of theirs.
     """
@@ -229,7 +229,7 @@ GAP: Final = 100
 """The smallest kafka.max_gap."""
 
 
-def behind(issuer: str, room: str, begin: int) -> list[Planned]:
+def behind(issuer: str, room: str, begin: int) -> list[PlannedRecord]:
     """
     One ban by an issuer, and in the same room twice as many by others as may go on behind it.
     """
@@ -273,7 +273,7 @@ def readiness(run: Environment) -> dict[str, Any]:
     return told
 
 
-def raid() -> list[Planned]:
+def raid() -> list[PlannedRecord]:
     """
     Commands of each action, some to several users, and one with bad input.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence import PlannedRecord
 
 pytestmark = pytest.mark.kafka
 
@@ -56,7 +56,7 @@ def test_a_replica_that_sees_another_count_of_partitions_halts_and_says_so(envir
     environment.end()
 
 
-def bans(stem: str) -> list[Planned]:
+def bans(stem: str) -> list[PlannedRecord]:
     return [
         command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60)
         for each in range(COUNT)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence_check import CheckReport
     from worker.testing.demo.load import FinishedRaid
     from worker.testing.demo.scenario import Scenario
 
@@ -53,7 +53,7 @@ def begin(stage: DemoEnvironment, raid: Scenario, *flags: str, replicas: int = 1
         stage.wait_until_ready(replica)
 
 
-def judged(seen: FinishedRaid) -> Report:
+def judged(seen: FinishedRaid) -> CheckReport:
     """
     The checker's report, without what it says of the quota when the simulator's stamps were late.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Cluster
-    from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence import PlannedRecord
     from worker.testing.demo.load import LoadProducer
     from worker.testing.kafka.child_process import ChildProcess
 
@@ -40,7 +40,7 @@ def environment(kafka: Cluster) -> Iterator[Environment]:
         yield environment
 
 
-def bans(stem: str) -> list[Planned]:
+def bans(stem: str) -> list[PlannedRecord]:
     return [
         command(BAN, f"group-{each}", f"{stem}-{each}", f"{stem}-{each}", duration=60)
         for each in range(COUNT)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaAdminClient
 
-    from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence import PlannedRecord
 
 pytestmark = [
     pytest.mark.kafka,
@@ -40,7 +40,7 @@ LIFETIME: Final = 5.0
 """Of a token, in seconds, and so of a session: the broker asks for another one a few times in each run."""
 
 
-def commands() -> list[Planned]:
+def commands() -> list[PlannedRecord]:
     return [
         command(BAN, f"group-{one % 20}", f"user-{one}", f"id-{one}", duration=60) for one in range(COMMANDS)
     ]

@@ -15,7 +15,7 @@ from tests.process.environment import LATENCY, Environment, command
 from tests.process.halting import another_key, new_key_in_the_file
 from tests.process.leaks import leaks
 from worker.testing.checker.contract import ADMINISTRATOR, BAN
-from worker.testing.checker.evidence import Fate, Planned
+from worker.testing.checker.evidence import ExpectedFate, PlannedRecord
 from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def trouble(environment: Environment, keys: list[str]) -> dict[str, bytes]:
     """
     faults = ("bad_gateway", "drop_before", "drop_after", "cut_body", "transient")
     environment.fault(**dict.fromkeys(faults, 0.06), hang=0.02)
-    environment.send([*commands(), Planned(b"x", b"no JSON", Fate.UNREADABLE)], RATE)
+    environment.send([*commands(), PlannedRecord(b"x", b"no JSON", ExpectedFate.UNREADABLE)], RATE)
     environment.play(1.0)
     environment.fault(**dict.fromkeys(faults, 0.0), hang=0.0)
     environment.fault(outage="refuse", for_seconds=0.7)
@@ -107,7 +107,7 @@ def trouble(environment: Environment, keys: list[str]) -> dict[str, bytes]:
     return served
 
 
-def commands() -> list[Planned]:
+def commands() -> list[PlannedRecord]:
     return [
         command(BAN, f"group-{each % 20}", f"user-{each}", f"ban-{each}", duration=3600, reason=REASON)
         for each in range(COUNT)

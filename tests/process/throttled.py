@@ -14,8 +14,8 @@ from tests.process.environment import LATENCY, Environment, command
 from worker.testing.checker.contract import UPDATE, SeenMemberInfo
 
 if TYPE_CHECKING:
-    from worker.testing.checker.evidence import Planned
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence import PlannedRecord
+    from worker.testing.checker.evidence_check import CheckReport
 
 DOCUMENTED = 200
 TOO_MANY = 60007
@@ -44,7 +44,7 @@ class RunResult:
     storm: float
     statuses: dict[str, int]
     letters: int
-    report: Report
+    report: CheckReport
 
     @property
     def used(self) -> float:
@@ -101,7 +101,7 @@ def play(servers: str, *, limit: int, after: float, look: int) -> RunResult:
         )
 
 
-def commands(number: int) -> list[Planned]:
+def commands(number: int) -> list[PlannedRecord]:
     """
     Updates, each of which is one call: the endpoint takes one member a call.
     """

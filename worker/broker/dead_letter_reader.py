@@ -12,7 +12,7 @@ from msgspec import Struct
 from worker.broker import offset_range_reader
 from worker.broker.command_lookup import CLOCKS_APART
 from worker.broker.error_mapping import sentence
-from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter, read_letter
+from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter, read_letter
 from worker.domain.contract.raw_records import place_of
 from worker.errors import BrokerError
 
@@ -38,7 +38,7 @@ class DeadLetterRecord(Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
-    letter: ReadLetter | NoLetter
+    letter: ParsedDeadLetter | NotADeadLetter
 
 
 def dead_letters(

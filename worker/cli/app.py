@@ -1,6 +1,6 @@
 # The command line: one table of the commands with their groups, and how the program ends when one fails. Each command has a module
 # that documents its exit codes. What several of them share is in shared.py (options, printing, exit codes), filters.py (what is looked
-# for), formatting.py and tables.py (how it is shown); how help looks in help_groups.py and layout.py.
+# for), outcome_formatting.py and count_tables.py (how it is shown); how help looks in help_groups.py and text_wrapping.py.
 #
 # What a command needs is imported inside it, so that --help is quick and the simulator never loads Kafka.
 
@@ -25,13 +25,13 @@ from worker.cli.dead_letters import dead_letters
 from worker.cli.demo import demo
 from worker.cli.help_groups import HelpByGroup
 from worker.cli.kafka import kafka
-from worker.cli.layout import wrapped
 from worker.cli.outcomes import outcomes
 from worker.cli.pause_and_resume import cancel, pause, resume, shadow
 from worker.cli.run import run
 from worker.cli.send import send
 from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width
 from worker.cli.simulate import simulate
+from worker.cli.text_wrapping import wrapped
 from worker.cli.topics import topics
 from worker.cli.undo import undo
 from worker.cli.watch import watch

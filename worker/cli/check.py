@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.layout import in_columns
 from worker.cli.shared import (
     FAILED,
     WRONG,
@@ -23,6 +22,7 @@ from worker.cli.shared import (
     quiet_libraries,
     terminal_width,
 )
+from worker.cli.text_wrapping import in_columns
 from worker.redaction import without_keys
 from worker.terminal import plain
 

@@ -2,7 +2,7 @@
 # sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments; 3 nothing was found; 7 `replay`:
 # some letters are not sent again, and why is said.
 #
-# `list` and `show` only read, and so does `replay` without --send. What a letter is shown as is in letters.py, which letters are sent
+# `list` and `show` only read, and so does `replay` without --send. What a letter is shown as is in dead_letter_view.py, which letters are sent
 # again in replay_plan.py.
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from worker.broker.command_producer import OutgoingCommand
     from worker.broker.options import KafkaOptions
+    from worker.cli.dead_letter_view import DeadLetterView
     from worker.cli.filters import Filters
-    from worker.cli.letters import Letter
-    from worker.cli.replay_plan import Candidate, NotReplayed, Replaying
+    from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner, ReplayRefusal
     from worker.domain.contract.commands import Decoder
 
 LIMIT = 20
@@ -81,7 +81,7 @@ def list_letters(
     Example:
     moderation-worker dead-letters list --config worker.yaml --by code
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.letters import COUNTED, format_letter, report  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.dead_letter_view import COUNTED, format_letter, report  # noqa: PLC0415 - what is imported here --help need not load
 
     _check_status(status)
     filters = narrow.filters_of(
@@ -133,7 +133,7 @@ def show(
     Example:
     moderation-worker dead-letters show --config worker.yaml ban-0001
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.letters import format_whole, report  # noqa: PLC0415
+    from worker.cli.dead_letter_view import format_whole, report  # noqa: PLC0415
 
     narrow.check_text("ID", letter_id)
     every = narrow.filters_of(since, None)
@@ -196,8 +196,8 @@ def replay(
     Example:
     moderation-worker dead-letters replay -c worker.yaml --code 10010 --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.replay_plan import NotReplayed  # noqa: PLC0415
-    from worker.cli.sending import send_all  # noqa: PLC0415
+    from worker.cli.bulk_send import send_all  # noqa: PLC0415
+    from worker.cli.replay_plan import ReplayRefusal  # noqa: PLC0415
 
     _check_status(status)
     for each in letter_id or ():
@@ -213,7 +213,7 @@ def replay(
         user=user,
         app=app,
     )
-    allowed = {NotReplayed.OVERTAKES: allow_overtaking, NotReplayed.REJECTED: rejected}
+    allowed = {ReplayRefusal.OVERTAKES: allow_overtaking, ReplayRefusal.REJECTED: rejected}
     options, decoder = kafka_options_of(config)
     letters = [
         each
@@ -240,9 +240,9 @@ def _check_status(status: narrow.Values) -> None:
         narrow.one_of("--status", each, narrow.LETTER_STATUSES)
 
 
-def _matching(options: KafkaOptions, decoder: Decoder, filters: Filters) -> Iterator[Letter]:
+def _matching(options: KafkaOptions, decoder: Decoder, filters: Filters) -> Iterator[DeadLetterView]:
     from worker.broker.dead_letter_reader import dead_letters as read  # noqa: PLC0415
-    from worker.cli.letters import letter_of  # noqa: PLC0415
+    from worker.cli.dead_letter_view import letter_of  # noqa: PLC0415
 
     for found in read(options, filters.since, filters.until, show_progress):
         letter = letter_of(found, decoder)
@@ -250,16 +250,18 @@ def _matching(options: KafkaOptions, decoder: Decoder, filters: Filters) -> Iter
             yield letter
 
 
-def _newest(letters: Iterator[Letter], limit: int) -> list[Letter]:
+def _newest(letters: Iterator[DeadLetterView], limit: int) -> list[DeadLetterView]:
     import heapq  # noqa: PLC0415
 
     return heapq.nlargest(limit, letters, key=lambda each: (each.found.timestamp, each.found.place))
 
 
-def _print_table(letters: Iterator[Letter], by: str, limit: int, filters: Filters, *, as_json: bool) -> None:
-    from worker.cli.tables import Table, format_table  # noqa: PLC0415
+def _print_table(
+    letters: Iterator[DeadLetterView], by: str, limit: int, filters: Filters, *, as_json: bool
+) -> None:
+    from worker.cli.count_tables import CountTable, format_table  # noqa: PLC0415
 
-    table = Table(by)
+    table = CountTable(by)
     wanted = filters.traits.get("error_code" if by == "code" else by)
     for letter in letters:
         values = [value for value in letter.values(by) if wanted is None or value in wanted]
@@ -283,18 +285,18 @@ def _end_if_none(found: object, filters: Filters, ids: object = ()) -> None:
 def _replaying(
     options: KafkaOptions,
     decoder: Decoder,
-    letters: list[Letter],
-    allowed: frozenset[NotReplayed],
-) -> Replaying:
+    letters: list[DeadLetterView],
+    allowed: frozenset[ReplayRefusal],
+) -> ReplayPlanner:
     """Return the letters, judged by all that came after them."""
     from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
     from worker.cli.filters import Filters as Views  # noqa: PLC0415
-    from worker.cli.latest_touches import FIELDS  # noqa: PLC0415
-    from worker.cli.replay_plan import Candidate, Replaying  # noqa: PLC0415
+    from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
+    from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner  # noqa: PLC0415
     from worker.cli.undo import see_waiting  # noqa: PLC0415
 
     candidates = [
-        Candidate(
+        ReplayCandidate(
             each.found.place,
             each.found.timestamp,
             each.original,
@@ -303,7 +305,7 @@ def _replaying(
         )
         for each in letters
     ]
-    replaying = Replaying(candidates, options.command_topic, time.time(), allowed)
+    replaying = ReplayPlanner(candidates, options.command_topic, time.time(), allowed)
     if not replaying.is_open:
         return replaying
     # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
@@ -318,7 +320,7 @@ def _replaying(
     return replaying
 
 
-def _outgoing(candidate: Candidate) -> OutgoingCommand:
+def _outgoing(candidate: ReplayCandidate) -> OutgoingCommand:
     from worker.broker.command_producer import OutgoingCommand  # noqa: PLC0415
 
     letter = candidate.letter
@@ -327,7 +329,9 @@ def _outgoing(candidate: Candidate) -> OutgoingCommand:
     return OutgoingCommand(letter.value, letter.key, letter.headers, letter.partition)
 
 
-def _show_replay(candidates: list[Candidate], ready: list[Candidate], *, as_json: bool, sent: bool) -> None:
+def _show_replay(
+    candidates: list[ReplayCandidate], ready: list[ReplayCandidate], *, as_json: bool, sent: bool
+) -> None:
     if as_json:
         print_json(
             {
@@ -353,7 +357,7 @@ def _show_replay(candidates: list[Candidate], ready: list[Candidate], *, as_json
     _show_counts(ready)
 
 
-def _show_left_out(candidates: list[Candidate]) -> None:
+def _show_left_out(candidates: list[ReplayCandidate]) -> None:
     from worker.cli.replay_plan import MAY_BE_FORCED  # noqa: PLC0415
 
     refusals = Counter(each.refusal for each in candidates if each.refusal is not None)
@@ -368,11 +372,11 @@ def _show_left_out(candidates: list[Candidate]) -> None:
             print(f"           and {len(named) - NAMED:,} more (--json names all)")
 
 
-def _show_counts(ready: list[Candidate]) -> None:
-    from worker.cli.tables import Table, format_table  # noqa: PLC0415
+def _show_counts(ready: list[ReplayCandidate]) -> None:
+    from worker.cli.count_tables import CountTable, format_table  # noqa: PLC0415
 
     for by in ("error_code", "issuer", "target") if ready else ():
-        table = Table(by, by)
+        table = CountTable(by, by)
         for each in ready:
             code = [] if each.letter is None else [each.letter.error_code]
             issuer = getattr(each.command, "issuer", None)

@@ -1,7 +1,7 @@
 # `moderation-worker outcomes`: what happened to this command, to this user, in this room, between three and five past three?
 # Exit codes: 0 found, 1 Kafka cannot be reached or read, 2 wrong settings or arguments, 3 nothing was found, 4 a match waits.
 #
-# It only reads: no group is joined. What can be searched by is in filters.py, how it is shown in formatting.py and tables.py.
+# It only reads: no group is joined. What can be searched by is in filters.py, how it is shown in outcome_formatting.py and count_tables.py.
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def outcomes(
     moderation-worker outcomes --config worker.yaml --status failed --by target
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.cli.formatting import format_nothing_found  # noqa: PLC0415
-    from worker.cli.tables import COUNTED  # noqa: PLC0415
+    from worker.cli.count_tables import COUNTED  # noqa: PLC0415
+    from worker.cli.outcome_formatting import format_nothing_found  # noqa: PLC0415
 
     filters = narrow.filters_of(
         since, until, command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id,
@@ -105,7 +105,7 @@ def outcomes(
         raise typer.Exit(WAITS)
 
 
-class Judge:
+class OutcomeMatcher:
     """
     Decides which outcomes match.
 
@@ -142,9 +142,9 @@ def _asks_for_waiting(filters: Filters) -> bool:
 
 def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
     """Print the counts of the matching outcomes."""
-    from worker.cli.tables import Table, counting, format_table  # noqa: PLC0415
+    from worker.cli.count_tables import CountTable, counting, format_table  # noqa: PLC0415
 
-    table, judge = Table(by), Judge(filters)
+    table, judge = CountTable(by), OutcomeMatcher(filters)
     count, views = counting(table, filters), list[Any]()
     for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
         views += judge.views(values)
@@ -167,12 +167,12 @@ def _print_outcomes(
     lookup: CommandLookup, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
 ) -> set[str]:
     """Print the matching outcomes as they are found. Return their ids."""
-    from worker.cli.formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
+    from worker.cli.outcome_formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
 
     ended: set[str] = set()
     if filters.traits.get("status") == ONLY_WAITING:
         return ended
-    judge = Judge(filters)
+    judge = OutcomeMatcher(filters)
     found_in_time = lookup.outcomes(judge, filters.since, limit, until=filters.until, terms=filters.terms)
     for found in found_in_time:
         ended.add(filters.read(found.value).outcome_id)
@@ -197,7 +197,7 @@ def _print_waiting(
     as_json: bool,
 ) -> int:
     """Print the matching commands that have no outcome yet. Return how many."""
-    from worker.cli.formatting import format_waiting, waiting_report  # noqa: PLC0415
+    from worker.cli.outcome_formatting import format_waiting, waiting_report  # noqa: PLC0415
 
     found = lookup.waiting(begun, lambda record: filters.matches_command(decoder.decode(record)), limit)
     waiting = [each for each in found if each.record.place not in ended]

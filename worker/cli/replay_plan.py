@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.cli.latest_touches import (
-    LatestTouches,
-    Member,
-    Moment,
+from worker.cli.last_command_per_user import (
+    CommandMoment,
+    LastCommand,
+    LastCommandPerUser,
     TargetKey,
-    Touch,
+    TargetMember,
     members_of,
     moment_of,
     target_in,
 )
 from worker.domain.contract.commands import Command
-from worker.domain.contract.dead_letter_decoding import ReadLetter
+from worker.domain.contract.dead_letter_decoding import ParsedDeadLetter
 from worker.domain.contract.outcomes import DONE_FOR_ID, RESULTS, Status
 from worker.domain.contract.rejections import Rejected
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class NotReplayed(StrEnum):
+class ReplayRefusal(StrEnum):
     """Why a letter is not sent again; the first that applies."""
 
     NO_LETTER = "it is no dead letter of this worker"
@@ -47,11 +47,11 @@ TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.P
 """Of commands that touched some of their users at least."""
 FEW: Final = 40
 """So many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
-MAY_BE_FORCED: Final = {NotReplayed.REJECTED: "--rejected", NotReplayed.OVERTAKES: "--allow-overtaking"}
+MAY_BE_FORCED: Final = {ReplayRefusal.REJECTED: "--rejected", ReplayRefusal.OVERTAKES: "--allow-overtaking"}
 """What an option of `replay` lets pass."""
 
 
-class Candidate(Struct, eq=False):
+class ReplayCandidate(Struct, eq=False):
     """
     One letter, and whether it is sent again.
 
@@ -66,64 +66,64 @@ class Candidate(Struct, eq=False):
 
     place: str
     timestamp: int
-    letter: ReadLetter | None
+    letter: ParsedDeadLetter | None
     command: Command | Rejected | None = None
-    refusal: NotReplayed | None = None
+    refusal: ReplayRefusal | None = None
     detail: str = ""
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> CommandMoment:
         """When its command came: its dead letter was written at that time or later."""
         assert self.letter is not None
         letter = self.letter
-        return Moment(letter.topic, letter.partition, letter.offset, self.timestamp / 1000)
+        return CommandMoment(letter.topic, letter.partition, letter.offset, self.timestamp / 1000)
 
-    def refuse(self, refusal: NotReplayed, detail: str = "") -> None:
+    def refuse(self, refusal: ReplayRefusal, detail: str = "") -> None:
         """Refuse it, unless it is refused already."""
         if self.refusal is None:
             self.refusal, self.detail = refusal, detail
 
 
-class Replaying:
+class ReplayPlanner:
     """Judges letters first by themselves, then by what came after them. ``allowed`` are refusals that do not count."""
 
     def __init__(
         self,
-        candidates: Iterable[Candidate],
+        candidates: Iterable[ReplayCandidate],
         topic: str,
         now: float,
-        allowed: frozenset[NotReplayed] = frozenset(),
+        allowed: frozenset[ReplayRefusal] = frozenset(),
     ) -> None:
         self._allowed = allowed
         self.candidates = sorted(candidates, key=_order)
         for each in self.candidates:
             self._judge(each, topic, now)
-        self._by_id: dict[str, Candidate] = {}
+        self._by_id: dict[str, ReplayCandidate] = {}
         for each in self.candidates:
             self._judge_copy(each)
-        self._touches = LatestTouches(
+        self._last_commands = LastCommandPerUser(
             (member for each in self._open() for member in _members(each)), events=True
         )
-        self._targets = {member[:3] for member in self._touches}
-        self._unlisted: dict[TargetKey, Touch] = {}
+        self._targets = {member[:3] for member in self._last_commands}
+        self._unlisted: dict[TargetKey, LastCommand] = {}
 
     def __repr__(self) -> str:
-        return f"<Replaying {len(self.candidates)} letters>"
+        return f"<ReplayPlanner {len(self.candidates)} letters>"
 
     @property
     def terms(self) -> list[list[bytes]]:
         """The bytes that an outcome has that matters here: a letter's command_id or target, if those are few."""
-        texts = {member.target for member in self._touches} | self._by_id.keys()
+        texts = {member.target for member in self._last_commands} | self._by_id.keys()
         return [[msgspec.json.encode(text) for text in sorted(texts)]] if 0 < len(texts) <= FEW else []
 
     def see_outcome(self, view: Any) -> None:
         """Take note of what came after a letter, as an outcome tells."""
-        self._touches.see_outcome(view)
+        self._last_commands.see_outcome(view)
         if view.results_omitted and view.status in TOUCHING:
             self._see_unlisted(view)
         moment = moment_of(view) if view.command_id in self._by_id else None
         if moment is not None and moment.is_after(self._by_id[view.command_id].moment):
-            self._by_id[view.command_id].refuse(NotReplayed.AGAIN, f"{moment.outcome_id}: {view.status}")
+            self._by_id[view.command_id].refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: {view.status}")
 
     def _see_unlisted(self, view: Any) -> None:
         """Take note of a command that may have touched any user of its target: its outcome does not list them."""
@@ -132,24 +132,24 @@ class Replaying:
             return
         known = self._unlisted.get(key)
         if known is None or moment.is_after(known.moment):
-            self._unlisted[key] = Touch(moment, view.command_id or "", unlisted=True)
+            self._unlisted[key] = LastCommand(moment, view.command_id or "", unlisted=True)
 
-    def see_waiting(self, command: Command, moment: Moment) -> None:
+    def see_waiting(self, command: Command, moment: CommandMoment) -> None:
         """Take note of a command that has no outcome yet."""
-        self._touches.see_waiting(command, moment)
+        self._last_commands.see_waiting(command, moment)
         if command.command_id in self._by_id:
-            self._by_id[command.command_id].refuse(NotReplayed.AGAIN, f"{moment.outcome_id}: waiting")
+            self._by_id[command.command_id].refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: waiting")
 
-    def finish(self) -> list[Candidate]:
+    def finish(self) -> list[ReplayCandidate]:
         """Judge by all that was seen, and return what is sent, in the order in which the commands came."""
         for each in self._open():
-            latest = [self._touches[member] for member in _members(each)]
+            latest = [self._last_commands[member] for member in _members(each)]
             latest += [self._unlisted.get(key) for key in {member[:3] for member in _members(each)}]
             later = [touch for touch in latest if touch is not None and touch.is_after(each.moment)]
-            if later and NotReplayed.OVERTAKES not in self._allowed:
+            if later and ReplayRefusal.OVERTAKES not in self._allowed:
                 touch = max(later, key=lambda touch: touch.moment.at)
                 note = ", which waits" if touch.waits else ", which does not list its users" * touch.unlisted
-                each.refuse(NotReplayed.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
+                each.refuse(ReplayRefusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
         return self._open()
 
     @property
@@ -157,36 +157,36 @@ class Replaying:
         """Whether a letter is not refused yet."""
         return any(each.refusal is None for each in self.candidates)
 
-    def _open(self) -> list[Candidate]:
+    def _open(self) -> list[ReplayCandidate]:
         return [each for each in self.candidates if each.refusal is None]
 
-    def _judge(self, each: Candidate, topic: str, now: float) -> None:
+    def _judge(self, each: ReplayCandidate, topic: str, now: float) -> None:
         if each.letter is None:
-            each.refuse(NotReplayed.NO_LETTER, each.detail)
+            each.refuse(ReplayRefusal.NO_LETTER, each.detail)
         elif each.letter.topic != topic:
-            each.refuse(NotReplayed.OTHER_TOPIC, each.letter.topic)
+            each.refuse(ReplayRefusal.OTHER_TOPIC, each.letter.topic)
         elif each.letter.omitted or each.letter.value is None:
-            each.refuse(NotReplayed.INCOMPLETE, " and ".join(each.letter.omitted) or "value")
-        elif isinstance(each.command, Rejected) and NotReplayed.REJECTED not in self._allowed:
-            each.refuse(NotReplayed.REJECTED, each.command.message)
+            each.refuse(ReplayRefusal.INCOMPLETE, " and ".join(each.letter.omitted) or "value")
+        elif isinstance(each.command, Rejected) and ReplayRefusal.REJECTED not in self._allowed:
+            each.refuse(ReplayRefusal.REJECTED, each.command.message)
         elif isinstance(each.command, Command) and (each.command.last_moment or now) < now:
-            each.refuse(NotReplayed.OVER, "not_after or banned_until has passed")
+            each.refuse(ReplayRefusal.OVER, "not_after or banned_until has passed")
 
-    def _judge_copy(self, each: Candidate) -> None:
+    def _judge_copy(self, each: ReplayCandidate) -> None:
         """Of several letters with one command_id only the last is sent: the others were replayed already."""
         command_id = None if each.command is None or each.refusal else each.command.command_id
         if command_id is None:
             return
         earlier = self._by_id.get(command_id)
         if earlier is not None:
-            earlier.refuse(NotReplayed.AGAIN, f"its dead letter is {each.place}")
+            earlier.refuse(ReplayRefusal.AGAIN, f"its dead letter is {each.place}")
         self._by_id[command_id] = each
 
 
-def _order(each: Candidate) -> tuple[str, int, int]:
+def _order(each: ReplayCandidate) -> tuple[str, int, int]:
     letter = each.letter
     return ("", 0, 0) if letter is None else (letter.topic, letter.partition, letter.offset)
 
 
-def _members(each: Candidate) -> Iterable[Member]:
+def _members(each: ReplayCandidate) -> Iterable[TargetMember]:
     return members_of(each.command) if isinstance(each.command, Command) else ()

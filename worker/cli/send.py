@@ -1,6 +1,6 @@
 # `moderation-worker send`: commands into the command topic, from options or as lines of JSON. Exit codes: 0 sent, 1 Kafka
 # cannot be reached or refuses, 2 wrong settings, options or commands (nothing was sent); with --wait 4, 5 or 6 by the
-# worst outcome (following.py).
+# worst outcome (wait_for_outcomes.py).
 #
 # Its options are made from the table of a command's fields, so none can be missing. What is judged, and how, is in
 # command_input.py; how it is written in broker/command_producer.py.
@@ -18,7 +18,6 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.layout import wrapped
 from worker.cli.shared import (
     FAILED,
     INTERRUPTED,
@@ -30,6 +29,7 @@ from worker.cli.shared import (
     terminal_width,
     with_config,
 )
+from worker.cli.text_wrapping import wrapped
 from worker.domain.contract.raw_records import place_of
 from worker.domain.contract.schemas import command_schema
 from worker.redaction import without_keys
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.broker.outcome_follower import OutcomeFollower
     from worker.cli.command_input import JudgedInput
-    from worker.cli.following import OutcomeHead
+    from worker.cli.wait_for_outcomes import OutcomeHead
     from worker.domain.contract.commands import Decoder
     from worker.settings import Settings
 
@@ -334,7 +334,7 @@ def _print_unsent(
 def _await(
     follower: OutcomeFollower, places: Mapping[str, str], seconds: float, *, ask: str, as_json: bool
 ) -> int:
-    from worker.cli.following import exit_code, follow  # noqa: PLC0415
+    from worker.cli.wait_for_outcomes import exit_code, follow  # noqa: PLC0415
 
     statuses: Counter[Any] = Counter()
     show = _shower(len(places), as_json=as_json)
@@ -361,8 +361,8 @@ def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None
     """Return what prints one outcome."""
     import msgspec  # noqa: PLC0415
 
-    from worker.cli.following import exit_code  # noqa: PLC0415
-    from worker.cli.formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
+    from worker.cli.outcome_formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
+    from worker.cli.wait_for_outcomes import exit_code  # noqa: PLC0415
 
     def whole(_head: OutcomeHead, value: bytes) -> None:
         print(format_outcome(outcome_in(value)), flush=True)

@@ -2,7 +2,7 @@
 # something to send, or all is sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments;
 # 3 nothing was applied; 7 for some of what was applied nothing is sent.
 #
-# Without --send it only reads. What is undone is decided in undo_plan.py, whether a user was touched since in latest_touches.py.
+# Without --send it only reads. What is undone is decided in undo_plan.py, whether a user was touched since in last_command_per_user.py.
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.broker.command_producer import OutgoingCommand
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
-    from worker.cli.undo_plan import Undoing, UndoPlan
+    from worker.cli.undo_plan import UndoPlan, UndoPlanner
     from worker.domain.contract.commands import Decoder
 
 TARGETS_SHOWN = 20
@@ -70,7 +70,7 @@ def undo(
     Example:
     moderation-worker undo --config worker.yaml --issuer spam-detector --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.sending import send_all  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.bulk_send import send_all  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.undo_plan import FIELDS  # noqa: PLC0415
 
     filters = narrow.filters_of(
@@ -121,9 +121,9 @@ def _refuse_unsendable(decoder: Decoder, issuer: str, note: dict[str, str]) -> N
 def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
     from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415
-    from worker.cli.undo_plan import Undoing  # noqa: PLC0415
+    from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
 
-    undoing = Undoing(filters.traits.get("user"))
+    undoing = UndoPlanner(filters.traits.get("user"))
     with CommandLookup(options, show_progress) as lookup:
         for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
             for view in filter(filters.matches, filters.views(values)):
@@ -143,7 +143,7 @@ def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoP
 def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
     """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
     from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
-    from worker.cli.latest_touches import Moment  # noqa: PLC0415
+    from worker.cli.last_command_per_user import CommandMoment  # noqa: PLC0415
     from worker.domain.contract.commands import Command  # noqa: PLC0415
 
     now = time.time()
@@ -151,13 +151,15 @@ def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
         for record in batch:
             command = decoder.decode(record)
             if isinstance(command, Command):
-                seer.see_waiting(command, Moment(options.command_topic, record.partition, record.offset, now))
+                seer.see_waiting(
+                    command, CommandMoment(options.command_topic, record.partition, record.offset, now)
+                )
 
 
-def _see_outcomes(lookup: Any, filters: Filters, undoing: Undoing) -> None:
+def _see_outcomes(lookup: Any, filters: Filters, undoing: UndoPlanner) -> None:
     from worker.broker.command_lookup import CLOCKS_APART  # noqa: PLC0415
     from worker.cli.filters import Filters as Views  # noqa: PLC0415
-    from worker.cli.latest_touches import FIELDS  # noqa: PLC0415
+    from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
 
     views = Views(fields=FIELDS)
     for values in lookup.every_outcome(filters.since - CLOCKS_APART, terms=undoing.terms):
@@ -182,7 +184,7 @@ def _prepared(plan: UndoPlan, decoder: Decoder, issuer: str, note: dict[str, str
 
 
 def _shown(plan: UndoPlan, filters: Filters, since: str) -> str:
-    from worker.cli.tables import Table, format_table  # noqa: PLC0415
+    from worker.cli.count_tables import CountTable, format_table  # noqa: PLC0415
 
     lines = [f"{plan.applied:,} effects of {filters} since {plain(since)}"]
     actions = {command.action for command in plan.commands}
@@ -194,7 +196,7 @@ def _shown(plan: UndoPlan, filters: Filters, since: str) -> str:
         )
     lines += [f"{count:>9,}  left: {plain(why)}" for why, count in plan.left_out.most_common()]
     if plan.commands:
-        table = Table("target", "target")
+        table = CountTable("target", "target")
         for command in plan.commands:
             for _ in command.users:
                 table.count([command.target], command.action)

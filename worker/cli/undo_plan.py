@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.cli import latest_touches
-from worker.cli.latest_touches import LatestTouches, Member, Moment, moment_of, target_in
+from worker.cli import last_command_per_user
+from worker.cli.last_command_per_user import (
+    CommandMoment,
+    LastCommandPerUser,
+    TargetMember,
+    moment_of,
+    target_in,
+)
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.fields import USERS
 from worker.domain.contract.outcomes import HOLDS, STATUSES, ResultStatus
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.commands import Command
 
-FIELDS: Final = (*latest_touches.FIELDS, "finished_at", "parameters")
+FIELDS: Final = (*last_command_per_user.FIELDS, "finished_at", "parameters")
 """The fields of an outcome that are needed to undo it."""
 TOUCHED: Final = "a later command touched them"
 UNANSWERED: Final = "nobody knows whether it was applied: their call had no answer"
@@ -47,7 +53,7 @@ class LastApplied(Struct, frozen=True):
     """
 
     action: str
-    moment: Moment
+    moment: CommandMoment
     over_at: float | None = None
 
 
@@ -119,19 +125,19 @@ def _needs(action: str) -> Iterator[str]:
         yield from (need,) if isinstance(need, str) else need
 
 
-class Undoing:
+class UndoPlanner:
     """Collects first what was applied, then what touched the same users, and returns the plan."""
 
     def __init__(self, users: frozenset[str] | None = None) -> None:
         self._users = users
-        self._applied: dict[Member, LastApplied] = {}
-        self._unanswered: dict[Member, Moment] = {}
+        self._applied: dict[TargetMember, LastApplied] = {}
+        self._unanswered: dict[TargetMember, CommandMoment] = {}
         self._unlisted = 0
         self._repetitions: set[str] = set()
-        self._touches = LatestTouches((), events=False)
+        self._last_commands = LastCommandPerUser((), events=False)
 
     def __repr__(self) -> str:
-        return f"<Undoing {len(self._applied)} effects>"
+        return f"<UndoPlanner {len(self._applied)} effects>"
 
     def __len__(self) -> int:
         return len(self._applied.keys() | self._unanswered.keys()) + self._unlisted
@@ -150,7 +156,7 @@ class Undoing:
                 self._repetitions.add(view.outcome_id)
             if self._users and result.user_id not in self._users:
                 continue
-            member = Member(view.app, *named, result.user_id)
+            member = TargetMember(view.app, *named, result.user_id)
             if result.status == ResultStatus.APPLIED:
                 known = self._applied.get(member)
                 if known is None or moment.is_after(known.moment):
@@ -166,25 +172,27 @@ class Undoing:
 
     def begin_touches(self) -> None:
         """Begin with what touched the users that were found. Call it between ``see_applied`` and the two below."""
-        self._touches = LatestTouches((*self._applied, *self._unanswered), events=False)
+        self._last_commands = LastCommandPerUser((*self._applied, *self._unanswered), events=False)
 
     def see_outcome(self, view: Any) -> None:
         """Take note of any outcome since. What only repeats what is undone is nobody else's decision."""
         if view.outcome_id not in self._repetitions:
-            self._touches.see_outcome(view)
+            self._last_commands.see_outcome(view)
 
-    def see_waiting(self, command: Command, moment: Moment) -> None:
+    def see_waiting(self, command: Command, moment: CommandMoment) -> None:
         """Take note of a command that has no outcome yet."""
-        self._touches.see_waiting(command, moment)
+        self._last_commands.see_waiting(command, moment)
 
     def plan(self, now: float) -> UndoPlan:
         """Return what would be sent: per target and action, in the order in which the effects came."""
         left_out: Counter[str] = Counter({UNLISTED: self._unlisted} if self._unlisted else {})
         for member in self._unanswered.keys() - self._applied.keys():
-            touch = self._touches[member]
+            touch = self._last_commands[member]
             is_touched = touch is not None and touch.is_after(self._unanswered[member])
             left_out[TOUCHED if is_touched else UNANSWERED] += 1
-        groups: defaultdict[tuple[str, str | None, str, str], list[tuple[Moment, str]]] = defaultdict(list)
+        groups: defaultdict[tuple[str, str | None, str, str], list[tuple[CommandMoment, str]]] = defaultdict(
+            list
+        )
         for member, applied in self._applied.items():
             opposite = opposite_of(applied.action)
             reason = self._reason(member, applied, opposite, now)
@@ -200,8 +208,10 @@ class Undoing:
         ]
         return UndoPlan(tuple(commands), len(self), left_out)
 
-    def _reason(self, member: Member, applied: LastApplied, opposite: str | None, now: float) -> str | None:
-        touch = self._touches[member]
+    def _reason(
+        self, member: TargetMember, applied: LastApplied, opposite: str | None, now: float
+    ) -> str | None:
+        touch = self._last_commands[member]
         if opposite is None:
             return why_not(applied.action)
         if touch is not None and touch.is_after(applied.moment):
@@ -214,12 +224,12 @@ def _is_unanswered(result: Any) -> bool:
     return bool(result.status == ResultStatus.FAILED) and result.error_code is None
 
 
-def batched(effects: list[tuple[Moment, str]], most: int) -> Iterator[list[tuple[Moment, str]]]:
+def batched(effects: list[tuple[CommandMoment, str]], most: int) -> Iterator[list[tuple[CommandMoment, str]]]:
     """Yield them in lists of at most ``most``."""
     return (effects[at : at + most] for at in range(0, len(effects), most))
 
 
-def _undo(group: tuple[str, str | None, str, str], effects: list[tuple[Moment, str]]) -> UndoCommand:
+def _undo(group: tuple[str, str | None, str, str], effects: list[tuple[CommandMoment, str]]) -> UndoCommand:
     action, app, field, target = group
     undone = [f"{moment.outcome_id} {user}" for moment, user in effects]
     digest = hashlib.sha256("\n".join((action, app or "", field, target, *undone)).encode()).hexdigest()

@@ -13,7 +13,7 @@ import typer
 
 from worker.cli import filter_options as narrow
 from worker.cli.filters import WAITING
-from worker.cli.formatting import STRANGE_SHOWN, json_line, outcome_in
+from worker.cli.outcome_formatting import STRANGE_SHOWN, json_line, outcome_in
 from worker.cli.shared import INTERRUPTED, AsJson, Config, kafka_options_of, terminal_width
 from worker.terminal import plain
 

@@ -16,7 +16,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from worker.cli.app import COMMANDS, app
-from worker.cli.layout import in_columns, wrapped
+from worker.cli.text_wrapping import in_columns, wrapped
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,16 +10,16 @@ import pytest
 
 from tests.unit.cli.test_undo_plan import DECODER, NOW, view
 from worker.broker.dead_letter_reader import DeadLetterRecord
+from worker.cli.dead_letter_view import format_letter, format_whole, letter_of, report
 from worker.cli.filters import Filters
-from worker.cli.latest_touches import Moment
-from worker.cli.letters import format_letter, format_whole, letter_of, report
-from worker.cli.replay_plan import Candidate, NotReplayed, Replaying
+from worker.cli.last_command_per_user import CommandMoment
+from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner, ReplayRefusal
 from worker.domain.contract.commands import Command
-from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter
+from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter
 from worker.domain.contract.times import rfc3339
 
 if TYPE_CHECKING:
-    from worker.cli.letters import Letter
+    from worker.cli.dead_letter_view import DeadLetterView
 
 
 def found(
@@ -36,30 +36,30 @@ def found(
     omitted = changes.pop("omitted", ())
     given = {name: value for name, value in (fields | changes).items() if value is not None}
     value = json.dumps(given).encode()
-    letter = ReadLetter(
+    letter = ParsedDeadLetter(
         b"g", value, (), code, "no such group", topic, 0, offset, f"{topic}-0-{offset}", omitted
     )
     at = round((NOW - 1_000 + offset) * 1000)
     return DeadLetterRecord(f"letters-1-{offset}", at, b"g", value, [("x-error-code", code.encode())], letter)
 
 
-def letter(offset: int, *users: str, **changes: Any) -> Letter:
+def letter(offset: int, *users: str, **changes: Any) -> DeadLetterView:
     return letter_of(found(offset, *users, **changes), DECODER)
 
 
-def candidate(each: Letter) -> Candidate:
-    return Candidate(each.found.place, each.found.timestamp, each.original, each.read)
+def candidate(each: DeadLetterView) -> ReplayCandidate:
+    return ReplayCandidate(each.found.place, each.found.timestamp, each.original, each.read)
 
 
-def replaying(*letters: Letter, allowed: frozenset[NotReplayed] = frozenset()) -> Replaying:
-    return Replaying([candidate(each) for each in letters], "commands", NOW, allowed)
+def replaying(*letters: DeadLetterView, allowed: frozenset[ReplayRefusal] = frozenset()) -> ReplayPlanner:
+    return ReplayPlanner([candidate(each) for each in letters], "commands", NOW, allowed)
 
 
-def sent(plan: Replaying) -> list[str]:
+def sent(plan: ReplayPlanner) -> list[str]:
     return [each.place for each in plan.finish()]
 
 
-def refusals(plan: Replaying) -> list[NotReplayed | None]:
+def refusals(plan: ReplayPlanner) -> list[ReplayRefusal | None]:
     plan.finish()
     return [each.refusal for each in plan.candidates]
 
@@ -72,12 +72,12 @@ def test_letters_go_in_the_order_in_which_their_commands_came() -> None:
 def test_a_letter_does_not_overtake_a_later_command_of_its_user(action: str) -> None:
     plan, allowing = (
         replaying(letter(2, "a"), letter(3, "b"), allowed=allowed)
-        for allowed in (frozenset[NotReplayed](), frozenset({NotReplayed.OVERTAKES}))
+        for allowed in (frozenset[ReplayRefusal](), frozenset({ReplayRefusal.OVERTAKES}))
     )
     for each in (plan, allowing):
         each.see_outcome(view(5, "a", action=action))
 
-    assert refusals(plan) == [NotReplayed.OVERTAKES, None]
+    assert refusals(plan) == [ReplayRefusal.OVERTAKES, None]
     assert plan.candidates[0].detail == "c-5 (commands-0-5)"
     assert sent(allowing) == ["letters-1-2", "letters-1-3"]
 
@@ -87,9 +87,9 @@ def test_a_letter_does_not_overtake_a_command_that_waits() -> None:
     waiting = letter(8, "a", command_id="new").read
     assert isinstance(waiting, Command)
 
-    plan.see_waiting(waiting, Moment("commands", 0, 8, NOW))
+    plan.see_waiting(waiting, CommandMoment("commands", 0, 8, NOW))
 
-    assert refusals(plan) == [NotReplayed.OVERTAKES]
+    assert refusals(plan) == [ReplayRefusal.OVERTAKES]
     assert plan.candidates[0].detail == "new (commands-0-8), which waits"
 
 
@@ -101,7 +101,7 @@ def test_a_command_whose_outcome_lists_no_users_may_have_been_for_any_of_its_roo
         cut.status = status
         plan.see_outcome(cut)
 
-    assert refusals(plan) == [NotReplayed.OVERTAKES, None, None]
+    assert refusals(plan) == [ReplayRefusal.OVERTAKES, None, None]
     assert plan.candidates[0].detail == "cut-5 (commands-0-5), which does not list its users"
 
 
@@ -127,7 +127,7 @@ def test_a_command_that_came_again_already_is_not_sent_once_more(status: str) ->
     )
     plan.see_outcome(view(3, "b", status="failed", command_id="c-3"))
 
-    assert refusals(plan) == [NotReplayed.AGAIN, None]
+    assert refusals(plan) == [ReplayRefusal.AGAIN, None]
 
 
 def test_a_copy_that_waits_is_a_copy() -> None:
@@ -135,31 +135,31 @@ def test_a_copy_that_waits_is_a_copy() -> None:
     copy = letter(2, "a").read
     assert isinstance(copy, Command)
 
-    plan.see_waiting(copy, Moment("commands", 0, 7, NOW))
+    plan.see_waiting(copy, CommandMoment("commands", 0, 7, NOW))
 
-    assert refusals(plan) == [NotReplayed.AGAIN]
+    assert refusals(plan) == [ReplayRefusal.AGAIN]
 
 
 def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
     plan = replaying(letter(2, command_id="x"), letter(5, command_id="x"))
 
-    assert refusals(plan) == [NotReplayed.AGAIN, None]
+    assert refusals(plan) == [ReplayRefusal.AGAIN, None]
     assert plan.candidates[0].detail == "its dead letter is letters-1-5"
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"topic": "elsewhere"}, NotReplayed.OTHER_TOPIC),
-        ({"omitted": ("value",)}, NotReplayed.INCOMPLETE),
-        ({"omitted": ("key",)}, NotReplayed.INCOMPLETE),
-        ({"duration": None}, NotReplayed.REJECTED),
-        ({"duration": None, "banned_until": rfc3339(NOW - 1)}, NotReplayed.OVER),
-        ({"not_after": rfc3339(NOW - 1)}, NotReplayed.OVER),
+        ({"topic": "elsewhere"}, ReplayRefusal.OTHER_TOPIC),
+        ({"omitted": ("value",)}, ReplayRefusal.INCOMPLETE),
+        ({"omitted": ("key",)}, ReplayRefusal.INCOMPLETE),
+        ({"duration": None}, ReplayRefusal.REJECTED),
+        ({"duration": None, "banned_until": rfc3339(NOW - 1)}, ReplayRefusal.OVER),
+        ({"not_after": rfc3339(NOW - 1)}, ReplayRefusal.OVER),
     ],
     ids=str,
 )
-def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: NotReplayed) -> None:
+def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: ReplayRefusal) -> None:
     plan = replaying(letter(2, **changes))
 
     assert refusals(plan) == [why]
@@ -168,17 +168,18 @@ def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: NotReplay
 
 
 def test_what_would_be_rejected_is_sent_if_it_must_be() -> None:
-    plan = replaying(letter(2, duration=None), allowed=frozenset({NotReplayed.REJECTED}))
+    plan = replaying(letter(2, duration=None), allowed=frozenset({ReplayRefusal.REJECTED}))
 
     assert sent(plan) == ["letters-1-2"]
 
 
 def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
     foreign = letter_of(
-        DeadLetterRecord("letters-0-1", 0, None, b"?", [], NoLetter("it has no header x-error-code")), DECODER
+        DeadLetterRecord("letters-0-1", 0, None, b"?", [], NotADeadLetter("it has no header x-error-code")),
+        DECODER,
     )
 
-    assert refusals(replaying(foreign)) == [NotReplayed.NO_LETTER]
+    assert refusals(replaying(foreign)) == [ReplayRefusal.NO_LETTER]
     assert foreign.matches(Filters()) is True
     assert foreign.matches(Filters.of(issuer="detector")) is False
     assert "it has no header x-error-code" in format_letter(foreign)
@@ -210,7 +211,9 @@ def test_a_letter_is_named_by_its_command_its_outcome_or_its_place(name: str) ->
 def test_a_letter_is_shown_whole_and_bounded() -> None:
     whole = format_whole(letter(2, reason="x" * 900))
     binary = letter_of(
-        DeadLetterRecord("letters-0-1", 0, b"\xff", b"\x1b[31m" + b"\xff" * 100_000, [], NoLetter("none")),
+        DeadLetterRecord(
+            "letters-0-1", 0, b"\xff", b"\x1b[31m" + b"\xff" * 100_000, [], NotADeadLetter("none")
+        ),
         DECODER,
     )
 

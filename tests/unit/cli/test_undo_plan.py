@@ -11,8 +11,17 @@ import pytest
 from tests.unit.domain.samples import command
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import Filters
-from worker.cli.latest_touches import Moment
-from worker.cli.undo_plan import FIELDS, OVER, TOUCHED, UNANSWERED, UNLISTED, Undoing, opposite_of, why_not
+from worker.cli.last_command_per_user import CommandMoment
+from worker.cli.undo_plan import (
+    FIELDS,
+    OVER,
+    TOUCHED,
+    UNANSWERED,
+    UNLISTED,
+    UndoPlanner,
+    opposite_of,
+    why_not,
+)
 from worker.domain.contract.commands import Decoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.times import instant_of, rfc3339
@@ -54,12 +63,12 @@ def view(offset: int, *users: str, status: str = "applied", **changes: Any) -> A
 
 
 def plan_of(applied: Sequence[Any], later: Sequence[Any] = (), waiting: Sequence[int] = ()) -> UndoPlan:
-    undoing = Undoing()
+    undoing = UndoPlanner()
     for each in applied:
         undoing.see_applied(each)
     undoing.begin_touches()
     for offset in waiting:
-        undoing.see_waiting(_command("u"), Moment("commands", 0, offset, NOW))
+        undoing.see_waiting(_command("u"), CommandMoment("commands", 0, offset, NOW))
     for each in (*applied, *later):
         undoing.see_outcome(each)
     return undoing.plan(NOW)

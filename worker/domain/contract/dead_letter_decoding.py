@@ -25,7 +25,7 @@ NEEDED: Final = (
 _PARTS: Final = ("value", "headers", "key")
 
 
-class ReadLetter(Struct, frozen=True):
+class ParsedDeadLetter(Struct, frozen=True):
     """
     What a dead letter tells.
 
@@ -48,7 +48,7 @@ class ReadLetter(Struct, frozen=True):
     omitted: tuple[str, ...] = ()
 
 
-class NoLetter(Struct, frozen=True):
+class NotADeadLetter(Struct, frozen=True):
     """A record that is no dead letter of ours, and why."""
 
     reason: str
@@ -56,19 +56,19 @@ class NoLetter(Struct, frozen=True):
 
 def read_letter(
     key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
-) -> ReadLetter | NoLetter:
+) -> ParsedDeadLetter | NotADeadLetter:
     """Read a record of the dead-letter topic."""
     begin = max((place for place, (name, _) in enumerate(headers) if name == FIRST), default=None)
     if begin is None:
-        return NoLetter(f"it has no header {FIRST}")
+        return NotADeadLetter(f"it has no header {FIRST}")
     ours = {name: (content or b"").decode("utf-8", "replace") for name, content in headers[begin:]}
     missing = [name for name in NEEDED if name not in ours]
     if missing:
-        return NoLetter(f"it has no header {missing[0]}")
+        return NotADeadLetter(f"it has no header {missing[0]}")
     place = ours["x-source-partition"], ours["x-source-offset"]
     if not all(number.isascii() and number.isdigit() and len(number) < MOST_DIGITS for number in place):
-        return NoLetter("its headers x-source-partition and x-source-offset are no numbers")
-    return ReadLetter(
+        return NotADeadLetter("its headers x-source-partition and x-source-offset are no numbers")
+    return ParsedDeadLetter(
         key=key,
         value=None if "x-value-null" in ours else value,
         headers=tuple((name, content or b"") for name, content in headers[:begin]),

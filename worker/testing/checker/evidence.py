@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from worker.testing.checker.contract import CommandedEffect, SeenOutcome
 
 
-class Fate(StrEnum):
+class ExpectedFate(StrEnum):
     """What must become of a record."""
 
     CARRIED_OUT = "carried out"
@@ -25,7 +25,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedRecord:
     """
     One record to produce, and what must become of it.
 
@@ -39,7 +39,7 @@ class Planned:
 
     key: bytes | None
     value: bytes | None
-    fate: Fate
+    fate: ExpectedFate
     command_id: str | None = None
     target: str = ""
     users: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class ProducedCommand:
 
     """
 
-    planned: Planned
+    planned: PlannedRecord
     partition: int
     offset: int
     at: float = 0.0
@@ -81,7 +81,7 @@ class PublishedOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundDeadLetter:
+class PublishedDeadLetter:
     """
     A record of the dead-letter topic.
 
@@ -153,7 +153,7 @@ class Evidence:
     topic: str
     sent: tuple[ProducedCommand, ...]
     outcomes: tuple[PublishedOutcome, ...]
-    letters: tuple[FoundDeadLetter, ...]
+    letters: tuple[PublishedDeadLetter, ...]
     requests: tuple[LoggedRequest, ...]
     bad_users: frozenset[str] = frozenset()
     interruptions: tuple[Interruption, ...] = ()

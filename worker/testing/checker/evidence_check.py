@@ -1,6 +1,6 @@
 # The checker: commands, topics and the API's log in, findings out. It trusts no counters.
 #
-# Pure. members.py judges the order and end state of each user, reported_answers.py RequestIds and codes. Judged here are records
+# Pure. member_history.py judges the order and end state of each user, reported_answers.py RequestIds and codes. Judged here are records
 # (lost, doubled, with a wrong status), the quota and dead letters.
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from worker.testing.checker.contract import (
     outcome_id,
     status_of,
 )
-from worker.testing.checker.evidence import Fate, Finding, Violation
-from worker.testing.checker.members import CommandPart, ObservedEffect, judge
+from worker.testing.checker.evidence import ExpectedFate, Finding, Violation
+from worker.testing.checker.member_history import CommandPart, ObservedEffect, judge
 from worker.testing.checker.reported_answers import judge_answers
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     )
     from worker.testing.checker.evidence import (
         Evidence,
-        FoundDeadLetter,
         LoggedRequest,
         ProducedCommand,
+        PublishedDeadLetter,
         PublishedOutcome,
     )
 
@@ -53,7 +53,7 @@ SECOND: Final = 1.0
 
 
 @dataclass(slots=True)
-class Report:
+class CheckReport:
     """
     What the check found.
 
@@ -81,9 +81,9 @@ class Report:
             self.counts[finding.violation] += 1
 
 
-def check(evidence: Evidence, quota: int = QUOTA) -> Report:
+def check(evidence: Evidence, quota: int = QUOTA) -> CheckReport:
     """Judge a complete run: everything is published and read, and the API's log is complete."""
-    report = Report()
+    report = CheckReport()
     by_id = _by_id(evidence)
     first = {name: found[0] for name, found in by_id.items()}
     report.add(_lost_or_doubled(evidence, by_id))
@@ -127,7 +127,7 @@ def _lost_or_doubled(
 ) -> Iterator[Finding]:
     known = {_name(evidence, sent): sent for sent in evidence.sent}
     for name, sent in known.items():
-        if sent.planned.fate is not Fate.UNREADABLE and name not in by_id:
+        if sent.planned.fate is not ExpectedFate.UNREADABLE and name not in by_id:
             yield Finding(Violation.LOST, f"{name} ({sent.planned.command_id} {sent.planned.kind})")
     for name, found in by_id.items():
         if len(found) > 1:
@@ -135,7 +135,7 @@ def _lost_or_doubled(
                 Violation.DOUBLED, f"{name}: {len(found)} outcomes, {[one.body.status for one in found]}"
             )
         command = known.get(name)
-        if command is None or command.planned.fate is Fate.UNREADABLE:
+        if command is None or command.planned.fate is ExpectedFate.UNREADABLE:
             yield Finding(Violation.STRAY, f"{name} is the outcome of no command")
             continue
         for outcome in found:
@@ -174,7 +174,7 @@ def _problems(
     sent: ProducedCommand, body: SeenOutcome, bad_users: frozenset[str], kicked: set[tuple[str, str]]
 ) -> Iterator[str]:
     planned = sent.planned
-    if planned.fate is Fate.REJECTED:
+    if planned.fate is ExpectedFate.REJECTED:
         named = body.error.field if body.error else None
         if body.status != "rejected":
             yield f"it has {planned.kind}, and must be rejected"
@@ -192,7 +192,7 @@ def _problems(
     statuses = [result.status for result in body.results]
     if body.status != status_of(statuses):
         yield f"its results make it {status_of(statuses)}"
-    if planned.fate is Fate.EXPIRED and not (NEVER_CALLED | {"expired"}).issuperset(statuses):
+    if planned.fate is ExpectedFate.EXPIRED and not (NEVER_CALLED | {"expired"}).issuperset(statuses):
         yield "its not_after had passed before it was sent"
     for result in body.results:
         problem = _wrong_result(
@@ -204,7 +204,7 @@ def _problems(
 
 def _wrong_result(sent: ProducedCommand, result: SeenResult, is_bad: bool, was_kicked: bool) -> str | None:
     effect = sent.planned.effect
-    if sent.planned.fate is Fate.EXPIRED or effect is None:
+    if sent.planned.fate is ExpectedFate.EXPIRED or effect is None:
         return None
     if is_bad and result.status in IN_PLACE:
         return f"{result.user_id} does not exist, and is said to be {result.status}"
@@ -309,7 +309,7 @@ def _effects(requests: Iterable[LoggedRequest]) -> dict[UserKey, list[ObservedEf
 def _letters(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     known = {_name(evidence, sent): sent for sent in evidence.sent}
     wanted = {name for name, one in first.items() if one.body.status in DEAD_LETTERED}
-    wanted |= {name for name, sent in known.items() if sent.planned.fate is Fate.UNREADABLE}
+    wanted |= {name for name, sent in known.items() if sent.planned.fate is ExpectedFate.UNREADABLE}
     found = Counter(letter.outcome_id for letter in evidence.letters)
     for name in sorted(wanted - found.keys()):
         yield Finding(Violation.LETTER_MISSING, name)
@@ -326,7 +326,7 @@ def _letters(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Itera
 
 
 def _altered(
-    letter: FoundDeadLetter, sent: ProducedCommand, published: PublishedOutcome | None
+    letter: PublishedDeadLetter, sent: ProducedCommand, published: PublishedOutcome | None
 ) -> str | None:
     if letter.key != sent.planned.key:
         return f"its key is {letter.key!r}"

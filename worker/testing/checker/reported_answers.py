@@ -1,6 +1,6 @@
 # Judges RequestIds and error codes: an outcome must report what the API's log shows for that request.
 #
-# Pure. Whether an effect was in order, or wanted at all, is judged in members.py.
+# Pure. Whether an effect was in order, or wanted at all, is judged in member_history.py.
 
 from __future__ import annotations
 

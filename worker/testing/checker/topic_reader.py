@@ -13,14 +13,14 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from worker.testing.checker.contract import SeenOutcome
-from worker.testing.checker.evidence import FoundDeadLetter, PublishedOutcome
+from worker.testing.checker.evidence import PublishedDeadLetter, PublishedOutcome
 
 POLL_MS: Final = 100
 MOST_RECORDS: Final = 2000
 
 
 @dataclass(slots=True)
-class Read:
+class TopicContents:
     """
     What was read so far.
 
@@ -30,15 +30,15 @@ class Read:
     """
 
     outcomes: list[PublishedOutcome] = field(default_factory=list)
-    letters: list[FoundDeadLetter] = field(default_factory=list)
+    letters: list[PublishedDeadLetter] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
 
 
-class Reader:
+class TopicReader:
     """Reads the outcome and dead-letter topics from the beginning with ``read_committed``."""
 
     def __init__(self, bootstrap_servers: str, outcomes: str, dead_letters: str, partitions: int) -> None:
-        self.read = Read()
+        self.read = TopicContents()
         self._outcomes = outcomes
         self._decode = msgspec.json.Decoder(SeenOutcome).decode
         self._partitions = [
@@ -56,7 +56,7 @@ class Reader:
         self._consumer.assign(self._partitions)
 
     def __repr__(self) -> str:
-        return f"<Reader {len(self.read.outcomes)} outcomes, {len(self.read.letters)} dead letters>"
+        return f"<TopicReader {len(self.read.outcomes)} outcomes, {len(self.read.letters)} dead letters>"
 
     def poll(self) -> int:
         """Read what is available, waiting briefly if there is nothing. Return the number of records."""
@@ -92,13 +92,13 @@ class Reader:
         )
 
 
-def letter_of(record: Any) -> FoundDeadLetter:
+def letter_of(record: Any) -> PublishedDeadLetter:
     """Return a record of the dead-letter topic as evidence. Its headers say whether the value is null or omitted."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     value = record.value
     if headers.get("x-value-null") == "1":
         value = None
-    return FoundDeadLetter(
+    return PublishedDeadLetter(
         headers.get("x-outcome-id", ""),
         headers.get("x-error-code", ""),
         record.key,

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from worker.testing.checker.evidence import Evidence, Fate, ProducedCommand
+from worker.testing.checker.evidence import Evidence, ExpectedFate, ProducedCommand
 from worker.testing.checker.simulator_log import read_log
-from worker.testing.checker.topic_reader import Reader
+from worker.testing.checker.topic_reader import TopicReader
 from worker.testing.demo.environment import PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.testing.checker.evidence import Interruption, Planned
+    from worker.testing.checker.evidence import Interruption, PlannedRecord
     from worker.testing.demo.environment import DemoEnvironment
     from worker.testing.demo.scenario import Scenario
 
@@ -48,7 +48,7 @@ class LoadProducer:
     """
 
     def __init__(
-        self, bootstrap_servers: str, topic: str, records: Sequence[Planned], rate: float | None = None
+        self, bootstrap_servers: str, topic: str, records: Sequence[PlannedRecord], rate: float | None = None
     ) -> None:
         self.sent: list[ProducedCommand] = []
         self._records = records
@@ -115,7 +115,7 @@ class LoadProducer:
             future.add_callback(self._acknowledged, planned)
             future.add_errback(self._refused)
 
-    def _acknowledged(self, planned: Planned, metadata: Any) -> None:
+    def _acknowledged(self, planned: PlannedRecord, metadata: Any) -> None:
         self.sent.append(
             ProducedCommand(planned, metadata.partition, metadata.offset, metadata.timestamp / 1000)
         )
@@ -175,7 +175,7 @@ def carry_out(
     ``keep`` is set, the replicas and the simulator are stopped, so that the evidence has everything that they did.
     """
     load = LoadProducer(environment.bootstrap_servers, environment.topics.commands, scenario.records, rate)
-    reader = Reader(
+    reader = TopicReader(
         environment.bootstrap_servers,
         environment.topics.outcomes,
         environment.topics.dead_letters,
@@ -206,12 +206,12 @@ def carry_out(
 
 def wanted_outcomes(scenario: Scenario) -> int:
     """Return how many outcomes a raid must have: one for each record with a readable command_id."""
-    return sum(record.fate is not Fate.UNREADABLE for record in scenario.records)
+    return sum(record.fate is not ExpectedFate.UNREADABLE for record in scenario.records)
 
 
 def _watch(
     load: LoadProducer,
-    reader: Reader,
+    reader: TopicReader,
     wanted: int,
     chaos: ChaosSource | None,
     show: Callable[[int, int, Sequence[str]], None] | None,

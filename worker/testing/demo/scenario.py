@@ -23,7 +23,7 @@ from worker.testing.checker.contract import (
     CommandedEffect,
     SeenMemberInfo,
 )
-from worker.testing.checker.evidence import Fate, Planned
+from worker.testing.checker.evidence import ExpectedFate, PlannedRecord
 from worker.testing.demo.malformed import malformed
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Scenario:
 
     """
 
-    records: tuple[Planned, ...]
+    records: tuple[PlannedRecord, ...]
     bad_users: tuple[str, ...] = field(repr=False)
 
 
@@ -88,7 +88,7 @@ class _Planner:
         self._popularity = list(accumulate(1 / rank**ZIPF for rank in range(1, ROOMS + 1)))
         self._bad_users: set[str] = set()
         self._known_users: set[str] = set()
-        self._recent: deque[Planned] = deque(maxlen=REPEAT_WITHIN)
+        self._recent: deque[PlannedRecord] = deque(maxlen=REPEAT_WITHIN)
         self._follow_ups: deque[tuple[int, str, str, str]] = deque()
         self._count = 0
 
@@ -98,13 +98,13 @@ class _Planner:
             max(1, round(self._commands * BAD_RECORDS)), self._rooms, random.Random(self._seed + 1)
         )
         places = self._random.sample(range(len(good) + len(bad)), len(bad))
-        records: list[Planned] = list(good)
+        records: list[PlannedRecord] = list(good)
         for place, (label, key, value, command_id, at) in zip(sorted(places), bad, strict=True):
-            fate = Fate.UNREADABLE if command_id is None else Fate.REJECTED
-            records.insert(place, Planned(key, value, fate, command_id, field=at, kind=label))
+            fate = ExpectedFate.UNREADABLE if command_id is None else ExpectedFate.REJECTED
+            records.insert(place, PlannedRecord(key, value, fate, command_id, field=at, kind=label))
         return Scenario(tuple(records), tuple(sorted(self._bad_users)))
 
-    def _good(self) -> Iterator[Planned]:
+    def _good(self) -> Iterator[PlannedRecord]:
         while self._count < self._commands:
             self._count += 1
             record = self._repeat() or self._follow_up() or self._fresh()
@@ -113,20 +113,20 @@ class _Planner:
                 self._recent.append(record)
             yield record
 
-    def _repeat(self) -> Planned | None:
+    def _repeat(self) -> PlannedRecord | None:
         # A producer that is not sure whether its record arrived sends it again.
         if self._recent and self._random.random() < REPEATED_IDS:
             return self._random.choice(self._recent)
         return None
 
-    def _follow_up(self) -> Planned | None:
+    def _follow_up(self) -> PlannedRecord | None:
         # The rest of ban→unban→ban: a moderator changes their mind within seconds.
         if self._follow_ups and self._follow_ups[0][0] <= self._count:
             _, action, target, user = self._follow_ups.popleft()
             return self._command(action, target, (user,), self._parameters(action))
         return None
 
-    def _fresh(self) -> Planned:
+    def _fresh(self) -> PlannedRecord:
         draw = self._random
         target = draw.choices(self._rooms, cum_weights=self._popularity)[0]
         action = self._weighted(MIX)
@@ -141,7 +141,9 @@ class _Planner:
             self._follow_ups.append((first + draw.randint(1, 30), BAN, target, users[0]))
         parameters = self._parameters(action)
         if draw.random() < ALREADY_LATE:
-            return self._command(action, target, users, {**parameters, "not_after": LONG_AGO}, Fate.EXPIRED)
+            return self._command(
+                action, target, users, {**parameters, "not_after": LONG_AGO}, ExpectedFate.EXPIRED
+            )
         return self._command(action, target, users, parameters)
 
     def _users(self, target: str, action: str) -> tuple[str, ...]:
@@ -190,10 +192,10 @@ class _Planner:
         target: str,
         users: tuple[str, ...],
         parameters: dict[str, Any],
-        fate: Fate = Fate.CARRIED_OUT,
+        fate: ExpectedFate = ExpectedFate.CARRIED_OUT,
         *,
         keyed: bool = True,
-    ) -> Planned:
+    ) -> PlannedRecord:
         command_id = f"raid-{self._seed}-{self._count:06}"
         body: dict[str, Any] = {
             "command_id": command_id,
@@ -214,4 +216,4 @@ class _Planner:
             info=SeenMemberInfo(**info) if info else None,
         )
         key = target.encode() if keyed else None
-        return Planned(key, msgspec.json.encode(body), fate, command_id, target, users, effect)
+        return PlannedRecord(key, msgspec.json.encode(body), fate, command_id, target, users, effect)

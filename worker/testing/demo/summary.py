@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from worker.testing.checker.evidence import PublishedOutcome
-    from worker.testing.checker.evidence_check import Report
+    from worker.testing.checker.evidence_check import CheckReport
     from worker.testing.checker.figures import Figures
 
 MEANINGS = {
@@ -38,7 +38,9 @@ STALL = 0.2
 """The longest stall of the simulator, in seconds, up to which the timestamps of its log prove that the quota was kept."""
 
 
-def show(console: Console, figures: Figures, report: Report, example: bytes | None, waited_for: str) -> None:
+def show(
+    console: Console, figures: Figures, report: CheckReport, example: bytes | None, waited_for: str
+) -> None:
     """Print the summary of a run. ``waited_for`` says what the time from a command to its outcome was spent on."""
     console.print()
     console.print(_outcomes(figures))
@@ -67,7 +69,7 @@ def choose_example(outcomes: Sequence[PublishedOutcome], raw: Sequence[bytes]) -
     return raw[max(range(len(outcomes)), key=score)] if outcomes else None
 
 
-def as_json(figures: Figures, report: Report, about: Mapping[str, Any]) -> bytes:
+def as_json(figures: Figures, report: CheckReport, about: Mapping[str, Any]) -> bytes:
     """Return the summary as JSON."""
     shown = {
         **about,
@@ -113,7 +115,7 @@ def _calls(figures: Figures) -> Table:
     return table
 
 
-def _check(report: Report) -> Table:
+def _check(report: CheckReport) -> Table:
     table = Table(
         title="The promises, judged by the commands, the topics and the API's log alone",
         box=box.SIMPLE_HEAD,

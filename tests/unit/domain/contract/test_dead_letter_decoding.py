@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from worker.domain.contract.dead_letter_decoding import NEEDED, NoLetter, ReadLetter, read_letter
+from worker.domain.contract.dead_letter_decoding import NEEDED, NotADeadLetter, ParsedDeadLetter, read_letter
 from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLetter, fit
 
 
@@ -23,7 +23,7 @@ class Original(Struct):
     offset: int = 7
 
 
-def letter_of(original: Original, limit: int = 1_000_000) -> ReadLetter | NoLetter:
+def letter_of(original: Original, limit: int = 1_000_000) -> ParsedDeadLetter | NotADeadLetter:
     fitted = fit(DeadLetter(original, "commands", "commands-3-7", "10019", "no such account"), limit)
     return read_letter(fitted.key, fitted.value, fitted.headers)
 
@@ -44,7 +44,7 @@ def test_what_was_fitted_is_read_back(
     """
     read = letter_of(Original(key, value, headers))
 
-    assert isinstance(read, ReadLetter)
+    assert isinstance(read, ParsedDeadLetter)
     assert (read.key, read.value) == (key, value)
     assert read.headers == tuple(headers)
     assert (read.error_code, read.error_message) == ("10019", "no such account")
@@ -55,14 +55,14 @@ def test_what_was_fitted_is_read_back(
 def test_a_null_header_comes_back_empty() -> None:
     read = letter_of(Original(b"k", b"v", [("a", None)]))
 
-    assert isinstance(read, ReadLetter)
+    assert isinstance(read, ParsedDeadLetter)
     assert read.headers == (("a", b""),)
 
 
 def test_what_was_left_out_is_known() -> None:
     read = letter_of(Original(b"k", b"v" * 2 * SMALLEST_LIMIT), SMALLEST_LIMIT)
 
-    assert isinstance(read, ReadLetter)
+    assert isinstance(read, ParsedDeadLetter)
     assert read.omitted == ("value",)
 
 
@@ -70,7 +70,7 @@ def test_what_was_left_out_is_known() -> None:
 def test_without_one_of_its_headers_it_is_no_letter_of_ours(missing: str) -> None:
     headers = [(name, b"1") for name in NEEDED if name != missing]
 
-    assert read_letter(b"k", b"v", headers) == NoLetter(f"it has no header {missing}")
+    assert read_letter(b"k", b"v", headers) == NotADeadLetter(f"it has no header {missing}")
 
 
 @pytest.mark.parametrize("number", [b"", b"x", b"-1", b"1" * 20, "٣".encode(), b"\xff"])
@@ -79,5 +79,5 @@ def test_a_place_that_is_no_number_is_no_letter_of_ours(number: bytes) -> None:
 
     read = read_letter(b"k", b"v", headers)
 
-    assert isinstance(read, NoLetter)
+    assert isinstance(read, NotADeadLetter)
     assert "are no numbers" in read.reason

@@ -20,10 +20,10 @@ from worker.testing.checker.contract import (
 )
 from worker.testing.checker.evidence import (
     Evidence,
-    Fate,
-    FoundDeadLetter,
+    ExpectedFate,
     LoggedRequest,
     ProducedCommand,
+    PublishedDeadLetter,
     PublishedOutcome,
 )
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worker.testing.checker.contract import (
         CommandedEffect,
     )
-    from worker.testing.checker.evidence import Planned
+    from worker.testing.checker.evidence import PlannedRecord
     from worker.testing.demo.scenario import Scenario
 
 TOPIC = "commands"
@@ -53,7 +53,7 @@ class StandIn:
         self._done: dict[tuple[str, str], str] = {}
         self._sent: list[ProducedCommand] = []
         self._outcomes: list[PublishedOutcome] = []
-        self._letters: list[FoundDeadLetter] = []
+        self._letters: list[PublishedDeadLetter] = []
         self._requests: list[LoggedRequest] = []
 
     @property
@@ -67,7 +67,7 @@ class StandIn:
             self._bad_users,
         )
 
-    def carry_out(self, planned: Planned) -> None:
+    def carry_out(self, planned: PlannedRecord) -> None:
         partition = sum(planned.key or b"") % PARTITIONS
         offset = self._offsets[partition]
         self._offsets[partition] = offset + 1
@@ -79,22 +79,22 @@ class StandIn:
             self._outcomes.append(PublishedOutcome(body, partition, planned.key, at=self._now()))
         if body is None or body.status in {"rejected", "failed"}:
             code = body.error.code if body and body.error else "unreadable"
-            self._letters.append(FoundDeadLetter(name, code, planned.key, planned.value))
+            self._letters.append(PublishedDeadLetter(name, code, planned.key, planned.value))
 
     def _now(self) -> float:
         return BEGIN + STEP * len(self._requests)
 
-    def _body(self, planned: Planned, name: str) -> SeenOutcome | None:
-        if planned.fate is Fate.UNREADABLE:
+    def _body(self, planned: PlannedRecord, name: str) -> SeenOutcome | None:
+        if planned.fate is ExpectedFate.UNREADABLE:
             return None
         command_id = planned.command_id or ""
-        if planned.fate is Fate.REJECTED or planned.effect is None:
+        if planned.fate is ExpectedFate.REJECTED or planned.effect is None:
             return SeenOutcome(
                 name, command_id, "rejected", error=SeenError("bad_field", planned.kind, planned.field)
             )
         action = planned.effect.action
         target: dict[str, Any] = {TARGET_FIELDS[action]: planned.target}
-        if planned.fate is Fate.EXPIRED:
+        if planned.fate is ExpectedFate.EXPIRED:
             late = [SeenResult(user, "expired") for user in planned.users]
             return SeenOutcome(name, command_id, "expired", action, results=late, **target)
         done = {
@@ -126,7 +126,7 @@ class StandIn:
         )
 
     def _executed(
-        self, planned: Planned, effect: CommandedEffect, members: tuple[str, ...]
+        self, planned: PlannedRecord, effect: CommandedEffect, members: tuple[str, ...]
     ) -> tuple[dict[str, SeenResult], list[SeenAttempt]]:
         bad = [user for user in members if user in self._bad_users]
         good = [user for user in members if user not in self._bad_users]
@@ -144,7 +144,9 @@ class StandIn:
                     results[user] = SeenResult(user, "failed", request.request_id, request.code)
         return results, attempts
 
-    def _request(self, planned: Planned, effect: CommandedEffect, users: tuple[str, ...]) -> LoggedRequest:
+    def _request(
+        self, planned: PlannedRecord, effect: CommandedEffect, users: tuple[str, ...]
+    ) -> LoggedRequest:
         at = self._now()
         number = next(self._numbers)
         endpoint = ENDPOINTS[effect.action]

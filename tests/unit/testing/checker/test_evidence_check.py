@@ -13,7 +13,7 @@ import pytest
 from tests.unit.testing.checker.stand_in import StandIn, honest_run
 from worker.testing.checker.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
 from worker.testing.checker.contract import SeenError as ErrorOfOutcome
-from worker.testing.checker.evidence import Fate, FoundDeadLetter, Planned, Violation
+from worker.testing.checker.evidence import ExpectedFate, PlannedRecord, PublishedDeadLetter, Violation
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.scenario import DURATIONS, plan
 
@@ -67,13 +67,13 @@ def is_applied_kick(one: PublishedOutcome) -> bool:
     return one.body.action == KICK and one.body.status == "succeeded"
 
 
-def letter_of_a_good_command() -> FoundDeadLetter:
+def letter_of_a_good_command() -> PublishedDeadLetter:
     """
     Whole and unaltered: there must only be none.
     """
     name = next(one.body.outcome_id for one in HONEST.outcomes if is_applied_kick(one))
     sent = next(one for one in HONEST.sent if outcome_id(HONEST.topic, one.partition, one.offset) == name)
-    return FoundDeadLetter(name, "x", sent.planned.key, sent.planned.value)
+    return PublishedDeadLetter(name, "x", sent.planned.key, sent.planned.value)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -406,7 +406,7 @@ def test_a_dead_letter_that_is_missing_is_found() -> None:
 @pytest.mark.parametrize(
     "letter", [HONEST.letters[0], letter_of_a_good_command()], ids=["twice", "of a good command"]
 )
-def test_a_dead_letter_too_many_is_found(letter: FoundDeadLetter) -> None:
+def test_a_dead_letter_too_many_is_found(letter: PublishedDeadLetter) -> None:
     assert Violation.LETTER_EXTRA in found(replace(HONEST, letters=(*HONEST.letters, letter)))
 
 
@@ -438,7 +438,7 @@ def test_results_of_the_stand_in_are_of_every_kind() -> None:
     fates = {one.planned.fate for one in HONEST.sent}
 
     assert statuses == {"applied", "failed", "duplicate", "expired"}
-    assert fates == set(Fate)
+    assert fates == set(ExpectedFate)
 
 
 def _applied_requests() -> list[LoggedRequest]:
@@ -454,11 +454,11 @@ def _shifted(request: LoggedRequest, seconds: float) -> LoggedRequest:
     return replace(request, read_at=request.read_at + seconds, applied=applied)
 
 
-def _ban(command_id: str) -> Planned:
-    return Planned(
+def _ban(command_id: str) -> PlannedRecord:
+    return PlannedRecord(
         b"live-001",
         b"{}",
-        Fate.CARRIED_OUT,
+        ExpectedFate.CARRIED_OUT,
         command_id,
         "live-001",
         ("someone",),
@@ -466,7 +466,13 @@ def _ban(command_id: str) -> Planned:
     )
 
 
-def _unban(command_id: str) -> Planned:
-    return Planned(
-        b"live-001", b"{}", Fate.CARRIED_OUT, command_id, "live-001", ("someone",), CommandedEffect(UNBAN)
+def _unban(command_id: str) -> PlannedRecord:
+    return PlannedRecord(
+        b"live-001",
+        b"{}",
+        ExpectedFate.CARRIED_OUT,
+        command_id,
+        "live-001",
+        ("someone",),
+        CommandedEffect(UNBAN),
     )

@@ -15,7 +15,7 @@ from worker.testing.checker.contract import (
     SeenMemberInfo,
 )
 from worker.testing.checker.evidence import Interruption, Violation
-from worker.testing.checker.members import CommandPart, ObservedEffect, judge
+from worker.testing.checker.member_history import CommandPart, ObservedEffect, judge
 
 HOUR = CommandedEffect(BAN, 3600, reason="spam")
 DAY = CommandedEffect(BAN, 86_400, reason="spam")

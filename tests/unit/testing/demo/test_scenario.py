@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from worker.testing.checker.contract import ENDPOINTS, TARGET_FIELDS
-from worker.testing.checker.evidence import Fate
+from worker.testing.checker.evidence import ExpectedFate
 from worker.testing.demo.malformed import MEGABYTE, REPLACED, WITHOUT_ID
 from worker.testing.demo.scenario import REPEAT_WITHIN, ROOMS, plan
 
@@ -54,7 +54,7 @@ def test_a_command_says_what_the_checker_believes_that_it_says() -> None:
         assert body[TARGET_FIELDS[record.effect.action]] == record.target
         assert (body.get("duration"), body.get("reason")) == (record.effect.duration, record.effect.reason)
         assert ("banned_until" in body) == (record.effect.until is not None)
-        assert ("not_after" in body) == (record.fate is Fate.EXPIRED)
+        assert ("not_after" in body) == (record.fate is ExpectedFate.EXPIRED)
 
 
 def test_a_repeated_id_repeats_the_whole_record_under_the_same_key_and_not_too_late() -> None:

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from worker.broker.dead_letter_reader import DeadLetterRecord
 from worker.cli.filters import Filters, action_of, users_of
-from worker.cli.formatting import UNKNOWN_TIME, instant
+from worker.cli.outcome_formatting import UNKNOWN_TIME, instant
 from worker.domain.contract.commands import Command, Decoder
-from worker.domain.contract.dead_letter_decoding import NoLetter, ReadLetter
+from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.rejections import REJECTIONS, Rejected
 from worker.terminal import plain
@@ -33,16 +33,16 @@ SHOWN_CHARACTERS: Final = 20_000
 """The most of a value or header that is shown; with --json it is whole."""
 
 
-class Letter(Struct):
+class DeadLetterView(Struct):
     """A record of the dead-letter topic with what the worker reads in its original; ``read`` is None of no letter of ours."""
 
     found: DeadLetterRecord
     read: Command | Rejected | None
 
     @property
-    def original(self) -> ReadLetter | None:
+    def original(self) -> ParsedDeadLetter | None:
         """The original record, and why it is here; None: it is no letter of ours."""
-        return None if isinstance(self.found.letter, NoLetter) else self.found.letter
+        return None if isinstance(self.found.letter, NotADeadLetter) else self.found.letter
 
     @property
     def code(self) -> str:
@@ -90,17 +90,17 @@ class Letter(Struct):
         return name in (self.found.place, *self.values("outcome_id"), *self.values("command_id"))
 
 
-def letter_of(found: DeadLetterRecord, decoder: Decoder) -> Letter:
+def letter_of(found: DeadLetterRecord, decoder: Decoder) -> DeadLetterView:
     """Return a record of the dead-letter topic with what the worker reads in it."""
-    if isinstance(found.letter, NoLetter):
-        return Letter(found, None)
-    return Letter(found, decoder.decode(_Original(found.letter)))
+    if isinstance(found.letter, NotADeadLetter):
+        return DeadLetterView(found, None)
+    return DeadLetterView(found, decoder.decode(_Original(found.letter)))
 
 
 class _Original:
     """The original record, as the decoder takes it."""
 
-    def __init__(self, letter: ReadLetter) -> None:
+    def __init__(self, letter: ParsedDeadLetter) -> None:
         self.partition = letter.partition
         self.offset = letter.offset
         self.key = letter.key
@@ -108,7 +108,7 @@ class _Original:
         self.headers: Sequence[tuple[str, bytes | None]] = letter.headers
 
 
-def report(letter: Letter, *, whole: bool) -> dict[str, Any]:
+def report(letter: DeadLetterView, *, whole: bool) -> dict[str, Any]:
     """Return a letter as a JSON object; ``whole``: with key, value and headers."""
     original, read = letter.original, letter.read
     said: dict[str, Any] = {"place": letter.found.place}
@@ -142,7 +142,7 @@ def report(letter: Letter, *, whole: bool) -> dict[str, Any]:
     return said
 
 
-def format_letter(letter: Letter) -> str:
+def format_letter(letter: DeadLetterView) -> str:
     """Return a letter in a few lines."""
     original, read = letter.original, letter.read
     first = f"{instant(letter.found.timestamp) or UNKNOWN_TIME}  {plain(letter.code)}"
@@ -164,7 +164,7 @@ def format_letter(letter: Letter) -> str:
     return "\n".join(lines)
 
 
-def format_whole(letter: Letter) -> str:
+def format_whole(letter: DeadLetterView) -> str:
     """Return everything that a letter holds: its headers, its key and its value, as JSON where it is some."""
     found = letter.found
     lines = [format_letter(letter), f"    record      {found.place}", f"    key         {_text(found.key)}"]

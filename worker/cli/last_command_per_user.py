@@ -40,7 +40,7 @@ TargetKey = tuple[str | None, str, str]
 """App, field and id of a group or room."""
 
 
-class Member(NamedTuple):
+class TargetMember(NamedTuple):
     """One user of one group or room of one app; ``field`` tells a group from a room of the same id."""
 
     app: str | None
@@ -49,7 +49,7 @@ class Member(NamedTuple):
     user: str
 
 
-class Moment(NamedTuple):
+class CommandMoment(NamedTuple):
     """When a command came: its place, and the time of its receipt (seconds since 1970)."""
 
     topic: str
@@ -57,7 +57,7 @@ class Moment(NamedTuple):
     offset: int
     at: float
 
-    def is_after(self, other: Moment) -> bool:
+    def is_after(self, other: CommandMoment) -> bool:
         """Return whether it came later."""
         if (self.topic, self.partition) == (other.topic, other.partition):
             return self.offset > other.offset
@@ -69,24 +69,24 @@ class Moment(NamedTuple):
         return place_of(self.topic, self.partition, self.offset)
 
 
-class Touch(NamedTuple):
+class LastCommand(NamedTuple):
     """A command that touched a user, or will: it waits. One that is ``unlisted`` touched somebody of its group or room."""
 
-    moment: Moment
+    moment: CommandMoment
     command_id: str
     waits: bool = False
     unlisted: bool = False
 
-    def is_after(self, moment: Moment) -> bool:
+    def is_after(self, moment: CommandMoment) -> bool:
         """Return whether it is later than a finished command: what waits is, as a user's commands finish in order."""
         return self.waits or self.moment.is_after(moment)
 
 
-def moment_of(view: Any) -> Moment | None:
+def moment_of(view: Any) -> CommandMoment | None:
     """Return when an outcome's command came; None if that cannot be read."""
     try:
         source = msgspec.json.decode(view.source)
-        return Moment(
+        return CommandMoment(
             str(source["topic"]),
             int(source["partition"]),
             int(source["offset"]),
@@ -103,9 +103,11 @@ def target_in(view: Any) -> tuple[str, str] | None:
     return None if view.room_id is None else ("room_id", view.room_id)
 
 
-def members_of(command: Command) -> Iterable[Member]:
+def members_of(command: Command) -> Iterable[TargetMember]:
     """Return the users of a command."""
-    return (Member(command.app, command.action.target.value, command.target, user) for user in command.users)
+    return (
+        TargetMember(command.app, command.action.target.value, command.target, user) for user in command.users
+    )
 
 
 def sets_a_state(action: str | None) -> bool:
@@ -114,25 +116,25 @@ def sets_a_state(action: str | None) -> bool:
     return row is None or row.kind is ActionKind.STATE
 
 
-class LatestTouches:
+class LastCommandPerUser:
     """The latest command that touched each of some users; with ``events``, kicks too, which leave no state behind."""
 
-    def __init__(self, members: Iterable[Member], *, events: bool) -> None:
-        self._latest: defaultdict[TargetKey, dict[str, Touch | None]] = defaultdict(dict)
+    def __init__(self, members: Iterable[TargetMember], *, events: bool) -> None:
+        self._latest: defaultdict[TargetKey, dict[str, LastCommand | None]] = defaultdict(dict)
         for member in members:
             self._latest[member[:3]][member.user] = None
         self._events = events
 
     def __repr__(self) -> str:
-        return f"<LatestTouches of {len(self)} users>"
+        return f"<LastCommandPerUser of {len(self)} users>"
 
     def __len__(self) -> int:
         return sum(map(len, self._latest.values()))
 
-    def __iter__(self) -> Iterator[Member]:
-        return (Member(*target, user) for target, users in self._latest.items() for user in users)
+    def __iter__(self) -> Iterator[TargetMember]:
+        return (TargetMember(*target, user) for target, users in self._latest.items() for user in users)
 
-    def __getitem__(self, member: Member) -> Touch | None:
+    def __getitem__(self, member: TargetMember) -> LastCommand | None:
         return self._latest[member[:3]][member.user]
 
     def see_outcome(self, view: Any) -> None:
@@ -149,17 +151,17 @@ class LatestTouches:
         if found and (self._events or sets_a_state(view.action)):
             moment = moment_of(view)
             if moment is not None:
-                _see(users, found, Touch(moment, view.command_id or ""))
+                _see(users, found, LastCommand(moment, view.command_id or ""))
 
-    def see_waiting(self, command: Command, moment: Moment) -> None:
+    def see_waiting(self, command: Command, moment: CommandMoment) -> None:
         """Take note of a command that has no outcome yet."""
         if self._events or sets_a_state(command.action.name):
             users = self._latest.get((command.app, command.action.target.value, command.target), {})
             found = [user for user in command.users if user in users]
-            _see(users, found, Touch(moment, command.command_id, waits=True))
+            _see(users, found, LastCommand(moment, command.command_id, waits=True))
 
 
-def _see(users: dict[str, Touch | None], found: Iterable[str], touch: Touch) -> None:
+def _see(users: dict[str, LastCommand | None], found: Iterable[str], touch: LastCommand) -> None:
     for user in found:
         latest = users[user]
         if latest is None or (not latest.waits and touch.is_after(latest.moment)):

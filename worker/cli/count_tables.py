@@ -25,7 +25,7 @@ WIDTH: Final = 80
 """Columns that a line may take; an id that does not fit goes on a line of its own, and is never cut."""
 
 
-class Table:
+class CountTable:
     """
     How many there are of each value, by status.
 
@@ -45,7 +45,7 @@ class Table:
         self._counts: dict[str, dict[str, int]] = {}
 
     def __repr__(self) -> str:
-        return f"<Table by {self.by}, {self.counted} counted>"
+        return f"<CountTable by {self.by}, {self.counted} counted>"
 
     def count(self, values: Sequence[str], part: str, times: int = 1) -> None:
         """Count one outcome, or several alike, under each of its values; ``part`` is its status."""
@@ -87,7 +87,7 @@ class Table:
         }
 
 
-def counting(table: Table, filters: Filters) -> Callable[[Sequence[Any]], None]:
+def counting(table: CountTable, filters: Filters) -> Callable[[Sequence[Any]], None]:
     """Return a function that counts outcomes. Where those of one room or issuer are alike, each kind of them is looked at once."""
     values_of = counted_values(table.by, filters)
     trait = TRAITS[table.by]
@@ -145,7 +145,7 @@ def _own_codes(view: Any) -> list[str]:
 
 
 def format_table(
-    table: Table, limit: int, what: str = "outcomes", more: str = ": give a higher --limit"
+    table: CountTable, limit: int, what: str = "outcomes", more: str = ": give a higher --limit"
 ) -> str:
     """Return a table for a person: counts first, then the value, so that a long id cannot push a count out of its column."""
     rows = table.rows()
@@ -177,7 +177,7 @@ def _line(cells: list[str], widths: list[int], value: str) -> str:
 
 
 def _notes(
-    table: Table, rows: list[tuple[str, int, Counter[str]]], limit: int, what: str, more: str
+    table: CountTable, rows: list[tuple[str, int, Counter[str]]], limit: int, what: str, more: str
 ) -> Iterator[str]:
     hidden = rows[limit:]
     if hidden:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from worker.cli.count_tables import COUNTED, CountTable, counted_values, counting, format_table
 from worker.cli.filters import TRAITS, Filters
-from worker.cli.tables import COUNTED, Table, counted_values, counting, format_table
 from worker.domain.contract.outcomes import Status
 
 
@@ -74,8 +74,8 @@ def test_of_a_rejected_command_all_codes_and_all_users_that_it_names_count() -> 
     assert values("user", view, error_code="bad_value") == ["a", "b"]
 
 
-def filled(*rows: tuple[str, str, int]) -> Table:
-    table = Table("target")
+def filled(*rows: tuple[str, str, int]) -> CountTable:
+    table = CountTable("target")
     for value, status, count in rows:
         for _ in range(count):
             table.count([value], status)
@@ -123,7 +123,7 @@ def test_lines_fit_80_columns_and_no_id_is_cut(length: int) -> None:
 
 
 def test_more_values_than_fit_into_memory_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.cli.tables.MOST_VALUES", 2)
+    monkeypatch.setattr("worker.cli.count_tables.MOST_VALUES", 2)
     table = filled(("a", "failed", 1), ("b", "failed", 1), ("c", "failed", 1), ("a", "failed", 1))
 
     assert (table.beyond, [row[:2] for row in table.rows()]) == (1, [("a", 2), ("b", 1)])
@@ -146,7 +146,7 @@ def test_outcomes_counted_together_are_counted_as_one_by_one(by: str, asked: dic
         for error in (None, Problem("7", "8"))
     ]
     filters = Filters.of(**asked)
-    together, apart = Table(by), Table(by)
+    together, apart = CountTable(by), CountTable(by)
     values_of = counted_values(by, filters)
 
     counting(together, filters)(views)

@@ -11,7 +11,7 @@ import pytest
 from worker.broker.command_lookup import FoundCommand, SearchGaps, WaitingCommand
 from worker.broker.options import KafkaOptions
 from worker.cli.filters import Filters
-from worker.cli.formatting import (
+from worker.cli.outcome_formatting import (
     CALLS_SHOWN,
     USERS_SHOWN,
     format_nothing_found,
