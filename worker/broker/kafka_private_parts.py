@@ -2,7 +2,8 @@
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_private_parts.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
-# module uses a private name, except record_batches.py, secured_connection.py and dns_lookup.py, whose parts are installed here.
+# module uses a private name, except record_batches.py, secured_connection.py and dns_lookup.py, whose parts are installed here,
+# and record_appending.py.
 
 from __future__ import annotations
 
@@ -468,23 +469,6 @@ def begin_partitions(producer: KafkaProducer, places: Iterable[TopicPartition]) 
     transactions: Any = producer._transaction_manager  # noqa: SLF001
     for place in places:
         transactions.maybe_add_partition_to_transaction(place)
-
-
-def append(
-    producer: KafkaProducer,
-    place: TopicPartition,
-    key: bytes | None,
-    value: bytes | None,
-    headers: list[tuple[str, bytes]],
-) -> Any:
-    """
-    Return the future of a record, which leaves with the next flush. ``partition_count`` must know its topic.
-
-    The public ``send()`` looks up topic, partition and transaction, and adds up the size, for each record: as much work
-    again, of which the publisher does each part once for a transaction.
-    """
-    accumulator: Any = producer._accumulator  # noqa: SLF001
-    return accumulator.append(place, None, key, value, headers)[0]
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from kafka import TopicPartition
 from msgspec import Struct, structs
 
 from worker.domain.contract.dead_letter_encoding import fit
@@ -52,11 +51,6 @@ class ProducerRecord(Struct, frozen=True):
     headers: list[tuple[str, bytes]]
     outcome_id: str
     is_shortened: bool = False
-
-    @property
-    def place(self) -> TopicPartition | None:
-        """The partition that it goes to; None if the key decides."""
-        return None if self.partition is None else TopicPartition(self.topic, self.partition)
 
     @property
     def size(self) -> int:

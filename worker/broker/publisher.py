@@ -22,6 +22,7 @@ from worker.broker.client_config import producer_arguments, reader_arguments
 from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
 from worker.broker.kafka_refusals import OTHER, UNANSWERED, refusal_from, refusal_of
 from worker.broker.producer_records import producer_records
+from worker.broker.record_appending import append
 from worker.broker.record_limits import RecordLimits
 from worker.domain.effects import LogEvent
 from worker.domain.publish_results import Aborted, Fenced, Published
@@ -439,19 +440,26 @@ class Publisher:
 
 
 def _send(producer: KafkaProducer, records: list[ProducerRecord]) -> list[tuple[ProducerRecord, Any]]:
-    """Return each record with the future of its result. Raises RecordRefusedError for one that is refused at once."""
+    """Return each record with its result, or the future of it. Raises RecordRefusedError for one that is refused at once."""
     sent: list[tuple[ProducerRecord, Any]] = []
-    # All before the first record: then one request adds them.
-    kafka_private_parts.begin_partitions(producer, {place for record in records if (place := record.place)})
+    by_place: dict[tuple[str, int], list[ProducerRecord]] = {}
+    unplaced: list[ProducerRecord] = []
     for record in records:
-        place = record.place
+        if record.partition is None:
+            unplaced.append(record)
+        else:
+            by_place.setdefault((record.topic, record.partition), []).append(record)
+    places = [TopicPartition(*place) for place in by_place]
+    # All before the first record: then one request adds them.
+    kafka_private_parts.begin_partitions(producer, places)
+    for place, together in zip(places, by_place.values(), strict=True):
         try:
-            if place is None:
-                future = producer.send(
-                    record.topic, value=record.value, key=record.key, headers=record.headers
-                )
-            else:
-                future = kafka_private_parts.append(producer, place, record.key, record.value, record.headers)
+            sent += zip(together, append(producer, place, together), strict=True)
+        except errors.KafkaError as exc:
+            raise RecordRefusedError(together[0]) from exc
+    for record in unplaced:
+        try:
+            future = producer.send(record.topic, value=record.value, key=record.key, headers=record.headers)
         except errors.KafkaError as exc:
             raise RecordRefusedError(record) from exc
         sent.append((record, future))

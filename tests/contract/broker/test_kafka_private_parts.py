@@ -18,10 +18,13 @@ from tests.contract.broker.kafka_fixture import RealCluster, until
 from tests.proxy import Proxy
 from worker.broker import kafka_private_parts, topic_admin
 from worker.broker.client_config import consumer_arguments, producer_arguments, reader_arguments
+from worker.broker.producer_records import ProducerRecord
+from worker.broker.record_appending import append
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.conftest import Cluster as Running
     from tests.contract.broker.conftest import Join
     from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 
@@ -47,6 +50,10 @@ def producer(real_cluster: RealCluster) -> Iterator[KafkaProducer]:
     made.init_transactions()
     yield made
     kafka_private_parts.discard(made, 1.0)
+
+
+def record_of(value: bytes) -> ProducerRecord:
+    return ProducerRecord("", None, b"k", value, [("h", b"v")], "")
 
 
 def polled(consumer: KafkaConsumer) -> bool:
@@ -276,21 +283,48 @@ def test_what_is_appended_leaves_with_the_flush_whatever_the_linger(
         places = [TopicPartition(topic, partition) for partition in (0, 1)]
         kafka_private_parts.begin_partitions(producer, places)
         sent = [
-            kafka_private_parts.append(producer, place, b"k", value, [("h", b"v")])
-            for value in (b"one", b"two", b"three")
+            result
             for place in places
+            for result in append(producer, place, [record_of(value) for value in (b"one", b"two", b"three")])
         ]
         with kafka_private_parts.flushing(producer):
             accumulator: Any = producer._accumulator
             accumulator.begin_flush()  # as the producer does when it aborts, and never ends
-            found = [future.get(timeout=20.0) for future in sent]
+            for result in sent:
+                result.get(20.0)
         assert not accumulator.flush_in_progress()
         assert kafka_private_parts.begin_commit(producer).wait(20.0)
     finally:
         kafka_private_parts.discard(producer, 1.0)
 
     assert [record.value for record in real_cluster.outcomes(1)] == [b"one", b"two", b"three"]
-    assert [each.offset for each in found] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_batch_that_the_broker_finds_too_large_is_split_and_each_half_is_written(kafka: Running) -> None:
+    """
+    kafka-python splits it and binds the results to the halves: they are waited for, not the batch that is never answered.
+    """
+    cluster = RealCluster(kafka.bootstrap_servers, configs={"max.message.bytes": "4000"})
+    topic = f"outcomes{cluster.tag}"
+    arguments = producer_arguments(cluster.options("b"))
+    producer = KafkaProducer(**{**arguments, "batch_size": 100_000, "compression_type": None})
+    values = [bytes([65 + number]) * 1000 for number in range(7)]
+    try:
+        producer.init_transactions()
+        assert kafka_private_parts.partition_count(producer, topic, 10.0) > 1
+        producer.begin_transaction()
+        place = TopicPartition(topic, 1)
+        kafka_private_parts.begin_partitions(producer, [place])
+        sent = append(producer, place, [record_of(value) for value in values])
+        with kafka_private_parts.flushing(producer):
+            for result in sent:
+                result.get(20.0)
+        assert kafka_private_parts.begin_commit(producer).wait(20.0)
+    finally:
+        kafka_private_parts.discard(producer, 1.0)
+
+    assert [record.value for record in cluster.outcomes(1)] == values
+    cluster.close()
 
 
 def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(

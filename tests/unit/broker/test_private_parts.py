@@ -29,10 +29,13 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+from kafka.producer.future import FutureProduceResult
+from kafka.producer.producer_batch import ProducerBatch
 from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.memory_records import MemoryRecordsBuilder
 
 import worker
 from worker.broker import (
@@ -51,6 +54,7 @@ SOURCES: Final = Path(worker.__file__).parent
 PATCHES: Final = SOURCES / "broker" / "kafka_private_parts.py"
 SIGN_IN: Final = SOURCES / "broker" / "secured_connection.py"
 BATCHES: Final = SOURCES / "broker" / "record_batches.py"
+APPENDING: Final = SOURCES / "broker" / "record_appending.py"
 
 PARTS: Final[dict[type, set[str]]] = {
     AbstractTokenProvider: {"extensions", "token"},
@@ -82,7 +86,13 @@ PARTS: Final[dict[type, set[str]]] = {
     KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake", "ssl_config"},
     KafkaTCPTransport: {"_sock_recv"},
     NetworkSelector: {"call_later", "call_soon_threadsafe", "cancel", "wait_read", "wait_write"},
-    RecordAccumulator: {"_flushes_in_progress", "append", "begin_flush", "flush_in_progress"},
+    FutureProduceResult: {"_latch", "is_done", "value", "wait"},
+    MemoryRecordsBuilder: {"append"},
+    ProducerBatch: {"_record_futures", "max_record_size", "produce_future", "records"},
+    RecordAccumulator: {
+        "_appends_in_progress", "_batches", "_closed", "_flushes_in_progress", "_incomplete", "_tp_lock", "begin_flush", "config",
+        "flush_in_progress",
+    },
     Sender: {"force_close", "join", "wakeup"},
     TransactionalRequestResult: {"wait"},
     TransactionManager: {
@@ -120,15 +130,20 @@ MODULES: Final = {
     "kafka.net.inet",
     "kafka.net.sasl.oauth",
     "kafka.net.transport",
+    "kafka.producer.future",
+    "kafka.producer.producer_batch",
     "kafka.protocol.consumer.metadata",
     "kafka.record",
     "kafka.record.default_records",
+    "kafka.record.memory_records",
     "kafka.record.util",
 }
 """What is imported from behind ``kafka``, ``kafka.admin`` and ``kafka.errors``."""
 
 RECEIVERS: Final[dict[str, type]] = {
     "accumulator": RecordAccumulator,
+    "batch": ProducerBatch,
+    "batch.records": MemoryRecordsBuilder,
     "client": KafkaNetClient,
     "cluster": ClusterMetadata,
     "connection": KafkaConnection,
@@ -142,14 +157,16 @@ RECEIVERS: Final[dict[str, type]] = {
     "manager": KafkaConnectionManager,
     "net": NetworkSelector,
     "producer": KafkaProducer,
+    "result": FutureProduceResult,
     "producer._sender": Sender,
     "self._net": NetworkSelector,
     "self._result": TransactionalRequestResult,
     "sender": Sender,
+    "split": FutureProduceResult,
     "transactions": TransactionManager,
     "unbound": KafkaProducer,
 }
-"""What an expression of kafka_private_parts.py or secured_connection.py is."""
+"""What an expression of kafka_private_parts.py, secured_connection.py or record_appending.py is."""
 OUTSIDE: Final = {"self", "cls", "theirs"}
 """What a class calls itself, and kafka-python's class that it extends: those are read from the classes."""
 
@@ -246,7 +263,7 @@ def extended() -> Iterator[tuple[type, str]]:
 def found_parts() -> dict[type, set[str]]:
     found: dict[type, set[str]] = {}
     tree = ast.parse(
-        "".join(path.read_text(encoding="utf-8") for path in (PATCHES, SIGN_IN)).replace(
+        "".join(path.read_text(encoding="utf-8") for path in (PATCHES, SIGN_IN, APPENDING)).replace(
             "from __future__ import annotations", ""
         )
     )
@@ -288,14 +305,14 @@ def test_what_is_added_to_its_objects_is_no_name_of_its_own(name: str) -> None:
     assert not any(name in names_of(owner) for owner in PARTS)
 
 
-def test_only_three_modules_use_a_private_part() -> None:
+def test_only_four_modules_use_a_private_part() -> None:
     """
     All others import kafka-python as anybody does, so an upgrade breaks them only with a change that it announces.
     """
     found = {
         (str(path.relative_to(SOURCES)), f"{receiver}.{name}")
         for path, tree in kafka_users()
-        if path not in {PATCHES, SIGN_IN, BATCHES}
+        if path not in {PATCHES, SIGN_IN, BATCHES, APPENDING}
         for receiver, name in attributes(tree)
         if is_private(name) and receiver not in {"self", "cls"}
     }
