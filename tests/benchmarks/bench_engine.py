@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any, Final
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.commands import Decoder
+from worker.domain.contract.commands import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
+    AllowAttempt,
     AttemptResult,
-    GrantPermit,
     PausePartition,
     Restored,
     ResumePartition,
@@ -186,7 +186,7 @@ class Bench:
 
     def _settle(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, StartCall | GrantPermit):
+            if isinstance(effect, StartCall | AllowAttempt):
                 send = effect.attempt
                 self.calls += 1
                 self.members += send.members
@@ -272,7 +272,7 @@ def main() -> None:
     records = backlog(options.commands)
     gc.freeze()
 
-    decoder = Decoder(RULES)
+    decoder = CommandDecoder(RULES)
     began = time.process_time()
     for record in records:
         decoder.decode(record)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.outcomes import KnownId, UserHashes, Worker
 from worker.domain.effects import (
+    AllowAttempt,
     AttemptResult,
-    GrantPermit,
     PausePartition,
     Restored,
     ResumePartition,
@@ -165,7 +165,7 @@ class Full:
 
     def _settle(self, effects: list[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, StartCall | GrantPermit):
+            if isinstance(effect, StartCall | AllowAttempt):
                 self.calls.append(effect.attempt)
             elif isinstance(effect, PausePartition):
                 self.paused.add(effect.partition)

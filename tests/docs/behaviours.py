@@ -18,10 +18,10 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "What is a command, and what is refused": (
         "contract/test_commands",
         "contract/test_rejections",
-        "contract/test_foreign_records",
-        "contract/test_spelling",
-        "contract/test_texts",
-        "contract/test_times",
+        "contract/test_foreign_formats",
+        "contract/test_spelling_suggestions",
+        "contract/test_visible_text",
+        "contract/test_timestamps",
         "contract/test_envelope",
         "contract/test_commands_fuzzed",
         "contract/test_fuzzed_records",
@@ -34,7 +34,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "contract/test_schemas",
     ),
     "Error codes, verdicts and remedies": ("contract/test_codes",),
-    "Order": ("engine/test_order", "progress/test_member_ordering", "test_states"),
+    "Order": ("engine/test_order", "progress/test_member_ordering", "test_state_transitions"),
     "Orders of an operator": (
         "contract/test_control_records",
         "engine/test_pause",
@@ -44,7 +44,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "test_orders_in_force",
     ),
     "Users refused lately": ("calls/test_refused_users", "engine/test_refused_lately"),
-    "Placement of records": ("contract/test_placement", "engine/test_misplaced_records"),
+    "Placement of records": ("contract/test_partition_placement", "engine/test_misplaced_records"),
     "Deduplication: the same id or effect again": (
         "engine/test_repeated_ids",
         "engine/test_repeated_effects",
@@ -78,7 +78,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Offsets, commits and restarts": (
         "progress/test_offsets",
         "progress/test_commit_metadata",
-        "progress/test_outcome_evidence",
+        "progress/test_lost_commit_recovery",
     ),
     "Outcomes and dead letters": (
         "contract/test_outcomes",

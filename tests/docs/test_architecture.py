@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.docs.markdown import ROOT, rows, text
-from worker.domain import states
+from worker.domain import state_transitions
 from worker.domain.calls.gates import GateKind
 
 if TYPE_CHECKING:
@@ -241,10 +241,16 @@ def test_no_attribute_of_the_core_has_a_second_writing_module() -> None:
 
 
 @pytest.mark.parametrize(
-    "steps", [states.TASK_STEPS, states.CALL_STEPS, states.PARTITION_STEPS, states.CLEAN_HANDOVER_STEPS]
+    "steps",
+    [
+        state_transitions.TASK_STEPS,
+        state_transitions.CALL_STEPS,
+        state_transitions.PARTITION_STEPS,
+        state_transitions.CLEAN_HANDOVER_STEPS,
+    ],
 )
 def test_the_states_are_drawn_as_the_tables_say(steps: Any) -> None:
-    assert f"```mermaid\n{states.diagram(steps)}```" in text(PAGE)
+    assert f"```mermaid\n{state_transitions.diagram(steps)}```" in text(PAGE)
 
 
 def test_every_gate_is_in_the_table_with_its_policy() -> None:

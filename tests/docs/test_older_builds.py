@@ -11,12 +11,12 @@ import pytest
 from tests.docs.markdown import rows
 from tests.docs.test_readme import COMMANDS, OUTCOMES, Shown
 from worker.domain.calls import lending
-from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.commands import Command, CommandDecoder
 from worker.domain.contract.control_records import ControlRecord, Scope, UnreadableControl, read_control
 from worker.domain.contract.outcomes import Worker
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_of
-from worker.domain.progress.outcome_evidence import told_by
+from worker.domain.progress.lost_commit_recovery import told_by
 from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ WHOSE: Final = commit_metadata.label("moderation.commands", "id", 3)
 
 
 def is_command(**more: Any) -> bool:
-    decoder = Decoder(Rules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+    decoder = CommandDecoder(Rules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
     return isinstance(decoder.decode(Shown(json.dumps(COMMANDS[0] | more).encode())), Command)
 
 
@@ -50,7 +50,7 @@ def a_control_record_is_unreadable() -> None:
 
 
 def a_quota_message_is_ignored() -> None:
-    message = lending.encode(lending.Return("lane", "borrower", 7))
+    message = lending.encode(lending.LoanReturn("lane", "borrower", 7))
 
     assert lending.decode(message) is not None
     assert lending.decode(message.replace(b"return1", b"return2")) is None

@@ -17,9 +17,9 @@ from tests.certificate import self_signed
 from tests.docs.markdown import ROOT, blocks, command_lines, prose, rows, text
 from worker.cli.app import app
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.commands import Command, CommandDecoder
 from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
-from worker.domain.contract.fields import FIELDS
+from worker.domain.contract.field_checks import FIELDS
 from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.rules import Rules
@@ -121,7 +121,7 @@ def test_each_action_is_shown_by_a_command_and_its_outcome() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command["action"])
 def test_every_command_shown_is_one_that_the_worker_takes(command: dict[str, Any]) -> None:
-    decoder = Decoder(Rules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+    decoder = CommandDecoder(Rules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
 
     decoded = decoder.decode(Shown(json.dumps(command).encode()))
 

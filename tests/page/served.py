@@ -13,7 +13,13 @@ from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unba
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import Halt
-from worker.domain.snapshots import Counts, EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot
+from worker.domain.snapshots import (
+    EndpointSnapshot,
+    EngineSnapshot,
+    EventCounts,
+    OrderSnapshot,
+    PartitionSnapshot,
+)
 from worker.runtime.metrics import CONTENT_TYPE, LoopSnapshot
 from worker.runtime.page import Page
 from worker.runtime.recent_outcomes import RecentOutcomes
@@ -90,7 +96,7 @@ class Scene:
         Look at the worker, as happens once a second.
         """
         partitions = tuple(PartitionSnapshot(number, 120 * number, 340 * number, 0, 9) for number in range(4))
-        snapshot = Snapshot(endpoints, partitions, halts, 0, 17, {}, Counts(), **more)
+        snapshot = EngineSnapshot(endpoints, partitions, halts, 0, 17, {}, EventCounts(), **more)
         self.page.observe(snapshot, LoopSnapshot(0.0, not self.obstacles, {0: 0, 1: 15, 2: 123_456}))
         self.pass_time()
 

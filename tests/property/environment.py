@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.property.requests import (
     AFTER_CLEAN_HANDOVER,
-    Assignment,
+    PartitionAssignment,
     Request,
     Requests,
     effect_of,
@@ -22,8 +22,8 @@ from tests.property.requests import (
 from tests.property.topic import Topic
 from worker.domain.contract.control_records import ControlRecord, Order
 from worker.domain.effects import (
+    AllowAttempt,
     CancelCall,
-    GrantPermit,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -33,7 +33,7 @@ from worker.domain.effects import (
 from worker.domain.engine import Engine
 from worker.domain.memory_budget import record_bytes
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.states import CallState
+from worker.domain.state_transitions import CallState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +117,7 @@ class EngineEnvironment:
         A process starts.
         """
         self.lives += 1
-        self.owned: dict[int, Assignment] = {}
+        self.owned: dict[int, PartitionAssignment] = {}
         self.calls: dict[str, OpenCall] = {}
         self.publication: Publication | None = None
         self.is_stopping = False
@@ -175,7 +175,9 @@ class EngineEnvironment:
         """
         partition = self.topic.partitions[number]
         restored = self.topic.restored(number, self.rules.restore_records)
-        assignment = Assignment(number, self.now, partition.generation, restored.position, restored.position)
+        assignment = PartitionAssignment(
+            number, self.now, partition.generation, restored.position, restored.position
+        )
         if restored.clean:
             assignment.cooling_off = AFTER_CLEAN_HANDOVER
         if self.is_stopping:
@@ -425,7 +427,7 @@ class EngineEnvironment:
         """
         for effect in effects:
             match effect:
-                case StartCall(send) | GrantPermit(send):
+                case StartCall(send) | AllowAttempt(send):
                     self._send(send)
                 case CancelCall(call_id):
                     self._recall(call_id)

@@ -20,7 +20,7 @@ from tests.property.topic import NAME
 from worker.domain.contract.codes import Verdict
 from worker.domain.contract.control_records import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import AttemptResult
 from worker.domain.rules import Rules
 

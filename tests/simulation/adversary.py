@@ -16,9 +16,9 @@ from tests.simulation.oracles import Verdicts
 from tests.simulation.tencent import Weather
 from worker.domain.contract.codes import Verdict, judge
 from worker.domain.effects import (
+    AllowAttempt,
     AttemptResult,
     CancelCall,
-    GrantPermit,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -81,7 +81,7 @@ class Player:
         """
         for effect in effects:
             match effect:
-                case StartCall(send) | GrantPermit(send):
+                case StartCall(send) | AllowAttempt(send):
                     request = self.history.tencent._request(send, self.name)
                     self.history.tencent.requests.append(request)
                     self.history.tencent.reads[send.endpoint].append(self.history.clock.now)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.expectations import Commanded
 from tests.simulation.loop import START
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from tests.simulation.history import History

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.tencent import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 
 if TYPE_CHECKING:
     from tests.simulation.kafka import Record

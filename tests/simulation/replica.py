@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.codes import Verdict
 from worker.domain.effects import (
+    AllowAttempt,
     AttemptResult,
     CancelCall,
-    GrantPermit,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -246,7 +246,7 @@ class Replica:
             return
         for effect in effects:
             match effect:
-                case StartCall(send) | GrantPermit(send):
+                case StartCall(send) | AllowAttempt(send):
                     self._send(send)
                 case RetryCall(call_id):
                     self._back_off(call_id)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.simulation.loop import START, VirtualClock
-from worker.domain.calls.lending import Grant, Request, Return, decode, encode
-from worker.domain.calls.rate_limiter import RateLimiter, slice_of
+from worker.domain.calls.lending import LoanGrant, LoanRequest, LoanReturn, decode, encode
+from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,14 +162,14 @@ class Replica:
         Takes a message of the quota topic.
         """
         message = decode(payload)
-        if isinstance(message, Request) and message.borrower != self.name:
+        if isinstance(message, LoanRequest) and message.borrower != self.name:
             may_lend = self.now < self.fence and not self.stopping
             grant = self.limiter.lend(message, self.now, waiting=self.waiting, may_lend=may_lend)
             if grant is not None:
                 self.world.publish(grant)
-        elif isinstance(message, Return):
+        elif isinstance(message, LoanReturn):
             self.limiter.lender.returned(message, self.now)
-        elif isinstance(message, Grant):
+        elif isinstance(message, LoanGrant):
             self.limiter.borrower.granted(message, self.now)
         self.pump()
 
@@ -244,7 +244,7 @@ class World:
         """
         The slices of these partitions.
         """
-        return sum(slice_of(QUOTA, number, PARTITIONS) for number in numbers)
+        return sum(quota_slice(QUOTA, number, PARTITIONS) for number in numbers)
 
     def assign(self, number: int, replica: Replica, rest: float) -> None:
         """
@@ -294,7 +294,7 @@ class World:
         Brings a message to every replica, unless it is lost, and perhaps twice.
         """
         chance, faults, payload = self.clock.chance, self.faults, encode(message)
-        sender = message.lender if isinstance(message, Grant) else message.borrower
+        sender = message.lender if isinstance(message, LoanGrant) else message.borrower
         if any(each.name == sender and self.clock.now < each.mute_until for each in self.replicas):
             return
         for replica in self.replicas:

@@ -17,7 +17,7 @@ from worker.broker import kafka_private_parts
 from worker.broker.client_config import command_producer_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_refusals import refusal_of
-from worker.domain.contract.placement import partition_of
+from worker.domain.contract.partition_placement import partition_of
 from worker.domain.contract.rejections import Rejected
 from worker.errors import BrokerError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.commands import Decoder
+    from worker.domain.contract.commands import CommandDecoder
 
 METADATA_SECONDS: Final = 10.0
 """How long to ask for the command topic."""
@@ -89,7 +89,7 @@ class _Candidate(Struct, frozen=True):
 
 
 def prepare(
-    decoder: Decoder, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
+    decoder: CommandDecoder, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
 ) -> OutgoingCommand | Rejected:
     """Return the command keyed by its target, or what the worker would reject it for. ``value`` is sent as it is."""
     read = decoder.decode(_Candidate(value, tuple(headers)))

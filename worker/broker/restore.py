@@ -3,7 +3,7 @@
 # the stable committed offset, then the high watermark of the outcomes, then the outcomes up to that mark.
 #
 # Nothing is written here, and the group is not joined. What outcomes prove if a commit is lost or its metadata is foreign is
-# decided in domain/progress/outcome_evidence.py.
+# decided in domain/progress/lost_commit_recovery.py.
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from worker.broker.kafka_refusals import refusal_of
 from worker.domain.effects import LogEvent, Restored
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_bytes
-from worker.domain.progress.outcome_evidence import (
+from worker.domain.progress.lost_commit_recovery import (
     ENOUGH,
-    Doubt,
+    UnclearPosition,
     is_nameless,
     nameless,
     nameless_hash,
@@ -157,7 +157,7 @@ class Restorer:
             is_whole=lookup.beginning(outcomes) == 0,
             from_start=self._options.start == "earliest",
         )
-        if isinstance(found, Doubt):
+        if isinstance(found, UnclearPosition):
             options = self._options
             remedy = DECIDE.format(
                 servers=options.bootstrap_servers,

@@ -14,13 +14,13 @@ import msgspec
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import is_utf8
 from worker.domain.contract.commands import Command
-from worker.domain.contract.fields import FIELDS, MEMBER_INFO
+from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
 from worker.domain.contract.rejections import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker.domain.contract.commands import Decoder
+    from worker.domain.contract.commands import CommandDecoder
 
 LINE_BYTES: Final = 1024 * 1024
 """The longest line: no broker takes a longer record unless it is told to, and a command has some 100 KiB at most."""
@@ -88,7 +88,7 @@ class JudgedInput:
         """Whether something is wrong with the input as a whole, so that no line of it may be skipped."""
         return any(problem.line is None for problem in self.problems)
 
-    def commands(self, decoder: Decoder) -> Iterator[OutgoingCommand]:
+    def commands(self, decoder: CommandDecoder) -> Iterator[OutgoingCommand]:
         """Yield the valid commands as they are sent."""
         self.spool.seek(0)
         for line in self.spool:
@@ -109,7 +109,7 @@ class JudgedInput:
             self.problems += problems
 
 
-def judge_options(given: Mapping[str, Any], decoder: Decoder, spool: IO[bytes]) -> JudgedInput:
+def judge_options(given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:
     """Judge one command given as fields. Those that are None are left out."""
     member_info = {name: given[name] for name in MEMBER_INFO if given.get(name) is not None}
     fields = {name: given[name] for name in FIELDS if given.get(name) is not None}
@@ -131,7 +131,7 @@ def _is_utf8(value: object) -> bool:
     )
 
 
-def judge_lines(stream: IO[bytes], decoder: Decoder, spool: IO[bytes]) -> JudgedInput:
+def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:
     """Judge a file of one JSON object per line. Blank lines, a byte order mark and CRLF are nothing wrong."""
     judged = JudgedInput(spool)
     seen: dict[str, int] = {}
@@ -179,7 +179,7 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | LineProblem]:
 
 
 def _judge(
-    judged: JudgedInput, number: int | None, value: bytes, decoder: Decoder, seen: dict[str, int]
+    judged: JudgedInput, number: int | None, value: bytes, decoder: CommandDecoder, seen: dict[str, int]
 ) -> None:
     read = decoder.decode(InputLine(value))
     if isinstance(read, Rejected):

@@ -73,14 +73,14 @@ def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
-    from worker.domain.contract.commands import Command, Decoder  # noqa: PLC0415
+    from worker.domain.contract.commands import Command, CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
 
     options = kafka_options(settings, worker_name(settings))
-    decoder = Decoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
+    decoder = CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
     in_force = OrdersInForce(shadow=settings.shadow)
     for scope, order in orders.items():
         in_force.apply(ControlRecord(scope, order), 0.0)
@@ -105,7 +105,7 @@ def _report(order: Order) -> dict[str, str]:
 
 def shown_order(scope: Scope, order: Order, now: float) -> str:
     """Return an order in a few lines."""
-    from worker.domain.contract.times import instant_of  # noqa: PLC0415
+    from worker.domain.contract.timestamps import instant_of  # noqa: PLC0415
 
     until = "until resumed" if order.until is None else f"until {order.until}"
     return (

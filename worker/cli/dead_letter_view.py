@@ -14,7 +14,7 @@ from msgspec import Struct
 from worker.broker.dead_letter_reader import DeadLetterRecord
 from worker.cli.filters import Filters, action_of, users_of
 from worker.cli.outcome_formatting import UNKNOWN_TIME, instant
-from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.commands import Command, CommandDecoder
 from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.rejections import REJECTIONS, Rejected
@@ -90,7 +90,7 @@ class DeadLetterView(Struct):
         return name in (self.found.place, *self.values("outcome_id"), *self.values("command_id"))
 
 
-def letter_of(found: DeadLetterRecord, decoder: Decoder) -> DeadLetterView:
+def letter_of(found: DeadLetterRecord, decoder: CommandDecoder) -> DeadLetterView:
     """Return a record of the dead-letter topic with what the worker reads in it."""
     if isinstance(found.letter, NotADeadLetter):
         return DeadLetterView(found, None)

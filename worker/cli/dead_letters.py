@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.cli.dead_letter_view import DeadLetterView
     from worker.cli.filters import Filters
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner, ReplayRefusal
-    from worker.domain.contract.commands import Decoder
+    from worker.domain.contract.commands import CommandDecoder
 
 LIMIT = 20
 NAMED = 5
@@ -240,7 +240,7 @@ def _check_status(status: narrow.Values) -> None:
         narrow.one_of("--status", each, narrow.LETTER_STATUSES)
 
 
-def _matching(options: KafkaOptions, decoder: Decoder, filters: Filters) -> Iterator[DeadLetterView]:
+def _matching(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> Iterator[DeadLetterView]:
     from worker.broker.dead_letter_reader import dead_letters as read  # noqa: PLC0415
     from worker.cli.dead_letter_view import letter_of  # noqa: PLC0415
 
@@ -284,7 +284,7 @@ def _end_if_none(found: object, filters: Filters, ids: object = ()) -> None:
 
 def _replaying(
     options: KafkaOptions,
-    decoder: Decoder,
+    decoder: CommandDecoder,
     letters: list[DeadLetterView],
     allowed: frozenset[ReplayRefusal],
 ) -> ReplayPlanner:

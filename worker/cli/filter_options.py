@@ -15,7 +15,7 @@ from worker.cli import filters
 from worker.cli.filters import WAITING, Filters
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
-from worker.domain.contract.spelling import meant_actions
+from worker.domain.contract.spelling_suggestions import meant_actions
 from worker.terminal import plain
 
 if TYPE_CHECKING:

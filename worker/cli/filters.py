@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.commands import Command
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 from worker.terminal import plain
 
 if TYPE_CHECKING:

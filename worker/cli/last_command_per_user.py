@@ -14,7 +14,7 @@ import msgspec
 from worker.domain.contract.actions import ACTIONS, ActionKind
 from worker.domain.contract.outcomes import DONE_FOR_ID
 from worker.domain.contract.raw_records import place_of
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ import msgspec
 
 from worker.cli.filters import WAITING, users_of
 from worker.domain.contract.commands import Command
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 from worker.terminal import plain, plain_json
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from worker.broker.command_lookup import CommandLookup, PartitionProgress
     from worker.cli.filters import Filters
-    from worker.domain.contract.commands import Decoder
+    from worker.domain.contract.commands import CommandDecoder
 
 ONLY_WAITING: Final = frozenset({WAITING})
 LIMIT: Final = 20
@@ -189,7 +189,7 @@ def _print_outcomes(
 def _print_waiting(
     lookup: CommandLookup,
     filters: Filters,
-    decoder: Decoder,
+    decoder: CommandDecoder,
     begun: Mapping[int, PartitionProgress],
     ended: set[str],
     limit: int,

@@ -175,7 +175,7 @@ def _order(
         control_value,
         read_control,
     )
-    from worker.domain.contract.times import rfc3339  # noqa: PLC0415
+    from worker.domain.contract.timestamps import rfc3339  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
@@ -277,7 +277,7 @@ def _text(option: str, text: str) -> str:
 def _end(text: str, now: float) -> str:
     """Return when the order ends, as RFC 3339. Raises BadParameter if that is not to be."""
     from worker.cli.filters import since  # noqa: PLC0415
-    from worker.domain.contract.times import rfc3339  # noqa: PLC0415
+    from worker.domain.contract.timestamps import rfc3339  # noqa: PLC0415
 
     try:
         moment = since(text, now)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from worker.broker.outcome_follower import OutcomeFollower
     from worker.cli.command_input import JudgedInput
     from worker.cli.wait_for_outcomes import OutcomeHead
-    from worker.domain.contract.commands import Decoder
+    from worker.domain.contract.commands import CommandDecoder
     from worker.settings import Settings
 
 TIMEOUT: Final = 60.0
@@ -124,7 +124,7 @@ def send(
 
 def _done(
     options: KafkaOptions,
-    decoder: Decoder,
+    decoder: CommandDecoder,
     judged: JudgedInput,
     seconds: float | None,
     *,
@@ -155,19 +155,21 @@ def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_inval
         raise typer.BadParameter("there is nothing to skip in one command", param_hint="--skip-invalid")
 
 
-def _parts(settings: Settings) -> tuple[KafkaOptions, Decoder]:
+def _parts(settings: Settings) -> tuple[KafkaOptions, CommandDecoder]:
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
-    from worker.domain.contract.commands import Decoder  # noqa: PLC0415
+    from worker.domain.contract.commands import CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
 
     options = kafka_options(settings, worker_name(settings))
     rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
-    return options, Decoder(rules)
+    return options, CommandDecoder(rules)
 
 
-def _judged(source: str | None, given: Mapping[str, Any], decoder: Decoder, spool: IO[bytes]) -> JudgedInput:
+def _judged(
+    source: str | None, given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[bytes]
+) -> JudgedInput:
     from worker.cli.command_input import judge_lines, judge_options  # noqa: PLC0415
 
     if source is None:
@@ -237,7 +239,7 @@ def _counted(judged: JudgedInput) -> str:
 
 def _send(
     options: KafkaOptions,
-    decoder: Decoder,
+    decoder: CommandDecoder,
     judged: JudgedInput,
     seconds: float | None,
     *,
@@ -261,7 +263,7 @@ def _send(
 
 
 def _produced(
-    producer: CommandProducer, decoder: Decoder, judged: JudgedInput
+    producer: CommandProducer, decoder: CommandDecoder, judged: JudgedInput
 ) -> Sequence[WrittenCommand | UnwrittenCommand]:
     if len(judged.identities) <= SHOWN_IN_FULL or not sys.stderr.isatty():
         return producer.produce(judged.commands(decoder))

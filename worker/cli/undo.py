@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
     from worker.cli.undo_plan import UndoPlan, UndoPlanner
-    from worker.domain.contract.commands import Decoder
+    from worker.domain.contract.commands import CommandDecoder
 
 TARGETS_SHOWN = 20
 
@@ -101,7 +101,7 @@ def undo(
         raise typer.Exit(LEFT_OUT)
 
 
-def _refuse_unsendable(decoder: Decoder, issuer: str, note: dict[str, str]) -> None:
+def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str]) -> None:
     """Refuse what no command may say, before anything is read."""
     from worker.cli.command_input import InputLine  # noqa: PLC0415
     from worker.cli.undo_plan import any_undo  # noqa: PLC0415
@@ -118,7 +118,7 @@ def _refuse_unsendable(decoder: Decoder, issuer: str, note: dict[str, str]) -> N
             raise typer.BadParameter(message, param_hint="--reason")
 
 
-def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoPlan:
+def _planned(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
     from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415
     from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
@@ -140,7 +140,7 @@ def _planned(options: KafkaOptions, decoder: Decoder, filters: Filters) -> UndoP
     return undoing.plan(time.time())
 
 
-def see_waiting(options: KafkaOptions, decoder: Decoder, seer: Any) -> None:
+def see_waiting(options: KafkaOptions, decoder: CommandDecoder, seer: Any) -> None:
     """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
     from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
     from worker.cli.last_command_per_user import CommandMoment  # noqa: PLC0415
@@ -167,10 +167,12 @@ def _see_outcomes(lookup: Any, filters: Filters, undoing: UndoPlanner) -> None:
             undoing.see_outcome(view)
 
 
-def _prepared(plan: UndoPlan, decoder: Decoder, issuer: str, note: dict[str, str]) -> list[OutgoingCommand]:
+def _prepared(
+    plan: UndoPlan, decoder: CommandDecoder, issuer: str, note: dict[str, str]
+) -> list[OutgoingCommand]:
     """Return the commands as they are sent. Ends the program with exit code 2 if the worker would reject one."""
     from worker.broker.command_producer import OutgoingCommand, prepare  # noqa: PLC0415
-    from worker.domain.contract.times import rfc3339  # noqa: PLC0415
+    from worker.domain.contract.timestamps import rfc3339  # noqa: PLC0415
 
     now = rfc3339(time.time())
     made = [prepare(decoder, each.value(issuer, now, note)) for each in plan.commands]

@@ -22,9 +22,9 @@ from worker.cli.last_command_per_user import (
     target_in,
 )
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.fields import USERS
+from worker.domain.contract.field_checks import USERS
 from worker.domain.contract.outcomes import HOLDS, STATUSES, ResultStatus
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

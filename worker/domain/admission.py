@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.commands import Command, CommandDecoder
 from worker.domain.contract.parameters import without_reason
-from worker.domain.contract.placement import Placement
+from worker.domain.contract.partition_placement import Placement
 from worker.domain.contract.rejections import Rejected
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory_budget import COMMAND_BYTES, command_bytes, record_bytes, share
@@ -17,7 +17,7 @@ from worker.domain.progress.dedupe import fingerprint_of
 from worker.domain.progress.open_commands import OpenCommand, RejectedRecord, in_shadow
 from worker.domain.progress.outcome_building import is_dead
 from worker.domain.rejection_log import RejectionLog
-from worker.domain.states import PartitionState
+from worker.domain.state_transitions import PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import ClockOffset
     from worker.domain.contract.parameters import EffectKey
-    from worker.domain.contract.placement import Misplacement
+    from worker.domain.contract.partition_placement import Misplacement
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
     from worker.domain.orders_in_force import OrdersInForce
@@ -147,7 +147,7 @@ class Admission:
         self._outbox = outbox
         self._effects = effects
         self._partitions = partitions
-        self._decoder = Decoder(rules)
+        self._decoder = CommandDecoder(rules)
         self._placement = Placement(rules.partitions)
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()

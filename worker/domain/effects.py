@@ -92,7 +92,7 @@ class StartCall(Struct, frozen=True):
     attempt: Attempt
 
 
-class GrantPermit(Struct, frozen=True):
+class AllowAttempt(Struct, frozen=True):
     """The call that asked for a further try may send it."""
 
     attempt: Attempt
@@ -144,7 +144,7 @@ class SendQuotaMessage(Struct, frozen=True):
 
 Effect = (
     StartCall
-    | GrantPermit
+    | AllowAttempt
     | RetryCall
     | CancelCall
     | PausePartition

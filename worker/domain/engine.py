@@ -19,20 +19,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.admission import Admission
-from worker.domain.brake import Brake
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import ClockOffset
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.guard_counters import GuardCounters
 from worker.domain.memory_budget import share
+from worker.domain.order_enforcement import OrderEnforcement
 from worker.domain.progress.dedupe import IdBudget
 from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.outbox import Outbox
 from worker.domain.progress.partitions import START_CREDIT, Partition
 from worker.domain.revocation import Revocation
-from worker.domain.snapshots import Counts, EndpointSnapshot, PartitionSnapshot, Snapshot
-from worker.domain.states import PartitionState
+from worker.domain.snapshots import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
+from worker.domain.state_transitions import PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -105,7 +105,7 @@ class Engine:
         self._outbox = Outbox(rules)
         guards = GuardCounters(rules.guards)
         self._scheduler = Scheduler(rules, self._clock, self._ordering, self._effects, guards, call_prefix)
-        self._brake = Brake(
+        self._enforcement = OrderEnforcement(
             rules, self._clock, self._ordering, self._scheduler, self._effects, guards, self._partitions
         )
         self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)
@@ -116,7 +116,7 @@ class Engine:
             self._scheduler,
             self._outbox,
             self._effects,
-            self._brake.orders,
+            self._enforcement.orders,
             self._partitions,
         )
         self._revocation = Revocation(self._ordering, self._scheduler, self._admission)
@@ -212,7 +212,7 @@ class Engine:
                 self._partitions[number].reached(position)
 
     def permit_requested(self, call_id: str, now: float) -> list[Effect]:
-        """Queue the call, whose backoff is over, for another attempt: ``GrantPermit`` or ``CancelCall`` will follow."""
+        """Queue the call, whose backoff is over, for another attempt: ``AllowAttempt`` or ``CancelCall`` will follow."""
         call = self._scheduler.calls.get(call_id)
         if call is not None:
             call.endpoint.request_permit(call)
@@ -242,14 +242,14 @@ class Engine:
         Take messages of the quota channel, in order, the own ones among them. ``may_lend``: unless the group may have given this
         replica's partitions to another by now.
         """
-        self._scheduler.lanes.heard(payloads, now, may_lend=may_lend and not self._stopping)
+        self._scheduler.lending.heard(payloads, now, may_lend=may_lend and not self._stopping)
         return self._follow_through(now)
 
     # Orders
 
     def ordered(self, records: Sequence[ControlRecord], now: float) -> list[Effect]:
         """Let these records of the control topic hold from now on, in order."""
-        self._brake.follow(records, now)
+        self._enforcement.follow(records, now)
         return self._follow_through(now)
 
     # Results
@@ -295,7 +295,7 @@ class Engine:
         self._responses.check_held(now)
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING
-            self._brake.expire(now)
+            self._enforcement.expire(now)
             self._outbox.retry_letters(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
@@ -343,10 +343,10 @@ class Engine:
         """How many commands have an outcome that is not committed."""
         return self._outbox.unpublished
 
-    def snapshot(self, now: float) -> Snapshot:
+    def snapshot(self, now: float) -> EngineSnapshot:
         """Take a picture of now, for metrics."""
         endpoints = []
-        orders, paused = self._brake.survey()
+        orders, paused = self._enforcement.survey()
         for endpoint in self._scheduler.endpoints.values():
             oldest = endpoint.queue.oldest()
             limiter = endpoint.limiter
@@ -368,7 +368,7 @@ class Engine:
                     breaker_openings=endpoint.breaker.openings,
                 )
             )
-        return Snapshot(
+        return EngineSnapshot(
             endpoints=tuple(endpoints),
             partitions=tuple(
                 PartitionSnapshot(
@@ -400,9 +400,9 @@ class Engine:
         found = endpoint.limited_by(now)
         return "pause" if is_paused and found == "nothing" else found
 
-    def _counts(self) -> Counts:
+    def _counts(self) -> EventCounts:
         ordering, bisections = self._ordering, self._responses.bisections
-        return Counts(
+        return EventCounts(
             repeated_records=self._admission.repeated_records,
             repeated_ids=ordering.repeated_ids,
             repeated_effects=ordering.repeated_effects,
@@ -416,7 +416,7 @@ class Engine:
             forgotten_ids=self._ids.forgotten,
             forgotten_effects=ordering.applied_states.forgotten,
             foreign_metadata=self._foreign_metadata,
-            strange_quota_messages=self._scheduler.lanes.strange,
+            strange_quota_messages=self._scheduler.lending.strange,
         )
 
     # Inside
@@ -439,7 +439,7 @@ class Engine:
         """Let leave what may. Return whether something else may be ready because of that."""
         self._scheduler.apply_changes(now)
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
-        return self._brake.enforce_guards(now) or any_ready
+        return self._enforcement.enforce_guards(now) or any_ready
 
     def _emit(self, completed: Iterable[OpenCommand], now: float) -> None:
         """Hand on what has all its results, to be published, and release what waited for it."""
@@ -483,7 +483,7 @@ class Engine:
             endpoint.forget_idle(now)
             endpoint.sweep()
         self._admission.sum_up()
-        self._brake.sum_up()
+        self._enforcement.sum_up()
 
     def __repr__(self) -> str:
         return f"<Engine {self.open} open, {len(self._scheduler.calls)} in flight, {self._outbox.unpublished} unpublished>"

@@ -1,6 +1,6 @@
 # What an operator, a guard or the settings want done with which commands: the orders in force, by scope.
 #
-# Questions and books only. What follows for open commands is done in brake.py; how the records are written is in
+# Questions and books only. What follows for open commands is done in order_enforcement.py; how the records are written is in
 # contract/control_records.py.
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.domain.contract.control_records import (
     gives_way,
     is_over,
 )
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.contract.commands import Command

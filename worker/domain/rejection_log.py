@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.texts import shown
+from worker.domain.contract.visible_text import shown
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:

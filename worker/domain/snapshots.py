@@ -13,7 +13,7 @@ from worker.domain.contract.control_records import Order, Scope
 from worker.domain.effects import Halt
 
 
-class Counts(Struct, frozen=True):
+class EventCounts(Struct, frozen=True):
     """
     Events since the start.
 
@@ -119,7 +119,7 @@ class PartitionSnapshot(Struct, frozen=True):
     held_up: bool = False
 
 
-class Snapshot(Struct, frozen=True):
+class EngineSnapshot(Struct, frozen=True):
     """
     The engine now.
 
@@ -134,5 +134,5 @@ class Snapshot(Struct, frozen=True):
     known_effects: int
     unpublished: int
     memory: Mapping[str, int]
-    counts: Counts
+    counts: EventCounts
     orders: tuple[OrderSnapshot, ...] = ()

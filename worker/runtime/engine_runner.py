@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import (
+    AllowAttempt,
     CancelCall,
-    GrantPermit,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import Effect, Halt, Restored
     from worker.domain.engine import Engine
-    from worker.domain.snapshots import Snapshot
+    from worker.domain.snapshots import EngineSnapshot
     from worker.errors import CommitLostError, WorkerError
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
@@ -233,7 +233,7 @@ class EngineRunner:
         """Why partitions of ours wait for a person to decide where to resume."""
         return [error for _, error in sorted(self._restoring.doubts.items())]
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> EngineSnapshot:
         """Return the current state of the engine."""
         return self._engine.snapshot(time.monotonic())
 
@@ -356,7 +356,7 @@ class EngineRunner:
         match effect:
             case StartCall(attempt):
                 self._calls.start(attempt)
-            case GrantPermit(attempt):
+            case AllowAttempt(attempt):
                 self._calls.grant(attempt)
             case RetryCall(call_id):
                 self._calls.retry(call_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.outcomes import Status
-from worker.domain.contract.texts import shown
+from worker.domain.contract.visible_text import shown
 from worker.runtime.recent_outcomes import request_id_of
 
 if TYPE_CHECKING:

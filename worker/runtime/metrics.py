@@ -26,11 +26,11 @@ from worker.domain.contract.actions import ACTIONS, ENDPOINTS, MEMBERS_PER_CALL
 from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.control_records import BY_GUARD, BY_SETTINGS, OrderState
 from worker.domain.contract.outcomes import DEAD_LETTERED, NO_ANSWER, Status
-from worker.domain.contract.placement import Misplacement
+from worker.domain.contract.partition_placement import Misplacement
 from worker.domain.contract.rejections import REJECTIONS
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS, share
-from worker.domain.snapshots import LIMITED_BY, Counts
+from worker.domain.snapshots import LIMITED_BY, EventCounts
 from worker.runtime.metric_table import ORDERED_BY, PREFIX, ROWS, Rebalance
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.outcomes import Outcome, ResultStatus
     from worker.domain.effects import Attempt, AttemptResult, Transaction
-    from worker.domain.snapshots import EndpointSnapshot, OrderSnapshot, PartitionSnapshot, Snapshot
+    from worker.domain.snapshots import EndpointSnapshot, EngineSnapshot, OrderSnapshot, PartitionSnapshot
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -47,7 +47,7 @@ WHOLE_APP: Final = "*"
 
 _CODES: Final = frozenset({*REJECTIONS, NO_ANSWER, *DEAD_LETTERED, *map(str, VERDICTS)})
 """Of dead letters and results; any other is shown as ``other``. A cancelled command's code is its status."""
-_COUNTS: Final = tuple(row.key for row in ROWS if row.key in Counts.__struct_fields__ and not row.labels)
+_COUNTS: Final = tuple(row.key for row in ROWS if row.key in EventCounts.__struct_fields__ and not row.labels)
 """Counts of the engine that are a metric of the same name."""
 _DEDUPE: Final = {
     "repeated_records": "record",
@@ -178,7 +178,7 @@ class Metrics:
         """Count a committed offset that is no longer in Kafka."""
         self._child("offsets_out_of_range").inc()
 
-    def observe(self, snapshot: Snapshot, loop_snapshot: LoopSnapshot) -> None:
+    def observe(self, snapshot: EngineSnapshot, loop_snapshot: LoopSnapshot) -> None:
         """Set the gauges, once a second. Series of what has gone (a partition, an app's signature) are removed."""
         for state in snapshot.endpoints:
             self._endpoint(state)
@@ -312,7 +312,7 @@ class Metrics:
             self._child("control_held_commands", state.value).set(held[state])
         self._child("control_oldest_pause_seconds").set(oldest)
 
-    def _count(self, counts: Counts) -> None:
+    def _count(self, counts: EventCounts) -> None:
         for key in _COUNTS:
             self._child(key).inc(self._risen(key, counts))
         for attribute, part in _FORGOTTEN.items():
@@ -324,7 +324,7 @@ class Metrics:
                 self._rise(reason, counts.misplaced.get(reason, 0))
             )
 
-    def _risen(self, attribute: str, counts: Counts | LoopSnapshot) -> int:
+    def _risen(self, attribute: str, counts: EventCounts | LoopSnapshot) -> int:
         return self._rise(attribute, getattr(counts, attribute))
 
     def _rise(self, name: str, value: int) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.domain.snapshots import OrderSnapshot, Snapshot
+    from worker.domain.snapshots import EngineSnapshot, OrderSnapshot
 
 SHOWN: Final = 50
 """Orders that are listed; a person reads them."""
@@ -20,7 +20,7 @@ HELD_UP: Final = (
 )
 
 
-def notes_of(snapshot: Snapshot) -> dict[str, object]:
+def notes_of(snapshot: EngineSnapshot) -> dict[str, object]:
     """Return what is in force and what stands for it; empty if nothing is."""
     notes: dict[str, object] = {}
     if snapshot.orders:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.domain.contract.outcomes import Status
-from worker.domain.contract.texts import shown
-from worker.domain.snapshots import Counts, Snapshot
+from worker.domain.contract.visible_text import shown
+from worker.domain.snapshots import EngineSnapshot, EventCounts
 from worker.runtime.quota_history import SECONDS, QuotaHistory
 from worker.runtime.recent_outcomes import KEPT_BYTES, SPAN_SECONDS, SPANS
 
@@ -45,7 +45,7 @@ NAME: Final = 128
 """The most characters of a name that are shown: the longest that is valid."""
 SENTENCE: Final = 600
 
-NOTHING: Final = Snapshot((), (), (), 0, 0, {}, Counts())
+NOTHING: Final = EngineSnapshot((), (), (), 0, 0, {}, EventCounts())
 """Before the first look at the engine."""
 
 _inline: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL).findall
@@ -81,7 +81,7 @@ class Page:
         self.html: Final = resources.files("worker.runtime").joinpath("page.html").read_bytes()
         self.policy: Final = _content_policy(self.html.decode())
 
-    def observe(self, snapshot: Snapshot, loop_snapshot: LoopSnapshot) -> None:
+    def observe(self, snapshot: EngineSnapshot, loop_snapshot: LoopSnapshot) -> None:
         """Take what is now, once a second."""
         self._snapshot = snapshot
         self._lags = loop_snapshot.lags

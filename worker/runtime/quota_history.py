@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from worker.domain.snapshots import EndpointSnapshot, Snapshot
+    from worker.domain.snapshots import EndpointSnapshot, EngineSnapshot
 
 SECONDS: Final = 300
 """How far back it goes, with one sample a second: 2 KiB an endpoint."""
@@ -28,7 +28,7 @@ class QuotaHistory:
         self._at = 0
         self._reasons: list[str] = [UNKNOWN]
 
-    def sample(self, snapshot: Snapshot) -> None:
+    def sample(self, snapshot: EngineSnapshot) -> None:
         """Take the samples of a second."""
         self._at = (self._at + 1) % SECONDS
         for state in snapshot.endpoints:

@@ -25,7 +25,7 @@ from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
 from worker.broker.restore import Restorer
 from worker.broker.topic_admin import changes, inspect, is_another, recreated
-from worker.domain.contract.commands import Decoder
+from worker.domain.contract.commands import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
@@ -320,7 +320,7 @@ def _topic_refusal(rules: Rules, consumer: Consumer) -> str | None:
 
 
 def _reader_of_ids(rules: Rules) -> Callable[[Record], str | None]:
-    decoder = Decoder(rules)
+    decoder = CommandDecoder(rules)
     return lambda record: decoder.decode(record).command_id
 
 

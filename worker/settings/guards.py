@@ -13,7 +13,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.control_records import SCOPE_FIELDS, OrderState, Scope
-from worker.domain.contract.spelling import meant_actions
+from worker.domain.contract.spelling_suggestions import meant_actions
 from worker.domain.guard_counters import ANY, Guard
 from worker.errors import Problem
 from worker.settings.types import RuleText

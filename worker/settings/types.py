@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from worker.domain.contract.actions import USER_ID_BYTES
-from worker.domain.contract.texts import hidden_in
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
+from worker.domain.contract.visible_text import hidden_in
 from worker.settings import addresses
 
 SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})

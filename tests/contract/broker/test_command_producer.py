@@ -16,9 +16,9 @@ from worker.broker.command_producer import (
     WrittenCommand,
     prepare,
 )
-from worker.domain.contract.commands import Decoder
+from worker.domain.contract.commands import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.contract.placement import partition_of
+from worker.domain.contract.partition_placement import partition_of
 from worker.domain.contract.rejections import Rejected
 from worker.domain.rules import Rules
 from worker.errors import BrokerError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-DECODER = Decoder(Rules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(Rules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def prepared(number: int, target: str = "g", **changes: Any) -> OutgoingCommand | Rejected:

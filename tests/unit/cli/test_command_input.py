@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from worker.cli.command_input import judge_lines, judge_options
-from worker.domain.contract.commands import Decoder
+from worker.domain.contract.commands import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
     from worker.cli.command_input import JudgedInput
 
-DECODER = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def line(command_id: str, **changes: Any) -> bytes:

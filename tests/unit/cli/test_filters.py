@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from worker.broker.record_scan import contains
 from worker.cli.filters import Filters, is_utf8, since
-from worker.domain.contract.commands import Decoder
+from worker.domain.contract.commands import CommandDecoder
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.rules import Rules
 from worker.terminal import plain
@@ -33,7 +33,7 @@ class Sent(Struct):
     key: bytes | None = None
 
 
-DECODER = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def asks(asked: Filters, value: bytes | None, *headers: tuple[str, bytes | None]) -> bool:

@@ -22,7 +22,7 @@ from worker.cli.outcome_formatting import (
     waiting_report,
 )
 from worker.cli.watch import one_line
-from worker.domain.contract.commands import Decoder
+from worker.domain.contract.commands import CommandDecoder
 from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
@@ -208,7 +208,7 @@ def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) ->
     """
     value = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
     found = FoundCommand("commands", 3, 7, timestamp, None, json.dumps(value | changes).encode(), [])
-    read = Decoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(found)
+    read = CommandDecoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(found)
     return waiting_report(read, WaitingCommand(found, ahead))
 
 

@@ -16,7 +16,7 @@ from worker.cli.last_command_per_user import CommandMoment
 from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner, ReplayRefusal
 from worker.domain.contract.commands import Command
 from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.cli.dead_letter_view import DeadLetterView

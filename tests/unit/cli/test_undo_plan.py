@@ -22,9 +22,9 @@ from worker.cli.undo_plan import (
     opposite_of,
     why_not,
 )
-from worker.domain.contract.commands import Decoder
+from worker.domain.contract.commands import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.contract.times import instant_of, rfc3339
+from worker.domain.contract.timestamps import instant_of, rfc3339
 from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.commands import Command
 
 NOW = 1_800_000_000.0
-DECODER = Decoder(Rules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(Rules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
 BAN = "group.ban_group_member"
 UNBAN = "group.unban_group_member"
 

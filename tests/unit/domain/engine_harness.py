@@ -14,9 +14,9 @@ from worker.domain.contract.codes import Verdict, judge
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
+    AllowAttempt,
     AttemptResult,
     CancelCall,
-    GrantPermit,
     LogEvent,
     PausePartition,
     Restored,
@@ -428,7 +428,7 @@ class EngineHarness:
     def _settle(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case StartCall(send) | GrantPermit(send):
+                case StartCall(send) | AllowAttempt(send):
                     assert (send.number == 1) == isinstance(effect, StartCall)
                     if send.number > 1:
                         self.awaiting_permit.remove(send.call_id)

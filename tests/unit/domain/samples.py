@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.domain.contract.commands import Command, Decoder
+from worker.domain.contract.commands import Command, CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.rejections import Rejected
 from worker.domain.rules import Rules
@@ -37,7 +37,7 @@ RULES: Final = Rules(
     worker=Worker("worker-0", "1.0"),
     protected_users=frozenset({"moderator"}),
 )
-DECODER: Final = Decoder(RULES)
+DECODER: Final = CommandDecoder(RULES)
 
 BAN: Final[dict[str, Any]] = {
     "command_id": "c-1",

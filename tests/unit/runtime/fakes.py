@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
     from worker.domain.publish_results import PublishResult
-    from worker.domain.snapshots import Snapshot
+    from worker.domain.snapshots import EngineSnapshot
     from worker.runtime.call_tasks import CallTask
 
 DEADLINE: Final = 5.0
@@ -66,7 +66,7 @@ class FakeEngine:
         self.transactions: list[Transaction] = []
         self.halts: list[Halt] = []
         self.open = 0
-        self.state: Snapshot
+        self.state: EngineSnapshot
 
     def __getattr__(self, event: str) -> Callable[..., list[Effect]]:
         def record(*arguments: Any, **named: Any) -> list[Effect]:
@@ -101,7 +101,7 @@ class FakeEngine:
     def wake_at(self) -> float:
         return inf
 
-    def snapshot(self, _: float) -> Snapshot:
+    def snapshot(self, _: float) -> EngineSnapshot:
         return self.state
 
     def event_names(self) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.runtime.fakes import attempt, result, run_scenario, settled, until
 from worker.domain.contract.codes import Verdict
-from worker.domain.effects import CancelCall, GrantPermit, Halt, RetryCall, SendQuotaMessage, StartCall
+from worker.domain.effects import AllowAttempt, CancelCall, Halt, RetryCall, SendQuotaMessage, StartCall
 from worker.domain.publish_results import (
     Aborted,
     Fenced,
@@ -220,7 +220,7 @@ def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
         await settled()
         assert not asked.done(), "it has no permit yet"
         again = attempt(number=2)
-        harness.move([GrantPermit(again)])
+        harness.move([AllowAttempt(again)])
         await settled()
         assert asked.result() is again
         assert not call.finished(result())

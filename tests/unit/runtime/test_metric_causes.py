@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, users
-from worker.domain.calls.lending import Grant, Request, decode, encode
+from worker.domain.calls.lending import LoanGrant, LoanRequest, decode, encode
 from worker.runtime.metric_table import PREFIX
 from worker.runtime.metrics import LoopSnapshot, Metrics
 
@@ -121,7 +121,7 @@ def lends(harness: EngineHarness) -> None:
     """
     Another replica asks for permits.
     """
-    harness.hear_quota_messages(encode(Request(BANS, "b", 1, 5, {})))
+    harness.hear_quota_messages(encode(LoanRequest(BANS, "b", 1, 5, {})))
 
 
 def borrows(harness: EngineHarness) -> None:
@@ -130,8 +130,8 @@ def borrows(harness: EngineHarness) -> None:
     """
     backlog(harness)
     request = decode(harness.quota_messages[-1])
-    assert isinstance(request, Request)
-    harness.hear_quota_messages(encode(Grant(BANS, "l", request.borrower, request.number, 5)))
+    assert isinstance(request, LoanRequest)
+    harness.hear_quota_messages(encode(LoanGrant(BANS, "l", request.borrower, request.number, 5)))
 
 
 CAUSES: list[tuple[str, dict[str, str], Callable[[EngineHarness], None]]] = [

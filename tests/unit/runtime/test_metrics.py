@@ -23,17 +23,17 @@ from worker.domain.contract.outcomes import (
     Status,
     Worker,
 )
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, OutgoingOutcome, Transaction
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS
 from worker.domain.progress.outcome_building import dead_letter_of, outcome_of
 from worker.domain.snapshots import (
     LIMITED_BY,
-    Counts,
     EndpointSnapshot,
+    EngineSnapshot,
+    EventCounts,
     OrderSnapshot,
     PartitionSnapshot,
-    Snapshot,
 )
 from worker.runtime.metric_table import PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, LoopSnapshot, Metrics
@@ -100,18 +100,18 @@ def snapshot(
     *endpoints: EndpointSnapshot,
     partitions: tuple[PartitionSnapshot, ...] = (),
     halts: tuple[Halt, ...] = (),
-    counts: Counts | None = None,
+    counts: EventCounts | None = None,
     orders: tuple[OrderSnapshot, ...] = (),
     **values: int,
-) -> Snapshot:
-    return Snapshot(
+) -> EngineSnapshot:
+    return EngineSnapshot(
         endpoints=endpoints,
         partitions=partitions,
         halts=halts,
         known_effects=values.get("known_effects", 0),
         unpublished=values.get("unpublished", 0),
         memory={"commands": values.get("memory", 0), "ids": 0, "applied": 0, "results": 0},
-        counts=counts or Counts(),
+        counts=counts or EventCounts(),
         orders=orders,
     )
 
@@ -152,13 +152,13 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return values(metrics, name).get(tuple(sorted(labels.items())))
 
 
-def look(item: Snapshot) -> Callable[[Metrics], None]:
+def look(item: EngineSnapshot) -> Callable[[Metrics], None]:
     return lambda metrics: metrics.observe(item, LOOP_SNAPSHOT)
 
 
 CAUSES: dict[str, Callable[[Metrics], None]] = {
     "records": lambda m: m.received(5),
-    "misplaced_records": look(snapshot(counts=Counts(misplaced={"no_key": 1}))),
+    "misplaced_records": look(snapshot(counts=EventCounts(misplaced={"no_key": 1}))),
     "commands": lambda m: m.published(transaction(outcome()), 0.1),
     "members": lambda m: m.published(transaction(outcome()), 0.1),
     "command_seconds": lambda m: m.published(transaction(outcome()), 0.1),
@@ -171,9 +171,9 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "retries": lambda m: m.attempt_finished(
         Attempt("call-1", 2, "main", BAN, "room", b"", 1), AttemptResult(1.0, 1.1, Verdict.RETRY)
     ),
-    "splits": look(snapshot(counts=Counts(splits=1))),
-    "inferred": look(snapshot(counts=Counts(inferred=1))),
-    "recalled": look(snapshot(counts=Counts(recalled=1))),
+    "splits": look(snapshot(counts=EventCounts(splits=1))),
+    "inferred": look(snapshot(counts=EventCounts(inferred=1))),
+    "recalled": look(snapshot(counts=EventCounts(recalled=1))),
     "controls": look(snapshot(orders=(control(OrderState.SHADOW),))),
     "control_held_commands": look(snapshot(orders=(control(OrderState.CANCEL, held=7),))),
     "control_oldest_pause_seconds": lambda m: m.observe(
@@ -182,10 +182,10 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "control_unreadable_records": lambda m: m.observe(
         snapshot(), LoopSnapshot(0.1, ready=True, unreadable_orders=2)
     ),
-    "foreign_metadata": look(snapshot(counts=Counts(foreign_metadata=1))),
-    "strange_quota_messages": look(snapshot(counts=Counts(strange_quota_messages=1))),
+    "foreign_metadata": look(snapshot(counts=EventCounts(foreign_metadata=1))),
+    "strange_quota_messages": look(snapshot(counts=EventCounts(strange_quota_messages=1))),
     "partitions_in_doubt": lambda m: m.observe(snapshot(), LoopSnapshot(0.1, ready=False, doubts=1)),
-    "given_up": look(snapshot(counts=Counts(given_up=1))),
+    "given_up": look(snapshot(counts=EventCounts(given_up=1))),
     "waiting_members": look(snapshot(endpoint(waiting=40))),
     "oldest_waiting_seconds": look(snapshot(endpoint(waiting=40, oldest_age=3.0))),
     "open_calls": look(snapshot(endpoint(calls=4))),
@@ -202,7 +202,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "halted": look(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),))),
     "signature_age_seconds": look(snapshot()),
     "signature_expires_seconds": look(snapshot()),
-    "dedupe_hits": look(snapshot(counts=Counts(repeated_ids=1))),
+    "dedupe_hits": look(snapshot(counts=EventCounts(repeated_ids=1))),
     "known_ids": look(snapshot(partitions=(PartitionSnapshot(3, 1, 1, 1, 9),))),
     "known_effects": look(snapshot(known_effects=8)),
     "open_commands": look(snapshot(partitions=(PartitionSnapshot(3, 7, 1, 1, 9),))),
@@ -210,7 +210,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "backlog_records": look(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),))),
     "lag_records": look(snapshot()),
     "memory_bytes": look(snapshot(memory=1000)),
-    "forgotten": look(snapshot(counts=Counts(forgotten_ids=3))),
+    "forgotten": look(snapshot(counts=EventCounts(forgotten_ids=3))),
     "rebalances": lambda m: m.rebalanced("assigned", 6),
     "handover_seconds": lambda m: m.handed_over(0.3),
     "restore_seconds": lambda m: m.restored(0.3),
@@ -414,7 +414,7 @@ def test_counts_of_the_engine_are_added_once_however_often_they_are_observed(met
         metrics.observe(
             snapshot(
                 endpoint(breaker_openings=splits),
-                counts=Counts(splits=splits, coalesced=splits, misplaced={"partitioner": splits}),
+                counts=EventCounts(splits=splits, coalesced=splits, misplaced={"partitioner": splits}),
             ),
             LOOP_SNAPSHOT,
         )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.page.served import KICK, endpoint
-from worker.domain.snapshots import Counts, Snapshot
+from worker.domain.snapshots import EngineSnapshot, EventCounts
 from worker.runtime.quota_history import MOST, MOST_REASONS, SECONDS, UNKNOWN, QuotaHistory
 
 if TYPE_CHECKING:
     from worker.domain.snapshots import EndpointSnapshot
 
 
-def snapshot(*endpoints: EndpointSnapshot) -> Snapshot:
-    return Snapshot(endpoints, (), (), 0, 0, {}, Counts())
+def snapshot(*endpoints: EndpointSnapshot) -> EngineSnapshot:
+    return EngineSnapshot(endpoints, (), (), 0, 0, {}, EventCounts())
 
 
 def test_the_newest_second_is_last_and_before_the_first_there_is_nothing() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.unit.runtime.fakes import run_scenario, until
 from worker.domain.contract.outcomes import Worker
-from worker.domain.snapshots import Counts, PartitionSnapshot, Snapshot
+from worker.domain.snapshots import EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.runtime import self_monitor as observer_module
 from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from tests.unit.runtime.fakes import RunnerHarness
 
-STATE = Snapshot(
+STATE = EngineSnapshot(
     endpoints=(),
     partitions=(PartitionSnapshot(3, 2, 5, 0, 0), PartitionSnapshot(4, 0, 7, 0, 0)),
     halts=(),
     known_effects=0,
     unpublished=0,
     memory={},
-    counts=Counts(),
+    counts=EventCounts(),
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.calls.bisection import Bisection
 from worker.domain.contract.codes import ALREADY, Verdict
 from worker.domain.contract.outcomes import Result, ResultStatus, cut
-from worker.domain.states import TaskState
+from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from worker.domain.calls.in_flight_call import InFlightCall

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from worker.domain.calls.adaptive_batch import AdaptiveBatchSize
 from worker.domain.calls.age_heap import AgeHeap
-from worker.domain.states import TaskState
+from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,13 +11,13 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_queue import EndpointQueue
-from worker.domain.calls.gates import Breaker, ConfigHalt, Gate, GateKind
+from worker.domain.calls.gates import Breaker, ConfigHalt, GateKind, SendGate
 from worker.domain.calls.refused_users import RefusedUsers
 from worker.domain.calls.target_state import TargetState
 from worker.domain.contract.codes import is_foreign, remedy
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
-from worker.domain.states import CallState
+from worker.domain.state_transitions import CallState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ class AppState:
         self.name = name
         self.endpoints: list[EndpointState] = []
         self.halt = ConfigHalt()
-        self.lockout = Gate(GateKind.SIGNATURE_LOCKOUT)
+        self.lockout = SendGate(GateKind.SIGNATURE_LOCKOUT)
         self.probe: InFlightCall | None = None
         self.refused_users = RefusedUsers()
         self.unknown_codes: dict[int, set[str]] = {}
@@ -120,7 +120,7 @@ class EndpointState:
         self.shadow_queue = EndpointQueue(per_call, rules.urgent_share)
         self.breaker = Breaker()
         self.halt = ConfigHalt()
-        self.retry_after = Gate(GateKind.RETRY_AFTER)
+        self.retry_after = SendGate(GateKind.RETRY_AFTER)
         self.gates = (app.halt.gate, self.halt.gate, self.breaker.gate, app.lockout, self.retry_after)
         self.targets: dict[str, TargetState] = {}
         self.awaiting_permit: deque[InFlightCall] = deque()

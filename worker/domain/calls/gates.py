@@ -50,7 +50,7 @@ class GateKind(Enum):
     """An answer asked to wait."""
 
 
-class Gate:
+class SendGate:
     """
     One gate of an endpoint, or of all endpoints of an app: open, shut, or shut until a time.
 
@@ -107,7 +107,7 @@ class Gate:
         return self._shut_for + (0.0 if self._shut_since is None else now - self._shut_since)
 
     def __repr__(self) -> str:
-        return f"<Gate {self.policy.name}, {'shut' if self.is_shut else f'open from {self.until}'}>"
+        return f"<SendGate {self.policy.name}, {'shut' if self.is_shut else f'open from {self.until}'}>"
 
 
 # The breaker
@@ -153,7 +153,7 @@ class Breaker:
     )
 
     def __init__(self) -> None:
-        self.gate = Gate(GateKind.OUTAGE)
+        self.gate = SendGate(GateKind.OUTAGE)
         self.cause: AttemptResult | None = None
         self.probe_at = 0.0
         self.openings = 0
@@ -262,7 +262,7 @@ class ConfigHalt:
     )
 
     def __init__(self) -> None:
-        self.gate = Gate(GateKind.CONFIG_HALT)
+        self.gate = SendGate(GateKind.CONFIG_HALT)
         self.reason: Halt | None = None
         self.probe_at = 0.0
         self.fresh_probe_at = 0.0

@@ -1,12 +1,12 @@
 # One call that is not over: its members, its attempts, and the search that it is a part of.
 #
-# It moves itself (states.py); when, is decided in scheduler.py and response_handler.py.
+# It moves itself (state_transitions.py); when, is decided in scheduler.py and response_handler.py.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.states import CALL_STEPS, CallState, TaskState
+from worker.domain.state_transitions import CALL_STEPS, CallState, TaskState
 
 if TYPE_CHECKING:
     from worker.domain.calls.bisection import Bisection

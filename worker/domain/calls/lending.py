@@ -3,8 +3,8 @@
 #
 # Clocks are never compared. Each side counts from an instant of its own, and the borrower's always lies before the lender's:
 #
-#   borrower  t0 noted -> Request published      starts requests until t0 + D, and none later
-#   lender    r: Request received, k set aside   uses the k again when the borrower says so, or at r + HOLD
+#   borrower  t0 noted -> LoanRequest published      starts requests until t0 + D, and none later
+#   lender    r: LoanRequest received, k set aside   uses the k again when the borrower says so, or at r + HOLD
 #
 # As t0 was noted before r, the borrower stops no later than r + D. What it sent last reaches the server within NETWORK, which
 # is what a crash is given anyway, and counts there for the WINDOW: at r + D + NETWORK + WINDOW = r + HOLD nothing of it counts
@@ -52,7 +52,7 @@ _Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 _Number = Annotated[int, Meta(ge=1, le=2**62)]
 
 
-class Request(Struct, frozen=True, array_like=True, tag="request1"):
+class LoanRequest(Struct, frozen=True, array_like=True, tag="request1"):
     """
     A borrower asks for permits, and for the renewal of those that it keeps.
 
@@ -70,7 +70,7 @@ class Request(Struct, frozen=True, array_like=True, tag="request1"):
     keeps: Annotated[dict[_Name, _Count], Meta(max_length=BORROWERS)]
 
 
-class Return(Struct, frozen=True, array_like=True, tag="return1"):
+class LoanReturn(Struct, frozen=True, array_like=True, tag="return1"):
     """A borrower keeps nothing any more: the last permit that it used has come back."""
 
     lane: _Name
@@ -78,7 +78,7 @@ class Return(Struct, frozen=True, array_like=True, tag="return1"):
     number: _Number
 
 
-class Grant(Struct, frozen=True, array_like=True, tag="grant1"):
+class LoanGrant(Struct, frozen=True, array_like=True, tag="grant1"):
     """A lender lets a borrower use so many of its permits in all, until the lease of the request of this number ends."""
 
     lane: _Name
@@ -88,10 +88,10 @@ class Grant(Struct, frozen=True, array_like=True, tag="grant1"):
     permits: _Count
 
 
-Message = Request | Return | Grant
+Message = LoanRequest | LoanReturn | LoanGrant
 
 _encoder = msgspec.json.Encoder()
-_decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Request | Return | Grant)
+_decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(LoanRequest | LoanReturn | LoanGrant)
 
 
 def encode(message: Message) -> bytes:
@@ -108,7 +108,7 @@ def decode(payload: bytes) -> Message | None:
 
 
 @dataclass(slots=True, eq=False)
-class Loan:
+class BorrowedPermits:
     """
     What one lender has lent.
 
@@ -145,7 +145,7 @@ class Borrower:
         self._number = 0
         self._asked_at = float("-inf")
         self._wanted = 0
-        self._loans: dict[str, Loan] = {}
+        self._loans: dict[str, BorrowedPermits] = {}
         self.due_at = float("-inf")
 
     @property
@@ -167,20 +167,20 @@ class Borrower:
         """Return when the first of the leases that still run ends."""
         return min((loan.until for loan in self._loans.values() if now < loan.until), default=now)
 
-    def granted(self, grant: Grant, now: float) -> bool:
+    def granted(self, grant: LoanGrant, now: float) -> bool:
         """Take what was granted for the latest request. Return whether it still counts."""
         until = self._asked_at + LEASE
         if grant.borrower != self._name or grant.number != self._number or now >= until:
             return False
         if grant.lender not in self._loans and len(self._loans) >= BORROWERS:
             return False  # a request names all lenders, and must stay one that is read
-        loan = self._loans.setdefault(grant.lender, Loan(0, 0, until))
+        loan = self._loans.setdefault(grant.lender, BorrowedPermits(0, 0, until))
         loan.usable, loan.until = grant.permits, until
         loan.keeps = max(loan.keeps, grant.permits)
         self.due_at = self._asked_at + RENEW
         return True
 
-    def message(self, now: float, in_use: int) -> Request | Return | None:
+    def message(self, now: float, in_use: int) -> LoanRequest | LoanReturn | None:
         """
         Return what is to be published now; None if nothing is. ``in_use``: the requests that own permits do not cover.
 
@@ -193,10 +193,10 @@ class Borrower:
         self._number += 1
         if not wanted and not self._loans:
             self._asked_at, self.due_at = float("-inf"), now + RENEW
-            return Return(self._lane, self._name, self._number)
+            return LoanReturn(self._lane, self._name, self._number)
         self._asked_at, self.due_at = now, now + PATIENCE
         keeps = {lender: loan.keeps for lender, loan in self._loans.items()}
-        return Request(self._lane, self._name, self._number, wanted, keeps)
+        return LoanRequest(self._lane, self._name, self._number, wanted, keeps)
 
     def _lower(self, now: float, in_use: int, *, is_hungry: bool) -> None:
         """
@@ -222,7 +222,7 @@ class Borrower:
 
 
 @dataclass(slots=True, eq=False)
-class Debt:
+class LentPermits:
     """
     What is set aside for one borrower.
 
@@ -256,7 +256,7 @@ class Lender:
     def __init__(self, lane: str, name: str) -> None:
         self._lane = lane
         self._name = name
-        self._debts: dict[str, Debt] = {}
+        self._debts: dict[str, LentPermits] = {}
         self._total = 0
         self.back_at = NEVER
 
@@ -266,7 +266,7 @@ class Lender:
             self._count(now)
         return self._total
 
-    def requested(self, request: Request, now: float, idle: int) -> Grant | None:
+    def requested(self, request: LoanRequest, now: float, idle: int) -> LoanGrant | None:
         """
         Set aside what the borrower keeps, and if there is more to lend than that, more. Return the grant, or None.
 
@@ -285,24 +285,26 @@ class Lender:
         claimed = request.keeps.get(self._name, 0)
         # What came back here by itself while a request hung there is set aside again, as far as it is idle.
         kept = min(claimed, max(before, spare))
-        debt = Debt(request.number, kept, now + HOLD, now, claimed + request.wanted)
+        debt = LentPermits(request.number, kept, now + HOLD, now, claimed + request.wanted)
         self._debts[request.borrower] = debt
         permits = min(spare, self._fair(idle, debt, now))
         debt.permits = max(kept, permits)
         self._count(now)
-        return Grant(self._lane, self._name, request.borrower, request.number, permits) if permits else None
+        return (
+            LoanGrant(self._lane, self._name, request.borrower, request.number, permits) if permits else None
+        )
 
-    def returned(self, message: Return, now: float) -> None:
+    def returned(self, message: LoanReturn, now: float) -> None:
         """Use again what the borrower has given back."""
         debt = self._debts.get(message.borrower)
         if debt is not None and self._is_news(debt, message.number):
             debt.number, debt.permits, debt.demand = message.number, 0, 0
             self._count(now)
 
-    def _is_news(self, debt: Debt | None, number: int) -> bool:
+    def _is_news(self, debt: LentPermits | None, number: int) -> bool:
         return len(self._debts) < BORROWERS if debt is None else number > debt.number
 
-    def _fair(self, idle: int, debt: Debt, now: float) -> int:
+    def _fair(self, idle: int, debt: LentPermits, now: float) -> int:
         """Return how much of what is idle this borrower may have: all get their demand, or the same."""
         left = max(0, idle)
         asking = sorted(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from worker.domain.calls.lending import Borrower, Lender
 
 if TYPE_CHECKING:
-    from worker.domain.calls.lending import Grant, Request, Return
+    from worker.domain.calls.lending import LoanGrant, LoanRequest, LoanReturn
 
 THROTTLED_SHARE: Final = 0.95
 """On a throttle code the ceiling becomes this share of what was accepted in the last second."""
@@ -28,7 +28,7 @@ HEADROOM: Final = 4
 NEVER: Final = float("inf")
 
 
-def slice_of(limit: int, partition: int, partitions: int) -> int:
+def quota_slice(limit: int, partition: int, partitions: int) -> int:
     """Return the permits that belong to one partition; over all partitions they add up to the limit exactly."""
     return limit * (partition + 1) // partitions - limit * partition // partitions
 
@@ -200,13 +200,13 @@ class RateLimiter:
         if self._ceiling is None:
             self.borrower.need(calls)
 
-    def lending_message(self, now: float) -> Request | Return | None:
+    def lending_message(self, now: float) -> LoanRequest | LoanReturn | None:
         """Return what is to be said to those who lend; None if nothing is."""
         if not self.borrower.is_active:
             return None
         return self.borrower.message(now, max(0, self.used(now) - self.own(now)))
 
-    def lend(self, request: Request, now: float, *, waiting: int, may_lend: bool) -> Grant | None:
+    def lend(self, request: LoanRequest, now: float, *, waiting: int, may_lend: bool) -> LoanGrant | None:
         """
         Set aside for another replica what it keeps, and what it wants as far as it is idle here. Return the grant, or None.
 

@@ -11,7 +11,7 @@ from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.halt_handler import HaltHandler
 from worker.domain.contract.codes import RetryBudget, Verdict, is_foreign, is_platform, remedy
 from worker.domain.contract.outcomes import AttemptRecord, cut
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import RetryCall
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_state import AppState, EndpointState
 from worker.domain.calls.in_flight_call import InFlightCall
-from worker.domain.calls.lanes import Lanes, lane_of
+from worker.domain.calls.lending_router import LendingRouter, lane_of
 from worker.domain.calls.probe_choice import choose_probe
-from worker.domain.calls.rate_limiter import RateLimiter, slice_of
+from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
 from worker.domain.calls.shadow_calls import ShadowCalls
 from worker.domain.contract.actions import MEMBERS_PER_CALL
-from worker.domain.effects import Attempt, CancelCall, GrantPermit, LogEvent, StartCall
+from worker.domain.effects import AllowAttempt, Attempt, CancelCall, LogEvent, StartCall
 from worker.domain.progress.member_ordering import TaskChange, expired
-from worker.domain.states import TaskState
+from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ class Scheduler:
         calls: By id.
         endpoints: By (app, endpoint).
         cancelled: Calls since the start that were taken back while they waited.
-        lanes: What is said and heard of lending permits.
+        lending: What is said and heard of lending permits.
 
     """
 
@@ -59,7 +59,7 @@ class Scheduler:
         "calls",
         "cancelled",
         "endpoints",
-        "lanes",
+        "lending",
     )
 
     def __init__(
@@ -95,14 +95,16 @@ class Scheduler:
                 state = EndpointState(app, endpoint, limiter, members, rules)
                 app.add(state)
                 self.endpoints[state.key] = state
-        self.lanes = Lanes(rules, self.endpoints, effects)
+        self.lending = LendingRouter(rules, self.endpoints, effects)
 
     def share(self, partitions: Iterable[int]) -> None:
         """Use the slices of the quota of these partitions, and no others."""
         rules, numbers = self._rules, list(partitions)
         for endpoint in self.endpoints.values():
             limit = rules.calls_per_second.get(endpoint.name, rules.default_calls_per_second)
-            endpoint.limiter.set_share(sum(slice_of(limit, number, rules.partitions) for number in numbers))
+            endpoint.limiter.set_share(
+                sum(quota_slice(limit, number, rules.partitions) for number in numbers)
+            )
 
     def is_covered(self, now: float) -> bool:
         """Return whether what is out and lent needs none but the slices that are used now."""
@@ -149,7 +151,7 @@ class Scheduler:
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, outbox_has_room=outbox_has_room)
             endpoint.look_again_for_shadow()
-            self.lanes.speak(endpoint, now)
+            self.lending.speak(endpoint, now)
         return any_ready
 
     def _pump(self, endpoint: EndpointState, now: float, *, outbox_has_room: bool) -> bool:
@@ -179,7 +181,7 @@ class Scheduler:
             if endpoint.limiter.free(now) > 0:
                 endpoint.look_again(endpoint.paced_until)
             else:
-                self.lanes.wait_for_permit(endpoint, now)
+                self.lending.wait_for_permit(endpoint, now)
         return any_ready
 
     def _probe(self, endpoint: EndpointState, now: float) -> None:
@@ -231,7 +233,7 @@ class Scheduler:
             len(call.tasks),
             call.is_probe and endpoint.app.halt.gate.is_shut,
         )
-        self._effects.ask_for(StartCall(attempt) if call.number == 1 else GrantPermit(attempt))
+        self._effects.ask_for(StartCall(attempt) if call.number == 1 else AllowAttempt(attempt))
         return True
 
     def _leave_those_over(self, call: InFlightCall, now: float) -> bool:

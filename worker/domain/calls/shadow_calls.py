@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.outcomes import AttemptRecord
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState

@@ -1,7 +1,7 @@
 # The JSON of a command as a type: for the fast decoder, and for the schema.
 #
 # Lengths are counted in characters here, so they are necessary and not sufficient; is_plain() tells when they suffice.
-# Not here: the same in sentences (fields.py), and what the fields mean together or for an action (commands.py).
+# Not here: the same in sentences (field_checks.py), and what the fields mean together or for an action (commands.py).
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.domain.contract.actions import (
     TARGET_BYTES,
     USER_ID_BYTES,
 )
-from worker.domain.contract.fields import (
+from worker.domain.contract.field_checks import (
     COMMAND_ID_BYTES,
     DURATION_SECONDS,
     FIELDS,
@@ -30,7 +30,7 @@ from worker.domain.contract.fields import (
 )
 
 if TYPE_CHECKING:
-    from worker.domain.contract.fields import Check
+    from worker.domain.contract.field_checks import Check
 
 PLAIN_METADATA_BYTES: Final = 800
 """So short that it stays below ``METADATA_BYTES`` however its numbers are written anew (at most some five times as long)."""
@@ -76,7 +76,7 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
     """
     Return whether what the typed decoder has checked is all that there is to check of each field by itself.
 
-    ``wire`` is what it made of ``value``. If not, ``reading.read`` must judge: it costs much more, and is always right.
+    ``wire`` is what it made of ``value``. If not, ``record_diagnosis.read`` must judge: it costs much more, and is always right.
     """
     parts = astuple(wire)  # in the order of the fields above, which is faster than by name
     if not value.isascii() or _BACKSLASH in value or _DELETE in value:

@@ -1,9 +1,9 @@
 # Bytes of a record -> Command, or Rejected with all that is wrong with it.
 #
 # What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table
-# in actions.py; what a field must look like by itself stands in fields.py. Each rule stands twice: where it is kept, fast
-# (command_wire_format.py, and `_judge` here: a command must pass both), and where a record that broke one is explained (reading.py with
-# fields.py, and `_faults_together` here). The property tests in test_commands_fuzzed.py hold the two together.
+# in actions.py; what a field must look like by itself stands in field_checks.py. Each rule stands twice: where it is kept, fast
+# (command_wire_format.py, and `_judge` here: a command must pass both), and where a record that broke one is explained (record_diagnosis.py with
+# field_checks.py, and `_faults_together` here). The property tests in test_commands_fuzzed.py hold the two together.
 # Nothing here knows what was seen before: repeats and order are the engine's.
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from msgspec.structs import asdict, astuple, replace
 from worker.domain.contract.actions import ACTIONS, Action, TargetField
 from worker.domain.contract.command_wire_format import WireCommand, WireMemberInfo, is_plain
 from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of, envelope_of_event
-from worker.domain.contract.fields import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
+from worker.domain.contract.field_checks import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
 from worker.domain.contract.raw_records import Omitted, OmittedHeaders
-from worker.domain.contract.reading import FAULTS, read
+from worker.domain.contract.record_diagnosis import FAULTS, read
 from worker.domain.contract.rejections import rejected
-from worker.domain.contract.spelling import meant_actions
-from worker.domain.contract.texts import folded, shown
-from worker.domain.contract.times import instant_of, rfc3339
+from worker.domain.contract.spelling_suggestions import meant_actions
+from worker.domain.contract.timestamps import instant_of, rfc3339
+from worker.domain.contract.visible_text import folded, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from worker.domain.contract.envelope import Envelope
     from worker.domain.contract.raw_records import Record
-    from worker.domain.contract.reading import RecordReading
+    from worker.domain.contract.record_diagnosis import RecordDiagnosis
     from worker.domain.contract.rejections import Rejected
 
 NOT_READ: Final = OutcomeError(
@@ -171,7 +171,7 @@ class AppRules(Protocol):
         """Who is never acted on, in any app."""
 
 
-class Decoder:
+class CommandDecoder:
     """
     Reads records of the command topic.
 
@@ -191,7 +191,7 @@ class Decoder:
         self._asked: dict[tuple[str, _AsWritten], _Asked] = {}
 
     def __repr__(self) -> str:
-        return f"<Decoder {len(self._protected)} apps, default {self._default_app!r}>"
+        return f"<CommandDecoder {len(self._protected)} apps, default {self._default_app!r}>"
 
     def decode(self, record: Record) -> Command | Rejected:
         """
@@ -222,7 +222,7 @@ class Decoder:
         faults = tuple(islice(chain(reading.faults, self._faults_together(reading, envelope)), FAULTS))
         return rejected(reading.fields, faults or (_UNREADABLE,), envelope)
 
-    def _decode(self, value: bytes, envelope: Envelope) -> Command | RecordReading | None:
+    def _decode(self, value: bytes, envelope: Envelope) -> Command | RecordDiagnosis | None:
         """Return the command, when it is one; else what was read with care, or None when that is still to be done."""
         metadata: dict[str, Any] | None = None
         try:
@@ -300,7 +300,7 @@ class Decoder:
         self._asked[plan.action.name, as_written] = asked
         return asked
 
-    def _faults_together(self, reading: RecordReading, envelope: Envelope) -> Iterator[OutcomeError]:
+    def _faults_together(self, reading: RecordDiagnosis, envelope: Envelope) -> Iterator[OutcomeError]:
         """Return what is wrong with the fields of a record together, as far as those that are right by themselves can tell."""
         wire = _as_wire(reading)
         if not (wire.command_id or envelope.command_id):
@@ -358,7 +358,7 @@ def _nothing_in(value: bytes | None) -> OutcomeError:
     return OutcomeError("no_value", f"the record's value is {what}: a command is a JSON object")
 
 
-def _as_wire(reading: RecordReading) -> WireCommand:
+def _as_wire(reading: RecordDiagnosis) -> WireCommand:
     """Return the fields that are right by themselves; what is wrong or misspelt stands in as right, so that it is not missed as well."""
     made: dict[str, Any] = {"action": "", "user_ids": ()}
     made |= {name: stand_in for name, stand_in in _STAND_INS.items() if name in reading.given}

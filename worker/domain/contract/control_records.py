@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class OrderState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class OrderMode:
     """
     What an order does with its commands. The defaults are those of a command for which none holds.
 
@@ -69,7 +69,7 @@ class Mode:
     holds_up_drain: bool = True
 
 
-NO_ORDER: Final = Mode()
+NO_ORDER: Final = OrderMode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class OrderRow:
     done: str  # what the scope is from now on
     follows: str  # what that means, and how it ends; max_gap is kafka.max_gap
     may_guard_order: bool  # a guard may order it, not only a person
-    mode: Mode
+    mode: OrderMode
 
 
 _ROWS: Final[dict[OrderState, OrderRow]] = {
@@ -88,21 +88,21 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
         "Nothing of it is sent. To end it, for what comes after:",
         may_guard_order=False,  # a person's decision: it ends commands that may be right
-        mode=Mode(withholds=True, ends_at_once=True),
+        mode=OrderMode(withholds=True, ends_at_once=True),
     ),
     OrderState.PAUSED: OrderRow(
         "paused",
         "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
         "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
         may_guard_order=True,
-        mode=Mode(withholds=True, waits=True, holds_up_drain=False),
+        mode=OrderMode(withholds=True, waits=True, holds_up_drain=False),
     ),
     OrderState.SHADOW: OrderRow(
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
         # Final: once in shadow, a command has left no trace of its id.
-        mode=Mode(withholds=True, simulates=True, is_final=True),
+        mode=OrderMode(withholds=True, simulates=True, is_final=True),
     ),
 }
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.fields import FIELDS, Text
+from worker.domain.contract.field_checks import FIELDS, TextCheck
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.domain.contract.fields import Check
+    from worker.domain.contract.field_checks import Check
 
 
 class Envelope(Struct, frozen=True):
@@ -30,7 +30,7 @@ NO_ENVELOPE: Final = Envelope()
 _HEADERS: Final[dict[str, tuple[str, Check]]] = {
     "ce_id": ("command_id", FIELDS["command_id"]),
     "ce_time": ("issued_at", FIELDS["issued_at"]),
-    "traceparent": ("traceparent", Text(128, empty=False)),
+    "traceparent": ("traceparent", TextCheck(128, empty=False)),
 }
 _CHECKS: Final = dict(_HEADERS.values())
 

@@ -2,7 +2,7 @@
 #
 # A value that is nested too deep, or that holds more than any field may, is skipped by its brackets and never parsed. So no
 # record reaches a parser's limit on recursion, which differs between versions of Python.
-# What the fields mean is decided in fields.py.
+# What the fields mean is decided in field_checks.py.
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import UNSET
 
-from worker.domain.contract.fields import FIELDS, METADATA_BYTES, METADATA_DEPTH
+from worker.domain.contract.field_checks import FIELDS, METADATA_BYTES, METADATA_DEPTH
 from worker.domain.contract.outcomes import OutcomeError
 
 if TYPE_CHECKING:

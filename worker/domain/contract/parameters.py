@@ -2,7 +2,7 @@
 #
 # Whoever needs all of them takes them from here whole: a call is shared, an id is recognised and a repeat is found by their
 # value (`effect_of`), the outcome gives them as they were commanded, and the request is made of them (actions.py).
-# Not here: how they are written (command_wire_format.py), what each must look like (fields.py), which action takes which (actions.py).
+# Not here: how they are written (command_wire_format.py), what each must look like (field_checks.py), which action takes which (actions.py).
 
 from __future__ import annotations
 

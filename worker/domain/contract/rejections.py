@@ -1,7 +1,7 @@
 # Why a record is not a command, and what of it is told all the same.
 #
-# What is wrong is found elsewhere: with its JSON in reading.py and json_fields.py, with a field by itself in fields.py, with fields
-# together in commands.py, with what came before it in admission.py. That it is another format foreign.py knows.
+# What is wrong is found elsewhere: with its JSON in record_diagnosis.py and json_fields.py, with a field by itself in field_checks.py, with fields
+# together in commands.py, with what came before it in admission.py. That it is another format foreign_formats.py knows.
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from worker.domain.contract.fields import COMMAND_ID_BYTES, FIELDS, USERS, Text
+from worker.domain.contract.field_checks import COMMAND_ID_BYTES, FIELDS, USERS, TextCheck
 from worker.domain.contract.outcomes import RecordProblem, cut
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def rejected(fields: Mapping[str, Any], faults: Sequence[OutcomeError], envelope
 
 
 _CARRIED: Final = ("action", "app", "group_id", "room_id", "issuer", "issued_at")
-_carried_id: Final = Text(COMMAND_ID_BYTES, empty=False)
+_carried_id: Final = TextCheck(COMMAND_ID_BYTES, empty=False)
 """An id that ends in a blank is refused, but whoever issued it waits for an outcome with exactly this id."""
-_carried_text: Final = Text(CARRIED_BYTES, free=True)
-_carried_user: Final = Text(USER_BYTES, empty=False, free=True)
+_carried_text: Final = TextCheck(CARRIED_BYTES, free=True)
+_carried_user: Final = TextCheck(USER_BYTES, empty=False, free=True)
 
 
 def _users(value: object) -> tuple[str, ...]:

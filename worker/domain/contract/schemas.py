@@ -13,17 +13,17 @@ import msgspec
 
 from worker.domain.contract.actions import ACTIONS, TargetField
 from worker.domain.contract.command_wire_format import WireCommand
-from worker.domain.contract.fields import (
+from worker.domain.contract.field_checks import (
     FIELDS,
     MEMBER_INFO,
     METADATA_BYTES,
     METADATA_DEPTH,
     USER_ID,
     USERS,
-    Text,
+    TextCheck,
 )
 from worker.domain.contract.outcomes import STATUSES, Outcome, has_field
-from worker.domain.contract.texts import HIDDEN
+from worker.domain.contract.visible_text import HIDDEN
 
 if TYPE_CHECKING:
     from worker.domain.contract.actions import Action
@@ -168,7 +168,7 @@ def documents() -> dict[str, str]:
 
 
 def _described(part: dict[str, Any], note: str, check: object) -> dict[str, Any]:
-    if not isinstance(check, Text):
+    if not isinstance(check, TextCheck):
         return part | {"description": note} if note else part
     limit = "" if check.most is None else f"At most {check.most} bytes of UTF-8."
     text = " ".join(filter(None, (note, limit)))

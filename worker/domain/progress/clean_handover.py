@@ -1,14 +1,14 @@
 # The clean handover of a partition that goes: whether its last commit may say that nothing of it is on its way any more, so that
 # its next owner need not wait for what this one had sent.
 #
-# Its steps are a table in states.py. What the commit contains is in offsets.py and commit_metadata.py; how much is out or lent,
+# Its steps are a table in state_transitions.py. What the commit contains is in offsets.py and commit_metadata.py; how much is out or lent,
 # and whether the permits that remain cover it, the caller knows.
 
 from __future__ import annotations
 
 from typing import Final
 
-from worker.domain.states import CLEAN_HANDOVER_STEPS, CleanHandoverState
+from worker.domain.state_transitions import CLEAN_HANDOVER_STEPS, CleanHandoverState
 
 ENDING_SECONDS: Final = 1.0
 """How long a partition that goes waits for the calls of others that use its slice, and for its last commit."""

@@ -21,7 +21,7 @@ from worker.domain.contract.outcomes import (
     UserHashes,
 )
 from worker.domain.contract.parameters import NO_PARAMETERS, effect_of
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES, texts_bytes
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def applied_bytes(member: MemberKey, state: AppliedState) -> int:
     return APPLIED_BYTES + texts_bytes(member[2], state.outcome_id, state.request_id)
 
 
-class Assignment(Protocol):
+class PartitionAssignment(Protocol):
     """The time in which a partition is ours."""
 
     @property
@@ -243,7 +243,7 @@ class AppliedState(Struct, frozen=True, gc=False):
     keep: float
     outcome_id: str
     request_id: str | None
-    during: Assignment
+    during: PartitionAssignment
 
 
 class AppliedStates:

@@ -20,7 +20,7 @@ from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
 from worker.domain.progress.open_commands import MemberQueue, in_shadow
 from worker.domain.progress.repeats import done_for, kept_for, may_coalesce, overwrites
-from worker.domain.states import TaskState
+from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from worker.domain.contract.control_records import NO_ORDER
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
-from worker.domain.states import TASK_STEPS, TaskState
+from worker.domain.state_transitions import TASK_STEPS, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from worker.domain.contract.commands import Command
-    from worker.domain.contract.control_records import Mode
+    from worker.domain.contract.control_records import OrderMode
     from worker.domain.contract.outcomes import AttemptRecord, KnownId, Outcome, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.raw_records import Record
@@ -235,7 +235,7 @@ class OpenCommand:
     repeat_of: OpenCommand | KnownId | None  # an earlier command with the same id: open, or known from before
     size: int  # what it takes in memory without its outcome (memory_budget.py)
     order: ActiveOrder | None = None  # the order that holds for it
-    mode: Mode = field(init=False)  # and what that does with it
+    mode: OrderMode = field(init=False)  # and what that does with it
     known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has
     key: bytes | None = field(init=False)  # its record's
     offset: int = field(init=False)

@@ -20,7 +20,7 @@ from worker.domain.contract.outcomes import (
     has_field,
     status_of,
 )
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 from worker.domain.progress.dedupe import known
 from worker.domain.progress.open_commands import RejectedRecord
 

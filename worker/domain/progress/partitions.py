@@ -14,7 +14,7 @@ from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
 from worker.domain.progress.offsets import Offsets
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.states import PARTITION_STEPS, CleanHandoverState, PartitionState
+from worker.domain.state_transitions import PARTITION_STEPS, CleanHandoverState, PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

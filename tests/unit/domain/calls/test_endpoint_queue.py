@@ -10,7 +10,7 @@ import pytest
 from tests.unit.domain.factories import members, open_command, steps
 from tests.unit.domain.samples import BAN
 from worker.domain.calls.endpoint_queue import EndpointQueue
-from worker.domain.states import TaskState
+from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.calls.rate_limiter import RateLimiter, slice_of
+from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
 
 
 def permits(owned: int, *, from_send: bool = False) -> RateLimiter:
@@ -33,7 +33,7 @@ def use(some: RateLimiter, count: int, sent_at: float, answered_at: float, *, ac
 
 @given(limit=st.integers(1, 1000), partitions=st.integers(1, 300))
 def test_over_all_partitions_the_slices_add_up_to_the_limit(limit: int, partitions: int) -> None:
-    slices = [slice_of(limit, number, partitions) for number in range(partitions)]
+    slices = [quota_slice(limit, number, partitions) for number in range(partitions)]
 
     assert sum(slices) == limit
     assert max(slices) - min(slices) <= 1
@@ -41,7 +41,7 @@ def test_over_all_partitions_the_slices_add_up_to_the_limit(limit: int, partitio
 
 @given(partitions=st.integers(1, 200))
 def test_with_a_limit_of_no_less_than_the_partitions_each_has_a_permit(partitions: int) -> None:
-    assert all(slice_of(200, number, partitions) for number in range(partitions))
+    assert all(quota_slice(200, number, partitions) for number in range(partitions))
 
 
 def test_a_permit_is_taken_until_a_second_after_the_answer() -> None:

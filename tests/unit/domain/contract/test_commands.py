@@ -204,4 +204,4 @@ def test_a_try_must_leave_before_its_deadline_and_a_second_before_a_bans_end(
 
 
 def test_a_decoder_tells_what_it_knows() -> None:
-    assert repr(DECODER) == "<Decoder 2 apps, default 'main'>"
+    assert repr(DECODER) == "<CommandDecoder 2 apps, default 'main'>"

@@ -18,9 +18,9 @@ from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.command_wire_format import WireCommand, is_plain
 from worker.domain.contract.commands import Command
 from worker.domain.contract.envelope import envelope_of
-from worker.domain.contract.fields import FIELDS, REQUIRED
+from worker.domain.contract.field_checks import FIELDS, REQUIRED
 from worker.domain.contract.parameters import PARAMETERS
-from worker.domain.contract.reading import read
+from worker.domain.contract.record_diagnosis import read
 from worker.domain.contract.rejections import REJECTIONS, Rejected
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from tests.unit.domain.samples import (
     without,
 )
 from worker.domain.contract.commands import Command
-from worker.domain.contract.fields import FIELDS, MEMBER_INFO, USER_ID, Text
+from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO, USER_ID, TextCheck
 from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
@@ -40,7 +40,7 @@ from worker.domain.contract.outcomes import (
 )
 from worker.domain.contract.parameters import Parameters
 from worker.domain.contract.schemas import command_schema, documents, outcome_schema
-from worker.domain.contract.times import instant_of
+from worker.domain.contract.timestamps import instant_of
 
 COMMAND: Final = command_schema()
 OUTCOME: Final = outcome_schema()
@@ -238,7 +238,7 @@ def test_a_text_is_as_long_in_the_schema_as_in_the_table_of_fields(name: str, ch
     for step in name.split("."):
         part = part["properties"][step]
 
-    if isinstance(check, Text) and "enum" not in part:
+    if isinstance(check, TextCheck) and "enum" not in part:
         assert part.get("maxLength") == check.most
         assert (part.get("minLength") == 1) is not check.empty
         assert check.most is None or f"At most {check.most} bytes" in part["description"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, live_unban, unban, users
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Container

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, unban, users
-from worker.domain.calls.lanes import lane_of
-from worker.domain.calls.lending import Request, encode
+from worker.domain.calls.lending import LoanRequest, encode
+from worker.domain.calls.lending_router import lane_of
 from worker.domain.progress.commit_metadata import mark_of, owner_of, says_clean_handover
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_a_slice_that_is_lent_is_not_handed_over_cleanly() -> None:
     """Nor does it wait: what is lent comes back later than the next owner, who waits three seconds then, may begin."""
     harness = EngineHarness(0, default_calls_per_second=4, quota_pools={"main": "workers/1"})
     lane = lane_of(harness.rules, "main", ENDPOINT_OF["ban"])
-    harness.hear_quota_messages(encode(Request(lane, "b", 1, 2, {})))
+    harness.hear_quota_messages(encode(LoanRequest(lane, "b", 1, 2, {})))
 
     harness.revoking(0)
 

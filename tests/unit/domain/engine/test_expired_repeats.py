@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, kick
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 OVER = rfc3339(WALL)
 SOON = rfc3339(WALL + COOLING_OFF + 5.0)

@@ -7,7 +7,7 @@ from math import ceil
 import pytest
 
 from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, ban, kick, unban, users
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 BEGIN = WALL + COOLING_OFF
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unban
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 FATAL = 70013
 FORBIDDEN = 10007

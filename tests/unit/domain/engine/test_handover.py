@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, unban, users
 from worker.domain.contract.codes import Verdict
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 
 def test_a_handover_starts_nothing_and_finishes_what_is_started() -> None:

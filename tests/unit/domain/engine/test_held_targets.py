@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, ban, kick, unban
 from tests.unit.domain.factories import steps
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 FORBIDDEN = 10007
 

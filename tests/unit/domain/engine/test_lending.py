@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban
-from worker.domain.calls.lanes import lane_of
-from worker.domain.calls.lending import LEASE, Grant, Request, Return, decode, encode
+from worker.domain.calls.lending import LEASE, LoanGrant, LoanRequest, LoanReturn, decode, encode
+from worker.domain.calls.lending_router import lane_of
 from worker.domain.contract.outcomes import Worker
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_a_borrower_renews_while_more_is_waiting_and_gives_back_what_is_not_in_u
 
     hot.wait(0.3)
     (renewal,) = told(hot)
-    assert isinstance(renewal, Request)
+    assert isinstance(renewal, LoanRequest)
     assert list(renewal.keeps.values()) == [9]
     idle.wait(0.3)
     idle.hear_quota_messages(encode(renewal))
@@ -137,7 +137,7 @@ def test_a_borrower_renews_while_more_is_waiting_and_gives_back_what_is_not_in_u
         idle.hear_quota_messages(*hot.quota_messages)
         said += told(hot)
 
-    assert isinstance(said[-1], Return)
+    assert isinstance(said[-1], LoanReturn)
     assert of_bans(idle).permits_lent == 0
 
 
@@ -187,7 +187,7 @@ def test_what_nobody_here_can_read_is_counted_and_what_is_of_others_ignored() ->
 
     lane = lane_of(idle.rules, "main", ENDPOINT_OF["ban"])
     idle.hear_quota_messages(
-        b"what?", *(encode(Grant(name, "l", "b", 1, 5)) for name in (lane, "another/lane"))
+        b"what?", *(encode(LoanGrant(name, "l", "b", 1, 5)) for name in (lane, "another/lane"))
     )
 
     assert idle.engine.snapshot(idle.now).counts.strange_quota_messages == 1
@@ -205,7 +205,7 @@ def test_while_tencent_throttles_nothing_is_borrowed_or_lent() -> None:
 
     hot.wait(1.0)
     other.hear_quota_messages(
-        encode(Request(lane_of(other.rules, "main", ENDPOINT_OF["ban"]), "b", 1, 5, {}))
+        encode(LoanRequest(lane_of(other.rules, "main", ENDPOINT_OF["ban"]), "b", 1, 5, {}))
     )
 
     assert told(other) == []

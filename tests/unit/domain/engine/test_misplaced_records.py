@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick
 from worker.domain.admission import MAX_WARNED_ISSUERS
-from worker.domain.contract.placement import MAX_TARGETS, Placement, murmur2
+from worker.domain.contract.partition_placement import MAX_TARGETS, Placement, murmur2
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -222,7 +222,7 @@ def test_the_strongest_order_holds() -> None:
     harness.resume()
     assert harness.status("b") == "simulated"
     assert not harness.sent
-    assert "2 in force" in repr(harness.engine._brake)
+    assert "2 in force" in repr(harness.engine._enforcement)
 
 
 def test_a_call_of_others_that_waits_for_its_retry_goes_on() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, unban, users
-from worker.domain.calls.rate_limiter import slice_of
+from worker.domain.calls.rate_limiter import quota_slice
 from worker.domain.effects import Restored
 
 
@@ -51,7 +51,7 @@ def test_a_replica_uses_the_slices_of_its_partitions() -> None:
     for place in range(30):
         harness.receive(ban("u", group=f"t{place}"), partition=1 + place % 2)
 
-    assert len(harness.out) == spread_over_two == slice_of(30, 1, 8) + slice_of(30, 2, 8)
+    assert len(harness.out) == spread_over_two == quota_slice(30, 1, 8) + quota_slice(30, 2, 8)
     assert harness.limited_by("ban") == "quota"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, live_unban, unban, update
 from worker.domain.contract.outcomes import ResultStatus
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 
 # Waiting, with the same effect
 

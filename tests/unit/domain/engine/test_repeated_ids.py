@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, ban, kick, unban, update
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 from worker.domain.progress.commit_metadata import decode, label
 from worker.domain.progress.dedupe import known_of
 from worker.domain.progress.open_commands import OpenCommand

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from worker.domain.progress.clean_handover import ENDING_SECONDS, CleanHandover
-from worker.domain.states import CleanHandoverState
+from worker.domain.state_transitions import CleanHandoverState
 
 
 def ready() -> CleanHandover:

@@ -10,7 +10,7 @@ from worker.domain.contract.outcomes import KnownId
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
 from worker.domain.progress.partitions import COOLING_OFF_SECONDS
-from worker.domain.states import PartitionState
+from worker.domain.state_transitions import PartitionState
 
 
 def test_it_begins_where_the_last_owner_has_committed() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.lending import Request, Return, decode, encode
+from worker.domain.calls.lending import LoanRequest, LoanReturn, decode, encode
 from worker.domain.effects import SendQuotaMessage
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def lane_of(rules: Rules, app: str, endpoint: str) -> str:
     return "" if pool is None else f"{pool}/{endpoint}"
 
 
-class Lanes:
+class LendingRouter:
     """
     The lanes of one replica.
 
@@ -75,12 +75,12 @@ class Lanes:
                 continue
             limiter = endpoint.limiter
             match message:
-                case Request():
+                case LoanRequest():
                     waiting = calls_waiting(endpoint, now)
                     grant = limiter.lend(message, now, waiting=waiting, may_lend=may_lend)
                     if grant is not None:
                         self._effects.ask_for(SendQuotaMessage(encode(grant)))
-                case Return():
+                case LoanReturn():
                     limiter.lender.returned(message, now)
                 case _:
                     limiter.borrower.granted(message, now)

@@ -8,9 +8,9 @@ import pytest
 
 from tests.unit.domain.samples import BAN, UPDATE, decode, rejected, without
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.fields import FIELDS, MEMBER_INFO
+from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
 from worker.domain.contract.rejections import Rejected
-from worker.domain.contract.spelling import _OTHER_NAMES, meant_actions, meant_field
+from worker.domain.contract.spelling_suggestions import _OTHER_NAMES, meant_actions, meant_field
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from worker.domain.contract.actions import (
     USER_ID_BYTES,
 )
 from worker.domain.contract.outcomes import OutcomeError
-from worker.domain.contract.spelling import meant_field
-from worker.domain.contract.texts import hidden_in, shown
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.spelling_suggestions import meant_field
+from worker.domain.contract.timestamps import rfc3339
+from worker.domain.contract.visible_text import hidden_in, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,7 +94,7 @@ def _unknown(name: str, checks: Mapping[str, Check], path: str) -> OutcomeError:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextCheck:
     """
     The check of a string.
 
@@ -173,7 +173,7 @@ def _duration(value: object, path: str) -> OutcomeError | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Time(Text):
+class TimeCheck(TextCheck):
     """The check of a time: of its type and length only. Whether it is one is decided where it is used."""
 
     most: int | None = TIME_BYTES
@@ -183,7 +183,7 @@ class Time(Text):
         if isinstance(value, int | float) and not isinstance(value, bool):
             cure = instant_cure(value)
             return _wrong_type(value, path, "RFC 3339 in a string", cure)
-        return Text.__call__(self, value, path)
+        return TextCheck.__call__(self, value, path)
 
 
 def _number_in(text: str) -> int | None:
@@ -246,29 +246,29 @@ def _inside(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-USER_ID: Final = Text(USER_ID_BYTES, empty=False, ends=False)
+USER_ID: Final = TextCheck(USER_ID_BYTES, empty=False, ends=False)
 
 MEMBER_INFO: Final[dict[str, Check]] = {
-    "name_card": Text(NAME_CARD_BYTES, free=True),
+    "name_card": TextCheck(NAME_CARD_BYTES, free=True),
     "role": _role,
-    "custom_info": Text(CUSTOM_INFO_BYTES, free=True),
+    "custom_info": TextCheck(CUSTOM_INFO_BYTES, free=True),
 }
 
 FIELDS: Final[dict[str, Check]] = {
-    "command_id": Text(COMMAND_ID_BYTES, empty=False, ends=False),
-    "action": Text(),
-    "group_id": Text(TARGET_BYTES, empty=False, ends=False),
-    "room_id": Text(TARGET_BYTES, empty=False, ends=False),
+    "command_id": TextCheck(COMMAND_ID_BYTES, empty=False, ends=False),
+    "action": TextCheck(),
+    "group_id": TextCheck(TARGET_BYTES, empty=False, ends=False),
+    "room_id": TextCheck(TARGET_BYTES, empty=False, ends=False),
     "user_ids": _users,
     "duration": _duration,
-    "banned_until": Time(),
-    "reason": Text(REASON_BYTES, free=True),
+    "banned_until": TimeCheck(),
+    "reason": TextCheck(REASON_BYTES, free=True),
     "member_info": _member_info,
-    "app": Text(),
-    "not_after": Time(),
+    "app": TextCheck(),
+    "not_after": TimeCheck(),
     "priority": _priority,
-    "issued_at": Time(),
-    "issuer": Text(ISSUER_BYTES),
+    "issued_at": TimeCheck(),
+    "issuer": TextCheck(ISSUER_BYTES),
     "metadata": _metadata,
 }
 """Every field of a command, and the check that tells what is wrong with its value."""

@@ -10,10 +10,10 @@ import pytest
 from worker.domain.contract.outcomes import Source
 from worker.domain.contract.raw_records import Omitted
 from worker.domain.progress.commit_metadata import MAX_SPAN
-from worker.domain.progress.outcome_evidence import (
-    Doubt,
+from worker.domain.progress.lost_commit_recovery import (
     OutcomeClaim,
-    Place,
+    RecoveredPosition,
+    UnclearPosition,
     is_nameless,
     nameless,
     nameless_hash,
@@ -33,7 +33,7 @@ def ids(*offsets: int) -> dict[int, str]:
 
 def place(
     records: dict[int, str], told: dict[int, str], start: int = 0, end: int = 100, **changes: Any
-) -> Place | Doubt:
+) -> RecoveredPosition | UnclearPosition:
     """
     Where it goes on when nothing was ever deleted and the group began at the first record.
     """
@@ -41,7 +41,7 @@ def place(
 
 
 def test_where_every_record_has_its_outcome_it_goes_on_behind_the_last() -> None:
-    assert place(ids(0, 1, 4), ids(0, 1, 4)) == Place(5, 0)
+    assert place(ids(0, 1, 4), ids(0, 1, 4)) == RecoveredPosition(5, 0)
 
 
 def test_where_every_record_that_is_left_has_an_outcome_it_goes_on() -> None:
@@ -50,24 +50,24 @@ def test_where_every_record_that_is_left_has_an_outcome_it_goes_on() -> None:
     """
     told = ids(7, 8, 9)
 
-    assert place(ids(8, 9), told, start=8, is_whole=False, from_start=False) == Place(10, 0)
+    assert place(ids(8, 9), told, start=8, is_whole=False, from_start=False) == RecoveredPosition(10, 0)
 
 
 def test_a_record_without_an_outcome_is_begun_with_and_the_rest_is_done() -> None:
     """
     It is below a record that has one.
     """
-    assert place(ids(0, 1, 2, 3, 5), ids(0, 2, 5)) == Place(1, 0b10010)
+    assert place(ids(0, 1, 2, 3, 5), ids(0, 2, 5)) == RecoveredPosition(1, 0b10010)
 
 
 def test_the_first_record_may_be_the_one_that_is_missing() -> None:
-    assert place(ids(0, 1), ids(1)) == Place(0, 0b10)
+    assert place(ids(0, 1), ids(1)) == RecoveredPosition(0, 0b10)
 
 
 def test_where_outcomes_were_deleted_a_missing_one_is_a_doubt() -> None:
     found = place(ids(0, 1, 2), ids(0, 2), is_whole=False)
 
-    assert isinstance(found, Doubt)
+    assert isinstance(found, UnclearPosition)
     assert (found.first, found.next) == (1, 3)
     assert "offset 1" in found.reason
 
@@ -78,7 +78,7 @@ def test_where_the_group_may_have_begun_later_the_records_before_are_a_doubt() -
     """
     found = place(ids(0, 1, 2, 3), ids(2, 3), from_start=False)
 
-    assert isinstance(found, Doubt)
+    assert isinstance(found, UnclearPosition)
     assert (found.first, found.next) == (0, 4)
 
 
@@ -86,7 +86,7 @@ def test_where_the_group_may_have_begun_later_one_missing_outcome_is_open() -> N
     """
     It is missing after the first outcome that there is.
     """
-    assert place(ids(0, 1, 2), ids(0, 2), from_start=False) == Place(1, 0b10)
+    assert place(ids(0, 1, 2), ids(0, 2), from_start=False) == RecoveredPosition(1, 0b10)
 
 
 def test_an_outcome_of_another_record_is_a_doubt() -> None:
@@ -95,14 +95,14 @@ def test_an_outcome_of_another_record_is_a_doubt() -> None:
     """
     found = place(ids(0, 1), {0: "id-0", 1: "another"})
 
-    assert isinstance(found, Doubt)
+    assert isinstance(found, UnclearPosition)
     assert (found.first, found.next) == (1, 100)
 
 
 def test_outcomes_beyond_the_end_of_the_partition_are_a_doubt() -> None:
     found = place({}, ids(5), end=5)
 
-    assert isinstance(found, Doubt)
+    assert isinstance(found, UnclearPosition)
     assert (found.first, found.next) == (5, 5)
 
 
@@ -110,7 +110,7 @@ def test_when_the_records_with_outcomes_are_deleted_it_goes_on_with_the_first() 
     """
     The first that is left: what was deleted is done.
     """
-    assert place({}, ids(5), start=50) == Place(50, 0)
+    assert place({}, ids(5), start=50) == RecoveredPosition(50, 0)
 
 
 def test_what_is_further_below_the_last_outcome_than_a_bitmap_reaches_is_done() -> None:
@@ -121,7 +121,7 @@ def test_what_is_further_below_the_last_outcome_than_a_bitmap_reaches_is_done() 
     told = ids(top - 2, top)
 
     assert window(0, told) == range(1001, top + 1)
-    assert place(ids(top - 2, top - 1, top), told, end=top + 1) == Place(top - 1, 0b10)
+    assert place(ids(top - 2, top - 1, top), told, end=top + 1) == RecoveredPosition(top - 1, 0b10)
 
 
 def test_a_window_without_outcomes_is_empty() -> None:

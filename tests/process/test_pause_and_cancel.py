@@ -1,4 +1,4 @@
-# The hand on the brake, end to end: two replicas on a real Kafka, and a detector that has gone mad among others.
+# Orders, end to end: two replicas on a real Kafka, and a detector that has gone mad among others.
 #
 # TEST_FLOOD makes the flood longer (50000, say) than the default run has time for; the quota is Tencent's then.
 
@@ -18,7 +18,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.process.environment import LATENCY, Environment, command
-from worker.domain.contract.placement import partition_of
+from worker.domain.contract.partition_placement import partition_of
 from worker.testing.checker.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, SeenMemberInfo
 from worker.testing.checker.evidence import Interruption, Violation
 from worker.testing.checker.evidence_check import check

@@ -1,4 +1,4 @@
-# The brake: what orders mean for the commands that are open. Paused ones are not sent, cancelled ones get their outcome, and
+# Enforces orders: what they mean for the commands that are open. Paused ones are not sent, cancelled ones get their outcome, and
 # those in shadow wait for a permit as all do, and are not sent either.
 #
 # An order changes; then the commands whose order is another now are found, and taken back from where they wait. What is on its
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.control_records import BY_GUARD, ControlRecord, Order
-from worker.domain.contract.times import rfc3339
+from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import LogEvent, WriteControl
 from worker.domain.orders_in_force import OrdersInForce
 from worker.domain.progress.open_commands import OpenCommand
@@ -33,7 +33,7 @@ LINES: Final = 20
 """Between two summaries: people give a few orders, and a program may give thousands."""
 
 
-class Brake:
+class OrderEnforcement:
     """
     Lets open commands follow the orders in force.
 
@@ -187,4 +187,4 @@ class Brake:
             self._effects.ask_for(LogEvent("control.ordered", "warning", fields | {"until": order.until}))
 
     def __repr__(self) -> str:
-        return f"<Brake of {self.orders!r}>"
+        return f"<OrderEnforcement of {self.orders!r}>"

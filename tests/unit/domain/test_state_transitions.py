@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.domain.states import (
+from worker.domain.state_transitions import (
     CALL_STEPS,
     CLEAN_HANDOVER_STEPS,
     PARTITION_STEPS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.contract.times import instant_of, rfc3339
+from worker.domain.contract.timestamps import instant_of, rfc3339
 
 INSTANT = 1_893_456_000.0
 

@@ -34,14 +34,14 @@ class OutcomeClaim(Struct, frozen=True):
     source: Source
 
 
-class Place(Struct, frozen=True):
+class RecoveredPosition(Struct, frozen=True):
     """Where to go on: at ``position``, with what ``done`` (a bitmap from there) tells."""
 
     position: int
     done: int
 
 
-class Doubt(Struct, frozen=True):
+class UnclearPosition(Struct, frozen=True):
     """
     Why nobody but a person can say where to go on.
 
@@ -103,7 +103,7 @@ def place_of(
     *,
     is_whole: bool,
     from_start: bool,
-) -> Place | Doubt:
+) -> RecoveredPosition | UnclearPosition:
     """
     Return where to go on in a partition from ``start`` to ``end`` without a commit, of which there are outcomes.
 
@@ -113,27 +113,31 @@ def place_of(
     """
     base, top = window(start, ids).start, max(ids)
     if top >= end:
-        return Doubt(f"the outcomes tell of offset {top}, and the partition ends at {end}", end, end)
+        return UnclearPosition(
+            f"the outcomes tell of offset {top}, and the partition ends at {end}", end, end
+        )
     position, done, seen = max(start, top + 1), 0, 0
     for offset, command_id in records.items():
         told = ids.get(offset)
         if told is None:
             if not is_whole:
-                return Doubt(
+                return UnclearPosition(
                     f"nothing tells whether offset {offset} was done: outcomes were deleted", offset, top + 1
                 )
             if not (seen or from_start):
-                return Doubt(f"nothing tells whether offset {offset} was to be done at all", offset, top + 1)
+                return UnclearPosition(
+                    f"nothing tells whether offset {offset} was to be done at all", offset, top + 1
+                )
             if position > top:
                 position = offset
         elif told != command_id:
-            return Doubt(
+            return UnclearPosition(
                 f"the outcome of offset {offset} is not of the record that stands there", offset, end
             )
         else:
             seen += 1
             done |= 1 << offset - base
-    return Place(position, done >> position - base)
+    return RecoveredPosition(position, done >> position - base)
 
 
 _decoder: Final = msgspec.json.Decoder(OutcomeClaim)

@@ -1,7 +1,7 @@
 # A record, read with care: all that is wrong with its fields by themselves, and what of it can be read all the same.
 #
 # It costs some twenty times what the typed decoder takes, so it is for records that this refuses or may not judge alone.
-# The JSON is taken apart in json_fields.py, other formats are recognised in foreign.py.
+# The JSON is taken apart in json_fields.py, other formats are recognised in foreign_formats.py.
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.fields import FIELDS, METADATA_BYTES, faults_of, kind, own_faults
-from worker.domain.contract.foreign import command_inside, shape_of_bytes, shape_of_json, shape_of_text
+from worker.domain.contract.field_checks import FIELDS, METADATA_BYTES, faults_of, kind, own_faults
+from worker.domain.contract.foreign_formats import (
+    command_inside,
+    shape_of_bytes,
+    shape_of_json,
+    shape_of_text,
+)
 from worker.domain.contract.json_fields import TOO_DEEP, JsonReader
 from worker.domain.contract.outcomes import OutcomeError
-from worker.domain.contract.spelling import meant_field
-from worker.domain.contract.texts import shown
+from worker.domain.contract.spelling_suggestions import meant_field
+from worker.domain.contract.visible_text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +36,7 @@ LONG_METADATA: Final = 16 * METADATA_BYTES
 """Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""
 
 
-class RecordReading(Struct, frozen=True):
+class RecordDiagnosis(Struct, frozen=True):
     """
     What could be read of a record, and what is wrong with it.
 
@@ -58,7 +63,7 @@ class RecordReading(Struct, frozen=True):
         return self.faults[0] if self.faults else None
 
 
-def read(value: bytes) -> RecordReading:
+def read(value: bytes) -> RecordDiagnosis:
     """
     Read a record with care and find out what is wrong with it. Never raises, and takes time in proportion to its length.
 
@@ -82,11 +87,11 @@ def read(value: bytes) -> RecordReading:
     return _read(reader, json_fields)
 
 
-def _foreign(code: str, shape: str | None, what: str) -> RecordReading:
-    return RecordReading({}, (OutcomeError(code, shape or what),), is_foreign=True)
+def _foreign(code: str, shape: str | None, what: str) -> RecordDiagnosis:
+    return RecordDiagnosis({}, (OutcomeError(code, shape or what),), is_foreign=True)
 
 
-def _no_object(reader: JsonReader, begin: int) -> RecordReading:
+def _no_object(reader: JsonReader, begin: int) -> RecordDiagnosis:
     value, end = reader.value(begin)
     reader.ends_at(end)
     if isinstance(value, OutcomeError):  # too much to be read
@@ -96,12 +101,12 @@ def _no_object(reader: JsonReader, begin: int) -> RecordReading:
     )
 
 
-def _read(reader: JsonReader, json_fields: JsonFields) -> RecordReading:
+def _read(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
     fields = json_fields.read
     if "specversion" in fields and "action" not in fields and isinstance(fields.get("data"), dict):
         begin, end = json_fields.spans["data"]
         what = "the data of a CloudEvent must be the command, not another CloudEvent"
-        return RecordReading(
+        return RecordDiagnosis(
             fields,
             (OutcomeError("unknown_field", what, "data"),),
             is_foreign=True,
@@ -110,7 +115,7 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> RecordReading:
     wrapped = command_inside(fields)
     if wrapped is not None:
         name, inner, what = wrapped
-        return RecordReading(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
+        return RecordDiagnosis(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
     _leave_out_long_metadata(reader, json_fields)
     own = own_faults(FIELDS, fields, "")
     right = frozenset(name for name, faults in own.items() if name in FIELDS and not faults)
@@ -121,7 +126,7 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> RecordReading:
     faults = tuple(islice(chain(_faults(reader, json_fields), faults_of(FIELDS, found, "")), FAULTS))
     if "metadata" not in right:  # it may be long, so it is looked through only once
         fields = {name: value for name, value in fields.items() if name != "metadata"}
-    return RecordReading(fields, faults, given, right)
+    return RecordDiagnosis(fields, faults, given, right)
 
 
 def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> None:

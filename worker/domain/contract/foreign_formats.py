@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.domain.contract.texts import shown
+from worker.domain.contract.visible_text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
