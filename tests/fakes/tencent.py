@@ -17,7 +17,7 @@ import msgspec
 
 from worker.tencent.client import Client
 from worker.tencent.client_options import AppCredentials, HttpOptions
-from worker.tencent.http_transport import Exchange
+from worker.tencent.http_transport import HttpExchange
 
 if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
@@ -101,17 +101,17 @@ class FakeTransport:
         self._options = options
         self._latency = latency
 
-    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> HttpExchange:
         began = time.monotonic()
         seen = Seen(
             endpoint, dict(parse_qsl(outbound.query, keep_blank_values=True)), outbound.body, app.name
         )
         reply = self.script(seen)
         if reply.end == "no_connection":
-            return Exchange(sent_at=began, ended_at=time.monotonic(), left=False, error="connect")
+            return HttpExchange(sent_at=began, ended_at=time.monotonic(), left=False, error="connect")
         sent_at = await self._send(outbound)
         if sent_at is None:
-            return Exchange(sent_at=began, ended_at=time.monotonic(), left=False, error="fenced")
+            return HttpExchange(sent_at=began, ended_at=time.monotonic(), left=False, error="fenced")
         self.seen.append(seen)
         error: str | None = None if reply.end == "answer" else reply.end
         try:
@@ -123,7 +123,7 @@ class FakeTransport:
             error = "timeout"
         if error is None and len(reply.body) > self._options.answer_bytes:
             error = "too_long"
-        return Exchange(
+        return HttpExchange(
             sent_at=sent_at,
             ended_at=time.monotonic(),
             left=True,

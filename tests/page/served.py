@@ -21,14 +21,14 @@ from worker.domain.snapshots import (
     PartitionSnapshot,
 )
 from worker.runtime.metrics import CONTENT_TYPE, LoopSnapshot
-from worker.runtime.page import Page
 from worker.runtime.recent_outcomes import RecentOutcomes
+from worker.runtime.status_page import StatusPage
 from worker.runtime.status_server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from worker.runtime.status_server import Obstacle
+    from worker.runtime.status_server import ReadinessObstacle
 
 BAN: Final = "group_open_http_svc/ban_group_member"
 KICK: Final = "room_engine_http_srv/kick_user_out"
@@ -59,8 +59,8 @@ class Scene:
     def __init__(self) -> None:
         self._now = NOW
         self.recent = RecentOutcomes()
-        self.obstacles: list[Obstacle] = []
-        self.page = Page(
+        self.obstacles: list[ReadinessObstacle] = []
+        self.page = StatusPage(
             Worker("moderation-worker-0", "0.1.0"),
             self.recent,
             obstacles=lambda: self.obstacles,

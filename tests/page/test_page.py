@@ -15,14 +15,14 @@ from aiohttp import ClientSession, web
 from tests.page.browser import opened
 from tests.page.served import HOSTILE, Scene, endpoint, served
 from tests.unit.domain.engine_harness import ban
-from worker.runtime.status_server import Obstacle
+from worker.runtime.status_server import ReadinessObstacle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from tests.page.browser import Tab
 
-HALTED = Obstacle("main is halted: no permission", "make the identifier an administrator")
+HALTED = ReadinessObstacle("main is halted: no permission", "make the identifier an administrator")
 
 
 def look(browser: Path, scene: Scene, seen: Callable[[Tab, str], Coroutine[Any, Any, None]]) -> None:

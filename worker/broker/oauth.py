@@ -2,7 +2,7 @@
 #
 # The secret and the authorities are read from their files at each request. Nothing of an answer is shown but its error code
 # and description, cut; no proxy is used and no redirect followed, so the secret goes to the configured host alone.
-# Not here: how long a token is kept (access_tokens.py), what the settings may be (worker/settings/sign_in.py).
+# Not here: how long a token is kept (access_tokens.py), what the settings may be (worker/settings/kafka_authentication.py).
 
 from __future__ import annotations
 

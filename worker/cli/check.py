@@ -92,12 +92,12 @@ def check(
 def _keys(settings: Settings) -> Iterator[CheckFinding]:
     from worker.errors import SignatureError  # noqa: PLC0415
     from worker.runtime.options_from_settings import apps_of  # noqa: PLC0415 - loads Kafka
-    from worker.tencent.usersig import Signer  # noqa: PLC0415
+    from worker.tencent.usersig import UserSigSigner  # noqa: PLC0415
 
     for app in apps_of(settings):
         what = f"app {app.name}"
         try:
-            Signer(app).signature()
+            UserSigSigner(app).signature()
         except SignatureError as error:
             yield CheckFinding(what, WRONG, str(error))
         else:
@@ -111,12 +111,12 @@ def _trials(settings: Settings) -> Iterator[CheckFinding]:
     from worker.errors import SignatureError  # noqa: PLC0415
     from worker.runtime.options_from_settings import apps_of, http_options  # noqa: PLC0415
     from worker.tencent.trial_call import try_apps  # noqa: PLC0415
-    from worker.tencent.usersig import Signer  # noqa: PLC0415
+    from worker.tencent.usersig import UserSigSigner  # noqa: PLC0415
 
     apps = []
     for app in apps_of(settings):
         with suppress(SignatureError):
-            Signer(app).signature()
+            UserSigSigner(app).signature()
             apps.append(app)
     quiet_libraries(settings)
     for trial in asyncio.run(try_apps(apps, http_options(settings))):

@@ -88,14 +88,14 @@ def demo(
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415
 
-    from worker.testing.demo.main import Options, play  # noqa: PLC0415
+    from worker.testing.demo.main import DemoOptions, play  # noqa: PLC0415
     from worker.testing.kafka.child_process import ProcessFailedError  # noqa: PLC0415
     from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
 
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)
     usual = TROUBLED if trouble else CALM
-    options = Options(
+    options = DemoOptions(
         commands or usual[0], replicas or usual[1], seed, trouble, bootstrap_servers, keep, json_file
     )
     try:

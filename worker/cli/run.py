@@ -1,6 +1,6 @@
 # `moderation-worker run`: the worker itself. Exit codes: 0 after a clean stop, 1 failed, 2 wrong settings.
 #
-# Here is only what precedes the worker: reading settings, and signals until the loop handles them (runtime/stopping.py).
+# Here is only what precedes the worker: reading settings, and signals until the loop handles them (runtime/shutdown.py).
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from worker.domain.effects import (
 from worker.runtime.call_tasks import CallLog, CallTasks
 from worker.runtime.guard_order_writer import GuardOrderWriter
 from worker.runtime.publish_scheduler import PublishScheduler
-from worker.runtime.restoring import Restoring
+from worker.runtime.restore_scheduler import RestoreScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class EngineRunner:
     """
     Runs one engine. Call all methods in the loop's thread, except those of the consumer's ConsumerListener.
 
-    ``handover`` is how many seconds the partitions of a handover may wait for what is in progress; ``recorders`` see every
+    ``handover`` is how many seconds the partitions of a handover may wait for what is in progress; ``publish_observers`` see every
     transaction that is committed, ``observers`` every call, beside metrics and log.
 
     Attributes:
@@ -69,20 +69,20 @@ class EngineRunner:
         metrics: Metrics,
         log: ports.Log,
         handover: float,
-        recorders: Sequence[ports.Recorder] = (),
+        publish_observers: Sequence[ports.PublishObserver] = (),
         observers: Sequence[ports.CallObserver] = (),
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._log = log
         self._handover = handover
-        self._recorders = recorders
+        self._publish_observers = publish_observers
         self._observers = observers
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
         self._quota: ports.QuotaChannel
         self._guard_orders: GuardOrderWriter | None = None
-        self._restoring: Restoring
+        self._restoring: RestoreScheduler
         self._calls: CallTasks
         self._publish_scheduler: PublishScheduler
         # Set once the control topic was read whole, or is known not to exist: then partitions may begin.
@@ -120,7 +120,7 @@ class EngineRunner:
             self._orders_known.set()
         else:
             self._guard_orders = GuardOrderWriter(orders, self._log)
-        self._restoring = Restoring(
+        self._restoring = RestoreScheduler(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
         self._calls = CallTasks(
@@ -137,7 +137,7 @@ class EngineRunner:
             self._metrics,
             carry_out=self._carry_out,
             fail=self._fail,
-            recorders=self._recorders,
+            publish_observers=self._publish_observers,
         )
         self._set_timer()
 

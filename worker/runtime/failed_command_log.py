@@ -26,7 +26,7 @@ LONGEST: Final = 128
 
 
 class FailedCommandLog:
-    """Logs the commands that have failed or were cancelled, at most ``LINES`` between two summaries. A Recorder."""
+    """Logs the commands that have failed or were cancelled, at most ``LINES`` between two summaries. A PublishObserver."""
 
     def __init__(self, log: ports.Log) -> None:
         self._log = log

@@ -17,9 +17,9 @@ import structlog
 
 from worker.redaction import Redaction
 from worker.runtime import ports
+from worker.runtime.library_log_throttle import LibraryLogThrottle
 from worker.runtime.log_events import EVENTS
 from worker.runtime.log_writer import LogWriter
-from worker.runtime.repeated_lines import RepeatedLines
 from worker.terminal import plain, plain_json
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def _route_libraries(log: _EventLog, level: int) -> None:
     root = logging.getLogger()
     bridge = _Bridge(log)
     if level > logging.DEBUG:
-        bridge.addFilter(RepeatedLines())
+        bridge.addFilter(LibraryLogThrottle())
     root.handlers[:] = [bridge]
     root.setLevel(level)
     for name in LIBRARIES:

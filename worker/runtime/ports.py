@@ -91,7 +91,7 @@ class QuotaChannel(Protocol):
         """Hear and send nothing more; blocks for some times ``timeout`` seconds at most. Return whether that has ended in time."""
 
 
-class Recorder(Protocol):
+class PublishObserver(Protocol):
     """Sees what was published."""
 
     def published(self, transaction: Transaction, now: float) -> None:

@@ -48,7 +48,7 @@ class PublishScheduler:
     Takes the engine's transactions to the publisher, one at a time.
 
     ``carry_out`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one;
-    ``recorders`` see every transaction that is committed.
+    ``publish_observers`` see every transaction that is committed.
 
     Attributes:
         hurry: Whether to skip the interval, because a handover or a drain waits for the results.
@@ -64,14 +64,14 @@ class PublishScheduler:
         *,
         carry_out: Callable[[list[Effect]], None],
         fail: Callable[[WorkerError], None],
-        recorders: Sequence[ports.Recorder] = (),
+        publish_observers: Sequence[ports.PublishObserver] = (),
     ) -> None:
         self._engine = engine
         self._publisher = publisher
         self._metrics = metrics
         self._carry_out = carry_out
         self._fail = fail
-        self._recorders = recorders
+        self._publish_observers = publish_observers
         self._loop = asyncio.get_running_loop()
         self._began = float("-inf")
         self._interval = INTERVAL
@@ -119,8 +119,8 @@ class PublishScheduler:
             case Published():
                 self._interval = interval_after(len(transaction.outcomes), now - self._began)
                 self._metrics.published(transaction, now - self._began)
-                for recorder in self._recorders:
-                    recorder.published(transaction, now)
+                for observer in self._publish_observers:
+                    observer.published(transaction, now)
                 self._carry_out(self._engine.published(now, now - self._began))
                 return
             case Aborted(aged=aged, letters=letters):

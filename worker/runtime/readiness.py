@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.runtime.status_server import Obstacle
+from worker.runtime.status_server import ReadinessObstacle
 
 if TYPE_CHECKING:
     from worker.domain.effects import Halt
@@ -31,19 +31,21 @@ class Readiness:
         self._watch = watch
         self._refusals = refusals
 
-    def obstacles(self) -> list[Obstacle]:
+    def obstacles(self) -> list[ReadinessObstacle]:
         """Return why the worker is not ready; empty when it is. Kafka's refusals come first: others often follow from them."""
-        found = [Obstacle(refusal.reason, refusal.remedy) for refusal in self._refusals.lasting]
+        found = [ReadinessObstacle(refusal.reason, refusal.remedy) for refusal in self._refusals.lasting]
         if (reason := self._runner.unready_reason) is not None:
-            found.append(Obstacle(reason))
-        found += [Obstacle(str(doubt), doubt.remedy) for doubt in self._runner.doubts]
+            found.append(ReadinessObstacle(reason))
+        found += [ReadinessObstacle(str(doubt), doubt.remedy) for doubt in self._runner.doubts]
         found += [
-            Obstacle(f"topic {problem.value} does not fit any more", problem.remedy)
+            ReadinessObstacle(f"topic {problem.value} does not fit any more", problem.remedy)
             for problem in self._watch.obstacles
         ]
         if self._follower is not None and self._follower.unfit is not None:
             found.append(
-                Obstacle("the control topic does not fit: no new order is followed", self._follower.unfit)
+                ReadinessObstacle(
+                    "the control topic does not fit: no new order is followed", self._follower.unfit
+                )
             )
         return found + [_halted(halt) for halt in self._runner.halts]
 
@@ -51,6 +53,6 @@ class Readiness:
         return f"<Readiness, {len(self.obstacles())} obstacles>"
 
 
-def _halted(halt: Halt) -> Obstacle:
+def _halted(halt: Halt) -> ReadinessObstacle:
     where = halt.app if halt.endpoint is None else f"{halt.endpoint} of {halt.app}"
-    return Obstacle(f"{where} is halted: {halt.reason}", halt.remedy)
+    return ReadinessObstacle(f"{where} is halted: {halt.reason}", halt.remedy)

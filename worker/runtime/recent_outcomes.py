@@ -2,7 +2,7 @@
 # latest outcomes to look a command or user up in.
 #
 # It sees every outcome, so each may cost half a microsecond, and all of it is bounded. Nothing decides by it, and a restart forgets it:
-# `moderation-worker outcomes` reads what is in Kafka. Not here: how the page shows it (page.py).
+# `moderation-worker outcomes` reads what is in Kafka. Not here: how the page shows it (status_page.py).
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class RecentFailure(Struct, frozen=True):
     users: int = 0
 
 
-class Room:
+class RoomStatistics:
     """
     The commands of one room that were carried out.
 
@@ -120,7 +120,7 @@ class Room:
         self.total_ms = total_ms
         self.longest_ms = longest_ms
 
-    def add(self, other: Room) -> None:
+    def add(self, other: RoomStatistics) -> None:
         """Add what was counted of the same room in another span."""
         self.commands += other.commands
         self.undone += other.undone
@@ -140,13 +140,13 @@ class _Span:
     def __init__(self, ends: float) -> None:
         self.ends = ends
         self.statuses: dict[Status, int] = {}
-        self.rooms: dict[RoomKey, Room] = {}
+        self.rooms: dict[RoomKey, RoomStatistics] = {}
         self.uncounted = 0
 
 
 class RecentOutcomes:
     """
-    Remembers what was published of late: a Recorder. ``now`` is always the monotonic time.
+    Remembers what was published of late: a PublishObserver. ``now`` is always the monotonic time.
 
     Attributes:
         failures: The last ``FAILURES``, oldest first.
@@ -219,7 +219,7 @@ class RecentOutcomes:
                     if len(rooms) >= ROOMS:
                         span.uncounted += 1
                         continue
-                    room = rooms[key] = Room()
+                    room = rooms[key] = RoomStatistics()
                 room.commands += 1
                 room.undone += status in UNDONE
                 room.total_ms += took_ms
@@ -269,14 +269,14 @@ class RecentOutcomes:
                 counts[status] = counts.get(status, 0) + count
         return counts
 
-    def rooms(self, now: float) -> tuple[dict[RoomKey, Room], int]:
+    def rooms(self, now: float) -> tuple[dict[RoomKey, RoomStatistics], int]:
         """Return the rooms of the last five minutes, and how many commands of further ones were not counted."""
-        rooms: dict[RoomKey, Room] = {}
+        rooms: dict[RoomKey, RoomStatistics] = {}
         uncounted = 0
         for span in self._spans_at(now):
             uncounted += span.uncounted
             for key, room in span.rooms.items():
-                rooms.setdefault(key, Room()).add(room)
+                rooms.setdefault(key, RoomStatistics()).add(room)
         return rooms, uncounted
 
     def find(self, text: str) -> Iterator[RecentOutcome]:

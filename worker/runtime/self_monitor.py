@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from worker.runtime.metrics import LoopSnapshot
-from worker.runtime.order_notes import notes_of
+from worker.runtime.readyz_order_notes import notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from worker.runtime.failed_command_log import FailedCommandLog
     from worker.runtime.logging_setup import Log
     from worker.runtime.metrics import Metrics
-    from worker.runtime.page import Page
     from worker.runtime.readiness import Readiness
+    from worker.runtime.status_page import StatusPage
 
 OBSERVE_SECONDS: Final = 1.0
 """How often gauges are set."""
@@ -46,7 +46,7 @@ class SelfMonitor:
         metrics: Metrics,
         log: Log,
         failures: FailedCommandLog,
-        page: Page | None,
+        page: StatusPage | None,
         *,
         topic_refusal: Callable[[], str | None],
         follower: ports.ControlFollower | None = None,

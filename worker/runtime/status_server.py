@@ -4,7 +4,7 @@
 # It runs on the worker's loop, so that a blocked loop fails its liveness probe. /livez never depends on Kafka or Tencent: a
 # restart fixes neither. Connections are bounded in number, size and time, and serve one request each, so that nobody can keep
 # a probe out. Nothing can be changed through it. Not here: what makes the worker not ready (readiness.py), metrics (metrics.py),
-# what the page says (page.py).
+# what the page says (status_page.py).
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PAGE_HEADERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
+class ReadinessObstacle:
     """
     One reason why the worker is not ready.
 
@@ -70,7 +70,7 @@ class Obstacle:
     remedy: str | None = None
 
 
-class PageSource(Protocol):
+class StatusPageSource(Protocol):
     """The page, and the JSON that it asks for."""
 
     @property
@@ -103,10 +103,10 @@ class StatusServer:
         port: int,
         *,
         pulse_age: Callable[[], float],
-        obstacles: Callable[[], Sequence[Obstacle]],
+        obstacles: Callable[[], Sequence[ReadinessObstacle]],
         metrics: Callable[[], tuple[bytes, str]],
         notes: Callable[[], Mapping[str, object]] = dict,
-        page: PageSource | None = None,
+        page: StatusPageSource | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -240,7 +240,7 @@ async def _no_page(_: web.Request) -> web.Response:
     return web.Response(status=404, text=NO_PAGE)
 
 
-def _routes_of(page: PageSource) -> Iterable[tuple[str, Handler]]:
+def _routes_of(page: StatusPageSource) -> Iterable[tuple[str, Handler]]:
     """Return the routes of the page. The JSON is for the page alone and may change with any version."""
     looked_up: deque[float] = deque(maxlen=LOOK_UPS)
 

@@ -1,7 +1,7 @@
 # Wiring: builds all parts from the settings, joins them, runs them, and ends them in order.
 #
 # The only module that knows every concrete part. It decides nothing about commands.
-# Not here: which settings each part takes (options_from_settings.py), signals and the drain (stopping.py).
+# Not here: which settings each part takes (options_from_settings.py), signals and the drain (shutdown.py).
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, Problem, SettingsError
-from worker.runtime import stopping
+from worker.runtime import shutdown
 from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.failed_command_log import FailedCommandLog
-from worker.runtime.file_limit import take_file_descriptors
 from worker.runtime.logging_setup import configure_logging
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
+from worker.runtime.open_file_limit import take_file_descriptors
 from worker.runtime.options_from_settings import (
     apps_of,
     http_options,
@@ -44,10 +44,10 @@ from worker.runtime.options_from_settings import (
     rules_of,
     worker_name,
 )
-from worker.runtime.page import Page
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes
 from worker.runtime.self_monitor import SelfMonitor
+from worker.runtime.status_page import StatusPage
 from worker.runtime.status_server import StatusServer
 from worker.runtime.topic_watch import TopicWatch
 from worker.settings import secrets_of
@@ -106,7 +106,7 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings, log: Log) -> int:
-    stop = stopping.Stop(log, log.flush)
+    stop = shutdown.ShutdownRequest(log, log.flush)
     name = worker_name(settings)
     options = kafka_options(settings, name, log.hide, log.redaction.learn_signature)
     log(
@@ -120,11 +120,11 @@ async def _run(settings: Settings, log: Log) -> int:
     if (short := take_file_descriptors(len(settings.tencent.apps), http.max_connections)) is not None:
         log("files.limited", needed=short.needed, limit=short.limit, remedy=short.remedy)
     try:
-        topics, topic = await stopping.unless_stopped(stop, lambda: _fitting_topics(settings, options))
-    except stopping.StoppedEarlyError as early:
+        topics, topic = await shutdown.unless_stopped(stop, lambda: _fitting_topics(settings, options))
+    except shutdown.StoppedEarlyError as early:
         log("worker.stopping", signal=str(early), drain_seconds=settings.drain_seconds)
-        log("worker.stopped", exit_code=stopping.CLEAN, left_open=0, seconds=0.0)
-        return stopping.CLEAN
+        log("worker.stopped", exit_code=shutdown.CLEAN, left_open=0, seconds=0.0)
+        return shutdown.CLEAN
     rules = rules_of(settings, topic, Worker(name, __version__))
     parts = _build(settings, options, http, topics, rules, log)
     port = await listen(parts.server, settings)
@@ -178,7 +178,7 @@ def _build(
         metrics,
         log,
         handover=settings.kafka.handover_seconds,
-        recorders=(failures,) if recent is None else (failures, recent),
+        publish_observers=(failures,) if recent is None else (failures, recent),
     )
     refusals = ActiveRefusals(log.event)
     consumer = Consumer(options, runner, log.event, refusals)
@@ -203,7 +203,7 @@ def _build(
         runner.refuse,
     )
     readiness = Readiness(runner, watch, refusals, follower)
-    page = None if recent is None else Page(rules.worker, recent, obstacles=readiness.obstacles)
+    page = None if recent is None else StatusPage(rules.worker, recent, obstacles=readiness.obstacles)
     monitor = SelfMonitor(
         runner,
         consumer,
@@ -250,7 +250,7 @@ async def _work(
     consumer: Consumer,
     publisher: Publisher,
     quota: ports.QuotaChannel,
-    stop: stopping.Stop,
+    stop: shutdown.ShutdownRequest,
 ) -> str | WorkerError:
     """
     Work until a signal or an error; return the signal's name or the error.
@@ -258,13 +258,13 @@ async def _work(
     Raises BrokerError when Kafka cannot be reached at the start.
     """
     try:
-        await stopping.unless_stopped(stop, publisher.start)
-    except stopping.StoppedEarlyError as early:
+        await shutdown.unless_stopped(stop, publisher.start)
+    except shutdown.StoppedEarlyError as early:
         return str(early)
     gc.freeze()  # what is loaded by now lives to the end, so no collection needs to scan it
     consumer.start()
     quota.start()
-    return await stopping.until_stopped(runner, stop)
+    return await shutdown.until_stopped(runner, stop)
 
 
 async def _end(
@@ -277,18 +277,18 @@ async def _end(
 ) -> int:
     """Stop in order, after ``end`` (a signal's name, or the error). Return the exit code."""
     began = time.monotonic()
-    code = stopping.FAILED
+    code = shutdown.FAILED
     left = runner.open
     if isinstance(end, str):
-        code = stopping.CLEAN
+        code = shutdown.CLEAN
         log("worker.stopping", signal=end, drain_seconds=settings.drain_seconds)
-        left = await stopping.drain(runner, settings.drain_seconds)
+        left = await shutdown.drain(runner, settings.drain_seconds)
     else:
         log("worker.failed", reason=str(end), exc_info=end)
     await asyncio.to_thread(consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
     await asyncio.to_thread(publisher.close, PUBLISHER_CLOSE_SECONDS)
     if runner.stopped.done():
-        code = stopping.FAILED  # an error came during the drain
+        code = shutdown.FAILED  # an error came during the drain
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
 

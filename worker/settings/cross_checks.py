@@ -15,8 +15,8 @@ from worker.errors import Problem, SignatureError
 from worker.redaction import without_keys
 from worker.settings import types
 from worker.settings.guards import guard_problems
+from worker.settings.kafka_authentication import secret_file_problems
 from worker.settings.kafka_options import option_problems, security_problems
-from worker.settings.sign_in import secret_file_problems
 from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from worker.errors import FileError, Problem
 from worker.settings import types
+from worker.settings.kafka_authentication import sign_in_problems
 from worker.settings.kafka_option_rules import RULES
 from worker.settings.kafka_section import first_line
-from worker.settings.sign_in import sign_in_problems
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:

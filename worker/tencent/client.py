@@ -18,7 +18,7 @@ from worker.domain.effects import AttemptResult, LogEvent
 from worker.redaction import Redaction
 from worker.tencent import answers
 from worker.tencent.http_transport import RESENDS, HttpTransport, OutboundRequest
-from worker.tencent.usersig import Signer
+from worker.tencent.usersig import UserSigSigner
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from worker.domain.effects import Attempt
     from worker.tencent.client_options import AppCredentials, HttpOptions
-    from worker.tencent.http_transport import Exchange, Transport
-    from worker.tencent.usersig import Signed
+    from worker.tencent.http_transport import HttpExchange, Transport
+    from worker.tencent.usersig import SignedUserSig
 
 TELL_SECONDS: Final = 60.0
 """How often it is logged that no connection can be made, for each app."""
@@ -76,7 +76,7 @@ class Client:
         self._bits = bits
         self._redaction = redaction or Redaction()
         self._signers = {
-            name: Signer(app, on_event=on_event, redaction=self._redaction)
+            name: UserSigSigner(app, on_event=on_event, redaction=self._redaction)
             for name, app in self._apps.items()
         }
         self._transport = transport or HttpTransport(options, self._report, self._redaction.learn)
@@ -85,7 +85,7 @@ class Client:
         self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.longest_backoff)
 
     @property
-    def signers(self) -> Mapping[str, Signer]:
+    def signers(self) -> Mapping[str, UserSigSigner]:
         """The signer of each app, for the metrics."""
         return self._signers
 
@@ -134,7 +134,7 @@ class Client:
             self._report("request.failed_strangely", endpoint=attempt.endpoint, what=exchange.stray)
         return self._result(exchange, signer, signed)
 
-    async def _exchange(self, attempt: Attempt, owner: CallOwner, signed: Signed) -> Exchange:
+    async def _exchange(self, attempt: Attempt, owner: CallOwner, signed: SignedUserSig) -> HttpExchange:
         app = self._apps[attempt.app]
         for _ in range(RESENDS):
             query = self._query(app, signed)
@@ -149,7 +149,7 @@ class Client:
                 break  # else nothing was sent, so the same attempt may take another connection
         return exchange
 
-    def _query(self, app: AppCredentials, signed: Signed) -> str:
+    def _query(self, app: AppCredentials, signed: SignedUserSig) -> str:
         serial, start = self._queries.get(app.name, (0, ""))
         if serial != signed.serial:
             start = (
@@ -159,7 +159,7 @@ class Client:
             self._queries[app.name] = (signed.serial, start)
         return f"{start}{self._bits(32)}"
 
-    def _result(self, exchange: Exchange, signer: Signer, signed: Signed) -> AttemptResult:
+    def _result(self, exchange: HttpExchange, signer: UserSigSigner, signed: SignedUserSig) -> AttemptResult:
         if exchange.status is None:
             return _unanswered(exchange)
         body = exchange.body if exchange.error is None else None
@@ -188,7 +188,7 @@ class Client:
         share = last.verdict.backoff
         return share * self._backoff(state) + (last.retry_after or 0.0) if share else 0.0
 
-    def _tell(self, app: str, exchange: Exchange) -> None:
+    def _tell(self, app: str, exchange: HttpExchange) -> None:
         now = time.monotonic()
         if now >= self._told_at.get(app, float("-inf")) + TELL_SECONDS:
             self._told_at[app] = now
@@ -203,7 +203,7 @@ def _goes_on(attempt: tuple[AttemptResult, bool]) -> bool:
     return attempt[1]
 
 
-def _with_signature(verdict: Verdict, code: int | None, signer: Signer, serial: int) -> Verdict:
+def _with_signature(verdict: Verdict, code: int | None, signer: UserSigSigner, serial: int) -> Verdict:
     """Refine the verdict by what the signer knows: whether another signature can help."""
     if verdict is Verdict.DONE:
         signer.accepted(serial)
@@ -221,7 +221,7 @@ def _turned_away(status: int) -> bool:
     return 400 <= status < 500 and status != 408
 
 
-def _unanswered(exchange: Exchange) -> AttemptResult:
+def _unanswered(exchange: HttpExchange) -> AttemptResult:
     return AttemptResult(
         sent_at=exchange.sent_at,
         ended_at=exchange.ended_at,

@@ -87,7 +87,7 @@ def _trusting(path: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=path)
 
 
-class Connections:
+class ConnectorFactory:
     """
     Makes the connector of each pool. Raises FileError if a file cannot be used at the start.
 

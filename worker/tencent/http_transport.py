@@ -18,7 +18,7 @@ from httpx_aiohttp import AiohttpTransport
 from msgspec import Struct
 from yarl import URL
 
-from worker.tencent.connections import Connections
+from worker.tencent.connections import ConnectorFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ _HEADERS: Final = (
 )
 
 
-class Exchange(Struct, frozen=True):
+class HttpExchange(Struct, frozen=True):
     """
     What became of one HTTP request. Times are seconds of the monotonic clock.
 
@@ -165,10 +165,10 @@ class Transport(Protocol):
     What sends requests. The tests have one without a network.
 
     Promises: ``post`` sends at most one request, asks ``outbound`` for its bytes at the moment of sending, and returns an
-    Exchange whatever happens; it raises nothing but a cancellation.
+    HttpExchange whatever happens; it raises nothing but a cancellation.
     """
 
-    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> HttpExchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
 
     async def aclose(self) -> None:
@@ -185,12 +185,12 @@ class HttpTransport:
         learn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._options = options
-        self._connections = Connections(options, report, learn)
+        self._connections = ConnectorFactory(options, report, learn)
         timeout = httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout)
         self._extensions = {"timeout": timeout.as_dict()}
         self._pools: dict[tuple[str, str], tuple[AiohttpTransport, httpx.URL]] = {}
 
-    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> Exchange:
+    async def post(self, app: AppCredentials, endpoint: str, outbound: OutboundRequest) -> HttpExchange:
         """Send ``outbound`` to this endpoint of this app, and read the answer."""
         began = time.monotonic()
         transport, url = self._pools.get((app.name, endpoint)) or self._pool(app, endpoint)
@@ -208,7 +208,7 @@ class HttpTransport:
                     await response.aclose()
         except Exception as error:  # noqa: BLE001 - whatever the network or its libraries raise, the call must end
             return self._failed(error, began, outbound)
-        return Exchange(
+        return HttpExchange(
             sent_at=began if outbound.sent_at is None else outbound.sent_at,
             ended_at=time.monotonic(),
             left=True,
@@ -237,12 +237,12 @@ class HttpTransport:
         self._pools[app.name, endpoint] = transport, url
         return transport, url
 
-    def _failed(self, error: Exception, began: float, outbound: OutboundRequest) -> Exchange:
+    def _failed(self, error: Exception, began: float, outbound: OutboundRequest) -> HttpExchange:
         known = "fenced" if outbound.fenced else "reset" if outbound.spoilt else _named(error)
         if known == "timeout" and outbound.sent_at is None:
             known = "connect"  # the time was used up before there was a connection
         details = (self._connections.explain(cause) for cause in _causes(error))
-        return Exchange(
+        return HttpExchange(
             sent_at=began if outbound.sent_at is None else outbound.sent_at,
             ended_at=time.monotonic(),
             left=outbound.left,

@@ -38,7 +38,7 @@ _NO_NAME: Final = "the name {host} cannot be resolved: check region or base_url,
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TrialResult:
     """
     What one app's call showed.
 
@@ -57,7 +57,7 @@ class Trial:
     explanation: str
 
 
-async def try_apps(apps: Sequence[AppCredentials], options: HttpOptions) -> list[Trial]:
+async def try_apps(apps: Sequence[AppCredentials], options: HttpOptions) -> list[TrialResult]:
     """Make one call for each of the apps, at the same time, and explain each. Each must be able to sign."""
     client = Client(apps, options)
     try:
@@ -86,23 +86,25 @@ class _OneAttempt:
         return False
 
 
-async def _explained(app: AppCredentials, result: AttemptResult) -> Trial:
+async def _explained(app: AppCredentials, result: AttemptResult) -> TrialResult:
     host = urlsplit(app.base_url).netloc
     code, verdict = result.error_code, result.verdict
     if verdict is Verdict.DONE:
         elapsed = (result.ended_at - result.sent_at) * 1000
-        return Trial(app.name, True, False, code, f"{host} accepts key and administrator ({elapsed:.0f} ms)")
+        return TrialResult(
+            app.name, True, False, code, f"{host} accepts key and administrator ({elapsed:.0f} ms)"
+        )
     if result.http_status is None or result.error in _TRANSPORT:
         known = result.error != "connect" or await _has_name(app.base_url)
         text = _TRANSPORT.get(result.error or "", _TRANSPORT["reset"]) if known else _NO_NAME
-        return Trial(app.name, False, True, None, text.format(host=host))
+        return TrialResult(app.name, False, True, None, text.format(host=host))
     if result.error is not None:
         what = f"{host} answers with {result.error_info}: {remedy(None, result.http_status)}"
-        return Trial(app.name, False, result.http_status >= 500, None, what)
+        return TrialResult(app.name, False, result.http_status >= 500, None, what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
     if verdict.passes:
-        return Trial(app.name, False, True, code, f"{said}: try again in a moment")
-    return Trial(app.name, False, False, code, f"{said}: {remedy(code)}")
+        return TrialResult(app.name, False, True, code, f"{said}: try again in a moment")
+    return TrialResult(app.name, False, False, code, f"{said}: {remedy(code)}")
 
 
 async def _has_name(base_url: str) -> bool:

@@ -34,7 +34,7 @@ KEY_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedUserSig:
     """
     One signature.
 
@@ -48,7 +48,7 @@ class Signed:
     serial: int
 
 
-class Signer:
+class UserSigSigner:
     """
     The signatures of one app.
 
@@ -82,7 +82,7 @@ class Signer:
         self._unproven = False
         self._current = self._sign(0)
 
-    def signature(self) -> Signed:
+    def signature(self) -> SignedUserSig:
         """Return the signature to use now; renew it first if it is due."""
         if self._locked_at is not None and not self._locked():
             self._locked_at = None
@@ -164,7 +164,9 @@ class Signer:
         return self._app.lifetime - self.age()
 
     def __repr__(self) -> str:
-        return f"<Signer of {self._app.name}: signature {self._current.serial}, {self.age():.0f} s old>"
+        return (
+            f"<UserSigSigner of {self._app.name}: signature {self._current.serial}, {self.age():.0f} s old>"
+        )
 
     def _is_old(self) -> bool:
         # Below 0 our clock was set back, and Tencent would see a signature from the future.
@@ -183,13 +185,13 @@ class Signer:
         self._current = self._sign(self._current.serial)
         self._report("signature.renewed", "info", serial=self._current.serial, forced=forced)
 
-    def _sign(self, serial: int) -> Signed:
+    def _sign(self, serial: int) -> SignedUserSig:
         self._made_at = self._clock()
         value = TLSSigAPIv2(self._app.sdk_app_id, self._key).gen_sig(
             self._app.identifier, int(self._app.lifetime)
         )
         self._redaction.learn_signature(value)
-        return Signed(value, serial + 1)
+        return SignedUserSig(value, serial + 1)
 
     def _read(self) -> str:
         path = self._app.secret_key_file

@@ -18,17 +18,17 @@ from worker.testing.simulator.signature import SimulatedApp
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.tencent.trial_call import Trial
+    from worker.tencent.trial_call import TrialResult
 
 KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 
 
-def tried(*apps: dict[str, Any], **faults: Any) -> tuple[list[Trial], dict[str, Any]]:
+def tried(*apps: dict[str, Any], **faults: Any) -> tuple[list[TrialResult], dict[str, Any]]:
     """
     What is said of these apps, whose defaults are right, and what the API has seen.
     """
 
-    async def run() -> tuple[list[Trial], dict[str, Any]]:
+    async def run() -> tuple[list[TrialResult], dict[str, Any]]:
         known = tuple(SimulatedApp(number, (KEY,), ("administrator",)) for number in (1, 2))
         async with Simulator(
             SimulatorConfig(apps=known, faults=FaultValues(**faults), keep_lines=0)
@@ -126,7 +126,7 @@ def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "both.pem")
 
-    async def run() -> list[Trial]:
+    async def run() -> list[TrialResult]:
         async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
             port = server.sockets[0].getsockname()[1]
             app = AppCredentials("main", 1, "administrator", f"https://127.0.0.1:{port}", secret_key=KEY)

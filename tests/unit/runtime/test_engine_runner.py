@@ -21,7 +21,7 @@ from worker.domain.publish_results import (
     Published,
 )
 from worker.errors import BrokerError, FencedError
-from worker.runtime import restoring
+from worker.runtime import restore_scheduler
 from worker.runtime.publish_scheduler import INTERVAL
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_a_partition_that_comes_back_while_it_is_restored_is_begun_once() -> Non
 
 
 def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restoring, "BACKOFF", (0.001, 0.002))
+    monkeypatch.setattr(restore_scheduler, "BACKOFF", (0.001, 0.002))
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.failures = [BrokerError("Kafka is away"), BrokerError("Kafka is away")]

@@ -11,7 +11,7 @@ from tests.unit.runtime.fakes import run_scenario
 from worker.domain.effects import Halt
 from worker.errors import CommitLostError, Problem
 from worker.runtime.readiness import Readiness
-from worker.runtime.status_server import Obstacle
+from worker.runtime.status_server import ReadinessObstacle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,22 +67,22 @@ def _halt_endpoint(harness: RunnerHarness) -> Readiness:
 @pytest.mark.parametrize(
     ("cause", "obstacle"),
     [
-        (_refuse, Obstacle("Kafka refuses the password", "set the right one")),
-        (_stop, Obstacle("stopping")),
-        (_doubt, Obstacle("partition 3 has no committed offset", "decide")),
-        (_unfit, Obstacle("topic outcomes does not fit any more", "set cleanup.policy=delete")),
+        (_refuse, ReadinessObstacle("Kafka refuses the password", "set the right one")),
+        (_stop, ReadinessObstacle("stopping")),
+        (_doubt, ReadinessObstacle("partition 3 has no committed offset", "decide")),
+        (_unfit, ReadinessObstacle("topic outcomes does not fit any more", "set cleanup.policy=delete")),
         (
             _unfit_orders,
-            Obstacle(
+            ReadinessObstacle(
                 "the control topic does not fit: no new order is followed", "it has 2 partitions: delete it"
             ),
         ),
-        (_halt_app, Obstacle("main is halted: wrong key", "fix it")),
-        (_halt_endpoint, Obstacle("svc/kick of main is halted: no permission", "grant it")),
+        (_halt_app, ReadinessObstacle("main is halted: wrong key", "fix it")),
+        (_halt_endpoint, ReadinessObstacle("svc/kick of main is halted: no permission", "grant it")),
     ],
 )
 def test_each_cause_is_an_obstacle_with_its_remedy(
-    cause: Callable[[RunnerHarness], Readiness], obstacle: Obstacle
+    cause: Callable[[RunnerHarness], Readiness], obstacle: ReadinessObstacle
 ) -> None:
     async def scenario(harness: RunnerHarness) -> None:
         assert cause(harness).obstacles() == [obstacle]

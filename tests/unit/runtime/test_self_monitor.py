@@ -14,10 +14,10 @@ from worker.domain.snapshots import EngineSnapshot, EventCounts, PartitionSnapsh
 from worker.runtime import self_monitor as observer_module
 from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
-from worker.runtime.page import Page
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes
 from worker.runtime.self_monitor import SelfMonitor
+from worker.runtime.status_page import StatusPage
 
 if TYPE_CHECKING:
     import pytest
@@ -82,7 +82,7 @@ def test_the_gauges_show_what_only_the_loop_knows() -> None:
 
 def test_the_page_sees_the_same_engine_and_the_same_lag() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        page = Page(Worker("w", "1"), RecentOutcomes(), obstacles=list)
+        page = StatusPage(Worker("w", "1"), RecentOutcomes(), obstacles=list)
 
         monitor(harness, Metrics(["main"]), page=page).observe()
 

@@ -21,14 +21,20 @@ from tests.unit.runtime.fakes import until
 from worker.domain.contract.outcomes import Worker as WorkerName
 from worker.runtime import status_server
 from worker.runtime.metrics import CONTENT_TYPE, Metrics
-from worker.runtime.page import Page
 from worker.runtime.recent_outcomes import RecentOutcomes
-from worker.runtime.status_server import LOOK_UPS, MOST_CONNECTIONS, PULSE_LIMIT, Obstacle, StatusServer
+from worker.runtime.status_page import StatusPage
+from worker.runtime.status_server import (
+    LOOK_UPS,
+    MOST_CONNECTIONS,
+    PULSE_LIMIT,
+    ReadinessObstacle,
+    StatusServer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from worker.runtime.status_server import PageSource
+    from worker.runtime.status_server import StatusPageSource
 
 
 @dataclass
@@ -38,7 +44,7 @@ class Worker:
     """
 
     pulse_age: float = 0.0
-    obstacles: list[Obstacle] = field(default_factory=list)
+    obstacles: list[ReadinessObstacle] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
 
 
@@ -52,7 +58,7 @@ class Answer:
 
 @asynccontextmanager
 async def served(
-    worker: Worker, port: int = 0, metrics: bytes | None = None, page: PageSource | None = None
+    worker: Worker, port: int = 0, metrics: bytes | None = None, page: StatusPageSource | None = None
 ) -> AsyncIterator[int]:
     text = Metrics(["main"]).text() if metrics is None else metrics
     server = StatusServer(
@@ -69,7 +75,7 @@ async def served(
     await server.close()
 
 
-def ask(worker: Worker, path: str, method: str = "GET", page: PageSource | None = None) -> Answer:
+def ask(worker: Worker, path: str, method: str = "GET", page: StatusPageSource | None = None) -> Answer:
     async def asked() -> Answer:
         async with (
             served(worker, page=page) as port,
@@ -100,7 +106,7 @@ def test_what_is_in_the_way_of_work_does_not_make_a_worker_dead() -> None:
     """
     A restart fixes neither Kafka nor Tencent nor a wrong key.
     """
-    assert ask(Worker(obstacles=[Obstacle("main is halted: 70009")]), "/livez").status == 200
+    assert ask(Worker(obstacles=[ReadinessObstacle("main is halted: 70009")]), "/livez").status == 200
 
 
 def test_with_nothing_in_the_way_it_is_ready() -> None:
@@ -113,7 +119,10 @@ def test_with_nothing_in_the_way_it_is_ready() -> None:
 
 def test_every_obstacle_is_served_with_its_remedy() -> None:
     worker = Worker(
-        obstacles=[Obstacle("main is halted: 70009", "check the secret key"), Obstacle("it is stopping")]
+        obstacles=[
+            ReadinessObstacle("main is halted: 70009", "check the secret key"),
+            ReadinessObstacle("it is stopping"),
+        ]
     )
 
     answer = ask(worker, "/readyz")
@@ -144,17 +153,17 @@ def test_nothing_else_is_served(path: str, method: str, status: int) -> None:
 
 
 @pytest.fixture
-def page() -> Page:
+def page() -> StatusPage:
     recent = RecentOutcomes()
     harness = EngineHarness()
     harness.receive(ban("u") | {"command_id": "c-9"})
     harness.ok()
     recent.published(harness.take(), 0.0)
-    return Page(WorkerName("w", "1"), recent, obstacles=list)
+    return StatusPage(WorkerName("w", "1"), recent, obstacles=list)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_the_page_is_served_for_browsers_that_keep_nothing_of_it(page: Page, method: str) -> None:
+def test_the_page_is_served_for_browsers_that_keep_nothing_of_it(page: StatusPage, method: str) -> None:
     answer = ask(Worker(), "/", method, page)
 
     assert answer.status == 200
@@ -167,7 +176,7 @@ def test_the_page_is_served_for_browsers_that_keep_nothing_of_it(page: Page, met
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_the_pages_answers_are_json_that_nobody_keeps(page: Page) -> None:
+def test_the_pages_answers_are_json_that_nobody_keeps(page: StatusPage) -> None:
     answer = ask(Worker(), "/status.json", page=page)
 
     assert answer.status == 200
@@ -176,7 +185,7 @@ def test_the_pages_answers_are_json_that_nobody_keeps(page: Page) -> None:
     assert json.loads(answer.body)["worker"] == {"name": "w", "version": "1"}
 
 
-def test_a_command_is_looked_up(page: Page) -> None:
+def test_a_command_is_looked_up(page: StatusPage) -> None:
     told = json.loads(ask(Worker(), "/find.json?q=c-9", page=page).body)
 
     assert [each["command_id"] for each in told["found"]] == ["c-9"]
@@ -187,14 +196,16 @@ def test_a_command_is_looked_up(page: Page) -> None:
     ["", "?q=", "?q=a&q=b", "?x=c-9", "?q=" + "y" * 129, "?q=" + "%E9%95%BF" * 129],
     ids=["nothing", "empty", "two", "another name", "too long", "too long in another script"],
 )
-def test_a_question_that_cannot_be_answered_is_refused_with_the_remedy(page: Page, query: str) -> None:
+def test_a_question_that_cannot_be_answered_is_refused_with_the_remedy(page: StatusPage, query: str) -> None:
     answer = ask(Worker(), f"/find.json{query}", page=page)
 
     assert answer.status == 400
     assert "find.json?q=" in json.loads(answer.body)["error"]
 
 
-def test_who_looks_up_without_end_does_not_get_the_loop(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_looks_up_without_end_does_not_get_the_loop(
+    page: StatusPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(status_server, "LOOK_SECONDS", 3_600.0)
 
     async def scenario() -> tuple[list[int], bytes]:
@@ -212,7 +223,7 @@ def test_who_looks_up_without_end_does_not_get_the_loop(page: Page, monkeypatch:
 
 
 @pytest.mark.parametrize("query", ["%00", "%ff%fe", "%ED%A0%80", "a%0d%0aX: y", "<script>"])
-def test_a_question_of_strange_bytes_finds_nothing_and_breaks_nothing(page: Page, query: str) -> None:
+def test_a_question_of_strange_bytes_finds_nothing_and_breaks_nothing(page: StatusPage, query: str) -> None:
     answer = ask(Worker(), f"/find.json?q={query}", page=page)
 
     assert answer.status == 200
@@ -221,7 +232,7 @@ def test_a_question_of_strange_bytes_finds_nothing_and_breaks_nothing(page: Page
 
 @pytest.mark.parametrize("path", ["/", "/status.json", "/find.json?q=c-9"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_nothing_can_be_changed_through_the_page(page: Page, path: str, method: str) -> None:
+def test_nothing_can_be_changed_through_the_page(page: StatusPage, path: str, method: str) -> None:
     assert ask(Worker(), path, method, page).status == 405
 
 

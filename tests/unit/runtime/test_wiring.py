@@ -15,7 +15,7 @@ from worker.domain.effects import LogEvent
 from worker.errors import SettingsError
 from worker.runtime import wiring
 from worker.runtime.options_from_settings import kafka_options
-from worker.runtime.stopping import CLEAN
+from worker.runtime.shutdown import CLEAN
 from worker.runtime.wiring import _end, _fitting_topics, _hiding_new_keys
 
 if TYPE_CHECKING:

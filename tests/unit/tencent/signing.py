@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from worker.tencent.client_options import AppCredentials
-from worker.tencent.usersig import Signer
+from worker.tencent.usersig import UserSigSigner
 
 if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
@@ -45,10 +45,10 @@ class Bench:
     app: AppCredentials = APP
     clock: Clock = field(default_factory=Clock)
     logged: list[LogEvent] = field(default_factory=list)
-    signer: Signer = field(init=False)
+    signer: UserSigSigner = field(init=False)
 
     def __post_init__(self) -> None:
-        self.signer = Signer(
+        self.signer = UserSigSigner(
             self.app,
             clock=lambda: self.clock.wall,
             timer=lambda: self.clock.monotonic,

@@ -19,7 +19,7 @@ from worker.redaction import Redaction
 from worker.tencent import answers
 from worker.tencent.answers import Answer
 from worker.tencent.client_options import REGIONS, AppCredentials, base_url
-from worker.tencent.usersig import Signer
+from worker.tencent.usersig import UserSigSigner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +99,7 @@ def test_texts_are_never_longer_than_an_outcome_may_hold(info: str, request_id: 
 
 @given(st.text(max_size=700), st.text(max_size=50))
 def test_no_signature_passes_wherever_it_stands(before: str, after: str) -> None:
-    usersig = Signer(APP).signature().value
+    usersig = UserSigSigner(APP).signature().value
     text = json.dumps({"ErrorCode": 1, "ErrorInfo": f"{before}{usersig}{after}", "RequestId": usersig})
 
     found = answers.read(text.encode())
@@ -112,7 +112,7 @@ def test_no_signature_passes_wherever_it_stands(before: str, after: str) -> None
 @pytest.mark.parametrize("before", range(TEXT_BYTES - 60, TEXT_BYTES))
 def test_a_text_is_not_cut_inside_a_signature(before: int) -> None:
     """Half of a signature would no longer look like one, and pass."""
-    text = json.dumps({"ErrorCode": 1, "ErrorInfo": "x" * before + Signer(APP).signature().value})
+    text = json.dumps({"ErrorCode": 1, "ErrorInfo": "x" * before + UserSigSigner(APP).signature().value})
 
     found = answers.read(text.encode())
 
@@ -193,7 +193,7 @@ def told_by_a_client(info: str) -> str:
     Return what a client that signs with APP's key keeps of an ErrorInfo.
     """
     redaction = Redaction()
-    signature = Signer(KEYED, redaction=redaction).signature().value
+    signature = UserSigSigner(KEYED, redaction=redaction).signature().value
     text = info.replace("SIGNATURE", signature).replace("KEY", KEY)
     found = answers.read(json.dumps({"ErrorCode": 70003, "ErrorInfo": text}).encode(), redaction)
     assert found is not None
@@ -218,7 +218,7 @@ def test_a_key_or_signature_that_an_answer_repeats_is_not_kept(info: str, kept: 
 
 def test_a_part_of_a_signature_without_its_beginning_is_not_kept() -> None:
     redaction = Redaction()
-    signature = Signer(KEYED, redaction=redaction).signature().value
+    signature = UserSigSigner(KEYED, redaction=redaction).signature().value
     wrapped = "\n".join(signature[at : at + 19] for at in range(11, len(signature), 19))
 
     found = answers.read(json.dumps({"ErrorCode": 1, "ErrorInfo": f"got {wrapped} here"}).encode(), redaction)
@@ -230,7 +230,7 @@ def test_a_key_that_has_come_into_use_later_is_hidden_from_then_on(tmp_path: Pat
     file = tmp_path / "key"
     file.write_text(KEY[::-1])
     redaction = Redaction()
-    signer = Signer(replace(KEYED, secret_key=None, secret_key_file=file), redaction=redaction)
+    signer = UserSigSigner(replace(KEYED, secret_key=None, secret_key_file=file), redaction=redaction)
     file.write_text(KEY)
 
     assert signer.refused(1)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.tencent.signing import APP, DAY, KEY, OTHER_KEY, Bench, made_with, opened, renew
 from worker.errors import SignatureError
-from worker.tencent.usersig import FORCED_EVERY, Signer
+from worker.tencent.usersig import FORCED_EVERY, UserSigSigner
 
 # What a signature is
 
@@ -64,7 +64,7 @@ def test_input_that_would_give_an_invalid_signature_is_refused_at_the_start(
 ) -> None:
     """The library validates nothing: each of these would be signed, and every call refused."""
     with pytest.raises(SignatureError) as caught:
-        Signer(replace(APP, **broken))  # type: ignore[arg-type]
+        UserSigSigner(replace(APP, **broken))  # type: ignore[arg-type]
 
     assert KEY not in str(caught.value)
 
@@ -75,7 +75,7 @@ def test_a_key_file_without_a_key_is_refused_at_the_start(tmp_path: Path, conten
     path.write_bytes(content)
 
     with pytest.raises(SignatureError, match=str(path)):
-        Signer(replace(APP, secret_key=None, secret_key_file=path))
+        UserSigSigner(replace(APP, secret_key=None, secret_key_file=path))
 
 
 def test_neither_the_key_nor_a_signature_is_ever_shown(filed: Bench) -> None:

@@ -30,7 +30,7 @@ TRANSIENT: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ChaosStep:
     """One thing to do, ``at`` seconds after the first command."""
 
     at: float
@@ -74,25 +74,25 @@ class Chaos:
             taken.append(step.what)
         return taken
 
-    def _plan(self) -> Iterator[Step]:
+    def _plan(self) -> Iterator[ChaosStep]:
         control = self._environment.control
         outage = {"outage": "502", "endpoint": ENDPOINTS[BAN], "for_seconds": OUTAGE}
         limit = {"limit": TRUE_LIMIT, "for_seconds": THROTTLE}
-        yield Step(
+        yield ChaosStep(
             0.0,
             f"{TRANSIENT:.0%} of all calls fail with transient codes",
             lambda: control("faults", {"transient": TRANSIENT}),
         )
-        yield Step(OUTAGE_AT, f"{BAN} answers 502 for {OUTAGE:g} s", lambda: control("faults", outage))
-        yield Step(
+        yield ChaosStep(OUTAGE_AT, f"{BAN} answers 502 for {OUTAGE:g} s", lambda: control("faults", outage))
+        yield ChaosStep(
             THROTTLE_AT,
             f"the API takes {TRUE_LIMIT} calls a second for {THROTTLE:g} s",
             lambda: control("faults", limit),
         )
         if len(self._environment.replicas) > 1:
             name = self._environment.replicas[0].name
-            yield Step(KILL_AT, f"{name} is killed", self._kill)
-            yield Step(KILL_AT + BACK_AFTER, f"{name} is restarted", self._restart)
+            yield ChaosStep(KILL_AT, f"{name} is killed", self._kill)
+            yield ChaosStep(KILL_AT + BACK_AFTER, f"{name} is restarted", self._restart)
 
     def _kill(self) -> None:
         self._environment.replicas[0].kill()

@@ -48,7 +48,7 @@ KEY_BYTES: Final = 32
 WORKER: Final = (sys.executable, "-m", "worker")
 
 
-class Topics(msgspec.Struct, frozen=True):
+class DemoTopics(msgspec.Struct, frozen=True):
     """The names of the topics of one demo."""
 
     commands: str
@@ -81,9 +81,9 @@ class DemoEnvironment:
 
     """
 
-    def __init__(self, bootstrap_servers: str | None = None, topics: Topics | None = None) -> None:
+    def __init__(self, bootstrap_servers: str | None = None, topics: DemoTopics | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="moderation-worker-demo-"))
-        self.topics = topics or Topics.fresh()
+        self.topics = topics or DemoTopics.fresh()
         self.replicas: list[ChildProcess] = []
         self.bootstrap_servers = bootstrap_servers or ""
         self.api = ""

@@ -57,7 +57,7 @@ Look at it yourself: this leaves everything running, and prints the address of e
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DemoOptions:
     """The options of the command line."""
 
     commands: int
@@ -69,7 +69,7 @@ class Options:
     json_file: Path | None = None
 
 
-def play(options: Options, console: Console) -> bool:
+def play(options: DemoOptions, console: Console) -> bool:
     """
     Play the demo and return whether every promise held.
 
@@ -92,7 +92,7 @@ def play(options: Options, console: Console) -> bool:
     return held
 
 
-def conclude(result: FinishedRaid, options: Options, console: Console) -> bool:
+def conclude(result: FinishedRaid, options: DemoOptions, console: Console) -> bool:
     """Judge the raid, print its summary and write the JSON file if one was asked for. Return whether every promise held."""
     report = check(result.evidence)
     counted = figures(result.evidence)
@@ -129,7 +129,9 @@ def conclude(result: FinishedRaid, options: Options, console: Console) -> bool:
     return held
 
 
-def _start_all(environment: DemoEnvironment, options: Options, scenario: Scenario, console: Console) -> None:
+def _start_all(
+    environment: DemoEnvironment, options: DemoOptions, scenario: Scenario, console: Console
+) -> None:
     begin = time.monotonic()
     with fetching(console) as fetched:
         environment.start_kafka(fetched)
@@ -160,7 +162,7 @@ def _start_all(environment: DemoEnvironment, options: Options, scenario: Scenari
 
 
 def _run_with_progress(
-    environment: DemoEnvironment, options: Options, scenario: Scenario, console: Console
+    environment: DemoEnvironment, options: DemoOptions, scenario: Scenario, console: Console
 ) -> FinishedRaid:
     columns = (
         SpinnerColumn(),

@@ -1,7 +1,7 @@
 # The load of the demo: a raid on fifty live rooms, the same for the same seed.
 #
 # Each planned record says what must become of it, so that the checker needs no other source. Bad records are made in
-# malformed.py; load.py produces the records to Kafka.
+# malformed_records.py; load.py produces the records to Kafka.
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.testing.checker.contract import (
     SeenMemberInfo,
 )
 from worker.testing.checker.evidence import ExpectedFate, PlannedRecord
-from worker.testing.demo.malformed import malformed
+from worker.testing.demo.malformed_records import malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from worker.testing.simulator.auth import Authenticator
+    from worker.testing.simulator.chat_state import ChatState
     from worker.testing.simulator.executor import Executor
     from worker.testing.simulator.fault_store import FaultStore
     from worker.testing.simulator.faults import FaultValues
     from worker.testing.simulator.http1 import HttpRequest
     from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
-    from worker.testing.simulator.state import World
 
 Answer = tuple[int, Any]
 """An HTTP status and the value to encode as JSON."""
@@ -47,7 +47,7 @@ class AdminApi:
         self,
         apps: tuple[SimulatedApp, ...],
         store: FaultStore,
-        world: World,
+        world: ChatState,
         authenticator: Authenticator,
         executor: Executor,
         *,

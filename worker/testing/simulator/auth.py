@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from worker.testing.simulator.answer_codes import refused
 from worker.testing.simulator.endpoint_specs import U32_MAX
 from worker.testing.simulator.faults import ROWS
-from worker.testing.simulator.signature import Verifier
+from worker.testing.simulator.signature import SignatureVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,7 +41,7 @@ class Authenticator:
     """Admits the requests of known apps."""
 
     def __init__(self, apps: Iterable[SimulatedApp]) -> None:
-        self._apps: dict[str, tuple[SimulatedApp, Verifier]] = {}
+        self._apps: dict[str, tuple[SimulatedApp, SignatureVerifier]] = {}
         self._refused: defaultdict[int, deque[float]] = defaultdict(deque)
         self._locked_until: dict[int, float] = {}
         for app in apps:
@@ -52,7 +52,7 @@ class Authenticator:
 
     def add_app(self, app: SimulatedApp) -> None:
         """Register an app, or replace its keys."""
-        self._apps[str(app.sdk_app_id)] = (app, Verifier(app))
+        self._apps[str(app.sdk_app_id)] = (app, SignatureVerifier(app))
 
     def app(self, request: ApiRequest) -> int:
         """Return the SDKAppID that a request names, or 0 if it is not known."""

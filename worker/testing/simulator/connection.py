@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from worker.testing.simulator.auth import ApiRequest
 from worker.testing.simulator.decision import ExchangeEnd
-from worker.testing.simulator.http1 import CONTINUE, Parser, Unreadable, answer, query_of
+from worker.testing.simulator.http1 import CONTINUE, HttpParser, UnreadableRequest, answer, query_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class Admin(Protocol):
         """Return an HTTP status and a JSON body."""
 
 
-class _AnswerSlot:
+class _PipelineSlot:
     """The place of one answer on its connection."""
 
     __slots__ = ("_connection", "exchange_end", "keep_alive", "on_close", "payload", "status")
@@ -82,8 +82,8 @@ class Connection(asyncio.Protocol):
         self._admin = admin
         self._clock = clock
         self._all_open = all_open
-        self._parser = Parser()
-        self._slots: deque[_AnswerSlot] = deque()
+        self._parser = HttpParser()
+        self._slots: deque[_PipelineSlot] = deque()
         self._is_reading = True
         self._is_serving = False
         self._can_write = True
@@ -163,8 +163,8 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.pause_reading()
 
-    def _take(self, item: HttpRequest | Unreadable, at: float) -> None:
-        if isinstance(item, Unreadable):
+    def _take(self, item: HttpRequest | UnreadableRequest, at: float) -> None:
+        if isinstance(item, UnreadableRequest):
             slot = self._slot(keep_alive=False)
             slot.end(ExchangeEnd.ANSWER, item.status, f'{{"error":"{item.message}"}}'.encode())
             return
@@ -180,8 +180,8 @@ class Connection(asyncio.Protocol):
                 ExchangeEnd.ANSWER, 404, b'{"error":"there is only /v4/<service>/<command>, and /__control"}'
             )
 
-    def _slot(self, *, keep_alive: bool) -> _AnswerSlot:
-        slot = _AnswerSlot(self, keep_alive=keep_alive)
+    def _slot(self, *, keep_alive: bool) -> _PipelineSlot:
+        slot = _PipelineSlot(self, keep_alive=keep_alive)
         self._slots.append(slot)
         return slot
 
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
                 return
 
 
-def _answer(slot: _AnswerSlot) -> bytes:
+def _answer(slot: _PipelineSlot) -> bytes:
     status = slot.status or 200
     content_type = _HTML if slot.payload.startswith(b"<") else "application/json"
     return answer(status, slot.payload, content_type=content_type, keep_alive=slot.keep_alive)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.testing.simulator.answer_codes import Judgement, refused
-from worker.testing.simulator.body import ParsedBody, group_list_limit, read
+from worker.testing.simulator.body_validation import ParsedBody, group_list_limit, read
+from worker.testing.simulator.chat_state import StateChange
 from worker.testing.simulator.endpoint_specs import (
     GROUP,
     GROUP_LIST,
@@ -23,17 +24,16 @@ from worker.testing.simulator.endpoint_specs import (
 )
 from worker.testing.simulator.faults import is_chosen
 from worker.testing.simulator.quota import EndpointRequests
-from worker.testing.simulator.state import StateChange
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
     from worker.testing.simulator.auth import ApiRequest, Authenticator
+    from worker.testing.simulator.chat_state import ChatState
     from worker.testing.simulator.endpoint_specs import EndpointSpec
     from worker.testing.simulator.fault_store import FaultStore
     from worker.testing.simulator.faults import FaultValues
-    from worker.testing.simulator.state import World
 
 GROUP_SERVICE: Final = "group_open_http_svc"
 """The only service whose bans can be switched off in the console."""
@@ -150,7 +150,7 @@ class Decider:
         self,
         authenticator: Authenticator,
         store: FaultStore,
-        world: World,
+        world: ChatState,
         *,
         seed: int,
         rng: random.Random,

@@ -1,6 +1,6 @@
 # Carries requests out: the Decider says what becomes of each, and the Executor does it in time and logs it.
 #
-# It uses the loop's timers, but no socket: an answer goes into a Slot that the connection provides.
+# It uses the loop's timers, but no socket: an answer goes into an AnswerSlot that the connection provides.
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.testing.simulator.auth import ApiRequest
+    from worker.testing.simulator.chat_state import ChatState
     from worker.testing.simulator.decision import Decider, Reaction
     from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
     from worker.testing.simulator.request_log import RequestLog
-    from worker.testing.simulator.state import World
 
 
-class Slot(Protocol):
+class AnswerSlot(Protocol):
     """The place of one answer on a connection. Answers leave in the order of the requests."""
 
     def end(self, exchange_end: ExchangeEnd, status: int | None, payload: bytes) -> bool:
@@ -36,7 +36,7 @@ class _Exchange:
     """One request in flight."""
 
     reaction: Reaction
-    slot: Slot
+    slot: AnswerSlot
     applied_at: float | None = None
     logged: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Executor:
     def __init__(
         self,
         decider: Decider,
-        world: World,
+        world: ChatState,
         request_log: RequestLog,
         loop: asyncio.AbstractEventLoop,
         *,
@@ -82,7 +82,7 @@ class Executor:
     def __repr__(self) -> str:
         return f"<Executor {len(self._open)} in flight>"
 
-    def take(self, request: ApiRequest, at: float, slot: Slot) -> None:
+    def take(self, request: ApiRequest, at: float, slot: AnswerSlot) -> None:
         """Carry out a request that was read at ``at``; its answer goes into ``slot``."""
         reaction = self._decider.decide(request, at, at + self._epoch)
         exchange = _Exchange(reaction, slot)

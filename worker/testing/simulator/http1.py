@@ -42,15 +42,15 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableRequest:
     """Bytes that are no request, or too large a one: the answer has this status, and the connection is closed."""
 
     status: int
     message: str
 
 
-class Parser:
-    """Turns pieces of bytes into requests, in order. After an Unreadable it returns nothing more."""
+class HttpParser:
+    """Turns pieces of bytes into requests, in order. After an UnreadableRequest it returns nothing more."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -59,13 +59,13 @@ class Parser:
         self.wants_continue = False
 
     def __repr__(self) -> str:
-        return f"<Parser {len(self._buffer)} bytes waiting>"
+        return f"<HttpParser {len(self._buffer)} bytes waiting>"
 
     def feed(self, data: bytes) -> None:
         """Append bytes read from the connection."""
         self._buffer += data
 
-    def next(self) -> HttpRequest | Unreadable | None:
+    def next(self) -> HttpRequest | UnreadableRequest | None:
         """Return the next complete request, or None if more bytes are needed."""
         if self._broken:
             return None
@@ -73,7 +73,7 @@ class Parser:
             head = self._read_head()
             if head is None:
                 return None
-            if isinstance(head, Unreadable):
+            if isinstance(head, UnreadableRequest):
                 self._broken = True
                 return head
             self._head = head
@@ -85,13 +85,15 @@ class Parser:
         self._head = None
         return HttpRequest(method, path, query, body, keep_alive, host, origin)
 
-    def _read_head(self) -> tuple[str, str, str, bool, int, str | None, str | None] | Unreadable | None:
+    def _read_head(
+        self,
+    ) -> tuple[str, str, str, bool, int, str | None, str | None] | UnreadableRequest | None:
         while self._buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: empty lines before a request are ignored
             del self._buffer[:2]
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD)
         if end < 0:
             return (
-                Unreadable(431, f"more than {MAX_HEAD} bytes of headers")
+                UnreadableRequest(431, f"more than {MAX_HEAD} bytes of headers")
                 if len(self._buffer) > MAX_HEAD
                 else None
             )
@@ -99,7 +101,7 @@ class Parser:
         del self._buffer[: end + 4]
         parts = lines[0].split(" ")
         if len(parts) != 3 or not parts[1].startswith("/") or parts[2] not in {"HTTP/1.1", "HTTP/1.0"}:
-            return Unreadable(400, "no HTTP/1.1 request line")
+            return UnreadableRequest(400, "no HTTP/1.1 request line")
         method, url, version = parts
         keep_alive, length = version == "HTTP/1.1", 0
         host: str | None = None
@@ -111,7 +113,7 @@ class Parser:
                 case "content-length":
                     value = value.strip()
                     if not (value.isascii() and value.isdigit() and len(value) < 12):
-                        return Unreadable(400, "Content-Length is no number")
+                        return UnreadableRequest(400, "Content-Length is no number")
                     length = int(value)
                 case "connection":
                     keep_alive = _keeps(value, keep_alive=keep_alive)
@@ -120,13 +122,13 @@ class Parser:
                 case "origin":
                     origin = value.strip()
                 case "transfer-encoding":
-                    return Unreadable(411, "send a Content-Length: chunked bodies are not understood")
+                    return UnreadableRequest(411, "send a Content-Length: chunked bodies are not understood")
                 case "expect":
                     self.wants_continue = value.strip().lower() == "100-continue"
                 case _:
                     pass
         if length > MAX_BODY:
-            return Unreadable(413, f"more than {MAX_BODY} bytes of body")
+            return UnreadableRequest(413, f"more than {MAX_BODY} bytes of body")
         path, _, query = url.partition("?")
         return method, path, query, keep_alive, length, host, origin
 

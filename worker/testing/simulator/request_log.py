@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
+    from worker.testing.simulator.chat_state import StateChange
     from worker.testing.simulator.decision import Reaction
-    from worker.testing.simulator.state import StateChange
 
 FLUSH_SECONDS: Final = 0.2
 """How long a line may wait in memory."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from worker.testing.simulator.admin import AdminApi, check_start
 from worker.testing.simulator.auth import Authenticator
+from worker.testing.simulator.chat_state import ChatState
 from worker.testing.simulator.connection import Connection
 from worker.testing.simulator.decision import Decider
 from worker.testing.simulator.executor import Executor
@@ -25,7 +26,6 @@ from worker.testing.simulator.fault_store import FaultStore
 from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
 from worker.testing.simulator.request_log import FLUSH_SECONDS, RequestLog
-from worker.testing.simulator.state import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +120,7 @@ class Simulator:
         self._clock = config.clock
         self._epoch = config.wall_clock() - config.clock()
         self._store = FaultStore(config.faults)
-        self._world = World()
+        self._world = ChatState()
         self._request_log = RequestLog(config.keep_lines, to_file=config.log is not None)
         self._authenticator = Authenticator(config.apps)
         run = uuid.uuid4().hex[:20]

@@ -83,7 +83,7 @@ def _open(usersig: str) -> _Signed | None:
         return None
 
 
-class Verifier:
+class SignatureVerifier:
     """Checks signatures for one app. Expiry is checked each time; the rest is cached per signature."""
 
     def __init__(self, app: SimulatedApp) -> None:
@@ -91,7 +91,7 @@ class Verifier:
         self._seen: OrderedDict[str, tuple[_Signed | None, bool]] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Verifier {self._app.sdk_app_id}>"
+        return f"<SignatureVerifier {self._app.sdk_app_id}>"
 
     def check(self, usersig: str, identifier: str, wall: float) -> int:
         """Return the error code for a signature that ``identifier`` presents at ``wall`` (seconds since 1970); 0 if it is valid."""

@@ -9,7 +9,7 @@ import pytest
 
 from worker.testing.checker.contract import ENDPOINTS, TARGET_FIELDS
 from worker.testing.checker.evidence import ExpectedFate
-from worker.testing.demo.malformed import MEGABYTE, REPLACED, WITHOUT_ID
+from worker.testing.demo.malformed_records import MEGABYTE, REPLACED, WITHOUT_ID
 from worker.testing.demo.scenario import REPEAT_WITHIN, ROOMS, plan
 
 RAID = plan(10_000, seed=1)

@@ -11,11 +11,11 @@ import msgspec
 from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.testing.simulator.auth import ApiRequest, Authenticator
+from worker.testing.simulator.chat_state import ChatState
 from worker.testing.simulator.decision import Decider
 from worker.testing.simulator.fault_store import FaultStore
 from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.signature import SimulatedApp
-from worker.testing.simulator.state import World
 
 if TYPE_CHECKING:
     from worker.testing.simulator.decision import Reaction
@@ -85,7 +85,7 @@ class Bench:
     now: float = 100.0
 
     def __post_init__(self) -> None:
-        self.world = World()
+        self.world = ChatState()
         self.store = FaultStore(self.faults)
         self.authenticator = Authenticator([SimulatedApp(APP, (KEY,), (ADMIN,))])
         self.decider = Decider(

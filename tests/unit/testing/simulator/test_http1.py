@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from worker.testing.simulator.http1 import (
     MAX_BODY,
     MAX_HEAD,
+    HttpParser,
     HttpRequest,
-    Parser,
-    Unreadable,
+    UnreadableRequest,
     answer,
     query_of,
 )
@@ -22,8 +22,8 @@ FIRST = b"POST /v4/a/b?x=1&usersig=secret HTTP/1.1\r\nHost: h\r\nContent-Length:
 SECOND = b"GET /__control/stats HTTP/1.1\r\nhost:h\r\nCONNECTION:  Close\r\n\r\n"
 
 
-def items_of(*pieces: bytes) -> list[HttpRequest | Unreadable]:
-    parser, items = Parser(), []
+def items_of(*pieces: bytes) -> list[HttpRequest | UnreadableRequest]:
+    parser, items = HttpParser(), []
     for piece in pieces:
         parser.feed(piece)
         while (item := parser.next()) is not None:
@@ -66,7 +66,7 @@ def test_a_request_is_complete_only_with_the_last_byte_of_its_body() -> None:
 def test_what_cannot_be_read_is_refused_and_nothing_after_it_is_read(sent: bytes, status: int) -> None:
     (item,) = items_of(sent, FIRST)
 
-    assert isinstance(item, Unreadable)
+    assert isinstance(item, UnreadableRequest)
     assert item.status == status
 
 
@@ -89,7 +89,7 @@ def test_a_connection_is_kept_alive_when_the_client_asks_for_it(head: bytes, kee
 
 
 def test_expect_100_continue_is_noticed() -> None:
-    parser = Parser()
+    parser = HttpParser()
     parser.feed(b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n")
 
     assert parser.next() is None

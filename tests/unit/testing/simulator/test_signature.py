@@ -12,13 +12,13 @@ import zlib
 import pytest
 
 from tests.unit.testing.simulator.calls import ADMIN, APP, KEY, signed
-from worker.testing.simulator.signature import SimulatedApp, Verifier
+from worker.testing.simulator.signature import SignatureVerifier, SimulatedApp
 
 NOW = time.time()
 
 
 def check(usersig: str, *, identifier: str = ADMIN, wall: float = NOW, keys: tuple[str, ...] = (KEY,)) -> int:
-    return Verifier(SimulatedApp(APP, keys)).check(usersig, identifier, wall)
+    return SignatureVerifier(SimulatedApp(APP, keys)).check(usersig, identifier, wall)
 
 
 def packed(content: bytes) -> str:
@@ -62,7 +62,7 @@ def test_a_signature_lasts_to_the_second_it_names() -> None:
 
 
 def test_a_cached_signature_still_expires() -> None:
-    verifier, usersig = Verifier(SimulatedApp(APP, (KEY,))), signed(expire=60)
+    verifier, usersig = SignatureVerifier(SimulatedApp(APP, (KEY,))), signed(expire=60)
 
     assert [verifier.check(usersig, ADMIN, NOW), verifier.check(usersig, ADMIN, NOW + 3600)] == [0, 70001]
 
@@ -99,4 +99,4 @@ def test_neither_the_key_nor_a_signature_shows_in_a_repr() -> None:
     app = SimulatedApp(APP, (KEY,))
 
     assert KEY not in repr(app)
-    assert KEY not in repr(Verifier(app))
+    assert KEY not in repr(SignatureVerifier(app))

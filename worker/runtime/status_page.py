@@ -2,7 +2,7 @@
 #
 # The answers are for the page and no part of the contract. Every text of a record is cut and made printable here, and the page sets
 # it as text. Nothing is computed while nobody looks, and once a second at most. Not here: HTTP (status_server.py), what was
-# published (recent_outcomes.py), the quota's past (quota_history.py).
+# published (recent_outcomes.py), the quota's past (quota_usage_history.py).
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import msgspec
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.visible_text import shown
 from worker.domain.snapshots import EngineSnapshot, EventCounts
-from worker.runtime.quota_history import SECONDS, QuotaHistory
+from worker.runtime.quota_usage_history import SECONDS, QuotaUsageHistory
 from worker.runtime.recent_outcomes import KEPT_BYTES, SPAN_SECONDS, SPANS
 
 if TYPE_CHECKING:
@@ -28,8 +28,14 @@ if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Result, Worker
     from worker.domain.snapshots import EndpointSnapshot, OrderSnapshot
     from worker.runtime.metrics import LoopSnapshot
-    from worker.runtime.recent_outcomes import RecentFailure, RecentOutcome, RecentOutcomes, Room, RoomKey
-    from worker.runtime.status_server import Obstacle
+    from worker.runtime.recent_outcomes import (
+        RecentFailure,
+        RecentOutcome,
+        RecentOutcomes,
+        RoomKey,
+        RoomStatistics,
+    )
+    from worker.runtime.status_server import ReadinessObstacle
 
 FRESH_SECONDS: Final = 0.9
 """One answer serves all who ask within this time."""
@@ -51,7 +57,7 @@ NOTHING: Final = EngineSnapshot((), (), (), 0, 0, {}, EventCounts())
 _inline: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL).findall
 
 
-class Page:
+class StatusPage:
     """
     Answers what the page asks for.
 
@@ -63,7 +69,7 @@ class Page:
         worker: Worker,
         recent: RecentOutcomes,
         *,
-        obstacles: Callable[[], Sequence[Obstacle]],
+        obstacles: Callable[[], Sequence[ReadinessObstacle]],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -73,7 +79,7 @@ class Page:
         self._clock = clock
         self._wall = wall
         self._began = clock()
-        self._history = QuotaHistory()
+        self._history = QuotaUsageHistory()
         self._snapshot = NOTHING
         self._lags: Mapping[int, int] = {}
         self._status = b""
@@ -212,7 +218,7 @@ class Page:
         }
 
     def __repr__(self) -> str:
-        return f"<Page of {self._recent!r}>"
+        return f"<StatusPage of {self._recent!r}>"
 
 
 def _order(active: OrderSnapshot) -> dict[str, Any]:
@@ -227,7 +233,7 @@ def _order(active: OrderSnapshot) -> dict[str, Any]:
     }
 
 
-def _rooms(rooms: Iterable[tuple[RoomKey, Room]]) -> list[dict[str, Any]]:
+def _rooms(rooms: Iterable[tuple[RoomKey, RoomStatistics]]) -> list[dict[str, Any]]:
     return [
         {
             "app": _name(app),

@@ -13,8 +13,8 @@ from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Status
 from worker.domain.effects import Halt
 from worker.domain.snapshots import LIMITED_BY, OrderSnapshot
-from worker.runtime.page import CONTROLS, ENDPOINTS, FOUND, LISTED
-from worker.runtime.status_server import Obstacle
+from worker.runtime.status_page import CONTROLS, ENDPOINTS, FOUND, LISTED
+from worker.runtime.status_server import ReadinessObstacle
 
 
 def now(scene: Scene) -> Any:
@@ -89,7 +89,7 @@ def test_a_halt_of_an_endpoint_is_shown_there_and_one_of_an_app_everywhere() -> 
 
 def test_obstacles_are_shown_with_their_remedies() -> None:
     scene = Scene()
-    scene.obstacles = [Obstacle("main is halted", "check the key"), Obstacle("stopping")]
+    scene.obstacles = [ReadinessObstacle("main is halted", "check the key"), ReadinessObstacle("stopping")]
 
     told = now(scene)
 

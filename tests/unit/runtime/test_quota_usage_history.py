@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.page.served import KICK, endpoint
 from worker.domain.snapshots import EngineSnapshot, EventCounts
-from worker.runtime.quota_history import MOST, MOST_REASONS, SECONDS, UNKNOWN, QuotaHistory
+from worker.runtime.quota_usage_history import MOST, MOST_REASONS, SECONDS, UNKNOWN, QuotaUsageHistory
 
 if TYPE_CHECKING:
     from worker.domain.snapshots import EndpointSnapshot
@@ -17,7 +17,7 @@ def snapshot(*endpoints: EndpointSnapshot) -> EngineSnapshot:
 
 
 def test_the_newest_second_is_last_and_before_the_first_there_is_nothing() -> None:
-    history = QuotaHistory()
+    history = QuotaUsageHistory()
     for used in range(1, 4):
         history.sample(snapshot(endpoint(permits_used=used, permits_granted=10 * used)))
 
@@ -27,7 +27,7 @@ def test_the_newest_second_is_last_and_before_the_first_there_is_nothing() -> No
 
 
 def test_what_is_older_than_five_minutes_is_forgotten() -> None:
-    history = QuotaHistory()
+    history = QuotaUsageHistory()
     for used in range(SECONDS + 10):
         history.sample(snapshot(endpoint(permits_used=used)))
 
@@ -35,7 +35,7 @@ def test_what_is_older_than_five_minutes_is_forgotten() -> None:
 
 
 def test_each_endpoint_has_its_own_past_and_an_unknown_one_has_none() -> None:
-    history = QuotaHistory()
+    history = QuotaUsageHistory()
     history.sample(snapshot(endpoint(permits_used=7), endpoint(app="other", permits_used=9)))
 
     assert history.used(endpoint())[-1] == 7
@@ -44,7 +44,7 @@ def test_each_endpoint_has_its_own_past_and_an_unknown_one_has_none() -> None:
 
 
 def test_what_limited_it_is_a_sequence_of_spans() -> None:
-    history = QuotaHistory()
+    history = QuotaUsageHistory()
     for second in range(SECONDS):
         limited = "throttle" if second < 100 else "quota" if second < 250 else "nothing"
         history.sample(snapshot(endpoint(limited_by=limited)))
@@ -53,7 +53,7 @@ def test_what_limited_it_is_a_sequence_of_spans() -> None:
 
 
 def test_numbers_and_reasons_beyond_all_bounds_do_no_harm() -> None:
-    history = QuotaHistory()
+    history = QuotaUsageHistory()
     for number in range(MOST_REASONS + 20):
         history.sample(snapshot(endpoint(permits_used=10**9, limited_by=f"reason-{number}")))
 

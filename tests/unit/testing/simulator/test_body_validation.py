@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.unit.testing.simulator.calls import BAN, KICK, LIVE_UNBAN, SAMPLES, UNBAN, UPDATE
-from worker.testing.simulator.body import NOT_JSON, read
+from worker.testing.simulator.body_validation import NOT_JSON, read
 from worker.testing.simulator.endpoint_specs import SPECS
 
 BAD_FIELD = {BAN: 10004, UNBAN: 10004, LIVE_UNBAN: 100002, KICK: 100002, UPDATE: 100002}

@@ -30,7 +30,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 Result = TypeVar("Result")
 
 
-class Stop:
+class ShutdownRequest:
     """
     A stop requested by a signal.
 
@@ -68,7 +68,7 @@ class StoppedEarlyError(Exception):
     """A signal came before the worker had started. The argument is the signal's name."""
 
 
-async def unless_stopped(stop: Stop, step: Callable[[], Result]) -> Result:
+async def unless_stopped(stop: ShutdownRequest, step: Callable[[], Result]) -> Result:
     """
     Run a step of the start in a thread and return its result. It may block for long: Kafka may be away.
 
@@ -105,7 +105,7 @@ async def unless_stopped(stop: Stop, step: Callable[[], Result]) -> Result:
     return done.result()
 
 
-async def until_stopped(runner: EngineRunner, stop: Stop) -> str | WorkerError:
+async def until_stopped(runner: EngineRunner, stop: ShutdownRequest) -> str | WorkerError:
     """Wait for a signal or for an error that ends the worker; return the signal's name or the error."""
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait((asked, runner.stopped), return_when=asyncio.FIRST_COMPLETED)

@@ -87,7 +87,7 @@ class RoomState:
     live_unbanned: dict[str, int] = field(default_factory=dict)
 
 
-class World:
+class ChatState:
     """All groups and rooms of all apps. A target or user that no call has changed has no entry, but exists."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class World:
         self._rooms: dict[tuple[int, str], RoomState] = {}
 
     def __repr__(self) -> str:
-        return f"<World {len(self._groups)} groups, {len(self._rooms)} rooms>"
+        return f"<ChatState {len(self._groups)} groups, {len(self._rooms)} rooms>"
 
     def groups(self, app: int) -> list[str]:
         """Return the groups of an app that a call has changed."""

@@ -166,7 +166,7 @@ def test_amazon_msk_needs_a_region_and_tls_and_no_more() -> None:
 def test_amazon_msk_without_its_extra_is_refused_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.settings.sign_in.find_spec", lambda _: None)
+    monkeypatch.setattr("worker.settings.kafka_authentication.find_spec", lambda _: None)
 
     found = problems(with_msk())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from worker.runtime import repeated_lines
-from worker.runtime.repeated_lines import LINES, MOST_TEMPLATES, SECONDS, RepeatedLines
+from worker.runtime import library_log_throttle
+from worker.runtime.library_log_throttle import LINES, MOST_TEMPLATES, SECONDS, LibraryLogThrottle
 
 
 class Clock:
@@ -24,7 +24,7 @@ def test_of_two_thousand_equal_lines_a_few_pass_and_the_next_counts_the_others()
     A limit that was lowered wrote 2,000 of them in 15 s, and hid the one line that said it.
     """
     clock = Clock()
-    lines = RepeatedLines(clock)
+    lines = LibraryLogThrottle(clock)
 
     went = sum(lines.filter(line("splitting batch of %s", number)) for number in range(2000))
     clock.now += SECONDS
@@ -36,7 +36,7 @@ def test_of_two_thousand_equal_lines_a_few_pass_and_the_next_counts_the_others()
 
 
 def test_other_lines_and_other_loggers_have_bounds_of_their_own() -> None:
-    lines = RepeatedLines(Clock())
+    lines = LibraryLogThrottle(Clock())
     for _ in range(2 * LINES):
         lines.filter(line("one"))
 
@@ -46,9 +46,9 @@ def test_other_lines_and_other_loggers_have_bounds_of_their_own() -> None:
 
 
 def test_texts_that_are_made_for_each_line_take_bounded_memory() -> None:
-    lines = RepeatedLines(Clock())
+    lines = LibraryLogThrottle(Clock())
 
     for number in range(3 * MOST_TEMPLATES):
         assert lines.filter(line(f"Bootstrap attempt to {number} failed"))
 
-    assert len(lines._windows) <= repeated_lines.MOST_TEMPLATES
+    assert len(lines._windows) <= library_log_throttle.MOST_TEMPLATES

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from worker.runtime.file_limit import FileShortage
+from worker.runtime.open_file_limit import FileShortage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ import json, resource, sys
 soft, hard, apps, connections = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from worker.errors import SettingsError
-from worker.runtime.file_limit import take_file_descriptors
+from worker.runtime.open_file_limit import take_file_descriptors
 try:
     short = take_file_descriptors(apps, connections)
     said = None if short is None else [short.needed, short.limit]

@@ -20,7 +20,7 @@ UNKNOWN: Final = "unknown"
 MOST_REASONS: Final = 255
 
 
-class QuotaHistory:
+class QuotaUsageHistory:
     """Remembers ``SECONDS`` samples of each endpoint."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class QuotaHistory:
         return self._reasons.index(reason)
 
     def __repr__(self) -> str:
-        return f"<QuotaHistory of {len(self._rings)} endpoints>"
+        return f"<QuotaUsageHistory of {len(self._rings)} endpoints>"
 
 
 class _Ring:

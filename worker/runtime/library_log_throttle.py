@@ -19,7 +19,7 @@ MOST_TEMPLATES: Final = 1_000
 """The bound on remembered templates: some libraries format the text themselves, so that each line is its own template."""
 
 
-class RepeatedLines(logging.Filter):
+class LibraryLogThrottle(logging.Filter):
     """Passes the first ``LINES`` of a template in each ``SECONDS``; the next line that passes says how many did not."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -15,16 +15,16 @@ import uvloop
 from tests.unit.runtime.fakes import DEADLINE, run_scenario, settled, until
 from tests.unit.settings.environment import load, minimal
 from worker.errors import BrokerError, SettingsError
-from worker.runtime.status_server import StatusServer
-from worker.runtime.stopping import (
+from worker.runtime.shutdown import (
     FAILED,
     LAST_LINES_SECONDS,
     SIGNALS,
-    Stop,
+    ShutdownRequest,
     StoppedEarlyError,
     drain,
     unless_stopped,
 )
+from worker.runtime.status_server import StatusServer
 from worker.runtime.wiring import listen
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ How many seconds the log was given for its last lines.
 """
 
 
-def run(step: Callable[[Stop], Any]) -> Any:
+def run(step: Callable[[ShutdownRequest], Any]) -> Any:
     async def main() -> Any:
-        stop = Stop(lambda *_, **__: None, FLUSHED.append)
+        stop = ShutdownRequest(lambda *_, **__: None, FLUSHED.append)
         try:
             return await step(stop)
         finally:
@@ -86,7 +86,7 @@ def test_every_signal_that_asks_for_a_stop_is_heard(number: signal.Signals) -> N
     SIGHUP, when a terminal is closed, killed the worker in the middle of its calls.
     """
 
-    async def stopped(stop: Stop) -> str:
+    async def stopped(stop: ShutdownRequest) -> str:
         os.kill(os.getpid(), number)
         return await stop.wait()
 
@@ -96,7 +96,7 @@ def test_every_signal_that_asks_for_a_stop_is_heard(number: signal.Signals) -> N
 def test_a_hang_up_that_is_ignored_as_by_nohup_stops_nothing() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    async def stopped(stop: Stop) -> str:
+    async def stopped(stop: ShutdownRequest) -> str:
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGINT)
         return await stop.wait()
@@ -110,7 +110,7 @@ def test_a_hang_up_that_is_ignored_as_by_nohup_stops_nothing() -> None:
 def test_a_signal_after_a_step_is_heard_at_the_next() -> None:
     release = threading.Event()
 
-    async def two(stop: Stop) -> None:
+    async def two(stop: ShutdownRequest) -> None:
         await unless_stopped(stop, lambda: None)
         os.kill(os.getpid(), signal.SIGINT)
         await unless_stopped(stop, lambda: release.wait(60))
@@ -151,7 +151,7 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
 
-    async def two(stop: Stop) -> None:
+    async def two(stop: ShutdownRequest) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert await stop.wait() == "SIGTERM"
         assert codes == []

@@ -27,7 +27,7 @@ DOUBT_SECONDS: Final = 60.0
 """How often a partition in doubt is looked at again: a person may have decided."""
 
 
-class Restoring:
+class RestoreScheduler:
     """
     Restores partitions, a few at a time.
 
@@ -91,4 +91,4 @@ class Restoring:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __repr__(self) -> str:
-        return f"<Restoring from {self._restorer!r}>"
+        return f"<RestoreScheduler from {self._restorer!r}>"

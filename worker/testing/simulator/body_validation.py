@@ -1,6 +1,6 @@
 # Validates a request's body against its endpoint's page: what it asks for, or the code that refuses it.
 #
-# Pure. Whether users and targets exist is decided in decision.py; what a call changes is in state.py.
+# Pure. Whether users and targets exist is decided in decision.py; what a call changes is in chat_state.py.
 
 from __future__ import annotations
 
