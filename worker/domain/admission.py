@@ -83,17 +83,18 @@ class CommandBytes:
 
     def count(self, partition: Partition, size: int) -> None:
         """Count bytes of the partition that are kept, or kept no longer."""
-        before = self._by_partition.get(partition, 0)
+        before, each = self._by_partition.get(partition, 0), self._each
         after = self._by_partition[partition] = before + size
         self.bytes_used += size
-        if not partition.is_gone:
-            self._beyond += max(0, after - self._each) - max(0, before - self._each)
+        if (before > each or after > each) and not partition.is_gone:
+            self._beyond += max(after, each) - max(before, each)
 
     def has_room_for(self, partition: Partition, size: int) -> bool:
         """Return whether the partition may hold as many bytes more."""
-        before = self.of(partition)
-        beyond = max(0, before + size - self._each) - max(0, before - self._each)
-        return not beyond or self._beyond + beyond <= self.limit - self.limit // 2
+        after = self._by_partition.get(partition, 0) + size
+        if after <= self._each:
+            return True
+        return self._beyond + min(size, after - self._each) <= self.limit - self.limit // 2
 
 
 class Admission:
@@ -200,11 +201,8 @@ class Admission:
         """Keep the records no longer of those that get no dead letter: their outcomes are made."""
         freed: dict[Partition, int] = {}
         for command in commands:
-            record = command.record
-            if record is not None and not is_dead(command):
-                size = min(command.size, record_bytes(record))
-                command.forget_record(size)
-                freed[command.partition] = freed.get(command.partition, 0) + size
+            if command.record is not None and not is_dead(command):
+                freed[command.partition] = freed.get(command.partition, 0) + command.forget_record()
         for partition, size in freed.items():
             self.memory.count(partition, -size)
 
@@ -232,17 +230,22 @@ class Admission:
             return True
         if not offsets.fits(offset) or not self._outbox.takes_more:
             return False
-        if partition.open and not self.memory.has_room_for(partition, COMMAND_BYTES + record_bytes(record)):
+        size = record_bytes(record)
+        if partition.open and not self.memory.has_room_for(partition, COMMAND_BYTES + size):
             return False
         decoded = self._decoder.decode(record)
         self._place(record, decoded)
         if isinstance(decoded, Command):
-            decoded = self._open(partition, record, decoded, now) or decoded
-        if isinstance(decoded, Rejected):
-            self._reject(partition, record, decoded, now)
+            rejected = self._open(partition, record, size, decoded, now)
+        else:
+            rejected = decoded
+        if rejected is not None:
+            self._reject(partition, record, size, rejected, now)
         return True
 
-    def _reject(self, partition: Partition, record: Record, why: Rejected, now: float) -> None:
+    def _reject(
+        self, partition: Partition, record: Record, record_size: int, why: Rejected, now: float
+    ) -> None:
         """Take in a record that is no command, and log it."""
         line: LogEvent | None
         if why.code == "not_read":
@@ -252,13 +255,15 @@ class Admission:
             line = self._rejections.line(why, partition.number, record.offset)
         if line is not None:
             self._effects.ask_for(line)
-        size = command_bytes(record, why, 0, alone=False)
+        size = record_size + command_bytes(record.value or b"", why, 0, alone=False)
         rejected = RejectedRecord(record, partition, now, why, size)
         partition.admit(rejected)
         self.memory.count(partition, size)
         self._outbox.reject(rejected, now, self._clock.wall(now))
 
-    def _open(self, partition: Partition, record: Record, spec: Command, now: float) -> Rejected | None:
+    def _open(
+        self, partition: Partition, record: Record, record_size: int, spec: Command, now: float
+    ) -> Rejected | None:
         """Open a command, unless its id stands for another one: then return why it is rejected."""
         fingerprint = fingerprint_of(spec)
         order = self._orders.of(spec)
@@ -271,7 +276,7 @@ class Admission:
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
         effect_key = self._effect_key_of(spec)
         alone = endpoint.queue.is_new(spec.target, effect_key)
-        size = command_bytes(record, spec, len(spec.users), alone=alone)
+        size = record_size + command_bytes(record.value or b"", spec, len(spec.users), alone=alone)
         command = OpenCommand(
             record,
             partition,
@@ -282,6 +287,7 @@ class Admission:
             endpoint.key,
             earlier,
             size,
+            record_size,
             order,
         )
         partition.admit(command)

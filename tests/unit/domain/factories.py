@@ -50,6 +50,7 @@ def open_command(
         (spec.app, spec.action.endpoint),
         None,
         len(value),
+        len(value),
     )
     made.take_places(MemberQueue((spec.app, spec.target, user)) for user in spec.users)
     return made

@@ -108,13 +108,14 @@ class EndpointState:
     """
 
     __slots__ = (
-        "app", "awaiting_permit", "breaker", "calls", "ended", "gates", "halt", "has_news", "held", "limiter", "name", "paced_until", "probe",
+        "app", "awaiting_permit", "breaker", "calls", "ended", "gates", "halt", "has_news", "held", "key", "limiter", "name", "paced_until", "probe",
         "probed_at", "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
     )  # fmt: skip
 
     def __init__(self, app: AppState, name: str, limiter: RateLimiter, per_call: int, rules: Rules) -> None:
         self.app = app
         self.name = name
+        self.key: EndpointKey = app.name, name
         self.limiter = limiter
         self.queue = EndpointQueue(per_call, rules.urgent_share)
         self.shadow_queue = EndpointQueue(per_call, rules.urgent_share)
@@ -133,11 +134,6 @@ class EndpointState:
         self.has_news = False
         self.paced_until = 0.0
         self.wake_at = NEVER
-
-    @property
-    def key(self) -> EndpointKey:
-        """(app, endpoint)."""
-        return self.app.name, self.name
 
     # Its gates
 

@@ -125,7 +125,8 @@ class Scheduler:
             if change is TaskChange.WITHDRAWN:
                 withdrawn.setdefault(endpoint, []).append(task)
                 continue
-            _withdraw(withdrawn)
+            if withdrawn:
+                _withdraw(withdrawn)
             if change is TaskChange.READY:
                 endpoint.put(task, now)
                 any_ready = True
@@ -133,7 +134,8 @@ class Scheduler:
                 endpoint.hurry(task)
             else:
                 endpoint.queue.start(task)
-        _withdraw(withdrawn)
+        if withdrawn:
+            _withdraw(withdrawn)
         return any_ready
 
     def pump(self, now: float, *, outbox_has_room: bool) -> bool:

@@ -65,7 +65,8 @@ class Offsets:
         Return whether the record may be admitted, or finished, now. The next one to be received always may when none is open,
         however many offsets were skipped before it.
         """
-        return not self._open or offset - self.committable < self.span
+        is_near = offset - self._base < self.span  # never above the committable offset, and sooner found
+        return is_near or not self._open or offset - self.committable < self.span
 
     def admit(self, offset: int) -> None:
         """Open the record. It must fit, and not be done."""

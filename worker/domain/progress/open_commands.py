@@ -234,6 +234,7 @@ class OpenCommand:
     endpoint: EndpointKey
     repeat_of: OpenCommand | KnownId | None  # an earlier command with the same id: open, or known from before
     size: int  # what it takes in memory without its outcome (memory_budget.py)
+    record_size: int  # what of that its record takes
     order: ActiveOrder | None = None  # the order that holds for it
     mode: OrderMode = field(init=False)  # and what that does with it
     known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has
@@ -363,10 +364,11 @@ class OpenCommand:
         self.predecessors = None
         self.repeat_of = None
 
-    def forget_record(self, size: int) -> None:
-        """Keep its record no longer: it gets no dead letter. That frees ``size``."""
+    def forget_record(self) -> int:
+        """Keep its record no longer: it gets no dead letter. Return how much that frees."""
         self.record = None
-        self.size -= size
+        self.size -= self.record_size
+        return self.record_size
 
     def drop(self) -> None:
         """Leave it to the next owner of its partition."""

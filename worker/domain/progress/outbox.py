@@ -81,6 +81,7 @@ class Outbox:
         "_holding_back",
         "_limit",
         "_most",
+        "_published_now",
         "_rules",
         "_trial_at",
         "_trial_is_due",
@@ -99,6 +100,7 @@ class Outbox:
         self._trial_at = 0.0
         self._most = PER_TRANSACTION
         self._under_way: _RunningTransaction | None = None
+        self._published_now = 0  # how many records are in it
         self._anchors: set[Partition] = set()
         self.max_unpublished = max_unpublished
         self._limit = share("results", rules.memory_budget)
@@ -187,6 +189,7 @@ class Outbox:
                 dead_letters.append(letter)
         commits = {partition: partition.propose(offsets) for partition, offsets in finishing.items()}
         self._under_way = _RunningTransaction(records, anchored, commits, is_trial)
+        self._published_now = len(records)
         return Transaction(
             outcomes, dead_letters, {partition.number: commit for partition, commit in commits.items()}
         )
@@ -280,12 +283,9 @@ class Outbox:
 
     def _end(self) -> _RunningTransaction:
         under_way, self._under_way = self._under_way, None
+        self._published_now = 0
         assert under_way is not None, "no transaction is under way"
         return under_way
-
-    @property
-    def _published_now(self) -> int:
-        return 0 if self._under_way is None else len(self._under_way.records)
 
     def _resize(self, records: int, *, too_slow: bool) -> None:
         """Halve the size of transactions after one that was too slow; add a quarter after one that was full and was not."""
