@@ -100,10 +100,11 @@ def outcome_bytes(outcome: Outcome | None) -> int:
     return OUTCOME_BYTES + RESULT_BYTES * len(outcome.results) + CALL_BYTES * len(outcome.calls)
 
 
-def texts_bytes(*texts: str | None) -> int:
+def texts_bytes(*texts: str) -> int:
     """Return what these texts take beyond ``USUAL``."""
-    size = -USUAL
-    for text in texts:
-        if text:
-            size += len(text) if text.isascii() else WIDE * len(text)
-    return max(0, size)
+    together = "".join(texts)
+    if together.isascii():
+        size = len(together)
+    else:
+        size = sum(len(text) if text.isascii() else WIDE * len(text) for text in texts)
+    return size - USUAL if size > USUAL else 0

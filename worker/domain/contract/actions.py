@@ -86,7 +86,8 @@ class Action:
 
     def is_changed_elsewhere(self, info: MemberInfo | None) -> bool:
         """Return whether anybody but this worker changes the state that a command sets; ``info`` is the command's ``member_info``."""
-        return any(name == EVERYTHING or getattr(info, name) is not None for name in self.changed_elsewhere)
+        names = self.changed_elsewhere
+        return bool(names) and any(name == EVERYTHING or getattr(info, name) is not None for name in names)
 
     def body(self, target: str, users: Sequence[str], parameters: Parameters) -> bytes:
         """

@@ -215,7 +215,7 @@ def known_bytes(known: KnownId) -> int:
 
 def applied_bytes(member: MemberKey, state: AppliedState) -> int:
     """Return what an applied state takes in memory."""
-    return APPLIED_BYTES + texts_bytes(member[2], state.outcome_id, state.request_id)
+    return APPLIED_BYTES + texts_bytes(member[2], state.outcome_id, state.request_id or "")
 
 
 class PartitionAssignment(Protocol):

@@ -126,10 +126,10 @@ class MemberOrdering:
         while starting:
             each = starting.pop()
             if not each.started:
-                starting.extend(each.start())
-                self._changes += [
-                    (TaskChange.STARTED, task) for task in each.tasks if task.state is TaskState.WAITING
-                ]
+                starting += each.start()
+                for task in each.tasks:
+                    if task.state is TaskState.WAITING:
+                        self._changes.append((TaskChange.STARTED, task))
 
     def emitted(self, commands: Iterable[OpenCommand], now: float) -> None:
         """Release everything that waits for these commands: their outcomes are on their way."""
@@ -270,7 +270,7 @@ class MemberOrdering:
             member_queue.append(task)
             self._end(task, now)
             return
-        while command.repeat_of is None:
+        while member_queue.tasks and command.repeat_of is None:
             last = member_queue.last_like(command)
             if last is None or last.state is TaskState.CALLED or last.command.repeat_of is not None:
                 break  # on its way, or not known yet whether it will be sent: decided when this one's turn comes
@@ -350,8 +350,9 @@ class MemberOrdering:
 
     def _settle(self, task: MemberTask, result: Result) -> None:
         task.member_queue.remove(task)
-        for settled in (task, *(task.coalesced or ())):
-            self._complete(settled, result)
+        self._complete(task, result)
+        for follower in task.coalesced or ():
+            self._complete(follower, result)
 
     def _complete(self, task: MemberTask, result: Result) -> None:
         """Give the task, which has left its member queue, its result."""
