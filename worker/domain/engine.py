@@ -306,14 +306,9 @@ class Engine:
         times = [self._housekeeping_at]
         times += [endpoint.wake_at for endpoint in self._scheduler.endpoints.values()]
         times += [
-            partition.active_at
+            partition.wake_at
             for partition in self._partitions.values()
-            if partition.state is PartitionState.COOLING_OFF and not partition.is_marked
-        ]
-        times += [
-            each.ends_by
-            for each in (partition.clean_handover for partition in self._partitions.values())
-            if each.is_awaited and each.ends_by is not None
+            if partition.state is not PartitionState.ACTIVE
         ]
         due_at = self._ordering.wake_at
         if due_at is not None:
@@ -423,16 +418,17 @@ class Engine:
 
     def _follow_through(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
         """Let everything follow that follows from an event, and hand out the effects."""
-        completed = [*completed, *self._revocation.give_up(self._partitions.values(), now)]
+        leaving = [partition for partition in self._partitions.values() if partition.is_closing]
+        completed = [*completed, *self._revocation.give_up(leaving, now)]
         while True:
             is_over = not self._send(now)
             completed += self._ordering.take_completed()
-            completed += self._revocation.give_up(self._partitions.values(), now)
+            completed += self._revocation.give_up(leaving, now)
             if is_over and not completed:
                 break
             self._emit(completed, now)
             completed = []
-        self._end_cleanly(now)
+        self._end_cleanly(leaving, now)
         return self._effects.drain()
 
     def _send(self, now: float) -> bool:
@@ -447,9 +443,9 @@ class Engine:
         self._ordering.emitted(emitted, now)
         self._admission.emitted(emitted)
 
-    def _end_cleanly(self, now: float) -> None:
+    def _end_cleanly(self, leaving: Iterable[Partition], now: float) -> None:
         """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""
-        ending = [partition for partition in self._partitions.values() if partition.clean_handover.is_awaited]
+        ending = [partition for partition in leaving if partition.clean_handover.is_awaited]
         if not ending:
             return
         released = [partition for partition in ending if partition.release_slice(now)]

@@ -47,22 +47,21 @@ class Revocation:
                 freed += self._drop(each, now)
         return freed
 
-    def give_up(self, partitions: Iterable[Partition], now: float) -> list[OpenCommand]:
+    def give_up(self, leaving: Iterable[Partition], now: float) -> list[OpenCommand]:
         """
-        Drop what is started and cannot go on now: because its endpoint is behind a gate that holds up no drain and no handover, or
+        Drop what of these partitions, which go, is started and cannot go on now: because its endpoint is behind a gate that holds up no drain and no handover, or
         because its order holds up none (it is paused) and nothing of it is on its way. Return what may be emitted now.
         """
         freed = []
-        for partition in partitions:
-            if partition.is_closing:
-                for each in list(partition.open.values()):
-                    if isinstance(each, OpenCommand) and each.unsettled and not each.dropped:
-                        endpoint = self._scheduler.endpoints[each.endpoint]
-                        if endpoint.gives_up_drain or _may_be_left(each):
-                            self.given_up += 1
-                            if endpoint.gives_up_drain:
-                                partition.clean_handover.give_up()
-                            freed += self._drop(each, now)
+        for partition in leaving:
+            for each in list(partition.open.values()):
+                if isinstance(each, OpenCommand) and each.unsettled and not each.dropped:
+                    endpoint = self._scheduler.endpoints[each.endpoint]
+                    if endpoint.gives_up_drain or _may_be_left(each):
+                        self.given_up += 1
+                        if endpoint.gives_up_drain:
+                            partition.clean_handover.give_up()
+                        freed += self._drop(each, now)
         return freed
 
     def leave(self, partition: Partition, now: float) -> list[OpenCommand]:

@@ -108,8 +108,8 @@ class EndpointState:
     """
 
     __slots__ = (
-        "app", "awaiting_permit", "breaker", "calls", "ended", "gates", "halt", "has_news", "held", "key", "limiter", "name", "paced_until", "probe",
-        "probed_at", "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
+        "_probed_gates", "_timed_gates", "app", "awaiting_permit", "breaker", "calls", "ended", "gates", "halt", "has_news", "held", "key", "limiter", "name",
+        "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
     )  # fmt: skip
 
     def __init__(self, app: AppState, name: str, limiter: RateLimiter, per_call: int, rules: Rules) -> None:
@@ -123,6 +123,8 @@ class EndpointState:
         self.halt = ConfigHalt()
         self.retry_after = SendGate(GateKind.RETRY_AFTER)
         self.gates = (app.halt.gate, self.halt.gate, self.breaker.gate, app.lockout, self.retry_after)
+        self._probed_gates = [gate for gate in self.gates if gate.policy.is_probed]
+        self._timed_gates = [gate for gate in self.gates if not gate.policy.is_probed]
         self.targets: dict[str, TargetState] = {}
         self.awaiting_permit: deque[InFlightCall] = deque()
         self.calls: dict[str, InFlightCall] = {}
@@ -140,7 +142,7 @@ class EndpointState:
     @property
     def is_probed(self) -> bool:
         """Whether nothing goes but probes, until an answer opens the gate."""
-        return any(gate.is_shut and gate.policy.is_probed for gate in self.gates)
+        return any(gate.is_shut for gate in self._probed_gates)
 
     @property
     def gives_up_drain(self) -> bool:
@@ -165,7 +167,7 @@ class EndpointState:
     @property
     def blocked_until(self) -> float:
         """When the last of the gates that open by themselves does; in the past if none is closed."""
-        return max(gate.until for gate in self.gates)
+        return max([gate.until for gate in self._timed_gates])
 
     def clock(self, now: float) -> float:
         """Return seconds that stand still while a gate is shut that stops them."""

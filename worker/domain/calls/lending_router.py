@@ -57,6 +57,8 @@ class LendingRouter:
     def speak(self, endpoint: EndpointState, now: float) -> None:
         """Publish what is to be said of the endpoint's permits, and look again when something more may be."""
         limiter = endpoint.limiter
+        if not limiter.borrower.is_active:
+            return
         message = limiter.lending_message(now)
         if message is not None:
             self._effects.ask_for(SendQuotaMessage(encode(message)))

@@ -202,8 +202,6 @@ class RateLimiter:
 
     def lending_message(self, now: float) -> LoanRequest | LoanReturn | None:
         """Return what is to be said to those who lend; None if nothing is."""
-        if not self.borrower.is_active:
-            return None
         return self.borrower.message(now, max(0, self.used(now) - self.own(now)))
 
     def lend(self, request: LoanRequest, now: float, *, waiting: int, may_lend: bool) -> LoanGrant | None:

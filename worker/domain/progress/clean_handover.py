@@ -41,6 +41,11 @@ class CleanHandover:
         """Whether it may still become one: the partition is not quiet before."""
         return self.state not in (CleanHandoverState.IDLE, CleanHandoverState.OVER)
 
+    @property
+    def wake_at(self) -> float:
+        """Until when it is waited for; infinity if it is not."""
+        return self.ends_by if self.is_awaited and self.ends_by is not None else float("inf")
+
     def begin(self) -> None:
         """Begin to wait until nothing of the partition, which goes, is called any more."""
         self.move_to(CleanHandoverState.FINISHING)

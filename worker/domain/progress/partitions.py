@@ -121,6 +121,13 @@ class Partition:
         self.holds_slice = True
         return True
 
+    @property
+    def wake_at(self) -> float:
+        """When time alone changes its state, or what may be said of its handover; infinity: never."""
+        if self.state is PartitionState.COOLING_OFF and not self.is_marked:
+            return self.active_at
+        return self.clean_handover.wake_at
+
     def close(self) -> None:
         """Start nothing new. If it was active, it may be handed over cleanly."""
         if not self.is_closing:
