@@ -234,10 +234,11 @@ class Admission:
         if partition.open and not self.memory.has_room_for(partition, COMMAND_BYTES + size):
             return False
         decoded = self._decoder.decode(record)
-        self._place(record, decoded)
         if isinstance(decoded, Command):
+            self._place(record, (decoded.app, decoded.target), decoded.issuer)
             rejected = self._open(partition, record, size, decoded, now)
         else:
+            self._place(record, None, decoded.issuer)
             rejected = decoded
         if rejected is not None:
             self._reject(partition, record, size, rejected, now)
@@ -305,19 +306,18 @@ class Admission:
             self._shared_keys.clear()
         return self._shared_keys.setdefault(key, key)
 
-    def _place(self, record: Record, decoded: Command | Rejected) -> None:
+    def _place(self, record: Record, target: tuple[str, str] | None, issuer: str | None) -> None:
         """Count a record in the wrong place, and warn of it. It is carried out all the same."""
-        target = (decoded.app, decoded.target) if isinstance(decoded, Command) else None
         reason = self._placement.judge(record, target)
         if reason is None:
             return
         self.misplaced[reason] = self.misplaced.get(reason, 0) + 1
-        warning = (decoded.issuer, reason)
+        warning = (issuer, reason)
         if warning not in self._warned and len(self._warned) < MAX_WARNED_ISSUERS:
             self._warned.add(warning)
             fields = {
                 "reason": reason.value,
-                "issuer": decoded.issuer,
+                "issuer": issuer,
                 "partition": record.partition,
                 "offset": record.offset,
             }

@@ -267,10 +267,9 @@ class EndpointState:
         if task.command.mode.simulates:
             self.shadow_queue.put(task, now)
             return
-        name = task.command.spec.target
-        target = self.target(name)
-        task.batch_alone(alone=self.app.refused_users.are_likely(name, task.user, now))
-        if self.queue.put(task, now) and target.is_fresh:
+        target = task.command.spec.target
+        task.batch_alone(alone=self.app.refused_users.are_likely(target, task.user, now))
+        if self.queue.put(task, now) and self.target(target).is_fresh:
             self.has_news = True
 
     def remove(self, tasks: Iterable[MemberTask]) -> None:

@@ -180,10 +180,9 @@ class MemberQueue:
         self.last = None
         return True
 
-    def append(self, task: MemberTask) -> bool:
-        """Put a task at the end. Return whether it is the first."""
+    def append(self, task: MemberTask) -> None:
+        """Put a task at the end."""
         self.tasks.append(task)
-        return len(self.tasks) == 1
 
     def remove(self, task: MemberTask) -> None:
         """Take a task out."""
@@ -198,8 +197,6 @@ class MemberQueue:
 
     def last_like(self, command: OpenCommand) -> MemberTask | None:
         """Return the last task that the command may meet: one in shadow has no part in what is sent, nor the other way round."""
-        if not self.tasks:
-            return None
         shadow = command.mode.simulates
         return next((each for each in reversed(self.tasks) if each.command.mode.simulates is shadow), None)
 

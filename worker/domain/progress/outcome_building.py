@@ -121,10 +121,8 @@ def dead_letter_of(admitted: Admitted, topic: str) -> DeadLetter | None:
     error: OutcomeError | Rejected | None
     if isinstance(admitted, RejectedRecord):
         error = admitted.rejection
-    elif admitted.outcome is not None and is_dead(admitted):
-        error = admitted.outcome.error
     else:
-        error = None
+        error = None if admitted.outcome is None else admitted.outcome.error
     if error is None or admitted.record is None:
         return None
     return DeadLetter(admitted.record, topic, admitted.outcome_id, error.code, error.message)

@@ -21,7 +21,7 @@ from tests.unit.domain.samples import (
     command,
 )
 from worker.domain.contract.outcomes import KnownId, ResultStatus, UserHashes
-from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES
+from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES, USUAL
 from worker.domain.progress.dedupe import (
     AppliedState,
     AppliedStates,
@@ -245,6 +245,17 @@ def test_of_a_partial_success_the_smaller_side_is_kept(done: int) -> None:
     assert [user in kept for user in users] == [True] * done + [False] * (100 - done)
     assert len(kept.hashes) == 8 * min(done, 100 - done)
     assert known_bytes(known("c-1", done=kept)) < 1_000
+
+
+def test_only_a_text_beyond_ascii_is_counted_as_a_wide_one() -> None:
+    """
+    Python gives each character of such a text up to four bytes, and those of the other texts one.
+    """
+    narrow, wide = "c" * USUAL, "\N{OGHAM LETTER BEITH}" * USUAL
+    of_outcome = len("outcome of ")
+
+    assert known_bytes(known(narrow)) == ID_BYTES + USUAL + of_outcome
+    assert known_bytes(KnownId(wide, 1, "an outcome", None, WALL)) == ID_BYTES + 3 * USUAL + len("an outcome")
 
 
 def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() -> None:
