@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from worker.domain.contract.codes import Verdict
-from worker.domain.contract.commands import CommandDecoder
+from worker.domain.contract.command_decoding import CommandDecoder
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
     PausePartition,
-    Restored,
+    RestoredPartition,
     ResumePartition,
     StartCall,
 )
 from worker.domain.engine import Engine
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 from worker.runtime.wiring import GC_THRESHOLDS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ MANY: Final = 60
 """Partitions with --waiting: a commit can tell of some 24,000 open commands of one, so that a million need many."""
 PLENTY: Final = 64 * 2**30
 """More memory than is ever needed: --waiting asks what waiting costs, not whether it is allowed."""
-RULES: Final = Rules(
+RULES: Final = EngineRules(
     topic="moderation.commands",
     partitions=PARTITIONS,
     apps={"main": "administrator"},
@@ -118,7 +118,7 @@ class Bench:
     One engine, and a world around it that costs as little as it can.
     """
 
-    def __init__(self, records: list[Record], rules: Rules = RULES, most: int | None = None) -> None:
+    def __init__(self, records: list[Record], rules: EngineRules = RULES, most: int | None = None) -> None:
         self.now = 100.0
         self.engine = Engine(rules, self.now, self.now + 1e9, "bench")
         self.records = records
@@ -139,7 +139,7 @@ class Bench:
         All partitions, and their first permits.
         """
         for number in range(len(self._queues)):
-            self._settle(self.engine.assigned(number, Restored(0), self.now))
+            self._settle(self.engine.assigned(number, RestoredPartition(0), self.now))
         self.now += 3.0
         self._settle(self.engine.tick(self.now, self.now + 1e9))
 
@@ -205,7 +205,7 @@ def memory(records: list[Record]) -> float:
     some = records[:20_000]
     engine = Engine(RULES, 0.0, 1e9, "memory")
     for number in range(PARTITIONS):
-        engine.assigned(number, Restored(0), 0.0)
+        engine.assigned(number, RestoredPartition(0), 0.0)
     engine.tick(3.0, 1e9 + 3.0)
     engine._scheduler.share(())  # nothing is called: all stay open
     tracemalloc.start()

@@ -16,19 +16,19 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.domain.contract.codes import Verdict
-from worker.domain.contract.outcomes import KnownId, UserHashes, Worker
+from worker.domain.contract.error_codes import Verdict
+from worker.domain.contract.outcomes import KnownCommandId, UserHashes, Worker
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
     PausePartition,
-    Restored,
+    RestoredPartition,
     ResumePartition,
     StartCall,
 )
 from worker.domain.engine import Engine
+from worker.domain.engine_rules import EngineRules
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS, share
-from worker.domain.rules import Rules
 from worker.runtime.wiring import GC_THRESHOLDS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Full:
 
     def __init__(self, budget: int) -> None:
         self.now = 100.0
-        rules = Rules(
+        rules = EngineRules(
             topic="moderation.commands",
             partitions=PARTITIONS,
             apps={"main": "administrator"},
@@ -110,7 +110,7 @@ class Full:
         """
         for number in range(PARTITIONS):
             known = [
-                KnownId(
+                KnownCommandId(
                     f"0192f3c4-7a1b-7c3d-9e5f-{number:04d}{place:08d}",
                     hash(place),
                     f"moderation.commands-{number}-{place}",
@@ -121,7 +121,7 @@ class Full:
                 )
                 for place in range(10_000)
             ]
-            self._settle(self.engine.assigned(number, Restored(0, known=known), self.now))
+            self._settle(self.engine.assigned(number, RestoredPartition(0, known=known), self.now))
         self.tick(3.0)
 
     def tick(self, seconds: float) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from tests.unit.domain.contract.test_commands_fuzzed import SNIPPETS, VALID
+from tests.unit.domain.contract.test_command_decoding_fuzzed import SNIPPETS, VALID
 from tests.unit.domain.contract.test_foreign_formats import FOREIGN
 from tests.unit.domain.contract.test_linear_time import HOSTILE
 from tests.unit.domain.samples import DECODER, EVERYTHING, ONE_OF_EACH, Record, encoded

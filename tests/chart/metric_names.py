@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.outcomes import Status
-from worker.domain.snapshots import LIMITED_BY
+from worker.domain.engine_snapshot import LIMITED_BY
 from worker.runtime.metric_table import ORDERED_BY, ROWS
 from worker.runtime.metrics import Metrics
 

@@ -16,14 +16,14 @@ CORE: Final = "unit/domain"
 
 RULES: Final[dict[str, tuple[str, ...]]] = {
     "What is a command, and what is refused": (
-        "contract/test_commands",
+        "contract/test_command_decoding",
         "contract/test_rejections",
         "contract/test_foreign_formats",
         "contract/test_spelling_suggestions",
         "contract/test_visible_text",
         "contract/test_timestamps",
         "contract/test_envelope",
-        "contract/test_commands_fuzzed",
+        "contract/test_command_decoding_fuzzed",
         "contract/test_fuzzed_records",
         "contract/test_linear_time",
         "engine/test_rejected_records",
@@ -31,9 +31,9 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Actions and their requests": (
         "contract/test_actions",
         "contract/test_parameters",
-        "contract/test_schemas",
+        "contract/test_json_schemas",
     ),
-    "Error codes, verdicts and remedies": ("contract/test_codes",),
+    "Error codes, verdicts and remedies": ("contract/test_error_codes",),
     "Order": ("engine/test_order", "progress/test_member_ordering", "test_state_transitions"),
     "Orders of an operator": (
         "contract/test_control_records",

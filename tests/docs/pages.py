@@ -14,7 +14,7 @@ from config import make_asyncapi
 from helm import make_schema
 from tests.docs import behaviours
 from worker import __version__
-from worker.domain.contract import schemas
+from worker.domain.contract import json_schemas
 from worker.runtime import log_events, metric_table
 from worker.settings import generated_docs
 
@@ -50,7 +50,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "config/metrics.md": metric_table.page,
     "config/events.md": log_events.page,
     "tests/BEHAVIOURS.md": behaviours.page,
-    **{f"config/{name}": partial(str, text) for name, text in schemas.documents().items()},
+    **{f"config/{name}": partial(str, text) for name, text in json_schemas.documents().items()},
     **{name: partial(_with_version, name) for name in VERSIONED},
 }
 

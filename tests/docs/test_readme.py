@@ -17,12 +17,12 @@ from tests.certificate import self_signed
 from tests.docs.markdown import ROOT, blocks, command_lines, prose, rows, text
 from worker.cli.app import app
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.commands import Command, CommandDecoder
+from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.contract.field_checks import FIELDS
 from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.contract.rejections import REJECTIONS
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 from worker.settings import load
 from worker.settings.catalog import rows as settings
 from worker.testing.checker.evidence import Violation
@@ -121,7 +121,7 @@ def test_each_action_is_shown_by_a_command_and_its_outcome() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command["action"])
 def test_every_command_shown_is_one_that_the_worker_takes(command: dict[str, Any]) -> None:
-    decoder = CommandDecoder(Rules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+    decoder = CommandDecoder(EngineRules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
 
     decoded = decoder.decode(Shown(json.dumps(command).encode()))
 

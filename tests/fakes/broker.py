@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from worker.broker.membership import Membership
 from worker.broker.producer_records import producer_records
-from worker.domain.effects import Restored
+from worker.domain.effects import RestoredPartition
 from worker.domain.progress import commit_metadata
 from worker.domain.publish_results import (
     Aborted,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.broker.consumer_listener import ConsumerListener
     from worker.broker.membership import OwnershipClaim
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.outcomes import KnownId
+    from worker.domain.contract.outcomes import KnownCommandId
     from worker.domain.effects import LogEvent, OffsetCommit, Transaction
     from worker.domain.publish_results import (
         PublishResult,
@@ -431,7 +431,7 @@ class FakeRestorer:
         self,
         kafka: FakeKafka,
         options: KafkaOptions,
-        decode: Callable[[bytes], KnownId | None],
+        decode: Callable[[bytes], KnownCommandId | None],
         notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka
@@ -439,7 +439,7 @@ class FakeRestorer:
         self._decode = decode
         self._notice = notice
 
-    def restore(self, partition: int) -> Restored:
+    def restore(self, partition: int) -> RestoredPartition:
         if self._kafka.away.is_set():
             raise BrokerError(f"partition {partition} cannot be restored: Kafka is away")
         with self._kafka.changed:
@@ -449,14 +449,14 @@ class FakeRestorer:
         values = [each.value for each in recent[-self._options.restore_records :] if each.value is not None]
         known = [known for value in values if (known := self._decode(value)) is not None]
         if committed is None:
-            return Restored(position=self._start(partition), known=known, fresh=True)
+            return RestoredPartition(position=self._start(partition), known=known, fresh=True)
         whose = commit_metadata.label(self._options.command_topic, None, partition)
         done = commit_metadata.decode(committed.metadata, whose, committed.offset)
         if done is None:
-            return Restored(
+            return RestoredPartition(
                 committed.offset, known=known, foreign=commit_metadata.excerpt(committed.metadata)
             )
-        return Restored(committed.offset, done, known)
+        return RestoredPartition(committed.offset, done, known)
 
     def _start(self, partition: int) -> int:
         start = self._options.start

@@ -13,7 +13,7 @@ from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unba
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import Halt
-from worker.domain.snapshots import (
+from worker.domain.engine_snapshot import (
     EndpointSnapshot,
     EngineSnapshot,
     EventCounts,

@@ -16,10 +16,10 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.docs.markdown import ROOT
-from worker.domain.contract.commands import Command, CommandDecoder
+from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.partition_placement import partition_of
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.jars import cache_folder, fetch, locked_jars
 
@@ -35,7 +35,9 @@ EXAMPLES: Final = ROOT / "config" / "examples"
 PATIENCE: Final = 240.0
 """Go compiles its client the first time; everything else takes seconds."""
 PARTITIONS: Final = 6
-DECODER: Final = CommandDecoder(Rules("commands", PARTITIONS, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER: Final = CommandDecoder(
+    EngineRules("commands", PARTITIONS, {"main": "admin"}, "main", Worker("w", "0"))
+)
 
 LANGUAGES: Final = {
     "python": (["python/send_command.py"], ["python/read_outcomes.py"]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from worker.domain.contract.codes import Verdict, judge
+from worker.domain.contract.error_codes import Verdict, judge
 from worker.domain.effects import AttemptResult
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tests.property.topic import Record
     from worker.domain.contract.control_records import OrderState, Scope
     from worker.domain.effects import Attempt, AttemptResult, Effect, Transaction
-    from worker.domain.rules import Rules
+    from worker.domain.engine_rules import EngineRules
 
 GRAIN: Final = 1 / 1024
 """Instants are whole multiples of it, so that sums of floats are exact."""
@@ -98,7 +98,7 @@ class EngineEnvironment:
     One history.
     """
 
-    def __init__(self, rules: Rules, metadata_bytes: int, max_unpublished: int, memory: int) -> None:
+    def __init__(self, rules: EngineRules, metadata_bytes: int, max_unpublished: int, memory: int) -> None:
         self.rules = rules
         self.metadata_bytes = metadata_bytes
         self._max_unpublished = max_unpublished

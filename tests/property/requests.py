@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.codes import ALREADY, Verdict
 from worker.domain.contract.control_records import OrderState
+from worker.domain.contract.error_codes import ALREADY, Verdict
 from worker.domain.contract.outcomes import DONE_FOR_ID, HOLDS, ResultStatus
 from worker.domain.contract.timestamps import instant_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.actions import Action
     from worker.domain.contract.outcomes import Outcome, Result
     from worker.domain.effects import Attempt, AttemptResult
-    from worker.domain.rules import Rules
+    from worker.domain.engine_rules import EngineRules
 
 Line = tuple[str, str, str]
 """(app, target, user)."""
@@ -140,7 +140,7 @@ class Requests:
 
     """
 
-    def __init__(self, rules: Rules, topic: Topic) -> None:
+    def __init__(self, rules: EngineRules, topic: Topic) -> None:
         self._rules = rules
         self._topic = topic
         self._by_line: defaultdict[Line, list[Request]] = defaultdict(list)

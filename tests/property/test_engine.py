@@ -17,12 +17,12 @@ from tests.property import settling
 from tests.property.answers import ANSWERS, DONE, REFUSALS
 from tests.property.environment import GRAIN, CallPhase, EngineEnvironment
 from tests.property.topic import NAME
-from worker.domain.contract.codes import Verdict
 from worker.domain.contract.control_records import OrderState, Scope
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import AttemptResult
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 if TYPE_CHECKING:
     from tests.property.answers import Answer
@@ -78,7 +78,7 @@ class Play(RuleBasedStateMachine):
         all_assigned: bool,
         **chosen: Any,
     ) -> None:
-        rules = Rules(
+        rules = EngineRules(
             topic=NAME,
             partitions=PARTITIONS,
             apps={"main": "administrator", "second": "root"},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.domain.contract.outcomes import Status
-from worker.domain.effects import Restored
+from worker.domain.effects import RestoredPartition
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Topic:
         """
         return next(record for record in self.partitions[number].records if record.offset == offset)
 
-    def restored(self, number: int, records: int) -> Restored:
+    def restored(self, number: int, records: int) -> RestoredPartition:
         """
         What a new owner reads: the committed offset, and the last outcomes.
         """
@@ -162,9 +162,9 @@ class Topic:
         values = [_encoder.encode(outcome) for outcome in partition.outcomes[-records:]]
         known = [each for each in map(known_of, values) if each is not None]
         if partition.committed is None:
-            return Restored(0, known=known, fresh=True)
+            return RestoredPartition(0, known=known, fresh=True)
         done = int.from_bytes(partition.bits, "little")
-        return Restored(partition.committed.offset, done, known, clean=partition.ended_cleanly)
+        return RestoredPartition(partition.committed.offset, done, known, clean=partition.ended_cleanly)
 
     def publish(self, transaction: Transaction) -> None:
         """

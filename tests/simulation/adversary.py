@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.simulation.history import History, Plan
 from tests.simulation.oracles import Verdicts
 from tests.simulation.tencent import Weather
-from worker.domain.contract.codes import Verdict, judge
+from worker.domain.contract.error_codes import Verdict, judge
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,

@@ -15,8 +15,8 @@ from tests.simulation.loop import START, VirtualClock
 from tests.simulation.replica import Replica
 from tests.simulation.tencent import Tencent, Weather
 from worker.domain.contract.outcomes import Worker
+from worker.domain.engine_rules import EngineRules
 from worker.domain.progress.commit_metadata import mark_of
-from worker.domain.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,12 +110,12 @@ class History:
         self._instances: dict[str, str | None] = {}
         self._pulses = 0
 
-    def rules(self, name: str, instance: str | None = None) -> Rules:
+    def rules(self, name: str, instance: str | None = None) -> EngineRules:
         """
         The settings of a replica.
         """
         plan = self.plan
-        return Rules(
+        return EngineRules(
             topic=TOPIC,
             partitions=plan.partitions,
             owner_mark=mark_of(instance),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from tests.simulation.expectations import TOPIC
-from worker.domain.effects import Restored
+from worker.domain.effects import RestoredPartition
 from worker.domain.progress.commit_metadata import decode, label, owner_of, says_clean_handover
 from worker.domain.progress.dedupe import known_of
 
@@ -149,7 +149,7 @@ class Kafka:
             partition.owner.fetch_soon()
         return record
 
-    def restore(self, number: int, *, restore_records: int, window: float) -> Restored:
+    def restore(self, number: int, *, restore_records: int, window: float) -> RestoredPartition:
         """
         What a new owner reads: the committed offset, and the end of the outcome topic.
         """
@@ -161,9 +161,9 @@ class Kafka:
                 known.append(found)
         commit = partition.committed
         if commit is None:
-            return Restored(0, known=known, fresh=True)
+            return RestoredPartition(0, known=known, fresh=True)
         clean, owner = says_clean_handover(commit.metadata), owner_of(commit.metadata)
-        return Restored(commit.offset, done_above(number, commit), known, clean=clean, owner=owner)
+        return RestoredPartition(commit.offset, done_above(number, commit), known, clean=clean, owner=owner)
 
     def assign(self, number: int, replica: Owner) -> None:
         """

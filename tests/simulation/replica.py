@@ -7,7 +7,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.simulation.loop import Event, VirtualClock
     from tests.simulation.tencent import Tencent
     from worker.domain.effects import Attempt, Effect, Transaction
-    from worker.domain.rules import Rules
+    from worker.domain.engine_rules import EngineRules
 
 BACKOFF: Final = (0.05, 2.0)
 """Full jitter: at most the first after the first try, doubling up to the second."""
@@ -46,7 +46,7 @@ class Replica:
         clock: VirtualClock,
         kafka: Kafka,
         tencent: Tencent,
-        rules: Rules,
+        rules: EngineRules,
         unsent: float = 0.0,
         most_records: int = 40,
     ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.domain.contract.codes import judge
+from worker.domain.contract.error_codes import judge
 from worker.domain.effects import AttemptResult
 
 if TYPE_CHECKING:

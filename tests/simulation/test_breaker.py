@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from worker.domain.calls.gates import Breaker
-from worker.domain.contract.codes import judge
+from worker.domain.calls.gates import CircuitBreaker
+from worker.domain.contract.error_codes import judge
 from worker.domain.effects import AttemptResult
 
 HOUR = 3600.0
@@ -17,7 +17,7 @@ SHARES = ((0.01, TRANSIENT), (0.03, BAD_USER), (1.0, 0))
 """Up to this share of chance, this code: one call in a hundred is refused for a while, two are for a bad user."""
 
 
-def hear(breaker: Breaker, code: int, target: str, now: float) -> None:
+def hear(breaker: CircuitBreaker, code: int, target: str, now: float) -> None:
     """
     The answer to a call, as the response handler takes it.
     """
@@ -33,7 +33,7 @@ def hear(breaker: Breaker, code: int, target: str, now: float) -> None:
 def test_an_hour_of_one_per_cent_of_transient_codes_does_not_open_the_breaker(calls_per_second: int) -> None:
     """From 10 commands a second, each a call of its own, to 4,000 in 200 calls."""
     chance = Random(calls_per_second)
-    breaker = Breaker()
+    breaker = CircuitBreaker()
 
     for number in range(int(HOUR * calls_per_second)):
         drawn = chance.random()
@@ -45,7 +45,7 @@ def test_an_hour_of_one_per_cent_of_transient_codes_does_not_open_the_breaker(ca
 
 def test_refusals_between_transient_codes_prove_that_the_endpoint_lives() -> None:
     """Whoever is told that a user is bad has been answered by an endpoint that does its work."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
 
     for number in range(100):
         hear(breaker, BAD_USER if number % 3 == 2 else TRANSIENT, f"room {number}", float(number))
@@ -54,7 +54,7 @@ def test_refusals_between_transient_codes_prove_that_the_endpoint_lives() -> Non
 
 
 def test_when_nothing_but_transient_codes_comes_the_breaker_opens() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
 
     for number in range(10):
         hear(breaker, TRANSIENT, f"room {number}", float(number))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.commands import CommandDecoder
+    from worker.domain.contract.command_decoding import CommandDecoder
 
 METADATA_SECONDS: Final = 10.0
 """How long to ask for the command topic."""

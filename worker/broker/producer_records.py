@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from worker.domain.contract.dead_letter_encoding import fit
 from worker.domain.contract.outcome_fitting import key_omitted, shorter
-from worker.domain.contract.raw_records import Omitted
+from worker.domain.contract.raw_records import OmittedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ def producer_records(
 
 
 def _outcome(outgoing: OutgoingOutcome, options: KafkaOptions, limit: int) -> ProducerRecord:
-    whole = not isinstance(outgoing.key, Omitted)
+    whole = not isinstance(outgoing.key, OmittedBytes)
     record = _outcome_record(outgoing, outgoing.outcome, options, has_key=whole)
     if _bytes(record) <= limit:
         return record if whole else structs.replace(record, is_shortened=True)

@@ -2,7 +2,7 @@
 # large, and one record in place of whatever no decoder can read, so that the partition goes on.
 #
 # kafka_private_parts.py replaces kafka-python's class with this one. What happens to a record that was not read is decided in
-# domain/contract/commands.py.
+# domain/contract/command_decoding.py.
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
 
 from worker.broker.decompression import PIECE, DecompressionError, decompressed
-from worker.domain.contract.raw_records import Omitted, OmittedHeaders
+from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 from worker.domain.memory_budget import HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class BoundedRecordBatch(DefaultRecordBatch):
         digest = hashlib.sha256()
         for piece in self._pieces_of(size):
             digest.update(piece)
-        return Omitted(size, digest.hexdigest())
+        return OmittedBytes(size, digest.hexdigest())
 
     def _headers(self, kept: int, end: int) -> list[tuple[str, bytes | None]]:
         """
@@ -215,7 +215,7 @@ class BoundedRecordBatch(DefaultRecordBatch):
         offset = self.base_offset if self._last is None else self._last + 1
         self._next_record_index = self._num_records
         self._pieces, self._buffer, self._pos = None, bytearray(), 0
-        value = Omitted(
+        value = OmittedBytes(
             len(packed), hashlib.sha256(packed).hexdigest(), f"the batch cannot be read from here on: {why}"
         )
         headers = [("x-batch-records", b"%d" % left), ("x-batch-last-offset", b"%d" % self.last_offset)]

@@ -20,7 +20,7 @@ from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
 from worker.broker.kafka_private_parts import connection_failure, open_client
 from worker.broker.kafka_refusals import refusal_of
-from worker.domain.effects import LogEvent, Restored
+from worker.domain.effects import LogEvent, RestoredPartition
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_bytes
 from worker.domain.progress.lost_commit_recovery import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.outcomes import KnownId
+    from worker.domain.contract.outcomes import KnownCommandId
     from worker.domain.contract.raw_records import Record
 
 CLEANUP_SECONDS: Final = 15.0
@@ -68,7 +68,7 @@ class Restorer:
     def __init__(
         self,
         options: KafkaOptions,
-        decode: Callable[[bytes], KnownId | None],
+        decode: Callable[[bytes], KnownCommandId | None],
         notice: Callable[[LogEvent], None],
         refusals: ActiveRefusals | None = None,
         *,
@@ -85,7 +85,7 @@ class Restorer:
     def __repr__(self) -> str:
         return f"<Restorer {self._options.outcome_topic}>"
 
-    def restore(self, partition: int) -> Restored:
+    def restore(self, partition: int) -> RestoredPartition:
         """
         Read the partition's past from Kafka. It blocks; call it only for a partition that this member owns.
 
@@ -117,7 +117,7 @@ class Restorer:
         )
         return restored
 
-    def _restored(self, lookup: _Lookup, partition: int) -> Restored:
+    def _restored(self, lookup: _Lookup, partition: int) -> RestoredPartition:
         tp = TopicPartition(self._options.command_topic, partition)
         committed = lookup.committed(tp, self._open_transaction_seconds())
         outcomes = TopicPartition(self._options.outcome_topic, partition)
@@ -131,22 +131,22 @@ class Restorer:
         done = commit_metadata.decode(metadata, expected_label, position)
         if done is not None:
             clean, owner = commit_metadata.says_clean_handover(metadata), commit_metadata.owner_of(metadata)
-            return Restored(position, done, known, clean=clean, owner=owner)
+            return RestoredPartition(position, done, known, clean=clean, owner=owner)
         ids = self._outcome_ids(lookup, tp, outcomes, mark)
         span = range(position, min(window(position, ids).stop, position + commit_metadata.MAX_SPAN))
         records = self._command_ids(lookup, tp, span)
         done = proven(position, records, ids | self._dead_letter_ids(lookup, tp, records))
-        return Restored(position, done, known, foreign=commit_metadata.excerpt(metadata))
+        return RestoredPartition(position, done, known, foreign=commit_metadata.excerpt(metadata))
 
     def _uncommitted(
-        self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int, known: list[KnownId]
-    ) -> Restored:
+        self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int, known: list[KnownCommandId]
+    ) -> RestoredPartition:
         """Restore a partition without a commit: with outcomes a commit was lost, without any the group never committed here."""
         ids = self._outcome_ids(lookup, tp, outcomes, mark)
         if not ids:
             position = lookup.start(tp, self._options.start)
             self._log_start("kafka.no_committed_offset", lookup, tp, position)
-            return Restored(position, known=known, fresh=True)
+            return RestoredPartition(position, known=known, fresh=True)
         start = lookup.beginning(tp)
         records = self._command_ids(lookup, tp, window(start, ids))
         found = place_of(
@@ -172,7 +172,7 @@ class Restorer:
                 remedy,
             )
         self._log_start("kafka.commit_lost", lookup, tp, found.position)
-        return Restored(found.position, found.done, known, fresh=True)
+        return RestoredPartition(found.position, found.done, known, fresh=True)
 
     def _log_start(self, event: str, lookup: _Lookup, tp: Any, position: int) -> None:
         records, first_at = lookup.rest(tp, position)
@@ -190,7 +190,7 @@ class Restorer:
             fields["start"] = str(self._options.start)
         self._notice(LogEvent(event, "warning", fields))
 
-    def _known(self, lookup: _Lookup, tp: Any, mark: int) -> list[KnownId]:
+    def _known(self, lookup: _Lookup, tp: Any, mark: int) -> list[KnownCommandId]:
         """
         Return what the newest ``restore_records`` outcomes within the window say, as far as memory allows, oldest first.
 
@@ -199,7 +199,7 @@ class Restorer:
         floor = lookup.first_since(tp, time.time() - self._options.restore_window)
         if floor is None:
             return []
-        found: deque[KnownId | None] = deque()
+        found: deque[KnownCommandId | None] = deque()
         wanted, allowed = self._options.restore_records, self._options.restore_bytes
         end = mark
         step = max(1, round(SPARE * wanted))
@@ -260,13 +260,15 @@ class Restorer:
         return self._options.transaction_timeout + CLEANUP_SECONDS
 
 
-def newest(decoded: Iterable[KnownId | None], most: int, allowed: int) -> tuple[deque[KnownId | None], int]:
+def newest(
+    decoded: Iterable[KnownCommandId | None], most: int, allowed: int
+) -> tuple[deque[KnownCommandId | None], int]:
     """
     Return the newest ``most`` of them that fit into ``allowed`` bytes, and the bytes left (0 if one did not fit).
 
     It never holds more than that, however many there are: the pod would run out of memory, and so would the next owner's.
     """
-    found: deque[KnownId | None] = deque()
+    found: deque[KnownCommandId | None] = deque()
     left, did_fit = allowed, True
     for known in decoded:
         found.append(known)
@@ -277,7 +279,7 @@ def newest(decoded: Iterable[KnownId | None], most: int, allowed: int) -> tuple[
     return found, left if did_fit else 0
 
 
-def _size(known: KnownId | None) -> int:
+def _size(known: KnownCommandId | None) -> int:
     return 0 if known is None else known_bytes(known)
 
 

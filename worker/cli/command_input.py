@@ -13,14 +13,14 @@ import msgspec
 
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import is_utf8
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
 from worker.domain.contract.rejections import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from worker.domain.contract.commands import CommandDecoder
+    from worker.domain.contract.command_decoding import CommandDecoder
 
 LINE_BYTES: Final = 1024 * 1024
 """The longest line: no broker takes a longer record unless it is told to, and a command has some 100 KiB at most."""

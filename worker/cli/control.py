@@ -73,7 +73,7 @@ def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
-    from worker.domain.contract.commands import Command, CommandDecoder  # noqa: PLC0415
+    from worker.domain.contract.command_decoding import Command, CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415

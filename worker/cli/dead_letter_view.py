@@ -14,7 +14,7 @@ from msgspec import Struct
 from worker.broker.dead_letter_reader import DeadLetterRecord
 from worker.cli.filters import Filters, action_of, users_of
 from worker.cli.outcome_formatting import UNKNOWN_TIME, instant
-from worker.domain.contract.commands import Command, CommandDecoder
+from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.rejections import REJECTIONS, Rejected

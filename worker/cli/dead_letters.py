@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.cli.dead_letter_view import DeadLetterView
     from worker.cli.filters import Filters
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner, ReplayRefusal
-    from worker.domain.contract.commands import CommandDecoder
+    from worker.domain.contract.command_decoding import CommandDecoder
 
 LIMIT = 20
 NAMED = 5

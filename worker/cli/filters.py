@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.timestamps import instant_of
 from worker.terminal import plain
 

@@ -19,7 +19,7 @@ from worker.domain.contract.timestamps import instant_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
 
 FIELDS: Final = (
     "command_id",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.cli.filters import WAITING, users_of
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.timestamps import rfc3339
 from worker.terminal import plain, plain_json
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from worker.broker.command_lookup import CommandLookup, PartitionProgress
     from worker.cli.filters import Filters
-    from worker.domain.contract.commands import CommandDecoder
+    from worker.domain.contract.command_decoding import CommandDecoder
 
 ONLY_WAITING: Final = frozenset({WAITING})
 LIMIT: Final = 20

@@ -22,7 +22,7 @@ from worker.cli.last_command_per_user import (
     moment_of,
     target_in,
 )
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.dead_letter_decoding import ParsedDeadLetter
 from worker.domain.contract.outcomes import DONE_FOR_ID, RESULTS, Status
 from worker.domain.contract.rejections import Rejected

@@ -30,8 +30,8 @@ from worker.cli.shared import (
     with_config,
 )
 from worker.cli.text_wrapping import wrapped
+from worker.domain.contract.json_schemas import command_schema
 from worker.domain.contract.raw_records import place_of
-from worker.domain.contract.schemas import command_schema
 from worker.redaction import without_keys
 from worker.terminal import plain
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from worker.broker.outcome_follower import OutcomeFollower
     from worker.cli.command_input import JudgedInput
     from worker.cli.wait_for_outcomes import OutcomeHead
-    from worker.domain.contract.commands import CommandDecoder
+    from worker.domain.contract.command_decoding import CommandDecoder
     from worker.settings import Settings
 
 TIMEOUT: Final = 60.0
@@ -158,7 +158,7 @@ def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_inval
 def _parts(settings: Settings) -> tuple[KafkaOptions, CommandDecoder]:
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
-    from worker.domain.contract.commands import CommandDecoder  # noqa: PLC0415
+    from worker.domain.contract.command_decoding import CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
 

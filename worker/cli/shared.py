@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic, TopicsReport
-    from worker.domain.contract.commands import CommandDecoder
+    from worker.domain.contract.command_decoding import CommandDecoder
     from worker.settings import Settings
 
 FAILED: Final = 1
@@ -112,7 +112,7 @@ def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, CommandDecoder]
     """Return the options and the decoder of a command that looks into Kafka, and silence the libraries. Raises SettingsError."""
     from worker import __version__  # noqa: PLC0415 - --help need not load it
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
-    from worker.domain.contract.commands import CommandDecoder  # noqa: PLC0415
+    from worker.domain.contract.command_decoding import CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415

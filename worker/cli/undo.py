@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
     from worker.cli.undo_plan import UndoPlan, UndoPlanner
-    from worker.domain.contract.commands import CommandDecoder
+    from worker.domain.contract.command_decoding import CommandDecoder
 
 TARGETS_SHOWN = 20
 
@@ -144,7 +144,7 @@ def see_waiting(options: KafkaOptions, decoder: CommandDecoder, seer: Any) -> No
     """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
     from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
     from worker.cli.last_command_per_user import CommandMoment  # noqa: PLC0415
-    from worker.domain.contract.commands import Command  # noqa: PLC0415
+    from worker.domain.contract.command_decoding import Command  # noqa: PLC0415
 
     now = time.time()
     for batch in unfinished_commands(options):

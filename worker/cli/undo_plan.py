@@ -29,7 +29,7 @@ from worker.domain.contract.timestamps import instant_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
 
 FIELDS: Final = (*last_command_per_user.FIELDS, "finished_at", "parameters")
 """The fields of an outcome that are needed to undo it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.commands import Command, CommandDecoder
+from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.parameters import without_reason
 from worker.domain.contract.partition_placement import Placement
 from worker.domain.contract.rejections import Rejected
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from worker.domain.contract.partition_placement import Misplacement
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.orders_in_force import OrdersInForce
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import Admitted
     from worker.domain.progress.outbox import Outbox
     from worker.domain.progress.partitions import Partition
-    from worker.domain.rules import Rules
 
 MAX_WARNED_ISSUERS: Final = 100
 """An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
@@ -41,7 +41,7 @@ MAX_SHARED_KEYS: Final = 1_000
 """This many different effect keys without a reason are kept, to be shared by the commands that are alike."""
 
 
-class CommandBytes:
+class CommandMemory:
     """
     The bytes that waiting records and open commands take, within their part of the budget.
 
@@ -131,7 +131,7 @@ class Admission:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: EngineRules,
         clock: ClockOffset,
         ordering: MemberOrdering,
         scheduler: Scheduler,
@@ -153,7 +153,7 @@ class Admission:
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
         self._shared_keys: dict[EffectKey, EffectKey] = {}
-        self.memory = CommandBytes(share("commands", rules.memory_budget))
+        self.memory = CommandMemory(share("commands", rules.memory_budget))
         self.repeated_records = 0
         self.misplaced: dict[str, int] = {}
 

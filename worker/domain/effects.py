@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from worker.domain.contract.codes import Verdict
 from worker.domain.contract.control_records import ControlRecord
 from worker.domain.contract.dead_letter_encoding import DeadLetter
-from worker.domain.contract.outcomes import KnownId, Outcome
+from worker.domain.contract.error_codes import Verdict
+from worker.domain.contract.outcomes import KnownCommandId, Outcome
 
 
-class Restored(Struct, frozen=True):
+class RestoredPartition(Struct, frozen=True):
     """
     What a new owner of a partition must know before it begins.
 
@@ -33,7 +33,7 @@ class Restored(Struct, frozen=True):
 
     position: int
     done: int = 0
-    known: Sequence[KnownId] = ()
+    known: Sequence[KnownCommandId] = ()
     fresh: bool = False
     foreign: str | None = None
     clean: bool = False

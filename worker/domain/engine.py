@@ -23,15 +23,15 @@ from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.clock import ClockOffset
 from worker.domain.effects import EffectQueue, LogEvent
+from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.domain.guard_counters import GuardCounters
 from worker.domain.memory_budget import share
 from worker.domain.order_enforcement import OrderEnforcement
-from worker.domain.progress.dedupe import IdBudget
+from worker.domain.progress.dedupe import CommandIdBudget
 from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.outbox import Outbox
 from worker.domain.progress.partitions import START_CREDIT, Partition
 from worker.domain.revocation import Revocation
-from worker.domain.snapshots import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.domain.state_transitions import PartitionState
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import AttemptResult, Effect, Halt, Restored, Transaction
+    from worker.domain.effects import AttemptResult, Effect, Halt, RestoredPartition, Transaction
+    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import OpenCommand
-    from worker.domain.rules import Rules
-    from worker.domain.snapshots import LimitedBy
 
 HOUSEKEEPING = 1.0
 """Seconds between two rounds of forgetting what has become too old."""
@@ -61,14 +61,14 @@ class Engine:
 
     To drive it by hand:
 
-    >>> from worker.domain.contract.codes import Verdict
+    >>> from worker.domain.contract.error_codes import Verdict
     >>> from worker.domain.contract.outcomes import Worker
-    >>> from worker.domain.effects import AttemptResult, Restored
-    >>> from worker.domain.rules import Rules
+    >>> from worker.domain.effects import AttemptResult, RestoredPartition
+    >>> from worker.domain.engine_rules import EngineRules
     >>> from types import SimpleNamespace as Record
-    >>> rules = Rules("commands", 1, {"main": "admin"}, "main", Worker("me", "1"))
+    >>> rules = EngineRules("commands", 1, {"main": "admin"}, "main", Worker("me", "1"))
     >>> engine = Engine(rules, now=0.0, wall=1.9e9, call_prefix="call")
-    >>> engine.assigned(0, Restored(position=0), now=0.0)
+    >>> engine.assigned(0, RestoredPartition(position=0), now=0.0)
     []
     >>> engine.tick(now=3.0, wall=1.9e9 + 3)  # what a predecessor had sent has been applied by now
     []
@@ -91,7 +91,7 @@ class Engine:
     """
 
     def __init__(
-        self, rules: Rules, now: float, wall: float, call_prefix: str, began: float | None = None
+        self, rules: EngineRules, now: float, wall: float, call_prefix: str, began: float | None = None
     ) -> None:
         self._rules = rules
         # When this process began: what a process of its name had before it was dead by then.
@@ -100,7 +100,7 @@ class Engine:
         self._clock = ClockOffset(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
-        self._ids = IdBudget(share("ids", rules.memory_budget))
+        self._ids = CommandIdBudget(share("ids", rules.memory_budget))
         self._ordering = MemberOrdering(rules, self._clock)
         self._outbox = Outbox(rules)
         guards = GuardCounters(rules.guards)
@@ -128,7 +128,7 @@ class Engine:
     # Partitions
 
     def assigned(
-        self, number: int, restored: Restored, now: float, since: float | None = None
+        self, number: int, restored: RestoredPartition, now: float, since: float | None = None
     ) -> list[Effect]:
         """
         Take a partition on, of which is known what was done before. Its commands are called from three seconds on; from one second on,

@@ -16,7 +16,7 @@ from worker.domain.contract.control_records import OrderState, Scope  # noqa: TC
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
 
 ANY: Final = "*"
 """In a guard's scope: each value of the field is counted, and stopped, by itself."""

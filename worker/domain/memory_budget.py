@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
     from worker.domain.contract.outcomes import Outcome
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected

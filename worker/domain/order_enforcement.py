@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.contract.control_records import BY_GUARD, ControlRecord, Order
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import LogEvent, WriteControl
+from worker.domain.engine_snapshot import OrderSnapshot
 from worker.domain.orders_in_force import OrdersInForce
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.snapshots import OrderSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from worker.domain.clock import ClockOffset
     from worker.domain.contract.control_records import Scope
     from worker.domain.effects import EffectQueue
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.guard_counters import GuardCounters
     from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey
     from worker.domain.progress.partitions import Partition
-    from worker.domain.rules import Rules
 
 LINES: Final = 20
 """Between two summaries: people give a few orders, and a program may give thousands."""
@@ -56,7 +56,7 @@ class OrderEnforcement:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: EngineRules,
         clock: ClockOffset,
         ordering: MemberOrdering,
         scheduler: Scheduler,

@@ -22,7 +22,7 @@ from worker.domain.contract.control_records import (
 from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
     from worker.domain.contract.control_records import ControlRecord
 
 Values = tuple[str | None, str | None, str | None, str | None]

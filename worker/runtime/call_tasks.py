@@ -16,7 +16,7 @@ from worker.errors import WorkerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from worker.domain.contract.codes import Verdict
+    from worker.domain.contract.error_codes import Verdict
     from worker.domain.effects import Attempt, AttemptResult, Effect
     from worker.domain.engine import Engine
     from worker.runtime import ports

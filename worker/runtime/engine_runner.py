@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import Effect, Halt, Restored
+    from worker.domain.effects import Effect, Halt, RestoredPartition
     from worker.domain.engine import Engine
-    from worker.domain.snapshots import EngineSnapshot
+    from worker.domain.engine_snapshot import EngineSnapshot
     from worker.errors import CommitLostError, WorkerError
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
@@ -263,7 +263,7 @@ class EngineRunner:
     def _is_ours(self, number: int, epoch: int) -> bool:
         return self._epochs.get(number) == epoch
 
-    def _begin(self, number: int, epoch: int, restored: Restored) -> None:
+    def _begin(self, number: int, epoch: int, restored: RestoredPartition) -> None:
         effects = self._engine.assigned(number, restored, time.monotonic(), self._assigned_at[number])
         self._begun.add(number)
         self._consumer.begin(number, restored.position, epoch)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from worker.domain.contract.control_records import OrderState
+from worker.domain.engine_snapshot import LIMITED_BY
 from worker.domain.memory_budget import PARTS
-from worker.domain.snapshots import LIMITED_BY
 
 PREFIX: Final = "moderation_worker_"
 

@@ -23,14 +23,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from worker import __version__
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS, MEMBERS_PER_CALL
-from worker.domain.contract.codes import VERDICTS, Verdict
 from worker.domain.contract.control_records import BY_GUARD, BY_SETTINGS, OrderState
+from worker.domain.contract.error_codes import VERDICTS, Verdict
 from worker.domain.contract.outcomes import DEAD_LETTERED, NO_ANSWER, Status
 from worker.domain.contract.partition_placement import Misplacement
 from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.contract.timestamps import instant_of
+from worker.domain.engine_snapshot import LIMITED_BY, EventCounts
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS, share
-from worker.domain.snapshots import LIMITED_BY, EventCounts
 from worker.runtime.metric_table import ORDERED_BY, PREFIX, ROWS, Rebalance
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.outcomes import Outcome, ResultStatus
     from worker.domain.effects import Attempt, AttemptResult, Transaction
-    from worker.domain.snapshots import EndpointSnapshot, EngineSnapshot, OrderSnapshot, PartitionSnapshot
+    from worker.domain.engine_snapshot import (
+        EndpointSnapshot,
+        EngineSnapshot,
+        OrderSnapshot,
+        PartitionSnapshot,
+    )
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 

@@ -17,9 +17,9 @@ from worker.broker.client_config import contradictions
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
 from worker.broker.topic_admin import CREATE, problems
+from worker.domain.engine_rules import EngineRules
 from worker.domain.memory_budget import MEBIBYTE, share
 from worker.domain.progress.commit_metadata import mark_of
-from worker.domain.rules import Rules
 from worker.errors import Problem, SettingsError
 from worker.settings import secret_in, secrets_of
 from worker.tencent.client_options import AppCredentials, HttpOptions, base_url
@@ -162,11 +162,11 @@ def _start(text: str) -> Start:
     return named.get(text) or datetime.fromisoformat(text)
 
 
-def rules_of(settings: Settings, topic: Topic, worker: Worker) -> Rules:
+def rules_of(settings: Settings, topic: Topic, worker: Worker) -> EngineRules:
     """Return the settings as the engine takes them. ``topic`` is the command topic."""
     limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
     from_send = limits.window_from == "send"
-    return Rules(
+    return EngineRules(
         topic=topic.name,
         topic_id=topic.topic_id,
         partitions=topic.partitions,

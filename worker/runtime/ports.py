@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from worker.domain.contract.codes import Verdict
     from worker.domain.contract.control_records import ControlRecord
-    from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
+    from worker.domain.contract.error_codes import Verdict
+    from worker.domain.effects import Attempt, AttemptResult, RestoredPartition, Transaction
     from worker.domain.publish_results import PublishResult
     from worker.runtime.call_tasks import CallTask
 
@@ -124,7 +124,7 @@ class CallObserver(Protocol):
 class Restorer(Protocol):
     """Reads from Kafka what was done on a partition."""
 
-    def restore(self, partition: int) -> Restored:
+    def restore(self, partition: int) -> RestoredPartition:
         """Return what was done and where to resume; blocks. Raises BrokerError; CommitLostError if a person must decide."""
 
 

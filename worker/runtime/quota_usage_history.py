@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from worker.domain.snapshots import EndpointSnapshot, EngineSnapshot
+    from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot
 
 SECONDS: Final = 300
 """How far back it goes, with one sample a second: 2 KiB an endpoint."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.domain.snapshots import EngineSnapshot, OrderSnapshot
+    from worker.domain.engine_snapshot import EngineSnapshot, OrderSnapshot
 
 SHOWN: Final = 50
 """Orders that are listed; a person reads them."""

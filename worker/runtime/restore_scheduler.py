@@ -15,7 +15,7 @@ from worker.errors import BrokerError, CommitLostError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.domain.effects import Restored
+    from worker.domain.effects import RestoredPartition
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
@@ -45,7 +45,7 @@ class RestoreScheduler:
         log: ports.Log,
         *,
         is_ours: Callable[[int, int], bool],
-        begin: Callable[[int, int, Restored], None],
+        begin: Callable[[int, int, RestoredPartition], None],
     ) -> None:
         self._restorer = restorer
         self._metrics = metrics

@@ -18,7 +18,7 @@ import msgspec
 
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.visible_text import shown
-from worker.domain.snapshots import EngineSnapshot, EventCounts
+from worker.domain.engine_snapshot import EngineSnapshot, EventCounts
 from worker.runtime.quota_usage_history import SECONDS, QuotaUsageHistory
 from worker.runtime.recent_outcomes import KEPT_BYTES, SPAN_SECONDS, SPANS
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from worker.domain.contract.outcomes import Result, Worker
-    from worker.domain.snapshots import EndpointSnapshot, OrderSnapshot
+    from worker.domain.engine_snapshot import EndpointSnapshot, OrderSnapshot
     from worker.runtime.metrics import LoopSnapshot
     from worker.runtime.recent_outcomes import (
         RecentFailure,

@@ -25,7 +25,7 @@ from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
 from worker.broker.restore import Restorer
 from worker.broker.topic_admin import changes, inspect, is_another, recreated
-from worker.domain.contract.commands import CommandDecoder
+from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from worker.broker.topic_admin import Topic, TopicsReport
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import LogEvent
-    from worker.domain.rules import Rules
+    from worker.domain.engine_rules import EngineRules
     from worker.errors import WorkerError
     from worker.runtime import ports
     from worker.runtime.logging_setup import Log
@@ -160,7 +160,12 @@ class _Parts:
 
 
 def _build(
-    settings: Settings, options: KafkaOptions, http: HttpOptions, topics: TopicsReport, rules: Rules, log: Log
+    settings: Settings,
+    options: KafkaOptions,
+    http: HttpOptions,
+    topics: TopicsReport,
+    rules: EngineRules,
+    log: Log,
 ) -> _Parts:
     """Build all parts and join them. Starts nothing."""
     engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4), began=BEGAN)
@@ -305,7 +310,7 @@ def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]
     return report
 
 
-def _topic_refusal(rules: Rules, consumer: Consumer) -> str | None:
+def _topic_refusal(rules: EngineRules, consumer: Consumer) -> str | None:
     """Return why the worker must not go on with the command topic as it is now; None if it is the one of the start."""
     topic_id = consumer.topic_id()
     if is_another(rules.topic_id, topic_id):
@@ -319,7 +324,7 @@ def _topic_refusal(rules: Rules, consumer: Consumer) -> str | None:
     return None
 
 
-def _reader_of_ids(rules: Rules) -> Callable[[Record], str | None]:
+def _reader_of_ids(rules: EngineRules) -> Callable[[Record], str | None]:
     decoder = CommandDecoder(rules)
     return lambda record: decoder.decode(record).command_id
 

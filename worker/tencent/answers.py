@@ -1,7 +1,7 @@
 # Reads answers: error code, RequestId, error text, and how long to wait.
 #
 # Tolerant of everything except the one thing that matters: an integer ErrorCode. Texts that go into outcomes and logs are
-# cut and redacted here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/codes.py),
+# cut and redacted here. Not here: what a secret looks like (redaction.py), what a code means (domain/contract/error_codes.py),
 # how bytes arrive (http_transport.py).
 
 from __future__ import annotations

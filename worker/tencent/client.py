@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
-from worker.domain.contract.codes import KEY_CODES, Verdict, judge
+from worker.domain.contract.error_codes import KEY_CODES, Verdict, judge
 from worker.domain.effects import AttemptResult, LogEvent
 from worker.redaction import Redaction
 from worker.tencent import answers

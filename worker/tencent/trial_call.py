@@ -1,7 +1,7 @@
 # One harmless call per app, to learn whether key, administrator, region and network are right: for `check --tencent`.
 #
 # It reads the first of the app's groups and changes nothing (Tencent's page "Getting All Groups in an App", which allows one
-# call a second). It is sent by the worker's own client. What an answer means is in domain/contract/codes.py.
+# call a second). It is sent by the worker's own client. What an answer means is in domain/contract/error_codes.py.
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from worker.domain.contract.codes import Verdict, remedy
+from worker.domain.contract.error_codes import Verdict, remedy
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
 

@@ -2,7 +2,7 @@
 #
 # tls-sig-api-v2 validates nothing and turns bad input into a signature that is silently wrong, so every input is checked
 # here first. The only I/O is reading the key file: it is tiny and local, so it is read synchronously.
-# Not here: which codes are refusals (domain/contract/codes.py), and who retries (client.py).
+# Not here: which codes are refusals (domain/contract/error_codes.py), and who retries (client.py).
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from TLSSigAPIv2 import TLSSigAPIv2
 
-from worker.domain.contract.codes import LOCK_SECONDS
+from worker.domain.contract.error_codes import LOCK_SECONDS
 from worker.domain.effects import LogEvent
 from worker.errors import FileError, SignatureError
 from worker.files import read_text

@@ -28,7 +28,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions
 from worker.broker.publisher import Publisher
 from worker.broker.restore import Restorer
-from worker.domain.contract.outcomes import KnownId, Outcome, Source, Status
+from worker.domain.contract.outcomes import KnownCommandId, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
 from worker.domain.effects import OffsetCommit, OutgoingOutcome, Transaction
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.dead_letter_encoding import DeadLetter
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import LogEvent, Restored
+    from worker.domain.effects import LogEvent, RestoredPartition
     from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError
 
@@ -58,11 +58,11 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
         pulse.wait(0.01)
 
 
-def known_of(value: bytes) -> KnownId | None:
+def known_of(value: bytes) -> KnownCommandId | None:
     """
     A decoding that keeps the bytes, so that a test sees which records were read.
     """
-    return KnownId(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
+    return KnownCommandId(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
 
 
 def command_id_of(record: Record) -> str | None:
@@ -110,7 +110,7 @@ class Member:
         self.events: list[tuple[str, Any]] = []
         self.records: list[Record] = []
         self.batches: list[int] = []
-        self.restored: dict[int, Restored] = {}
+        self.restored: dict[int, RestoredPartition] = {}
         self.epochs: dict[int, int] = {}
         self.notices: list[LogEvent] = []
         self.positions: dict[int, int] = {}

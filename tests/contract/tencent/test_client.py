@@ -11,7 +11,7 @@ import pytest
 from tests.contract.tencent.call_owner import ENDPOINT, FIRST, PROBE, RecordingCallOwner, until
 from tests.contract.tencent.conftest import SHORT
 from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.tencent.client_options import HttpOptions
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 from tests.contract.tencent.call_owner import FIRST, RecordingCallOwner, until
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.tencent.client import Client
 from worker.tencent.client_options import HttpOptions
 from worker.tencent.http_transport import HttpTransport

@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.tencent.call_owner import RecordingCallOwner
 from tests.fakes.tencent import an_app
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.tencent.client import Client
 from worker.tencent.client_options import HttpOptions
 

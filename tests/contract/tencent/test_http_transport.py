@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying
 from tests.contract.tencent.call_owner import ENDPOINT, RecordingCallOwner
 from tests.contract.tencent.scripted import ScriptedServer
 from tests.fakes.tencent import OK, RESET, Reply, an_app, in_turn
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.tencent.client import Client
 from worker.tencent.client_options import HttpOptions
 from worker.tencent.http_transport import ERRORS, OutboundRequest

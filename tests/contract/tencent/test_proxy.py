@@ -15,7 +15,7 @@ from tests.contract.tencent.call_owner import RecordingCallOwner
 from tests.contract.tencent.scripted import ScriptedServer, closed_port
 from tests.fakes.tencent import OK, an_app, in_turn
 from tests.proxy import Proxy
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.redaction import Redaction
 from worker.tencent.client import Client
 from worker.tencent.client_options import HttpOptions

@@ -13,7 +13,7 @@ import pytest
 from tests.contract.tencent.call_owner import FakeSleep, RecordingCallOwner, until
 from tests.fakes.tencent import SECRET_KEY, an_app
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.parameters import MemberInfo, Parameters
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client

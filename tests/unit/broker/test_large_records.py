@@ -22,7 +22,7 @@ from snappy import snappy
 
 from worker.broker import kafka_private_parts, record_batches
 from worker.broker.record_batches import KEPT_BYTES, KEPT_HEADERS
-from worker.domain.contract.raw_records import Omitted, OmittedHeaders
+from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -155,7 +155,7 @@ def test_a_value_that_unpacks_to_hundreds_of_megabytes_is_told_by_size_and_hash(
     assert [(each.offset, each.key) for each in found] == [(100, b"k"), (101, b"k"), (102, b"k")]
     assert [found[0].value, found[2].value] == [b"v0", b"v2"]
     value = found[1].value
-    assert isinstance(value, Omitted)
+    assert isinstance(value, OmittedBytes)
     digest = hashlib.sha256()
     for piece in zeros(HUNDREDS):
         digest.update(piece)
@@ -169,7 +169,7 @@ def test_a_key_that_is_too_large_is_told_and_the_rest_of_its_record_kept(codec: 
     bomb = record(0, varint(size), size=size + len(rest), more=[*zeros(size), rest])
     (found,) = read(batch(codec, 1, packed(codec, bomb)))
 
-    assert isinstance(found.key, Omitted)
+    assert isinstance(found.key, OmittedBytes)
     assert found.key.size == size
     assert (found.value, found.headers) == (b"v", [("h", b"1")])
 
@@ -248,7 +248,7 @@ def test_a_batch_that_cannot_be_unpacked_is_told_and_its_partition_goes_on(codec
     found = read(batch(codec, 2, payload))
 
     last = found[-1]
-    assert isinstance(last.value, Omitted)
+    assert isinstance(last.value, OmittedBytes)
     assert (last.value.size, last.value.sha256) == (len(payload), hashlib.sha256(payload).hexdigest())
     assert "cannot be read" in str(last.value.why)
     left = 2 - (len(found) - 1)
@@ -276,7 +276,7 @@ def test_a_batch_that_never_ends_is_given_up_at_a_bound(monkeypatch: pytest.Monk
 def test_snappy_that_claims_more_than_it_can_hold_is_given_no_memory(payload: bytes) -> None:
     (found,) = in_little_memory(batch("snappy", 1, payload))
 
-    assert isinstance(found.value, Omitted)
+    assert isinstance(found.value, OmittedBytes)
 
 
 def test_zstd_that_asks_for_a_large_window_is_given_none() -> None:
@@ -284,7 +284,7 @@ def test_zstd_that_asks_for_a_large_window_is_given_none() -> None:
     payload = b"".join(writer.compress(piece) for piece in zeros(MEBIBYTE)) + writer.flush()
     (found,) = in_little_memory(batch("zstd", 1, payload))
 
-    assert isinstance(found.value, Omitted)
+    assert isinstance(found.value, OmittedBytes)
     assert "memory" in str(found.value.why)
 
 
@@ -312,7 +312,7 @@ def test_a_megabyte_of_empty_frames_is_given_up_soon(codec: str) -> None:
     found = read(batch(codec, 3, payload))
 
     assert found[0].value == b"v0"
-    assert isinstance(found[1].value, Omitted)
+    assert isinstance(found[1].value, OmittedBytes)
     assert "too many frames" in str(found[1].value.why)
 
 
@@ -353,7 +353,7 @@ def test_records_that_are_malformed_are_told_and_their_partition_goes_on(written
     found = read(batch("none", 2, written))
 
     assert [each.offset for each in found] == [100, 101]
-    assert isinstance(found[1].value, Omitted)
+    assert isinstance(found[1].value, OmittedBytes)
 
 
 def test_a_poll_takes_no_more_than_its_bytes_and_always_one() -> None:

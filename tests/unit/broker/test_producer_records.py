@@ -18,7 +18,7 @@ from worker.broker.producer_records import producer_records
 from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLetter
 from worker.domain.contract.outcomes import AttemptRecord, OutcomeError, Result, ResultStatus
 from worker.domain.contract.parameters import Parameters
-from worker.domain.contract.raw_records import Omitted
+from worker.domain.contract.raw_records import OmittedBytes
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def test_a_key_of_a_megabyte_is_left_out_and_told_and_the_outcome_stays_whole() 
 
 
 def test_a_key_that_was_too_large_to_be_kept_is_told_by_what_it_was() -> None:
-    record = sent(outcome_for(0, 1, Omitted(5_000_000, "ab" * 32)), 1_000_000)
+    record = sent(outcome_for(0, 1, OmittedBytes(5_000_000, "ab" * 32)), 1_000_000)
 
     assert record.key is None
     assert dict(record.headers)["x-key-omitted"] == b"5000000"

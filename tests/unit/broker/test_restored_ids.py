@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.broker.restore import newest
-from worker.domain.contract.outcomes import KnownId, UserHashes
+from worker.domain.contract.outcomes import KnownCommandId, UserHashes
 from worker.domain.memory_budget import ID_BYTES
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 USERS = [f"a-user-with-a-long-name-{number:04d}" for number in range(100)]
 
 
-def told(count: int, done: UserHashes | None = None) -> Iterator[KnownId]:
+def told(count: int, done: UserHashes | None = None) -> Iterator[KnownCommandId]:
     """
     Yield what this many outcomes say, as they are read.
     """
     for number in range(count):
-        yield KnownId(f"id-{number}", 1, f"commands-0-{number}", done, 0.0)
+        yield KnownCommandId(f"id-{number}", 1, f"commands-0-{number}", done, 0.0)
 
 
 def test_no_more_is_kept_than_memory_is_given_while_it_is_read() -> None:

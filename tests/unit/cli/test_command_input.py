@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from worker.cli.command_input import judge_lines, judge_options
-from worker.domain.contract.commands import CommandDecoder
+from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 if TYPE_CHECKING:
     from worker.cli.command_input import JudgedInput
 
-DECODER = CommandDecoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def line(command_id: str, **changes: Any) -> bytes:

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from worker.broker.record_scan import contains
 from worker.cli.filters import Filters, is_utf8, since
-from worker.domain.contract.commands import CommandDecoder
+from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 from worker.terminal import plain
 
 NOW = 1_800_000_000.0
@@ -33,7 +33,7 @@ class Sent(Struct):
     key: bytes | None = None
 
 
-DECODER = CommandDecoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def asks(asked: Filters, value: bytes | None, *headers: tuple[str, bytes | None]) -> bool:

@@ -22,7 +22,7 @@ from worker.cli.outcome_formatting import (
     waiting_report,
 )
 from worker.cli.watch import one_line
-from worker.domain.contract.commands import CommandDecoder
+from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
@@ -34,7 +34,7 @@ from worker.domain.contract.outcomes import (
     Status,
     Worker,
 )
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 
 def outcome(*results: Result, **changes: Any) -> dict[str, Any]:
@@ -208,7 +208,9 @@ def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) ->
     """
     value = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
     found = FoundCommand("commands", 3, 7, timestamp, None, json.dumps(value | changes).encode(), [])
-    read = CommandDecoder(Rules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(found)
+    read = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(
+        found
+    )
     return waiting_report(read, WaitingCommand(found, ahead))
 
 

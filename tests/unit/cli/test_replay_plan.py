@@ -14,7 +14,7 @@ from worker.cli.dead_letter_view import format_letter, format_whole, letter_of, 
 from worker.cli.filters import Filters
 from worker.cli.last_command_per_user import CommandMoment
 from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner, ReplayRefusal
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter
 from worker.domain.contract.timestamps import rfc3339
 

@@ -22,19 +22,19 @@ from worker.cli.undo_plan import (
     opposite_of,
     why_not,
 )
-from worker.domain.contract.commands import CommandDecoder
+from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.timestamps import instant_of, rfc3339
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.cli.undo_plan import UndoPlan
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
 
 NOW = 1_800_000_000.0
-DECODER = CommandDecoder(Rules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineRules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
 BAN = "group.ban_group_member"
 UNBAN = "group.unban_group_member"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.domain.contract.codes import Verdict, judge
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.error_codes import Verdict, judge
 from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
     AllowAttempt,
@@ -19,7 +19,7 @@ from worker.domain.effects import (
     CancelCall,
     LogEvent,
     PausePartition,
-    Restored,
+    RestoredPartition,
     ResumePartition,
     RetryCall,
     SendQuotaMessage,
@@ -27,7 +27,7 @@ from worker.domain.effects import (
     WriteControl,
 )
 from worker.domain.engine import Engine
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,7 +142,7 @@ class EngineHarness:
             "default_app": "main",
             "worker": Worker("worker-0", "1.0"),
         }
-        self.rules = Rules(**defaults | rules)
+        self.rules = EngineRules(**defaults | rules)
         self.now = START
         self.wall = WALL
         self.engine = Engine(self.rules, self.now, self.wall, "call")
@@ -193,7 +193,7 @@ class EngineHarness:
         The partition is ours from now on.
         """
         self._offsets[number] = count(position)
-        self._settle(self.engine.assigned(number, Restored(position, **restored), self.now))
+        self._settle(self.engine.assigned(number, RestoredPartition(position, **restored), self.now))
 
     def revoking(self, *numbers: int) -> None:
         """

@@ -9,10 +9,10 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, rejected
-from worker.domain.contract.codes import Verdict, judge
+from worker.domain.contract.error_codes import Verdict, judge
 from worker.domain.contract.outcomes import AttemptRecord, Result
-from worker.domain.effects import AttemptResult, Restored
-from worker.domain.progress.dedupe import IdBudget, fingerprint_of
+from worker.domain.effects import AttemptResult, RestoredPartition
+from worker.domain.progress.dedupe import CommandIdBudget, fingerprint_of
 from worker.domain.progress.open_commands import MemberQueue, OpenCommand, RejectedRecord
 from worker.domain.progress.partitions import Partition
 
@@ -29,8 +29,8 @@ def partition(**changes: Any) -> Partition:
     """
     A partition that begins at offset 0, with nothing known.
     """
-    restored = Restored(**{"position": 0, **changes})
-    return Partition(3, restored, RULES, RECEIVED_AT, IdBudget(1 << 30))
+    restored = RestoredPartition(**{"position": 0, **changes})
+    return Partition(3, restored, RULES, RECEIVED_AT, CommandIdBudget(1 << 30))
 
 
 def open_command(

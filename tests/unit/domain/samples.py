@@ -8,10 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.domain.contract.commands import Command, CommandDecoder
+from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.rejections import Rejected
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -29,7 +29,7 @@ class Record:
     offset: int = 42
 
 
-RULES: Final = Rules(
+RULES: Final = EngineRules(
     topic="moderation.commands",
     partitions=8,
     apps={"main": "administrator", "second": "root"},

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from tests.unit.domain.samples import BAN, DECODER, Record, encoded
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.contract.timestamps import instant_of, rfc3339
 from worker.domain.orders_in_force import OrdersInForce

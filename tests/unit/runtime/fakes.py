@@ -10,8 +10,8 @@ from collections import defaultdict
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from worker.domain.contract.codes import Verdict
-from worker.domain.effects import Attempt, AttemptResult, Restored, Transaction
+from worker.domain.contract.error_codes import Verdict
+from worker.domain.effects import Attempt, AttemptResult, RestoredPartition, Transaction
 from worker.errors import BrokerError
 from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.failed_command_log import FailedCommandLog
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.effects import Effect, Halt
     from worker.domain.engine import Engine
+    from worker.domain.engine_snapshot import EngineSnapshot
     from worker.domain.publish_results import PublishResult
-    from worker.domain.snapshots import EngineSnapshot
     from worker.runtime.call_tasks import CallTask
 
 DEADLINE: Final = 5.0
@@ -208,11 +208,11 @@ class RunnerHarness:
 
     # The restorer
 
-    def restore(self, _: int) -> Restored:
+    def restore(self, _: int) -> RestoredPartition:
         if self.failures:
             raise self.failures.pop()
         self.restoring()
-        return Restored(17)
+        return RestoredPartition(17)
 
     # The writer of orders
 

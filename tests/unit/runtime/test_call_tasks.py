@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.unit.runtime.fakes import FakeEngine, attempt, result, settled
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.runtime.call_tasks import CallTask, CallTasks
 from worker.runtime.metrics import Metrics
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.runtime.fakes import attempt, result, run_scenario, settled, until
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import AllowAttempt, CancelCall, Halt, RetryCall, SendQuotaMessage, StartCall
 from worker.domain.publish_results import (
     Aborted,

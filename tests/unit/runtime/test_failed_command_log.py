@@ -8,7 +8,7 @@ import msgspec
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
 from tests.unit.runtime.fakes import attempt, run_scenario, settled
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.outcomes import OutcomeError, Status
 from worker.domain.effects import AttemptResult, StartCall
 from worker.domain.publish_results import Aborted, Published

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.domain.factories import give, open_command, rejected_record
 from tests.unit.domain.samples import KICK, RULES
 from worker.domain.contract.actions import ENDPOINTS
-from worker.domain.contract.codes import Verdict
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.dead_letter_encoding import DeadLetter
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.outcomes import (
     DEAD_LETTERED,
     Outcome,
@@ -25,9 +25,7 @@ from worker.domain.contract.outcomes import (
 )
 from worker.domain.contract.timestamps import instant_of
 from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, OutgoingOutcome, Transaction
-from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS
-from worker.domain.progress.outcome_building import dead_letter_of, outcome_of
-from worker.domain.snapshots import (
+from worker.domain.engine_snapshot import (
     LIMITED_BY,
     EndpointSnapshot,
     EngineSnapshot,
@@ -35,6 +33,8 @@ from worker.domain.snapshots import (
     OrderSnapshot,
     PartitionSnapshot,
 )
+from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS
+from worker.domain.progress.outcome_building import dead_letter_of, outcome_of
 from worker.runtime.metric_table import PREFIX, ROWS
 from worker.runtime.metrics import WHOLE_APP, LoopSnapshot, Metrics
 

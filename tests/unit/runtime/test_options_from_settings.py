@@ -15,9 +15,9 @@ from worker.broker.options import KafkaOptions
 from worker.broker.topic_admin import Topic, TopicsReport
 from worker.domain.contract.control_records import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
+from worker.domain.engine_rules import EngineRules
 from worker.domain.guard_counters import Guard
 from worker.domain.progress.commit_metadata import mark_of
-from worker.domain.rules import Rules
 from worker.runtime.options_from_settings import (
     apps_of,
     http_options,
@@ -83,7 +83,7 @@ EVERYTHING: Final[dict[str, Any]] = {
     "guards": [{"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "shadow"}],
 }
 COMMANDS: Final = Topic("commands", 12, topic_id="tW5xAAAAAAAAAAAAAAAAAQ")
-RULES: Final = Rules(
+RULES: Final = EngineRules(
     topic="commands",
     topic_id="tW5xAAAAAAAAAAAAAAAAAQ",
     partitions=12,
@@ -255,7 +255,7 @@ def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> No
     The core's defaults are the settings'; those of the adapters are beside what they are for, and must not drift.
     """
     settings = load(minimal(app={"identifier": "admin"}))
-    rules = Rules(
+    rules = EngineRules(
         topic="commands",
         topic_id=COMMANDS.topic_id,
         partitions=12,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.page.served import KICK, endpoint
-from worker.domain.snapshots import EngineSnapshot, EventCounts
+from worker.domain.engine_snapshot import EngineSnapshot, EventCounts
 from worker.runtime.quota_usage_history import MOST, MOST_REASONS, SECONDS, UNKNOWN, QuotaUsageHistory
 
 if TYPE_CHECKING:
-    from worker.domain.snapshots import EndpointSnapshot
+    from worker.domain.engine_snapshot import EndpointSnapshot
 
 
 def snapshot(*endpoints: EndpointSnapshot) -> EngineSnapshot:

@@ -7,7 +7,7 @@ import json
 from tests.unit.runtime.test_metrics import control, snapshot
 from tests.unit.runtime.test_status_server import Worker, ask
 from worker.domain.contract.control_records import Order, OrderState, Scope
-from worker.domain.snapshots import OrderSnapshot, PartitionSnapshot
+from worker.domain.engine_snapshot import OrderSnapshot, PartitionSnapshot
 from worker.runtime.readyz_order_notes import SHOWN, notes_of
 
 

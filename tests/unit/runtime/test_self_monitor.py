@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.unit.runtime.fakes import run_scenario, until
 from worker.domain.contract.outcomes import Worker
-from worker.domain.snapshots import EngineSnapshot, EventCounts, PartitionSnapshot
+from worker.domain.engine_snapshot import EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.runtime import self_monitor as observer_module
 from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics

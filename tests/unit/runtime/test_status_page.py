@@ -12,7 +12,7 @@ from tests.unit.domain.engine_harness import ban, kick, users
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Status
 from worker.domain.effects import Halt
-from worker.domain.snapshots import LIMITED_BY, OrderSnapshot
+from worker.domain.engine_snapshot import LIMITED_BY, OrderSnapshot
 from worker.runtime.status_page import CONTROLS, ENDPOINTS, FOUND, LISTED
 from worker.runtime.status_server import ReadinessObstacle
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.tencent.signing import DAY, KEY, OTHER_KEY, made_with, renew, write_key
-from worker.domain.contract.codes import LOCK_SECONDS
+from worker.domain.contract.error_codes import LOCK_SECONDS
 
 if TYPE_CHECKING:
     from tests.unit.tencent.signing import Bench

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.bisection import Bisection
-from worker.domain.contract.codes import ALREADY, Verdict
+from worker.domain.contract.error_codes import ALREADY, Verdict
 from worker.domain.contract.outcomes import Result, ResultStatus, cut
 from worker.domain.state_transitions import TaskState
 

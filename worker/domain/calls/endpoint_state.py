@@ -11,10 +11,10 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_queue import EndpointQueue
-from worker.domain.calls.gates import Breaker, ConfigHalt, GateKind, SendGate
+from worker.domain.calls.gates import CircuitBreaker, ConfigHalt, GateKind, SendGate
 from worker.domain.calls.refused_users import RefusedUsers
 from worker.domain.calls.target_state import TargetState
-from worker.domain.contract.codes import is_foreign, remedy
+from worker.domain.contract.error_codes import is_foreign, remedy
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 from worker.domain.state_transitions import CallState
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.rate_limiter import RateLimiter
     from worker.domain.effects import AttemptResult
+    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
-    from worker.domain.rules import Rules
-    from worker.domain.snapshots import LimitedBy
 
 NEVER = float("inf")
 PACE = 1.5
@@ -112,14 +112,16 @@ class EndpointState:
         "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
     )  # fmt: skip
 
-    def __init__(self, app: AppState, name: str, limiter: RateLimiter, per_call: int, rules: Rules) -> None:
+    def __init__(
+        self, app: AppState, name: str, limiter: RateLimiter, per_call: int, rules: EngineRules
+    ) -> None:
         self.app = app
         self.name = name
         self.key: EndpointKey = app.name, name
         self.limiter = limiter
         self.queue = EndpointQueue(per_call, rules.urgent_share)
         self.shadow_queue = EndpointQueue(per_call, rules.urgent_share)
-        self.breaker = Breaker()
+        self.breaker = CircuitBreaker()
         self.halt = ConfigHalt()
         self.retry_after = SendGate(GateKind.RETRY_AFTER)
         self.gates = (app.halt.gate, self.halt.gate, self.breaker.gate, app.lockout, self.retry_after)

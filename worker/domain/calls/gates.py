@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from worker.domain.contract.codes import FailureScope
+from worker.domain.contract.error_codes import FailureScope
 
 if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult, Halt
+    from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import MemberTask
-    from worker.domain.snapshots import LimitedBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ MAX_UNCOUNTED: Final = 1000
 """Failures that are remembered until a success shows that they count; in an outage they never will."""
 
 
-class Breaker:
+class CircuitBreaker:
     """
     The breaker of one (app, endpoint), and its gate.
 
@@ -220,7 +220,7 @@ class Breaker:
         return True
 
     def __repr__(self) -> str:
-        return f"<Breaker {'open' if self.is_tripped else 'closed'}, {self.failures} failures>"
+        return f"<CircuitBreaker {'open' if self.is_tripped else 'closed'}, {self.failures} failures>"
 
 
 def _count(tasks: list[MemberTask]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.codes import LOCK_SECONDS, VERDICTS, Verdict, is_platform, remedy
+from worker.domain.contract.error_codes import LOCK_SECONDS, VERDICTS, Verdict, is_platform, remedy
 from worker.domain.contract.outcomes import cut
 from worker.domain.effects import Halt
 

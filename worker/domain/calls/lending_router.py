@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.effects import EffectQueue
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.open_commands import EndpointKey
-    from worker.domain.rules import Rules
 
 
-def lane_of(rules: Rules, app: str, endpoint: str) -> str:
+def lane_of(rules: EngineRules, app: str, endpoint: str) -> str:
     """Return the name by which all replicas know the lane; empty if nothing is lent."""
     pool = rules.quota_pools.get(app)
     return "" if pool is None else f"{pool}/{endpoint}"
@@ -38,7 +38,7 @@ class LendingRouter:
     __slots__ = ("_by_name", "_effects", "strange")
 
     def __init__(
-        self, rules: Rules, endpoints: Mapping[EndpointKey, EndpointState], effects: EffectQueue
+        self, rules: EngineRules, endpoints: Mapping[EndpointKey, EndpointState], effects: EffectQueue
     ) -> None:
         self._by_name = {lane_of(rules, *key): endpoint for key, endpoint in endpoints.items()}
         self._by_name.pop("", None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.halt_handler import HaltHandler
-from worker.domain.contract.codes import RetryBudget, Verdict, is_foreign, is_platform, remedy
+from worker.domain.contract.error_codes import RetryBudget, Verdict, is_foreign, is_platform, remedy
 from worker.domain.contract.outcomes import AttemptRecord, cut
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import RetryCall
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.clock import ClockOffset
     from worker.domain.effects import AttemptResult, EffectQueue
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
-    from worker.domain.rules import Rules
 
 LONGEST_PAUSE: Final = 60.0
 """A Retry-After of more is taken for a mistake."""
@@ -56,7 +56,7 @@ class ResponseHandler:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: EngineRules,
         clock: ClockOffset,
         ordering: MemberOrdering,
         scheduler: Scheduler,

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from worker.domain.calls.target_state import TargetState
     from worker.domain.clock import ClockOffset
     from worker.domain.effects import EffectQueue
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.guard_counters import GuardCounters
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
-    from worker.domain.rules import Rules
 
 
 class Scheduler:
@@ -64,7 +64,7 @@ class Scheduler:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: EngineRules,
         clock: ClockOffset,
         ordering: MemberOrdering,
         effects: EffectQueue,

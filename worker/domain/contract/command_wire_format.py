@@ -1,7 +1,7 @@
 # The JSON of a command as a type: for the fast decoder, and for the schema.
 #
 # Lengths are counted in characters here, so they are necessary and not sufficient; is_plain() tells when they suffice.
-# Not here: the same in sentences (field_checks.py), and what the fields mean together or for an action (commands.py).
+# Not here: the same in sentences (field_checks.py), and what the fields mean together or for an action (command_decoding.py).
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import cut
-from worker.domain.contract.raw_records import Omitted, OmittedHeaders, Record
+from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ class DeadLetter(Struct, frozen=True):
     error_message: str
 
 
-class Fitted(Struct, frozen=True):
+class FittedDeadLetter(Struct, frozen=True):
     """A dead letter's record as it can be sent: no header is null, and key and value are not both null."""
 
     key: bytes | None
@@ -46,7 +46,7 @@ class Fitted(Struct, frozen=True):
     headers: list[tuple[str, bytes]]
 
 
-def fit(letter: DeadLetter, limit_bytes: int) -> Fitted:
+def fit(letter: DeadLetter, limit_bytes: int) -> FittedDeadLetter:
     """
     Return the record to send for a dead letter, at most ``limit_bytes`` long (the smaller of broker's and producer's limit).
 
@@ -77,13 +77,13 @@ _OMISSIONS: Final = tuple(
 """What may be left out, in the order in which it is tried."""
 
 
-def size_of(fitted: Fitted) -> int:
+def size_of(fitted: FittedDeadLetter) -> int:
     """Return the most bytes that a batch of this one record can take. Compression only shortens it: else it is sent as it is."""
     size = BATCH_BYTES + RECORD_BYTES + 3 * LENGTH_BYTES + len(fitted.key or b"") + len(fitted.value or b"")
     return size + sum(2 * LENGTH_BYTES + len(name.encode()) + len(value) for name, value in fitted.headers)
 
 
-def _without(letter: DeadLetter, omitted: frozenset[str]) -> Fitted:
+def _without(letter: DeadLetter, omitted: frozenset[str]) -> FittedDeadLetter:
     record = letter.record
     key, value, headers = record.key, record.value, record.headers
     told: list[tuple[str, bytes]] = [
@@ -94,10 +94,10 @@ def _without(letter: DeadLetter, omitted: frozenset[str]) -> Fitted:
         ("x-source-offset", b"%d" % record.offset),
         ("x-outcome-id", letter.outcome_id.encode()),
     ]
-    if isinstance(value, Omitted):
+    if isinstance(value, OmittedBytes):
         told += _omitted("value", value.size, value.sha256)
         value = b""
-    if isinstance(key, Omitted):
+    if isinstance(key, OmittedBytes):
         told += _omitted("key", key.size, key.sha256)
         key = None
     if isinstance(headers, OmittedHeaders):
@@ -118,7 +118,7 @@ def _without(letter: DeadLetter, omitted: frozenset[str]) -> Fitted:
     nulls = [name for name, content in headers if content is None]
     if nulls:
         told.append(("x-null-headers", ",".join(nulls).encode()))
-    return Fitted(key, value, [(name, content or b"") for name, content in headers] + told)
+    return FittedDeadLetter(key, value, [(name, content or b"") for name, content in headers] + told)
 
 
 def _omission(part: str, content: bytes, size: int) -> list[tuple[str, bytes]]:

@@ -2,7 +2,7 @@
 # attributes of a structured CloudEvent.
 #
 # Neither is part of the command: one that is not usable is as good as absent, and never a reason to refuse.
-# What is made of it is decided in commands.py.
+# What is made of it is decided in command_decoding.py.
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # what is wrong.
 #
 # The same stands in command_wire_format.py as a type, for speed; tests hold both together.
-# Not here: what the fields mean together or for an action (commands.py).
+# Not here: what the fields mean together or for an action (command_decoding.py).
 
 from __future__ import annotations
 

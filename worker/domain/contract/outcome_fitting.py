@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from worker.domain.contract.outcomes import OutcomeError, Result
-from worker.domain.contract.raw_records import Omitted
+from worker.domain.contract.raw_records import OmittedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,9 @@ def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]
 def key_omitted(key: bytes) -> list[tuple[str, bytes]]:
     """Return the headers that tell of a key that is left out, as in dead letters."""
     size, digest = (
-        (key.size, key.sha256) if isinstance(key, Omitted) else (len(key), hashlib.sha256(key).hexdigest())
+        (key.size, key.sha256)
+        if isinstance(key, OmittedBytes)
+        else (len(key), hashlib.sha256(key).hexdigest())
     )
     return [("x-key-omitted", b"%d" % size), ("x-key-sha256", digest.encode())]
 

@@ -3,7 +3,7 @@
 # by one table, both here.
 #
 # Outcome, and the Structs and enums that it is made of, are the wire format: config/outcome.schema.json is generated from them.
-# The rows of the tables, LeftToDo, UserHashes and KnownId are not: they stay within this process.
+# The rows of the tables, LeftToDo, UserHashes and KnownCommandId are not: they stay within this process.
 
 from __future__ import annotations
 
@@ -359,7 +359,7 @@ def _hashed(user: str) -> bytes:
     return hash(user).to_bytes(8, "little", signed=True)
 
 
-class KnownId(Struct, frozen=True, gc=False):
+class KnownCommandId(Struct, frozen=True, gc=False):
     """
     What is known of one command id.
 

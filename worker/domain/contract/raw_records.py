@@ -1,6 +1,6 @@
 # A record of the command topic, before anything of it is understood.
 #
-# What it means is decided in commands.py.
+# What it means is decided in command_decoding.py.
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Record(Protocol):
         """In order, repeated names included."""
 
 
-class Omitted(bytes):
+class OmittedBytes(bytes):
     """
     A key or value that is too large to be kept: empty, and told by what it was.
 

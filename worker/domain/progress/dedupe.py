@@ -16,7 +16,7 @@ from worker.domain.contract.outcomes import (
     DONE_FOR_ID,
     DONE_FOR_SHADOW_ID,
     REMEMBERED,
-    KnownId,
+    KnownCommandId,
     Outcome,
     UserHashes,
 )
@@ -27,7 +27,7 @@ from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES, texts_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
     from worker.domain.contract.parameters import EffectKey
 
 MemberKey = tuple[str, str, str]
@@ -44,7 +44,7 @@ def fingerprint_of(command: Command) -> int:
     return fingerprint(command.app, command.target, command.users, command.effect)
 
 
-def known_of(value: bytes) -> KnownId | None:
+def known_of(value: bytes) -> KnownCommandId | None:
     """Return what one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours)."""
     try:
         return remembered(_decoder.decode(value))
@@ -52,7 +52,7 @@ def known_of(value: bytes) -> KnownId | None:
         return None
 
 
-def remembered(outcome: Outcome) -> KnownId | None:
+def remembered(outcome: Outcome) -> KnownCommandId | None:
     """
     Return what an outcome tells of its command id; None for a rejected one, whose id stands for nothing, for one in shadow, and for
     one so short that it does not say what its id stands for.
@@ -70,7 +70,7 @@ def remembered(outcome: Outcome) -> KnownId | None:
     return known(outcome, stands_for, instant_of(outcome.finished_at))
 
 
-def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> KnownId:
+def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> KnownCommandId:
     """
     Return what an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
     when it finished, in seconds since 1970, ``name`` what is remembered in place of the id of a command that was in shadow.
@@ -84,7 +84,7 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
         (done if is_done else others).append(each.user_id)
         by_others.add(each.duplicate_of)
     of_one = by_others.pop() if len(by_others) == 1 else None
-    return KnownId(
+    return KnownCommandId(
         command_id=name or outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
@@ -96,7 +96,7 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
 _decoder: Final = msgspec.json.Decoder(Outcome)
 
 
-class IdBudget:
+class CommandIdBudget:
     """
     What the ids of all partitions take together.
 
@@ -152,16 +152,16 @@ class CommandIds:
 
     __slots__ = ("_by_id", "_max_records", "_memory", "_order", "_window", "bytes_used")
 
-    def __init__(self, window: float, max_records: int, memory: IdBudget) -> None:
+    def __init__(self, window: float, max_records: int, memory: CommandIdBudget) -> None:
         self._window = window
         self._max_records = max_records
         self._memory = memory
-        self._by_id: dict[str, KnownId] = {}
-        self._order: deque[KnownId | None] = deque()
+        self._by_id: dict[str, KnownCommandId] = {}
+        self._order: deque[KnownCommandId | None] = deque()
         self.bytes_used = 0
         memory.join(self)
 
-    def remember(self, known: KnownId | None) -> None:
+    def remember(self, known: KnownCommandId | None) -> None:
         """
         Take in one outcome record. None is one that says nothing: it takes a place all the same, because the
         restoration counts records.
@@ -174,7 +174,7 @@ class CommandIds:
             self.forget_oldest()
         self._memory.make_fit(self)
 
-    def find(self, command_id: str, wall: float) -> KnownId | None:
+    def find(self, command_id: str, wall: float) -> KnownCommandId | None:
         """Return what is known of the id at ``wall`` (seconds since 1970)."""
         known = self._by_id.get(command_id)
         if known is None or known.at < wall - self._window:
@@ -207,7 +207,7 @@ class CommandIds:
         return len(self._by_id)
 
 
-def known_bytes(known: KnownId) -> int:
+def known_bytes(known: KnownCommandId) -> int:
     """Return what an id takes in memory."""
     users = 0 if known.done is None else known.done.size
     return ID_BYTES + texts_bytes(known.command_id, known.outcome_id) + users

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.outcomes import Source
-from worker.domain.contract.raw_records import Omitted
+from worker.domain.contract.raw_records import OmittedBytes
 from worker.domain.progress.commit_metadata import MAX_SPAN
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ admitted only within ``MAX_SPAN`` above the oldest open one, so what was publish
 """
 
 
-class OutcomeClaim(Struct, frozen=True):
+class OutcomeEvidence(Struct, frozen=True):
     """What one outcome says of its record."""
 
     command_id: str
@@ -57,7 +57,7 @@ class UnclearPosition(Struct, frozen=True):
     next: int
 
 
-def told_by(value: bytes) -> OutcomeClaim | None:
+def told_by(value: bytes) -> OutcomeEvidence | None:
     """Return what a record of the outcome topic says of its command's record; None if it is no outcome of ours."""
     try:
         return _decoder.decode(value)
@@ -67,7 +67,7 @@ def told_by(value: bytes) -> OutcomeClaim | None:
 
 def nameless(value: bytes | None) -> str:
     """Return what stands for the command_id of a record without a readable one: no command_id begins like this."""
-    if isinstance(value, Omitted):
+    if isinstance(value, OmittedBytes):
         return nameless_hash(value.sha256)
     return nameless_hash(hashlib.sha256(value or b"").hexdigest())
 
@@ -140,4 +140,4 @@ def place_of(
     return RecoveredPosition(position, done >> position - base)
 
 
-_decoder: Final = msgspec.json.Decoder(OutcomeClaim)
+_decoder: Final = msgspec.json.Decoder(OutcomeEvidence)

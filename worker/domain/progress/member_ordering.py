@@ -19,16 +19,16 @@ from worker.domain.memory_budget import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
 from worker.domain.progress.open_commands import MemberQueue, in_shadow
-from worker.domain.progress.repeats import done_for, kept_for, may_coalesce, overwrites
+from worker.domain.progress.repeated_commands import done_for, kept_for, may_coalesce, overwrites
 from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.clock import ClockOffset
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
-    from worker.domain.rules import Rules
 
 UNKNOWN_FOR: Final = 3.0
 """For this many seconds a request of unknown end may still take effect: Tencent's own budget for a request."""
@@ -73,7 +73,7 @@ class MemberOrdering:
         "superseded",
     )
 
-    def __init__(self, rules: Rules, clock: ClockOffset) -> None:
+    def __init__(self, rules: EngineRules, clock: ClockOffset) -> None:
         self._rules = rules
         self._clock = clock
         self._by_key: dict[MemberKey, MemberQueue] = {}

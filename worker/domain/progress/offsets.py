@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 
-class Offsets:
+class OffsetTracker:
     """
     One partition's offsets, from its assignment to its revocation.
 
@@ -132,4 +132,4 @@ class Offsets:
         self._owner = ""
 
     def __repr__(self) -> str:
-        return f"<Offsets {self.committable}+{self.gap}, {self.open} open>"
+        return f"<OffsetTracker {self.committable}+{self.gap}, {self.open} open>"

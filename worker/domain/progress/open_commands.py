@@ -17,9 +17,9 @@ from worker.domain.state_transitions import TASK_STEPS, TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
     from worker.domain.contract.control_records import OrderMode
-    from worker.domain.contract.outcomes import AttemptRecord, KnownId, Outcome, Result
+    from worker.domain.contract.outcomes import AttemptRecord, KnownCommandId, Outcome, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
@@ -229,7 +229,9 @@ class OpenCommand:
     effect_key: EffectKey  # what must be equal for two members to share a call, or to have one effect
     fingerprint: int
     endpoint: EndpointKey
-    repeat_of: OpenCommand | KnownId | None  # an earlier command with the same id: open, or known from before
+    repeat_of: (
+        OpenCommand | KnownCommandId | None
+    )  # an earlier command with the same id: open, or known from before
     size: int  # what it takes in memory without its outcome (memory_budget.py)
     record_size: int  # what of that its record takes
     order: ActiveOrder | None = None  # the order that holds for it

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.effects import OffsetCommit
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import Admitted, RejectedRecord
     from worker.domain.progress.partitions import Partition
-    from worker.domain.rules import Rules
 
 PER_TRANSACTION: Final = 1000
 """The most records in one transaction: measured, 1,000 cost 26 ms, and nothing is gained beyond."""
@@ -90,7 +90,7 @@ class Outbox:
         "max_unpublished",
     )
 
-    def __init__(self, rules: Rules, max_unpublished: int = MAX_UNPUBLISHED) -> None:
+    def __init__(self, rules: EngineRules, max_unpublished: int = MAX_UNPUBLISHED) -> None:
         self._rules = rules
         self._emitted: deque[Admitted] = deque()
         self._far: list[Admitted] = []  # too far above the oldest open record for the bitmap to tell of

@@ -26,15 +26,15 @@ from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import (
-        KnownId,
+        KnownCommandId,
         Result,
     )
     from worker.domain.contract.rejections import Rejected
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.open_commands import Admitted, OpenCommand
-    from worker.domain.rules import Rules
 
 
-def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> Outcome:
+def outcome_of(command: OpenCommand, rules: EngineRules, now: float, wall: float) -> Outcome:
     """Make the outcome of a command whose members all have a result. ``wall`` is ``now`` in seconds since 1970."""
     spec, first_sent, last_answer = command.spec, command.first_sent_at, command.last_answer_at
     results: list[Result] = [task.result for task in command.tasks if task.result is not None]
@@ -73,7 +73,9 @@ def outcome_of(command: OpenCommand, rules: Rules, now: float, wall: float) -> O
     )
 
 
-def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: float) -> Outcome | None:
+def rejection_outcome(
+    rejected: RejectedRecord, rules: EngineRules, now: float, wall: float
+) -> Outcome | None:
     """Make the outcome of a record that is no command; None if its ``command_id`` cannot be read."""
     why = rejected.rejection
     if why.command_id is None:
@@ -100,7 +102,7 @@ def rejection_outcome(rejected: RejectedRecord, rules: Rules, now: float, wall: 
     )
 
 
-def known_from(admitted: Admitted, wall: float) -> KnownId | None:
+def known_from(admitted: Admitted, wall: float) -> KnownCommandId | None:
     """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
     if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
         return None

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.progress.clean_handover import CleanHandover
 from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
-from worker.domain.progress.offsets import Offsets
+from worker.domain.progress.offsets import OffsetTracker
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.state_transitions import PARTITION_STEPS, CleanHandoverState, PartitionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.contract.outcomes import KnownId
+    from worker.domain.contract.outcomes import KnownCommandId
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import OffsetCommit, Restored
-    from worker.domain.progress.dedupe import IdBudget
+    from worker.domain.effects import OffsetCommit, RestoredPartition
+    from worker.domain.engine_rules import EngineRules
+    from worker.domain.progress.dedupe import CommandIdBudget
     from worker.domain.progress.open_commands import Admitted
-    from worker.domain.rules import Rules
 
 COOLING_OFF_SECONDS: Final = 3.0
 """
@@ -73,7 +73,14 @@ class Partition:
         "topic",
     )
 
-    def __init__(self, number: int, restored: Restored, rules: Rules, now: float, memory: IdBudget) -> None:
+    def __init__(
+        self,
+        number: int,
+        restored: RestoredPartition,
+        rules: EngineRules,
+        now: float,
+        memory: CommandIdBudget,
+    ) -> None:
         self.number = number
         self.topic = rules.topic
         self.state = PartitionState.COOLING_OFF
@@ -83,7 +90,7 @@ class Partition:
         self.holds_slice = False
         self.paused = False
         whose = label(rules.topic, rules.topic_id, number)
-        self.offsets = Offsets(restored.position, restored.done, rules.max_gap, whose, rules.owner_mark)
+        self.offsets = OffsetTracker(restored.position, restored.done, rules.max_gap, whose, rules.owner_mark)
         self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
         for known in restored.known:
             self.ids.remember(known)
@@ -207,7 +214,7 @@ class Partition:
         if isinstance(admitted, OpenCommand):
             self._newest_by_id[admitted.known_as] = admitted
 
-    def find(self, command_id: str, wall: float) -> OpenCommand | KnownId | None:
+    def find(self, command_id: str, wall: float) -> OpenCommand | KnownCommandId | None:
         """Return the newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
         return self._newest_by_id.get(command_id) or self.ids.find(command_id, wall)
 
@@ -234,7 +241,7 @@ class Partition:
         self.is_marked = False
         self.clean_handover.committed()
 
-    def finish(self, committed: list[Admitted], known: list[KnownId | None]) -> None:
+    def finish(self, committed: list[Admitted], known: list[KnownCommandId | None]) -> None:
         """
         Finish the offsets of these records, whose results are committed, and remember what their outcomes tell of their ids.
 

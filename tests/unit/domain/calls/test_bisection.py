@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from worker.domain.calls.bisection import Bisection
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import AttemptResult
 
 REFUSAL = AttemptResult(sent_at=1.0, ended_at=2.0, verdict=Verdict.MEMBER, error_code=10019)

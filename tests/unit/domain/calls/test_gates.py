@@ -14,7 +14,7 @@ from worker.domain.calls.gates import (
     MAX_UNCOUNTED,
     QUICK_PROBES,
     SLOWEST_PROBE,
-    Breaker,
+    CircuitBreaker,
     ConfigHalt,
 )
 from worker.domain.effects import Halt
@@ -24,7 +24,7 @@ NO_ANSWER = ended(None, status=None)
 WHY = Halt("main", None, 70009, "70009: wrong key", "check the secret key", 10.0)
 
 
-def fail(breaker: Breaker, times: int, target: str = "a", now: float = 10.0) -> None:
+def fail(breaker: CircuitBreaker, times: int, target: str = "a", now: float = 10.0) -> None:
     """
     That many attempts without an answer.
     """
@@ -32,11 +32,11 @@ def fail(breaker: Breaker, times: int, target: str = "a", now: float = 10.0) -> 
         breaker.failed(ended(None, status=None, ended_at=now), target, members("u1"), now)
 
 
-def opened(now: float = 10.0) -> Breaker:
+def opened(now: float = 10.0) -> CircuitBreaker:
     """
     A breaker that opened then.
     """
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     fail(breaker, FAILURES_TO_OPEN, now=now)
     return breaker
 
@@ -45,14 +45,14 @@ def opened(now: float = 10.0) -> Breaker:
 
 
 def test_a_new_endpoint_is_taken_for_alive() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
 
     assert not breaker.is_tripped
-    assert repr(breaker) == "<Breaker closed, 0 failures>"
+    assert repr(breaker) == "<CircuitBreaker closed, 0 failures>"
 
 
 def test_five_failures_in_a_row_are_an_outage() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     states = []
 
     for _ in range(5):
@@ -61,11 +61,11 @@ def test_five_failures_in_a_row_are_an_outage() -> None:
 
     assert states == [False, False, False, False, True]
     assert breaker.openings == 1
-    assert repr(breaker) == "<Breaker open, 5 failures>"
+    assert repr(breaker) == "<CircuitBreaker open, 5 failures>"
 
 
 def test_a_success_between_failures_shows_that_the_endpoint_lives() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     fail(breaker, 4)
 
     assert not breaker.succeeded(ended(0, sent_at=9.0), now=11.0)
@@ -75,7 +75,7 @@ def test_a_success_between_failures_shows_that_the_endpoint_lives() -> None:
 
 
 def test_retry_codes_of_a_single_target_are_its_own_fault() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
 
     for _ in range(100):
         breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
@@ -84,7 +84,7 @@ def test_retry_codes_of_a_single_target_are_its_own_fault() -> None:
 
 
 def test_five_retry_codes_of_two_targets_in_a_row_are_an_outage() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     states = []
 
     for target in "aabaa":
@@ -96,7 +96,7 @@ def test_five_retry_codes_of_two_targets_in_a_row_are_an_outage() -> None:
 
 
 def test_codes_and_missing_answers_in_one_row_are_counted_together() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     fail(breaker, 3)
     breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
     breaker.failed(ended(BUSY), "a", members("u1"), 10.0)
@@ -111,7 +111,7 @@ def test_codes_that_may_be_an_outage_count_once_something_sent_after_them_has_su
     """
     Else a command of few attempts would fail for the outage that the next code shows.
     """
-    breaker, first, second = Breaker(), members("u1"), members("u2")
+    breaker, first, second = CircuitBreaker(), members("u1"), members("u2")
     breaker.failed(ended(BUSY, ended_at=10.0), "a", first, 10.0)
     breaker.failed(ended(BUSY, ended_at=10.0), "b", second, 10.0)
     breaker.failed(ended(BUSY, ended_at=10.0), "a", first, 10.0)
@@ -123,7 +123,7 @@ def test_codes_that_may_be_an_outage_count_once_something_sent_after_them_has_su
 
 
 def test_retry_codes_of_two_targets_with_a_success_between_are_none() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
 
     for _ in range(50):
         for target in "abab":
@@ -138,7 +138,7 @@ def test_transient_codes_by_chance_do_not_open_it_in_an_hour_of_the_whole_quota(
     """
     At 1 % of the answers two in a row come every minute: to stop for them would be to stop for nothing.
     """
-    chance, breaker, some = Random(seed), Breaker(), members("u1")
+    chance, breaker, some = Random(seed), CircuitBreaker(), members("u1")
     busy, applied = ended(BUSY), ended(0, sent_at=11.0)
 
     for _ in range(3600 * 200):
@@ -153,13 +153,13 @@ def test_transient_codes_by_chance_do_not_open_it_in_an_hour_of_the_whole_quota(
 def test_a_retry_code_counts_as_an_attempt_at_once() -> None:
     some = members("u1", "u2")
 
-    Breaker().failed(ended(BUSY), "a", some, 10.0)
+    CircuitBreaker().failed(ended(BUSY), "a", some, 10.0)
 
     assert [member.counted_attempts for member in some] == [1, 1]
 
 
 def test_a_missing_answer_counts_only_once_something_sent_after_it_has_succeeded() -> None:
-    breaker, some = Breaker(), members("u1")
+    breaker, some = CircuitBreaker(), members("u1")
     breaker.failed(ended(None, status=None, sent_at=10.0, ended_at=20.0), "a", some, 20.0)
     assert some[0].counted_attempts == 0
 
@@ -176,7 +176,7 @@ def test_a_missing_answer_counts_only_once_something_sent_after_it_has_succeeded
 
 
 def test_what_failed_in_an_outage_never_counts() -> None:
-    breaker, some = Breaker(), members("u1")
+    breaker, some = CircuitBreaker(), members("u1")
     for _ in range(FAILURES_TO_OPEN):
         breaker.failed(NO_ANSWER, "a", some, 10.5)
 
@@ -235,7 +235,7 @@ def test_time_stands_still_while_it_is_open() -> None:
 
 
 def test_of_failures_that_nothing_has_shown_to_count_only_so_many_are_remembered() -> None:
-    breaker, first, last = Breaker(), members("u1"), members("u2")
+    breaker, first, last = CircuitBreaker(), members("u1"), members("u2")
 
     for place in range(MAX_UNCOUNTED + 1):
         breaker.failed(ended(None, status=None, ended_at=10.0), "a", first if place == 0 else last, 10.0)

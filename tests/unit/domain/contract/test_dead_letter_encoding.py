@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.unit.domain.samples import Record
-from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLetter, Fitted, fit, size_of
-from worker.domain.contract.raw_records import Omitted, OmittedHeaders
+from worker.domain.contract.dead_letter_encoding import (
+    SMALLEST_LIMIT,
+    DeadLetter,
+    FittedDeadLetter,
+    fit,
+    size_of,
+)
+from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 
 if TYPE_CHECKING:
     from tests.unit.domain.samples import Headers
@@ -32,7 +38,7 @@ def letter(record: Record, message: str = "reason is missing", topic: str = "com
     return DeadLetter(record, topic, f"{topic}-{record.partition}-{record.offset}", "missing_field", message)
 
 
-def named(fitted: Fitted) -> dict[str, bytes]:
+def named(fitted: FittedDeadLetter) -> dict[str, bytes]:
     """
     The headers by name; of a repeated one the last, as readers take it.
     """
@@ -43,7 +49,7 @@ def sha256(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
-def built_bytes(fitted: Fitted, compression: int) -> int:
+def built_bytes(fitted: FittedDeadLetter, compression: int) -> int:
     """
     How long a batch of this one record really is, as kafka-python builds it.
     """
@@ -122,7 +128,7 @@ def test_what_was_never_read_is_told_by_what_it_was() -> None:
     It would be hundreds of megabytes.
     """
     headers: Any = OmittedHeaders(7, "cc")
-    unread = Record(Omitted(9, "aa"), Omitted(8, "bb"), headers)
+    unread = Record(OmittedBytes(9, "aa"), OmittedBytes(8, "bb"), headers)
 
     fitted = fit(letter(unread), MEGABYTE)
 
@@ -236,12 +242,12 @@ def test_what_fits_is_never_touched(record: Record) -> None:
 @pytest.mark.parametrize("compression", [0, 1, 3, 4])
 def test_the_size_is_never_underrated_for_bytes_that_no_compressor_can_shorten(compression: int) -> None:
     noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(MEGABYTE // 32))
-    fitted = Fitted(b"k", noise, [("h", b"v")])
+    fitted = FittedDeadLetter(b"k", noise, [("h", b"v")])
 
     assert built_bytes(fitted, compression) <= size_of(fitted)
 
 
 def test_many_small_headers_are_not_underrated() -> None:
-    fitted = Fitted(b"k", b"v", [("h" * 64, b"v" * 64)] * 1000)
+    fitted = FittedDeadLetter(b"k", b"v", [("h" * 64, b"v" * 64)] * 1000)
 
     assert built_bytes(fitted, 0) <= size_of(fitted)

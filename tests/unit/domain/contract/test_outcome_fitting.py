@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.unit.domain.contract.test_schemas import EVERY_FIELD
+from tests.unit.domain.contract.test_json_schemas import EVERY_FIELD
 from worker.domain.contract.outcome_fitting import SHORT, key_omitted, shorter
-from worker.domain.contract.raw_records import Omitted
+from worker.domain.contract.raw_records import OmittedBytes
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
@@ -56,4 +56,4 @@ def test_a_key_that_is_left_out_is_told_by_size_and_hash() -> None:
     digest = hashlib.sha256(b"room").hexdigest()
 
     assert key_omitted(b"room") == [("x-key-omitted", b"4"), ("x-key-sha256", digest.encode())]
-    assert key_omitted(Omitted(4, digest)) == key_omitted(b"room")
+    assert key_omitted(OmittedBytes(4, digest)) == key_omitted(b"room")

@@ -12,8 +12,8 @@ from tests.unit.domain.engine_harness import EngineHarness
 from tests.unit.domain.factories import give, open_command
 from tests.unit.domain.samples import BAN, KICK, ONE_OF_EACH, RULES, UPDATE, command, without
 from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.command_wire_format import WireCommand
-from worker.domain.contract.commands import Command
 from worker.domain.contract.outcomes import ResultStatus
 from worker.domain.contract.parameters import PARAMETERS, MemberInfo, without_reason
 from worker.domain.progress.dedupe import fingerprint_of, known_of

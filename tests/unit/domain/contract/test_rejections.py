@@ -20,15 +20,15 @@ from tests.unit.domain.samples import (
     rejected,
     without,
 )
-from worker.domain.contract.commands import Command, CommandDecoder
+from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.field_checks import FIELDS
-from worker.domain.contract.raw_records import Omitted
+from worker.domain.contract.raw_records import OmittedBytes
 from worker.domain.contract.rejections import REJECTIONS, Rejected
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 # Each line: what is wrong, the record, the code, and the field at fault.
 REFUSED: list[tuple[str, object, str, str | None]] = [
-    ("too large to be read", Omitted(3_000_000, "ab" * 32), "not_read", None),
+    ("too large to be read", OmittedBytes(3_000_000, "ab" * 32), "not_read", None),
     ("a tombstone", None, "no_value", None),
     ("an empty value", b"", "no_value", None),
     ("bytes that are not UTF-8", b'{"command_id":"c","reason":"\xff"}', "not_utf8", None),
@@ -420,7 +420,7 @@ def test_a_message_shows_only_the_beginning_of_a_long_text() -> None:
 
 def test_a_message_stays_short_however_many_apps_there_are() -> None:
     apps = {f"application-{number}": "administrator" for number in range(100)}
-    decoder = CommandDecoder(Rules(RULES.topic, 8, apps, None, RULES.worker))
+    decoder = CommandDecoder(EngineRules(RULES.topic, 8, apps, None, RULES.worker))
 
     refused = decoder.decode(Record(encoded({**BAN, "app": "main"})))
 
@@ -439,7 +439,7 @@ def test_only_the_administrator_of_the_commands_own_app_is_protected() -> None:
 
 
 def test_without_app_and_default_app_a_command_is_refused() -> None:
-    decoder = CommandDecoder(Rules(RULES.topic, 8, RULES.apps, None, RULES.worker))
+    decoder = CommandDecoder(EngineRules(RULES.topic, 8, RULES.apps, None, RULES.worker))
 
     refused = decoder.decode(Record(encoded(BAN)))
     accepted = decoder.decode(Record(encoded({**BAN, "app": "main"})))

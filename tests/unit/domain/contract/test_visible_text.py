@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.samples import BAN, KICK, RULES, Record, command, decode, encoded, rejected, without
-from worker.domain.contract.commands import Command, CommandDecoder
+from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.rejections import Rejected
 from worker.domain.contract.visible_text import HIDDEN, folded, hidden_in, shown
-from worker.domain.rules import Rules
+from worker.domain.engine_rules import EngineRules
 
 HIDDEN_ONES = [
     *(
@@ -198,7 +198,7 @@ def test_a_user_who_is_written_like_a_protected_one_is_protected(user: str, prot
     In small or capital letters, wide or narrow, composed or not: a person takes them for one another.
     """
     names = frozenset({"moderator", "Straße", "fire", "e\u0301", "i\u0307", "iv", "\uff32\uff2f\uff2f\uff34"})
-    decoder = CommandDecoder(Rules("t", 8, {"main": "administrator"}, "main", RULES.worker, names))
+    decoder = CommandDecoder(EngineRules("t", 8, {"main": "administrator"}, "main", RULES.worker, names))
 
     for written in each_way({**BAN, "user_ids": ["u", user]}):
         refused = decoder.decode(Record(written))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, live_unban, unban, users
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:

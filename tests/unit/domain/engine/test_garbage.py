@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, unban
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.progress.open_commands import MemberQueue, MemberTask, OpenCommand
 
 if TYPE_CHECKING:

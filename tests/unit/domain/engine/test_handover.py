@@ -7,7 +7,7 @@ from time import process_time
 import pytest
 
 from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, unban, users
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.timestamps import rfc3339
 
 

@@ -13,7 +13,7 @@ from worker.domain.calls.lending_router import lane_of
 from worker.domain.contract.outcomes import Worker
 
 if TYPE_CHECKING:
-    from worker.domain.snapshots import EndpointSnapshot
+    from worker.domain.engine_snapshot import EndpointSnapshot
 
 POOLS = {"main": "workers/1400000000"}
 

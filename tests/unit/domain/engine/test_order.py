@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unban, unban, update
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import AttemptResult
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
-from worker.domain.contract.codes import Verdict
+from worker.domain.contract.error_codes import Verdict
 
 
 def down(failures: int = 5, **rules: Any) -> EngineHarness:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, unban
-from worker.domain.contract.raw_records import Omitted, OmittedHeaders
+from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 from worker.domain.effects import LogEvent, OffsetCommit, Transaction
 from worker.domain.engine import COMMIT_POSITIONS, HOUSEKEEPING
 from worker.domain.progress.outbox import (
@@ -494,14 +494,14 @@ UNREAD_HEADERS: Any = OmittedHeaders(300_000_000, "ab" * 32)
 @pytest.mark.parametrize(
     "unread",
     [
-        Record(0, 0, b"k", Omitted(300_000_000, "ab" * 32)),
-        Record(0, 0, Omitted(300_000_000, "ab" * 32), b"{}"),
+        Record(0, 0, b"k", OmittedBytes(300_000_000, "ab" * 32)),
+        Record(0, 0, OmittedBytes(300_000_000, "ab" * 32), b"{}"),
         Record(0, 0, b"k", b"{}", UNREAD_HEADERS),
         Record(
             0,
             0,
             None,
-            Omitted(9, "ab" * 32, "the batch cannot be read from here on"),
+            OmittedBytes(9, "ab" * 32, "the batch cannot be read from here on"),
             (("x-batch-records", b"2"),),
         ),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, unban, users
 from worker.domain.calls.rate_limiter import quota_slice
-from worker.domain.effects import Restored
+from worker.domain.effects import RestoredPartition
 
 
 def spread(harness: EngineHarness, number: int, name: str = "t") -> None:
@@ -37,7 +37,7 @@ def test_the_three_seconds_run_while_the_partition_is_restored() -> None:
     harness = EngineHarness(1, partitions=2, default_calls_per_second=10)
     assigned_at = harness.now
     harness.wait(2.0)
-    harness.engine.assigned(0, Restored(0), harness.now, assigned_at)
+    harness.engine.assigned(0, RestoredPartition(0), harness.now, assigned_at)
     harness.wait(0.99)
     assert harness.engine.snapshot(harness.now).endpoints[0].permits_owned == 5
     harness.wait(0.01)

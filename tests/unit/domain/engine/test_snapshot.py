@@ -10,7 +10,7 @@ from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, ki
 
 if TYPE_CHECKING:
     from worker.domain.engine import Engine
-    from worker.domain.snapshots import EndpointSnapshot
+    from worker.domain.engine_snapshot import EndpointSnapshot
 
 
 def endpoint_of(harness: EngineHarness, action: str) -> EndpointSnapshot:

@@ -20,13 +20,13 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.contract.outcomes import KnownId, ResultStatus, UserHashes
+from worker.domain.contract.outcomes import KnownCommandId, ResultStatus, UserHashes
 from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES, USUAL
 from worker.domain.progress.dedupe import (
     AppliedState,
     AppliedStates,
+    CommandIdBudget,
     CommandIds,
-    IdBudget,
     fingerprint_of,
     known_bytes,
     known_of,
@@ -50,11 +50,11 @@ def outcome(fields: dict[str, Any], *results: ResultStatus, **details: Any) -> O
     return outcome_of(give(open_command(fields), *results, **details), RULES, 100.0, WALL)
 
 
-def known(command_id: str, at: float = WALL, done: UserHashes | None = None) -> KnownId:
+def known(command_id: str, at: float = WALL, done: UserHashes | None = None) -> KnownCommandId:
     """
     What is known of an id.
     """
-    return KnownId(command_id, 1, f"outcome of {command_id}", done, at)
+    return KnownCommandId(command_id, 1, f"outcome of {command_id}", done, at)
 
 
 # Fingerprints
@@ -226,11 +226,11 @@ def test_an_outcome_with_an_impossible_time_tells_nothing() -> None:
 # Ids
 
 
-def ids_of(max_records: int, memory: IdBudget | None = None) -> CommandIds:
+def ids_of(max_records: int, memory: CommandIdBudget | None = None) -> CommandIds:
     """
     The ids of one partition, with memory for all of them.
     """
-    return CommandIds(3600.0, max_records, memory or IdBudget(PLENTY))
+    return CommandIds(3600.0, max_records, memory or CommandIdBudget(PLENTY))
 
 
 @pytest.mark.parametrize("done", [0, 1, 49, 50, 51, 99, 100])
@@ -255,11 +255,13 @@ def test_only_a_text_beyond_ascii_is_counted_as_a_wide_one() -> None:
     of_outcome = len("outcome of ")
 
     assert known_bytes(known(narrow)) == ID_BYTES + USUAL + of_outcome
-    assert known_bytes(KnownId(wide, 1, "an outcome", None, WALL)) == ID_BYTES + 3 * USUAL + len("an outcome")
+    assert known_bytes(KnownCommandId(wide, 1, "an outcome", None, WALL)) == ID_BYTES + 3 * USUAL + len(
+        "an outcome"
+    )
 
 
 def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() -> None:
-    memory = IdBudget(3 * ID_BYTES)
+    memory = CommandIdBudget(3 * ID_BYTES)
     ids = ids_of(100, memory)
     for number in range(5):
         ids.remember(known(f"c-{number}"))
@@ -270,7 +272,7 @@ def test_when_ids_take_too_much_memory_the_oldest_are_forgotten_and_counted() ->
 
 
 def test_a_partition_that_learns_ids_takes_no_memory_from_one_that_has_less() -> None:
-    memory = IdBudget(10 * ID_BYTES)
+    memory = CommandIdBudget(10 * ID_BYTES)
     few, many = ids_of(100, memory), ids_of(100, memory)
     for number in range(3):
         few.remember(known(f"few-{number}"))
@@ -284,7 +286,7 @@ def test_a_partition_that_comes_gets_its_part_from_the_one_that_has_most() -> No
     """
     Else a handover would know nothing of what was done before it.
     """
-    memory = IdBudget(10 * ID_BYTES)
+    memory = CommandIdBudget(10 * ID_BYTES)
     first = ids_of(100, memory)
     for number in range(10):
         first.remember(known(f"first-{number}"))

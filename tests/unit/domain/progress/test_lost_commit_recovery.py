@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from worker.domain.contract.outcomes import Source
-from worker.domain.contract.raw_records import Omitted
+from worker.domain.contract.raw_records import OmittedBytes
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.domain.progress.lost_commit_recovery import (
-    OutcomeClaim,
+    OutcomeEvidence,
     RecoveredPosition,
     UnclearPosition,
     is_nameless,
@@ -138,7 +138,7 @@ def test_what_is_no_outcome_says_nothing(value: bytes) -> None:
 
 
 def test_an_outcome_says_of_which_record_and_command_it_is() -> None:
-    told = OutcomeClaim("c-1", Source("commands", 3, 42))
+    told = OutcomeEvidence("c-1", Source("commands", 3, 42))
 
     assert told_by(msgspec.json.encode(told)) == told
 
@@ -148,6 +148,6 @@ def test_a_record_without_a_readable_id_is_named_by_its_value_and_never_like_an_
 
     assert nameless(b"") == nameless(None) == nameless_hash(empty)
     assert nameless(b"a") != nameless(b"b")
-    assert nameless(Omitted(9, "ab" * 32)) == nameless_hash("ab" * 32)
+    assert nameless(OmittedBytes(9, "ab" * 32)) == nameless_hash("ab" * 32)
     assert is_nameless(nameless(b"a"))
     assert not is_nameless("a")

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import MAX_SPAN, decode, encode
-from worker.domain.progress.offsets import Offsets
+from worker.domain.progress.offsets import OffsetTracker
 
 HERE = "id:AAAAAAAAAAAAAAAAAAAAAQ;3"
 
 
-def opened(*offsets: int, position: int = 0, span: int = 100) -> Offsets:
+def opened(*offsets: int, position: int = 0, span: int = 100) -> OffsetTracker:
     """
     These records were received, and are open.
     """
-    made = Offsets(position, 0, span, HERE)
+    made = OffsetTracker(position, 0, span, HERE)
     for offset in offsets:
         made.admit(offset)
     return made
@@ -80,14 +80,14 @@ def test_with_nothing_open_the_next_record_to_be_received_is_committed() -> None
 
 
 def test_before_anything_is_received_the_position_is_committed() -> None:
-    assert Offsets(7, 0, 100, HERE).propose([]) == OffsetCommit(7, "")
+    assert OffsetTracker(7, 0, 100, HERE).propose([]) == OffsetCommit(7, "")
 
 
 def test_what_an_earlier_owner_has_done_stays_in_the_metadata() -> None:
     """
     The next owner would do it again.
     """
-    offsets = Offsets(10, bits(2, 5), 100, HERE)
+    offsets = OffsetTracker(10, bits(2, 5), 100, HERE)
     offsets.admit(10)
     offsets.admit(11)
 
@@ -96,7 +96,7 @@ def test_what_an_earlier_owner_has_done_stays_in_the_metadata() -> None:
 
 
 def test_a_record_that_an_earlier_owner_finished_is_done() -> None:
-    offsets = Offsets(10, bits(2), 100, HERE)
+    offsets = OffsetTracker(10, bits(2), 100, HERE)
 
     assert offsets.is_done(9)
     assert not offsets.is_done(10)
@@ -114,7 +114,7 @@ def test_a_record_that_is_handed_in_again_is_done_whether_open_or_finished() -> 
 
 
 def test_a_done_record_that_was_passed_moves_the_committed_offset_when_nothing_is_open() -> None:
-    offsets = Offsets(10, bits(0, 1), 100, HERE)
+    offsets = OffsetTracker(10, bits(0, 1), 100, HERE)
 
     offsets.skipped(10)
     offsets.skipped(11)
@@ -171,7 +171,7 @@ def test_a_span_beyond_what_the_metadata_can_tell_is_cut() -> None:
 
 
 def test_each_refusal_of_the_metadata_halves_the_span_down_to_one() -> None:
-    offsets = Offsets(0, 0, 5, HERE)
+    offsets = OffsetTracker(0, 0, 5, HERE)
     spans = []
 
     for _ in range(4):
@@ -196,14 +196,14 @@ def test_with_nothing_open_a_position_behind_the_last_record_is_committed() -> N
 
 
 def test_a_position_that_was_passed_already_changes_nothing() -> None:
-    offsets = Offsets(7, bits(2), 100, HERE)
+    offsets = OffsetTracker(7, bits(2), 100, HERE)
     offsets.reached(3)
 
     assert offsets.propose([]) == commit(7, 2)
 
 
 def test_what_an_earlier_owner_has_done_is_still_done_behind_a_position() -> None:
-    offsets = Offsets(7, bits(2, 5), 100, HERE)
+    offsets = OffsetTracker(7, bits(2, 5), 100, HERE)
     offsets.reached(10)
 
     assert offsets.propose([]) == commit(10, 2)
@@ -227,7 +227,7 @@ def test_the_gap_reaches_from_the_committed_offset_to_the_newest_record() -> Non
     offsets = opened(5, 8)
 
     assert offsets.gap == 4
-    assert repr(offsets) == "<Offsets 5+4, 2 open>"
+    assert repr(offsets) == "<OffsetTracker 5+4, 2 open>"
 
 
 def test_finishing_what_is_not_open_is_a_fault_of_the_code() -> None:
@@ -237,13 +237,13 @@ def test_finishing_what_is_not_open_is_a_fault_of_the_code() -> None:
         offsets.finish([1])
 
 
-def heir(left: OffsetCommit, span: int) -> Offsets:
+def heir(left: OffsetCommit, span: int) -> OffsetTracker:
     """
     The next owner's, from what the last one has committed.
     """
     done = decode(left.metadata, HERE, left.offset)
     assert done is not None
-    return Offsets(left.offset, done, span, HERE)
+    return OffsetTracker(left.offset, done, span, HERE)
 
 
 @dataclass
@@ -270,7 +270,7 @@ def test_no_owner_redoes_or_leaves_out_anything_in_whatever_order_it_ends(
 ) -> None:
     records = [place + sum(gaps[: place + 1]) for place in range(len(gaps))]
     model = Model(records)
-    offsets, open_now, position = Offsets(0, 0, span, HERE), list[int](), 0
+    offsets, open_now, position = OffsetTracker(0, 0, span, HERE), list[int](), 0
 
     for what, number in choices:
         if what == "lose":

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.domain.factories import open_command, partition
 from tests.unit.domain.samples import RULES
-from worker.domain.contract.outcomes import KnownId
+from worker.domain.contract.outcomes import KnownCommandId
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
 from worker.domain.progress.partitions import COOLING_OFF_SECONDS
@@ -24,7 +24,7 @@ def test_it_begins_where_the_last_owner_has_committed() -> None:
 
 
 def test_it_knows_the_ids_that_the_outcome_topic_tells_the_newest_last() -> None:
-    older, newer = (KnownId("c-1", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in (1, 2))
+    older, newer = (KnownCommandId("c-1", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in (1, 2))
 
     restored = partition(known=[older, newer])
 
@@ -32,7 +32,9 @@ def test_it_knows_the_ids_that_the_outcome_topic_tells_the_newest_last() -> None
 
 
 def test_it_remembers_as_many_ids_as_the_settings_say() -> None:
-    known = [KnownId(f"c-{number}", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in range(5001)]
+    known = [
+        KnownCommandId(f"c-{number}", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in range(5001)
+    ]
 
     restored = partition(known=known)
 
@@ -84,6 +86,6 @@ def test_its_state_can_be_read_from_its_text() -> None:
     texts.append(repr(held))
 
     assert texts == [
-        f"<Partition 3 {state}, <Offsets 17+0, 0 open>, 0 in the backlog>"
+        f"<Partition 3 {state}, <OffsetTracker 17+0, 0 open>, 0 in the backlog>"
         for state in ("cooling off", "active", "closing")
     ]

@@ -1,6 +1,6 @@
 # What is a command: each field as it arrives, up to its limit.
 #
-# What is refused stands in test_rejections.py, the headers in test_envelope.py, the fuzzing in test_commands_fuzzed.py.
+# What is refused stands in test_rejections.py, the headers in test_envelope.py, the fuzzing in test_command_decoding_fuzzed.py.
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.domain.samples import (
     without,
 )
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.parameters import MemberInfo, Parameters
 
 

@@ -25,8 +25,9 @@ from tests.unit.domain.samples import (
     decode,
     without,
 )
-from worker.domain.contract.commands import Command
+from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO, USER_ID, TextCheck
+from worker.domain.contract.json_schemas import command_schema, documents, outcome_schema
 from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,
@@ -39,7 +40,6 @@ from worker.domain.contract.outcomes import (
     Worker,
 )
 from worker.domain.contract.parameters import Parameters
-from worker.domain.contract.schemas import command_schema, documents, outcome_schema
 from worker.domain.contract.timestamps import instant_of
 
 COMMAND: Final = command_schema()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class EngineRules:
     """
     Attributes:
         topic_id: The cluster's id of the command topic, which another one of that name would not have; None if it gives none.

@@ -3,7 +3,7 @@
 # What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table
 # in actions.py; what a field must look like by itself stands in field_checks.py. Each rule stands twice: where it is kept, fast
 # (command_wire_format.py, and `_judge` here: a command must pass both), and where a record that broke one is explained (record_diagnosis.py with
-# field_checks.py, and `_faults_together` here). The property tests in test_commands_fuzzed.py hold the two together.
+# field_checks.py, and `_faults_together` here). The property tests in test_command_decoding_fuzzed.py hold the two together.
 # Nothing here knows what was seen before: repeats and order are the engine's.
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of, envelope_o
 from worker.domain.contract.field_checks import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
-from worker.domain.contract.raw_records import Omitted, OmittedHeaders
+from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 from worker.domain.contract.record_diagnosis import FAULTS, read
 from worker.domain.contract.rejections import rejected
 from worker.domain.contract.spelling_suggestions import meant_actions
@@ -156,7 +156,7 @@ _UNREADABLE: Final = OutcomeError("not_json", "the record is JSON that the worke
 
 
 class AppRules(Protocol):
-    """What of the settings decides whom a command may be for: the part of ``Rules`` that is read here, below it."""
+    """What of the settings decides whom a command may be for: the part of ``EngineRules`` that is read here, below it."""
 
     @property
     def apps(self) -> Mapping[str, str]:
@@ -202,7 +202,7 @@ class CommandDecoder:
         """
         value, headers = record.value, record.headers
         envelope = envelope_of(headers) if headers else NO_ENVELOPE
-        if isinstance(record.key, Omitted) or (not headers and isinstance(headers, OmittedHeaders)):
+        if isinstance(record.key, OmittedBytes) or (not headers and isinstance(headers, OmittedHeaders)):
             return rejected({}, (NOT_READ,), envelope)
         if not value:
             return rejected({}, (_nothing_in(value),), envelope)
@@ -352,7 +352,7 @@ def _is_any_of(users: tuple[str, ...], protected: Mapping[str, str]) -> bool:
 
 
 def _nothing_in(value: bytes | None) -> OutcomeError:
-    if isinstance(value, Omitted):
+    if isinstance(value, OmittedBytes):
         return OutcomeError("not_read", value.why or NOT_READ.message)
     what = "null" if value is None else "empty"
     return OutcomeError("no_value", f"the record's value is {what}: a command is a JSON object")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.codes import (
+from worker.domain.contract.error_codes import (
     _TABLE,
     ALREADY,
     REMEDIES,

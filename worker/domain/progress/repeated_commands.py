@@ -7,19 +7,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, KnownId
+from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, KnownCommandId
 
 if TYPE_CHECKING:
-    from worker.domain.contract.commands import Command
+    from worker.domain.contract.command_decoding import Command
+    from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
-    from worker.domain.rules import Rules
 
 
-def done_for(earlier: OpenCommand | KnownId, user: str) -> str | None:
+def done_for(earlier: OpenCommand | KnownCommandId, user: str) -> str | None:
     """
     Find the outcome_id of the command that has left nothing to do for this user under the same command id; None: there is none.
     """
-    if isinstance(earlier, KnownId):
+    if isinstance(earlier, KnownCommandId):
         return earlier.outcome_id if earlier.done is None or user in earlier.done else None
     result = next(task.result for task in earlier.tasks if task.user == user)
     settled = DONE_FOR_SHADOW_ID if earlier.was_always_in_shadow else DONE_FOR_ID
@@ -48,7 +48,7 @@ def may_share_result(command: Command) -> bool:
     return command.parameters.duration != 0
 
 
-def kept_for(command: Command, rules: Rules, wall: float) -> float:
+def kept_for(command: Command, rules: EngineRules, wall: float) -> float:
     """
     Compute for how many seconds a repeat of this effect, which is in place at ``wall`` (seconds since 1970), needs no call: never
     for an event or for what others change as well, at most a tenth of a ban's duration.
