@@ -19,7 +19,7 @@ class WorkerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SettingProblem:
     """
     One thing that is wrong with the settings.
 
@@ -70,7 +70,7 @@ def _spelled(value: object) -> str:
 class SettingsError(WorkerError):
     """The settings are unsafe, contradict each other or do not fit the cluster. Carries every problem found."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[SettingProblem]) -> None:
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
 

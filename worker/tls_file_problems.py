@@ -8,8 +8,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.errors import FileError, Problem
-from worker.files import read_text
+from worker.errors import FileError, SettingProblem
+from worker.small_files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ ANOTHERS_KEY: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICA
 """OpenSSL's reasons for a key that does not belong to the certificate; the last one if they are of different kinds."""
 
 
-def tls_problems(part: str, options: Mapping[str, Any]) -> Iterator[Problem]:
+def tls_problems(part: str, options: Mapping[str, Any]) -> Iterator[SettingProblem]:
     """Yield what is wrong with the TLS files of these options, whose secrets are bare."""
     files = {name: options[name] for name in sorted(TLS_FILES) if isinstance(options.get(name), str)}
     unreadable = [problem for name, path in files.items() if (problem := _unreadable(f"{part}.{name}", path))]
@@ -36,28 +36,28 @@ def tls_problems(part: str, options: Mapping[str, Any]) -> Iterator[Problem]:
     if cert is not None:
         yield from _certificate(part, cert, key, options.get("ssl_password"))
     elif key is not None:
-        yield Problem(f"{part}.ssl_certfile", "is missing: without it ssl_keyfile has no effect")
+        yield SettingProblem(f"{part}.ssl_certfile", "is missing: without it ssl_keyfile has no effect")
 
 
-def authority_problem(name: str, path: str) -> Iterator[Problem]:
+def authority_problem(name: str, path: str) -> Iterator[SettingProblem]:
     """Yield why the file that the setting ``name`` gives cannot be used as certificate authorities, if it cannot."""
     if (problem := _unreadable(name, path)) is not None:
         yield problem
     elif not _holds_certificates(path):
-        yield Problem(name, NO_CERTIFICATE, path)
+        yield SettingProblem(name, NO_CERTIFICATE, path)
 
 
-def _unreadable(name: str, path: str) -> Problem | None:
+def _unreadable(name: str, path: str) -> SettingProblem | None:
     try:
         text = read_text(path, PEM_BYTES)
     except FileError as error:
-        return Problem(name, f"the file cannot be read ({error}): check the path and its rights", path)
+        return SettingProblem(name, f"the file cannot be read ({error}): check the path and its rights", path)
     if "-----BEGIN " in text:
         return None
-    return Problem(name, "this is not a PEM file: it contains no -----BEGIN line", path)
+    return SettingProblem(name, "this is not a PEM file: it contains no -----BEGIN line", path)
 
 
-def _certificate(part: str, cert: str, key: str | None, password: str | None) -> Iterator[Problem]:
+def _certificate(part: str, cert: str, key: str | None, password: str | None) -> Iterator[SettingProblem]:
     encrypted = False
 
     def asked() -> str:
@@ -73,15 +73,15 @@ def _certificate(part: str, cert: str, key: str | None, password: str | None) ->
             remedy = f"is missing: the key in {holder} is encrypted"
             if password is not None:
                 remedy = f"it does not decrypt the key in {holder}"
-            yield Problem(f"{part}.ssl_password", remedy)
+            yield SettingProblem(f"{part}.ssl_password", remedy)
         elif not _holds_certificates(cert):
-            yield Problem(f"{part}.ssl_certfile", NO_CERTIFICATE, cert)
+            yield SettingProblem(f"{part}.ssl_certfile", NO_CERTIFICATE, cert)
         elif getattr(error, "reason", None) in ANOTHERS_KEY:
-            yield Problem(
+            yield SettingProblem(
                 f"{part}.{holder}", "this key does not belong to the certificate in ssl_certfile", key or cert
             )
         else:
-            yield Problem(f"{part}.{holder}", "OpenSSL finds no private key in this file", key or cert)
+            yield SettingProblem(f"{part}.{holder}", "OpenSSL finds no private key in this file", key or cert)
 
 
 def _holds_certificates(path: str) -> bool:

@@ -424,7 +424,7 @@ class FakePublisher:
 
 class FakeRestorer:
     """
-    Has the methods of worker.broker.restore.Restorer.
+    Has the methods of worker.broker.partition_restore.PartitionRestorer.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from worker.errors import Problem
+from worker.errors import SettingProblem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,14 +62,14 @@ _OF_CONSUMERS: Final = (
 _OF_PRODUCERS: Final = (_Relation(("linger_ms", "request_timeout_ms"), "delivery_timeout_ms", equal=True),)
 
 
-def contradictions(options: KafkaOptions) -> list[Problem]:
+def contradictions(options: KafkaOptions) -> list[SettingProblem]:
     """Return the timeouts that kafka-python would not accept together, each under the name of the operator's setting."""
     clients: tuple[tuple[str, Mapping[str, Any], Any, Mapping[str, Any], tuple[_Relation, ...]], ...] = (
         ("consumer", options.consumer, KafkaConsumer, consumer_arguments(options), _OF_CONSUMERS),
         ("common", {}, KafkaConsumer, reader_arguments(options), _OF_CONSUMERS),
         ("producer", options.producer, KafkaProducer, producer_arguments(options), _OF_PRODUCERS),
     )
-    found: dict[str, Problem] = {}
+    found: dict[str, SettingProblem] = {}
     for part, own, kind, arguments, relations in clients:
         values = {**kind.DEFAULT_CONFIG, **arguments}
         for relation in relations:
@@ -83,7 +83,7 @@ def contradictions(options: KafkaOptions) -> list[Problem]:
             sides = f"{' and '.join(relation.less)} ({less} ms)", f"{relation.more} ({more} ms)"
             setting = f"kafka.{part if option in own else 'common'}.{option}"
             remedy = f"kafka-python wants {sides[0]} below {sides[1]}"
-            found.setdefault(setting, Problem(setting, remedy, values[option]))
+            found.setdefault(setting, SettingProblem(setting, remedy, values[option]))
     return list(found.values())
 
 

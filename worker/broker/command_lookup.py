@@ -18,7 +18,7 @@ from msgspec import Struct
 from worker.broker import offset_range_reader
 from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
-from worker.broker.topic_scan import scanned
+from worker.broker.topic_search import scanned
 from worker.domain.contract.raw_records import place_of
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
+    from worker.broker.batch_search import SearchTerms
     from worker.broker.options import KafkaOptions
-    from worker.broker.record_scan import SearchTerms
-    from worker.broker.topic_scan import BatchMatches
+    from worker.broker.topic_search import BatchMatches
     from worker.domain.contract.raw_records import Record
 
     Wanted = Callable[[bytes], bool]
@@ -179,7 +179,7 @@ class CommandLookup:
         Yield at most ``limit`` matching outcomes, newest first, written at or after ``since`` and before ``until`` (since 1970).
 
         It goes back in time over all partitions at once, step by step, so the newest are yielded before the oldest are read.
-        What lacks the ``terms`` is not looked at: see record_scan.py.
+        What lacks the ``terms`` is not looked at: see batch_search.py.
         """
         try:
             tps = self._partitions_of(self._options.outcome_topic)

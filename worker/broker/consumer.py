@@ -31,7 +31,7 @@ from worker.broker.kafka_private_parts import (
 )
 from worker.broker.kafka_refusals import refusal_of
 from worker.broker.membership import Membership
-from worker.broker.rebalances import Rebalances
+from worker.broker.rebalance_listener import RebalanceListener
 from worker.domain.effects import LogEvent
 from worker.errors import WorkerError
 
@@ -215,7 +215,7 @@ class Consumer:
         except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
             self._listener.failed(consumer_failure(exc))
 
-    def _connected(self) -> tuple[KafkaConsumer, Rebalances] | None:
+    def _connected(self) -> tuple[KafkaConsumer, RebalanceListener] | None:
         wait = BACKOFF_SECONDS[0]
         while not self._stopping:
             try:
@@ -225,7 +225,9 @@ class Consumer:
                 self._log("kafka.connect_failed", exc, wait)
                 wait = self._back_off(wait)
                 continue
-            rebalances = Rebalances(consumer, self._options, self._membership, self._listener, self._notice)
+            rebalances = RebalanceListener(
+                consumer, self._options, self._membership, self._listener, self._notice
+            )
             consumer.subscribe([self._options.command_topic], listener=rebalances)
             self._consumer = consumer
             self._wait_for_metadata(consumer)
@@ -239,7 +241,7 @@ class Consumer:
             with self._wake:
                 self._wake.wait_for(lambda: self._stopping, METADATA_SECONDS / 100)
 
-    def _poll_until_stopped(self, consumer: KafkaConsumer, rebalances: Rebalances) -> None:
+    def _poll_until_stopped(self, consumer: KafkaConsumer, rebalances: RebalanceListener) -> None:
         wait = BACKOFF_SECONDS[0]
         while not self._stopping:
             try:
@@ -256,7 +258,7 @@ class Consumer:
                 self._log("kafka.poll_failed", exc, wait)
                 wait = self._back_off(wait)
 
-    def _step(self, consumer: KafkaConsumer, rebalances: Rebalances) -> None:
+    def _step(self, consumer: KafkaConsumer, rebalances: RebalanceListener) -> None:
         while self._pending_ops:
             self._pending_ops.popleft()(consumer)
         joining = finish_join(consumer)
@@ -290,7 +292,7 @@ class Consumer:
             )
             return self._outstanding < self._options.batches_outstanding
 
-    def _deliver(self, polled: dict[Any, list[ConsumerRecord]], rebalances: Rebalances) -> None:
+    def _deliver(self, polled: dict[Any, list[ConsumerRecord]], rebalances: RebalanceListener) -> None:
         with rebalances.notifying:
             begun = {tp for tp in polled if self._membership.begun(tp.partition)}
             records = [_polled(record) for tp in begun for record in polled[tp]]

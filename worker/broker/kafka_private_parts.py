@@ -20,12 +20,12 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.net import manager
 from kafka.record import legacy_records, memory_records
 
+from worker.broker.batch_search import SearchingBatch
 from worker.broker.decompression import decompressed
 from worker.broker.dns_lookup import connect, in_words
 from worker.broker.error_mapping import CredentialError
 from worker.broker.paced_coordinator import PacedCoordinator
 from worker.broker.record_batches import BoundedRecordBatch
-from worker.broker.record_scan import SearchingBatch
 from worker.broker.secured_connection import (
     DrainingTcpTransport,
     SaslConnection,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
-    from worker.broker.record_scan import SearchTerms
+    from worker.broker.batch_search import SearchTerms
 
 POLL_BYTES: Final = 1024 * 1024
 """The most bytes of records that one poll returns, not counting the last one."""

@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from worker.broker.client_config import admin_arguments
 from worker.broker.error_mapping import SHOWN_CHARACTERS, sentence, unreachable
 from worker.broker.kafka_private_parts import id_text, open_client
-from worker.errors import BrokerError, Problem
+from worker.errors import BrokerError, SettingProblem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +144,7 @@ def message_bytes(options: KafkaOptions, topic: str) -> int | None:
     return None if size is None else int(size)
 
 
-def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: float) -> list[Problem]:
+def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: float) -> list[SettingProblem]:
     """Return what would break a promise. Outcomes must be kept for ``dedupe_window`` seconds, or repeats are not recognised."""
     rows = (
         ("kafka.command_topics", options.command_topic, report.command),
@@ -154,10 +154,12 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
     found = []
     for setting, name, topic in rows:
         if topic is None:
-            found.append(Problem(setting, f"this topic does not exist: {CREATE} creates it", name))
+            found.append(SettingProblem(setting, f"this topic does not exist: {CREATE} creates it", name))
         elif topic.cleanup is not None and "compact" in topic.cleanup:
             found.append(
-                Problem(setting, f"cleanup.policy is {','.join(sorted(topic.cleanup))}: {COMPACTED}", name)
+                SettingProblem(
+                    setting, f"cleanup.policy is {','.join(sorted(topic.cleanup))}: {COMPACTED}", name
+                )
             )
     command, outcome = report.command, report.outcome
     if command is not None and outcome is not None and outcome.partitions < command.partitions:
@@ -165,21 +167,21 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
             f"it has {outcome.partitions} partitions and the command topic {command.partitions}; an outcome goes to the "
             f"partition of its command's number: add partitions (kafka-topics --alter --partitions {command.partitions})"
         )
-        found.append(Problem("kafka.outcome_topic", remedy, outcome.name))
+        found.append(SettingProblem("kafka.outcome_topic", remedy, outcome.name))
     if outcome is not None and outcome.retention is not None and outcome.retention < dedupe_window:
         remedy = (
             f"retention.ms keeps outcomes for {outcome.retention:.0f} s, shorter than dedupe.window_seconds "
             f"({dedupe_window:.0f}): a repeated command would not be recognised after a restart"
         )
-        found.append(Problem("kafka.outcome_topic", remedy, outcome.name))
+        found.append(SettingProblem("kafka.outcome_topic", remedy, outcome.name))
     found += control_problems(report.control)
     if report.quota is not None and "compact" in (report.quota.cleanup or ()):
         remedy = "a compacted topic takes no record without a key: set cleanup.policy=delete"
-        found.append(Problem("kafka.quota_topic", remedy, report.quota.name))
+        found.append(SettingProblem("kafka.quota_topic", remedy, report.quota.name))
     limit = options.record_limit
     if limit < SMALLEST_RECORD:
         remedy = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
-        found.append(Problem("kafka.producer.max_request_size", remedy, limit))
+        found.append(SettingProblem("kafka.producer.max_request_size", remedy, limit))
     for setting, _, topic in rows[1:]:
         if (
             topic is not None
@@ -190,11 +192,11 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
                 f"max.message.bytes is {topic.message_bytes}, too small for the records of up to {limit} bytes that are sent: "
                 f"set {limit + BATCH_BYTES} or more, or a smaller kafka.producer.max_request_size"
             )
-            found.append(Problem(setting, remedy, topic.name))
+            found.append(SettingProblem(setting, remedy, topic.name))
     return found
 
 
-def control_problems(topic: Topic | None) -> list[Problem]:
+def control_problems(topic: Topic | None) -> list[SettingProblem]:
     """Return why the control topic cannot be followed. A topic that does not exist is no problem: the worker runs without."""
     if topic is None:
         return []
@@ -204,17 +206,17 @@ def control_problems(topic: Topic | None) -> list[Problem]:
             f"it has {topic.partitions} partitions, and orders are in order in one alone: delete it, and create it with "
             f"one partition ({CREATE})"
         )
-        found.append(Problem(CONTROL, remedy, topic.name))
+        found.append(SettingProblem(CONTROL, remedy, topic.name))
     if topic.cleanup is not None and topic.cleanup != {"compact"}:
         fix = CONTROL_FIX.format(name=topic.name)
         remedy = f"cleanup.policy is {','.join(sorted(topic.cleanup))}, which deletes a pause that is still in force: {fix}"
-        found.append(Problem(CONTROL, remedy, topic.name))
+        found.append(SettingProblem(CONTROL, remedy, topic.name))
     return found
 
 
 def changes(
     first: TopicsReport, now: TopicsReport, options: KafkaOptions, *, dedupe_window: float
-) -> tuple[str | None, list[Problem], list[Problem]]:
+) -> tuple[str | None, list[SettingProblem], list[SettingProblem]]:
     """
     Compare the topics with what they were at the start.
 

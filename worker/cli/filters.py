@@ -21,7 +21,7 @@ from worker.terminal import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from worker.broker.record_scan import SearchTerms
+    from worker.broker.batch_search import SearchTerms
     from worker.domain.contract.rejections import Rejected
 
     OutcomeValues = Callable[[Any], Sequence[str | None]]

@@ -65,7 +65,7 @@ def create(
     moderation-worker topics create --config worker.yaml --partitions 12
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.topic_admin import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.errors import Problem, SettingsError  # noqa: PLC0415
+    from worker.errors import SettingProblem, SettingsError  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, misfits, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
@@ -75,7 +75,7 @@ def create(
     if wanted > least:
         raise SettingsError(
             [
-                Problem(
+                SettingProblem(
                     "--partitions",
                     f"give at most {least}, the lowest of the limits: each partition owns a slice of it",
                     wanted,

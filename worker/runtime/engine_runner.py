@@ -23,7 +23,7 @@ from worker.domain.effects import (
     StartCall,
     WriteControl,
 )
-from worker.runtime.call_tasks import CallLog, CallTasks
+from worker.runtime.call_runner import CallLog, CallRunner
 from worker.runtime.guard_order_writer import GuardOrderWriter
 from worker.runtime.publish_scheduler import PublishScheduler
 from worker.runtime.restore_scheduler import RestoreScheduler
@@ -83,7 +83,7 @@ class EngineRunner:
         self._quota: ports.QuotaChannel
         self._guard_orders: GuardOrderWriter | None = None
         self._restoring: RestoreScheduler
-        self._calls: CallTasks
+        self._calls: CallRunner
         self._publish_scheduler: PublishScheduler
         # Set once the control topic was read whole, or is known not to exist: then partitions may begin.
         self._orders_known = asyncio.Event()
@@ -104,7 +104,7 @@ class EngineRunner:
         self,
         consumer: ports.Consumer,
         publisher: ports.Publisher,
-        restorer: ports.Restorer,
+        restorer: ports.PartitionRestorer,
         client: ports.Client,
         quota: ports.QuotaChannel,
         orders: ports.ControlTopicWriter | None = None,
@@ -123,7 +123,7 @@ class EngineRunner:
         self._restoring = RestoreScheduler(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
-        self._calls = CallTasks(
+        self._calls = CallRunner(
             self._engine,
             client,
             (self._metrics, CallLog(self._log), *self._observers),

@@ -251,7 +251,7 @@ def _as_plain(value: object, depth: int, shown: Callable[[str], str]) -> object:
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
 
 
-class _Bridge(logging.Handler):
+class _LibraryLogBridge(logging.Handler):
     """Turns lines of libraries into events."""
 
     def __init__(self, log: _EventLog) -> None:
@@ -274,7 +274,7 @@ class _Bridge(logging.Handler):
 
 def _route_libraries(log: _EventLog, level: int) -> None:
     root = logging.getLogger()
-    bridge = _Bridge(log)
+    bridge = _LibraryLogBridge(log)
     if level > logging.DEBUG:
         bridge.addFilter(LibraryLogThrottle())
     root.handlers[:] = [bridge]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.contract.actions import ENDPOINTS
-from worker.errors import Problem, SettingsError
+from worker.errors import SettingProblem, SettingsError
 from worker.runtime.status_server import MOST_CONNECTIONS
 
 KAFKA: Final = 128
@@ -59,7 +59,11 @@ def take_file_descriptors(apps: int, connections: int) -> FileShortage | None:
     shortage = FileShortage(needed, hard)
     if hard < _needed(apps, 1):
         raise SettingsError(
-            [Problem("ulimit -n", f"{shortage.remedy}: not even one connection to each endpoint fits", hard)]
+            [
+                SettingProblem(
+                    "ulimit -n", f"{shortage.remedy}: not even one connection to each endpoint fits", hard
+                )
+            ]
         )
     return shortage
 

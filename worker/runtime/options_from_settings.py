@@ -20,7 +20,7 @@ from worker.broker.topic_admin import CREATE, problems
 from worker.domain.engine_rules import EngineRules
 from worker.domain.memory_budget import MEBIBYTE, share
 from worker.domain.progress.commit_metadata import mark_of
-from worker.errors import Problem, SettingsError
+from worker.errors import SettingProblem, SettingsError
 from worker.settings import secret_in, secrets_of
 from worker.tencent.client_options import AppCredentials, HttpOptions, base_url
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from worker.settings import KafkaSettings, Settings
 
 
-def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[Problem]:
+def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[SettingProblem]:
     """Return the settings that do not fit the existing topics."""
     found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
     if settings.guards and report.control is None and not report.control_denied:
         remedy = f"this topic does not exist, and guards write what they decide to it: {CREATE} creates it"
-        found.append(Problem("kafka.control_topic", remedy, options.control_topic))
+        found.append(SettingProblem("kafka.control_topic", remedy, options.control_topic))
     partitions = 0 if report.command is None else report.command.partitions
     limits = {"limits.calls_per_second": settings.limits.calls_per_second}
     limits |= {f"limits.per_endpoint.{name}": value for name, value in settings.limits.per_endpoint.items()}
     found += [
-        Problem(
+        SettingProblem(
             name,
             f"raise it to at least {partitions}, the partitions of the command topic: each owns a slice",
             value=value,

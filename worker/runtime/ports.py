@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.error_codes import Verdict
     from worker.domain.effects import Attempt, AttemptResult, RestoredPartition, Transaction
     from worker.domain.publish_results import PublishResult
-    from worker.runtime.call_tasks import CallTask
+    from worker.runtime.call_runner import CallTask
 
 
 class Client(Protocol):
@@ -121,7 +121,7 @@ class CallObserver(Protocol):
         """
 
 
-class Restorer(Protocol):
+class PartitionRestorer(Protocol):
     """Reads from Kafka what was done on a partition."""
 
     def restore(self, partition: int) -> RestoredPartition:

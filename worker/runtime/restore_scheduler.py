@@ -1,7 +1,7 @@
 # Restores what was done on a partition before its commands begin, and retries until that succeeds.
 #
 # It owns the threads, the backoff, and the partitions that wait for a person.
-# Not here: what is read, and how (broker/restore.py).
+# Not here: what is read, and how (broker/partition_restore.py).
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RestoreScheduler:
 
     def __init__(
         self,
-        restorer: ports.Restorer,
+        restorer: ports.PartitionRestorer,
         metrics: Metrics,
         log: ports.Log,
         *,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from worker.errors import BrokerError, Problem
+from worker.errors import BrokerError, SettingProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.runtime import ports
 
-Changes = tuple[str | None, list[Problem], list[Problem]]
+Changes = tuple[str | None, list[SettingProblem], list[SettingProblem]]
 """Why the worker must not go on (or None), the problems that make it not ready, and all problems."""
 
 
@@ -40,7 +40,7 @@ class TopicWatch:
         self._log = log
         self._refuse = refuse
         self._logged: frozenset[str] = frozenset()
-        self.obstacles: list[Problem] = []
+        self.obstacles: list[SettingProblem] = []
 
     async def run(self) -> None:
         """Check until cancelled. A cluster that does not answer changes nothing: consumer and publisher report that."""
@@ -52,7 +52,9 @@ class TopicWatch:
                 continue
             self._compare(*changes)
 
-    def _compare(self, refusal: str | None, obstacles: list[Problem], problems: list[Problem]) -> None:
+    def _compare(
+        self, refusal: str | None, obstacles: list[SettingProblem], problems: list[SettingProblem]
+    ) -> None:
         if refusal is not None:
             self._refuse(refusal)
         self.obstacles = obstacles

@@ -21,15 +21,15 @@ from worker.broker.active_refusals import ActiveRefusals
 from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import ControlTopicWriter
+from worker.broker.partition_restore import PartitionRestorer
 from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
-from worker.broker.restore import Restorer
 from worker.broker.topic_admin import changes, inspect, is_another, recreated
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
-from worker.errors import BrokerError, Problem, SettingsError
+from worker.errors import BrokerError, SettingProblem, SettingsError
 from worker.runtime import shutdown
 from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.failed_command_log import FailedCommandLog
@@ -188,7 +188,7 @@ def _build(
     refusals = ActiveRefusals(log.event)
     consumer = Consumer(options, runner, log.event, refusals)
     publisher = Publisher(options, consumer, log.event, refusals)
-    restorer = Restorer(
+    restorer = PartitionRestorer(
         options,
         known_of,
         log.event,
@@ -241,12 +241,12 @@ async def listen(server: StatusServer, settings: Settings) -> int:
     except OSError as exc:
         reason = exc.strerror or str(exc)
         if exc.errno in OF_THE_PORT:
-            problem = Problem(
+            problem = SettingProblem(
                 "server.port", f"give another, or end what uses it: {reason}", settings.server.port
             )
         else:
             remedy = f"give an address of this machine (0.0.0.0 and :: are all of them): {reason}"
-            problem = Problem("server.host", remedy, settings.server.host)
+            problem = SettingProblem("server.host", remedy, settings.server.host)
         raise SettingsError([problem]) from exc
 
 

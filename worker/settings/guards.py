@@ -15,7 +15,7 @@ from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.control_records import SCOPE_FIELDS, OrderState, Scope
 from worker.domain.contract.spelling_suggestions import meant_actions
 from worker.domain.guard_counters import ANY, Guard
-from worker.errors import Problem
+from worker.errors import SettingProblem
 from worker.settings.types import RuleText
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ Guards = Annotated[
 ]
 
 
-def guard_problems(settings: Settings) -> Iterator[Problem]:
+def guard_problems(settings: Settings) -> Iterator[SettingProblem]:
     """Yield what the other settings make of the guards: without a topic to write to, or never or always tripping."""
     if settings.guards and settings.kafka.control_topic is None:
-        yield Problem(
+        yield SettingProblem(
             "kafka.control_topic", "name a topic: guards write what they decide to it, for all replicas"
         )
     for number, guard in enumerate(settings.guards, 1):
@@ -145,20 +145,20 @@ def guard_problems(settings: Settings) -> Iterator[Problem]:
         apps = settings.tencent.apps
         if guard.scope.app not in {None, ANY, *apps}:
             meant = did_you_mean(guard.scope.app or "", apps)
-            yield Problem(f"{name}.scope.app", f"is not in tencent.apps{meant}", guard.scope.app)
+            yield SettingProblem(f"{name}.scope.app", f"is not in tencent.apps{meant}", guard.scope.app)
             continue
         batch, most = _call_size(guard), _lets_through(settings, guard)
         if guard.members < batch:
             remedy = (
                 f"give at least {batch}: a single full call has that many, so this guard would trip on it"
             )
-            yield Problem(f"{name}.members", remedy, guard.members)
+            yield SettingProblem(f"{name}.members", remedy, guard.members)
         elif guard.members > most:
             remedy = (
                 f"give at most {most:,}: the quota lets no more members through in {guard.per_seconds:g} s, "
                 "so this guard would never trip"
             )
-            yield Problem(f"{name}.members", remedy, guard.members)
+            yield SettingProblem(f"{name}.members", remedy, guard.members)
 
 
 def _actions(guard: Guard) -> list[str]:

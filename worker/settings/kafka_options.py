@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
-from worker.errors import FileError, Problem
+from worker.errors import FileError, SettingProblem
 from worker.settings import types
 from worker.settings.kafka_authentication import sign_in_problems
 from worker.settings.kafka_option_rules import RULES
@@ -57,7 +57,7 @@ OWNED: Final[dict[str, str]] = {
 """Options that only the worker sets, and what to do instead."""
 
 
-def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
+def option_problems(kafka: KafkaSettings) -> Iterator[SettingProblem]:
     """Yield the options that kafka-python does not have there, that only the worker sets, or whose value is wrong."""
     known = _kafka_pythons_own()
     for part, defaults in known.items():
@@ -65,13 +65,13 @@ def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
             name = f"kafka.{part}.{option}"
             stem = option.removesuffix("_file")
             if option in OWNED:
-                yield Problem(
+                yield SettingProblem(
                     name,
                     OWNED[option],
                     None if option.startswith(("sasl", "ssl")) else _shown(option, value),
                 )
             elif part != "common" and option.startswith(_OF_ALL_CLIENTS):
-                yield Problem(
+                yield SettingProblem(
                     name, f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
                 )
             elif stem != option and stem in types.SECRET_OPTIONS:
@@ -88,17 +88,17 @@ def option_problems(kafka: KafkaSettings) -> Iterator[Problem]:
                     if close
                     else ""
                 )
-                yield Problem(name, f"kafka-python knows no such option here{hint}")
+                yield SettingProblem(name, f"kafka-python knows no such option here{hint}")
             elif not RULES[option].fits(_bare(value)):
-                yield Problem(name, f"give {RULES[option].wanted}", _shown(option, value))
+                yield SettingProblem(name, f"give {RULES[option].wanted}", _shown(option, value))
 
 
-def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
+def security_problems(kafka: KafkaSettings) -> Iterator[SettingProblem]:
     """Yield what is missing for TLS and SASL, and what would have no effect."""
     options = kafka.common
     protocol = options.get("security_protocol", "PLAINTEXT")
     if protocol not in _PROTOCOLS:
-        yield Problem(
+        yield SettingProblem(
             "kafka.common.security_protocol",
             f"give one of {', '.join(_PROTOCOLS)}",
             protocol if isinstance(protocol, str) else None,
@@ -108,14 +108,14 @@ def security_problems(kafka: KafkaSettings) -> Iterator[Problem]:
     yield from _tls(kafka)
     tls = sorted(option for option in options if option.startswith("ssl_"))
     if tls and not str(protocol).endswith("SSL"):
-        yield Problem(
+        yield SettingProblem(
             "kafka.common.security_protocol",
             f"set SSL or SASL_SSL: without it {tls[0]} has no effect",
             protocol,
         )
 
 
-def _tls(kafka: KafkaSettings) -> Iterator[Problem]:
+def _tls(kafka: KafkaSettings) -> Iterator[SettingProblem]:
     try:
         options = kafka.options()
     except (FileError, TypeError):
@@ -123,26 +123,26 @@ def _tls(kafka: KafkaSettings) -> Iterator[Problem]:
     yield from tls_problems("kafka.common", options)
 
 
-def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[Problem]:
+def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[SettingProblem]:
     if twice:
-        yield Problem(
+        yield SettingProblem(
             name,
             f"give this or {name.removesuffix('_file').rpartition('.')[2]}, not both",
             types.shown_path(value),
         )
         return
     if not isinstance(value, str):
-        yield Problem(name, "give the path of a file")
+        yield SettingProblem(name, "give the path of a file")
         return
     try:
         secret = first_line(value)
     except FileError as error:
-        yield Problem(
+        yield SettingProblem(
             name, f"the file cannot be read ({error}): check the path and its rights", types.shown_path(value)
         )
     else:
         if not secret:
-            yield Problem(
+            yield SettingProblem(
                 name, "the first line of the file is empty: put the secret there", types.shown_path(value)
             )
 

@@ -11,10 +11,10 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.errors import FileError
-from worker.files import read_text
 from worker.settings import types
 from worker.settings.core_defaults import CORE
-from worker.settings.section import Section
+from worker.settings.section import SettingsSection
+from worker.small_files import read_text
 
 CONSUMER_TIMEOUTS_MS: Final = {
     "session_timeout_ms": 15_000,
@@ -30,7 +30,7 @@ SECRET_BYTES: Final = 65_536
 """The longest secret that a file may hold; an OAuth token takes a few thousand bytes."""
 
 
-class OAuthSettings(Section):
+class OAuthSettings(SettingsSection):
     """Signing in to Kafka with OAUTHBEARER, by tokens that an OpenID provider gives for the client credentials grant."""
 
     token_url: types.TokenUrl | None = Field(
@@ -60,7 +60,7 @@ class OAuthSettings(Section):
         return any(value for value in self.model_dump().values())
 
 
-class AwsMskIamSettings(Section):
+class AwsMskIamSettings(SettingsSection):
     """Signing in to Amazon MSK with IAM. It needs the extra: pip install 'moderation-worker[msk-iam]'."""
 
     region: types.AwsRegion | None = Field(
@@ -70,7 +70,7 @@ class AwsMskIamSettings(Section):
     )
 
 
-class KafkaSettings(Section):
+class KafkaSettings(SettingsSection):
     """Where commands come from and outcomes go."""
 
     bootstrap_servers: types.Servers = Field(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from worker.errors import Problem, SettingsError
+from worker.errors import SettingProblem, SettingsError
 from worker.settings.catalog import find, nearest, table_of_rows
 from worker.settings.cross_checks import contradictions
 from worker.settings.model import Settings
@@ -57,18 +57,18 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _without(hidden: frozenset[str], problem: Problem) -> Problem:
+def _without(hidden: frozenset[str], problem: SettingProblem) -> SettingProblem:
     shown = problem.value
     return replace(problem, value=None) if isinstance(shown, str) and shown in hidden else problem
 
 
-def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Settings, list[Problem]]:
+def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Settings, list[SettingProblem]]:
     """Return the settings, with stand-ins for what is wrong, and the problems."""
     try:
         return Settings(**data), []
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
-    problems: dict[str, Problem] = {}
+    problems: dict[str, SettingProblem] = {}
     for found in errors:
         words = _words(found["loc"], table)
         problem = _problem(found["type"], words, found["msg"], found["input"], table)
@@ -82,21 +82,25 @@ def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Se
     return Settings(**data), list(problems.values())
 
 
-def _problem(kind: str, words: Words, message: str, value: object, table: dict[Words, SettingRow]) -> Problem:
+def _problem(
+    kind: str, words: Words, message: str, value: object, table: dict[Words, SettingRow]
+) -> SettingProblem:
     name = ".".join(words)
     row = find(table, words)
     holder = find(table, words[:-1])
     if holder is not None and holder.options:
-        return Problem(name, "give a text, a number, true or false: kafka-python's options are nothing else")
+        return SettingProblem(
+            name, "give a text, a number, true or false: kafka-python's options are nothing else"
+        )
     if kind == "extra_forbidden" or row is None:
         meant = nearest(table, words)
-        return Problem(name, f"there is no such setting{f': did you mean {meant}?' if meant else ''}")
+        return SettingProblem(name, f"there is no such setting{f': did you mean {meant}?' if meant else ''}")
     if kind == "missing":
-        return Problem(name, f"is missing: give {row.rule}")
+        return SettingProblem(name, f"is missing: give {row.rule}")
     reason = message.removeprefix("Value error, ") if kind == "value_error" else ""
     if kind == "string_type" and isinstance(value, bool | int | float):
         reason = "put it into quotes: without them YAML does not read it as text"
-    return Problem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
+    return SettingProblem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
 
 
 def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> Words:

@@ -16,7 +16,7 @@ from worker.settings import types
 from worker.settings.core_defaults import CORE
 from worker.settings.guards import FOLLOWS, Guards
 from worker.settings.kafka_section import KafkaSettings, secret_in
-from worker.settings.section import Section
+from worker.settings.section import SettingsSection
 from worker.settings.tencent_section import TencentSettings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _PARTS: Final = (
 )
 
 
-class QuotaSettings(Section):
+class QuotaSettings(SettingsSection):
     """Tencent's quota, which all replicas share without talking to each other."""
 
     calls_per_second: Annotated[types.Whole, Field(ge=1, le=100_000)] = Field(
@@ -54,7 +54,7 @@ class QuotaSettings(Section):
     )
 
 
-class BatchingSettings(Section):
+class BatchingSettings(SettingsSection):
     """How members share calls."""
 
     max_wait_seconds: Annotated[types.Number, Field(gt=0, le=60)] = Field(
@@ -73,7 +73,7 @@ class BatchingSettings(Section):
     )
 
 
-class DedupeSettings(Section):
+class DedupeSettings(SettingsSection):
     """What counts as done already."""
 
     window_seconds: Annotated[types.Number, Field(gt=0, le=604_800)] = Field(
@@ -103,7 +103,7 @@ class DedupeSettings(Section):
     )
 
 
-class MemorySettings(Section):
+class MemorySettings(SettingsSection):
     """What may be kept in memory. The rest waits in Kafka or is forgotten, oldest first; nothing grows without bound."""
 
     budget_mib: Annotated[types.Whole, Field(ge=16, le=65_536)] = Field(
@@ -116,7 +116,7 @@ class MemorySettings(Section):
     )
 
 
-class HttpSettings(Section):
+class HttpSettings(SettingsSection):
     """The connections to Tencent."""
 
     timeout_seconds: Annotated[types.Number, Field(gt=3, le=60)] = Field(
@@ -143,7 +143,7 @@ class HttpSettings(Section):
     )
 
 
-class RetrySettings(Section):
+class RetrySettings(SettingsSection):
     """How often and for how long a member is retried. Outages count towards neither."""
 
     max_attempts: Annotated[types.Whole, Field(ge=1, le=100)] = Field(
@@ -161,7 +161,7 @@ class RetrySettings(Section):
     )
 
 
-class ServerSettings(Section):
+class ServerSettings(SettingsSection):
     """The worker's own HTTP: /livez, /readyz, /metrics and the page."""
 
     host: types.Host = Field(
@@ -178,7 +178,7 @@ class ServerSettings(Section):
     )
 
 
-class LogSettings(Section):
+class LogSettings(SettingsSection):
     """What is logged, and how."""
 
     level: types.Level = Field(

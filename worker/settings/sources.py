@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 import yaml
 from pydantic import SecretStr
 
-from worker.errors import FileError, Problem
-from worker.files import read_text
+from worker.errors import FileError, SettingProblem
 from worker.settings.catalog import find
 from worker.settings.types import SECRET_OPTIONS
+from worker.small_files import read_text
 from worker.tls_file_problems import TLS_FILES
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class FileData:
     """
 
     data: dict[str, Any] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[SettingProblem, ...] = ()
     hidden: frozenset[str] = frozenset()
 
 
@@ -90,7 +90,7 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
 
 
 def _unusable(name: str, remedy: str) -> FileData:
-    return FileData(problems=(Problem(name, remedy),))
+    return FileData(problems=(SettingProblem(name, remedy),))
 
 
 def _from_folder(data: dict[str, Any], folder: Path, names: frozenset[str]) -> frozenset[str]:
@@ -119,7 +119,7 @@ def _is_path(kind: Any) -> bool:
 
 def from_environment(
     environ: Mapping[str, str], table: dict[Words, SettingRow], below: dict[str, Any]
-) -> tuple[dict[str, Any], list[Problem]]:
+) -> tuple[dict[str, Any], list[SettingProblem]]:
     """
     Return the data of the variables ``WORKER_<SECTION>__<SETTING>``, and the problems of reading them.
 
@@ -127,7 +127,7 @@ def from_environment(
     file's ``my-app``.
     """
     data: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems: list[SettingProblem] = []
     for variable in sorted(environ):
         rest = variable.removeprefix(PREFIX)
         if variable in {rest, CONFIG} or ("__" not in rest and _SERVICE_LINK.search(rest)):
@@ -135,16 +135,16 @@ def from_environment(
         words = rest.lower().split("__")
         if len(words) > DEPTH or not all(words):
             remedy = f"there is no such setting: a name has one to {DEPTH} words with two underscores between"
-            problems.append(Problem(variable, remedy))
+            problems.append(SettingProblem(variable, remedy))
             continue
         spelled = _as_in_file(words, below)
         try:
             value: object = _read(environ[variable], spelled, table)
         except _RepeatedError:
-            problems.append(Problem(".".join(spelled), "a name is repeated in this variable's JSON"))
+            problems.append(SettingProblem(".".join(spelled), "a name is repeated in this variable's JSON"))
             continue
         except RecursionError:
-            problems.append(Problem(".".join(spelled), "this variable's JSON is nested too deep"))
+            problems.append(SettingProblem(".".join(spelled), "this variable's JSON is nested too deep"))
             continue
         found = unreadable(value, spelled)
         problems += found
@@ -155,28 +155,32 @@ def from_environment(
     return data, problems
 
 
-def unreadable(data: object, path: Words = ()) -> list[Problem]:
+def unreadable(data: object, path: Words = ()) -> list[SettingProblem]:
     """
     Return where the data at ``path`` is nested too deep, or contains text that is not UTF-8, which an environment may.
 
     It is iterative, since the data may be nested without end.
     """
-    problems: list[Problem] = []
+    problems: list[SettingProblem] = []
     waiting: list[tuple[Words, object, int]] = [(path, data, len(path))]
     while waiting:
         path, value, depth = waiting.pop()
         if depth > DEPTH:
-            problems.append(Problem(".".join(path), "it is nested too deep: no setting is nested like this"))
+            problems.append(
+                SettingProblem(".".join(path), "it is nested too deep: no setting is nested like this")
+            )
         elif isinstance(value, dict):
             for key, inner in value.items():
                 if _is_utf8(str(key)):
                     waiting.append(((*path, str(key)), inner, depth + 1))
                 else:
-                    problems.append(Problem(".".join((*path, _replaced(str(key)))), "this name is not UTF-8"))
+                    problems.append(
+                        SettingProblem(".".join((*path, _replaced(str(key)))), "this name is not UTF-8")
+                    )
         elif isinstance(value, list | tuple | set):
             waiting += [(path, inner, depth + 1) for inner in value]
         elif isinstance(value, str) and not _is_utf8(value):
-            problems.append(Problem(".".join(path), "this value is not UTF-8 text"))
+            problems.append(SettingProblem(".".join(path), "this value is not UTF-8 text"))
     return list(dict.fromkeys(problems))
 
 

@@ -9,12 +9,12 @@ from typing import Annotated
 from pydantic import Field
 
 from worker.errors import FileError, SignatureError
-from worker.files import read_text
 from worker.settings import types
-from worker.settings.section import Section
+from worker.settings.section import SettingsSection
+from worker.small_files import read_text
 
 
-class AppSettings(Section):
+class AppSettings(SettingsSection):
     """One Tencent app (SDKAppID) with its admin, key and region."""
 
     sdk_app_id: Annotated[types.Whole, Field(ge=1, le=4_294_967_295)] = Field(
@@ -54,7 +54,7 @@ class AppSettings(Section):
         return key
 
 
-class TencentSettings(Section):
+class TencentSettings(SettingsSection):
     """The apps that commands act on."""
 
     default_app: str | None = Field(

@@ -18,7 +18,7 @@ from httpx_aiohttp import AiohttpTransport
 from msgspec import Struct
 from yarl import URL
 
-from worker.tencent.connections import ConnectorFactory
+from worker.tencent.connector_factory import ConnectorFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

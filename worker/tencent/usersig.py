@@ -15,8 +15,8 @@ from TLSSigAPIv2 import TLSSigAPIv2
 from worker.domain.contract.error_codes import LOCK_SECONDS
 from worker.domain.effects import LogEvent
 from worker.errors import FileError, SignatureError
-from worker.files import read_text
 from worker.redaction import Redaction
+from worker.small_files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,8 +26,8 @@ from kafka.admin import MemberToRemove
 from tests.fakes.broker import FakeConsumer, FakeKafka, FakePublisher, FakeRecord, FakeRestorer
 from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions
+from worker.broker.partition_restore import PartitionRestorer
 from worker.broker.publisher import Publisher
-from worker.broker.restore import Restorer
 from worker.domain.contract.outcomes import KnownCommandId, Outcome, Source, Status
 from worker.domain.contract.outcomes import Worker as By
 from worker.domain.effects import OffsetCommit, OutgoingOutcome, Transaction
@@ -347,8 +347,8 @@ class RealCluster:
     def publisher(self, member: Member, membership: Any) -> Publisher:
         return Publisher(member.options, membership, member.notices.append)
 
-    def restorer(self, member: Member) -> Restorer:
-        return Restorer(
+    def restorer(self, member: Member) -> PartitionRestorer:
+        return PartitionRestorer(
             member.options, known_of, member.notices.append, command_id_of=command_id_of, topic_id=None
         )
 

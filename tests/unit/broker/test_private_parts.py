@@ -42,7 +42,7 @@ from worker.broker import (
     assignor,
     kafka_private_parts,
     paced_coordinator,
-    rebalances,
+    rebalance_listener,
     record_batches,
     secured_connection,
 )
@@ -242,7 +242,7 @@ def extended() -> Iterator[tuple[type, str]]:
             secured_connection,
             kafka_private_parts,
             paced_coordinator,
-            rebalances,
+            rebalance_listener,
         )
         for pair in subclasses(module)
     }

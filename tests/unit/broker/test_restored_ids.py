@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.broker.restore import newest
+from worker.broker.partition_restore import newest
 from worker.domain.contract.outcomes import KnownCommandId, UserHashes
 from worker.domain.memory_budget import ID_BYTES
 

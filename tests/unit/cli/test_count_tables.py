@@ -33,10 +33,10 @@ class Member:
         self.error_code = error_code
 
 
-class Problem:
+class SettingProblem:
     def __init__(self, code: str, *also: str) -> None:
         self.code = code
-        self.also = [Problem(each) for each in also]
+        self.also = [SettingProblem(each) for each in also]
 
 
 def values(by: str, view: View, **asked: Any) -> list[str]:
@@ -61,14 +61,14 @@ def test_a_user_counts_for_a_code_only_if_it_is_his() -> None:
     """
     Of a command of twenty users, one that failed: the other nineteen are no answer to "who gets 10019?".
     """
-    view = View(results=[Member("a", 10019), Member("b")], error=Problem("10019"))
+    view = View(results=[Member("a", 10019), Member("b")], error=SettingProblem("10019"))
 
     assert values("user", view, error_code="10019") == ["a"]
     assert values("error_code", View(results=[Member("a", 1), Member("b", 2)]), user="b") == ["2"]
 
 
 def test_of_a_rejected_command_all_codes_and_all_users_that_it_names_count() -> None:
-    view = View(user_ids=("a", "b"), error=Problem("missing_field", "bad_value"))
+    view = View(user_ids=("a", "b"), error=SettingProblem("missing_field", "bad_value"))
 
     assert values("error_code", view) == ["missing_field", "bad_value"]
     assert values("user", view, error_code="bad_value") == ["a", "b"]
@@ -143,7 +143,7 @@ def test_outcomes_counted_together_are_counted_as_one_by_one(by: str, asked: dic
         for room in ("r", "s", None)
         for issuer in ("i", None)
         for results in ((), (Member("a", 7), Member("b")), (Member("b", 7), Member("b", 8)))
-        for error in (None, Problem("7", "8"))
+        for error in (None, SettingProblem("7", "8"))
     ]
     filters = Filters.of(**asked)
     together, apart = CountTable(by), CountTable(by)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from worker.broker.record_scan import contains
+from worker.broker.batch_search import contains
 from worker.cli.filters import Filters, is_utf8, since
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.domain.engine import Engine
     from worker.domain.engine_snapshot import EngineSnapshot
     from worker.domain.publish_results import PublishResult
-    from worker.runtime.call_tasks import CallTask
+    from worker.runtime.call_runner import CallTask
 
 DEADLINE: Final = 5.0
 

@@ -23,7 +23,7 @@ from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.cli.app import main
 from worker.domain.effects import LogEvent
-from worker.errors import Problem, SettingsError
+from worker.errors import SettingProblem, SettingsError
 from worker.redaction import HIDDEN, Redaction
 from worker.runtime.logging_setup import LIBRARIES, LONGEST_TEXT, configure_logging
 
@@ -463,7 +463,9 @@ def test_a_stream_that_does_not_speak_utf_8_gets_the_line_escaped(
     ("error", "code", "said"),
     [
         (
-            SettingsError([Problem("kafka.max_gap", "lower it", 5), Problem("x", f"not {URL}")]),
+            SettingsError(
+                [SettingProblem("kafka.max_gap", "lower it", 5), SettingProblem("x", f"not {URL}")]
+            ),
             2,
             "kafka.max_gap = 5\n      lower it",
         ),

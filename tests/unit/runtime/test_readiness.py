@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.runtime.fakes import run_scenario
 from worker.domain.effects import Halt
-from worker.errors import CommitLostError, Problem
+from worker.errors import CommitLostError, SettingProblem
 from worker.runtime.readiness import Readiness
 from worker.runtime.status_server import ReadinessObstacle
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.unit.runtime.fakes import RunnerHarness
 
 REFUSED = SimpleNamespace(kind="sign_in", reason="Kafka refuses the password", remedy="set the right one")
-UNFIT = Problem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
+UNFIT = SettingProblem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
 
 
 def readiness(

@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from worker.errors import BrokerError, Problem
+from worker.errors import BrokerError, SettingProblem
 from worker.runtime.topic_watch import TopicWatch
 
 if TYPE_CHECKING:
     from worker.runtime.topic_watch import Changes
 
-COMPACTED = Problem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
-SHORT = Problem("kafka.outcome_topic", "retention.ms is too short", "outcomes")
+COMPACTED = SettingProblem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
+SHORT = SettingProblem("kafka.outcome_topic", "retention.ms is too short", "outcomes")
 WELL: Changes = (None, [], [])
 
 

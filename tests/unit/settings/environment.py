@@ -13,7 +13,7 @@ from worker.settings import load as load_from
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.errors import Problem
+    from worker.errors import SettingProblem
     from worker.settings import Settings
 
 KEY: Final = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
@@ -49,7 +49,7 @@ def load(data: object, environ: Mapping[str, str] | None = None) -> Settings:
         return load_from(file.name, environ or {})
 
 
-def problems(data: object, environ: Mapping[str, str] | None = None) -> dict[str, Problem]:
+def problems(data: object, environ: Mapping[str, str] | None = None) -> dict[str, SettingProblem]:
     """
     Return why settings are refused, by name; nothing if they are not.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.cli.app import format_problems, main
-from worker.errors import Problem, SettingsError
+from worker.errors import SettingProblem, SettingsError
 from worker.redaction import HIDDEN
 
 BASE64_KEY = "Zm9vYmFyMTIzNDU2Nzg5MGFiY2RlZmdoaWprbG1ub3A="
@@ -137,7 +137,7 @@ def test_the_command_line_does_not_repeat_a_key(
 
 
 def test_what_does_not_look_like_a_key_is_shown_as_it_is() -> None:
-    problem = Problem("kafka.max_gap", "give a whole number from 100 to 24576", 99)
+    problem = SettingProblem("kafka.max_gap", "give a whole number from 100 to 24576", 99)
 
     assert str(problem) == "kafka.max_gap = 99: give a whole number from 100 to 24576"
-    assert Problem("x", "y", ["a", 1]).value == ["a", 1]
+    assert SettingProblem("x", "y", ["a", 1]).value == ["a", 1]

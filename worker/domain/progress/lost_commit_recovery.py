@@ -2,7 +2,7 @@
 #
 # An outcome names the record that it is of (topic, partition, offset) and its command_id. Both must agree with the record
 # that stands there: a topic made again under the same name has other records at the same offsets. A record whose id cannot
-# be read has no outcome, but a dead letter with its value. Nothing is read here (broker/restore.py does), and nothing is
+# be read has no outcome, but a dead letter with its value. Nothing is read here (broker/partition_restore.py does), and nothing is
 # guessed: where the outcomes leave a doubt, a person decides.
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PARENT_DEATH: Final = str(Path(__file__).with_name("parent_death.py"))
+PARENT_DEATH: Final = str(Path(__file__).with_name("die_with_parent.py"))
 TAIL_LINES: Final = 15
 POLL: Final = 0.05
 """How often a starting process is checked, in seconds."""

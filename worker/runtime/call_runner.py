@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.runtime import ports
 
 
-class CallTasks:
+class CallRunner:
     """
     Starts calls, grants their permits, cancels them, and reports to the engine and the observers what becomes of them.
 
@@ -123,7 +123,7 @@ class CallTasks:
             self._fail(failure)
 
     def __repr__(self) -> str:
-        return f"<CallTasks {len(self._calls)} calls>"
+        return f"<CallRunner {len(self._calls)} calls>"
 
 
 class CallLog:
@@ -172,7 +172,7 @@ class CallTask:
 
     __slots__ = ("_calls", "_permit", "attempt", "began", "goes_on", "task", "verdict")
 
-    def __init__(self, calls: CallTasks, first: Attempt) -> None:
+    def __init__(self, calls: CallRunner, first: Attempt) -> None:
         self._calls = calls
         self._permit: asyncio.Future[Attempt] | None = None
         self.attempt = first

@@ -1,4 +1,4 @@
-# Starts a program that dies with its parent: `python parent_death.py <parent's pid> program argument...`.
+# Starts a program that dies with its parent: `python die_with_parent.py <parent's pid> program argument...`.
 #
 # It becomes the program (exec), so that signals reach the program itself. Where the kernel cannot do this (only Linux
 # can), the program just runs. It imports nothing of the worker: it must start within milliseconds.

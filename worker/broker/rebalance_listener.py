@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
 
 
-class Rebalances(AsyncConsumerRebalanceListener):
+class RebalanceListener(AsyncConsumerRebalanceListener):
     """
     What kafka-python calls during a rebalance. It accepts only subclasses of its own class, hence the inheritance.
 

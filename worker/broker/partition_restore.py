@@ -57,7 +57,7 @@ DECIDE: Final = (
 )
 
 
-class Restorer:
+class PartitionRestorer:
     """
     Restores partitions. Each call opens its own connections, so several threads may call it at once.
 
@@ -83,7 +83,7 @@ class Restorer:
         self._refusals = refusals or ActiveRefusals(notice)
 
     def __repr__(self) -> str:
-        return f"<Restorer {self._options.outcome_topic}>"
+        return f"<PartitionRestorer {self._options.outcome_topic}>"
 
     def restore(self, partition: int) -> RestoredPartition:
         """

@@ -1,6 +1,6 @@
 # Searches a range of a topic: all its partitions at once, batch by batch, committed records only.
 #
-# Over a consumer that has joined no group. How a batch is searched is in record_scan.py; what matches, and how far to go, is
+# Over a consumer that has joined no group. How a batch is searched is in batch_search.py; what matches, and how far to go, is
 # decided by the caller (command_lookup.py, dead_letter_reader.py).
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from worker.broker import kafka_private_parts
+from worker.broker.batch_search import ScannedRecords, contains
 from worker.broker.offset_range_reader import POLL_MS, READ_SECONDS
-from worker.broker.record_scan import ScannedRecords, contains
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
-    from worker.broker.record_scan import SearchTerms
+    from worker.broker.batch_search import SearchTerms
 
 BATCHES: Final = 64
 """The most batches that one poll returns. What they hold is bounded by what is fetched at once."""

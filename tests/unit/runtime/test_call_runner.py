@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.runtime.fakes import FakeEngine, attempt, result, settled
 from worker.domain.contract.error_codes import Verdict
-from worker.runtime.call_tasks import CallTask, CallTasks
+from worker.runtime.call_runner import CallRunner, CallTask
 from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Calls:
         self.metrics = Metrics(["main"])
         self.faults: list[WorkerError] = []
         self.ends: dict[str, asyncio.Future[AttemptResult]] = {}
-        self.tasks = CallTasks(
+        self.tasks = CallRunner(
             cast("Engine", FakeEngine()),
             cast("ports.Client", self),
             (self.metrics, self.watcher),
@@ -159,7 +159,7 @@ def test_a_call_that_started_ends_exactly_once_and_last_of_all(
         ("finished", "call-1", verdict),
     ]
     assert bool(calls.faults) == (what_happens is the_client_has_a_bug)
-    assert repr(calls.tasks) == "<CallTasks 0 calls>"
+    assert repr(calls.tasks) == "<CallRunner 0 calls>"
     counted = [
         sample.value
         for metric in calls.metrics.registry.collect()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from worker.broker import record_batches, record_scan
-from worker.broker.record_scan import SearchingBatch, contains
+from worker.broker import batch_search, record_batches
+from worker.broker.batch_search import SearchingBatch, contains
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def test_no_record_that_matches_is_missed_and_each_is_what_it_was(
 def test_a_batch_that_is_too_large_to_be_unpacked_at_once_is_searched_as_well(
     codec: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_scan, "AT_ONCE", 100)
+    monkeypatch.setattr(batch_search, "AT_ONCE", 100)
     rows: list[Row] = [(None, b"hay" * 100, []), (None, b"needle" + b"hay" * 100, [])]
 
     assert [offset for offset, _, _ in found_in(batch_of(rows, codec), [[b"needle"]])] == [30]

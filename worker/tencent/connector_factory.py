@@ -15,7 +15,7 @@ import aiohttp
 import httpx
 
 from worker.errors import FileError
-from worker.files import read_text
+from worker.small_files import read_text
 from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:
