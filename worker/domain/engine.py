@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import OpenCommand
 
+BACKLOG = 250
+"""So many records at once come from a backlog: of one endpoint's whole quota a fetch has some 80, however busy the loop is."""
 HOUSEKEEPING = 1.0
 """Seconds between two rounds of forgetting what has become too old."""
 COMMIT_POSITIONS = 5.0
@@ -198,6 +200,8 @@ class Engine:
             partition = self._partitions.get(record.partition)
             if partition is not None:
                 self._admission.received(partition, record, now)
+        if len(records) >= BACKLOG:
+            self._scheduler.backlog_is_read(now)
         return self._follow_through(now)
 
     def reached(self, positions: Mapping[int, int]) -> None:

@@ -1,7 +1,8 @@
 # The waiting tasks of one (app, endpoint): which of them may share a call, and which batch is next.
 #
-# Nothing lingers here to be filled: when a permit is free a batch leaves, so at low load a command goes at once and alone, and
-# under load batches fill by themselves.
+# When a permit is free a batch leaves, so at low load a command goes at once and alone, and under load batches fill by
+# themselves. Only where more permits are free than the worker can use, while a backlog is read, does a batch wait a moment for
+# what fills it (``patience``).
 #
 # Urgent groups are looked for by themselves: they go first, but never take more than a share of the permits while others wait,
 # so neither starves.
@@ -356,14 +357,15 @@ class EndpointQueue:
 
     # Which batch is next
 
-    def take(self, now: float, overdue_after: float) -> list[MemberTask]:
+    def take(self, now: float, overdue_after: float, patience: float = 0.0) -> list[MemberTask]:
         """
         Hand out the next batch, all of one group: empty if none may leave.
 
         An urgent group first, within their share. Then a group whose oldest task has waited longer than ``overdue_after`` (oldest
-        first), then groups of started commands, else the fullest.
+        first), then groups of started commands, else the fullest. With ``patience``, in seconds, a batch that is not whole leaves only
+        after its oldest task, or that of another, has waited as long: then the oldest goes.
         """
-        group = self._next_normal(now, overdue_after)
+        group = self._next_normal(now, overdue_after, patience)
         if self._urgent and (group is None or self._ahead <= 0.0):
             self._ahead = 0.0 if group is None else self._ahead + 1.0 - self._urgent_share
             target = next(iter(self._urgent))
@@ -371,13 +373,24 @@ class EndpointQueue:
         self._ahead = self._ahead - self._urgent_share if self._urgent else 0.0
         return self._take(group) if group is not None else []
 
-    def _next_normal(self, now: float, overdue_after: float) -> CompatibleGroup | None:
+    def _next_normal(self, now: float, overdue_after: float, patience: float) -> CompatibleGroup | None:
         oldest = self._ages.oldest()
-        if oldest is not None and oldest.age is not None and oldest.age <= now - overdue_after:
+        if oldest is None or oldest.age is None:
+            return None
+        if oldest.age <= now - overdue_after:
             return oldest.oldest
         if self._started:
             return next(iter(next(iter(self._started)).started))
-        return self._fullest()
+        fullest = self._fullest()
+        if not patience or fullest is None or len(fullest.tasks) >= fullest.most:
+            return fullest
+        return oldest.oldest if oldest.age <= now - patience else None
+
+    @property
+    def oldest_since(self) -> float | None:
+        """Since when the oldest task waits that may be taken and is not urgent; None if there is none."""
+        oldest = self._ages.oldest()
+        return None if oldest is None else oldest.age
 
     def take_of(self, target: TargetQueue, most: int) -> list[MemberTask]:
         """Hand out a batch of at most this many tasks of this target, blocked or not: for probes."""
@@ -437,10 +450,9 @@ class EndpointQueue:
         self._refile(group)
 
     def _fullest(self) -> CompatibleGroup | None:
-        for level in range(self.per_call, 0, -1):
-            if self._levels[level]:
-                return next(iter(self._levels[level])).fullest
-        return None
+        """Return the fullest group of those that may be taken. There is one."""
+        level = next(level for level in range(self.per_call, 0, -1) if self._levels[level])
+        return next(iter(self._levels[level])).fullest
 
     def _refile(self, group: CompatibleGroup) -> None:
         """

@@ -116,6 +116,11 @@ class Scheduler:
 
     # What leaves
 
+    def backlog_is_read(self, now: float) -> None:
+        """Note that many records came at once, and more follow: they may fill the batches that are not whole."""
+        for endpoint in self.endpoints.values():
+            endpoint.fill_batches(now)
+
     def apply_changes(self, now: float) -> bool:
         """Let tasks that became ready wait for a permit, and forget those that need none. Return whether any became ready."""
         any_ready = False
@@ -171,7 +176,7 @@ class Scheduler:
         while free > 0:
             call = endpoint.next_awaiting(now) if endpoint.awaiting_permit else None
             if call is None:
-                batch = endpoint.queue.take(now, self._rules.overdue_after)
+                batch = endpoint.next_batch(now, self._rules.overdue_after)
                 if not batch:
                     break
                 call = self.begin(endpoint, endpoint.target(batch[0].command.spec.target), batch)

@@ -21,20 +21,18 @@ PATIENT = 1e9
 """A overdue_after that nothing reaches."""
 
 
-def command_to(target: str, *users: str, duration: int = 60) -> OpenCommand:
+def command_to(target: str, *users: str, **fields: Any) -> OpenCommand:
     """
     An open ban of these users.
     """
-    return open_command({**BAN, "group_id": target, "user_ids": list(users), "duration": duration})
+    return open_command({**BAN, "group_id": target, "user_ids": list(users), "duration": 60, **fields})
 
 
-def put(
-    queue: EndpointQueue, target: str, *users: str, now: float = 10.0, duration: int = 60
-) -> list[MemberTask]:
+def put(queue: EndpointQueue, target: str, *users: str, now: float = 10.0, **fields: Any) -> list[MemberTask]:
     """
     These users of one command wait, from now on.
     """
-    some = waiting(command_to(target, *users, duration=duration).tasks)
+    some = waiting(command_to(target, *users, **fields).tasks)
     for member in some:
         queue.put(member, now)
     return some
@@ -59,11 +57,13 @@ def start(queue: EndpointQueue, command: OpenCommand) -> None:
         queue.start(member)
 
 
-def taken(queue: EndpointQueue, now: float = 10.0, overdue_after: float = PATIENT) -> list[str]:
+def taken(
+    queue: EndpointQueue, now: float = 10.0, overdue_after: float = PATIENT, patience: float = 0.0
+) -> list[str]:
     """
     The users of the next batch.
     """
-    return [member.user for member in queue.take(now, overdue_after)]
+    return [member.user for member in queue.take(now, overdue_after, patience)]
 
 
 def target_of(batch: list[MemberTask]) -> str:
@@ -123,6 +123,53 @@ def test_one_action_carries_a_single_member_a_call() -> None:
     put(queue, "a", "u1", "u2")
 
     assert [taken(queue), taken(queue)] == [["u1"], ["u2"]]
+
+
+# What waits to be filled
+
+
+def test_with_patience_a_batch_that_is_not_whole_waits_and_a_whole_one_goes() -> None:
+    queue = EndpointQueue(3)
+    put(queue, "a", "u1", "u2", now=9.9)
+    put(queue, "b", "v1", "v2", "v3", "v4", now=9.95)
+
+    assert taken(queue, 10.0, patience=0.2) == ["v1", "v2", "v3"]
+    assert taken(queue, 10.0, patience=0.2) == []
+    put(queue, "a", "u3", now=10.0)
+    assert taken(queue, 10.0, patience=0.2) == ["u1", "u2", "u3"]
+
+
+def test_after_its_patience_the_oldest_goes_and_not_the_fullest() -> None:
+    queue = EndpointQueue(3)
+    put(queue, "a", "u1", now=9.8)
+    put(queue, "b", "v1", "v2", now=9.95)
+    assert queue.oldest_since == 9.8
+
+    assert taken(queue, 10.0, patience=0.2) == ["u1"]
+    assert taken(queue, 10.0, patience=0.2) == []
+    assert queue.oldest_since == 9.95
+
+
+def test_a_batch_that_is_whole_for_its_target_does_not_wait_for_more() -> None:
+    """
+    Where many members are bad, and where each goes alone, a batch is smaller.
+    """
+    queue = EndpointQueue(20)
+    (member,) = put(queue, "a", "u1")
+    queue.learn(queue.target("a"), good=10, bad=20)
+
+    assert taken(queue, patience=5.0) == ["u1"]
+    assert member.state is TaskState.WAITING
+
+
+@pytest.mark.parametrize("why", ["urgent", "started", "overdue"])
+def test_what_is_not_to_wait_for_others_does_not_wait_to_be_filled(why: str) -> None:
+    queue = EndpointQueue(20)
+    (member,) = put(queue, "a", "u1", priority="urgent" if why == "urgent" else "normal")
+    if why == "started":
+        start(queue, member.command)
+
+    assert taken(queue, overdue_after=0.0 if why == "overdue" else PATIENT, patience=5.0) == ["u1"]
 
 
 # Which is next

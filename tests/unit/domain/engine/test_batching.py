@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban, update, users
+from worker.domain.calls.endpoint_state import FILL_SECONDS
+from worker.domain.engine import BACKLOG
 
 if TYPE_CHECKING:
     from tests.unit.domain.engine_harness import Request
@@ -38,6 +40,34 @@ def test_a_command_leaves_at_once_and_alone_when_a_permit_is_free() -> None:
 
     assert harness.request().users == ["u"]
     assert harness.request().at == harness.now
+
+
+def test_while_a_backlog_is_read_batches_wait_for_the_next_records_to_fill_them() -> None:
+    harness = EngineHarness()
+    harness.receive_together(*(ban(f"u{number}", group=f"g{number % 30}") for number in range(BACKLOG)))
+    assert harness.out == []
+    assert harness.limited_by("ban") == "nothing"
+
+    harness.receive_together(*(ban(f"v{number}", group=f"g{number % 30}") for number in range(400)))
+
+    assert [len(each.users) for each in harness.out] == [20] * 30
+
+
+def test_a_batch_waits_a_moment_to_be_filled_and_not_for_ever() -> None:
+    harness = EngineHarness()
+    harness.receive_together(*(ban(f"u{number}", group=f"g{number % 30}") for number in range(BACKLOG)))
+
+    harness.wait(FILL_SECONDS)
+
+    assert sum(len(each.users) for each in harness.out) == BACKLOG
+
+
+def test_batches_of_few_records_at_once_do_not_wait_to_be_filled() -> None:
+    harness = EngineHarness()
+
+    harness.receive_together(*(ban(f"u{number}", group=f"g{number % 30}") for number in range(BACKLOG - 1)))
+
+    assert len(harness.out) == 30
 
 
 def test_commands_of_one_target_and_effect_share_a_call() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, unban
+from worker.domain.calls.endpoint_state import FILL_SECONDS
 from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 from worker.domain.effects import LogEvent, OffsetCommit, Transaction
 from worker.domain.engine import COMMIT_POSITIONS, HOUSEKEEPING
@@ -227,6 +228,7 @@ def test_what_is_far_above_the_gap_is_not_overtaken_by_a_later_command_of_its_me
     harness.fetch(
         [Record(0, 5_000 + place, b"k", harness.record(command).value) for place, command in enumerate(far)]
     )
+    harness.wait(FILL_SECONDS)
     harness.ok(harness.request(target="g"))
     harness.take()
     hear(harness, MetadataRefused(0, 836))
