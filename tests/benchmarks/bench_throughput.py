@@ -40,7 +40,7 @@ from worker.testing.checker.evidence_check import check
 from worker.testing.checker.simulator_log import read_log
 from worker.testing.checker.topic_reader import TopicReader
 from worker.testing.demo.environment import PARTITIONS, WORKER, DemoEnvironment
-from worker.testing.demo.load import LoadProducer
+from worker.testing.demo.raid_run import LoadProducer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

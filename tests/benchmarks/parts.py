@@ -21,7 +21,7 @@ from tests.benchmarks.profiled_worker import spent_between
 from tests.benchmarks.results import BASELINES, Figure, Program
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.testing.checker.contract import BAN, MEMBERS_PER_CALL, QUOTA
-from worker.testing.checker.figures import percentile
+from worker.testing.checker.run_figures import percentile
 from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.kafka.child_process import ProcessFailedError
 

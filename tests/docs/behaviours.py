@@ -52,7 +52,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "progress/test_dedupe",
     ),
     "Superseding: an unban after a ban": ("engine/test_superseding", "progress/test_open_commands"),
-    "Expiry and delays": ("engine/test_expiry", "progress/test_deadline_heap", "test_clock"),
+    "Expiry and delays": ("engine/test_expiry", "progress/test_deadline_heap", "test_clock_offset"),
     "Batching": (
         "engine/test_batching",
         "engine/test_priority",
@@ -76,7 +76,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "progress/test_clean_handover",
     ),
     "Offsets, commits and restarts": (
-        "progress/test_offsets",
+        "progress/test_offset_tracker",
         "progress/test_commit_metadata",
         "progress/test_lost_commit_recovery",
     ),

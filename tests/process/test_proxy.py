@@ -16,7 +16,7 @@ from tests.proxy import Proxy
 from worker.testing.checker.contract import ADMINISTRATOR
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.environment import APP, SDK_APP_ID, DemoEnvironment
-from worker.testing.demo.load import carry_out, wanted_outcomes
+from worker.testing.demo.raid_run import carry_out, wanted_outcomes
 from worker.testing.demo.scenario import plan
 
 if TYPE_CHECKING:

@@ -105,6 +105,9 @@ def test_what_kafka_prints_can_be_pasted_and_it_ends_with_ctrl_c(tmp_path: Path)
         assert not answers(servers)
 
     assert told[0] == told[1]
+    assert told[0]["topics"] == [
+        f"moderation.{name}" for name in ("commands", "outcomes", "dead-letters", "control", "quota")
+    ]
     assert (folder / "key").stat().st_mode & 0o777 == 0o600
 
 

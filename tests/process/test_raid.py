@@ -15,7 +15,7 @@ from tests.process.chaos import Freeze, Turnover
 from worker.testing.checker.evidence import Violation
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.environment import DemoEnvironment
-from worker.testing.demo.load import carry_out, wanted_outcomes
+from worker.testing.demo.raid_run import carry_out, wanted_outcomes
 from worker.testing.demo.scenario import plan
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cluster
     from worker.testing.checker.evidence_check import CheckReport
-    from worker.testing.demo.load import FinishedRaid
+    from worker.testing.demo.raid_run import FinishedRaid
     from worker.testing.demo.scenario import Scenario
 
 TURNOVER_SECONDS: Final = float(os.environ.get("TEST_TURNOVER_SECONDS", "20"))

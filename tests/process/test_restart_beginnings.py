@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cluster
     from worker.testing.checker.evidence import PlannedRecord
-    from worker.testing.demo.load import LoadProducer
+    from worker.testing.demo.raid_run import LoadProducer
     from worker.testing.kafka.child_process import ChildProcess
 
 pytestmark = pytest.mark.kafka

@@ -12,7 +12,7 @@ from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.testing.checker.contract import ADMINISTRATOR
 from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID, DemoEnvironment
-from worker.testing.demo.load import carry_out
+from worker.testing.demo.raid_run import carry_out
 from worker.testing.demo.scenario import plan
 
 if TYPE_CHECKING:

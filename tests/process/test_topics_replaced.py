@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import Cluster
-    from worker.testing.demo.load import LoadProducer
+    from worker.testing.demo.raid_run import LoadProducer
 
 pytestmark = pytest.mark.kafka
 

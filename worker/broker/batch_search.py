@@ -1,8 +1,9 @@
 # Reads whole batches in search of a few records: a batch without the bytes that are looked for is never taken apart, and of a
 # record that has them only what a search needs is read: its offset, its time and its value.
 #
-# kafka_private_parts.py lets a consumer return batches in this form (`scan`), topic_search.py reads a topic by it. What a value means
-# is not known here. A batch that is too large or malformed is read record by record, as the worker reads it (record_batches.py).
+# kafka_private_parts.py lets a consumer return batches in this form (`scan`), topic_search.py reads a topic by it. What a value
+# means is not known here. A batch that is too large or malformed is read record by record, as the worker reads it
+# (record_batches.py).
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-# The interface through which the consumer reports what happens: consumer.py and rebalance_listener.py call it, the loop implements it.
+# The interface through which the consumer reports what happens: consumer.py and rebalance_listener.py call it, the loop
+# implements it.
 #
 # Signatures and their contract only; nothing is decided or buffered here.
 

@@ -1,7 +1,7 @@
 # One connection of kafka-python: how it is secured, how it signs in, and what a file that cannot be used is called.
 #
-# Its classes replace kafka-python's for the whole process (kafka_private_parts.py installs them). Certificates and keys are read from
-# their files for each connection. Which connections fail, and what is made of it, is not here (kafka_private_parts.py).
+# Its classes replace kafka-python's for the whole process (kafka_private_parts.py installs them). Certificates and keys are read
+# from their files for each connection. Which connections fail, and what is made of it, is not here (kafka_private_parts.py).
 
 from __future__ import annotations
 

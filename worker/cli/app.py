@@ -1,6 +1,7 @@
-# The command line: one table of the commands with their groups, and how the program ends when one fails. Each command has a module
-# that documents its exit codes. What several of them share is in shared.py (options, printing, exit codes), filters.py (what is looked
-# for), outcome_formatting.py and count_tables.py (how it is shown); how help looks in help_groups.py and text_wrapping.py.
+# The command line: one table of the commands with their groups, and how the program ends when one fails. Each command has a
+# module that documents its exit codes. What several of them share is in shared.py (options, printing, exit codes), filters.py
+# (what is looked for), outcome_formatting.py and count_tables.py (how it is shown); how help looks in help_groups.py and
+# text_wrapping.py.
 #
 # What a command needs is imported inside it, so that --help is quick and the simulator never loads Kafka.
 

@@ -1,9 +1,9 @@
-# `moderation-worker dead-letters list | show | replay`: what could not be carried out, and sending it again. Exit codes: 0 found, or
-# sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments; 3 nothing was found; 7 `replay`:
-# some letters are not sent again, and why is said.
+# `moderation-worker dead-letters list | show | replay`: what could not be carried out, and sending it again. Exit codes: 0 found,
+# or sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments; 3 nothing was found; 7
+# `replay`: some letters are not sent again, and why is said.
 #
-# `list` and `show` only read, and so does `replay` without --send. What a letter is shown as is in dead_letter_view.py, which letters are sent
-# again in replay_plan.py.
+# `list` and `show` only read, and so does `replay` without --send. What a letter is shown as is in dead_letter_view.py, which
+# letters are sent again in replay_plan.py.
 
 from __future__ import annotations
 

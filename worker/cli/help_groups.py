@@ -1,7 +1,8 @@
 # Shows the commands of `moderation-worker --help` in groups, in the order of the table in app.py.
 #
 # Typer draws groups only with rich's markup, which puts frames and colours into logs; so this is plain text. It is also where a
-# program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are shown as JSON.
+# program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are shown as
+# JSON.
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # `moderation-worker outcomes`: what happened to this command, to this user, in this room, between three and five past three?
 # Exit codes: 0 found, 1 Kafka cannot be reached or read, 2 wrong settings or arguments, 3 nothing was found, 4 a match waits.
 #
-# It only reads: no group is joined. What can be searched by is in filters.py, how it is shown in outcome_formatting.py and count_tables.py.
+# It only reads: no group is joined. What can be searched by is in filters.py, how it is shown in outcome_formatting.py and
+# count_tables.py.
 
 from __future__ import annotations
 

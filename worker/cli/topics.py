@@ -1,5 +1,6 @@
-# `moderation-worker topics create`: creates the topics that are missing, and changes no other.
-# Exit codes: 0 all exist and fit (with a note where --partitions asks for another number than there is), 1 Kafka cannot be reached or refuses, 2 something must be fixed.
+# `moderation-worker topics create`: creates the topics that are missing, and changes no other. Exit codes: 0 all exist and fit
+# (with a note where --partitions asks for another number than there is), 1 Kafka cannot be reached or refuses, 2 something must
+# be fixed.
 #
 # How topics are created and judged is not here (broker/topic_admin.py).
 

@@ -2,7 +2,8 @@
 # something to send, or all is sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments;
 # 3 nothing was applied; 7 for some of what was applied nothing is sent.
 #
-# Without --send it only reads. What is undone is decided in undo_plan.py, whether a user was touched since in last_command_per_user.py.
+# Without --send it only reads. What is undone is decided in undo_plan.py, whether a user was touched since in
+# last_command_per_user.py.
 
 from __future__ import annotations
 

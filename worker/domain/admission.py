@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock import ClockOffset
+    from worker.domain.clock_offset import ClockOffset
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.partition_placement import Misplacement
     from worker.domain.contract.raw_records import Record

@@ -11,8 +11,8 @@
 #   transaction       outbox            outcomes, dead letters and offsets for one Kafka transaction
 #   published         partitions        offsets are finished, ids are remembered
 #
-# `_follow_through` is what joins them. No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never goes
-# back. One thread owns it.
+# `_follow_through` is what joins them. No clock, thread, I/O or logging: `now` is the monotonic clock's float seconds, and never
+# goes back. One thread owns it.
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from worker.domain.admission import Admission
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
-from worker.domain.clock import ClockOffset
+from worker.domain.clock_offset import ClockOffset
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.domain.guard_counters import GuardCounters

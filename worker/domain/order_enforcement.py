@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock import ClockOffset
+    from worker.domain.clock_offset import ClockOffset
     from worker.domain.contract.control_records import Scope
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules

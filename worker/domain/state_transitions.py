@@ -1,7 +1,7 @@
 # Where a member, a call, a partition and its clean handover may go from where: one table each.
 #
-# The owners move themselves (`move_to` of MemberTask, InFlightCall, Partition and CleanHandover), and each step is asserted against its
-# table. ARCHITECTURE.md draws these tables; a test keeps the drawing fresh. No state lives here.
+# The owners move themselves (`move_to` of MemberTask, InFlightCall, Partition and CleanHandover), and each step is asserted
+# against its table. ARCHITECTURE.md draws these tables; a test keeps the drawing fresh. No state lives here.
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # What was published of late, for the page: counts by status, the rooms that are slow or fail, the last failures, and the
 # latest outcomes to look a command or user up in.
 #
-# It sees every outcome, so each may cost half a microsecond, and all of it is bounded. Nothing decides by it, and a restart forgets it:
-# `moderation-worker outcomes` reads what is in Kafka. Not here: how the page shows it (status_page.py).
+# It sees every outcome, so each may cost half a microsecond, and all of it is bounded. Nothing decides by it, and a restart
+# forgets it: `moderation-worker outcomes` reads what is in Kafka. Not here: how the page shows it (status_page.py).
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Which of kafka-python's options may be set, where, and with which others (kafka.common, kafka.consumer, kafka.producer).
 #
-# The table of the options that only the worker sets is here. Not here: timings that contradict other settings
-# (cross_checks.py), what one value may be (kafka_option_rules.py), and how the options reach kafka-python (broker/client_config.py).
+# The table of the options that only the worker sets is here. Not here: timings that contradict other settings (cross_checks.py),
+# what one value may be (kafka_option_rules.py), and how the options reach kafka-python (broker/client_config.py).
 
 from __future__ import annotations
 

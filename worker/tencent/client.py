@@ -1,7 +1,7 @@
 # One call with all its attempts: sign, send, judge, and retry while the engine wants it.
 #
-# tenacity owns the retries: their loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is another
-# attempt; it is asked through a CallOwner. Not here: connections (http_transport.py), signatures (usersig.py).
+# tenacity owns the retries: their loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is
+# another attempt; it is asked through a CallOwner. Not here: connections (http_transport.py), signatures (usersig.py).
 
 from __future__ import annotations
 

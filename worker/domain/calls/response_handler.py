@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock import ClockOffset
+    from worker.domain.clock_offset import ClockOffset
     from worker.domain.effects import AttemptResult, EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.member_ordering import MemberOrdering

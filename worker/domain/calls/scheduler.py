@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.bisection import Bisection
     from worker.domain.calls.target_state import TargetState
-    from worker.domain.clock import ClockOffset
+    from worker.domain.clock_offset import ClockOffset
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.guard_counters import GuardCounters

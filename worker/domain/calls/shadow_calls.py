@@ -12,7 +12,7 @@ from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
-    from worker.domain.clock import ClockOffset
+    from worker.domain.clock_offset import ClockOffset
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
 

@@ -1,7 +1,7 @@
 # The table of actions: what each one is called, where it goes, and what it needs.
 #
-# Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name; spelling_suggestions.py takes names apart, to guess.
-# Not here: how a command is read (command_decoding.py), what an answer means (error_codes.py).
+# Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name; spelling_suggestions.py takes names
+# apart, to guess. Not here: how a command is read (command_decoding.py), what an answer means (error_codes.py).
 
 from __future__ import annotations
 

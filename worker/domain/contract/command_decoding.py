@@ -1,10 +1,10 @@
 # Bytes of a record -> Command, or Rejected with all that is wrong with it.
 #
-# What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table
-# in actions.py; what a field must look like by itself stands in field_checks.py. Each rule stands twice: where it is kept, fast
-# (command_wire_format.py, and `_judge` here: a command must pass both), and where a record that broke one is explained (record_diagnosis.py with
-# field_checks.py, and `_faults_together` here). The property tests in test_command_decoding_fuzzed.py hold the two together.
-# Nothing here knows what was seen before: repeats and order are the engine's.
+# What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table in
+# actions.py; what a field must look like by itself stands in field_checks.py. Each rule stands twice: where it is kept, fast
+# (command_wire_format.py, and `_judge` here: a command must pass both), and where a record that broke one is explained
+# (record_diagnosis.py with field_checks.py, and `_faults_together` here). The property tests in test_command_decoding_fuzzed.py
+# hold the two together. Nothing here knows what was seen before: repeats and order are the engine's.
 
 from __future__ import annotations
 

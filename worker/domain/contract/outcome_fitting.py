@@ -1,6 +1,7 @@
 # What is left out of an outcome whose record would not fit, step by step; the last step always fits.
 #
-# Sizes are the business of whoever makes records (broker/producer_records.py); what is left out of dead letters is in dead_letter_encoding.py.
+# Sizes are the business of whoever makes records (broker/producer_records.py); what is left out of dead letters is in
+# dead_letter_encoding.py.
 
 from __future__ import annotations
 

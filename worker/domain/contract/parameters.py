@@ -1,8 +1,8 @@
 # The parameters of commands, in one place: what a command may say besides what is done, where and to whom.
 #
-# Whoever needs all of them takes them from here whole: a call is shared, an id is recognised and a repeat is found by their
-# value (`effect_of`), the outcome gives them as they were commanded, and the request is made of them (actions.py).
-# Not here: how they are written (command_wire_format.py), what each must look like (field_checks.py), which action takes which (actions.py).
+# Whoever needs all of them takes them from here whole: a call is shared, an id is recognised and a repeat is found by their value
+# (`effect_of`), the outcome gives them as they were commanded, and the request is made of them (actions.py). Not here: how they
+# are written (command_wire_format.py), what each must look like (field_checks.py), which action takes which (actions.py).
 
 from __future__ import annotations
 

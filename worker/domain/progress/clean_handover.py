@@ -1,8 +1,8 @@
 # The clean handover of a partition that goes: whether its last commit may say that nothing of it is on its way any more, so that
 # its next owner need not wait for what this one had sent.
 #
-# Its steps are a table in state_transitions.py. What the commit contains is in offsets.py and commit_metadata.py; how much is out or lent,
-# and whether the permits that remain cover it, the caller knows.
+# Its steps are a table in state_transitions.py. What the commit contains is in offset_tracker.py and commit_metadata.py; how much
+# is out or lent, and whether the permits that remain cover it, the caller knows.
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 #
 # Whatever commits for the group writes there: Kafka Streams, a mirror that moves offsets, a person. So nothing is believed
 # because it parses: a text is ours only if this module would write exactly the same for this partition and offset.
-# What the bits are used for is in offsets.py.
+# What the bits are used for is in offset_tracker.py.
 #
-# The format of a last commit differs in its tag: it says that its owner handed it over cleanly. Those of static members also name their
-# owner. A build that does not know a tag takes it for a foreign text, believes nothing of it, and waits as long as after a crash.
+# The format of a last commit differs in its tag: it says that its owner handed it over cleanly. Those of static members also name
+# their owner. A build that does not know a tag takes it for a foreign text, believes nothing of it, and waits as long as after a
+# crash.
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from worker.domain.state_transitions import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.clock import ClockOffset
+    from worker.domain.clock_offset import ClockOffset
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand

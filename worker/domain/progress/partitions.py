@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.progress.clean_handover import CleanHandover
 from worker.domain.progress.commit_metadata import label
 from worker.domain.progress.dedupe import CommandIds
-from worker.domain.progress.offsets import OffsetTracker
+from worker.domain.progress.offset_tracker import OffsetTracker
 from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.state_transitions import PARTITION_STEPS, CleanHandoverState, PartitionState
 

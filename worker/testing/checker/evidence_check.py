@@ -1,7 +1,7 @@
 # The checker: commands, topics and the API's log in, findings out. It trusts no counters.
 #
-# Pure. member_history.py judges the order and end state of each user, reported_answers.py RequestIds and codes. Judged here are records
-# (lost, doubled, with a wrong status), the quota and dead letters.
+# Pure. member_history.py judges the order and end state of each user, reported_answers.py RequestIds and codes. Judged here are
+# records (lost, doubled, with a wrong status), the quota and dead letters.
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ from rich.progress import (
 
 from worker import __version__
 from worker.testing.checker.evidence_check import check
-from worker.testing.checker.figures import figures
+from worker.testing.checker.run_figures import figures
 from worker.testing.demo import summary
 from worker.testing.demo.chaos import RAID_SECONDS, Chaos
 from worker.testing.demo.environment import DemoEnvironment
-from worker.testing.demo.load import STALLED, carry_out, wanted_outcomes
+from worker.testing.demo.raid_run import STALLED, carry_out, wanted_outcomes
 from worker.testing.demo.scenario import plan
 from worker.testing.kafka.fetch_progress import fetching
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from worker.testing.demo.load import FinishedRaid
+    from worker.testing.demo.raid_run import FinishedRaid
     from worker.testing.demo.scenario import Scenario
 
 LATENCY: Final = 0.03

@@ -1,7 +1,7 @@
 # The load of the demo: a raid on fifty live rooms, the same for the same seed.
 #
 # Each planned record says what must become of it, so that the checker needs no other source. Bad records are made in
-# malformed_records.py; load.py produces the records to Kafka.
+# malformed_records.py; raid_run.py produces the records to Kafka.
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # The summary of a run: the tables at the end, and the same as JSON.
 #
-# Nothing is counted or judged here: figures.py and evidence_check.py of the checker do that.
+# Nothing is counted or judged here: run_figures.py and evidence_check.py of the checker do that.
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from worker.testing.checker.evidence import PublishedOutcome
     from worker.testing.checker.evidence_check import CheckReport
-    from worker.testing.checker.figures import Figures
+    from worker.testing.checker.run_figures import RunFigures
 
 MEANINGS = {
     "succeeded": "every member applied",
@@ -39,7 +39,7 @@ STALL = 0.2
 
 
 def show(
-    console: Console, figures: Figures, report: CheckReport, example: bytes | None, waited_for: str
+    console: Console, figures: RunFigures, report: CheckReport, example: bytes | None, waited_for: str
 ) -> None:
     """Print the summary of a run. ``waited_for`` says what the time from a command to its outcome was spent on."""
     console.print()
@@ -69,7 +69,7 @@ def choose_example(outcomes: Sequence[PublishedOutcome], raw: Sequence[bytes]) -
     return raw[max(range(len(outcomes)), key=score)] if outcomes else None
 
 
-def as_json(figures: Figures, report: CheckReport, about: Mapping[str, Any]) -> bytes:
+def as_json(figures: RunFigures, report: CheckReport, about: Mapping[str, Any]) -> bytes:
     """Return the summary as JSON."""
     shown = {
         **about,
@@ -81,7 +81,7 @@ def as_json(figures: Figures, report: CheckReport, about: Mapping[str, Any]) -> 
     return msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n"
 
 
-def _outcomes(figures: Figures) -> Table:
+def _outcomes(figures: RunFigures) -> Table:
     table = Table(title="Commands by outcome", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     table.add_column("status")
     table.add_column("commands", justify="right")
@@ -93,7 +93,7 @@ def _outcomes(figures: Figures) -> Table:
     return table
 
 
-def _calls(figures: Figures) -> Table:
+def _calls(figures: RunFigures) -> Table:
     table = Table(
         title="Calls to the API, and members applied",
         box=box.SIMPLE_HEAD,

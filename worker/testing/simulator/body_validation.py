@@ -19,7 +19,7 @@ from worker.testing.simulator.endpoint_specs import (
 )
 
 if TYPE_CHECKING:
-    from worker.testing.simulator.endpoint_specs import EndpointSpec, Field
+    from worker.testing.simulator.endpoint_specs import BodyField, EndpointSpec
 
 NOT_JSON: Final = 60003
 """Tencent's common code for a body that is no JSON."""
@@ -100,7 +100,7 @@ def _users(spec: EndpointSpec, given: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _broken(spec: EndpointSpec, rule: Field, given: dict[str, Any]) -> BodyRefusal | None:
+def _broken(spec: EndpointSpec, rule: BodyField, given: dict[str, Any]) -> BodyRefusal | None:
     code = spec.codes.bad_field
     if rule.name not in given:
         return BodyRefusal(code, f"{rule.name} is missing") if rule.mandatory else None
@@ -119,7 +119,7 @@ def _broken(spec: EndpointSpec, rule: Field, given: dict[str, Any]) -> BodyRefus
             return next((refusal for part in MEMBER_FIELDS if (refusal := _broken(spec, part, value))), None)
 
 
-def _broken_text(rule: Field, value: object, code: int) -> BodyRefusal | None:
+def _broken_text(rule: BodyField, value: object, code: int) -> BodyRefusal | None:
     if not isinstance(value, str):
         return _wrong_shape(rule, code)
     if not value and not rule.empty:
@@ -131,7 +131,7 @@ def _broken_text(rule: Field, value: object, code: int) -> BodyRefusal | None:
     return None
 
 
-def _broken_users(spec: EndpointSpec, rule: Field, value: object) -> BodyRefusal | None:
+def _broken_users(spec: EndpointSpec, rule: BodyField, value: object) -> BodyRefusal | None:
     code = spec.codes.bad_field
     if not isinstance(value, list) or not all(isinstance(user, str) for user in value):
         return _wrong_shape(rule, code)
@@ -147,5 +147,5 @@ def _broken_users(spec: EndpointSpec, rule: Field, value: object) -> BodyRefusal
     return None
 
 
-def _wrong_shape(rule: Field, code: int) -> BodyRefusal:
+def _wrong_shape(rule: BodyField, code: int) -> BodyRefusal:
     return BodyRefusal(code, f"{rule.name} must be {rule.shape.value}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.testing.simulator.endpoint_specs import MEMBER_FIELDS, Change
+from worker.testing.simulator.endpoint_specs import MEMBER_FIELDS, ChangeKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ class StateChange:
 
     seq: int
     app: int
-    change: Change
+    change: ChangeKind
     target: str
     users: tuple[str, ...]
     parameters: dict[str, Any]
@@ -105,21 +105,21 @@ class ChatState:
         """Apply the change of one request."""
         key = (effect.app, effect.target)
         match effect.change:
-            case Change.BAN:
+            case ChangeKind.BAN:
                 self._ban(self._groups.setdefault(key, GroupState()), effect, now)
-            case Change.UNBAN:
+            case ChangeKind.UNBAN:
                 group = self._groups.setdefault(key, GroupState())
                 for user in effect.users:
                     group.bans.pop(user, None)
                     group.unbanned[user] = effect.seq
-            case Change.LIVE_UNBAN:
+            case ChangeKind.LIVE_UNBAN:
                 room = self._rooms.setdefault(key, RoomState())
                 for user in effect.users:
                     room.live_bans.pop(user, None)
                     room.live_unbanned[user] = effect.seq
-            case Change.KICK:
+            case ChangeKind.KICK:
                 self._kick(self._rooms.setdefault(key, RoomState()), effect, now)
-            case Change.UPDATE:
+            case ChangeKind.UPDATE:
                 self._update(self._rooms.setdefault(key, RoomState()), effect)
 
     def is_in_room(self, app: int, room: str, user: str, now: float, rejoin_after: float) -> bool:

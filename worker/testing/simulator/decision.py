@@ -23,7 +23,7 @@ from worker.testing.simulator.endpoint_specs import (
     SPECS,
 )
 from worker.testing.simulator.faults import is_chosen
-from worker.testing.simulator.quota import EndpointRequests
+from worker.testing.simulator.rolling_quota import EndpointRequests
 
 if TYPE_CHECKING:
     import random

@@ -18,7 +18,7 @@ USER_BYTES: Final = 32
 MEMBERS_PER_CALL: Final = 20
 
 
-class Change(StrEnum):
+class ChangeKind(StrEnum):
     """What a successful call changes in the state."""
 
     BAN = "ban"
@@ -38,7 +38,7 @@ class FieldShape(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class BodyField:
     """
     One field of a request's body.
 
@@ -130,8 +130,8 @@ class EndpointSpec:
     endpoint: str
     title: str
     target: str
-    fields: tuple[Field, ...]
-    change: Change
+    fields: tuple[BodyField, ...]
+    change: ChangeKind
 
     @property
     def service(self) -> str:
@@ -149,14 +149,14 @@ class EndpointSpec:
         return self.service not in WITHOUT_REQUEST_ID
 
 
-_GROUP_ID: Final = Field("GroupId", FieldShape.TEXT, max_bytes=TARGET_BYTES, empty=False)
-_ROOM_ID: Final = Field("RoomId", FieldShape.TEXT, max_bytes=TARGET_BYTES, empty=False)
+_GROUP_ID: Final = BodyField("GroupId", FieldShape.TEXT, max_bytes=TARGET_BYTES, empty=False)
+_ROOM_ID: Final = BodyField("RoomId", FieldShape.TEXT, max_bytes=TARGET_BYTES, empty=False)
 
 MEMBER_FIELDS: Final = (
-    Field("Member_Account", FieldShape.TEXT, max_bytes=USER_BYTES, empty=False),
-    Field("NameCard", FieldShape.TEXT, mandatory=False, max_bytes=32),
-    Field("Role", FieldShape.TEXT, mandatory=False, choices=("Admin", "Member")),
-    Field("CustomInfo", FieldShape.TEXT, mandatory=False, max_bytes=60),
+    BodyField("Member_Account", FieldShape.TEXT, max_bytes=USER_BYTES, empty=False),
+    BodyField("NameCard", FieldShape.TEXT, mandatory=False, max_bytes=32),
+    BodyField("Role", FieldShape.TEXT, mandatory=False, choices=("Admin", "Member")),
+    BodyField("CustomInfo", FieldShape.TEXT, mandatory=False, max_bytes=60),
 )
 """The fields inside ``MemberInfo``."""
 
@@ -169,25 +169,25 @@ SPECS: Final[dict[str, EndpointSpec]] = {
             target="GroupId",
             fields=(
                 _GROUP_ID,
-                Field("Members_Account", FieldShape.USERS),
-                Field("Duration", FieldShape.U32),
-                Field("Description", FieldShape.TEXT, mandatory=False, max_bytes=1000),
+                BodyField("Members_Account", FieldShape.USERS),
+                BodyField("Duration", FieldShape.U32),
+                BodyField("Description", FieldShape.TEXT, mandatory=False, max_bytes=1000),
             ),
-            change=Change.BAN,
+            change=ChangeKind.BAN,
         ),
         EndpointSpec(
             endpoint="group_open_http_svc/unban_group_member",
             title="Unbanning Group Members",
             target="GroupId",
-            fields=(_GROUP_ID, Field("Members_Account", FieldShape.USERS)),
-            change=Change.UNBAN,
+            fields=(_GROUP_ID, BodyField("Members_Account", FieldShape.USERS)),
+            change=ChangeKind.UNBAN,
         ),
         EndpointSpec(
             endpoint="live_engine_http_srv/unban_member",
             title="Lifting a Member's Ban",
             target="RoomId",
-            fields=(_ROOM_ID, Field("MemberList_Account", FieldShape.USERS)),
-            change=Change.LIVE_UNBAN,
+            fields=(_ROOM_ID, BodyField("MemberList_Account", FieldShape.USERS)),
+            change=ChangeKind.LIVE_UNBAN,
         ),
         EndpointSpec(
             endpoint="room_engine_http_srv/kick_user_out",
@@ -196,17 +196,17 @@ SPECS: Final[dict[str, EndpointSpec]] = {
             # The page says "mandatory"; refusing an empty reason is our choice.
             fields=(
                 _ROOM_ID,
-                Field("MemberList_Account", FieldShape.USERS),
-                Field("Reason", FieldShape.TEXT, max_bytes=1000, empty=False),
+                BodyField("MemberList_Account", FieldShape.USERS),
+                BodyField("Reason", FieldShape.TEXT, max_bytes=1000, empty=False),
             ),
-            change=Change.KICK,
+            change=ChangeKind.KICK,
         ),
         EndpointSpec(
             endpoint="room_engine_http_srv/update_room_member_info",
             title="Update the Room Member Information",
             target="RoomId",
-            fields=(_ROOM_ID, Field("MemberInfo", FieldShape.MEMBER)),
-            change=Change.UPDATE,
+            fields=(_ROOM_ID, BodyField("MemberInfo", FieldShape.MEMBER)),
+            change=ChangeKind.UPDATE,
         ),
     )
 }

@@ -25,7 +25,7 @@ from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.testing.simulator.endpoint_specs import Field
+    from worker.testing.simulator.endpoint_specs import BodyField
 
 ROUTES: Final = (
     ("GET", "/__control/healthz", "Answers while the simulator runs."),
@@ -126,7 +126,7 @@ def _endpoints() -> str:
     return _table(("endpoint", "Tencent's page", "body", "RequestId"), [*rows, member, reads])
 
 
-def _field(rule: Field) -> str:
+def _field(rule: BodyField) -> str:
     limits = [
         "" if rule.mandatory else "optional",
         "" if rule.max_bytes is None else f"at most {rule.max_bytes} bytes",

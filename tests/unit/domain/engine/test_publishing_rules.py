@@ -1,6 +1,6 @@
 # From results to transactions: what is in one, what its commits say, and what becomes of one that the broker refuses.
 #
-# The bitmap is proven in test_offsets.py, the sizes of dead letters in test_dead_letter_encoding.py.
+# The bitmap is proven in test_offset_tracker.py, the sizes of dead letters in test_dead_letter_encoding.py.
 
 from __future__ import annotations
 

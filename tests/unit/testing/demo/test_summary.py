@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.unit.testing.checker.stand_in import honest_run
 from worker.testing.checker.evidence_check import check
-from worker.testing.checker.figures import figures
+from worker.testing.checker.run_figures import figures
 from worker.testing.demo.scenario import plan
 from worker.testing.demo.summary import as_json, choose_example, show
 

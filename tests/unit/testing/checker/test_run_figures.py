@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.testing.checker.stand_in import honest_run
-from worker.testing.checker.figures import figures, percentile
+from worker.testing.checker.run_figures import figures, percentile
 from worker.testing.demo.scenario import plan
 
 EVIDENCE = honest_run(plan(2000, seed=5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.domain.clock import ClockOffset
+from worker.domain.clock_offset import ClockOffset
 
 
 def test_the_two_scales_keep_their_distance() -> None:

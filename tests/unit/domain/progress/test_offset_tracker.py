@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import MAX_SPAN, decode, encode
-from worker.domain.progress.offsets import OffsetTracker
+from worker.domain.progress.offset_tracker import OffsetTracker
 
 HERE = "id:AAAAAAAAAAAAAAAAAAAAAQ;3"
 

@@ -41,7 +41,7 @@ class EndpointFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class RunFigures:
     """
     What the summary shows.
 
@@ -60,7 +60,7 @@ class Figures:
     slow: float
 
 
-def figures(evidence: Evidence) -> Figures:
+def figures(evidence: Evidence) -> RunFigures:
     """Count what is in the topics and in the API's log."""
     begun = {outcome_id(evidence.topic, one.partition, one.offset): one.at for one in evidence.sent}
     waits = sorted(
@@ -69,7 +69,7 @@ def figures(evidence: Evidence) -> Figures:
     first = min(begun.values(), default=0.0)
     last = max((one.at for one in evidence.outcomes), default=first)
     statuses = Counter(one.body.status for one in evidence.outcomes)
-    return Figures(
+    return RunFigures(
         dict(statuses.most_common()),
         len(evidence.letters),
         _endpoints(evidence),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.testing.simulator.quota import EndpointRequests, RollingSecond
+from worker.testing.simulator.rolling_quota import EndpointRequests, RollingSecond
 
 STAMPS = st.lists(st.floats(0, 0.4), max_size=200).map(
     lambda gaps: [sum(gaps[: n + 1]) for n in range(len(gaps))]
