@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.error_codes import Verdict
-from worker.domain.contract.outcomes import KnownCommandId, UserHashes, Worker
+from worker.domain.contract.outcomes import HashedUserSet, KnownCommandId, Worker
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
@@ -116,7 +116,7 @@ class Full:
                     f"moderation.commands-{number}-{place}",
                     None
                     if place % 2
-                    else UserHashes.of([f"{place}-{user}" for user in range(10)], ["x"] * 20),
+                    else HashedUserSet.of([f"{place}-{user}" for user in range(10)], ["x"] * 20),
                     self.now + 1e9 + place,
                 )
                 for place in range(10_000)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.markdown import rows
 from tests.docs.test_readme import COMMANDS, OUTCOMES, Shown
-from worker.domain.calls import lending
+from worker.domain.calls import replica_lending
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.control_records import ControlRecord, Scope, UnreadableControl, read_control
 from worker.domain.contract.outcomes import Worker
@@ -50,10 +50,10 @@ def a_control_record_is_unreadable() -> None:
 
 
 def a_quota_message_is_ignored() -> None:
-    message = lending.encode(lending.LoanReturn("lane", "borrower", 7))
+    message = replica_lending.encode(replica_lending.LoanReturn("lane", "borrower", 7))
 
-    assert lending.decode(message) is not None
-    assert lending.decode(message.replace(b"return1", b"return2")) is None
+    assert replica_lending.decode(message) is not None
+    assert replica_lending.decode(message.replace(b"return1", b"return2")) is None
 
 
 def a_commit_is_not_believed() -> None:

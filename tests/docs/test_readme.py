@@ -25,7 +25,7 @@ from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.engine_rules import EngineRules
 from worker.settings import load
 from worker.settings.catalog import rows as settings
-from worker.testing.checker.evidence import Violation
+from worker.testing.checker.evidence import ViolationKind
 from worker.testing.demo.summary import MEANINGS
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_what_the_demo_prints_is_what_it_prints() -> None:
     The figures are of one run; the words are the program's.
     """
     printed = blocks(README, "")[1]
-    faults = {fault.value for fault in Violation}
+    faults = {fault.value for fault in ViolationKind}
 
     statuses = re.findall(r"^  ([a-z_]+) +[\d,]+   (.+)$", printed, re.MULTILINE)
     promises = re.findall(r"^  (.+?) +0 ✓$", printed, re.MULTILINE)

@@ -20,7 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 from tests.process.environment import LATENCY, Environment, command
 from worker.domain.contract.partition_placement import partition_of
 from worker.testing.checker.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, SeenMemberInfo
-from worker.testing.checker.evidence import Interruption, Violation
+from worker.testing.checker.evidence import Interruption, ViolationKind
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.environment import PARTITIONS
 
@@ -136,7 +136,7 @@ def assert_clean(run: Environment) -> None:
     run.end()
     report = check(run.evidence())
     if stall > STALL:  # its stamps were late
-        report.counts[Violation.OVER_QUOTA] = 0
+        report.counts[ViolationKind.OVER_QUOTA] = 0
     assert report.clean, report.examples
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.process.chaos import Freeze, Turnover
-from worker.testing.checker.evidence import Violation
+from worker.testing.checker.evidence import ViolationKind
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.demo.raid_run import carry_out, wanted_outcomes
@@ -59,7 +59,7 @@ def judged(seen: FinishedRaid) -> CheckReport:
     """
     report = check(seen.evidence)
     if seen.longest_stall > STALL:
-        report.counts[Violation.OVER_QUOTA] = 0
+        report.counts[ViolationKind.OVER_QUOTA] = 0
     return report
 
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.simulation.loop import START, VirtualClock
-from worker.domain.calls.lending import LoanGrant, LoanRequest, LoanReturn, decode, encode
 from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
+from worker.domain.calls.replica_lending import LoanGrant, LoanRequest, LoanReturn, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.simulation.loop import Event
-    from worker.domain.calls.lending import Message
     from worker.domain.calls.rate_limiter import Permit
+    from worker.domain.calls.replica_lending import Message
 
 QUOTA: Final = 60
 PARTITIONS: Final = 6

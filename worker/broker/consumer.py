@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaConsumer, TopicPartition, errors
 from msgspec import Struct
 
-from worker.broker.active_refusals import ActiveRefusals
+from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.assignor import Assignor
 from worker.broker.client_config import consumer_arguments
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
@@ -53,7 +53,7 @@ OBSERVE_SECONDS: Final = 0.25
 METADATA_SECONDS: Final = 1.0
 """How long the first join waits for the topic's metadata; longer than a broker needs."""
 PARTY: Final = "consume"
-"""The consumer's name among the parties that Kafka may refuse (active_refusals.py)."""
+"""The consumer's name among the parties that Kafka may refuse (active_kafka_refusals.py)."""
 CALM_SECONDS: Final = 6.0
 """After this long without a failure a refusal is over. Longer than the longest backoff: good polls occur between bad ones."""
 
@@ -85,9 +85,9 @@ class Consumer:
         options: KafkaOptions,
         listener: ConsumerListener,
         notice: Callable[[LogEvent], None],
-        refusals: ActiveRefusals | None = None,
+        refusals: ActiveKafkaRefusals | None = None,
     ) -> None:
-        self._refusals = refusals or ActiveRefusals(notice)
+        self._refusals = refusals or ActiveKafkaRefusals(notice)
         self._failed_at = 0.0
         arguments = consumer_arguments(options)
         self._options = options

@@ -23,14 +23,14 @@ from worker.domain.effects import LogEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from worker.broker.active_refusals import ActiveRefusals
+    from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
     from worker.broker.control_topic import ControlEntry
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic
     from worker.errors import WorkerError
 
 PARTY: Final = "control"
-"""The follower's name among the parties that Kafka may refuse (active_refusals.py)."""
+"""The follower's name among the parties that Kafka may refuse (active_kafka_refusals.py)."""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After a failure: the first wait, which doubles up to the second."""
 LOOK_SECONDS: Final = 10.0
@@ -70,7 +70,7 @@ class ControlFollower:
         options: KafkaOptions,
         listener: ControlListener,
         notice: Callable[[LogEvent], None],
-        refusals: ActiveRefusals,
+        refusals: ActiveKafkaRefusals,
     ) -> None:
         assert options.control_topic is not None
         self._options = options

@@ -1,7 +1,7 @@
 # What Kafka refuses until somebody changes something: one table from kafka-python's errors to a kind, a sentence and a remedy.
 #
 # An error in no row passes by itself or is handled elsewhere (error_mapping.py). Kafka is not called here, and how long a
-# refusal lasts is not known here (active_refusals.py).
+# refusal lasts is not known here (active_kafka_refusals.py).
 
 from __future__ import annotations
 

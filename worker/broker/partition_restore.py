@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition, errors
 
 from worker.broker import offset_range_reader
-from worker.broker.active_refusals import ActiveRefusals
+from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
 from worker.broker.kafka_private_parts import connection_failure, open_client
@@ -70,7 +70,7 @@ class PartitionRestorer:
         options: KafkaOptions,
         decode: Callable[[bytes], KnownCommandId | None],
         notice: Callable[[LogEvent], None],
-        refusals: ActiveRefusals | None = None,
+        refusals: ActiveKafkaRefusals | None = None,
         *,
         command_id_of: Callable[[Record], str | None],
         topic_id: str | None,
@@ -80,7 +80,7 @@ class PartitionRestorer:
         self._notice = notice
         self._command_id_of = command_id_of
         self._topic_id = topic_id
-        self._refusals = refusals or ActiveRefusals(notice)
+        self._refusals = refusals or ActiveKafkaRefusals(notice)
 
     def __repr__(self) -> str:
         return f"<PartitionRestorer {self._options.outcome_topic}>"

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from msgspec import structs
 
 from worker.broker import kafka_private_parts
-from worker.broker.active_refusals import ActiveRefusals
+from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.client_config import producer_arguments, reader_arguments
 from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
 from worker.broker.kafka_refusals import OTHER, UNANSWERED, refusal_from, refusal_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from worker.domain.publish_results import PublishResult
 
 PARTY: Final = "publish"
-"""The publisher's name among the parties that Kafka may refuse (active_refusals.py)."""
+"""The publisher's name among the parties that Kafka may refuse (active_kafka_refusals.py)."""
 LETTERS: Final = "publish dead letters"
 """Its name for dead letters, which can be refused alone while outcomes are published."""
 METADATA_SECONDS: Final = 3.0
@@ -76,12 +76,12 @@ class Publisher:
         options: KafkaOptions,
         membership: OwnershipProof,
         notice: Callable[[LogEvent], None],
-        refusals: ActiveRefusals | None = None,
+        refusals: ActiveKafkaRefusals | None = None,
     ) -> None:
         self._options = options
         self._membership = membership
         self._notice = notice
-        self._refusals = refusals or ActiveRefusals(notice)
+        self._refusals = refusals or ActiveKafkaRefusals(notice)
         self._limits = RecordLimits(options, notice)
         self._producer: KafkaProducer | None = None
         self._wake = threading.Condition()

@@ -1,4 +1,4 @@
-# The quota topic: what replicas say to each other about lending permits (domain/calls/lending.py), sent and heard within
+# The quota topic: what replicas say to each other about lending permits (domain/calls/replica_lending.py), sent and heard within
 # milliseconds.
 #
 # Nothing depends on it: while the topic is absent, refused or away, nothing is lent, and each replica has its own slices. So

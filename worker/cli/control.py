@@ -76,12 +76,12 @@ def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope
     from worker.domain.contract.command_decoding import Command, CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
+    from worker.domain.operator_orders import OperatorOrders  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
 
     options = kafka_options(settings, worker_name(settings))
     decoder = CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
-    in_force = OrdersInForce(shadow=settings.shadow)
+    in_force = OperatorOrders(shadow=settings.shadow)
     for scope, order in orders.items():
         in_force.apply(ControlRecord(scope, order), 0.0)
     held: Counter[Scope] = Counter()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
-    from worker.domain.orders_in_force import OrdersInForce
+    from worker.domain.operator_orders import OperatorOrders
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import Admitted
     from worker.domain.progress.outbox import Outbox
@@ -137,7 +137,7 @@ class Admission:
         scheduler: Scheduler,
         outbox: Outbox,
         effects: EffectQueue,
-        orders: OrdersInForce,
+        orders: OperatorOrders,
         partitions: Mapping[int, Partition],
     ) -> None:
         self._orders = orders

@@ -137,7 +137,7 @@ class WriteControl(Struct, frozen=True):
 
 
 class SendQuotaMessage(Struct, frozen=True):
-    """Send this to all replicas over the quota channel (calls/lending.py). Nothing depends on its arrival."""
+    """Send this to all replicas over the quota channel (calls/replica_lending.py). Nothing depends on its arrival."""
 
     payload: bytes
 

@@ -26,7 +26,7 @@ from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.domain.guard_counters import GuardCounters
 from worker.domain.memory_budget import share
-from worker.domain.order_enforcement import OrderEnforcement
+from worker.domain.operator_order_enforcement import OperatorOrderEnforcement
 from worker.domain.progress.dedupe import CommandIdBudget
 from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.outbox import Outbox
@@ -107,7 +107,7 @@ class Engine:
         self._outbox = Outbox(rules)
         guards = GuardCounters(rules.guards)
         self._scheduler = Scheduler(rules, self._clock, self._ordering, self._effects, guards, call_prefix)
-        self._enforcement = OrderEnforcement(
+        self._enforcement = OperatorOrderEnforcement(
             rules, self._clock, self._ordering, self._scheduler, self._effects, guards, self._partitions
         )
         self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)

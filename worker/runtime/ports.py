@@ -163,7 +163,7 @@ class Refusal(Protocol):
         """What an operator can do."""
 
 
-class ActiveRefusals(Protocol):
+class ActiveKafkaRefusals(Protocol):
     """Knows what Kafka refuses. Thread-safe."""
 
     @property

@@ -23,7 +23,7 @@ class Readiness:
         self,
         runner: EngineRunner,
         watch: TopicWatch,
-        refusals: ports.ActiveRefusals,
+        refusals: ports.ActiveKafkaRefusals,
         follower: ports.ControlFollower | None = None,
     ) -> None:
         self._follower = follower

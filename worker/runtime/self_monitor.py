@@ -41,7 +41,7 @@ class SelfMonitor:
         runner: EngineRunner,
         consumer: ports.Consumer,
         client: ports.Client,
-        refusals: ports.ActiveRefusals,
+        refusals: ports.ActiveKafkaRefusals,
         readiness: Readiness,
         metrics: Metrics,
         log: Log,

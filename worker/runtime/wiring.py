@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from worker import BEGAN, __version__
-from worker.broker.active_refusals import ActiveRefusals
+from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import ControlTopicWriter
@@ -185,7 +185,7 @@ def _build(
         handover=settings.kafka.handover_seconds,
         publish_observers=(failures,) if recent is None else (failures, recent),
     )
-    refusals = ActiveRefusals(log.event)
+    refusals = ActiveKafkaRefusals(log.event)
     consumer = Consumer(options, runner, log.event, refusals)
     publisher = Publisher(options, consumer, log.event, refusals)
     restorer = PartitionRestorer(

@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, until
 from tests.unit.broker.test_client_config import options
 from worker.broker import control_follower
-from worker.broker.active_refusals import ActiveRefusals
+from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.control_follower import ControlFollower
 from worker.broker.control_topic import write_record
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
@@ -52,7 +52,7 @@ class Worker:
         self.held: dict[Scope, Order] = {}
         self.notices: list[LogEvent] = []
         self.failure: WorkerError | None = None
-        self.refusals = ActiveRefusals(self.notices.append)
+        self.refusals = ActiveKafkaRefusals(self.notices.append)
         self.follower = ControlFollower(chosen, self, self.notices.append, self.refusals)
         self.follower.start()
 

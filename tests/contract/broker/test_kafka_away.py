@@ -9,7 +9,7 @@ from kafka import errors
 
 from tests.conftest import _started_broker
 from tests.contract.broker.kafka_fixture import Member, RealCluster, outcome_for, transaction_of, until
-from worker.broker import active_refusals, kafka_private_parts
+from worker.broker import active_kafka_refusals, kafka_private_parts
 from worker.broker.publisher import Publisher
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
@@ -205,7 +205,7 @@ def test_a_commit_that_kafka_does_not_answer_is_an_obstacle_until_it_does(
     ((obstacle,),) = (each.seen for each in slow)
     assert obstacle.kind == "unanswered"
     assert "__transaction_state" in obstacle.remedy
-    assert len(member.noticed("kafka.commit_unanswered")) == active_refusals.FAILURES
+    assert len(member.noticed("kafka.commit_unanswered")) == active_kafka_refusals.FAILURES
     assert refusals.lasting == []
 
 
@@ -223,7 +223,7 @@ class _SlowAnswer(kafka_private_parts.PendingRequest):
 
     def wait(self, timeout: float) -> bool:
         self._waits += 1
-        if self._waits <= active_refusals.FAILURES:
+        if self._waits <= active_kafka_refusals.FAILURES:
             return False
         self.seen = self._obstacles()
         return self._commit.wait(timeout)

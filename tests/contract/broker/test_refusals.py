@@ -29,7 +29,7 @@ from tests.contract.broker.kafka_fixture import (
     transaction_of,
     until,
 )
-from worker.broker import active_refusals
+from worker.broker import active_kafka_refusals
 from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
@@ -240,7 +240,7 @@ def test_a_right_that_is_revoked_is_an_obstacle_until_it_is_granted(
 def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
     cluster: Guarded, join: Join, monkeypatch: pytest.MonkeyPatch, stem: str, partitions: int, kind: str
 ) -> None:
-    monkeypatch.setattr(active_refusals, "SECONDS", 0.0)
+    monkeypatch.setattr(active_kafka_refusals, "SECONDS", 0.0)
     member = join(cluster)
     publish_until(member, lambda result: isinstance(result, Published))
     topic = f"{stem}{cluster.tag}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.broker.partition_restore import newest
-from worker.domain.contract.outcomes import KnownCommandId, UserHashes
+from worker.domain.contract.outcomes import HashedUserSet, KnownCommandId
 from worker.domain.memory_budget import ID_BYTES
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 USERS = [f"a-user-with-a-long-name-{number:04d}" for number in range(100)]
 
 
-def told(count: int, done: UserHashes | None = None) -> Iterator[KnownCommandId]:
+def told(count: int, done: HashedUserSet | None = None) -> Iterator[KnownCommandId]:
     """
     Yield what this many outcomes say, as they are read.
     """
@@ -40,7 +40,7 @@ def test_what_fits_is_kept_whole_and_the_rest_of_memory_is_for_older_ones() -> N
 
 
 def test_half_successes_of_many_users_are_counted_by_what_they_take() -> None:
-    found, left = newest(told(100, UserHashes.of(USERS[:50], USERS[50:])), most=500, allowed=10_000)
+    found, left = newest(told(100, HashedUserSet.of(USERS[:50], USERS[50:])), most=500, allowed=10_000)
 
     assert 10 < len(found) < 15
     assert left == 0

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, users
-from worker.domain.calls.lending import LoanGrant, LoanRequest, decode, encode
+from worker.domain.calls.replica_lending import LoanGrant, LoanRequest, decode, encode
 from worker.runtime.metric_table import PREFIX
 from worker.runtime.metrics import LoopSnapshot, Metrics
 

@@ -1,6 +1,6 @@
 # What is said and heard of lending: the messages of all lanes of this replica, between the permits and the quota channel.
 #
-# What they mean, and why they are safe, is in lending.py. A lane is one endpoint of one app in one consumer group: replicas of
+# What they mean, and why they are safe, is in replica_lending.py. A lane is one endpoint of one app in one consumer group: replicas of
 # another group or of another app of that name have slices of their own, so nothing is lent to them.
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
-from worker.domain.calls.lending import LoanRequest, LoanReturn, decode, encode
+from worker.domain.calls.replica_lending import LoanRequest, LoanReturn, decode, encode
 from worker.domain.effects import SendQuotaMessage
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 # Permits: how many requests one replica may send, so that all replicas together never exceed the quota.
 #
 # Each partition of the command topic owns a fixed slice of an endpoint's quota, and a replica uses the slices of the
-# partitions that it owns, less what it has lent, and what others have lent to it (lending.py). A permit comes back one second
+# partitions that it owns, less what it has lent, and what others have lent to it (replica_lending.py). A permit comes back one second
 # after the answer to its request. The server sees a request before it answers it, so no rolling second on the server holds
 # more requests than there are permits.
 #
@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from worker.domain.calls.lending import Borrower, Lender
+from worker.domain.calls.replica_lending import Borrower, Lender
 
 if TYPE_CHECKING:
-    from worker.domain.calls.lending import LoanGrant, LoanRequest, LoanReturn
+    from worker.domain.calls.replica_lending import LoanGrant, LoanRequest, LoanReturn
 
 THROTTLED_SHARE: Final = 0.95
 """On a throttle code the ceiling becomes this share of what was accepted in the last second."""

@@ -17,8 +17,8 @@ from msgspec import UNSET, Struct
 from msgspec.structs import asdict, astuple, replace
 
 from worker.domain.contract.actions import ACTIONS, Action, TargetField
+from worker.domain.contract.cloudevent_envelope import NO_ENVELOPE, envelope_of, envelope_of_event
 from worker.domain.contract.command_wire_format import WireCommand, WireMemberInfo, is_plain
-from worker.domain.contract.envelope import NO_ENVELOPE, envelope_of, envelope_of_event
 from worker.domain.contract.field_checks import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
@@ -32,7 +32,7 @@ from worker.domain.contract.visible_text import folded, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from worker.domain.contract.envelope import Envelope
+    from worker.domain.contract.cloudevent_envelope import Envelope
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.record_diagnosis import RecordDiagnosis
     from worker.domain.contract.rejections import Rejected

@@ -3,7 +3,7 @@
 # by one table, both here.
 #
 # Outcome, and the Structs and enums that it is made of, are the wire format: config/outcome.schema.json is generated from them.
-# The rows of the tables, LeftToDo, UserHashes and KnownCommandId are not: they stay within this process.
+# The rows of the tables, LeftToDo, HashedUserSet and KnownCommandId are not: they stay within this process.
 
 from __future__ import annotations
 
@@ -326,7 +326,7 @@ def cut(text: str) -> str:
     return text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")
 
 
-class UserHashes(Struct, frozen=True, gc=False):
+class HashedUserSet(Struct, frozen=True, gc=False):
     """
     Some of a command's users, asked only about users of that command: 8 bytes a user of the smaller side.
 
@@ -337,7 +337,7 @@ class UserHashes(Struct, frozen=True, gc=False):
     are_the_others: bool
 
     @classmethod
-    def of(cls, users: Sequence[str], others: Sequence[str]) -> UserHashes:
+    def of(cls, users: Sequence[str], others: Sequence[str]) -> HashedUserSet:
         """Keep these users, and not the others."""
         are_the_others = len(others) < len(users)
         smaller = others if are_the_others else users
@@ -374,5 +374,5 @@ class KnownCommandId(Struct, frozen=True, gc=False):
     command_id: str
     fingerprint: int
     outcome_id: str
-    done: UserHashes | None
+    done: HashedUserSet | None
     at: float

@@ -16,7 +16,7 @@ from worker.domain.contract.outcomes import RecordProblem, cut
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.domain.contract.envelope import Envelope
+    from worker.domain.contract.cloudevent_envelope import Envelope
     from worker.domain.contract.outcomes import OutcomeError
 
 REJECTIONS: Final = {

@@ -16,9 +16,9 @@ from worker.domain.contract.outcomes import (
     DONE_FOR_ID,
     DONE_FOR_SHADOW_ID,
     REMEMBERED,
+    HashedUserSet,
     KnownCommandId,
     Outcome,
-    UserHashes,
 )
 from worker.domain.contract.parameters import NO_PARAMETERS, effect_of
 from worker.domain.contract.timestamps import instant_of
@@ -88,7 +88,7 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
         command_id=name or outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
-        done=UserHashes.of(done, others) if others else None,
+        done=HashedUserSet.of(done, others) if others else None,
         at=at,
     )
 

@@ -159,7 +159,7 @@ class Evidence:
     interruptions: tuple[Interruption, ...] = ()
 
 
-class Violation(StrEnum):
+class ViolationKind(StrEnum):
     """What can be wrong, in the words of the summary."""
 
     LOST = "lost: commands without an outcome"
@@ -181,5 +181,5 @@ class Violation(StrEnum):
 class Finding:
     """One violation, described so that it can be looked up in the topics and the log."""
 
-    violation: Violation
+    violation: ViolationKind
     what: str

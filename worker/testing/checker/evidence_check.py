@@ -28,7 +28,7 @@ from worker.testing.checker.contract import (
     outcome_id,
     status_of,
 )
-from worker.testing.checker.evidence import ExpectedFate, Finding, Violation
+from worker.testing.checker.evidence import ExpectedFate, Finding, ViolationKind
 from worker.testing.checker.member_history import CommandPart, ObservedEffect, judge
 from worker.testing.checker.reported_answers import judge_answers
 
@@ -64,7 +64,7 @@ class CheckReport:
 
     """
 
-    counts: dict[Violation, int] = field(default_factory=lambda: dict.fromkeys(Violation, 0))
+    counts: dict[ViolationKind, int] = field(default_factory=lambda: dict.fromkeys(ViolationKind, 0))
     examples: list[Finding] = field(default_factory=list)
     highest_second: dict[str, int] = field(default_factory=dict)
 
@@ -95,7 +95,7 @@ def check(evidence: Evidence, quota: int = QUOTA) -> CheckReport:
     report.highest_second = highest_seconds(evidence.requests)
     for endpoint, highest in report.highest_second.items():
         if highest > quota:
-            report.add([Finding(Violation.OVER_QUOTA, f"{endpoint}: {highest} requests in one second")])
+            report.add([Finding(ViolationKind.OVER_QUOTA, f"{endpoint}: {highest} requests in one second")])
     return report
 
 
@@ -128,24 +128,25 @@ def _lost_or_doubled(
     known = {_name(evidence, sent): sent for sent in evidence.sent}
     for name, sent in known.items():
         if sent.planned.fate is not ExpectedFate.UNREADABLE and name not in by_id:
-            yield Finding(Violation.LOST, f"{name} ({sent.planned.command_id} {sent.planned.kind})")
+            yield Finding(ViolationKind.LOST, f"{name} ({sent.planned.command_id} {sent.planned.kind})")
     for name, found in by_id.items():
         if len(found) > 1:
             yield Finding(
-                Violation.DOUBLED, f"{name}: {len(found)} outcomes, {[one.body.status for one in found]}"
+                ViolationKind.DOUBLED, f"{name}: {len(found)} outcomes, {[one.body.status for one in found]}"
             )
         command = known.get(name)
         if command is None or command.planned.fate is ExpectedFate.UNREADABLE:
-            yield Finding(Violation.STRAY, f"{name} is the outcome of no command")
+            yield Finding(ViolationKind.STRAY, f"{name} is the outcome of no command")
             continue
         for outcome in found:
             if (outcome.partition, outcome.key) != (command.partition, command.planned.key):
                 yield Finding(
-                    Violation.STRAY, f"{name} is in partition {outcome.partition} under key {outcome.key!r}"
+                    ViolationKind.STRAY,
+                    f"{name} is in partition {outcome.partition} under key {outcome.key!r}",
                 )
             if outcome.body.command_id != command.planned.command_id:
                 yield Finding(
-                    Violation.STRAY,
+                    ViolationKind.STRAY,
                     f"{name} names {outcome.body.command_id} and not {command.planned.command_id}",
                 )
 
@@ -159,11 +160,11 @@ def _wrong_status(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> 
             continue
         for problem in _problems(sent, published.body, evidence.bad_users, kicked):
             yield Finding(
-                Violation.WRONG_STATUS,
+                ViolationKind.WRONG_STATUS,
                 f"{name} {sent.planned.command_id} is {published.body.status}: {problem}",
             )
         for problem in _wrong_references(published.body, first):
-            yield Finding(Violation.WRONG_STATUS, f"{name} {sent.planned.command_id}: {problem}")
+            yield Finding(ViolationKind.WRONG_STATUS, f"{name} {sent.planned.command_id}: {problem}")
 
 
 def _kicked(requests: Iterable[LoggedRequest]) -> set[tuple[str, str]]:
@@ -244,7 +245,7 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> 
             for result in published.body.results if published else ():
                 if result.user_id in done and result.status not in REPEATED:
                     what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
-                    yield Finding(Violation.EXECUTED_AGAIN, what)
+                    yield Finding(ViolationKind.EXECUTED_AGAIN, what)
                 if result.status in SETTLED:
                     done.setdefault(result.user_id, name)
 
@@ -312,17 +313,18 @@ def _letters(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Itera
     wanted |= {name for name, sent in known.items() if sent.planned.fate is ExpectedFate.UNREADABLE}
     found = Counter(letter.outcome_id for letter in evidence.letters)
     for name in sorted(wanted - found.keys()):
-        yield Finding(Violation.LETTER_MISSING, name)
+        yield Finding(ViolationKind.LETTER_MISSING, name)
     for name, count in found.items():
         if name not in wanted or count > 1:
             yield Finding(
-                Violation.LETTER_EXTRA, f"{name}: {count} dead letters, {1 if name in wanted else 0} expected"
+                ViolationKind.LETTER_EXTRA,
+                f"{name}: {count} dead letters, {1 if name in wanted else 0} expected",
             )
     for letter in evidence.letters:
         sent = known.get(letter.outcome_id)
         problem = _altered(letter, sent, first.get(letter.outcome_id)) if sent else None
         if problem:
-            yield Finding(Violation.LETTER_EXTRA, f"{letter.outcome_id}: {problem}")
+            yield Finding(ViolationKind.LETTER_EXTRA, f"{letter.outcome_id}: {problem}")
 
 
 def _altered(

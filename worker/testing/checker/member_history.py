@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from worker.testing.checker.contract import BANS, IN_PLACE, NEVER_CALLED, TRIED, UPDATE, CommandedEffect
-from worker.testing.checker.evidence import Violation
+from worker.testing.checker.evidence import ViolationKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,17 +69,17 @@ def judge(
     parts: Sequence[CommandPart],
     effects: Sequence[ObservedEffect],
     interruptions: Sequence[Interruption] = (),
-) -> Iterator[tuple[Violation, str]]:
+) -> Iterator[tuple[ViolationKind, str]]:
     """Yield what is wrong with this user's history. ``parts`` and ``effects`` are each in order."""
     asked = [did for did in effects if any(matches(part.effect, did.effect, did.at) for part in parts)]
     if len(asked) < len(effects):
         strange = next(did for did in effects if did not in asked)
-        yield Violation.UNASKED, f"{strange.effect} at {strange.at:.3f}"
+        yield ViolationKind.UNASKED, f"{strange.effect} at {strange.at:.3f}"
     slots = _slots(parts)
     if not _explains(slots, asked, interruptions):
         yield _what_fails(slots, asked, interruptions), _described(parts, effects)
     if not _end_is_right(parts, effects):
-        yield Violation.WRONG_STATE, _described(parts, effects)
+        yield ViolationKind.WRONG_STATE, _described(parts, effects)
 
 
 @dataclass(slots=True)
@@ -194,12 +194,12 @@ def _may_come_again(slot: _Slot, previous: float, at: float, interruptions: Sequ
 
 def _what_fails(
     slots: Sequence[_Slot], effects: Sequence[ObservedEffect], interruptions: Sequence[Interruption]
-) -> Violation:
+) -> ViolationKind:
     if _explains(slots, effects, interruptions, any_number=True):
-        return Violation.EXECUTED_AGAIN
+        return ViolationKind.EXECUTED_AGAIN
     if _explains(slots, effects, interruptions, may_miss=True):
-        return Violation.NOT_EXECUTED
-    return Violation.OUT_OF_ORDER
+        return ViolationKind.NOT_EXECUTED
+    return ViolationKind.OUT_OF_ORDER
 
 
 State = dict[str, CommandedEffect | ObservedEffect | str | None]

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from worker.testing.checker.contract import ENDPOINTS, IN_PLACE, REQUEST_ID_ENDPOINTS
-from worker.testing.checker.evidence import Finding, Violation
+from worker.testing.checker.evidence import Finding, ViolationKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ def judge_answers(
     for published in outcomes:
         body = published.body
         for problem in _wrong(body, by_id, codes):
-            yield Finding(Violation.UNKNOWN_ANSWER, f"{body.outcome_id} {body.command_id}: {problem}")
+            yield Finding(ViolationKind.UNKNOWN_ANSWER, f"{body.outcome_id} {body.command_id}: {problem}")
 
 
 def _wrong(

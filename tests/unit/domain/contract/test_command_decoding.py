@@ -1,6 +1,6 @@
 # What is a command: each field as it arrives, up to its limit.
 #
-# What is refused stands in test_rejections.py, the headers in test_envelope.py, the fuzzing in test_command_decoding_fuzzed.py.
+# What is refused stands in test_rejections.py, the headers in test_cloudevent_envelope.py, the fuzzing in test_command_decoding_fuzzed.py.
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from msgspec import UNSET
 
 from tests.unit.domain.samples import DECODER, EVERYTHING, KICK, ONE_OF_EACH, UPDATE, Record
 from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.cloudevent_envelope import envelope_of
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.command_wire_format import WireCommand, is_plain
-from worker.domain.contract.envelope import envelope_of
 from worker.domain.contract.field_checks import FIELDS, REQUIRED
 from worker.domain.contract.parameters import PARAMETERS
 from worker.domain.contract.record_diagnosis import read

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, unban, users
-from worker.domain.calls.lending import LoanRequest, encode
 from worker.domain.calls.lending_router import lane_of
+from worker.domain.calls.replica_lending import LoanRequest, encode
 from worker.domain.progress.commit_metadata import mark_of, owner_of, says_clean_handover
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # Lending through the engine: who asks, who lends, what may be sent with it, and what is shown. The rules of a lane are in
-# calls/test_lending.py.
+# calls/test_replica_lending.py.
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban
-from worker.domain.calls.lending import LEASE, LoanGrant, LoanRequest, LoanReturn, decode, encode
 from worker.domain.calls.lending_router import lane_of
+from worker.domain.calls.replica_lending import LEASE, LoanGrant, LoanRequest, LoanReturn, decode, encode
 from worker.domain.contract.outcomes import Worker
 
 if TYPE_CHECKING:

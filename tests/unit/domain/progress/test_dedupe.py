@@ -20,7 +20,7 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.contract.outcomes import KnownCommandId, ResultStatus, UserHashes
+from worker.domain.contract.outcomes import HashedUserSet, KnownCommandId, ResultStatus
 from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES, USUAL
 from worker.domain.progress.dedupe import (
     AppliedState,
@@ -50,7 +50,7 @@ def outcome(fields: dict[str, Any], *results: ResultStatus, **details: Any) -> O
     return outcome_of(give(open_command(fields), *results, **details), RULES, 100.0, WALL)
 
 
-def known(command_id: str, at: float = WALL, done: UserHashes | None = None) -> KnownCommandId:
+def known(command_id: str, at: float = WALL, done: HashedUserSet | None = None) -> KnownCommandId:
     """
     What is known of an id.
     """
@@ -240,7 +240,7 @@ def test_of_a_partial_success_the_smaller_side_is_kept(done: int) -> None:
     """
     users = [f"a-user-with-a-long-name-{number:06d}" for number in range(100)]
 
-    kept = UserHashes.of(users[:done], users[done:])
+    kept = HashedUserSet.of(users[:done], users[done:])
 
     assert [user in kept for user in users] == [True] * done + [False] * (100 - done)
     assert len(kept.hashes) == 8 * min(done, 100 - done)
@@ -310,8 +310,8 @@ def test_an_id_is_known_for_the_window_and_not_longer() -> None:
 
 def test_the_newest_outcome_of_an_id_counts() -> None:
     ids = ids_of(10)
-    ids.remember(known("c-1", done=UserHashes.of([], ["u1", "u2"])))
-    ids.remember(known("c-1", done=UserHashes.of(["u1"], ["u2"])))
+    ids.remember(known("c-1", done=HashedUserSet.of([], ["u1", "u2"])))
+    ids.remember(known("c-1", done=HashedUserSet.of(["u1"], ["u2"])))
 
     found = ids.find("c-1", WALL)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.testing.checker.stand_in import StandIn, honest_run
 from worker.testing.checker.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
 from worker.testing.checker.contract import SeenError as ErrorOfOutcome
-from worker.testing.checker.evidence import ExpectedFate, PlannedRecord, PublishedDeadLetter, Violation
+from worker.testing.checker.evidence import ExpectedFate, PlannedRecord, PublishedDeadLetter, ViolationKind
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.scenario import DURATIONS, plan
 
@@ -27,7 +27,7 @@ HONEST = honest_run(LOAD)
 LAST_ID = [one.request_id for one in HONEST.requests if one.request_id][-1]
 
 
-def found(evidence: Evidence) -> set[Violation]:
+def found(evidence: Evidence) -> set[ViolationKind]:
     return {violation for violation, count in check(evidence).counts.items() if count}
 
 
@@ -89,17 +89,17 @@ def test_a_run_in_which_everything_went_as_it_must_is_clean(seed: int) -> None:
 def test_an_outcome_that_is_missing_is_a_lost_command() -> None:
     evidence = replace(HONEST, outcomes=HONEST.outcomes[:300] + HONEST.outcomes[301:])
 
-    assert Violation.LOST in found(evidence)
+    assert ViolationKind.LOST in found(evidence)
 
 
 def test_a_second_outcome_of_one_record_is_found() -> None:
-    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, HONEST.outcomes[17]))) == {Violation.DOUBLED}
+    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, HONEST.outcomes[17]))) == {ViolationKind.DOUBLED}
 
 
 def test_an_outcome_of_no_command_is_found() -> None:
     stray = body_with(outcome_id="commands-0-999999")(HONEST.outcomes[0])
 
-    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, stray))) == {Violation.STRAY}
+    assert found(replace(HONEST, outcomes=(*HONEST.outcomes, stray))) == {ViolationKind.STRAY}
 
 
 @pytest.mark.parametrize(
@@ -114,30 +114,30 @@ def test_an_outcome_of_no_command_is_found() -> None:
 def test_an_outcome_in_the_wrong_place_or_with_the_wrong_name_is_found(
     change: Callable[[PublishedOutcome], PublishedOutcome],
 ) -> None:
-    assert Violation.STRAY in found(with_outcome(change, is_applied_kick))
+    assert ViolationKind.STRAY in found(with_outcome(change, is_applied_kick))
 
 
 def test_a_bad_record_that_is_accepted_is_found() -> None:
     evidence = with_outcome(body_with(status="succeeded"), lambda one: one.body.status == "rejected")
 
-    assert Violation.WRONG_STATUS in found(evidence)
+    assert ViolationKind.WRONG_STATUS in found(evidence)
 
 
 def test_a_rejection_that_names_another_field_is_found() -> None:
     change = body_with(error=ErrorOfOutcome("x", "x", "elsewhere"))
     evidence = with_outcome(change, lambda one: one.body.status == "rejected")
 
-    assert Violation.WRONG_STATUS in found(evidence)
+    assert ViolationKind.WRONG_STATUS in found(evidence)
 
 
 def test_a_good_command_that_is_rejected_is_found() -> None:
-    assert Violation.WRONG_STATUS in found(with_outcome(body_with(status="rejected"), is_applied_kick))
+    assert ViolationKind.WRONG_STATUS in found(with_outcome(body_with(status="rejected"), is_applied_kick))
 
 
 def test_a_user_that_exists_and_is_said_to_have_failed_is_found() -> None:
     evidence = with_outcome(result_with(status="failed", error_code=10002), is_applied_kick)
 
-    assert Violation.WRONG_STATUS in found(evidence)
+    assert ViolationKind.WRONG_STATUS in found(evidence)
     assert "exists, and is failed with 10002" in details(evidence)
 
 
@@ -146,7 +146,7 @@ def test_a_user_that_does_not_exist_and_is_said_to_be_applied_is_found() -> None
         result_with(status="applied", error_code=None), lambda one: one.body.status == "failed"
     )
 
-    assert Violation.WRONG_STATUS in found(evidence)
+    assert ViolationKind.WRONG_STATUS in found(evidence)
     assert "does not exist, and is said to be applied" in details(evidence)
 
 
@@ -162,7 +162,7 @@ def test_a_late_command_that_is_carried_out_is_found() -> None:
         lambda one: body_with(status="succeeded")(change(one)), lambda one: one.body.status == "expired"
     )
 
-    assert Violation.WRONG_STATUS in found(evidence)
+    assert ViolationKind.WRONG_STATUS in found(evidence)
 
 
 def test_a_late_command_of_which_one_user_was_superseded_is_partially_succeeded() -> None:
@@ -208,18 +208,18 @@ def test_an_unsent_command_that_was_sent_is_found(status: str) -> None:
     change = result_with(status=status, request_id=None)
     evidence = with_outcome(lambda one: body_with(status=status)(change(one)), is_applied_kick)
 
-    assert Violation.EXECUTED_AGAIN in found(evidence)
+    assert ViolationKind.EXECUTED_AGAIN in found(evidence)
 
 
 def test_a_cancelled_command_has_a_dead_letter() -> None:
     change = result_with(status="cancelled", request_id=None)
     evidence = with_outcome(lambda one: body_with(status="cancelled")(change(one)), is_applied_kick)
 
-    assert Violation.LETTER_MISSING in found(evidence)
+    assert ViolationKind.LETTER_MISSING in found(evidence)
 
 
 def test_results_that_leave_a_user_out_are_found() -> None:
-    assert Violation.WRONG_STATUS in found(with_outcome(body_with(results=[]), is_applied_kick))
+    assert ViolationKind.WRONG_STATUS in found(with_outcome(body_with(results=[]), is_applied_kick))
 
 
 def test_results_that_name_the_right_users_in_the_wrong_order_are_found() -> None:
@@ -228,7 +228,7 @@ def test_results_that_name_the_right_users_in_the_wrong_order_are_found() -> Non
 
     evidence = with_outcome(turn, lambda one: len(one.body.results) > 1)
 
-    assert found(evidence) == {Violation.WRONG_STATUS}
+    assert found(evidence) == {ViolationKind.WRONG_STATUS}
     assert "each once and in order" in details(evidence)
 
 
@@ -237,7 +237,7 @@ def test_a_duplicate_of_an_outcome_that_does_not_exist_is_found() -> None:
         result_with(duplicate_of="commands-0-777777"), lambda one: one.body.status == "duplicate"
     )
 
-    assert Violation.WRONG_STATUS in found(evidence)
+    assert ViolationKind.WRONG_STATUS in found(evidence)
 
 
 def test_a_duplicate_of_an_outcome_that_is_about_others_is_found() -> None:
@@ -254,7 +254,7 @@ def test_a_repeated_id_that_is_executed_is_found(status: str) -> None:
     change = result_with(status=status, duplicate_of=None)
     evidence = with_outcome(change, lambda one: one.body.status == "duplicate")
 
-    assert Violation.EXECUTED_AGAIN in found(evidence)
+    assert ViolationKind.EXECUTED_AGAIN in found(evidence)
     assert f"is {status}" in details(evidence)
     assert " repeats commands-" in details(evidence)
 
@@ -262,14 +262,14 @@ def test_a_repeated_id_that_is_executed_is_found(status: str) -> None:
 def test_an_effect_that_happened_twice_is_found() -> None:
     again = _shifted(_applied_requests()[0], 1000)
 
-    assert found(replace(HONEST, requests=(*HONEST.requests, again))) == {Violation.EXECUTED_AGAIN}
+    assert found(replace(HONEST, requests=(*HONEST.requests, again))) == {ViolationKind.EXECUTED_AGAIN}
 
 
 def test_an_effect_that_never_happened_is_found() -> None:
     chosen = _applied_requests()[3]
     requests = tuple(replace(one, applied={}) if one is chosen else one for one in HONEST.requests)
 
-    assert Violation.NOT_EXECUTED in found(replace(HONEST, requests=requests))
+    assert ViolationKind.NOT_EXECUTED in found(replace(HONEST, requests=requests))
 
 
 def test_an_effect_that_no_command_asked_for_is_found() -> None:
@@ -279,8 +279,8 @@ def test_an_effect_that_no_command_asked_for_is_found() -> None:
     )
 
     assert found(replace(HONEST, requests=(*HONEST.requests, stranger))) == {
-        Violation.UNASKED,
-        Violation.WRONG_STATE,
+        ViolationKind.UNASKED,
+        ViolationKind.WRONG_STATE,
     }
 
 
@@ -293,7 +293,7 @@ def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order() -> Non
     evidence = replace(worker.evidence, requests=(_shifted(first, 10), second))
 
     assert found(worker.evidence) == set()
-    assert found(evidence) == {Violation.OUT_OF_ORDER, Violation.WRONG_STATE}
+    assert found(evidence) == {ViolationKind.OUT_OF_ORDER, ViolationKind.WRONG_STATE}
 
 
 def test_a_repeat_of_a_duplicate_asks_for_nothing_even_after_something_else_came() -> None:
@@ -333,7 +333,7 @@ def test_a_late_copy_of_a_superseded_command_must_be_its_duplicate() -> None:
 def test_a_late_copy_of_a_superseded_command_that_is_executed_is_found() -> None:
     evidence = _late_copy(result_with(status="applied", duplicate_of=None))
 
-    assert Violation.EXECUTED_AGAIN in found(evidence)
+    assert ViolationKind.EXECUTED_AGAIN in found(evidence)
     assert "is applied" in details(evidence)
 
 
@@ -345,7 +345,7 @@ def test_201_requests_in_a_rolling_second_are_found_even_across_full_seconds() -
 
     report = check(replace(HONEST, requests=HONEST.requests + burst))
 
-    assert report.counts[Violation.OVER_QUOTA] == 1
+    assert report.counts[ViolationKind.OVER_QUOTA] == 1
     assert report.highest_second[one.endpoint] == 201
 
 
@@ -355,7 +355,7 @@ def test_a_request_exactly_one_second_after_another_is_in_another_second() -> No
         replace(one, read_at=1000.0 + number / 200, applied={}, code=10002) for number in range(400)
     )
 
-    assert check(replace(HONEST, requests=HONEST.requests + burst)).counts[Violation.OVER_QUOTA] == 0
+    assert check(replace(HONEST, requests=HONEST.requests + burst)).counts[ViolationKind.OVER_QUOTA] == 0
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_a_request_exactly_one_second_after_another_is_in_another_second() -> No
 def test_a_request_id_that_the_api_did_not_give_for_this_user_is_found(
     change: Callable[[PublishedOutcome], PublishedOutcome],
 ) -> None:
-    assert Violation.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
+    assert ViolationKind.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
 
 
 @pytest.mark.parametrize(
@@ -386,35 +386,35 @@ def test_a_misreported_call_is_found(fields: dict[str, object]) -> None:
             one
         )
 
-    assert Violation.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
+    assert ViolationKind.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
 
 
 def test_request_ids_that_are_not_those_of_the_calls_are_found() -> None:
-    assert Violation.UNKNOWN_ANSWER in found(with_outcome(body_with(request_ids=[]), is_applied_kick))
+    assert ViolationKind.UNKNOWN_ANSWER in found(with_outcome(body_with(request_ids=[]), is_applied_kick))
 
 
 def test_a_code_that_the_api_never_said_is_found() -> None:
     evidence = with_outcome(result_with(error_code=20003), lambda one: one.body.status == "failed")
 
-    assert Violation.UNKNOWN_ANSWER in found(evidence)
+    assert ViolationKind.UNKNOWN_ANSWER in found(evidence)
 
 
 def test_a_dead_letter_that_is_missing_is_found() -> None:
-    assert found(replace(HONEST, letters=HONEST.letters[1:])) == {Violation.LETTER_MISSING}
+    assert found(replace(HONEST, letters=HONEST.letters[1:])) == {ViolationKind.LETTER_MISSING}
 
 
 @pytest.mark.parametrize(
     "letter", [HONEST.letters[0], letter_of_a_good_command()], ids=["twice", "of a good command"]
 )
 def test_a_dead_letter_too_many_is_found(letter: PublishedDeadLetter) -> None:
-    assert Violation.LETTER_EXTRA in found(replace(HONEST, letters=(*HONEST.letters, letter)))
+    assert ViolationKind.LETTER_EXTRA in found(replace(HONEST, letters=(*HONEST.letters, letter)))
 
 
 @pytest.mark.parametrize("fields", [{"value": b"changed"}, {"key": b"changed"}, {"error_code": ""}], ids=str)
 def test_a_dead_letter_that_was_altered_is_found(fields: dict[str, bytes]) -> None:
     altered = replace(HONEST.letters[0], **fields)  # type: ignore[arg-type]  # each of its own type
 
-    assert found(replace(HONEST, letters=(altered, *HONEST.letters[1:]))) == {Violation.LETTER_EXTRA}
+    assert found(replace(HONEST, letters=(altered, *HONEST.letters[1:]))) == {ViolationKind.LETTER_EXTRA}
 
 
 def test_a_dead_letter_may_leave_out_a_value_that_did_not_fit() -> None:
@@ -426,8 +426,8 @@ def test_a_dead_letter_may_leave_out_a_value_that_did_not_fit() -> None:
 def test_all_findings_are_counted_and_the_first_few_are_examples() -> None:
     report = check(replace(HONEST, outcomes=()))
 
-    assert report.counts[Violation.LOST] > 500
-    assert 0 < len([finding for finding in report.examples if finding.violation is Violation.LOST]) < 10
+    assert report.counts[ViolationKind.LOST] > 500
+    assert 0 < len([finding for finding in report.examples if finding.violation is ViolationKind.LOST]) < 10
 
 
 def test_results_of_the_stand_in_are_of_every_kind() -> None:

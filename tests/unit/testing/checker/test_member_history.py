@@ -14,7 +14,7 @@ from worker.testing.checker.contract import (
     CommandedEffect,
     SeenMemberInfo,
 )
-from worker.testing.checker.evidence import Interruption, Violation
+from worker.testing.checker.evidence import Interruption, ViolationKind
 from worker.testing.checker.member_history import CommandPart, ObservedEffect, judge
 
 HOUR = CommandedEffect(BAN, 3600, reason="spam")
@@ -39,7 +39,7 @@ def done(*effects: CommandedEffect, begin: float = 100.0) -> list[ObservedEffect
     return [ObservedEffect(effect, begin + number) for number, effect in enumerate(effects)]
 
 
-def found(parts: list[CommandPart], effects: list[ObservedEffect], *crashes: float) -> set[Violation]:
+def found(parts: list[CommandPart], effects: list[ObservedEffect], *crashes: float) -> set[ViolationKind]:
     return {
         violation for violation, _ in judge(parts, effects, [Interruption(crash, crash) for crash in crashes])
     }
@@ -50,17 +50,17 @@ def test_commands_applied_once_each_and_in_order_are_fine() -> None:
 
 
 def test_swapped_effects_are_out_of_order() -> None:
-    assert Violation.OUT_OF_ORDER in found([applied(HOUR, "1"), applied(FREE, "2")], done(FREE, HOUR))
+    assert ViolationKind.OUT_OF_ORDER in found([applied(HOUR, "1"), applied(FREE, "2")], done(FREE, HOUR))
 
 
 def test_an_earlier_effect_that_comes_back_after_a_later_one_is_out_of_order() -> None:
     parts = [applied(HOUR, "1", "1b"), applied(FREE, "2")]
 
-    assert found(parts, done(HOUR, FREE, HOUR)) == {Violation.OUT_OF_ORDER, Violation.WRONG_STATE}
+    assert found(parts, done(HOUR, FREE, HOUR)) == {ViolationKind.OUT_OF_ORDER, ViolationKind.WRONG_STATE}
 
 
 def test_order_holds_across_actions() -> None:
-    assert Violation.OUT_OF_ORDER in found(
+    assert ViolationKind.OUT_OF_ORDER in found(
         [applied(OUT, "1"), applied(CommandedEffect(LIVE_UNBAN), "2")], done(CommandedEffect(LIVE_UNBAN), OUT)
     )
 
@@ -70,7 +70,7 @@ def test_a_retry_that_the_outcome_lists_may_have_applied_it_twice() -> None:
 
 
 def test_an_effect_more_than_there_were_tries_was_executed_again() -> None:
-    assert found([applied(HOUR, "1")], done(HOUR, HOUR)) == {Violation.EXECUTED_AGAIN}
+    assert found([applied(HOUR, "1")], done(HOUR, HOUR)) == {ViolationKind.EXECUTED_AGAIN}
 
 
 def test_commands_that_shared_a_call_need_one_effect_together() -> None:
@@ -81,7 +81,7 @@ def test_commands_with_calls_of_their_own_need_one_effect_each() -> None:
     parts = [applied(OUT, "1"), applied(OUT, "2")]
 
     assert found(parts, done(OUT, OUT)) == set()
-    assert found(parts, done(OUT)) == {Violation.NOT_EXECUTED}
+    assert found(parts, done(OUT)) == {ViolationKind.NOT_EXECUTED}
 
 
 def test_commands_with_unlisted_requests_are_joined_by_the_request_id() -> None:
@@ -90,7 +90,7 @@ def test_commands_with_unlisted_requests_are_joined_by_the_request_id() -> None:
     own = CommandPart(OUT, "applied", None, request_id="Id-2")
 
     assert found([first, riding], done(OUT)) == set()
-    assert found([first, own], done(OUT)) == {Violation.NOT_EXECUTED}
+    assert found([first, own], done(OUT)) == {ViolationKind.NOT_EXECUTED}
     assert found([first, own], done(OUT, OUT)) == set()
 
 
@@ -99,7 +99,7 @@ def test_a_command_that_ended_without_a_call_has_no_effect_of_its_own(status: st
     parts = [applied(HOUR, "1"), ended(OUT, status, repeats=True), applied(FREE, "3")]
 
     assert found(parts, done(HOUR, FREE)) == set()
-    assert found(parts, done(HOUR, OUT, FREE)) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, OUT, FREE)) == {ViolationKind.EXECUTED_AGAIN}
 
 
 def test_a_failed_command_may_have_taken_effect_in_an_attempt_without_answer() -> None:
@@ -110,19 +110,19 @@ def test_a_failed_command_may_have_taken_effect_in_an_attempt_without_answer() -
 
 
 def test_a_command_that_expired_unsent_must_not_take_effect() -> None:
-    assert Violation.EXECUTED_AGAIN in found([ended(HOUR, "expired")], done(HOUR))
+    assert ViolationKind.EXECUTED_AGAIN in found([ended(HOUR, "expired")], done(HOUR))
 
 
 def test_the_last_command_that_was_carried_out_decides_the_state() -> None:
     parts = [applied(HOUR, "1"), applied(FREE, "2")]
 
-    assert Violation.WRONG_STATE in found(parts, done(HOUR))
+    assert ViolationKind.WRONG_STATE in found(parts, done(HOUR))
 
 
 def test_a_duplicate_by_effect_that_was_none_leaves_the_wrong_state() -> None:
     parts = [applied(HOUR, "1"), applied(FREE, "2"), ended(HOUR, "duplicate")]
 
-    assert found(parts, done(HOUR, FREE)) == {Violation.WRONG_STATE}
+    assert found(parts, done(HOUR, FREE)) == {ViolationKind.WRONG_STATE}
 
 
 def test_a_repeated_id_does_not_bring_its_old_effect_back() -> None:
@@ -139,7 +139,7 @@ def test_a_ban_until_a_time_is_recognised_by_its_end() -> None:
     until = applied(CommandedEffect(BAN, until=4000.0, reason="spam"), "1")
 
     assert found([until], [ObservedEffect(CommandedEffect(BAN, 3900, reason="spam"), 100.5)]) == set()
-    assert Violation.UNASKED in found(
+    assert ViolationKind.UNASKED in found(
         [until], [ObservedEffect(CommandedEffect(BAN, 4000, reason="spam"), 100.5)]
     )
 
@@ -147,7 +147,7 @@ def test_a_ban_until_a_time_is_recognised_by_its_end() -> None:
 def test_what_was_in_flight_at_a_crash_may_be_done_again() -> None:
     parts = [applied(HOUR, "1", published=110)]
 
-    assert found(parts, done(HOUR, HOUR)) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, HOUR)) == {ViolationKind.EXECUTED_AGAIN}
     assert found(parts, done(HOUR, HOUR), 100.5) == set()
 
 
@@ -155,38 +155,38 @@ def test_all_that_was_unpublished_at_a_crash_may_be_done_again_in_order() -> Non
     parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 
     assert found(parts, done(HOUR, FREE, HOUR, FREE), 101.5) == set()
-    assert found(parts, done(HOUR, FREE, HOUR), 101.5) == {Violation.WRONG_STATE}
+    assert found(parts, done(HOUR, FREE, HOUR), 101.5) == {ViolationKind.WRONG_STATE}
 
 
 def test_a_crash_does_not_excuse_what_was_published_before_it() -> None:
     parts = [applied(HOUR, "1", published=100.2), applied(FREE, "2", published=110)]
 
-    assert found(parts, done(HOUR, FREE, HOUR, FREE), 101.5) == {Violation.OUT_OF_ORDER}
+    assert found(parts, done(HOUR, FREE, HOUR, FREE), 101.5) == {ViolationKind.OUT_OF_ORDER}
 
 
 def test_a_crash_does_not_excuse_what_was_repeated_and_published_before_it() -> None:
     parts = [applied(HOUR, "1", published=102)]
 
-    assert found(parts, done(HOUR, HOUR), 110.0) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, HOUR), 110.0) == {ViolationKind.EXECUTED_AGAIN}
 
 
 def test_a_crash_does_not_excuse_what_happened_long_after_it() -> None:
     parts = [applied(HOUR, "1", published=200), applied(FREE, "2", published=210)]
 
-    assert Violation.OUT_OF_ORDER in found(parts, done(FREE, HOUR, begin=120.0), 101.5)
+    assert ViolationKind.OUT_OF_ORDER in found(parts, done(FREE, HOUR, begin=120.0), 101.5)
 
 
 def test_a_command_superseded_after_a_crash_may_have_been_applied_before_it() -> None:
     parts = [ended(HOUR, "superseded", published=110), applied(FREE, "2", published=110)]
 
-    assert found(parts, done(HOUR, FREE)) == {Violation.EXECUTED_AGAIN}
+    assert found(parts, done(HOUR, FREE)) == {ViolationKind.EXECUTED_AGAIN}
     assert found(parts, done(HOUR, FREE), 100.5) == set()
 
 
 def test_a_command_without_an_outcome_excuses_no_other() -> None:
     parts = [CommandPart(HOUR, "", None), applied(FREE, "2")]
 
-    assert found(parts, done(FREE, HOUR)) >= {Violation.OUT_OF_ORDER}
+    assert found(parts, done(FREE, HOUR)) >= {ViolationKind.OUT_OF_ORDER}
 
 
 def test_a_command_superseded_in_its_first_life_may_be_applied_in_its_second() -> None:
@@ -196,13 +196,13 @@ def test_a_command_superseded_in_its_first_life_may_be_applied_in_its_second() -
     parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 
     assert found(parts, done(FREE, HOUR, FREE), 100.5) == set()
-    assert found(parts, done(FREE, HOUR, FREE)) == {Violation.OUT_OF_ORDER}
+    assert found(parts, done(FREE, HOUR, FREE)) == {ViolationKind.OUT_OF_ORDER}
 
 
 def test_a_second_life_must_be_whole() -> None:
     parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 
-    assert found(parts, done(FREE), 100.5) == {Violation.NOT_EXECUTED}
+    assert found(parts, done(FREE), 100.5) == {ViolationKind.NOT_EXECUTED}
 
 
 def test_a_handover_that_takes_its_time_excuses_what_was_unpublished_when_it_began() -> None:
@@ -211,7 +211,7 @@ def test_a_handover_that_takes_its_time_excuses_what_was_unpublished_when_it_beg
 
     assert {violation for violation, _ in judge(parts, redone, [Interruption(101.5, 110)])} == set()
     assert {violation for violation, _ in judge(parts, redone, [Interruption(121, 130)])} == {
-        Violation.OUT_OF_ORDER
+        ViolationKind.OUT_OF_ORDER
     }
 
 
@@ -240,4 +240,4 @@ def test_where_a_ban_is_kept_is_a_row_of_the_table(action: str, monkeypatch: pyt
     real = [ObservedEffect(lifting, 90.0), ObservedEffect(CommandedEffect(action, 3900), 100.5)]
 
     assert found([applied(lifting, "1"), until], real) == set()
-    assert found([until, applied(lifting, "1")], real) >= {Violation.WRONG_STATE}
+    assert found([until, applied(lifting, "1")], real) >= {ViolationKind.WRONG_STATE}

@@ -43,7 +43,7 @@ def _specificity(refusal: Refusal) -> int:
     return {OTHER.kind: 0, UNANSWERED.kind: 0, UNREACHABLE.kind: 1}.get(refusal.kind, 2)
 
 
-class ActiveRefusals:
+class ActiveKafkaRefusals:
     """
     The current refusals, one for each refused party (``publish``, ``consume``, ``restore 3``).
 
@@ -116,4 +116,4 @@ class ActiveRefusals:
         return list(dict.fromkeys(lasting))
 
     def __repr__(self) -> str:
-        return f"<ActiveRefusals of {', '.join(self._refusals) or 'nobody'}>"
+        return f"<ActiveKafkaRefusals of {', '.join(self._refusals) or 'nobody'}>"

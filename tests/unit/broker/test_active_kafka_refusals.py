@@ -8,8 +8,14 @@ import pytest
 from kafka import errors
 from kafka.future import Future
 
-from worker.broker import active_refusals as module
-from worker.broker.active_refusals import FAILURES, LOG_SECONDS, SECONDS, STALE_SECONDS, ActiveRefusals
+from worker.broker import active_kafka_refusals as module
+from worker.broker.active_kafka_refusals import (
+    FAILURES,
+    LOG_SECONDS,
+    SECONDS,
+    STALE_SECONDS,
+    ActiveKafkaRefusals,
+)
 from worker.broker.error_mapping import RecordRefusedError
 from worker.broker.kafka_refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_from, refusal_of
 from worker.broker.options import KafkaOptions
@@ -81,9 +87,9 @@ def events() -> list[LogEvent]:
 
 
 @pytest.fixture
-def refusals(clock: Clock, events: list[LogEvent]) -> ActiveRefusals:
+def refusals(clock: Clock, events: list[LogEvent]) -> ActiveKafkaRefusals:
     assert clock.now
-    return ActiveRefusals(events.append)
+    return ActiveKafkaRefusals(events.append)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,9 @@ def test_every_kind_is_in_one_row_and_every_class_too() -> None:
     assert len(set(classes)) == len(classes)
 
 
-def test_it_is_an_obstacle_after_some_failures_and_none_after_a_success(refusals: ActiveRefusals) -> None:
+def test_it_is_an_obstacle_after_some_failures_and_none_after_a_success(
+    refusals: ActiveKafkaRefusals,
+) -> None:
     for _ in range(FAILURES - 1):
         refusals.failed("publish", refusal("topic_denied"))
     before = refusals.lasting
@@ -168,7 +176,7 @@ def test_it_is_an_obstacle_after_some_failures_and_none_after_a_success(refusals
     assert (before, [each.kind for each in after], refusals.lasting) == ([], ["topic_denied"], [])
 
 
-def test_it_is_an_obstacle_after_some_seconds_too(refusals: ActiveRefusals, clock: Clock) -> None:
+def test_it_is_an_obstacle_after_some_seconds_too(refusals: ActiveKafkaRefusals, clock: Clock) -> None:
     refusals.failed("consume", refusal("group_denied"))
     clock.now += SECONDS
 
@@ -177,7 +185,7 @@ def test_it_is_an_obstacle_after_some_seconds_too(refusals: ActiveRefusals, cloc
 
 @pytest.mark.parametrize("vague", ["unreachable", "other"])
 def test_the_most_telling_reason_is_kept_and_not_the_last(
-    refusals: ActiveRefusals, clock: Clock, vague: str
+    refusals: ActiveKafkaRefusals, clock: Clock, vague: str
 ) -> None:
     """
     "Socket disconnected" is what follows a refused sign-in.
@@ -195,7 +203,7 @@ def test_the_most_telling_reason_is_kept_and_not_the_last(
 
 
 def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
-    refusals: ActiveRefusals, clock: Clock, events: list[LogEvent]
+    refusals: ActiveKafkaRefusals, clock: Clock, events: list[LogEvent]
 ) -> None:
     for kind, seconds in (
         ("other", 0),
@@ -217,7 +225,7 @@ def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
 
 
 def test_one_refusal_of_several_parties_is_told_as_one_obstacle(
-    refusals: ActiveRefusals, clock: Clock
+    refusals: ActiveKafkaRefusals, clock: Clock
 ) -> None:
     for partition in range(6):
         refusals.failed(f"restore {partition}", refusal("sign_in"))
@@ -226,7 +234,7 @@ def test_one_refusal_of_several_parties_is_told_as_one_obstacle(
     assert len(refusals.lasting) == 1
 
 
-def test_who_asks_no_more_is_forgotten(refusals: ActiveRefusals, clock: Clock) -> None:
+def test_who_asks_no_more_is_forgotten(refusals: ActiveKafkaRefusals, clock: Clock) -> None:
     """
     A partition whose restoration failed may have gone to another replica.
     """
@@ -237,7 +245,7 @@ def test_who_asks_no_more_is_forgotten(refusals: ActiveRefusals, clock: Clock) -
 
 
 def test_a_failure_without_a_known_reason_is_nobodys_trouble(
-    refusals: ActiveRefusals, clock: Clock, events: list[Any]
+    refusals: ActiveKafkaRefusals, clock: Clock, events: list[Any]
 ) -> None:
     refusals.failed("consume", None)
     clock.now += SECONDS

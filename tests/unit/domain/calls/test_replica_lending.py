@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.domain.calls.lending import (
+from worker.domain.calls.replica_lending import (
     BORROWERS,
     HOLD,
     LEASE,
@@ -24,7 +24,7 @@ from worker.domain.calls.lending import (
 from worker.domain.progress.partitions import COOLING_OFF_SECONDS
 
 if TYPE_CHECKING:
-    from worker.domain.calls.lending import (
+    from worker.domain.calls.replica_lending import (
         Message,
     )
 

@@ -1,6 +1,6 @@
 # What an operator, a guard or the settings want done with which commands: the orders in force, by scope.
 #
-# Questions and books only. What follows for open commands is done in order_enforcement.py; how the records are written is in
+# Questions and books only. What follows for open commands is done in operator_order_enforcement.py; how the records are written is in
 # contract/control_records.py.
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ActiveOrder(Struct, frozen=True):
     order: Order
 
 
-class OrdersInForce:
+class OperatorOrders:
     """The orders in force. A record costs the same however many there are."""
 
     __slots__ = ("_by_values", "_first_end", "_masks", "_of_settings")
@@ -106,7 +106,7 @@ class OrdersInForce:
                 del self._masks[mask]
 
     def __repr__(self) -> str:
-        return f"<OrdersInForce, {len(self._by_values)} in force>"
+        return f"<OperatorOrders, {len(self._by_values)} in force>"
 
 
 def _mask(values: Values) -> Mask:
