@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, users
+from worker.domain.calls.endpoint_state import FILL_SECONDS
 from worker.domain.contract.outcomes import Status
 from worker.runtime.recent_outcomes import (
     FAILURES,
@@ -33,6 +34,7 @@ def carried_out(*commands: dict[str, Any], refuse: str = "bad", info: str = "no 
     """
     harness = EngineHarness(max_gap=10_000)
     harness.receive_together(*commands)
+    harness.wait(FILL_SECONDS)
     while harness.out:
         request = harness.out[0]
         if any(user.startswith(refuse) for user in request.users):
