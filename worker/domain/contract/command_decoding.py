@@ -50,7 +50,7 @@ MAX_EFFECTS: Final = 1_000
 """So many sets of parameters that commands have in common are kept once as well, with the effect that they ask for."""
 
 
-class Command(Struct, frozen=True):
+class Command(Struct, frozen=True, gc=False):
     """
     One valid command.
 

@@ -156,7 +156,7 @@ def has_field(field: str, status: Status) -> bool:
     return field in row.has or field in row.may_have
 
 
-class Result(Struct, frozen=True, omit_defaults=True):
+class Result(Struct, frozen=True, omit_defaults=True, gc=False):
     """
     What became of one member.
 
@@ -250,7 +250,7 @@ class Worker(Struct, frozen=True):
     version: str
 
 
-class Outcome(Struct, frozen=True, omit_defaults=True):
+class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     """
     What became of one command: exactly one for each record with a readable ``command_id``.
 

@@ -15,17 +15,14 @@ _RFC3339: Final = re.compile(
 
 @lru_cache(maxsize=1024)
 def rfc3339(instant: float) -> str:
-    """Write seconds since 1970 as RFC 3339 in UTC, with milliseconds."""
-    return _rfc3339(round(instant * 1e6) // 1000)
+    """
+    Write seconds since 1970 as RFC 3339 in UTC, with milliseconds.
 
-
-@lru_cache(maxsize=1024)
-def _rfc3339(milliseconds: int) -> str:
-    # What is received, called or finished together has its times in common: most of them are asked for many times.
-    instant = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(
-        microsecond=milliseconds % 1000 * 1000
-    )
-    return instant.isoformat(timespec="milliseconds")[:-6] + "Z"
+    What is received, called or finished together has its times in common: most of them are asked for many times.
+    """
+    milliseconds = round(instant * 1e6) // 1000
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def instant_of(text: str) -> float:

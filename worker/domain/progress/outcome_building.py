@@ -69,7 +69,7 @@ def outcome_of(command: OpenCommand, rules: EngineRules, now: float, wall: float
         calling_ms,
         _of_all(results, "duplicate_of") if overall in _AS_REPEATED else None,
         _of_all(results, "superseded_by") if overall in _AS_SUPERSEDED else None,
-        _error_of(overall, results),
+        _error_of(overall, results) if overall in DEAD_LETTERED else None,
     )
 
 
@@ -151,13 +151,12 @@ def _of_all(results: list[Result], attribute: str) -> str | None:
     return None if None in values else values[0]
 
 
-def _error_of(overall: Status, results: list[Result]) -> OutcomeError | None:
-    if overall is Status.FAILED:
+def _error_of(overall: Status, results: list[Result]) -> OutcomeError:
+    """Describe in words why a command has failed or was cancelled."""
+    if overall is not Status.CANCELLED:
         return _fault(results)
-    if overall is Status.CANCELLED:
-        cause = next(result.error_info for result in results if result.status is ResultStatus.CANCELLED)
-        return OutcomeError(Status.CANCELLED, cause or "")
-    return None
+    cause = next(result.error_info for result in results if result.status is ResultStatus.CANCELLED)
+    return OutcomeError(Status.CANCELLED, cause or "")
 
 
 def _fault(results: list[Result]) -> OutcomeError:

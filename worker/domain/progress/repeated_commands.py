@@ -53,13 +53,14 @@ def kept_for(command: Command, rules: EngineRules, wall: float) -> float:
     Compute for how many seconds a repeat of this effect, which is in place at ``wall`` (seconds since 1970), needs no call: never
     for an event or for what others change as well, at most a tenth of a ban's duration.
     """
-    if command.action.kind is ActionKind.EVENT or command.parameters.duration == 0:
+    action, duration = command.action, command.parameters.duration
+    if action.kind is ActionKind.EVENT or duration == 0:
         return 0.0
-    if command.action.is_changed_elsewhere(command.parameters.member_info) and not rules.all_effects:
+    if not rules.all_effects and action.is_changed_elsewhere(command.parameters.member_info):
         return 0.0
     keep = rules.effect_window
-    if command.parameters.duration is not None:
-        keep = min(keep, command.parameters.duration / 10)
+    if duration is not None:
+        keep = min(keep, duration / 10)
     if command.banned_until is not None:
         keep = min(keep, (command.banned_until - wall) / 10)
     return keep
