@@ -415,10 +415,9 @@ class EndpointState:
         self.wake_at = min(self.wake_at, at)
 
     def look_again_for_shadow(self) -> None:
-        """Look again when a permit comes back, if something in shadow waits for one."""
-        if self.shadow_queue.waiting:
-            returns_at = self.limiter.next_return()
-            self.wake_by(NEVER if returns_at is None else returns_at)
+        """Look again when a permit comes back: something in shadow waits for one."""
+        returns_at = self.limiter.next_return()
+        self.wake_by(NEVER if returns_at is None else returns_at)
 
     def look_again(self, at: float | None) -> None:
         """Look again then, if nothing happens before; None: only an event can change anything."""

@@ -48,17 +48,14 @@ class LendingRouter:
     def wait_for_permit(self, endpoint: EndpointState, now: float) -> None:
         """Note that calls of the endpoint wait for a permit, and look again when one comes back."""
         limiter = endpoint.limiter
-        returns_at = limiter.next_return()
-        endpoint.look_again(limiter.lender.back_at if returns_at is None else returns_at)
-        endpoint.wake_by(limiter.lender.back_at)
+        returns_at, back_at = limiter.next_return(), limiter.lender.back_at
+        endpoint.look_again(back_at if returns_at is None else min(returns_at, back_at))
         if self._by_name:
             limiter.hungry(calls_waiting(endpoint, now))
 
     def speak(self, endpoint: EndpointState, now: float) -> None:
         """Publish what is to be said of the endpoint's permits, and look again when something more may be."""
         limiter = endpoint.limiter
-        if not limiter.borrower.is_active:
-            return
         message = limiter.lending_message(now)
         if message is not None:
             self._effects.ask_for(SendQuotaMessage(encode(message)))

@@ -157,8 +157,10 @@ class Scheduler:
                 any_ready |= self.apply_changes(now)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, outbox_has_room=outbox_has_room)
-            endpoint.look_again_for_shadow()
-            self.lending.speak(endpoint, now)
+            if endpoint.shadow_queue.waiting:
+                endpoint.look_again_for_shadow()
+            if endpoint.limiter.borrower.is_active:
+                self.lending.speak(endpoint, now)
         return any_ready
 
     def _pump(self, endpoint: EndpointState, now: float, *, outbox_has_room: bool) -> bool:

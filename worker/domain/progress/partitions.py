@@ -38,6 +38,7 @@ by mistake, and learns within a heartbeat of its successor that it has to stop.
 """
 COOLING_OFF_AFTER_CLEAN_HANDOVER: Final = 1.0
 """As long after a predecessor that handed over cleanly: the window of the last permits that it used, all of which were answered."""
+_LEAVING: Final = frozenset({PartitionState.CLOSING, PartitionState.GONE})
 
 
 class Partition:
@@ -108,7 +109,7 @@ class Partition:
     @property
     def is_closing(self) -> bool:
         """Whether it starts nothing new."""
-        return self.state in (PartitionState.CLOSING, PartitionState.GONE)
+        return self.state in _LEAVING
 
     @property
     def is_gone(self) -> bool:
