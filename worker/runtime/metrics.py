@@ -309,7 +309,7 @@ class Metrics:
             state = each.order.state
             number[state, each.order.by if each.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
             held[state] += each.commands
-            if state is OrderState.PAUSED:
+            if state.row.mode.waits:
                 oldest = max(oldest, wall - instant_of(each.order.at))
         for (state, by), count in number.items():
             self._child("controls", state.value, by).set(count)

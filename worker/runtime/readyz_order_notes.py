@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHOWN: Final = 50
 """Orders that are listed; a person reads them."""
 HELD_UP: Final = (
-    "these partitions stand: their oldest open command is paused, and kafka.max_gap records or the memory for commands are full "
+    "these partitions stand: an order holds their oldest open command, and kafka.max_gap records or the memory for commands are full "
     "behind it; `moderation-worker resume` or `cancel` lets them go on"
 )
 

@@ -101,7 +101,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
-        # Final: once in shadow, a command has left no trace of its id.
+        # Final: among the ids of what is sent, a command in shadow has left no trace.
         mode=OrderMode(withholds=True, simulates=True, is_final=True),
     ),
 }
