@@ -43,7 +43,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_guards",
         "test_operator_orders",
     ),
-    "Users refused lately": ("calls/test_refused_users", "engine/test_refused_lately"),
+    "Users refused lately": ("calls/test_recently_refused_users", "engine/test_refused_lately"),
     "Placement of records": ("contract/test_partition_placement", "engine/test_misplaced_records"),
     "Deduplication: the same id or effect again": (
         "engine/test_repeated_ids",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.property.requests import (
     AFTER_CLEAN_HANDOVER,
-    PartitionAssignment,
+    PartitionOwnership,
     Request,
     Requests,
     effect_of,
@@ -117,7 +117,7 @@ class EngineEnvironment:
         A process starts.
         """
         self.lives += 1
-        self.owned: dict[int, PartitionAssignment] = {}
+        self.owned: dict[int, PartitionOwnership] = {}
         self.calls: dict[str, OpenCall] = {}
         self.publication: Publication | None = None
         self.is_stopping = False
@@ -175,7 +175,7 @@ class EngineEnvironment:
         """
         partition = self.topic.partitions[number]
         restored = self.topic.restored(number, self.rules.restore_records)
-        assignment = PartitionAssignment(
+        assignment = PartitionOwnership(
             number, self.now, partition.generation, restored.position, restored.position
         )
         if restored.clean:

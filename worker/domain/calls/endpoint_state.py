@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from worker.domain.calls.endpoint_queue import EndpointQueue
 from worker.domain.calls.gates import CircuitBreaker, ConfigHalt, GateKind, SendGate
-from worker.domain.calls.refused_users import RefusedUsers
+from worker.domain.calls.recently_refused_users import RecentlyRefusedUsers
 from worker.domain.calls.target_state import TargetState
 from worker.domain.contract.error_codes import is_foreign, remedy
 from worker.domain.contract.outcomes import cut
@@ -71,7 +71,7 @@ class AppState:
         self.halt = ConfigHalt()
         self.lockout = SendGate(GateKind.SIGNATURE_LOCKOUT)
         self.probe: InFlightCall | None = None
-        self.refused_users = RefusedUsers()
+        self.refused_users = RecentlyRefusedUsers()
         self.unknown_codes: dict[int, set[str]] = {}
 
     def add(self, endpoint: EndpointState) -> None:

@@ -218,7 +218,7 @@ def applied_bytes(member: MemberKey, state: AppliedState) -> int:
     return APPLIED_BYTES + texts_bytes(member[2], state.outcome_id, state.request_id or "")
 
 
-class PartitionAssignment(Protocol):
+class PartitionOwnership(Protocol):
     """The time in which a partition is ours."""
 
     @property
@@ -243,7 +243,7 @@ class AppliedState(Struct, frozen=True, gc=False):
     keep: float
     outcome_id: str
     request_id: str | None
-    during: PartitionAssignment
+    during: PartitionOwnership
 
 
 class AppliedStates:

@@ -19,7 +19,7 @@ from worker.domain.memory_budget import share
 from worker.domain.progress.deadline_heap import DeadlineHeap
 from worker.domain.progress.dedupe import AppliedState, AppliedStates
 from worker.domain.progress.open_commands import MemberQueue, in_shadow
-from worker.domain.progress.repeated_commands import done_for, kept_for, may_coalesce, overwrites
+from worker.domain.progress.redundant_commands import done_for, kept_for, may_coalesce, overwrites
 from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.domain.factories import call_try, give, open_command, rejected_record
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, command, without
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, ResultStatus
-from worker.domain.progress.repeated_commands import may_share_result, overwrites
+from worker.domain.progress.redundant_commands import may_share_result, overwrites
 from worker.domain.state_transitions import TaskState
 
 BANNED_UNTIL = {**without(BAN, "duration"), "banned_until": "2030-06-01T00:00:00Z"}

@@ -14,7 +14,7 @@ SECONDS: Final = 600.0
 """For so long: meanwhile an account may have been made, or a user have come back."""
 
 
-class RefusedUsers:
+class RecentlyRefusedUsers:
     """The users of an app that were refused lately, each in the group or room in which that was."""
 
     __slots__ = ("_since",)

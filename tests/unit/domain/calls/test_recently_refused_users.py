@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from worker.domain.calls.refused_users import MOST, SECONDS, RefusedUsers
+from worker.domain.calls.recently_refused_users import MOST, SECONDS, RecentlyRefusedUsers
 
 
 def test_a_refused_user_is_likely_to_be_refused_for_a_while_in_that_target_alone() -> None:
-    users = RefusedUsers()
+    users = RecentlyRefusedUsers()
     users.refused("g", "u", 10.0)
     assert users.are_likely("g", "u", 10.0 + SECONDS - 1)
     assert not users.are_likely("g", "u", 10.0 + SECONDS)
@@ -15,7 +15,7 @@ def test_a_refused_user_is_likely_to_be_refused_for_a_while_in_that_target_alone
 
 
 def test_a_user_that_passes_is_trusted_again() -> None:
-    users = RefusedUsers()
+    users = RecentlyRefusedUsers()
     users.refused("g", "u", 10.0)
     users.accepted("g", "u")
     users.accepted("g", "stranger")
@@ -23,7 +23,7 @@ def test_a_user_that_passes_is_trusted_again() -> None:
 
 
 def test_the_one_refused_longest_ago_is_forgotten_first() -> None:
-    users = RefusedUsers()
+    users = RecentlyRefusedUsers()
     for number in range(MOST):
         users.refused("g", f"u{number}", 1.0)
     users.refused("g", "u0", 2.0)
