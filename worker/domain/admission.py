@@ -275,7 +275,7 @@ class Admission:
         if earlier is not None and earlier.fingerprint != fingerprint:
             return _id_reused(spec, earlier.outcome_id)
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
-        effect_key = self._effect_key_of(spec)
+        effect_key = spec.effect if self._rules.reasons_matter else self._shared_key_of(spec)
         alone = endpoint.queue.is_new(spec.target, effect_key)
         size = record_size + command_bytes(record.value or b"", spec, len(spec.users), alone=alone)
         command = OpenCommand(
@@ -297,10 +297,8 @@ class Admission:
         self._scheduler.apply_changes(now)  # those that come next may share its calls, and then cost less
         return None
 
-    def _effect_key_of(self, spec: Command) -> EffectKey:
-        """Return the effect key; most commands are alike, and share it for as long as they are open."""
-        if self._rules.reasons_matter:
-            return spec.effect
+    def _shared_key_of(self, spec: Command) -> EffectKey:
+        """Return the effect without its reason; most commands are alike, and share it for as long as they are open."""
         key = without_reason(spec.effect)
         if len(self._shared_keys) > MAX_SHARED_KEYS:
             self._shared_keys.clear()

@@ -56,22 +56,25 @@ class SendGate:
 
     Attributes:
         policy: What follows while it is shut.
+        is_shut: It is shut until somebody opens it.
         until: When it opens by itself; it may be in the past.
 
     """
 
-    __slots__ = ("_shut_for", "_shut_since", "policy", "until")
+    __slots__ = ("_shut_for", "_shut_since", "is_shut", "policy", "until")
 
     def __init__(self, kind: GateKind) -> None:
         self.policy: GatePolicy = kind.value
+        self.is_shut = False
         self.until = 0.0
-        self._shut_since: float | None = None
+        self._shut_since = 0.0
         self._shut_for = 0.0
 
     def shut(self, now: float) -> bool:
         """Shut it until ``open``. Return whether it was open."""
-        if self._shut_since is not None:
+        if self.is_shut:
             return False
+        self.is_shut = True
         self._shut_since = now
         return True
 
@@ -81,30 +84,25 @@ class SendGate:
 
     def open(self, now: float) -> bool:
         """Open it. Return whether it was shut."""
-        if self._shut_since is None:
+        if not self.is_shut:
             return False
+        self.is_shut = False
         self._shut_for += now - self._shut_since
-        self._shut_since = None
         return True
-
-    @property
-    def is_shut(self) -> bool:
-        """Whether it is shut until somebody opens it."""
-        return self._shut_since is not None
 
     @property
     def shut_since(self) -> float:
         """When it was shut; it must be."""
-        assert self._shut_since is not None
+        assert self.is_shut
         return self._shut_since
 
     def blocks(self, now: float) -> bool:
         """Return whether nothing but probes goes through now."""
-        return self._shut_since is not None or now < self.until
+        return self.is_shut or now < self.until
 
     def shut_for(self, now: float) -> float:
         """Return for how many seconds it has been shut, in total."""
-        return self._shut_for + (0.0 if self._shut_since is None else now - self._shut_since)
+        return self._shut_for + (now - self._shut_since if self.is_shut else 0.0)
 
     def __repr__(self) -> str:
         return f"<SendGate {self.policy.name}, {'shut' if self.is_shut else f'open from {self.until}'}>"

@@ -54,7 +54,7 @@ class InFlightCall:
         *,
         is_probe: bool = False,
     ) -> None:
-        assert all(task.state is TaskState.CALLED for task in tasks)
+        assert {task.state for task in tasks} <= {TaskState.CALLED}
         self.call_id = call_id
         self.endpoint = endpoint
         self.target = target

@@ -17,7 +17,7 @@ from worker.domain.contract.parameters import Parameters
 from worker.domain.contract.raw_records import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 TEXT_BYTES: Final = 512
 """The most of a text that came from Tencent or the transport; what the command brought is never cut."""
@@ -299,13 +299,15 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
         return self.group_id or self.room_id
 
 
-def status_of(results: Iterable[Result]) -> Status:
+def status_of(results: Sequence[Result]) -> Status:
     """
     Return the status of a command whose members ended like this.
 
     All alike: that. None that settles its id: the first in ``RESULTS`` that any is. Some that do beside some that do not: partially
     succeeded. Else: succeeded.
     """
+    if len(results) == 1:  # as most commands have
+        return _AS_STATUS[results[0].status]
     kinds = {_AS_STATUS[result.status] for result in results}
     if len(kinds) == 1:
         return kinds.pop()

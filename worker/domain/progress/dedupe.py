@@ -78,12 +78,12 @@ def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = No
     results, settled = outcome.results, DONE_FOR_ID if name is None else DONE_FOR_SHADOW_ID
     done: list[str] = []
     others: list[str] = []
-    by_others: set[str | None] = set()
+    of_one = results[0].duplicate_of if results else None
     for each in results:
         is_done = each.status in settled or each.duplicate_of is not None
         (done if is_done else others).append(each.user_id)
-        by_others.add(each.duplicate_of)
-    of_one = by_others.pop() if len(by_others) == 1 else None
+        if each.duplicate_of != of_one:
+            of_one = None
     return KnownCommandId(
         command_id=name or outcome.command_id,
         fingerprint=stands_for,
@@ -169,7 +169,9 @@ class CommandIds:
         self._order.append(known)
         if known is not None:
             self._by_id[known.command_id] = known
-            self._count(known_bytes(known))
+            size = known_bytes(known)
+            self.bytes_used += size
+            self._memory.count(size)
         if len(self._order) > self._max_records:
             self.forget_oldest()
         self._memory.make_fit(self)
@@ -191,17 +193,15 @@ class CommandIds:
         """Forget what the oldest outcome has told."""
         known = self._order.popleft()
         if known is not None:
-            self._count(-known_bytes(known))
+            size = known_bytes(known)
+            self.bytes_used -= size
+            self._memory.count(-size)
             if self._by_id.get(known.command_id) is known:
                 del self._by_id[known.command_id]
 
     def close(self) -> None:
         """Forget everything: the partition is gone."""
         self._memory.leave(self)
-
-    def _count(self, size: int) -> None:
-        self.bytes_used += size
-        self._memory.count(size)
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -300,7 +300,8 @@ class MemberOrdering:
                 task.move_to(TaskState.WAITING)
                 self._changes.append((TaskChange.READY, task))
             return
-        self._forget_if_idle(member_queue, now)
+        if member_queue.last is None:
+            self._forget_if_idle(member_queue, now)
 
     def _settle_without_call(self, task: MemberTask, now: float) -> bool:
         """Give the task whose turn it is the result that is known already, or that time or an order gives it. Return whether it has one."""
