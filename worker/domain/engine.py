@@ -428,9 +428,10 @@ class Engine:
             is_over = not self._send(now)
             completed += self._ordering.take_completed()
             completed += self._revocation.give_up(leaving, now)
-            if is_over and not completed:
+            if completed:
+                self._emit(completed, now)
+            if is_over and not (leaving and completed):  # what partitions that go give up lets others go on
                 break
-            self._emit(completed, now)
             completed = []
         self._end_cleanly(leaving, now)
         return self._effects.drain()
