@@ -133,6 +133,8 @@ class ResponseHandler:
         self._record(call, result)
         if throttled:
             self._throttled(endpoint, result, now)
+            for task in call.tasks:
+                task.forget_throttling()
         if verdict.proves_life:
             self._proved_alive(call, result, now)
         elif verdict.is_failure:

@@ -85,6 +85,11 @@ class MemberTask:
         """Count an attempt that failed while the endpoint lived."""
         self.counted_attempts += 1
 
+    def forget_throttling(self) -> None:
+        """Let the time to give up begin with the next attempt, if none has counted so far: throttling fails nobody."""
+        if not self.counted_attempts:
+            self.started_at = None
+
     def accompany(self, peers: tuple[MemberTask, ...]) -> None:
         """Note the batch with which it was refused."""
         self.batch_peers = peers

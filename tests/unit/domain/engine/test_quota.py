@@ -281,6 +281,44 @@ def test_throttle_codes_are_no_attempts() -> None:
     assert harness.status("c") == "succeeded"
 
 
+def throttled_for(seconds: int) -> EngineHarness:
+    """
+    A ban that is refused once a second for the number of requests, and may be given up after ten seconds.
+    """
+    harness = EngineHarness(give_up_after=10.0)
+    harness.receive(ban("u", command_id="c"))
+    for _ in range(seconds):
+        harness.code(harness.request(), 60007)
+        harness.request_permit()
+        harness.wait(1.0)
+    return harness
+
+
+def test_the_time_to_give_up_does_not_run_while_everything_is_throttled() -> None:
+    """
+    Else the first transient code after ten minutes of it would be a dead letter.
+    """
+    harness = throttled_for(30)
+
+    harness.code(harness.request(), 10002)
+    harness.wait(3.0)
+    harness.request_permit()
+    harness.ok()
+
+    assert harness.status("c") == "succeeded"
+
+
+def test_the_time_to_give_up_runs_on_from_an_attempt_that_counted() -> None:
+    harness = throttled_for(0)
+    for code in (10002, *[60007] * 10):
+        harness.code(harness.request(), code)
+        harness.request_permit()
+        harness.wait(1.0)
+    harness.code(harness.request(), 10002)
+
+    assert harness.status("c") == "failed"
+
+
 def test_an_endpoint_waits_as_long_as_it_is_asked_to() -> None:
     harness = EngineHarness()
     harness.receive(ban("u", group="a"))
