@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -19,7 +20,6 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from kafka.producer.record_accumulator import RecordAccumulator
 
 from tests.contract.broker.kafka_fixture import (
     Member,
@@ -29,7 +29,7 @@ from tests.contract.broker.kafka_fixture import (
     transaction_of,
     until,
 )
-from worker.broker import active_kafka_refusals
+from worker.broker import active_kafka_refusals, record_appending
 from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
@@ -274,15 +274,8 @@ def test_a_broker_that_refuses_our_time_is_reported_as_that(
     The producer's clock is a minute late. A limit that its own clock could miss would let the broker refuse the end of a
     transaction, too, which it never tries again.
     """
-    a_minute_ago = round((time.time() - 60.0) * 1000)
-    append: Any = RecordAccumulator.append
-    monkeypatch.setattr(
-        RecordAccumulator,
-        "append",
-        lambda accumulator, place, _, *record, **more: append(
-            accumulator, place, a_minute_ago, *record, **more
-        ),
-    )
+    late = SimpleNamespace(time=lambda: time.time() - 60.0, monotonic=time.monotonic)
+    monkeypatch.setattr(record_appending, "time", late)
     member = join(cluster)
     cluster.configure("outcomes", message_timestamp_before_max_ms="30000")
 
