@@ -157,16 +157,18 @@ class Admission:
         self.repeated_records = 0
         self.misplaced: dict[str, int] = {}
 
-    def received(self, partition: Partition, record: Record, now: float) -> None:
-        """Admit a record that was fetched, or let it wait in the backlog."""
-        if not partition.backlog and self._admit(partition, record, now):
-            return
-        partition.hold_back(record)
-        self.memory.count(partition, record_bytes(record))
-        self._pause(partition)
-        if self._is_full:
-            for each in self._partitions.values():
-                self._pause(each)
+    def received(self, records: Iterable[Record], now: float) -> None:
+        """Admit what was fetched, or let it wait in the backlog. What is of a partition that is not ours (any more) is ignored."""
+        for record in records:
+            partition = self._partitions.get(record.partition)
+            if partition is None or (not partition.backlog and self._admit(partition, record, now)):
+                continue
+            partition.hold_back(record)
+            self.memory.count(partition, record_bytes(record))
+            self._pause(partition)
+            if self._is_full:
+                for each in self._partitions.values():
+                    self._pause(each)
 
     def catch_up(self, now: float) -> None:
         """Admit what waits in the backlogs and fits now."""

@@ -196,10 +196,7 @@ class Engine:
 
     def received(self, records: Sequence[Record], now: float) -> list[Effect]:
         """Take records that were fetched. Those of a partition that is not ours (any more) are ignored."""
-        for record in records:
-            partition = self._partitions.get(record.partition)
-            if partition is not None:
-                self._admission.received(partition, record, now)
+        self._admission.received(records, now)
         if len(records) >= BACKLOG:
             self._scheduler.backlog_is_read(now)
         return self._follow_through(now)

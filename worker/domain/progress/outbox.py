@@ -205,7 +205,7 @@ class Outbox:
             self._emitted.extendleft(reversed(self._held_back))
             self._held_back.clear()
         finished = [each for each in done.records if not each.dropped]
-        self.bytes_used -= sum(each.outcome_size for each in done.records)
+        self.bytes_used -= sum([each.outcome_size for each in done.records])
         by_partition: dict[Partition, list[Admitted]] = {}
         for each in finished:
             by_partition.setdefault(each.partition, []).append(each)
