@@ -1,13 +1,13 @@
 # Appends the records of a transaction to kafka-python's batches: all of a partition at once, each with a small result.
 #
 # kafka-python's own `append` makes a future for each record, with a lock and callbacks, and looks everything up anew: 8 us a
-# record, here 4 (tests/benchmarks/bench_append.py). What becomes of a batch that is refused, split or aborted is the same.
+# record, here 3 (tests/benchmarks/bench_append.py). What becomes of a batch that is refused, split or aborted is the same.
 # How records are grouped, and what a refusal means, is decided in publisher.py.
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from kafka import errors
 from kafka.producer.producer_batch import ProducerBatch
@@ -19,21 +19,7 @@ if TYPE_CHECKING:
     from kafka import KafkaProducer, TopicPartition
     from kafka.producer.future import FutureProduceResult
 
-
-class Appended(Protocol):
-    """What of a record is appended."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Its value."""
-
-    @property
-    def headers(self) -> list[tuple[str, bytes]]:
-        """Its headers."""
+    from worker.broker.producer_records import ProducerRecord
 
 
 class RecordResult:
@@ -88,7 +74,9 @@ class RecordResult:
         split._latch.set()  # noqa: SLF001
 
 
-def append(producer: KafkaProducer, place: TopicPartition, records: Iterable[Appended]) -> list[RecordResult]:
+def append(
+    producer: KafkaProducer, place: TopicPartition, records: Iterable[ProducerRecord]
+) -> list[RecordResult]:
     """
     Return the results of these records of one partition, which leave with the next flush, in their order.
 

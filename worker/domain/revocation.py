@@ -49,8 +49,9 @@ class Revocation:
 
     def give_up(self, leaving: Iterable[Partition], now: float) -> list[OpenCommand]:
         """
-        Drop what of these partitions, which go, is started and cannot go on now: because its endpoint is behind a gate that holds up no drain and no handover, or
-        because its order holds up none (it is paused) and nothing of it is on its way. Return what may be emitted now.
+        Drop what of these partitions, which go, is started and cannot go on now: because its endpoint is behind a gate that
+        holds up no drain and no handover, or because its order holds up none (it is paused) and nothing of it is on its way.
+        Return what may be emitted now.
         """
         freed = []
         for partition in leaving:

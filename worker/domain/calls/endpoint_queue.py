@@ -1,8 +1,8 @@
 # The waiting tasks of one (app, endpoint): which of them may share a call, and which batch is next.
 #
 # When a permit is free a batch leaves, so at low load a command goes at once and alone, and under load batches fill by
-# themselves. Only where more permits are free than the worker can use, while a backlog is read, does a batch wait a moment for
-# what fills it (``patience``).
+# themselves. Only while a backlog is read, and a second's permits can carry more than waits, does a batch wait a moment for what
+# fills it (``patience``).
 #
 # Urgent groups are looked for by themselves: they go first, but never take more than a share of the permits while others wait,
 # so neither starves.

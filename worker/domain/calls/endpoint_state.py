@@ -313,8 +313,7 @@ class EndpointState:
         """Hand out the next batch; empty if none may leave now."""
         patience = FILL_SECONDS if self.is_filling(now) else 0.0
         batch = self.queue.take(now, overdue_after, patience)
-        since = self.queue.oldest_since
-        if patience and not batch and since is not None:
+        if patience and not batch and (since := self.queue.oldest_since) is not None:
             self.look_again(since + patience)
         return batch
 

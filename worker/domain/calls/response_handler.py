@@ -92,6 +92,9 @@ class ResponseHandler:
             call.endpoint.unsent(call)
         else:
             self._ended(call, result, now)
+        if result.verdict.again is RetryBudget.ALWAYS:  # for no member's fault
+            for task in call.tasks:
+                task.restart_clock()
         if self._is_worth_another(call, result, now):
             call.endpoint.back_off(call, now)
             self._effects.ask_for(RetryCall(call.call_id))
@@ -133,8 +136,6 @@ class ResponseHandler:
         self._record(call, result)
         if throttled:
             self._throttled(endpoint, result, now)
-            for task in call.tasks:
-                task.forget_throttling()
         if verdict.proves_life:
             self._proved_alive(call, result, now)
         elif verdict.is_failure:

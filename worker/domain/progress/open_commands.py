@@ -85,8 +85,8 @@ class MemberTask:
         """Count an attempt that failed while the endpoint lived."""
         self.counted_attempts += 1
 
-    def forget_throttling(self) -> None:
-        """Let the time to give up begin with the next attempt, if none has counted so far: throttling fails nobody."""
+    def restart_clock(self) -> None:
+        """Let the time to give up begin with the next attempt, if none has counted so far."""
         if not self.counted_attempts:
             self.started_at = None
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, unban, users
 from worker.domain.calls.rate_limiter import quota_slice
+from worker.domain.contract.error_codes import RetryBudget, Verdict
 from worker.domain.effects import RestoredPartition
 
 
@@ -281,24 +282,17 @@ def test_throttle_codes_are_no_attempts() -> None:
     assert harness.status("c") == "succeeded"
 
 
-def throttled_for(seconds: int) -> EngineHarness:
+@pytest.mark.parametrize("verdict", [each for each in Verdict if each.again is RetryBudget.ALWAYS])
+def test_the_time_to_give_up_does_not_run_on_what_is_no_members_fault(verdict: Verdict) -> None:
     """
-    A ban that is refused once a second for the number of requests, and may be given up after ten seconds.
+    Else the first transient code after ten minutes of throttling would be a dead letter.
     """
     harness = EngineHarness(give_up_after=10.0)
     harness.receive(ban("u", command_id="c"))
-    for _ in range(seconds):
-        harness.code(harness.request(), 60007)
+    for _ in range(30):
+        harness.end(harness.request(), verdict)
         harness.request_permit()
         harness.wait(1.0)
-    return harness
-
-
-def test_the_time_to_give_up_does_not_run_while_everything_is_throttled() -> None:
-    """
-    Else the first transient code after ten minutes of it would be a dead letter.
-    """
-    harness = throttled_for(30)
 
     harness.code(harness.request(), 10002)
     harness.wait(3.0)
@@ -309,7 +303,8 @@ def test_the_time_to_give_up_does_not_run_while_everything_is_throttled() -> Non
 
 
 def test_the_time_to_give_up_runs_on_from_an_attempt_that_counted() -> None:
-    harness = throttled_for(0)
+    harness = EngineHarness(give_up_after=10.0)
+    harness.receive(ban("u", command_id="c"))
     for code in (10002, *[60007] * 10):
         harness.code(harness.request(), code)
         harness.request_permit()
