@@ -20,6 +20,7 @@ from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
 from worker.broker.kafka_private_parts import connection_failure, open_client
 from worker.broker.kafka_refusals import refusal_of
+from worker.domain.contract.dead_letter_decoding import ParsedDeadLetter, read_letter
 from worker.domain.effects import LogEvent, RestoredPartition
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_bytes
@@ -28,7 +29,7 @@ from worker.domain.progress.lost_commit_recovery import (
     UnclearPosition,
     is_nameless,
     nameless,
-    nameless_hash,
+    nameless_in,
     place_of,
     proven,
     told_by,
@@ -240,20 +241,16 @@ class PartitionRestorer:
         wanted = {offset for offset, command_id in records.items() if is_nameless(command_id)}
         if not wanted:
             return {}
-        source = (tp.topic.encode(), str(tp.partition).encode())
         found = {}
         for letters in lookup.partitions_of(self._options.dead_letter_topic):
-            for letter in lookup.records(letters, lookup.beginning(letters), lookup.end(letters)):
-                headers = dict(letter.headers)
-                if (headers.get("x-source-topic"), headers.get("x-source-partition")) != source:
-                    continue
-                offset, omitted = headers.get("x-source-offset") or b"", headers.get("x-value-sha256")
-                if offset.isdigit() and int(offset) in wanted:
-                    found[int(offset)] = (
-                        nameless(letter.value)
-                        if omitted is None
-                        else nameless_hash(omitted.decode(errors="replace"))
-                    )
+            for record in lookup.records(letters, lookup.beginning(letters), lookup.end(letters)):
+                letter = read_letter(record.key, record.value, record.headers)
+                if (
+                    isinstance(letter, ParsedDeadLetter)
+                    and (letter.topic, letter.partition) == (tp.topic, tp.partition)
+                    and letter.offset in wanted
+                ):
+                    found[letter.offset] = nameless_in(letter)
         return found
 
     def _open_transaction_seconds(self) -> float:

@@ -16,10 +16,12 @@ from tests.contract.broker.kafka_fixture import (
     Member,
     RealCluster,
     outcome_for,
+    record,
     transaction_of,
     until,
 )
 from worker.broker.publisher import Publisher
+from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
 from worker.errors import BrokerError, CommitLostError
@@ -414,12 +416,12 @@ def test_a_record_without_a_readable_id_is_known_as_done_by_its_dead_letter(
     real_cluster.produce(0, b"id-0-0", b"?1", b"?2", b"id-0-3")
     first = join(real_cluster)
     first.publish_for(0, 0)
-    headers = [
-        ("x-source-topic", first.options.command_topic.encode()),
-        ("x-source-partition", b"0"),
-        ("x-source-offset", b"1"),
-    ]
-    real_cluster.producer.send(first.options.dead_letter_topic, value=b"?1", headers=headers).get(10)
+    topic = first.options.command_topic
+    again = record(0, 1, b"?1", headers=[("x-value-sha256", b"of a letter that it was before")])
+    letter = fit(DeadLetter(again, topic, f"{topic}-0-1", "not_json", "no JSON"), 100_000)
+    foreign = [(name, b"1" * 5_000 if name == "x-source-offset" else value) for name, value in letter.headers]
+    for headers in (letter.headers, foreign):
+        real_cluster.producer.send(first.options.dead_letter_topic, value=b"?1", headers=headers).get(10)
     first.publish_for(0, 3)
     first.consumer.close(10.0)
     delete_offsets(real_cluster)

@@ -33,6 +33,7 @@ class ParsedDeadLetter(Struct, frozen=True):
         headers: The original's. One that was null is empty.
         partition: Of the command topic, as ``offset``.
         omitted: The parts of the original that were left out because they would not fit: of ``value``, ``headers``, ``key``.
+        value_sha256: Of the value that was left out, in hexadecimal; None if it is here.
 
     """
 
@@ -46,6 +47,7 @@ class ParsedDeadLetter(Struct, frozen=True):
     offset: int
     outcome_id: str
     omitted: tuple[str, ...] = ()
+    value_sha256: str | None = None
 
 
 class NotADeadLetter(Struct, frozen=True):
@@ -79,6 +81,7 @@ def read_letter(
         offset=int(place[1]),
         outcome_id=ours["x-outcome-id"],
         omitted=tuple(part for part in _PARTS if f"x-{part}-omitted" in ours),
+        value_sha256=ours.get("x-value-sha256"),
     )
 
 

@@ -20,6 +20,8 @@ from worker.domain.progress.commit_metadata import MAX_SPAN
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from worker.domain.contract.dead_letter_decoding import ParsedDeadLetter
+
 ENOUGH: Final = 2 * MAX_SPAN
 """
 So many of a partition's newest outcomes tell of every offset that can have been open at the last of them: a record is
@@ -61,7 +63,7 @@ def told_by(value: bytes) -> OutcomeEvidence | None:
     """Return what a record of the outcome topic says of its command's record; None if it is no outcome of ours."""
     try:
         return _decoder.decode(value)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
 
 
@@ -75,6 +77,11 @@ def nameless(value: bytes | None) -> str:
 def nameless_hash(sha256: str) -> str:
     """Return the same for a value of which only the hash is known."""
     return f"\0{sha256}"
+
+
+def nameless_in(letter: ParsedDeadLetter) -> str:
+    """Return the same for the record that this is the dead letter of."""
+    return nameless(letter.value) if letter.value_sha256 is None else nameless_hash(letter.value_sha256)
 
 
 def is_nameless(command_id: str) -> bool:

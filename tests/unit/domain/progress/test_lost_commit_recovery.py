@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.unit.domain.samples import Record
+from worker.domain.contract.dead_letter_decoding import ParsedDeadLetter, read_letter
+from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLetter, fit
 from worker.domain.contract.outcomes import Source
 from worker.domain.contract.raw_records import OmittedBytes
 from worker.domain.progress.commit_metadata import MAX_SPAN
@@ -17,6 +20,7 @@ from worker.domain.progress.lost_commit_recovery import (
     is_nameless,
     nameless,
     nameless_hash,
+    nameless_in,
     place_of,
     proven,
     told_by,
@@ -132,7 +136,18 @@ def test_only_records_with_their_own_outcome_are_proven() -> None:
     assert proven(5, ids(5, 6, 7), {5: "id-5", 6: "another"}) == 0b1
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"no JSON", b'{"command_id": 1, "source": null}', b"\xff"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"no JSON",
+        b'{"command_id": 1, "source": null}',
+        b"\xff",
+        b'{"metadata": ' + b"[" * 100_000,
+        b'{"metadata": ' + b'{"a":' * 100_000,
+    ],
+)
 def test_what_is_no_outcome_says_nothing(value: bytes) -> None:
     assert told_by(value) is None
 
@@ -151,3 +166,19 @@ def test_a_record_without_a_readable_id_is_named_by_its_value_and_never_like_an_
     assert nameless(OmittedBytes(9, "ab" * 32)) == nameless_hash("ab" * 32)
     assert is_nameless(nameless(b"a"))
     assert not is_nameless("a")
+
+
+@pytest.mark.parametrize("limit", [SMALLEST_LIMIT, 1_000_000])
+@pytest.mark.parametrize("value", [None, b"", b"?1", b"?" * 2 * SMALLEST_LIMIT, OmittedBytes(9, "ab" * 32)])
+def test_its_dead_letter_names_it_alike_whatever_headers_it_brought(value: bytes | None, limit: int) -> None:
+    """
+    A letter that somebody produced again by hand has headers of our names: they are of another value.
+    """
+    headers: list[tuple[str, bytes | None]] = [("x-value-omitted", b"5"), ("x-value-sha256", b"cd" * 32)]
+    record = Record(value, b"room", headers)
+    fitted = fit(DeadLetter(record, "commands", "commands-3-7", "not_json", "no JSON"), limit)
+
+    letter = read_letter(fitted.key, fitted.value, fitted.headers)
+
+    assert isinstance(letter, ParsedDeadLetter)
+    assert nameless_in(letter) == nameless(value)
