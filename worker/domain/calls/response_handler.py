@@ -92,7 +92,8 @@ class ResponseHandler:
             call.endpoint.unsent(call)
         else:
             self._ended(call, result, now)
-        if result.verdict.again is RetryBudget.ALWAYS:  # for no member's fault
+        verdict = result.verdict
+        if verdict.again is RetryBudget.ALWAYS or verdict is Verdict.LOCKED:  # for no member's fault
             for task in call.tasks:
                 task.restart_clock()
         if self._is_worth_another(call, result, now):

@@ -274,6 +274,23 @@ def test_a_locked_app_sends_nothing_for_a_minute() -> None:
     assert sorted(each.action for each in harness.out) == ["ban", "kick", "live_unban"]
 
 
+def test_a_lock_lasts_no_time_of_the_members() -> None:
+    """
+    As long as another program signs wrongly in the app's name, Tencent locks it again each minute.
+    """
+    harness = EngineHarness(give_up_after=100.0)
+    harness.receive(ban("u", command_id="c"))
+    for _ in range(3):
+        harness.code(harness.request(), 70050)
+        harness.wait(60.0)
+    harness.code(harness.request(), 10002)
+    assert harness.waiting, "it is not given up"
+    harness.request_permit()
+    harness.ok()
+
+    assert harness.status("c") == "succeeded"
+
+
 def test_a_batch_that_is_refused_in_a_halt_may_be_a_probe_like_any_other() -> None:
     """
     Its search cannot go on, and nothing else of the endpoint may be there to be tried.

@@ -174,7 +174,7 @@ def test_its_dead_letter_names_it_alike_whatever_headers_it_brought(value: bytes
     """
     A letter that somebody produced again by hand has headers of our names: they are of another value.
     """
-    headers: list[tuple[str, bytes | None]] = [("x-value-omitted", b"5"), ("x-value-sha256", b"cd" * 32)]
+    headers = (("x-value-omitted", b"5"), ("x-value-sha256", b"cd" * 32))
     record = Record(value, b"room", headers)
     fitted = fit(DeadLetter(record, "commands", "commands-3-7", "not_json", "no JSON"), limit)
 
