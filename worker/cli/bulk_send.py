@@ -46,10 +46,10 @@ def send_all(
         print(f"{written:,} of {len(commands):,} commands are in {options.command_topic}")
     if written == len(commands):
         return
-    reasons = Counter(failure.reason for failure in failures if not isinstance(failure, WrittenCommand))
+    reasons = Counter(failure.reason for failure in failures)
     for reason, count in reasons.most_common(REASONS_SHOWN):
         sys.stderr.write(f"{count:,}: {plain(reason)}\n")
-    unknown = sum(failure.may_be_written for failure in failures if not isinstance(failure, WrittenCommand))
+    unknown = sum(failure.may_be_written for failure in failures)
     if unknown:
         sys.stderr.write(f"{unknown:,} of them were sent, and may be in Kafka all the same\n")
     sys.stderr.write(f"{again}\n")

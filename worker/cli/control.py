@@ -16,6 +16,7 @@ from worker.terminal import plain
 
 if TYPE_CHECKING:
     from worker.broker.control_topic import ControlEntry
+    from worker.broker.options import KafkaOptions
     from worker.domain.contract.control_records import Order, Scope
     from worker.settings import Settings
 
@@ -46,12 +47,12 @@ def control(
     topic_state, unreadable = read_orders(options)
     now = time.time()
     found = topic_state.in_force(now)
-    held, complete = _held(settings, found) if found else (Counter(), True)
+    held, complete = _held(settings, options, found) if found else (Counter(), True)
     for scope, order in found.items():
         if as_json:
             report = {
                 "scope": dict(scope.fields()),
-                **_report(order),
+                **order_report(order),
                 "held": held[scope],
                 "held_complete": complete,
             }
@@ -68,7 +69,9 @@ def control(
         )
 
 
-def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope], bool]:
+def _held(
+    settings: Settings, options: KafkaOptions, orders: dict[Scope, Order]
+) -> tuple[Counter[Scope], bool]:
     """Count the waiting commands for which each order holds. Return whether all were counted."""
     from worker import __version__  # noqa: PLC0415
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
@@ -77,9 +80,8 @@ def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.domain.operator_orders import OperatorOrders  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import rules_of  # noqa: PLC0415
 
-    options = kafka_options(settings, worker_name(settings))
     decoder = CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
     in_force = OperatorOrders(shadow=settings.shadow)
     for scope, order in orders.items():
@@ -96,7 +98,8 @@ def _held(settings: Settings, orders: dict[Scope, Order]) -> tuple[Counter[Scope
     return held, True
 
 
-def _report(order: Order) -> dict[str, str]:
+def order_report(order: Order) -> dict[str, str]:
+    """Return an order as a JSON object, without the fields that it lacks."""
     from msgspec import to_builtins  # noqa: PLC0415
 
     built: dict[str, str] = to_builtins(order)

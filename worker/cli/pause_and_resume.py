@@ -16,7 +16,7 @@ from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_librarie
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from worker.domain.contract.control_records import Order, Scope
+    from worker.domain.contract.control_records import Scope
     from worker.settings import Settings
 
 App = Annotated[str | None, typer.Option(metavar="NAME", help="Only commands for this app of the settings.")]
@@ -58,7 +58,8 @@ def pause(
     Example:
     moderation-worker pause -c worker.yaml --issuer detector-7 --reason "went mad"
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    _order("paused", config, (app, action, issuer, target), everything, reason, by, until, as_json=as_json)
+    given = app, action, issuer, target
+    _order("paused", config, given, reason, by, until, everything=everything, as_json=as_json)
 
 
 def cancel(
@@ -81,7 +82,8 @@ def cancel(
     Example:
     moderation-worker cancel -c worker.yaml --issuer detector-7 --reason "wrong"
     """  # noqa: D301
-    _order("cancel", config, (app, action, issuer, target), everything, reason, by, until, as_json=as_json)
+    given = app, action, issuer, target
+    _order("cancel", config, given, reason, by, until, everything=everything, as_json=as_json)
 
 
 def shadow(
@@ -104,7 +106,8 @@ def shadow(
     Example:
     moderation-worker shadow -c worker.yaml --issuer detector-8 --reason "new"
     """  # noqa: D301
-    _order("shadow", config, (app, action, issuer, target), everything, reason, by, until, as_json=as_json)
+    given = app, action, issuer, target
+    _order("shadow", config, given, reason, by, until, everything=everything, as_json=as_json)
 
 
 def resume(
@@ -131,7 +134,7 @@ def resume(
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
-    scope = _scope((app, action, issuer, target), everything)
+    scope = _scope((app, action, issuer, target), everything=everything)
     by = _name(by)
     _text("--reason", reason)
     settings = _settings(config, scope)
@@ -158,15 +161,16 @@ def _order(
     state: str,
     config: Any,
     given: tuple[str | None, ...],
-    everything: bool,
     reason: str,
     by: str | None,
     until: str | None,
     *,
+    everything: bool,
     as_json: bool,
 ) -> None:
     """Write an order, and say what follows."""
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415
+    from worker.cli.control import order_report  # noqa: PLC0415
     from worker.domain.contract.control_records import (  # noqa: PLC0415
         ControlRecord,
         Order,
@@ -179,7 +183,7 @@ def _order(
     from worker.errors import BrokerError  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
-    scope = _scope(given, everything)
+    scope = _scope(given, everything=everything)
     for name, value in scope.fields():
         if value == "*":  # as in a guard: here it would be the name of one, and stop nothing
             raise typer.BadParameter(
@@ -191,7 +195,7 @@ def _order(
     end = None if until is None else _end(until, now)
     order = Order(OrderState(state), reason, by, rfc3339(now), end)
     record = ControlRecord(scope, order)
-    # The workers' own reader judges it before it is written: what they would ignore must not be told as done.
+    # The workers' own reader judges it before it is written: what they would ignore must not be reported as done.
     if isinstance(read := read_control(scope.key, control_value(order)), UnreadableControl):
         raise typer.BadParameter(f"the workers would not read this record: {read.reason}; shorten it")
     settings = _settings(config, scope)
@@ -202,7 +206,7 @@ def _order(
     offset = write_record(options, record, by, reason)
     if as_json:
         place = {"topic": options.control_topic, "offset": offset}
-        print_json({"scope": dict(scope.fields()), **_fields(order), **place})
+        print_json({"scope": dict(scope.fields()), **order_report(order), **place})
         return
     ends = "" if end is None else f", until {end}"
     print(f"{order.state.row.done}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
@@ -210,18 +214,7 @@ def _order(
     print(f"  {with_config('resume', config)} {_flags(scope)} --reason …")
 
 
-def _fields(order: Order) -> dict[str, str]:
-    values = {
-        "state": order.state.value,
-        "reason": order.reason,
-        "by": order.by,
-        "at": order.at,
-        "until": order.until,
-    }
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _scope(given: tuple[str | None, ...], everything: bool) -> Scope:
+def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
     """Return the scope of the flags. Raises BadParameter if there is none, or one that cannot be meant."""
     from worker.domain.contract.actions import ACTIONS  # noqa: PLC0415
     from worker.domain.contract.control_records import SCOPE_FIELDS, Scope  # noqa: PLC0415
@@ -230,7 +223,7 @@ def _scope(given: tuple[str | None, ...], everything: bool) -> Scope:
     fields = {name: text for name, text in zip(SCOPE_FIELDS, given, strict=True) if text is not None}
     for name, text in fields.items():
         _text(f"--{name}", text)
-    if bool(fields) == everything:
+    if bool(fields) == everything:  # both, or neither
         raise typer.BadParameter(
             "give one or more of --app, --action, --issuer, --target"
             + (", or --everything, not both" if everything else ", or --everything for all commands")

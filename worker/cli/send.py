@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 import uuid
 from collections import Counter
@@ -24,8 +23,8 @@ from worker.cli.shared import (
     WRONG,
     AsJson,
     Config,
+    kafka_options_of,
     print_json,
-    quiet_libraries,
     terminal_width,
     with_config,
 )
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from worker.cli.command_input import JudgedInput
     from worker.cli.wait_for_outcomes import OutcomeHead
     from worker.domain.contract.command_decoding import CommandDecoder
-    from worker.settings import Settings
 
 TIMEOUT: Final = 60.0
 STANDARD_INPUT: Final = "-"
@@ -101,11 +99,8 @@ def send(
     if timeout is not None and not wait:
         raise typer.BadParameter("nothing is waited for: give --wait as well", param_hint="--timeout")
     from worker.cli.command_input import IN_MEMORY  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.settings import load  # noqa: PLC0415
 
-    settings = load(config, os.environ)
-    quiet_libraries(settings)
-    options, decoder = _parts(settings)
+    options, decoder = kafka_options_of(config)
     with SpooledTemporaryFile(IN_MEMORY) as spool:
         judged = _judged(source, given, decoder, spool)
         raise typer.Exit(
@@ -153,18 +148,6 @@ def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_inval
         raise typer.BadParameter("give a file of commands, - for standard input, or --action and its options")
     if source is None and skip_invalid:
         raise typer.BadParameter("there is nothing to skip in one command", param_hint="--skip-invalid")
-
-
-def _parts(settings: Settings) -> tuple[KafkaOptions, CommandDecoder]:
-    from worker import __version__  # noqa: PLC0415
-    from worker.broker.topic_admin import Topic  # noqa: PLC0415
-    from worker.domain.contract.command_decoding import CommandDecoder  # noqa: PLC0415
-    from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
-
-    options = kafka_options(settings, worker_name(settings))
-    rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
-    return options, CommandDecoder(rules)
 
 
 def _judged(
