@@ -209,10 +209,11 @@ class CommandProducer:
                 continue  # not yet, or the failure that is looked at below
         if not future.is_done:
             failure = kafka_private_parts.connection_failure(self._producer)
-            return UnwrittenCommand(f"Kafka did not acknowledge it in time: {failure or 'no answer'}", True)
+            reason = f"Kafka did not acknowledge it in time: {failure or 'no answer'}"
+            return UnwrittenCommand(reason, may_be_written=True)
         if future.exception is not None:
-            unknown = isinstance(future.exception, errors.KafkaTimeoutError)
-            return UnwrittenCommand(self._reason(future.exception), unknown)
+            is_unknown = isinstance(future.exception, errors.KafkaTimeoutError)
+            return UnwrittenCommand(self._reason(future.exception), may_be_written=is_unknown)
         return WrittenCommand(future.value.partition, future.value.offset)
 
     def _reason(self, error: BaseException) -> str:

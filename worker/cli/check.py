@@ -120,7 +120,7 @@ def _trials(settings: Settings) -> Iterator[CheckFinding]:
             apps.append(app)
     quiet_libraries(settings)
     for trial in asyncio.run(try_apps(apps, http_options(settings))):
-        exit_code = 0 if trial.passed else FAILED if trial.passing else WRONG
+        exit_code = 0 if trial.passed else FAILED if trial.is_transient else WRONG
         yield CheckFinding(f"tencent, app {trial.app}", exit_code, trial.explanation)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.tencent.http_transport import HttpExchange, Transport
     from worker.tencent.usersig import SignedUserSig
 
-TELL_SECONDS: Final = 60.0
+LOG_SECONDS: Final = 60.0
 """How often it is logged that no connection can be made, for each app."""
 
 
@@ -80,7 +80,7 @@ class Client:
             for name, app in self._apps.items()
         }
         self._transport = transport or HttpTransport(options, self._report, self._redaction.learn)
-        self._told_at: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._queries: dict[str, tuple[int, str]] = {}
         self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.longest_backoff)
 
@@ -91,8 +91,8 @@ class Client:
 
     async def call(self, owner: CallOwner) -> AttemptResult:
         """Make one call with all its attempts; return the result of the last."""
-        first = await self._attempted(owner)
-        return first[0] if not first[1] else await self._retried(first, owner)
+        result, goes_on = await self._attempted(owner)
+        return await self._retried(result, owner) if goes_on else result
 
     async def aclose(self) -> None:
         """Close every connection. No call may be in flight."""
@@ -103,33 +103,35 @@ class Client:
 
     async def _attempted(self, owner: CallOwner) -> tuple[AttemptResult, bool]:
         """Make one attempt. Return its result, and whether the engine wants another."""
-        result = await self._attempt(await owner.permit(), owner)
+        result = await self._perform(await owner.permit(), owner)
         return result, owner.finished(result)
 
-    async def _retried(self, first: tuple[AttemptResult, bool], owner: CallOwner) -> AttemptResult:
+    async def _retried(self, first: AttemptResult, owner: CallOwner) -> AttemptResult:
+        """Make attempts until the engine wants no other. ``first`` is the result of the first, which has been made."""
         # Most calls end with their first attempt and never come here: tenacity's loop is a tenth of such a call's CPU.
-        made: tuple[AttemptResult, bool] | None = first
+        made: tuple[AttemptResult, bool] | None = (first, True)
 
         async def attempt() -> tuple[AttemptResult, bool]:
             nonlocal made
-            last, made = made, None
-            return last or await self._attempted(owner)
+            before, made = made, None
+            return before or await self._attempted(owner)
 
         attempts = AsyncRetrying(retry=retry_if_result(_goes_on), wait=self._wait, sleep=self._sleep)
         try:
-            last: tuple[AttemptResult, bool] = await attempts(attempt)
+            last: AttemptResult
+            last, _ = await attempts(attempt)
         finally:
             attempts.iter_state.reset()  # it holds methods of `attempts`: only the garbage collector would find the two
-        return last[0]
+        return last
 
-    async def _attempt(self, attempt: Attempt, owner: CallOwner) -> AttemptResult:
+    async def _perform(self, attempt: Attempt, owner: CallOwner) -> AttemptResult:
         signer = self._signers[attempt.app]
         if attempt.probe:
             signer.refresh_for_probe()
         signed = signer.signature()
         exchange = await self._exchange(attempt, owner, signed)
         if exchange.detail is not None:
-            self._tell(attempt.app, exchange)
+            self._log_no_connection(attempt.app, exchange)
         if exchange.stray is not None:
             self._report("request.failed_strangely", endpoint=attempt.endpoint, what=exchange.stray)
         return self._result(exchange, signer, signed)
@@ -188,10 +190,10 @@ class Client:
         share = last.verdict.backoff
         return share * self._backoff(state) + (last.retry_after or 0.0) if share else 0.0
 
-    def _tell(self, app: str, exchange: HttpExchange) -> None:
+    def _log_no_connection(self, app: str, exchange: HttpExchange) -> None:
         now = time.monotonic()
-        if now >= self._told_at.get(app, float("-inf")) + TELL_SECONDS:
-            self._told_at[app] = now
+        if now >= self._logged_at.get(app, float("-inf")) + LOG_SECONDS:
+            self._logged_at[app] = now
             self._report("connection.refused", app=app, error=exchange.error, reason=exchange.detail)
 
     def _report(self, event: str, **fields: object) -> None:

@@ -44,7 +44,7 @@ class TrialResult:
 
     Attributes:
         passed: Whether Tencent carried it out.
-        passing: Whether the same again may help: nothing is known to be wrong with the settings.
+        is_transient: Whether the same again may help: nothing is known to be wrong with the settings.
         code: Tencent's ErrorCode; None if there was no answer of Tencent's.
         explanation: What was seen, and how to fix it.
 
@@ -52,7 +52,7 @@ class TrialResult:
 
     app: str
     passed: bool
-    passing: bool
+    is_transient: bool
     code: int | None
     explanation: str
 
@@ -91,20 +91,21 @@ async def _explained(app: AppCredentials, result: AttemptResult) -> TrialResult:
     code, verdict = result.error_code, result.verdict
     if verdict is Verdict.DONE:
         elapsed = (result.ended_at - result.sent_at) * 1000
-        return TrialResult(
-            app.name, True, False, code, f"{host} accepts key and administrator ({elapsed:.0f} ms)"
-        )
+        seen = f"{host} accepts key and administrator ({elapsed:.0f} ms)"
+        return TrialResult(app.name, passed=True, is_transient=False, code=code, explanation=seen)
     if result.http_status is None or result.error in _TRANSPORT:
         known = result.error != "connect" or await _has_name(app.base_url)
         text = _TRANSPORT.get(result.error or "", _TRANSPORT["reset"]) if known else _NO_NAME
-        return TrialResult(app.name, False, True, None, text.format(host=host))
+        return TrialResult(
+            app.name, passed=False, is_transient=True, code=None, explanation=text.format(host=host)
+        )
     if result.error is not None:
         what = f"{host} answers with {result.error_info}: {remedy(None, result.http_status)}"
-        return TrialResult(app.name, False, result.http_status >= 500, None, what)
+        is_transient = result.http_status >= 500
+        return TrialResult(app.name, passed=False, is_transient=is_transient, code=None, explanation=what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
-    if verdict.passes:
-        return TrialResult(app.name, False, True, code, f"{said}: try again in a moment")
-    return TrialResult(app.name, False, False, code, f"{said}: {remedy(code)}")
+    what = f"{said}: {'try again in a moment' if verdict.passes else remedy(code)}"
+    return TrialResult(app.name, passed=False, is_transient=verdict.passes, code=code, explanation=what)
 
 
 async def _has_name(base_url: str) -> bool:

@@ -74,7 +74,7 @@ def test_what_is_wrong_with_the_settings_is_explained_with_its_remedy(
 ) -> None:
     (trial,), stats = tried(wrong)
 
-    assert (trial.passed, trial.passing, trial.code) == (False, False, code)
+    assert (trial.passed, trial.is_transient, trial.code) == (False, False, code)
     assert remedy in trial.explanation
     assert stats["requests"] == {ENDPOINT: {str(code): 1}}  # it is not tried again
 
@@ -90,7 +90,7 @@ def test_what_is_wrong_with_the_settings_is_explained_with_its_remedy(
 def test_what_only_tencent_knows_is_explained_with_its_remedy(fault: str, code: int, remedy: str) -> None:
     (trial,), _ = tried({}, **{fault: True})
 
-    assert (trial.passed, trial.passing, trial.code) == (False, False, code)
+    assert (trial.passed, trial.is_transient, trial.code) == (False, False, code)
     assert remedy in trial.explanation
 
 
@@ -104,7 +104,7 @@ def test_what_only_tencent_knows_is_explained_with_its_remedy(fault: str, code: 
 def test_a_network_that_leads_nowhere_is_explained_and_may_pass(address: str, reason: str) -> None:
     (trial,), _ = tried({"base_url": address})
 
-    assert (trial.passed, trial.passing, trial.code) == (False, True, None)
+    assert (trial.passed, trial.is_transient, trial.code) == (False, True, None)
     assert reason in trial.explanation
 
 
@@ -112,9 +112,9 @@ def test_an_outage_may_pass_and_a_busy_api_too() -> None:
     (down,), _ = tried({}, outage="502")
     busy, _ = tried({}, {}, {})  # one a second is allowed
 
-    assert (down.passing, down.code) == (True, None)
+    assert (down.is_transient, down.code) == (True, None)
     assert sorted(trial.code or 0 for trial in busy) == [0, 60007, 60007]
-    assert all(trial.passed or (trial.passing and "try again" in trial.explanation) for trial in busy)
+    assert all(trial.passed or (trial.is_transient and "try again" in trial.explanation) for trial in busy)
 
 
 def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
