@@ -133,8 +133,8 @@ async def _run(settings: Settings, log: Log) -> int:
         parts.follower.start()
     background = [asyncio.create_task(parts.monitor.run()), asyncio.create_task(parts.watch.run())]
     try:
-        end = await _work(parts.runner, parts.consumer, parts.publisher, parts.quota, stop)
-        return await _end(parts.runner, parts.consumer, parts.publisher, settings, log, end)
+        end = await _work(parts, stop)
+        return await _end(parts, settings, log, end)
     finally:
         for task in background:
             task.cancel()
@@ -250,38 +250,26 @@ async def listen(server: StatusServer, settings: Settings) -> int:
         raise SettingsError([problem]) from exc
 
 
-async def _work(
-    runner: EngineRunner,
-    consumer: Consumer,
-    publisher: Publisher,
-    quota: ports.QuotaChannel,
-    stop: shutdown.ShutdownRequest,
-) -> str | WorkerError:
+async def _work(parts: _Parts, stop: shutdown.ShutdownRequest) -> str | WorkerError:
     """
     Work until a signal or an error; return the signal's name or the error.
 
     Raises BrokerError when Kafka cannot be reached at the start.
     """
     try:
-        await shutdown.unless_stopped(stop, publisher.start)
+        await shutdown.unless_stopped(stop, parts.publisher.start)
     except shutdown.StoppedEarlyError as early:
         return str(early)
     gc.freeze()  # what is loaded by now lives to the end, so no collection needs to scan it
-    consumer.start()
-    quota.start()
-    return await shutdown.until_stopped(runner, stop)
+    parts.consumer.start()
+    parts.quota.start()
+    return await shutdown.until_stopped(parts.runner, stop)
 
 
-async def _end(
-    runner: EngineRunner,
-    consumer: Consumer,
-    publisher: Publisher,
-    settings: Settings,
-    log: Log,
-    end: str | WorkerError,
-) -> int:
+async def _end(parts: _Parts, settings: Settings, log: Log, end: str | WorkerError) -> int:
     """Stop in order, after ``end`` (a signal's name, or the error). Return the exit code."""
     began = time.monotonic()
+    runner = parts.runner
     code = shutdown.FAILED
     left = runner.open
     if isinstance(end, str):
@@ -290,8 +278,8 @@ async def _end(
         left = await shutdown.drain(runner, settings.drain_seconds)
     else:
         log("worker.failed", reason=str(end), exc_info=end)
-    await asyncio.to_thread(consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
-    await asyncio.to_thread(publisher.close, PUBLISHER_CLOSE_SECONDS)
+    await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
+    await asyncio.to_thread(parts.publisher.close, PUBLISHER_CLOSE_SECONDS)
     if runner.stopped.done():
         code = shutdown.FAILED  # an error came during the drain
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))

@@ -60,12 +60,15 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
 
     async def scenario(harness: RunnerHarness) -> None:
         ended: list[str] = []
-        consumer: Any = SimpleNamespace(close=lambda _: ended.append("consumer"))
-        publisher: Any = SimpleNamespace(close=lambda _: ended.append("publisher"))
+        parts: Any = SimpleNamespace(
+            runner=harness.runner,
+            consumer=SimpleNamespace(close=lambda _: ended.append("consumer")),
+            publisher=SimpleNamespace(close=lambda _: ended.append("publisher")),
+        )
         harness.engine.busy = {3}
         settings = load(minimal())
         log: Any = lambda *_, **__: None  # noqa: E731
-        end = asyncio.ensure_future(_end(harness.runner, consumer, publisher, settings, log, "SIGTERM"))
+        end = asyncio.ensure_future(_end(parts, settings, log, "SIGTERM"))
         await until(lambda: bool(ended) or "stopping" in harness.engine.event_names())
         assert ended == []
         harness.engine.busy = set()
