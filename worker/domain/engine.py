@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import OpenCommand
 
 BACKLOG = 250
-"""So many records at once come from a backlog: of one endpoint's whole quota a fetch has some 80, however busy the loop is."""
+"""A fetch of this many records reads a backlog: at one endpoint's whole quota a fetch brings some 80, however busy the loop is."""
 HOUSEKEEPING = 1.0
 """Seconds between two rounds of forgetting what has become too old."""
 COMMIT_POSITIONS = 5.0
@@ -96,9 +96,9 @@ class Engine:
         self, rules: EngineRules, now: float, wall: float, call_prefix: str, began: float | None = None
     ) -> None:
         self._rules = rules
-        # When this process began: what a process of its name had before it was dead by then.
+        # When this process began. By then an earlier process of its name was dead.
         self._began = now if began is None else began
-        self._had: set[int] = set()
+        self._ever_assigned: set[int] = set()
         self._clock = ClockOffset(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
@@ -133,17 +133,17 @@ class Engine:
         self, number: int, restored: RestoredPartition, now: float, since: float | None = None
     ) -> list[Effect]:
         """
-        Take a partition on, of which is known what was done before. Its commands are called from three seconds on; from one second on,
-        if its last owner handed it over cleanly. ``since``: when it was assigned, if not now.
+        Take on a partition, with what was done on it before. Calls begin three seconds after its assignment (``since``, or now); one
+        second after, if its last owner handed it over cleanly.
 
-        If its last owner was the static member of this name, they count from this process's beginning, but ``START_CREDIT`` at
-        most is counted: nobody else has called anything of it, and two live processes never share a name.
+        If its last owner was the static member of this name, these seconds count from this process's beginning, at most
+        ``START_CREDIT`` before the assignment: nobody else has called anything of it, and two live processes never share a name.
         """
         assert number not in self._partitions
         since = now if since is None else since
-        if restored.owner and restored.owner == self._rules.owner_mark and number not in self._had:
+        if restored.owner and restored.owner == self._rules.owner_mark and number not in self._ever_assigned:
             since = max(min(since, self._began), since - START_CREDIT)
-        self._had.add(number)
+        self._ever_assigned.add(number)
         partition = Partition(number, restored, self._rules, since, self._ids)
         self._partitions[number] = partition
         if self._stopping:
@@ -341,39 +341,20 @@ class Engine:
 
     def snapshot(self, now: float) -> EngineSnapshot:
         """Take a picture of now, for metrics."""
-        endpoints = []
         orders, paused = self._enforcement.survey()
-        for endpoint in self._scheduler.endpoints.values():
-            oldest = endpoint.queue.oldest()
-            limiter = endpoint.limiter
-            endpoints.append(
-                EndpointSnapshot(
-                    app=endpoint.app.name,
-                    endpoint=endpoint.name,
-                    waiting=endpoint.queue.waiting + endpoint.shadow_queue.waiting,
-                    calls=len(endpoint.calls),
-                    oldest_age=0.0 if oldest is None else now - oldest,
-                    permits_used=limiter.used(now),
-                    permits_granted=limiter.granted(now),
-                    permits_owned=limiter.owned,
-                    permits_lent=limiter.lender.lent(now),
-                    permits_borrowed=limiter.borrower.usable(now),
-                    throttle_factor=limiter.factor(now),
-                    limited_by=self._limited_by(endpoint, now, is_paused=endpoint.key in paused),
-                    breaker_open=endpoint.breaker.is_tripped,
-                    breaker_openings=endpoint.breaker.openings,
-                )
-            )
         return EngineSnapshot(
-            endpoints=tuple(endpoints),
+            endpoints=tuple(
+                self._endpoint_snapshot(each, now, is_paused=each.key in paused)
+                for each in self._scheduler.endpoints.values()
+            ),
             partitions=tuple(
                 PartitionSnapshot(
-                    each.number,
-                    each.offsets.open,
-                    each.offsets.gap,
-                    len(each.backlog),
-                    len(each.ids),
-                    each.is_held_up,
+                    partition=each.number,
+                    open=each.offsets.open,
+                    gap=each.offsets.gap,
+                    backlog=len(each.backlog),
+                    known_ids=len(each.ids),
+                    held_up=each.is_held_up,
                 )
                 for each in self._partitions.values()
             ),
@@ -388,6 +369,25 @@ class Engine:
             },
             counts=self._counts(),
             orders=orders,
+        )
+
+    def _endpoint_snapshot(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> EndpointSnapshot:
+        oldest, limiter = endpoint.queue.oldest(), endpoint.limiter
+        return EndpointSnapshot(
+            app=endpoint.app.name,
+            endpoint=endpoint.name,
+            waiting=endpoint.queue.waiting + endpoint.shadow_queue.waiting,
+            calls=len(endpoint.calls),
+            oldest_age=0.0 if oldest is None else now - oldest,
+            permits_used=limiter.used(now),
+            permits_granted=limiter.granted(now),
+            permits_owned=limiter.owned,
+            permits_lent=limiter.lender.lent(now),
+            permits_borrowed=limiter.borrower.usable(now),
+            throttle_factor=limiter.factor(now),
+            limited_by=self._limited_by(endpoint, now, is_paused=is_paused),
+            breaker_open=endpoint.breaker.is_tripped,
+            breaker_openings=endpoint.breaker.openings,
         )
 
     def _limited_by(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> LimitedBy:
@@ -421,15 +421,15 @@ class Engine:
         """Let everything follow that follows from an event, and hand out the effects."""
         leaving = [partition for partition in self._partitions.values() if partition.is_closing]
         completed = [*completed, *self._revocation.give_up(leaving, now)]
-        while True:
-            is_over = not self._send(now)
+        goes_on = True
+        while goes_on:
+            goes_on = self._send(now)
             completed += self._ordering.take_completed()
             completed += self._revocation.give_up(leaving, now)
             if completed:
                 self._emit(completed, now)
-            if is_over and not (leaving and completed):  # what partitions that go give up lets others go on
-                break
-            completed = []
+                completed = []
+                goes_on = goes_on or bool(leaving)  # what partitions that go have given up lets others go on
         self._end_cleanly(leaving, now)
         return self._effects.drain()
 
