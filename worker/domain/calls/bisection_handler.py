@@ -130,16 +130,14 @@ class BisectionHandler:
     ) -> None:
         """Settle the member that the code belongs to, and draw the conclusion for its target."""
         code, peers = result.error_code, task.batch_peers
-        if (
-            not self.member_refused(call, task, result, now, inferred=inferred)
-            or inferred
-            or result.verdict is Verdict.MEMBER
-            or code is None
-            or call.target.count_refused_alone(code) < ALONE_TARGETS_FAULT
-        ):
+        has_failed = self.member_refused(call, task, result, now, inferred=inferred)
+        if not has_failed or inferred or code is None or result.verdict is Verdict.MEMBER:
+            is_targets_fault = False
+        else:
+            is_targets_fault = call.target.count_refused_alone(code) >= ALONE_TARGETS_FAULT
+        if not is_targets_fault:
             call.endpoint.queue.learn(call.target.queue, bad=1)
-        elif peers is not None:
-            # An ambiguous code, and a second member alone: it is the target's. That says nothing about members.
+        elif peers is not None:  # what the target refuses says nothing about its members
             self._refuse_rest(call, peers, result, now)
 
     def _refuse_rest(

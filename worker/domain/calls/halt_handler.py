@@ -128,17 +128,12 @@ class HaltHandler:
     def probed(self, call: InFlightCall, result: AttemptResult, now: float, *, of_app: bool) -> None:
         """Let go on what the probe, which has ended, has shown to work."""
         endpoint = call.endpoint
-        works = result.verdict.proves_life or _is_of_the_service(result)
-        halt = endpoint.halt.reason
-        if halt is not None and halt.error_code is not None and halt.error_code not in VERDICTS:
-            # Halted for a code of no table: one that is refused for another reason says nothing about it.
-            works_here = result.verdict is Verdict.DONE
-        else:
-            works_here = works
         if of_app:
-            if (works or result.verdict is Verdict.FORBIDDEN) and endpoint.app.halt.resume(now):
+            # A refused permission is the endpoint's own matter: the app was let in.
+            is_let_in = _is_let_in(result) or result.verdict is Verdict.FORBIDDEN
+            if is_let_in and endpoint.app.halt.resume(now):
                 self._scheduler.log("app.resumed", "info", endpoint)
-        elif works_here:
+        elif _is_over(endpoint.halt.reason, result):
             self._resume(endpoint, now)
             for held in list(endpoint.held.values()):
                 endpoint.release(held, now)
@@ -178,8 +173,18 @@ def _what(refusal: AttemptResult) -> str:
     return "a code of no table and no success" if _is_of_no_table(refusal) else "no permission"
 
 
-def _is_of_the_service(result: AttemptResult) -> bool:
-    """Return whether the service itself gave a code of no table: it has looked at the request, so it was let in."""
+def _is_over(halt: Halt | None, probe: AttemptResult) -> bool:
+    """Return whether a probe has shown that what its endpoint was halted for is corrected."""
+    if halt is not None and halt.error_code is not None and halt.error_code not in VERDICTS:
+        # Halted for a code of no table: a refusal for another reason says nothing about that.
+        return probe.verdict is Verdict.DONE
+    return _is_let_in(probe)
+
+
+def _is_let_in(result: AttemptResult) -> bool:
+    """Return whether the service itself has looked at the request, be it to answer with a code of no table."""
+    if result.verdict.proves_life:
+        return True
     code = result.error_code
     return result.verdict is Verdict.UNKNOWN and code is not None and not is_platform(code)
 
