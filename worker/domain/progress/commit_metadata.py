@@ -59,10 +59,10 @@ def encode(whose: str, base: int, bits: int, *, clean: bool = False, owner: str 
     if not bits and not clean and not owner:
         return ""
     bitmap = base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
-    tag, last_tag, mark = (
-        (NAMED_FORMAT, NAMED_LAST_FORMAT, f";{owner}") if owner else (FORMAT, LAST_FORMAT, "")
-    )
-    head = f"{last_tag if clean else tag};{whose};{base:019d}{mark}"
+    if owner:
+        head = f"{NAMED_LAST_FORMAT if clean else NAMED_FORMAT};{whose};{base:019d};{owner}"
+    else:
+        head = f"{LAST_FORMAT if clean else FORMAT};{whose};{base:019d}"
     return f"{head};{zlib.crc32(f'{head};{bitmap}'.encode()):08x};{bitmap}"
 
 

@@ -28,9 +28,9 @@ class DeadlineHeap:
         self._order = count()
         self._done = 0
 
-    def add(self, work: OpenCommand, last_moment: float) -> None:
+    def add(self, command: OpenCommand, last_moment: float) -> None:
         """Add a new command."""
-        heapq.heappush(self._heap, (last_moment, next(self._order), work))
+        heapq.heappush(self._heap, (last_moment, next(self._order), command))
 
     def finished(self) -> None:
         """Count a command with a last moment that is emitted or dropped. Once half of those here are, forget them."""

@@ -67,10 +67,10 @@ def remembered(outcome: Outcome) -> KnownCommandId | None:
         [result.user_id for result in outcome.results],
         effect_of(outcome.action or "", parameters, until),
     )
-    return known(outcome, stands_for, instant_of(outcome.finished_at))
+    return known_id(outcome, stands_for, instant_of(outcome.finished_at))
 
 
-def known(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> KnownCommandId:
+def known_id(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> KnownCommandId:
     """
     Return what an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
     when it finished, in seconds since 1970, ``name`` what is remembered in place of the id of a command that was in shadow.
@@ -190,7 +190,7 @@ class CommandIds:
             self.forget_oldest()
 
     def forget_oldest(self) -> None:
-        """Forget what the oldest outcome has told."""
+        """Forget the oldest outcome record."""
         known = self._order.popleft()
         if known is not None:
             size = known_bytes(known)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENOUGH: Final = 2 * MAX_SPAN
 """
-So many of a partition's newest outcomes tell of every offset that can have been open at the last of them: a record is
+Outcomes. This many of a partition's newest cover every offset that can have been open at the last of them: a record is
 admitted only within ``MAX_SPAN`` above the oldest open one, so what was published before is finished.
 """
 
@@ -125,8 +125,8 @@ def place_of(
         )
     position, done, seen = max(start, top + 1), 0, 0
     for offset, command_id in records.items():
-        told = ids.get(offset)
-        if told is None:
+        published = ids.get(offset)
+        if published is None:
             if not is_whole:
                 return UnclearPosition(
                     f"nothing tells whether offset {offset} was done: outcomes were deleted", offset, top + 1
@@ -137,7 +137,7 @@ def place_of(
                 )
             if position > top:
                 position = offset
-        elif told != command_id:
+        elif published != command_id:
             return UnclearPosition(
                 f"the outcome of offset {offset} is not of the record that stands there", offset, end
             )

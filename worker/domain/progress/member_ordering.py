@@ -160,7 +160,7 @@ class MemberOrdering:
         self._leave(command, now)
         for task in command.tasks:
             if task.state is TaskState.COALESCED:
-                self._let_go(task)
+                _leader_of(task).let_go(task)
             elif task.state in (TaskState.WAITING, TaskState.BEHIND):
                 self.abandon(task, now)
 
@@ -368,10 +368,6 @@ class MemberOrdering:
         else:
             task.member_queue.replace(task, heir)
 
-    def _let_go(self, task: MemberTask) -> None:
-        """Let a coalesced task leave the one that takes it along."""
-        _leader_of(task).let_go(task)
-
     def _part(self, task: MemberTask) -> None:
         """Part a task in shadow from those that it took along and that are sent: they come right behind it."""
         heir = task.part()
@@ -384,8 +380,9 @@ class MemberOrdering:
         (or in ``release_cancelled``). One that repeats a command_id waits for its turn, as in ``_end``.
         """
         if task.state is TaskState.COALESCED:
-            if _leader_of(task).state is not TaskState.CALLED:
-                self._let_go(task)
+            leader = _leader_of(task)
+            if leader.state is not TaskState.CALLED:
+                leader.let_go(task)
                 self._complete(task, cancelled(task))
         elif task.command.repeat_of is None:
             self._vacate(task)
@@ -437,7 +434,7 @@ def expired(task: MemberTask) -> Result:
     if task.unknown_end:
         text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
         return Result(task.user, ResultStatus.FAILED, error_info=text)
-    if task.command.mode.simulates:  # what is only simulated leaves no trace, as `expired` would
+    if task.command.mode.simulates:  # shadow leaves no trace, and an id that has expired is remembered
         return Result(
             task.user, ResultStatus.SIMULATED, error_info="its time was over: it would have expired"
         )
@@ -466,7 +463,7 @@ def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
 
 
 def _as_known_for(task: MemberTask, result: Result) -> Result:
-    """Return what is known without a call as it is told for the task: in shadow it was not done, and must not count as done."""
+    """Return the result of a task that needs no call: in shadow one that does not count as done, since nothing was done."""
     if task.command.mode.simulates and result.status in DONE_FOR_ID:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result

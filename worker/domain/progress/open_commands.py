@@ -41,15 +41,11 @@ class MemberTask:
     state: TaskState = TaskState.BEHIND
     result: Result | None = None
     coalesced: dict[MemberTask, None] | None = None  # those on its call, oldest first: perhaps thousands
-    # Of its attempts:
-    # an attempt has carried it: it may have taken effect, so it can no longer be superseded
-    was_sent: bool = False
-    unknown_end: bool = False  # such an attempt ended without an answer
+    was_sent: bool = False  # an attempt carried it: it may have taken effect, so nothing supersedes it
+    unknown_end: bool = False  # an attempt that carried it ended without an answer
     counted_attempts: int = 0  # those that count against ``retry.max_attempts``
-    # of the first one, on its endpoint's clock that stands still in an outage
-    started_at: float | None = None
-    # since when it first waited in its endpoint's queue (monotonic); 0: it never did
-    waiting_since: float = 0.0
+    started_at: float | None = None  # when its first attempt left, on its endpoint's clock (outages stop it)
+    waiting_since: float = 0.0  # when it first waited in its endpoint's queue (monotonic); 0: it never did
     goes_alone: bool = False  # its user was refused lately: it shares no call
     urgent: bool = False  # it goes before others
     batch_peers: tuple[MemberTask, ...] | None = None  # the members of the refused batch that it was last in
@@ -108,15 +104,8 @@ class MemberTask:
 
     def bequeath(self) -> MemberTask | None:
         """Give its place to the first of its coalesced tasks, which takes the others along. None if it has none."""
-        followers, self.coalesced = self.coalesced, None
-        if not followers:
-            return None
-        heir = next(iter(followers))
-        del followers[heir]
-        heir.move_to(TaskState.BEHIND)
-        heir.coalesced = followers
-        heir.urgent = self.urgent
-        return heir
+        followers, self.coalesced = self.coalesced or {}, None
+        return self._heir_of(followers)
 
     def part(self) -> MemberTask | None:
         """
@@ -126,13 +115,16 @@ class MemberTask:
         followers = self.coalesced or {}
         live = {each: None for each in followers if not each.command.mode.simulates}
         self.coalesced = {each: None for each in followers if each not in live} or None
-        if not live:
-            return None
-        heir = next(iter(live))
-        del live[heir]
-        heir.move_to(TaskState.BEHIND)
-        heir.coalesced = live
-        heir.urgent = self.urgent
+        return self._heir_of(live)
+
+    def _heir_of(self, followers: dict[MemberTask, None]) -> MemberTask | None:
+        """Let the first of these tasks, which were coalesced with it, take the others along. None if there are none."""
+        heir = next(iter(followers), None)
+        if heir is not None:
+            del followers[heir]
+            heir.move_to(TaskState.BEHIND)
+            heir.coalesced = followers
+            heir.urgent = self.urgent
         return heir
 
     def stand_back(self) -> None:
@@ -234,9 +226,8 @@ class OpenCommand:
     effect_key: EffectKey  # what must be equal for two members to share a call, or to have one effect
     fingerprint: int
     endpoint: EndpointKey
-    repeat_of: (
-        OpenCommand | KnownCommandId | None
-    )  # an earlier command with the same id: open, or known from before
+    # an earlier command with the same id: open, or known from before
+    repeat_of: OpenCommand | KnownCommandId | None
     size: int  # what it takes in memory without its outcome (memory_budget.py)
     record_size: int  # what of that its record takes
     order: ActiveOrder | None = None  # the order that holds for it

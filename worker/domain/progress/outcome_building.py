@@ -1,4 +1,4 @@
-# What is told of a finished command: its Outcome, its dead letter, and what is remembered of its id.
+# What a finished command leaves behind: its Outcome, its dead letter, and what is remembered of its id.
 #
 # From an admitted record to values, nothing else: what the results are was decided before.
 
@@ -21,14 +21,11 @@ from worker.domain.contract.outcomes import (
     status_of,
 )
 from worker.domain.contract.timestamps import rfc3339
-from worker.domain.progress.dedupe import known
+from worker.domain.progress.dedupe import known_id
 from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
-    from worker.domain.contract.outcomes import (
-        KnownCommandId,
-        Result,
-    )
+    from worker.domain.contract.outcomes import KnownCommandId, Result
     from worker.domain.contract.rejections import Rejected
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.open_commands import Admitted, OpenCommand
@@ -107,10 +104,10 @@ def known_from(admitted: Admitted, wall: float) -> KnownCommandId | None:
     if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
         return None
     if admitted.was_always_in_shadow:
-        return known(admitted.outcome, admitted.fingerprint, wall, name=admitted.known_as)
+        return known_id(admitted.outcome, admitted.fingerprint, wall, name=admitted.known_as)
     if admitted.outcome.status not in REMEMBERED:
         return None
-    return known(admitted.outcome, admitted.fingerprint, wall)
+    return known_id(admitted.outcome, admitted.fingerprint, wall)
 
 
 def is_dead(command: OpenCommand) -> bool:

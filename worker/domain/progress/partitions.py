@@ -249,10 +249,10 @@ class Partition:
         This is the one place where an offset is finished.
         """
         self.offsets.finish([each.offset for each in committed])
-        for admitted, told in zip(committed, known, strict=True):
+        for admitted, known_id in zip(committed, known, strict=True):
             self.forget(admitted)
             if admitted.outcome is not None:
-                self.ids.remember(told)
+                self.ids.remember(known_id)
 
     def forget(self, admitted: Admitted) -> None:
         """Take a record out of the books: it is finished, or left to the next owner."""
