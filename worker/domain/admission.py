@@ -54,19 +54,20 @@ class CommandMemory:
 
     """
 
-    __slots__ = ("_beyond", "_by_partition", "_each", "bytes_used", "limit")
+    __slots__ = ("_beyond", "_by_partition", "_each", "_unshared", "bytes_used", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes_used = 0
         self._by_partition: dict[Partition, int] = {}
-        self._each = limit // 2
-        self._beyond = 0
+        self._each = limit // 2  # of the shared half, one partition's part
+        self._unshared = limit - limit // 2  # the other half
+        self._beyond = 0  # of that, what is used: all that partitions hold beyond their parts
 
     @property
     def is_full(self) -> bool:
         """Whether the half that is not shared out is used up."""
-        return self._beyond >= self.limit - self.limit // 2
+        return self._beyond >= self._unshared
 
     def of(self, partition: Partition) -> int:
         """Return what the records and commands of one partition take."""
@@ -94,7 +95,7 @@ class CommandMemory:
         after = self._by_partition.get(partition, 0) + size
         if after <= self._each:
             return True
-        return self._beyond + min(size, after - self._each) <= self.limit - self.limit // 2
+        return self._beyond + min(size, after - self._each) <= self._unshared
 
 
 class Admission:
@@ -176,7 +177,7 @@ class Admission:
             while partition.backlog:
                 record = partition.backlog[0]
                 size = record_bytes(record)
-                self.memory.count(partition, -size)
+                self.memory.count(partition, -size)  # once it is admitted, `_admit` counts it
                 if not self._admit(partition, record, now):
                     self.memory.count(partition, size)
                     break
@@ -187,7 +188,7 @@ class Admission:
                     self._effects.ask_for(ResumePartition(partition.number))
 
     def finished(self, admitted: Iterable[Admitted]) -> None:
-        """Keep these records no longer."""
+        """Free the memory of these: their offsets are finished, or the next owner's."""
         freed: dict[Partition, int] = {}
         for each in admitted:
             freed[each.partition] = freed.get(each.partition, 0) + each.size
@@ -200,7 +201,7 @@ class Admission:
         partition.clear_backlog()
 
     def emitted(self, commands: Iterable[OpenCommand]) -> None:
-        """Keep the records no longer of those that get no dead letter: their outcomes are made."""
+        """Forget the records of those that get no dead letter: their outcomes are made, so nothing needs these any more."""
         freed: dict[Partition, int] = {}
         for command in commands:
             if command.record is not None and not is_dead(command):
@@ -237,10 +238,10 @@ class Admission:
             return False
         decoded = self._decoder.decode(record)
         if isinstance(decoded, Command):
-            self._place(record, (decoded.app, decoded.target), decoded.issuer)
+            self._check_place(record, (decoded.app, decoded.target), decoded.issuer)
             rejected = self._open(partition, record, size, decoded, now)
         else:
-            self._place(record, None, decoded.issuer)
+            self._check_place(record, None, decoded.issuer)
             rejected = decoded
         if rejected is not None:
             self._reject(partition, record, size, rejected, now)
@@ -272,6 +273,7 @@ class Admission:
         order = self._orders.of(spec)
         earlier = None
         if order is not None and order.order.state.row.mode.simulates:
+            # In shadow an id is looked for first among those in shadow, which have names of their own.
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:
@@ -306,7 +308,7 @@ class Admission:
             self._shared_keys.clear()
         return self._shared_keys.setdefault(key, key)
 
-    def _place(self, record: Record, target: tuple[str, str] | None, issuer: str | None) -> None:
+    def _check_place(self, record: Record, target: tuple[str, str] | None, issuer: str | None) -> None:
         """Count a record in the wrong place, and warn of it. It is carried out all the same."""
         reason = self._placement.judge(record, target)
         if reason is None:

@@ -1,4 +1,4 @@
-# What goes in and out of the engine: the values that it is told, and the effects that it asks for.
+# What goes in and out of the engine: the values that its events carry, and the effects that it asks for.
 #
 # No behaviour lives here. Times are float seconds of a monotonic clock unless a name says otherwise.
 
@@ -72,7 +72,7 @@ class Attempt(Struct, frozen=True):
     Attributes:
         number: Which try of the call this is, from 1.
         target: The group or room, for the log: the request is ``body``.
-        probe: The app is halted and this is its probe: the key is to be read again and the signature made anew.
+        probe: The app is halted and this is its probe: read the key again, and sign with it.
 
     """
 

@@ -1,4 +1,4 @@
-# What the engine is told once, at start: the part of the settings that decides, already validated.
+# What the engine gets once, at the start: the part of the settings that decides, already validated.
 #
 # Durations are float seconds. The names follow the settings; why each default is what it is stands in worker/settings.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ANY: Final = "*"
 """In a guard's scope: each value of the field is counted, and stopped, by itself."""
 MAX_COUNTED: Final = 10_000
-"""So many values of a guard's fields are counted; beyond, the one that sent least lately is forgotten."""
+"""Values of a guard's fields that are counted; with one more, the one that sent longest ago is forgotten."""
 PARTS: Final = 20
 """A guard's time is counted in this many parts: it forgets a twentieth of it at a time."""
 
@@ -33,7 +33,7 @@ class Guard:
 
     Attributes:
         scope: Whose members are counted. A field that is ``*`` is counted for each of its values alone.
-        members: So many of them, sent within ``per_seconds``, stop it.
+        members: This many of them, sent within ``per_seconds``, stop it.
         then: What is ordered.
 
     """

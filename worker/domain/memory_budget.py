@@ -4,7 +4,7 @@
 # admission.py (commands), progress/dedupe.py (ids, applied states), progress/outbox.py (results).
 #
 # Each constant is measured: what Python gives for one thing more, rounded up. `python -m tests.benchmarks.bench_memory` fills
-# a worker by them and tells what is resident.
+# a worker by them and says what is resident.
 
 from __future__ import annotations
 
@@ -71,11 +71,9 @@ def record_bytes(record: Record) -> int:
     """Return what a record takes that nobody has read yet."""
     headers = record.headers
     size = RECORD_BYTES + len(record.value or b"") + len(record.key or b"")
-    return (
-        size + sum(HEADER_BYTES + len(name) + len(value or b"") for name, value in headers)
-        if headers
-        else size
-    )
+    if headers:
+        size += sum(HEADER_BYTES + len(name) + len(value or b"") for name, value in headers)
+    return size
 
 
 def command_bytes(value: bytes, decoded: Command | Rejected, users: int, *, alone: bool) -> int:

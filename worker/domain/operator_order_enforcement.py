@@ -84,8 +84,11 @@ class OperatorOrderEnforcement:
             self._restore(record, after)
             if before != after:
                 changed = True
-                self._log(before if after is None else after, is_over=after is None)
-                if after is None:
+                if after is not None:
+                    self._log(after, is_over=False)
+                else:
+                    assert before is not None
+                    self._log(before, is_over=True)
                     self._guards.forget(record.scope)
         if changed:
             self._obey(now)
@@ -174,8 +177,7 @@ class OperatorOrderEnforcement:
         for command, _ in changed:
             self._ordering.obey(command, now)
 
-    def _log(self, active: ActiveOrder | None, *, is_over: bool) -> None:
-        assert active is not None
+    def _log(self, active: ActiveOrder, *, is_over: bool) -> None:
         self._logged += 1
         if self._logged > LINES:
             return

@@ -1,6 +1,6 @@
 # Which rejections get a line in the log: each, as long as they are few; of a flood the first, and how many there were.
 #
-# Lines are made here, as values, and told by the engine.
+# Lines are made here, as values; admission.py has them written.
 
 from __future__ import annotations
 
@@ -45,10 +45,12 @@ class RejectionLog:
 
     def summary(self) -> LogEvent | None:
         """Return how many rejections since the last summary had no line, if any had none."""
-        told: dict[str, object] = {"count": self._omitted, "codes": ", ".join(sorted(self._codes))}
+        omitted, codes = self._omitted, ", ".join(sorted(self._codes))
         self._written = self._omitted = 0
         self._codes.clear()
-        return LogEvent("rejections.omitted", "warning", told) if told["count"] else None
+        if not omitted:
+            return None
+        return LogEvent("rejections.omitted", "warning", {"count": omitted, "codes": codes})
 
 
 def _printable(text: str | None) -> str | None:

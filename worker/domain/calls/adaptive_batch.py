@@ -12,11 +12,11 @@ from typing import Final
 HALF_PASS: Final = 0.7
 """Batches of this many members, divided by the share of bad ones, pass every other time: ln 2."""
 CHANCE: Final = 2
-"""So many bad members are needed to call it more than chance: a single one never makes the batches smaller."""
+"""Bad members that are more than chance: a single one never makes the batches smaller."""
 DOUBT: Final = 8
-"""As if so many good members had been seen before: the first few bad ones do not decide everything."""
+"""As if this many good members had been seen before: the first few bad ones do not decide everything."""
 MEMORY: Final = 128
-"""After so many members what was seen counts half: what is true of a target changes."""
+"""After this many members what was seen counts half: what is true of a target changes."""
 
 
 class AdaptiveBatchSize:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Final
 
 MOST: Final = 10_000
-"""So many users are remembered, of each app; beyond, the one that was refused longest ago is forgotten."""
+"""Users that are remembered of each app; with one more, the one that was refused longest ago is forgotten."""
 SECONDS: Final = 600.0
 """For so long: meanwhile an account may have been made, or a user have come back."""
 

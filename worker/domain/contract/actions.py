@@ -38,7 +38,7 @@ class ActionKind(StrEnum):
     """
     Whether repeating an action changes anything.
 
-    A STATE (ban, unban, update) repeated leaves the same state. An EVENT (kick) happens anew each time.
+    A STATE (ban, unban, update) repeated leaves the same state. An EVENT (kick) happens once more each time.
     """
 
     STATE = "state"

@@ -45,9 +45,9 @@ LATEST_BAN_END: Final = float(DURATION_SECONDS)
 
 
 MAX_ALIKE: Final = 4_096
-"""So many texts that commands have in common (targets, reasons, issuers) are kept once, and not with each command."""
+"""Texts that commands have in common (targets, reasons, issuers): at most this many are kept once, and not with each command."""
 MAX_EFFECTS: Final = 1_000
-"""So many sets of parameters that commands have in common are kept once as well, with the effect that they ask for."""
+"""Sets of parameters that commands have in common: at most this many are kept once, each with the effect that it asks for."""
 
 
 class Command(Struct, frozen=True, gc=False):
@@ -88,11 +88,8 @@ class Command(Struct, frozen=True, gc=False):
         """
         if self.banned_until is None:
             return self.not_after
-        return (
-            self.banned_until - 1.0
-            if self.not_after is None
-            else min(self.not_after, self.banned_until - 1.0)
-        )
+        last = self.banned_until - 1.0
+        return last if self.not_after is None else min(self.not_after, last)
 
     def body(self, users: Sequence[str], wall: float) -> bytes:
         """Return the JSON body of a call with these users of commands that are alike, sent at ``wall`` (seconds since 1970)."""
@@ -114,7 +111,7 @@ _STAND_INS: Final[dict[str, Any]] = {
     "command_id": "?", "group_id": "?", "room_id": "?", "duration": 1, "banned_until": "2030-01-01T00:00:00Z", "reason": "?",
     "member_info": WireMemberInfo(role="Member"), "not_after": "2030-01-01T00:00:00Z",
 }  # fmt: skip
-"""What a field that is wrong by itself is taken for when all fields are looked at together: right, so that it is not told twice."""
+"""What a field that is wrong by itself is taken for when all fields are looked at together: right, so that it is not reported twice."""
 
 
 class _Plan(Struct, frozen=True):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.field_checks import Check
 
 PLAIN_METADATA_BYTES: Final = 800
-"""So short that it stays below ``METADATA_BYTES`` however its numbers are written anew (at most some five times as long)."""
+"""Short enough to stay below ``METADATA_BYTES`` however the outcome writes its numbers (at most some five times as long)."""
 
 _BACKSLASH: Final = ord("\\")
 _DELETE: Final = 0x7F

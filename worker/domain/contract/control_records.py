@@ -200,8 +200,10 @@ def end_of(order: Order) -> float:
 def read_control(key: bytes | None, value: bytes | None) -> ControlRecord | UnreadableControl:
     """Read a record of the control topic. What is not understood entirely changes nothing: half an order is none."""
     scope = _read_scope(key)
-    if isinstance(scope, UnreadableControl) or value is None:
-        return scope if isinstance(scope, UnreadableControl) else ControlRecord(scope, None)
+    if isinstance(scope, UnreadableControl):
+        return scope
+    if value is None:
+        return ControlRecord(scope, None)
     if len(value) > MAX_VALUE_BYTES:
         return UnreadableControl(f"its value has {len(value)} bytes; the most is {MAX_VALUE_BYTES}")
     try:

@@ -57,8 +57,8 @@ def fit(letter: DeadLetter, limit_bytes: int) -> FittedDeadLetter:
     - ``x-null-headers``: the names of the headers that were null and are written empty, in order, with commas between;
     - ``x-value-null: 1``: value and key were null, which cannot be sent, so the value is written empty.
 
-    When that is too long, as few parts as possible are left out, rather the value than the headers than the key: each is told
-    by ``x-<part>-omitted``, its size in bytes, and ``x-<part>-sha256``, in hexadecimal (``headers``: of each name and value
+    When that is too long, as few parts as possible are left out, the value first, then the headers, then the key. In place
+    of each are ``x-<part>-omitted``, its size in bytes, and ``x-<part>-sha256``, in hexadecimal (``headers``: of each name and value
     in order, each preceded by its length in four bytes, big-endian; a null value is the length 0xffffffff alone).
 
     ``limit_bytes`` must be at least ``SMALLEST_LIMIT``: with less, the record may be longer than that.

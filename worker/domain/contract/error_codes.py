@@ -1,6 +1,6 @@
 # What an answer means: Tencent's error codes and what HTTP and the transport can do, each with one verdict.
 #
-# One table. Who acts on a verdict is told by its own words (Verdict); how is the engine's business.
+# One table. What follows from a verdict is said at Verdict; who sees to it is the engine's business.
 # Sources: the error-code tables of the endpoints' pages and Tencent's "Error Codes" page.
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     THROTTLE_APP = "throttle_app"
     """The same for every endpoint of the app."""
     RESIGN = "resign"
-    """The signature is not accepted: sign anew, then again."""
+    """The signature is not accepted: make a new one, then again."""
     LOCKED = "locked"
     """Too many bad signatures: nothing of the app goes for a minute, then as RESIGN."""
     FATAL = "fatal"
@@ -39,7 +39,6 @@ class Verdict(StrEnum):
     """As MEMBER, but it may be the target's fault: two members alone with the same code make it so."""
     UNKNOWN = "unknown"
     """A code that is in no table: a small budget of retries; then as FORBIDDEN until something passes, and as MEMBER after that."""
-
     UNSENT = "unsent"
     """It was not sent: at the last moment this process could not prove that it still owns its partitions."""
 
@@ -118,9 +117,8 @@ _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.TRANSPORT: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=FailureScope.ENDPOINT),
     Verdict.THROTTLE: _Consequences(RetryBudget.ALWAYS, slows=True),
     Verdict.THROTTLE_APP: _Consequences(RetryBudget.ALWAYS, slows=True),
-    Verdict.RESIGN: _Consequences(
-        RetryBudget.ALWAYS, backoff=0.0
-    ),  # only the signature was at fault, and there is a new one
+    # Only the signature was at fault, and there is a new one.
+    Verdict.RESIGN: _Consequences(RetryBudget.ALWAYS, backoff=0.0),
     Verdict.LOCKED: _Consequences(),
     Verdict.FATAL: _Consequences(),
     Verdict.FORBIDDEN: _Consequences(),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.raw_records import Record
 
 MAX_TARGETS: Final = 50_000
-"""So many targets are remembered, the newest, as numbers: some 5 MB."""
+"""Targets that are remembered, the newest, as numbers: some 5 MB."""
 
 
 class Misplacement(StrEnum):

@@ -42,7 +42,7 @@ class Record(Protocol):
 
 class OmittedBytes(bytes):
     """
-    A key or value that is too large to be kept: empty, and told by what it was.
+    What stands in for a key or value that is too large to be kept: empty, with size and hash of what it was.
 
     Attributes:
         size: Its bytes.
@@ -64,7 +64,7 @@ class OmittedBytes(bytes):
 
 class OmittedHeaders(list[tuple[str, bytes | None]]):
     """
-    Headers that are too large to be kept: none, and told by what they were.
+    What stands in for headers that are too large to be kept: empty, with size and hash of what they were.
 
     Attributes:
         size: Bytes of their names and values, or of what was hashed.

@@ -1,6 +1,5 @@
 # A record, read with care: all that is wrong with its fields by themselves, and what of it can be read all the same.
 #
-# It costs some twenty times what the typed decoder takes, so it is for records that this refuses or may not judge alone.
 # The JSON is taken apart in json_fields.py, other formats are recognised in foreign_formats.py.
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.json_fields import JsonFields
 
 FAULTS: Final = 11
-"""The most that are told of a record: the first, and ten beside it."""
+"""The most that are reported of a record: the first, and ten beside it."""
 
 LONG_METADATA: Final = 16 * METADATA_BYTES
 """Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""

@@ -1,4 +1,4 @@
-# Why a record is not a command, and what of it is told all the same.
+# Why a record is not a command, and what of it the outcome repeats all the same.
 #
 # What is wrong is found elsewhere: with its JSON in record_diagnosis.py and json_fields.py, with a field by itself in
 # field_checks.py, with fields together in command_decoding.py, with what came before it in admission.py. That it is another
