@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
 
 CONTROL: Final = "kafka.control_topic"
-QUOTA_RETENTION_MS: Final = "600000"
-"""Ten minutes: a message of the quota topic is worth something for a second."""
+QUOTA_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "600000", "segment.ms": "600000"}
+"""The quota topic keeps its records for ten minutes: they are worth something for a second."""
 CREATE: Final = "moderation-worker topics create --config …"
 SMALLEST_RECORD: Final = 256 * 1024
 """The outcome of a command with 100 users, 100 calls and long error texts takes about half of this."""
@@ -47,6 +47,7 @@ REFUSALS: Final[dict[type[errors.KafkaError], str]] = {
 CONTROL_FIX: Final = (
     "kafka-configs --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
 )
+_KEPT_FOR_A_TIME: Final = {"cleanup.policy": "delete"}
 COMPACTED: Final = "compact keeps one record a key, which is one a room: set cleanup.policy=delete"
 
 
@@ -255,56 +256,41 @@ def _sizeless(topic: Topic | None) -> Topic | None:
     return None if topic is None else replace(topic, message_bytes=None)
 
 
-def create_missing(
-    options: KafkaOptions, *, partitions: int, replication: int, retention: float | None = None
-) -> tuple[str, ...]:
+def create_missing(options: KafkaOptions, *, partitions: int, replication: int) -> tuple[str, ...]:
     """
-    Create those of the topics that do not exist, and return their names.
+    Create those of the topics that do not exist, and return their names. Raises BrokerError.
 
-    The control topic, if one is configured, gets one partition and is compacted; the quota topic one, kept for minutes. The outcome topic gets at least as many partitions as an existing command topic has. ``retention`` in seconds applies to
-    the two topics that this worker writes; None leaves it to the cluster. Raises BrokerError.
+    The outcome topic gets at least as many partitions as an existing command topic has. The control and the quota topic, if
+    they are configured, get one; the first is compacted, the other keeps its records for minutes.
     """
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
     try:
         described = _described(admin, names)
         commands = described.get(options.command_topic)
-        configs = {"cleanup.policy": "delete"}
-        if retention is not None:
-            configs["retention.ms"] = str(round(retention * 1000))
-        missing = {
-            name: {
-                "num_partitions": max(partitions, 0 if commands is None else len(commands["partitions"]))
-                if name == options.outcome_topic
-                else partitions,
-                "replication_factor": replication,
-                "configs": {"cleanup.policy": "delete"} if name == options.command_topic else configs,
-            }
-            for name in dict.fromkeys(names)
-            if name not in described
+        of_outcomes = max(partitions, 0 if commands is None else len(commands["partitions"]))
+        wanted = {
+            options.command_topic: _new_topic(partitions, replication),
+            options.outcome_topic: _new_topic(of_outcomes, replication),
+            options.dead_letter_topic: _new_topic(partitions, replication),
         }
+        missing = {name: topic for name, topic in wanted.items() if name not in described}
         if options.control_topic is not None and _control(admin, options) is None:
-            missing[options.control_topic] = {
-                "num_partitions": 1,
-                "replication_factor": replication,
-                "configs": {"cleanup.policy": "compact"},
-            }
+            missing[options.control_topic] = _new_topic(1, replication, {"cleanup.policy": "compact"})
         for name in _quota_names(options):
             if not _described(admin, (name,)):
-                missing[name] = {
-                    "num_partitions": 1,
-                    "replication_factor": replication,
-                    "configs": {
-                        "cleanup.policy": "delete",
-                        "retention.ms": QUOTA_RETENTION_MS,
-                        "segment.ms": QUOTA_RETENTION_MS,
-                    },
-                }
+                missing[name] = _new_topic(1, replication, QUOTA_CONFIG)
         return _create(admin, missing)
     except errors.KafkaError as exc:
         raise BrokerError(f"the topics cannot be created: {sentence(exc)}") from exc
     finally:
         admin.close()
+
+
+def _new_topic(
+    partitions: int, replication: int, config: Mapping[str, str] = _KEPT_FOR_A_TIME
+) -> dict[str, Any]:
+    return {"num_partitions": partitions, "replication_factor": replication, "configs": dict(config)}
 
 
 def _create(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -315,12 +301,10 @@ def _create(admin: KafkaAdminClient, topics: Mapping[str, Mapping[str, Any]]) ->
         answers = admin.create_topics(dict(topics), raise_errors=False)["topics"]
     except errors.UnsupportedVersionError as exc:
         raise BrokerError(f"the topics cannot be created: {_refusal(exc, '')}") from exc
-    except (
-        RuntimeError
-    ) as exc:  # kafka-python asks the controller twice, and says so when both brokers were none
-        raise BrokerError(
-            f"the topics cannot be created: {_refusal(errors.NotControllerError(), '')}"
-        ) from exc
+    except RuntimeError as exc:
+        # kafka-python has asked two brokers, and neither was the controller.
+        reason = _refusal(errors.NotControllerError(), "")
+        raise BrokerError(f"the topics cannot be created: {reason}") from exc
     made: list[str] = []
     refused: dict[str, list[str]] = {}
     for answer in answers:
@@ -399,10 +383,11 @@ def _topic(described: Mapping[str, Any], config: Mapping[str, str]) -> Topic:
         partitions=len(described["partitions"]),
         topic_id=id_text(described.get("topic_id")),
         cleanup=None if cleanup is None else frozenset(part.strip() for part in cleanup.split(",")),
-        retention=None
-        if retention is None
-        else float("inf")
-        if int(retention) < 0
-        else int(retention) / 1000,
+        retention=None if retention is None else _seconds(int(retention)),
         message_bytes=None if size is None else int(size),
     )
+
+
+def _seconds(milliseconds: int) -> float:
+    """Return a retention as Kafka gives it in seconds: below 0 it has no end."""
+    return float("inf") if milliseconds < 0 else milliseconds / 1000

@@ -71,10 +71,9 @@ KEY_CHANGED: Final = "signature.key_changed"
 OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 """Errors that the port causes. Any other is the host's: it has no address, or not one of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
-QUOTA_CLOSE_SECONDS: Final = 2.0
-"""How long the quota channel may take to close; nothing depends on it."""
 CONSUMER_CLOSE_SECONDS: Final = 10.0
 FOLLOWER_CLOSE_SECONDS: Final = 2.0
+QUOTA_CLOSE_SECONDS: Final = 2.0
 """How long each may take to close, beyond drain and handover."""
 SWITCH_INTERVAL: Final = 0.001
 """
