@@ -182,7 +182,7 @@ class CommandLookup:
         What lacks the ``terms`` is not looked at: see batch_search.py.
         """
         try:
-            tps = self._partitions_of(self._options.outcome_topic)
+            tps = offset_range_reader.partitions_of(self._reader, self._options.outcome_topic)
             ends = self._ends(tps, until)
             step, now = FIRST_STEP, time.time()
             begin = now if until is None else min(now, until + CLOCKS_APART)
@@ -207,7 +207,7 @@ class CommandLookup:
     ) -> Iterator[list[bytes]]:
         """Yield the values of all outcomes of that time that have the ``terms``, in lists; each partition's in order."""
         try:
-            tps = self._partitions_of(self._options.outcome_topic)
+            tps = offset_range_reader.partitions_of(self._reader, self._options.outcome_topic)
             ends = self._ends(tps, until)
             begins = self._since(tps, since, ends)
             for batch in self._scanned(begins, ends, since, until, terms, since):
@@ -251,7 +251,7 @@ class CommandLookup:
         Otherwise a command could finish between the two and appear in neither.
         """
         try:
-            tps = self._partitions_of(self._options.command_topic)
+            tps = offset_range_reader.partitions_of(self._reader, self._options.command_topic)
             starts = self._reader.beginning_offsets(tps)
             commits = {tp: self._reader.committed(tp, metadata=True) for tp in tps}
         except errors.KafkaError as exc:
@@ -312,7 +312,7 @@ class CommandLookup:
         """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search."""
         topic = self._options.outcome_topic
         try:
-            tps = self._partitions_of(topic)
+            tps = offset_range_reader.partitions_of(self._reader, topic)
             ends = offset_range_reader.ends(self._reader, tps)
             starts = self._reader.beginning_offsets(tps)
             firsts = self._since(tps, since, ends)
@@ -349,12 +349,6 @@ class CommandLookup:
             for batch in offset_range_reader.batches(reader or self._reader, tp, begin, ends[tp]):
                 self._read += len(batch)
                 yield from batch
-
-    def _partitions_of(self, topic: str) -> list[Any]:
-        partitions = self._reader.partitions_for_topic(topic)
-        if not partitions:
-            raise BrokerError(f"there is no topic {topic}, or this user may not read it")
-        return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
     def _since(self, tps: Sequence[Any], since: float, ends: Mapping[Any, int]) -> dict[Any, int]:
         """Return where in each partition the records written at or after ``since`` begin, or its end if there are none."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka import TopicPartition, errors
+from kafka import errors
 from msgspec import Struct
 
 from worker.broker import offset_range_reader
@@ -55,13 +55,7 @@ def dead_letters(
     reader = offset_range_reader.open_reader(options, "letters")
     topic, count = options.dead_letter_topic, 0
     try:
-        partitions = reader.partitions_for_topic(topic)
-        if not partitions:
-            raise BrokerError(
-                f"there is no topic {topic}, or this user may not read it: see `moderation-worker topics create`, "
-                "or grant Read on it"
-            )
-        tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        tps = offset_range_reader.partitions_of(reader, topic)
         ends = offset_range_reader.ends(reader, tps)
         begins = offset_range_reader.first_since(reader, tps, since)
         stops = {} if until is None else offset_range_reader.first_since(reader, tps, until + CLOCKS_APART)

@@ -1,4 +1,4 @@
-# Ranges of offsets: where a partition ends, the first offset of a time, and the committed records in between, read by a
+# Ranges of offsets: a topic's partitions, where each ends, the first offset of a time, and the committed records in between, read by a
 # consumer that has joined no group.
 #
 # partition_restore.py and command_lookup.py read back by these. What a record contains, and how far to read, is theirs to decide.
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import KafkaConsumer, errors
+from kafka import KafkaConsumer, TopicPartition, errors
 
 from worker.broker import kafka_private_parts
 from worker.broker.client_config import reader_arguments
@@ -49,6 +49,16 @@ def open_reader(options: KafkaOptions, purpose: str, **changes: Any) -> KafkaCon
         return kafka_private_parts.open_client(KafkaConsumer, arguments, options.secrets_for("common"))
     except errors.KafkaError as exc:
         raise unreachable(options.bootstrap_servers, exc) from exc
+
+
+def partitions_of(reader: KafkaConsumer, topic: str) -> list[Any]:
+    """Return the partitions of a topic, in order. Raises BrokerError if there are none to be seen."""
+    partitions = reader.partitions_for_topic(topic)
+    if not partitions:
+        raise BrokerError(
+            f"there is no topic {topic}, or this user may not read it: see `moderation-worker topics create`, or grant Read on it"
+        )
+    return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
 
 def ends(reader: KafkaConsumer, tps: Sequence[Any]) -> dict[Any, int]:

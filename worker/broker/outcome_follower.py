@@ -68,10 +68,7 @@ class OutcomeFollower:
     def _begin(self, since: float | None) -> None:
         topic = self._options.outcome_topic
         try:
-            partitions = self._reader.partitions_for_topic(topic)
-            if not partitions:
-                raise BrokerError(f"there is no topic {topic}, or this user may not read it")
-            tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+            tps = offset_range_reader.partitions_of(self._reader, topic)
             begins = offset_range_reader.ends(self._reader, tps)
             if since is not None:
                 firsts = offset_range_reader.first_since(self._reader, tps, since)
