@@ -204,7 +204,7 @@ def control_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 
 def order_arguments(options: KafkaOptions) -> dict[str, Any]:
-    """Return the arguments of a producer of the control topic: each order is in all replicas before it is told as written."""
+    """Return the arguments of a producer of the control topic: each order is in all replicas before it counts as written."""
     return _arguments(
         KafkaProducer.DEFAULT_CONFIG,
         options,

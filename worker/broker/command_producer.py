@@ -34,7 +34,7 @@ ACKNOWLEDGE_SECONDS: Final = 60.0
 """How long to wait for one acknowledgement, all retries included."""
 CLOSE_SECONDS: Final = 2.0
 OUTSTANDING: Final = 20_000
-"""The most commands that are sent and not acknowledged: so many results are unknown after a crash of this process."""
+"""The most commands that are sent and not acknowledged: the results that are unknown after a crash of this process."""
 POLL_SECONDS: Final = 0.2
 """How often an interrupt is looked for while waiting."""
 PROGRESS_EVERY: Final = 500

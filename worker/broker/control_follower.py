@@ -39,7 +39,7 @@ JUDGE_SECONDS: Final = 5.0
 """How often the connection is judged to be well although nothing was written."""
 LINES: Final = 10
 LINES_SECONDS: Final = 60.0
-"""So many unreadable records have a line of their own in so many seconds; the others are only counted."""
+"""This many unreadable records have a line of their own in this many seconds; the others are only counted."""
 
 
 class ControlListener(Protocol):

@@ -22,7 +22,7 @@ FIRST_PIECE: Final = 512
 FEW_FRAMES: Final = 64
 FRAME_BYTES: Final = 48
 """
-A batch may have FEW_FRAMES frames, or blocks of snappy, and one more for each so many packed bytes. Kafka's clients write one
+A batch may have FEW_FRAMES frames, or blocks of snappy, and one more for each FRAME_BYTES packed bytes. Kafka's clients write one
 frame for each batch, or blocks of a kilobyte and more (56 bytes of zeros). An empty frame has 7 to 20 bytes and costs microseconds:
 unlimited, a megabyte of them held the poll thread for 0.8 s.
 """

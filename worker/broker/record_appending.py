@@ -1,6 +1,6 @@
 # Appends the records of a transaction to kafka-python's batches: all of a partition at once, each with a small result.
 #
-# kafka-python's own `append` makes a future for each record, with a lock and callbacks, and looks everything up anew: 8 us a
+# kafka-python's own `append` makes a future for each record, with a lock and callbacks, and looks everything up each time: 8 us a
 # record, here 3 (tests/benchmarks/bench_append.py). What becomes of a batch that is refused, split or aborted is the same.
 # How records are grouped, and what a refusal means, is decided in publisher.py.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.contract.visible_text import shown
+from worker.domain.contract.visible_text import printable
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class RejectionLog:
         fields: dict[str, object] = {
             "partition": partition,
             "offset": offset,
-            "issuer": _printable(rejected.issuer),
-            "command_id": _printable(rejected.command_id),
+            "issuer": printable(rejected.issuer),
+            "command_id": printable(rejected.command_id),
             "code": rejected.code,
             "field": rejected.field,
         }
@@ -51,7 +51,3 @@ class RejectionLog:
         if not omitted:
             return None
         return LogEvent("rejections.omitted", "warning", {"count": omitted, "codes": codes})
-
-
-def _printable(text: str | None) -> str | None:
-    return None if text is None else shown(text, quoted=False, most=128)

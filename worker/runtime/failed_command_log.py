@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.outcomes import Status
-from worker.domain.contract.visible_text import shown
+from worker.domain.contract.visible_text import printable
 from worker.runtime.recent_outcomes import request_id_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ LINES: Final = 10
 """Between two summaries. A room that is gone fails thousands of commands a second, all for one reason."""
 CODES: Final = 10
 """The most different codes that a summary names."""
-LONGEST: Final = 128
-"""Characters of a text from a record."""
 
 
 class FailedCommandLog:
@@ -60,11 +58,11 @@ class FailedCommandLog:
         fields: dict[str, Any] = {
             "partition": outcome.source.partition,
             "offset": outcome.source.offset,
-            "issuer": _printable(outcome.issuer),
-            "command_id": _printable(outcome.command_id),
+            "issuer": printable(outcome.issuer),
+            "command_id": printable(outcome.command_id),
             "action": outcome.action,
             "app": outcome.app,
-            "target": _printable(outcome.target),
+            "target": printable(outcome.target),
             "code": code,
             "attempts": outcome.attempts,
         }
@@ -75,7 +73,3 @@ class FailedCommandLog:
 
     def __repr__(self) -> str:
         return f"<FailedCommandLog, {self._written} lines and {self._omitted} omitted since the last summary>"
-
-
-def _printable(text: str | None) -> str | None:
-    return None if text is None else shown(text, quoted=False, most=LONGEST)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.domain.contract.outcomes import Status
-from worker.domain.contract.visible_text import shown
+from worker.domain.contract.visible_text import printable, shown
 from worker.domain.engine_snapshot import EngineSnapshot, EventCounts
 from worker.runtime.quota_usage_history import SECONDS, QuotaUsageHistory
 from worker.runtime.recent_outcomes import KEPT_BYTES, SPAN_SECONDS, SPANS
@@ -47,9 +47,8 @@ ENDPOINTS: Final = 60
 """Endpoints that are drawn, the busiest first: each takes 2 kB of an answer."""
 PARTITIONS: Final = 200
 CONTROLS: Final = 50
-NAME: Final = 128
-"""The most characters of a name that are shown: the longest that is valid."""
 SENTENCE: Final = 600
+"""The most characters of a text that are shown."""
 
 NOTHING: Final = EngineSnapshot((), (), (), 0, 0, {}, EventCounts())
 """Before the first look at the engine."""
@@ -116,7 +115,7 @@ class StatusPage:
     def _now(self, now: float) -> dict[str, Any]:
         obstacles = self._obstacles()
         return {
-            "worker": {"name": _name(self._worker.name), "version": self._worker.version},
+            "worker": {"name": printable(self._worker.name), "version": self._worker.version},
             "at": self._wall(),
             "uptime_seconds": round(now - self._began),
             "ready": not obstacles,
@@ -169,7 +168,7 @@ class StatusPage:
 
     def _endpoint(self, state: EndpointSnapshot, halt: Any, now: float) -> dict[str, Any]:
         return {
-            "app": _name(state.app),
+            "app": printable(state.app),
             "endpoint": state.endpoint,
             "limited_by": state.limited_by,
             "used": state.permits_used,
@@ -226,18 +225,18 @@ def _order(active: OrderSnapshot) -> dict[str, Any]:
         "scope": _sentence(str(active.scope)),
         "state": active.order.state.value,
         "commands": active.commands,
-        "by": _name(active.order.by),
+        "by": printable(active.order.by),
         "reason": _sentence(active.order.reason),
-        "at": _name(active.order.at),
-        "until": _name(active.order.until),
+        "at": printable(active.order.at),
+        "until": printable(active.order.until),
     }
 
 
 def _rooms(rooms: Iterable[tuple[RoomKey, RoomStatistics]]) -> list[dict[str, Any]]:
     return [
         {
-            "app": _name(app),
-            "room": _name(target),
+            "app": printable(app),
+            "room": printable(target),
             "commands": room.commands,
             "undone": room.undone,
             "mean_ms": round(room.total_ms / room.commands),
@@ -251,15 +250,15 @@ def _failure(failure: RecentFailure) -> dict[str, Any]:
     return {
         "at": failure.finished_at,
         "status": failure.status,
-        "code": _name(failure.code),
+        "code": printable(failure.code),
         "message": _sentence(failure.message),
-        "command_id": _name(failure.command_id),
-        "outcome_id": _name(failure.outcome_id),
-        "action": _name(failure.action),
-        "app": _name(failure.app),
-        "room": _name(failure.target),
-        "issuer": _name(failure.issuer),
-        "request_id": _name(failure.request_id),
+        "command_id": printable(failure.command_id),
+        "outcome_id": printable(failure.outcome_id),
+        "action": printable(failure.action),
+        "app": printable(failure.app),
+        "room": printable(failure.target),
+        "issuer": printable(failure.issuer),
+        "request_id": printable(failure.request_id),
         "users": failure.users,
     }
 
@@ -270,16 +269,16 @@ def _found(recent: RecentOutcome, text: str) -> dict[str, Any]:
     return {
         "at": recent.finished_at,
         "status": recent.status.value,
-        "command_id": _name(recent.command_id),
-        "outcome_id": _name(recent.outcome_id),
-        "action": _name(recent.action),
-        "app": _name(recent.app),
-        "room": _name(recent.target),
-        "issuer": _name(recent.issuer),
+        "command_id": printable(recent.command_id),
+        "outcome_id": printable(recent.outcome_id),
+        "action": printable(recent.action),
+        "app": printable(recent.app),
+        "room": printable(recent.target),
+        "issuer": printable(recent.issuer),
         "took_ms": round(recent.took_ms),
-        "code": None if recent.error is None else _name(recent.error.code),
+        "code": None if recent.error is None else printable(recent.error.code),
         "message": None if recent.error is None else _sentence(recent.error.message),
-        "request_ids": [_name(each) for each in recent.request_ids[-LISTED:]],
+        "request_ids": [printable(each) for each in recent.request_ids[-LISTED:]],
         "results": [_result(each) for each in results[:LISTED]],
         "users": len(recent.results) or len(recent.user_ids),
     }
@@ -287,16 +286,12 @@ def _found(recent: RecentOutcome, text: str) -> dict[str, Any]:
 
 def _result(result: Result) -> dict[str, Any]:
     return {
-        "user": _name(result.user_id),
+        "user": printable(result.user_id),
         "status": result.status.value,
         "code": result.error_code,
         "info": _sentence(result.error_info),
-        "request_id": _name(result.request_id),
+        "request_id": printable(result.request_id),
     }
-
-
-def _name(text: str | None) -> str | None:
-    return None if text is None else shown(text, quoted=False, most=NAME)
 
 
 def _sentence(text: str | None) -> str | None:

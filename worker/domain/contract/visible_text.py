@@ -31,6 +31,8 @@ _HIDDEN_BEYOND: Final = (
 """The same beyond it. All from plane 14 on are tags, selectors, for private use, or not assigned for good."""
 _hidden: Final = re.compile(f"[{HIDDEN}{_HIDDEN_BEYOND}]").search
 
+LONGEST_NAME: Final = 128
+"""Characters: the longest name that is valid, and the most that is shown of one."""
 LOOKED_AT: Final = 4096
 """Characters. A longer name is none, whatever it holds."""
 
@@ -67,3 +69,8 @@ def shown(text: str, *, quoted: bool = True, most: int = 32) -> str:
     short = repr(text[:most])
     ending = "…" if len(text) > most else ""
     return f"{short}{ending}" if quoted else f"{short[1:-1]}{ending}"
+
+
+def printable(name: str | None) -> str | None:
+    """Return a name of the input, if there is one, as a log line or the page may show it."""
+    return None if name is None else shown(name, quoted=False, most=LONGEST_NAME)
