@@ -383,7 +383,7 @@ def _json_object(text: str) -> Any:
     import msgspec  # noqa: PLC0415
 
     try:
-        return msgspec.json.decode(text)
+        return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         raise typer.BadParameter("give a JSON object") from error
 

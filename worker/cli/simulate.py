@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import json
 import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 import uvloop
 
@@ -220,8 +220,8 @@ def _faults(given: dict[str, Any]) -> FaultValues:
 
 def _rule(text: str) -> dict[str, Any]:
     try:
-        rule = json.loads(text)
-    except json.JSONDecodeError as error:
+        rule = msgspec.json.decode(text)  # as the control API
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise typer.BadParameter(f"not JSON: {error}", param_hint="--rule") from error
     if not isinstance(rule, dict):
         raise typer.BadParameter("must be a JSON object", param_hint="--rule")

@@ -130,6 +130,8 @@ def test_the_exit_code_is_right_although_nothing_can_be_written(redirection: str
         ("demo", "--bootstrap-servers", ""),
         ("demo", "--json", "/no/such/folder/summary.json"),
         ("demo", "--json", "/"),
+        ("send", "--action", "x", "--metadata", "[]"),
+        ("send", "--action", "x", "--metadata", "null"),
     ],
 )
 def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:

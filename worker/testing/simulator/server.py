@@ -81,7 +81,7 @@ class FaultsHandle:
     def __repr__(self) -> str:
         return f"<Faults {len(self._store.rules(self._clock()))} set>"
 
-    def put(self, **given: object) -> None:
+    def put(self, /, **given: object) -> None:
         """
         Set faults by name; None removes one. ``endpoint``, ``target`` and ``for_seconds`` limit them.
 
