@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.command_decoding import Command
+from worker.domain.contract.field_checks import USERS
 from worker.domain.contract.timestamps import instant_of
 from worker.terminal import plain
 
@@ -57,7 +58,7 @@ _FIELDS: Final[Mapping[str, tuple[Any, Any]]] = {
     "room_id": (str | None, None),
     "issuer": (str | None, None),
     "results": (tuple[ResultView, ...], ()),
-    "results_omitted": (int, 0),
+    "results_omitted": (Annotated[int, msgspec.Meta(ge=0, le=USERS)], 0),
     "user_ids": (tuple[str, ...], ()),
     "request_ids": (tuple[str, ...], ()),
     "error": (ErrorView | None, None),

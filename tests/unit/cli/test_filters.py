@@ -124,6 +124,14 @@ def test_another_programs_record_ends_no_search(changes: dict[str, Any]) -> None
     assert not Filters.of(user="user-1").matches_outcome(outcome(**changes))
 
 
+@pytest.mark.parametrize("count", [-1, 101, 10**30])
+def test_a_count_that_no_command_of_ours_has_is_another_programs(count: int) -> None:
+    """
+    Added up, it ended `undo` in a traceback.
+    """
+    assert Filters(fields=("results_omitted",)).read(outcome(results_omitted=count)) is None
+
+
 def test_an_outcome_without_its_own_id_is_none() -> None:
     assert not Filters.of(command_id="ban-1").matches_outcome(b'{"command_id":"ban-1"}')
 
