@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LINE_BYTES: Final = 1024 * 1024
 """The longest line: no broker takes a longer record unless it is told to, and a command has some 100 KiB at most."""
 ENDLESS_BYTES: Final = 64 * LINE_BYTES
-"""A line of so many bytes is none: this is not a file of lines."""
+"""A line of this many bytes is none: this is not a file of lines."""
 COMMANDS: Final = 500_000
 """The most commands at once: what is remembered of each until its outcome is a hundred bytes or two."""
 PROBLEMS: Final = 20

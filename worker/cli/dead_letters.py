@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 NAMED = 5
-"""So many letters are named for each reason that they are not sent again."""
+"""The most letters that are named for each reason why they are not sent again."""
 
 Code = Annotated[
     narrow.Values,
@@ -290,7 +290,7 @@ def _replaying(
 ) -> ReplayPlanner:
     """Return the letters, judged by all that came after them."""
     from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
-    from worker.cli.filters import Filters as Views  # noqa: PLC0415
+    from worker.cli.filters import Filters  # noqa: PLC0415
     from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner  # noqa: PLC0415
     from worker.cli.undo import see_waiting  # noqa: PLC0415
@@ -310,11 +310,11 @@ def _replaying(
         return replaying
     # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
     see_waiting(options, decoder, replaying)
-    views = Views(fields=FIELDS)
+    everything = Filters(fields=FIELDS)
     since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
     with CommandLookup(options, show_progress) as lookup:
         for values in lookup.every_outcome(max(0.0, since), terms=replaying.terms):
-            for view in views.views(values):
+            for view in everything.views(values):
                 replaying.see_outcome(view)
     clear_progress()
     return replaying

@@ -46,7 +46,7 @@ class ReplayRefusal(StrEnum):
 TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.PARTIALLY_SUCCEEDED}
 """Of commands that touched some of their users at least."""
 FEW: Final = 40
-"""So many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
+"""This many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
 MAY_BE_FORCED: Final = {ReplayRefusal.REJECTED: "--rejected", ReplayRefusal.OVERTAKES: "--allow-overtaking"}
 """What an option of `replay` lets pass."""
 
@@ -173,7 +173,7 @@ class ReplayPlanner:
             each.refuse(ReplayRefusal.OVER, "not_after or banned_until has passed")
 
     def _judge_copy(self, each: ReplayCandidate) -> None:
-        """Of several letters with one command_id only the last is sent: the others were replayed already."""
+        """Refuse an earlier letter with the same command_id: it was replayed already, and only the last is sent."""
         command_id = None if each.command is None or each.refusal else each.command.command_id
         if command_id is None:
             return

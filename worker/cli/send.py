@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 TIMEOUT: Final = 60.0
 STANDARD_INPUT: Final = "-"
 SHOWN_IN_FULL: Final = 3
-"""So many outcomes are shown whole; of more, one line each of those that were not applied, and a count."""
+"""The most outcomes that are shown whole; of more, one line each of those that were not applied, and a count."""
 
 
 def send(
@@ -104,7 +104,7 @@ def send(
     with SpooledTemporaryFile(IN_MEMORY) as spool:
         judged = _judged(source, given, decoder, spool)
         raise typer.Exit(
-            _done(
+            _send_valid(
                 options,
                 decoder,
                 judged,
@@ -117,7 +117,7 @@ def send(
         )
 
 
-def _done(
+def _send_valid(
     options: KafkaOptions,
     decoder: CommandDecoder,
     judged: JudgedInput,

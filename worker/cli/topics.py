@@ -108,7 +108,7 @@ def _other_partitions(report: TopicsReport, created: Collection[str], wanted: in
     }
     if not there:
         return None
-    told = ", ".join(f"{name} has {count}" for name, count in there.items())
+    counts = ", ".join(f"{name} has {count}" for name, count in there.items())
     few = [name for name, count in there.items() if count < wanted]
     more = (
         f"For {wanted}, stop all replicas when no command waits, run kafka-topics --alter --partitions {wanted} for "
@@ -116,4 +116,4 @@ def _other_partitions(report: TopicsReport, created: Collection[str], wanted: in
         if few
         else "Kafka cannot remove partitions: for fewer, name new topics in the settings."
     )
-    return f"--partitions {wanted} changes no topic that exists, and {told}. To keep that, leave the option out. {more}"
+    return f"--partitions {wanted} changes no topic that exists, and {counts}. To keep that, leave the option out. {more}"

@@ -111,8 +111,8 @@ def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str
     read = decoder.decode(InputLine(any_undo().value(issuer, "2000-01-01T00:00:00Z", note)))
     if not isinstance(read, Rejected):
         return
-    told = [(read.field or "", read.message), *((each.field or "", each.message) for each in read.also)]
-    for field, message in told:
+    faults = [(read.field or "", read.message), *((each.field or "", each.message) for each in read.also)]
+    for field, message in faults:
         if field.startswith("issuer"):
             raise typer.BadParameter(message, param_hint="--issuer-as")
         if field.startswith("metadata"):
@@ -159,12 +159,12 @@ def see_waiting(options: KafkaOptions, decoder: CommandDecoder, seer: Any) -> No
 
 def _see_outcomes(lookup: Any, filters: Filters, undoing: UndoPlanner) -> None:
     from worker.broker.command_lookup import CLOCKS_APART  # noqa: PLC0415
-    from worker.cli.filters import Filters as Views  # noqa: PLC0415
+    from worker.cli.filters import Filters  # noqa: PLC0415
     from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
 
-    views = Views(fields=FIELDS)
+    everything = Filters(fields=FIELDS)
     for values in lookup.every_outcome(filters.since - CLOCKS_APART, terms=undoing.terms):
-        for view in views.views(values):
+        for view in everything.views(values):
             undoing.see_outcome(view)
 
 

@@ -40,7 +40,7 @@ OVER: Final = "the ban is over by itself"
 APPLYING: Final = frozenset(status for status, row in STATUSES.items() if row.applies)
 REPEATING: Final = HOLDS - {ResultStatus.APPLIED}
 FEW: Final = 40
-"""So many targets are looked for by their bytes; to look for more takes longer than to read every outcome."""
+"""This many targets are looked for by their bytes; to look for more takes longer than to read every outcome."""
 
 
 class LastApplied(Struct, frozen=True):

@@ -221,8 +221,8 @@ class Engine:
 
     def may_send(self, call_id: str, now: float) -> bool:
         """
-        Whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition, or was
-        stopped by an order, or the permit has gone, with its slice or its lender.
+        Return whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition,
+        or was stopped by an order, or the permit has gone, with its slice or its lender.
 
         A request may wait for a connection longer than the next owner, the lender, or an operator, waits.
         """

@@ -252,8 +252,8 @@ class RecentOutcomes:
         self.failures.extend(map(_failure_of, failed[-FAILURES:]))
         if len(transaction.dead_letters) > len(failed):
             # Some have no outcome, because their id cannot be read.
-            told = {each.outcome.outcome_id for each in transaction.outcomes}
-            alone = [each for each in transaction.dead_letters if each.outcome_id not in told]
+            with_outcome = {each.outcome.outcome_id for each in transaction.outcomes}
+            alone = [each for each in transaction.dead_letters if each.outcome_id not in with_outcome]
             self.failures.extend(
                 RecentFailure(each.outcome_id, Status.REJECTED, each.error_code, each.error_message)
                 for each in alone[-FAILURES:]

@@ -42,7 +42,7 @@ QUESTION: Final = (
 )
 LOOK_UPS: Final = 10
 LOOK_SECONDS: Final = 1.0
-"""So many look-ups are answered within this time: each searches through all that is kept, some milliseconds on the worker's loop."""
+"""This many look-ups are answered within this time: each searches through all that is kept, some milliseconds on the worker's loop."""
 TOO_OFTEN: Final = "looked up too often: ask again in a second"
 NO_PAGE: Final = "The page is switched off (server.page). There are /livez, /readyz and /metrics.\n"
 PAGE_HEADERS: Final = {

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,7 @@ from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.errors import SettingProblem, SignatureError
 from worker.redaction import without_keys
 from worker.settings import types
-from worker.settings.guards import guard_problems
+from worker.settings.guards import did_you_mean, guard_problems
 from worker.settings.kafka_authentication import secret_file_problems
 from worker.settings.kafka_options import option_problems, security_problems
 from worker.tls_file_problems import authority_problem
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from worker.settings.model import Settings
+    from worker.settings.tencent_section import AppSettings
 
 SESSION_TIMEOUT_MS: Final = (6_000, 1_800_000)
 """The brokers' default limits (``group.min.session.timeout.ms``, ``group.max.session.timeout.ms``)."""
@@ -45,12 +45,12 @@ def _topics(settings: Settings) -> Iterator[SettingProblem]:
         *(("kafka.command_topics", topic) for topic in kafka.command_topics[:1]),
         ("kafka.outcome_topic", kafka.outcome_topic),
         ("kafka.dead_letter_topic", kafka.dead_letter_topic),
-        *([("kafka.control_topic", kafka.control_topic)] if kafka.control_topic is not None else []),
-        *([("kafka.quota_topic", kafka.quota_topic)] if kafka.quota_topic is not None else []),
+        ("kafka.control_topic", kafka.control_topic),
+        ("kafka.quota_topic", kafka.quota_topic),
     ]
     for index, (name, topic) in enumerate(names):
         for other, same in names[:index]:
-            if topic == same:
+            if topic is not None and topic == same:
                 yield SettingProblem(name, f"use another topic: {other} is the same", topic)
 
 
@@ -107,39 +107,43 @@ def _apps(settings: Settings) -> Iterator[SettingProblem]:
             f"is not in tencent.apps: name one of these: {known}",
             tencent.default_app,
         )
-    shared = Counter(app.sdk_app_id for app in tencent.apps.values())
+    counts = Counter(app.sdk_app_id for app in tencent.apps.values())
     for word, app in tencent.apps.items():
-        name = f"tencent.apps.{word}"
-        if not types.is_app_name(word):
-            yield SettingProblem(name, "name the app with 1 to 64 of the characters a-z A-Z 0-9 . _ -")
-        elif without_keys(word) != word:
-            yield SettingProblem(
-                name, "choose another name: this looks like a key, and the name is in logs and metrics"
-            )
-        if shared[app.sdk_app_id] > 1:
-            yield SettingProblem(
-                f"{name}.sdk_app_id",
-                "two apps share it: Tencent counts the quota per SDKAppID, so together they would exceed it",
-                app.sdk_app_id,
-            )
-        if app.secret_key is not None and app.secret_key_file is not None:
-            yield SettingProblem(
-                f"{name}.secret_key_file", "give this or secret_key, not both", str(app.secret_key_file)
-            )
-        elif app.secret_key is None and app.secret_key_file is None:
-            yield SettingProblem(
-                f"{name}.secret_key_file",
-                "give this or secret_key, since without a key nothing can be signed",
-            )
-        elif app.secret_key_file is not None:
-            yield from _key_file(f"{name}.secret_key_file", app.key, types.shown_path(app.secret_key_file))
-        if (app.region is None) == (app.base_url is None):
-            both = app.region is not None
-            yield SettingProblem(
-                f"{name}.region",
-                f"give this or base_url{', not both' if both else ''}",
-                app.region and app.region.value,
-            )
+        yield from _app(word, app, is_shared=counts[app.sdk_app_id] > 1)
+
+
+def _app(word: str, app: AppSettings, *, is_shared: bool) -> Iterator[SettingProblem]:
+    name = f"tencent.apps.{word}"
+    if not types.is_app_name(word):
+        yield SettingProblem(name, "name the app with 1 to 64 of the characters a-z A-Z 0-9 . _ -")
+    elif without_keys(word) != word:
+        yield SettingProblem(
+            name, "choose another name: this looks like a key, and the name is in logs and metrics"
+        )
+    if is_shared:
+        yield SettingProblem(
+            f"{name}.sdk_app_id",
+            "two apps share it: Tencent counts the quota per SDKAppID, so together they would exceed it",
+            app.sdk_app_id,
+        )
+    if app.secret_key is not None and app.secret_key_file is not None:
+        yield SettingProblem(
+            f"{name}.secret_key_file", "give this or secret_key, not both", str(app.secret_key_file)
+        )
+    elif app.secret_key is None and app.secret_key_file is None:
+        yield SettingProblem(
+            f"{name}.secret_key_file",
+            "give this or secret_key, since without a key nothing can be signed",
+        )
+    elif app.secret_key_file is not None:
+        yield from _key_file(f"{name}.secret_key_file", app.key, types.shown_path(app.secret_key_file))
+    if (app.region is None) == (app.base_url is None):
+        both = app.region is not None
+        yield SettingProblem(
+            f"{name}.region",
+            f"give this or base_url{', not both' if both else ''}",
+            app.region and app.region.value,
+        )
 
 
 def _limits(settings: Settings) -> Iterator[SettingProblem]:
@@ -151,8 +155,7 @@ def _limits(settings: Settings) -> Iterator[SettingProblem]:
                 name, f"name the endpoint instead of the action: {ACTIONS[endpoint].endpoint}", limit
             )
         elif endpoint not in ENDPOINTS:
-            close = difflib.get_close_matches(endpoint, ENDPOINTS, 1, 0.5)
-            meant = f": did you mean {close[0]}?" if close else f"; it knows {', '.join(ENDPOINTS)}"
+            meant = did_you_mean(endpoint, ENDPOINTS) or f"; it knows {', '.join(ENDPOINTS)}"
             yield SettingProblem(name, f"the worker calls no such endpoint{meant}", limit)
     most = max(limits.calls_per_second, *limits.per_endpoint.values(), 0)
     connections = settings.http.max_connections

@@ -124,7 +124,7 @@ def _key(value: SecretStr) -> SecretStr:
 
 
 def usable(key: str) -> bool:
-    """Whether a text can be a secret key. The signing library would sign with any text, silently."""
+    """Return whether a text can be a secret key. The signing library would sign with any text, silently."""
     return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and not set(key) & _NO_KEY
 
 

@@ -196,7 +196,7 @@ class ResponseHandler:
         endpoint, target = call.endpoint, call.target
         target.trust()
         endpoint.app.proved_alive()
-        self._closes_breaker(endpoint, result, now)
+        self._note_life(endpoint, result, now)
         if result.verdict is Verdict.DONE:
             target.took_effect()
             endpoint.took_effect(result.sent_at)
@@ -208,9 +208,10 @@ class ResponseHandler:
         if result.verdict.is_failure or result.verdict is Verdict.UNSENT:
             endpoint.breaker.probe_failed(now)
         else:
-            self._closes_breaker(endpoint, result, now)
+            self._note_life(endpoint, result, now)
 
-    def _closes_breaker(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
+    def _note_life(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
+        """Note an answer of the endpoint's own, and log it if that closes the breaker."""
         if endpoint.breaker.succeeded(result, now):
             self._scheduler.log("breaker.closed", "info", endpoint)
 

@@ -71,7 +71,7 @@ def faults_of(
 def own_faults(
     checks: Mapping[str, Check], fields: Mapping[str, Any], path: str
 ) -> dict[str, list[OutcomeError]]:
-    """Of each field what is wrong with it by itself; of one that is unknown nothing."""
+    """Return what is wrong with each field by itself; nothing for one that is unknown."""
     return {
         name: _listed(checks[name](value, path + name)) if name in checks else []
         for name, value in fields.items()

@@ -66,7 +66,7 @@ def shape_of_bytes(value: bytes) -> str | None:
 
 
 def _utf16(value: bytes) -> str | None:
-    """JSON in UTF-16 without a mark: each second byte of its beginning is 0."""
+    """Recognise JSON in UTF-16 without a mark: each second byte of its beginning is 0."""
     first, second, third, fourth = (*value[:4], *b"\xff" * 4)[:4]
     for zeros, begin, endian in (((second, fourth), first, "little"), ((first, third), second, "big")):
         if zeros == (0, 0) and begin in _JSON_BEGINS:

@@ -129,7 +129,7 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
 
 
 def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> None:
-    """Metadata that is too long by far, however it was written, is not looked through."""
+    """Leave metadata unread that is too long by far, however it was written: it is not looked through."""
     begin, end = json_fields.spans.get("metadata", (0, 0))
     size = end - begin - sum(reader.text.count(blank, begin, end) for blank in " \t\n\r")
     if size > LONG_METADATA and isinstance(json_fields.read.get("metadata"), dict):

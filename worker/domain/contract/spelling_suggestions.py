@@ -90,7 +90,7 @@ def _bare(name: str) -> str:
 
 
 def _short_forms(action: str) -> Iterable[str]:
-    """``ban``, ``groupban`` and ``bangroupmember`` for ``group.ban_group_member``."""
+    """Return ``ban``, ``groupban``, ``bangroupmember`` … for ``group.ban_group_member``."""
     service, _, command = action.partition(".")
     verb = _verb(action)
     return verb, service + verb, verb + service, verb + "member", verb + "user", _bare(command)
