@@ -1,4 +1,5 @@
-# Makes foreign text safe to print: it must not move a terminal's cursor, change its colours, reorder its letters or forge a line.
+# Judges foreign text, and makes it safe to print: it must not move a terminal's cursor, change its colours, reorder its letters
+# or forge a line.
 #
 # Pure functions, for logs and for the command line. Not here: secrets (redaction.py).
 
@@ -8,6 +9,15 @@ import re
 from typing import Final
 
 _UNPRINTABLE: Final = re.compile(r"[^\n -~]")
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether an argument or variable was UTF-8. Python keeps other bytes in a form that matches nothing."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def plain(text: object, kept: str = "") -> str:

@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import msgspec
 
 from worker.broker.command_producer import OutgoingCommand, prepare
-from worker.cli.filters import is_utf8
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
 from worker.domain.contract.rejections import Rejected
+from worker.terminal import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,7 +114,7 @@ def judge_options(given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[b
     member_info = {name: given[name] for name in MEMBER_INFO if given.get(name) is not None}
     fields = {name: given[name] for name in FIELDS if given.get(name) is not None}
     judged = JudgedInput(spool)
-    foreign = [name for name, value in (fields | member_info).items() if not _is_utf8(value)]
+    foreign = [name for name, value in (fields | member_info).items() if not _all_utf8(value)]
     if foreign:
         judged.refuse(
             [LineProblem(None, "not_utf8", _option_of(name), "this is not UTF-8 text") for name in foreign]
@@ -125,10 +125,9 @@ def judge_options(given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[b
     return judged
 
 
-def _is_utf8(value: object) -> bool:
-    return all(
-        is_utf8(text) for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
-    )
+def _all_utf8(value: object) -> bool:
+    texts = value if isinstance(value, list) else [value]
+    return all(is_utf8(text) for text in texts if isinstance(text, str))
 
 
 def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:

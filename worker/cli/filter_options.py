@@ -16,7 +16,7 @@ from worker.cli.filters import WAITING, Filters
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.spelling_suggestions import meant_actions
-from worker.terminal import plain
+from worker.terminal import is_utf8, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,7 +107,7 @@ def one_of(option: str, value: str, known: Iterable[str]) -> str:
 
 def check_text(option: str, value: str) -> None:
     """Raise typer.BadParameter for what no shell's user meant to give."""
-    if not filters.is_utf8(value):
+    if not is_utf8(value):
         raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
     if value == "":  # of a variable in a script that was never set
         raise typer.BadParameter("it is empty: leave it out, or give a value", param_hint=option)

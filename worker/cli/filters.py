@@ -235,12 +235,3 @@ def since(text: str, now: float) -> float:
         raise ValueError(
             f"give 90s, 30m, 24h or 7d, or a time as {datetime.now(UTC):%Y-%m-%dT%H:00:00Z}, not {plain(text)!r}"
         ) from None
-
-
-def is_utf8(text: str) -> bool:
-    """Return whether an argument was UTF-8. Python keeps other bytes in a form that matches nothing."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries, user_name, with_config
-from worker.terminal import plain
+from worker.terminal import is_utf8, plain
 
 if TYPE_CHECKING:
     from worker.domain.contract.control_records import Scope
@@ -260,10 +260,8 @@ def _name(by: str | None) -> str:
 def _text(option: str, text: str) -> str:
     if not text.strip():
         raise typer.BadParameter("it is empty", param_hint=option)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise typer.BadParameter("this is not UTF-8 text", param_hint=option) from None
+    if not is_utf8(text):
+        raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
     return text
 
 

@@ -19,6 +19,7 @@ from worker.errors import FileError, SettingProblem
 from worker.settings.catalog import find
 from worker.settings.types import SECRET_OPTIONS
 from worker.small_files import read_text
+from worker.terminal import is_utf8
 from worker.tls_file_problems import TLS_FILES
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def unreadable(data: object, path: Words = ()) -> list[SettingProblem]:
             )
         elif isinstance(value, dict):
             for key, inner in value.items():
-                if _is_utf8(str(key)):
+                if is_utf8(str(key)):
                     waiting.append(((*path, str(key)), inner, depth + 1))
                 else:
                     problems.append(
@@ -179,17 +180,9 @@ def unreadable(data: object, path: Words = ()) -> list[SettingProblem]:
                     )
         elif isinstance(value, list | tuple | set):
             waiting += [(path, inner, depth + 1) for inner in value]
-        elif isinstance(value, str) and not _is_utf8(value):
+        elif isinstance(value, str) and not is_utf8(value):
             problems.append(SettingProblem(".".join(path), "this value is not UTF-8 text"))
     return list(dict.fromkeys(problems))
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _replaced(text: str) -> str:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from worker.broker.batch_search import contains
-from worker.cli.filters import Filters, is_utf8, since
+from worker.cli.filters import Filters, since
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.engine_rules import EngineRules
-from worker.terminal import plain
+from worker.terminal import is_utf8, plain
 
 NOW = 1_800_000_000.0
 
