@@ -70,7 +70,7 @@ class HaltHandler:
         if (
             shown_at is not None
             and now <= shown_at + PROOF_FOR
-            and _is_alike(result, target.refusal)
+            and _is_alike(result, target.fault)
             and not endpoint.is_halted
         ):
             if result.sent_at >= shown_at:
@@ -85,7 +85,7 @@ class HaltHandler:
         self._scheduler.give_back(call, now)
         self._scheduler.cancel_waiting(endpoint, now, target)
         if endpoint.halt.gate.is_shut:
-            self._halt(endpoint, target, now)
+            self._halt(endpoint, result, now)
         else:
             self.check(endpoint, now)
         return False
@@ -106,7 +106,7 @@ class HaltHandler:
         oldest = min(target.held_at for target in held if target.held_at is not None)
         witnesses = sum(target.at_fault_since is None for target in held)
         if witnesses >= HELD_TARGETS or now >= oldest + HELD_FOR:
-            self._halt(endpoint, next(iter(held)), now)
+            self._halt(endpoint, next(iter(held)).refusal, now)
 
     def succeeded(
         self, endpoint: EndpointState, target: TargetState, result: AttemptResult, now: float
@@ -142,8 +142,7 @@ class HaltHandler:
         if endpoint.halt.resume(now):
             self._scheduler.log("endpoint.resumed", "info", endpoint)
 
-    def _halt(self, endpoint: EndpointState, target: TargetState, now: float) -> None:
-        refusal = target.refusal
+    def _halt(self, endpoint: EndpointState, refusal: AttemptResult | None, now: float) -> None:
         assert refusal is not None
         reason = f"{_what(refusal)} on {len(endpoint.held)} targets ({_reason(refusal)})"
         what_to_do = remedy(refusal.error_code, refusal.http_status)

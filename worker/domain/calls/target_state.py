@@ -21,10 +21,11 @@ class TargetState:
         calls: Calls that are not over, retries included.
         is_suspect: Its last attempt had no answer or a retry code.
         held_at: When it was refused, perhaps not by its own fault; until it is known whose that is, nothing is sent. None: not held.
-        refusal: The answer for which it is held.
+        refusal: The answer for which it is held: the first, if there were others meanwhile.
         refused_probes: How many of its probes were refused since it is held.
         at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
             was, or something of it has passed since.
+        fault: That refusal.
         probed_at: When it was last a probe, for taking turns.
         refused_alone: The code that a member alone got, and how often, with none of the target passed since.
 
@@ -33,6 +34,7 @@ class TargetState:
     __slots__ = (
         "at_fault_since",
         "calls",
+        "fault",
         "held_at",
         "is_suspect",
         "out",
@@ -52,6 +54,7 @@ class TargetState:
         self.refusal: AttemptResult | None = None
         self.refused_probes = 0
         self.at_fault_since: float | None = None
+        self.fault: AttemptResult | None = None
         self.probed_at = 0.0
         self.refused_alone: tuple[int, int] | None = None
 
@@ -112,10 +115,10 @@ class TargetState:
 
     def hold(self, refusal: AttemptResult, *, of_probe: bool) -> None:
         """Hold it for this refusal."""
-        self.refusal = refusal
         self.refused_probes += of_probe
         if self.held_at is None:
             self.held_at = refusal.ended_at
+            self.refusal = refusal
 
     def release(self, at_fault_since: float | None) -> None:
         """Hold it no longer; with a time, because it was shown to be at fault itself."""
@@ -123,6 +126,7 @@ class TargetState:
         self.refused_probes = 0
         if at_fault_since is not None:
             self.at_fault_since = at_fault_since
+            self.fault = self.refusal
 
     def count_refused_alone(self, code: int) -> int:
         """Count a member alone that got this code. Return how many did in a row."""

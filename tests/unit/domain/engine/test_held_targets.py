@@ -310,6 +310,40 @@ def test_a_proof_is_good_for_the_refusal_that_it_was_about() -> None:
     assert harness.status("a") == "succeeded"
 
 
+def test_of_several_refusals_the_proof_is_of_the_one_that_it_was_about() -> None:
+    """
+    Two calls of the group are under way when the gateway begins to answer 404: neither must fail for it.
+    """
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a", command_id="c"), ban("v", group="a", command_id="d"))
+    for request in list(harness.out):
+        harness.code(request, FORBIDDEN)
+    harness.wait(0.25)
+    harness.receive(ban("v", group="b"))
+    harness.ok()
+    harness.receive(ban("w", group="a", duration=60, command_id="e"))
+    assert [each.target for each in harness.out] == ["a", "a"]
+    for request in list(harness.out):
+        harness.code(request, None, status=404)
+
+    assert all(harness.is_open(each) for each in "cde")
+
+
+def test_a_success_proves_nothing_of_a_refusal_that_came_after_it_was_sent() -> None:
+    harness = EngineHarness()
+    harness.receive(ban("u", group="a", command_id="c"), ban("v", group="a", command_id="d"))
+    first, second = harness.out
+    harness.code(first, FORBIDDEN)
+    harness.wait(0.25)
+    harness.receive(ban("v", group="b"))
+    harness.code(second, None, status=404)
+    harness.ok()
+    assert [each.target for each in harness.out] == ["a"]
+    harness.code(harness.request(), None, status=404)
+
+    assert all(harness.is_open(each) for each in "cd")
+
+
 def test_what_was_proven_of_a_target_is_good_until_something_of_it_passes() -> None:
     harness = held("a")
     harness.wait(0.25)
