@@ -11,7 +11,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.property.requests import (
-    AFTER_CLEAN_HANDOVER,
     PartitionOwnership,
     Request,
     Requests,
@@ -178,8 +177,8 @@ class EngineEnvironment:
         assignment = PartitionOwnership(
             number, self.now, partition.generation, restored.position, restored.position
         )
-        if restored.clean:
-            assignment.cooling_off = AFTER_CLEAN_HANDOVER
+        if restored.slice_free_in is not None:
+            assignment.cooling_off = restored.slice_free_in
         if self.is_stopping:
             assignment.may_end = frozenset()
         self.owned[number] = assignment
@@ -354,9 +353,9 @@ class EngineEnvironment:
         """
         The publisher is free, and asks what there is to publish.
         """
-        transaction = self.engine.transaction()
+        transaction = self.engine.transaction(self.now)
         if transaction is not None:
-            assert self.engine.transaction() is None, "two transactions at a time"
+            assert self.engine.transaction(self.now) is None, "two transactions at a time"
             assert transaction.commits
             for number in transaction.commits:
                 assert number in self.owned

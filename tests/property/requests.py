@@ -31,7 +31,6 @@ Line = tuple[str, str, str]
 UNKNOWN_FOR: Final = 3.0
 """Tencent's own budget for a request: for so long one without an answer may still take effect."""
 COOLING_OFF: Final = 3.0
-AFTER_CLEAN_HANDOVER: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -217,7 +216,8 @@ class Requests:
         assert fields is not None
         name = f"{user} of {record.outcome_id}"
         assert owned.get(record.partition) is assignment, f"{name} belongs to another owner"
-        assert not self._topic.partitions[record.partition].ended_cleanly, f"P5: {name} was sent under a mark"
+        is_marked = self._topic.partitions[record.partition].slice_free_in is not None
+        assert not is_marked, f"P5: {name} was sent under a mark"
         assert now >= assignment.since + assignment.cooling_off, (
             f"P5: {name} was sent before its partition had settled"
         )

@@ -106,11 +106,13 @@ class Partition:
         return place // 8 < len(bits) and bool(bits[place // 8] >> place % 8 & 1)
 
     @property
-    def ended_cleanly(self) -> bool:
+    def slice_free_in(self) -> float | None:
         """
-        Whether the last owner said that nothing of it is on its way any more.
+        In how many seconds the last owner said that its slice is free, since nothing of it is on its way any more.
         """
-        return self.committed is not None and self.committed.metadata.startswith("mw2;")
+        if self.committed is None or not self.committed.metadata.startswith("mw2;"):
+            return None
+        return int(self.committed.metadata.split(";")[4]) / 1000
 
     @property
     def bits(self) -> bytes:
@@ -121,8 +123,9 @@ class Partition:
         if not self.committed.metadata:
             return b""
         head, checksum, bitmap = self.committed.metadata.rsplit(";", 2)
-        tag = "mw2" if self.ended_cleanly else "mw1"
-        assert head == f"{tag};name:{NAME};{self.number};{self.committed.offset:019d}"
+        free_in = self.slice_free_in
+        tag, last = ("mw1", "") if free_in is None else ("mw2", f";{round(free_in * 1000):04d}")
+        assert head == f"{tag};name:{NAME};{self.number};{self.committed.offset:019d}{last}"
         assert int(checksum, 16) == binascii.crc32(f"{head};{bitmap}".encode())
         return base64.b64decode(bitmap, validate=True)
 
@@ -164,7 +167,9 @@ class Topic:
         if partition.committed is None:
             return RestoredPartition(0, known=known, fresh=True)
         done = int.from_bytes(partition.bits, "little")
-        return RestoredPartition(partition.committed.offset, done, known, clean=partition.ended_cleanly)
+        return RestoredPartition(
+            partition.committed.offset, done, known, slice_free_in=partition.slice_free_in
+        )
 
     def publish(self, transaction: Transaction) -> None:
         """

@@ -234,7 +234,7 @@ class Adversary(RuleBasedStateMachine):
         """
         A transaction begins.
         """
-        transaction = self.player.engine.transaction()
+        transaction = self.player.engine.transaction(self.now)
         if transaction is not None:
             self.player.transaction = (transaction, self.history.kafka.claim(transaction))
 

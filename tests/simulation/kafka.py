@@ -11,7 +11,7 @@ import msgspec
 
 from tests.simulation.expectations import TOPIC
 from worker.domain.effects import RestoredPartition
-from worker.domain.progress.commit_metadata import decode, label, owner_of, says_clean_handover
+from worker.domain.progress.commit_metadata import decode, label, owner_of, slice_free_in_ms
 from worker.domain.progress.dedupe import known_of
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import OffsetCommit, Transaction
 
 COOLING_OFF: Final = 3.0
-AFTER_CLEAN_HANDOVER: Final = 1.0
-"""How long a new owner calls nothing: after a death, and after a clean handover."""
+"""How long a new owner calls nothing after a death; after a clean handover as long as its last owner says."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -162,8 +161,11 @@ class Kafka:
         commit = partition.committed
         if commit is None:
             return RestoredPartition(0, known=known, fresh=True)
-        clean, owner = says_clean_handover(commit.metadata), owner_of(commit.metadata)
-        return RestoredPartition(commit.offset, done_above(number, commit), known, clean=clean, owner=owner)
+        free_in_ms, owner = slice_free_in_ms(commit.metadata), owner_of(commit.metadata)
+        free_in = None if free_in_ms is None else free_in_ms / 1000
+        return RestoredPartition(
+            commit.offset, done_above(number, commit), known, slice_free_in=free_in, owner=owner
+        )
 
     def assign(self, number: int, replica: Owner) -> None:
         """
@@ -175,7 +177,8 @@ class Kafka:
         partition.generation += 1
         commit = partition.committed
         text = "" if commit is None else commit.metadata
-        rest = AFTER_CLEAN_HANDOVER if text.startswith(("mw2;", "mw4;")) else COOLING_OFF
+        is_clean = text.startswith(("mw2;", "mw4;"))
+        rest = int(text.split(";")[-3]) / 1000 if is_clean else COOLING_OFF
         is_back = bool(replica.mark) and f";{replica.mark};" in text
         has_had_it = any(owner == replica.name for *_, owner in partition.handovers)
         begin = replica.born if is_back and not has_had_it else self._clock.now

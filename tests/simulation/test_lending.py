@@ -28,8 +28,7 @@ PARTITIONS: Final = 6
 SESSION: Final = 6.0
 MARGIN: Final = 1.0
 COOLING_OFF: Final = 3.0
-AFTER_CLEAN_HANDOVER: Final = 1.0
-"""How long a slice rests after its partition was assigned: after a death, and after a handover in order."""
+"""How long a slice rests after its partition was assigned, unless its last owner has said when it is free."""
 TIMEOUT: Final = 10.0
 SLOWEST: Final = 0.99
 """A request of a process that dies, or lost its messages, reaches the server within a second."""
@@ -388,10 +387,10 @@ class World:
             if not clean and tries and self.clock.chance.random() < 0.9:
                 old.after(0.1, lambda: leave(tries - 1))
                 return
+            rest = old.limiter.covered_in(now) if clean else COOLING_OFF
             old.lose({number})
             heirs = [each for each in self.running() if each is not old] or self.running()
             if heirs:
-                rest = AFTER_CLEAN_HANDOVER if clean else COOLING_OFF
                 self.assign(number, self.clock.chance.choice(heirs), rest)
             else:
                 self.owner[number] = None

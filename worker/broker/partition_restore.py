@@ -131,8 +131,14 @@ class PartitionRestorer:
         expected_label = commit_metadata.label(tp.topic, self._topic_id, partition)
         done = commit_metadata.decode(metadata, expected_label, position)
         if done is not None:
-            clean, owner = commit_metadata.says_clean_handover(metadata), commit_metadata.owner_of(metadata)
-            return RestoredPartition(position, done, known, clean=clean, owner=owner)
+            free_in_ms = commit_metadata.slice_free_in_ms(metadata)
+            return RestoredPartition(
+                position,
+                done,
+                known,
+                slice_free_in=None if free_in_ms is None else free_in_ms / 1000,
+                owner=commit_metadata.owner_of(metadata),
+            )
         ids = self._outcome_ids(lookup, tp, outcomes, mark)
         span = range(position, min(window(position, ids).stop, position + commit_metadata.MAX_SPAN))
         records = self._command_ids(lookup, tp, span)

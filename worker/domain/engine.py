@@ -82,7 +82,7 @@ class Engine:
     >>> result = AttemptResult(3.0, 3.03, Verdict.DONE, http_status=200, error_code=0)
     >>> engine.attempt_finished(start.attempt.call_id, result, now=3.03)
     []
-    >>> transaction = engine.transaction()
+    >>> transaction = engine.transaction(now=3.03)
     >>> [(each.outcome.command_id, each.outcome.status.value) for each in transaction.outcomes]
     [('c', 'succeeded')]
     >>> transaction.commits[0].offset
@@ -133,8 +133,8 @@ class Engine:
         self, number: int, restored: RestoredPartition, now: float, since: float | None = None
     ) -> list[Effect]:
         """
-        Take on a partition, with what was done on it before. Calls begin three seconds after its assignment (``since``, or now); one
-        second after, if its last owner handed it over cleanly.
+        Take on a partition, with what was done on it before. Calls begin three seconds after its assignment (``since``, or now); as
+        soon as its slice of the quota is free, if its last owner handed it over cleanly.
 
         If its last owner was the static member of this name, these seconds count from this process's beginning, at most
         ``START_CREDIT`` before the assignment: nobody else has called anything of it, and two live processes never share a name.
@@ -255,9 +255,9 @@ class Engine:
 
     # Results
 
-    def transaction(self) -> Transaction | None:
+    def transaction(self, now: float) -> Transaction | None:
         """Take what shall be published next, in one transaction; None if there is nothing, or one is under way."""
-        return self._outbox.transaction()
+        return self._outbox.transaction(now)
 
     def published(self, now: float, seconds: float = 0.0) -> list[Effect]:
         """Finish what was in the transaction: it is committed, and took ``seconds``."""
@@ -276,11 +276,11 @@ class Engine:
 
     def metadata_refused(self, number: int, now: float) -> list[Effect]:
         """
-        Keep the partition closer to its oldest open record from now on: the broker takes less metadata than its commit had. As
-        ``aborted`` otherwise.
+        Say less in the partition's commits from now on: the broker takes less metadata than the last one had. As ``aborted``
+        otherwise.
         """
         if number in self._partitions:
-            self._partitions[number].offsets.halve()
+            self._partitions[number].shorten_metadata()
         self._outbox.aborted()
         return self._follow_through(now)
 
@@ -453,12 +453,12 @@ class Engine:
         released = [partition for partition in ending if partition.release_slice(now)]
         if released:
             self._share_quota()
-        is_covered = self._scheduler.is_covered(now)
-        may_be_covered = is_covered or self._scheduler.may_be_covered(now)
+        covered_in = self._scheduler.covered_in(now) if self._scheduler.is_covered(now) else None
+        may_be_covered = covered_in is not None or self._scheduler.may_be_covered(now)
         for partition in ending:
             if partition.clean_handover.ends_by is not None and not may_be_covered:
                 partition.clean_handover.give_up()  # else it waited for nothing, and the next owner three seconds all the same
-            elif partition.end(now, is_covered=is_covered):
+            elif partition.end(now, covered_in):
                 self._outbox.anchor(partition)
 
     def _share_quota(self) -> None:

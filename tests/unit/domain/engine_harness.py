@@ -331,7 +331,7 @@ class EngineHarness:
         """
         The next transaction, which must have something.
         """
-        transaction = self.engine.transaction()
+        transaction = self.engine.transaction(self.now)
         assert transaction is not None
         return transaction
 
@@ -360,7 +360,7 @@ class EngineHarness:
         Everything that can be published is. Returns the new outcomes.
         """
         before = len(self.published.outcomes)
-        while (transaction := self.engine.transaction()) is not None:
+        while (transaction := self.engine.transaction(self.now)) is not None:
             self.commit(transaction)
         return self.published.outcomes[before:]
 

@@ -193,6 +193,18 @@ class RateLimiter:
         """Return whether that may be so soon, once requests are answered. What is lent comes back too late to wait for it."""
         return not self._window_from_send and self.lender.lent(now) <= self.owned
 
+    def covered_in(self, now: float) -> float:
+        """
+        Return the seconds until the permits that are owned cover all that counts: what is out, lent, or was answered less than a
+        window ago. What is out and lent alone must be covered.
+
+        Of 100 owned permits, evenly used, 33 have just gone: the 33 that come back first do so within 0.33 s. Until then none of the
+        67 that remain is taken anew.
+        """
+        assert self.is_covered(now)
+        lacking = self.used(now) + self.lender.lent(now) - self.owned
+        return self._returns[lacking - 1][0] - now if lacking > 0 else 0.0
+
     # Lending
 
     def hungry(self, calls: int) -> None:

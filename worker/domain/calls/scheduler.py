@@ -114,6 +114,10 @@ class Scheduler:
         """Return whether that may be so soon."""
         return all(endpoint.limiter.may_be_covered(now) for endpoint in self.endpoints.values())
 
+    def covered_in(self, now: float) -> float:
+        """Return the seconds until the slices that are used now cover all that counts on any endpoint, if they cover what is out and lent."""
+        return max((endpoint.limiter.covered_in(now) for endpoint in self.endpoints.values()), default=0.0)
+
     # What leaves
 
     def backlog_is_read(self, now: float) -> None:

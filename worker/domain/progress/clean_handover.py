@@ -1,5 +1,5 @@
-# The clean handover of a partition that goes: whether its last commit may say that nothing of it is on its way any more, so that
-# its next owner need not wait for what this one had sent.
+# The clean handover of a partition that goes: whether its last commit may say that nothing of it is on its way any more, and when
+# its slice of the quota is free, so that its next owner need not wait longer for what this one had sent.
 #
 # Its steps are a table in state_transitions.py. What the commit contains is in offset_tracker.py and commit_metadata.py; how much
 # is out or lent, and whether the permits that remain cover it, the caller knows.
@@ -24,11 +24,12 @@ class CleanHandover:
 
     """
 
-    __slots__ = ("_unknown_until", "ends_by", "state")
+    __slots__ = ("_free_at", "_unknown_until", "ends_by", "state")
 
     def __init__(self) -> None:
         self.state = CleanHandoverState.IDLE
         self.ends_by: float | None = None
+        self._free_at = 0.0
         self._unknown_until = float("-inf")
 
     def move_to(self, state: CleanHandoverState) -> None:
@@ -59,28 +60,37 @@ class CleanHandover:
         """Note that a request of the partition had no answer, and may still act until then."""
         self._unknown_until = max(self._unknown_until, until)
 
-    def slice_is_free(self, now: float) -> None:
+    def slice_is_given_up(self, now: float) -> None:
         """Wait, but not for long, until the permits that remain cover all that is out and lent."""
         self.ends_by = now + ENDING_SECONDS
         self.move_to(
             CleanHandoverState.COVERING if self._unknown_until <= self.ends_by else CleanHandoverState.OVER
         )
 
-    def is_due(self, now: float, *, is_covered: bool) -> bool:
-        """Return whether the next commit with nothing open shall say so, and none that does is under way."""
+    def is_due(self, now: float, covered_in: float | None) -> bool:
+        """
+        Return whether the next commit with nothing open shall say so, and none that does is under way. ``covered_in``: the seconds
+        until the permits that remain cover all that counts; None while they do not even cover what is out and lent.
+        """
         if self.ends_by is not None and now >= self.ends_by:
             self.give_up()
-        elif self.state is CleanHandoverState.COVERING and is_covered and now >= self._unknown_until:
+        elif (
+            self.state is CleanHandoverState.COVERING
+            and covered_in is not None
+            and now >= self._unknown_until
+        ):
+            # What is sent from now on needs none of the slice: it has permits that remain, or borrowed ones.
+            self._free_at = now + covered_in
             self.move_to(CleanHandoverState.READY)
         return self.state is CleanHandoverState.READY
 
-    def is_claimed(self, *, leaves_nothing_open: bool) -> bool:
-        """Return whether a commit that is proposed now says so."""
+    def claim(self, now: float, *, leaves_nothing_open: bool) -> float | None:
+        """Return what a commit that is proposed now says: in how many seconds the slice is free. None: it says nothing."""
         if self.state is CleanHandoverState.READY and leaves_nothing_open:
             self.move_to(CleanHandoverState.COMMITTING)
         elif self.state is CleanHandoverState.COMMITTING and not leaves_nothing_open:
             self.move_to(CleanHandoverState.READY)
-        return self.state is CleanHandoverState.COMMITTING
+        return max(0.0, self._free_at - now) if self.state is CleanHandoverState.COMMITTING else None
 
     def committed(self) -> None:
         """Note that what was proposed is committed."""

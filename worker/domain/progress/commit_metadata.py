@@ -4,9 +4,9 @@
 # because it parses: a text is ours only if this module would write exactly the same for this partition and offset.
 # What the bits are used for is in offset_tracker.py.
 #
-# The format of a last commit differs in its tag: it says that its owner handed it over cleanly. Those of static members also name
-# their owner. A build that does not know a tag takes it for a foreign text, believes nothing of it, and waits as long as after a
-# crash.
+# The last commit of a clean handover has a tag of its own, and says when the partition's slice of the quota is free. Those of static
+# members also name their owner. A build that does not know a format takes it for a foreign text, believes nothing of it, and waits
+# as long as after a crash.
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METADATA_BYTES: Final = 4096
 FORMAT: Final = "mw1"
 """Names the format and its version: the first field of every text."""
 LAST_FORMAT: Final = "mw2"
-"""As ``FORMAT``, of a clean handover: nothing of it is on its way, of unknown end, or lent."""
+"""As ``FORMAT``, of a clean handover: nothing of it is on its way, of unknown end, or lent. It says when its slice is free."""
 NAMED_FORMAT: Final = "mw3"
 """As ``FORMAT``, with the owner's mark."""
 NAMED_LAST_FORMAT: Final = "mw4"
@@ -31,10 +31,13 @@ MARK_CHARACTERS: Final = 16
 """How long the mark of an owner is: two static members of a group have the same by chance as good as never."""
 NAME_BYTES: Final = 249
 """The longest name that Kafka gives a topic; its id takes 22."""
-NAMED_TEXT: Final = re.compile(r"mw[34];[^;]*;[0-9]+;[0-9]{19};[0-9a-f]{16};")
+FREE_IN_DIGITS: Final = 4
+"""A permit comes back a second after its answer: milliseconds up to 9999 are more than enough."""
+NAMED_TEXT: Final = re.compile(r"mw[34];[^;]*;[0-9]+;[0-9]{19};([0-9a-f]{16});")
+LAST_TEXT: Final = re.compile(r"mw[24];[^;]*;[0-9]+;[0-9]{19};(?:[0-9a-f]{16};)?([0-9]{4});")
 HEAD_BYTES: Final = len(f"{FORMAT};name:;{2**31 - 1};{2**63 - 1};;{0:08x};") + NAME_BYTES + MARK_CHARACTERS
 MAX_SPAN: Final = (METADATA_BYTES - HEAD_BYTES) // 4 * 3 * 8
-"""How many offsets a bitmap can tell of, in base64, beside the longest head."""
+"""How many offsets a bitmap can tell of, in base64, beside the longest head that names no time."""
 EXCERPT: Final = 32
 """Characters of a foreign text that are shown."""
 
@@ -49,21 +52,27 @@ def mark_of(instance_id: str | None) -> str:
     return "" if instance_id is None else hashlib.sha256(instance_id.encode()).hexdigest()[:MARK_CHARACTERS]
 
 
-def encode(whose: str, base: int, bits: int, *, clean: bool = False, owner: str = "") -> str:
+def encode(whose: str, base: int, bits: int, free_in_ms: int | None = None, owner: str = "") -> str:
     """
     Return the text for a partition (see ``label``) with ``base`` as its offset; empty when there is nothing to say: nothing is done
-    above it, this is no ``clean`` handover, and its owner has no mark.
+    above it, this is no clean handover, and its owner has no mark.
 
-    The offset has a fixed width: else a commit could outgrow what the broker takes though no bit was added.
+    ``free_in_ms``: of a clean handover, the milliseconds from now on after which nothing that was sent counts on the slice any more.
+    Where it does not fit, beside the fullest bitmap under the longest name, the text says nothing of the handover. Numbers have a
+    fixed width: else a commit could outgrow what the broker takes though no bit was added.
     """
-    if not bits and not clean and not owner:
+    is_last = free_in_ms is not None
+    if not bits and not is_last and not owner:
         return ""
     bitmap = base64.b64encode(bits.to_bytes((bits.bit_length() + 7) // 8, "little")).decode("ascii")
     if owner:
-        head = f"{NAMED_LAST_FORMAT if clean else NAMED_FORMAT};{whose};{base:019d};{owner}"
+        head = f"{NAMED_LAST_FORMAT if is_last else NAMED_FORMAT};{whose};{base:019d};{owner}"
     else:
-        head = f"{LAST_FORMAT if clean else FORMAT};{whose};{base:019d}"
-    return f"{head};{zlib.crc32(f'{head};{bitmap}'.encode()):08x};{bitmap}"
+        head = f"{LAST_FORMAT if is_last else FORMAT};{whose};{base:019d}"
+    if is_last:
+        head += f";{free_in_ms:0{FREE_IN_DIGITS}d}"
+    text = f"{head};{zlib.crc32(f'{head};{bitmap}'.encode()):08x};{bitmap}"
+    return encode(whose, base, bits, owner=owner) if is_last and len(text) > METADATA_BYTES else text
 
 
 def decode(text: str, whose: str, base: int) -> int | None:
@@ -76,18 +85,23 @@ def decode(text: str, whose: str, base: int) -> int | None:
         bits = int.from_bytes(base64.b64decode(text.rpartition(";")[2], validate=True), "little")
     except (binascii.Error, ValueError):
         return None
-    expected = encode(whose, base, bits, clean=says_clean_handover(text), owner=owner_of(text))
+    expected = encode(whose, base, bits, slice_free_in_ms(text), owner_of(text))
     return bits if expected == text else None
 
 
-def says_clean_handover(text: str) -> bool:
-    """Return whether a text, if ``decode`` believes it, says that the owner which wrote it handed over cleanly."""
-    return text.startswith((f"{LAST_FORMAT};", f"{NAMED_LAST_FORMAT};"))
+def slice_free_in_ms(text: str) -> int | None:
+    """
+    Return what a text, if ``decode`` believes it, says of a clean handover: how many milliseconds after it the slice is free. None:
+    it is not that of one.
+    """
+    found = LAST_TEXT.match(text)
+    return None if found is None else int(found[1])
 
 
 def owner_of(text: str) -> str:
     """Return the mark of the owner which wrote a text, if ``decode`` believes it; empty without one."""
-    return text.split(";")[4] if NAMED_TEXT.match(text) else ""
+    found = NAMED_TEXT.match(text)
+    return "" if found is None else found[1]
 
 
 def excerpt(text: str) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import ceil
 from typing import TYPE_CHECKING
 
 from worker.domain.effects import OffsetCommit
@@ -93,8 +94,11 @@ class OffsetTracker:
         """How far the newest received record is ahead of the committable offset."""
         return self._next - self.committable
 
-    def propose(self, finishing: Collection[int], *, clean: bool = False) -> OffsetCommit:
-        """Return what may be committed together with the results of these open records; ``clean``: of a clean handover."""
+    def propose(self, finishing: Collection[int], slice_free_in: float | None = None) -> OffsetCommit:
+        """
+        Return what may be committed together with the results of these open records. ``slice_free_in``: of a clean handover, the
+        seconds until its slice of the quota is free.
+        """
         committable = self._next
         for offset in self._order:
             if offset in self._open and offset not in finishing:
@@ -104,7 +108,8 @@ class OffsetTracker:
         for offset in finishing:
             bits |= 1 << (offset - self._base)
         bits >>= committable - self._base
-        text = encode(self._label, committable, bits, clean=clean, owner=self._owner)
+        free_in_ms = None if slice_free_in is None else ceil(slice_free_in * 1000)
+        text = encode(self._label, committable, bits, free_in_ms, self._owner)
         return OffsetCommit(committable, text)
 
     def committed(self, commit: OffsetCommit) -> None:

@@ -167,7 +167,7 @@ class Outbox:
 
     # What goes out
 
-    def transaction(self) -> Transaction | None:
+    def transaction(self, now: float) -> Transaction | None:
         """Take what shall be published next, in one transaction; None if there is nothing, or one is under way."""
         if self._under_way is not None or not (self._emitted or self._anchors or self._trial_is_due):
             return None
@@ -187,7 +187,7 @@ class Outbox:
             letter = dead_letter_of(each, self._rules.topic)
             if letter is not None:
                 dead_letters.append(letter)
-        commits = {partition: partition.propose(offsets) for partition, offsets in finishing.items()}
+        commits = {partition: partition.propose(offsets, now) for partition, offsets in finishing.items()}
         self._under_way = _RunningTransaction(records, anchored, commits, is_trial)
         self._published_now = len(records)
         return Transaction(

@@ -36,8 +36,6 @@ START_CREDIT: Final = 1.5
 The most that a static member's own start counts of these three seconds. What remains covers a process of the same name that lives
 by mistake, and learns within a heartbeat of its successor that it has to stop.
 """
-COOLING_OFF_AFTER_CLEAN_HANDOVER: Final = 1.0
-"""As long after a predecessor that handed over cleanly: the window of the last permits that it used, all of which were answered."""
 _LEAVING: Final = frozenset({PartitionState.CLOSING, PartitionState.GONE})
 
 
@@ -85,8 +83,10 @@ class Partition:
         self.number = number
         self.topic = rules.topic
         self.state = PartitionState.COOLING_OFF
-        self.active_at = now + (COOLING_OFF_AFTER_CLEAN_HANDOVER if restored.clean else COOLING_OFF_SECONDS)
-        self.is_marked = restored.clean or restored.owner not in ("", rules.owner_mark)
+        self.active_at = now + (
+            COOLING_OFF_SECONDS if restored.slice_free_in is None else restored.slice_free_in
+        )
+        self.is_marked = restored.slice_free_in is not None or restored.owner not in ("", rules.owner_mark)
         self.clean_handover = CleanHandover()
         self.holds_slice = False
         self.paused = False
@@ -150,15 +150,15 @@ class Partition:
         if self.clean_handover.state is not CleanHandoverState.FINISHING or self._has_unsettled:
             return False
         self.holds_slice = False
-        self.clean_handover.slice_is_free(now)
+        self.clean_handover.slice_is_given_up(now)
         return True
 
-    def end(self, now: float, *, is_covered: bool) -> bool:
+    def end(self, now: float, covered_in: float | None) -> bool:
         """
         Let its next commit with nothing open be that of a clean handover, once the remaining permits cover all that is out and lent,
-        if that is so in time. Return whether a commit is needed for that.
+        if that is so in time (``covered_in``: as in ``CleanHandover.is_due``). Return whether a commit is needed for that.
         """
-        return self.clean_handover.is_due(now, is_covered=is_covered) and not self.open
+        return self.clean_handover.is_due(now, covered_in) and not self.open
 
     @property
     def _has_unsettled(self) -> bool:
@@ -230,17 +230,27 @@ class Partition:
         """Whether it is active, and its committed offset is below the position that was reached, with nothing open."""
         return self.state is PartitionState.ACTIVE and self.offsets.is_behind
 
-    def propose(self, finishing: Iterable[int]) -> OffsetCommit:
+    def propose(self, finishing: Iterable[int], now: float) -> OffsetCommit:
         """Return what may be committed together with the results of these open records."""
         finished = frozenset(finishing)
-        is_clean = self.clean_handover.is_claimed(leaves_nothing_open=self.open.keys() <= finished)
-        return self.offsets.propose(finished, clean=is_clean)
+        slice_free_in = self.clean_handover.claim(now, leaves_nothing_open=self.open.keys() <= finished)
+        return self.offsets.propose(finished, slice_free_in)
 
     def committed(self, commit: OffsetCommit) -> None:
         """Note what is committed for it."""
         self.offsets.committed(commit)
         self.is_marked = False
         self.clean_handover.committed()
+
+    def shorten_metadata(self) -> None:
+        """
+        Say less in commits from now on: the broker takes less metadata than the last one had. First the clean handover goes unsaid,
+        then the partition stays closer to its oldest open record.
+        """
+        if self.clean_handover.state is CleanHandoverState.COMMITTING:
+            self.clean_handover.give_up()
+        else:
+            self.offsets.halve()
 
     def finish(self, committed: list[Admitted], known: list[KnownCommandId | None]) -> None:
         """

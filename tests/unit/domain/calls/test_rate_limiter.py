@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
+from worker.domain.calls.replica_lending import LoanRequest
 
 
 def permits(owned: int, *, from_send: bool = False) -> RateLimiter:
@@ -213,6 +214,33 @@ def test_a_throttled_replica_that_loses_partitions_has_no_more_than_it_owns() ->
     assert some.factor(10.0) == 1.0
 
 
+@pytest.mark.parametrize(("owned", "seconds"), [(4, 0.0), (3, 0.7), (2, 0.8), (1, 0.9), (0, 1.0)])
+def test_what_remains_covers_all_that_counts_once_as_many_permits_as_went_are_back(
+    owned: int, seconds: float
+) -> None:
+    some = permits(4)
+    for place in range(4):
+        use(some, 1, sent_at=10.0, answered_at=10.0 + place / 10)
+
+    some.set_share(owned)
+
+    assert some.covered_in(10.3) == pytest.approx(seconds)
+    assert some.covered_in(11.3) == 0.0
+
+
+def test_what_is_out_and_what_is_lent_count_as_long_as_they_are() -> None:
+    """Three remain: of the two answers before, the first one must be back, since one is out and one is lent."""
+    some = permits(6)
+    use(some, 1, sent_at=10.0, answered_at=10.1)
+    use(some, 1, sent_at=10.0, answered_at=10.2)
+    some.acquire(10.3)
+    assert some.lend(LoanRequest("", "b", 1, 1, {}), 10.3, waiting=0, may_lend=True) is not None
+
+    some.set_share(3)
+
+    assert some.covered_in(10.4) == pytest.approx(0.7)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_server_that_counts_any_rolling_second_never_sees_more_than_the_permits(seed: int) -> None:
     """
@@ -241,3 +269,39 @@ def test_a_server_that_counts_any_rolling_second_never_sees_more_than_the_permit
         while window[0] <= instant - 1.0:
             window.popleft()
         assert len(window) <= owned
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_two_owners_of_a_slice_send_no_more_than_the_quota_in_any_rolling_second(seed: int) -> None:
+    """
+    The old one goes on with what remains, and the next one begins when the slice is free: both as fast as they can.
+    """
+    chance, now = Random(seed), 100.0
+    owned, going = chance.randint(2, 8), chance.randint(1, 4)
+    old, heir = permits(owned + going), permits(0)
+    out: list[tuple[RateLimiter, float]] = []
+    read: list[float] = []
+    gone_at, begins_at = now + chance.uniform(1.0, 3.0), float("inf")
+    is_gone = False
+
+    while now < 106.0:
+        now += chance.choice((0.001, 0.01, 0.05))
+        if not is_gone and now >= gone_at:
+            old.set_share(owned)
+            if old.is_covered(now):
+                is_gone, begins_at = True, now + old.covered_in(now)
+        if now >= begins_at:
+            heir.set_share(going)
+        for some in (old, heir):
+            while some.free(now) and chance.random() < 0.9:
+                some.acquire(now)
+                out.append((some, now))
+        while out and chance.random() < 0.5:
+            some, sent_at = out.pop(chance.randrange(len(out)))
+            read.append(chance.uniform(sent_at, now))
+            some.request_ended(now, accepted=True)
+
+    assert begins_at < now
+    read.sort()
+    for first, last in enumerate(range(owned + going, len(read))):
+        assert read[last] > read[first] + 1.0

@@ -1,5 +1,5 @@
 # A partition that goes says in its last commit that nothing of it is on its way any more, if that is so; then its next owner
-# waits a second and not three. When it says so, and when it must not. And static members that are back: they know their own commits.
+# waits until its slice of the quota is free, and not three seconds. When it says so, and when it must not. And static members that are back: they know their own commits.
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, unban, users
+from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, kick, unban, users
 from worker.domain.calls.lending_router import lane_of
 from worker.domain.calls.replica_lending import LoanRequest, encode
-from worker.domain.progress.commit_metadata import mark_of, owner_of, says_clean_handover
+from worker.domain.progress.commit_metadata import mark_of, owner_of, slice_free_in_ms
 
 if TYPE_CHECKING:
     from worker.domain.effects import Transaction
+
+
+def free_in(transaction: Transaction | None, partition: int = 0) -> int | None:
+    """
+    In how many milliseconds the partition's slice is free, as the transaction's commit says; None: it says nothing of that.
+    """
+    if transaction is None or partition not in transaction.commits:
+        return None
+    return slice_free_in_ms(transaction.commits[partition].metadata)
 
 
 def says_so(transaction: Transaction | None, partition: int = 0) -> bool:
     """
     The transaction's commit for the partition says that the handover is clean.
     """
-    return (
-        transaction is not None
-        and partition in transaction.commits
-        and says_clean_handover(transaction.commits[partition].metadata)
-    )
+    return free_in(transaction, partition) is not None
 
 
 def test_a_partition_with_nothing_open_goes_when_it_has_said_that_it_was_clean() -> None:
@@ -43,7 +48,7 @@ def test_the_last_outcome_and_the_clean_handover_share_a_transaction() -> None:
     harness = EngineHarness()
     harness.receive(ban("u"))
     harness.revoking(0)
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
     harness.ok()
     last = harness.take()
@@ -52,7 +57,7 @@ def test_the_last_outcome_and_the_clean_handover_share_a_transaction() -> None:
     assert len(last.outcomes) == 1
     assert says_so(last)
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
 
 def test_a_clean_handover_that_was_not_committed_is_said_again() -> None:
@@ -63,6 +68,23 @@ def test_a_clean_handover_that_was_not_committed_is_said_again() -> None:
     harness.abort()
 
     assert says_so(harness.take())
+
+
+def test_a_clean_handover_that_the_broker_has_no_room_for_goes_unsaid() -> None:
+    """Else results that share its transaction were refused with it, again and again. The next owner waits three seconds then."""
+    harness = EngineHarness(0, 1)
+    harness.receive(ban("u"), partition=1)
+    harness.ok()
+    harness.revoking(0)
+    assert says_so(harness.take())
+
+    harness.refuse_metadata(0)
+    second = harness.take()
+    harness.commit(second)
+
+    assert not says_so(second)
+    assert [each.outcome.status for each in second.outcomes] == ["succeeded"]
+    assert harness.engine.quiet([0])
 
 
 def test_while_results_are_on_their_way_the_commit_says_nothing() -> None:
@@ -78,6 +100,85 @@ def test_while_results_are_on_their_way_the_commit_says_nothing() -> None:
     assert says_so(harness.take())
 
 
+def test_a_slice_is_free_when_the_last_permit_that_it_needs_is_back() -> None:
+    """A permit comes back a second after its answer."""
+    harness = EngineHarness()
+    harness.receive(ban("u"))
+    harness.wait(0.1)
+    harness.ok()
+    harness.publish()
+    harness.wait(0.6004)
+
+    harness.revoking(0)
+
+    assert free_in(harness.take()) == 400, "rounded up"
+
+
+def test_a_slice_whose_permits_are_all_back_is_free_at_once() -> None:
+    harness = EngineHarness()
+    harness.receive(ban("u"))
+    harness.ok()
+    harness.publish()
+    harness.wait(1.0)
+
+    harness.revoking(0)
+
+    assert free_in(harness.take()) == 0
+
+
+def test_the_permits_that_come_back_first_are_those_that_go() -> None:
+    """Four answers count when two of the four permits go: after the first two are back, those that remain cover the others."""
+    harness = EngineHarness(0, 1, default_calls_per_second=4)
+    for place in range(4):
+        harness.receive(ban("u", group=f"g{place}"), partition=1)
+        harness.ok()
+        harness.wait(0.1)
+    harness.publish()
+
+    harness.revoking(0)
+    last = harness.take()
+    harness.commit(last)
+
+    assert free_in(last) == 700
+    harness.receive(ban("u", group="g4"), ban("u", group="g5"), partition=1)
+    harness.wait(0.75)
+    assert harness.out == [], "the two that came back are the next owner's"
+    harness.wait(0.1)
+    assert len(harness.out) == 1
+
+
+def test_the_endpoint_whose_permits_come_back_last_says_when_the_slice_is_free() -> None:
+    harness = EngineHarness()
+    harness.receive(ban("u"))
+    harness.ok()
+    harness.wait(0.2)
+    harness.receive(kick("u"))
+    harness.ok()
+    harness.publish()
+    harness.wait(0.3001)
+
+    harness.revoking(0)
+
+    assert free_in(harness.take()) == 700
+
+
+def test_what_waited_to_be_committed_counts_as_time() -> None:
+    """Another transaction ran meanwhile, or the first one was aborted: the permits came back all the same."""
+    harness = EngineHarness()
+    harness.receive(ban("u"))
+    harness.ok()
+    harness.publish()
+    harness.revoking(0)
+    first = harness.take()
+    harness.wait(0.3001)
+    harness.abort()
+    second = harness.take()
+    harness.wait(0.6)
+    harness.abort()
+
+    assert (free_in(first), free_in(second), free_in(harness.take())) == (1000, 700, 100)
+
+
 def test_a_partition_that_has_not_settled_is_not_handed_over_cleanly() -> None:
     """Its owner before may have died a moment ago, and what that one had sent may still be on its way."""
     harness = EngineHarness(settled=False)
@@ -86,14 +187,14 @@ def test_a_partition_that_has_not_settled_is_not_handed_over_cleanly() -> None:
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
 
 def test_while_calls_of_other_partitions_use_its_slice_the_partition_waits_for_them() -> None:
     harness = EngineHarness(0, 1, default_calls_per_second=4)
     harness.receive(*(ban("u", group=f"g{place}") for place in range(3)), partition=1)
     harness.revoking(0)
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
     harness.ok(harness.out[0])
 
@@ -111,7 +212,7 @@ def test_a_call_that_hangs_on_its_slice_is_not_waited_for_beyond_a_second() -> N
     harness.wait(0.01)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
 
 def test_a_slice_that_is_lent_is_not_handed_over_cleanly() -> None:
@@ -123,7 +224,7 @@ def test_a_slice_that_is_lent_is_not_handed_over_cleanly() -> None:
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
 
 def test_after_a_request_of_unknown_end_a_partition_is_not_handed_over_cleanly() -> None:
@@ -148,7 +249,7 @@ def test_where_started_commands_are_given_up_the_partition_is_not_handed_over_cl
 
     harness.revoking(0)
 
-    assert not says_so(harness.engine.transaction())
+    assert not says_so(harness.engine.transaction(harness.now))
     assert harness.engine.quiet([0])
 
 
@@ -164,7 +265,7 @@ def test_while_a_dropped_commands_call_is_out_nothing_is_handed_over_cleanly() -
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
 
 def test_where_permits_count_from_the_sending_nothing_is_handed_over_cleanly() -> None:
@@ -174,14 +275,16 @@ def test_where_permits_count_from_the_sending_nothing_is_handed_over_cleanly() -
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction() is None
+    assert harness.engine.transaction(harness.now) is None
 
 
-@pytest.mark.parametrize(("clean", "seconds"), [(True, 1.0), (False, 3.0)])
-def test_the_next_owner_calls_after_one_second_or_three(clean: bool, seconds: float) -> None:
+@pytest.mark.parametrize(("slice_free_in", "seconds"), [(0.4, 0.4), (1.0, 1.0), (None, 3.0)])
+def test_the_next_owner_calls_when_the_slice_is_free_or_after_three_seconds(
+    slice_free_in: float | None, seconds: float
+) -> None:
     harness = EngineHarness(5)
-    harness.assign(0, clean=clean)
-    if clean:
+    harness.assign(0, slice_free_in=slice_free_in)
+    if slice_free_in is not None:
         harness.publish()
     harness.receive(ban("u"))
     harness.wait(seconds - 0.01)
@@ -195,7 +298,7 @@ def test_the_next_owner_calls_after_one_second_or_three(clean: bool, seconds: fl
 def test_nothing_is_called_before_the_mark_of_the_owner_before_is_gone() -> None:
     """This owner may die after its first call: who comes next would believe what stands there, and wait too short."""
     harness = EngineHarness(5)
-    harness.assign(0, clean=True)
+    harness.assign(0, slice_free_in=0.0)
     harness.receive(unban(*users(2)))
 
     harness.wait(5.0)

@@ -13,8 +13,8 @@ from worker.domain.state_transitions import CleanHandoverState
 def ready() -> CleanHandover:
     handover = CleanHandover()
     handover.begin()
-    handover.slice_is_free(10.0)
-    assert handover.is_due(10.1, is_covered=True)
+    handover.slice_is_given_up(10.0)
+    assert handover.is_due(10.1, 0.5)
     return handover
 
 
@@ -24,10 +24,10 @@ def test_it_is_awaited_from_the_beginning_of_the_end_until_it_is_committed() -> 
 
     handover.begin()
     awaited.append(handover.is_awaited)
-    handover.slice_is_free(10.0)
-    assert not handover.is_due(10.1, is_covered=False)
-    assert handover.is_due(10.2, is_covered=True)
-    assert handover.is_claimed(leaves_nothing_open=True)
+    handover.slice_is_given_up(10.0)
+    assert not handover.is_due(10.1, None)
+    assert handover.is_due(10.2, 0.5)
+    assert handover.claim(10.3, leaves_nothing_open=True) is not None
     awaited.append(handover.is_awaited)
     handover.committed()
     awaited.append(handover.is_awaited)
@@ -36,27 +36,34 @@ def test_it_is_awaited_from_the_beginning_of_the_end_until_it_is_committed() -> 
     assert repr(handover) == "<CleanHandover over>"
 
 
+@pytest.mark.parametrize(("at", "seconds"), [(10.1, 0.5), (10.4, 0.2), (10.9, 0.0)])
+def test_it_says_when_the_slice_is_free_counted_from_the_commit(at: float, seconds: float) -> None:
+    handover = ready()
+
+    assert handover.claim(at, leaves_nothing_open=True) == pytest.approx(seconds)
+
+
 def test_no_second_commit_is_asked_for_while_one_that_says_it_is_under_way() -> None:
     handover = ready()
 
-    assert handover.is_claimed(leaves_nothing_open=True)
-    assert not handover.is_due(10.2, is_covered=True)
+    assert handover.claim(10.3, leaves_nothing_open=True) is not None
+    assert not handover.is_due(10.2, 0.5)
 
 
 def test_a_commit_that_leaves_something_open_does_not_say_it() -> None:
     handover = ready()
 
-    assert not handover.is_claimed(leaves_nothing_open=False)
+    assert handover.claim(10.3, leaves_nothing_open=False) is None
     handover.committed()
 
-    assert handover.is_due(10.2, is_covered=True), "it is still to be said"
+    assert handover.is_due(10.2, 0.5), "it is still to be said"
 
 
 def test_a_smaller_transaction_after_one_that_failed_does_not_say_it() -> None:
     handover = ready()
-    assert handover.is_claimed(leaves_nothing_open=True)
+    assert handover.claim(10.3, leaves_nothing_open=True) is not None
 
-    assert not handover.is_claimed(leaves_nothing_open=False)
+    assert handover.claim(10.3, leaves_nothing_open=False) is None
     assert handover.state is CleanHandoverState.READY
 
 
@@ -64,9 +71,9 @@ def test_a_smaller_transaction_after_one_that_failed_does_not_say_it() -> None:
 def test_it_is_not_waited_for_longer_than_a_second(since: float) -> None:
     handover = CleanHandover()
     handover.begin()
-    handover.slice_is_free(10.0)
+    handover.slice_is_given_up(10.0)
 
-    assert not handover.is_due(since, is_covered=True)
+    assert not handover.is_due(since, 0.5)
     assert not handover.is_awaited
 
 
@@ -76,10 +83,10 @@ def test_a_request_that_may_still_act_delays_it_or_prevents_it() -> None:
         handover.begin()
         handover.ended_unknown(until)
         handover.ended_unknown(until - 3.0)
-        handover.slice_is_free(10.0)
+        handover.slice_is_given_up(10.0)
 
     assert not late.is_awaited
-    assert [soon.is_due(10.4, is_covered=True), soon.is_due(10.5, is_covered=True)] == [False, True]
+    assert [soon.is_due(10.4, 0.5), soon.is_due(10.5, 0.5)] == [False, True]
 
 
 def test_what_is_given_up_is_never_said() -> None:
@@ -88,6 +95,6 @@ def test_what_is_given_up_is_never_said() -> None:
     handover.give_up()
     handover.give_up()
 
-    assert not handover.is_claimed(leaves_nothing_open=True)
+    assert handover.claim(10.3, leaves_nothing_open=True) is None
     with pytest.raises(AssertionError, match="cannot become ready"):
         handover.move_to(CleanHandoverState.READY)

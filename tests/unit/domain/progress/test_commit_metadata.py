@@ -22,7 +22,7 @@ from worker.domain.progress.commit_metadata import (
     label,
     mark_of,
     owner_of,
-    says_clean_handover,
+    slice_free_in_ms,
 )
 
 ID = "tW5xAAAAAAAAAAAAAAAAAQ"
@@ -40,16 +40,16 @@ def signed(head: str, bitmap: bytes | str) -> str:
 
 
 @pytest.mark.parametrize("bits", [0, 0b1101])
-def test_the_commit_of_a_clean_handover_says_so(bits: int) -> None:
+def test_the_commit_of_a_clean_handover_says_when_its_slice_is_free(bits: int) -> None:
     """
     A build that does not know this format takes it for a foreign text, and waits as long as after a crash.
     """
-    text = encode(HERE, 20, bits, clean=True)
+    text = encode(HERE, 20, bits, 350)
 
-    assert text.startswith("mw2;")
-    assert (decode(text, HERE, 20), says_clean_handover(text)) == (bits, True)
+    assert text == signed(f"mw2;id:{ID};3;{20:019d};0350", bits.to_bytes((bits > 0) * 1, "little"))
+    assert (decode(text, HERE, 20), slice_free_in_ms(text)) == (bits, 350)
     assert decode(text, HERE, 21) is None
-    assert not says_clean_handover(encode(HERE, 20, bits))
+    assert slice_free_in_ms(encode(HERE, 20, bits)) is None
 
 
 def test_it_names_format_topic_partition_offset_and_checksum_before_the_bitmap() -> None:
@@ -68,16 +68,18 @@ def test_where_nothing_is_done_above_the_offset_there_is_none() -> None:
     assert decode("", HERE, 20) == 0
 
 
-@pytest.mark.parametrize(("clean", "tag"), [(False, "mw3"), (True, "mw4")])
+@pytest.mark.parametrize(("free_in_ms", "tag", "last"), [(None, "mw3", ""), (0, "mw4", ";0000")])
 @pytest.mark.parametrize("bits", [0, 0b1101])
-def test_a_static_member_names_itself_in_each_commit(clean: bool, tag: str, bits: int) -> None:
+def test_a_static_member_names_itself_in_each_commit(
+    free_in_ms: int | None, tag: str, last: str, bits: int
+) -> None:
     """
     When it comes back it knows that nobody else has called anything since.
     """
-    text = encode(HERE, 20, bits, clean=clean, owner=MARK)
+    text = encode(HERE, 20, bits, free_in_ms, MARK)
 
-    assert text == signed(f"{tag};id:{ID};3;{20:019d};{MARK}", bits.to_bytes((bits > 0) * 1, "little"))
-    assert (decode(text, HERE, 20), says_clean_handover(text), owner_of(text)) == (bits, clean, MARK)
+    assert text == signed(f"{tag};id:{ID};3;{20:019d};{MARK}{last}", bits.to_bytes((bits > 0) * 1, "little"))
+    assert (decode(text, HERE, 20), slice_free_in_ms(text), owner_of(text)) == (bits, free_in_ms, MARK)
 
 
 @pytest.mark.parametrize("text", ["", "mw3", f"mw3;id:{ID};3;{20:019d};{MARK}", OURS, "mw3;;;;;;;;"])
@@ -113,6 +115,17 @@ def test_the_fullest_bitmap_fits_into_what_a_broker_takes() -> None:
     assert decode(text, whose, 2**63 - 1) == (1 << MAX_SPAN) - 1
 
 
+def test_a_clean_handover_that_does_not_fit_beside_the_fullest_bitmap_is_not_said() -> None:
+    """
+    The next owner waits as after a crash. A bit less, and it is said.
+    """
+    whose, fullest = label("n" * NAME_BYTES, None, 2**31 - 1), (1 << MAX_SPAN) - 1
+    text = encode(whose, 2**63 - 1, fullest, 350, MARK)
+
+    assert text == encode(whose, 2**63 - 1, fullest, owner=MARK)
+    assert slice_free_in_ms(encode(whose, 2**63 - 1, fullest >> 48, 350, MARK)) == 350
+
+
 FOREIGN = {
     "Kafka Streams": "AQAAAZrJQvWA",
     "a word": "done",
@@ -127,6 +140,13 @@ FOREIGN = {
     "a later format": signed(f"mw5;id:{ID};3;{20:019d}", b"\x0d"),
     "an owner's format without one": signed(f"mw3;id:{ID};3;{20:019d}", b"\x0d"),
     "an owner in a format without": signed(f"mw1;id:{ID};3;{20:019d};{MARK}", b"\x0d"),
+    "a clean handover that does not say when": signed(f"mw2;id:{ID};3;{20:019d}", b"\x0d"),
+    "a clean handover in a format without": signed(f"mw1;id:{ID};3;{20:019d};0350", b"\x0d"),
+    "a slice that is free in a while": signed(f"mw2;id:{ID};3;{20:019d};12345", b"\x0d"),
+    "a slice that was free before": signed(f"mw2;id:{ID};3;{20:019d};-350", b"\x0d"),
+    "a slice that is free at a time": signed(f"mw2;id:{ID};3;{20:019d};0.35", b"\x0d"),
+    "digits of another script": signed(f"mw2;id:{ID};3;{20:019d};\u0660\u0663\u0665\u0660", b"\x0d"),
+    "an owner behind the time": signed(f"mw4;id:{ID};3;{20:019d};0350;{MARK}", b"\x0d"),
     "an owner that is none": signed(f"mw3;id:{ID};3;{20:019d};{MARK.upper()}", b"\x0d"),
     "a longer bitmap than the text says": signed(f"mw1;id:{ID};3;{20:019d}", b"\x0d\x00"),
     "nothing done": signed(f"mw1;id:{ID};3;{20:019d}", b""),
