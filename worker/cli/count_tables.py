@@ -155,10 +155,8 @@ def format_table(
     cells = [[f"{total:,}", *(f"{row[name]:,}" for name in names)] for _, total, row in shown]
     widths = [max(len(head), *(len(row[at]) for row in cells), 0) for at, head in enumerate(heads)]
     while len(heads) > 1 and sum(widths) + 2 * len(widths) > WIDTH - MIN_VALUE:
-        heads, widths = (
-            heads[:-1],
-            widths[:-1],
-        )  # the rarest status: its share is what the others leave of the total
+        # Leave out the rarest status: its share is what the others leave of the total.
+        del heads[-1], widths[-1]
     lines = [_line(heads, widths, table.by.replace("_", " "))]
     lines += [_line(row, widths, plain(value)) for (value, _, _), row in zip(shown, cells, strict=True)]
     lines += _notes(table, rows, limit, what, more)

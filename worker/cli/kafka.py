@@ -150,9 +150,8 @@ def _refuse_foreign(data: Path | None) -> None:
 
 def _usual_port() -> int | None:
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # so is Kafka's: a port that was just left is free
+        # As Kafka does: a port that was just left is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with suppress(OSError):
             probe.bind(("127.0.0.1", USUAL_PORT))
             return USUAL_PORT

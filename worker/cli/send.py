@@ -101,6 +101,9 @@ def send(
     from worker.cli.command_input import IN_MEMORY  # noqa: PLC0415 - what is imported here --help need not load
 
     options, decoder = kafka_options_of(config)
+    seconds = None
+    if wait:
+        seconds = TIMEOUT if timeout is None else timeout
     with SpooledTemporaryFile(IN_MEMORY) as spool:
         judged = _judged(source, given, decoder, spool)
         raise typer.Exit(
@@ -108,7 +111,7 @@ def send(
                 options,
                 decoder,
                 judged,
-                (TIMEOUT if timeout is None else timeout) if wait else None,
+                seconds,
                 ask=with_config("outcomes", config),
                 dry_run=dry_run,
                 skip_invalid=skip_invalid,
@@ -361,7 +364,9 @@ def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None
     def json(_head: OutcomeHead, value: bytes) -> None:
         print(json_line(value), flush=True)
 
-    return json if as_json else whole if count <= SHOWN_IN_FULL else line
+    if as_json:
+        return json
+    return whole if count <= SHOWN_IN_FULL else line
 
 
 def _print_missing(command_ids: Sequence[str], seconds: float, ask: str) -> None:
@@ -388,6 +393,7 @@ def _json_object(text: str) -> Any:
         raise typer.BadParameter("give a JSON object") from error
 
 
+_TYPES: Final[dict[str, Any]] = {"integer": int, "array": list[str]}
 _METAVARS: Final = {"date-time": "TIME", "integer": "NUMBER", "object": "JSON", "array": "ID"}
 
 
@@ -401,7 +407,7 @@ def _parameters() -> list[inspect.Parameter]:
 
 def _parameter(name: str, part: Mapping[str, Any]) -> inspect.Parameter:
     shape = part.get("format", part.get("type", "string"))
-    kind: Any = int if shape == "integer" else list[str] if shape == "array" else str
+    kind = _TYPES.get(shape, str)
     choices = f" One of {', '.join(part['enum'])}." if "enum" in part else ""
     repeated = " May be repeated." if shape == "array" else ""
     option = typer.Option(

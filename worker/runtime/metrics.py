@@ -224,12 +224,9 @@ class Metrics:
             "kind": _DEDUPE.values(),
         }
         for row in ROWS:
-            if (
-                row.type == "counter"
-                and row.labels
-                and all(label in closed_sets for label in row.labels)
-                and row.key != "rebalances"  # its `kind` is another set than that of `dedupe_hits`
-            ):
+            if row.type != "counter" or not row.labels or row.key == "rebalances":
+                continue  # the `kind` of `rebalances` is another set than that of `dedupe_hits`
+            if all(label in closed_sets for label in row.labels):
                 for labels in product(*(closed_sets[label] for label in row.labels)):
                     self._child(row.key, *labels)
         for kind in get_args(Rebalance):

@@ -64,21 +64,15 @@ class HaltHandler:
         Return whether it is known to be the target's own (``is_shown`` is one way to know): then nothing was done here.
         """
         endpoint, target = call.endpoint, call.target
-        if is_shown and not endpoint.is_halted:
-            return True
-        shown_at = target.at_fault_since
-        if (
-            shown_at is not None
-            and now <= shown_at + PROOF_FOR
-            and _is_alike(result, target.fault)
-            and not endpoint.is_halted
-        ):
-            if result.sent_at >= shown_at:
+        proven_at = None
+        if not endpoint.is_halted:
+            if is_shown:
                 return True
-            # It was under way when the fault was shown: once more, like the others.
-            self._scheduler.give_back(call, now)
-            return False
-        if result.sent_at < endpoint.halt.resumed_at:
+            proven_at = _proven_at(target, result, now)
+            if proven_at is not None and result.sent_at >= proven_at:
+                return True
+        if result.sent_at < (endpoint.halt.resumed_at if proven_at is None else proven_at):
+            # It was under way when the fault was shown, or the configuration corrected: once more, like the others.
             self._scheduler.give_back(call, now)
             return False
         endpoint.hold(target, result, now, of_probe=call.is_probe)
@@ -155,6 +149,14 @@ class HaltHandler:
         self._scheduler.log(
             event, "error", endpoint, error_code=halt.error_code, reason=halt.reason, remedy=halt.remedy
         )
+
+
+def _proven_at(target: TargetState, refusal: AttemptResult, now: float) -> float | None:
+    """Return since when it is proven that the target refuses like this by its own fault; None if it is not, or no longer."""
+    shown_at = target.at_fault_since
+    if shown_at is None or now > shown_at + PROOF_FOR or not _is_alike(refusal, target.fault):
+        return None
+    return shown_at
 
 
 def _is_of_no_table(refusal: AttemptResult | None) -> bool:

@@ -28,7 +28,7 @@ SHALLOW: Final = 64
 BRACKETS: Final = METADATA_BYTES // 2
 """A value with more opening brackets has more bytes than any field may have: it is not looked at either."""
 MANY_FIELDS: Final = 64
-"""More than any command has. Of those that come after so many, only the fields of a command are read."""
+"""More than any command has. Of those that come after them, only the fields of a command are read."""
 
 _FIRST_CHUNK: Final = 64
 _LARGEST_CHUNK: Final = 16_384
@@ -177,9 +177,8 @@ class JsonReader:
             return self._parse(self.text, at)
         except JSONDecodeError:
             raise
-        except (
-            ValueError
-        ):  # an integer has more digits than Python cares to convert, and than any field may have
+        except ValueError:
+            # An integer has more digits than Python cares to convert, and than any field may have.
             return TOO_LARGE, self._parse_past(self.text, at)[1]
 
     def extent(self, at: int) -> tuple[int, int, int]:
@@ -234,7 +233,7 @@ def _steps(chunk: bytes, inside: int) -> tuple[bytes, int]:
 
 
 def _reach(chunk: bytes, inside: int, brackets: int) -> int:
-    """Return how long the beginning of the chunk is that holds so many brackets and no character more."""
+    """Return the length of the shortest beginning of the chunk that holds this many brackets."""
     low, high = 0, len(chunk)
     while high - low > 1:
         middle = (low + high) // 2
