@@ -35,10 +35,7 @@ from worker.testing.checker.reported_answers import judge_answers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from worker.testing.checker.contract import (
-        SeenOutcome,
-        SeenResult,
-    )
+    from worker.testing.checker.contract import SeenOutcome, SeenResult
     from worker.testing.checker.evidence import (
         Evidence,
         LoggedRequest,
@@ -197,13 +194,16 @@ def _problems(
         yield "its not_after had passed before it was sent"
     for result in body.results:
         problem = _wrong_result(
-            sent, result, result.user_id in bad_users, (planned.target, result.user_id) in kicked
+            sent,
+            result,
+            is_bad=result.user_id in bad_users,
+            was_kicked=(planned.target, result.user_id) in kicked,
         )
         if problem:
             yield problem
 
 
-def _wrong_result(sent: ProducedCommand, result: SeenResult, is_bad: bool, was_kicked: bool) -> str | None:
+def _wrong_result(sent: ProducedCommand, result: SeenResult, *, is_bad: bool, was_kicked: bool) -> str | None:
     effect = sent.planned.effect
     if sent.planned.fate is ExpectedFate.EXPIRED or effect is None:
         return None

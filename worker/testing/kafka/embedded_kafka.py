@@ -34,7 +34,7 @@ OLDEST_JAVA: Final = 17
 STARTS: Final = 3
 """Another program can take a free port before Kafka binds it; then Kafka is started again on other ports."""
 _DYNAMIC_QUORUMS: Final = (3, 9)
-"""The first version whose controllers are found by bootstrap servers; older ones are told all voters."""
+"""The first version whose controllers are found by bootstrap servers; older ones must be given all voters."""
 START_DEADLINE: Final = 60.0
 STOP_DEADLINE: Final = 15.0
 JVM: Final = (

@@ -90,24 +90,16 @@ class AdminApi:
         status: int
         shown: Any
         if (problem := self._cross_site(request)) is not None:
-            status, shown = 403, {"errors": [{"field": problem.field, "remedy": problem.remedy}]}
+            status, shown = 403, _errors(problem)
         elif route is None:
             status = 405 if any(path == known for _, known in self._routes) else 404
-            shown = {
-                "errors": [
-                    {"field": "path", "remedy": "there are: " + "; ".join(f"{m} {p}" for m, p, _ in ROUTES)}
-                ]
-            }
+            known_routes = "; ".join(f"{known_method} {known}" for known_method, known, _ in ROUTES)
+            shown = _errors(FaultProblem("path", f"there are: {known_routes}"))
         else:
             try:
                 status, shown = route(request.query, request.body)
             except _Refused as refused:
-                status = 400
-                shown = {
-                    "errors": [
-                        {"field": problem.field, "remedy": problem.remedy} for problem in refused.problems
-                    ]
-                }
+                status, shown = 400, _errors(*refused.problems)
         return status, msgspec.json.encode(shown) + b"\n"
 
     def _cross_site(self, request: HttpRequest) -> FaultProblem | None:
@@ -212,6 +204,10 @@ class AdminApi:
         self._apps[app.sdk_app_id] = changed
         self._authenticator.add_app(changed)
         return 200, {"sdkappid": app.sdk_app_id, "keys": len(keys)}
+
+
+def _errors(*problems: FaultProblem) -> dict[str, Any]:
+    return {"errors": [{"field": problem.field, "remedy": problem.remedy} for problem in problems]}
 
 
 def _name(host: str) -> str:

@@ -157,7 +157,7 @@ class ChatState:
     def targets(self, app: int) -> dict[str, list[str]]:
         """Return the ids of all groups and rooms that some call has changed."""
         return {
-            "groups": [target for owner, target in self._groups if owner == app],
+            "groups": self.groups(app),
             "rooms": [target for owner, target in self._rooms if owner == app],
         }
 

@@ -188,7 +188,8 @@ class Decider:
         judgement = None
         if ending is None:
             judgement = self._authenticator.stop(request, faults, at, wall)
-            if judgement is None and not counter.admit(at, GROUP_LIST_PER_SECOND if reads else faults.limit):
+            limit = GROUP_LIST_PER_SECOND if reads else faults.limit
+            if judgement is None and not counter.admit(at, limit):
                 judgement = refused(60007)
             if judgement is None:
                 judgement = self._served(spec, request, parsed, faults, app=app, at=at)
