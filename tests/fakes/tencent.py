@@ -166,11 +166,11 @@ def fake_client(
     options: HttpOptions | None = None,
     *,
     latency: float = 0.0,
-    on_event: Callable[[LogEvent], None] | None = None,
+    notice: Callable[[LogEvent], None] | None = None,
 ) -> tuple[Client, FakeTransport]:
     """
     The product's client on a FakeTransport, and that transport: what it was asked for stands in ``transport.seen``.
     """
     options = options or HttpOptions()
     transport = FakeTransport(script, options, latency=latency)
-    return Client(apps or (an_app(),), options, on_event, transport=transport), transport
+    return Client(apps or (an_app(),), options, notice, transport=transport), transport

@@ -45,7 +45,13 @@ class Guard:
 
 
 class GuardCounters:
-    """Counts the members that are sent, as this replica sends them, and notices what is above a limit."""
+    """
+    Counts the members that are sent, as this replica sends them, and notices what is above a limit.
+
+    Attributes:
+        tripped: The scopes that are above a limit, each with its guard, until ``take_tripped``.
+
+    """
 
     __slots__ = ("_counters", "_guards", "tripped")
 

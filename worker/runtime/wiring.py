@@ -171,7 +171,7 @@ def _build(
     client = Client(
         apps_of(settings),
         http,
-        on_event=_hiding_new_keys(settings, log),
+        notice=_hiding_new_keys(settings, log),
         redaction=log.redaction,
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)

@@ -62,7 +62,7 @@ class Client:
         self,
         apps: Iterable[AppCredentials],
         options: HttpOptions,
-        on_event: Callable[[LogEvent], None] | None = None,
+        notice: Callable[[LogEvent], None] | None = None,
         *,
         redaction: Redaction | None = None,
         transport: Transport | None = None,
@@ -71,12 +71,12 @@ class Client:
     ) -> None:
         self._apps = {app.name: app for app in apps}
         self._options = options
-        self._on_event = on_event
+        self._notice = notice
         self._sleep = sleep
         self._bits = bits
         self._redaction = redaction or Redaction()
         self._signers = {
-            name: UserSigSigner(app, on_event=on_event, redaction=self._redaction)
+            name: UserSigSigner(app, notice=notice, redaction=self._redaction)
             for name, app in self._apps.items()
         }
         self._transport = transport or HttpTransport(options, self._report, self._redaction.learn)
@@ -197,8 +197,8 @@ class Client:
             self._report("connection.refused", app=app, error=exchange.error, reason=exchange.detail)
 
     def _report(self, event: str, **fields: object) -> None:
-        if self._on_event is not None:
-            self._on_event(LogEvent(event=event, level="error", fields=fields))
+        if self._notice is not None:
+            self._notice(LogEvent(event=event, level="error", fields=fields))
 
 
 def _goes_on(attempt: tuple[AttemptResult, bool]) -> bool:

@@ -66,14 +66,14 @@ class UserSigSigner:
         clock: Callable[[], float] = time.time,
         *,
         timer: Callable[[], float] = time.monotonic,
-        on_event: Callable[[LogEvent], None] | None = None,
+        notice: Callable[[LogEvent], None] | None = None,
         redaction: Redaction | None = None,
     ) -> None:
         _validate(app)
         self._app = app
         self._clock = clock
         self._timer = timer
-        self._on_event = on_event
+        self._notice = notice
         self._redaction = redaction or Redaction()
         self._key = _inline(app) if app.secret_key_file is None else self._read()
         self._redaction.learn(self._key)
@@ -203,8 +203,8 @@ class UserSigSigner:
         return _checked_key(text.strip(), str(path))
 
     def _report(self, event: str, level: str, **fields: object) -> None:
-        if self._on_event is not None:
-            self._on_event(LogEvent(event=event, level=level, fields={"app": self._app.name, **fields}))
+        if self._notice is not None:
+            self._notice(LogEvent(event=event, level=level, fields={"app": self._app.name, **fields}))
 
 
 def _validate(app: AppCredentials) -> None:

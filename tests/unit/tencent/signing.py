@@ -52,7 +52,7 @@ class Bench:
             self.app,
             clock=lambda: self.clock.wall,
             timer=lambda: self.clock.monotonic,
-            on_event=self.logged.append,
+            notice=self.logged.append,
         )
 
     @property

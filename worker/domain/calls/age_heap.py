@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Aged")
 
 FEW: Final = 64
-"""So little is not worth tidying up."""
+"""Stale entries that are not worth tidying up."""
 
 
 class AgeHeap(Generic[T]):

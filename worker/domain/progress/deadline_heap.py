@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import OpenCommand
 
 FEW: Final = 64
-"""So little is not worth tidying up."""
+"""Stale entries that are not worth tidying up."""
 
 
 class DeadlineHeap:

@@ -60,7 +60,7 @@ class UnclearPosition(Struct, frozen=True):
 
 
 def told_by(value: bytes) -> OutcomeEvidence | None:
-    """Return what a record of the outcome topic says of its command's record; None if it is no outcome of ours."""
+    """Return which record an outcome is of, and its command_id; None for a record that is no outcome of ours."""
     try:
         return _decoder.decode(value)
     except (msgspec.DecodeError, ValueError, RecursionError):
