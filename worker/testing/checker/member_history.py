@@ -135,6 +135,13 @@ class _Explanation(NamedTuple):
     times: int  # how many were in it since it was entered
     had: tuple[int, ...]  # how many of its required effects each slot has had
 
+    def times_with(self, slot: int, most: float, *, can_restart: bool) -> int | None:
+        """Return how many effects this slot explains with one more, at most ``most``; None if it cannot be its turn."""
+        times = self.times + 1 if slot == self.slot else 1
+        if slot >= self.slot and times <= most:
+            return times
+        return 1 if can_restart else None  # a new owner of the partition has started over
+
     def extended(self, slot: int, times: int, wanted: int) -> _Explanation:
         """Return it with one more effect, explained by this slot, which requires ``wanted``."""
         had = (*self.had[:slot], min(self.had[slot] + 1, wanted), *self.had[slot + 1 :])
@@ -154,26 +161,19 @@ def _explains(
     explanations = {_Explanation(-1, 0, (0,) * len(slots))}
     previous: float | None = None
     for did in effects:
+        can_be_lost = [_may_be_undone(slot, did.at, interruptions) for slot in slots]
         reached = set()
         for index, slot in enumerate(slots):
             if not matches(slot.effect, did.effect, did.at):
                 continue
-            can_be_lost = _may_be_undone(slot, did.at, interruptions)
+            most = inf if any_number or can_be_lost[index] else slot.at_most
             can_restart = previous is not None and _may_come_again(slot, previous, did.at, interruptions)
             for before in explanations:
-                number = before.times + 1 if index == before.slot else 1
-                if not (any_number or number <= slot.at_most or can_be_lost):
-                    if not can_restart:
-                        continue
-                    number = 1
-                if index < before.slot and not can_restart:
-                    continue
+                times = before.times_with(index, most, can_restart=can_restart)
                 left_behind = range(max(before.slot, 0), index)
-                if all(
-                    before.had[one] >= wanted[one] or _may_be_undone(slots[one], did.at, interruptions)
-                    for one in left_behind
-                ):
-                    reached.add(before.extended(index, min(number, len(effects)), wanted[index]))
+                is_complete = all(before.had[one] >= wanted[one] or can_be_lost[one] for one in left_behind)
+                if times is not None and is_complete:
+                    reached.add(before.extended(index, min(times, len(effects)), wanted[index]))
         explanations = reached
         previous = did.at
     return any(each.had == wanted for each in explanations)
