@@ -178,13 +178,9 @@ def _cases(
     for command in commands:
         for option in command.options:
             if option.takes_value:
-                action = (
-                    files("")
-                    if option.files
-                    else offered(" ".join(option.choices))
-                    if option.choices
-                    else ":"
-                )
+                action = offered(" ".join(option.choices)) if option.choices else ":"
+                if option.files:
+                    action = files("")
                 values.setdefault(action, []).extend(f'"{command.path}:{name}"' for name in option.names)
     lines = ['    case "$chosen:$before" in']
     lines += [f"        ({'|'.join(patterns)}) {action}; return ;;" for action, patterns in values.items()]
@@ -227,7 +223,9 @@ def _fish(commands: Sequence[CommandWords]) -> str:
 
 def _fish_option(option: OptionWords) -> str:
     names = [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names]
-    value = ["-r", "-F"] if option.files else ["-x"] if option.takes_value else []
+    value = ["-x"] if option.takes_value else []
+    if option.files:
+        value = ["-r", "-F"]
     choices = [f"-a {_fish_quoted(' '.join(option.choices))}"] if option.choices else []
     return " ".join([*names, *value, *choices, "-d", _fish_quoted(option.help)])
 

@@ -18,7 +18,7 @@ from worker.settings.kafka_section import first_line
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from worker.settings.kafka_section import KafkaSettings
 
@@ -77,20 +77,19 @@ def option_problems(kafka: KafkaSettings) -> Iterator[SettingProblem]:
             elif stem != option and stem in types.SECRET_OPTIONS:
                 yield from _secret_file(name, value, twice=stem in getattr(kafka, part))
             elif option not in defaults:
-                elsewhere = [f"kafka.{other}" for other in known if other != part and option in known[other]]
-                close = difflib.get_close_matches(
-                    option, [item for item in defaults if item not in OWNED], 1, 0.6
-                )
-                hint = (
-                    f": it belongs to {elsewhere[-1]}"
-                    if elsewhere
-                    else f": did you mean {close[0]}?"
-                    if close
-                    else ""
-                )
+                hint = _meant(option, part, known)
                 yield SettingProblem(name, f"kafka-python knows no such option here{hint}")
             elif not RULES[option].fits(_bare(value)):
                 yield SettingProblem(name, f"give {RULES[option].wanted}", _shown(option, value))
+
+
+def _meant(option: str, part: str, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return where an option belongs that kafka-python does not have in this part, or which is meant, as the end of a sentence."""
+    elsewhere = [f"kafka.{other}" for other in known if other != part and option in known[other]]
+    if elsewhere:
+        return f": it belongs to {elsewhere[-1]}"
+    close = difflib.get_close_matches(option, [each for each in known[part] if each not in OWNED], 1, 0.6)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def security_problems(kafka: KafkaSettings) -> Iterator[SettingProblem]:

@@ -263,9 +263,9 @@ def _bounds(metadata: list[Any]) -> str:
         for name in ("ge", "gt", "le", "lt")
         if getattr(item, name, None) is not None
     }
-    low = (
-        f" from {bounds['ge']:g}" if "ge" in bounds else f" above {bounds['gt']:g}" if "gt" in bounds else ""
-    )
+    low = f" from {bounds['ge']:g}" if "ge" in bounds else ""
+    if "gt" in bounds:
+        low = f" above {bounds['gt']:g}"
     if "lt" in bounds:
         return f"{low} and below {bounds['lt']:g}" if low else f" below {bounds['lt']:g}"
     return f"{low} to {bounds['le']}" if "le" in bounds else low
