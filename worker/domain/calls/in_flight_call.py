@@ -24,6 +24,7 @@ class InFlightCall:
         number: How many attempts it has had.
         bisection: The search that it is a half of.
         doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
+        effect_before: Of what was known to be applied when its latest attempt left, when the latest was sent.
         permit: What its latest attempt has taken, and ``permitted_at`` when.
         is_probe: It tests whether a gate may open: one attempt only.
 
@@ -33,6 +34,7 @@ class InFlightCall:
         "bisection",
         "call_id",
         "doubted_at",
+        "effect_before",
         "endpoint",
         "is_probe",
         "number",
@@ -61,6 +63,7 @@ class InFlightCall:
         self.tasks = tasks
         self.bisection = bisection
         self.doubted_at: float | None = None
+        self.effect_before = float("-inf")
         self.number = 0
         self.permitted_at = 0.0
         self.state = CallState.AWAITING_PERMIT
@@ -75,6 +78,7 @@ class InFlightCall:
         """Begin its next attempt."""
         self.move_to(CallState.OUT)
         self.permitted_at = now
+        self.effect_before = self.endpoint.took_effect_at
         self.number += 1
         self.permit = permit
 

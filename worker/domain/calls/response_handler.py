@@ -269,7 +269,7 @@ class ResponseHandler:
         elif call.number < UNKNOWN_TRIES and not endpoint.halt.gate.is_shut:
             # A breaker's or app's probe, or an outage or a halt came between: the other attempts are yet to come.
             self._scheduler.give_back(call, now)
-        elif self._halts.doubted(call, result, now, is_shown=endpoint.took_effect_at > _doubted_since(call)):
+        elif self._halts.doubted(call, result, now, is_shown=call.effect_before > _doubted_since(call)):
             if of_platform:
                 self._refused(call, result, now)
             else:

@@ -417,6 +417,27 @@ def test_an_unknown_code_fails_nobody_when_an_outage_or_a_halt_comes_between(cod
     assert harness.status("a") == "succeeded"
 
 
+def test_an_unknown_code_is_not_believed_of_what_left_before_something_else_passed() -> None:
+    """
+    What all got for a second has failed whose last try was under way at its end.
+    """
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="c"))
+    for _ in range(2):
+        harness.code(harness.request(), 123456)
+        harness.wait(0.1)
+        harness.request_permit()
+    harness.wait(0.1)
+    harness.receive(ban("v", group="another"))
+    harness.ok(harness.request(target="another"))
+    harness.code(harness.request(), 123456)
+    assert harness.is_open("c")
+
+    passing_elsewhere(harness)
+    harness.ok()
+    assert harness.status("c") == "succeeded"
+
+
 def test_of_an_unknown_code_that_every_target_gets_no_more_is_kept_than_is_needed() -> None:
     """
     Memory: an endpoint with a new code for every call has no success that would clear what is kept.
