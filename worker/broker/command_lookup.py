@@ -358,11 +358,11 @@ class CommandLookup:
 
 def _found(record: Any) -> FoundCommand:
     return FoundCommand(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp,
-        record.key,
-        record.value,
-        record.headers,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
     )

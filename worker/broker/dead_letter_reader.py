@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from kafka import errors
@@ -54,6 +55,7 @@ def dead_letters(
     """
     reader = offset_range_reader.open_reader(options, "letters")
     topic, count = options.dead_letter_topic, 0
+    first, last = since * 1000, inf if until is None else until * 1000
     try:
         tps = offset_range_reader.partitions_of(reader, topic)
         ends = offset_range_reader.ends(reader, tps)
@@ -67,11 +69,7 @@ def dead_letters(
             for batch in offset_range_reader.batches(reader, tp, begin, end):
                 count += len(batch)
                 progress(count, since)
-                for record in batch:
-                    if since * 1000 <= record.timestamp and (
-                        until is None or record.timestamp < until * 1000
-                    ):
-                        yield _found(record)
+                yield from (_found(record) for record in batch if first <= record.timestamp < last)
     except errors.KafkaError as exc:
         raise BrokerError(f"{topic} cannot be read: {sentence(exc)}") from exc
     finally:

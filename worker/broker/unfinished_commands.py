@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kafka import TopicPartition, errors
 
@@ -16,8 +16,11 @@ from worker.broker.error_mapping import sentence
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from kafka import KafkaConsumer
+
+    from worker.broker.command_lookup import PartitionProgress
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.raw_records import Record
 
@@ -29,19 +32,30 @@ def unfinished_commands(options: KafkaOptions) -> Iterator[list[Record]]:
     Last come those that the worker cannot read yet: they are in, or behind, a transaction that a producer has not ended.
     Raises BrokerError if Kafka refuses.
     """
-    with CommandLookup(options) as progress:
-        begun = progress.begun()
+    with CommandLookup(options) as lookup:
+        begun = lookup.begun()
     begins = {TopicPartition(options.command_topic, number): each.position for number, each in begun.items()}
     try:
         for isolation in ("read_committed", "read_uncommitted"):
             reader = offset_range_reader.open_reader(options, "waiting", isolation_level=isolation)
             with closing(reader):
                 ends = offset_range_reader.ends(reader, list(begins))
-                for place, begin in begins.items():
-                    if begin < ends[place]:
-                        is_done = begun[place.partition].is_done
-                        for batch in offset_range_reader.batches(reader, place, begin, ends[place]):
-                            yield [record for record in batch if not is_done(record.offset)]
+                yield from _between(reader, begins, ends, begun)
             begins = {place: max(begin, ends[place]) for place, begin in begins.items()}
     except errors.KafkaError as exc:
         raise BrokerError(f"the topic {options.command_topic} cannot be read: {sentence(exc)}") from exc
+
+
+def _between(
+    reader: KafkaConsumer,
+    begins: Mapping[Any, int],
+    ends: Mapping[Any, int],
+    begun: Mapping[int, PartitionProgress],
+) -> Iterator[list[Record]]:
+    """Yield the records from ``begins`` up to ``ends`` that were not done, batch by batch."""
+    for place, begin in begins.items():
+        if begin >= ends[place]:
+            continue
+        is_done = begun[place.partition].is_done
+        for batch in offset_range_reader.batches(reader, place, begin, ends[place]):
+            yield [record for record in batch if not is_done(record.offset)]

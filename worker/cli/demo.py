@@ -96,7 +96,13 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupt)
     usual = TROUBLED if trouble else CALM
     options = DemoOptions(
-        commands or usual[0], replicas or usual[1], seed, trouble, bootstrap_servers, keep, json_file
+        commands=commands or usual[0],
+        replicas=replicas or usual[1],
+        seed=seed,
+        trouble=trouble,
+        bootstrap_servers=bootstrap_servers,
+        keep=keep,
+        json_file=json_file,
     )
     try:
         held = play(options, console)

@@ -56,13 +56,14 @@ class Revocation:
         freed = []
         for partition in leaving:
             for each in list(partition.open.values()):
-                if isinstance(each, OpenCommand) and each.unsettled and not each.dropped:
-                    endpoint = self._scheduler.endpoints[each.endpoint]
-                    if endpoint.gives_up_drain or _may_be_left(each):
-                        self.given_up += 1
-                        if endpoint.gives_up_drain:
-                            partition.clean_handover.give_up()
-                        freed += self._drop(each, now)
+                if not isinstance(each, OpenCommand) or not each.unsettled or each.dropped:
+                    continue
+                is_behind_gate = self._scheduler.endpoints[each.endpoint].gives_up_drain
+                if is_behind_gate or _may_be_left(each):
+                    self.given_up += 1
+                    if is_behind_gate:
+                        partition.clean_handover.give_up()
+                    freed += self._drop(each, now)
         return freed
 
     def leave(self, partition: Partition, now: float) -> list[OpenCommand]:

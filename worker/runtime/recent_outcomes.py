@@ -307,18 +307,18 @@ def request_id_of(outcome: Outcome) -> str | None:
 def _failure_of(outcome: Outcome) -> RecentFailure:
     code, message = _why(outcome)
     return RecentFailure(
-        outcome.outcome_id,
-        outcome.status,
-        code,
-        message,
-        outcome.finished_at,
-        outcome.command_id,
-        outcome.action,
-        outcome.app,
-        outcome.target,
-        outcome.issuer,
-        request_id_of(outcome),
-        len(outcome.results) or len(outcome.user_ids),
+        outcome_id=outcome.outcome_id,
+        status=outcome.status,
+        code=code,
+        message=message,
+        finished_at=outcome.finished_at,
+        command_id=outcome.command_id,
+        action=outcome.action,
+        app=outcome.app,
+        target=outcome.target,
+        issuer=outcome.issuer,
+        request_id=request_id_of(outcome),
+        users=len(outcome.results) or len(outcome.user_ids),
     )
 
 

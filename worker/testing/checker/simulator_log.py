@@ -64,14 +64,14 @@ def _request(line: _Line, later: _Line | None) -> LoggedRequest:
         at = done.applied_at + line.wall - line.at
         applied = dict.fromkeys(done.applied, (at, line.seq))
     return LoggedRequest(
-        line.wall,
-        line.endpoint,
-        line.target or "",
-        line.users,
-        _effect(line),
-        line.error_code,
-        line.request_id,
-        applied,
+        read_at=line.wall,
+        endpoint=line.endpoint,
+        target=line.target or "",
+        users=line.users,
+        effect=_effect(line),
+        code=line.error_code,
+        request_id=line.request_id,
+        applied=applied,
     )
 
 

@@ -193,13 +193,13 @@ def carry_out(
             environment.stop_simulator()
         reader.read_to_the_end(READ_DEADLINE)
     evidence = Evidence(
-        environment.topics.commands,
-        tuple(load.sent),
-        tuple(reader.read.outcomes),
-        tuple(reader.read.letters),
-        read_log(environment.simulator_log),
-        frozenset(scenario.bad_users),
-        tuple(chaos.interruptions) if chaos else (),
+        topic=environment.topics.commands,
+        sent=tuple(load.sent),
+        outcomes=tuple(reader.read.outcomes),
+        letters=tuple(reader.read.letters),
+        requests=read_log(environment.simulator_log),
+        bad_users=frozenset(scenario.bad_users),
+        interruptions=tuple(chaos.interruptions) if chaos else (),
     )
     return FinishedRaid(evidence, tuple(reader.read.raw), stall, exit_codes, gave_up)
 
