@@ -114,7 +114,7 @@ class _Sent:
 
 
 def _scope_of(pattern: Scope, command: Command) -> Scope | None:
-    """Return the scope of the command that the pattern counts; None if it does not count it."""
+    """Return the scope of the command that the pattern counts; None if it does not count it. An empty issuer is as good as none."""
     given = {
         "app": command.app,
         "action": command.action.name,
@@ -124,7 +124,7 @@ def _scope_of(pattern: Scope, command: Command) -> Scope | None:
     found: dict[str, str] = {}
     for name, wanted in pattern.fields():
         value = given[name]
-        if value is None or wanted not in (ANY, value):
+        if not value or wanted not in (ANY, value):  # no order can name an empty one
             return None
         found[name] = value
     return structs.replace(pattern, **found)

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from tests.unit.settings.environment import KEY
 from worker.cli.app import app
 from worker.cli.control import span
+from worker.cli.pause_and_resume import _scope
+from worker.domain.contract.control_records import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +64,13 @@ def test_wrong_arguments_end_with_2_and_a_sentence(
 
     assert code == 2
     assert sentence in text
+
+
+def test_what_a_guard_has_stopped_can_be_named() -> None:
+    """
+    An issuer may be a blank.
+    """
+    assert _scope((None, None, " ", None), everything=False) == Scope(issuer=" ")
 
 
 @pytest.mark.parametrize(

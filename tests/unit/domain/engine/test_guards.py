@@ -6,7 +6,14 @@ import pytest
 from msgspec import structs
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
-from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
+from worker.domain.contract.control_records import (
+    ControlRecord,
+    Order,
+    OrderState,
+    Scope,
+    control_value,
+    read_control,
+)
 from worker.domain.guard_counters import MAX_COUNTED, Guard, GuardCounters
 
 PER_ISSUER = Guard(Scope(issuer="*"), members=50, per_seconds=60.0)
@@ -37,6 +44,29 @@ def test_an_issuer_that_sends_too_much_is_paused_and_the_others_are_not() -> Non
     assert sent(harness) == 80
     harness.publish()
     assert harness.engine.open == 160
+
+
+@pytest.mark.parametrize("issuer", ["", None])
+def test_no_order_is_given_for_an_issuer_that_no_order_can_name(issuer: str | None) -> None:
+    """
+    Its record was read by nobody, and so it held on one replica, until that was restarted.
+    """
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    fields = {} if issuer is None else {"issuer": issuer}
+    harness.receive_together(*(ban(user, **fields) for user in users(200)))
+
+    assert sent(harness) == 200
+    assert not harness.ordered
+
+
+@pytest.mark.parametrize("issuer", [" ", "ü" * 128, '"' * 256, "\\" * 256])
+def test_the_order_of_a_guard_is_one_that_all_can_read(issuer: str) -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, issuer, 60)
+
+    (record,) = harness.ordered
+    assert record.order is not None
+    assert read_control(record.scope.key, control_value(record.order)) == record
 
 
 def test_a_scope_that_is_resumed_is_counted_from_zero() -> None:
