@@ -282,7 +282,7 @@ class Admission:
         effect_key = spec.effect if self._rules.reasons_matter else self._shared_key_of(spec)
         alone = endpoint.queue.is_new(spec.target, effect_key)
         size = record_size + command_bytes(record.value or b"", spec, len(spec.users), alone=alone)
-        command = OpenCommand(
+        command = OpenCommand(  # by position: by name, eleven fields take half a microsecond longer
             record,
             partition,
             now,
