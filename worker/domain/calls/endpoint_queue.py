@@ -130,9 +130,8 @@ class TargetQueue:
         self.levels: dict[int, dict[CompatibleGroup, None]] = {}
         self.started: dict[CompatibleGroup, None] = {}
         self.urgent: dict[CompatibleGroup, None] = {}
-        self._ages: AgeHeap[CompatibleGroup] | None = (
-            None  # None while it never had two groups, as most targets
-        )
+        # None while it never had two groups, as most targets.
+        self._ages: AgeHeap[CompatibleGroup] | None = None
         self.rank = 0
         self.age: float | None = None
 
@@ -195,8 +194,12 @@ class TargetQueue:
             self.urgent[group] = None
         else:
             self.urgent.pop(group, None)
-        most = 0 if is_urgent else 1 if group.key[2] else per_call
-        self.move(group, min(size, most) if size or group.resting else None)
+        if not size and not group.resting:
+            self.move(group, None)
+        elif is_urgent:
+            self.move(group, 0)
+        else:
+            self.move(group, min(size, 1 if group.key[2] else per_call))
 
     def move(self, group: CompatibleGroup, level: int | None) -> None:
         """Put the group at the end of another level."""

@@ -24,7 +24,7 @@ class InFlightCall:
         number: How many attempts it has had.
         bisection: The search that it is a half of.
         doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
-        effect_before: Of what was known to be applied when its latest attempt left, when the latest was sent.
+        effect_before: Its endpoint's ``took_effect_at`` when its latest attempt left.
         permit: What its latest attempt has taken, and ``permitted_at`` when.
         is_probe: It tests whether a gate may open: one attempt only.
 
