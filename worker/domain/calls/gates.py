@@ -281,10 +281,12 @@ class ConfigHalt:
         return is_new
 
     def probe_sent(self, now: float) -> None:
-        """Plan the probe after the one that is sent now."""
+        """Plan the probes after the one that is sent now. One that goes sooner, as it is fresh, takes nobody's turn."""
+        self.fresh_probe_at = now + QUICK_INTERVAL
+        if now < self.probe_at:
+            return
         self._probes += 1
         self.probe_at = now + (QUICK_INTERVAL if self._probes < QUICK_PROBES else SLOW_INTERVAL)
-        self.fresh_probe_at = now + QUICK_INTERVAL
 
     def search_failed(self, now: float) -> None:
         """Search again in a while: there is no target that was not refused yet."""

@@ -49,7 +49,7 @@ def choose_probe(endpoint: EndpointState, now: float) -> ProbeChoice:
     goes_slowly = not app_is_halted and is_halted and now < halt.probe_at
     if goes_slowly and now < halt.search_at and not endpoint.has_news:
         return ProbeChoice(look_again_at=halt.search_at)
-    target = min(endpoint.sendable, key=_reluctance, default=None)
+    target = min(endpoint.sendable, key=_reluctance if goes_slowly else _turn, default=None)
     if goes_slowly and (target is None or not target.is_fresh):
         # Thousands may be held, and every event comes by here: do not search again before something new comes.
         return ProbeChoice(search_failed=True)
@@ -60,6 +60,11 @@ def _next_in_turn(app: AppState) -> EndpointState | None:
     """Find the endpoint whose turn it is: a halted app has one probe for all."""
     able = (endpoint for endpoint in app.endpoints if any(endpoint.sendable))
     return min(able, key=lambda endpoint: endpoint.probed_at, default=None)
+
+
+def _turn(target: TargetState) -> tuple[float, tuple[bool, bool, bool, float]]:
+    """Rank a target by its turn: each has one before any has two, however little worth it is as a probe."""
+    return target.probed_at, _reluctance(target)
 
 
 def _reluctance(target: TargetState) -> tuple[bool, bool, bool, float]:

@@ -274,6 +274,22 @@ def test_a_locked_app_sends_nothing_for_a_minute() -> None:
     assert sorted(each.action for each in harness.out) == ["ban", "kick", "live_unban"]
 
 
+def test_a_target_that_alone_halts_its_app_takes_not_every_turn_of_the_held_ones() -> None:
+    harness = EngineHarness()
+    harness.receive(*(ban("u", group=group, command_id=group) for group in "ab"))
+    for request in list(harness.out):
+        harness.code(request, 10007)
+    harness.receive(ban("v", group="strange"))
+    probed = []
+    for _ in range(8):
+        harness.wait(30.0)
+        for request in list(harness.out):
+            probed.append(request.target)
+            harness.code(request, 65432 if request.target == "strange" else 0)
+
+    assert [harness.status(group) for group in "ab"] == ["succeeded", "succeeded"], probed
+
+
 def test_a_lock_lasts_no_time_of_the_members() -> None:
     """
     As long as another program signs wrongly in the app's name, Tencent locks it again each minute.

@@ -205,6 +205,22 @@ def test_without_a_fresh_target_the_held_ones_are_probes_in_turn() -> None:
     assert probed[2:] == probed[:2]
 
 
+def test_a_target_that_hangs_takes_not_every_turn_of_the_held_ones() -> None:
+    """
+    It was never refused, so it is worth more as a probe, each time; and those that are held went nowhere, as long as it hung.
+    """
+    harness = held("a", "b")
+    harness.receive(ban("v", group="hangs"))
+    probed = []
+    for _ in range(12):
+        harness.wait(10.0)
+        for request in list(harness.out):
+            probed.append(request.target)
+            harness.timeout(request)
+
+    assert {"a", "b"} <= set(probed)
+
+
 def test_a_held_target_that_passes_as_a_probe_lets_all_go_on() -> None:
     harness = held("a", "b")
     harness.wait(1.0)
