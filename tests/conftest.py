@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 from kafka import KafkaAdminClient
 
+from worker.domain import revocation
 from worker.testing.kafka.child_process import ProcessFailedError
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 from worker.testing.kafka.jars import LOCK, FetchError
@@ -39,6 +40,16 @@ def pytest_configure() -> None:
     # start, and the tests of it would fail.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module")
+def few_members_at_once() -> Iterator[None]:
+    """
+    What a partition that goes leaves to its next owner takes many events, as that of a long backlog does.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(revocation, "MEMBERS_AT_ONCE", 2)
+        yield
 
 
 @dataclass(frozen=True, slots=True)

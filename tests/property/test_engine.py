@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -27,6 +28,8 @@ from worker.domain.engine_rules import EngineRules
 if TYPE_CHECKING:
     from tests.property.answers import Answer
     from tests.property.environment import OpenCall
+
+pytestmark = pytest.mark.usefixtures("few_members_at_once")
 
 PARTITIONS: Final = 2
 TARGETS: Final = ("a", "b", "c", "d", "e")

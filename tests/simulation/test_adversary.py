@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.simulation.adversary import Adversary
+
+pytestmark = pytest.mark.usefixtures("few_members_at_once")
 
 Adversary.TestCase.settings = settings(
     max_examples=150,

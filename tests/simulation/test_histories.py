@@ -17,6 +17,8 @@ from tests.simulation.tencent import BAN, UNBAN, Weather, Window
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("few_members_at_once")
+
 
 def play(plan: Plan) -> History:
     """

@@ -18,6 +18,8 @@ from worker.domain.contract.outcomes import ResultStatus, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("few_members_at_once")
+
 ONE = Plan(0, partitions=1, replicas=1, commands=0, quota=200, lasts=0.0, most_records=500, holes=0.0)
 
 

@@ -159,11 +159,10 @@ class Engine:
 
     def revoking(self, numbers: Iterable[int], now: float) -> list[Effect]:
         """Start nothing new of the partitions, which are about to go, and finish what is started (see ``quiet``)."""
-        freed: list[OpenCommand] = []
         for number in numbers:
             if number in self._partitions:
-                freed += self._revocation.close(self._partitions[number], now)
-        return self._follow_through(now, freed)
+                self._revocation.close(self._partitions[number])
+        return self._follow_through(now)
 
     def revoked(self, numbers: Iterable[int], now: float) -> list[Effect]:
         """Let the partitions go: what of them is open is the next owner's."""
@@ -303,7 +302,9 @@ class Engine:
         return self._follow_through(now)
 
     def wake_at(self) -> float:
-        """Return when to ``tick`` next, if nothing happens before."""
+        """Return when to ``tick`` next, if nothing happens before; in the past: as soon as possible."""
+        if self._revocation.is_dropping:
+            return 0.0
         times = [self._housekeeping_at]
         times += [endpoint.wake_at for endpoint in self._scheduler.endpoints.values()]
         times += [
@@ -420,7 +421,11 @@ class Engine:
     def _follow_through(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
         """Let everything follow that follows from an event, and hand out the effects."""
         leaving = [partition for partition in self._partitions.values() if partition.is_closing]
-        completed = [*completed, *self._revocation.give_up(leaving, now)]
+        completed = [
+            *completed,
+            *self._revocation.drop_unstarted(now),
+            *self._revocation.give_up(leaving, now),
+        ]
         goes_on = True
         while goes_on:
             goes_on = self._send(now)
@@ -436,6 +441,8 @@ class Engine:
     def _send(self, now: float) -> bool:
         """Let leave what may. Return whether something else may be ready because of that."""
         self._scheduler.apply_changes(now)
+        if self._revocation.is_dropping:
+            return False
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
         return self._enforcement.enforce_guards(now) or any_ready
 

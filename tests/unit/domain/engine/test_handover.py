@@ -7,8 +7,10 @@ from time import process_time
 import pytest
 
 from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, unban, users
+from worker.domain import revocation
 from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.timestamps import rfc3339
+from worker.domain.progress.commit_metadata import slice_free_in_ms
 
 
 def test_a_handover_starts_nothing_and_finishes_what_is_started() -> None:
@@ -123,6 +125,49 @@ def test_a_stopping_worker_starts_nothing_and_goes_idle() -> None:
 
     assert harness.engine.idle
     assert len(harness.sent) == 2
+
+
+def test_a_long_backlog_is_left_in_many_events_and_nothing_new_leaves_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Answers are heard in between: a permit comes back a second after that, and the next owner waits for the last one."""
+    monkeypatch.setattr(revocation, "MEMBERS_AT_ONCE", 10)
+    harness = EngineHarness(0, 1, default_calls_per_second=4)
+    harness.receive(*(ban(*users(5), group=f"g{number}", command_id=f"c{number}") for number in range(10)))
+    started = list(harness.out)
+    assert len(started) == 4
+
+    harness.revoking(0)
+    harness.receive(kick("later"), partition=1)
+    assert harness.engine.open == 10 + 1 - 4
+    assert harness.out == started
+    assert harness.engine.wake_at() < harness.now
+    harness.wait(0.001)
+
+    assert harness.engine.open == 4 + 1
+    assert harness.out[4:] == [harness.request("kick")]
+    for request in started:
+        harness.ok(request)
+    harness.publish()
+    assert harness.engine.quiet([0])
+
+
+def test_what_is_not_started_is_not_given_up_behind_a_gate_while_it_waits_to_be_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of it is on its way: the handover is as clean as without it."""
+    monkeypatch.setattr(revocation, "MEMBERS_AT_ONCE", 1)
+    harness = EngineHarness(0, 1)
+    for number in range(5):
+        harness.receive(ban("u", group=f"g{number}"), partition=1)
+        harness.refuse_connection(harness.out[-1])
+    harness.receive(*(ban("u", group=f"h{number}") for number in range(3)))
+
+    harness.revoking(0)
+    harness.wait(0.01)
+
+    assert harness.engine.snapshot(harness.now).counts.given_up == 0
+    assert slice_free_in_ms(harness.take().commits[0].metadata) is not None
 
 
 def test_a_partition_that_comes_while_the_worker_stops_is_not_worked_on() -> None:
