@@ -347,19 +347,16 @@ def _await(
 
 def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None]:
     """Return what prints one outcome."""
-    import msgspec  # noqa: PLC0415
-
     from worker.cli.outcome_formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
     from worker.cli.wait_for_outcomes import exit_code  # noqa: PLC0415
 
     def whole(_head: OutcomeHead, value: bytes) -> None:
         print(format_outcome(outcome_in(value)), flush=True)
 
-    def line(head: OutcomeHead, value: bytes) -> None:
+    def line(head: OutcomeHead, _value: bytes) -> None:
         if exit_code([head.status], waits=False):
-            outcome = msgspec.json.decode(value)
-            error = outcome.get("error", {}).get("message", "")
-            print(plain(f"{head.status}  {outcome.get('command_id', '')}  {error}").rstrip(), flush=True)
+            error = "" if head.error is None else head.error.message
+            print(plain(f"{head.status}  {head.command_id}  {error}").rstrip(), flush=True)
 
     def json(_head: OutcomeHead, value: bytes) -> None:
         print(json_line(value), flush=True)

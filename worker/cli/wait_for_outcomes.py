@@ -23,11 +23,19 @@ _EXIT_CODES: Final = {LeftToDo.NOTHING: 0, LeftToDo.UNSENT: NOT_SENT, LeftToDo.N
 _WORST_FIRST: Final = (NOT_APPLIED, WAITS, NOT_SENT, 0)
 
 
+class ErrorHead(msgspec.Struct):
+    """What one line shows of an outcome's error."""
+
+    message: str
+
+
 class OutcomeHead(msgspec.Struct):
-    """What is needed of an outcome to know whose it is."""
+    """What is needed of an outcome to know whose it is, and to show it in one line."""
 
     outcome_id: str
     status: Status
+    command_id: str
+    error: ErrorHead | None = None
 
 
 _HEADS: Final = msgspec.json.Decoder(OutcomeHead)
