@@ -82,6 +82,8 @@ class Replica:
         self.stalled_until = 0.0
         self.mine: set[int] = set()
         self.active: set[int] = set()
+        self.taken = 0
+        self.epochs: dict[int, int] = {}
         self._offset = chance.uniform(-1e6, 1e6)
         self._rate = 1.0 + chance.uniform(-1e-4, 1e-4)
         self._wake: Event | None = None
@@ -140,9 +142,11 @@ class Replica:
         Uses the slice of a partition that was just assigned, after a rest.
         """
         self.mine.add(number)
+        self.taken += 1
+        epoch = self.epochs[number] = self.taken
 
         def begin() -> None:
-            if number in self.mine and self.world.owner[number] is self:
+            if number in self.mine and self.world.owner[number] is self and self.epochs[number] == epoch:
                 self.active.add(number)
                 self.limiter.set_share(self.world.share(self.active))
                 self.pump()
@@ -374,18 +378,19 @@ class World:
 
     def _hand_over(self, number: int, old: Replica) -> None:
         """
-        The old owner stops using the slice. Where nothing that it has sent or lent needs it any more, the handover was clean.
+        The old owner stops using the slice. Where it was used, and nothing that was sent or lent needs it any more, the handover is
+        clean.
         """
 
-        def leave(tries: int) -> None:
+        def leave(tries: int, *, was_active: bool) -> None:
             if number not in old.mine or self.owner[number] is not old:
                 return
             old.active.discard(number)
             old.limiter.set_share(self.share(old.active))
             now = old.now
-            clean = old.limiter.out + old.limiter.lender.lent(now) <= old.limiter.owned and now < old.fence
+            clean = was_active and old.limiter.is_covered(now) and now < old.fence
             if not clean and tries and self.clock.chance.random() < 0.9:
-                old.after(0.1, lambda: leave(tries - 1))
+                old.after(0.1, lambda: leave(tries - 1, was_active=was_active))
                 return
             rest = old.limiter.covered_in(now) if clean else COOLING_OFF
             old.lose({number})
@@ -395,7 +400,7 @@ class World:
             else:
                 self.owner[number] = None
 
-        old.after(0.0, lambda: leave(20))
+        old.after(0.0, lambda: leave(20, was_active=number in old.active))
 
     def play(self, seconds: float, work: Callable[[World], None]) -> None:
         """

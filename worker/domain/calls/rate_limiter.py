@@ -199,7 +199,7 @@ class RateLimiter:
         window ago. What is out and lent alone must be covered.
 
         Of 100 owned permits, evenly used, 33 have just gone: the 33 that come back first do so within 0.33 s. Until then none of the
-        67 that remain is taken anew.
+        67 that remain is taken again. Borrowed ones may be, and their lender keeps those aside until they are back.
         """
         assert self.is_covered(now)
         lacking = self.used(now) + self.lender.lent(now) - self.owned

@@ -9,7 +9,7 @@
 # As t0 was noted before r, the borrower stops no later than r + D. What it sent last reaches the server within NETWORK, which is
 # what a crash is given anyway, and counts there for the WINDOW: at r + D + NETWORK + WINDOW = r + HOLD nothing of it counts any
 # more. HOLD is also how long a slice lies idle after its partition was assigned to another replica, so what its old owner had
-# lent is over by then: that is why D is one second. A borrower that lives names in each request what it still keeps, answered or
+# lent is over by then (unless that one's remaining permits cover it: a clean handover): that is why D is one second. A borrower that lives names in each request what it still keeps, answered or
 # not, so that a request that hangs longer than NETWORK keeps its permit aside as long as messages arrive.
 #
 # Rules that make it safe with messages late, lost, doubled and in any order:

@@ -12,6 +12,8 @@ from worker.domain.state_transitions import CLEAN_HANDOVER_STEPS, CleanHandoverS
 
 ENDING_SECONDS: Final = 1.0
 """How long a partition that goes waits for the calls of others that use its slice, and for its last commit."""
+WINDOW: Final = 1.0
+"""Seconds that the server counts a request."""
 
 
 class CleanHandover:
@@ -79,8 +81,9 @@ class CleanHandover:
             and covered_in is not None
             and now >= self._unknown_until
         ):
-            # What is sent from now on needs none of the slice: it has permits that remain, or borrowed ones.
-            self._free_at = now + covered_in
+            # What is sent from now on needs none of the slice: the permits that remain cover it, or borrowed ones, which their lender
+            # keeps aside. A request of unknown end may have arrived as late as it may act.
+            self._free_at = max(now + covered_in, self._unknown_until + WINDOW)
             self.move_to(CleanHandoverState.READY)
         return self.state is CleanHandoverState.READY
 

@@ -34,7 +34,8 @@ dead predecessor had sent has arrived and been applied, and its slice of the quo
 START_CREDIT: Final = 1.5
 """
 The most that a static member's own start counts of these three seconds. What remains covers a process of the same name that lives
-by mistake, and learns within a heartbeat of its successor that it has to stop.
+by mistake, and learns within a heartbeat of its successor that it has to stop. After a clean handover nothing remains: nothing of the
+partition is on its way, and its slice is free at the latest a second after the owner before has ended.
 """
 _LEAVING: Final = frozenset({PartitionState.CLOSING, PartitionState.GONE})
 

@@ -43,6 +43,16 @@ def test_it_says_when_the_slice_is_free_counted_from_the_commit(at: float, secon
     assert handover.claim(at, leaves_nothing_open=True) == pytest.approx(seconds)
 
 
+def test_a_request_of_unknown_end_counts_for_a_second_from_its_latest_arrival() -> None:
+    handover = CleanHandover()
+    handover.begin()
+    handover.ended_unknown(10.5)
+    handover.slice_is_given_up(10.0)
+    assert handover.is_due(10.7, 0.1)
+
+    assert handover.claim(10.7, leaves_nothing_open=True) == pytest.approx(0.8)
+
+
 def test_no_second_commit_is_asked_for_while_one_that_says_it_is_under_way() -> None:
     handover = ready()
 
