@@ -24,8 +24,8 @@ class RestoredPartition(Struct, frozen=True):
         known: What the outcome topic tells of command ids, oldest first.
         fresh: Nothing was ever committed for the partition: ``position`` comes from the settings. Commit it soon, or the next
             owner, too, begins where its settings say, and with ``latest`` the records in between are lost.
-        slice_free_in: Its last owner handed it over cleanly: nothing of it was on its way any more, and its slice of the quota was free
-            so many seconds after that. None: it did not.
+        slice_free_in: Its last owner handed it over cleanly: nothing of it was on its way any more, and this many seconds later its slice
+            of the quota was free. None: it did not.
         owner: The mark of the static member that was the last to call anything of it; empty if that was a dynamic one, or if
             nobody knows.
         foreign: The beginning of metadata that was found at the commit and is not ours; None if there was none.

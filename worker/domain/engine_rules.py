@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.outcomes import Worker
     from worker.domain.guard_counters import Guard
+
+WINDOW: Final = 1.0
+"""Seconds that the server counts a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class EngineRules:
     protected_users: frozenset[str] = frozenset()
     default_calls_per_second: int = 200
     calls_per_second: Mapping[str, int] = field(default_factory=dict)
-    window: float = 1.0
+    window: float = WINDOW
     window_from_send: bool = False
     overdue_after: float = 1.0
     urgent_share: float = 0.5

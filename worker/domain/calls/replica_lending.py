@@ -28,12 +28,12 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from worker.domain.engine_rules import WINDOW
+
 LEASE: Final = 1.0
 """D: seconds from a request on, by the borrower's clock, in which what was granted for it may be used."""
 NETWORK: Final = 1.0
 """Seconds that a request of a process which has died, or lost its messages, may need to reach the server."""
-WINDOW: Final = 1.0
-"""Seconds that the server counts a request."""
 HOLD: Final = LEASE + NETWORK + WINDOW
 """Seconds from the receipt of a request after which the lender uses the permits again, whatever it has heard."""
 RENEW: Final = 0.25

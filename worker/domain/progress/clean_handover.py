@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker.domain.engine_rules import WINDOW
 from worker.domain.state_transitions import CLEAN_HANDOVER_STEPS, CleanHandoverState
 
 ENDING_SECONDS: Final = 1.0
 """How long a partition that goes waits for the calls of others that use its slice, and for its last commit."""
-WINDOW: Final = 1.0
-"""Seconds that the server counts a request."""
 
 
 class CleanHandover:
