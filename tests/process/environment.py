@@ -116,6 +116,7 @@ class Environment:
         Begins to produce the records, so many a second or as fast as it can.
         """
         load = LoadProducer(self.stage.bootstrap_servers, self.stage.topics.commands, records, rate)
+        self._ends.callback(load.close)
         self.loads.append(load)
         load.start()
         return load

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -142,6 +144,19 @@ def test_a_paused_broker_does_not_answer_until_it_is_resumed(own_kafka: Embedded
 
     own_kafka.resume()
     assert answers(own_kafka.bootstrap_servers)
+
+
+def test_a_broker_that_is_asked_in_vain_is_asked_by_nobody_afterwards(
+    collected_sockets: None,  # noqa: ARG001 - kafka-python leaves the one that got no answer
+) -> None:
+    """
+    A client that a failed constructor leaves behind would ask for ever.
+    """
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not answers(f"127.0.0.1:{silent.getsockname()[1]}")
+
+    assert set(threading.enumerate()) == before
 
 
 @pytest.mark.kafka

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from worker.testing.checker.contract import ADMINISTRATOR
 from worker.testing.kafka.child_process import ChildProcess
-from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
+from worker.testing.kafka.embedded_kafka import EmbeddedKafka, admin_client, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
+
+    from kafka import KafkaAdminClient
 
     from worker.testing.kafka.jars import Progress
 
@@ -208,13 +210,8 @@ class DemoEnvironment:
         self._created = False
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _admin(self) -> Any:
-        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
-        try:
-            yield admin
-        finally:
-            admin.close()
+    def _admin(self) -> AbstractContextManager[KafkaAdminClient]:
+        return admin_client(self.bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
 
     def _simulator_listens(self) -> bool:
         text = (self.folder / "simulator.log").read_text("utf-8", "replace")

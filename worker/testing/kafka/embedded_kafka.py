@@ -14,7 +14,7 @@ import tempfile
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -23,7 +23,7 @@ from worker.testing.kafka.child_process import ChildProcess, ProcessFailedError
 from worker.testing.kafka.jars import DEMO_EXTRA, LOCK, FetchError, cache_folder, fetch, locked_jars
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -254,19 +254,35 @@ def answers(bootstrap_servers: str) -> bool:
     host, _, port = bootstrap_servers.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()
-        admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap_servers, bootstrap_timeout_ms=2000, request_timeout_ms=2000
-        )
+        with admin_client(bootstrap_servers, bootstrap_timeout_ms=2000, request_timeout_ms=2000) as admin:
+            admin.list_topics()  # describe_cluster of kafka-python fails with brokers before 3.7
     except (OSError, KafkaError):
         return False
+    return True
+
+
+@contextlib.contextmanager
+def admin_client(bootstrap_servers: str, **options: int) -> Iterator[KafkaAdminClient]:
+    """
+    Open an administrator of a cluster, and close all of it. Raises KafkaError if the cluster does not answer.
+
+    A constructor of kafka-python that fails leaves a thread behind, which may ask for the cluster for ever.
+    """
+    made: list[Any] = []
+    original: Any = KafkaAdminClient.DEFAULT_CONFIG["kafka_client"]
+
+    def remembered(**config: Any) -> Any:
+        made.append(original(**config))
+        return made[-1]
+
     try:
-        admin.list_topics()  # describe_cluster of kafka-python fails with brokers before 3.7
-    except KafkaError:
-        return False
-    else:
-        return True
-    finally:
-        admin.close()
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers, kafka_client=remembered, **options)
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    with admin:
+        yield admin
 
 
 def find_java() -> str:
