@@ -15,8 +15,13 @@ CHANCE: Final = 2
 """Bad members that are more than chance: a single one never makes the batches smaller."""
 DOUBT: Final = 8
 """As if this many good members had been seen before: the first few bad ones do not decide everything."""
-MEMORY: Final = 128
-"""After this many members what was seen counts half: what is true of a target changes."""
+MEMORY: Final = 256
+"""
+After this many members what was seen counts half: what is true of a target changes. Good members are known after one call and a
+bad one after five, so the bad ones of many calls come together: with half of this a target of 2 % often seems to have 5 %.
+"""
+MANY_BAD: Final = 32
+"""As after so many bad ones: they tell the share well enough, and a target whose members are good again is soon believed."""
 
 
 class AdaptiveBatchSize:
@@ -40,7 +45,7 @@ class AdaptiveBatchSize:
         """Count members that were applied, or found bad. Return whether ``members`` has changed."""
         self._seen += good + bad
         self._bad += bad
-        if self._seen > MEMORY:
+        if self._seen > MEMORY or self._bad > MANY_BAD:
             self._seen /= 2
             self._bad /= 2
         before = self.members

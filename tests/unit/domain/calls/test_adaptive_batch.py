@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from random import Random
 
 import pytest
 
+from tests.unit.domain.calls.test_bisection import REFUSAL
 from tests.unit.domain.calls.test_endpoint_queue import PATIENT, put, taken
 from worker.domain.calls.adaptive_batch import AdaptiveBatchSize
+from worker.domain.calls.bisection import Bisection
 from worker.domain.calls.endpoint_queue import EndpointQueue
 
 MOST = 20
@@ -25,34 +28,41 @@ def seen(*, good: int, bad: int) -> AdaptiveBatchSize:
     return size
 
 
-def settled_per_call(share: float, seed: int, *, learns: bool) -> float:
+def settled_per_call(share: float, seed: int, *, learns: bool, at_once: int = 1) -> float:
     """
-    How many members a call settles when so many of a target's members are bad, searches included.
+    How many members a call settles when so many of a target's members are bad, and so many calls are under way at once.
     """
     members = 2000
     size = AdaptiveBatchSize(MOST)
     chance = Random(seed)
     waiting = [chance.random() < share for _ in range(members)]
+    searches: deque[Bisection[bool]] = deque()
+    under_way: deque[tuple[list[bool], Bisection[bool] | None]] = deque()
     calls = 0
-    while waiting:
-        most = size.members if learns else MOST
-        batch, waiting = waiting[:most], waiting[most:]
+    while waiting or searches or under_way:
+        while len(under_way) < at_once and (searches or waiting):
+            if searches:
+                under_way.append((searches[0].half(), searches.popleft()))
+                continue
+            most = size.members if learns else MOST
+            under_way.append((waiting[:most], None))
+            del waiting[:most]
+        batch, search = under_way.popleft()
         calls += 1
         if not any(batch):
             size.learn(good=len(batch))
-            continue
-        untested: list[bool] = []
-        while len(batch) > 1:
-            half = len(batch) // 2
-            calls += 1
-            if any(batch[:half]):
-                untested = batch[half:] + untested
-                batch = batch[:half]
-            else:
-                size.learn(good=half)
-                batch = batch[half:]
-        size.learn(bad=1)
-        waiting = untested + waiting
+            if search is None:
+                continue
+            search.worked()
+        elif search is None:
+            search = Bisection(batch, REFUSAL)
+        else:
+            search.failed(REFUSAL)
+        if search.found is None:
+            searches.append(search)
+        else:
+            size.learn(bad=1)
+            waiting = search.untested + waiting
     return members / calls
 
 
@@ -106,12 +116,34 @@ def test_learning_tells_whether_the_size_has_changed() -> None:
 def test_what_a_call_settles_for_a_share_of_bad_members(
     share: float, at_least: float, of_whole_batches: float
 ) -> None:
-    seeds = range(10)
-    learnt = sum(settled_per_call(share, seed, learns=True) for seed in seeds) / len(seeds)
-    whole = sum(settled_per_call(share, seed, learns=False) for seed in seeds) / len(seeds)
+    learnt, whole = (
+        sum(settled_per_call(share, seed, learns=learns) for seed in range(10)) / 10
+        for learns in (True, False)
+    )
 
     assert learnt >= at_least
     assert learnt >= of_whole_batches * whole
+
+
+def test_bad_members_that_come_together_from_many_calls_make_few_batches_smaller() -> None:
+    """
+    A good batch is known after one call and a bad member after five, so what comes first says nothing of the share.
+    """
+    learnt, whole = (
+        sum(settled_per_call(0.02, seed, learns=learns, at_once=20) for seed in range(20)) / 20
+        for learns in (True, False)
+    )
+
+    assert learnt >= 0.995 * whole
+
+
+def test_two_hundred_good_calls_make_batches_whole_again_however_many_were_bad() -> None:
+    size = seen(good=0, bad=1000)
+
+    for _ in range(200):
+        size.learn(good=size.members)
+
+    assert size.members == MOST
 
 
 # In the queue
