@@ -80,10 +80,11 @@ SWITCH_INTERVAL: Final = 0.001
 Seconds until a computing thread lets another run. With Python's default of 5 ms, the loop would wait that long for the
 publisher at each answer.
 """
-GC_THRESHOLDS: Final = (50_000, 4, 250)
+GC_THRESHOLDS: Final = (50_000, 20, 250)
 """
-Open commands are many small long-lived objects, which the default would scan every few hundred commands. The second
-generation is collected early, while it is small: in a measured backlog of 60,000 that stops the loop for less than 0.1 s.
+Open commands are many small long-lived objects, which the default would scan every few hundred commands. In a measured backlog
+of 150,000 the youngest generation takes 0.07 s at most. The second takes 0.2 s, and finds next to nothing, for calls leave no
+cycles behind: so it is seldom looked through.
 """
 
 
