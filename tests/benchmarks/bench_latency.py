@@ -26,8 +26,11 @@ from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-WARM_UP: Final = 3.0
-"""Seconds of load that do not count: connections are opened."""
+WARM_UP: Final = 6.0
+"""
+Seconds of load that do not count: connections are opened, and what came while the quota's slices were not free yet, three
+seconds after a start, leaves in bursts.
+"""
 PATIENCE: Final = 60.0
 
 
