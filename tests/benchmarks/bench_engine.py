@@ -207,7 +207,7 @@ def memory(records: list[Record]) -> float:
     for number in range(PARTITIONS):
         engine.assigned(number, RestoredPartition(0), 0.0)
     engine.tick(3.0, 1e9 + 3.0)
-    engine._scheduler.share(())  # nothing is called: all stay open
+    engine._scheduler.use_slices(())  # nothing is called: all stay open
     tracemalloc.start()
     engine.received(some, 3.0)
     held, _ = tracemalloc.get_traced_memory()

@@ -1,7 +1,8 @@
 # From records to open commands: what is admitted, when, and what is known of it already.
 #
-# A record is admitted when its offset fits into the bitmap and memory allows it; else it waits in its partition's backlog and
-# the partition is paused; for want of memory, all are. Bad input becomes a RejectedRecord, which needs no call.
+# A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Else it
+# waits in the backlog of its partition, which is paused: all are where memory or outbox is full. Bad input becomes a
+# RejectedRecord, which needs no call.
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.outbox import Outbox
     from worker.domain.progress.partitions import Partition
 
-MAX_WARNED_ISSUERS: Final = 100
+MAX_MISPLACED_WARNINGS: Final = 100
 """An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
 MAX_SHARED_KEYS: Final = 1_000
 """This many different effect keys without a reason are kept, to be shared by the commands that are alike."""
@@ -74,7 +75,7 @@ class CommandMemory:
         return self._by_partition.get(partition, 0)
 
     def share_out(self, partitions: Iterable[Partition]) -> None:
-        """Share out among these partitions: others than before are ours."""
+        """Share the one half out anew: these partitions are ours now."""
         here = set(partitions)
         self._by_partition = {
             each: self.of(each) for each in {*here, *self._by_partition} if each in here or self.of(each)
@@ -82,8 +83,8 @@ class CommandMemory:
         self._each = self.limit // 2 // max(1, len(here))
         self._beyond = sum(max(0, self.of(each) - self._each) for each in here)
 
-    def count(self, partition: Partition, size: int) -> None:
-        """Count bytes of the partition that are kept, or kept no longer."""
+    def add(self, partition: Partition, size: int) -> None:
+        """Add bytes to what the partition holds; a negative ``size`` frees them."""
         before, each = self._by_partition.get(partition, 0), self._each
         after = self._by_partition[partition] = before + size
         self.bytes_used += size
@@ -105,7 +106,7 @@ class Admission:
     A partition of which nothing is open may always have one command, whatever it takes.
 
     Attributes:
-        memory: What waits and what is open.
+        memory: The bytes of what waits and what is open.
         repeated_records: Records since the start that were done already and came again (a redelivery).
         misplaced: Records since the start in the wrong place, by reason: order and deduplication are not promised for them.
 
@@ -165,7 +166,7 @@ class Admission:
             if partition is None or (not partition.backlog and self._admit(partition, record, now)):
                 continue
             partition.hold_back(record)
-            self.memory.count(partition, record_bytes(record))
+            self.memory.add(partition, record_bytes(record))
             self._pause(partition)
             if self._is_full:
                 for each in self._partitions.values():
@@ -177,14 +178,14 @@ class Admission:
             while partition.backlog:
                 record = partition.backlog[0]
                 size = record_bytes(record)
-                self.memory.count(partition, -size)  # once it is admitted, `_admit` counts it
+                self.memory.add(partition, -size)  # once it is admitted, `_admit` counts it
                 if not self._admit(partition, record, now):
-                    self.memory.count(partition, size)
+                    self.memory.add(partition, size)
                     break
                 partition.admit_held_back()
         if not self._is_full:
             for partition in self._partitions.values():
-                if partition.may_resume():
+                if partition.resume():
                     self._effects.ask_for(ResumePartition(partition.number))
 
     def finished(self, admitted: Iterable[Admitted]) -> None:
@@ -193,11 +194,11 @@ class Admission:
         for each in admitted:
             freed[each.partition] = freed.get(each.partition, 0) + each.size
         for partition, size in freed.items():
-            self.memory.count(partition, -size)
+            self.memory.add(partition, -size)
 
     def forget_backlog(self, partition: Partition) -> None:
         """Leave what waits there to the next owner."""
-        self.memory.count(partition, -sum(map(record_bytes, partition.backlog)))
+        self.memory.add(partition, -sum(map(record_bytes, partition.backlog)))
         partition.clear_backlog()
 
     def emitted(self, commands: Iterable[OpenCommand]) -> None:
@@ -207,7 +208,7 @@ class Admission:
             if command.record is not None and not is_dead(command):
                 freed[command.partition] = freed.get(command.partition, 0) + command.forget_record()
         for partition, size in freed.items():
-            self.memory.count(partition, -size)
+            self.memory.add(partition, -size)
 
     def sum_up(self) -> None:
         """Log how many rejections had no line of their own since the last summary."""
@@ -262,7 +263,7 @@ class Admission:
         size = record_size + command_bytes(record.value or b"", why, 0, alone=False)
         rejected = RejectedRecord(record, partition, now, why, size)
         partition.admit(rejected)
-        self.memory.count(partition, size)
+        self.memory.add(partition, size)
         self._outbox.reject(rejected, now, self._clock.wall(now))
 
     def _open(
@@ -296,7 +297,7 @@ class Admission:
             order,
         )
         partition.admit(command)
-        self.memory.count(partition, size)
+        self.memory.add(partition, size)
         self._ordering.enter(command, now)
         self._scheduler.apply_changes(now)  # those that come next may share its calls, and then cost less
         return None
@@ -315,7 +316,7 @@ class Admission:
             return
         self.misplaced[reason] = self.misplaced.get(reason, 0) + 1
         warning = (issuer, reason)
-        if warning not in self._warned and len(self._warned) < MAX_WARNED_ISSUERS:
+        if warning not in self._warned and len(self._warned) < MAX_MISPLACED_WARNINGS:
             self._warned.add(warning)
             fields = {
                 "reason": reason.value,

@@ -1,6 +1,6 @@
 # The engine: the stages in order, and the only door. It hears what happened and answers with what shall happen.
 #
-# The way of one command, each stage in the file of its name:
+# The path of one command, each stage in the file of its name:
 #
 #   received          admission         bytes -> an OpenCommand, or a RejectedRecord that needs no call
 #                     member_ordering   its tasks take their places; repeats get their results here
@@ -57,7 +57,7 @@ class Engine:
     """
     Decides everything about commands, and does nothing.
 
-    Every method for an event returns the effects that follow from it, in order. Between two events, call ``tick`` no later
+    Every method for an event but ``reached`` returns the effects that follow from it, in order. Between two events, call ``tick`` no later
     than ``wake_at``. When the publisher is free, take ``transaction``, and answer for it with ``published``, ``aborted`` or
     ``metadata_refused``.
 
@@ -220,13 +220,13 @@ class Engine:
 
     def may_send(self, call_id: str, now: float) -> bool:
         """
-        Return whether the attempt that has its permit may leave: unless one of its commands has gone meanwhile, with its partition,
-        or was stopped by an order, or the permit has gone, with its slice or its lender.
+        Return whether the attempt that has its permit may leave: the permit is still good, none of its commands has gone with its
+        partition, and none that has waited for long is withheld by an order.
 
         A request may wait for a connection longer than the next owner, the lender, or an operator, waits.
         """
         call = self._scheduler.calls.get(call_id)
-        if call is None or not call.endpoint.still_has_permit(call, now):
+        if call is None or not call.endpoint.may_still_leave(call, now):
             return False
         return not any(task.command.dropped for task in call.tasks)
 
@@ -407,7 +407,7 @@ class Engine:
             superseded=ordering.superseded,
             splits=bisections.begun,
             inferred=bisections.inferred,
-            recalled=self._scheduler.cancelled,
+            recalled=self._scheduler.recalled,
             misplaced=dict(self._admission.misplaced),
             given_up=self._revocation.given_up,
             forgotten_ids=self._ids.forgotten,
@@ -464,12 +464,12 @@ class Engine:
         may_be_covered = covered_in is not None or self._scheduler.may_be_covered(now)
         for partition in ending:
             if partition.clean_handover.ends_by is not None and not may_be_covered:
-                partition.clean_handover.give_up()  # else it waited for nothing, and the next owner three seconds all the same
+                partition.clean_handover.give_up()  # not in time: the next owner waits its three seconds anyway
             elif partition.end(now, covered_in):
                 self._outbox.anchor(partition)
 
     def _share_quota(self) -> None:
-        self._scheduler.share(
+        self._scheduler.use_slices(
             number for number, partition in self._partitions.items() if partition.holds_slice
         )
 

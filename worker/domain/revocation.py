@@ -74,9 +74,8 @@ class Revocation:
 
     def give_up(self, leaving: Iterable[Partition], now: float) -> list[OpenCommand]:
         """
-        Drop what of these partitions, which go, is started and cannot go on now: because its endpoint is behind a gate that
-        holds up no drain and no handover, or because its order holds up none (it is paused) and nothing of it is on its way.
-        Return what may be emitted now.
+        Drop the started commands of these partitions that their handover does not wait for: because of a gate of their endpoint, or
+        of their order (a pause) while no call carries them. Return what may be emitted now.
         """
         freed = []
         for partition in leaving:
@@ -86,7 +85,7 @@ class Revocation:
             for each in started:
                 if not each.unsettled or each.dropped:
                     continue
-                is_behind_gate = self._scheduler.endpoints[each.endpoint].gives_up_drain
+                is_behind_gate = self._scheduler.endpoints[each.endpoint].is_skipped_by_drain
                 if is_behind_gate or _may_be_left(each):
                     self.given_up += 1
                     if is_behind_gate:

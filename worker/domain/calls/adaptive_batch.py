@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 HALF_PASS: Final = 0.7
-"""Batches of this many members, divided by the share of bad ones, pass every other time: ln 2."""
+"""ln 2: a batch of this, divided by the share of bad members, passes half the time."""
 CHANCE: Final = 2
 """Bad members that are more than chance: a single one never makes the batches smaller."""
 DOUBT: Final = 8
@@ -21,7 +21,7 @@ After this many members what was seen counts half: what is true of a target chan
 bad one after five, so the bad ones of many calls come together: with half of this a target of 2 % often seems to have 5 %.
 """
 MANY_BAD: Final = 32
-"""As after so many bad ones: they tell the share well enough, and a target whose members are good again is soon believed."""
+"""The same after this many bad ones: they tell the share well enough, and members that are good again are soon believed."""
 
 
 class AdaptiveBatchSize:
@@ -53,6 +53,7 @@ class AdaptiveBatchSize:
         return self.members != before
 
     def _best(self) -> int:
+        # It is asked for when a bad one was just found, which is more than the share says: that one does not count whole.
         best = HALF_PASS * (self._seen + DOUBT) / (self._bad - HALF_PASS)
         return max(1, min(int(best), self._most))
 

@@ -154,8 +154,8 @@ class EndpointState:
         return any(gate.is_shut for gate in self._probed_gates)
 
     @property
-    def gives_up_drain(self) -> bool:
-        """Whether what is behind its gates holds up no drain and no handover."""
+    def is_skipped_by_drain(self) -> bool:
+        """Whether a drain or a handover does not wait for what is behind its gates."""
         return any(gate.is_shut and not gate.policy.holds_up_drain for gate in self.gates)
 
     @property
@@ -265,10 +265,10 @@ class EndpointState:
 
     def reconsider(self, target: TargetState, now: float) -> None:
         """Compute whether another call of the target may begin: its calls, or what is known of it, have changed."""
-        self.queue.block(target.queue, blocked=target.is_blocked(self.bound(now)))
+        self.queue.block(target.queue, blocked=target.is_blocked(self.max_out_per_target(now)))
 
-    def bound(self, now: float) -> int:
-        """Return how many requests of one target may be out: an eighth of the permits, so that a hanging room cannot take them all."""
+    def max_out_per_target(self, now: float) -> int:
+        """Return how many requests of one target may be out: an eighth of the permits, at least two. So none can take them all."""
         return max(2, self.limiter.granted(now) // 8)
 
     # Its tasks
@@ -314,15 +314,15 @@ class EndpointState:
         patience = FILL_SECONDS if self.is_filling(now) else 0.0
         batch = self.queue.take(now, overdue_after, patience)
         if patience and not batch and (since := self.queue.oldest_since) is not None:
-            self.look_again(since + patience)
+            self.set_wake_at(since + patience)
         return batch
 
     # Its calls
 
-    def still_has_permit(self, call: InFlightCall, now: float) -> bool:
+    def may_still_leave(self, call: InFlightCall, now: float) -> bool:
         """
-        Return whether the call's attempt may still leave: unless its permit's slice has gone or its lease has ended, or it has waited
-        for long and an order withholds one of its commands.
+        Return whether the call's attempt may still leave: its permit's slice or lease is still there, and no order withholds one of
+        its commands, if it has waited for long.
         """
         if now > call.permitted_at + LONG_WAIT and any(task.command.mode.withholds for task in call.tasks):
             return False
@@ -355,7 +355,7 @@ class EndpointState:
 
     def next_awaiting(self, now: float) -> InFlightCall | None:
         """Hand out the first call that waits for a permit and may go."""
-        bound = self.bound(now)
+        bound = self.max_out_per_target(now)
         for call in self.awaiting_permit:
             if call.target.has_room(bound):
                 self.awaiting_permit.remove(call)
@@ -398,7 +398,7 @@ class EndpointState:
         return self.queue.take_of(target.queue, self.queue.per_call >> target.refused_probes)
 
     def begin_probe(self, call: InFlightCall, now: float) -> ConfigHalt:
-        """Note the probe that is about to be sent. Return the halt that it tests, if there is one."""
+        """Note the probe that is about to be sent. Return the app's halt if that is shut, else the endpoint's, shut or not."""
         self.probed_at = now
         call.target.probed(now)
         if self.app.halt.gate.is_shut:
@@ -410,7 +410,7 @@ class EndpointState:
     # Time
 
     def wake_by(self, at: float) -> None:
-        """Look again no later than then."""
+        """Move ``wake_at`` forward to then, if it is later."""
         self.wake_at = min(self.wake_at, at)
 
     def look_again_for_shadow(self) -> None:
@@ -418,8 +418,8 @@ class EndpointState:
         returns_at = self.limiter.next_return()
         self.wake_by(NEVER if returns_at is None else returns_at)
 
-    def look_again(self, at: float | None) -> None:
-        """Look again then, if nothing happens before; None: only an event can change anything."""
+    def set_wake_at(self, at: float | None) -> None:
+        """Replace ``wake_at``; None: only an event can change anything."""
         self.wake_at = NEVER if at is None else at
 
     def search_failed(self, now: float) -> None:

@@ -49,7 +49,7 @@ class LendingRouter:
         """Note that calls of the endpoint wait for a permit, and look again when one comes back."""
         limiter = endpoint.limiter
         returns_at, back_at = limiter.next_return(), limiter.lender.back_at
-        endpoint.look_again(back_at if returns_at is None else min(returns_at, back_at))
+        endpoint.set_wake_at(back_at if returns_at is None else min(returns_at, back_at))
         if self._by_name:
             limiter.hungry(calls_waiting(endpoint, now))
 

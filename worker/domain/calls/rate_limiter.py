@@ -190,7 +190,7 @@ class RateLimiter:
         return self.may_be_covered(now) and self.out + self.lender.lent(now) <= self.owned
 
     def may_be_covered(self, now: float) -> bool:
-        """Return whether that may be so soon, once requests are answered. What is lent comes back too late to wait for it."""
+        """Return whether ``is_covered`` may soon be true, as requests are answered. What is lent comes back too late."""
         return not self._window_from_send and self.lender.lent(now) <= self.owned
 
     def covered_in(self, now: float) -> float:

@@ -41,7 +41,7 @@ class Scheduler:
         apps: By name.
         calls: By id.
         endpoints: By (app, endpoint).
-        cancelled: Calls since the start that were taken back while they waited.
+        recalled: Waiting calls since the start that an outage, a halt or a held target has ended.
         lending: What is said and heard of lending permits.
 
     """
@@ -57,9 +57,9 @@ class Scheduler:
         "_shadow_calls",
         "apps",
         "calls",
-        "cancelled",
         "endpoints",
         "lending",
+        "recalled",
     )
 
     def __init__(
@@ -79,7 +79,7 @@ class Scheduler:
         self._numbers = count(1)
         self._guards = guards
         self._shadow_calls = ShadowCalls(clock, ordering, call_prefix)
-        self.cancelled = 0
+        self.recalled = 0
         self.calls: dict[str, InFlightCall] = {}
         self.apps: dict[str, AppState] = {}
         self.endpoints: dict[EndpointKey, EndpointState] = {}
@@ -97,7 +97,7 @@ class Scheduler:
                 self.endpoints[state.key] = state
         self.lending = LendingRouter(rules, self.endpoints, effects)
 
-    def share(self, partitions: Iterable[int]) -> None:
+    def use_slices(self, partitions: Iterable[int]) -> None:
         """Use the slices of the quota of these partitions, and no others."""
         rules, numbers = self._rules, list(partitions)
         for endpoint in self.endpoints.values():
@@ -107,15 +107,15 @@ class Scheduler:
             )
 
     def is_covered(self, now: float) -> bool:
-        """Return whether what is out and lent needs none but the slices that are used now."""
+        """Return whether the slices that are used now cover what is out and lent."""
         return all(endpoint.limiter.is_covered(now) for endpoint in self.endpoints.values())
 
     def may_be_covered(self, now: float) -> bool:
-        """Return whether that may be so soon."""
+        """Return whether ``is_covered`` may soon be true."""
         return all(endpoint.limiter.may_be_covered(now) for endpoint in self.endpoints.values())
 
     def covered_in(self, now: float) -> float:
-        """Return the seconds until the slices that are used now cover all that counts on any endpoint, if they cover what is out and lent."""
+        """Return the seconds until the slices that are used now cover all that counts, on each endpoint. ``is_covered`` must be true."""
         return max((endpoint.limiter.covered_in(now) for endpoint in self.endpoints.values()), default=0.0)
 
     # What leaves
@@ -149,13 +149,13 @@ class Scheduler:
 
     def pump(self, now: float, *, outbox_has_room: bool) -> bool:
         """
-        Let everything go that may go now. ``outbox_has_room``: unless too many results wait to be published.
+        Let everything go that may go now. ``outbox_has_room``: not too many results wait to be published.
 
         Return whether something became ready meanwhile, perhaps for an endpoint that had its turn already: pump once more.
         """
         any_ready = False
         for endpoint in self.endpoints.values():
-            endpoint.look_again(None)
+            endpoint.set_wake_at(None)
             if endpoint.shadow_queue.waiting and outbox_has_room:
                 self._shadow_calls.pump(endpoint, now, self._rules.overdue_after)
                 any_ready |= self.apply_changes(now)
@@ -170,7 +170,7 @@ class Scheduler:
     def _pump(self, endpoint: EndpointState, now: float, *, outbox_has_room: bool) -> bool:
         blocked_until = endpoint.blocked_until
         if now < blocked_until:
-            endpoint.look_again(blocked_until)
+            endpoint.set_wake_at(blocked_until)
             return False
         if not outbox_has_room:
             return False  # what is published wakes it
@@ -192,7 +192,7 @@ class Scheduler:
                 return True  # what is above a limit is stopped before anything else goes
         if free <= 0 and (endpoint.queue.waiting or endpoint.awaiting_permit):
             if endpoint.limiter.free(now) > 0:
-                endpoint.look_again(endpoint.paced_until)
+                endpoint.set_wake_at(endpoint.paced_until)
             else:
                 self.lending.wait_for_permit(endpoint, now)
         return any_ready
@@ -203,13 +203,13 @@ class Scheduler:
         if choice.search_failed:
             endpoint.search_failed(now)
         elif choice.target is None:
-            endpoint.look_again(choice.look_again_at)
+            endpoint.set_wake_at(choice.look_again_at)
         else:
             batch = endpoint.take_probe(choice.target)
             call = self.begin(endpoint, choice.target, batch, is_probe=True)
             halt = endpoint.begin_probe(call, now)
             if not self._send(call, now):
-                endpoint.look_again(now)
+                endpoint.set_wake_at(now)
             elif halt.gate.is_shut:
                 halt.probe_sent(now)
 
@@ -227,7 +227,7 @@ class Scheduler:
                 or command.mode.withholds
                 or (command.last_moment is not None and ordering.is_over(task, now))
             ):
-                if not self._leave_those_over(call, now):
+                if not self._remove_unwanted(call, now):
                     return False
                 break
         endpoint.send(call, now)
@@ -249,10 +249,10 @@ class Scheduler:
         self._effects.ask_for(StartCall(attempt) if call.number == 1 else AllowAttempt(attempt))
         return True
 
-    def _leave_those_over(self, call: InFlightCall, now: float) -> bool:
-        """Let tasks that are dropped or stopped, or whose time is over, leave the call. Return whether any is left."""
+    def _remove_unwanted(self, call: InFlightCall, now: float) -> bool:
+        """Take tasks out of the call that are not to be sent any more: dropped, stopped, out of time. Return whether any is left."""
         if call.bisection is not None:
-            self.give_back(call, now, all_but=call.tasks)
+            self.give_back(call, now, all_but=call.tasks)  # the search ends: its other suspects wait again
         call.keep([task for task in call.tasks if self._is_wanted(task, now)])
         if not call.tasks:
             if call.number:
@@ -325,7 +325,7 @@ class Scheduler:
         back to their queue at once.
         """
         for call in endpoint.waiting_calls(target):
-            self.cancelled += 1
+            self.recalled += 1
             if call.number:
                 self._effects.ask_for(CancelCall(call.call_id))
             self.close(call, now)
@@ -336,7 +336,7 @@ class Scheduler:
         for endpoint in self.endpoints.values():
             for call in endpoint.waiting_calls():
                 if any(task.command.mode.withholds for task in call.tasks):
-                    self._leave_those_over(call, now)
+                    self._remove_unwanted(call, now)
 
     def log(self, event: str, level: str, endpoint: EndpointState, **fields: object) -> None:
         """Log something about an endpoint that an operator may want to know."""

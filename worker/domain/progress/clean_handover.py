@@ -17,7 +17,7 @@ ENDING_SECONDS: Final = 1.0
 
 class CleanHandover:
     """
-    How far one partition is with a last commit that says so.
+    How far one partition is with saying, in its last commit, that no request of it can act any more.
 
     Attributes:
         state: How far it is.
@@ -53,7 +53,7 @@ class CleanHandover:
         self.move_to(CleanHandoverState.FINISHING)
 
     def give_up(self) -> None:
-        """Say nothing: something of the partition is on its way and will not be waited for."""
+        """Say nothing in the last commit, and wait for it no longer."""
         if self.is_awaited:
             self.move_to(CleanHandoverState.OVER)
 
@@ -61,17 +61,19 @@ class CleanHandover:
         """Note that a request of the partition had no answer, and may still act until then."""
         self._unknown_until = max(self._unknown_until, until)
 
-    def slice_is_given_up(self, now: float) -> None:
+    def begin_covering(self, now: float) -> None:
         """Wait, but not for long, until the permits that remain cover all that is out and lent."""
         self.ends_by = now + ENDING_SECONDS
         self.move_to(
             CleanHandoverState.COVERING if self._unknown_until <= self.ends_by else CleanHandoverState.OVER
         )
 
-    def is_due(self, now: float, covered_in: float | None) -> bool:
+    def advance(self, now: float, covered_in: float | None) -> bool:
         """
-        Return whether the next commit with nothing open shall say so, and none that does is under way. ``covered_in``: the seconds
-        until the permits that remain cover all that counts; None while they do not even cover what is out and lent.
+        Go on as far as can be now. Return whether the next commit with nothing open shall say it, and none that does is under way.
+
+        ``covered_in``: the seconds until the permits that remain cover all that counts; None while they do not even cover what is out
+        and lent.
         """
         if self.ends_by is not None and now >= self.ends_by:
             self.give_up()

@@ -151,15 +151,15 @@ class Partition:
         if self.clean_handover.state is not CleanHandoverState.FINISHING or self._has_unsettled:
             return False
         self.holds_slice = False
-        self.clean_handover.slice_is_given_up(now)
+        self.clean_handover.begin_covering(now)
         return True
 
     def end(self, now: float, covered_in: float | None) -> bool:
         """
         Let its next commit with nothing open be that of a clean handover, once the remaining permits cover all that is out and lent,
-        if that is so in time (``covered_in``: as in ``CleanHandover.is_due``). Return whether a commit is needed for that.
+        if that is so in time (``covered_in``: as in ``CleanHandover.advance``). Return whether a commit is needed for that.
         """
-        return self.clean_handover.is_due(now, covered_in) and not self.open
+        return self.clean_handover.advance(now, covered_in) and not self.open
 
     @property
     def _has_unsettled(self) -> bool:
@@ -200,7 +200,7 @@ class Partition:
         was, self.paused = self.paused, True
         return not was
 
-    def may_resume(self) -> bool:
+    def resume(self) -> bool:
         """End the pause, if there is one and nothing is held back. Return whether it ended."""
         if not self.paused or self.backlog or self.state is not PartitionState.ACTIVE:
             return False

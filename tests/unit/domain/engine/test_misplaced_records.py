@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick
-from worker.domain.admission import MAX_WARNED_ISSUERS
+from worker.domain.admission import MAX_MISPLACED_WARNINGS
 from worker.domain.contract.partition_placement import MAX_TARGETS, Placement, murmur2
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ def test_the_same_name_of_two_apps_is_two_targets() -> None:
 
 def test_however_many_issuers_send_no_keys_so_many_are_warned_of_and_all_are_counted() -> None:
     harness = EngineHarness()
-    for issuer in range(MAX_WARNED_ISSUERS + 20):
+    for issuer in range(MAX_MISPLACED_WARNINGS + 20):
         harness.receive(kick("u", room=str(issuer), issuer=str(issuer)), keyed=False)
 
-    assert harness.events() == ["record.misplaced"] * MAX_WARNED_ISSUERS
-    assert misplaced(harness) == {"no_key": MAX_WARNED_ISSUERS + 20}
+    assert harness.events() == ["record.misplaced"] * MAX_MISPLACED_WARNINGS
+    assert misplaced(harness) == {"no_key": MAX_MISPLACED_WARNINGS + 20}
 
 
 def test_only_so_many_targets_are_remembered() -> None:

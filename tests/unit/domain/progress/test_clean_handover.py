@@ -13,8 +13,8 @@ from worker.domain.state_transitions import CleanHandoverState
 def ready() -> CleanHandover:
     handover = CleanHandover()
     handover.begin()
-    handover.slice_is_given_up(10.0)
-    assert handover.is_due(10.1, 0.5)
+    handover.begin_covering(10.0)
+    assert handover.advance(10.1, 0.5)
     return handover
 
 
@@ -24,9 +24,9 @@ def test_it_is_awaited_from_the_beginning_of_the_end_until_it_is_committed() -> 
 
     handover.begin()
     awaited.append(handover.is_awaited)
-    handover.slice_is_given_up(10.0)
-    assert not handover.is_due(10.1, None)
-    assert handover.is_due(10.2, 0.5)
+    handover.begin_covering(10.0)
+    assert not handover.advance(10.1, None)
+    assert handover.advance(10.2, 0.5)
     assert handover.claim(10.3, leaves_nothing_open=True) is not None
     awaited.append(handover.is_awaited)
     handover.committed()
@@ -47,8 +47,8 @@ def test_a_request_of_unknown_end_counts_for_a_second_from_its_latest_arrival() 
     handover = CleanHandover()
     handover.begin()
     handover.ended_unknown(10.5)
-    handover.slice_is_given_up(10.0)
-    assert handover.is_due(10.7, 0.1)
+    handover.begin_covering(10.0)
+    assert handover.advance(10.7, 0.1)
 
     assert handover.claim(10.7, leaves_nothing_open=True) == pytest.approx(0.8)
 
@@ -57,7 +57,7 @@ def test_no_second_commit_is_asked_for_while_one_that_says_it_is_under_way() -> 
     handover = ready()
 
     assert handover.claim(10.3, leaves_nothing_open=True) is not None
-    assert not handover.is_due(10.2, 0.5)
+    assert not handover.advance(10.2, 0.5)
 
 
 def test_a_commit_that_leaves_something_open_does_not_say_it() -> None:
@@ -66,7 +66,7 @@ def test_a_commit_that_leaves_something_open_does_not_say_it() -> None:
     assert handover.claim(10.3, leaves_nothing_open=False) is None
     handover.committed()
 
-    assert handover.is_due(10.2, 0.5), "it is still to be said"
+    assert handover.advance(10.2, 0.5), "it is still to be said"
 
 
 def test_a_smaller_transaction_after_one_that_failed_does_not_say_it() -> None:
@@ -81,9 +81,9 @@ def test_a_smaller_transaction_after_one_that_failed_does_not_say_it() -> None:
 def test_it_is_not_waited_for_longer_than_a_second(since: float) -> None:
     handover = CleanHandover()
     handover.begin()
-    handover.slice_is_given_up(10.0)
+    handover.begin_covering(10.0)
 
-    assert not handover.is_due(since, 0.5)
+    assert not handover.advance(since, 0.5)
     assert not handover.is_awaited
 
 
@@ -93,10 +93,10 @@ def test_a_request_that_may_still_act_delays_it_or_prevents_it() -> None:
         handover.begin()
         handover.ended_unknown(until)
         handover.ended_unknown(until - 3.0)
-        handover.slice_is_given_up(10.0)
+        handover.begin_covering(10.0)
 
     assert not late.is_awaited
-    assert [soon.is_due(10.4, 0.5), soon.is_due(10.5, 0.5)] == [False, True]
+    assert [soon.advance(10.4, 0.5), soon.advance(10.5, 0.5)] == [False, True]
 
 
 def test_what_is_given_up_is_never_said() -> None:
