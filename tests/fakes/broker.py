@@ -292,7 +292,7 @@ class FakeConsumer:
         if partition not in self._handovers:
             deadline = time.monotonic() + self._options.handover + self._options.handover_margin
             going = [each for each in sorted(self.partitions) if self.leaving or each == partition]
-            future = self._listener.revoked(going)
+            future = self._listener.revoking(going)
             for each in going:
                 self._handovers[each] = (future, deadline)
 
@@ -399,7 +399,7 @@ class FakePublisher:
         if self._kafka.producers.get(self._options.transactional_id) is not self:
             return Fenced("another producer")
         if claim is None or self._membership.group_metadata(claim) is None:
-            return Aborted("a partition inside has gone", generation=True)
+            return Aborted("a partition inside has gone", retry_soon=True)
         for partition, commit in transaction.commits.items():
             if len(commit.metadata) > self._kafka.metadata_bytes:
                 return MetadataRefused(partition, len(commit.metadata))

@@ -1,8 +1,8 @@
 # The consumer of commands: one thread that polls Kafka, passes batches to a listener and keeps the membership alive.
 #
 # kafka-python's consumer belongs to one thread, so what other threads request (pause, resume, begin) is queued until the
-# poll thread does it. Rebalances run on kafka-python's I/O thread while the poll thread is inside poll(), so others do the
-# handover (finish, publish, commit), and the publisher must outlive `close`.
+# poll thread does it. Rebalances run on kafka-python's I/O thread while the poll thread is inside poll(), so the loop and the
+# publisher do the handover (finish, publish, commit), and the publisher must outlive `close`.
 # No offset is committed here: publisher.py does that, inside transactions.
 
 from __future__ import annotations
@@ -261,8 +261,9 @@ class Consumer:
     def _step(self, consumer: KafkaConsumer, rebalances: RebalanceListener) -> None:
         while self._pending_ops:
             self._pending_ops.popleft()(consumer)
+        # Where there is no room, one of the two waits: while a join is under way the poll, which takes part in it.
         joining = finish_join(consumer)
-        if self._may_fetch(0.0 if joining else POLL_SECONDS):
+        if self._wait_for_room(0.0 if joining else POLL_SECONDS):
             polled = self._poll(consumer, POLL_SECONDS)
             self._watch_id(consumer)
             self._deliver(polled, rebalances)
@@ -279,13 +280,14 @@ class Consumer:
         return polled
 
     def _poll_without_fetching(self, consumer: KafkaConsumer, timeout: float) -> None:
-        """Poll with everything paused while the listener is busy, which keeps the membership and takes part in rebalances."""
+        """Poll with everything paused, as the listener is busy: that keeps the membership, and takes part in rebalances."""
         held = consumer.assignment() - consumer.paused()
         consumer.pause(*held)
         self._poll(consumer, timeout)
         consumer.resume(*(tp for tp in held & consumer.assignment() if self._membership.begun(tp.partition)))
 
-    def _may_fetch(self, timeout: float) -> bool:
+    def _wait_for_room(self, timeout: float) -> bool:
+        """Wait until the listener takes another batch. Return whether it does."""
         with self._wake:
             self._wake.wait_for(
                 lambda: self._stopping or self._outstanding < self._options.batches_outstanding, timeout

@@ -21,7 +21,7 @@ class ConsumerListener(Protocol):
     def assigned(self, partitions: Mapping[int, int]) -> None:
         """Take over these partitions, each with the epoch of this ownership. Each stays paused until ``Consumer.begin``."""
 
-    def revoked(self, partitions: Sequence[int]) -> Future[None]:
+    def revoking(self, partitions: Sequence[int]) -> Future[None]:
         """Hand over these partitions. They stay ours until the future is done or the handover times out; fetching has ended."""
 
     def lost(self, partitions: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 #
 # A transaction contains outcomes, dead letters, and the offsets with metadata of every partition that it concerns. The broker
 # checks the member's generation with the offsets, so a zombie publishes nothing. Every failure becomes a PublishResult
-# (domain/publish_results.py), and `Aborted` is returned only when it is certain that nothing was committed.
+# (domain/publish_results.py). `Aborted` means that nothing was committed, or that it is nobody's business here any more: the
+# publisher closes, or owns none of the partitions.
 # What a record looks like is not here (producer_records.py), nor what is published when (the engine).
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ METADATA_SECONDS: Final = 3.0
 """How long to wait for the metadata of an unknown topic; a broker answers within milliseconds."""
 ERROR_CHARACTERS: Final = 500
 """The most characters logged of an error that is in no table."""
-AGE_SHARE: Final = 0.8
+SEND_SHARE: Final = 0.8
 """Share of the transaction timeout after which what is not accepted is aborted, before the broker does it."""
-OLD_SHARE: Final = 0.75
-"""Share of the transaction timeout from which a failure counts as too slow. Less than AGE_SHARE: a wait may end a moment early."""
+TOO_SLOW_SHARE: Final = 0.75
+"""
+Share of the transaction timeout from which a failure counts as too slow. Less than SEND_SHARE: a wait may end a moment early.
+"""
 START_SECONDS: Final = 60.0
 """How long ``start`` tries to reach Kafka."""
 CLOSE_SECONDS: Final = 1.0
@@ -165,9 +168,9 @@ class Publisher:
         wait = BACKOFF_SECONDS[0]
         while not self._started.done() and not self._is_over():
             try:
-                self._ready()
+                self._open_producer()
             except TRANSIENT as exc:
-                self._refused(exc)
+                self._record_failure(exc)
                 self._last_failure = str(exc)
                 self._log("kafka.connect_failed", exc, next_try_seconds=wait)
                 self._sleep(wait)
@@ -184,23 +187,23 @@ class Publisher:
     def _process(self, transaction: Transaction, claim: OwnershipClaim | None) -> PublishResult:
         try:
             if claim is None:
-                return Aborted("a partition in it was revoked", generation=True)
+                return Aborted("a partition in it was revoked", retry_soon=True)
             return self._publish(transaction, claim)
         except Exception as exc:  # noqa: BLE001 - no failure may end the thread silently, or leave `done` uncalled
             self._log("kafka.publish_failed", exc)
-            self._refused(exc)
+            self._record_failure(exc)
             self._drop_producer()
             return Aborted(repr(exc))
 
     def _publish(self, transaction: Transaction, claim: OwnershipClaim) -> PublishResult:
-        producer = self._ready()
+        producer = self._open_producer()
         records = producer_records(transaction, self._options, self._limits.by_topic)
         missing = self._missing_topic(producer, records)
         if missing is not None:
             return self._without_topic(missing)
         metadata = self._membership.group_metadata(claim)
         if metadata is None:
-            return Aborted("a partition in it was revoked, or the group is rebalancing", generation=True)
+            return Aborted("a partition in it was revoked, or the group is rebalancing", retry_soon=True)
         begun = time.monotonic()
         try:
             self._send_all(producer, transaction, records, metadata)
@@ -208,12 +211,12 @@ class Publisher:
         except errors.KafkaError as exc:
             return self._abort(producer, transaction, exc, begun)
         try:
-            answered = self._await(commit)
+            committed = self._await(commit)
         except Exception as exc:  # noqa: BLE001 - whatever went wrong, the commit may have taken effect
             if isinstance(exc, FENCED) and not self._timed_out(begun):
                 return Fenced(NAME_TAKEN.format(name=self._options.client_name, error=exc))
-            answered = self._resolve_commit(transaction, claim, exc)
-        if not answered:
+            committed = self._resolve_commit(transaction, claim, exc)
+        if not committed:
             return Aborted(
                 "it was not committed, or the result of the commit is unknown", aged=self._timed_out(begun)
             )
@@ -232,7 +235,7 @@ class Publisher:
         Each record's own result is checked: kafka-python would commit without the records that timed out.
         """
         deadline = time.monotonic() + min(
-            self._options.publish_timeout, AGE_SHARE * self._options.transaction_timeout
+            self._options.publish_timeout, SEND_SHARE * self._options.transaction_timeout
         )
         producer.begin_transaction()
         offsets = {
@@ -276,7 +279,7 @@ class Publisher:
         return None
 
     def _without_topic(self, missing: RecordRefusedError) -> Aborted:
-        refusal = self._refused(missing)
+        refusal = self._record_failure(missing)
         self._drop_producer()  # its metadata of the topic may be stale
         return Aborted(repr(missing.__cause__), letters=self._is_of_letters(refusal))
 
@@ -299,11 +302,11 @@ class Publisher:
             return self._aborted_for_size(producer)
         if isinstance(result, Fenced):
             result = Fenced(NAME_TAKEN.format(name=self._options.client_name, error=cause))
-        if isinstance(result, Aborted) and not result.generation:
-            refusal = self._refused(error, cause)
+        if isinstance(result, Aborted) and not result.retry_soon:
+            refusal = self._record_failure(error, cause)
             result = structs.replace(result, letters=self._is_of_letters(refusal))
         sound = (
-            isinstance(result, Aborted) and result.generation and not kafka_private_parts.is_broken(producer)
+            isinstance(result, Aborted) and result.retry_soon and not kafka_private_parts.is_broken(producer)
         )
         if not kafka_private_parts.is_broken(producer):
             try:
@@ -321,9 +324,9 @@ class Publisher:
             with contextlib.suppress(errors.KafkaError):
                 kafka_private_parts.begin_abort(producer).wait(ABORT_SECONDS)
         self._drop_producer()
-        return Aborted("the broker accepts only smaller records", generation=True)
+        return Aborted("the broker accepts only smaller records", retry_soon=True)
 
-    def _refused(self, *found: BaseException, otherwise: RefusalRow = OTHER) -> Refusal | None:
+    def _record_failure(self, *found: BaseException, otherwise: RefusalRow = OTHER) -> Refusal | None:
         """Record and return what Kafka has refused, if one of the errors or a failing connection says so; else record ``otherwise``."""
         options = self._options
         failure = (
@@ -343,12 +346,13 @@ class Publisher:
             if self._is_over():
                 return False
             self._log("kafka.commit_unanswered", None)
-            self._refused(errors.KafkaTimeoutError("a commit is not answered"), otherwise=UNANSWERED)
+            self._record_failure(errors.KafkaTimeoutError("a commit is not answered"), otherwise=UNANSWERED)
         return True
 
     def _resolve_commit(self, transaction: Transaction, claim: OwnershipClaim, error: Exception) -> bool:
         """
-        Return whether a commit took effect whose answer is unknown.
+        Return whether a commit took effect whose answer is unknown; False, too, if that cannot be found out before the publisher
+        closes or its partitions go.
 
         A new producer with the same transactional id completes or aborts what the old one left. After that the committed offset
         and metadata show it: nobody else commits for a partition that is still ours, and no two transactions commit the same.
@@ -362,11 +366,11 @@ class Publisher:
                 return False
             partition = held[0][0]
             try:
-                self._ready()
+                self._open_producer()
                 committed = self._committed(partition)
             except Exception as exc:  # noqa: BLE001 - any other result would be a guess until it is known
                 self._log("kafka.commit_unknown", exc, next_try_seconds=wait)
-                self._refused(exc)
+                self._record_failure(exc)
                 self._sleep(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
@@ -387,7 +391,7 @@ class Publisher:
             reader.close(autocommit=False)
         return None if committed is None else (committed.offset, committed.metadata)
 
-    def _ready(self) -> KafkaProducer:
+    def _open_producer(self) -> KafkaProducer:
         if self._producer is None:
             producer = kafka_private_parts.open_client(
                 KafkaProducer,
@@ -412,12 +416,12 @@ class Publisher:
 
     def _timed_out(self, begun: float) -> bool:
         """Return whether the broker may have aborted the transaction because of its age, which looks the same as being fenced."""
-        return time.monotonic() - begun >= OLD_SHARE * self._options.transaction_timeout
+        return time.monotonic() - begun >= TOO_SLOW_SHARE * self._options.transaction_timeout
 
     def _pace(self, result: PublishResult) -> None:
         if not isinstance(result, Aborted):
             self._failures = 0
-        elif result.generation:
+        elif result.retry_soon:
             self._sleep(REBALANCE_WAIT)
         else:
             self._sleep(min(BACKOFF_SECONDS[0] * 2**self._failures, BACKOFF_SECONDS[1]))
@@ -440,7 +444,7 @@ class Publisher:
 
 
 def _send(producer: KafkaProducer, records: list[ProducerRecord]) -> list[tuple[ProducerRecord, Any]]:
-    """Return each record with its result, or the future of it. Raises RecordRefusedError for one that is refused at once."""
+    """Send the records. Return each with the future of its result. Raises RecordRefusedError for one that is refused at once."""
     sent: list[tuple[ProducerRecord, Any]] = []
     by_place: dict[tuple[str, int], list[ProducerRecord]] = {}
     unplaced: list[ProducerRecord] = []

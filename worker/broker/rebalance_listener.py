@@ -75,7 +75,7 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
         if not owned:
             return
         try:
-            future = self._listener.revoked(owned)
+            future = self._listener.revoking(owned)
             if await wait_until_done(self._consumer, future, self._budget):
                 future.result(timeout=0)
             else:

@@ -13,18 +13,19 @@ class Published(Struct, frozen=True):
 
 class Aborted(Struct, frozen=True):
     """
-    It is not committed, and never will be. The results of partitions that are still owned must be sent again.
+    It is not committed, or that cannot be found out here any more: the worker closes, or its partitions have gone. The results of
+    partitions that are still owned must be sent again.
 
     Attributes:
         reason: For the log.
-        generation: The group was rebalancing, or a partition inside has gone: no fault of the broker.
+        retry_soon: No broker is at fault (a rebalance, or smaller records are wanted): it goes again almost at once.
         aged: It took about as long as a transaction may: the next one must be smaller.
         letters: Only its dead letters were refused: outcomes that need none can go without them.
 
     """
 
     reason: str
-    generation: bool = False
+    retry_soon: bool = False
     aged: bool = False
     letters: bool = False
 

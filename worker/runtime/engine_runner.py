@@ -54,10 +54,10 @@ class EngineRunner:
     Runs one engine. Call all methods in the loop's thread, except those of the consumer's ConsumerListener.
 
     ``handover`` is how many seconds the partitions of a handover may wait for what is in progress; ``publish_observers`` see every
-    transaction that is committed, ``observers`` every call, beside metrics and log.
+    transaction that is committed, beside the metrics.
 
     Attributes:
-        stopped: Gets the error that the worker cannot go on from.
+        fatal_error: Gets the error that the worker cannot go on from; nothing in a run that ends well.
         drained: Set when nothing is left to do after ``stop``.
         pulse: When the loop last ticked, on the monotonic clock.
 
@@ -70,14 +70,12 @@ class EngineRunner:
         log: ports.Log,
         handover: float,
         publish_observers: Sequence[ports.PublishObserver] = (),
-        observers: Sequence[ports.CallObserver] = (),
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._log = log
         self._handover = handover
         self._publish_observers = publish_observers
-        self._observers = observers
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
         self._quota: ports.QuotaChannel
@@ -97,7 +95,7 @@ class EngineRunner:
         self._stopping = False
         self._refusal: str | None = None
         self.pulse = time.monotonic()
-        self.stopped: asyncio.Future[WorkerError] = self._loop.create_future()
+        self.fatal_error: asyncio.Future[WorkerError] = self._loop.create_future()
         self.drained = asyncio.Event()
 
     def connect(
@@ -126,7 +124,7 @@ class EngineRunner:
         self._calls = CallRunner(
             self._engine,
             client,
-            (self._metrics, CallLog(self._log), *self._observers),
+            (self._metrics, CallLog(self._log)),
             carry_out=self._carry_out,
             fail=self._fail,
             fence=consumer.fence,
@@ -147,7 +145,7 @@ class EngineRunner:
         """Take newly assigned partitions, each with its epoch."""
         self._post(self._assigned, dict(partitions))
 
-    def revoked(self, partitions: Sequence[int]) -> Future[None]:
+    def revoking(self, partitions: Sequence[int]) -> Future[None]:
         """Finish what is in progress on these partitions. The future is done when all is published, or the time is over."""
         done: Future[None] = Future()
         self._post(self._revoked, list(partitions), done)
@@ -406,8 +404,8 @@ class EngineRunner:
             self._carry_out(self._engine.stopping(time.monotonic()))
 
     def _fail(self, error: WorkerError) -> None:
-        if not self.stopped.done():
-            self.stopped.set_result(error)
+        if not self.fatal_error.done():
+            self.fatal_error.set_result(error)
 
     def __repr__(self) -> str:
         return f"<EngineRunner of {self._engine!r}, {self._calls!r}>"

@@ -181,7 +181,7 @@ class Member:
             for partition, epoch in partitions.items():
                 self._pool.submit(self.begin, partition, epoch)
 
-    def revoked(self, partitions: Sequence[int]) -> Future[None]:
+    def revoking(self, partitions: Sequence[int]) -> Future[None]:
         self.events.append(("revoked", tuple(partitions)))
         return self._pool.submit(self._hand_over, partitions)
 

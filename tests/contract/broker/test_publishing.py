@@ -97,7 +97,7 @@ def test_nothing_is_published_for_a_partition_that_is_not_owned(cluster: Cluster
 
     other.close()
     assert isinstance(result, Aborted)
-    assert result.generation
+    assert result.retry_soon
     assert not cluster.outcomes(0)
 
 
@@ -140,7 +140,7 @@ def test_results_of_an_aborted_transaction_can_be_sent_again_for_what_is_still_o
     again = first.publish_for(kept, 1)
 
     assert isinstance(aborted, Aborted)
-    assert aborted.generation
+    assert aborted.retry_soon
     assert isinstance(again, Published)
     assert [len(cluster.outcomes(partition)) for partition in (kept, 1 - kept)] == [1, 0]
 
@@ -287,7 +287,7 @@ def test_a_zombie_with_the_identity_of_an_older_generation_publishes_nothing(
     result = zombie.publish(transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")}))
 
     assert isinstance(result, Aborted)
-    assert result.generation
+    assert result.retry_soon
     assert not real_cluster.outcomes(0)
     assert real_cluster.committed(0) is None
 

@@ -57,7 +57,7 @@ def test_a_rebalance_is_no_fault(error: Exception) -> None:
     result = judged(hidden, error)
 
     assert isinstance(result, Aborted)
-    assert result.generation
+    assert result.retry_soon
 
 
 def test_refused_metadata_names_the_partition_with_the_most() -> None:
@@ -94,7 +94,7 @@ def test_everything_else_is_tried_again() -> None:
     result = judged(errors.KafkaTimeoutError("slow"))
 
     assert isinstance(result, Aborted)
-    assert not result.generation
+    assert not result.retry_soon
     assert "slow" in result.reason
 
 

@@ -89,7 +89,7 @@ def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
         await until(lambda: bool(harness.begun))
 
         assert harness.logged.count("partition.restore_failed") == 2
-        assert not harness.runner.stopped.done()
+        assert not harness.runner.fatal_error.done()
 
     run_scenario(scenario)
 
@@ -101,7 +101,7 @@ def test_a_handover_is_over_when_nothing_of_it_is_in_progress() -> None:
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.busy = {3}
-        done = harness.runner.revoked([3])
+        done = harness.runner.revoking([3])
         done.add_done_callback(lambda _: harness.engine.events.append(("over",)))
         await settled()
         assert harness.engine.events == [("revoking", [3])]
@@ -119,7 +119,7 @@ def test_a_handover_waits_for_the_transaction_that_is_under_way() -> None:
         harness.owe()
         harness.move()
         await settled()
-        done = harness.runner.revoked([3])
+        done = harness.runner.revoking([3])
         await settled()
         assert not done.done()
         harness.end(Published())
@@ -133,7 +133,7 @@ def test_a_handover_waits_for_the_transaction_that_is_under_way() -> None:
 def test_a_handover_ends_when_its_time_is_over() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.busy = {3}
-        done = harness.runner.revoked([3])
+        done = harness.runner.revoking([3])
         await until(done.done)
 
         assert harness.engine.event_names() == ["revoking", "revoked"]
@@ -244,7 +244,7 @@ def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None
 
         assert end.cancelled()
         assert harness.engine.event_names() == ["received", "received"]
-        assert not harness.runner.stopped.done()
+        assert not harness.runner.fatal_error.done()
 
     run_scenario(scenario)
 
@@ -256,7 +256,7 @@ def test_a_fault_in_a_call_ends_the_worker_and_is_not_waited_for_in_silence() ->
         harness.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
         await settled()
 
-        assert isinstance(harness.runner.stopped.result().__cause__, KeyError)
+        assert isinstance(harness.runner.fatal_error.result().__cause__, KeyError)
 
     run_scenario(scenario)
 
@@ -286,7 +286,7 @@ def test_after_a_transaction_that_failed_the_next_keeps_its_distance_and_is_not_
         harness.move()
         await settled()
         began = time.monotonic()
-        harness.end(Aborted("the group is rebalancing", generation=True))
+        harness.end(Aborted("the group is rebalancing", retry_soon=True))
         harness.owe()
         harness.move()
         await settled()
@@ -302,7 +302,7 @@ def test_after_a_transaction_that_failed_the_next_keeps_its_distance_and_is_not_
     ("result", "event"),
     [
         (Published(), ("published",)),
-        (Aborted("the group is rebalancing", generation=True), ("aborted", False, False)),
+        (Aborted("the group is rebalancing", retry_soon=True), ("aborted", False, False)),
         (MetadataRefused(3, 4097), ("metadata_refused", 3)),
     ],
     ids=["published", "aborted", "metadata"],
@@ -333,7 +333,7 @@ def test_a_worker_whose_place_was_taken_stops_and_publishes_nothing_more() -> No
         harness.move()
         await settled()
 
-        assert isinstance(harness.runner.stopped.result(), FencedError)
+        assert isinstance(harness.runner.fatal_error.result(), FencedError)
         assert len(harness.published) == 1
 
     run_scenario(scenario)

@@ -106,7 +106,7 @@ def test_an_aborted_transaction_goes_again_in_the_same_order_before_later_result
     harness.ok(harness.request(target="a"))
     harness.take()
     harness.ok(harness.request(target="c"))
-    hear(harness, Aborted("the group is rebalancing", generation=True))
+    hear(harness, Aborted("the group is rebalancing", retry_soon=True))
 
     assert [each.command_id for each in harness.publish()] == ["b", "a", "c"]
 
@@ -179,7 +179,7 @@ def test_the_beginning_of_a_partition_that_has_gone_is_not_committed(under_way: 
         harness.take()
     harness.revoked(0)
     if under_way:
-        hear(harness, Aborted("it is another's", generation=True))
+        hear(harness, Aborted("it is another's", retry_soon=True))
 
     assert harness.engine.transaction(harness.now) is None
 
