@@ -34,7 +34,7 @@ IN_README: Final = {
     ("a", "one endpoint, dirty", MEMBERS): "dirty: members/s",
     ("b", "five endpoints", MEMBERS): "five endpoints: members/s",
     ("c", "one hot room, 3 replicas", USED_HOT): "hot room, 3 replicas: quota used, %",
-    ("e", "50 % of the quota, paced", "p50, ms"): "half the quota: p50 beyond the API's, ms",
+    ("e", "50 % of the quota, paced", "p50, ms"): "half the quota: p50 on top of the API's, ms",
     ("f", "urgent behind 100,000", URGENT_WAIT): "urgent behind 100,000: p95, s",
 }
 """The rows that README shows, and what it calls them."""

@@ -108,10 +108,10 @@ async def unless_stopped(stop: ShutdownRequest, step: Callable[[], Result]) -> R
 async def until_stopped(runner: EngineRunner, stop: ShutdownRequest) -> str | WorkerError:
     """Wait for a signal or for an error that ends the worker; return the signal's name or the error."""
     asked = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((asked, runner.stopped), return_when=asyncio.FIRST_COMPLETED)
-    if runner.stopped.done():
+    await asyncio.wait((asked, runner.fatal_error), return_when=asyncio.FIRST_COMPLETED)
+    if runner.fatal_error.done():
         asked.cancel()
-        return runner.stopped.result()
+        return runner.fatal_error.result()
     return asked.result()
 
 
@@ -119,6 +119,6 @@ async def drain(runner: EngineRunner, seconds: float) -> int:
     """Finish the started commands within ``seconds``. Return how many commands stay open, for the next owner."""
     runner.stop()
     drained = asyncio.ensure_future(runner.drained.wait())
-    await asyncio.wait((drained, runner.stopped), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((drained, runner.fatal_error), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     drained.cancel()
     return runner.open

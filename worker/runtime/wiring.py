@@ -280,7 +280,7 @@ async def _end(parts: _Parts, settings: Settings, log: Log, end: str | WorkerErr
         log("worker.failed", reason=str(end), exc_info=end)
     await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
     await asyncio.to_thread(parts.publisher.close, PUBLISHER_CLOSE_SECONDS)
-    if runner.stopped.done():
+    if runner.fatal_error.done():
         code = shutdown.FAILED  # an error came during the drain
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
