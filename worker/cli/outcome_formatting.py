@@ -26,6 +26,9 @@ LATEST_MS: Final = 4_102_444_800_000
 """The year 2100, in milliseconds since 1970. A later timestamp is in another unit."""
 STRANGE_SHOWN: Final = 2_000
 """The most characters shown of an outcome that another program wrote."""
+STRANGE: Final = (TypeError, ValueError, AttributeError, LookupError, OverflowError, RecursionError)
+"""What showing such a one may raise: it has other types, numbers beyond any float, or levels without end."""
+TOO_DEEP: Final = "a record that is nested too deeply to be shown"
 UNKNOWN_TIME: Final = "an unknown time"
 USERS_SHOWN: Final = 10
 CALLS_SHOWN: Final = 5
@@ -49,9 +52,17 @@ def format_outcome(outcome: Any, user: Sequence[str] | None = None) -> str:
     """Return an outcome in a few lines, with only the results of these users if given. Another program's record is shown as it is."""
     try:
         return _outcome(outcome, user)
-    except (TypeError, ValueError, AttributeError, LookupError):
+    except STRANGE:
+        return strange_record(outcome)
+
+
+def strange_record(outcome: Any) -> str:
+    """Return another program's record as text, cut."""
+    try:
         text = plain(outcome)
-        return text if len(text) <= STRANGE_SHOWN else f"{text[:STRANGE_SHOWN]}…"
+    except RecursionError:
+        return TOO_DEEP
+    return text if len(text) <= STRANGE_SHOWN else f"{text[:STRANGE_SHOWN]}…"
 
 
 def _outcome(outcome: Mapping[str, Any], user: Sequence[str] | None) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from worker.cli import filter_options as narrow
 from worker.cli.filters import WAITING
-from worker.cli.outcome_formatting import STRANGE_SHOWN, json_line, outcome_in
+from worker.cli.outcome_formatting import STRANGE, json_line, outcome_in, strange_record
 from worker.cli.shared import INTERRUPTED, AsJson, Config, kafka_options_of, terminal_width
 from worker.terminal import plain
 
@@ -110,8 +110,8 @@ def one_line(value: bytes, width: int | None) -> str:
     outcome: Any = outcome_in(value)
     try:
         parts = list(_parts(outcome))
-    except (TypeError, ValueError, AttributeError):  # another program's record
-        parts = [plain(outcome)[:STRANGE_SHOWN]]
+    except STRANGE:
+        parts = [strange_record(outcome)]
     lines = [""]
     for part in parts:
         longer = f"{lines[-1]}  {part}" if lines[-1].strip() else f"{lines[-1]}{part}"

@@ -10,9 +10,11 @@ import pytest
 
 from worker.broker.command_lookup import FoundCommand, SearchGaps, WaitingCommand
 from worker.broker.options import KafkaOptions
+from worker.cli import watch
 from worker.cli.filters import Filters
 from worker.cli.outcome_formatting import (
     CALLS_SHOWN,
+    TOO_DEEP,
     USERS_SHOWN,
     format_nothing_found,
     format_outcome,
@@ -280,11 +282,28 @@ def test_a_record_that_will_be_rejected_waits_as_far_as_it_can_be_read() -> None
         {"results": [{"user_id": "u", "error_info": 7, "error_code": []}]},
         {"calls_omitted": "many", "calls": []},
         {"queued_ms": None},
+        {"queued_ms": 10**400},
+        {"calls": [{"elapsed_ms": -(10**400)}]},
+        {"calling_ms": float("nan")},
     ],
     ids=str,
 )
 def test_an_outcome_that_another_program_wrote_is_told_and_ends_nothing(strange: dict[str, Any]) -> None:
     assert "strange-1" in format_outcome({"outcome_id": "a-0-0", "command_id": "strange-1", **strange})
+
+
+@pytest.mark.parametrize("place", ["status", "results", "calls", "error", "finished_at"])
+def test_an_outcome_that_is_nested_without_end_is_told_and_ends_nothing(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    outcome = {"outcome_id": "a-0-0", place: nested}
+    monkeypatch.setattr(watch, "outcome_in", lambda _: outcome)
+
+    assert format_outcome(outcome) == TOO_DEEP
+    one_line(b"", 80)
 
 
 TOPICS = KafkaOptions("localhost:1", "g", "commands", "outcomes", "letters", "asker")
