@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.progress.open_commands import OpenCommand
@@ -44,7 +43,7 @@ class Revocation:
         self._scheduler = scheduler
         self._admission = admission
         # The open commands of partitions that were closed: those that are not started are yet to be dropped.
-        self._closing: deque[OpenCommand] = deque()
+        self._closing: list[OpenCommand] = []
         self.given_up = 0
 
     def close(self, partition: Partition) -> None:
@@ -60,13 +59,15 @@ class Revocation:
 
     def drop_unstarted(self, now: float) -> list[OpenCommand]:
         """
-        Leave the next commands that are not started, of partitions that were closed, to the next owner: ``MEMBERS_AT_ONCE`` members,
-        and what must come after them. Return what may be emitted now, because it waited for them.
+        Leave commands that are not started, of partitions that were closed, to the next owner: of ``MEMBERS_AT_ONCE`` members, the
+        last ones first. Return what may be emitted now, because it waited for them.
         """
         freed: list[OpenCommand] = []
         members = 0
         while self._closing and members < MEMBERS_AT_ONCE:
-            each = self._closing.popleft()
+            each = (
+                self._closing.pop()
+            )  # what must come after it has gone before: else all that share one user would go at once
             if not each.started and not each.emitted and each.unsettled and not each.dropped:
                 members += len(each.tasks)
                 freed += self._drop(each, now)

@@ -185,6 +185,8 @@ class MemberQueue:
         """Take a task out."""
         if self.tasks[0] is task:
             del self.tasks[0]
+        elif self.tasks[-1] is task:
+            self.tasks.pop()
         else:
             self.tasks.remove(task)
 
