@@ -149,7 +149,8 @@ class Engine:
         if self._stopping:
             partition.close()
         self._admission.memory.share_out(self._partitions.values())
-        if restored.fresh or partition.is_marked or restored.foreign is not None:
+        # What the last commit says of the partition's slice ceases to hold, unless nothing of it is called here.
+        if restored.fresh or restored.foreign is not None or (partition.is_marked and not self._stopping):
             self._outbox.anchor(partition)
         if restored.foreign is not None:
             self._foreign_metadata += 1

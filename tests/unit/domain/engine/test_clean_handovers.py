@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -354,6 +354,19 @@ def test_a_static_member_that_has_had_the_partition_itself_waits_from_the_assign
     harness.wait(2.99)
 
     assert harness.out == []
+
+
+@pytest.mark.parametrize("said", [{"slice_free_in": 0.5}, {"owner": mark_of("worker-1")}])
+def test_a_worker_that_stops_leaves_what_the_last_commit_says_of_a_partition_that_it_gets(
+    said: dict[str, Any],
+) -> None:
+    """It calls nothing of it, so that stays true, and spares the next owner the wait."""
+    harness = EngineHarness(1, settled=False)
+    harness.stop()
+
+    harness.assign(0, **said)
+
+    assert harness.engine.transaction(harness.now) is None
 
 
 @pytest.mark.parametrize("mine", ["", mark_of("worker-0")])
