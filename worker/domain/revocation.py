@@ -65,9 +65,8 @@ class Revocation:
         freed: list[OpenCommand] = []
         members = 0
         while self._closing and members < MEMBERS_AT_ONCE:
-            each = (
-                self._closing.pop()
-            )  # what must come after it has gone before: else all that share one user would go at once
+            # The last: what must come after it has gone already. From the first on, all that share a user would go at once.
+            each = self._closing.pop()
             if not each.started and not each.emitted and each.unsettled and not each.dropped:
                 members += len(each.tasks)
                 freed += self._drop(each, now)
