@@ -92,7 +92,7 @@ def moment_of(view: Any) -> CommandMoment | None:
             int(source["offset"]),
             instant_of(view.received_at),
         )
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, RecursionError):
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from tests.unit.domain.samples import command
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.cli.filters import Filters
-from worker.cli.last_command_per_user import CommandMoment
+from worker.cli.last_command_per_user import CommandMoment, moment_of
 from worker.cli.undo_plan import (
     FIELDS,
     OVER,
@@ -254,6 +255,16 @@ def test_between_partitions_the_time_of_receipt_says_what_is_later() -> None:
 
     assert plan_of([view(5, "a")], [earlier]).users == 1
     assert plan_of([view(5, "a")], [later]).users == 0
+
+
+@pytest.mark.parametrize("depth", [500, 950, 2_000, 100_000])
+def test_an_outcome_whose_source_is_nested_without_end_has_no_moment(depth: int) -> None:
+    """
+    Another program wrote it: `undo` and `replay` go on with the next.
+    """
+    nested = msgspec.Raw(b'{"topic":"t","x":' + b"[" * depth + b"]" * depth + b"}")
+
+    assert moment_of(SimpleNamespace(source=nested, received_at=rfc3339(NOW))) is None
 
 
 @pytest.mark.parametrize(
