@@ -266,7 +266,8 @@ def admin_client(bootstrap_servers: str, **options: int) -> Iterator[KafkaAdminC
     """
     Open an administrator of a cluster, and close all of it. Raises KafkaError if the cluster does not answer.
 
-    A constructor of kafka-python that fails leaves a thread behind, which may ask for the cluster for ever.
+    A constructor of kafka-python that fails leaves a thread behind, which may go on asking for the cluster. The worker's own clients
+    are closed so as well (kafka_private_parts.py); what tries the worker out knows none of its modules.
     """
     made: list[Any] = []
     original: Any = KafkaAdminClient.DEFAULT_CONFIG["kafka_client"]
