@@ -105,10 +105,12 @@ class Engine:
         self._ids = CommandIdBudget(share("ids", rules.memory_budget))
         self._ordering = MemberOrdering(rules, self._clock)
         self._outbox = Outbox(rules)
-        guards = GuardCounters(rules.guards)
-        self._scheduler = Scheduler(rules, self._clock, self._ordering, self._effects, guards, call_prefix)
+        self._guards = GuardCounters(rules.guards)
+        self._scheduler = Scheduler(
+            rules, self._clock, self._ordering, self._effects, self._guards, call_prefix
+        )
         self._enforcement = OperatorOrderEnforcement(
-            rules, self._clock, self._ordering, self._scheduler, self._effects, guards, self._partitions
+            rules, self._clock, self._ordering, self._scheduler, self._effects, self._guards, self._partitions
         )
         self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)
         self._admission = Admission(
@@ -147,7 +149,7 @@ class Engine:
         partition = Partition(number, restored, self._rules, since, self._ids)
         self._partitions[number] = partition
         if self._stopping:
-            partition.close()
+            self._revocation.close(partition)
         self._admission.memory.share_out(self._partitions.values())
         # What the last commit says of the partition's slice ceases to hold, unless nothing of it is called here.
         if restored.fresh or restored.foreign is not None or (partition.is_marked and not self._stopping):
@@ -304,7 +306,7 @@ class Engine:
 
     def wake_at(self) -> float:
         """Return when to ``tick`` next, if nothing happens before; in the past: as soon as possible."""
-        if self._revocation.is_dropping:
+        if self._revocation.unstarted:
             return 0.0
         times = [self._housekeeping_at]
         times += [endpoint.wake_at for endpoint in self._scheduler.endpoints.values()]
@@ -421,31 +423,36 @@ class Engine:
 
     def _follow_through(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
         """Let everything follow that follows from an event, and hand out the effects."""
-        leaving = [partition for partition in self._partitions.values() if partition.is_closing]
-        completed = [
-            *completed,
-            *self._revocation.drop_unstarted(now),
-            *self._revocation.give_up(leaving, now),
-        ]
+        revocation = self._revocation
+        completed = [*completed]
+        if revocation.leaving:
+            completed += revocation.drop_unstarted(now)
+            completed += revocation.give_up(now)
         goes_on = True
         while goes_on:
             goes_on = self._send(now)
             completed += self._ordering.take_completed()
-            completed += self._revocation.give_up(leaving, now)
+            if revocation.leaving:
+                completed += revocation.give_up(now)
+                # What partitions that go have given up lets others go on.
+                goes_on = goes_on or bool(completed)
             if completed:
                 self._emit(completed, now)
                 completed = []
-                goes_on = goes_on or bool(leaving)  # what partitions that go have given up lets others go on
-        self._end_cleanly(leaving, now)
+        if revocation.leaving:
+            self._end_cleanly(now)
         return self._effects.drain()
 
     def _send(self, now: float) -> bool:
         """Let leave what may. Return whether something else may be ready because of that."""
         self._scheduler.apply_changes(now)
-        if self._revocation.is_dropping:
+        if self._revocation.unstarted:
             return False
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
-        return self._enforcement.enforce_guards(now) or any_ready
+        if self._guards.tripped:
+            self._enforcement.enforce_guards(now)
+            return True
+        return any_ready
 
     def _emit(self, completed: Iterable[OpenCommand], now: float) -> None:
         """Hand on what has all its results, to be published, and release what waited for it."""
@@ -453,8 +460,9 @@ class Engine:
         self._ordering.emitted(emitted, now)
         self._admission.emitted(emitted)
 
-    def _end_cleanly(self, leaving: Iterable[Partition], now: float) -> None:
+    def _end_cleanly(self, now: float) -> None:
         """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""
+        leaving = self._revocation.leaving
         ending = [partition for partition in leaving if partition.clean_handover.is_awaited]
         if not ending:
             return

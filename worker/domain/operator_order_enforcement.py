@@ -102,8 +102,8 @@ class OperatorOrderEnforcement:
         if over:
             self._obey(now)
 
-    def enforce_guards(self, now: float) -> bool:
-        """Stop the scopes that are above the limit of a guard. Return whether there were any."""
+    def enforce_guards(self, now: float) -> None:
+        """Stop the scopes that are above the limit of a guard."""
         tripped, records = self._guards.take_tripped(), []
         for scope, guard in tripped.items():
             reason = f"{guard.members} members within {guard.per_seconds:g} s"
@@ -113,10 +113,8 @@ class OperatorOrderEnforcement:
             self._effects.ask_for(LogEvent("guard.tripped", "warning", fields))
             self._effects.ask_for(WriteControl(record))
             records.append(record)
-        if records:
-            self.follow(records, now)  # at once: for each time all open commands are looked at
-            self._written.update((each.scope, each.order) for each in records if each.order is not None)
-        return bool(records)
+        self.follow(records, now)  # at once: for each time all open commands are looked at
+        self._written.update((each.scope, each.order) for each in records if each.order is not None)
 
     # Reports
 

@@ -14,8 +14,6 @@ from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from worker.domain.admission import Admission
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.progress.member_ordering import MemberOrdering
@@ -32,30 +30,28 @@ class Revocation:
     Lets partitions go.
 
     Attributes:
+        leaving: The partitions that are about to go: nothing new of them is started.
+        unstarted: Their open commands that ``drop_unstarted`` has yet to look at: until then nothing new may leave at all.
         given_up: Started commands since the start that a drain or handover left to the next owner.
 
     """
 
-    __slots__ = ("_admission", "_closing", "_ordering", "_scheduler", "given_up")
+    __slots__ = ("_admission", "_ordering", "_scheduler", "given_up", "leaving", "unstarted")
 
     def __init__(self, ordering: MemberOrdering, scheduler: Scheduler, admission: Admission) -> None:
         self._ordering = ordering
         self._scheduler = scheduler
         self._admission = admission
-        # The open commands of partitions that were closed: those that are not started are yet to be dropped.
-        self._closing: list[OpenCommand] = []
+        self.leaving: dict[Partition, None] = {}
+        self.unstarted: list[OpenCommand] = []
         self.given_up = 0
 
     def close(self, partition: Partition) -> None:
         """Start nothing new of it: it is about to go. ``drop_unstarted`` leaves what is not started to the next owner."""
         partition.close()
+        self.leaving[partition] = None
         self._admission.forget_backlog(partition)
-        self._closing.extend(each for each in partition.open.values() if isinstance(each, OpenCommand))
-
-    @property
-    def is_dropping(self) -> bool:
-        """Whether there is more for ``drop_unstarted`` to do: until then nothing new may leave."""
-        return bool(self._closing)
+        self.unstarted.extend(each for each in partition.open.values() if isinstance(each, OpenCommand))
 
     def drop_unstarted(self, now: float) -> list[OpenCommand]:
         """
@@ -64,21 +60,21 @@ class Revocation:
         """
         freed: list[OpenCommand] = []
         members = 0
-        while self._closing and members < MEMBERS_AT_ONCE:
+        while self.unstarted and members < MEMBERS_AT_ONCE:
             # The last: what must come after it has gone already. From the first on, all that share a user would go at once.
-            each = self._closing.pop()
+            each = self.unstarted.pop()
             if not each.started and not each.emitted and each.unsettled and not each.dropped:
                 members += len(each.tasks)
                 freed += self._drop(each, now)
         return freed
 
-    def give_up(self, leaving: Iterable[Partition], now: float) -> list[OpenCommand]:
+    def give_up(self, now: float) -> list[OpenCommand]:
         """
-        Drop the started commands of these partitions that their handover does not wait for: because of a gate of their endpoint, or
-        of their order (a pause) while no call carries them. Return what may be emitted now.
+        Drop the started commands that a handover does not wait for: because of a gate of their endpoint, or of their order (a pause)
+        while no call carries them. Return what may be emitted now.
         """
         freed = []
-        for partition in leaving:
+        for partition in self.leaving:
             started = [
                 each for each in partition.open.values() if isinstance(each, OpenCommand) and each.started
             ]
@@ -96,10 +92,13 @@ class Revocation:
     def leave(self, partition: Partition, now: float) -> list[OpenCommand]:
         """Leave everything that is open to the next owner: it is gone. Return what may be emitted now."""
         partition.leave()
+        self.leaving.pop(partition, None)
         self._admission.forget_backlog(partition)
         freed = []
         for each in list(partition.open.values()):
             freed += self._drop(each, now)
+        if not self.leaving:
+            self.unstarted.clear()
         return freed
 
     def _drop(self, admitted: Admitted, now: float) -> list[OpenCommand]:

@@ -116,17 +116,21 @@ class ResponseHandler:
                 self._halts.check(endpoint, now)
 
     def _is_worth_another(self, call: InFlightCall, result: AttemptResult, now: float) -> bool:
-        endpoint = call.endpoint
-        if call.is_probe or endpoint.is_probed or call.target.held_at is not None:
+        endpoint, again = call.endpoint, result.verdict.again
+        if (
+            again is RetryBudget.NEVER
+            or call.is_probe
+            or endpoint.is_probed
+            or call.target.held_at is not None
+        ):
             return False
         if all(task.command.dropped for task in call.tasks):
             return False
-        again = result.verdict.again
         if again is RetryBudget.BRIEFLY:
             return call.number < UNKNOWN_TRIES
         if again is RetryBudget.WITHIN_ATTEMPTS:
             return not any(self._is_spent(task, endpoint, now) for task in call.tasks)
-        return again is RetryBudget.ALWAYS
+        return True
 
     # Every attempt
 

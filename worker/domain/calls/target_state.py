@@ -16,6 +16,7 @@ class TargetState:
     What is known of the calls of one group or room on one endpoint.
 
     Attributes:
+        name: The group's or room's id.
         queue: Its waiting tasks.
         out: Requests sent and not answered.
         calls: Calls that are not over, retries included.
@@ -37,6 +38,7 @@ class TargetState:
         "fault",
         "held_at",
         "is_suspect",
+        "name",
         "out",
         "probed_at",
         "queue",
@@ -46,6 +48,7 @@ class TargetState:
     )
 
     def __init__(self, queue: TargetQueue) -> None:
+        self.name = queue.name
         self.queue = queue
         self.out = 0
         self.calls = 0
@@ -57,11 +60,6 @@ class TargetState:
         self.fault: AttemptResult | None = None
         self.probed_at = 0.0
         self.refused_alone: tuple[int, int] | None = None
-
-    @property
-    def name(self) -> str:
-        """The group's or room's id."""
-        return self.queue.name
 
     @property
     def is_fresh(self) -> bool:

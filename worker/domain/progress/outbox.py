@@ -259,7 +259,9 @@ class Outbox:
         """Take the next records. Those whose offset is so far above the gap that the bitmap cannot tell of it are put aside."""
         taken: list[Admitted] = []
         size = 0
-        held_back = {key for each in self._held_back for key in _members_of(each)}
+        held_back: set[MemberKey] = set()
+        if self._holding_back:
+            held_back.update(*map(_members_of, self._held_back))
         while self._emitted and len(taken) < self._most and size < PER_TRANSACTION_BYTES:
             each = self._emitted.popleft()
             if not each.partition.offsets.fits(each.offset):

@@ -168,6 +168,28 @@ def test_a_long_backlog_of_which_all_name_one_user_is_left_in_many_events_too(
     assert harness.engine.open == 1
 
 
+def test_a_partition_that_goes_before_its_backlog_is_left_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(revocation, "MEMBERS_AT_ONCE", 1)
+    harness = EngineHarness(0, 1, 2, default_calls_per_second=6)
+    for partition in (0, 1):
+        harness.receive(
+            *(ban("u", group=f"{partition}-{number}") for number in range(9)), partition=partition
+        )
+    started = len(harness.out)
+
+    harness.revoking(0, 1)
+    harness.revoked(0)
+    harness.receive(kick("later"), partition=2)
+    assert len(harness.out) == started  # there is more to be left of partition 1
+    assert harness.engine.open_of([1]) > 1
+    harness.revoked(1)
+    harness.wait(1.1)
+
+    assert harness.request("kick") in harness.out
+
+
 def test_what_is_not_started_is_not_given_up_behind_a_gate_while_it_waits_to_be_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
