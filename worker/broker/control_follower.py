@@ -159,7 +159,9 @@ class ControlFollower:
             judged = time.monotonic()
             while not self._stopping and not self._is_replaced(reader, topic):
                 entries = reader.poll()
-                records = [record for entry in entries if (record := self._readable(entry)) is not None]
+                records = [
+                    record for entry in entries if (record := self._readable(entry, self._state)) is not None
+                ]
                 for entry in entries:
                     self._log_resume(entry)
                 if records:
@@ -170,21 +172,22 @@ class ControlFollower:
 
     def _read_whole(self, reader: ControlTopicReader) -> None:
         """Read everything, and pass on what is in force; and of what was, that it is no longer, if it is not there any more."""
-        began, before = time.monotonic(), self._state
-        self._state = ControlTopicState()
-        count = 0
+        began, count = time.monotonic(), 0
+        found = (
+            ControlTopicState()
+        )  # what was passed on before stays known until all is read, which may fail half-way
         while not reader.at_end:
             if self._stopping:
-                self._state = before
                 return
             entries = reader.poll()
             count += len(entries)
             for entry in entries:
-                self._readable(entry)
+                self._readable(entry, found)
             if not entries:
                 self._judge(reader)
-        gone = [ControlRecord(scope, None) for scope in before.orders if scope not in self._state.orders]
-        held = [ControlRecord(scope, order) for scope, order in self._state.orders.items()]
+        gone = [ControlRecord(scope, None) for scope in self._state.orders if scope not in found.orders]
+        held = [ControlRecord(scope, order) for scope, order in found.orders.items()]
+        self._state = found
         self._listener.orders([*gone, *held])
         self._log(
             "control.read",
@@ -195,9 +198,9 @@ class ControlFollower:
             seconds=round(time.monotonic() - began, 3),
         )
 
-    def _readable(self, entry: ControlEntry) -> ControlRecord | None:
-        """Note a record; None if it changes nothing, which is counted, and logged within bounds."""
-        read = self._state.add(entry, time.time())
+    def _readable(self, entry: ControlEntry, state: ControlTopicState) -> ControlRecord | None:
+        """Note a record in ``state``; None if it changes nothing, which is counted, and logged within bounds."""
+        read = state.add(entry, time.time())
         if not isinstance(read, UnreadableControl):
             return read
         self.unreadable += 1

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import TopicAuthorizationFailedError
 
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, until
 from tests.unit.broker.test_client_config import options
 from worker.broker import control_follower
 from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.control_follower import ControlFollower
-from worker.broker.control_topic import write_record
+from worker.broker.control_topic import ControlTopicReader, write_record
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 
 if TYPE_CHECKING:
@@ -315,3 +316,26 @@ def _admin(servers: str) -> Iterator[Any]:
     admin = KafkaAdminClient(bootstrap_servers=servers)
     yield admin
     admin.close()
+
+
+def test_a_resume_is_heard_though_the_topic_could_not_be_read_to_its_end_before(
+    fit: KafkaOptions, follow: Callable[[KafkaOptions], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A right that is taken away and given back, say: what was in force by then is not forgotten on the way.
+    """
+    give(fit, ONE, order(OrderState.CANCEL))
+    worker = follow(fit)
+    until(lambda: ONE in worker.held, "the order")
+
+    with monkeypatch.context() as denied:
+
+        def refuse(*_: object) -> None:
+            raise TopicAuthorizationFailedError({fit.control_topic})
+
+        denied.setattr(ControlTopicReader, "poll", refuse)
+        until(lambda: len(worker.noticed("control.read_failed")) >= 2, "a reading that failed half-way")
+        give(fit, ONE, None)
+    until(lambda: len(worker.calls) >= 2, "the topic, read whole again")
+
+    assert worker.held == {}
