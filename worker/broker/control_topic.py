@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from worker.broker.client_config import control_arguments, order_arguments
 from worker.broker.error_mapping import sentence, unreachable
-from worker.broker.kafka_private_parts import known_partitions, known_topic_id, open_client
+from worker.broker.kafka_private_parts import discard, known_partitions, known_topic_id, open_client
 from worker.broker.topic_admin import CREATE, control_problems, inspect_control
 from worker.domain.contract.control_records import (
     MAX_VALUE_BYTES,
@@ -253,7 +253,7 @@ def write_record(options: KafkaOptions, record: ControlRecord, by: str, reason: 
     except errors.KafkaError as exc:
         raise _refused(topic, "written", "Write and Describe", exc) from exc
     finally:
-        producer.close(timeout=1)
+        discard(producer, 1.0)
 
 
 class ControlTopicWriter:

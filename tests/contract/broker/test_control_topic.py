@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaProducer, errors
+from kafka.producer import transaction_manager
 
 from tests.unit.broker.test_client_config import options
 from worker.broker import control_topic
@@ -194,3 +196,25 @@ def test_a_cluster_that_cannot_be_reached_is_said_in_one_sentence(fit: KafkaOpti
 
 def _record() -> ControlRecord:
     return ControlRecord(Scope(), order())
+
+
+def test_a_producer_that_gets_no_id_is_refused_in_time_and_leaves_no_thread(
+    fit: KafkaOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Without an id for its producer the broker takes nothing, and kafka-python waits for one without a limit.
+    """
+    monkeypatch.setattr(control_topic, "WRITE_SECONDS", 1.0)
+    handle: Any = transaction_manager.InitProducerIdHandler.handle_response
+
+    def none_yet(self: Any, response: Any) -> Any:
+        response.error_code = errors.CoordinatorLoadInProgressError.errno
+        return handle(self, response)
+
+    monkeypatch.setattr(transaction_manager.InitProducerIdHandler, "handle_response", none_yet)
+    before = set(threading.enumerate())
+
+    with pytest.raises(BrokerError, match="cannot be written"):
+        written(fit, ControlRecord(Scope(issuer="one"), order()))
+
+    assert set(threading.enumerate()) <= before
