@@ -22,8 +22,16 @@ NAME_TAKEN: Final = (
     "another process uses this worker's name {name} (its transactional id or static member id): give each replica a "
     "kafka.instance_id of its own, or none ({error!r})"
 )
-TRANSIENT: Final = (errors.RetriableError, errors.BrokerNotAvailableError, errors.UnknownBrokerIdError)
-"""Errors that pass by themselves. kafka-python does not mark the last two as retriable; they occur when brokers are replaced."""
+TRANSIENT: Final = (
+    errors.RetriableError,
+    errors.BrokerNotAvailableError,
+    errors.UnknownBrokerIdError,
+    errors.UnknownError,
+)
+"""
+Errors that pass by themselves. kafka-python does not mark the last three as retriable. Two occur when brokers are replaced; the third
+is what a broker says of a failure of its own, perhaps of one partition, and ending would only hand that to the next owner.
+"""
 FENCED: Final = (errors.ProducerFencedError, errors.InvalidProducerEpochError)
 """Another producer has started with our transactional id, or the broker has aborted our transaction because of its age."""
 TOO_LARGE: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import time
 import uuid
 from itertools import islice
@@ -84,6 +85,10 @@ def open_client(
         reason = next((failure for each in made if (failure := _most_specific(each._manager))), None)  # noqa: SLF001
         if isinstance(exc, errors.KafkaTimeoutError) and reason is not None:
             raise errors.KafkaTimeoutError(f"{exc.args[0]}: {reason}") from reason
+        if _is_shortage(exc):
+            raise errors.KafkaConnectionError(
+                f"this machine has nothing left for a connection: {exc}"
+            ) from exc
         raise
     cast("Any", client).watched_connector = made[-1]._manager  # noqa: SLF001 - each client keeps it under another name
     return client
@@ -96,6 +101,16 @@ def connection_failure(client: KafkaConsumer | KafkaProducer | KafkaAdminClient)
     The errors of its methods say only that something took too long.
     """
     return _most_specific(cast("Any", client).watched_connector)
+
+
+SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def _is_shortage(error: BaseException) -> bool:
+    """Return whether the machine had no descriptor, buffer or thread for a client, which passes as an outage does."""
+    return (isinstance(error, OSError) and error.errno in SHORTAGES) or (
+        isinstance(error, RuntimeError) and "start new thread" in str(error)
+    )
 
 
 def _fresh(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -252,9 +267,9 @@ class BoundedFetcher(Fetcher):
         def take(self, n: int | None = None) -> list[Any]:
             """Take up to ``n`` records, and stop once ``allowance`` is used up."""
             theirs: Any = super()
-            theirs._maybe_raise_next_inline_exception()  # noqa: SLF001
             records: list[Any] = []
             try:
+                theirs._maybe_raise_next_inline_exception()  # noqa: SLF001
                 for record in islice(self.record_iterator, n):
                     records.append(record)
                     self.allowance -= record_bytes(record)
@@ -262,6 +277,7 @@ class BoundedFetcher(Fetcher):
                         break
             except Exception as exc:
                 if not records:
+                    theirs.drain()  # what failed has nothing more, but would be asked for it without end
                     raise
                 self._next_inline_exception = exc
             return records

@@ -168,6 +168,13 @@ ROWS: Final = (
         "a broker cannot write to its disk",
         "look at the disk of the leader of {what}",
     ),
+    RefusalRow(
+        "batch_damaged",
+        (errors.CorruptRecordError,),
+        "a batch of the topic {what} is damaged, so nothing behind it is read",
+        "see the event's error for its partition and offset; let a replica that is sound lead the partition, or delete the records "
+        "up to there with kafka-delete-records, which loses these commands",
+    ),
 )
 """The first row that matches an error names the refusal."""
 

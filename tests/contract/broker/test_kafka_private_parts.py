@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 import uuid
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.net.selector import NetworkSelector
 
 from tests.contract.broker.kafka_fixture import RealCluster, until
 from tests.proxy import Proxy
 from worker.broker import kafka_private_parts, topic_admin
 from worker.broker.client_config import consumer_arguments, producer_arguments, reader_arguments
+from worker.broker.error_mapping import TRANSIENT
 from worker.broker.producer_records import ProducerRecord
 from worker.broker.record_appending import append
 
@@ -408,3 +411,21 @@ def test_an_identity_that_was_lost_is_nobodys_and_the_broker_would_take_it(
 
 def _offset(metadata: str) -> Any:
     return OffsetAndMetadata(1, metadata, -1)
+
+
+@pytest.mark.parametrize(
+    "shortage", [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
+)
+def test_a_machine_that_has_no_descriptor_or_thread_left_is_a_passing_trouble(
+    kafka: Running, monkeypatch: pytest.MonkeyPatch, shortage: Exception
+) -> None:
+    def short(*_: object, **__: object) -> None:
+        raise shortage
+
+    monkeypatch.setattr(NetworkSelector, "__init__", short)
+
+    with pytest.raises(errors.KafkaConnectionError) as raised:
+        kafka_private_parts.open_client(KafkaConsumer, {"bootstrap_servers": kafka.bootstrap_servers}, dict)
+
+    assert isinstance(raised.value, TRANSIENT)
+    assert str(shortage) in str(raised.value)

@@ -40,9 +40,15 @@ def polled(*ends: Exception | None, monkeypatch: pytest.MonkeyPatch) -> list[str
 def test_polls_that_fail_while_brokers_are_away_are_told_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ends = (errors.NodeNotReadyError(), errors.BrokerNotAvailableError(), errors.UnknownBrokerIdError(), None)
+    ends = (
+        errors.NodeNotReadyError(),
+        errors.BrokerNotAvailableError(),
+        errors.UnknownBrokerIdError(),
+        errors.UnknownError(),
+        None,
+    )
 
-    assert polled(*ends, monkeypatch=monkeypatch) == ["kafka.poll_failed"] * 3
+    assert polled(*ends, monkeypatch=monkeypatch) == ["kafka.poll_failed"] * 4
 
 
 def test_a_right_that_was_revoked_is_told_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +66,15 @@ def test_a_right_that_was_revoked_is_told_and_waited_for(monkeypatch: pytest.Mon
     assert told == ["kafka.refused", "kafka.poll_failed"] * 2
 
 
+def test_a_damaged_batch_is_told_and_the_other_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Ending the worker would hand the partition to the next owner, and end that too.
+    """
+    told = polled(errors.CorruptRecordError("at offset 7"), None, monkeypatch=monkeypatch)
+
+    assert told == ["kafka.refused", "kafka.poll_failed"]
+
+
 def test_an_error_that_does_not_pass_by_itself_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(errors.CorruptRecordError):
-        polled(errors.CorruptRecordError(), None, monkeypatch=monkeypatch)
+    with pytest.raises(errors.IllegalStateError):
+        polled(errors.IllegalStateError(), None, monkeypatch=monkeypatch)

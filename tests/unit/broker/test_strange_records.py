@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from typing import Any
 
 import pytest
+from kafka.consumer.subscription_state import SubscriptionState
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.structs import TopicPartition
 
 from worker.broker import kafka_private_parts
 
@@ -73,3 +77,61 @@ def test_a_batch_in_any_of_kafkas_compressions_can_be_read(codec: str) -> None:
     builder.close()
 
     assert read(bytes(builder.buffer())) == [(b"v" * 1000, [])]
+
+
+class Fetched:
+    """
+    What came from one partition, as kafka-python keeps it until a poll takes it.
+    """
+
+    def __init__(self, partition: int, batch: bytes) -> None:
+        self.topic_partition = TopicPartition("commands", partition)
+        self.fetched_offset = 0
+        self.batch = batch
+
+
+def fetcher_of(*fetched: Fetched) -> Any:
+    """
+    Return the fetcher of a consumer that has these partitions, and has fetched this.
+    """
+    kafka_private_parts.patch()
+    subscriptions: Any = SubscriptionState()
+    subscriptions.assign_from_user([each.topic_partition for each in fetched])
+    for each in fetched:
+        subscriptions.seek(each.topic_partition, 0)
+    kind: Any = kafka_private_parts.BoundedFetcher
+    fetcher = object.__new__(kind)
+    fetcher.config = {"max_poll_records": 500}
+    fetcher._subscriptions = subscriptions
+    fetcher._sensors = fetcher._next_in_line_exception_metadata = fetcher._next_partition_records = None
+    fetcher._paused_completed_fetches, fetcher._paused_partition_records = {}, {}
+    fetcher._completed_fetches = deque(fetched)
+    fetcher._parse_fetched_data = lambda each: kind.PartitionRecords(
+        0, each.topic_partition, MemoryRecords(each.batch)
+    )
+    return fetcher
+
+
+def test_a_damaged_batch_never_keeps_a_poll_from_ending() -> None:
+    """
+    kafka-python keeps its error for the next poll, and forgets it if the partition is paused by then. What is left of the fetch
+    yields nothing, and must not be asked for more without end.
+    """
+    sound = written()
+    damaged = bytearray(sound)
+    damaged[-3] ^= 0xFF
+    fetcher = fetcher_of(Fetched(0, sound), Fetched(1, bytes(damaged)))
+    places = list(fetcher._subscriptions.assignment)
+
+    first, _ = fetcher.fetched_records()
+    for place in places:
+        fetcher._subscriptions.pause(place)
+    assert fetcher.fetched_records() == ({}, False)
+    for place in places:
+        fetcher._subscriptions.resume(place)
+    polling = threading.Thread(target=fetcher.fetched_records, daemon=True)
+    polling.start()
+    polling.join(5.0)
+
+    assert [place.partition for place in first] == [0]
+    assert not polling.is_alive()
