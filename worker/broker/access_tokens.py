@@ -25,9 +25,6 @@ kafka-python sends it after 85 to 95 % of that time.
 """
 RETRY_SECONDS: Final = 2.0
 """How long a failure is remembered: many connections ask at once, and a token server may be down."""
-LATE: Final = CredentialError(
-    "token", "no token has come yet", "see why the token server is slow; the worker keeps asking"
-)
 
 
 class AccessToken(Struct, frozen=True):
@@ -84,7 +81,10 @@ class AccessTokenCache(AbstractTokenProvider):
                 asked.set_result(None)
                 return asked
             self._fetching = asked
-        threading.Thread(target=self._run, args=(asked,), name="kafka-token", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(asked,), name="kafka-token", daemon=True).start()
+        except RuntimeError as error:
+            self._end(asked, time.monotonic(), None, _unforeseen(error))
         return asked
 
     def token(self) -> str:
@@ -93,7 +93,14 @@ class AccessTokenCache(AbstractTokenProvider):
             # While a new one cannot be had, the old one serves to its end.
             if self._token is not None and self._is_valid(time.monotonic(), 1.0):
                 return self._token.value
-            raise self._failure or LATE
+            if self._failure is None:
+                raise CredentialError(
+                    "token",
+                    "no token has come yet",
+                    "see why the token server is slow; the worker keeps asking",
+                )
+            # A new one each time: one that is raised again keeps all that was on its way to where it was raised.
+            raise CredentialError(self._failure.kind, self._failure.reason, self._failure.remedy)
 
     def extensions(self) -> dict[str, str]:
         """Return the SASL extensions that are sent with each token."""
@@ -116,7 +123,12 @@ class AccessTokenCache(AbstractTokenProvider):
         except CredentialError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - whatever a library raises, those who wait must hear of it
-            failure = CredentialError("token", f"no token: {type(error).__name__}", "see the worker's log")
+            failure = _unforeseen(error)
+        self._end(asked, began, token, failure)
+
+    def _end(
+        self, asked: Future[None], began: float, token: AccessToken | None, failure: CredentialError | None
+    ) -> None:
         with self._lock:
             self._fetching = None
             self._failure = failure
@@ -125,3 +137,7 @@ class AccessTokenCache(AbstractTokenProvider):
             if failure is not None:
                 self._failed_at = time.monotonic()
         asked.set_result(None)
+
+
+def _unforeseen(error: Exception) -> CredentialError:
+    return CredentialError("token", f"no token: {type(error).__name__}", "see the worker's log")

@@ -41,7 +41,10 @@ class DnsLookups:
             if asked is not None:
                 return asked
             asked = self._under_way[host] = Future()
-        threading.Thread(target=self._run, args=(host, asked), name="kafka-names", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(host, asked), name="kafka-names", daemon=True).start()
+        except RuntimeError:  # this machine gives no thread now: the next connection asks again
+            self._end(host, asked, [])
         return asked
 
     def _run(self, host: str, asked: Future[list[str]]) -> None:
@@ -49,9 +52,12 @@ class DnsLookups:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):  # no such name, or no name at all
             found = []
+        self._end(host, asked, list(dict.fromkeys(str(place[0]) for *_, place in found)))
+
+    def _end(self, host: str, asked: Future[list[str]], addresses: list[str]) -> None:
         with self._lock:
             del self._under_way[host]
-        asked.set_result(list(dict.fromkeys(str(place[0]) for *_, place in found)))
+        asked.set_result(addresses)
 
 
 LOOKUPS: Final = DnsLookups()

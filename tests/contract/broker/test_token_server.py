@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.certificate import self_signed
 from tests.token_server import CLIENT, SCOPE, SECRET, TokenServer
 from worker.broker import access_tokens, oauth
 from worker.broker.access_tokens import AccessToken, AccessTokenCache
+from worker.broker.dns_lookup import DnsLookups
 from worker.broker.error_mapping import CredentialError
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.errors import FileError
@@ -353,3 +355,58 @@ def test_whatever_a_library_raises_ends_the_wait() -> None:
     with pytest.raises(CredentialError, match="no token: RuntimeError") as raised:
         asked(cache)
     assert "secret" not in str(raised.value)
+
+
+class OneThreadShort:
+    """
+    A machine that gives no thread the first time.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        start = threading.Thread.start
+
+        def fails_once(thread: threading.Thread) -> None:
+            self.asked += 1
+            if self.asked == 1:
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", fails_once)
+
+
+def test_a_token_that_no_thread_could_fetch_is_fetched_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_tokens, "RETRY_SECONDS", 0.0)
+    OneThreadShort(monkeypatch)
+    cache = AccessTokenCache(lambda: AccessToken("secret", 60.0))
+
+    cache.request().result(PATIENCE)
+    with pytest.raises(CredentialError, match="RuntimeError"):
+        cache.token()
+    cache.request().result(PATIENCE)
+
+    assert cache.token() == "secret"
+
+
+def test_a_name_that_no_thread_could_look_up_is_looked_up_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    OneThreadShort(monkeypatch)
+    lookups = DnsLookups()
+
+    assert lookups.addresses("localhost").result(PATIENCE) == []
+    assert lookups.addresses("localhost").result(PATIENCE) != []
+
+
+def test_connections_that_fail_for_want_of_a_token_are_kept_by_nobody() -> None:
+    """
+    An error that is raised again keeps the frames of each place where it was.
+    """
+    cache = AccessTokenCache(lambda: AccessToken("secret", 60.0))
+    seen = []
+    for _ in range(3):
+        with pytest.raises(CredentialError) as raised:
+            cache.token()
+        seen.append(len(list(traceback.walk_tb(raised.value.__traceback__))))
+
+    assert len(set(seen)) == 1
