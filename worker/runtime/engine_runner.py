@@ -29,7 +29,7 @@ from worker.runtime.publish_scheduler import PublishScheduler
 from worker.runtime.restore_scheduler import RestoreScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
@@ -235,13 +235,16 @@ class EngineRunner:
         """Return the current state of the engine."""
         return self._engine.snapshot(time.monotonic())
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run this until ``aclose``. If it fails, so does the worker."""
+        self._calls.spawn(work)
+
     async def aclose(self) -> None:
-        """End the timers, the calls and the connections."""
+        """End the timers, the calls, the connections and what was spawned."""
         if self._timer is not None:
             self._timer.cancel()
         self._publish_scheduler.close()
         await self._calls.aclose()
-        self._restoring.close()
 
     # Partitions.
 

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from worker.errors import WorkerError
+from worker.runtime.daemon_thread import in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ class GuardOrderWriter:
         self._unwritten[record.scope] = record
         while self._unwritten.get(record.scope) is record:
             try:
-                await asyncio.to_thread(self._writer.write, record)
+                await in_daemon_thread("control-write", lambda: self._writer.write(record))
             except WorkerError as error:
                 self._log(
                     "control.write_failed", scope=str(record.scope), reason=str(error), next_try_seconds=wait

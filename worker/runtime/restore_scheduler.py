@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from worker.errors import BrokerError, CommitLostError
+from worker.runtime.daemon_thread import in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,17 +53,19 @@ class RestoreScheduler:
         self._is_ours = is_ours
         self._begin = begin
         self.doubts: dict[int, CommitLostError] = {}
-        self._executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="restore")
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def restore(self, number: int, epoch: int) -> None:
         """Restore the partition, and retry until that succeeds or the partition is no longer ours."""
         wait, longest = BACKOFF
         began = time.monotonic()
-        loop = asyncio.get_running_loop()
         while self._is_ours(number, epoch):
             try:
-                restored = await loop.run_in_executor(self._executor, self._restorer.restore, number)
+                async with self._slots:
+                    restored = await in_daemon_thread("restore", lambda: self._restorer.restore(number))
             except CommitLostError as error:
+                if not self._is_ours(number, epoch):
+                    return  # it has gone meanwhile: the doubt is the next owner's
                 if number not in self.doubts:
                     self._log("partition.refused", partition=number, reason=str(error), remedy=error.remedy)
                 self.doubts[number] = error
@@ -85,10 +87,6 @@ class RestoreScheduler:
     def forget(self, number: int) -> None:
         """Drop the doubt about a partition that is no longer ours: it is the next owner's."""
         self.doubts.pop(number, None)
-
-    def close(self) -> None:
-        """Start no further restoration. Does not wait for running ones."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __repr__(self) -> str:
         return f"<RestoreScheduler from {self._restorer!r}>"

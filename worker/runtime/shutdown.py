@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from worker.runtime.daemon_thread import in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,30 +73,9 @@ async def unless_stopped(stop: ShutdownRequest, step: Callable[[], Result]) -> R
     """
     Run a step of the start in a thread and return its result. It may block for long: Kafka may be away.
 
-    Raises StoppedEarlyError when a signal comes first. The step is then abandoned in a daemon thread, so it must not do
-    anything that needs to be undone.
+    Raises StoppedEarlyError when a signal comes first. The step is then abandoned.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Result] = loop.create_future()
-
-    def end(result: Result | None, error: Exception | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def carry_out() -> None:
-        result, error = None, None
-        try:
-            result = step()
-        except Exception as caught:  # noqa: BLE001 - raised again by the await of `done`
-            error = caught
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(end, result, error)
-
-    threading.Thread(target=carry_out, name="start", daemon=True).start()
+    done = asyncio.ensure_future(in_daemon_thread("start", step))
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait((asked, done), return_when=asyncio.FIRST_COMPLETED)
     if not done.done():

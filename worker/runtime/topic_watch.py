@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from worker.errors import BrokerError, SettingProblem
+from worker.runtime.daemon_thread import in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ class TopicWatch:
         while True:
             await asyncio.sleep(self._interval)
             try:
-                changes = await asyncio.to_thread(self._look)
+                changes = await in_daemon_thread("topic-watch", self._look)
             except BrokerError:
                 continue
             self._compare(*changes)

@@ -131,13 +131,12 @@ async def _run(settings: Settings, log: Log) -> int:
     log("server.started", host=settings.server.host, port=port)
     if parts.follower is not None:
         parts.follower.start()
-    background = [asyncio.create_task(parts.monitor.run()), asyncio.create_task(parts.watch.run())]
+    parts.runner.spawn(parts.monitor.run())
+    parts.runner.spawn(parts.watch.run())
     try:
         end = await _work(parts, stop)
         return await _end(parts, settings, log, end)
     finally:
-        for task in background:
-            task.cancel()
         if parts.follower is not None:
             await asyncio.to_thread(parts.follower.close, FOLLOWER_CLOSE_SECONDS)
         await asyncio.to_thread(parts.quota.close, QUOTA_CLOSE_SECONDS)

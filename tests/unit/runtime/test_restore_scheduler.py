@@ -1,0 +1,96 @@
+# Restorations: what is left of one whose partition has gone meanwhile, and that nobody waits for one at the end.
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from worker.domain.effects import RestoredPartition
+from worker.errors import CommitLostError
+from worker.runtime.restore_scheduler import AT_ONCE, RestoreScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOBODY: Any = SimpleNamespace(restored=lambda _: None)
+
+
+def scheduler(
+    restore: Callable[[int], RestoredPartition], begun: list[int], gone: set[int] | None = None
+) -> RestoreScheduler:
+    restorer: Any = SimpleNamespace(restore=restore)
+    return RestoreScheduler(
+        restorer,
+        NOBODY,
+        lambda *_, **__: None,
+        is_ours=lambda number, _: number not in (gone or ()),
+        begin=lambda number, *_: begun.append(number),
+    )
+
+
+def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> None:
+    """
+    It is another replica's: this one would say for ever that it is not ready.
+    """
+    gone: set[int] = set()
+
+    def lost(number: int) -> RestoredPartition:
+        gone.add(number)
+        raise CommitLostError("partition 3 has no committed offset", "decide")
+
+    restoring = scheduler(lost, [], gone)
+    asyncio.run(asyncio.wait_for(restoring.restore(3, 1), 10))
+
+    assert restoring.doubts == {}
+
+
+def test_no_more_than_a_few_are_restored_at_once_and_all_in_the_end() -> None:
+    running: list[int] = []
+    most: list[int] = []
+
+    def slow(number: int) -> RestoredPartition:
+        running.append(number)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.remove(number)
+        return RestoredPartition(position=0)
+
+    async def all_of_them(begun: list[int]) -> None:
+        restoring = scheduler(slow, begun)
+        await asyncio.gather(*(restoring.restore(number, 1) for number in range(6)))
+
+    begun: list[int] = []
+    asyncio.run(all_of_them(begun))
+
+    assert sorted(begun) == list(range(6))
+    assert max(most) == AT_ONCE
+
+
+def test_a_restoration_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    """
+    It may wait for a dead owner's transaction for as long as a stop may take.
+    """
+    started, released = threading.Event(), threading.Event()
+
+    def hangs(_: int) -> RestoredPartition:
+        started.set()
+        released.wait(60)
+        return RestoredPartition(position=0)
+
+    async def stopped_meanwhile() -> None:
+        task = asyncio.ensure_future(scheduler(hangs, []).restore(3, 1))
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    began = time.monotonic()
+    asyncio.run(stopped_meanwhile())
+    waiting = [thread for thread in threading.enumerate() if thread.name == "restore"]
+
+    assert time.monotonic() - began < 20
+    assert waiting
+    assert all(thread.daemon for thread in waiting)
+    released.set()
