@@ -225,7 +225,7 @@ def replay(
     chosen = frozenset(each for each, is_allowed in allowed.items() if is_allowed)
     replaying = _replaying(options, decoder, letters, chosen)
     ready = replaying.finish()
-    _show_replay(replaying.candidates, ready, as_json=as_json, sent=send)
+    _show_replay(replaying.candidates, ready, as_json=as_json, send=send)
     if ready and send:
         again = "give the same command again for the rest: what is in Kafka now is left out then"
         send_all(options, [_outgoing(each) for each in ready], again=again, as_json=as_json)
@@ -330,14 +330,14 @@ def _outgoing(candidate: ReplayCandidate) -> OutgoingCommand:
 
 
 def _show_replay(
-    candidates: list[ReplayCandidate], ready: list[ReplayCandidate], *, as_json: bool, sent: bool
+    candidates: list[ReplayCandidate], ready: list[ReplayCandidate], *, as_json: bool, send: bool
 ) -> None:
     if as_json:
         print_json(
             {
                 "letters": len(candidates),
                 "replayed": len(ready),
-                "send": sent,
+                "send": send,
                 "commands": [
                     {"place": each.place, "command_id": getattr(each.command, "command_id", None)}
                     for each in ready
@@ -352,7 +352,8 @@ def _show_replay(
         return
     print(f"{len(candidates):,} dead letters")
     if ready:
-        print(f"{len(ready):>9,}  sent again, in the order in which they came")
+        verb = "being" if send else "would be"
+        print(f"{len(ready):>9,}  {verb} sent again, in the order in which they came")
     _show_left_out(candidates)
     _show_counts(ready)
 
@@ -363,7 +364,7 @@ def _show_left_out(candidates: list[ReplayCandidate]) -> None:
     refusals = Counter(each.refusal for each in candidates if each.refusal is not None)
     for refusal, count in refusals.most_common():
         option = MAY_BE_FORCED.get(refusal)
-        print(f"{count:>9,}  left: {refusal}{f' ({option} sends it)' if option else ''}")
+        print(f"{count:>9,}  not sent: {refusal}{f' ({option} sends it)' if option else ''}")
         named = [each for each in candidates if each.refusal is refusal]
         for each in named[:NAMED]:
             name = getattr(each.command, "command_id", None) or each.place

@@ -62,10 +62,10 @@ def undo(
     """
     Undo what was applied: unban whom an issuer had banned. A dry run, unless --send is given.
 
-    Each user is undone once, unless a later command touched the same user, or waits to. What held already is left, and so is
+    Each user is undone once, unless a later command touched the same user, or waits to. Not undone are what held already and
     what cannot be undone: kicks, unbans, changes of members. A ban is lifted, whoever else had set one before.
 
-    Exit codes: 0 there is something to send, or all was sent; 3 nothing was applied; 7 some of it is left, and why is shown.
+    Exit codes: 0 there is something to send, or all was sent; 3 nothing was applied; 7 some of it is not undone, and why is shown.
 
     \b
     Example:
@@ -90,9 +90,9 @@ def undo(
     plan = _planned(options, decoder, filters)
     commands = _prepared(plan, decoder, name, note)
     if as_json:
-        print_json(_report(plan, name, sent=send))
+        print_json(_report(plan, name, send=send))
     else:
-        print(_shown(plan, filters, since))
+        print(_format_plan(plan, filters, since, send=send))
     if commands and send:
         again = "give the same command again: what is in Kafka already is left out, or a duplicate, then"
         send_all(options, commands, again=again, as_json=as_json)
@@ -186,18 +186,19 @@ def _prepared(
     return [each for each in made if isinstance(each, OutgoingCommand)]
 
 
-def _shown(plan: UndoPlan, filters: Filters, since: str) -> str:
+def _format_plan(plan: UndoPlan, filters: Filters, since: str, *, send: bool) -> str:
     from worker.cli.count_tables import CountTable, format_table  # noqa: PLC0415
 
     lines = [f"{plan.applied:,} effects of {filters} since {plain(since)}"]
     actions = {command.action for command in plan.commands}
     if plan.commands:
         targets = {(command.app, command.target) for command in plan.commands}
+        verb = "being" if send else "would be"
         lines.append(
-            f"{plan.users:>9,}  undone by {' and '.join(sorted(actions))}: commands: {len(plan.commands):,}, "
+            f"{plan.users:>9,}  {verb} undone by {' and '.join(sorted(actions))}: commands: {len(plan.commands):,}, "
             f"groups or rooms: {len(targets):,}"
         )
-    lines += [f"{count:>9,}  left: {plain(why)}" for why, count in plan.left_out.most_common()]
+    lines += [f"{count:>9,}  not undone: {plain(why)}" for why, count in plan.left_out.most_common()]
     if plan.commands:
         table = CountTable("target", "target")
         for command in plan.commands:
@@ -207,13 +208,13 @@ def _shown(plan: UndoPlan, filters: Filters, since: str) -> str:
     return "\n".join(lines)
 
 
-def _report(plan: UndoPlan, issuer: str, *, sent: bool) -> dict[str, Any]:
+def _report(plan: UndoPlan, issuer: str, *, send: bool) -> dict[str, Any]:
     return {
         "applied": plan.applied,
         "undone": plan.users,
         "left_out": dict(plan.left_out.most_common()),
         "issuer": issuer,
-        "send": sent,
+        "send": send,
         "commands": [
             {
                 "command_id": each.command_id,
