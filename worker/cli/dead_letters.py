@@ -2,8 +2,8 @@
 # or sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments; 3 nothing was found; 7
 # `replay`: some letters are not sent again, and why is said.
 #
-# `list` and `show` only read, and so does `replay` without --send. What a letter is shown as is in dead_letter_view.py, which
-# letters are sent again in replay_plan.py.
+# `list` and `show` only read, and so does `replay` without --send. How a letter is displayed: dead_letter_view.py. Which are sent
+# again: replay_plan.py.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_o
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from worker.broker.command_producer import OutgoingCommand
     from worker.broker.options import KafkaOptions
@@ -104,7 +104,7 @@ def list_letters(
         return
     newest = _newest(letters, limit)
     clear_progress()
-    _end_if_none(newest, filters)
+    _end_if_none(len(newest), filters)
     for letter in newest:
         if as_json:
             print_json(report(letter, whole=False))
@@ -136,9 +136,9 @@ def show(
     from worker.cli.dead_letter_view import format_whole, report  # noqa: PLC0415
 
     narrow.check_text("ID", letter_id)
-    every = narrow.filters_of(since, None)
+    filters = narrow.filters_of(since, None)
     options, decoder = kafka_options_of(config)
-    found = [each for each in _matching(options, decoder, every) if each.is_named(letter_id)]
+    found = [each for each in _matching(options, decoder, filters) if each.is_named(letter_id)]
     clear_progress()
     if not found:
         sys.stderr.write(
@@ -213,7 +213,14 @@ def replay(
         user=user,
         app=app,
     )
-    allowed = {ReplayRefusal.OVERTAKES: allow_overtaking, ReplayRefusal.REJECTED: rejected}
+    forced = frozenset(
+        refusal
+        for refusal, is_forced in (
+            (ReplayRefusal.OVERTAKES, allow_overtaking),
+            (ReplayRefusal.REJECTED, rejected),
+        )
+        if is_forced
+    )
     options, decoder = kafka_options_of(config)
     letters = [
         each
@@ -221,17 +228,16 @@ def replay(
         if not letter_id or any(map(each.is_named, letter_id))
     ]
     clear_progress()
-    _end_if_none(letters, filters, letter_id or ())
-    chosen = frozenset(each for each, is_allowed in allowed.items() if is_allowed)
-    replaying = _replaying(options, decoder, letters, chosen)
-    ready = replaying.finish()
-    _show_replay(replaying.candidates, ready, as_json=as_json, send=send)
+    _end_if_none(len(letters), filters, letter_id or ())
+    planner = _plan_replay(options, decoder, letters, forced)
+    ready = planner.finish()
+    _show_replay(planner.candidates, ready, as_json=as_json, send=send)
     if ready and send:
-        again = "give the same command again for the rest: what is in Kafka now is left out then"
-        send_all(options, [_outgoing(each) for each in ready], again=again, as_json=as_json)
+        retry_hint = "give the same command again for the rest: what is in Kafka now is left out then"
+        send_all(options, [_outgoing(each) for each in ready], retry_hint=retry_hint, as_json=as_json)
     elif ready and not as_json:
         print("\nnothing was sent: --send sends them")
-    if len(ready) < len(replaying.candidates):
+    if len(ready) < len(planner.candidates):
         raise typer.Exit(LEFT_OUT)
 
 
@@ -267,33 +273,31 @@ def _print_table(
         values = [value for value in letter.values(by) if wanted is None or value in wanted]
         table.count(values, letter.status)
     clear_progress()
-    _end_if_none(range(table.counted), filters)
+    _end_if_none(table.counted, filters)
     if as_json:
         print_json(table.report(limit))
     else:
         print(format_table(table, limit, "letters"))
 
 
-def _end_if_none(found: object, filters: Filters, ids: object = ()) -> None:
-    """End the program with exit code 3 if nothing was found."""
-    if not found:
-        named = f" {' or '.join(map(plain, ids))}" if isinstance(ids, list) else ""
+def _end_if_none(count: int, filters: Filters, ids: Sequence[str] = ()) -> None:
+    """End the program with exit code 3 if no letter was found. ``ids`` are those that were asked for by name."""
+    if count == 0:
+        named = f" {' or '.join(map(plain, ids))}" if ids else ""
         sys.stderr.write(f"no dead letter{named} of {filters} in that time\n")
         raise typer.Exit(NOTHING)
 
 
-def _replaying(
+def _plan_replay(
     options: KafkaOptions,
     decoder: CommandDecoder,
     letters: list[DeadLetterView],
-    allowed: frozenset[ReplayRefusal],
+    forced: frozenset[ReplayRefusal],
 ) -> ReplayPlanner:
-    """Return the letters, judged by all that came after them."""
+    """Return a planner that has seen everything that came after these letters."""
     from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
-    from worker.cli.filters import Filters  # noqa: PLC0415
-    from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
+    from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner  # noqa: PLC0415
-    from worker.cli.undo import see_waiting  # noqa: PLC0415
 
     candidates = [
         ReplayCandidate(
@@ -305,19 +309,14 @@ def _replaying(
         )
         for each in letters
     ]
-    replaying = ReplayPlanner(candidates, options.command_topic, time.time(), allowed)
-    if not replaying.is_open:
-        return replaying
-    # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
-    see_waiting(options, decoder, replaying)
-    everything = Filters(fields=FIELDS)
-    since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
+    planner = ReplayPlanner(candidates, options.command_topic, time.time(), forced)
+    if planner.all_refused:
+        return planner
+    oldest = min(each.found.timestamp for each in letters) / 1000
     with CommandLookup(options, show_progress) as lookup:
-        for values in lookup.every_outcome(max(0.0, since), terms=replaying.terms):
-            for view in everything.views(values):
-                replaying.see_outcome(view)
+        see_later_commands(options, decoder, lookup, max(0.0, oldest - CLOCKS_APART), planner)
     clear_progress()
-    return replaying
+    return planner
 
 
 def _outgoing(candidate: ReplayCandidate) -> OutgoingCommand:

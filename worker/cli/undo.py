@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worker.broker.command_producer import OutgoingCommand
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
-    from worker.cli.undo_plan import UndoPlan, UndoPlanner
+    from worker.cli.undo_plan import UndoPlan
     from worker.domain.contract.command_decoding import CommandDecoder
 
 TARGETS_SHOWN = 20
@@ -87,15 +87,15 @@ def undo(
     note = {"of": str(filters), "by": user_name(), **({"reason": reason} if reason else {})}
     options, decoder = kafka_options_of(config)
     _refuse_unsendable(decoder, name, note)
-    plan = _planned(options, decoder, filters)
+    plan = _plan_undo(options, decoder, filters)
     commands = _prepared(plan, decoder, name, note)
     if as_json:
         print_json(_report(plan, name, send=send))
     else:
         print(_format_plan(plan, filters, since, send=send))
     if commands and send:
-        again = "give the same command again: what is in Kafka already is left out, or a duplicate, then"
-        send_all(options, commands, again=again, as_json=as_json)
+        retry_hint = "give the same command again: what is in Kafka already is left out, or a duplicate, then"
+        send_all(options, commands, retry_hint=retry_hint, as_json=as_json)
     elif commands and not as_json:
         print("\nnothing was sent: --send sends it")
     if plan.left_out:
@@ -119,53 +119,25 @@ def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str
             raise typer.BadParameter(message, param_hint="--reason")
 
 
-def _planned(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
+def _plan_undo(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
-    from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415
+    from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
+    from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
 
-    undoing = UndoPlanner(filters.traits.get("user"))
+    planner = UndoPlanner(filters.traits.get("user"))
     with CommandLookup(options, show_progress) as lookup:
         for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
             for view in filter(filters.matches, filters.views(values)):
-                undoing.see_applied(view)
+                planner.see_applied(view)
         clear_progress()
-        if not undoing:
+        if not planner:
             sys.stderr.write(f"nothing of {filters} was applied in that time\n")
             raise typer.Exit(NOTHING)
-        undoing.begin_touches()
-        # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
-        see_waiting(options, decoder, undoing)
-        _see_outcomes(lookup, filters, undoing)
+        planner.watch_found_users()
+        see_later_commands(options, decoder, lookup, filters.since - CLOCKS_APART, planner)
     clear_progress()
-    return undoing.plan(time.time())
-
-
-def see_waiting(options: KafkaOptions, decoder: CommandDecoder, seer: Any) -> None:
-    """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
-    from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
-    from worker.cli.last_command_per_user import CommandMoment  # noqa: PLC0415
-    from worker.domain.contract.command_decoding import Command  # noqa: PLC0415
-
-    now = time.time()
-    for batch in unfinished_commands(options):
-        for record in batch:
-            command = decoder.decode(record)
-            if isinstance(command, Command):
-                seer.see_waiting(
-                    command, CommandMoment(options.command_topic, record.partition, record.offset, now)
-                )
-
-
-def _see_outcomes(lookup: Any, filters: Filters, undoing: UndoPlanner) -> None:
-    from worker.broker.command_lookup import CLOCKS_APART  # noqa: PLC0415
-    from worker.cli.filters import Filters  # noqa: PLC0415
-    from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
-
-    everything = Filters(fields=FIELDS)
-    for values in lookup.every_outcome(filters.since - CLOCKS_APART, terms=undoing.terms):
-        for view in everything.views(values):
-            undoing.see_outcome(view)
+    return planner.plan(time.time())
 
 
 def _prepared(
