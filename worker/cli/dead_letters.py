@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import filter_options as narrow
+from worker.cli import filter_options
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_of, print_json
 from worker.terminal import plain
@@ -34,7 +34,7 @@ NAMED = 5
 """The most letters that are named for each reason why they are not sent again."""
 
 Code = Annotated[
-    narrow.Values,
+    filter_options.Values,
     typer.Option("--code", metavar="CODE", help="The reason: Tencent's number, or the name of a rejection."),
 ]
 Limit = Annotated[
@@ -57,14 +57,14 @@ def list_letters(
     config: Config = None,
     *,
     code: Code = None,
-    status: narrow.LetterStatus = None,
-    issuer: narrow.Issuer = None,
-    action: narrow.ActionOption = None,
-    target: narrow.Target = None,
-    user: narrow.User = None,
-    app: narrow.App = None,
-    since: narrow.Since = "24h",
-    until: narrow.Until = None,
+    status: filter_options.LetterStatus = None,
+    issuer: filter_options.Issuer = None,
+    action: filter_options.ActionOption = None,
+    target: filter_options.Target = None,
+    user: filter_options.User = None,
+    app: filter_options.App = None,
+    since: filter_options.Since = "24h",
+    until: filter_options.Until = None,
     by: Annotated[
         str | None,
         typer.Option(metavar="TRAIT", help="Count instead: by code, status, issuer, action, target or user."),
@@ -84,7 +84,7 @@ def list_letters(
     from worker.cli.dead_letter_view import COUNTED, format_letter, report  # noqa: PLC0415 - what is imported here --help need not load
 
     _check_status(status)
-    filters = narrow.filters_of(
+    filters = filter_options.filters_of(
         since,
         until,
         error_code=code,
@@ -96,7 +96,7 @@ def list_letters(
         app=app,
     )
     if by is not None:
-        by = narrow.one_of("--by", by, COUNTED)
+        by = filter_options.one_of("--by", by, COUNTED)
     options, decoder = kafka_options_of(config)
     letters = _matching(options, decoder, filters)
     if by is not None:
@@ -121,7 +121,7 @@ def show(
     ],
     config: Config = None,
     *,
-    since: narrow.Since = "7d",
+    since: filter_options.Since = "7d",
     as_json: AsJson = False,
 ) -> None:
     """
@@ -135,8 +135,8 @@ def show(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.cli.dead_letter_view import format_whole, report  # noqa: PLC0415
 
-    narrow.check_text("ID", letter_id)
-    filters = narrow.filters_of(since, None)
+    filter_options.check_text("ID", letter_id)
+    filters = filter_options.filters_of(since, None)
     options, decoder = kafka_options_of(config)
     found = [each for each in _matching(options, decoder, filters) if each.is_named(letter_id)]
     clear_progress()
@@ -158,18 +158,18 @@ def replay(
     config: Config = None,
     *,
     letter_id: Annotated[
-        narrow.Values,
+        filter_options.Values,
         typer.Option("--id", metavar="ID", help="A command_id, an outcome_id, or the letter's own place."),
     ] = None,
     code: Code = None,
-    status: narrow.LetterStatus = None,
-    issuer: narrow.Issuer = None,
-    action: narrow.ActionOption = None,
-    target: narrow.Target = None,
-    user: narrow.User = None,
-    app: narrow.App = None,
-    since: narrow.Since = "24h",
-    until: narrow.Until = None,
+    status: filter_options.LetterStatus = None,
+    issuer: filter_options.Issuer = None,
+    action: filter_options.ActionOption = None,
+    target: filter_options.Target = None,
+    user: filter_options.User = None,
+    app: filter_options.App = None,
+    since: filter_options.Since = "24h",
+    until: filter_options.Until = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send them. Without this, only show what would be sent.")
     ] = False,
@@ -201,8 +201,8 @@ def replay(
 
     _check_status(status)
     for each in letter_id or ():
-        narrow.check_text("--id", each)
-    filters = narrow.filters_of(
+        filter_options.check_text("--id", each)
+    filters = filter_options.filters_of(
         since,
         until,
         error_code=code,
@@ -241,9 +241,9 @@ def replay(
         raise typer.Exit(LEFT_OUT)
 
 
-def _check_status(status: narrow.Values) -> None:
+def _check_status(status: filter_options.Values) -> None:
     for each in status or ():
-        narrow.one_of("--status", each, narrow.LETTER_STATUSES)
+        filter_options.one_of("--status", each, filter_options.LETTER_STATUSES)
 
 
 def _matching(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> Iterator[DeadLetterView]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import filter_options as narrow
+from worker.cli import filter_options
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import (
     LEFT_OUT,
@@ -40,13 +40,13 @@ TARGETS_SHOWN = 20
 def undo(
     config: Config = None,
     *,
-    issuer: narrow.Issuer = None,
-    target: narrow.Target = None,
-    action: narrow.ActionOption = None,
-    user: narrow.User = None,
-    app: narrow.App = None,
-    since: narrow.Since = "1h",
-    until: narrow.Until = None,
+    issuer: filter_options.Issuer = None,
+    target: filter_options.Target = None,
+    action: filter_options.ActionOption = None,
+    user: filter_options.User = None,
+    app: filter_options.App = None,
+    since: filter_options.Since = "1h",
+    until: filter_options.Until = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send it. Without this, only show what would be sent.")
     ] = False,
@@ -74,15 +74,15 @@ def undo(
     from worker.cli.bulk_send import send_all  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.undo_plan import FIELDS  # noqa: PLC0415
 
-    filters = narrow.filters_of(
+    filters = filter_options.filters_of(
         since, until, fields=FIELDS, issuer=issuer, target=target, action=action, user=user, app=app
     )
     if not filters.traits and since == "1h" and until is None:
         raise typer.BadParameter(
             "give one of --issuer, --target, --action, --user, --app, or a time with --since"
         )
-    narrow.check_text("--issuer-as", "default" if issuer_as is None else issuer_as)
-    narrow.check_text("--reason", reason or "none")
+    filter_options.check_text("--issuer-as", "default" if issuer_as is None else issuer_as)
+    filter_options.check_text("--reason", reason or "none")
     name = f"undo-by-{user_name()}" if issuer_as is None else issuer_as
     note = {"of": str(filters), "by": user_name(), **({"reason": reason} if reason else {})}
     options, decoder = kafka_options_of(config)
